@@ -1,4 +1,4 @@
-/** Making what was written survive a power failure: flushed files, and flushed directories for the names in them. */
+/** Durability across power failures: flushes files, and the directories that hold their names. */
 import { rmdirSync } from "node:fs";
 import { open, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -7,7 +7,7 @@ import { failPoint } from "./fail_points.ts";
 /** Windows flushes only handles opened for writing, and no directories at all. */
 const ON_WINDOWS = process.platform === "win32";
 
-/** Flushes all files and directories of a tree; a directory after what it holds. */
+/** Flushes all files and directories of a tree, every directory after its entries. */
 export async function syncTree(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
@@ -33,8 +33,8 @@ async function syncOpened(path: string, flags: "r" | "r+"): Promise<void> {
 }
 
 /**
- * Flushes the directory that holds an output, and those that hold the directories made for it.
- * @param madeFrom - the topmost directory that was made to have `parent`; null when there was one
+ * Flushes the directory that holds an output, and every directory that holds one created for it.
+ * @param madeFrom - the topmost directory that was created to have `parent`; null when `parent` existed
  */
 export async function syncMade(parent: string, madeFrom: string | null): Promise<void> {
   const topmost = madeFrom === null ? parent : dirname(madeFrom);
@@ -45,8 +45,8 @@ export async function syncMade(parent: string, madeFrom: string | null): Promise
 }
 
 /**
- * Removes the directories that were made to have `parent`, from the innermost outwards; throws ENOTEMPTY at one that
- * has other files by now. Synchronous, for handlers of signals.
+ * Removes the directories that were created to have `parent`, innermost first; throws ENOTEMPTY at one that has gained
+ * other files. Synchronous, for signal handlers.
  */
 export function removeMade(parent: string, madeFrom: string | null): void {
   if (madeFrom === null) return;

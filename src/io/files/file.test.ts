@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { kindOfPath, PositionalFile, readSmallFile } from "./file.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "gprune-file-"));
@@ -14,7 +14,7 @@ writeFileSync(file, "0123456789");
 afterAll(() => rmSync(directory, { recursive: true }));
 
 describe("PositionalFile", () => {
-  it("reads spans, the empty one and the whole one included", async () => {
+  test("reads spans, the empty one and the whole one included", async () => {
     const opened = await PositionalFile.open(file);
     expect(opened.size).toBe(10);
     const text = async (offset: number, length: number): Promise<string> =>
@@ -25,7 +25,7 @@ describe("PositionalFile", () => {
     await opened.close();
   });
 
-  it("is closed after its use, also when that failed", async () => {
+  test("is closed after its use, also when that failed", async () => {
     const used: PositionalFile[] = [];
     const size = await PositionalFile.use(file, async (opened) => {
       used.push(opened);
@@ -42,7 +42,7 @@ describe("PositionalFile", () => {
     for (const closed of used) await expect(closed.read(0, 1)).rejects.toMatchObject({ code, message });
   });
 
-  it.each([
+  test.each([
     [8, 3],
     [-1, 2],
     [0, 1.5],
@@ -53,7 +53,7 @@ describe("PositionalFile", () => {
     await opened.close();
   });
 
-  it("refuses directories, devices and named pipes without waiting for a writer", async () => {
+  test("refuses directories, devices and named pipes without waiting for a writer", async () => {
     const pipe = join(directory, "pipe");
     execFileSync("mkfifo", [pipe]);
     for (const path of [directory, "/dev/zero", pipe]) {
@@ -63,7 +63,7 @@ describe("PositionalFile", () => {
   });
 });
 
-/** Where a descriptor of this process leads; that of the list itself is gone by now. */
+/** The path of an open descriptor of this process; the descriptor that listed them is closed by now. */
 function pathOf(fd: string): string {
   try {
     return readlinkSync(join("/proc/self/fd", fd));
@@ -73,7 +73,7 @@ function pathOf(fd: string): string {
 }
 
 describe("a file that is forgotten", () => {
-  it.skipIf(process.platform !== "linux")("is closed, without a warning", async () => {
+  test.skipIf(process.platform !== "linux")("is closed, without a warning", async () => {
     setFlagsFromString("--expose-gc");
     const collect = runInNewContext("gc") as () => void;
     const path = join(directory, "forgotten");
@@ -87,7 +87,7 @@ describe("a file that is forgotten", () => {
       collect();
       expect(isOpen()).toBe(false);
     }, 10_000);
-    // Node warns a little later.
+    // Node would emit its warning a little later.
     await new Promise((resolve) => setTimeout(resolve, 100));
     process.off("warning", warned);
     expect(warned).not.toHaveBeenCalled();
@@ -95,12 +95,12 @@ describe("a file that is forgotten", () => {
 });
 
 describe("readSmallFile and kindOfPath", () => {
-  it("read up to the limit and not beyond", async () => {
+  test("read up to the limit and not beyond", async () => {
     expect(await readSmallFile(file, 10)).toHaveLength(10);
     await expect(readSmallFile(file, 9)).rejects.toMatchObject({ code: "BAD_FILE" });
   });
 
-  it("tell what is there", async () => {
+  test("tell what is there", async () => {
     expect(await kindOfPath(file)).toBe("file");
     expect(await kindOfPath(directory)).toBe("directory");
     expect(await kindOfPath("/dev/zero")).toBe("other");
@@ -110,8 +110,8 @@ describe("readSmallFile and kindOfPath", () => {
     expect(await kindOfPath(join(directory, "\0"))).toBe("missing");
   });
 
-  it("take what the system cannot tell for no missing file", async () => {
-    // The one failure that can be had from every file system: a link that leads to itself.
+  test("take what the system cannot tell for no missing file", async () => {
+    // A link to itself is the one failure that every file system can produce.
     const link = join(directory, "circle");
     await symlink("circle", link);
     await expect(kindOfPath(link)).rejects.toMatchObject({

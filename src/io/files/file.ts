@@ -1,6 +1,6 @@
 /**
- * Positional reads of files of any size. One read call takes at most 1 GiB (Node aborts the process at 2 GiB and
- * returns short reads below that), so reads loop until the bytes are there or the file ends.
+ * Positional reads of files of any size. One system call reads at most 1 GiB (Node aborts the process at 2 GiB and
+ * returns short reads below that), so reads loop until they are complete or the file ends.
  */
 import { createHash } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
@@ -9,23 +9,23 @@ import { codeOf, GpruneError } from "../../errors.ts";
 import { bytesToMove } from "./fail_points.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
-/** Bytes asked for in one system call. */
+/** Bytes of one system call, at most. */
 const MAX_READ_BYTES = 2 ** 30;
 /** Bytes hashed at a time. */
 const HASH_BYTES = 2 ** 26;
-/** What the system says of a path that may not be looked at. */
+/** Error codes of a path without permission. */
 const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
-/** And of one at which nothing is or can be. A disk or a network that fails says something else. */
+/** Error codes of a path at which nothing exists or can exist. A failing disk or network has others. */
 const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"]);
-/** The next step when the system fails at a file. */
+/** Hint for a file that cannot be read. */
 const CHECK_DISK = "Check the disk, and that the file is still there; then repeat the command.";
 
-/** The next step when a file is read that its owner has closed. */
+/** Hint for a read after `close`. */
 const KEEP_OPEN =
   "Close a model when nothing that was made of it is used any more: what is pruned of it reads its files.";
 
-/** Closes files that nothing refers to any more. Node would warn, and from version 25 on end the process. */
-const FORGOTTEN = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
+/** Closes files that were garbage collected while open. Node would warn, and from version 25 on end the process. */
+const UNCLOSED = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
 
 /** A regular file opened for reading at any offset. */
 export class PositionalFile {
@@ -39,14 +39,14 @@ export class PositionalFile {
     this.path = path;
     this.size = size;
     this.#handle = handle;
-    FORGOTTEN.register(this, handle, this);
+    UNCLOSED.register(this, handle, this);
   }
 
   /**
    * @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened, BAD_FILE as `kindOfPath`
    */
   static async open(path: string): Promise<PositionalFile> {
-    // Asked before opening, because opening a named pipe waits for a writer.
+    // Checked before opening, because opening a named pipe waits for a writer.
     const kind = await kindOfPath(path);
     if (kind === "directory" || kind === "other") throw notRegular(path, kind === "directory");
     const handle = await open(path, "r").catch((cause: unknown) => {
@@ -61,7 +61,7 @@ export class PositionalFile {
     return new PositionalFile(path, stat.size, handle);
   }
 
-  /** Opens a file for as long as `work` takes. @throws GpruneError as `open`; errors of `work` pass through */
+  /** Opens a file, passes it to `work`, and closes it. @throws GpruneError as `open`; errors of `work` pass through */
   static async use<T>(path: string, work: (file: PositionalFile) => Promise<T>): Promise<T> {
     const file = await PositionalFile.open(path);
     try {
@@ -102,7 +102,7 @@ export class PositionalFile {
     return bytes;
   }
 
-  /** SHA-256 of the whole file, hexadecimal. @param onBytes - hears how many more bytes were read */
+  /** SHA-256 of the whole file, hexadecimal. @param onBytes - called with the number of bytes of each chunk */
   async sha256(onBytes: (bytes: number) => void = () => {}): Promise<string> {
     const hash = createHash("sha256");
     for (let start = 0; start < this.size; start += HASH_BYTES) {
@@ -115,7 +115,7 @@ export class PositionalFile {
 
   async close(): Promise<void> {
     this.#closed = true;
-    FORGOTTEN.unregister(this);
+    UNCLOSED.unregister(this);
     await this.#handle.close();
   }
 
@@ -148,8 +148,8 @@ function notRegular(path: string, isDirectory: boolean): GpruneError {
 }
 
 /**
- * What is at a path; links are followed. What may not be looked at is there, for all that is known.
- * @throws GpruneError BAD_FILE when the system cannot say: nobody is to take a failing disk for a missing file
+ * The kind of file at a path; links are followed. `forbidden` when permission to look is missing.
+ * @throws GpruneError BAD_FILE for any other failure, so that a failing disk is not taken for a missing file
  */
 export async function kindOfPath(
   path: string,
@@ -168,21 +168,21 @@ export async function kindOfPath(
 }
 
 /**
- * What differs when the file at a path has been written or replaced; links are followed. Empty where nothing can be
- * found.
+ * A fingerprint of the file at a path, which changes when it is written or replaced; links are followed. Empty when it
+ * cannot be found.
  */
 export async function stampOf(path: string): Promise<string> {
   const found = await stat(path, { bigint: true }).catch(() => null);
   return found === null ? "" : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(" ");
 }
 
-/** The ending of a file's name with its dot, in lower case: `.txt` of `NOTES.TXT`. */
+/** The extension of a file name with its dot, in lower case: `.txt` of `NOTES.TXT`. */
 export function endingOf(name: string): string {
   return extname(name).toLowerCase();
 }
 
 /**
- * A whole file of at most `maxBytes`.
+ * Reads a whole file of at most `maxBytes`.
  * @throws GpruneError NOT_FOUND when it cannot be opened, BAD_FILE when it is larger
  */
 export async function readSmallFile(path: string, maxBytes: number): Promise<Uint8Array> {
@@ -193,8 +193,8 @@ export async function readSmallFile(path: string, maxBytes: number): Promise<Uin
 }
 
 /**
- * A whole text file of at most `maxBytes`.
- * @throws GpruneError as `readSmallFile`, and BAD_FILE for bytes that are no UTF-8
+ * Reads a whole text file of at most `maxBytes`.
+ * @throws GpruneError as `readSmallFile`, and BAD_FILE for invalid UTF-8
  */
 export async function readSmallText(path: string, maxBytes: number): Promise<string> {
   const bytes = await readSmallFile(path, maxBytes);

@@ -1,9 +1,9 @@
 /**
- * Files of a directory from elsewhere. A link in it may point anywhere, and what it points to would be read, carried to
- * the output and perhaps uploaded, so it must stay inside. The cache of huggingface_hub is the exception: its snapshots
- * are links to its blobs.
+ * Files of an untrusted directory. A link in it could point to any file, which would be read, copied to the output and
+ * perhaps uploaded, so links must stay inside the directory. The cache of huggingface_hub is the exception: its
+ * snapshots are links to its blobs.
  *
- * Links made while gprune runs, and hard links, are not looked for.
+ * Hard links, and links made while gprune runs, are not detected.
  */
 import { realpath } from "node:fs/promises";
 import { join, sep } from "node:path";
@@ -13,7 +13,7 @@ import { GpruneError } from "../../errors.ts";
 const HUB_BLOB = /[\\/](?:models|datasets|spaces)--[^\\/]+[\\/]blobs[\\/][^\\/]+$/;
 
 /**
- * The path of a file of a directory; whether there is such a file is for others to say.
+ * The path of a file in a directory. The file need not exist.
  * @param name - a plain file name
  * @throws GpruneError BAD_FILE for a link that leads out of the directory
  */

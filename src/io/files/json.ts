@@ -1,9 +1,9 @@
 /**
- * JSON from untrusted files. Size, depth and number of items are checked by a linear scan before
- * `JSON.parse` may allocate anything, and the two things `JSON.parse` lets through are refused: repeated keys, of
- * which it silently keeps the last, and the key `__proto__`, which pollutes prototypes when objects are merged.
+ * JSON from untrusted files. A linear scan checks size, depth and number of items before `JSON.parse` allocates
+ * anything, and refuses two things that `JSON.parse` accepts: repeated keys, of which it silently keeps the last, and
+ * the key `__proto__`, which pollutes prototypes when objects are merged.
  *
- * The scan is not a second parser: of text that is not JSON it makes what it can, and `JSON.parse` decides.
+ * The scan is not a second parser: whether a text is JSON at all is decided by `JSON.parse`.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -12,11 +12,11 @@ import { PositionalFile } from "./file.ts";
 import { refuseLfsPointerFile } from "./lfs_pointer.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
-/** What a JSON document may cost. */
+/** Limits of a JSON document. */
 export interface JsonLimits {
   /** Bytes of UTF-8. */
   readonly maxBytes: number;
-  /** Objects and arrays inside one another; 1 for a flat document. */
+  /** Nesting depth of objects and arrays; 1 for a flat document. */
   readonly maxDepth: number;
   /** Commas and brackets; ten million when absent. */
   readonly maxItems?: number;
@@ -27,24 +27,24 @@ export interface JsonLimits {
   readonly anyKeys?: boolean;
 }
 
-/** Deeper than every checkpoint file in use; the same cap as huggingface.js has for weight indices. */
+/** Deeper than any checkpoint file in use; the cap of huggingface.js for weight indices. */
 export const MAX_JSON_DEPTH = 64;
 
 /**
- * config.json and its small companions: real ones are a few KiB, those that embed quantisation tables a few hundred.
- * The same cap as huggingface.js.
+ * Limits of config.json and similar small files: real ones have a few KiB, those with quantisation tables a few
+ * hundred. The cap of huggingface.js.
  */
 export const CONFIG_JSON_LIMITS: JsonLimits = { maxBytes: 10_000_000, maxDepth: MAX_JSON_DEPTH };
 
 /**
- * Commas and brackets of one document, when nothing else is said. A parsed item takes up to about 100 bytes, so this
- * bounds memory near 1 GB; the largest real documents, tokenizers with 500 thousand merges, have about 2 million.
+ * Commas and brackets of one document by default. A parsed item takes up to about 100 bytes, so this bounds memory near
+ * 1 GB; the largest real documents, tokenizers with 500 thousand merges, have about 2 million.
  */
 const MAX_ITEMS = 10_000_000;
 
 /**
- * What gprune itself writes about a model, plans and kept stages: 126 layers of 53 thousand neurons have 7 million
- * numbers and about 50 MB for each list of all units, and a stage may hold several.
+ * Limits of files that gprune writes, plans and stages: a list of all units in 126 layers of 53 thousand neurons has 7
+ * million numbers and about 50 MB, and a stage may hold several.
  */
 export const OWN_JSON_LIMITS: JsonLimits = { maxBytes: 2 ** 28, maxDepth: MAX_JSON_DEPTH, maxItems: 4e7 };
 
@@ -95,7 +95,7 @@ export async function readJsonFile(path: string, limits: JsonLimits): Promise<un
   });
 }
 
-/** Whether a parsed value is an object: not null, not an array. */
+/** Whether a parsed value is an object, neither null nor an array. */
 export function isJsonObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -105,41 +105,41 @@ function tooLarge(where: string, size: number, maxBytes: number): GpruneError {
 }
 
 /**
- * One pass over the text.
- * @returns what is wrong, as the rest of a message, or null
+ * Checks limits and keys in one pass over the text.
+ * @returns the problem, as the end of an error message, or null
  */
 function scan(text: string, { maxDepth, maxItems = MAX_ITEMS, anyKeys = false }: JsonLimits): string | null {
   /** Keys seen in each open object; null for an open array. */
   const open: (Set<string> | null)[] = [];
-  let keyComes = false;
+  let expectsKey = false;
   let items = 0;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code === QUOTE) {
       const end = endOfString(text, i);
       if (end === -1) return null;
-      const problem = keyComes && !anyKeys ? addKey(open.at(-1), text.slice(i, end + 1)) : null;
+      const problem = expectsKey && !anyKeys ? addKey(open.at(-1), text.slice(i, end + 1)) : null;
       if (problem !== null) return problem;
-      keyComes = false;
+      expectsKey = false;
       i = end;
     } else if (code === COMMA) {
       items++;
-      keyComes = (open.at(-1) ?? null) !== null;
+      expectsKey = (open.at(-1) ?? null) !== null;
     } else if (code === OPEN_OBJECT || code === OPEN_ARRAY) {
       items++;
-      keyComes = code === OPEN_OBJECT;
-      open.push(keyComes ? new Set() : null);
+      expectsKey = code === OPEN_OBJECT;
+      open.push(expectsKey ? new Set() : null);
       if (open.length > maxDepth) return `expected JSON at most ${maxDepth} levels deep, got more`;
     } else if (code === CLOSE_OBJECT || code === CLOSE_ARRAY) {
       open.pop();
-      keyComes = false;
+      expectsKey = false;
     }
     if (items > maxItems) return `expected JSON of at most ${maxItems} items, got more`;
   }
   return null;
 }
 
-/** Index of the quote that closes the string which opens at `start`; -1 when none does. */
+/** Index of the closing quote of the string that opens at `start`; -1 when there is none. */
 function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
     let backslashes = 0;
@@ -150,8 +150,9 @@ function endOfString(text: string, start: number): number {
 }
 
 /**
- * @param literal - a key as it stands in the text, quotes included; escapes are resolved before it is compared
- * @returns what is wrong with the key, or null
+ * Adds a key to those of its object.
+ * @param literal - the key as written in the text, quotes included; escapes are resolved before it is compared
+ * @returns the problem with the key, as the end of an error message, or null
  */
 function addKey(keys: Set<string> | null | undefined, literal: string): string | null {
   const key = literal.includes("\\") ? unescapeString(literal) : literal.slice(1, -1);
@@ -162,7 +163,7 @@ function addKey(keys: Set<string> | null | undefined, literal: string): string |
   return null;
 }
 
-/** The string of a literal, or undefined when it is no valid one. */
+/** The value of a string literal; undefined when it is malformed. */
 function unescapeString(literal: string): string | undefined {
   try {
     const value: unknown = JSON.parse(literal);

@@ -1,22 +1,24 @@
-/** How two JSON values differ, for people. */
+/** Differences between two JSON values, as lines for people. */
 import type { JsonValue } from "./json_document.ts";
 
-/** Differences listed, and characters shown of each value. */
+/** Lines of differences, and characters shown of each value. */
 const MAX_LISTED = 8;
 const MAX_SHOWN = 60;
 
 /** Lines such as `sparsity: 0.5 instead of 0.3`, up to eight; empty when the values are equal. */
 export function differences(before: JsonValue, now: JsonValue): readonly string[] {
-  const [old, fresh] = [leaves(before), leaves(now)];
-  const paths = [...new Set([...old.keys(), ...fresh.keys()])];
+  const [oldLeaves, newLeaves] = [leaves(before), leaves(now)];
+  const paths = [...new Set([...oldLeaves.keys(), ...newLeaves.keys()])];
   const lines = paths
-    .filter((path) => old.get(path) !== fresh.get(path))
-    .map((path) => `${path}: ${shown(fresh.get(path))} instead of ${shown(old.get(path))}`);
+    .filter((path) => oldLeaves.get(path) !== newLeaves.get(path))
+    .map(
+      (path) => `${path}: ${abbreviate(newLeaves.get(path))} instead of ${abbreviate(oldLeaves.get(path))}`,
+    );
   const more = lines.length - MAX_LISTED;
   return more > 0 ? [...lines.slice(0, MAX_LISTED), `and ${more} more`] : lines;
 }
 
-/** Every value that holds no others, as JSON, by its path. */
+/** The scalars and empty containers inside a value, as JSON, by path. */
 function leaves(value: JsonValue, path = "", found: Map<string, string> = new Map()): Map<string, string> {
   const isLeaf =
     typeof value !== "object" || value === null || (path !== "" && Object.keys(value).length === 0);
@@ -26,9 +28,11 @@ function leaves(value: JsonValue, path = "", found: Map<string, string> = new Ma
   return found;
 }
 
+/** A SHA-256 as JSON. */
 const HASH = /^"(?<start>[0-9a-f]{12})[0-9a-f]{52}"$/;
 
-function shown(text = "nothing"): string {
+/** Shortens a hash or a long value; an absent value is "nothing". */
+function abbreviate(text = "nothing"): string {
   const { start } = HASH.exec(text)?.groups ?? {};
   if (start !== undefined) return `${start}...`;
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;

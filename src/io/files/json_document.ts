@@ -1,4 +1,4 @@
-/** JSON values, and the documents that are written of them. */
+/** JSON values, and their canonical text. */
 
 /** Any value that JSON can hold. */
 export type JsonValue =
@@ -9,13 +9,13 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue | undefined };
 
-/** A value as JSON holds it. */
+/** A value after a round trip through JSON: undefined properties dropped, `toJSON` applied. */
 export function toJson(value: unknown): JsonValue {
   return JSON.parse(JSON.stringify(value)) as JsonValue;
 }
 
 /**
- * Any JSON value as the text of a file, keys sorted, arrays of numbers on one line: the same bytes for equal values.
+ * The text of a JSON file, with sorted keys and flat arrays on one line. Equal values give the same bytes.
  */
 export function formatDocument(value: JsonValue): string {
   return `${formatJson(value, "")}\n`;

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { writeTinyCheckpoint } from "../../../test/tiny_checkpoint.ts";
 import { openModel } from "../../model/checkpoint/checkpoint.ts";
@@ -9,7 +9,7 @@ import { refuseLfsPointer } from "./lfs_pointer.ts";
 const POINTER =
   "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
-it.each([
+test.each([
   ["model.safetensors", "safetensors"],
   ["config.json", "JSON"],
   ["tokenizer.json", "the file itself"],
@@ -24,7 +24,7 @@ it.each([
   });
 });
 
-it("so is a GGUF file", async () => {
+test("so is a GGUF file", async () => {
   const directory = join(await temporaryDirectory(), "model");
   await mkdir(directory);
   const path = join(directory, "m.gguf");
@@ -32,7 +32,7 @@ it("so is a GGUF file", async () => {
   await expect(openModel(path)).rejects.toThrow(`${path}: expected a GGUF file, got a Git LFS pointer`);
 });
 
-it("a larger file and another text are none", () => {
+test("a larger file and another text are none", () => {
   const told = { where: "x", expected: "y" };
   refuseLfsPointer(Buffer.from(POINTER.padEnd(1024)), told);
   refuseLfsPointer(Buffer.from("version 2"), told);

@@ -1,6 +1,6 @@
 /**
- * Pointers of Git LFS: what lies in the place of a large file where a repository was cloned without git-lfs, as those
- * of the hub often are.
+ * Git LFS pointers: small text files that stand in for large files when a repository, often one of the hub, was cloned
+ * without git-lfs.
  *
  * Format: docs/spec.md of git-lfs/git-lfs.
  */
@@ -8,11 +8,12 @@ import { GpruneError } from "../../errors.ts";
 import type { PositionalFile } from "./file.ts";
 
 const FIRST_LINE = Buffer.from("version https://git-lfs.github.com/spec/v1");
-/** A pointer has less, by its specification. */
+/** Pointers are shorter, by their specification. */
 const MAX_BYTES = 1024;
 
 /**
- * @param expected - what the file should have been
+ * Refuses the content of a Git LFS pointer.
+ * @param expected - the kind of file expected, for the message
  * @throws GpruneError BAD_FILE for a pointer
  */
 export function refuseLfsPointer(
@@ -25,7 +26,7 @@ export function refuseLfsPointer(
   });
 }
 
-/** The same of an open file. */
+/** Refuses an open file that is a Git LFS pointer. @throws GpruneError BAD_FILE as `refuseLfsPointer` */
 export async function refuseLfsPointerFile(file: PositionalFile, expected: string): Promise<void> {
   if (file.size >= MAX_BYTES) return;
   refuseLfsPointer(await file.read(0, file.size), { where: file.path, expected });

@@ -1,12 +1,12 @@
-/** What is in a directory. */
+/** Directory listings. */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf, GpruneError } from "../../errors.ts";
 
-/** Entries of one directory that are looked at, the first by name. */
+/** Entries listed of one directory, the first by name. */
 const MAX_ENTRIES = 10_000;
 
-/** Names of the directories in a directory, links to directories included and hidden ones not; sorted. */
+/** Sorted names of the subdirectories, including links to directories, without hidden ones. */
 export async function directoriesIn(path: string): Promise<readonly string[]> {
   const names = await namesIn(path);
   const kinds = await Promise.all(
@@ -18,7 +18,7 @@ export async function directoriesIn(path: string): Promise<readonly string[]> {
   return names.filter((_, index) => kinds[index]);
 }
 
-/** @throws GpruneError NOT_FOUND for a directory whose entries may not be read */
+/** Checks that a directory can be listed. @throws GpruneError NOT_FOUND when it cannot */
 export async function requireReadable(directory: string): Promise<void> {
   await readdir(directory).catch((cause: unknown) => {
     const reason = codeOf(cause) ?? String(cause);
@@ -29,7 +29,7 @@ export async function requireReadable(directory: string): Promise<void> {
   });
 }
 
-/** Names of what is in a directory, sorted; none where there is no such directory. */
+/** Sorted names of all entries; none when the directory cannot be read. */
 export async function namesIn(path: string): Promise<readonly string[]> {
   return (await readdir(path).catch(() => [])).sort().slice(0, MAX_ENTRIES);
 }

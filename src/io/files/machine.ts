@@ -1,4 +1,4 @@
-/** What of this machine a result may depend on or needs: instruction sets, memory, room on the disk. */
+/** Properties of this machine: instruction sets, on which results may depend, memory and disk space. */
 import { existsSync, readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { cpus, freemem, totalmem } from "node:os";
@@ -6,11 +6,11 @@ import { dirname, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** Extensions that kernels choose by; one model of processor may have more of them than another of the same name. */
+/** Instruction sets by which kernels are chosen. Processors of the same name may differ in them. */
 const FEATURES =
   /^(sse4_[12]|avx\w*|f16c|fma|amx_\w+|neon|asimd\w*|sve\w*|sme\w*|i8mm|bf16|fphp|lsx|lasx|vsx|v)$/;
 
-/** The processor as far as results can depend on it. */
+/** The properties of the processor on which results can depend: its instruction sets, or its name where unknown. */
 export function processor(): { readonly arch: string; readonly features: readonly string[] } {
   const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(systemText("/proc/cpuinfo"))?.[1]?.split(/\s+/) ?? [];
   const features = flags.filter((flag) => FEATURES.test(flag)).sort();
@@ -18,45 +18,44 @@ export function processor(): { readonly arch: string; readonly features: readonl
 }
 
 /**
- * Options of Node for a process that computes. V8 marks its heap for every 64 MiB of arrays, beside the computation and
- * on the same cores; all at once it does so a quarter as often, with pauses that are no longer in all. A tenth of a
- * run's processor time (docs/PERFORMANCE.md).
+ * Options of Node for a computing process. By default V8 starts a concurrent marking of its heap for every 64 MiB of
+ * arrays, on the cores that compute; without incremental marking it marks a quarter as often, and its pauses take no
+ * longer in total. Saves a tenth of a run's processor time (docs/PERFORMANCE.md).
  */
 const COMPUTING_OPTIONS: readonly string[] = ["--no-incremental-marking"];
 
-/** Bytes of memory that this process can ever have: the machine's, or what its control group allows. */
+/** Memory limit of this process, bytes: that of its control group, or the machine's memory. */
 export function memoryLimit(): number {
   // Node reports a huge number, or 0, where nothing limits the process.
-  const allowed = process.constrainedMemory();
-  return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem();
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
 /**
- * Whether at least half of the machine's memory is free, and of what this process may have at least half is not its own
- * yet.
+ * Whether at least half of the machine's memory is free, and this process uses at most half of its memory limit.
  */
 export function isHalfFree(): boolean {
   return freemem() >= totalmem() / 2 && process.memoryUsage.rss() <= memoryLimit() / 2;
 }
 
 /**
- * Bytes of memory that this process has held at most, everything in it counted.
+ * Peak resident memory of this process, bytes.
  *
- * Where the system says it of the process's own memory (Linux), that is taken: getrusage(2) of a process that another
- * one started also knows the peak of that one.
+ * Linux: VmHWM of /proc/self/status, because `maxRSS` of getrusage(2) also includes the peak of the process that
+ * started this one.
  */
 export function peakResidentBytes(): number {
-  const own = /^VmHWM:\s*(\d+) kB$/m.exec(systemText("/proc/self/status"))?.[1];
-  return 1024 * (own === undefined ? process.resourceUsage().maxRSS : Number(own));
+  const peakKilobytes = /^VmHWM:\s*(\d+) kB$/m.exec(systemText("/proc/self/status"))?.[1];
+  return 1024 * (peakKilobytes === undefined ? process.resourceUsage().maxRSS : Number(peakKilobytes));
 }
 
 /**
- * How glibc is to keep memory for arrays that come and go with every product: in pages of 2 MB where they are that
- * large; arrays of up to 32 MiB in places that it gives out again, 256 MiB of which stay when free; and no block is too
- * small to be joined with a free neighbour, or else the place of an aligned array is too small by a few bytes for the
- * next one like it.
+ * Tunables of glibc's malloc for arrays that are allocated and freed with every matrix product: transparent huge pages;
+ * arrays of up to 32 MiB from the heap, which keeps 256 MiB of free memory; no caches of small blocks, because their
+ * blocks are not coalesced with free neighbours, and the gap of a freed aligned array would be a few bytes too small
+ * for the next one of its size.
  */
-const MALLOC: Readonly<Record<string, number>> = {
+const MALLOC_TUNABLES: Readonly<Record<string, number>> = {
   "glibc.malloc.hugetlb": 1,
   "glibc.malloc.mmap_threshold": 2 ** 25,
   "glibc.malloc.trim_threshold": 2 ** 28,
@@ -65,18 +64,17 @@ const MALLOC: Readonly<Record<string, number>> = {
 };
 
 /**
- * An environment in which a child process keeps large arrays well, where it does not say how already. Handing out fresh
- * pages of 4 kB takes a fifth of a run's processor time (docs/PERFORMANCE.md). Only glibc 2.35 and later read all of
- * it.
+ * Adds `MALLOC_TUNABLES` to the environment of a child process, except those that it sets already. Fresh pages of
+ * 4 kB take a fifth of a run's processor time (docs/PERFORMANCE.md). All tunables need glibc 2.35 or later.
  */
 export function withArrayMemory(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const { GLIBC_TUNABLES: given = "" } = environment;
-  const missing = Object.entries(MALLOC).filter(([name]) => !given.includes(`${name}=`));
+  const { GLIBC_TUNABLES: present = "" } = environment;
+  const missing = Object.entries(MALLOC_TUNABLES).filter(([name]) => !present.includes(`${name}=`));
   const settings = missing.map(([name, value]) => `${name}=${value}`);
-  return { ...environment, GLIBC_TUNABLES: [given, ...settings].filter(Boolean).join(":") };
+  return { ...environment, GLIBC_TUNABLES: [present, ...settings].filter(Boolean).join(":") };
 }
 
-/** How a process of Node that computes is started, with these options besides its own. */
+/** Environment and options of Node for a computing child process. @param options - further options of Node */
 export function computingProcess(options: readonly string[]): {
   readonly env: NodeJS.ProcessEnv;
   readonly execArgv: string[];
@@ -84,21 +82,22 @@ export function computingProcess(options: readonly string[]): {
   return { env: withArrayMemory(process.env), execArgv: [...options, ...COMPUTING_OPTIONS] };
 }
 
-/** Bytes that can be written where `path` is or will be; infinite where that cannot be asked. */
+/** Free bytes on the file system of `path`, which need not exist yet; infinite when unknown. */
 export async function freeDiskBytes(path: string): Promise<number> {
-  let place = resolve(path);
-  while (!existsSync(place) && dirname(place) !== place) place = dirname(place);
+  let existing = resolve(path);
+  while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
   try {
-    const { bavail, bsize } = await statfs(place);
+    const { bavail, bsize } = await statfs(existing);
     return bavail * bsize;
   } catch {
     return Number.POSITIVE_INFINITY;
   }
 }
 
+/** V8's garbage collector, once it was exposed. */
 let collect: (() => void) | null = null;
 
-/** Gives memory that nothing refers to back at once; V8 would wait until there is more of it. */
+/** Runs a full garbage collection now; V8 would wait until more memory is unreachable. */
 export function collectGarbage(): void {
   if (collect === null) {
     setFlagsFromString("--expose-gc");
@@ -107,7 +106,7 @@ export function collectGarbage(): void {
   collect();
 }
 
-/** A small file of /proc or /sys; empty where there is none. */
+/** The text of a file of /proc or /sys; empty when it cannot be read. */
 export function systemText(path: string): string {
   try {
     return readFileSync(path, "utf8");

@@ -11,7 +11,7 @@ import {
 } from "./output_directory.ts";
 import { requireFreeFile } from "./output_place.ts";
 
-/** A `fill` that leaves a file and a nested one. */
+/** A `fill` that writes a file and a nested one. */
 async function fillTwoFiles(path: string): Promise<void> {
   await writeFile(join(path, "a.txt"), "a");
   await mkdir(join(path, "nested"));

@@ -1,9 +1,9 @@
 /**
  * Outputs that appear complete or not at all. Everything is written beside its destination under a temporary name,
- * flushed to the disk, and then renamed; the directory that holds the name is flushed last, because a rename alone
- * does not survive a power failure. No locks: two runs never share a temporary name, and the second rename fails.
+ * flushed to the disk, and then renamed; the parent directory is flushed last, because a rename alone does not survive
+ * a power failure. No locks: two runs never share a temporary name, and the second rename fails.
  *
- * A process that is killed outright leaves its temporary, `.<name>.tmp-<random>`, which nothing reads.
+ * A killed process leaves its temporary, `.<name>.tmp-<random>`, which nothing reads.
  */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
@@ -20,24 +20,24 @@ import { fileExists, freeDirectory, freeFile, outputExists } from "./output_plac
  */
 const MAX_NAME_PREFIX = 64;
 
-/** Something half written. */
+/** A file or directory that is being written under a temporary name. */
 export interface Temporary {
   readonly path: string;
-  /** The directory that is to hold the output. */
+  /** The directory that will hold the output. */
   readonly parent: string;
-  /** The topmost directory that was made to have a parent; null when there was one. */
+  /** The topmost directory that was created to have `parent`; null when `parent` existed. */
   readonly madeFrom: string | null;
 }
 
 /** Files of an output that an interrupted run completed. */
 export interface KeptFiles {
-  /** Whether a file of that name is there, with the bytes that were written. */
+  /** Whether a file of that name exists with the bytes that were written. */
   has(name: string): Promise<boolean>;
-  /** Remembers a file that has been written and flushed. */
+  /** Records a file that has been written and flushed. */
   add(name: string): Promise<void>;
 }
 
-/** Makes a directory of what `fill` writes into an empty one, or one that has nothing but kept files. */
+/** Writes the directory `target`: `fill` writes into a directory that is empty but for kept files. */
 export type WriteDirectory = (
   target: string,
   fill: (temporaryPath: string, kept?: KeptFiles) => Promise<void>,
@@ -46,18 +46,20 @@ export type WriteDirectory = (
 /** Temporaries of this process that are neither renamed nor removed yet. */
 const live = new Set<Temporary>();
 
-/** Hears of temporaries that begin or cease to exist. */
+/** Called when a temporary comes into existence and when it is gone. */
 let listener: (temporary: Temporary, isLive: boolean) => void = () => {};
 
-/** Has every temporary of this process announced, so that another one can remove it when this one is killed. */
+/**
+ * Sets the listener for temporaries of this process, so that another process can remove them when this one is killed.
+ */
 export function onTemporary(listen: (temporary: Temporary, isLive: boolean) => void): void {
   listener = listen;
 }
 
 /**
- * Writes a directory in one step: `fill` writes into a temporary sibling, which takes the target's name once all
- * its files are on the disk. Missing parent directories are made. Whatever fails, the target stays as it was and
- * nothing else is left behind.
+ * Writes a directory in one step: `fill` writes into a temporary sibling, which takes the target's name once all its
+ * files are on the disk. Missing parent directories are created. After a failure the target is as it was, and nothing
+ * else is left behind.
  * @param target - must not exist, or be an empty directory or a link to one
  * @param fill - receives the path of an empty directory
  * @throws GpruneError OUTPUT_EXISTS when there is something at `target`, OUTPUT_FAILED when the file system refuses;
@@ -77,8 +79,7 @@ export async function writeDirectoryAtomically(
 }
 
 /**
- * Writes a file in one step where there is none. Missing parent directories are made. Whatever fails, nothing is left
- * behind.
+ * Writes a new file in one step. Missing parent directories are created. After a failure nothing is left behind.
  * @throws GpruneError OUTPUT_EXISTS when there is something at `target`, at the beginning or at the end; OUTPUT_FAILED
  *   when the file system refuses; errors of `fill` pass through
  */
@@ -91,7 +92,7 @@ export async function writeNewFileAtomically(
 }
 
 /**
- * Writes a file in one step, in place of the one that may be there. Missing parent directories are made.
+ * Writes or replaces a file in one step. Missing parent directories are created.
  * @param content - bytes, or text to be encoded as UTF-8
  * @throws GpruneError OUTPUT_FAILED when the file system refuses
  */
@@ -101,7 +102,7 @@ export async function writeFileAtomically(path: string, content: Uint8Array | st
 }
 
 /**
- * The same for a file that `fill` writes piece by piece.
+ * Writes or replaces a file in one step, as `fill` writes it piece by piece.
  * @throws GpruneError OUTPUT_FAILED when the file system refuses; errors of `fill` pass through
  */
 export async function replaceFileAtomically(
@@ -112,7 +113,7 @@ export async function replaceFileAtomically(
 }
 
 /**
- * Gives a directory that has been filled beside its destination the name `target`, once all its files are on the disk.
+ * Renames a complete directory to `target`, once all its files are on the disk.
  * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory at `target`, OUTPUT_FAILED
  */
 export async function publishDirectory(from: string, target: string): Promise<void> {
@@ -128,21 +129,21 @@ export async function publishDirectory(from: string, target: string): Promise<vo
   }
 }
 
-/** Where a directory is or will be, links followed. */
+/** The absolute path of a directory, links followed where it exists. */
 export async function directoryPath(target: string): Promise<string> {
   const path = resolve(target);
   return realpath(path).catch(() => path);
 }
 
-/** Removes what this process has half written; synchronous, for handlers of SIGINT and SIGTERM. Never throws. */
+/** Removes the temporaries of this process; synchronous, for handlers of SIGINT and SIGTERM. Never throws. */
 export function removeTemporaries(): void {
   for (const temporary of live) remove(temporary);
 }
 
-/** Removes what a process that was killed has left half written. Never throws. */
+/** Removes a temporary, also one of a process that was killed. Never throws. */
 export function removeTemporary({ path, parent, madeFrom }: Temporary): void {
   try {
-    // A write that is still under way may put a file into a directory that was just emptied.
+    // Retries, because a pending write may add a file to the directory while it is emptied.
     rmSync(path, { recursive: true, force: true, maxRetries: 4, retryDelay: 25 });
     removeMade(parent, madeFrom);
   } catch {
@@ -150,7 +151,7 @@ export function removeTemporary({ path, parent, madeFrom }: Temporary): void {
   }
 }
 
-/** `write` makes the temporary; afterwards `publish` gives it the name `path`, and the name is flushed. */
+/** Has `write` create a temporary, has `publish` rename it to `path`, and flushes the parent directory. */
 async function writeAtomically(
   path: string,
   write: (temporaryPath: string) => Promise<void>,
@@ -170,7 +171,7 @@ async function writeAtomically(
     await publish(path, temporary.path);
   } catch (cause) {
     remove(temporary);
-    throw errnoOf(cause) === undefined ? named(cause, path, temporary) : outputFailed(path, cause);
+    throw errnoOf(cause) === undefined ? withFinalPath(cause, path, temporary) : outputFailed(path, cause);
   }
   live.delete(temporary);
   listener(temporary, false);
@@ -182,13 +183,13 @@ async function writeAtomically(
   }
 }
 
-/** An error that names what was to be written in place of the temporary. */
-function named(error: unknown, path: string, temporary: Temporary): unknown {
+/** An error whose message names `path` instead of the temporary. */
+function withFinalPath(error: unknown, path: string, temporary: Temporary): unknown {
   if (!(error instanceof GpruneError) || !error.message.includes(temporary.path)) return error;
   return error.inOtherWords({ message: error.message.replaceAll(temporary.path, () => path) });
 }
 
-/** @throws GpruneError OUTPUT_EXISTS when a directory with files has appeared at `path` in the meantime */
+/** Renames a temporary. @throws GpruneError OUTPUT_EXISTS when a directory with files has appeared at `path` */
 async function renameTo(path: string, temporaryPath: string): Promise<void> {
   await rename(temporaryPath, path).catch((cause: unknown) => {
     const errno = errnoOf(cause);
@@ -199,11 +200,11 @@ async function renameTo(path: string, temporaryPath: string): Promise<void> {
   });
 }
 
-/** Puts a directory into the place of an empty one, whose group and mode it takes over. */
+/** Renames a directory to `path`, in place of an empty one if there is one, whose group and mode it takes over. */
 async function replaceDirectory(path: string, temporaryPath: string): Promise<void> {
   const found = await stat(path).catch(() => null);
   if (found !== null) {
-    // Only members of the group may; changing it can clear bits of the mode, so it comes first.
+    // Only members of the group may change it. It can clear bits of the mode, so it comes first.
     await chown(temporaryPath, -1, found.gid).catch(() => {});
     // A directory that its owner may not write in cannot be moved.
     await chmod(temporaryPath, (found.mode & 0o7777) | 0o700);
@@ -212,15 +213,15 @@ async function replaceDirectory(path: string, temporaryPath: string): Promise<vo
 }
 
 /**
- * Unlike a rename, a hard link never replaces a file that has appeared in the meantime.
- * @throws GpruneError OUTPUT_EXISTS when one has
+ * Gives a temporary the name of a new file by a hard link, which unlike a rename never replaces an existing file.
+ * @throws GpruneError OUTPUT_EXISTS when a file has appeared at `path`
  */
 async function linkTo(path: string, temporaryPath: string): Promise<void> {
   try {
     await link(temporaryPath, path);
   } catch (cause) {
     if (errnoOf(cause) === "EEXIST") throw fileExists(path);
-    // File systems without hard links, FAT for instance.
+    // File systems such as FAT have no hard links.
     return rename(temporaryPath, path);
   }
   await unlink(temporaryPath);

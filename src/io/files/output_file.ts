@@ -1,15 +1,15 @@
 /**
- * Files that are being written: the counterpart of `PositionalFile`, and the translation of what the file system
- * refuses into errors a user can act on. Atomicity is not here but in output_directory.ts.
+ * Sequential writing of files, the counterpart of `PositionalFile`, and the translation of failed system calls into
+ * errors that a user can act on. Atomicity is the task of output_directory.ts.
  */
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { codeOf, GpruneError } from "../../errors.ts";
 import { bytesToMove, failPoint } from "./fail_points.ts";
 
-/** Bytes given to one system call; Node refuses 2 GiB, and the kernel writes less than asked just below that. */
+/** Bytes of one system call, at most; Node refuses 2 GiB, and just below that the kernel makes short writes. */
 const MAX_WRITE_BYTES = 2 ** 30;
 
-/** What the user can do about the reasons for which writing fails (errno names of POSIX). */
+/** Hints for failed writes, by POSIX errno name. */
 const WRITE_HINTS: ReadonlyMap<string, string> = new Map([
   ["ENOSPC", "The disk is full; free some space or write to another disk."],
   ["EDQUOT", "The disk quota is used up; free some space or write to another disk."],
@@ -26,17 +26,17 @@ const WRITE_HINTS: ReadonlyMap<string, string> = new Map([
   ["EIO", "The disk reports an error; check it and write to another one."],
 ]);
 
-/** The errno name of a failed file system call, or undefined when `cause` is something else. */
+/** The errno name of a failed system call, or undefined when `cause` is something else. */
 export function errnoOf(cause: unknown): string | undefined {
   return cause instanceof Error && "errno" in cause ? codeOf(cause) : undefined;
 }
 
-/** What the user can do about a failed call; undefined where nothing is known. */
+/** The hint for a failed system call; undefined when there is none. */
 export function writeHint(cause: unknown): string | undefined {
   return WRITE_HINTS.get(errnoOf(cause) ?? "");
 }
 
-/** Error OUTPUT_FAILED for a failed file system call on an output; a `GpruneError` is handed back as it is. */
+/** Error OUTPUT_FAILED for a failed file system call on an output; a `GpruneError` is returned unchanged. */
 export function outputFailed(path: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const hint = writeHint(cause);
@@ -45,8 +45,8 @@ export function outputFailed(path: string, cause: unknown): GpruneError {
 }
 
 /**
- * Writes all of `bytes`, however many calls it takes.
- * @param place - the file's path for messages, and the offset; where the file's position is when absent
+ * Writes all of `bytes`, in as many system calls as needed.
+ * @param place - the file's path for messages, and the offset; the current position when absent
  * @throws GpruneError OUTPUT_FAILED
  */
 export async function writeAll(
@@ -66,7 +66,7 @@ export async function writeAll(
   }
 }
 
-/** A new file, written from front to back. */
+/** A new file, written sequentially. */
 export class OutputFile {
   readonly path: string;
   readonly #handle: FileHandle;
@@ -76,7 +76,7 @@ export class OutputFile {
     this.#handle = handle;
   }
 
-  /** @throws GpruneError OUTPUT_FAILED when the file exists or cannot be made */
+  /** Creates the file. @throws GpruneError OUTPUT_FAILED when it exists or cannot be created */
   static async create(path: string): Promise<OutputFile> {
     const handle = await open(path, "wx").catch((cause: unknown) => {
       throw outputFailed(path, cause);
@@ -84,12 +84,12 @@ export class OutputFile {
     return new OutputFile(path, handle);
   }
 
-  /** Appends all of `bytes`, however many calls it takes. @throws GpruneError OUTPUT_FAILED */
+  /** Appends all of `bytes`. @throws GpruneError OUTPUT_FAILED */
   async write(bytes: Uint8Array): Promise<void> {
     await writeAll(this.#handle, bytes, { path: this.path });
   }
 
-  /** Returns when the bytes are on the disk and not only in the kernel. @throws GpruneError OUTPUT_FAILED */
+  /** Flushes the file to the disk. @throws GpruneError OUTPUT_FAILED */
   async sync(): Promise<void> {
     try {
       failPoint("before-fsync", this.path);
@@ -105,7 +105,7 @@ export class OutputFile {
 }
 
 /**
- * Makes a file, lets `fill` write it, and returns when it is on the disk.
+ * Creates a file, has `fill` write it, and flushes it to the disk.
  * @throws GpruneError OUTPUT_FAILED when the file exists or the file system refuses; errors of `fill` pass through
  */
 export async function writeNewFile(path: string, fill: (file: OutputFile) => Promise<void>): Promise<void> {
@@ -118,7 +118,7 @@ export async function writeNewFile(path: string, fill: (file: OutputFile) => Pro
   }
 }
 
-/** Makes a directory in one that exists. @throws GpruneError OUTPUT_FAILED when the file system refuses */
+/** Creates a directory in an existing one. @throws GpruneError OUTPUT_FAILED when the file system refuses */
 export async function makeDirectory(path: string): Promise<void> {
   await mkdir(path).catch((cause: unknown) => {
     throw outputFailed(path, cause);

@@ -5,17 +5,17 @@ import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { requireEmptyDirectory, requireReplaceableFile } from "./output_place.ts";
 
-/** Whether a process of its own can mount something, for itself alone. */
+/** Whether a child process can mount something in a mount namespace of its own. */
 const CAN_MOUNT = spawnSync("unshare", ["-rm", "true"]).status === 0;
 
-/** A user without rights here; undefined where this process has none itself. */
+/** A user without write permission; undefined when this process has none either. */
 const NOBODY = process.getuid?.() === 0 ? 65534 : undefined;
 
 /**
- * What a process of its own says when it asks whether a directory is free. @param before - commands of a shell, and the
- * directory it is to stand in
+ * The output of a child process that checks whether a directory is free.
+ * @param before - shell commands to run first, and the working directory
  */
-function asked(target: string, { before = "true", cwd = "/", uid }: Surroundings): string {
+function checkInChild(target: string, { before = "true", cwd = "/", uid }: Surroundings): string {
   const module = join(import.meta.dirname, "output_place.ts");
   const code = `import(${JSON.stringify(module)})
     .then(({ requireFreeDirectory }) => requireFreeDirectory(${JSON.stringify(target)}))
@@ -48,13 +48,13 @@ describe("requireFreeDirectory", () => {
     await mkdir(join(root, "other"));
     const mounts = [`mount -t tmpfs none "${target}"`, `mount --bind "${join(root, "other")}" "${target}"`];
     for (const before of mounts) {
-      expect(asked(target, { before })).toBe(
+      expect(checkInChild(target, { before })).toBe(
         `OUTPUT_EXISTS | ${target}: ${irreplaceable} a mount point (a volume or disk of its own) | ` +
           `Name a directory inside it: -o ${join(target, "model")}`,
       );
-      expect(asked(join(target, "model"), { before })).toBe("free");
+      expect(checkInChild(join(target, "model"), { before })).toBe("free");
     }
-    expect(asked(target, {})).toBe("free");
+    expect(checkInChild(target, {})).toBe("free");
   });
 
   test("so is the current directory, and what it lies in", async () => {
@@ -63,17 +63,17 @@ describe("requireFreeDirectory", () => {
     await mkdir(cwd);
     await symlink("here", join(root, "link"));
     for (const target of [".", cwd, "../link"]) {
-      expect(asked(target, { cwd })).toBe(
+      expect(checkInChild(target, { cwd })).toBe(
         `OUTPUT_EXISTS | ${target}: ${irreplaceable} the current directory | ` +
           `Name a directory inside it: -o ${join(target, "model")}`,
       );
     }
-    expect(asked("..", { cwd })).toContain(
+    expect(checkInChild("..", { cwd })).toContain(
       "..: expected a directory that the output can take the place of, got a",
     );
     await mkdir(join(root, "..here"));
-    expect(asked("../..here", { cwd })).toBe("free");
-    expect(asked("inside", { cwd })).toBe("free");
+    expect(checkInChild("../..here", { cwd })).toBe("free");
+    expect(checkInChild("inside", { cwd })).toBe("free");
   });
 
   test("where nothing can be made, the directory that refuses is named", async () => {
@@ -85,10 +85,10 @@ describe("requireFreeDirectory", () => {
     await chmod(target, 0o777);
     await chmod(parent, 0o555);
     const refused = `OUTPUT_FAILED | ${parent}: expected to make a directory beside ${target}, where the output begins, got EACCES | You may not write there; choose another place or change the permissions.`;
-    expect(asked(target, { uid: NOBODY })).toBe(
+    expect(checkInChild(target, { uid: NOBODY })).toBe(
       `${refused} Name a directory inside it: -o ${join(target, "model")}`,
     );
-    expect(asked(`${target}2`, { uid: NOBODY })).toBe(refused.replace("par/out,", "par/out2,"));
+    expect(checkInChild(`${target}2`, { uid: NOBODY })).toBe(refused.replace("par/out,", "par/out2,"));
     await chmod(parent, 0o755);
   });
 });

@@ -1,7 +1,6 @@
 /**
- * Where an output may go: whether there is nothing yet, whether it could be put there, and whether anything can be
- * written at all. Asked before hours of work for it (`require...`), and once more when it is there
- * (output_directory.ts).
+ * Checks of an output's destination: that it is free, that a rename can put the output there, and that the file system
+ * can be written. The `require...` functions run before hours of work; output_directory.ts checks again at the end.
  */
 import { existsSync, mkdtempSync, rmdirSync } from "node:fs";
 import { lstat, readdir, realpath } from "node:fs/promises";
@@ -11,8 +10,7 @@ import { isMountPoint } from "./mount_point.ts";
 import { errnoOf, outputFailed, writeHint } from "./output_file.ts";
 
 /**
- * Checks that a directory can be written, before hours of work for it: makes and removes an empty one in the nearest
- * directory that exists.
+ * Checks that an output directory can be written, by creating and removing an empty one in the nearest existing parent.
  * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory that can be replaced, OUTPUT_FAILED
  *   when the file system refuses
  */
@@ -22,18 +20,18 @@ export async function requireFreeDirectory(target: string): Promise<void> {
 }
 
 /**
- * Checks that outputs can be made inside a directory, which stays what it is when it exists.
+ * Checks that outputs can be created inside a directory, which is not replaced when it exists.
  * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory, OUTPUT_FAILED when the file system
  *   refuses
  */
 export async function requireEmptyDirectory(target: string): Promise<void> {
-  const real = await existingDirectory(target);
+  const real = await realPathOf(target);
   if (real !== null) await requireEmpty(target, real);
   requireWritable(real ?? resolve(target), `the outputs in ${target}`);
 }
 
 /**
- * Checks that a new file can be written, before hours of work for it, as `requireFreeDirectory` does.
+ * Checks that a new file can be written.
  * @throws GpruneError OUTPUT_EXISTS when there is something, OUTPUT_FAILED when the file system refuses
  */
 export async function requireFreeFile(target: string): Promise<void> {
@@ -41,9 +39,8 @@ export async function requireFreeFile(target: string): Promise<void> {
 }
 
 /**
- * The same for a file that may take the place of another one.
- * @throws GpruneError OUTPUT_EXISTS when there is something else than a file, OUTPUT_FAILED when the file system
- * refuses
+ * Checks that a file can be written or replaced.
+ * @throws GpruneError OUTPUT_EXISTS when there is a directory, OUTPUT_FAILED when the file system refuses
  */
 export async function requireReplaceableFile(target: string): Promise<void> {
   const path = resolve(target);
@@ -57,19 +54,19 @@ export async function requireReplaceableFile(target: string): Promise<void> {
 }
 
 /**
- * @param parent - where something is to be made; it or the nearest directory above it that exists is tried
- * @param made - what, for messages
- * @param target - a directory that may exist in it, and could have outputs inside
- * @throws GpruneError OUTPUT_FAILED naming the directory that cannot be written in, and why it would be
+ * Creates and removes a directory in `parent`, or in its nearest existing ancestor.
+ * @param purpose - what would be created there, for the message
+ * @param target - the output in `parent`; if it exists, the hint suggests a directory inside it
+ * @throws GpruneError OUTPUT_FAILED naming the directory that cannot be written
  */
-function requireWritable(parent: string, made: string, target?: string): void {
-  let place = parent;
-  while (!existsSync(place)) place = dirname(place);
+function requireWritable(parent: string, purpose: string, target?: string): void {
+  let existing = parent;
+  while (!existsSync(existing)) existing = dirname(existing);
   try {
-    // Synchronous, so that no interrupt comes between the two.
-    rmdirSync(mkdtempSync(join(place, ".gprune-")));
+    // Synchronous, so that no interrupt comes between the two calls.
+    rmdirSync(mkdtempSync(join(existing, ".gprune-")));
   } catch (cause) {
-    const message = `${place}: expected to make ${made}, got ${errnoOf(cause) ?? String(cause)}`;
+    const message = `${existing}: expected to make ${purpose}, got ${errnoOf(cause) ?? String(cause)}`;
     const inside = target !== undefined && existsSync(target) ? ` ${insideHint(target)}` : "";
     const hint = `${writeHint(cause) ?? ""}${inside}`.trim();
     throw new GpruneError("OUTPUT_FAILED", message, { ...(hint !== "" && { hint }), cause });
@@ -77,23 +74,23 @@ function requireWritable(parent: string, made: string, target?: string): void {
 }
 
 /**
- * The real path a directory will have.
+ * The real path that an output directory will have.
  * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory that a rename can replace
  */
 export async function freeDirectory(target: string): Promise<string> {
-  const real = await existingDirectory(target);
+  const real = await realPathOf(target);
   if (real === null) return resolve(target);
-  await requireAway(target, real);
+  await requireNotCurrent(target, real);
   await requireEmpty(target, real);
   if (await isMountPoint(real)) throw irreplaceable(target, "a mount point (a volume or disk of its own)");
   return real;
 }
 
 /**
- * The real path of a directory; null when there is nothing.
- * @throws GpruneError OUTPUT_EXISTS for a link to nowhere
+ * The real path of what exists at `target`; null when nothing does.
+ * @throws GpruneError OUTPUT_EXISTS for a dangling link
  */
-async function existingDirectory(target: string): Promise<string | null> {
+async function realPathOf(target: string): Promise<string | null> {
   const path = resolve(target);
   const found = await lstat(path).catch((cause: unknown) => {
     if (errnoOf(cause) === "ENOENT") return null;
@@ -107,7 +104,7 @@ async function existingDirectory(target: string): Promise<string | null> {
   });
 }
 
-/** @throws GpruneError OUTPUT_EXISTS when there is a file at the path, or a directory with files in it */
+/** @throws GpruneError OUTPUT_EXISTS for a file, and for a directory with entries */
 async function requireEmpty(target: string, real: string): Promise<void> {
   const names = await readdir(real).catch((cause: unknown) => {
     throw errnoOf(cause) === "ENOTDIR" ? outputExists(target, "a file") : outputFailed(target, cause);
@@ -116,21 +113,21 @@ async function requireEmpty(target: string, real: string): Promise<void> {
 }
 
 /**
- * A shell in a directory that was replaced is nowhere.
- * @throws GpruneError OUTPUT_EXISTS for the current directory, and for what it lies in
+ * Refuses the current directory and its ancestors: replacing one would leave the user's shell in a deleted directory.
+ * @throws GpruneError OUTPUT_EXISTS
  */
-async function requireAway(target: string, real: string): Promise<void> {
-  const way = relative(real, await realpath("."));
-  if (way === "") throw irreplaceable(target, "the current directory");
-  if (!isAbsolute(way) && way.split(sep)[0] !== "..") {
+async function requireNotCurrent(target: string, real: string): Promise<void> {
+  const fromTarget = relative(real, await realpath("."));
+  if (fromTarget === "") throw irreplaceable(target, "the current directory");
+  if (!isAbsolute(fromTarget) && fromTarget.split(sep)[0] !== "..") {
     throw irreplaceable(target, "a directory that the current one lies in");
   }
 }
 
 /**
- * The absolute path a file will have.
- * @throws GpruneError OUTPUT_EXISTS when there is something, be it a link to nowhere; BAD_ARGUMENT for what names a
- * directory
+ * The absolute path that a new file will have.
+ * @throws GpruneError OUTPUT_EXISTS when something exists there, a dangling link included; BAD_ARGUMENT for an empty
+ *   name and one that ends with `/`
  */
 export async function freeFile(target: string): Promise<string> {
   const path = resolve(target);
@@ -145,21 +142,21 @@ export async function freeFile(target: string): Promise<string> {
   return path;
 }
 
-/** The name is taken. */
+/** Error OUTPUT_EXISTS for a file name that is in use. */
 export function fileExists(target: string): GpruneError {
   return new GpruneError("OUTPUT_EXISTS", `${target}: expected a new file, got a name that is in use`, {
     hint: "Choose another output file, or remove this one.",
   });
 }
 
-/** The name is taken. */
+/** Error OUTPUT_EXISTS for a directory name that is in use. */
 export function outputExists(target: string, found: string): GpruneError {
   return new GpruneError("OUTPUT_EXISTS", `${target}: expected a new or empty directory, got ${found}`, {
     hint: "Choose another output directory, or remove this one.",
   });
 }
 
-/** The output takes the place of the directory that was there. */
+/** Error OUTPUT_EXISTS for a directory that a rename cannot or should not replace. */
 function irreplaceable(target: string, found: string): GpruneError {
   const message = `${target}: expected a directory that the output can take the place of, got ${found}`;
   return new GpruneError("OUTPUT_EXISTS", message, { hint: insideHint(target) });

@@ -1,10 +1,10 @@
 /**
- * How a program of ours that runs in a process or a thread of its own is started, compiled or from the sources, and
- * what its end says.
+ * Start of gprune's own programs in child processes and threads, compiled or from the sources, and the diagnosis of
+ * their failures.
  */
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-/** What Node is called with. */
+/** Arguments of Node that start a program. */
 export interface OwnProgram {
   readonly path: string;
   /** Options of Node that let it run the program. */
@@ -12,37 +12,38 @@ export interface OwnProgram {
 }
 
 /**
- * @param name - without its extension
- * @param besides - `import.meta.url` of a module in the same folder
+ * The program of a child process.
+ * @param name - file name without its extension
+ * @param siblingUrl - `import.meta.url` of a module in the same folder
  */
-export function ownProgram(name: string, besides: string): OwnProgram {
-  const isSource = besides.endsWith(".ts");
+export function ownProgram(name: string, siblingUrl: string): OwnProgram {
+  const isSource = siblingUrl.endsWith(".ts");
   return {
-    path: fileURLToPath(new URL(`./${name}${isSource ? ".ts" : ".js"}`, besides)),
+    path: fileURLToPath(new URL(`./${name}${isSource ? ".ts" : ".js"}`, siblingUrl)),
     nodeOptions: isSource ? ["--import", "tsx"] : [],
   };
 }
 
 /**
- * The module that a thread runs. From the sources that is one that loads tsx first: a thread takes no loader from
- * options of Node.
+ * The module of a thread. When running from the sources, it is a wrapper that loads tsx first, because threads do not
+ * inherit the loader from the options of Node.
  * @param name - its path from the module's folder, without its extension
- * @param besides - `import.meta.url` of the module that starts it
+ * @param siblingUrl - `import.meta.url` of the module that starts it
  */
-export function ownThread(name: string, besides: string): URL {
-  const { path, nodeOptions } = ownProgram(name, besides);
+export function ownThread(name: string, siblingUrl: string): URL {
+  const { path, nodeOptions } = ownProgram(name, siblingUrl);
   const program = pathToFileURL(path);
   if (nodeOptions.length === 0) return program;
   const [tsx, source] = [import.meta.resolve("tsx/esm/api"), program.href].map((url) => JSON.stringify(url));
-  const loading = `import { register } from ${tsx}; register(); await import(${source});`;
-  return new URL(`data:text/javascript,${encodeURIComponent(loading)}`);
+  const wrapper = `import { register } from ${tsx}; register(); await import(${source});`;
+  return new URL(`data:text/javascript,${encodeURIComponent(wrapper)}`);
 }
 
-/** What V8, C++ and ONNX Runtime say when they get no memory. */
+/** Messages of V8, C++ and ONNX Runtime about failed allocations. */
 const NO_MEMORY =
   /out of memory|bad_alloc|ERR_WORKER_OUT_OF_MEMORY|Failed to allocate memory|Array buffer allocation/i;
 
-/** Whether what a program said, an error's message or its stderr, means that it got no memory. */
-export function isOutOfMemory(said: string): boolean {
-  return NO_MEMORY.test(said);
+/** Whether an error message or the stderr of a program reports a failed allocation. */
+export function isOutOfMemory(text: string): boolean {
+  return NO_MEMORY.test(text);
 }

@@ -33,8 +33,8 @@ test.each<FailPoint>(["before-write", "mid-write"])(
   },
 );
 
-/** What a process that was killed has left of a file. @returns its name */
-async function leftByKilled(target: string, text: string): Promise<string> {
+/** Writes a file as a killed process leaves it. @returns its name */
+async function killedAttempt(target: string, text: string): Promise<string> {
   const script = join(await temporaryDirectory(), "killed.mts");
   await writeFile(
     script,
@@ -48,8 +48,8 @@ async function leftByKilled(target: string, text: string): Promise<string> {
   return name!;
 }
 
-/** Begins the file, which may go on where another one stopped, and ends it. @returns what was there already */
-async function goOn(target: string): Promise<number> {
+/** Starts an attempt, which may resume an earlier one, and ends it. @returns the bytes of the earlier attempt */
+async function resumeAndFinish(target: string): Promise<number> {
   const file = await PartialFile.claim(target);
   const { size } = file;
   await file.append(Buffer.from("hello, world").subarray(size));
@@ -60,11 +60,11 @@ async function goOn(target: string): Promise<number> {
 
 test("what killed processes have left is gone on with, the longest, and nothing of it stays", async () => {
   const target = join(await temporaryDirectory(), "blob");
-  const name = await leftByKilled(target, "hello, ");
+  const name = await killedAttempt(target, "hello, ");
   const second = name.replace(/[0-9a-f]+\.incomplete$/, "00000000.incomplete");
   await writeFile(join(target, "..", second), "hello");
   await writeFile(`${target}.gprune.incomplete`, "hell");
-  expect(await goOn(target)).toBe("hello, ".length);
+  expect(await resumeAndFinish(target)).toBe("hello, ".length);
   expect(await readdir(join(target, ".."))).toEqual(["blob"]);
 });
 
@@ -72,7 +72,7 @@ test("what a process is still writing is its own", async () => {
   const target = join(await temporaryDirectory(), "blob");
   const other = await PartialFile.claim(target);
   await other.append(Buffer.from("hello, "));
-  expect(await goOn(target)).toBe(0);
+  expect(await resumeAndFinish(target)).toBe(0);
   await other.append(Buffer.from("world"));
   await other.finish();
   expect(await readdir(join(target, ".."))).toEqual(["blob"]);
@@ -80,21 +80,21 @@ test("what a process is still writing is its own", async () => {
 
 test("what a process in another container has left is gone on with after an hour of silence", async () => {
   const target = join(await temporaryDirectory(), "blob");
-  const name = await leftByKilled(target, "hello, ");
+  const name = await killedAttempt(target, "hello, ");
   const foreign = join(target, "..", name.replace(/gprune-[0-9a-f]+/, "gprune-00000000"));
   await rename(join(target, "..", name), foreign);
-  expect(await goOn(target)).toBe(0);
+  expect(await resumeAndFinish(target)).toBe(0);
   const now = Date.now() / 1000;
   await utimes(foreign, now, now - 3700);
-  expect(await goOn(target)).toBe("hello, ".length);
+  expect(await resumeAndFinish(target)).toBe("hello, ".length);
   expect(await readdir(join(target, ".."))).toEqual(["blob"]);
 });
 
 test("what was written before the machine was started anew may have holes, and is removed", async () => {
   const target = join(await temporaryDirectory(), "blob");
-  const name = await leftByKilled(target, "hello, ");
+  const name = await killedAttempt(target, "hello, ");
   const before = name.replace(/(gprune-[0-9a-f]+)-[0-9a-f]+/, "$1-00000000");
   await rename(join(target, "..", name), join(target, "..", before));
-  expect(await goOn(target)).toBe(0);
+  expect(await resumeAndFinish(target)).toBe(0);
   expect(await readdir(join(target, ".."))).toEqual(["blob"]);
 });

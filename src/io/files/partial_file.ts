@@ -1,8 +1,8 @@
 /**
- * A file that is being downloaded, and what an earlier attempt left of it. While somebody writes it has a name of its
- * own, so two processes never write the same bytes; what is given up goes back to a common name. The next attempt takes
- * it by renaming it, which only one can do. A process that is killed gives nothing up: its file's name says who it was,
- * so that the next attempt finds out that it is gone.
+ * A file that is being downloaded, resumed from what earlier attempts left. Each attempt writes under a name of its
+ * own, so that two processes never write the same file; one that gives up renames its file to a common name, from which
+ * the next attempt claims it by a rename, which only one can win. A killed process gives nothing up, but the name of
+ * its file identifies it, so that the next attempt can tell that it is gone.
  */
 import { createHash, type Hash, randomBytes } from "node:crypto";
 import { existsSync, renameSync } from "node:fs";
@@ -11,51 +11,52 @@ import { basename, dirname, join } from "node:path";
 import { errnoOf, outputFailed, writeAll } from "./output_file.ts";
 import { ownMark, processOfMark } from "./process_identity.ts";
 
-/** Bytes read at a time of what is already there. */
+/** Bytes read at a time while hashing what an earlier attempt left. */
 const READ_BYTES = 2 ** 20;
 
-/** Between the target's name and what tells attempts apart, and at the end. */
+/** File names are `TARGET.gprune-MARK-RANDOM.incomplete`, and `TARGET.gprune.incomplete` once given up. */
 const KIND = ".gprune";
 const ENDING = ".incomplete";
-/** The process's mark, and what tells its attempts apart. */
-const OWN_PART = /^-(.*)-[0-9a-f]+$/;
+/** The mark of the process, and a random part for each of its attempts. */
+const ATTEMPT = /^-(.*)-[0-9a-f]+$/;
 
 /**
- * Seconds without a byte after which a process of which nothing can be known, as in another container, counts as gone.
+ * Seconds without a write after which a process whose state is unknown, for example in another container, counts as
+ * gone.
  */
 const SILENT_SECONDS = 3600;
 
-/** The first part of a file, growing. */
+/** The downloaded beginning of a file. */
 export class PartialFile {
   readonly #target: string;
-  readonly #own: string;
+  readonly #path: string;
   readonly #handle: FileHandle;
   readonly #onExit: () => void;
   #size = 0;
   #hash: Hash = createHash("sha256");
 
-  private constructor(target: string, own: string, handle: FileHandle) {
+  private constructor(target: string, path: string, handle: FileHandle) {
     this.#target = target;
-    this.#own = own;
+    this.#path = path;
     this.#handle = handle;
-    // An interrupted process keeps what it has, for the next one.
+    // An interrupted process leaves its bytes to the next attempt.
     this.#onExit = () => {
-      if (existsSync(own)) renameSync(own, leftover(target));
+      if (existsSync(path)) renameSync(path, givenUpPath(target));
     };
     process.on("exit", this.#onExit);
   }
 
   /**
-   * Takes over what is left of an earlier attempt at `target`, or begins anew.
+   * Takes over the file of an earlier attempt at `target`, or starts a new one.
    * @throws GpruneError OUTPUT_FAILED
    */
   static async claim(target: string): Promise<PartialFile> {
-    const own = `${target}${KIND}-${ownMark()}-${randomBytes(4).toString("hex")}${ENDING}`;
+    const path = `${target}${KIND}-${ownMark()}-${randomBytes(4).toString("hex")}${ENDING}`;
     try {
       await mkdir(dirname(target), { recursive: true });
-      await takeOver(target, own);
-      const file = new PartialFile(target, own, await open(own, existsSync(own) ? "r+" : "wx+"));
-      await file.#readBack().catch(async (cause: unknown) => {
+      await takeOver(target, path);
+      const file = new PartialFile(target, path, await open(path, existsSync(path) ? "r+" : "wx+"));
+      await file.#hashExisting().catch(async (cause: unknown) => {
         await file.discard().catch(() => {});
         throw cause;
       });
@@ -75,9 +76,9 @@ export class PartialFile {
     return this.#hash.copy().digest("hex");
   }
 
-  /** @throws GpruneError OUTPUT_FAILED */
+  /** Appends bytes. @throws GpruneError OUTPUT_FAILED */
   async append(bytes: Uint8Array): Promise<void> {
-    await writeAll(this.#handle, bytes, { path: this.#own, offset: this.#size });
+    await writeAll(this.#handle, bytes, { path: this.#path, offset: this.#size });
     this.#size += bytes.length;
     this.#hash.update(bytes);
   }
@@ -89,28 +90,28 @@ export class PartialFile {
     this.#hash = createHash("sha256");
   }
 
-  /** Gives the complete file its name. @throws GpruneError OUTPUT_FAILED */
+  /** Flushes the complete file and renames it to the target. @throws GpruneError OUTPUT_FAILED */
   async finish(): Promise<void> {
     try {
       await this.#handle.sync();
       await this.#close();
-      await rename(this.#own, this.#target);
+      await rename(this.#path, this.#target);
     } catch (cause) {
       throw outputFailed(this.#target, cause);
     }
   }
 
-  /** Leaves the bytes to the next attempt. */
+  /** Ends the attempt and leaves its bytes to the next one. */
   async giveUp(): Promise<void> {
     await this.#close();
-    if (this.#size === 0) await rm(this.#own, { force: true });
-    else await rename(this.#own, leftover(this.#target));
+    if (this.#size === 0) await rm(this.#path, { force: true });
+    else await rename(this.#path, givenUpPath(this.#target));
   }
 
-  /** Removes the bytes. */
+  /** Ends the attempt and removes its file. */
   async discard(): Promise<void> {
     await this.#close();
-    await rm(this.#own, { force: true });
+    await rm(this.#path, { force: true });
   }
 
   async #close(): Promise<void> {
@@ -118,8 +119,8 @@ export class PartialFile {
     await this.#handle.close();
   }
 
-  /** The hash of what is there already. */
-  async #readBack(): Promise<void> {
+  /** Hashes and counts the bytes of an earlier attempt. */
+  async #hashExisting(): Promise<void> {
     const buffer = new Uint8Array(READ_BYTES);
     for (;;) {
       const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, this.#size);
@@ -130,50 +131,50 @@ export class PartialFile {
   }
 }
 
-function leftover(target: string): string {
+function givenUpPath(target: string): string {
   return `${target}${KIND}${ENDING}`;
 }
 
-/** What an attempt that is over left. */
-interface Left {
+/** The file of an attempt that has ended. */
+interface Leftover {
   readonly path: string;
   readonly bytes: number;
-  /** Whether all its bytes are as they were written; after a failure of power some may not be. */
-  readonly isWhole: boolean;
+  /** Whether its bytes are as written; after a power failure some may not be. */
+  readonly isIntact: boolean;
 }
 
-/** Gives the longest file that was left the name `own`, and removes the others. */
-async function takeOver(target: string, own: string): Promise<void> {
-  let isTaken = false;
-  for (const { path, isWhole } of await leftOf(target)) {
-    if (isTaken || !isWhole) await rm(path, { force: true });
-    else isTaken = await isRenamed(path, own);
+/** Renames the longest intact leftover to `path`, and removes the others. */
+async function takeOver(target: string, path: string): Promise<void> {
+  let isClaimed = false;
+  for (const { path: leftover, isIntact } of await findLeftovers(target)) {
+    if (isClaimed || !isIntact) await rm(leftover, { force: true });
+    else isClaimed = await tryRename(leftover, path);
   }
 }
 
-/** The longest first. */
-async function leftOf(target: string): Promise<readonly Left[]> {
+/** The files of attempts that have ended, the longest first. */
+async function findLeftovers(target: string): Promise<readonly Leftover[]> {
   const start = `${basename(target)}${KIND}`;
-  const left: Left[] = [];
+  const leftovers: Leftover[] = [];
   for (const name of await readdir(dirname(target))) {
     if (!name.startsWith(start) || !name.endsWith(ENDING)) continue;
     const path = join(dirname(target), name);
-    // Another attempt may have taken it meanwhile.
+    // Another attempt may have claimed it since.
     const found = await stat(path).catch(() => null);
     if (found === null) continue;
     const mark = name.slice(start.length, -ENDING.length);
-    const { isGone, isOfThisStart } = processOfMark(mark.replace(OWN_PART, "$1"));
+    const { isGone, isOfThisStart } = processOfMark(mark.replace(ATTEMPT, "$1"));
     const isSilent = Date.now() - found.mtimeMs > 1000 * SILENT_SECONDS;
     const isGivenUp = mark === "";
     if (isGivenUp || (isGone ?? isSilent)) {
-      left.push({ path, bytes: found.size, isWhole: isGivenUp || isOfThisStart });
+      leftovers.push({ path, bytes: found.size, isIntact: isGivenUp || isOfThisStart });
     }
   }
-  return left.sort((a, b) => b.bytes - a.bytes);
+  return leftovers.sort((a, b) => b.bytes - a.bytes);
 }
 
 /** @returns false when another attempt was faster */
-async function isRenamed(from: string, to: string): Promise<boolean> {
+async function tryRename(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
     return true;

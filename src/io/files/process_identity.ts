@@ -1,6 +1,6 @@
 /**
- * Which process somebody is, so that others can tell later whether it is gone. A process number means something in one
- * namespace of process numbers alone, from one start of the machine to the next, and may be another process's by then.
+ * Identity of a process, by which others can later tell whether it is gone. A pid alone is not enough: it is valid only
+ * within its pid namespace and until the next boot, and may be reused.
  */
 import { createHash } from "node:crypto";
 import { readlinkSync } from "node:fs";
@@ -8,27 +8,29 @@ import { hostname } from "node:os";
 import { systemText } from "./machine.ts";
 import { errnoOf } from "./output_file.ts";
 
-/** A process, as it can be known from outside. */
+/** The properties that identify a process from outside. */
 export interface ProcessIdentity {
   readonly pid: number;
   readonly host: string;
   /**
-   * The namespace of process numbers; two containers of one machine may share its name. Absent in what older versions
-   * wrote, and where there are none.
+   * The pid namespace; two containers of one machine may share its name. Absent in files of older versions, and on
+   * systems without namespaces.
    */
   readonly namespace?: string | undefined;
-  /** What tells this start of the machine from another. */
+  /** Identifier of the machine's boot; empty where unknown. */
   readonly boot: string;
-  /** What tells this start of a process from another; empty where that cannot be known. */
+  /** Start time of the process, which distinguishes reuses of a pid; empty where unknown. */
   readonly started: string;
 }
 
 /**
- * Fields of proc_pid_stat(5), counted from the state: the parent, and ticks from the machine's start to the process's.
+ * Indices of fields of proc_pid_stat(5), counted from the state: the parent's pid, and the start time in ticks since
+ * boot.
  */
 const PARENT_FIELD = 1;
 const START_FIELD = 19;
 
+/** `PLACE-BOOT-PID-STARTED`, the first two as digests. */
 const MARK = /^([0-9a-f]{8})-([0-9a-f]{8})-([0-9]+)-([0-9]*)$/;
 
 /** This process. */
@@ -40,17 +42,17 @@ export function ownIdentity(): ProcessIdentity {
 }
 
 /**
- * Whether a process is of another machine, or another container of this one, so that nothing can be known of it here.
+ * Whether a process belongs to another machine, or another container of this one, so that its state is unknown here.
  */
 export function isElsewhere({ host, namespace }: ProcessIdentity): boolean {
-  const own = ownNamespace();
-  return host !== hostname() || (namespace !== undefined && own !== undefined && namespace !== own);
+  const here = ownNamespace();
+  return host !== hostname() || (namespace !== undefined && here !== undefined && namespace !== here);
 }
 
-/** Whether a process is there; one that is elsewhere counts as alive. */
+/** Whether a process is running; one that is elsewhere counts as alive, unless this machine has rebooted. */
 export function isAlive(identity: ProcessIdentity): boolean {
   const { pid, host, boot, started } = identity;
-  // Containers start with their machine, and do not outlive it.
+  // No process survives a reboot, in a container or not.
   if (host === hostname() && boot !== ownIdentity().boot) return false;
   if (isElsewhere(identity)) return true;
   try {
@@ -63,21 +65,21 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return !isGone && started === (stat[START_FIELD] ?? "");
 }
 
-/** This process in letters, digits and `-`, for names of files. */
+/** The identity of this process in letters, digits and `-`, for file names. */
 export function ownMark(): string {
   const { pid, boot, started, ...place } = ownIdentity();
   return [digest(place), digest({ boot }), pid, started].join("-");
 }
 
-/** What is known of the process that has a mark. */
+/** State of the process that a mark identifies. */
 export interface MarkedProcess {
-  /** Null where that cannot be known. */
+  /** Null when unknown. */
   readonly isGone: boolean | null;
-  /** Whether the machine that this process runs on has not been started since. */
+  /** Whether the mark was made since the last boot of this machine. */
   readonly isOfThisStart: boolean;
 }
 
-/** What a mark says; nothing is known where it is none. */
+/** State of the process with a mark of {@link ownMark}; unknown when the mark is malformed. */
 export function processOfMark(mark: string): MarkedProcess {
   const [, place, boot, pid, started = ""] = MARK.exec(mark) ?? [];
   const { boot: ownBoot, host, namespace } = ownIdentity();
@@ -89,7 +91,7 @@ export function processOfMark(mark: string): MarkedProcess {
   };
 }
 
-/** The parent that a process has now; undefined where that cannot be known. */
+/** Pid of the present parent of a process; undefined where unknown. */
 export function parentOf(identity: ProcessIdentity): number | undefined {
   const parent = isElsewhere(identity) ? undefined : statOf(identity.pid)[PARENT_FIELD];
   return parent === undefined ? undefined : Number(parent);
@@ -99,7 +101,7 @@ function digest(value: object): string {
   return createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 8);
 }
 
-/** As `pid:[4026531836]`; undefined where there are none, or none can be read. */
+/** The pid namespace as `pid:[4026531836]`; undefined where it cannot be read. */
 function ownNamespace(): string | undefined {
   try {
     return readlinkSync("/proc/self/ns/pid");
@@ -108,9 +110,9 @@ function ownNamespace(): string | undefined {
   }
 }
 
-/** What Linux says about a process, from its state on; a single empty field elsewhere. */
+/** Fields of `/proc/PID/stat` from the state on; a single empty field where there is no such file. */
 function statOf(pid: number): readonly string[] {
   const stat = systemText(`/proc/${pid}/stat`);
-  // The command before it stands in parentheses and may hold anything.
+  // The command name before the state is in parentheses and may contain anything.
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }

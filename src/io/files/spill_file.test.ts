@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { loaded } from "../../tensor/stash.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
@@ -18,11 +18,11 @@ function tensor(rows: number, value: number): Tensor {
   return { shape: [rows, 3], data: Float32Array.from({ length: 3 * rows }, (_, i) => value + i / 8) };
 }
 
-/** Bits that arithmetic would lose. */
+/** Bit patterns that arithmetic would not preserve. */
 const ODD = new Float32Array(Uint32Array.of(0x7fc00001, 0x80000000, 1, 0xff800000, 0x7f7fffff, 0).buffer);
 
 describe("SpillFile", () => {
-  it("gives back what was put, bit by bit, whatever is read ahead and written behind", async () => {
+  test("gives back what was put, bit by bit, whatever is read ahead and written behind", async () => {
     const file = await newFile();
     const odd = { shape: [2, 3], data: ODD };
     const tensors = [tensor(2, 1), tensor(5, 2), odd, tensor(1, 4), tensor(2, 5)];
@@ -37,7 +37,7 @@ describe("SpillFile", () => {
     await file.close();
   });
 
-  it("a slot holds what was put last, also when it was read ahead before", async () => {
+  test("a slot holds what was put last, also when it was read ahead before", async () => {
     const file = await newFile();
     await file.put(0, tensor(2, 0));
     await file.put(1, tensor(2, 1));
@@ -51,7 +51,7 @@ describe("SpillFile", () => {
     await file.close();
   });
 
-  it("an entry reads what is there when it is asked for", async () => {
+  test("an entry reads what is there when it is asked for", async () => {
     const file = await newFile();
     await file.put(7, tensor(4, 1));
     const entry = file.entry(7);
@@ -62,7 +62,7 @@ describe("SpillFile", () => {
     await file.close();
   });
 
-  it("leaves no file behind", async () => {
+  test("leaves no file behind", async () => {
     const directory = await temporaryDirectory();
     const file = await SpillFile.create(join(directory, "y.spill"));
     await file.put(0, tensor(2, 0));
@@ -71,7 +71,7 @@ describe("SpillFile", () => {
     expect(await readdir(directory)).toEqual([]);
   });
 
-  it("a write that fails is the error of what comes next", async () => {
+  test("a write that fails is the error of what comes next", async () => {
     const file = await newFile();
     armFailPoints((point) => {
       if (point === "before-write") throw Object.assign(new Error("full"), { code: "ENOSPC", errno: -28 });
@@ -89,7 +89,7 @@ describe("SpillFile", () => {
     await file.close();
   });
 
-  it("goes on where a system call moved less than it was asked to", async () => {
+  test("goes on where a system call moved less than it was asked to", async () => {
     const file = await newFile();
     armFailPoints(() => 5);
     await file.put(0, tensor(9, 3));

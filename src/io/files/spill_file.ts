@@ -1,7 +1,7 @@
 /**
- * A stash in a file, for what does not fit into memory. Writes go on while the caller computes, and the tensor that is
- * asked for next is read ahead; a few tensors are in memory at a time. The file means nothing to anybody else and to no
- * later process.
+ * A stash in a file, for tensors that do not fit into memory. Writes run in the background, and the tensor needed next
+ * is read ahead; only a few tensors are in memory at a time. The file is private to this process and cannot be
+ * reopened.
  */
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { GpruneError, internalError } from "../../errors.ts";
@@ -9,19 +9,19 @@ import { type Stash, StoredFloats, type StoredTensor } from "../../tensor/stash.
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import { outputFailed, writeAll } from "./output_file.ts";
 
-/** Tensors that may wait to be written before `put` waits, too. */
+/** Pending writes beyond which `put` waits. */
 export const WRITES_BEHIND = 2;
 /** Bytes read by one system call, at most. */
 const MAX_READ_BYTES = 2 ** 30;
 
-/** Where a tensor lies. */
+/** Location of a slot in the file, and the shape of its tensor. */
 interface Place {
   readonly offset: number;
   readonly bytes: number;
   shape: readonly number[];
 }
 
-/** Tensors of one file. */
+/** A stash of which every slot has a place in one file. */
 export class SpillFile implements Stash {
   readonly #path: string;
   readonly #handle: FileHandle;
@@ -37,7 +37,7 @@ export class SpillFile implements Stash {
     this.#handle = handle;
   }
 
-  /** Makes the file. @throws GpruneError OUTPUT_FAILED when it exists or cannot be made */
+  /** Creates the file. @throws GpruneError OUTPUT_FAILED when it exists or cannot be created */
   static async create(path: string): Promise<SpillFile> {
     const handle = await open(path, "wx+").catch((cause: unknown) => {
       throw outputFailed(path, cause);
@@ -45,26 +45,26 @@ export class SpillFile implements Stash {
     return new SpillFile(path, handle);
   }
 
-  /** @throws GpruneError OUTPUT_FAILED for this tensor or one that was put before */
+  /** @throws GpruneError OUTPUT_FAILED when an earlier write failed */
   async put(slot: number, tensor: Tensor): Promise<void> {
-    const place = this.#place(slot, tensor);
+    const place = this.#allocate(slot, tensor);
     if (this.#ahead?.slot === slot) this.#ahead = null;
-    // Two writes of one slot could overtake each other.
+    // Two pending writes of one slot could finish in either order.
     await this.#pending.get(slot)?.written;
     while (this.#pending.size >= WRITES_BEHIND) await [...this.#pending.values()][0]!.written;
-    this.#requireSound();
+    this.#throwIfFailed();
     const written = this.#write(place, tensor).then(() => void this.#pending.delete(slot));
     this.#pending.set(slot, { tensor, written });
   }
 
-  /** @throws GpruneError OUTPUT_FAILED when the file cannot be read, or what was put before could not be written */
+  /** @throws GpruneError OUTPUT_FAILED when the file cannot be read or an earlier write failed */
   async get(slot: number, next?: number): Promise<Tensor> {
-    this.#requireSound();
+    this.#throwIfFailed();
     const tensor = await (this.#ahead?.slot === slot ? this.#ahead.tensor : this.#read(slot));
     this.#ahead = null;
     if (next !== undefined && next !== slot && this.#places.has(next) && !this.#pending.has(next)) {
       const ahead = this.#read(next);
-      // The call that asks for the slot gets the error.
+      // The error is reported when the slot is requested.
       ahead.catch(() => {});
       this.#ahead = { slot: next, tensor: ahead };
     }
@@ -87,7 +87,7 @@ export class SpillFile implements Stash {
     await rm(this.#path, { force: true }).catch(() => {});
   }
 
-  #place(slot: number, { shape, data }: Tensor): Place {
+  #allocate(slot: number, { shape, data }: Tensor): Place {
     const old = this.#places.get(slot);
     if (old === undefined) {
       const place = { offset: this.#end, bytes: data.byteLength, shape };
@@ -108,7 +108,7 @@ export class SpillFile implements Stash {
     return place;
   }
 
-  /** Never rejects: the next call says what went wrong. */
+  /** Never rejects: the next `put` or `get` throws the error. */
   async #write({ offset }: Place, { data }: Tensor): Promise<void> {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     await writeAll(this.#handle, bytes, { path: this.#path, offset }).catch((cause: GpruneError) => {
@@ -136,7 +136,7 @@ export class SpillFile implements Stash {
     return { shape, data };
   }
 
-  #requireSound(): void {
+  #throwIfFailed(): void {
     if (this.#failure !== null) throw this.#failure;
   }
 }

@@ -54,9 +54,9 @@ describe("values", () => {
     expect(found.a.data.length).toBe(3);
     expect(await found.a.data.read()).toEqual(Float32Array.of(1, 2, 3));
     expect(await found.c.read()).toEqual(new Float32Array(0));
-    // What was read back can be kept again.
+    // A restored value can be written again.
     expect((await written(`${path}-again`, found)).sha256).toBe(digest.sha256);
-    // From a file that may not stay it comes back in memory.
+    // From a file that may be removed it is restored in memory.
     const whole = await readValue(`${path}-whole`, await written(`${path}-whole`, found, false));
     expect(whole).toEqual({
       ...value,

@@ -1,12 +1,12 @@
 /**
- * Files that hold one plain value: numbers, strings, booleans, null, arrays, records, maps and typed arrays, whose bits
- * come back as they were. They are read on the machine that wrote them, so numbers lie in its own byte order.
+ * Files that hold one plain value: numbers, strings, booleans, null, arrays, records, maps and typed arrays, restored
+ * bit by bit. Typed arrays are in the byte order of the machine.
  *
- * Floats that are read on demand (tensor/stash.ts) are written one array at a time, and come back, if the writer says
- * so, as what is read from this file on demand, as long as it is there.
+ * Floats that are read on demand (tensor/stash.ts) are written one array at a time. With the option `onDemand` they are
+ * restored as such, and then read from this file for as long as it exists.
  *
- * Layout: magic (8 bytes), length of the header (8 bytes), header (JSON: the value with its typed arrays as references,
- * and their types and lengths), then the arrays, each at a multiple of 8 bytes.
+ * Layout: magic (8 bytes), length of the header (8 bytes, little-endian), header (JSON: the value with references in
+ * place of its arrays, and the types and lengths of the arrays), then the arrays, each padded to a multiple of 8 bytes.
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
@@ -21,7 +21,7 @@ const MAGIC = Buffer.from("GPRUNEv1");
 const ALIGNMENT = 8;
 /** Bytes written and hashed at a time. */
 const CHUNK_BYTES = 2 ** 26;
-/** Small pieces are joined up to this size. */
+/** Bytes up to which small pieces are joined. */
 const BUFFER_BYTES = 2 ** 20;
 
 const ARRAYS = { Float32Array, Float64Array, Int32Array, Uint8Array } as const;
@@ -44,8 +44,7 @@ export interface Digest {
 
 /**
  * Writes a value.
- * @param onDemand - whether floats that are read on demand come back so, which needs a file that stays; else they come
- * back in memory
+ * @param onDemand - restore floats that are read on demand as such, which needs a file that stays; else in memory
  * @throws GpruneError OUTPUT_FAILED; INTERNAL for a value that is not plain
  */
 export async function writeValue(
@@ -55,9 +54,9 @@ export async function writeValue(
 ): Promise<Digest> {
   const writer = new HashingWriter(file);
   const arrays: AnyArray[] = [];
-  const tree = toJson(value, arrays);
+  const tree = toTree(value, arrays);
   const typeOf = (array: AnyArray): ArrayName =>
-    array instanceof StoredFloats && !onDemand ? "Float32Array" : nameOf(array);
+    array instanceof StoredFloats && !onDemand ? "Float32Array" : typeName(array);
   const types = arrays.map((array) => [typeOf(array), array.length]);
   const header = Buffer.from(JSON.stringify({ value: tree, arrays: types }));
   const padded = Buffer.alloc(alignUp(header.length, ALIGNMENT), " ");
@@ -73,7 +72,7 @@ export async function writeValue(
   return writer.finish();
 }
 
-/** Joins small pieces to larger calls, and hashes them. */
+/** Joins small pieces into larger writes, and hashes what is written. */
 class HashingWriter {
   readonly #file: OutputFile;
   readonly #hash = createHash("sha256");
@@ -113,8 +112,8 @@ class HashingWriter {
 }
 
 /**
- * Reads a value back.
- * @returns undefined when the file is not the one that was written
+ * Reads a value.
+ * @returns undefined when the file does not have this digest
  * @throws GpruneError NOT_FOUND, or BAD_FILE when it cannot be read
  */
 export async function readValue(path: string, { bytes, sha256 }: Digest): Promise<unknown> {
@@ -124,7 +123,7 @@ export async function readValue(path: string, { bytes, sha256 }: Digest): Promis
   });
 }
 
-/** Size and hash of a file. @param onBytes - hears how many more bytes were read */
+/** Size and hash of a file. @param onBytes - called with the number of bytes of each chunk */
 export async function digestFile(path: string, onBytes?: (bytes: number) => void): Promise<Digest> {
   return PositionalFile.use(path, async (file) => ({
     bytes: file.size,
@@ -149,10 +148,10 @@ async function decode(file: PositionalFile): Promise<unknown> {
     else arrays.push(new ARRAYS[typed]((await file.read(at, size)).buffer as ArrayBuffer, 0, count));
     offset += alignUp(size, ALIGNMENT);
   }
-  return fromJson(header.data.value, arrays);
+  return fromTree(header.data.value, arrays);
 }
 
-/** Floats of a file that was checked before. */
+/** Reads floats from a file whose hash has been checked. */
 async function floatsAt(path: string, offset: number, size: number): Promise<Float32Array> {
   const bytes = await PositionalFile.use(path, (file) => file.read(offset, size));
   return new Float32Array(bytes.buffer as ArrayBuffer);
@@ -162,15 +161,15 @@ function notOurs(path: string): GpruneError {
   return new GpruneError("BAD_FILE", `${path}: expected a value that gprune kept, got something else`);
 }
 
-/** What JSON cannot hold becomes a record with one key that starts with `$`. */
-function toJson(value: unknown, arrays: AnyArray[]): unknown {
+/** The value for the header: whatever JSON cannot hold becomes a record with one key that starts with `$`. */
+function toTree(value: unknown, arrays: AnyArray[]): unknown {
   if (typeof value === "number") {
-    return Number.isFinite(value) && !Object.is(value, -0) ? value : { $number: numberName(value) };
+    return Number.isFinite(value) && !Object.is(value, -0) ? value : { $number: spellNumber(value) };
   }
   if (value === null || typeof value === "string" || typeof value === "boolean") return value;
-  if (Array.isArray(value)) return value.map((item) => toJson(item, arrays));
+  if (Array.isArray(value)) return value.map((item) => toTree(item, arrays));
   if (value instanceof Map) {
-    return { $map: Array.from(value, ([key, item]) => [toJson(key, arrays), toJson(item, arrays)]) };
+    return { $map: Array.from(value, ([key, item]) => [toTree(key, arrays), toTree(item, arrays)]) };
   }
   if (ArrayBuffer.isView(value) || value instanceof StoredFloats) {
     arrays.push(value as AnyArray);
@@ -180,33 +179,33 @@ function toJson(value: unknown, arrays: AnyArray[]): unknown {
     throw internalError(`a value of type ${typeof value} is not plain`);
   }
   const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-  const items = entries.map(([key, item]) => [key, toJson(item, arrays)] as const);
+  const items = entries.map(([key, item]) => [key, toTree(item, arrays)] as const);
   return items.some(([key]) => isReserved(key)) ? { $record: items } : Object.fromEntries(items);
 }
 
-/** Keys that mean something else in the file, or that no reader takes; sets of texts may be named so. */
+/** Keys that have a meaning in the header, or that `parseJson` refuses; users may name text sets so. */
 function isReserved(key: string): boolean {
   return key.startsWith("$") || key === "__proto__";
 }
 
-function fromJson(value: unknown, arrays: readonly AnyArray[]): unknown {
+function fromTree(value: unknown, arrays: readonly AnyArray[]): unknown {
   if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map((item) => fromJson(item, arrays));
+  if (Array.isArray(value)) return value.map((item) => fromTree(item, arrays));
   if ("$number" in value) return value.$number === "-0" ? -0 : Number(value.$number);
   if ("$array" in value) return arrays[Number(value.$array)];
   if ("$map" in value)
-    return new Map(fromJson(value.$map, arrays) as readonly (readonly [unknown, unknown])[]);
+    return new Map(fromTree(value.$map, arrays) as readonly (readonly [unknown, unknown])[]);
   if ("$record" in value)
-    return Object.fromEntries(fromJson(value.$record, arrays) as readonly (readonly [string, unknown])[]);
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, fromJson(item, arrays)]));
+    return Object.fromEntries(fromTree(value.$record, arrays) as readonly (readonly [string, unknown])[]);
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, fromTree(item, arrays)]));
 }
 
-function numberName(value: number): string {
+function spellNumber(value: number): string {
   return Object.is(value, -0) ? "-0" : String(value);
 }
 
-/** @throws GpruneError INTERNAL for an array of another type */
-function nameOf(array: AnyArray): ArrayName {
+/** The type of an array in the header. @throws GpruneError INTERNAL for an unsupported type */
+function typeName(array: AnyArray): ArrayName {
   if (array instanceof StoredFloats) return "StoredFloats";
   const name = Object.getPrototypeOf(array).constructor.name as string;
   if (name in ARRAYS) return name as ArrayName;

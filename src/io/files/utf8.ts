@@ -1,17 +1,17 @@
-/** Bytes as text, or an error that says what was expected of them. */
+/** Strict decoding of UTF-8, with an error that says what was expected. */
 import { type ErrorCode, GpruneError } from "../../errors.ts";
 
-/** What is said of other bytes. */
+/** The error for invalid bytes. */
 export interface Utf8Expectation {
   /** The file's name, for messages. */
   readonly where: string;
   readonly code: ErrorCode;
-  /** What the bytes should have been. */
+  /** The expected content, for the message. */
   readonly expected: string;
   readonly hint?: string;
 }
 
-/** @throws GpruneError `code` for bytes that are no UTF-8 */
+/** Decodes UTF-8. @throws GpruneError `code` for invalid bytes */
 export function decodeUtf8(bytes: Uint8Array, { where, code, expected, hint }: Utf8Expectation): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

@@ -4,16 +4,17 @@ import { plainText } from "../../base/plain_text.ts";
 import { type ErrorCode, GpruneError, reasonOf } from "../../errors.ts";
 
 /**
- * Bytes of a document. A configuration of a thousand sets has about 60 KB; checking keys takes time with their square.
+ * Bytes of a document. A configuration of a thousand sets has about 60 KB; the check for repeated keys takes quadratic
+ * time.
  */
 export const MAX_YAML_BYTES: number = 2 ** 16;
-/** Values that aliases may stand for; a real file has none. */
+/** Values that aliases may expand to; real files have none. */
 const MAX_ALIASED = 100;
 
 /**
  * Parses one YAML (or JSON) document; an empty one is null.
  * @param where - the file's name, for messages
- * @param code - of the error
+ * @param code - the code of errors
  * @throws GpruneError `code`, with line and column where the parser knows them
  */
 export function parseYaml(text: string, where: string, code: ErrorCode): unknown {
@@ -21,9 +22,9 @@ export function parseYaml(text: string, where: string, code: ErrorCode): unknown
   if (size > MAX_YAML_BYTES) {
     throw new GpruneError(code, `${where}: expected at most ${MAX_YAML_BYTES} bytes, got ${size}`);
   }
-  // The log level keeps the library from printing parts of the file as warnings of the process.
+  // The log level keeps the library from printing parts of the file as process warnings.
   const document = parseDocument(text, { schema: "core", uniqueKeys: true, logLevel: "error" });
-  // A warning says that a tag is not known and its value would be guessed.
+  // Warnings report unknown tags, whose values would be guessed.
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem !== undefined) throw new GpruneError(code, `${where}: ${plainText(problem.message)}`);
   try {
@@ -34,6 +35,7 @@ export function parseYaml(text: string, where: string, code: ErrorCode): unknown
   }
 }
 
+/** A value as YAML. */
 export function formatYaml(value: unknown): string {
   return stringify(value);
 }

@@ -1,16 +1,16 @@
 /**
- * Sequential reading of a file's beginning through a buffer, for headers whose length is known only once they are
- * parsed. Never holds more than one chunk or one requested item. Numbers are little-endian.
+ * Buffered sequential reading from the start of a file, for headers whose length is known only once they are parsed.
+ * Never holds more than one chunk or one requested item. Numbers are little-endian.
  */
 
 import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import type { PositionalFile } from "../files/file.ts";
 
-/** Bytes fetched at a time: a vocabulary is a few hundred kilobytes, small headers cost one read. */
+/** Bytes read at a time: a vocabulary has a few hundred kilobytes, and a small header costs one read. */
 const CHUNK_BYTES = 2 ** 18;
 
-/** A position in a file. `need` fetches, the other methods consume bytes that `need` has promised. */
+/** A position in a file. `need` reads ahead; the other methods consume bytes that it made available. */
 export class ByteCursor {
   readonly #file: PositionalFile;
   #buffer: Buffer = Buffer.alloc(0);
@@ -35,8 +35,8 @@ export class ByteCursor {
 
   /**
    * Makes the next `length` bytes available.
-   * @param what - what is about to be read, for the message
-   * @throws GpruneError BAD_FILE when the file ends before
+   * @param what - the item to be read, for the message
+   * @throws GpruneError BAD_FILE when the file ends before it
    */
   async need(length: number, what: string): Promise<void> {
     if (this.#buffer.length - this.#next >= length) return;

@@ -1,30 +1,29 @@
-/** Writing of one tensor's elements into a file, a piece at a time, whatever encodes them. */
+/** Writing of one tensor's elements to a file in chunks, with any encoding. */
 import { GpruneError } from "../../errors.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { OutputFile } from "../files/output_file.ts";
 
-/** A tensor that is declared before it is there; `read` is called once, when its turn comes. */
+/** A tensor whose name and shape are known before its values; `read` is called once, when it is to be written. */
 export interface DeclaredTensor {
   readonly name: string;
   /** Outermost axis first. */
   readonly shape: readonly number[];
-  /** Must give a tensor of `shape`. */
+  /** Must return a tensor of `shape`. */
   readonly read: () => Promise<Tensor>;
 }
 
-/** How elements are written. */
+/** Options of {@link writeElements}. */
 export interface ElementWriting {
   readonly encode: (values: Float32Array) => Uint8Array;
-  /** Elements that are encoded at a time. */
+  /** Elements encoded at a time. */
   readonly chunk: number;
-  /** Called after every piece that is written, with its number of bytes. */
+  /** Called with the number of bytes after every write. */
   readonly onBytes: (bytes: number) => void;
 }
 
 /**
  * Reads a tensor and writes its elements.
- * @throws GpruneError BAD_TENSOR for a tensor of another shape than declared; OUTPUT_FAILED when the file system
- * refuses
+ * @throws GpruneError BAD_TENSOR when the shape is not the declared one; OUTPUT_FAILED when the file system refuses
  */
 export async function writeElements(
   file: OutputFile,
@@ -43,7 +42,7 @@ export async function writeElements(
   }
 }
 
-/** Error BAD_TENSOR for one that cannot be written. */
+/** Error BAD_TENSOR for a tensor that cannot be written. */
 export function badTensor(name: string, expected: string, got: string): GpruneError {
   return new GpruneError("BAD_TENSOR", `${name}: expected ${expected}, got ${got}`);
 }

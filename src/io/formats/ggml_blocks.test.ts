@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { asBlocks, asFloats, BLOCK_TYPES, blockWeightAt, randomBlocks } from "../../../test/stored_blocks.ts";
 import { emptyBlocks } from "../../tensor/blocks.ts";
 import { ggmlBlockLayout, unpackGgmlBlocks } from "./ggml_blocks.ts";
@@ -8,7 +8,7 @@ import { GGML_TYPES } from "./ggml_types.ts";
 describe.each(BLOCK_TYPES)("%s in blocks", (type) => {
   const { blockSize, blockBytes } = GGML_TYPES.get(type)!;
 
-  it("has the weights that its reader gives, but for one rounding of an offset", () => {
+  test("has the weights that its reader gives, but for one rounding of an offset", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 3 }), fc.string(), (count, seed) => {
         const bytes = randomBlocks(type, count * blockSize, seed);
@@ -28,7 +28,7 @@ describe.each(BLOCK_TYPES)("%s in blocks", (type) => {
     );
   });
 
-  it("goes where it belongs when a matrix comes in pieces", () => {
+  test("goes where it belongs when a matrix comes in pieces", () => {
     const shape = [4, blockSize] as const;
     const bytes = randomBlocks(type, 4 * blockSize, "pieces");
     const target = emptyBlocks(shape, ggmlBlockLayout(type)!);
@@ -44,7 +44,7 @@ describe.each(BLOCK_TYPES)("%s in blocks", (type) => {
   });
 });
 
-it("knows the types that can be read and hold several weights in a block, and no others", () => {
+test("knows the types that can be read and hold several weights in a block, and no others", () => {
   const inBlocks = [...GGML_TYPES.values()].filter((type) => type.dequantize !== null && type.blockSize > 1);
   expect(inBlocks.map(({ name }) => name).sort()).toEqual([...BLOCK_TYPES].sort());
   for (const { name } of GGML_TYPES.values()) {

@@ -1,30 +1,29 @@
 /**
- * The block types of ggml as integers, scales and minima instead of float32: the same numbers as the dequantisers in
- * ggml_types.ts give, before they are multiplied. Layouts of the bytes are described there, and read there once more:
- * float32 made by way of integers in an array of their own takes twice as long, and every pass over a model waits for
- * it.
+ * The block types of ggml unpacked to integers, scales and minima instead of float32: the factors that the dequantisers
+ * in ggml_types.ts multiply. The byte layouts are described there. The dequantisers do not build on this module,
+ * because going through an array of integers takes twice as long, and every pass over a model waits for it.
  *
- * Every type is w = scale q + min for integers q. Codes are q moved to the middle of their range, and what the move
- * takes away is added to the minimum: w = scale (code - 2^(bits - 1)) + (min + scale centre), rounded to float32 once.
+ * Every type is w = scale q + min for integers q. Codes are q shifted to the centre of their range, with the minimum
+ * adjusted for the shift: w = scale (code - 2^(bits - 1)) + (min + scale centre), rounded to float32 once.
  */
 import type { BlockLayout, BlockTensor } from "../../tensor/blocks.ts";
 import { float16At } from "../../tensor/dtype.ts";
 import { GGML_TYPES, packedMin, packedScale } from "./ggml_types.ts";
 
-/** One block of a file, taken apart. Entries of runs of `layout.blockSize` weights. */
+/** One unpacked block of a file; scales and minima per run of `layout.blockSize` weights. */
 interface Parts {
-  /** q of every weight, at least 0. */
+  /** q of every weight, non-negative. */
   readonly quants: Uint8Array;
   readonly scales: Float64Array;
-  /** Not used by types without minima. */
+  /** Unused by types without minima. */
   readonly mins: Float64Array;
 }
 
 interface BlockType {
   readonly layout: BlockLayout;
-  /** The q that stands for 0, or for the middle of the range where there are minima. */
+  /** The q of weight 0, or the centre of the range for types with minima. */
   readonly centre: number;
-  /** Takes the block apart that begins at a byte. */
+  /** Unpacks the block that starts at byte `at`. */
   readonly unpack: (bytes: Uint8Array, at: number, parts: Parts) => void;
 }
 
@@ -46,16 +45,15 @@ const TYPES: Readonly<Record<string, BlockType>> = {
 };
 
 /**
- * How weights of a ggml type are held in blocks; undefined for types that are not in blocks, and for those that cannot
- * be read.
+ * The block layout in memory of a ggml type; undefined for types without blocks, and for those that cannot be read.
  */
 export function ggmlBlockLayout(type: string): BlockLayout | undefined {
   return TYPES[type]?.layout;
 }
 
 /**
- * Fills a part of a matrix from whole blocks of a file.
- * @param type - a name that `ggmlBlockLayout` knows
+ * Unpacks whole blocks of a file into a part of a matrix.
+ * @param type - a type with a layout by `ggmlBlockLayout`
  * @param first - index of the first weight, a multiple of the file's block size
  */
 export function unpackGgmlBlocks(
@@ -92,7 +90,7 @@ function packNibbles(quants: Uint8Array, shift: number, codes: Uint8Array): void
   }
 }
 
-/** @param quants - where the nibbles begin; 4 where a minimum is stored before them */
+/** @param quants - byte offset of the nibbles in a block; 4 when a minimum is stored before them */
 function unpackQ4(quants: 2 | 4): BlockType["unpack"] {
   return (bytes, at, parts) => {
     parts.scales[0] = float16At(bytes, at);
@@ -105,7 +103,7 @@ function unpackQ4(quants: 2 | 4): BlockType["unpack"] {
   };
 }
 
-/** @param high - where the word of fifth bits begins; 4 where a minimum is stored before it */
+/** @param high - byte offset of the word of fifth bits; 4 when a minimum is stored before it */
 function unpackQ5(high: 2 | 4): BlockType["unpack"] {
   return (bytes, at, parts) => {
     parts.scales[0] = float16At(bytes, at);
@@ -153,7 +151,7 @@ function unpackQ3K(bytes: Uint8Array, at: number, parts: Parts): void {
   }
 }
 
-/** 6-bit scales and minima of Q4_K and Q5_K, which hold them in the same 12 bytes. */
+/** 6-bit scales and minima of Q4_K and Q5_K, packed alike into 12 bytes. */
 function unpackPackedScales(bytes: Uint8Array, at: number, parts: Parts): void {
   const [d, dmin] = [float16At(bytes, at), float16At(bytes, at + 2)];
   for (let k = 0; k < 8; k++) {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomStream } from "../../tensor/random.ts";
 import { encodeGgml, type WrittenGgmlType, writtenGgmlType } from "./ggml_encode.ts";
 import { dequantizerOf } from "./ggml_types.ts";
@@ -30,7 +30,7 @@ function largest(values: Float32Array): number {
 }
 
 describe("bytes", () => {
-  it.each(Object.keys(fixtures))("are llama.cpp's for %s", (block) => {
+  test.each(Object.keys(fixtures))("are llama.cpp's for %s", (block) => {
     const { values, ...expected } = fixtures[block]!;
     const numbers = new Float32Array(bytesOf(values!).buffer);
     expect(Object.keys(expected).sort()).toEqual([...QUANTISED, ...HALVES].sort());
@@ -40,7 +40,7 @@ describe("bytes", () => {
     }
   });
 
-  it("of blocks do not depend on their neighbours", () => {
+  test("of blocks do not depend on their neighbours", () => {
     const blocks = Object.values(fixtures).map(({ values }) => new Float32Array(bytesOf(values!).buffer));
     const together = Float32Array.from(blocks.flatMap((block) => [...block]));
     for (const name of ALL) {
@@ -49,7 +49,7 @@ describe("bytes", () => {
     }
   });
 
-  it("are as many as the type says, and only whole blocks are taken", () => {
+  test("are as many as the type says, and only whole blocks are taken", () => {
     for (const name of ALL) {
       const { blockSize, blockBytes } = writtenGgmlType(name);
       expect(encodeGgml(name, new Float32Array(512)).length).toBe((512 / blockSize) * blockBytes);
@@ -67,7 +67,7 @@ const WORST_ERROR: Readonly<Record<(typeof QUANTISED)[number], number>> = {
 };
 
 describe("values", () => {
-  it.each(QUANTISED)("come back from %s within its step", (name) => {
+  test.each(QUANTISED)("come back from %s within its step", (name) => {
     const blockOf = fc.record({
       seed: fc.nat(),
       exponent: fc.integer({ min: -1, max: 3 }),
@@ -85,7 +85,7 @@ describe("values", () => {
     );
   });
 
-  it.each(["Q8_0", "Q4_0"] as const)("that came from %s come back as they were", (name) => {
+  test.each(["Q8_0", "Q4_0"] as const)("that came from %s come back as they were", (name) => {
     const values = new Float32Array(bytesOf(fixtures.normal!.values!).buffer);
     const once = decoded(name, encodeGgml(name, values));
     const twice = decoded(name, encodeGgml(name, once));

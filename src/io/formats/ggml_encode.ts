@@ -1,5 +1,5 @@
 /**
- * How float32 values become the bytes of a ggml type: the types that are written, as a table. The way back is in
+ * Encoders from float32 to the bytes of ggml types, one for each type that gprune writes. The decoders are in
  * ggml_types.ts.
  */
 import { internalError } from "../../errors.ts";
@@ -8,10 +8,10 @@ import { quantizeQ4, quantizeQ8 } from "./ggml_quantize.ts";
 import { quantizeQ4K, quantizeQ6K } from "./ggml_quantize_k.ts";
 import { GGML_TYPES, type GgmlType } from "./ggml_types.ts";
 
-/** Turns whole blocks of finite values into bytes; they may be a view of the values. */
+/** Encodes whole blocks of finite values; the result may be a view of them. */
 type Encoder = (values: Float32Array) => Uint8Array;
 
-/** The types that are written. */
+/** The ggml types that gprune writes. */
 export type WrittenGgmlType = "F32" | "F16" | "BF16" | "Q8_0" | "Q4_0" | "Q4_K" | "Q6_K";
 
 const ENCODERS: Readonly<Record<WrittenGgmlType, Encoder>> = {
@@ -24,7 +24,7 @@ const ENCODERS: Readonly<Record<WrittenGgmlType, Encoder>> = {
   Q6_K: quantizeQ6K,
 };
 
-/** Number, block size and block bytes of a type that is written. */
+/** Id, block size and block bytes of a written type. */
 export function writtenGgmlType(name: WrittenGgmlType): GgmlType {
   const type = GGML_TYPES.get(name);
   if (type === undefined) throw internalError(`${name} has an encoder and no layout`);
@@ -32,6 +32,7 @@ export function writtenGgmlType(name: WrittenGgmlType): GgmlType {
 }
 
 /**
+ * Encodes values as a ggml type.
  * @param values - whole blocks; finite, and within float16 for F16
  * @returns `values.length / blockSize * blockBytes` bytes
  */

@@ -1,7 +1,7 @@
 /**
- * The simple block formats: Q8_0 and Q4_0 of 32 weights and one scale. As `quantize_row_q8_0_ref` and
- * `quantize_row_q4_0_ref` of ggml-quants.c (ggml-org/llama.cpp), byte for byte: every operation is rounded to float32
- * as theirs are. Layouts are described at the dequantisers in ggml_types.ts.
+ * Quantisation to Q8_0 and Q4_0, blocks of 32 weights with one scale. Gives the bytes of `quantize_row_q8_0_ref` and
+ * `quantize_row_q4_0_ref` in ggml-quants.c (ggml-org/llama.cpp): every operation is rounded to float32 as there.
+ * Layouts are described at the dequantisers in ggml_types.ts.
  */
 import { float16Pattern } from "../../tensor/dtype.ts";
 
@@ -12,7 +12,7 @@ const Q8_0_BYTES = 34;
 const Q4_0_BYTES = 18;
 
 /**
- * Q8_0: d = max |w| / 127, q = w / d to the nearest integer.
+ * Q8_0: d = max |w| / 127, q = w / d rounded to the nearest integer.
  * @param values - whole blocks of 32 finite numbers
  */
 export function quantizeQ8(values: Float32Array): Uint8Array {
@@ -21,13 +21,13 @@ export function quantizeQ8(values: Float32Array): Uint8Array {
     const d = f32(Math.abs(peak(values, o)) / 127);
     const inverse = d === 0 ? 0 : f32(1 / d);
     writeHalf(bytes, at, d);
-    for (let i = 0; i < BLOCK; i++) bytes[at + 2 + i] = awayFromZero(f32(values[o + i]! * inverse));
+    for (let i = 0; i < BLOCK; i++) bytes[at + 2 + i] = roundHalfAway(f32(values[o + i]! * inverse));
   }
   return bytes;
 }
 
 /**
- * Q4_0: d = w / -8 for the w of largest magnitude, so that this one is exact; q = w / d + 8 to the nearest of 0..15.
+ * Q4_0: d = w / -8 for the w of largest magnitude, which is then represented exactly; q = w / d + 8 rounded to 0..15.
  * @param values - whole blocks of 32 finite numbers
  */
 export function quantizeQ4(values: Float32Array): Uint8Array {
@@ -53,16 +53,16 @@ export function writeHalf(bytes: Uint8Array, at: number, value: number): void {
 
 /** The first value of largest magnitude, with its sign, of the block that starts at `o`. */
 function peak(values: Float32Array, o: number): number {
-  let most = 0;
+  let largest = 0;
   for (let i = 0; i < BLOCK; i++) {
     const value = values[o + i]!;
-    if (Math.abs(value) > Math.abs(most)) most = value;
+    if (Math.abs(value) > Math.abs(largest)) largest = value;
   }
-  return most;
+  return largest;
 }
 
-/** C's roundf: halves go away from zero. */
-function awayFromZero(value: number): number {
+/** roundf of C: rounds halves away from zero. */
+function roundHalfAway(value: number): number {
   const whole = Math.trunc(value);
   return Math.abs(value - whole) >= 0.5 ? whole + Math.sign(value) : whole;
 }

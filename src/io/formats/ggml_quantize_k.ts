@@ -1,7 +1,7 @@
 /**
- * The K formats of 256 weights: Q4_K and Q6_K. As `quantize_row_q4_K_ref` and `quantize_row_q6_K_ref` of ggml-quants.c
- * (ggml-org/llama.cpp), byte for byte: the same candidates in the same order, and every operation rounded to float32 as
- * theirs are. Layouts are described at the dequantisers in ggml_types.ts.
+ * Quantisation to Q4_K and Q6_K, super-blocks of 256 weights. Gives the bytes of `quantize_row_q4_K_ref` and
+ * `quantize_row_q6_K_ref` in ggml-quants.c (ggml-org/llama.cpp): the same candidates in the same order, and every
+ * operation rounded to float32 as there. Layouts are described at the dequantisers in ggml_types.ts.
  */
 
 import { float16At } from "../../tensor/dtype.ts";
@@ -14,25 +14,26 @@ const f32 = Math.fround;
 const SUPER_BLOCK = 256;
 const Q4_K_BYTES = 144;
 const Q6_K_BYTES = 210;
-/** GROUP_MAX_EPS of ggml-quants.c: weights below it are zeros. */
+/** GROUP_MAX_EPS of ggml-quants.c: groups of smaller weights become zeros. */
 const NEGLIGIBLE = 1e-15;
 /** Largest 6-bit scale or minimum of Q4_K. */
 const MAX_SCALE = 63;
-/** A float32 this large has no fraction bits: adding it rounds, ties to even. 1.5 * 2^23, in ggml's nearest_int. */
+/** 1.5 * 2^23, of ggml's nearest_int: a float32 this large has no fraction bits, so adding it rounds, ties to even. */
 const NO_FRACTION = 12_582_912;
+/** Distance of neighbouring candidate scales in units of q. */
 const STEP = f32(0.1);
 
 const scratch = new Float32Array(1);
 const scratchBits = new Int32Array(scratch.buffer);
 
-/** nearest_int of ggml-quants.c; what it makes of values beyond 2^22 and of NaN included. */
+/** nearest_int of ggml-quants.c, including its results for values beyond 2^22 and NaN. */
 function nearest(value: number): number {
   scratch[0] = value + NO_FRACTION;
   return (scratchBits[0]! & 0x7fffff) - 0x400000;
 }
 
 /**
- * Q4_K: scale and minimum of every 32 weights by weighted least squares, then both rounded to 6 bits.
+ * Q4_K: scale and minimum of every 32 weights by weighted least squares, both then rounded to 6 bits.
  * @param values - whole blocks of 256 finite numbers
  */
 export function quantizeQ4K(values: Float32Array): Uint8Array {
@@ -62,14 +63,14 @@ function encodeQ4K(block: Float32Array, quants: Uint8Array, out: Uint8Array): vo
     scales[j] = fit.scale;
     mins[j] = -fit.min;
   }
-  const d = Math.max(0, largest(scales));
-  const dmin = Math.max(0, largest(mins));
+  const d = Math.max(0, maxOf(scales));
+  const dmin = Math.max(0, maxOf(mins));
   writeHalf(out, 0, f32(d / MAX_SCALE));
   writeHalf(out, 2, f32(dmin / MAX_SCALE));
   const perScale = d > 0 ? f32(MAX_SCALE / d) : 0;
   const perMin = dmin > 0 ? f32(MAX_SCALE / dmin) : 0;
   for (let j = 0; j < 8; j++) {
-    // A byte in ggml before it is limited, so -0 and what is beyond 255 wrap as there.
+    // ggml stores a byte before it clamps, so negative values and those beyond 255 wrap as there.
     const scale = Math.min(MAX_SCALE, nearest(f32(perScale * scales[j]!)) & 255);
     const min = Math.min(MAX_SCALE, nearest(f32(perMin * mins[j]!)) & 255);
     packScale(out, j, { scale, min });
@@ -85,7 +86,7 @@ function encodeQ4K(block: Float32Array, quants: Uint8Array, out: Uint8Array): vo
   }
 }
 
-/** The q of sub-block j under its rounded scale and minimum; under a scale of zero they stay as they were fitted. */
+/** Quantises sub-block j again by its rounded scale and minimum; with a scale of zero, q stays as fitted. */
 function requantizeQ4K(
   block: Float32Array,
   quants: Uint8Array,
@@ -97,7 +98,7 @@ function requantizeQ4K(
   }
 }
 
-/** 6-bit scale and minimum into the 12 bytes from 4: see `packedScale` in ggml_types.ts. */
+/** Packs a 6-bit scale and minimum into the 12 bytes from byte 4: the inverse of `packedScale` in ggml_types.ts. */
 function packScale(
   out: Uint8Array,
   j: number,
@@ -113,32 +114,32 @@ function packScale(
   out[4 + j] = out[4 + j]! | ((min >> 4) << 6);
 }
 
-/** w = scale q + min. */
+/** A line w = scale q + min. */
 interface Line {
   readonly scale: number;
   readonly min: number;
 }
 
-/** Sums over 32 weights w with importances a and roundings q. */
+/** Sums over weights w and their rounded q, each term weighted by its importance. */
 interface Sums {
   readonly q: number;
   readonly qq: number;
   readonly wq: number;
 }
 
-/** Importances of the 32 weights that are being fitted, and the q of the candidate that is being tried. */
+/** Importances of the 32 weights being fitted, and q of the current candidate. */
 const importances = new Float32Array(32);
 const trial = new Uint8Array(32);
 
 /**
- * make_qkx2_quants of ggml-quants.c for q in 0..15: of 22 roundings the one whose line has the least squared error,
- * each weight counted by its magnitude plus the root mean square of all.
+ * make_qkx2_quants of ggml-quants.c for q in 0..15: of 22 candidate roundings, the one whose line has the least
+ * weighted squared error. The importance of a weight is its magnitude plus the root mean square of all.
  * @param x - 32 weights
  * @param quants - receives q
  */
 function fitLine(x: Float32Array, quants: Uint8Array): Line {
-  const lowest = Math.min(0, least(x));
-  const highest = largest(x);
+  const lowest = Math.min(0, minOf(x));
+  const highest = maxOf(x);
   if (highest === lowest) {
     quants.fill(0);
     return { scale: 0, min: lowest };
@@ -151,7 +152,7 @@ function fitLine(x: Float32Array, quants: Uint8Array): Line {
   let leastError = errorOf(x, best, Number.POSITIVE_INFINITY);
   for (let step = 0; step <= 20; step++) {
     const levels = f32(f32(-1 + f32(STEP * step)) + 15);
-    // From the best minimum so far, not from the lowest weight: the search refines itself.
+    // Rounds from the best minimum so far, not from the lowest weight, so that the search refines itself.
     const line = leastSquares(roundAll(x, best.min, f32(levels / f32(highest - best.min))), total);
     if (line === null) continue;
     const error = errorOf(x, line, leastError);
@@ -163,7 +164,7 @@ function fitLine(x: Float32Array, quants: Uint8Array): Line {
   return best;
 }
 
-/** Sets the importances. @returns their sum, and the sum of the weights under them */
+/** Sets the importances. @returns their sum a, and the weighted sum w of the weights */
 function weigh(x: Float32Array): { readonly a: number; readonly w: number } {
   let squares = 0;
   for (let i = 0; i < 32; i++) squares = f32(squares + f32(x[i]! * x[i]!));
@@ -194,7 +195,7 @@ function roundAll(x: Float32Array, lowest: number, inverse: number): Sums {
   return { q, qq, wq };
 }
 
-/** The line through the points (q, w) with min <= 0, null where all q are the same. */
+/** The weighted least-squares line through the points (q, w) with min <= 0; null when all q are equal. */
 function leastSquares(
   { q, qq, wq }: Sums,
   { a, w }: { readonly a: number; readonly w: number },
@@ -206,7 +207,7 @@ function leastSquares(
   return { scale: f32(f32(f32(a * wq) - f32(w * q)) / determinant), min };
 }
 
-/** Weighted squared error of the trial's q on a line; stops at `limit`, from where on it is no better. */
+/** Weighted squared error of `trial` on a line; stops early at `limit`. */
 function errorOf(x: Float32Array, { scale, min }: Line, limit: number): number {
   let error = 0;
   for (let i = 0; i < 32 && error < limit; i++) {
@@ -217,24 +218,24 @@ function errorOf(x: Float32Array, { scale, min }: Line, limit: number): number {
 }
 
 /**
- * Q6_K: scale of every 16 weights by least squares, then rounded to a signed byte.
+ * Q6_K: scale of every 16 weights by weighted least squares, then rounded to a signed byte.
  * @param values - whole blocks of 256 finite numbers
  */
 export function quantizeQ6K(values: Float32Array): Uint8Array {
   return quantizeBlocks(values, Q6_K_BYTES, encodeQ6K);
 }
 
-/** Leaves zeros for a block of zeros. */
+/** Encodes one super-block; leaves `out` zero for a block of negligible weights. */
 function encodeQ6K(block: Float32Array, quants: Uint8Array, out: Uint8Array): void {
   const scales = new Float32Array(16);
-  let most = 0;
+  let largest = 0;
   for (let j = 0; j < 16; j++) {
     const part = 16 * j;
     scales[j] = fitScale(block.subarray(part, part + 16), quants.subarray(part, part + 16));
-    if (Math.abs(scales[j]!) > Math.abs(most)) most = scales[j]!;
+    if (Math.abs(scales[j]!) > Math.abs(largest)) largest = scales[j]!;
   }
-  if (Math.abs(most) < NEGLIGIBLE) return;
-  const inverse = f32(-128 / most);
+  if (Math.abs(largest) < NEGLIGIBLE) return;
+  const inverse = f32(-128 / largest);
   writeHalf(out, 208, f32(1 / inverse));
   const d = float16At(out, 208);
   for (let j = 0; j < 16; j++) {
@@ -248,7 +249,7 @@ function encodeQ6K(block: Float32Array, quants: Uint8Array, out: Uint8Array): vo
   packQ6K(quants, out);
 }
 
-/** Nibbles and bit pairs of 256 q in 0..63: see `dequantizeQ6K` in ggml_types.ts. */
+/** Packs 256 q in 0..63 into nibbles and bit pairs: see `dequantizeQ6K` in ggml_types.ts. */
 function packQ6K(quants: Uint8Array, out: Uint8Array): void {
   for (let i = 0; i < 64; i++) {
     const [n, l] = [i >> 5, i & 31];
@@ -260,28 +261,28 @@ function packQ6K(quants: Uint8Array, out: Uint8Array): void {
 }
 
 /**
- * make_qx_quants of ggml-quants.c for q in -32..31, with the squares of the weights as importances: of 19 roundings the
- * one with the least squared error under its best scale.
+ * make_qx_quants of ggml-quants.c for q in -32..31, with the squared weights as importances: of 19 candidate roundings,
+ * the one with the least weighted squared error under its best scale.
  * @param x - 16 weights
  * @param quants - receives q + 32
+ * @returns the scale
  */
 function fitScale(x: Float32Array, quants: Uint8Array): number {
-  let most = 0;
-  for (let i = 0; i < 16; i++) if (Math.abs(x[i]!) > Math.abs(most)) most = x[i]!;
+  let largest = 0;
+  for (let i = 0; i < 16; i++) if (Math.abs(x[i]!) > Math.abs(largest)) largest = x[i]!;
   quants.fill(0);
-  if (Math.abs(most) < NEGLIGIBLE) return 0;
-  const sumsAt = (inverse: number): Sums => roundSigned(x, inverse);
-  const centre = f32(-32 / most);
-  const first = sumsAt(centre);
+  if (Math.abs(largest) < NEGLIGIBLE) return 0;
+  const centre = f32(-32 / largest);
+  const first = sumRounded(x, centre);
   let inverse = centre;
   let scale = first.qq === 0 ? 0 : f32(first.wq / first.qq);
   let best = f32(scale * first.wq);
   for (let step = -9; step <= 9; step++) {
     if (step === 0) continue;
-    const tried = f32(-f32(32 + f32(STEP * step)) / most);
-    const { wq, qq } = sumsAt(tried);
+    const candidate = f32(-f32(32 + f32(STEP * step)) / largest);
+    const { wq, qq } = sumRounded(x, candidate);
     if (!(qq > 0 && f32(wq * wq) > f32(best * qq))) continue;
-    inverse = tried;
+    inverse = candidate;
     scale = f32(wq / qq);
     best = f32(scale * wq);
   }
@@ -289,7 +290,8 @@ function fitScale(x: Float32Array, quants: Uint8Array): number {
   return scale;
 }
 
-function roundSigned(x: Float32Array, inverse: number): Sums {
+/** Sums over 16 weights w rounded to q = w * inverse in -32..31, with importances w^2. */
+function sumRounded(x: Float32Array, inverse: number): Omit<Sums, "q"> {
   let wq = 0;
   let qq = 0;
   for (let i = 0; i < 16; i++) {
@@ -298,17 +300,17 @@ function roundSigned(x: Float32Array, inverse: number): Sums {
     wq = f32(wq + f32(f32(importance * x[i]!) * value));
     qq = f32(qq + f32(f32(importance * value) * value));
   }
-  return { q: 0, qq, wq };
+  return { qq, wq };
 }
 
-function least(x: Float32Array): number {
-  let found = x[0]!;
-  for (let i = 1; i < x.length; i++) if (x[i]! < found) found = x[i]!;
-  return found;
+function minOf(x: Float32Array): number {
+  let least = x[0]!;
+  for (let i = 1; i < x.length; i++) if (x[i]! < least) least = x[i]!;
+  return least;
 }
 
-function largest(x: Float32Array): number {
-  let found = x[0]!;
-  for (let i = 1; i < x.length; i++) if (x[i]! > found) found = x[i]!;
-  return found;
+function maxOf(x: Float32Array): number {
+  let largest = x[0]!;
+  for (let i = 1; i < x.length; i++) if (x[i]! > largest) largest = x[i]!;
+  return largest;
 }

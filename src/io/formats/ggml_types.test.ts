@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { GpruneError } from "../../errors.ts";
 import { dequantizerOf, GGML_TYPES, ggmlTypeOfId } from "./ggml_types.ts";
 
@@ -15,11 +15,11 @@ function base64(text: string): Uint8Array {
 describe("dequantisation", () => {
   const readable = [...GGML_TYPES.values()].filter((type) => type.dequantize !== null);
 
-  it("has a fixture for every readable type", () => {
+  test("has a fixture for every readable type", () => {
     expect(Object.keys(fixtures).sort()).toEqual(readable.map((type) => type.name).sort());
   });
 
-  it.each(readable)("$name gives gguf-py's values bit for bit", (type) => {
+  test.each(readable)("$name gives gguf-py's values bit for bit", (type) => {
     const fixture = fixtures[type.name]!;
     const bytes = base64(fixture.bytes);
     const expected = new Float32Array(base64(fixture.values).buffer);
@@ -30,7 +30,7 @@ describe("dequantisation", () => {
     expect(values.every((value, i) => value === expected[i])).toBe(true);
   });
 
-  it.each(readable)("$name reads bytes at odd offsets and writes only its output", (type) => {
+  test.each(readable)("$name reads bytes at odd offsets and writes only its output", (type) => {
     const bytes = base64(fixtures[type.name]!.bytes).subarray(0, type.blockBytes);
     const shifted = new Uint8Array(type.blockBytes + 1);
     shifted.set(bytes, 1);
@@ -43,13 +43,13 @@ describe("dequantisation", () => {
 });
 
 describe("the table", () => {
-  it("knows types by number", () => {
+  test("knows types by number", () => {
     expect(ggmlTypeOfId(12)?.name).toBe("Q4_K");
     expect(ggmlTypeOfId(4)).toBeUndefined();
     expect(new Set([...GGML_TYPES.values()].map((type) => type.id)).size).toBe(GGML_TYPES.size);
   });
 
-  it("refuses types it knows by name only, and says what to do", () => {
+  test("refuses types it knows by name only, and says what to do", () => {
     expect(() => dequantizerOf(GGML_TYPES.get("IQ4_XS")!, "a.gguf: blk.0")).toThrow(
       expect.objectContaining({
         code: "UNSUPPORTED",

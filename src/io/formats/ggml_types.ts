@@ -1,10 +1,10 @@
 /**
- * The tensor types of ggml: their numbers, their block sizes and how a block becomes float32. A table, so that
- * readers and messages never branch on a type.
+ * The tensor types of ggml as a table: ids, block sizes and dequantisers to float32. No reader and no message branches
+ * on a type.
  *
- * Quantised rows are runs of blocks; a block is `blockSize` weights in `blockBytes` bytes, with a half-precision
- * scale d and sometimes a minimum m. All integers are little-endian and every product below is exact in float32, so
- * a dequantised weight is rounded once. Formats as defined in ggml-common.h and ggml-quants.c (ggml-org/llama.cpp);
+ * A quantised row is a sequence of blocks; a block is `blockSize` weights in `blockBytes` bytes, with a half-precision
+ * scale d and in some types a minimum m. All integers are little-endian, and every product below is exact in float32,
+ * so a dequantised weight is rounded once. Formats as defined in ggml-common.h and ggml-quants.c (ggml-org/llama.cpp);
  * ids as in enum ggml_type of ggml.h.
  */
 import { GpruneError } from "../../errors.ts";
@@ -13,17 +13,17 @@ import { decodeInto, float16At } from "../../tensor/dtype.ts";
 /** Fills `out` with the weights of `out.length / blockSize` consecutive blocks that start at `bytes[0]`. */
 export type Dequantize = (bytes: Uint8Array, out: Float32Array) => void;
 
-/** One tensor type. */
+/** A tensor type of ggml. */
 export interface GgmlType {
   /** `Q4_1`. */
   readonly name: string;
-  /** enum ggml_type of ggml.h. */
+  /** Its number in enum ggml_type of ggml.h. */
   readonly id: number;
   /** Weights in a block. */
   readonly blockSize: number;
   /** Bytes of a block. */
   readonly blockBytes: number;
-  /** null for types whose layout is known and whose values we cannot read. */
+  /** Null for types whose values cannot be read, only their size. */
   readonly dequantize: Dequantize | null;
 }
 
@@ -80,15 +80,15 @@ const TYPES_BY_ID: ReadonlyMap<number, GgmlType> = new Map(
   [...GGML_TYPES.values()].map((type) => [type.id, type]),
 );
 
-/** The type with this number in a file, or undefined for a removed or future one. */
+/** The type with this id; undefined for removed and future types. */
 export function ggmlTypeOfId(id: number): GgmlType | undefined {
   return TYPES_BY_ID.get(id);
 }
 
 /**
- * The type's dequantiser.
+ * The dequantiser of a type.
  * @param where - file and tensor, for the message
- * @throws GpruneError UNSUPPORTED for types that are known by name only
+ * @throws GpruneError UNSUPPORTED for types whose values cannot be read
  */
 export function dequantizerOf(type: GgmlType, where: string): Dequantize {
   if (type.dequantize !== null) return type.dequantize;
@@ -100,7 +100,7 @@ export function dequantizerOf(type: GgmlType, where: string): Dequantize {
   );
 }
 
-/** Types of one number a weight. */
+/** Types without blocks: one number per weight. */
 function plain(dtype: string): Dequantize {
   return (bytes, out) => decodeInto(dtype, bytes, out);
 }

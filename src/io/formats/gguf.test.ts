@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   type BuiltTensor,
   bool,
@@ -141,38 +141,38 @@ const ACCEPTED: Readonly<Record<string, GgufParts>> = {
 };
 
 describe("hostile files", () => {
-  it.each(Object.entries(REFUSED))("refuses %s", async (_, { parts, says }) => {
+  test.each(Object.entries(REFUSED))("refuses %s", async (_, { parts, says }) => {
     const error = await open(buildGguf(parts)).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(GpruneError);
     expect((error as GpruneError).message).toContain(says);
     expect((error as GpruneError).message).not.toContain("internal");
   });
 
-  it("refuses data that is one byte short", async () => {
+  test("refuses data that is one byte short", async () => {
     const bytes = buildGguf({ metadata: METADATA, tensors: PAIR });
     await expect(open(bytes.subarray(0, -1))).rejects.toThrow(/tensor two: expected data up to byte/);
   });
 
-  it.each(Object.entries(ACCEPTED))("accepts %s", async (_, parts) => {
+  test.each(Object.entries(ACCEPTED))("accepts %s", async (_, parts) => {
     expect(await open(buildGguf(parts))).toEqual((parts.tensors ?? []).map(({ name }) => name));
   });
 
-  it("names the byte order of a big-endian file", async () => {
+  test("names the byte order of a big-endian file", async () => {
     const error = await open(buildGguf({ version: 0x03000000 })).catch((caught: unknown) => caught);
     expect((error as GpruneError).hint).toContain("big-endian");
   });
 
-  it("refuses tensors that share bytes", async () => {
+  test("refuses tensors that share bytes", async () => {
     const tensors = [tensor("one"), tensor("two", { offset: 32n })];
     await expect(open(buildGguf({ tensors }))).rejects.toThrow("overlap");
   });
 
-  it("refuses rows that are no whole blocks", async () => {
+  test("refuses rows that are no whole blocks", async () => {
     const tensors = [tensor("a", { dimensions: [48], type: Q8_0 })];
     await expect(open(buildGguf({ tensors }))).rejects.toThrow("whole Q8_0 blocks of 32");
   });
 
-  it("refuses arrays of arrays and counts above the limits", async () => {
+  test("refuses arrays of arrays and counts above the limits", async () => {
     const arrays = Buffer.concat([string("k"), number("u32", 9), number("u32", 9), number("u64", 0)]);
     await expect(open(buildGguf({ entryCount: 1n, rawMetadata: arrays }))).rejects.toThrow("array of arrays");
     const most = BigInt(GGUF_LIMITS.arrayElements) + 1n;
@@ -180,7 +180,7 @@ describe("hostile files", () => {
     await expect(open(buildGguf({ entryCount: 1n, rawMetadata: long }))).rejects.toThrow("at most 4000000");
   });
 
-  it("survives any change of a header with an error of ours", async () => {
+  test("survives any change of a header with an error of ours", async () => {
     const metadata = [
       ...METADATA,
       ["a.list", texts(["x", "yy"])],
@@ -206,7 +206,7 @@ describe("hostile files", () => {
 });
 
 describe("contents", () => {
-  it("reads every type of value", async () => {
+  test("reads every type of value", async () => {
     const values = {
       u8: 255,
       i8: -128,
@@ -236,7 +236,7 @@ describe("contents", () => {
     });
   });
 
-  it("takes keys named like object members for what they are", async () => {
+  test("takes keys named like object members for what they are", async () => {
     const metadata = [
       ["__proto__", text("x")],
       ["constructor", bool(true)],
@@ -249,7 +249,7 @@ describe("contents", () => {
     });
   });
 
-  it("reads headers larger than one buffer", async () => {
+  test("reads headers larger than one buffer", async () => {
     const list = Array.from({ length: 60_000 }, (_, i) => `token ${i}`);
     await withFile(buildGguf({ metadata: [["list", texts(list)], ...METADATA] }), async (path) => {
       const file = await openGguf(path);
@@ -259,7 +259,7 @@ describe("contents", () => {
     });
   });
 
-  it("reads rows, whole tensors and quantised vectors", async () => {
+  test("reads rows, whole tensors and quantised vectors", async () => {
     const values = Float32Array.from({ length: 15 }, (_, i) => i);
     const blocks = Uint8Array.from(
       { length: 3 * 34 },
@@ -290,12 +290,12 @@ describe("contents", () => {
     });
   });
 
-  it("opens files with unreadable types and refuses to read them", async () => {
+  test("opens files with unreadable types and refuses to read them", async () => {
     const tensors = [tensor("a", { dimensions: [32], type: 20, data: new Uint8Array(18) })];
     await expect(open(buildGguf({ tensors }))).rejects.toMatchObject({ code: "UNSUPPORTED" });
   });
 
-  it("closes the file when it refuses it", async () => {
+  test("closes the file when it refuses it", async () => {
     await withFile(Buffer.concat([entry("x", u32(1))]), async (path) => {
       await expect(openGguf(path)).rejects.toBeInstanceOf(GpruneError);
     });

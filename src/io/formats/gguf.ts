@@ -1,6 +1,6 @@
 /**
- * GGUF files as tensor sources: the header is parsed at once, tensors are read by position and dequantised to float32
- * on demand. Not a writer (gguf_writer.ts), and it knows nothing about models (src/model/gguf/model.ts).
+ * Reading of GGUF files as tensor sources: the header is parsed when the file is opened, tensors are read by position
+ * and dequantised to float32 on demand. Models are the concern of src/model/gguf/model.ts.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -24,7 +24,7 @@ import type { EncodedValue } from "./gguf_values.ts";
 
 export type { GgufValue } from "./gguf_header.ts";
 
-/** Quantised bytes held while a tensor is read. */
+/** Quantised bytes in memory while a tensor is read. */
 const CHUNK_BYTES = 2 ** 23;
 
 /** An open GGUF file. */
@@ -32,9 +32,9 @@ export interface GgufFile {
   readonly path: string;
   /** Metadata by key, in file order. */
   readonly metadata: ReadonlyMap<string, GgufValue>;
-  /** A metadata value as the file spells it, type included. */
+  /** The bytes of a metadata value in the file, type included. */
   readonly encodedValue: (key: string) => Promise<EncodedValue>;
-  /** Tensors under the file's names, shapes outermost axis first; `info().dtype` is ggml's type name. */
+  /** Tensors by their names in the file, shapes outermost axis first; `info().dtype` is the ggml type name. */
   readonly source: TensorSource;
 }
 
@@ -60,7 +60,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
   }
 }
 
-/** Every tensor aligned, inside the file, and no two on the same bytes. */
+/** Checks that every tensor is aligned and inside the file, and that no two overlap. */
 function checkLayout({ tensors, alignment, dataStart }: GgufHeader, file: PositionalFile): void {
   const inOrder = tensors.toSorted((a, b) => a.offset - b.offset || a.bytes - b.bytes);
   let end = 0;
@@ -115,7 +115,7 @@ class GgufSource implements TensorSource {
     const { shape, type } = tensor;
     const { start, end } = rows ?? { start: 0, end: shape[0] ?? 1 };
     const rowLength = elementCount(shape.slice(1));
-    // Only the rows of a quantised vector can begin inside a block.
+    // Only the rows of a quantised vector can start inside a block.
     const first = Math.floor((start * rowLength) / type.blockSize) * type.blockSize;
     const last = Math.ceil((end * rowLength) / type.blockSize) * type.blockSize;
     const data = await this.#elements(tensor, first, last);
@@ -149,12 +149,12 @@ class GgufSource implements TensorSource {
     return target;
   }
 
-  /** The bytes of some elements of a tensor, from a block border to another. */
+  /** The bytes of `count` elements from `first`, both multiples of the block size. */
   #bytes({ type, offset }: GgufTensor, first: number, count: number): Promise<Uint8Array> {
     return this.#file.read(this.#dataStart + offset + byteSize(type, first), byteSize(type, count));
   }
 
-  /** Elements `first` to `last` of a tensor, both at block borders, in chunks of whole blocks. */
+  /** Elements `first` to `last`, both multiples of the block size, dequantised in chunks of whole blocks. */
   async #elements(tensor: GgufTensor, first: number, last: number): Promise<Float32Array> {
     const { type, name } = tensor;
     const dequantize = dequantizerOf(type, `${this.#file.path}: tensor ${plainName(name)}`);

@@ -1,8 +1,8 @@
 /**
- * The header of a GGUF file: metadata and tensor descriptions, versions 2 and 3. Every count and length is checked
- * against a named limit and the bytes that are left before anything is allocated for it. Knows no tensor data.
+ * The header of a GGUF file, versions 2 and 3: metadata and tensor descriptions. Every count and length is checked
+ * against a named limit and the remaining bytes before anything is allocated for it. Tensor data is not read here.
  *
- * Format: docs/gguf.md of ggml-org/ggml; what is refused follows gguf.cpp and tests/test-gguf.cpp of llama.cpp.
+ * Format: docs/gguf.md of ggml-org/ggml; the checks follow gguf.cpp and tests/test-gguf.cpp of llama.cpp.
  */
 import { alignUp } from "../../base/byte_size.ts";
 import { plainName } from "../../base/plain_text.ts";
@@ -13,10 +13,10 @@ import { type GgmlType, ggmlTypeOfId } from "./ggml_types.ts";
 import { GGUF_TYPE_IDS as ID } from "./gguf_values.ts";
 
 export type GgufScalar = string | number | bigint | boolean;
-/** A metadata value; 64-bit integers are numbers where they fit exactly, else bigints. */
+/** A metadata value; 64-bit integers are numbers when exact, else bigints. */
 export type GgufValue = GgufScalar | readonly GgufScalar[];
 
-/** What the header says of one tensor. */
+/** Description of one tensor. */
 export interface GgufTensor {
   readonly name: string;
   readonly type: GgmlType;
@@ -34,9 +34,10 @@ export interface ByteSpan {
   readonly end: number;
 }
 
+/** The parsed header. */
 export interface GgufHeader {
   readonly metadata: ReadonlyMap<string, GgufValue>;
-  /** Where the type and value of each metadata key stand. */
+  /** Position of the type and value of each metadata key in the file. */
   readonly valueSpans: ReadonlyMap<string, ByteSpan>;
   readonly tensors: readonly GgufTensor[];
   /** Tensor data starts at multiples of this, bytes. */
@@ -45,13 +46,13 @@ export interface GgufHeader {
   readonly dataStart: number;
 }
 
-/** Limits far above real files and low enough that a lying header cannot exhaust memory. */
+/** Limits far above real files, yet low enough that a hostile header cannot exhaust memory. */
 export const GGUF_LIMITS = {
   /** Metadata entries; real files have tens. */
   entries: 100_000,
-  /** Bytes of a string: chat templates are kilobytes, huggingface.js caps at the same. */
+  /** Bytes of a string: chat templates have kilobytes; the cap of huggingface.js. */
   stringBytes: 10_000_000,
-  /** Elements of an array: vocabularies reach 260 000, their merges about twice that. */
+  /** Elements of an array: vocabularies have up to 260 000, merges about twice that. */
   arrayElements: 4_000_000,
   /** Tensors; real models have up to some tens of thousands. */
   tensors: 1_000_000,
@@ -66,18 +67,18 @@ const MAGIC = 0x46554747;
 const VERSIONS: readonly number[] = [2, 3];
 /** GGUF_DEFAULT_ALIGNMENT of gguf.h. */
 const DEFAULT_ALIGNMENT = 32;
-/** Bytes of the smallest metadata entry and tensor description: lengths, types and offsets with empty names. */
+/** Bytes of the smallest metadata entry and tensor description, those with empty names. */
 const MIN_ENTRY_BYTES = 13;
 const MIN_TENSOR_BYTES = 24;
 
 interface ScalarType {
-  /** As in messages. */
+  /** For messages. */
   readonly name: string;
   readonly bytes: number;
   get(view: DataView, at: number): GgufScalar;
 }
 
-/** Types of single numbers by their ids. */
+/** Scalar types by id. */
 const SCALAR_TYPES: ReadonlyMap<number, ScalarType> = new Map<number, ScalarType>([
   [ID.uint8, { name: "uint8", bytes: 1, get: (view, at) => view.getUint8(at) }],
   [ID.int8, { name: "int8", bytes: 1, get: (view, at) => view.getInt8(at) }],
@@ -95,8 +96,7 @@ const SCALAR_TYPES: ReadonlyMap<number, ScalarType> = new Map<number, ScalarType
 /**
  * Reads a header from the start of a file.
  * @param path - for messages
- * @throws GpruneError BAD_FILE for anything that is not a well-formed header, UNSUPPORTED for versions and tensor
- *   types that are not read
+ * @throws GpruneError BAD_FILE for a malformed header, UNSUPPORTED for other versions and unknown tensor types
  */
 export async function readGgufHeader(cursor: ByteCursor, path: string): Promise<GgufHeader> {
   return new HeaderReader(cursor, path).read();
@@ -207,7 +207,7 @@ class HeaderReader {
     return { name, type, shape: dimensions.toReversed(), offset, bytes };
   }
 
-  /** A 64-bit count that is within its limit and, at `minBytes` each, within the file. */
+  /** Reads a 64-bit count and checks it against its limit and, at `minBytes` each, the remaining bytes. */
   #count(what: string, limit: number, minBytes: number): number {
     const count = this.#cursor.u64();
     if (count > BigInt(limit)) throw this.#bad(what, `at most ${limit}`, String(count));
@@ -261,7 +261,7 @@ class HeaderReader {
 
   #checkVersion(version: number): void {
     if (VERSIONS.includes(version)) return;
-    // A version written in the other byte order has its digits in the upper half.
+    // A small version number in the other byte order has its digits in the upper half.
     const swapped = (version & 0xffff) === 0 && version !== 0;
     const hint = swapped
       ? "The file is big-endian; convert it with gguf_convert_endian.py of llama.cpp."

@@ -1,12 +1,13 @@
 /**
- * Typed access to the metadata of a GGUF file. A key of the wrong type is as bad as a missing one, and both are
- * reported with the file's name.
+ * Typed access to the metadata of a GGUF file. A value of the wrong type is an error, also for an optional key; errors
+ * name the file.
  */
 
 import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import type { GgufScalar, GgufValue } from "./gguf_header.ts";
 
+/** Metadata of one file; `path` is for messages. */
 export class GgufMetadata {
   readonly #path: string;
   readonly #entries: ReadonlyMap<string, GgufValue>;
@@ -56,8 +57,8 @@ export class GgufMetadata {
   }
 
   /**
-   * @param length - how many elements there must be
-   * @throws GpruneError BAD_FILE when there are more or fewer
+   * @param length - the required number of elements
+   * @throws GpruneError BAD_FILE for another length
    */
   optionalNumbers(key: string, length: number): readonly number[] | undefined {
     const values = this.#get(key, "an array of numbers", isArrayOf(isNumber));
@@ -68,8 +69,8 @@ export class GgufMetadata {
   }
 
   /**
-   * One number for each of `layers` layers; files write a single number when all layers agree.
-   * @throws GpruneError BAD_FILE unless there is such a number or array
+   * One number for each of `layers` layers; a file may hold a single number for all layers.
+   * @throws GpruneError BAD_FILE when there is neither a number nor an array of `layers` numbers
    */
   perLayer(key: string, layers: number): readonly number[] {
     if (Array.isArray(this.#entries.get(key))) return this.optionalNumbers(key, layers) ?? [];
@@ -77,9 +78,9 @@ export class GgufMetadata {
   }
 
   /**
-   * The flags of an array, of which 0 is no; undefined for anything else.
-   * @param length - how many elements there must be
-   * @throws GpruneError BAD_FILE for an array of something else, or of another length
+   * An array of booleans, or of numbers of which 0 is false; undefined for a value that is no array.
+   * @param length - the required number of elements
+   * @throws GpruneError BAD_FILE for an array of another type or length
    */
   optionalFlags(key: string, length: number): readonly boolean[] | undefined {
     const values = this.#entries.get(key);
@@ -92,10 +93,10 @@ export class GgufMetadata {
   #get<T extends GgufValue>(
     key: string,
     expected: string,
-    is: (value: GgufValue) => value is T,
+    isValid: (value: GgufValue) => value is T,
   ): T | undefined {
     const value = this.#entries.get(key);
-    if (value === undefined || is(value)) return value;
+    if (value === undefined || isValid(value)) return value;
     return this.#fail(key, expected, Array.isArray(value) ? "an array" : typeof value);
   }
 
@@ -108,7 +109,7 @@ function isNumber(value: GgufValue): value is number {
   return typeof value === "number";
 }
 
-function isArrayOf<T extends GgufScalar>(is: (value: GgufScalar) => value is T) {
+function isArrayOf<T extends GgufScalar>(isItem: (value: GgufScalar) => value is T) {
   return (value: GgufValue): value is readonly T[] =>
-    Array.isArray(value) && value.every((item: GgufScalar) => is(item));
+    Array.isArray(value) && value.every((item: GgufScalar) => isItem(item));
 }

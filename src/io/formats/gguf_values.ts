@@ -1,6 +1,6 @@
 /**
- * Metadata values as a GGUF file holds them: the number of a type, then the value. Encoded values are plain bytes, so
- * that those of one file can go into another without being understood.
+ * Encoding of GGUF metadata values: a type id, then the value. Encoded values are plain bytes, so that a value can be
+ * copied from one file to another without decoding.
  *
  * Format: docs/gguf.md of ggml-org/ggml.
  */
@@ -23,7 +23,7 @@ export const GGUF_TYPE_IDS = {
   float64: 12,
 } as const;
 
-/** A type's number and a value of that type. */
+/** A type id and a value of that type, as in a file. */
 export type EncodedValue = Uint8Array;
 
 export const u32 = (value: number): EncodedValue => Buffer.concat([typeId("uint32"), integer(value)]);
@@ -38,7 +38,7 @@ export const f32s = (values: readonly number[]): EncodedValue =>
 export const texts = (values: readonly string[]): EncodedValue =>
   array("string", values.length, Buffer.concat(values.map(encodeText)));
 
-/** A length and UTF-8. */
+/** A string without its type id: length in bytes, then UTF-8. */
 export function encodeText(value: string): Uint8Array {
   const bytes = Buffer.from(value);
   return Buffer.concat([encodeU64(bytes.length), bytes]);

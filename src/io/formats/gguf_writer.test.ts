@@ -25,8 +25,8 @@ async function written(content: GgufContent, options = {}): Promise<string> {
   return path;
 }
 
-/** What a tensor is after it was stored. */
-async function rounded({ type, read }: GgufTensorToWrite): Promise<Float32Array> {
+/** The values of a tensor after encoding and decoding. */
+async function encodedAndDecoded({ type, read }: GgufTensorToWrite): Promise<Float32Array> {
   const { data } = await read();
   const values = new Float32Array(data.length);
   dequantizerOf(writtenGgmlType(type), "test")(encodeGgml(type, data), values);
@@ -48,7 +48,7 @@ test("tensors of any type and shape are read back as they were written", async (
       expect(source.names).toEqual(tensors.map(({ name }) => name));
       for (const one of tensors) {
         expect(source.info(one.name)).toEqual({ dtype: one.type, shape: one.shape });
-        expect((await source.read(one.name)).data).toEqual(await rounded(one));
+        expect((await source.read(one.name)).data).toEqual(await encodedAndDecoded(one));
       }
       await source.close();
     }),
@@ -79,7 +79,7 @@ test("metadata of every type is read back as it was written", async () => {
     g: ["", "two words", "\u0000"],
     h: [],
   });
-  // As they stand in the file they can go into the next one.
+  // Values can be copied to another file without decoding.
   for (const [key, value] of metadata) {
     expect(Buffer.from(value).equals(await file.encodedValue(key))).toBe(true);
   }

@@ -1,7 +1,7 @@
 /**
- * Writing of GGUF files, one tensor in memory at a time: the header follows from names, shapes and types alone, so it
- * is written before any value is read. Version 3, tensors in the order given. Atomicity is the caller's
- * (output_directory.ts); what the metadata means is not known here.
+ * Writing of GGUF files, version 3, with one tensor in memory at a time: the header depends only on names, shapes and
+ * types, so it is written before any value is read. Tensors keep the order of the argument. Atomicity is the caller's
+ * concern (output_directory.ts); metadata is not interpreted.
  *
  * Format: docs/gguf.md of ggml-org/ggml.
  */
@@ -14,31 +14,32 @@ import { GGUF_LIMITS } from "./gguf_header.ts";
 import { type EncodedValue, encodeText, encodeU32, encodeU64 } from "./gguf_values.ts";
 
 const VERSION = 3;
-/** GGUF_DEFAULT_ALIGNMENT of gguf.h: what readers assume where `general.alignment` is silent. */
+/** GGUF_DEFAULT_ALIGNMENT of gguf.h, which readers assume without `general.alignment`. */
 const ALIGNMENT = 32;
-/** Elements that are encoded at a time, whole blocks of every type. */
+/** Elements encoded at a time, whole blocks of every type. */
 const CHUNK_ELEMENTS = 2 ** 20;
 
-/** A tensor to be written, finite in its type. */
+/** A tensor to be written; its values must be finite in its type. */
 export interface GgufTensorToWrite extends DeclaredTensor {
   readonly type: WrittenGgmlType;
 }
 
-/** What a file holds. */
+/** Content of a GGUF file. */
 export interface GgufContent {
   readonly metadata: ReadonlyMap<string, EncodedValue>;
   readonly tensors: readonly GgufTensorToWrite[];
 }
 
+/** Options of {@link writeGguf}. */
 export interface WriteGgufOptions {
-  /** Called after every piece of tensor data that is written, with its number of bytes. */
+  /** Called with the number of bytes after every write of tensor data. */
   readonly onBytes?: (bytes: number) => void;
 }
 
 /**
- * Writes header and tensors into a new file.
- * @throws GpruneError BAD_TENSOR for a name or shape that files cannot hold, or a tensor of another shape than
- *   declared; OUTPUT_FAILED when the file system refuses
+ * Writes header and tensors to a new file.
+ * @throws GpruneError BAD_TENSOR for a name or shape that the format cannot hold, or a shape that is not the declared
+ *   one; OUTPUT_FAILED when the file system refuses
  */
 export async function writeGguf(
   file: OutputFile,
@@ -74,8 +75,8 @@ function checkTensors(tensors: readonly GgufTensorToWrite[]): void {
     if (Buffer.byteLength(name) > GGUF_LIMITS.tensorNameBytes) {
       throw badTensor(name, `a name of at most ${GGUF_LIMITS.tensorNameBytes} bytes`, "a longer one");
     }
-    const sizes = shape.every((size) => Number.isSafeInteger(size) && size >= 0);
-    if (!sizes || shape.length > GGUF_LIMITS.dimensions || !Number.isSafeInteger(ggufBytes(tensor))) {
+    const hasSizes = shape.every((size) => Number.isSafeInteger(size) && size >= 0);
+    if (!hasSizes || shape.length > GGUF_LIMITS.dimensions || !Number.isSafeInteger(ggufBytes(tensor))) {
       throw badTensor(name, `a shape of whole ${type} blocks`, `[${shape.join(", ")}]`);
     }
     const { blockSize } = writtenGgmlType(type);

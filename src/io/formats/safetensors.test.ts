@@ -20,8 +20,8 @@ async function openBytes(bytes: Uint8Array): Promise<SafetensorsFile> {
   return openSafetensors(path);
 }
 
-/** Opens, hands over and closes again. */
-async function using<T>(
+/** Opens a file, passes it to `use`, and closes it. */
+async function withFile<T>(
   opening: Promise<SafetensorsFile>,
   use: (file: SafetensorsFile) => Promise<T>,
 ): Promise<T> {
@@ -140,7 +140,7 @@ describe("files that break the format", () => {
       fc.asyncProperty(fc.nat(67), fc.nat(255), async (position, value) => {
         const bytes = Buffer.from(GOOD);
         bytes[position] = value;
-        await using(openBytes(bytes), async (file) => {
+        await withFile(openBytes(bytes), async (file) => {
           for (const name of file.names) expect((await file.read(name)).data).toHaveLength(4);
         }).catch((error: unknown) => expect(error).toMatchObject({ code: "BAD_FILE" }));
       }),
@@ -179,7 +179,7 @@ describe("files that keep the format", () => {
       [[1]],
     ],
   ])("%s", async (_, header, dataBytes, shapes) => {
-    await using(openBytes(safetensorsBytes(header, dataBytes)), async (file) => {
+    await withFile(openBytes(safetensorsBytes(header, dataBytes)), async (file) => {
       expect(file.names.map((name) => file.info(name)?.shape)).toEqual(shapes);
       for (const name of file.names) expect((await file.read(name)).shape).toEqual(file.info(name)?.shape);
     });
@@ -193,7 +193,7 @@ describe("files that keep the format", () => {
       empty: { dtype: "F32", shape: [0], data_offsets: [0, 0] },
       constructor: { dtype: "BOOL", shape: [1], data_offsets: [3, 4] },
     };
-    await using(openBytes(safetensorsBytes(header, Uint8Array.of(7, 8, 9, 1))), async (file) => {
+    await withFile(openBytes(safetensorsBytes(header, Uint8Array.of(7, 8, 9, 1))), async (file) => {
       expect(file.names).toEqual(["empty", "sooner", "later", "constructor"]);
       expect([...file.metadata]).toEqual([
         ["format", "pt"],
@@ -215,7 +215,7 @@ describe("reading", () => {
   );
 
   test("rows are a part of axis 0", async () => {
-    await using(openBytes(matrix), async (file) => {
+    await withFile(openBytes(matrix), async (file) => {
       expect(await file.read("m")).toEqual({ shape: [4, 3, 2], data: values });
       for (let start = 0; start <= 4; start++) {
         for (let end = start; end <= 4; end++) {
@@ -227,7 +227,7 @@ describe("reading", () => {
   });
 
   test("rows outside, unknown names and quantised numbers are refused", async () => {
-    await using(openBytes(matrix), async (file) => {
+    await withFile(openBytes(matrix), async (file) => {
       for (const [start, end] of [
         [0, 5],
         [-1, 2],
@@ -239,18 +239,21 @@ describe("reading", () => {
       }
       await expect(file.read("n")).rejects.toMatchObject({ code: "BAD_TENSOR" });
     });
-    await using(openBytes(safetensorsBytes(tensorHeader("[4]", "[0,4]", '"F8_E4M3"'), 4)), async (file) => {
-      expect(file.info("test")).toEqual({ dtype: "F8_E4M3", shape: [4] });
-      await expect(file.read("test")).rejects.toMatchObject({
-        code: "UNSUPPORTED",
-        message: expect.stringMatching(/x\.safetensors: test: .*F8_E4M3/),
-      });
-    });
+    await withFile(
+      openBytes(safetensorsBytes(tensorHeader("[4]", "[0,4]", '"F8_E4M3"'), 4)),
+      async (file) => {
+        expect(file.info("test")).toEqual({ dtype: "F8_E4M3", shape: [4] });
+        await expect(file.read("test")).rejects.toMatchObject({
+          code: "UNSUPPORTED",
+          message: expect.stringMatching(/x\.safetensors: test: .*F8_E4M3/),
+        });
+      },
+    );
   });
 
   test("system calls that return one byte at a time change nothing", async () => {
     await withShortCalls(1, () =>
-      using(openBytes(matrix), async (file) => {
+      withFile(openBytes(matrix), async (file) => {
         expect((await file.read("m", { start: 1, end: 3 })).data).toEqual(values.slice(6, 18));
       }),
     );
@@ -304,7 +307,7 @@ describe("large tensors", () => {
       dataStart + bytes - 2,
       Uint8Array.of(0x00, 0x40, ...new Uint8Array(Float32Array.of(3).buffer)),
     );
-    await using(openSafetensors(path), async (file) => {
+    await withFile(openSafetensors(path), async (file) => {
       const head = await file.read("large", { start: 0, end: 1 });
       const tail = await file.read("large", { start: rows - 2, end: rows });
       expect([head.shape, head.data[0], head.data[1]]).toEqual([[1, columns], 1, 0]);
@@ -320,7 +323,7 @@ describe("large tensors", () => {
     const dataStart = await sparseFile(path, header, elements);
     if (dataStart === null) return skip("the file system has no sparse files of this size");
     await patch(path, dataStart + 2 ** 26 - 2, Uint8Array.of(1, 2, 3, 4, 5, 6, 7));
-    await using(openSafetensors(path), async (file) => {
+    await withFile(openSafetensors(path), async (file) => {
       const { data } = await file.read("t");
       expect(data).toHaveLength(elements);
       expect([...data.subarray(-7)]).toEqual([1, 2, 3, 4, 5, 6, 7]);
@@ -334,7 +337,7 @@ describe("large tensors", () => {
     const header = { t: { dtype: "U8", shape: [bytes], data_offsets: [0, bytes] } };
     if ((await sparseFile(path, header, bytes)) === null) return skip("no sparse files of 1 TiB here");
     const before = process.memoryUsage().arrayBuffers;
-    await using(openSafetensors(path), async (file) => {
+    await withFile(openSafetensors(path), async (file) => {
       expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 20);
       await expect(file.read("t")).rejects.toMatchObject({ code: "BAD_TENSOR", hint: expect.any(String) });
       expect((await file.read("t", { start: bytes - 3, end: bytes })).data).toEqual(new Float32Array(3));

@@ -1,10 +1,10 @@
 /**
- * Reading of .safetensors files: the header is read and checked when a file is opened, tensors when they are asked
- * for. An open file costs memory by the number of its tensors, not by their size.
+ * Reading of .safetensors files: the header is read and checked when a file is opened, tensors are read on request. The
+ * memory of an open file depends on the number of its tensors, not on their size.
  *
- * The rules are those of the reference reader (huggingface/safetensors, `read_metadata` and `validate` in
- * safetensors/src/tensor.rs), and repeated names are refused, as the format demands and the reference does not check.
- * Whitespace before the header's `{` is accepted, as there. Values are not looked at: NaN is for the caller.
+ * The checks are those of the reference reader (huggingface/safetensors, `read_metadata` and `validate` in
+ * safetensors/src/tensor.rs). Repeated names are refused as well: the format forbids them, but the reference does not
+ * check. Whitespace before the header's `{` is accepted, as there. Values are not checked: NaN is for the caller.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -28,19 +28,19 @@ export const HEADER_LENGTH_BYTES = 8;
 /** `MAX_HEADER_SIZE` of the reference reader. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
-/** Axes of a tensor; PyTorch and NumPy have the same limit. */
+/** Axes of a tensor; the limit of PyTorch and NumPy. */
 const MAX_RANK = 64;
 
-/** The header's entry that is not a tensor. */
+/** The only key of the header that is not a tensor. */
 export const METADATA_KEY = "__metadata__";
 
 /**
- * Bytes of a tensor that are in memory while they are decoded, besides the decoded tensor itself. A multiple of every
- * element size; larger ones do not read faster.
+ * Encoded bytes in memory while a tensor is decoded, besides the decoded tensor. A multiple of every element size;
+ * larger chunks are not faster.
  */
 const CHUNK_BYTES = 2 ** 26;
 
-/** A tensor of a file: where its bytes are. */
+/** A tensor of a file and the position of its bytes. */
 interface Entry extends TensorInfo {
   readonly format: StoredDType;
   /** Bytes from the end of the header. */
@@ -48,15 +48,15 @@ interface Entry extends TensorInfo {
   readonly end: number;
 }
 
-/** An open .safetensors file; `names` are in the order of the bytes. */
+/** An open .safetensors file; `names` are in the order of the data. */
 export interface SafetensorsFile extends TensorSource {
   readonly path: string;
-  /** Free text of the writer, `format: "pt"` as a rule. */
+  /** The writer's own entries, usually `format: "pt"`. */
   readonly metadata: ReadonlyMap<string, string>;
 }
 
 /**
- * Opens one file and checks that its header describes it completely.
+ * Opens a file and checks that its header accounts for every byte.
  * @throws GpruneError NOT_FOUND when there is no such file, BAD_FILE when it breaks the format
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
@@ -84,8 +84,8 @@ function badFile(where: string, expected: string, got: string): GpruneError {
   return new GpruneError("BAD_FILE", `${where}: expected ${expected}, got ${got}`);
 }
 
-/** A value of the header as part of a message. */
-function shown(value: unknown): string {
+/** A value of the header, made safe for a message. */
+function quote(value: unknown): string {
   return plainName(typeof value === "string" ? value : String(JSON.stringify(value)));
 }
 
@@ -107,70 +107,68 @@ async function readHeader(
     maxBytes: MAX_HEADER_BYTES,
     maxDepth: MAX_JSON_DEPTH,
   });
-  if (!isJsonObject(header)) throw badFile(path, "a header that is a JSON object", shown(header));
+  if (!isJsonObject(header)) throw badFile(path, "a header that is a JSON object", quote(header));
   return { header, dataStart };
 }
 
 function parseMetadata(value: unknown, path: string): ReadonlyMap<string, string> {
   const where = `${path}: ${METADATA_KEY}`;
   if (value === undefined || value === null) return new Map();
-  if (!isJsonObject(value)) throw badFile(where, "an object of strings", shown(value));
+  if (!isJsonObject(value)) throw badFile(where, "an object of strings", quote(value));
   const metadata = new Map<string, string>();
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw badFile(`${where}: ${shown(key)}`, "a string", shown(text));
+    if (typeof text !== "string") throw badFile(`${where}: ${quote(key)}`, "a string", quote(text));
     metadata.set(key, text);
   }
   return metadata;
 }
 
-/** Every tensor of the header, checked by itself, in the order of the bytes. */
+/** The tensors of the header, each checked by itself, in the order of their data. */
 function parseEntries(header: Readonly<Record<string, unknown>>, path: string): ReadonlyMap<string, Entry> {
   const entries: [string, Entry][] = [];
   for (const [name, value] of Object.entries(header)) {
-    if (name !== METADATA_KEY) entries.push([name, parseEntry(value, `${path}: ${shown(name)}`)]);
+    if (name !== METADATA_KEY) entries.push([name, parseEntry(value, `${path}: ${quote(name)}`)]);
   }
-  // An empty tensor stands before the one that starts at the same byte.
+  // An empty tensor comes before the one that starts at the same byte.
   entries.sort(([, a], [, b]) => a.start - b.start || a.end - b.end);
   return new Map(entries);
 }
 
 function parseEntry(value: unknown, where: string): Entry {
   if (!isJsonObject(value)) {
-    throw badFile(where, "an object with dtype, shape and data_offsets", shown(value));
+    throw badFile(where, "an object with dtype, shape and data_offsets", quote(value));
   }
   const { dtype, shape, data_offsets: offsets } = value;
   const format = typeof dtype === "string" ? STORED_DTYPES.get(dtype) : undefined;
   if (typeof dtype !== "string" || format === undefined) {
-    throw badFile(where, `a dtype of ${[...STORED_DTYPES.keys()].join(", ")}`, shown(dtype));
+    throw badFile(where, `a dtype of ${[...STORED_DTYPES.keys()].join(", ")}`, quote(dtype));
   }
-  if (!isSizes(shape) || shape.length > MAX_RANK) {
-    throw badFile(where, `a shape of at most ${MAX_RANK} whole numbers`, shown(shape));
+  if (!isSizeArray(shape) || shape.length > MAX_RANK) {
+    throw badFile(where, `a shape of at most ${MAX_RANK} whole numbers`, quote(shape));
   }
-  if (!isSizes(offsets) || offsets.length !== 2) {
-    throw badFile(where, "data_offsets of two whole numbers", shown(offsets));
+  if (!isSizeArray(offsets) || offsets.length !== 2) {
+    throw badFile(where, "data_offsets of two whole numbers", quote(offsets));
   }
   const [start, end] = [offsets[0]!, offsets[1]!];
   const bits = shape.reduce((product, size) => product * BigInt(size), BigInt(format.bits));
   if (bits !== BigInt(end - start) * 8n) {
-    const expected = `${bits} bits of data for ${dtype} ${shown(shape)}`;
-    throw badFile(where, expected, `data_offsets ${shown(offsets)}`);
+    const expected = `${bits} bits of data for ${dtype} ${quote(shape)}`;
+    throw badFile(where, expected, `data_offsets ${quote(offsets)}`);
   }
   return { dtype, format, shape, start, end };
 }
 
-/** Whether a value is an array of counts; JSON gives floats for what does not fit, which are refused. */
-function isSizes(value: unknown): value is readonly number[] {
+/** Whether a value is an array of sizes. Integers beyond 2^53, which JSON rounds, are refused. */
+function isSizeArray(value: unknown): value is readonly number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
-/**
- * The spans must follow each other from the header to the end of the file, so that every byte belongs to one tensor.
- */
+/** Checks that tensors follow each other without gaps from the header to the end of the file. */
 function checkSpans(entries: ReadonlyMap<string, Entry>, file: PositionalFile, dataStart: number): void {
   let end = 0;
   for (const [name, entry] of entries) {
     if (entry.start !== end) {
-      throw badFile(`${file.path}: ${shown(name)}`, `data that starts at ${end}`, `${entry.start}`);
+      throw badFile(`${file.path}: ${quote(name)}`, `data that starts at ${end}`, `${entry.start}`);
     }
     end = entry.end;
   }
@@ -191,7 +189,7 @@ interface OpenFile {
   readonly dataStart: number;
 }
 
-/** Reads and decodes a chunk at a time. */
+/** Reads and decodes a tensor in chunks. */
 async function readTensor(
   { file, entries, dataStart }: OpenFile,
   name: string,
@@ -214,7 +212,7 @@ async function readTensor(
   return { shape, data };
 }
 
-/** Shape of the selected rows, and the elements of the tensor that stand before them. */
+/** Shape of the selected rows, and the index of their first element in the tensor. */
 function selectRows(
   shape: readonly number[],
   name: string,
@@ -226,7 +224,7 @@ function selectRows(
   return { shape: [rows.end - rows.start, ...rowShape], firstElement: rows.start * elementCount(rowShape) };
 }
 
-/** Zeros. @throws GpruneError BAD_TENSOR when one array of JavaScript cannot hold them */
+/** Allocates a tensor's data. @throws GpruneError BAD_TENSOR when it does not fit into one array */
 function allocate(elements: number, where: string): Float32Array {
   try {
     return new Float32Array(elements);

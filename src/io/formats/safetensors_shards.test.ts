@@ -6,7 +6,7 @@ import { temporaryDirectory } from "../../../test/directories.ts";
 import { float32File } from "../../../test/safetensors_builder.ts";
 import { openCheckpointTensors } from "./safetensors_shards.ts";
 
-/** A directory with these files; what is no bytes is written as JSON, a string as it is. */
+/** A directory with these files: bytes and strings as they are, other values as JSON. */
 async function directoryOf(files: Readonly<Record<string, Uint8Array | string | object>>): Promise<string> {
   const directory = await temporaryDirectory();
   for (const [name, content] of Object.entries(files)) {

@@ -1,9 +1,8 @@
 /**
- * The tensors of a checkpoint directory in Hugging Face layout: `model.safetensors`, or several files and the index
- * `model.safetensors.index.json` that says which tensor is in which. Pickled checkpoints are not read: unpickling
- * runs code.
+ * The tensors of a checkpoint directory in Hugging Face layout: `model.safetensors`, or shards and the index
+ * `model.safetensors.index.json` that maps tensors to shards. Pickled checkpoints are not read: unpickling runs code.
  *
- * What an index names must be a plain file name in the directory, and no link may lead out of it (inside.ts).
+ * An index may name only plain file names in the directory, and no link may lead out of it (inside.ts).
  */
 import { readdir } from "node:fs/promises";
 import { plainName } from "../../base/plain_text.ts";
@@ -14,27 +13,27 @@ import { fileInside } from "../files/inside.ts";
 import { isJsonObject, type JsonLimits, MAX_JSON_DEPTH, readJsonFile } from "../files/json.ts";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
 
-/** A checkpoint in one file. */
+/** File name of an unsharded checkpoint. */
 export const SINGLE_FILE = "model.safetensors";
 
-/** Says which shard holds which tensor. */
+/** File name of the index that maps tensors to shards. */
 export const INDEX_FILE = "model.safetensors.index.json";
 
-/** The index of the largest published models is about 60 MB (497 thousand tensors); huggingface.js has the same cap. */
+/** The largest published index has about 60 MB (497 thousand tensors); the cap of huggingface.js. */
 const INDEX_LIMITS: JsonLimits = { maxBytes: 250_000_000, maxDepth: MAX_JSON_DEPTH };
 
-/** All shards stay open, and 1024 open files is a usual limit; the largest published models have some 200 shards. */
+/** All shards stay open, and a usual limit is 1024 open files; the largest published models have some 200 shards. */
 const MAX_SHARDS = 1000;
 
 /** No separators, drives, schemes or leading dots, whatever the operating system. */
 const SHARD_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors$/;
 
-/** Endings of checkpoints that need PyTorch or TensorFlow. */
+/** File extensions of checkpoints that need PyTorch or TensorFlow. */
 const PICKLED = /\.(bin|pt|pth|ckpt|h5|msgpack)$/;
 
 /**
- * Opens the tensors of a checkpoint directory; `model.safetensors` is preferred when there is also an index, as in
- * transformers. Every shard's header is read and checked now, no tensor is.
+ * Opens the tensors of a checkpoint directory; `model.safetensors` takes precedence over an index, as in transformers.
+ * Reads and checks the headers of all shards, but no tensor.
  * @throws GpruneError NOT_FOUND when there is no such directory or checkpoint, UNSUPPORTED when it is a pickled one,
  *   BAD_FILE when a file breaks its format or the index and the shards disagree
  */
@@ -70,19 +69,19 @@ function noCheckpoint(directory: string, files: readonly string[]): GpruneError 
 
 async function openIndexed(directory: string): Promise<TensorSource> {
   const indexPath = await fileInside(directory, INDEX_FILE);
-  const shardOf = parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath);
-  const shards = await openShards(directory, new Set(shardOf.values()));
+  const fileOf = parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath);
+  const shards = await openShards(directory, new Set(fileOf.values()));
   try {
-    const holder = findHolders(shards);
-    for (const [name, file] of shardOf) {
-      if (holder.get(name) !== shards.get(file)) {
+    const shardByName = indexTensors(shards);
+    for (const [name, file] of fileOf) {
+      if (shardByName.get(name) !== shards.get(file)) {
         throw new GpruneError(
           "BAD_FILE",
           `${indexPath}: expected ${plainName(name)} in ${file}, got a file without it`,
         );
       }
     }
-    return shardedSource(shards, new Map([...holder].filter(([name]) => shardOf.has(name))));
+    return shardedSource(shards, new Map([...shardByName].filter(([name]) => fileOf.has(name))));
   } catch (error) {
     await closeAll(shards);
     throw error;
@@ -90,8 +89,8 @@ async function openIndexed(directory: string): Promise<TensorSource> {
 }
 
 /**
- * The files that an index names, in the order of their names.
- * @throws GpruneError BAD_FILE when it is no index or names something that is no plain file name
+ * The file names of the shards in an index, sorted.
+ * @throws GpruneError BAD_FILE for a malformed index, too many shards, or a name that is not a plain file name
  */
 export async function shardNames(indexPath: string): Promise<readonly string[]> {
   const names = new Set(parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath).values());
@@ -99,24 +98,24 @@ export async function shardNames(indexPath: string): Promise<readonly string[]> 
   throw new GpruneError("BAD_FILE", `${indexPath}: expected at most ${MAX_SHARDS} shards, got ${names.size}`);
 }
 
-/** File name by tensor name. */
+/** The shard's file name by tensor name. @throws GpruneError BAD_FILE */
 function parseWeightMap(index: unknown, path: string): ReadonlyMap<string, string> {
   const weightMap = isJsonObject(index) ? index.weight_map : undefined;
   if (!isJsonObject(weightMap)) {
     throw new GpruneError("BAD_FILE", `${path}: expected an object with weight_map, got something else`);
   }
-  const shardOf = new Map<string, string>();
+  const fileOf = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
     if (typeof file !== "string" || !SHARD_NAME.test(file)) {
       const got = plainName(String(JSON.stringify(file)));
       throw new GpruneError("BAD_FILE", `${path}: expected the name of a .safetensors file, got ${got}`);
     }
-    shardOf.set(name, file);
+    fileOf.set(name, file);
   }
-  return shardOf;
+  return fileOf;
 }
 
-/** Opens the shards in the order of their names; closes them again when one fails. */
+/** Opens the shards in the order of their names; closes all when one fails. */
 async function openShards(
   directory: string,
   files: ReadonlySet<string>,
@@ -140,36 +139,36 @@ async function openShards(
 }
 
 /**
- * The shard of every tensor.
+ * The shard that holds each tensor.
  * @throws GpruneError BAD_FILE when two shards have a tensor of the same name
  */
-function findHolders(shards: ReadonlyMap<string, SafetensorsFile>): ReadonlyMap<string, SafetensorsFile> {
-  const holder = new Map<string, SafetensorsFile>();
+function indexTensors(shards: ReadonlyMap<string, SafetensorsFile>): ReadonlyMap<string, SafetensorsFile> {
+  const shardByName = new Map<string, SafetensorsFile>();
   for (const shard of shards.values()) {
     for (const name of shard.names) {
-      const other = holder.get(name);
+      const other = shardByName.get(name);
       if (other !== undefined) {
         throw new GpruneError(
           "BAD_FILE",
           `${shard.path}: expected ${plainName(name)} in one shard, got it in ${other.path} too`,
         );
       }
-      holder.set(name, shard);
+      shardByName.set(name, shard);
     }
   }
-  return holder;
+  return shardByName;
 }
 
-/** The tensors of `holder`, which are those that the index lists; what else a shard holds is not part of the model. */
+/** @param shardByName - the tensors that the index lists; other tensors of a shard are not part of the model */
 function shardedSource(
   shards: ReadonlyMap<string, SafetensorsFile>,
-  holder: ReadonlyMap<string, SafetensorsFile>,
+  shardByName: ReadonlyMap<string, SafetensorsFile>,
 ): TensorSource {
   return {
-    names: [...holder.keys()],
-    info: (name) => holder.get(name)?.info(name),
+    names: [...shardByName.keys()],
+    info: (name) => shardByName.get(name)?.info(name),
     read: async (name, rows) => {
-      const shard = holder.get(name);
+      const shard = shardByName.get(name);
       if (shard === undefined) throw unknownTensor(name);
       return shard.read(name, rows);
     },

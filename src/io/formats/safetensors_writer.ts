@@ -1,10 +1,10 @@
 /**
- * Writing of .safetensors files, one tensor in memory at a time: headers follow from names, shapes and dtypes alone,
- * so they are written before any value is read. The bytes depend on the tensors, not on the order they are given in.
+ * Writing of .safetensors files with one tensor in memory at a time: headers depend only on names, shapes and dtypes,
+ * so they are written before any value is read. The bytes do not depend on the order of the argument.
  *
- * Layout of a file as the reference writes it (huggingface/safetensors, `prepare` in safetensors/src/tensor.rs); split
- * into shards and index as huggingface_hub does it (`split_torch_state_dict_into_shards`). Nothing here is atomic, for
- * that write into the directory of `writeDirectoryAtomically`.
+ * File layout as of the reference (huggingface/safetensors, `prepare` in safetensors/src/tensor.rs); shards and index
+ * as of huggingface_hub (`split_torch_state_dict_into_shards`). Writes are not atomic: callers write into the directory
+ * of `writeDirectoryAtomically`.
  */
 import { join } from "node:path";
 import { alignUp } from "../../base/byte_size.ts";
@@ -17,36 +17,37 @@ import { badTensor, type DeclaredTensor, writeElements } from "./element_writer.
 import { HEADER_LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY } from "./safetensors.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./safetensors_shards.ts";
 
-/** Default size of a shard in bytes: the 5 GB that transformers wrote for years, friendly to every host. */
+/** Default shard size in bytes: the long-standing 5 GB of transformers, which every host accepts. */
 const DEFAULT_SHARD_BYTES = 5_000_000_000;
 
 /** The header is padded to a multiple of this, so that mapped tensors are aligned. */
 const HEADER_ALIGNMENT = 8;
 
-/** Elements that are encoded at a time: a few dozen MiB besides the tensor itself. */
+/** Elements encoded at a time: a few dozen MiB besides the tensor itself. */
 const CHUNK_ELEMENTS = 2 ** 24;
 
-/** Names a header cannot carry: the entry that is no tensor, and the key that readers in JavaScript must refuse. */
+/** Names that no tensor may have: the key of the metadata, and a key that readers in JavaScript must refuse. */
 const RESERVED_NAMES: ReadonlySet<string> = new Set([METADATA_KEY, "__proto__"]);
 
 /** A tensor to be written. */
 export interface TensorToWrite extends DeclaredTensor {
-  /** What it is stored as; values are rounded to nearest, ties to even. */
+  /** Stored dtype; values are rounded to nearest, ties to even. */
   readonly dtype: FloatDType;
 }
 
+/** Options of {@link writeSafetensors}. */
 export interface WriteSafetensorsOptions {
-  /** Bytes of tensors in one file, unless a single tensor is larger; 5 GB when absent. */
+  /** Tensor bytes of one file, unless a single tensor is larger; 5 GB when absent. */
   readonly maxShardBytes?: number;
-  /** Called after every piece that is written, with its number of bytes. */
+  /** Called with the number of bytes after every write, and for every shard kept. */
   readonly onBytes?: (bytes: number) => void;
-  /** Shards that are there already. */
+  /** Shards that an interrupted run completed. */
   readonly kept?: KeptFiles | undefined;
 }
 
-/** What was written. */
+/** Result of {@link writeSafetensors}. */
 export interface WrittenSafetensors {
-  /** File names in the directory, the index included. */
+  /** File names in the directory, including the index. */
   readonly files: readonly string[];
   /** Bytes of all tensors, without headers. */
   readonly tensorBytes: number;
@@ -54,9 +55,9 @@ export interface WrittenSafetensors {
 
 /**
  * Writes `model.safetensors`, or shards and their index when the tensors exceed `maxShardBytes`, and flushes them.
- * @param directory - must exist and hold no file of these names, except those that are kept
- * @throws GpruneError BAD_TENSOR for a repeated or reserved name, a shape that is none, or a tensor of another shape
- *   than declared; OUTPUT_FAILED when the file system refuses
+ * @param directory - must exist and contain no file of these names, except kept ones
+ * @throws GpruneError BAD_TENSOR for a repeated or reserved name, an invalid shape, or a shape that is not the declared
+ *   one; OUTPUT_FAILED when the file system refuses
  */
 export async function writeSafetensors(
   directory: string,
@@ -87,7 +88,7 @@ function bytesOf({ shape, dtype }: TensorToWrite): number {
   return elementCount(shape) * FLOAT_BYTES[dtype];
 }
 
-/** By UTF-16 code units, which no locale changes. */
+/** Orders by UTF-16 code units, independently of the locale. */
 function compareText(a: string, b: string): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;
@@ -99,14 +100,14 @@ function checkTensors(sorted: readonly TensorToWrite[]): void {
     const { name, shape } = tensor;
     if (RESERVED_NAMES.has(name)) throw badTensor(name, "a name that files can hold", "a reserved one");
     if (name === sorted[i - 1]?.name) throw badTensor(name, "every tensor once", "two of this name");
-    const sizes = shape.every((size) => Number.isSafeInteger(size) && size >= 0);
-    if (!sizes || !Number.isSafeInteger(bytesOf(tensor))) {
+    const hasSizes = shape.every((size) => Number.isSafeInteger(size) && size >= 0);
+    if (!hasSizes || !Number.isSafeInteger(bytesOf(tensor))) {
       throw badTensor(name, "a shape of whole numbers", `[${shape.join(", ")}]`);
     }
   }
 }
 
-/** Fills shards in turn; a tensor that does not fit opens the next one. There is always at least one shard. */
+/** Fills one shard after the other; a tensor that does not fit starts the next one. Returns at least one shard. */
 function splitIntoShards(
   tensors: readonly TensorToWrite[],
   maxBytes: number,
@@ -133,7 +134,7 @@ function shardName(index: number, count: number): string {
   return `model-${digits(index + 1)}-of-${digits(count)}.safetensors`;
 }
 
-/** As huggingface_hub writes it: two spaces of indentation, sorted keys, a line feed at the end. */
+/** The index as huggingface_hub formats it: indented by two spaces, sorted keys, a final line feed. */
 function indexText(
   shards: readonly (readonly TensorToWrite[])[],
   names: readonly string[],
@@ -165,7 +166,7 @@ async function writeShard(
   });
 }
 
-/** Length and padded JSON of the header; tensors lie one after the other in the order given. */
+/** Length and padded JSON of the header, for tensors stored in the order of the argument. */
 function headerOf(tensors: readonly TensorToWrite[]): Uint8Array {
   let offset = 0;
   const entries = [`${JSON.stringify(METADATA_KEY)}:{"format":"pt"}`];

@@ -14,7 +14,7 @@ export interface HubRepo {
   readonly revision: string;
 }
 
-/** What a name stands for. */
+/** A parsed hub name: a repository, or one of its files. */
 export interface HubAddress extends HubRepo {
   /** A file of the repository; undefined when the repository itself is meant. */
   readonly file: string | undefined;
@@ -24,26 +24,26 @@ export interface HubAddress extends HubRepo {
 
 const SCHEME = "hf://";
 const DEFAULT_REVISION = "main";
-/** Longer names are refused by the hub (96) and by file systems (255). */
+/** Characters of one path component; the hub allows 96, file systems 255 bytes. */
 const MAX_PART = 200;
 const MAX_FILE = 1024;
 
 const PART = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?$/;
 const REVISION = /^[A-Za-z0-9][A-Za-z0-9._/-]*$/;
-/** Revisions with slashes that huggingface_hub reads unescaped; in others a slash is written %2F. */
+/** `refs/pr/N` and `refs/convert/X` may hold unescaped slashes, as in huggingface_hub; elsewhere a slash is %2F. */
 const ADDRESS =
   /^(?<id>[^/@]+\/[^/@#]+)(?:@(?<revision>refs\/(?:convert|pr)\/[^/#]+|[^/#]+))?(?:\/(?<file>.+?))?(?:#(?<column>[^#]+))?$/;
 
-/** Whether a name says by itself that the hub is meant. */
+/** Whether a name starts with `hf://`. */
 export function isHubAddress(name: string): boolean {
   return name.startsWith(SCHEME);
 }
 
 /**
  * Reads `hf://…`, or, for models, `ORG/NAME[@REVISION]` without the scheme.
- * @returns null for what has no scheme and cannot be such a name: `/tmp/model`, `model`, `../../model`,
+ * @returns null for a name without the scheme that is no `ORG/NAME`: `/tmp/model`, `model`, `../../model`,
  * `dir/model.gguf`
- * @throws GpruneError BAD_ARGUMENT for `hf://` followed by something else
+ * @throws GpruneError BAD_ARGUMENT for a malformed `hf://` name
  */
 export function parseHubAddress(name: string): HubAddress | null {
   if (isHubAddress(name)) return parseAddress(name);
@@ -60,7 +60,7 @@ function parseAddress(name: string): HubAddress {
   const dataset = path.startsWith("datasets/");
   const groups = ADDRESS.exec(dataset ? path.slice("datasets/".length) : path)?.groups;
   const { id, revision = DEFAULT_REVISION, file, column } = groups ?? {};
-  const decoded = decode(revision);
+  const decoded = percentDecode(revision);
   const wellFormed =
     id?.split("/").every(isRepoPart) &&
     isRevision(decoded) &&
@@ -81,12 +81,12 @@ function isRepoPart(part: string): boolean {
   return part.length <= MAX_PART && PART.test(part) && !part.includes("..") && !part.includes("--");
 }
 
-/** Revisions become file names below `refs`. */
+/** A revision becomes a file name below `refs` in the cache, so it must be safe as a path. */
 function isRevision(revision: string): boolean {
   return REVISION.test(revision) && isSafeFile(revision);
 }
 
-function decode(text: string): string {
+function percentDecode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -99,7 +99,7 @@ function decode(text: string): string {
  * empty parts, backslashes, drives, or control characters.
  */
 export function isSafeFile(path: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are refused
   if (path.length > MAX_FILE || /[\\:\u0000-\u001f\u007f]/.test(path)) return false;
   return path
     .split("/")

@@ -1,9 +1,9 @@
 /**
- * The cache of huggingface_hub on the disk, shared with it in both directions:
+ * The on-disk cache of huggingface_hub; either program reads what the other downloaded:
  *
- *     models--ORG--NAME/blobs/ETAG                 the bytes, once
- *                       snapshots/COMMIT/FILE      a link to them
- *                       refs/REVISION              the commit a branch or tag was at
+ *     models--ORG--NAME/blobs/ETAG                 file contents, stored once
+ *                       snapshots/COMMIT/FILE      a link to a blob
+ *                       refs/REVISION              the commit that a branch or tag pointed to
  */
 import { randomBytes } from "node:crypto";
 import { link, mkdir, rename, rm, symlink } from "node:fs/promises";
@@ -15,19 +15,21 @@ import { errnoOf, outputFailed } from "../files/output_file.ts";
 import { type HubRepo, isSafeFile } from "./address.ts";
 
 const COMMIT = /^[0-9a-f]{40}$/;
-/** A hash in practice; it becomes a file name. */
+/** A hash in practice. It becomes the file name of a blob. */
 const ETAG = /^[A-Za-z0-9][A-Za-z0-9_-]{5,127}$/;
 const MAX_REF_BYTES = 256;
 
+/** Whether a text is a full commit hash, 40 hexadecimal digits. */
 export function isCommit(text: string): boolean {
   return COMMIT.test(text);
 }
 
+/** Whether an ETag is safe as the file name of a blob. */
 export function isEtag(text: string): boolean {
   return ETAG.test(text);
 }
 
-/** What the cache holds of one repository. */
+/** The part of the cache that belongs to one repository. */
 export class RepoCache {
   readonly directory: string;
 
@@ -40,17 +42,18 @@ export class RepoCache {
     return join(this.directory, "snapshots", requireName(commit, isCommit));
   }
 
+  /** The path of a blob, present or not. */
   blob(etag: string): string {
     return join(this.directory, "blobs", requireName(etag, isEtag));
   }
 
-  /** Where a file of a commit is; null when it is not there. */
+  /** The path of a cached file of a commit; null when it is not cached. */
   async find(commit: string, file: string): Promise<string | null> {
     const path = join(this.snapshot(commit), requireName(file, isSafeFile));
     return (await kindOfPath(path)) === "file" ? path : null;
   }
 
-  /** The commit a revision is or was at when it was last asked for; null when that is not known. */
+  /** The commit that a revision pointed to at the last download; null when none is recorded. A commit is its own. */
   async commitOf(revision: string): Promise<string | null> {
     if (isCommit(revision)) return revision;
     const path = this.#ref(revision);
@@ -59,14 +62,15 @@ export class RepoCache {
     return isCommit(commit) ? commit : null;
   }
 
-  /** @throws GpruneError OUTPUT_FAILED */
+  /** Records the commit that a branch or tag points to. @throws GpruneError OUTPUT_FAILED */
   async remember(revision: string, commit: string): Promise<void> {
     if (isCommit(revision) || (await this.commitOf(revision)) === commit) return;
     await writeFileAtomically(this.#ref(revision), commit);
   }
 
   /**
-   * Makes a blob a file of a commit, in place of a link that may be there.
+   * Links a blob into the snapshot of a commit, replacing an existing link.
+   * @returns the path of the link
    * @throws GpruneError OUTPUT_FAILED
    */
   async place(etag: string, commit: string, file: string): Promise<string> {
@@ -76,7 +80,7 @@ export class RepoCache {
     try {
       await mkdir(dirname(path), { recursive: true });
       await symlink(relative(dirname(path), blob), temporary).catch((cause: unknown) => {
-        // Windows asks for a privilege that many do not have.
+        // Symbolic links on Windows need a privilege that most users lack.
         if (errnoOf(cause) !== "EPERM") throw cause;
         return link(blob, temporary);
       });

@@ -1,6 +1,6 @@
 /**
- * Requests to the hub: redirects followed by hand, so that the token goes to the endpoint and nowhere else; a few
- * retries with growing pauses; failures as errors that say what to do.
+ * HTTP requests to the hub. Redirects are followed by hand, so that the token is sent to the endpoint and nowhere else;
+ * transient failures are retried with exponential backoff; other failures become errors with a hint.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { versions } from "../../base/package.ts";
@@ -12,33 +12,34 @@ import type { HubSettings } from "./settings.ts";
 export interface HubRequest {
   readonly method?: "GET" | "HEAD" | "POST" | "PUT";
   readonly headers?: Readonly<Record<string, string>>;
-  /** Made anew for every attempt when it is a stream. */
+  /** A stream is created anew for every attempt. */
   readonly body?: string | (() => ReadableStream<Uint8Array>);
-  /** Answers besides 2xx that are handed back instead of thrown. */
+  /** Statuses besides 2xx that are returned instead of thrown. */
   readonly accept?: readonly number[];
 }
 
-/** How requests that fail for the moment are repeated. */
+/** Options of a hub client. */
 export interface HubClientOptions {
-  /** Waits between attempts; tests do not wait. */
+  /** Sleeps between attempts; tests replace it to avoid waiting. */
   readonly pause?: (milliseconds: number) => Promise<unknown>;
 }
 
-/** Attempts at one request. */
+/** Attempts per request. */
 export const MAX_ATTEMPTS = 4;
 /** Milliseconds before the second attempt; doubled before each further one. */
 const FIRST_PAUSE = 500;
-/** A longer wait than this that the hub asks for is reported to the user at once. */
+/** Milliseconds. When the hub asks for a longer wait, the request fails at once. */
 const MAX_PAUSE = 60_000;
 const MAX_REDIRECTS = 5;
-/** Milliseconds until the answer to a request without a body begins. */
+/** Milliseconds until the response headers of a request without a body. */
 const ANSWER_TIMEOUT = 60_000;
-/** The longest known list of a model's files has a few hundred KiB. */
+/** The longest known file list of a model has a few hundred KiB. */
 const MAX_JSON_BYTES = 2 ** 25;
 
-const TEMPORARY: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/** Statuses after which a retry may succeed. */
+const TRANSIENT: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 
-/** Speaks to one endpoint. */
+/** A client of one endpoint. */
 export class HubClient {
   readonly settings: HubSettings;
   readonly pause: (milliseconds: number) => Promise<unknown>;
@@ -49,8 +50,9 @@ export class HubClient {
   }
 
   /**
+   * Sends a request, with retries.
    * @param url - below the endpoint (`/api/...`) or absolute
-   * @param what - the thing asked for, for messages
+   * @param what - the requested thing, for messages
    * @throws GpruneError FORBIDDEN, NOT_FOUND, or NETWORK when the hub cannot be reached or keeps failing
    */
   async send(url: string, what: string, request: HubRequest = {}): Promise<Response> {
@@ -62,18 +64,19 @@ export class HubClient {
         await this.pause(pauseBefore(attempt));
         continue;
       }
-      const described = request.method === "HEAD" && answer.status >= 300 && answer.status < 400;
-      if (answer.ok || described || request.accept?.includes(answer.status)) return answer;
+      const { ok, status } = answer;
+      const isHeadRedirect = request.method === "HEAD" && status >= 300 && status < 400;
+      if (ok || isHeadRedirect || request.accept?.includes(status)) return answer;
       await answer.body?.cancel();
-      const wait = TEMPORARY.has(answer.status)
-        ? (retryAfter(answer) ?? pauseBefore(attempt))
-        : MAX_PAUSE + 1;
-      if (attempt >= MAX_ATTEMPTS || wait > MAX_PAUSE) throw this.#refusal(answer, what);
+      const wait = retryAfter(answer) ?? pauseBefore(attempt);
+      if (!TRANSIENT.has(status) || attempt >= MAX_ATTEMPTS || wait > MAX_PAUSE) {
+        throw this.#refusal(answer, what);
+      }
       await this.pause(wait);
     }
   }
 
-  /** A JSON answer, under limits. @throws GpruneError as `send`, BAD_FILE for what is no JSON or too large */
+  /** Sends a request and parses the response. @throws GpruneError as `send` and `readJson` */
   async json(url: string, what: string, request: HubRequest = {}): Promise<unknown> {
     return readJson(await this.send(url, what, request), what);
   }
@@ -82,13 +85,13 @@ export class HubClient {
     const { endpoint, token } = this.settings;
     let url = start;
     for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
-      const ownToken = token !== undefined && url.origin === new URL(endpoint).origin;
+      const sendsToken = token !== undefined && url.origin === new URL(endpoint).origin;
       const answer = await fetchAnswer(url, {
         method,
         headers: {
           "accept-encoding": "identity",
           "user-agent": userAgent(),
-          ...(ownToken && { authorization: `Bearer ${token}` }),
+          ...(sendsToken && { authorization: `Bearer ${token}` }),
           ...(url.origin === start.origin ? headers : withoutAuthorization(headers)),
         },
         ...(body !== undefined && { body: typeof body === "string" ? body : body() }),
@@ -96,7 +99,7 @@ export class HubClient {
       const location = answer.status >= 300 && answer.status < 400 ? answer.headers.get("location") : null;
       if (location === null) return answer;
       const next = nextUrl(location, url);
-      // The headers that describe a file come from the hub, with the redirect to where its bytes are.
+      // The redirect itself carries the headers that describe the file; the storage behind it does not.
       if (method === "HEAD" && next.origin !== url.origin) return answer;
       await answer.body?.cancel();
       url = next;
@@ -110,29 +113,30 @@ export class HubClient {
   #refusal(answer: Response, what: string): GpruneError {
     const { status, headers } = answer;
     const reason = headers.get("x-error-code") ?? "";
-    const known = this.#knownRefusal(status, reason);
+    const { code, hint } = this.#explain(status, reason);
     const got = reason === "" ? `HTTP status ${status}` : `HTTP status ${status} (${reason.slice(0, 40)})`;
     const message = `${what}: expected an answer from ${new URL(this.settings.endpoint).host}, got ${got}`;
-    return new GpruneError(known.code, message, { hint: known.hint });
+    return new GpruneError(code, message, { hint });
   }
 
-  #knownRefusal(
+  /** The error code and hint of a status and the hub's `x-error-code`. */
+  #explain(
     status: number,
     reason: string,
   ): { readonly code: "FORBIDDEN" | "NOT_FOUND" | "NETWORK"; readonly hint: string } {
-    const who =
+    const fixToken =
       this.settings.token === undefined
         ? "set HF_TOKEN to a token that may read it"
         : "check that your token may read it";
     if (reason === "GatedRepo" || status === 403) {
-      const hint = `It may be gated: accept its licence on its page at the hub, then ${who}.`;
+      const hint = `It may be gated: accept its licence on its page at the hub, then ${fixToken}.`;
       return { code: "FORBIDDEN", hint };
     }
     if (reason === "RepoNotFound") {
-      return { code: "NOT_FOUND", hint: `Check the name; if it is private, ${who}.` };
+      return { code: "NOT_FOUND", hint: `Check the name; if it is private, ${fixToken}.` };
     }
     if (status === 401) {
-      return { code: "FORBIDDEN", hint: `If it is gated, accept its licence at the hub; then ${who}.` };
+      return { code: "FORBIDDEN", hint: `If it is gated, accept its licence at the hub; then ${fixToken}.` };
     }
     if (status === 404) return { code: "NOT_FOUND", hint: "Check the name, the revision and the file." };
     if (status === 429)
@@ -141,15 +145,15 @@ export class HubClient {
   }
 }
 
-/** One request without redirects. Only the wait for the answer's head is limited here, not its body. */
+/** One request without redirects. The timeout covers the wait for the response headers, not the response body. */
 async function fetchAnswer(url: URL, init: RequestInit): Promise<Response> {
   const controller = new AbortController();
-  const streams = init.body !== undefined && typeof init.body !== "string";
-  // A body may take any time to send.
+  const isStream = init.body !== undefined && typeof init.body !== "string";
+  // An upload may take any time.
   const timer =
     init.body === undefined ? setTimeout(() => controller.abort(timeout()), ANSWER_TIMEOUT) : undefined;
   try {
-    const duplex = streams && { duplex: "half" as const };
+    const duplex = isStream && { duplex: "half" as const };
     return await fetch(url, { ...init, ...duplex, redirect: "manual", signal: controller.signal });
   } finally {
     clearTimeout(timer);
@@ -172,15 +176,15 @@ function userAgent(): string {
 }
 
 /**
- * An address that the hub gives us.
- * @param endpoint - where it came from
- * @throws GpruneError BAD_FILE for other protocols than http(s), and for http from https
+ * Checks a URL in a response of the hub.
+ * @param endpoint - the base of a relative URL
+ * @throws GpruneError BAD_FILE for protocols other than http(s), and for a downgrade from https to http
  */
 export function safeUrl(address: string, endpoint: string): string {
   return nextUrl(address, new URL(endpoint)).href;
 }
 
-/** Where a redirect leads. */
+/** The target of a redirect. @throws GpruneError BAD_FILE as `safeUrl` */
 function nextUrl(location: string, from: URL): URL {
   const url = URL.canParse(location, from.href) ? new URL(location, from) : null;
   const allowed = from.protocol === "https:" ? ["https:"] : ["http:", "https:"];
@@ -191,13 +195,13 @@ function nextUrl(location: string, from: URL): URL {
   );
 }
 
-/** An answer's JSON, under limits. @throws GpruneError BAD_FILE for what is no JSON or too large, NETWORK */
+/** Parses a response as JSON. @throws GpruneError BAD_FILE for invalid or too much JSON, NETWORK */
 export async function readJson(answer: Response, what: string): Promise<unknown> {
   const bytes = await readLimited(answer, what);
   return parseJson(bytes, { where: what, maxBytes: MAX_JSON_BYTES, maxDepth: MAX_JSON_DEPTH });
 }
 
-/** An answer's body of at most MAX_JSON_BYTES. */
+/** A response body of at most `MAX_JSON_BYTES`. */
 async function readLimited(answer: Response, what: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -218,7 +222,7 @@ async function readLimited(answer: Response, what: string): Promise<Uint8Array> 
   return Buffer.concat(chunks);
 }
 
-/** What a failed `fetch` means; a `GpruneError` is handed back as it is. */
+/** Error NETWORK for a failed `fetch`; a `GpruneError` is returned unchanged. */
 export function networkError(what: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const inner = cause instanceof Error ? cause.cause : undefined;
@@ -229,12 +233,12 @@ export function networkError(what: string, cause: unknown): GpruneError {
   });
 }
 
-/** Milliseconds before the attempt after this one. */
+/** Milliseconds to wait after a failed attempt, from 1. */
 export function pauseBefore(attempt: number): number {
   return FIRST_PAUSE * 2 ** (attempt - 1);
 }
 
-/** Milliseconds that the hub asks to wait; undefined when it does not say. */
+/** Milliseconds of the `retry-after` header, which holds seconds or a date; undefined when there is none. */
 function retryAfter({ headers }: Response): number | undefined {
   const text = headers.get("retry-after");
   if (text === null) return undefined;

@@ -1,4 +1,7 @@
-/** One file from the hub into the cache: asked about first, gone on with where it stopped, checked, then linked. */
+/**
+ * Download of one file into the cache: its hash and size are requested first, an interrupted download is continued, the
+ * bytes are checked, and only then is the blob linked into the snapshot.
+ */
 import { GpruneError } from "../../errors.ts";
 import { kindOfPath } from "../files/file.ts";
 import { PartialFile } from "../files/partial_file.ts";
@@ -6,39 +9,40 @@ import { type HubRepo, hubName } from "./address.ts";
 import { isCommit, isEtag, type RepoCache } from "./cache.ts";
 import { type HubClient, MAX_ATTEMPTS, networkError, pauseBefore } from "./client.ts";
 
-/** A file as the hub describes it. */
+/** Identity and size of a file, as the hub reports them. */
 export interface RemoteFile {
   readonly file: string;
   readonly commit: string;
-  /** SHA-256 of the bytes for files in LFS, another hash for small ones. */
+  /** SHA-256 of the content for LFS files, a Git hash for small ones. */
   readonly etag: string;
   /** Bytes. */
   readonly size: number;
 }
 
 const SHA256 = /^[0-9a-f]{64}$/;
-/** A connection that breaks more often is not worth going on with. */
-const MAX_PIECES = 100;
+/** Requests per file; a connection that breaks more often is given up. */
+const MAX_REQUESTS = 100;
 
-/** A file of a repository, at a commit when that is known already. */
+/** A file to be described. */
 export interface Wanted {
   readonly file: string;
+  /** The repository's revision when absent. */
   readonly commit?: string;
 }
 
 /**
- * Asks for a file's commit, hash and size.
- * @throws GpruneError as `HubClient.send`; BAD_FILE when the answer lacks them
+ * Requests a file's commit, hash and size.
+ * @throws GpruneError as `HubClient.send`; BAD_FILE when the response lacks them
  */
 export async function describeFile(client: HubClient, repo: HubRepo, wanted: Wanted): Promise<RemoteFile> {
-  const { file, commit: known = repo.revision } = wanted;
+  const { file, commit: revision = repo.revision } = wanted;
   const what = `${hubName(repo)}/${file}`;
-  const { headers } = await client.send(fileUrl({ ...repo, revision: known }, file), what, {
+  const { headers } = await client.send(fileUrl({ ...repo, revision }, file), what, {
     method: "HEAD",
   });
   const etag = unquoted(headers.get("x-linked-etag") ?? headers.get("etag") ?? "");
   const size = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? Number.NaN);
-  const commit = headers.get("x-repo-commit") ?? known;
+  const commit = headers.get("x-repo-commit") ?? revision;
   if (isCommit(commit) && isEtag(etag) && Number.isSafeInteger(size) && size >= 0) {
     return { file, commit, etag, size };
   }
@@ -51,6 +55,7 @@ export async function describeFile(client: HubClient, repo: HubRepo, wanted: Wan
   );
 }
 
+/** `W/"abc"` and `"abc"` as `abc`. */
 function unquoted(etag: string): string {
   return etag.replace(/^(?:W\/)?"(.*)"$/, "$1");
 }
@@ -60,15 +65,16 @@ function fileUrl({ kind, id, revision }: HubRepo, file: string): string {
   return `/${kind === "dataset" ? "datasets/" : ""}${id}/resolve/${encodeURIComponent(revision)}/${path}`;
 }
 
+/** Options of {@link download}. */
 export interface DownloadOptions {
-  /** Hears how many bytes of the file are there. */
+  /** Called with the bytes of the file present so far. */
   readonly onSize?: (bytes: number) => void;
 }
 
 /**
- * Brings a file into the cache, unless its bytes are there.
+ * Downloads a file into the cache unless its blob exists, and links it into the snapshot.
  * @returns its path in the snapshot
- * @throws GpruneError as `HubClient.send`; BAD_FILE for another size or SHA-256 than announced; OUTPUT_FAILED
+ * @throws GpruneError as `HubClient.send`; BAD_FILE when size or SHA-256 differ from the announced ones; OUTPUT_FAILED
  */
 export async function download(
   { client, repo, cache }: { readonly client: HubClient; readonly repo: HubRepo; readonly cache: RepoCache },
@@ -81,8 +87,8 @@ export async function download(
     try {
       await fill(client, { partial, url: fileUrl({ ...repo, revision: commit }, file), remote, onSize });
     } catch (error) {
-      const broken = error instanceof GpruneError && error.code === "BAD_FILE";
-      await (broken ? partial.discard() : partial.giveUp());
+      const isDamaged = error instanceof GpruneError && error.code === "BAD_FILE";
+      await (isDamaged ? partial.discard() : partial.giveUp());
       throw error;
     }
     await partial.finish();
@@ -91,7 +97,7 @@ export async function download(
   return cache.place(etag, commit, file);
 }
 
-/** A download under way. */
+/** A download in progress. */
 interface Transfer {
   readonly partial: PartialFile;
   readonly url: string;
@@ -99,17 +105,17 @@ interface Transfer {
   readonly onSize: (bytes: number) => void;
 }
 
-/** Fetches until all bytes are there, and checks them. */
+/** Requests the remaining bytes until the file is complete, then checks its hash. */
 async function fill(client: HubClient, transfer: Transfer): Promise<void> {
   const { partial, remote } = transfer;
   if (partial.size > remote.size) await partial.restart();
   let fruitless = 0;
-  for (let pieces = 1; partial.size < remote.size; pieces++) {
+  for (let requests = 1; partial.size < remote.size; requests++) {
     const before = partial.size;
-    const cut = await fetchRest(client, transfer);
-    if (cut === null) continue;
+    const interruption = await fetchRest(client, transfer);
+    if (interruption === null) continue;
     fruitless = partial.size > before ? 0 : fruitless + 1;
-    if (fruitless >= MAX_ATTEMPTS || pieces >= MAX_PIECES) throw cut;
+    if (fruitless >= MAX_ATTEMPTS || requests >= MAX_REQUESTS) throw interruption;
     await client.pause(pauseBefore(fruitless + 1));
   }
   if (!SHA256.test(remote.etag) || partial.sha256() === remote.etag) return;
@@ -123,8 +129,8 @@ async function fill(client: HubClient, transfer: Transfer): Promise<void> {
 }
 
 /**
- * Appends what is missing, in one answer.
- * @returns null, or the error that ended the answer early
+ * Appends the missing bytes from one response.
+ * @returns null when the file is complete, or the error that ended the response early
  */
 async function fetchRest(
   client: HubClient,
@@ -133,10 +139,10 @@ async function fetchRest(
   const start = partial.size;
   const headers: Record<string, string> = start === 0 ? {} : { range: `bytes=${start}-` };
   const answer = await client.send(url, remote.file, { headers, accept: [416] });
-  const continued =
+  const isPartial =
     answer.status === 206 && answer.headers.get("content-range")?.startsWith(`bytes ${start}-`);
-  if (start > 0 && !continued) await partial.restart();
-  if (answer.status !== 200 && !continued) {
+  if (start > 0 && !isPartial) await partial.restart();
+  if (answer.status !== 200 && !isPartial) {
     await answer.body?.cancel();
     return networkError(remote.file, new Error(`no answer from byte ${start}`));
   }
@@ -145,10 +151,10 @@ async function fetchRest(
     await answer.body?.cancel();
     throw wrongSize(remote, partial.size + Number(announced));
   }
-  const chunks = (answer.body ?? new ReadableStream<Uint8Array>()).getReader();
+  const reader = (answer.body ?? new ReadableStream<Uint8Array>()).getReader();
   try {
     for (;;) {
-      const { done, value } = await chunks.read().catch((cause: unknown) => {
+      const { done, value } = await reader.read().catch((cause: unknown) => {
         throw networkError(remote.file, cause);
       });
       if (done) break;
@@ -157,7 +163,7 @@ async function fetchRest(
       onSize(partial.size);
     }
   } catch (error) {
-    await chunks.cancel().catch(() => {});
+    await reader.cancel().catch(() => {});
     if (error instanceof GpruneError && error.code === "NETWORK") return error;
     throw error;
   }

@@ -26,7 +26,7 @@ afterAll(async () => {
 
 const CARRIED = ["tokenizer.json", "generation_config.json"];
 const text = (content: string): MockFile => ({ bytes: Buffer.from(content) });
-/** 200 000 bytes that repeat nowhere near. */
+/** 200 000 bytes without a short period. */
 const WEIGHTS: MockFile = { bytes: Uint8Array.from({ length: 200_000 }, (_, i) => (i * i) >> 7), lfs: true };
 const SHARD: MockFile = { bytes: Buffer.from("second shard"), lfs: true };
 const FILES = new Map([
@@ -56,7 +56,7 @@ function offline(): HubOptions {
   return hub.options(home, { HF_HUB_OFFLINE: "1" });
 }
 
-/** What was fetched, in order: `HEAD name`, `GET name`. */
+/** The requests so far, in order: `HEAD name`, `GET name`. */
 function files(): readonly string[] {
   return hub.seen
     .filter(({ path, server }) => path.includes("/resolve/") && server === "hub")

@@ -1,6 +1,6 @@
 /**
- * Models and files of the hub as local paths: downloaded when the cache does not have them, taken from it when it does
- * or when the hub is out of reach. Only the files that are needed are fetched.
+ * Models and files of the hub as local paths: from the cache where it has them, also when the hub cannot be reached,
+ * else downloaded. Only the needed files are fetched.
  */
 import { z } from "zod";
 import { type OnProgress, silent } from "../../base/progress.ts";
@@ -12,29 +12,29 @@ import { HubClient, type HubClientOptions } from "./client.ts";
 import { describeFile, download, type RemoteFile } from "./download.ts";
 import { type Environment, hubSettings } from "./settings.ts";
 
-/** How the Hugging Face hub is asked: endpoint, token and cache come from variables such as HF_ENDPOINT. */
+/** Access to the Hugging Face hub: endpoint, token and cache come from environment variables such as HF_ENDPOINT. */
 export interface HubOptions extends HubClientOptions {
-  /** Where HF_HOME and the others are looked up; the process's own variables when absent. */
+  /** Variables such as HF_HOME; `process.env` when absent. */
   readonly environment?: Environment | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
 const CONFIG = "config.json";
-/** Files named in a message. */
+/** Files listed in a message. */
 const MAX_LISTED = 5;
-/** Files that one pattern stands for. */
+/** Files that one pattern may match. */
 const MAX_MATCHES = 64;
 
-/** Names, and patterns of names. */
+/** File names, and patterns of file names. */
 type WantedFiles = readonly (string | RegExp)[];
 
-/** What the hub says of a repository; everything else it says is dropped. */
+/** The fields of the hub's repository info that are read; the others are dropped. */
 const repoInfo = z.object({
   sha: z.string().regex(/^[0-9a-f]{40}$/),
   siblings: z.array(z.object({ rfilename: z.string() })),
 });
 
-/** One repository, its cache and who asks for it. */
+/** A repository with the client and the cache that reach it. */
 interface Access {
   readonly client: HubClient;
   readonly repo: HubAddress;
@@ -42,31 +42,31 @@ interface Access {
   readonly onProgress: OnProgress;
 }
 
-async function accessTo(
+async function openAccess(
   repo: HubAddress,
-  { environment = process.env, onProgress = silent, ...rest }: HubOptions,
+  { environment = process.env, onProgress = silent, ...clientOptions }: HubOptions,
 ): Promise<Access> {
   const settings = await hubSettings(environment);
   const cache = new RepoCache(settings.cacheDirectory, repo);
-  return { client: new HubClient(settings, rest), repo, cache, onProgress };
+  return { client: new HubClient(settings, clientOptions), repo, cache, onProgress };
 }
 
 /**
- * The path of one file of a repository.
- * @throws GpruneError NOT_FOUND, FORBIDDEN, NETWORK, BAD_FILE, OUTPUT_FAILED; with HF_HUB_OFFLINE NOT_FOUND when the
- *   cache does not have it
+ * The local path of one file of a repository.
+ * @throws GpruneError NOT_FOUND, FORBIDDEN, NETWORK, BAD_FILE, OUTPUT_FAILED; with HF_HUB_OFFLINE, NOT_FOUND when
+ *   the file is not cached
  */
 export async function hubFile(
   address: HubAddress & { readonly file: string },
   options: HubOptions = {},
 ): Promise<string> {
-  const access = await accessTo(address, options);
+  const access = await openAccess(address, options);
   const { client, cache } = access;
   const commit = await cache.commitOf(address.revision);
   const cached = commit === null ? null : await cache.find(commit, address.file);
   if (cached !== null && (client.settings.offline || commit === address.revision)) return cached;
   if (client.settings.offline) throw notCached(access, [address.file]);
-  const remote = await describeFile(client, address, { file: address.file }).catch(fallback(cached));
+  const remote = await describeFile(client, address, { file: address.file }).catch(fallBackTo(cached));
   if (typeof remote === "string") return remote;
   const [path] = await downloadAll(access, [remote]);
   await cache.remember(address.revision, remote.commit);
@@ -74,9 +74,9 @@ export async function hubFile(
 }
 
 /**
- * A directory with the configuration and the weights of a model and those of `files` that it has.
- * @param files - first the one that nearly every model has: without it, a snapshot may be what another program needed;
- *   patterns stand for all files of such names, up to `MAX_MATCHES` each
+ * A directory with a model's configuration and weights, and those of `files` that the repository has.
+ * @param files - the first is one that nearly every model has: a cached snapshot without it may be incomplete, fetched
+ *   by another program; a pattern selects up to `MAX_MATCHES` files
  * @throws GpruneError as `hubFile`; UNSUPPORTED when the repository has no safetensors
  */
 export async function hubModelDirectory(
@@ -84,7 +84,7 @@ export async function hubModelDirectory(
   files: WantedFiles,
   options: HubOptions = {},
 ): Promise<string> {
-  const access = await accessTo(address, options);
+  const access = await openAccess(address, options);
   const { client, cache } = access;
   const commit = await cache.commitOf(address.revision);
   const missing = commit === null ? [CONFIG, SINGLE_FILE] : await missingFiles(cache, commit);
@@ -92,7 +92,7 @@ export async function hubModelDirectory(
   if (cached !== null && client.settings.offline) return cached;
   if (cached !== null && commit === address.revision && (await hasFirst(cache, commit, files))) return cached;
   if (client.settings.offline) throw notCached(access, missing);
-  const info = await askForRepo(access).catch(fallback(cached));
+  const info = await requestRepoInfo(access).catch(fallBackTo(cached));
   if (typeof info === "string") return info;
   await fetchModel(access, info, files);
   await cache.remember(address.revision, info.sha);
@@ -103,15 +103,15 @@ async function hasFirst(cache: RepoCache, commit: string, [first]: WantedFiles):
   return typeof first !== "string" || (await cache.find(commit, first)) !== null;
 }
 
-/** Without the network what is in the cache will do. */
-function fallback(cached: string | null): (error: unknown) => string {
+/** Handler of a failed request: the cached path, if any, when the hub cannot be reached. */
+function fallBackTo(cached: string | null): (error: unknown) => string {
   return (error) => {
     if (cached !== null && error instanceof GpruneError && error.code === "NETWORK") return cached;
     throw error;
   };
 }
 
-async function askForRepo({ client, repo }: Access): Promise<z.infer<typeof repoInfo>> {
+async function requestRepoInfo({ client, repo }: Access): Promise<z.infer<typeof repoInfo>> {
   const url = `/api/${repo.kind}s/${repo.id}/revision/${encodeURIComponent(repo.revision)}`;
   const result = repoInfo.safeParse(await client.json(url, hubName(repo)));
   if (result.success) return result.data;
@@ -126,8 +126,8 @@ async function askForRepo({ client, repo }: Access): Promise<z.infer<typeof repo
 }
 
 /**
- * Weights come last, so that a snapshot with weights has everything. Names of the hub's list are only compared; one
- * that matches a pattern must be safe as a path, too.
+ * Downloads the files of a model, weights last, so that a snapshot with weights is complete. Names in the hub's file
+ * list are only compared with known names; one that matches a pattern must also be safe as a path.
  */
 async function fetchModel(
   access: Access,
@@ -137,14 +137,15 @@ async function fetchModel(
   const names = new Set(siblings.map(({ rfilename }) => rfilename));
   const weights = [SINGLE_FILE, INDEX_FILE].find((name) => names.has(name));
   if (!names.has(CONFIG) || weights === undefined) throw noCheckpoint(access, names);
-  const wanted = [CONFIG, ...files.flatMap((file) => namesOf(file, names)), weights];
+  const wanted = [CONFIG, ...files.flatMap((file) => matchesOf(file, names)), weights];
   await downloadAll(access, await describeMissing(access, sha, wanted));
   if (weights === SINGLE_FILE) return;
   const index = await access.cache.find(sha, INDEX_FILE);
   await downloadAll(access, await describeMissing(access, sha, await shardNames(index!)));
 }
 
-function namesOf(file: string | RegExp, names: ReadonlySet<string>): readonly string[] {
+/** The names in a repository that a wanted file stands for. */
+function matchesOf(file: string | RegExp, names: ReadonlySet<string>): readonly string[] {
   if (typeof file === "string") return names.has(file) ? [file] : [];
   return [...names]
     .filter((name) => file.test(name) && isSafeFile(name))
@@ -152,7 +153,7 @@ function namesOf(file: string | RegExp, names: ReadonlySet<string>): readonly st
     .slice(0, MAX_MATCHES);
 }
 
-/** The files that the snapshot of a commit does not have yet. */
+/** Descriptions of the files that the cached snapshot of a commit lacks. */
 async function describeMissing(
   { client, repo, cache }: Access,
   commit: string,
@@ -180,7 +181,7 @@ function noCheckpoint({ repo }: Access, names: ReadonlySet<string>): GpruneError
   });
 }
 
-/** Downloads one file after the other, as one stage of progress. */
+/** Downloads files one after the other, as one stage of progress. @returns their paths in the snapshot */
 async function downloadAll(access: Access, files: readonly RemoteFile[]): Promise<readonly string[]> {
   const { repo, onProgress } = access;
   const total = files.reduce((sum, { size }) => sum + size, 0);
@@ -206,7 +207,7 @@ async function eachInTurn<T, R>(items: readonly T[], work: (item: T) => Promise<
   return results;
 }
 
-/** What a cached snapshot lacks of a model's configuration and weights. */
+/** Configuration and weight files that a cached snapshot lacks. */
 async function missingFiles(cache: RepoCache, commit: string): Promise<readonly string[]> {
   const has = async (name: string): Promise<boolean> => (await cache.find(commit, name)) !== null;
   const config = (await has(CONFIG)) ? [] : [CONFIG];

@@ -1,6 +1,6 @@
 /**
- * Large files to the storage behind the hub, by the batch protocol of Git LFS with its basic transfer and the multipart
- * transfer of the hub. https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
+ * Upload of large files to the storage behind the hub, by the batch API of Git LFS: its basic transfer, and the hub's
+ * multipart transfer. https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -8,7 +8,7 @@ import type { PositionalFile } from "../files/file.ts";
 import { type HubRepo, hubName } from "./address.ts";
 import { type HubClient, safeUrl } from "./client.ts";
 
-/** A file whose bytes go to the storage. */
+/** A file to be uploaded to the storage. */
 export interface LargeFile {
   readonly path: string;
   readonly file: PositionalFile;
@@ -32,12 +32,12 @@ const batch = z.object({
 });
 type Action = z.infer<typeof action>;
 
-/** Tells how many bytes of all files the storage has. */
+/** Called with the bytes of all files uploaded so far, and the current file. */
 type OnBytes = (done: number, path: string) => void;
 
 /**
- * Brings to the storage what it does not have.
- * @throws GpruneError FORBIDDEN, NETWORK; BAD_FILE when an answer breaks the protocol
+ * Uploads the files that the storage does not have.
+ * @throws GpruneError FORBIDDEN, NETWORK; BAD_FILE when a response breaks the protocol
  */
 export async function uploadLarge(
   { client, repo }: { readonly client: HubClient; readonly repo: HubRepo },
@@ -54,7 +54,7 @@ export async function uploadLarge(
     body: JSON.stringify({ ...body, ref: { name: repo.revision } }),
   });
   const replies = batch.safeParse(answer);
-  let before = 0;
+  let uploaded = 0;
   for (const large of files) {
     const reply = replies.data?.objects.find(({ oid }) => oid === large.oid);
     if (reply === undefined || reply.error !== undefined) {
@@ -65,12 +65,12 @@ export async function uploadLarge(
       );
     }
     const { upload, verify } = reply.actions ?? {};
-    const done = before;
+    const before = uploaded;
     if (upload)
-      await uploadOne(client, { large, upload, onBytes: (bytes) => onBytes(done + bytes, large.path) });
+      await uploadOne(client, { large, upload, onBytes: (bytes) => onBytes(before + bytes, large.path) });
     if (verify) await confirm(client, { large, verify });
-    before += large.file.size;
-    onBytes(before, large.path);
+    uploaded += large.file.size;
+    onBytes(uploaded, large.path);
   }
 }
 
@@ -87,26 +87,26 @@ async function uploadOne(client: HubClient, request: Upload): Promise<void> {
   await put(client, { large, href: upload.href, headers, span: [0, large.file.size], onBytes });
 }
 
-/** The header lists the addresses of the parts under their numbers, from 1. */
+/** Multipart transfer: the header maps part numbers, from 1, to upload URLs. */
 async function uploadParts(
   client: HubClient,
   { large, upload, onBytes }: Upload,
   chunkSize: number,
 ): Promise<void> {
   const { path, file, oid } = large;
-  const addresses = Object.entries(upload.header ?? {})
+  const partUrls = Object.entries(upload.header ?? {})
     .filter(([name]) => /^\d+$/.test(name))
     .sort(([a], [b]) => Number(a) - Number(b));
-  const fits =
-    Number.isSafeInteger(chunkSize) && chunkSize > 0 && Math.ceil(file.size / chunkSize) === addresses.length;
-  if (!fits) {
+  const coversFile =
+    Number.isSafeInteger(chunkSize) && chunkSize > 0 && Math.ceil(file.size / chunkSize) === partUrls.length;
+  if (!coversFile) {
     throw new GpruneError(
       "BAD_FILE",
-      `${path}: expected parts for ${file.size} bytes, got ${addresses.length}`,
+      `${path}: expected parts for ${file.size} bytes, got ${partUrls.length}`,
     );
   }
   const parts: { partNumber: number; etag: string }[] = [];
-  for (const [index, [number, href]] of addresses.entries()) {
+  for (const [index, [number, href]] of partUrls.entries()) {
     const start = index * chunkSize;
     const span = [start, Math.min(file.size, start + chunkSize)] as const;
     const answer = await put(client, {
@@ -130,7 +130,7 @@ interface Put {
   readonly large: LargeFile;
   readonly href: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** First byte and the one after the last. */
+  /** Bytes to send: start inclusive, end exclusive. */
   readonly span: readonly [number, number];
   readonly onBytes: (done: number) => void;
 }
@@ -139,7 +139,7 @@ async function put(client: HubClient, { large, href, headers, span, onBytes }: P
   const [start, end] = span;
   return client.send(safeUrl(href, client.settings.endpoint), large.path, {
     method: "PUT",
-    // Storages refuse bodies of unknown length.
+    // Storages reject bodies of unknown length.
     headers: { ...headers, "content-length": String(end - start) },
     body: () => streamOf(large.file, span, onBytes),
   });

@@ -1,4 +1,6 @@
-/** A model's directory to the hub: the repository made when there is none, large files to its storage, one commit. */
+/**
+ * Upload of a model directory to the hub: creates the repository if needed, uploads large files by LFS, and commits.
+ */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -11,15 +13,15 @@ import type { HubOptions } from "./hub.ts";
 import { type LargeFile, uploadLarge } from "./lfs.ts";
 import { hubSettings } from "./settings.ts";
 
-/** Where in the repository a commit goes, and who may see it. */
+/** Options of {@link pushDirectory}. */
 export interface PushOptions extends HubOptions {
   /** Branch; `main` when absent. */
   readonly revision?: string | undefined;
-  /** Whether the repository is to be private; one that exists must be then. */
+  /** Creates a private repository; an existing one must then be private. */
   readonly private?: boolean | undefined;
 }
 
-/** What was pushed. */
+/** The result of {@link pushDirectory}. */
 export interface Pushed {
   /** The page of the model. */
   readonly url: string;
@@ -28,15 +30,16 @@ export interface Pushed {
 }
 
 const JSON_BODY = { "content-type": "application/json" };
-/** Files asked about in one request, as in huggingface_hub. */
-const FILES_AT_ONCE = 100;
-/** Bytes of a file by which the hub judges whether it is text. */
+/** Files in one preupload request, as in huggingface_hub. */
+const PREUPLOAD_FILES = 100;
+/** Bytes from the start of a file, by which the hub decides whether it is text. */
 const SAMPLE_BYTES = 512;
-/** The hub wants files from 10 MB on in its storage. */
+/** Larger files go to LFS whatever the hub answers; it asks for LFS from 10 MB on. */
 const MAX_REGULAR_BYTES = 2 ** 25;
+/** Levels of directories. */
 const MAX_DEPTH = 4;
 const CONFIG_FILE = "config.json";
-/** What shows that a directory holds a model. */
+/** Files that make a directory a model: GGUF, or weights beside config.json. */
 const GGUF = /^[^/]+\.gguf$/;
 const WEIGHTS = /^(?:model\.safetensors(?:\.index\.json)?|onnx\/.+\.onnx)$/;
 
@@ -46,18 +49,17 @@ const uploadModes = z.object({
 });
 const commitReply = z.object({ commitOid: z.string() });
 
-/** Where to, and as who. */
+/** A repository and the client that may write to it. */
 interface Target {
   readonly client: HubClient;
   readonly repo: HubRepo;
 }
 
 /**
- * Uploads all files of a directory that gprune wrote but hidden ones. Files of the repository that the directory does
- * not have stay.
+ * Uploads all files but the hidden ones of a directory that gprune wrote. Other files of the repository stay.
  * @param name - `ORG/NAME` or `hf://ORG/NAME`
  * @throws GpruneError NOT_FOUND for a directory without a model, FORBIDDEN without a token that may write, BAD_ARGUMENT
- *   for another name and when a public repository was to be private, NETWORK, BAD_FILE
+ *   for a malformed name and for a public repository with `private`, NETWORK, BAD_FILE
  */
 export async function pushDirectory(
   directory: string,
@@ -111,8 +113,8 @@ async function writingClient(
 }
 
 /**
- * Files of a directory with a model, hidden ones left out.
- * @throws GpruneError NOT_FOUND without a model; BAD_FILE for links and names that are not the same everywhere
+ * Paths of the files of a model directory, without hidden ones.
+ * @throws GpruneError NOT_FOUND without a model; BAD_FILE for links and names that some systems do not allow
  */
 async function modelFiles(directory: string): Promise<readonly string[]> {
   const top = await readdir(directory).catch(() => []);
@@ -137,25 +139,25 @@ async function listFiles(root: string, folder: string, depth: number): Promise<r
   return files.sort();
 }
 
-/** Makes the repository and the branch when there are none. */
+/** Creates the repository and the branch if they do not exist. */
 async function ensureRepo({ client, repo }: Target, isPrivate: boolean): Promise<void> {
   const what = hubName(repo);
   const answer = await client.send(`/api/models/${repo.id}`, what, { accept: [404] });
-  const isThere = answer.status !== 404;
-  if (isThere && isPrivate) requirePrivate(await readJson(answer, what), what);
+  const exists = answer.status !== 404;
+  if (exists && isPrivate) requirePrivate(await readJson(answer, what), what);
   else await answer.body?.cancel();
-  if (!isThere) {
+  if (!exists) {
     const [organization, name] = repo.id.split("/");
     const body = { type: "model", organization, name, ...(isPrivate && { visibility: "private" }) };
-    await make(client, "/api/repos/create", { what, body });
+    await createUnlessExists(client, "/api/repos/create", { what, body });
   }
   if (repo.revision === "main") return;
   const branch = `/api/models/${repo.id}/branch/${encodeURIComponent(repo.revision)}`;
-  await make(client, branch, { what, body: {} });
+  await createUnlessExists(client, branch, { what, body: {} });
 }
 
-/** Makes something unless it is there. */
-async function make(
+/** Posts a request to create something; status 409 means that it exists. */
+async function createUnlessExists(
   client: HubClient,
   url: string,
   { what, body }: { readonly what: string; readonly body: object },
@@ -172,7 +174,7 @@ function requirePrivate(state: unknown, what: string): void {
   });
 }
 
-/** Asks which files belong into the storage, and hashes them. */
+/** The files that the hub wants in LFS, with their hashes. */
 async function largeFiles(
   { client, repo }: Target,
   files: ReadonlyMap<string, PositionalFile>,
@@ -180,12 +182,12 @@ async function largeFiles(
   const url = `/api/models/${repo.id}/preupload/${encodeURIComponent(repo.revision)}`;
   const entries = [...files];
   const large: LargeFile[] = [];
-  for (let i = 0; i < entries.length; i += FILES_AT_ONCE) {
-    const asked = await Promise.all(entries.slice(i, i + FILES_AT_ONCE).map(describe));
-    const body = JSON.stringify({ files: asked });
+  for (let i = 0; i < entries.length; i += PREUPLOAD_FILES) {
+    const batch = await Promise.all(entries.slice(i, i + PREUPLOAD_FILES).map(describe));
+    const body = JSON.stringify({ files: batch });
     const answer = await client.json(url, hubName(repo), { method: "POST", headers: JSON_BODY, body });
     const modes = uploadModes.safeParse(answer).data?.files ?? [];
-    for (const { path, size } of asked) {
+    for (const { path, size } of batch) {
       const mode = modes.find((reply) => reply.path === path)?.uploadMode;
       if (mode === undefined) throw badReply(repo, `where ${path} belongs`);
       const file = files.get(path)!;
@@ -204,7 +206,7 @@ async function describe([path, file]: readonly [string, PositionalFile]): Promis
   return { path, size: file.size, sample: Buffer.from(sample).toString("base64") };
 }
 
-/** One commit with the small files and the names of the large ones, in lines of JSON. */
+/** Commits the content of the small files and references to the large ones, as JSON Lines. */
 async function commit(
   { client, repo }: Target,
   files: ReadonlyMap<string, PositionalFile>,
@@ -216,9 +218,9 @@ async function commit(
   for (const { path, file, oid } of large) {
     lines.push({ key: "lfsFile", value: { path, algo: "sha256", oid, size: file.size } });
   }
-  const stored = new Set(large.map(({ path }) => path));
+  const inStorage = new Set(large.map(({ path }) => path));
   for (const [path, file] of files) {
-    if (stored.has(path)) continue;
+    if (inStorage.has(path)) continue;
     const content = Buffer.from(await file.read(0, file.size)).toString("base64");
     lines.push({ key: "file", value: { path, content, encoding: "base64" } });
   }

@@ -1,4 +1,4 @@
-/** Where the hub is, where its cache lies and who asks: the environment variables of huggingface_hub. */
+/** Endpoint, cache and token of the hub, from the environment variables of huggingface_hub. */
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { GpruneError } from "../../errors.ts";
@@ -8,13 +8,13 @@ import { expandHome } from "../files/home.ts";
 /** Environment variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What the environment says about the hub. */
+/** Settings of the hub. */
 export interface HubSettings {
-  /** Origin and perhaps a path, without a slash at the end. */
+  /** URL without a trailing slash. */
   readonly endpoint: string;
-  /** Holds `models--ORG--NAME`, ... */
+  /** Parent of `models--ORG--NAME`, ... */
   readonly cacheDirectory: string;
-  /** Sent to the endpoint alone, and never part of a message. */
+  /** Sent to the endpoint only, and never part of a message. */
   readonly token: string | undefined;
   /** Whether only the cache may be used. */
   readonly offline: boolean;
@@ -27,25 +27,25 @@ const YES: ReadonlySet<string> = new Set(["1", "on", "yes", "true"]);
 /**
  * Reads HF_ENDPOINT, HF_HUB_CACHE (before it HUGGINGFACE_HUB_CACHE), HF_HOME, XDG_CACHE_HOME, HF_TOKEN, HF_TOKEN_PATH
  * and HF_HUB_OFFLINE, with the precedence and defaults of huggingface_hub. An empty variable counts as absent.
- * @throws GpruneError BAD_ARGUMENT for an endpoint or a token that cannot be one; it does not show the token
+ * @throws GpruneError BAD_ARGUMENT for a malformed endpoint or token, without showing the token
  */
 export async function hubSettings(environment: Environment): Promise<HubSettings> {
   const get = (name: string): string | undefined => environment[name]?.trim() || undefined;
   const cacheHome = get("XDG_CACHE_HOME") ?? join(homedir(), ".cache");
   const home = expandHome(get("HF_HOME") ?? join(cacheHome, "huggingface"));
   return {
-    endpoint: endpointOf(get("HF_ENDPOINT") ?? DEFAULT_ENDPOINT),
+    endpoint: parseEndpoint(get("HF_ENDPOINT") ?? DEFAULT_ENDPOINT),
     cacheDirectory: expandHome(get("HF_HUB_CACHE") ?? get("HUGGINGFACE_HUB_CACHE") ?? join(home, "hub")),
     token: checkToken(get("HF_TOKEN") ?? (await storedToken(get("HF_TOKEN_PATH") ?? join(home, "token")))),
     offline: YES.has(get("HF_HUB_OFFLINE")?.toLowerCase() ?? ""),
   };
 }
 
-/** A password in the URL would show up in messages, so none is taken. */
-function endpointOf(text: string): string {
+/** Refuses a URL with a password, which would show up in messages. */
+function parseEndpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
-  const plain = url && `${url.username}${url.password}${url.search}${url.hash}` === "";
-  if (plain && ["http:", "https:"].includes(url.protocol)) return url.href.replace(/\/+$/, "");
+  const isPlain = url && `${url.username}${url.password}${url.search}${url.hash}` === "";
+  if (isPlain && ["http:", "https:"].includes(url.protocol)) return url.href.replace(/\/+$/, "");
   throw new GpruneError("BAD_ARGUMENT", "HF_ENDPOINT: expected http(s)://HOST[/PATH], got something else");
 }
 
@@ -55,7 +55,7 @@ async function storedToken(path: string): Promise<string | undefined> {
   return new TextDecoder().decode(await readSmallFile(file, MAX_TOKEN_BYTES)).trim() || undefined;
 }
 
-/** What is no header value would be quoted by the error of `fetch`. */
+/** Refuses what is no header value: the error of `fetch` would quote it. */
 function checkToken(token: string | undefined): string | undefined {
   if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
   throw new GpruneError("BAD_ARGUMENT", "HF_TOKEN: expected a token in ASCII, got other characters");

@@ -16,14 +16,14 @@ async function target(): Promise<string> {
   return join(await temporaryDirectory(), "out");
 }
 
-/** A run that goes on where the last one was left, with every state kept. */
+/** A run that resumes the last one and keeps every state. */
 async function claimed(output: string, options: RunOptions = {}): Promise<RunDirectory> {
   const run = await RunDirectory.claim(output, { resume: true, interval: 0, ...options });
   run.begin(FACTS);
   return run;
 }
 
-/** A stage of three units that counts how many it computes; `failAt` is cut off after that unit. */
+/** A stage of three units that counts those it computes; `failAt` interrupts it after that unit. */
 async function sum(run: RunDirectory, computed: number[], failAt = Number.NaN): Promise<number> {
   return run.run(
     "sum",
@@ -186,7 +186,7 @@ describe("a claim", () => {
     await run.leave();
     const manifest = join(`${output}.run`, "manifest.json");
     await rename(manifest, `${output}.manifest`);
-    // Stands for a disk that fails for a moment.
+    // Simulates a disk that fails for a moment.
     await symlink("manifest.json", manifest);
     const kept = (await readdir(`${output}.run`)).sort();
     await expect(RunDirectory.claim(output, { resume: true })).rejects.toMatchObject({ code: "BAD_FILE" });

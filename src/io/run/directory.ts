@@ -1,16 +1,16 @@
 /**
- * The working directory of a run, OUT.run beside its output OUT: what the run has computed so far, so that it can be
- * gone on with after any interruption and ends with the bytes of an uninterrupted one.
+ * The working directory of a run, OUT.run beside its output OUT. It holds what the run has computed so far, so that an
+ * interrupted run can be resumed and produces the same bytes as an uninterrupted one.
  *
- *     lock              who works on it (lock.ts)
- *     manifest.json     what the run depends on, and the size and SHA-256 of every file that counts
+ *     lock              the process that holds the directory (lock.ts)
+ *     manifest.json     facts that the run depends on, and size and SHA-256 of every valid file (manifest.ts)
  *     NAME.RANDOM.stage the value of a stage, or its last state
- *     NAME.RANDOM.spill what does not fit into memory, for this process alone (spill_file.ts)
+ *     NAME.RANDOM.spill tensors that do not fit into memory, private to a process (spill_file.ts)
  *     output/           the output while it is being written
  *
- * Every file is written under a temporary name, flushed and renamed, its directory is flushed, and only then the
- * manifest names it, in the same way. What the manifest does not name is nothing, and what does not have its hash is
- * computed anew.
+ * Every file is written under a temporary name, flushed and renamed, its directory is flushed, and only then is the
+ * manifest replaced, in the same way, by one that names it. Files that the manifest does not name are ignored, and
+ * files that do not have their hash are computed again.
  */
 import { randomBytes } from "node:crypto";
 import { rmdirSync } from "node:fs";
@@ -36,28 +36,30 @@ import { type Digest, digestFile, readValue, writeValue } from "../files/stage_f
 import { RunLock } from "./lock.ts";
 import { type Dependencies, MANIFEST, OUTPUT, RunManifest } from "./manifest.ts";
 
-/** Seconds between two states of a stage, at least; and the share of the time that writing them may take. */
+/** Least seconds between two states of a stage, and the largest share of time spent on writing them. */
 const INTERVAL_SECONDS = 60;
 const WRITING_SHARE = 0.05;
 
+/** File name of the lock. */
 export const LOCK = "lock";
 
-/** Everything of ours that can be in the directory, and what macOS leaves in one that was opened. */
+/** Names of gprune's files in the directory, and the file that macOS adds to directories. */
 const OWN_NAME =
   /^(\.DS_Store|manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.(stage|spill)|\..+\.tmp-[0-9a-f]{12})$/;
 
+/** Options of {@link RunDirectory.claim}. */
 export interface RunOptions {
-  /** Whether a run that is there is gone on with; otherwise it is refused. */
+  /** Whether to resume an unfinished run, which is refused otherwise. */
   readonly resume?: boolean;
   readonly signal?: AbortSignal | undefined;
-  /** Seconds between two states of a stage, at least; 0 keeps all of them. 60 when absent. */
+  /** Least seconds between two states of a stage; 0 keeps all of them. 60 when absent. */
   readonly interval?: number | undefined;
 }
 
-/** What a process has when it holds a run's directory. */
+/** Resources of a process that holds a run's directory. */
 interface Claim extends RunOptions {
   readonly lock: RunLock;
-  /** The topmost directory that was made to have it; null when there was one. */
+  /** The topmost directory that was created to have the run's; null when that existed. */
   readonly madeFrom: string | null;
   readonly manifest: RunManifest;
 }
@@ -65,15 +67,15 @@ interface Claim extends RunOptions {
 /** A run's directory, held by this process. */
 export class RunDirectory implements Stages, Scratch {
   readonly path: string;
-  /** Seconds that stages would have taken if they had not been kept. */
+  /** Seconds of computation that restored values and states have saved. */
   restoredSeconds = 0;
   readonly #options: RunOptions;
   readonly #lock: RunLock;
   readonly #madeFrom: string | null;
   readonly #manifest: RunManifest;
-  /** Files that are in use, by name. */
+  /** Open spill files, by name. */
   readonly #spills = new Map<string, Stash>();
-  /** When the next state may be written, milliseconds of `performance.now()`. */
+  /** Time from which the next state may be written, milliseconds of `performance.now()`. */
   #due: number;
 
   private constructor(path: string, { lock, madeFrom, manifest, ...options }: Claim) {
@@ -86,10 +88,10 @@ export class RunDirectory implements Stages, Scratch {
   }
 
   /**
-   * Makes or takes over the directory of the run that writes `output`.
-   * @throws GpruneError LOCKED when another run holds it; OUTPUT_EXISTS when it is not ours, or holds a run that is not
-   *   to be resumed; BAD_CHECKPOINT when its manifest is damaged; OUTPUT_FAILED, also when it is on another file system
-   *   than the output
+   * Creates or takes over the directory of the run that writes `output`.
+   * @throws GpruneError LOCKED when another run holds it; OUTPUT_EXISTS when it has files of others, or an unfinished
+   *   run and `resume` is not set; BAD_CHECKPOINT when its manifest is damaged; OUTPUT_FAILED, also when it is on
+   *   another file system than the output
    */
   static async claim(output: string, options: RunOptions = {}): Promise<RunDirectory> {
     const path = await directoryPath(output);
@@ -99,7 +101,7 @@ export class RunDirectory implements Stages, Scratch {
   }
 
   /**
-   * The same for a directory that the user has named.
+   * Creates or takes over a run's directory at a given path.
    * @throws GpruneError as `claim`
    */
   static async claimAt(directory: string, options: RunOptions = {}): Promise<RunDirectory> {
@@ -121,15 +123,15 @@ export class RunDirectory implements Stages, Scratch {
     } catch (error) {
       await lock?.release();
       if (madeFrom !== null) removeEmpty(path, madeFrom);
-      throw explained(path, error);
+      throw asOutputError(path, error);
     }
   }
 
   /**
-   * Says what the run depends on; nothing may be kept before.
-   * @param beside - `written`: settings that only the output's files depend on; if they have changed, output files that
-   *   were kept are dropped. `limits`: limits of resources, on which no result depends; a resumed run can read them
-   * @throws GpruneError BAD_CHECKPOINT naming what differs when something is kept that depends on something else
+   * Sets the facts that the run depends on; must be called before any stage.
+   * @param others - `written`: settings that only the output's files depend on; if they have changed, kept output files
+   *   are dropped. `limits`: resource limits, on which no result depends; a resumed run can read them
+   * @throws GpruneError BAD_CHECKPOINT naming the differences when the kept progress depends on other facts
    */
   begin(
     facts: JsonValue,
@@ -147,7 +149,7 @@ export class RunDirectory implements Stages, Scratch {
   }
 
   async run<T, S = unknown>(name: string, compute: (checkpoints: Checkpoints<S>) => Promise<T>): Promise<T> {
-    this.#stopIfAsked();
+    this.#throwIfAborted();
     const kept = await this.#read(name);
     if (kept !== undefined) return kept as T;
     const state = stateName(name);
@@ -157,10 +159,10 @@ export class RunDirectory implements Stages, Scratch {
     const value = await compute({
       restore: async () => (await this.#read(state)) as S | undefined,
       reached: async (current) => {
-        const stops = this.#options.signal?.aborted ?? false;
-        if (!stops && performance.now() < this.#due) return;
+        const isAborted = this.#options.signal?.aborted ?? false;
+        if (!isAborted && performance.now() < this.#due) return;
         await this.#keep(state, current(), { seconds: seconds() });
-        this.#stopIfAsked();
+        this.#throwIfAborted();
       },
     });
     await this.#keep(name, value, { seconds: seconds(), replaces: state });
@@ -175,14 +177,15 @@ export class RunDirectory implements Stages, Scratch {
   }
 
   /**
-   * Writes a directory in one step, as `writeDirectoryAtomically` does, but goes on with what an interrupted run wrote.
+   * Writes a directory in one step, as `writeDirectoryAtomically` does, but resumes with the files of an interrupted
+   * run.
    * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; errors of `fill` that are not about writing pass through
    */
   async writeOutput(
     target: string,
     fill: (directory: string, kept: KeptFiles) => Promise<void>,
   ): Promise<void> {
-    this.#stopIfAsked();
+    this.#throwIfAborted();
     const directory = join(this.path, OUTPUT);
     try {
       await this.#removeUnnamed();
@@ -192,27 +195,27 @@ export class RunDirectory implements Stages, Scratch {
         add: (name) => this.#addFile(`${OUTPUT}/${name}`),
       });
     } catch (cause) {
-      throw explained(target, cause);
+      throw asOutputError(target, cause);
     }
     await publishDirectory(directory, target);
   }
 
-  /** Whether there is anything to go on with. */
+  /** Whether the directory has progress to resume from. */
   get hasProgress(): boolean {
     return this.#manifest.entries.size > 0;
   }
 
-  /** Bytes of the files that there are to go on with. */
+  /** Total bytes of the kept files. */
   get keptBytes(): number {
     return Array.from(this.#manifest.entries.values()).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Forgets all of it, once the output is safe. */
+  /** Forgets all progress, once the output is complete. */
   clear(): void {
     this.#manifest.clear();
   }
 
-  /** Lets go of it: what counts stays, and all of it goes when nothing does. Never throws. */
+  /** Releases the directory: keeps it if it has progress, else removes it. Never throws. */
   async leave(): Promise<void> {
     try {
       for (const stash of this.#spills.values()) await stash.close();
@@ -221,7 +224,7 @@ export class RunDirectory implements Stages, Scratch {
       await this.#lock.release();
       if (!this.hasProgress) removeEmpty(this.path, this.#madeFrom);
     } catch {
-      // Whatever ended the run is the error worth reporting, and the next run tidies up.
+      // The error that ended the run is the one worth reporting, and the next run cleans up.
     }
   }
 
@@ -229,14 +232,14 @@ export class RunDirectory implements Stages, Scratch {
     return 1000 * (this.#options.interval ?? INTERVAL_SECONDS);
   }
 
-  /** @throws GpruneError INTERRUPTED when the run is to stop */
-  #stopIfAsked(): void {
+  /** @throws GpruneError INTERRUPTED when the signal is aborted */
+  #throwIfAborted(): void {
     const { signal } = this.#options;
     if (!signal?.aborted) return;
     throw interrupted(signal, this.hasProgress ? `Progress is in ${this.path}.` : "Nothing was kept yet.");
   }
 
-  /** The value of an entry; undefined when there is none or it is damaged. */
+  /** Reads a value or state; undefined when there is none or it is damaged. */
   async #read(name: string): Promise<unknown> {
     const entry = this.#manifest.entries.get(name);
     if (entry === undefined) return undefined;
@@ -246,6 +249,7 @@ export class RunDirectory implements Stages, Scratch {
     return value;
   }
 
+  /** Writes a value or state, adds it to the manifest, and removes the file of the previous state. */
   async #keep(
     name: string,
     value: unknown,
@@ -263,10 +267,11 @@ export class RunDirectory implements Stages, Scratch {
     for (const old of [entries.get(name), entries.get(replaces)])
       if (old !== undefined) await rm(join(this.path, old.file), { force: true });
     const now = performance.now();
-    const writing = this.#interval === 0 ? 0 : (now - start) / WRITING_SHARE;
-    this.#due = now + Math.max(this.#interval, writing);
+    const writingInterval = this.#interval === 0 ? 0 : (now - start) / WRITING_SHARE;
+    this.#due = now + Math.max(this.#interval, writingInterval);
   }
 
+  /** Whether a kept file of the output is intact; removes it if not. */
   async #hasFile(file: string): Promise<boolean> {
     const entry = this.#manifest.entries.get(file);
     const path = join(this.path, file);
@@ -280,10 +285,10 @@ export class RunDirectory implements Stages, Scratch {
   async #addFile(file: string): Promise<void> {
     const entry = { file, ...(await digestFile(join(this.path, file))), seconds: 0 };
     await this.#manifest.put(file, entry);
-    this.#stopIfAsked();
+    this.#throwIfAborted();
   }
 
-  /** Removes what the manifest does not name: temporaries and values that were never or are no longer of use. */
+  /** Removes all files that the manifest does not name: temporaries, and values that are no longer needed. */
   async #removeUnnamed(): Promise<void> {
     if (!this.#manifest.isKnown) return;
     const named = new Set([LOCK, ...Array.from(this.#manifest.entries.values(), ({ file }) => file)]);
@@ -292,7 +297,7 @@ export class RunDirectory implements Stages, Scratch {
     for (const file of this.#spills.keys()) named.add(file);
     const output = join(this.path, OUTPUT);
     const inOutput = (await kindOfPath(output)) === "directory" ? await readdir(output) : [];
-    // The manifest goes first: without it the rest is nothing.
+    // The manifest is removed first: without it all other files are ignored.
     const names = (await readdir(this.path)).sort((a, b) => Number(b === MANIFEST) - Number(a === MANIFEST));
     for (const name of [...names, ...inOutput.map((file) => `${OUTPUT}/${file}`)]) {
       if (!named.has(name) && !name.startsWith(`${LOCK}.`))
@@ -301,13 +306,13 @@ export class RunDirectory implements Stages, Scratch {
   }
 }
 
-/** The directory that holds the progress of a run which did not finish; null when there is none. */
+/** The directory with the progress of an unfinished run that writes `output`; null when there is none. */
 export async function keptProgress(output: string): Promise<string | null> {
   const path = `${await directoryPath(output)}.run`;
   return (await kindOfPath(join(path, MANIFEST))) === "file" ? path : null;
 }
 
-/** @throws GpruneError OUTPUT_EXISTS when something is kept of an unfinished run that writes `output` */
+/** @throws GpruneError OUTPUT_EXISTS when there is progress of an unfinished run that writes `output` */
 export async function requireNothingKept(output: string): Promise<void> {
   const kept = await keptProgress(output);
   if (kept !== null) throw unfinished(kept);
@@ -317,6 +322,7 @@ function fileName(name: string, kind: "stage" | "spill"): string {
   return `${name.replaceAll(/[^A-Za-z0-9-]+/g, "-")}.${randomBytes(6).toString("hex")}.${kind}`;
 }
 
+/** Name of a stage's last state in the manifest. */
 function stateName(stage: string): string {
   return `${stage} so far`;
 }
@@ -330,14 +336,14 @@ async function requireOurs(path: string): Promise<void> {
 }
 
 /**
- * The output is renamed from a run's directory to its place, which no file system does for another one.
- * @param directory - of the run; what is not there yet is made beside the output
+ * Checks that the output can be renamed from the run's directory to its place, which needs a common file system.
+ * @param directory - of the run; one that does not exist passes, because it will be created beside the output
  * @throws GpruneError OUTPUT_FAILED
  */
 async function requireSameFileSystem(directory: string, place: string): Promise<void> {
-  const [own, other] = await Promise.all([directory, place].map((path) => stat(path).catch(() => null)));
-  if (!own?.isDirectory() || !other) return;
-  if (own.dev === other.dev && !(await isMountPoint(directory))) return;
+  const [source, target] = await Promise.all([directory, place].map((path) => stat(path).catch(() => null)));
+  if (!source?.isDirectory() || !target) return;
+  if (source.dev === target.dev && !(await isMountPoint(directory))) return;
   const message = `${directory}: expected a directory on the file system of ${place}, where the output goes, got one on another`;
   const hint = "Choose an output on that file system, or move what is in the directory beside this one.";
   throw new GpruneError("OUTPUT_FAILED", message, { hint });
@@ -349,19 +355,19 @@ function unfinished(path: string): GpruneError {
   });
 }
 
-/** A failed call of the file system as an error of the output; anything else as it is. */
-function explained(output: string, cause: unknown): unknown {
+/** Error OUTPUT_FAILED for a failed system call; anything else unchanged. */
+function asOutputError(output: string, cause: unknown): unknown {
   return errnoOf(cause) === undefined ? cause : outputFailed(output, cause);
 }
 
 /**
- * Removes an empty directory of a run, and the directories that were made for it. Does nothing where others have files.
+ * Removes an empty run directory, and the directories that were created for it. Keeps directories with files of others.
  */
 function removeEmpty(path: string, madeFrom: string | null): void {
   try {
     rmdirSync(path);
     removeMade(dirname(path), madeFrom === path ? null : madeFrom);
   } catch {
-    // Another process is there by now.
+    // Another process uses it by now.
   }
 }

@@ -11,15 +11,15 @@ async function lockFile(): Promise<string> {
   return join(await temporaryDirectory(), "lock");
 }
 
-/** A lock as a process left it that is no more, or whatever `changes` say. */
-async function leave(path: string, changes: Record<string, unknown>): Promise<void> {
+/** The lock of a process that has ended, with `changes`. */
+async function leaveStaleLock(path: string, changes: Record<string, unknown>): Promise<void> {
   const lock = await RunLock.take(path);
   const holder = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
   await lock.release();
   await writeFile(path, JSON.stringify({ ...holder, token: "other", ...changes }));
 }
 
-/** The number of a process that has ended. */
+/** The pid of a process that has ended. */
 async function deadProcess(): Promise<number> {
   const child = spawn(process.execPath, ["-e", ""]);
   await once(child, "exit");
@@ -77,7 +77,7 @@ test.runIf(process.platform === "linux")(
 
 test("a lock is taken over from a process that is gone, and of many one gets it", async () => {
   const path = await lockFile();
-  await leave(path, { pid: await deadProcess() });
+  await leaveStaleLock(path, { pid: await deadProcess() });
   const taken = await Promise.allSettled(Array.from({ length: 8 }, () => RunLock.take(path)));
   expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   expect(await readdir(join(path, ".."))).toEqual(["lock"]);
@@ -89,7 +89,7 @@ test.each([
   ["of a container before that start", { boot: "earlier", namespace: "pid:[1]" }],
 ])("a lock %s is taken over", async (_, changes) => {
   const path = await lockFile();
-  await leave(path, changes);
+  await leaveStaleLock(path, changes);
   await (await RunLock.take(path)).release();
 });
 
@@ -97,7 +97,7 @@ test("a lock that says nothing is taken over, one of another machine is not", as
   const path = await lockFile();
   await writeFile(path, "half a lo");
   await (await RunLock.take(path)).release();
-  await leave(path, { host: "elsewhere", pid: await deadProcess() });
+  await leaveStaleLock(path, { host: "elsewhere", pid: await deadProcess() });
   await expect(RunLock.take(path)).rejects.toMatchObject({
     code: "LOCKED",
     hint: `Wait for it, or remove ${path} when it is gone.`,
@@ -108,7 +108,7 @@ test.runIf(process.platform === "linux")(
   "a lock of another container that has this machine's name is not taken over",
   async () => {
     const path = await lockFile();
-    await leave(path, { namespace: "pid:[1]", pid: await deadProcess() });
+    await leaveStaleLock(path, { namespace: "pid:[1]", pid: await deadProcess() });
     await expect(RunLock.take(path)).rejects.toMatchObject({
       code: "LOCKED",
       message: expect.stringContaining(`on ${hostname()}, in another container, since`),
@@ -121,7 +121,7 @@ test.runIf(process.platform === "linux")(
   "a lock of another container that nobody has touched for long is taken over",
   async () => {
     const path = await lockFile();
-    await leave(path, { namespace: "pid:[1]", pid: await deadProcess() });
+    await leaveStaleLock(path, { namespace: "pid:[1]", pid: await deadProcess() });
     const left = new Date(Date.now() - 11 * 60_000);
     await utimes(path, left, left);
     expect(await holderOf(path)).toBeNull();
@@ -147,7 +147,7 @@ test("whoever holds a lock touches it", async () => {
 
 test("a lock of an older version, which does not say its container, is taken over from a process that is gone", async () => {
   const path = await lockFile();
-  await leave(path, { namespace: undefined, pid: await deadProcess() });
+  await leaveStaleLock(path, { namespace: undefined, pid: await deadProcess() });
   await (await RunLock.take(path)).release();
 });
 

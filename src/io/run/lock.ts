@@ -1,9 +1,10 @@
 /**
- * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but
- * no byte depends on it: every process writes under names of its own and publishes by renaming. A lock whose holder is
- * gone from this machine is taken over. Of a holder in another container it is not known whether it is gone, so every
- * holder touches its lock, and one that was not touched for long is taken over as well. A holder that has lost its
- * parent is waited for: a computing process whose command line was killed ends by itself at its next step.
+ * A lock that allows one run at a time in a directory: a file that names its holder. It prevents duplicate work and
+ * gives a clear error, but correctness does not depend on it: every process writes under names of its own and publishes
+ * by renaming. A lock whose holder is gone from this machine is taken over. Whether a holder in another container is
+ * gone cannot be known, so every holder touches its lock, and one that was not touched for long is taken over as well.
+ * A holder that has lost its parent is waited for: a computing process whose command line was killed ends at its next
+ * step.
  */
 
 import { randomBytes } from "node:crypto";
@@ -18,41 +19,39 @@ import { kindOfPath } from "../files/file.ts";
 import { errnoOf, outputFailed } from "../files/output_file.ts";
 import { isAlive, isElsewhere, ownIdentity, parentOf } from "../files/process_identity.ts";
 
-/** Who holds a lock. */
+/** Content of a lock file. */
 const holderSchema = z.strictObject({
   pid: z.int().positive(),
   host: z.string(),
   /** Absent in locks of older versions. */
   namespace: z.string().optional(),
-  /**
-   * What tells starts of the machine and of the process apart: a process number alone may be another process's by now.
-   */
+  /** Boot of the machine and start time of the process, because a pid may be reused. */
   boot: z.string(),
   started: z.string(),
-  /** The process that started it; absent in locks of older versions. */
+  /** Pid of the parent at the start; absent in locks of older versions. */
   parent: z.int().optional(),
   /** ISO 8601, for people. */
   since: z.string(),
-  /** Tells two holders apart. */
+  /** Random identifier of this holder. */
   token: z.string(),
 });
 type Holder = z.infer<typeof holderSchema>;
 
-/** What file systems without hard links answer, FAT for instance. */
+/** Error codes of `link` on file systems without hard links, such as FAT. */
 const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
-/** Attempts when others come and go at the same time. */
+/** Attempts when other processes take and release the lock concurrently. */
 const MAX_ATTEMPTS = 20;
 
-/** Seconds that an orphan has to end, and between two looks at it. */
+/** Seconds that an orphan has to end, and between two checks of it. */
 const ORPHAN_SECONDS = 60;
-const LOOK_SECONDS = 0.2;
+const POLL_SECONDS = 0.2;
 
-/** Seconds from one touch of a lock to the next; a run of a graph may hold up a few of them. */
+/** Seconds between touches of a lock; a run of a graph, which blocks the event loop, may delay a few of them. */
 const TOUCH_SECONDS = 20;
 
-/** Seconds after which a lock of another container that nobody has touched is left. */
-const LEFT_SECONDS = 600;
+/** Seconds without a touch after which a lock of another container counts as abandoned. */
+const ABANDONED_SECONDS = 600;
 
 /** A lock that is held. */
 export class RunLock {
@@ -68,7 +67,8 @@ export class RunLock {
   }
 
   /**
-   * @param path - of the lock file, in a directory that exists
+   * Takes the lock.
+   * @param path - the lock file, in an existing directory
    * @throws GpruneError LOCKED naming the process that holds it, OUTPUT_FAILED
    */
   static async take(path: string): Promise<RunLock> {
@@ -81,11 +81,11 @@ export class RunLock {
     const temporary = `${path}.${own.token}`;
     try {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        // A process that tidies up may have removed it.
+        // Written for each attempt, because a new holder that cleans up may have removed it.
         await writeFile(temporary, JSON.stringify(own));
-        if (await linked(temporary, path)) return await RunLock.#taken(path, own);
-        await whenGone(path);
-        if (await takenOver(temporary, path)) return await RunLock.#taken(path, own);
+        if (await tryLink(temporary, path)) return await RunLock.#acquired(path, own);
+        await waitUntilGone(path);
+        if (await tryTakeOver(temporary, path)) return await RunLock.#acquired(path, own);
       }
     } catch (cause) {
       throw outputFailed(path, cause);
@@ -97,10 +97,10 @@ export class RunLock {
     });
   }
 
-  /** Removes what processes that are gone have left beside the lock. */
-  static async #taken(path: string, own: Holder): Promise<RunLock> {
-    const beside = (await readdir(dirname(path))).filter((name) => name.startsWith(`${basename(path)}.`));
-    for (const name of beside) {
+  /** The acquired lock, after the removal of files that dead processes have left beside it. */
+  static async #acquired(path: string, own: Holder): Promise<RunLock> {
+    const leftovers = (await readdir(dirname(path))).filter((name) => name.startsWith(`${basename(path)}.`));
+    for (const name of leftovers) {
       const other = join(dirname(path), name);
       const holder = await readHolder(other);
       if (holder === null || !(await isHeld(other, holder))) await rm(other, { force: true });
@@ -108,14 +108,14 @@ export class RunLock {
     return new RunLock(path, own);
   }
 
-  /** Gives it back, unless it was taken over. */
+  /** Releases the lock, unless another process has taken it over. */
   async release(): Promise<void> {
     clearInterval(this.#touches);
     if ((await readHolder(this.#path))?.token === this.#own.token) await rm(this.#path, { force: true });
   }
 }
 
-/** Who holds a lock now: the process, and since when, ISO 8601. Null when none does. */
+/** The process that holds a lock, and since when (ISO 8601); null when none does. */
 export async function holderOf(
   path: string,
 ): Promise<{ readonly pid: number; readonly since: string } | null> {
@@ -124,8 +124,8 @@ export async function holderOf(
   return { pid: holder.pid, since: holder.since };
 }
 
-/** A hard link is made by one process only. @returns whether it was this one */
-async function linked(temporary: string, path: string): Promise<boolean> {
+/** Links the lock file to its name, which succeeds for one process only. @returns whether it did for this one */
+async function tryLink(temporary: string, path: string): Promise<boolean> {
   try {
     await link(temporary, path);
     return true;
@@ -133,12 +133,12 @@ async function linked(temporary: string, path: string): Promise<boolean> {
     const errno = errnoOf(cause) ?? "";
     if (errno === "EEXIST" || errno === "ENOENT") return false;
     if (!NO_LINKS.has(errno)) throw cause;
-    return copied(temporary, path);
+    return tryCopy(temporary, path);
   }
 }
 
-/** The same where there are no hard links; others may see a lock that does not name its holder yet. */
-async function copied(temporary: string, path: string): Promise<boolean> {
+/** `tryLink` for file systems without hard links. Others may briefly see a lock without its content. */
+async function tryCopy(temporary: string, path: string): Promise<boolean> {
   try {
     await copyFile(temporary, path, constants.COPYFILE_EXCL);
     return true;
@@ -149,21 +149,21 @@ async function copied(temporary: string, path: string): Promise<boolean> {
 }
 
 /**
- * Takes the place of a lock whose holder is gone. A second lock lets one process at a time do so; should that be stale
- * too, it is removed.
- * @returns false when the first lock is no longer stale, or the second was
+ * Replaces a lock whose holder is gone. A second lock allows only one process at a time to do so; a stale one is
+ * removed.
+ * @returns false when the first lock has been released, or the second was stale
  * @throws GpruneError LOCKED when another process is taking over
  */
-async function takenOver(temporary: string, path: string): Promise<boolean> {
+async function tryTakeOver(temporary: string, path: string): Promise<boolean> {
   const guard = `${path}.takeover`;
-  if (!(await linked(temporary, guard))) {
-    await whenGone(path, guard);
+  if (!(await tryLink(temporary, guard))) {
+    await waitUntilGone(path, guard);
     await rm(guard, { force: true });
     return false;
   }
   try {
     if ((await kindOfPath(path)) === "missing") return false;
-    await whenGone(path);
+    await waitUntilGone(path);
     await rename(temporary, path);
     return true;
   } finally {
@@ -172,20 +172,20 @@ async function takenOver(temporary: string, path: string): Promise<boolean> {
 }
 
 /**
- * Waits for an orphan to end.
- * @param file - that names the holder, the lock or what is beside it
- * @throws GpruneError LOCKED unless the holder is gone, or there is none
+ * Returns when the holder of a lock is gone; waits for it only if it is an orphan.
+ * @param file - the file that names the holder: the lock, or the second lock of a takeover
+ * @throws GpruneError LOCKED when a holder is alive and no orphan, or an orphan does not end in time
  */
-async function whenGone(path: string, file: string = path): Promise<void> {
+async function waitUntilGone(path: string, file: string = path): Promise<void> {
   const start = performance.now();
   const holder = await readHolder(file);
   while (holder !== null && (await isHeld(file, holder))) {
     if (!isOrphan(holder) || performance.now() - start > 1000 * ORPHAN_SECONDS) throw locked(path, holder);
-    await setTimeout(1000 * LOOK_SECONDS);
+    await setTimeout(1000 * POLL_SECONDS);
   }
 }
 
-/** Whether a holder is there, as far as that can be known; one on another machine counts as there. */
+/** Whether a holder is alive, as far as that can be known; one on another machine counts as alive. */
 async function isHeld(file: string, holder: Holder): Promise<boolean> {
   if (!isAlive(holder)) return false;
   if (!isInContainer(holder)) return true;
@@ -193,7 +193,7 @@ async function isHeld(file: string, holder: Holder): Promise<boolean> {
     ({ mtimeMs }) => mtimeMs,
     () => 0,
   );
-  return Date.now() - touched < 1000 * LEFT_SECONDS;
+  return Date.now() - touched < 1000 * ABANDONED_SECONDS;
 }
 
 /** Whether a holder is in another container of this machine. */
@@ -201,7 +201,7 @@ function isInContainer(holder: Holder): boolean {
   return isElsewhere(holder) && holder.host === hostname();
 }
 
-/** Null when there is no lock, or one that says nothing. */
+/** The holder that a lock file names; null when there is no file, or it is malformed. */
 async function readHolder(path: string): Promise<Holder | null> {
   const text = await readFile(path, "utf8").catch(() => "");
   try {
@@ -211,22 +211,22 @@ async function readHolder(path: string): Promise<Holder | null> {
   }
 }
 
-/** Whether a living process of this machine has another parent than it had; known of Linux alone. */
+/** Whether a process of this machine has lost its parent; known on Linux only. */
 function isOrphan(holder: Holder): boolean {
-  const now = parentOf(holder);
-  return holder.parent !== undefined && now !== undefined && now !== holder.parent;
+  const parent = parentOf(holder);
+  return holder.parent !== undefined && parent !== undefined && parent !== holder.parent;
 }
 
 function locked(path: string, holder: Holder): GpruneError {
   const { pid, host, since } = holder;
   const container = isInContainer(holder) ? ", in another container," : "";
   const message = `${path}: expected no other run there, got process ${pid} on ${host}${container} since ${since}`;
-  return new GpruneError("LOCKED", message, { hint: whatToDo(path, holder) });
+  return new GpruneError("LOCKED", message, { hint: lockedHint(path, holder) });
 }
 
-function whatToDo(path: string, holder: Holder): string {
+function lockedHint(path: string, holder: Holder): string {
   if (isInContainer(holder)) {
-    return `Wait for it; if it is gone, its lock counts no more in ${LEFT_SECONDS / 60} minutes, or remove ${path}.`;
+    return `Wait for it; if it is gone, its lock counts no more in ${ABANDONED_SECONDS / 60} minutes, or remove ${path}.`;
   }
   if (isElsewhere(holder)) return `Wait for it, or remove ${path} when it is gone.`;
   if (holder.pid !== process.pid) return "Wait for it, stop it, or choose another output.";

@@ -1,6 +1,4 @@
-/**
- * The file that says what in a run's directory counts. It is replaced in one step, after all it names is on the disk.
- */
+/** The manifest of a run's directory, a list of its valid files, replaced atomically once they are on the disk. */
 import { join } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -12,19 +10,20 @@ import type { JsonValue } from "../files/json_document.ts";
 import { writeFileAtomically } from "../files/output_directory.ts";
 import { errnoOf, outputFailed } from "../files/output_file.ts";
 
+/** File name of the manifest. */
 export const MANIFEST = "manifest.json";
-/** The directory, beside it, of the output's files. */
+/** Directory beside the manifest with the files of the output. */
 export const OUTPUT = "output";
 const LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
 
-/** A file that counts. */
+/** A valid file. */
 export interface Entry {
   /** Name in the run's directory. */
   readonly file: string;
   readonly bytes: number;
   /** Hexadecimal. */
   readonly sha256: string;
-  /** What it took to compute. */
+  /** Time that its computation took. */
   readonly seconds: number;
 }
 
@@ -45,14 +44,17 @@ const manifestSchema = z.strictObject({
 });
 type Content = z.infer<typeof manifestSchema>;
 
-/** What a run depends on, and what not. */
+/** Settings and inputs of a run. */
 export interface Dependencies {
+  /** Facts that all results depend on. */
   readonly facts: JsonValue;
+  /** Settings that only the files of the output depend on. */
   readonly written: JsonValue;
+  /** Resource limits, on which no result depends. */
   readonly limits: JsonValue;
 }
 
-/** What the manifest on the disk says. */
+/** The content of the manifest on the disk. */
 export class RunManifest {
   readonly #path: string;
   #facts: JsonValue;
@@ -69,28 +71,28 @@ export class RunManifest {
     this.#entries = entriesOf(content);
   }
 
-  /** @throws GpruneError BAD_CHECKPOINT when it is damaged, BAD_FILE when it cannot be read */
+  /** Reads the manifest. @throws GpruneError BAD_CHECKPOINT when it is damaged, BAD_FILE when it cannot be read */
   static async open(directory: string): Promise<RunManifest> {
     const path = join(directory, MANIFEST);
     return new RunManifest(path, await readContent(path));
   }
 
-  /** What the run depends on; null when nothing counts. */
+  /** Facts that all results depend on; null when there is no manifest. */
   get facts(): JsonValue {
     return this.#facts;
   }
 
-  /** What the files of its output depend on besides. */
+  /** Settings that only the files of the output depend on. */
   get written(): JsonValue {
     return this.#written;
   }
 
-  /** What the run was told to make do with, on which nothing depends. */
+  /** Resource limits, on which no result depends. */
   get limits(): JsonValue {
     return this.#limits;
   }
 
-  /** Sets them. Files of an output that depend on something else no longer count. */
+  /** Sets all three. Drops the entries of output files if `written` has changed. */
   begin({ facts, written, limits }: Dependencies): void {
     if (differences(this.#written, written).length > 0) {
       this.#entries = new Map([...this.#entries].filter(([, { file }]) => !file.startsWith(`${OUTPUT}/`)));
@@ -100,22 +102,25 @@ export class RunManifest {
     this.#limits = limits;
   }
 
-  /** By name of stage, state or file of the output. */
+  /** Entries by name of the stage, state or output file. */
   get entries(): ReadonlyMap<string, Entry> {
     return this.#entries;
   }
 
-  /** False after a failure that leaves open what is on the disk. */
+  /** False after a failure that leaves the content of the file unknown. */
   get isKnown(): boolean {
     return this.#isKnown;
   }
 
-  /** Forgets all entries, on the disk only when the file is removed. */
+  /** Removes all entries from memory; the file is not changed. */
   clear(): void {
     this.#entries = new Map();
   }
 
-  /** Adds an entry and drops another. @throws GpruneError OUTPUT_FAILED; what the disk says holds then */
+  /**
+   * Adds an entry, drops another and writes the file. After OUTPUT_FAILED the entries are those on the disk.
+   * @throws GpruneError OUTPUT_FAILED
+   */
   async put(name: string, entry: Entry, dropped = ""): Promise<void> {
     const entries = new Map(this.#entries);
     entries.delete(dropped);
@@ -133,12 +138,12 @@ export class RunManifest {
       await writeFileAtomically(this.#path, `${JSON.stringify(content, null, 1)}\n`);
       this.#entries = entries;
     } catch (cause) {
-      await this.#readAgain();
+      await this.#reload();
       throw outputFailed(this.#path, cause);
     }
   }
 
-  async #readAgain(): Promise<void> {
+  async #reload(): Promise<void> {
     try {
       this.#entries = entriesOf(await readContent(this.#path));
     } catch {
@@ -151,7 +156,10 @@ function entriesOf(content: Content | null): ReadonlyMap<string, Entry> {
   return new Map(Object.entries(content?.entries ?? {}));
 }
 
-/** Null when there is none. @throws GpruneError BAD_CHECKPOINT when it is damaged, BAD_FILE when it cannot be read */
+/**
+ * The content of a manifest; null when there is none.
+ * @throws GpruneError BAD_CHECKPOINT when it is damaged, BAD_FILE when it cannot be read
+ */
 async function readContent(path: string): Promise<Content | null> {
   if ((await kindOfPath(path)) === "missing") return null;
   try {

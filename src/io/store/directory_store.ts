@@ -1,6 +1,6 @@
 /**
- * A store in a directory that all machines share. Files are written under a name of their own, flushed, and then get
- * the name by which they are found, so half of one is never seen.
+ * A store in a directory that all machines share. Files are written under a temporary name, flushed, and then renamed,
+ * so that no reader sees an incomplete one.
  */
 import { randomUUID } from "node:crypto";
 import { link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { errnoOf } from "../files/output_file.ts";
 import type { Digest } from "../files/stage_file.ts";
 import { MAX_RECORD, type Store, storeError, storeFailed } from "./store.ts";
 
-/** Layout: `objects/` by the first two digits of their hashes, `records/`, `tmp/`. */
+/** Layout: `objects/XX/HASH` with the first two digits of the hash, `records/NAME`, `tmp/`. */
 export class DirectoryStore implements Store {
   readonly name: string;
   readonly #root: string;
@@ -21,7 +21,7 @@ export class DirectoryStore implements Store {
     this.#root = root;
   }
 
-  /** Makes the directory if there is none. @throws GpruneError STORE_FAILED */
+  /** Opens the store, and creates the directory if needed. @throws GpruneError STORE_FAILED */
   static async open(path: string): Promise<DirectoryStore> {
     const store = new DirectoryStore(resolve(path));
     await store.#guard(async () => {
@@ -32,27 +32,27 @@ export class DirectoryStore implements Store {
   }
 
   async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
-    const own = this.#temporary();
+    const temporary = this.#temporaryPath();
     try {
-      const digest = await fill(own);
+      const digest = await fill(temporary);
       await this.#guard(async () => {
         await mkdir(join(this.#root, "objects", digest.sha256.slice(0, 2)), { recursive: true });
-        await rename(own, this.#object(digest));
+        await rename(temporary, this.#objectPath(digest));
       });
       return digest;
     } finally {
-      await rm(own, { force: true });
+      await rm(temporary, { force: true });
     }
   }
 
   async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
     if (!(await this.has(object))) return null;
-    const path = this.#object(object);
+    const path = this.#objectPath(object);
     try {
       return await use(path);
     } catch (error) {
-      if (!isOfSystem(error)) throw error;
-      // Somebody removed it meanwhile, or it cannot be opened or read.
+      if (!isSystemError(error)) throw error;
+      // Another process may have removed it since.
       if (errnoOf(error.cause) === "ENOENT") return null;
       throw unreadable(path, error, "an object");
     }
@@ -60,7 +60,7 @@ export class DirectoryStore implements Store {
 
   has(object: Digest): Promise<boolean> {
     return this.#guard(async () => {
-      const bytes = await stat(this.#object(object)).then(
+      const bytes = await stat(this.#objectPath(object)).then(
         ({ size }) => size,
         (error: unknown) => {
           if (errnoOf(error) === "ENOENT") return null;
@@ -72,30 +72,30 @@ export class DirectoryStore implements Store {
   }
 
   discard(object: Digest): Promise<void> {
-    return this.#guard(() => rm(this.#object(object), { force: true }));
+    return this.#guard(() => rm(this.#objectPath(object), { force: true }));
   }
 
   claim(name: string, text: string): Promise<boolean> {
     return this.#guard(async () => {
-      const own = this.#temporary();
+      const temporary = this.#temporaryPath();
       try {
-        await writeFile(own, text, { flag: "wx", flush: true });
-        // Unlike a rename, a link is refused where there is something.
-        await link(own, this.#record(name));
+        await writeFile(temporary, text, { flag: "wx", flush: true });
+        // Unlike a rename, a link never replaces an existing file.
+        await link(temporary, this.#recordPath(name));
         return true;
       } catch (error) {
         if (errnoOf(error) === "EEXIST") return false;
         throw error;
       } finally {
-        await rm(own, { force: true });
+        await rm(temporary, { force: true });
       }
     });
   }
 
   async record(name: string): Promise<string | null> {
-    const path = this.#record(name);
+    const path = this.#recordPath(name);
     try {
-      // What is no text is no record of anybody's, which whoever reads it sees.
+      // Malformed text is not refused here: the reader of the record checks it.
       return new TextDecoder().decode(await readSmallFile(path, MAX_RECORD));
     } catch (error) {
       if (errnoOf((error as GpruneError).cause) === "ENOENT") return null;
@@ -104,37 +104,38 @@ export class DirectoryStore implements Store {
   }
 
   forget(name: string): Promise<void> {
-    return this.#guard(() => rm(this.#record(name), { force: true }));
+    return this.#guard(() => rm(this.#recordPath(name), { force: true }));
   }
 
-  #object({ sha256 }: Digest): string {
+  #objectPath({ sha256 }: Digest): string {
     return join(this.#root, "objects", sha256.slice(0, 2), sha256);
   }
 
-  #record(name: string): string {
+  #recordPath(name: string): string {
     return join(this.#root, "records", name);
   }
 
-  #temporary(): string {
+  #temporaryPath(): string {
     return join(this.#root, "tmp", randomUUID());
   }
 
-  async #guard<T>(act: () => Promise<T>): Promise<T> {
+  /** Turns failed system calls into errors of the store. */
+  async #guard<T>(operation: () => Promise<T>): Promise<T> {
     try {
-      return await act();
+      return await operation();
     } catch (error) {
       throw error instanceof GpruneError ? error : storeFailed(this.name, error);
     }
   }
 }
 
-/** Whether a file could not be opened or read for a reason of the system's. */
-function isOfSystem(error: unknown): error is GpruneError {
+/** Whether a file could not be opened or read because a system call failed. */
+function isSystemError(error: unknown): error is GpruneError {
   if (!(error instanceof GpruneError) || errnoOf(error.cause) === undefined) return false;
   return error.code === "NOT_FOUND" || error.code === "BAD_FILE";
 }
 
-/** The error of what is there and cannot be read. */
+/** Error STORE_FAILED for an object or record that exists and cannot be read. */
 function unreadable(path: string, error: GpruneError, what: string): GpruneError {
   const reason = errnoOf(error.cause);
   const message =

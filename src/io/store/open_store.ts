@@ -1,11 +1,12 @@
-/** Which kind of store an address means. */
+/** The kind of store that an address names. */
 import { DirectoryStore } from "./directory_store.ts";
 import type { Store } from "./store.ts";
 
 /**
  * Opens a store.
  * @param address - a directory, or `s3://BUCKET[/PREFIX]`
- * @throws GpruneError STORE_FAILED when it cannot be used; BAD_ARGUMENT for a bucket without a name or credentials
+ * @param scratch - a local directory for objects in transit; only S3 needs one
+ * @throws GpruneError STORE_FAILED when it cannot be used; BAD_ARGUMENT for a malformed bucket or missing credentials
  */
 export async function openStore(address: string, scratch?: string): Promise<Store> {
   if (!address.startsWith("s3://")) return DirectoryStore.open(address);

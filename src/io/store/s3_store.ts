@@ -1,8 +1,8 @@
 /**
- * A store in an S3 bucket, of Amazon or of whoever speaks the same. Requests are signed with the hash of what they
- * send, so the server refuses what was damaged on its way.
+ * A store in an S3 bucket, of Amazon or a compatible server. The signature of a request covers the hash of its body, so
+ * the server rejects a body that was damaged in transit.
  *
- * Credentials and region are those of the AWS command line's variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+ * Credentials and region come from the variables of the AWS command line: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
  * AWS_SESSION_TOKEN, AWS_REGION; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names another server.
  */
 import { randomUUID } from "node:crypto";
@@ -23,13 +23,14 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 const ADDRESS =
   /^s3:\/\/(?<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(?<prefix>[\w-][\w.-]*(?:\/[\w-][\w.-]*)*))?\/?$/;
-/** What goes up in one request; Node reads no larger file at once. */
+/** Bytes of one upload; Node reads no larger file at once. */
 const MAX_OBJECT_BYTES = 2 ** 31 - 1;
+/** Attempts per request. */
 const MAX_ATTEMPTS = 5;
-/** Milliseconds before the second attempt; twice as many before each further one. */
+/** Milliseconds before the second attempt; doubled before each further one. */
 const PAUSE_MS = 200;
-/** Answers after which the same request may succeed. */
-const TEMPORARY: ReadonlySet<number> = new Set([408, 409, 429, 500, 502, 503, 504]);
+/** Statuses after which a retry may succeed. */
+const TRANSIENT: ReadonlySet<number> = new Set([408, 409, 429, 500, 502, 503, 504]);
 
 interface S3Request {
   readonly method: "GET" | "HEAD" | "PUT" | "DELETE";
@@ -37,22 +38,22 @@ interface S3Request {
   readonly body?: Uint8Array<ArrayBuffer>;
 }
 
-/** What is made of answers. */
+/** Which responses succeed, and how their bodies are read. */
 interface Handling<T> {
-  /** Statuses that are answers, besides good ones. */
+  /** Statuses besides 2xx that are returned instead of thrown. */
   readonly accept?: readonly number[];
-  /** Reads the body of a good answer, once more from the beginning when it breaks off. */
-  readonly take?: (answer: Response) => Promise<T>;
+  /** Reads the body of a 2xx response; called again for a new response when the body breaks off. */
+  readonly readBody?: (answer: Response) => Promise<T>;
 }
 
 interface Answer<T> {
   readonly status: number;
   readonly headers: Headers;
-  /** What was read of a good answer. */
-  readonly taken?: T;
+  /** The result of `readBody`. */
+  readonly content?: T;
 }
 
-/** Where a store is. */
+/** Location of a store. */
 interface Place {
   readonly client: AwsClient;
   /** URL of the bucket and the prefix. */
@@ -60,8 +61,8 @@ interface Place {
   readonly scratch: string;
 }
 
-/** An answer that would be the same another time. */
-class FinalAnswer extends Error {}
+/** A failure that a retry would not change. */
+class PermanentFailure extends Error {}
 
 export class S3Store implements Store {
   readonly name: string;
@@ -79,9 +80,9 @@ export class S3Store implements Store {
 
   /**
    * @param address - `s3://BUCKET[/PREFIX]`
-   * @param scratch - a directory of this machine for objects on their way, which is made when there is one
-   * @throws GpruneError BAD_ARGUMENT for another address or without credentials; STORE_FAILED when the bucket does not
-   * answer
+   * @param scratch - a local directory for objects in transit, created when it is first needed
+   * @throws GpruneError BAD_ARGUMENT for a malformed address or without credentials; STORE_FAILED when the bucket
+   *   cannot be reached
    */
   static async open(
     address: string,
@@ -92,15 +93,15 @@ export class S3Store implements Store {
     if (bucket === undefined) {
       throw new GpruneError("BAD_ARGUMENT", `--store: expected s3://BUCKET[/PREFIX], got ${address}`);
     }
-    const client = clientOf(environment);
-    const root = `${addressOf(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
+    const client = createClient(environment);
+    const root = `${bucketUrl(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
     const store = new S3Store(address, { client, root, scratch });
     await store.record("store");
     return store;
   }
 
   async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
-    const path = await this.#scratchFile();
+    const path = await this.#scratchPath();
     try {
       const digest = await fill(path);
       if (digest.bytes > MAX_OBJECT_BYTES) {
@@ -122,7 +123,7 @@ export class S3Store implements Store {
   }
 
   async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
-    const path = await this.#scratchFile();
+    const path = await this.#scratchPath();
     try {
       if (!(await this.#download(objectPath(object), path))) return null;
       return await use(path);
@@ -151,51 +152,53 @@ export class S3Store implements Store {
   }
 
   async record(name: string): Promise<string | null> {
-    const { taken } = await this.#send(
+    const { content } = await this.#send(
       `records/${name}`,
       { method: "GET" },
-      { accept: [404], take: recordText },
+      { accept: [404], readBody: readRecord },
     );
-    return taken ?? null;
+    return content ?? null;
   }
 
   async forget(name: string): Promise<void> {
     await this.#send(`records/${name}`, { method: "DELETE" }, { accept: [404] });
   }
 
-  /** @returns whether there was something to be downloaded */
+  /** Downloads an object to a local file. @returns false when there is none */
   async #download(key: string, path: string): Promise<boolean> {
-    const take = ({ body }: Response): Promise<void> =>
+    const readBody = ({ body }: Response): Promise<void> =>
       pipeline(Readable.fromWeb(body! as never), createWriteStream(path));
-    const { status } = await this.#send(key, { method: "GET" }, { accept: [404], take });
+    const { status } = await this.#send(key, { method: "GET" }, { accept: [404], readBody });
     return status !== 404;
   }
 
-  /** A path on this machine for an object on its way. @throws GpruneError STORE_FAILED */
-  async #scratchFile(): Promise<string> {
+  /** A local path for an object in transit. @throws GpruneError STORE_FAILED */
+  async #scratchPath(): Promise<string> {
     await mkdir(this.#scratch, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
       throw storeFailed(this.#scratch, error);
     });
     return join(this.#scratch, `gprune-store-${randomUUID()}`);
   }
 
-  /** Sends until there is an answer that says something and was read to its end. @throws GpruneError STORE_FAILED */
+  /** Sends a request, with retries, and reads the response. @throws GpruneError STORE_FAILED */
   async #send<T = never>(
     key: string,
     request: S3Request,
-    { accept = [], take }: Handling<T> = {},
+    { accept = [], readBody }: Handling<T> = {},
   ): Promise<Answer<T>> {
     for (let attempt = 1; ; attempt++) {
       try {
         const answer = await this.#client.fetch(`${this.#root}/${key}`, request as RequestInit);
         const { status, headers, ok } = answer;
-        if (ok && take !== undefined) return { status, headers, taken: await take(answer) };
-        // A body that nobody reads holds its connection.
+        if (ok && readBody !== undefined) return { status, headers, content: await readBody(answer) };
+        // An unread body keeps its connection open.
         await discard(answer);
         if (ok || accept.includes(status)) return { status, headers };
-        throw TEMPORARY.has(status) ? new Error(`status ${status}`) : new FinalAnswer(`status ${status}`);
+        throw TRANSIENT.has(status)
+          ? new Error(`status ${status}`)
+          : new PermanentFailure(`status ${status}`);
       } catch (error) {
-        if (error instanceof FinalAnswer) throw storeFailed(this.name, error, GpruneError);
+        if (error instanceof PermanentFailure) throw storeFailed(this.name, error, GpruneError);
         if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, causeOf(error));
         await pause(attempt);
       }
@@ -204,7 +207,7 @@ export class S3Store implements Store {
 }
 
 /** @throws GpruneError BAD_ARGUMENT without credentials */
-function clientOf(environment: Environment): AwsClient {
+function createClient(environment: Environment): AwsClient {
   const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = environment;
   if (!accessKeyId || !secretAccessKey) {
     throw new GpruneError(
@@ -222,12 +225,12 @@ function clientOf(environment: Environment): AwsClient {
     ...(sessionToken && { sessionToken }),
     service: "s3",
     region: regionOf(environment),
-    // What is tried again is decided here.
+    // Retries are made in `#send`.
     retries: 0,
   });
 }
 
-function addressOf(bucket: string, environment: Environment): string {
+function bucketUrl(bucket: string, environment: Environment): string {
   const endpoint = environment.AWS_ENDPOINT_URL_S3 || environment.AWS_ENDPOINT_URL;
   if (endpoint) return `${endpoint.replace(/\/$/, "")}/${bucket}`;
   return `https://${bucket}.s3.${regionOf(environment)}.amazonaws.com`;
@@ -241,24 +244,24 @@ function objectPath({ sha256 }: Digest): string {
   return `objects/${sha256.slice(0, 2)}/${sha256}`;
 }
 
-/** The text of a record. What is no text is no record of anybody's, which whoever reads it sees. */
-async function recordText({ body }: Response): Promise<string> {
+/** The text of a record of at most `MAX_RECORD` bytes. Malformed text is for the reader of the record to refuse. */
+async function readRecord({ body }: Response): Promise<string> {
   const pieces: Uint8Array[] = [];
   let bytes = 0;
   for await (const piece of body ?? []) {
     bytes += piece.length;
-    if (bytes > MAX_RECORD) throw new FinalAnswer(`a record of more than ${MAX_RECORD} bytes`);
+    if (bytes > MAX_RECORD) throw new PermanentFailure(`a record of more than ${MAX_RECORD} bytes`);
     pieces.push(piece);
   }
   return new TextDecoder().decode(Buffer.concat(pieces));
 }
 
-/** What an error is about: those of `fetch` only say that it failed. */
+/** The cause of an error of `fetch`, whose own message only says that it failed. */
 function causeOf(error: unknown): unknown {
   return (error instanceof Error && error.cause) || error;
 }
 
-/** Lets go of a body, and of what may have broken it off. */
+/** Cancels a body, and ignores the error of one that broke off. */
 async function discard({ body }: Response): Promise<void> {
   await body?.cancel().catch(() => {});
 }

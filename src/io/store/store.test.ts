@@ -11,7 +11,7 @@ import { keepValue, keptValue, requireValue, type Store, storeIdentity } from ".
 
 const VALUE = { numbers: Float64Array.of(1, -0, Number.NaN), names: new Map([["a", Int32Array.of(3)]]) };
 
-/** A place for stores, and the bytes that lie there. */
+/** A location of stores, with access to the raw bytes of their objects. */
 interface Place {
   open(): Promise<Store>;
   get(sha256: string): Promise<Buffer>;
@@ -210,7 +210,7 @@ test("connections are free again when a bucket says at length that something is 
     expect(await store.record("unit-1")).toBeNull();
     expect(await keptValue(store, { bytes: 8, sha256: "0".repeat(64) })).toBeUndefined();
   }
-  // One more may be on its way to be closed.
+  // One more may be closing.
   await expect.poll(() => own.connections()).toBeLessThanOrEqual(2);
 });
 

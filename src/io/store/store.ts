@@ -1,13 +1,13 @@
 /**
- * Where processes on several machines keep what they give each other: objects that are named by the SHA-256 of their
- * bytes, and short records, of which the first one of a name stays. What comes back is checked by its reader.
+ * Storage through which processes on several machines exchange data: objects, named by the SHA-256 of their bytes, and
+ * short records, of which the first one written under a name stays. Readers check what they get.
  */
 import { randomUUID } from "node:crypto";
 import { codeOf, GpruneError, reasonOf } from "../../errors.ts";
 import { writeNewFile } from "../files/output_file.ts";
 import { type Digest, readValue, writeValue } from "../files/stage_file.ts";
 
-/** A place that all of them reach. */
+/** A store that all machines reach. */
 export interface Store {
   /** For messages; without secrets. */
   readonly name: string;
@@ -17,26 +17,26 @@ export interface Store {
    */
   keep(fill: (path: string) => Promise<Digest>): Promise<Digest>;
   /**
-   * Has `use` read an object from a file, which may be gone afterwards; null when there is none.
+   * Passes an object to `use` as a file, which may be gone afterwards; null when there is no such object.
    * @throws GpruneError STORE_FAILED
    */
   read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null>;
-  /** Whether an object is there, as far as that can be told without reading it. */
+  /** Whether an object of this size exists; its content is not read. */
   has(object: Digest): Promise<boolean>;
-  /** Removes an object, if there is one: whoever finds that it is damaged has it made again so. */
+  /** Removes an object, if it exists; a reader that finds it damaged does so, so that it is computed again. */
   discard(object: Digest): Promise<void>;
-  /** Writes a record unless there is one of the name. @returns whether it was written */
+  /** Writes a record unless one of this name exists. @returns whether it was written */
   claim(name: string, text: string): Promise<boolean>;
   /** A record; null when there is none. */
   record(name: string): Promise<string | null>;
-  /** Removes a record, if there is one. */
+  /** Removes a record, if it exists. */
   forget(name: string): Promise<void>;
 }
 
-/** Characters of a record at most. */
+/** Bytes of a record, at most. */
 export const MAX_RECORD: number = 2 ** 16;
 
-/** Keeps a plain value, as io/files/stage_file.ts writes it. */
+/** Stores a plain value, in the format of io/files/stage_file.ts. */
 export function keepValue(store: Store, value: unknown): Promise<Digest> {
   return store.keep(async (path) => {
     let digest: Digest | undefined;
@@ -48,9 +48,8 @@ export function keepValue(store: Store, value: unknown): Promise<Digest> {
 }
 
 /**
- * A value that was kept. What turns out not to be what was kept is removed, so that nobody takes it for the object any
- * more.
- * @returns undefined when it is not there, or not what was kept
+ * Reads a stored value. An object that does not have its hash is removed, so that it is computed again.
+ * @returns undefined when there is no such object or it was removed
  * @throws GpruneError STORE_FAILED
  */
 export async function keptValue(store: Store, object: Digest): Promise<unknown> {
@@ -59,7 +58,7 @@ export async function keptValue(store: Store, object: Digest): Promise<unknown> 
   return value ?? undefined;
 }
 
-/** @throws GpruneError STORE_FAILED when it is not there, or not what was kept */
+/** Reads a stored value. @throws GpruneError STORE_FAILED when there is no such object or it does not have its hash */
 export async function requireValue(store: Store, object: Digest): Promise<unknown> {
   const value = await keptValue(store, object);
   if (value !== undefined) return value;
@@ -70,34 +69,37 @@ export async function requireValue(store: Store, object: Digest): Promise<unknow
   );
 }
 
-/** The name of the record that says which store it is. */
+/** Name of the record that holds the store's identity. */
 const IDENTITY = "store";
 
-/** What tells a store from all others, whatever it is called where it is seen from. @throws GpruneError STORE_FAILED */
+/**
+ * A random identifier of a store, the same on all machines, whatever path each reaches it by.
+ * @throws GpruneError STORE_FAILED
+ */
 export async function storeIdentity(store: Store): Promise<string> {
-  const known = await store.record(IDENTITY);
-  if (known !== null) return known;
+  const identity = await store.record(IDENTITY);
+  if (identity !== null) return identity;
   await store.claim(IDENTITY, randomUUID());
   return (await store.record(IDENTITY))!;
 }
 
-/** The failure of a store that may be over when it is asked again later. */
+/** A failure of a store that may be over at a later attempt. */
 export class StoreAway extends GpruneError {}
 
-/** What a system says of a place where the same would fail again, until somebody changes something. */
-const LASTING: ReadonlySet<string> = new Set([
+/** Error codes of failures that last until somebody changes something. */
+const PERMANENT: ReadonlySet<string> = new Set([
   ...["EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG"],
   ...["ENOENT", "EEXIST", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG"],
 ]);
 
-/** The class of errors of stores for a failure. @param code - of the system, if it has one */
+/** The error class of a failure: `StoreAway` when it may be over later. @param code - of the system error, if any */
 export function storeError(code: string | undefined): typeof GpruneError {
-  return LASTING.has(code ?? "") ? GpruneError : StoreAway;
+  return PERMANENT.has(code ?? "") ? GpruneError : StoreAway;
 }
 
 /**
- * The error of a store that cannot be used; a `StoreAway` when that may be over later.
- * @param type - the class of the error; by what the system says when absent
+ * Error STORE_FAILED for a store that cannot be used.
+ * @param type - the error class; chosen by the code of `cause` when absent
  */
 export function storeFailed(
   name: string,

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { parquetOf } from "../../../test/parquet_builder.ts";
 import type { ConversationRenderer } from "./conversations.ts";
@@ -32,7 +32,7 @@ function lines(...documents: readonly unknown[]): string {
 type SchemaElement = NonNullable<Parameters<typeof parquetWriteBuffer>[0]["schema"]>[number];
 
 describe("readText of conversations", () => {
-  it("has them rendered, of messages as of ShareGPT's, and lets one follow the other", async () => {
+  test("has them rendered, of messages as of ShareGPT's, and lets one follow the other", async () => {
     const shared = { conversations: [{ from: "human", value: "Why?" }] };
     const path = await pathOf("a.jsonl", lines({ id: 1, messages: GREETING }, shared));
     expect(await readText(path, 1e6, { renderer })).toBe("<user>Hi<assistant>Hello\n<user>Why?\n");
@@ -40,7 +40,7 @@ describe("readText of conversations", () => {
     expect(await readText(list, 1e6, { renderer })).toBe("<user>Why?\n<user>Hi<assistant>Hello\n");
   });
 
-  it("takes a text before a conversation, and the field that is asked for", async () => {
+  test("takes a text before a conversation, and the field that is asked for", async () => {
     const both = lines({ text: "one", messages: GREETING }, { chosen: QUESTION, messages: GREETING });
     const path = await pathOf("a.jsonl", both);
     expect(await readText(path, 1e6, { renderer })).toBe("one\n\n<user>Hi<assistant>Hello\n");
@@ -48,7 +48,7 @@ describe("readText of conversations", () => {
     expect(await readText(`${chosen}#chosen`, 1e6, { renderer })).toBe("<user>Why?\n");
   });
 
-  it("says where one is that nobody renders, or that is none", async () => {
+  test("says where one is that nobody renders, or that is none", async () => {
     const path = await pathOf("a.jsonl", lines({ text: "one" }, { messages: GREETING }));
     await expect(readText(path, 1e6)).rejects.toMatchObject({
       code: "BAD_TEXT",
@@ -62,7 +62,7 @@ describe("readText of conversations", () => {
     });
   });
 
-  it("reads lists of messages from Parquet, before other texts when nobody says which", async () => {
+  test("reads lists of messages from Parquet, before other texts when nobody says which", async () => {
     const columns = { prompt: ["Hi", "Why?"], messages: [GREETING, QUESTION] };
     const path = await pathOf("a.parquet", parquetOf(columns));
     expect(await readText(path, 1e6, { renderer })).toBe("<user>Hi<assistant>Hello\n<user>Why?\n");
@@ -71,7 +71,7 @@ describe("readText of conversations", () => {
     await expect(readText(`${path}#messages`, 1e6)).rejects.toMatchObject({ code: "BAD_TEXT" });
   });
 
-  it("leaves out what has no messages, and without a renderer does not look for conversations beside texts", async () => {
+  test("leaves out what has no messages, and without a renderer does not look for conversations beside texts", async () => {
     const empty = lines({ messages: [] }, { messages: GREETING }, { conversations: null });
     const path = await pathOf("a.jsonl", empty);
     expect(await readText(path, 1e6, { renderer })).toBe("<user>Hi<assistant>Hello\n");
@@ -85,7 +85,7 @@ describe("readText of conversations", () => {
     expect(await readText(directory, 1e6, { renderer })).toBe("text\n\n<user>Why?\n");
   });
 
-  it("takes lists of other things in Parquet for neither texts nor conversations", async () => {
+  test("takes lists of other things in Parquet for neither texts nor conversations", async () => {
     const list = { name: "conversations", data: [["a"], ["b"]] };
     const body = { name: "body", data: ["one", "two"], type: "STRING" as const };
     const schema: readonly SchemaElement[] = [
@@ -105,7 +105,7 @@ describe("readText of conversations", () => {
     });
   });
 
-  it("asks for a renderer only where there may be conversations", async () => {
+  test("asks for a renderer only where there may be conversations", async () => {
     const missing = {
       renderer: () => {
         throw new Error("no template can be read");
@@ -116,7 +116,7 @@ describe("readText of conversations", () => {
     await expect(readText(path, 1e6, missing)).rejects.toThrow("no template can be read");
   });
 
-  it("reads no more conversations of Parquet than the limit has room for", async () => {
+  test("reads no more conversations of Parquet than the limit has room for", async () => {
     const many = Array.from({ length: 400 }, (_, i) => [
       { role: "user", content: `${i} ${"x".repeat(100)}` },
     ]);

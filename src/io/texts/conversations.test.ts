@@ -1,8 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { asConversation } from "./conversations.ts";
 
 describe("asConversation", () => {
-  it("takes messages as chat models have them, with whatever else they have", () => {
+  test("takes messages as chat models have them, with whatever else they have", () => {
     const call = { name: "weather", arguments: { city: "Ulm" } };
     const messages = [
       { role: "user", content: "Rain?" },
@@ -11,7 +11,7 @@ describe("asConversation", () => {
     expect(asConversation(messages)).toEqual(messages);
   });
 
-  it("leaves out what is null, content as well, as transformers does", () => {
+  test("leaves out what is null, content as well, as transformers does", () => {
     const messages = [
       { role: "user", content: "Rain?", tool_calls: null },
       { role: "assistant", content: null, tool_calls: [{ id: null }], name: null },
@@ -25,7 +25,7 @@ describe("asConversation", () => {
     expect(asConversation(messages)).toStrictEqual(said);
   });
 
-  it("gives reasoning the names that templates know, as transformers does", () => {
+  test("gives reasoning the names that templates know, as transformers does", () => {
     const said = { role: "assistant", content: "4" };
     const fields = [
       { thinking: "2 + 2" },
@@ -44,7 +44,7 @@ describe("asConversation", () => {
     );
   });
 
-  it("gives ShareGPT's messages the names that templates know", () => {
+  test("gives ShareGPT's messages the names that templates know", () => {
     const names = ["system", "human", "gpt", "tool", "Human", "chatgpt", "bot", "model"];
     const roles = ["system", "user", "assistant", "tool", "user", "assistant", "assistant", "assistant"];
     const shared = names.map((from) => ({ from, value: `${from}!` }));
@@ -55,7 +55,7 @@ describe("asConversation", () => {
     expect(asConversation([merged])).toEqual([{ role: "user", content: "Hi" }]);
   });
 
-  it("joins parts that are texts, and leaves others", () => {
+  test("joins parts that are texts, and leaves others", () => {
     const parts = [
       { type: "text", text: "a " },
       { type: "text", text: "b" },
@@ -67,7 +67,7 @@ describe("asConversation", () => {
     ]);
   });
 
-  it.each([
+  test.each([
     [null],
     ["text"],
     [[]],

@@ -1,31 +1,31 @@
 /**
- * Conversations in files of texts: lists of messages, as data sets for chat models have them, which become text by a
- * model's chat template. Known are `messages` with `role` and `content`, and what ShareGPT made of it, `conversations`
- * with `from` and `value`.
+ * Conversations in text files: lists of messages, as in data sets for chat models, which a chat template renders as
+ * text. Two forms are read: `messages` with `role` and `content`, and that of ShareGPT, `conversations` with `from` and
+ * `value`.
  */
 import { isJsonObject } from "../files/json.ts";
 
-/** What a template is given: `role` is a text, `content`, where there is one, mostly one; others stay as they are. */
+/** Input of a chat template: `role` is a string, `content` usually is; other properties are passed through. */
 export type Message = Readonly<Record<string, unknown>>;
-/** Messages in the order in which they were said, for a chat template to make one text of. */
+/** Messages in order, which a chat template renders as one text. */
 export type Conversation = readonly Message[];
 
-/** Makes a text of each conversation. @param where - what a message calls one by its index */
+/** Renders each conversation as text. @param where - the place of a conversation by its index, for messages */
 export type ConversationRenderer = (
   conversations: readonly Conversation[],
   where: (conversation: number) => string,
 ) => Promise<readonly string[]>;
 
-/** Fields and columns that hold a conversation when none is named. */
+/** Default names of fields and columns with conversations. */
 export const CONVERSATION_FIELDS = ["messages", "conversations"] as const;
 
-/** Names of roles in ShareGPT and what was made after it. */
+/** Roles of ShareGPT and its successors, by their names in chat templates. */
 const ROLES: ReadonlyMap<string, string> = new Map([
   ["human", "user"],
   ...["gpt", "chatgpt", "bot", "model"].map((name) => [name, "assistant"] as const),
 ]);
 
-/** The conversation that a field's value is, null for any other value. */
+/** The conversation in the value of a field; null when it is not a non-empty list of messages. */
 export function asConversation(value: unknown): Conversation | null {
   if (!Array.isArray(value) || value.length === 0) return null;
   const messages = value.map(asMessage);
@@ -33,25 +33,24 @@ export function asConversation(value: unknown): Conversation | null {
 }
 
 /**
- * A message without what is null, as transformers gives it to templates: Parquet has null for all that a message has
- * not.
+ * A message without null properties, as transformers passes it to templates: Parquet stores absent properties as null.
  */
 function asMessage(value: unknown): Message | null {
   if (!isJsonObject(value)) return null;
-  const given = Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null));
-  const { from, value: said, ...rest } = given;
-  const { role = roleOf(from), content = said } = rest;
+  const present = Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null));
+  const { from, value: shareGptContent, ...properties } = present;
+  const { role = roleOf(from), content = shareGptContent } = properties;
   if (typeof role !== "string") return null;
   return withReasoning({
-    ...rest,
+    ...properties,
     role,
-    ...(content === undefined ? {} : { content: joinedParts(content) }),
+    ...(content === undefined ? {} : { content: joinTextParts(content) }),
   });
 }
 
 /**
- * With reasoning under the names that templates look for it (`_alias_reasoning_fields` of transformers'
- * utils/chat_template_utils.py).
+ * Copies the reasoning to each name that templates use for it (`_alias_reasoning_fields` in
+ * utils/chat_template_utils.py of transformers).
  */
 function withReasoning(message: Message): Message {
   const reasoning = message.reasoning_content ?? message.thinking ?? message.reasoning;
@@ -65,8 +64,8 @@ function roleOf(from: unknown): unknown {
   return ROLES.get(name) ?? name;
 }
 
-/** The text of parts that are texts, as models for pictures have them. */
-function joinedParts(content: unknown): unknown {
+/** Joins content that is a list of text parts, the form for multimodal models; returns other content unchanged. */
+function joinTextParts(content: unknown): unknown {
   if (!Array.isArray(content)) return content;
   const texts = content.map((part) => (isJsonObject(part) && part.type === "text" ? part.text : undefined));
   return texts.every((text) => typeof text === "string") ? texts.join("") : content;

@@ -1,17 +1,17 @@
-/** JSON Lines: one JSON document a line, under the limits of json.ts; empty lines are skipped. */
+/** JSON Lines: one JSON document per line, under the limits of json.ts; blank lines are skipped. */
 import { MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 
-/** A line's value and its place for messages. */
+/** The value of a line, and its place for messages. */
 export interface JsonLine {
   readonly where: string;
   readonly value: unknown;
 }
 
-/** One document. */
+/** Bytes of one line. */
 const MAX_LINE_BYTES = 2 ** 26;
 
 /**
- * Parses line after line as the caller asks for them.
+ * Parses lines lazily, as the caller iterates.
  * @param whereOf - the place of a line by its number, from 1
  * @throws GpruneError BAD_FILE as `parseJson`
  */

@@ -1,7 +1,7 @@
 /**
- * Rows of a Parquet file, or of one of its columns the texts or the lists of messages (conversations.ts). Row groups
- * are read one at a time, of the wanted columns alone, and sizes are checked against limits before anything is
- * unpacked: a few bytes of a page may claim to be gigabytes.
+ * Rows of a Parquet file, or the texts or conversations (conversations.ts) of one column. Row groups are read one at a
+ * time, only the needed columns, and sizes are checked against limits before decompression: a few bytes of a page may
+ * claim to be gigabytes.
  */
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
@@ -12,55 +12,53 @@ import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
 
 /**
- * Columns that hold the text when none is named, in order of preference; else conversations, or the first column of
- * texts.
+ * Default text columns, in order of preference; conversations and then the first text column come after them.
  */
 const TEXT_COLUMNS = ["text", "content"] as const;
-/** Row groups that are read of a file that is too large. */
+/** Row groups read of a file that exceeds the byte limit. */
 const MAX_GROUPS = 32;
-/** Bytes of the footer, at most; one with ten thousand row groups of ten columns has some 10 MB. */
+/** Bytes of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
 const MAX_FOOTER_BYTES = 2 ** 26;
 /**
- * Bytes of what is read of one row group, at most, packed or not. Writers aim at 128 MB to 1 GB for all columns
- * together.
+ * Bytes read of one row group, compressed or not. Writers aim at 128 MB to 1 GB for all columns together.
  */
 const MAX_COLUMN_BYTES = 2 ** 29;
-/** Bytes of one page, at most, unpacked; writers aim at 1 MB. */
+/** Bytes of one page after decompression; writers aim at 1 MB. */
 const MAX_PAGE_BYTES = 2 ** 28;
-/** Rows of one row group, at most. */
+/** Rows of one row group. */
 const MAX_ROWS = 2 ** 24;
-/** `PAR1`, which ends every Parquet file. */
+/** `PAR1`, the end of every Parquet file, as a little-endian number. */
 const MAGIC = 0x31524150;
 
-/** Rows `start` to `end` and what the wanted columns of theirs take. */
+/** A row group: rows `start` to `end`. */
 interface RowGroup {
   readonly start: number;
   readonly end: number;
-  /** Unpacked. */
+  /** Bytes of the selected columns after decompression. */
   readonly bytes: number;
 }
 
 type SchemaTree = ReturnType<typeof parquetSchema>;
 
-/** What of a file is asked for. */
+/** Column and amount of text to be read. */
 export interface ColumnRequest {
-  /** Characters of all texts, as JavaScript counts them; an empty one counts as one, a list of messages as its JSON. */
+  /** UTF-16 code units of all texts; an empty text counts as one, a list of messages as its JSON. */
   readonly maxBytes: number;
   /**
-   * When absent: `text`, `content`, conversations if they are wanted (`messages`, `conversations`), or the first column
-   * of texts.
+   * When absent: `text`, `content`, with `chats` also `messages` and `conversations`, or else the first text column.
    */
   readonly column?: string | undefined;
+  /** Whether a column of conversations may be chosen. */
   readonly chats?: boolean | undefined;
 }
 
-/** A text, or a list of messages, as JSON has it. */
+/** A text, or a list of messages as plain JSON. */
 type ColumnValue = string | readonly unknown[];
 
 /**
- * Texts of a column, or its lists, in the order of the rows; null is left out. When there are more than `maxBytes` of
- * them, some of evenly spaced rows of evenly spaced row groups; and the beginning of one where none fits.
- * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit; BAD_TEXT without such a column
+ * Texts or lists of a column in row order, without nulls. Beyond `maxBytes` they are sampled: evenly spaced rows of
+ * evenly spaced row groups, or the beginning of one text if none fits.
+ * @throws GpruneError BAD_FILE for an invalid file or one that exceeds a limit; BAD_TEXT without such a column
  */
 export async function readParquetTexts(
   file: PositionalFile,
@@ -70,37 +68,37 @@ export async function readParquetTexts(
   const name = chooseColumn(metadata, { path: file.path, column, chats });
   const groups = rowGroups(metadata, { path: file.path, column: name });
   const chosen = sizeOf(groups) <= maxBytes ? groups : evenly(groups, MAX_GROUPS);
-  const found: (readonly Sized[])[] = [];
+  const samples: (readonly Sized[])[] = [];
   for (const group of chosen) {
     const rows = await readGroup(file, { metadata, columns: [name], group });
-    const read = rows.flatMap(({ [name]: value }) => sized(value, maxBytes));
-    found.push(sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
+    const sizedValues = rows.flatMap(({ [name]: value }) => withLength(value, maxBytes));
+    samples.push(sample(sizedValues, (maxBytes * group.bytes) / sizeOf(chosen)));
   }
-  const fitting = evenlyWithin(found.flat(), maxBytes, ({ length }) => Math.max(1, length));
+  const fitting = evenlyWithin(samples.flat(), maxBytes, ({ length }) => Math.max(1, length));
   const values = fitting.map(({ value }) => value);
   const [first] = values;
-  return values.length === 1 && typeof first === "string" ? [beginning(first, maxBytes)] : values;
+  return values.length === 1 && typeof first === "string" ? [truncateAtSpace(first, maxBytes)] : values;
 }
 
+/** A value and its length. */
 interface Sized {
   readonly value: ColumnValue;
-  /** Characters. */
+  /** UTF-16 code units, of a list those of its JSON. */
   readonly length: number;
 }
 
-/** A list that is too long by itself is left out: half a conversation is none. */
-function sized(value: unknown, maxLength: number): readonly Sized[] {
+/** None for other types, and for a list over `maxLength`, because conversations are not truncated. */
+function withLength(value: unknown, maxLength: number): readonly Sized[] {
   if (typeof value === "string") return [{ value, length: value.length }];
   if (!Array.isArray(value)) return [];
-  const list = plain(value) as readonly unknown[];
+  const list = toPlainJson(value) as readonly unknown[];
   const { length } = JSON.stringify(list);
   return length > maxLength ? [] : [{ value: list, length }];
 }
 
 /**
- * The first `limit` rows as objects, keyed by column; lists and structures inside as JSON has them, whole numbers as
- * numbers.
- * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit
+ * The first `limit` rows as objects keyed by column, with nested lists and structures as plain JSON.
+ * @throws GpruneError BAD_FILE for an invalid file or one that exceeds a limit
  */
 export async function readParquetRows(
   file: PositionalFile,
@@ -113,32 +111,32 @@ export async function readParquetRows(
     const end = Math.min(group.end, limit);
     groups.push(await readGroup(file, { metadata, group: { ...group, end } }));
   }
-  return groups.flat().map((row) => plain(row) as Readonly<Record<string, unknown>>);
+  return groups.flat().map((row) => toPlainJson(row) as Readonly<Record<string, unknown>>);
 }
 
-/** Parquet's 64-bit integers are bigints; those of tasks are labels and indices, messages have none. */
-function plain(value: unknown): unknown {
+/** Makes numbers of the reader's bigints, which are 64-bit integers: those of tasks are labels and indices. */
+function toPlainJson(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
-  if (Array.isArray(value)) return value.map(plain);
+  if (Array.isArray(value)) return value.map(toPlainJson);
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, toPlainJson(inner)]));
 }
 
-/** Every text, or every second, third, ... when all are too long; equal texts may be stored once. */
+/** About every n-th text, to fit: a row group can hold more text than bytes, as equal texts are stored once. */
 function sample(texts: readonly Sized[], maxLength: number): readonly Sized[] {
   const stride = Math.ceil(texts.reduce((sum, { length }) => sum + length, 0) / maxLength);
   return stride <= 1 ? texts : texts.filter((_, index) => index % stride === 0);
 }
 
-/** A text up to the last white space that lets it fit, or where it has none without half a character at its end. */
-function beginning(text: string, length: number): string {
+/** Truncates a text at the last white space that fits; without white space, not inside a surrogate pair. */
+function truncateAtSpace(text: string, length: number): string {
   if (text.length <= length) return text;
   const start = text.slice(0, length);
   const end = start.search(/\s\S*$/);
   return end > 0 ? start.slice(0, end) : start.replace(/[\ud800-\udbff]$/, "");
 }
 
-/** The footer, whose size is checked before it is read. */
+/** Reads the footer after checking its size. */
 async function readMetadata(file: PositionalFile): Promise<FileMetaData> {
   const end = file.size >= 12 ? await file.read(file.size - 8, 8) : new Uint8Array(8);
   const view = new DataView(end.buffer);
@@ -147,34 +145,34 @@ async function readMetadata(file: PositionalFile): Promise<FileMetaData> {
   if (length > Math.min(MAX_FOOTER_BYTES, file.size - 12)) {
     throw badParquet(file.path, `a footer of at most ${MAX_FOOTER_BYTES} bytes inside the file`, `${length}`);
   }
-  return guarded(file.path, () => parquetMetadataAsync(bufferOf(file), { initialFetchSize: length + 8 }));
+  return withBadFile(file.path, () => parquetMetadataAsync(bufferOf(file), { initialFetchSize: length + 8 }));
 }
 
 function chooseColumn(
   metadata: FileMetaData,
   { path, column, chats }: { readonly path: string } & Pick<ColumnRequest, "column" | "chats">,
 ): string {
-  const { children: all } = parquetSchema(metadata);
-  const texts = all.flatMap(({ element, children }) => {
+  const { children: columns } = parquetSchema(metadata);
+  const texts = columns.flatMap(({ element, children }) => {
     const {
       name,
       type,
       converted_type: converted,
       logical_type: logical,
-      repetition_type: repeated,
+      repetition_type: repetition,
     } = element;
     const isText = type === "BYTE_ARRAY" && (converted === "UTF8" || logical?.type === "STRING");
-    return isText && children.length === 0 && repeated !== "REPEATED" ? [name] : [];
+    return isText && children.length === 0 && repetition !== "REPEATED" ? [name] : [];
   });
-  const conversations = all.filter(holdsMessages).map(({ element: { name } }) => name);
-  const has = (list: readonly string[], names: readonly string[]): string | undefined =>
-    names.find((name) => list.includes(name));
+  const conversations = columns.filter(holdsMessages).map(({ element: { name } }) => name);
+  const firstIn = (available: readonly string[], names: readonly string[]): string | undefined =>
+    names.find((name) => available.includes(name));
   const found =
     column === undefined
-      ? (has(texts, TEXT_COLUMNS) ??
-        (chats ? has(conversations, CONVERSATION_FIELDS) : undefined) ??
+      ? (firstIn(texts, TEXT_COLUMNS) ??
+        (chats ? firstIn(conversations, CONVERSATION_FIELDS) : undefined) ??
         texts[0])
-      : has([...texts, ...conversations], [column]);
+      : firstIn([...texts, ...conversations], [column]);
   if (found !== undefined) return found;
   const hint =
     texts.length === 0 ? "It has no column of texts." : `It has texts in ${texts.map(plainName).join(", ")}.`;
@@ -182,7 +180,7 @@ function chooseColumn(
   throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
 }
 
-/** Whether a column is a list of messages, of structures with a role. */
+/** Whether a column is a list of structures with a role, that is, of messages. */
 function holdsMessages({ element, children }: SchemaTree): boolean {
   const isList = element.converted_type === "LIST" || element.logical_type?.type === "LIST";
   const fields = children[0]?.children[0]?.children.map(({ element: { name } }) => name) ?? [];
@@ -190,7 +188,7 @@ function holdsMessages({ element, children }: SchemaTree): boolean {
 }
 
 /**
- * Row groups by the sizes of one column, or of all.
+ * Row groups with the sizes of one column, or of all columns.
  * @throws GpruneError BAD_FILE when a row group exceeds a limit
  */
 function rowGroups(
@@ -204,14 +202,14 @@ function rowGroups(
     });
     const sum = (key: "total_uncompressed_size" | "total_compressed_size"): number =>
       chunks.reduce((total, chunk) => total + Number(chunk?.[key]), 0);
-    const [rows, bytes, packed] = [
+    const [rows, bytes, compressedBytes] = [
       Number(num_rows),
       sum("total_uncompressed_size"),
       sum("total_compressed_size"),
     ];
     const start = end;
     end += rows;
-    if (rows >= 0 && rows <= MAX_ROWS && Math.max(bytes, packed) <= MAX_COLUMN_BYTES) {
+    if (rows >= 0 && rows <= MAX_ROWS && Math.max(bytes, compressedBytes) <= MAX_COLUMN_BYTES) {
       return { start, end, bytes };
     }
     const limits = `at most ${MAX_ROWS} rows and ${MAX_COLUMN_BYTES} bytes of ${column ?? "all columns"}`;
@@ -227,13 +225,13 @@ async function readGroup(
   file: PositionalFile,
   request: {
     readonly metadata: FileMetaData;
-    /** All when absent. */
+    /** All columns when absent. */
     readonly columns?: string[];
     readonly group: RowGroup;
   },
 ): Promise<readonly Readonly<Record<string, unknown>>[]> {
   const { metadata, columns, group } = request;
-  return guarded(file.path, () =>
+  return withBadFile(file.path, () =>
     parquetReadObjects({
       file: bufferOf(file),
       metadata,
@@ -245,23 +243,24 @@ async function readGroup(
   );
 }
 
-/** The decompressors, for pages of a bounded size. */
+/** Decompressors that refuse pages over `MAX_PAGE_BYTES`. */
 function limitedCompressors(): typeof compressors {
-  const own = {
+  const codecs = {
     ...compressors,
     ZSTD: (input: Uint8Array, length: number) => decompressZstd(input, new Uint8Array(length)),
   };
   return Object.fromEntries(
-    Object.entries(own).map(([codec, unpack]) => [
+    Object.entries(codecs).map(([codec, decompress]) => [
       codec,
       (input: Uint8Array, length: number): Uint8Array => {
-        if (length <= MAX_PAGE_BYTES) return unpack(input, length);
+        if (length <= MAX_PAGE_BYTES) return decompress(input, length);
         throw new Error(`a page of ${length} bytes`);
       },
     ]),
   );
 }
 
+/** The file as hyparquet's asynchronous buffer. */
 function bufferOf(file: PositionalFile): {
   byteLength: number;
   slice(start: number, end?: number): Promise<ArrayBuffer>;
@@ -275,8 +274,8 @@ function bufferOf(file: PositionalFile): {
   };
 }
 
-/** What the reader throws means that the file is bad. */
-async function guarded<T>(path: string, read: () => Promise<T>): Promise<T> {
+/** Turns errors of hyparquet into BAD_FILE. */
+async function withBadFile<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (cause) {

@@ -1,7 +1,7 @@
 /**
- * The program of the process that unpacks Parquet files for parquet_process.ts: takes a request as its only argument,
- * writes texts, rows or what is wrong as JSON to stdout. The parent ends it when its time is over; where the parent is
- * gone, a thread does, which runs while damaged pages keep the unpacking from ending.
+ * The program that reads Parquet files in a child process for parquet_process.ts: takes a request as its only argument
+ * and writes texts, rows or an error as JSON to stdout. The parent kills it at the end of its time limit. If the parent
+ * dies, a watchdog thread kills it, which works even while a damaged page keeps the decompressor in an endless loop.
  */
 import { Worker } from "node:worker_threads";
 import { GpruneError } from "../../errors.ts";
@@ -21,11 +21,11 @@ function failure(error: unknown): ParquetAnswer {
   return { error: error.plain };
 }
 
-/** The thread's program. */
-const WATCH = `
+/** Program of the watchdog thread. */
+const WATCHDOG = `
 const { ppid } = process;
 setInterval(() => process.ppid === ppid || process.kill(process.pid, "SIGKILL"), 500);`;
-new Worker(WATCH, { eval: true, execArgv: [] }).unref();
+new Worker(WATCHDOG, { eval: true, execArgv: [] }).unref();
 
 const request = JSON.parse(process.argv[2]!) as ParquetRequest;
 process.stdout.write(JSON.stringify(await answerTo(request).catch(failure)));

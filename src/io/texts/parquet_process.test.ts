@@ -19,7 +19,7 @@ const CONTENT = ["one \u0000 \u2028", "zwei ü 🙂", "\ud800"];
 const good = (): Uint8Array =>
   new Uint8Array(parquetWriteBuffer({ columnData: [{ name: "text", data: CONTENT, type: "STRING" }] }));
 
-/** A footer of lists inside lists, each of 32 million items by its own account: 600 bytes that ask for 25 GB. */
+/** A footer of nested lists that each claim 32 million items: 600 bytes that ask for 25 GB. */
 function listBomb(): Uint8Array {
   const list = [0xf9, 0xff, 0xff, 0xff, 0x0f];
   const footer = Uint8Array.from([0x19, ...Array.from({ length: 100 }, () => list).flat()]);
@@ -27,7 +27,7 @@ function listBomb(): Uint8Array {
   return Buffer.concat([Buffer.from("PAR1"), footer, length, Buffer.from("PAR1")]);
 }
 
-/** The levels of a page say of one value that it is there a billion times. */
+/** A page whose levels claim that its one value is repeated a billion times. */
 function runBomb(): Uint8Array {
   const data = Array.from({ length: 100 }, (_, i) => (i === 0 ? null : `${i}`));
   const column = { name: "text", data, type: "STRING", nullable: true } as const;
@@ -39,7 +39,7 @@ function runBomb(): Uint8Array {
   return bytes;
 }
 
-/** A page that says how long it is nowhere, and of one value only: what comes after it is looked for without end. */
+/** A page of one value without its size, after which the reader searches forever for the next. */
 function endlessPage(): Uint8Array {
   const columnData: ColumnSource[] = [{ name: "text", data: [..."abc"], type: "STRING" }];
   const bytes = Buffer.from(parquetWriteBuffer({ columnData, codec: "UNCOMPRESSED" }));
@@ -102,7 +102,7 @@ describe("parquetTexts", () => {
     const parent = spawn(process.execPath, ["-e", start]);
     const [said] = await once(parent.stdout, "data");
     const pid = Number(String(said));
-    // Long enough for it to be at the page.
+    // Long enough for the child to reach the page.
     await setTimeout(5000);
     expect(process.kill(pid, 0)).toBe(true);
     parent.kill("SIGKILL");

@@ -1,6 +1,6 @@
 /**
- * Texts or rows from a Parquet file, unpacked in a process of its own. The format lets a few bytes stand for billions
- * of values, and neither a catch nor a thread survives the memory they take; a process ends alone.
+ * Texts or rows of a Parquet file, read in a child process. The format lets a few bytes stand for billions of values;
+ * the memory that they take would end this process, even from a thread, but a child process fails alone.
  */
 import { type ExecFileException, execFile } from "node:child_process";
 import { stat } from "node:fs/promises";
@@ -8,38 +8,38 @@ import { GpruneError, type PlainError } from "../../errors.ts";
 import { isOutOfMemory, ownProgram } from "../files/own_program.ts";
 import type { ColumnRequest } from "./parquet.ts";
 
-/** What the process is asked. */
+/** Request to the child process. */
 export type ParquetRequest = { readonly path: string } & (ColumnRequest | { readonly rows: number });
 
-/** What it answers. */
+/** Response of the child process. */
 export type ParquetAnswer = { readonly values: readonly unknown[] } | { readonly error: PlainError };
 
-/** What the process may take: seconds, and megabytes of heap besides the unpacked pages. */
+/** Limits of the child process: time, and heap besides the decompressed pages. */
 export interface ProcessLimits {
   readonly seconds: number;
   readonly heapMegabytes: number;
 }
 
-/** Damaged pages can keep the unpacking from ending. A file gets ten times and more what it should take. */
+/** Time limit, because damaged pages can cause endless loops: over ten times what a file should take. */
 const SECONDS = 30;
 const SECONDS_PER_MB = 5;
-/** Row groups of a gigabyte take some seconds each. */
-const MOST_SECONDS = 300;
+/** Upper bound of the time limit; a row group of a gigabyte takes some seconds. */
+const MAX_SECONDS = 300;
 const HEAP_MEGABYTES = 4096;
 /**
- * Bytes of JSON for one character of text at most: a control character is written with six, quotes and comma of a text
- * are three.
+ * Bytes of JSON per character of text, at most: six for a control character, and three for the quotes and comma of a
+ * text.
  */
 const JSON_FACTOR = 9;
 /** Bytes of JSON around the values. */
 const JSON_FRAME = 2 ** 20;
-/** Bytes of JSON for rows. */
+/** Bytes of all rows as JSON. */
 const MAX_ROW_BYTES = 2 ** 28;
 
 /**
- * As `readParquetTexts`, for untrusted files.
- * @throws GpruneError as `readParquetTexts`; BAD_FILE when unpacking exceeds a limit, OUT_OF_MEMORY when the machine
- *   ends it, INTERNAL when it ends in another way
+ * `readParquetTexts` in a child process, for untrusted files.
+ * @throws GpruneError as `readParquetTexts`; BAD_FILE when the child exceeds a limit, OUT_OF_MEMORY when the kernel
+ *   kills it, INTERNAL when it fails in another way
  */
 export async function parquetTexts(
   request: Extract<ParquetRequest, { readonly maxBytes: number }>,
@@ -49,8 +49,8 @@ export async function parquetTexts(
 }
 
 /**
- * As `readParquetRows`, for untrusted files.
- * @param options - `maxBytes`: of all rows as JSON
+ * `readParquetRows` in a child process, for untrusted files.
+ * @param options - `maxBytes`: bytes of all rows as JSON
  * @throws GpruneError as `readParquetRows` and `parquetTexts`, and BAD_FILE for more than `maxBytes`
  */
 export async function parquetRows(
@@ -63,7 +63,7 @@ export async function parquetRows(
 
 async function limitsFor(path: string): Promise<ProcessLimits> {
   const megabytes = (await stat(path).catch(() => ({ size: 0 }))).size / 1e6;
-  const seconds = Math.min(MOST_SECONDS, Math.ceil(SECONDS + SECONDS_PER_MB * megabytes));
+  const seconds = Math.min(MAX_SECONDS, Math.ceil(SECONDS + SECONDS_PER_MB * megabytes));
   return { seconds, heapMegabytes: HEAP_MEGABYTES };
 }
 
@@ -87,7 +87,7 @@ function run(request: ParquetRequest, maxBytes: number, limits: ProcessLimits): 
   } as const;
   return new Promise((resolve, reject) => {
     const fail = (cause: ExecFileException, stderr = ""): void =>
-      reject(failed(request.path, cause, { ...limits, maxBytes, stderr }));
+      reject(childFailure(request.path, cause, { ...limits, maxBytes, stderr }));
     const args = [...program, JSON.stringify(request)];
     try {
       execFile(process.execPath, args, settings, (cause, stdout, stderr) => {
@@ -95,14 +95,14 @@ function run(request: ParquetRequest, maxBytes: number, limits: ProcessLimits): 
         else fail(cause, stderr);
       });
     } catch (cause) {
-      // For want of memory, among others.
+      // For example when there is no memory for a new process.
       fail(cause as Error);
     }
   });
 }
 
-/** What the end of the process means. */
-function failed(
+/** The error for a failed child process. */
+function childFailure(
   path: string,
   cause: ExecFileException,
   {
@@ -124,16 +124,20 @@ function failed(
     return new GpruneError("BAD_FILE", message, { hint, cause });
   }
   const expected = `${path}: expected a process that unpacks it`;
-  // The kernel ends what takes too much memory.
+  // The kernel kills processes when memory runs out.
   if (cause.signal === "SIGKILL") {
     const hint = "Free memory and repeat the command, or write the file anew with smaller row groups.";
     return new GpruneError("OUT_OF_MEMORY", `${expected}, it was ended by SIGKILL`, { hint, cause });
   }
-  const said = stderr.split("\n").find((line) => /Error\b.*:/.test(line)) ?? "";
+  const errorLine = stderr.split("\n").find((line) => /Error\b.*:/.test(line)) ?? "";
   const end = cause.signal ? `was ended by ${cause.signal}` : `ended with exit code ${cause.code}`;
   const started = typeof cause.code === "string" ? `did not start: ${cause.message}` : end;
-  return new GpruneError("INTERNAL", `internal: ${expected}, it ${started}${said && `: ${said.trim()}`}`, {
-    hint: "Repeat the command; if the file fails again, write it as JSON Lines, and report this.",
-    cause,
-  });
+  return new GpruneError(
+    "INTERNAL",
+    `internal: ${expected}, it ${started}${errorLine && `: ${errorLine.trim()}`}`,
+    {
+      hint: "Repeat the command; if the file fails again, write it as JSON Lines, and report this.",
+      cause,
+    },
+  );
 }

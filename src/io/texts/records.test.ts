@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import type { JsonLine } from "./json_lines.ts";
 import { readRecords } from "./records.ts";
@@ -14,21 +14,21 @@ async function read(name: string, content: string | Uint8Array, limit = 10): Pro
 }
 
 describe("readRecords", () => {
-  it.each(["a.jsonl", "a.json", "a.txt"])("reads JSON Lines whatever the name: %s", async (name) => {
+  test.each(["a.jsonl", "a.json", "a.txt"])("reads JSON Lines whatever the name: %s", async (name) => {
     expect(await read(name, '{"a": 1}\n\n{"a": 2}\nno JSON', 2)).toEqual([
       { where: "PATH line 1", value: { a: 1 } },
       { where: "PATH line 3", value: { a: 2 } },
     ]);
   });
 
-  it("reads a JSON list", async () => {
+  test("reads a JSON list", async () => {
     expect(await read("a.json", ' [{"a": 1}, {"a": [2]}, 3]', 2)).toEqual([
       { where: "PATH item 1", value: { a: 1 } },
       { where: "PATH item 2", value: { a: [2] } },
     ]);
   });
 
-  it("reads rows of Parquet over several row groups, whole numbers as numbers", async () => {
+  test("reads rows of Parquet over several row groups, whole numbers as numbers", async () => {
     const data = Array.from({ length: 6 }, (_, i) => i);
     const bytes = parquetWriteBuffer({
       columnData: [
@@ -46,7 +46,7 @@ describe("readRecords", () => {
     });
   });
 
-  it.each([
+  test.each([
     ["a.jsonl", " \n"],
     ["a.json", "[]"],
   ])("refuses what has no records: %s", async (name, content) => {

@@ -1,4 +1,4 @@
-/** Records of a data set: the objects of a JSON Lines, JSON or Parquet file, on the disk or on the hub. */
+/** Records of a data set: the objects of a JSON Lines, JSON or Parquet file, local or on the hub. */
 import { GpruneError } from "../../errors.ts";
 import { endingOf, readSmallFile } from "../files/file.ts";
 import { MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
@@ -7,14 +7,14 @@ import { type JsonLine, jsonLines } from "./json_lines.ts";
 import { parquetRows } from "./parquet_process.ts";
 import { decodeText, textPlace } from "./texts.ts";
 
-/** Bytes of a file that is read whole, at most. */
+/** Bytes of a JSON file, which is read whole. */
 const MAX_BYTES = 2 ** 28;
 
 /**
- * The first `limit` records and their places; what follows them is not looked at.
+ * The first `limit` records and their places; later ones are not checked.
  * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`
- * @throws GpruneError NOT_FOUND without the file, BAD_FILE for what is too large or neither JSON nor Parquet, BAD_TEXT
- *   for a file without records
+ * @throws GpruneError NOT_FOUND without the file, BAD_FILE for one that is too large or neither JSON nor Parquet,
+ *   BAD_TEXT for one without records
  */
 export async function readRecords(
   name: string,
@@ -32,7 +32,7 @@ async function rowsOf(path: string, limit: number): Promise<readonly JsonLine[]>
   return rows.map((value, index) => ({ where: `${path} row ${index + 1}`, value }));
 }
 
-/** A JSON list, or whatever its name JSON Lines. */
+/** Records of a JSON list or of JSON Lines, told apart by content, not by file name. */
 async function jsonOf(path: string, limit: number): Promise<readonly JsonLine[]> {
   const text = decodeText(await readSmallFile(path, MAX_BYTES), path);
   if (text.trimStart().startsWith("[")) {

@@ -1,6 +1,6 @@
 import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import type { ProgressEvent } from "../../base/progress.ts";
 import { readText } from "./texts.ts";
@@ -21,7 +21,7 @@ describe("readText of a directory of source files", () => {
     return { directory, events, read };
   };
 
-  it("reads all that is text, in subdirectories, too, in the order of their paths", async () => {
+  test("reads all that is text, in subdirectories, too, in the order of their paths", async () => {
     const { read, events } = await readTree({
       "src/b.py": "b",
       "src/a/deep.ts": "deep",
@@ -33,7 +33,7 @@ describe("readText of a directory of source files", () => {
     expect(events).toEqual([]);
   });
 
-  it("tells how far it is with many files, and ends when it is told to", async () => {
+  test("tells how far it is with many files, and ends when it is told to", async () => {
     const files = Array.from({ length: 1030 }, (_, i) => [`${i}.py`, "x"] as const);
     const { directory, read, events } = await readTree(Object.fromEntries(files));
     await read();
@@ -49,7 +49,7 @@ describe("readText of a directory of source files", () => {
     await expect(readText(directory, MEBIBYTE, { onProgress })).rejects.toThrow("enough");
   });
 
-  it("leaves out what is hidden, packages, and what is no text, and says so", async () => {
+  test("leaves out what is hidden, packages, and what is no text, and says so", async () => {
     const { directory, read, events } = await readTree({
       ".git/config": "hidden",
       ".env": "hidden",
@@ -71,7 +71,7 @@ describe("readText of a directory of source files", () => {
     });
   });
 
-  it("leaves out a file that turns out not to be text, but not one that ends as texts do", async () => {
+  test("leaves out a file that turns out not to be text, but not one that ends as texts do", async () => {
     const late = Buffer.concat([Buffer.from("a ".repeat(5000)), Uint8Array.of(0xff, 0x61)]);
     const { directory, read, events } = await readTree({ "a.py": "a", "b.py": late });
     expect(await read()).toBe("a");
@@ -87,7 +87,7 @@ describe("readText of a directory of source files", () => {
     await expect(read()).rejects.toThrow("c.txt: expected UTF-8 text, got other bytes");
   });
 
-  it("leaves out JSON that holds settings and no texts", async () => {
+  test("leaves out JSON that holds settings and no texts", async () => {
     const { directory, read, events } = await readTree({
       "package.json": '{\n  "name": "x",\n  "content": []\n}\n',
       "one_line.json": '{"name": "x"}',
@@ -107,7 +107,7 @@ describe("readText of a directory of source files", () => {
     );
   });
 
-  it("reads links to files and enters no links to directories", async () => {
+  test("reads links to files and enters no links to directories", async () => {
     const { directory, read, events } = await readTree({ "a.py": "a", "d/b.py": "b" });
     await symlink(join(directory, "a.py"), join(directory, "d", "link.py"));
     await symlink("..", join(directory, "d", "up"));
@@ -118,7 +118,7 @@ describe("readText of a directory of source files", () => {
     );
   });
 
-  it.skipIf(process.getuid?.() === 0)("leaves out what may not be read", async () => {
+  test.skipIf(process.getuid?.() === 0)("leaves out what may not be read", async () => {
     const { directory, read, events } = await readTree({ "a.py": "a", "b.py": "b", "d/c.py": "c" });
     await chmod(join(directory, "b.py"), 0);
     await chmod(join(directory, "d"), 0);

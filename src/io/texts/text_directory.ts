@@ -1,7 +1,7 @@
 /**
- * Which files of a directory are read as texts: all that end as texts and collections of them do, and all others that
- * begin as text does; in subdirectories, too, in the order of their paths. What is hidden, `node_modules`, and links to
- * directories are left out, so that no link makes a directory endless; links to files are followed.
+ * Selection of the text files in a directory tree: files with a known extension, and others that start like text,
+ * sorted by path. Hidden entries and `node_modules` are skipped. Links to files are followed, links to directories are
+ * not, since they could form cycles.
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,28 +12,28 @@ import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import { errnoOf } from "../files/output_file.ts";
 import { asConversation, CONVERSATION_FIELDS } from "./conversations.ts";
 
-/** Fields that hold the text of a JSON document, in order of preference. */
+/** Default fields with the text of a JSON document, in order of preference. */
 export const TEXT_FIELDS = ["text", "content"] as const;
-/** Ending of files whose size does not say how much text they hold. */
+/** Extension of compressed files, whose size does not bound the text inside. */
 export const PACKED = ".parquet";
-/** Endings of files that hold documents. */
+/** Extensions of files with many documents. */
 const DOCUMENT_EXTENSIONS: readonly string[] = [".jsonl", ".json", PACKED];
-/** Endings of files that are one text each, whatever they begin with. */
+/** Extensions of files that are one text each; their content is not sniffed. */
 const PLAIN_EXTENSIONS: readonly string[] = [".txt", ".md", ".text"];
-/** Other people's programs, thousands of files of them. */
+/** Directory of third-party packages, with thousands of files. */
 const PACKAGES = "node_modules";
-/** Bytes at the start of a file that say whether it is text. */
+/** Bytes at the start of a file by which text is recognised. */
 const START_BYTES = 2 ** 13;
-/** Bytes at the start of a JSON file in which its first document shows what it is. */
+/** Bytes at the start of a JSON file that are searched for its first document. */
 const JSON_START_BYTES = 2 ** 16;
-/** Files and directories that are looked at. */
+/** Files and directories in a tree. */
 const MAX_ENTRIES = 2 ** 20;
-/** Files that are looked into at one time. */
-const LOT = 64;
-/** Files that take so long to look into that it is told. */
+/** Files examined concurrently. */
+const BATCH = 64;
+/** Number of files beyond which progress is reported. */
 const MANY = 2 ** 10;
 
-/** Why something in a directory is not read, as it is said. */
+/** Reasons for skipping an entry, in the words of messages. */
 export type SkipReason =
   | "hidden"
   | typeof PACKAGES
@@ -43,46 +43,47 @@ export type SkipReason =
   | "linked directories"
   | "unreadable";
 
-/** A file of a directory. */
+/** A selected file. */
 export interface FoundFile {
   readonly path: string;
-  /** Taken for text by its start, so that what follows may say that it is none. */
+  /** Whether it was selected by its start alone, so that the rest may turn out not to be text. */
   readonly guessed: boolean;
 }
 
-/** What is read of a directory. */
+/** Files to be read, and the number of skipped entries by reason. */
 export interface FoundFiles {
   readonly files: readonly FoundFile[];
-  /** Files and directories that are not read; what is in a skipped directory does not count. */
+  /** The content of a skipped directory is not counted. */
   readonly skipped: ReadonlyMap<SkipReason, number>;
 }
 
-/** What of a directory is asked for. */
-interface Wanted {
-  /** Told of every lot of files that were looked into; what it throws ends the work. */
+/** Options of {@link textFilesIn}. */
+interface SelectionOptions {
+  /** Called after every batch of examined files; an error that it throws ends the search. */
   readonly onProgress: OnProgress;
-  /** The column or field that was asked for, which at least one file must have. */
+  /** The requested column or field; then at least one file must be of a kind that has fields. */
   readonly column: string | undefined;
-  /** Whether conversations are texts, too. */
+  /** Whether conversations count as texts. */
   readonly chats: boolean;
 }
 
 /**
- * @throws GpruneError NOT_FOUND when nothing is to be read, BAD_FILE when there is too much
+ * Selects the text files of a directory tree.
+ * @throws GpruneError NOT_FOUND when there are none, BAD_FILE when the tree has too many entries
  */
 export async function textFilesIn(
   directory: string,
-  { column, chats, onProgress }: Wanted,
+  { column, chats, onProgress }: SelectionOptions,
 ): Promise<FoundFiles> {
   const { paths, skipped } = await entriesBelow(directory);
   const files: FoundFile[] = [];
   const stage = `look into ${directory}`;
-  for (let start = 0; start < paths.length; start += LOT) {
-    const lot = paths.slice(start, start + LOT);
-    const reasons = await Promise.all(lot.map((path) => reasonToSkip(path, { column, chats })));
+  for (let start = 0; start < paths.length; start += BATCH) {
+    const batch = paths.slice(start, start + BATCH);
+    const reasons = await Promise.all(batch.map((path) => reasonToSkip(path, { column, chats })));
     if (paths.length > MANY)
-      onProgress({ stage, done: start + lot.length, total: paths.length, unit: "files" });
-    for (const [index, path] of lot.entries()) {
+      onProgress({ stage, done: start + batch.length, total: paths.length, unit: "files" });
+    for (const [index, path] of batch.entries()) {
       const reason = reasons[index] ?? null;
       if (reason === null) files.push({ path, guessed: !isKnown(path) });
       else countOne(skipped, reason);
@@ -107,7 +108,7 @@ function countOne(skipped: Map<SkipReason, number>, reason: SkipReason): void {
   skipped.set(reason, (skipped.get(reason) ?? 0) + 1);
 }
 
-/** All that may be files, in the order of their paths from the directory, whose parts `/` joins everywhere. */
+/** Everything but directories in a tree, sorted by path relative to it, with `/` on every platform. */
 async function entriesBelow(directory: string): Promise<{
   readonly paths: readonly string[];
   readonly skipped: Map<SkipReason, number>;
@@ -129,7 +130,7 @@ async function entriesBelow(directory: string): Promise<{
     for (const entry of entries) {
       const { name } = entry;
       const path = parent === "" ? name : `${parent}/${name}`;
-      // Among hidden files are those that macOS leaves beside others on foreign disks and in archives, `._NAME`.
+      // This includes the `._NAME` files that macOS leaves on other file systems and in archives.
       if (name.startsWith(".")) countOne(skipped, "hidden");
       else if (!entry.isDirectory()) found.push(path);
       else if (name === PACKAGES) countOne(skipped, PACKAGES);
@@ -160,10 +161,10 @@ function isKnown(path: string): boolean {
   return PLAIN_EXTENSIONS.includes(ending) || DOCUMENT_EXTENSIONS.includes(ending);
 }
 
-/** Null for a file that is to be read. What is wrong with one that ends as texts do is for its reader to say. */
+/** Null for a file to be read. A malformed file with a known extension is not skipped: its reader reports the error. */
 async function reasonToSkip(
   path: string,
-  { column, chats }: Omit<Wanted, "onProgress">,
+  { column, chats }: Omit<SelectionOptions, "onProgress">,
 ): Promise<SkipReason | null> {
   const kind = await kindOfPath(path).catch(() => null);
   if (kind === "directory") return "linked directories";
@@ -178,8 +179,8 @@ async function reasonToSkip(
 }
 
 /**
- * Of settings and the like, as they lie among source files: JSON whose first document has no text. One whose start does
- * not show that is for its reader.
+ * Skips JSON whose first document has no text, such as settings among source files. A file whose start does not show
+ * that is left to its reader.
  */
 async function reasonToSkipJson(path: string, chats: boolean): Promise<SkipReason | null> {
   const start = await startOf(path, JSON_START_BYTES);
@@ -189,12 +190,12 @@ async function reasonToSkipJson(path: string, chats: boolean): Promise<SkipReaso
   const noText = "JSON without text";
   if (text.startsWith("[")) {
     if (!isWhole) return /^\[\s*(?:\{|$)/.test(text) ? null : noText;
-    const list = parsed(text);
+    const list = parseStart(text);
     return Array.isArray(list) && list.length > 0 && !hasText(list[0], chats) ? noText : null;
   }
   const end = text.indexOf("\n");
   if (end === -1 && !isWhole) return null;
-  return hasText(parsed(end === -1 ? text : text.slice(0, end)), chats) ? null : noText;
+  return hasText(parseStart(end === -1 ? text : text.slice(0, end)), chats) ? null : noText;
 }
 
 function hasText(document: unknown, chats: boolean): boolean {
@@ -205,8 +206,8 @@ function hasText(document: unknown, chats: boolean): boolean {
   );
 }
 
-/** JSON of a start; undefined for what is none. */
-function parsed(text: string): unknown {
+/** Parses JSON from the start of a file; undefined when it is malformed. */
+function parseStart(text: string): unknown {
   try {
     return parseJson(text, { where: "start", maxBytes: JSON_START_BYTES, maxDepth: MAX_JSON_DEPTH });
   } catch {
@@ -214,7 +215,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** UTF-8 that may be cut within a character; null for other bytes. */
+/** Decodes UTF-8 that may end inside a character; null for invalid bytes. */
 function textAtStart(bytes: Uint8Array): string | null {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });

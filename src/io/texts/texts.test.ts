@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import type { ProgressEvent } from "../../base/progress.ts";
 import { mayBeText, readText } from "./texts.ts";
@@ -21,17 +21,17 @@ async function readContent(name: string, content: string | Uint8Array, maxBytes 
 }
 
 describe("readText", () => {
-  it("gives a text as it is, whatever its name", async () => {
+  test("gives a text as it is, whatever its name", async () => {
     const text = "Zwei Zeilen,\r\n  nicht gekürzt: 你好 🙂\n\n";
     expect(await readContent("text.txt", text)).toBe(text);
     expect(await readContent("text.anything", text)).toBe(text);
   });
 
-  it("drops a byte order mark", async () => {
+  test("drops a byte order mark", async () => {
     expect(await readContent("text.txt", Buffer.from([0xef, 0xbb, 0xbf, 0x61]))).toBe("a");
   });
 
-  it("joins the documents of JSON Lines by an empty line, text before content", async () => {
+  test("joins the documents of JSON Lines by an empty line, text before content", async () => {
     const lines = [
       '{"text": "one"}',
       "",
@@ -42,7 +42,7 @@ describe("readText", () => {
     expect(await readContent("lines.jsonl", lines.join("\n"))).toBe("one\n\ntwo\n\nthree");
   });
 
-  it("takes the field that is asked for, of JSON Lines and of JSON, which may be a list or lines", async () => {
+  test("takes the field that is asked for, of JSON Lines and of JSON, which may be a list or lines", async () => {
     const directory = await directoryWith({
       "a.jsonl": '{"text": "no", "body": "one"}\n{"body": "two"}',
       "list.json": ' [{"text": "three"}, {"content": "four"}]',
@@ -65,7 +65,7 @@ describe("readText", () => {
     );
   });
 
-  it("leaves out documents whose text is null, of lines as of lists", async () => {
+  test("leaves out documents whose text is null, of lines as of lists", async () => {
     const documents = [
       '{"text": null}',
       '{"text": null, "content": "one"}',
@@ -78,13 +78,13 @@ describe("readText", () => {
     );
   });
 
-  it("reads every second, third, ... document of a list that is too large", async () => {
+  test("reads every second, third, ... document of a list that is too large", async () => {
     const list = Array.from({ length: 1000 }, (_, i) => ({ text: `document ${i}` }));
     const text = await readContent("a.json", JSON.stringify(list), 8000);
     expect(text.split("\n\n").slice(0, 3)).toEqual(["document 0", "document 3", "document 6"]);
   });
 
-  it("reads the text files of a directory in the order of their paths", async () => {
+  test("reads the text files of a directory in the order of their paths", async () => {
     const directory = await directoryWith({
       "b.txt": "second",
       "a.jsonl": '{"text": "first"}',
@@ -98,7 +98,7 @@ describe("readText", () => {
     expect(await readText(directory, MEBIBYTE)).toBe("first\n\nsecond\n\nthird\n\nfourth");
   });
 
-  it("takes the field that is asked for of the files of a directory, and texts as they are", async () => {
+  test("takes the field that is asked for of the files of a directory, and texts as they are", async () => {
     const directory = await directoryWith({
       "a.jsonl": '{"text": "no", "body": "one"}',
       "b.txt": "two",
@@ -115,7 +115,7 @@ describe("readText", () => {
     );
   });
 
-  it("knows upper-case endings", async () => {
+  test("knows upper-case endings", async () => {
     const directory = await directoryWith({
       "A.JSONL": '{"text": "one", "body": "two"}',
       "B.TXT": "three",
@@ -125,7 +125,7 @@ describe("readText", () => {
     expect(await readText(join(directory, "A.JSONL#body"), MEBIBYTE)).toBe("two");
   });
 
-  it.each([
+  test.each([
     ["an empty file", "a.txt", ""],
     ["white space", "a.txt", " \n\t\n"],
     ["JSON Lines without a line", "a.jsonl", "\n\n"],
@@ -137,14 +137,14 @@ describe("readText", () => {
     });
   });
 
-  it("refuses what is not UTF-8", async () => {
+  test("refuses what is not UTF-8", async () => {
     await expect(readContent("a.txt", Uint8Array.of(0x61, 0xff, 0xfe))).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: expect.stringMatching(/a\.txt: expected UTF-8 text, got other bytes$/),
     });
   });
 
-  it.each([
+  test.each([
     ['{"text": "a"}\n{"text": ', "BAD_FILE", /a\.jsonl:2: expected JSON/],
     [
       '{"text": "a"}\n\n["b"]',
@@ -160,7 +160,7 @@ describe("readText", () => {
     });
   });
 
-  it("says that there is nothing at a path or in a directory", async () => {
+  test("says that there is nothing at a path or in a directory", async () => {
     const directory = await directoryWith({ "picture.png": Uint8Array.of(0), ".hidden": "text", "a.py": "" });
     await expect(readText(join(directory, "none.txt"), 1)).rejects.toMatchObject({ code: "NOT_FOUND" });
     await expect(readText(directory, 1)).rejects.toMatchObject({
@@ -173,7 +173,7 @@ describe("readText", () => {
 });
 
 describe("readText of a pipe", () => {
-  it("says that pipes cannot be read, and what to do", async () => {
+  test("says that pipes cannot be read, and what to do", async () => {
     const pipe = join(await temporaryDirectory(), "pipe");
     execFileSync("mkfifo", [pipe]);
     for (const path of [pipe, "/dev/stdin", "/dev/fd/63", "/proc/self/fd/999", "/dev/null"]) {
@@ -190,7 +190,7 @@ describe("readText of a pipe", () => {
 describe("readText of a file larger than the limit", () => {
   const lines = Array.from({ length: 5000 }, (_, i) => `line ${i} ä`);
 
-  it("gives whole lines from all over the file, and no more than the limit", async () => {
+  test("gives whole lines from all over the file, and no more than the limit", async () => {
     const text = await readContent("a.txt", lines.join("\n"), 16_000);
     const found = text.split("\n");
     const known = new Set(lines);
@@ -204,14 +204,14 @@ describe("readText of a file larger than the limit", () => {
     }
   });
 
-  it("gives whole documents of JSON Lines", async () => {
+  test("gives whole documents of JSON Lines", async () => {
     const documents = lines.map((text) => JSON.stringify({ text }));
     const found = (await readContent("a.jsonl", documents.join("\n"), 20_000)).split("\n\n");
     expect(found.length).toBeGreaterThan(300);
     expect(found.every((document) => lines.includes(document))).toBe(true);
   });
 
-  it("says where in the file a bad line is", async () => {
+  test("says where in the file a bad line is", async () => {
     const documents = lines.map((text, i) => (i === 4990 ? "{" : JSON.stringify({ text })));
     const content = documents.join("\n");
     const error: unknown = await readContent("a.jsonl", content, content.length - 1).catch(
@@ -221,7 +221,7 @@ describe("readText of a file larger than the limit", () => {
     expect(Buffer.from(content).subarray(start!).toString().split("\n")[line! - 1]).toBe("{");
   });
 
-  it("cuts at spaces where there are no lines", async () => {
+  test("cuts at spaces where there are no lines", async () => {
     const words = Array.from({ length: 5000 }, (_, i) => `wörd${i}`);
     const found = (await readContent("a.txt", words.join(" "), 8000)).split(/\s/);
     const known = new Set(words);
@@ -229,7 +229,7 @@ describe("readText of a file larger than the limit", () => {
     expect(found.every((word) => known.has(word))).toBe(true);
   });
 
-  it("shares the limit among the files of a directory", async () => {
+  test("shares the limit among the files of a directory", async () => {
     const directory = await directoryWith({ "a.txt": lines.join("\n"), "b.txt": "short" });
     const text = await readText(directory, 16_000);
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(8000 + "\n\nshort".length);
@@ -250,7 +250,7 @@ describe("readText of directories of many files", () => {
     return { directory, text: await readText(directory, 2 * MEBIBYTE, { onProgress }) };
   };
 
-  it("reads fewer and longer pieces of each file where many would be short", async () => {
+  test("reads fewer and longer pieces of each file where many would be short", async () => {
     const { text } = await readMany(20, 2000);
     const files = text.split("\n\n");
     expect(files).toHaveLength(20);
@@ -262,7 +262,7 @@ describe("readText of directories of many files", () => {
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(2 * MEBIBYTE);
   });
 
-  it("reads evenly spaced files where there are too many, and says so", async () => {
+  test("reads evenly spaced files where there are too many, and says so", async () => {
     const events: ProgressEvent[] = [];
     const { directory, text } = await readMany(100, 400, (event) => events.push(event));
     const files = text.split("\n\n");
@@ -281,7 +281,7 @@ describe("readText of directories of many files", () => {
     });
   });
 
-  it("reads all of many small files beside a large one, and tells nothing", async () => {
+  test("reads all of many small files beside a large one, and tells nothing", async () => {
     const events: ProgressEvent[] = [];
     const small = Array.from({ length: 200 }, (_, i) => [`a${i}.txt`, `small ${i}`] as const);
     const directory = await directoryWith({ ...Object.fromEntries(small), "b.txt": linesOf(0, 1000) });
@@ -292,7 +292,7 @@ describe("readText of directories of many files", () => {
     expect(events).toEqual([]);
   });
 
-  it("finds documents of JSON Lines that are longer than a piece used to be", async () => {
+  test("finds documents of JSON Lines that are longer than a piece used to be", async () => {
     const document = JSON.stringify({ text: "x".repeat(10_000) });
     const files = Array.from({ length: 40 }, (_, i) => [`${i}.jsonl`, Array(20).fill(document).join("\n")]);
     const text = await readText(await directoryWith(Object.fromEntries(files)), 2 * MEBIBYTE);

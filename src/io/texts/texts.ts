@@ -1,9 +1,9 @@
 /**
  * Text from files: plain text, JSON Lines or a JSON list with a text field, Parquet with a text column, or a directory
- * of files (text_directory.ts says which are read); on the disk or on the hub. A file larger than the limit is sampled
- * in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge corpora cost no more
- * than small ones. The files of a directory share the limit; where pieces would be too short to say much, there are
- * fewer of them, and where there are too many files even for one piece of each, evenly spaced files are read.
+ * of such files (selected by text_directory.ts); local or on the hub. A file over the byte limit is sampled in evenly
+ * spaced pieces, cut at line ends or, in a text without lines, at spaces, so that huge corpora cost no more than small
+ * ones. The files of a directory share the limit. If that makes pieces too short, fewer are read of each file; if there
+ * are too many files for even one piece each, evenly spaced files are read.
  */
 import { stat } from "node:fs/promises";
 import { plainName } from "../../base/plain_text.ts";
@@ -32,36 +32,37 @@ import {
   textFilesIn,
 } from "./text_directory.ts";
 
-/** Pieces that are read of a file that is too large, at most. */
+/** Pieces read of a file that exceeds its share of the limit. */
 const MAX_PIECES = 32;
-/** Bytes of a piece, at least, unless a single file had less: room for whole documents, and for windows inside them. */
+/** Least bytes of a piece when many files share the limit: room for whole documents, and for windows inside them. */
 const MIN_PIECE_BYTES = 2 ** 16;
 const LINE_FEED = 10;
 const SPACE = 32;
-/** What a shell hands over beside files, `<(COMMAND)` among it; a process started by this one has others, or none. */
+/** Paths of pipes that a shell passes, such as `<(COMMAND)`; child processes do not inherit them. */
 const STREAM = /^\/(?:dev\/stdin|(?:dev|proc\/self)\/fd\/.*)$/;
-/** A JSON list is parsed as one document. */
+/** Bytes of a JSON list, which is parsed as one document. */
 const MAX_LIST_BYTES = 2 ** 28;
 
+/** Options of {@link readText}. */
 export interface TextOptions extends HubOptions {
   /**
-   * Gives what makes texts of conversations, which are refused without. Asked where there may be some: most texts are
-   * plain, and most models need no template.
+   * Returns the renderer of conversations, which are refused without one. Called only for sources that may hold
+   * conversations, because most texts are plain and then need no chat template.
    */
   readonly renderer?: (() => ConversationRenderer | undefined) | undefined;
 }
 
-/** A text where it is on the disk. */
+/** A text on the disk. */
 export interface TextPlace {
   readonly path: string;
-  /** The column or field that was asked for. */
+  /** The requested column or field. */
   readonly column: string | undefined;
 }
 
 /**
- * Downloads a text of the hub, unless it is in the cache, and takes `#COLUMN` off the names of Parquet and JSON files
- * and of directories.
- * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`; each perhaps with `#COLUMN`
+ * Resolves a name to a local path: downloads a text of the hub unless it is cached, and splits `#COLUMN` off the names
+ * of Parquet and JSON files and of directories.
+ * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`; either may end with `#COLUMN`
  * @throws GpruneError BAD_ARGUMENT for an address without a file, and as `hubFile`
  */
 export async function textPlace(name: string, options: HubOptions = {}): Promise<TextPlace> {
@@ -75,13 +76,13 @@ export async function textPlace(name: string, options: HubOptions = {}): Promise
   });
 }
 
-/** Whether there is a text, as far as that can be said without asking the hub. @throws GpruneError BAD_ARGUMENT */
+/** Whether a text may exist, without a request to the hub. @throws GpruneError BAD_ARGUMENT */
 export async function mayBeText(name: string): Promise<boolean> {
   if (isHubAddress(name)) return parseHubAddress(name) !== null;
   return STREAM.test(name) || (await kindOfPath((await localPlace(name)).path)) !== "missing";
 }
 
-/** Whether a text is a directory's files. */
+/** Whether a name means the files of a local directory. */
 export async function isTextDirectory(name: string): Promise<boolean> {
   return !isHubAddress(name) && (await kindOfPath((await localPlace(name)).path)) === "directory";
 }
@@ -92,41 +93,40 @@ async function localPlace(name: string): Promise<TextPlace> {
   return (await mayHoldDocuments(path)) ? { path, column } : { path: name, column: undefined };
 }
 
-/** Whether there are columns or fields, and perhaps conversations in them. */
+/** Whether a path may have columns or fields, and conversations in them. */
 async function mayHoldDocuments(path: string): Promise<boolean> {
   return READERS.has(endingOf(path)) || (await kindOfPath(path)) === "directory";
 }
 
 /**
- * Reads a text. Documents, and files of a directory in the order of their paths, are joined by an empty line;
- * conversations become text by the renderer and follow each other as it ends them. `column` is meant for the Parquet
- * and JSON files of a directory; other texts there are read as they are. Progress tells of files that are left out,
- * because there are too many or because they are no texts.
- * @param name - as of `textPlace`
- * @param maxBytes - bytes read in all
- * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and
- *   as `textPlace`
+ * Reads a text. Documents, and files of a directory sorted by path, are joined by blank lines; conversations are
+ * rendered and concatenated without separators. In a directory, a column applies to its Parquet and JSON files only.
+ * Progress reports files that are skipped, because there are too many or because they are not text.
+ * @param name - as for `textPlace`
+ * @param maxBytes - bytes read in total
+ * @throws GpruneError NOT_FOUND when there is no such file, BAD_TEXT when it is not UTF-8 or has no text field or no
+ *   text; and as `textPlace`
  */
 export async function readText(name: string, maxBytes: number, options: TextOptions = {}): Promise<string> {
   const { onProgress = silent, renderer } = options;
   const place = await textPlace(name, options);
   const render = (await mayHoldDocuments(place.path)) ? renderer?.() : undefined;
   const { files: found, skipped } = await textFiles(place, { chats: render !== undefined, onProgress });
-  const { files, ...share } = await shareOut(found, maxBytes);
+  const { files, ...share } = await divideLimit(found, maxBytes);
   const total = files.length;
   const of = total < found.length ? ` of ${found.length}` : "";
   const but = skipped.size === 0 ? "" : `, skipped ${skippedText(skipped)}`;
   const stage = `read ${total}${of} files of ${place.path}${but}`;
   const parts: string[] = [];
-  let late = 0;
+  let notUtf8 = 0;
   for (const [index, file] of files.entries()) {
     const part = await readTextFile(file, { column: place.column, render, ...share });
-    if (part === null) late++;
+    if (part === null) notUtf8++;
     else parts.push(part);
     if (of + but !== "") onProgress({ stage, done: index + 1, total, unit: "files" });
   }
-  const lateStage = `skipped files of ${place.path} that are not UTF-8 after their start`;
-  if (late > 0) onProgress({ stage: lateStage, done: late, total: late, unit: "files" });
+  const skippedStage = `skipped files of ${place.path} that are not UTF-8 after their start`;
+  if (notUtf8 > 0) onProgress({ stage: skippedStage, done: notUtf8, total: notUtf8, unit: "files" });
   const text = parts.filter((part) => part !== "").join("\n\n");
   if (text.trim() !== "") return text;
   throw new GpruneError("BAD_TEXT", `${name}: expected text, got none`, {
@@ -134,41 +134,42 @@ export async function readText(name: string, maxBytes: number, options: TextOpti
   });
 }
 
-/** What is read of each of these files. */
+/** The files to be read, and the share of the limit that each may use. */
 interface Share {
   readonly files: readonly FoundFile[];
-  /** Bytes of one file, at most. */
+  /** Bytes per file. */
   readonly maxBytes: number;
-  /** Pieces that are read of a file that is larger. */
+  /** Pieces read of a larger file. */
   readonly pieces: number;
 }
 
-/** The files, or evenly spaced ones, and what each may have so that no piece is too short and all together fit. */
-async function shareOut(files: readonly FoundFile[], maxBytes: number): Promise<Share> {
-  const least = Math.min(MIN_PIECE_BYTES, Math.max(1, Math.floor(maxBytes / MAX_PIECES)));
-  const equal = Math.floor(maxBytes / files.length);
-  if (equal >= MAX_PIECES * least) return { files, maxBytes: equal, pieces: MAX_PIECES };
+/** Divides the limit among the files, or among evenly spaced ones if pieces would otherwise be too short. */
+async function divideLimit(files: readonly FoundFile[], maxBytes: number): Promise<Share> {
+  const minPiece = Math.min(MIN_PIECE_BYTES, Math.max(1, Math.floor(maxBytes / MAX_PIECES)));
+  const equalShare = Math.floor(maxBytes / files.length);
+  if (equalShare >= MAX_PIECES * minPiece) return { files, maxBytes: equalShare, pieces: MAX_PIECES };
   const sized = await Promise.all(files.map(async (file) => ({ file, size: await textBytes(file.path) })));
-  if (sized.every(({ size }) => size <= equal)) return { files, maxBytes: equal, pieces: MAX_PIECES };
-  const chosen = evenlyWithin(sized, maxBytes, ({ size }) => Math.min(size, least));
-  const share = Math.max(least, Math.floor(maxBytes / chosen.length));
+  if (sized.every(({ size }) => size <= equalShare))
+    return { files, maxBytes: equalShare, pieces: MAX_PIECES };
+  const chosen = evenlyWithin(sized, maxBytes, ({ size }) => Math.min(size, minPiece));
+  const share = Math.max(minPiece, Math.floor(maxBytes / chosen.length));
   return {
     files: chosen.map(({ file }) => file),
     maxBytes: share,
-    pieces: Math.min(MAX_PIECES, Math.floor(share / least)),
+    pieces: Math.min(MAX_PIECES, Math.floor(share / minPiece)),
   };
 }
 
 /**
- * An upper bound of the bytes of text in a file; a packed one may hold any number. One that is not there is for its
- * reader.
+ * Upper bound of the bytes of text in a file, infinite for a compressed one. A missing file counts as empty: its reader
+ * reports the error.
  */
 async function textBytes(path: string): Promise<number> {
   if (endingOf(path) === PACKED) return Number.POSITIVE_INFINITY;
   return (await stat(path).catch(() => null))?.size ?? 0;
 }
 
-/** The file, or those of a directory. */
+/** The file itself, or the selected files of a directory. */
 async function textFiles(
   { path, column }: TextPlace,
   options: { readonly chats: boolean; readonly onProgress: OnProgress },
@@ -185,16 +186,16 @@ async function textFiles(
   throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got ${got}`);
 }
 
-/** How much is read of a file, and of which column or field. */
+/** Amount of text read of a file, its column or field, and the renderer of conversations. */
 interface ReadOptions extends Pick<Share, "maxBytes" | "pieces"> {
   readonly column: string | undefined;
   readonly render: ConversationRenderer | undefined;
 }
 
-/** A text, or a conversation and where it stands. */
+/** A text, or a conversation and its place for messages. */
 type Document = string | { readonly conversation: Conversation; readonly where: string };
 
-/** How the documents of a file are found, by the ending of its name; any other file is one text. */
+/** Readers of documents by file extension; any other file is one text. */
 const READERS: ReadonlyMap<
   string,
   (file: PositionalFile, options: ReadOptions) => Promise<readonly Document[]>
@@ -204,13 +205,13 @@ const READERS: ReadonlyMap<
   [PACKED, readParquet],
 ]);
 
-/** Null for a file that was taken for text and is none. */
+/** The text of a file; null when it was selected by its start and the rest is not UTF-8. */
 async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions): Promise<string | null> {
   const text = PositionalFile.use(path, async (file) => {
     const documents = await READERS.get(endingOf(path))?.(file, options);
-    if (documents !== undefined) return joined(documents, options);
-    const found = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
-    return found.map((piece) => decodeText(piece.bytes, path)).join("\n");
+    if (documents !== undefined) return joinDocuments(documents, options);
+    const pieces = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
+    return pieces.map((piece) => decodeText(piece.bytes, path)).join("\n");
   });
   return text.catch((error: unknown) => {
     if (guessed && error instanceof GpruneError && error.code === "BAD_TEXT") return null;
@@ -218,24 +219,24 @@ async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions):
   });
 }
 
-/** Texts with empty lines between them, and conversations that follow each other. */
-async function joined(documents: readonly Document[], { render }: ReadOptions): Promise<string> {
-  const found = documents.filter((document) => typeof document !== "string");
-  if (found.length === 0) return documents.join("\n\n");
-  const where = (index: number): string => found[index]!.where;
+/** Joins texts by blank lines; if all documents are conversations, concatenates them without separators. */
+async function joinDocuments(documents: readonly Document[], { render }: ReadOptions): Promise<string> {
+  const chats = documents.filter((document) => typeof document !== "string");
+  if (chats.length === 0) return documents.join("\n\n");
+  const where = (index: number): string => chats[index]!.where;
   if (render === undefined) {
     throw new GpruneError("BAD_TEXT", `${where(0)}: expected text, got a conversation`, {
       hint: "A model's chat template makes a text of one, and there is none here.",
     });
   }
-  const conversations = found.map(({ conversation }) => conversation);
+  const conversations = chats.map(({ conversation }) => conversation);
   const rendered = await render(conversations, where);
   let next = 0;
   const texts = documents.map((document) => (typeof document === "string" ? document : rendered[next++]!));
-  return texts.join(found.length === documents.length ? "" : "\n\n");
+  return texts.join(chats.length === documents.length ? "" : "\n\n");
 }
 
-/** Rows are texts, or lists of messages. */
+/** Documents of a column whose values are texts or lists of messages. */
 async function readParquet(
   { path }: PositionalFile,
   { maxBytes, column, render }: ReadOptions,
@@ -255,15 +256,15 @@ async function readParquet(
 
 async function readLines(file: PositionalFile, options: ReadOptions): Promise<readonly Document[]> {
   const { column } = options;
-  const found = await readPieces(file, { ...options, separators: [LINE_FEED] });
-  return found.flatMap((piece) => {
+  const pieces = await readPieces(file, { ...options, separators: [LINE_FEED] });
+  return pieces.flatMap((piece) => {
     const place = placeOf(file.path, piece);
     const lines = jsonLines(decodeText(piece.bytes, file.path), (line) => `${place}:${line}`);
     return Array.from(lines, ({ where, value }) => textsOf(value, { where, column })).flat();
   });
 }
 
-/** A list of documents, or in spite of its name JSON Lines, as many data sets have it. */
+/** A JSON list of documents, or JSON Lines, which many data sets name `.json`. */
 async function readJson(file: PositionalFile, options: ReadOptions): Promise<readonly Document[]> {
   const start = new TextDecoder().decode(await file.read(0, Math.min(file.size, 64))).trimStart();
   if (!start.startsWith("[")) return readLines(file, options);
@@ -284,13 +285,13 @@ async function readJson(file: PositionalFile, options: ReadOptions): Promise<rea
     );
 }
 
-/** A part of a file, from byte `start`. */
+/** Bytes of a file from offset `start`. */
 interface Piece {
   readonly start: number;
   readonly bytes: Uint8Array;
 }
 
-/** The whole file, or evenly spaced pieces between two bytes of the first separator that a piece has twice. */
+/** The whole file, or evenly spaced pieces, each trimmed to the first kind of separator that it contains twice. */
 async function readPieces(
   file: PositionalFile,
   { maxBytes, pieces, separators }: ReadOptions & { readonly separators: readonly number[] },
@@ -312,12 +313,12 @@ async function readPieces(
   return found;
 }
 
-/** What comes before the number of a line in messages: the lines of a later piece count from its start. */
+/** The place of a piece in messages, before the line number: lines of a later piece count from its start. */
 function placeOf(path: string, { start }: Piece): string {
   return start === 0 ? path : `${path} from byte ${start}`;
 }
 
-/** @throws GpruneError BAD_TEXT for other bytes */
+/** Decodes the content of a text file. @throws GpruneError BAD_TEXT for invalid UTF-8 */
 export function decodeText(bytes: Uint8Array, where: string): string {
   const hint = "Convert the file to UTF-8.";
   return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
@@ -329,7 +330,7 @@ function isEmptyList(value: unknown): boolean {
   return Array.isArray(value) && value.length === 0;
 }
 
-/** What of a document could be its text. */
+/** Hint that names the fields of a document with texts; undefined when there are none. */
 function fieldHint(document: unknown): string | undefined {
   if (!isJsonObject(document)) return undefined;
   const texts = Object.keys(document).filter((name) => typeof document[name] === "string");
@@ -338,12 +339,11 @@ function fieldHint(document: unknown): string | undefined {
   return `It has texts in ${named}; say which behind the path, as in PATH#${plainName(texts[0]!)}.`;
 }
 
-/** Fields in one message. */
+/** Fields listed in a message. */
 const MAX_FIELDS = 8;
 
 /**
- * The text or the conversation of a document; none when it is null, as in a row of Parquet, or a conversation without
- * messages.
+ * The text or the conversation of a document; none when the field is null, as in Parquet rows, or has no messages.
  * @throws GpruneError BAD_TEXT for a document without the field
  */
 function textsOf(
