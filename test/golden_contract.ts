@@ -1,5 +1,5 @@
 /** What a golden fixture says of the whole way from tokens to losses, statistics and gradients, on any device. */
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { gateGradients } from "../src/calibrate/gate_gradients.ts";
 import { generate } from "../src/evaluate/generate.ts";
@@ -49,7 +49,7 @@ function expectedRow({ golden }: Given, name: string, indices: readonly number[]
 }
 
 function predictions(given: () => Given): void {
-  it("gives PyTorch's hidden states and logits within 2e-4", async () => {
+  test("gives PyTorch's hidden states and logits within 2e-4", async () => {
     const { golden, runner } = given();
     const { hidden, logits } = await runModel(runner, golden.windows);
     for (const [layer, values] of hidden.entries()) {
@@ -58,7 +58,7 @@ function predictions(given: () => Given): void {
     expect(maxDifference(logits, golden.expected.get("logits")!.data)).toBeLessThan(2e-4);
   });
 
-  it("gives PyTorch's losses, and the perplexity that follows from them", async () => {
+  test("gives PyTorch's losses, and the perplexity that follows from them", async () => {
     const { golden, runner } = given();
     const losses = [...golden.expected.get("loss_per_sequence")!.data];
     const scores = await Promise.all(golden.windows.map((window) => perplexity(runner, [window])));
@@ -71,7 +71,7 @@ function predictions(given: () => Given): void {
     expect(both.ppl / Math.exp(mean)).toBeCloseTo(1, 5);
   });
 
-  it("generates with a cache what the whole forward pass predicts step by step", async () => {
+  test("generates with a cache what the whole forward pass predicts step by step", async () => {
     const { golden, runner } = given();
     let ids = golden.windows[0]!.slice(0, 21);
     const generated = await generate(runner, ids, { maxTokens: 6, stopIds: [] });
@@ -85,7 +85,7 @@ function predictions(given: () => Given): void {
 }
 
 function calibration(given: () => Given): void {
-  it("sums PyTorch's activations within 1e-3 of the layer's largest sum", async () => {
+  test("sums PyTorch's activations within 1e-3 of the layer's largest sum", async () => {
     const { golden, runner } = given();
     const stats = (await calibrate(runner, [{ name: "golden", windows: golden.windows }])).get("golden")!;
     expect(stats).toMatchObject({ tokens: 96, sequences: 2 });
@@ -101,7 +101,7 @@ function calibration(given: () => Given): void {
     }
   });
 
-  it("gives PyTorch's gate gradients of every sequence within 1e-4 of the largest", async () => {
+  test("gives PyTorch's gate gradients of every sequence within 1e-4 of the largest", async () => {
     const { golden, runner } = given();
     const gradients = await gateGradients(runner, golden.windows);
     for (const [b, { loss, gates }] of gradients.entries()) {

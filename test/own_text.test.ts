@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { forCheckAlone } from "../src/calibrate/windows.ts";
 import { ownTextToCome, writeOwnText } from "../src/evaluate/own_text.ts";
 import { sampleTexts } from "../src/evaluate/sample.ts";
@@ -62,7 +62,7 @@ async function sampled(): Promise<string> {
 const bytes = (output: string): Promise<unknown> => hashes(output, ["model.safetensors", "plan.json"]);
 
 describe("a set of the model's own text", () => {
-  it("is the text that the model samples, with windows for the check", async () => {
+  test("is the text that the model samples, with windows for the check", async () => {
     const own = await run();
     expect(own.calibration).toEqual({ own: { windows: 3, tokens: 72, refit_windows: 3 } });
     expect(own.held_out.own).toBeDefined();
@@ -74,7 +74,7 @@ describe("a set of the model's own text", () => {
     expect(own.held_out).toEqual(fromFile.held_out);
   });
 
-  it("is written when it is known that others can compute", async () => {
+  test("is written when it is known that others can compute", async () => {
     const stages = new Set<string>();
     const onProgress: PruneOptions["onProgress"] = ({ stage }) => stages.add(stage);
     const openPasses = (): Promise<never> => Promise.reject(new Error("nobody answers"));
@@ -82,7 +82,7 @@ describe("a set of the model's own text", () => {
     expect([...stages]).not.toContain("sample");
   });
 
-  it("stands beside others, counts by its weight, and depends on the seed", async () => {
+  test("stands beside others, counts by its weight, and depends on the seed", async () => {
     const others = [{ name: "code", path: code }];
     const both = await run({ calibration: [...others, OWN] });
     expect(Object.keys(both.calibration)).toEqual(["code", "own"]);
@@ -94,7 +94,7 @@ describe("a set of the model's own text", () => {
     }
   });
 
-  it("is written once, whatever interrupts the run after it", async () => {
+  test("is written once, whatever interrupts the run after it", async () => {
     const whole = await run();
     const output = join(root(), "interrupted");
     const stop = new AbortController();
@@ -116,7 +116,7 @@ describe("a set of the model's own text", () => {
     );
   });
 
-  it("has other windows for the check of a plan than those that a plan is decided on", async () => {
+  test("has other windows for the check of a plan than those that a plan is decided on", async () => {
     const model = await openModel(DEMO_MODEL);
     const runtime = new Runtime({ threads: 1 });
     const writer = {
@@ -133,7 +133,7 @@ describe("a set of the model's own text", () => {
     for (const window of alone.heldOut) expect(decided).not.toContain(writer.tokenizer.decode(window));
   });
 
-  it("is one set at most, and is planned for", async () => {
+  test("is one set at most, and is planned for", async () => {
     await expect(run({ calibration: [OWN, { ...OWN, name: "twice" }] })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
       message: "calibration: expected one set of the model's own text, got own and twice",
@@ -145,7 +145,7 @@ describe("a set of the model's own text", () => {
     expect(Object.keys(without.memory!.stages)).not.toContain("own text");
   });
 
-  it("says what to do where the model writes next to no text", async () => {
+  test("says what to do where the model writes next to no text", async () => {
     // Nearly all of its tokens are none of the tokenizer's.
     const options = { vocabSize: 2 ** 16, layers: [{ neurons: 8 }] };
     const model = await writeTinyCheckpoint(join(root(), "wordless"), options);
@@ -157,7 +157,7 @@ describe("a set of the model's own text", () => {
     });
   });
 
-  it("is named where the model's numbers are not finite", async () => {
+  test("is named where the model's numbers are not finite", async () => {
     const model = await writeTinyCheckpoint(join(root(), "poisoned"));
     await poisonTensor(join(model, "model.safetensors"), "model.layers.1.mlp.up_proj.weight", Number.NaN);
     await expect(run({ model, calibration: [{ name: "code", path: code }] })).rejects.toThrow(
@@ -165,7 +165,7 @@ describe("a set of the model's own text", () => {
     );
   });
 
-  it("serves the command line, for sensitivity as well", async () => {
+  test("serves the command line, for sensitivity as well", async () => {
     const small = ["--samples", "2", "--seq-len", "16", "--threads", "1"];
     const sets = ["--calib", "own=self", `code=${code}`];
     const output = join(root(), "by-command");

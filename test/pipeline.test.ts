@@ -1,6 +1,6 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   evaluate,
   METRICS,
@@ -73,7 +73,7 @@ async function expectSound({ output, sparsity, widths }: PruneResult, tolerance 
 const RECOVERIES = ["none", "bias", "lstsq"] as const;
 
 describe.each(METRICS.map(({ name }) => name))("metric %s", (metric) => {
-  it.each(["global", "uniform"] as const)("alone, %s, with every recovery", async (allocation) => {
+  test.each(["global", "uniform"] as const)("alone, %s, with every recovery", async (allocation) => {
     const plans = new Set<string>();
     for (const recover of RECOVERIES) {
       const result = await run({ method: "none", metric, allocation, recover });
@@ -83,7 +83,7 @@ describe.each(METRICS.map(({ name }) => name))("metric %s", (metric) => {
     expect(plans.size).toBe(1);
   });
 
-  it.each([
+  test.each([
     ["learned", 1],
     ["learned", 3],
     ["global", 3],
@@ -315,7 +315,7 @@ test("weights that the stored format does not hold are kept for another one", as
 });
 
 describe("recovery by distillation", () => {
-  it("writes the loss curve, leaves no progress behind, and does the same again", async () => {
+  test("writes the loss curve, leaves no progress behind, and does the same again", async () => {
     const settings = { recover: "distill", steps: 3, allocation: "curves" } as const;
     const first = await run(settings);
     await expectSound(first);
@@ -330,7 +330,7 @@ describe("recovery by distillation", () => {
   });
 });
 
-it("robust weights are in the plan's rounds", async () => {
+test("robust weights are in the plan's rounds", async () => {
   const { output } = await run({ robust: true, recover: "none" });
   const plan = JSON.parse(await readFile(join(output, "plan.json"), "utf8"));
   const weights = plan.provenance.rounds.map((round: { weights: Record<string, number> }) => round.weights);

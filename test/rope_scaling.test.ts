@@ -1,6 +1,6 @@
 /** Scaled rotary frequencies from end to end: logits that transformers computes from the same weights. */
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { Decoding, loadDecoder } from "../src/evaluate/decoding.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import { exportHuggingFace } from "../src/export/hf.ts";
@@ -159,16 +159,16 @@ describe.each(Object.entries(CASES))("%s", (_, { options, expected, cached, gguf
     await expectLogits(async (ids) => (await runModel(runner, [Int32Array.from(ids)])).logits);
   }
 
-  it("gives transformers' logits", () => ours(model));
+  test("gives transformers' logits", () => ours(model));
 
-  it("goes on with a cache as with the whole text, or as transformers does where that is something else", async () => {
+  test("goes on with a cache as with the whole text, or as transformers does where that is something else", async () => {
     const decoding = new Decoding(await loadDecoder(new DecoderRunner(model, runtime)), 1);
     let last = await decoding.append(Int32Array.from(IDS.slice(0, 6)));
     for (const id of IDS.slice(6)) last = await decoding.append(Int32Array.of(id));
     expect(maxDifference(last.data, cached ?? expected[IDS.length]!)).toBeLessThan(1e-5);
   });
 
-  it("gives them when it is read back from a checkpoint, or from a GGUF file where that holds it", async () => {
+  test("gives them when it is read back from a checkpoint, or from a GGUF file where that holds it", async () => {
     const directory = await temporaryDirectory();
     const paths = [join(directory, "hf"), ...(gguf ? [join(directory, "out.gguf")] : [])];
     await exportHuggingFace(model, paths[0]!);
@@ -184,7 +184,7 @@ describe.each(Object.entries(CASES))("%s", (_, { options, expected, cached, gguf
     }
   });
 
-  it("gives them in ONNX Runtime", async () => {
+  test("gives them in ONNX Runtime", async () => {
     const directory = join(await temporaryDirectory(), "out");
     await exportOnnx(model, directory);
     const decoder = await OnnxDecoder.open(join(directory, "onnx", "model.onnx"));
