@@ -58,7 +58,7 @@ function readBack(spec: ModelSpec): ModelSpec {
   return readConfig(JSON.parse(JSON.stringify(writeConfig(spec, "float32"))), "config.json");
 }
 
-/** Another number of neurons and KV groups in every layer. */
+/** The spec with different numbers of neurons and KV groups in every layer. */
 function withUnevenWidths(spec: ModelSpec): ModelSpec {
   const layers = spec.layers.map((layer, index) => ({
     ...layer,

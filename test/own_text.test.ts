@@ -31,7 +31,7 @@ beforeAll(async () => {
   ({ code } = await writeTinyTexts(root()));
 });
 
-/** Prunes the demo model with the model's own text, or as `settings` say. */
+/** Prunes the demo model with its own text, unless `settings` say otherwise. */
 async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): Promise<PruneResult> {
   runs += 1;
   const shared = {
@@ -44,7 +44,7 @@ async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): P
   return prune(resolveRunConfig({ ...shared, ...small, ...settings }, "test"), options);
 }
 
-/** What `gprune generate --sample` writes, one window more than is used. */
+/** Writes the texts of `gprune generate --sample`, with one window more than is used. @returns the path */
 async function sampled(): Promise<string> {
   const model = await openModel(DEMO_MODEL);
   const runtime = new Runtime({ threads: 1 });
@@ -67,7 +67,7 @@ describe("a set of the model's own text", () => {
     expect(own.calibration).toEqual({ own: { windows: 3, tokens: 72, refit_windows: 3 } });
     expect(own.held_out.own).toBeDefined();
     const path = await sampled();
-    // The file has a window more, which least squares would learn from as well.
+    // The file has a further window, which least squares would use as well.
     const file = { calibration: [{ name: "own", path }], refitSamples: SHAPE.samples };
     const fromFile = await run({ ...file, ownText: "never" });
     expect(await bytes(own.output)).toEqual(await bytes(fromFile.output));
@@ -124,7 +124,7 @@ describe("a set of the model's own text", () => {
       tokenizer: Tokenizer.fromFiles(model.files),
     };
     const alone = await writeOwnText(forCheckAlone(ownTextToCome("own", SHAPE)), writer, SHAPE);
-    // What a plan was decided on that had more windows of each set.
+    // Text for deciding a plan with more windows of each set.
     const options = { count: 20, tokens: SHAPE.seqLen, temperature: 1, topP: 1, seed: SHAPE.seed };
     const decided = (await sampleTexts(writer.runner, writer.tokenizer, options)).flat().join("\n\n");
     await runtime.close();
@@ -146,7 +146,7 @@ describe("a set of the model's own text", () => {
   });
 
   test("says what to do where the model writes next to no text", async () => {
-    // Nearly all of its tokens are none of the tokenizer's.
+    // Nearly all of its token ids are unknown to the tokenizer.
     const options = { vocabSize: 2 ** 16, layers: [{ neurons: 8 }] };
     const model = await writeTinyCheckpoint(join(root(), "wordless"), options);
     const failing = run({ model, calibration: [{ name: "code", path: code }] });

@@ -31,7 +31,7 @@ afterAll(async () => {
   await runtime.close();
 });
 
-/** Prunes the tiny model by 30 % with few windows, one thread, and what `settings` say. */
+/** Prunes the tiny model by 30 % with few windows and one thread, unless `settings` say otherwise. */
 async function run(settings: RunConfigInput): Promise<PruneResult> {
   runs += 1;
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
@@ -50,7 +50,7 @@ test("checks the configuration that it is given", async () => {
   }
 });
 
-/** What holds of every output. A model so small that one neuron is more than half a point needs a wider tolerance. */
+/** Invariants of every output. A model whose neurons have more than 0.5 % each needs a wider tolerance. */
 async function expectSound({ output, sparsity, widths }: PruneResult, tolerance = 0.005): Promise<void> {
   expect(Math.abs(sparsity.achieved - sparsity.asked)).toBeLessThanOrEqual(tolerance);
   expect(Math.min(...widths.ffn, ...widths.kv)).toBeGreaterThanOrEqual(1);
@@ -131,7 +131,7 @@ describe("prune", () => {
     expect(Object.keys(checked.memory!.stages)).toEqual(["tokenize", "check", "score", "save"]);
     const weights = ({ output }: PruneResult) => hashes(output, ["model.safetensors"]);
     expect(await weights(checked)).toEqual(await weights(without));
-    // The windows are those that other runs of the seed hold out; a text that is used up there is checked all the same.
+    // The same windows as those that runs with this seed hold out, also of a text that would be used up.
     const { held_out: learned } = await run({});
     for (const [name, { dense }] of Object.entries(learned))
       expect(checked.held_out[name]!.dense).toBe(dense);

@@ -1,13 +1,12 @@
 /**
- * The real model, where it is: SmolLM2-135M-Instruct and PyTorch's numbers for it, in the directory that GPRUNE_SHARED
- * names or in ../shared. Skipped without it, so that a bare clone tests everything else. GPRUNE_SHARED_ALL=1 checks
- * every text and not just one of each kind.
+ * A real model: SmolLM2-135M-Instruct and PyTorch's numbers for it, in the directory GPRUNE_SHARED or ../shared.
+ * Skipped without them, so that a bare clone tests everything else. GPRUNE_SHARED_ALL=1 checks all texts, not just one
+ * of each kind.
  *
- * PyTorch's numbers are for other tokens than the model's own: transformers, reading the GGUF file, cut words by
- * GPT-2's expression alone, and the file's `smollm` separates digits first. That differs where a number follows two or
- * more spaces or line feeds (in technical, math and python, within the windows used here). To compare numbers, texts
- * are cut here as they were there; with the model's own tokens the perplexity of python is 0.70 % higher, that of math
- * 0.17 %.
+ * PyTorch's numbers are for other tokens than the model's own: transformers, when it read the GGUF file, used GPT-2's
+ * pre-tokenizer, but the file's `smollm` separates digits first. They differ where a number follows two or more spaces
+ * or line feeds (in technical, math and python, within the windows used here). Texts are tokenised here as they were
+ * there; with the model's own tokens the perplexity of python is 0.70 % higher, that of math 0.17 %.
  */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -43,8 +42,8 @@ const TEXTS = ["math", "python", "web", "wikitext2"].slice(ALL ? 0 : -1);
 const SEQ_LEN = 512;
 
 /**
- * Sums of log-probabilities of the candidates of the first documents: lm_eval 0.4.13, transformers 5.24.0 and torch
- * 2.15.0 in float32, on what `gprune export` writes for this model. docs/METHODS.md has the whole comparison.
+ * Log-likelihoods of the candidates of the first documents, from lm_eval 0.4.13, transformers 5.24.0 and torch 2.15.0
+ * in float32, on the output of `gprune export` for this model. docs/METHODS.md has the whole comparison.
  */
 const LOG_LIKELIHOODS: Readonly<Record<string, readonly (readonly number[])[]>> = {
   arc_easy: [
@@ -89,7 +88,7 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       await model.weights.close();
     });
 
-    /** Windows of a text under data/ in the golden numbers' tokens. */
+    /** Windows of a text under data/, in the tokens of the golden numbers. */
     async function goldenWindows(path: string): Promise<readonly Int32Array[]> {
       const text = await readText(join(SHARED, "data", path), 2 ** 24);
       return cutWindows(goldenTokenizer(model.files).encode(text), SEQ_LEN, { where: path });

@@ -1,4 +1,4 @@
-/** Settings and values that a program gives to a stage wrongly: each is refused by its name before it can do harm. */
+/** Wrong settings and values of stages: each is refused by name before it can do harm. */
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import {
@@ -90,7 +90,7 @@ beforeAll(async () => {
   };
 });
 
-/** A call is refused with a message; what begins with `internal:` would be a bug of ours. */
+/** Expects that a call is refused with BAD_ARGUMENT and a message. */
 async function expectRefusal(call: () => unknown, message: string): Promise<void> {
   const asked = (async () => call())();
   await expect(asked).rejects.toMatchObject({ name: "GpruneError", code: "BAD_ARGUMENT", message });

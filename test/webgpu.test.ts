@@ -1,6 +1,6 @@
 /**
- * The whole way on ONNX Runtime's WebGPU provider, with SwiftShader in place of a graphics card (swiftshader.ts).
- * Skipped where Chromium does not bring it; .ci/run installs Chromium, and counts what is skipped as failed.
+ * End-to-end tests on ONNX Runtime's WebGPU provider, with SwiftShader instead of a graphics card (swiftshader.ts).
+ * Skipped if Chromium does not have it; .ci/run installs Chromium, and counts skipped tests as failed.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -23,11 +23,11 @@ import { NO_ADAPTER, SWIFTSHADER, useSwiftShader } from "./swiftshader.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const WEBGPU = { name: "webgpu", dtype: "f32" } as const;
-/** A machine that does other things too takes its time. */
+/** Timeout in milliseconds, long enough for a busy machine. */
 const PATIENCE = 240_000;
 
 describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, () => {
-  /** Open throughout, so that its shaders, which take most of the time, are compiled once. */
+  /** Shared by all tests, so that shaders, which take most of the time, are compiled once. */
   let runtime: Runtime;
   beforeAll(() => {
     useSwiftShader();
