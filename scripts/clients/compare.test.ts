@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type Computed, compare } from "./compare.ts";
 
-/** Two places, three words. */
+/** Two positions, a vocabulary of three. */
 const LOGITS = [1, 2, 3, 6, 5, 4];
 const OURS: Computed = {
   answer: { generated: [2, 0, 1], tokenized: [1, 2], problems: [] },

@@ -13,7 +13,7 @@ const SILENT: ComputeListener = {
   onErr: () => {},
 };
 
-/** What a child that runs `body` says, and how it ends; this process is busy for half a second after the first word. */
+/** Output and outcome of a child that runs `body`; this process blocks for half a second after the first output. */
 async function heard(body: string): Promise<{ readonly text: string; readonly outcome: Outcome }> {
   const script = join(await temporaryDirectory(), "child.mts");
   await writeFile(script, body);
@@ -79,7 +79,7 @@ describe("a computing process", () => {
     ["is ended by a second signal after that", [0, 999, 1000], true],
   ])("%s", async (_, times, atOnce) => {
     const script = join(await temporaryDirectory(), "child.mts");
-    // At work until it is asked to stop, or for as long as the test waits.
+    // Runs until it is asked to stop, or longer than the test.
     await writeFile(
       script,
       `import { computeForParent, stopSignal } from ${JSON.stringify(CHILD)};

@@ -11,7 +11,7 @@ import {
   textSetsOption,
 } from "./options.ts";
 
-/** The option's value after a command line. */
+/** Value of the option in a command line. */
 function parsed(option: Option, ...words: readonly string[]): unknown {
   const command = new Command().exitOverride().addOption(option);
   return command.parse(words, { from: "user" }).opts()[option.attributeName()];

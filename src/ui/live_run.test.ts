@@ -33,7 +33,7 @@ test("counts rounds as the run does, and goes on with the curves of a run that g
     [2, 20],
     [3, 30],
   ]);
-  // A server that was started anew knows nothing of the rounds before.
+  // A restarted server does not have the earlier rounds.
   const later = new LiveRunRecorder(about, { onChange: () => {} });
   for (const round of [4, 5]) learn(later, round, round);
   expect(later.snapshot().curves[0]!.points.map(([round]) => round)).toEqual([4, 5]);

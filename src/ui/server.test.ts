@@ -9,7 +9,7 @@ import type { UiState } from "./api.ts";
 import { serveUi, type UiServer } from "./server.ts";
 import type { RunEnding, RunListener, StartRun } from "./start_run.ts";
 
-/** A run that does what the test says. */
+/** A fake run that the test controls. */
 interface Puppet {
   readonly listener: RunListener;
   readonly config: Readonly<Record<string, unknown>>;
@@ -78,7 +78,7 @@ interface Answered {
   readonly text: string;
 }
 
-/** As any program of this machine may ask: nothing of the path is tidied up, nothing is added. */
+/** Sends a request as any local program can: the path is not normalised, and no headers are added. */
 function ask(path: string, { method = "GET", headers = {}, body }: Asked = {}): Promise<Answered> {
   return new Promise((resolve, reject) => {
     const target = { host: "127.0.0.1", port: server.port, path, method, headers, agent: false };
@@ -98,7 +98,7 @@ function ask(path: string, { method = "GET", headers = {}, body }: Asked = {}): 
 
 const bearer = (): Record<string, string> => ({ Authorization: `Bearer ${server.token}` });
 const origin = (): string => `http://127.0.0.1:${server.port}`;
-/** What the server gives a browser that has its address. */
+/** Cookie that the server gives a browser which opens its address. */
 const cookie = async (): Promise<string> => {
   const { headers } = await ask(`/?token=${server.token}`);
   return (headers["set-cookie"] as string[])[0]!.split(";")[0]!;
@@ -363,7 +363,7 @@ describe("serveUi", () => {
   });
 });
 
-/** Listens to the server's events as the page does. */
+/** Follows the server's events as the page does. */
 function follow(): { until(is: (state: UiState) => boolean): Promise<UiState>; close(): void } {
   const states: UiState[] = [];
   let changed: () => void = () => {};
@@ -383,7 +383,7 @@ function follow(): { until(is: (state: UiState) => boolean): Promise<UiState>; c
       });
     },
   );
-  // Closing it is no error.
+  // Closing the request is not an error here.
   sent.on("error", () => {});
   sent.end();
   return {

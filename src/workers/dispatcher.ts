@@ -22,7 +22,7 @@ import { parseFailure } from "./unit_messages.ts";
 
 /** Seconds between two sweeps over the units that are waited for. */
 const SWEEP_SECONDS = 3;
-/** How often a unit with a damaged record or object is computed anew before the run fails. */
+/** How often a unit with a damaged record or object is computed again before the run fails. */
 const MAX_DAMAGED = 3;
 
 /** Options of {@link Dispatcher.open}. */
@@ -55,7 +55,7 @@ class Waiting {
   /** Whether its state is being looked up, and whether to look once more afterwards. */
   looking = false;
   again = false;
-  /** How many records of its name were not records of the unit. */
+  /** Number of damaged records that were found in its place. */
   damaged = 0;
 
   constructor(unit: Unit) {
@@ -129,7 +129,7 @@ export class Dispatcher {
     return waiting.promise;
   }
 
-  /** One value of a unit's result; the unit is computed anew when the value is missing or damaged. */
+  /** One value of a unit's result; the unit is computed again when the value is missing or damaged. */
   async value(unit: Unit, name: string): Promise<unknown> {
     for (let damaged = 0; ; damaged++) {
       const object = (await this.result(unit))[name];
@@ -141,7 +141,7 @@ export class Dispatcher {
     }
   }
 
-  /** Removes the record of a unit, so that it is computed anew. */
+  /** Removes the record of a unit, so that it is computed again. */
   async forget(unit: Unit): Promise<void> {
     await this.#options.store.forget(recordName(unitKey(unit, this.#options.name)));
   }

@@ -5,7 +5,7 @@ import { openStore } from "../io/store/open_store.ts";
 import { keepValue, keptValue, type Store, storeFailed } from "../io/store/store.ts";
 import { patientStore } from "./patient_store.ts";
 
-/** A store that fails, with errors of a code each, before it does anything. */
+/** A store whose next calls fail with errors of these codes. */
 async function failingStore(codes: string[]): Promise<Store> {
   const own = await openStore(join(await temporaryDirectory(), "store"));
   const after = <T>(act: () => Promise<T>): Promise<T> => {
@@ -25,7 +25,7 @@ async function failingStore(codes: string[]): Promise<Store> {
   };
 }
 
-/** Has every pause be over at once. */
+/** Replaces timers, so that pauses end at once. */
 function withoutPauses(): void {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
   const clock = setInterval(() => vi.advanceTimersByTime(3000), 1);

@@ -8,7 +8,7 @@ import { keepRecipe, keptRecipe } from "./recipes.ts";
 
 const tensors = new Map([["w", { shape: [2], data: Float32Array.of(1, 2) }]]);
 
-/** A store that counts what is read from it. */
+/** A store that counts reads of objects. */
 async function countingStore(): Promise<{ readonly store: Store; readonly reads: () => number }> {
   const own = await openStore(join(await temporaryDirectory(), "store"));
   let count = 0;

@@ -24,7 +24,7 @@ export function rangesOf({ spec, range }: Remote): readonly LayerRange[] {
   });
 }
 
-/** A value of a unit's result that names tensors; computed anew when the store has lost some of them. */
+/** A value of a unit's result that names tensors; computed again when the store has lost some of them. */
 export async function valueWithTensors(
   { dispatcher, store }: Remote,
   unit: Unit,

@@ -101,7 +101,7 @@ async function throughLayers(remote: Remote, { shard, kept, onPassed }: ShardOrd
   return { ...shard, units };
 }
 
-/** Hidden states after a unit; computed anew when the store has lost those of an earlier run. */
+/** Hidden states after a unit; computed again when the store has lost those of an earlier run. */
 async function hiddenAfter({ dispatcher, store }: Remote, unit: StatisticsUnit): Promise<Digest | null> {
   const { hidden } = await dispatcher.result(unit);
   if (hidden === undefined || (await store.has(hidden))) return hidden ?? null;

@@ -149,7 +149,7 @@ export interface OwnedWindows extends Windows {
 
 const jobSchema = z.strictObject({
   format: z.literal(FORMAT),
-  /** Where the run has the model: a path, or a name on the hub. */
+  /** The run's path of the model, or its hub address. */
   model: z.string().min(1),
   unit: unitSchema,
 });
