@@ -19,14 +19,14 @@ export interface Difference {
 export function differences(a: Answer["values"], b: Answer["values"]): Readonly<Record<string, Difference>> {
   return Object.fromEntries(
     Object.entries(b).map(([name, places]) => {
-      const all = Object.entries(places).map(([place, values]) => {
+      const found = Object.entries(places).map(([place, values]) => {
         const compared = a[name]?.[place];
         if (compared?.length === values.length) return difference(compared, values);
         throw new Error(
           `${name} of ${place}: expected ${values.length} values, got ${compared?.length ?? "none"}`,
         );
       });
-      return [name, all.reduce(larger)];
+      return [name, found.reduce(larger)];
     }),
   );
 }

@@ -44,8 +44,8 @@ export function rowsOf(rounds: readonly Round[], tokens: Readonly<Record<Job, nu
   return JOBS.flatMap((job) =>
     SIDES.flatMap((side) => {
       const pairs = rounds.flatMap(({ answers }) => {
-        const [own, other] = [answers[job].gprune, answers[job][side]];
-        return own === undefined || other === undefined ? [] : [{ own, other }];
+        const [ours, theirs] = [answers[job].gprune, answers[job][side]];
+        return ours === undefined || theirs === undefined ? [] : [{ ours, theirs }];
       });
       return pairs.length === 0 ? [] : [rowOf({ job, side, tokens: tokens[job] }, pairs)];
     }),
@@ -54,22 +54,22 @@ export function rowsOf(rounds: readonly Round[], tokens: Readonly<Record<Job, nu
 
 function rowOf(
   what: Pick<Row, "job" | "side" | "tokens">,
-  pairs: readonly { readonly own: Answer; readonly other: Answer }[],
+  pairs: readonly { readonly ours: Answer; readonly theirs: Answer }[],
 ): Row {
-  const over = (of: (pair: { own: Answer; other: Answer }) => number): Spread => spread(pairs.map(of));
+  const over = (of: (pair: { ours: Answer; theirs: Answer }) => number): Spread => spread(pairs.map(of));
   const measured = {
-    seconds: over(({ other }) => other.seconds),
-    peakBytes: over(({ other }) => other.peakBytes),
-    startBytes: over(({ other }) => other.startBytes),
+    seconds: over(({ theirs }) => theirs.seconds),
+    peakBytes: over(({ theirs }) => theirs.peakBytes),
+    startBytes: over(({ theirs }) => theirs.startBytes),
   };
   if (what.side === "gprune") return { ...what, ...measured };
-  const { own, other } = pairs[0]!;
+  const { ours, theirs } = pairs[0]!;
   return {
     ...what,
     ...measured,
-    timesSlower: over(({ own, other }) => other.seconds / own.seconds),
-    ownMemory: over(({ own, other }) => own.peakBytes / other.peakBytes),
-    differences: differences(own.values, other.values),
+    timesSlower: over(({ ours, theirs }) => theirs.seconds / ours.seconds),
+    ownMemory: over(({ ours, theirs }) => ours.peakBytes / theirs.peakBytes),
+    differences: differences(ours.values, theirs.values),
   };
 }
 

@@ -63,7 +63,7 @@ test("a forward pass counts two operations for each parameter and token", () => 
   const { hiddenSize: c, neurons: f, layers } = WORK.shape;
   const operations = 2 * tokens * layers * (4 * c * c + 3 * c * f);
   const seconds = alone([
-    { ...statistics!, chains: statistics!.chains.map((own) => ({ ...own, reduce: unit(0) })) },
+    { ...statistics!, chains: statistics!.chains.map((chain) => ({ ...chain, reduce: unit(0) })) },
   ]);
   expect(seconds.seconds / (operations / RATES.forward)).toBeCloseTo(1, 9);
 });

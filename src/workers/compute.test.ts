@@ -3,6 +3,7 @@ import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import { recordingReads } from "../../test/recording_store.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { randomTensor } from "../../test/tiny_model.ts";
 import { silent } from "../base/progress.ts";
@@ -10,7 +11,7 @@ import { changeNames } from "../calibrate/slopes.ts";
 import { armFailPoints } from "../io/files/fail_points.ts";
 import type { Digest } from "../io/files/stage_file.ts";
 import { openStore } from "../io/store/open_store.ts";
-import { keepValue, type Store } from "../io/store/store.ts";
+import { keepValue } from "../io/store/store.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import { OUTPUT_PROJECTION, projectionName, spacesOf } from "../model/spaces.ts";
@@ -44,7 +45,7 @@ async function tinyPlace() {
 
 /** A recipe that replaces the output projections of all layers, with a rank-1 change of each. */
 function refittedRecipe(spec: ModelSpec): { readonly tensors: ReadonlyMap<string, Tensor> } {
-  const own = spacesOf(spec).flatMap((space) => {
+  const tensors = spacesOf(spec).flatMap((space) => {
     const { inputs, outputs, centres } = changeNames(space);
     const channels = space.units * space.unitChannels;
     const shapes: readonly (readonly [string, readonly number[]])[] = [
@@ -55,28 +56,7 @@ function refittedRecipe(spec: ModelSpec): { readonly tensors: ReadonlyMap<string
     ];
     return shapes.map(([name, shape]) => [name, randomTensor(shape, { name })] as const);
   });
-  return { tensors: new Map(own) };
-}
-
-/** The store, and the hashes of objects that are read from it. */
-function recordingReads(store: Store): { readonly store: Store; readonly reads: string[] } {
-  const reads: string[] = [];
-  return {
-    reads,
-    store: {
-      name: store.name,
-      keep: (fill) => store.keep(fill),
-      read: (object, use) => {
-        reads.push(object.sha256);
-        return store.read(object, use);
-      },
-      has: (object) => store.has(object),
-      discard: (object) => store.discard(object),
-      claim: (name, text) => store.claim(name, text),
-      record: (name) => store.record(name),
-      forget: (name) => store.forget(name),
-    },
-  };
+  return { tensors: new Map(tensors) };
 }
 
 test.skipIf(!existsSync(OPEN_FILES))("a model that cannot be checked is closed again", async () => {
@@ -112,8 +92,8 @@ test("units of one recipe read its tensors once, and again when nothing came for
     unit: { kind: "slopes", hashes, windows, recipe, centres },
   });
   const readsWith = (hasRoom: boolean) => {
-    const { reads, store: own } = recordingReads(store);
-    const computer = new UnitComputer({ store: own, threads: 1, hasRoom: () => hasRoom });
+    const { reads, store: recording } = recordingReads(store);
+    const computer = new UnitComputer({ store: recording, threads: 1, hasRoom: () => hasRoom });
     onTestFinished(() => computer.close());
     return async (windows: Digest): Promise<{ readonly result: UnitResult; readonly count: number }> => {
       reads.length = 0;

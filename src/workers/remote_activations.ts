@@ -133,7 +133,7 @@ async function joinedStats(
 
 /** Statistics of consecutive ranges of layers as one value. */
 function joined(ranges: readonly CalibrationStats[]): CalibrationStats {
-  const spaces = new Map<string, ChannelStats>(ranges.flatMap((own) => [...own.spaces]));
+  const spaces = new Map<string, ChannelStats>(ranges.flatMap((range) => [...range.spaces]));
   return { ...ranges[0]!, spaces };
 }
 

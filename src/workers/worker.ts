@@ -1,6 +1,6 @@
 /**
- * A worker takes units from the queue, has a child process compute them, and records their results. When it dies, its
- * unit goes to another worker. The first record of a unit's result stays; later ones are dropped.
+ * A worker takes units from the queue, has a child process compute them, and records their results. When it stops or
+ * dies, its unit goes to another worker. The first record of a unit's result stays; later ones are dropped.
  */
 import { setInterval } from "node:timers/promises";
 import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";

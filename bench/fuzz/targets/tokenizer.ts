@@ -65,14 +65,14 @@ const harms = fc.oneof(
 export const tokenizerTarget: FuzzTarget = {
   name: "tokenizer",
   share: 3,
-  files: fc.tuple(soundTokenizers, texts, harms).chain(([{ json, isExact }, text, [own, config]]) => {
+  files: fc.tuple(soundTokenizers, texts, harms).chain(([{ json, isExact }, text, [tokenizer, config]]) => {
     const promise =
-      isExact && !LOST.test(text) && own === "none" && config === "none"
+      isExact && !LOST.test(text) && tokenizer === "none" && config === "none"
         ? { [EXACT_FILE]: new Uint8Array(0) }
         : {};
     return fc
       .record({
-        [JSON_FILE]: harmed(json, own),
+        [JSON_FILE]: harmed(json, tokenizer),
         [CONFIG_FILE]: harmed(CONFIG, config),
         [TEXT_FILE]: fc.constant<Uint8Array>(Buffer.from(text)),
       })
