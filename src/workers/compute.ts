@@ -68,8 +68,8 @@ export class UnitComputer {
   }
 
   /**
-   * Opens the model of a unit unless it is open, apart from `compute`, so that failures of this machine can be told
-   * from failures of the unit.
+   * Opens the model of a unit unless it is open. Separate from `compute`, so that failures of this machine can be
+   * distinguished from failures of the unit.
    * @throws GpruneError as `openModel`; MODEL_DIFFERS when this machine has another model
    */
   async open({ model, unit }: UnitJob): Promise<void> {

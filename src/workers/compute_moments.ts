@@ -1,4 +1,4 @@
-/** Computes units of moments: second moments of what enters output projections, over a range of layers. */
+/** Computes units of moments: means and covariances of the inputs of output projections, over a range of layers. */
 import { type MeasuredSet, measureActivations } from "../calibrate/calibrate.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { microBatches } from "../graph/decoder/forward.ts";
