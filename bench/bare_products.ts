@@ -1,6 +1,6 @@
 /**
- * What the matrix products of a pass over a model cost on their own, at the speed that ONNX Runtime has for bare
- * products of the same shapes: what no pass can be faster than.
+ * Time of the bare matrix products of a pass over a model, at ONNX Runtime's speed for products of the same shapes: a
+ * lower bound for the time of the pass.
  */
 import { MICRO_BATCH_TOKENS } from "../src/graph/decoder/forward.ts";
 import { type PlainProduct, productSeconds } from "../src/graph/runtime/product_speed.ts";
@@ -11,21 +11,19 @@ import type { ModelSpec } from "../src/model/spec.ts";
 export interface Pass {
   readonly spec: ModelSpec;
   readonly seqLen: number;
-  /** Of all windows. */
+  /** Tokens of all windows. */
   readonly tokens: number;
 }
 
 /** Windows that go through a layer together. */
 const WINDOWS = 2;
 
-/** Seconds that the products of a forward pass through all layers take. */
+/** Seconds of the products of a forward pass through all layers. */
 export function bareForward(runtime: Runtime, pass: Pass): Promise<number> {
   return bareLayers(runtime, pass, forwardProducts(pass));
 }
 
-/**
- * Seconds that the products of a forward pass, of the way back with recomputation, and of the head's gradient take.
- */
+/** Seconds of the products of a forward pass, of a backward pass with recomputation, and of the head's gradient. */
 export async function bareBackward(runtime: Runtime, pass: Pass): Promise<number> {
   const forward = forwardProducts(pass);
   const layers = await bareLayers(runtime, pass, [...forward, ...forward, ...backwardProducts(forward)]);
@@ -44,7 +42,7 @@ async function bareLayers(
   return total;
 }
 
-/** `count` products with the vocabulary's matrix for every token. */
+/** Seconds of `count` products with the output matrix for every token. */
 async function bareHead(runtime: Runtime, { spec, tokens }: Pass, count: number): Promise<number> {
   const { vocabSize, hiddenSize } = spec;
   const rows = Math.min(MICRO_BATCH_TOKENS, Math.floor(2 ** 24 / vocabSize));
@@ -52,7 +50,7 @@ async function bareHead(runtime: Runtime, { spec, tokens }: Pass, count: number)
   return ((await productSeconds(runtime, product)) * count * tokens) / rows;
 }
 
-/** Products of one layer's forward pass on a micro-batch; every layer counts as wide as the first. */
+/** Products of one layer's forward pass on a micro-batch; all layers are taken to be as wide as the first. */
 function forwardProducts({ spec, seqLen }: Pass): readonly PlainProduct[] {
   const { hiddenSize: c, headDim, layers } = spec;
   const { neurons, kvGroups, groupSize } = layers[0]!;

@@ -1,14 +1,14 @@
 /**
- * What stored weights cost.
+ * Cost of quantised weights: dequantising them, and decoding with them.
  *
  *   node --import tsx bench/decode.ts
  *   node --import tsx bench/decode.ts MODEL [--threads 1,2] [--past 8,256] [--turns 7]
  *
- * Without a model: how fast they become float32, for every type that is read, beside a copy of as many float32: one
- * core. With one: how long a decoded token takes with float32 weights, and with matrices in blocks as `gprune generate`
- * has them for a long text, in milliseconds, the median of all and the fastest; before that, how long each takes to be
- * ready. Both take turns of eight tokens in one process, so that what slows the machine down slows both down. After
- * that, how far apart their logits are at the ends of turns: the largest difference over the range of the logits.
+ * Without a model: speed of dequantising every type to float32 on one core, beside copying as many float32. With a
+ * model: milliseconds for a decoded token, median and fastest, with float32 weights, and with matrices in blocks as
+ * `gprune generate` uses them for long texts; before that, the time to load each. Both take turns of eight tokens in
+ * one process, so that whatever slows the machine down affects both. Finally the largest difference of their logits at
+ * the ends of turns, relative to the range of the logits.
  */
 import { parseArgs } from "node:util";
 import { positiveInteger } from "../scripts/clients/options.ts";
@@ -21,13 +21,14 @@ import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
 import { spread } from "../src/tensor/statistics.ts";
 
-/** Weights of a turn: 8 projections of SmolLM2-135M's FFN, more than caches hold. */
+/** Weights of a turn: 8 FFN projections of SmolLM2-135M, more than the caches hold. */
 const WEIGHTS = 8 * 576 * 1536;
-/** Turns, of which the fastest counts. */
+/** Repetitions, of which the fastest counts. */
 const TURNS = 9;
 /** Tokens of a turn. */
 const TOKENS = 8;
 
+/** Prints the speed of dequantising every type. */
 function rates(): void {
   const target = new Float32Array(WEIGHTS);
   const source = new Float32Array(WEIGHTS);
@@ -43,7 +44,7 @@ function rates(): void {
   }
 }
 
-/** Weights a second. */
+/** Weights per second. */
 function rate(run: () => void): number {
   let fastest = Number.POSITIVE_INFINITY;
   for (let turn = 0; turn < TURNS; turn++) {
@@ -54,7 +55,7 @@ function rate(run: () => void): number {
   return (1000 * WEIGHTS) / fastest;
 }
 
-/** A decoder after some tokens, and what was measured of it. */
+/** A decoder with a past of some tokens, and its measurements. */
 interface Contestant {
   readonly weights: string;
   readonly threads: number;
@@ -82,7 +83,7 @@ async function compareTokens(path: string, { threads, past, turns }: Settings): 
   let apart = 0;
   for (let turn = 0; turn < turns; turn++) {
     for (const contestant of contestants) await takeTurn(contestant, model.spec.vocabSize);
-    // All with the same past have seen the same tokens.
+    // Contestants with the same past have seen the same tokens.
     for (const { past, logits } of contestants) {
       apart = Math.max(apart, distance(logits, contestants.find((other) => other.past === past)!.logits));
     }
@@ -92,7 +93,7 @@ async function compareTokens(path: string, { threads, past, turns }: Settings): 
   console.log(`logits at most ${apart.toExponential(1)} of their range apart`);
 }
 
-/** All ways of holding the weights, each after all numbers of tokens. */
+/** Contestants for every way of holding the weights and every length of the past. */
 async function enter(model: Model, threads: number, past: readonly number[]): Promise<readonly Contestant[]> {
   const { vocabSize } = model.spec;
   const contestants: Contestant[] = [];
@@ -100,8 +101,8 @@ async function enter(model: Model, threads: number, past: readonly number[]): Pr
     const start = performance.now();
     const decoder = await load(new DecoderRunner(model, new Runtime({ threads })));
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    const own = [decoder.head, ...decoder.layers].filter(({ program }) => program !== undefined).length;
-    console.log(`${weights}, ${threads} threads: ready in ${seconds} s, ${own} programs with blocks`);
+    const programs = [decoder.head, ...decoder.layers].filter(({ program }) => program !== undefined).length;
+    console.log(`${weights}, ${threads} threads: ready in ${seconds} s, ${programs} programs with blocks`);
     for (const length of past) {
       const decoding = new Decoding(decoder, 1);
       const ids = Int32Array.from({ length }, (_, index) => tokenAt(index, vocabSize));
@@ -114,7 +115,7 @@ async function enter(model: Model, threads: number, past: readonly number[]): Pr
 
 async function takeTurn(contestant: Contestant, vocabSize: number): Promise<void> {
   const { decoding, milliseconds } = contestant;
-  // The processor's caches hold another decoder's weights at first.
+  // The first step is not timed: the caches still hold another decoder's weights.
   for (let step = 0; step <= TOKENS; step++) {
     const ids = Int32Array.of(tokenAt(milliseconds.length + step, vocabSize));
     const start = performance.now();
@@ -127,7 +128,7 @@ function tokenAt(index: number, vocabSize: number): number {
   return (7 * index * index + 11 * index) % vocabSize;
 }
 
-/** The largest difference over the range of the second. */
+/** Largest difference of two vectors of logits, relative to the range of the second. */
 function distance(logits: Float32Array, of: Float32Array): number {
   let [least, most, largest] = [Infinity, -Infinity, 0];
   for (const [index, value] of of.entries()) {

@@ -1,11 +1,11 @@
 /**
- * The same work on the CPU and on a device, in turns and in one run: seconds of each, their ratio, and how far the
- * numbers are apart.
+ * The same work on the CPU and on a device, alternating in one process: seconds of each, their ratio, and the largest
+ * difference of the results.
  *
  *   node --import tsx bench/devices.ts [MODEL] [--device webgpu|cuda] [--device-dtype f32|f16] [--windows 4] [--seq-len 128]
  *
- * Without MODEL a random model of two layers of SmolLM2-135M's width and 2048 words is used. On SwiftShader, which
- * stands in for a graphics card in tests (docs/DEVICES.md), the differences mean something and the seconds nothing.
+ * Without MODEL a random model is used, with two layers of SmolLM2-135M's width and a vocabulary of 2048. On
+ * SwiftShader, which replaces a graphics card in tests (docs/DEVICES.md), only the differences are meaningful.
  */
 import { parseArgs } from "node:util";
 import { calibrate } from "../src/calibrate/calibrate.ts";
@@ -29,7 +29,7 @@ const { values, positionals } = parseArgs({
     "seq-len": { type: "string", default: "128" },
   },
 });
-/** Rounds in which devices take turns; the first one, which compiles, does not count. */
+/** Rounds in which the devices alternate, besides a first one that compiles and does not count. */
 const ROUNDS = 3;
 
 const { used, problem } = await findDevice({
@@ -47,7 +47,7 @@ const windows = randomWindows(Array<number>(Number(values.windows)).fill(Number(
   vocabSize,
 });
 
-/** Work by name, which gives its numbers by name. */
+/** Work by name; each gives its results by name. */
 const WORK: Readonly<Record<string, (runner: DecoderRunner) => Promise<Numbers>>> = {
   calibration: async (runner) => {
     const stats = (await calibrate(runner, [{ name: "random", windows }])).get("random")!;
@@ -74,6 +74,7 @@ for (const [name, work] of Object.entries(WORK)) console.log(await compared(name
 for (const runtime of Object.values(runtimes)) await runtime.close();
 await model.weights.close();
 
+/** Row of the table for one kind of work. */
 async function compared(name: string, work: (runner: DecoderRunner) => Promise<Numbers>): Promise<string> {
   const best = { cpu: Number.POSITIVE_INFINITY, device: Number.POSITIVE_INFINITY };
   const found: Partial<Record<keyof typeof runtimes, Numbers>> = {};

@@ -1,11 +1,11 @@
 /**
- * Lets a small run fail at every single place where it touches the disk, and prints how many faults it survived.
+ * Injects a fault at every single disk access of a small run, and prints how many faults it survived.
  *
  * Usage: node --import tsx bench/faults.ts [STEP]
  *
- * After every fault there must be the old state or the new one, and the resumed run must end with the bytes of a run
- * that nothing disturbed; the first exception ends the walk. With STEP only every STEP-th place is tried; about a
- * quarter of an hour without.
+ * After every fault the disk must have the old state or the new one, and the resumed run must end with the bytes of an
+ * undisturbed run; the first violation ends the walk. With STEP only every STEP-th access is tried; without it the walk
+ * takes about a quarter of an hour.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

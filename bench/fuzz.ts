@@ -1,11 +1,11 @@
 /**
- * Gives generated files to everything that reads files of strangers, and prints what came of it.
+ * Fuzzes all readers of untrusted files with generated inputs, and prints the results.
  *
  *   node --import tsx bench/fuzz.ts [--inputs 100000] [--seed 1] [--only NAME]
  *
  * Each input must be read or refused with a `GpruneError`, within 2 seconds of processor time, without allocating more
- * than 8 times the size of the files (16 times where data is decoded to float32). Exits 1 when one was not; the first
- * failure of each reader is shrunk and printed with the seed that brings it back.
+ * than 8 times the size of the files (16 times where data is decoded to float32). Exits with 1 on a failure; the first
+ * failure of each reader is shrunk and printed with the seed that reproduces it.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,7 +23,7 @@ const { values } = parseArgs({
   },
 });
 
-const asked = positiveInteger("inputs", values.inputs);
+const totalInputs = positiveInteger("inputs", values.inputs);
 const seed = positiveInteger("seed", values.seed);
 const targets = FUZZ_TARGETS.filter(({ name }) => values.only === undefined || name === values.only);
 if (targets.length === 0) {
@@ -36,7 +36,7 @@ let total = 0;
 let failures = 0;
 try {
   for (const target of targets) {
-    const inputs = Math.ceil((asked * target.share) / shares);
+    const inputs = Math.ceil((totalInputs * target.share) / shares);
     const start = performance.now();
     const result = await fuzz(target, { inputs, seed, directory });
     const seconds = ((performance.now() - start) / 1000).toFixed(0);

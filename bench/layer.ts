@@ -1,10 +1,10 @@
 /**
- * What attention in blocks of queries gains: one layer at once and in blocks, with statistics and back to its gates, on
- * the CPU.
+ * Gain of attention in blocks of queries on the CPU: one layer at once and in blocks, in forward passes with and
+ * without statistics, and in backward passes to its gates.
  *
  *   node --import tsx bench/layer.ts [--threads 2] [--rounds 8]
  *
- * Shapes are SmolLM2-135M's. Both take turns; the fastest round of each counts, in milliseconds.
+ * Shapes are SmolLM2-135M's. Both alternate; the fastest round of each counts, in milliseconds.
  */
 import { parseArgs } from "node:util";
 import { layerSizes, layerStructure } from "../src/graph/decoder/decoder.ts";
@@ -59,7 +59,7 @@ async function time({ compiled, feeds }: { compiled: Program; feeds: Feeds }): P
   return performance.now() - start;
 }
 
-/** Random numbers for every input, but causal masks. */
+/** Random values for every input except masks, which are causal. */
 function feedsOf({ inputs }: Graph, span: { readonly B: number; readonly T: number }): Feeds {
   const sizes = { ...span, ...layerSizes(spec.layers[0]!), gT: LAYER.groupSize * span.T };
   return Object.fromEntries(

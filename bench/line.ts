@@ -1,4 +1,4 @@
-/** A straight line through measurements. */
+/** Least-squares line through measurements. */
 
 /** y = intercept + slope x */
 export interface Line {
@@ -8,7 +8,7 @@ export interface Line {
   readonly worst: number;
 }
 
-/** Least squares. @param points - of at least two different x */
+/** Fits a line by least squares. @param points - with at least two different x */
 export function lineThrough(points: readonly { readonly x: number; readonly y: number }[]): Line {
   const mean = (of: (point: { readonly x: number; readonly y: number }) => number): number =>
     points.reduce((sum, point) => sum + of(point), 0) / points.length;

@@ -1,9 +1,9 @@
-/** Directories of texts and tasks. */
+/** Named texts and tasks from the files of a directory. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { TextSet } from "../src/calibrate/windows.ts";
 
-/** The files with an ending, by what their names say without it, in the order of their names. */
+/** Files with an extension, named without it, in alphabetical order. */
 export function namedFiles(directory: string, ending: string): TextSet[] {
   const files = readdirSync(directory)
     .filter((file) => file.endsWith(ending))

@@ -1,18 +1,18 @@
 /**
- * The work of pruning in gprune and in PyTorch with transformers, on the same tokens in the same run: calibration, gate
- * gradients and perplexity, in time, memory and results.
+ * Compares time, memory and results of calibration, gate gradients and perplexity in gprune with PyTorch and
+ * transformers, on the same tokens in the same run.
  *
  *   node --import tsx bench/peers.ts MODEL --calib DIR --texts DIR [--python PATH] [--windows 1] [--eval-windows 2]
  *       [--seq-len 512] [--batch 2] [--rounds 3] [--casting-rounds 1] [--threads N] [--out bench/results/peers]
  *
- * DIR holds texts, NAME.txt each, of which the first windows are taken. The model is written in float32 for both. Every
- * round does every job on every side once, each in a process of its own, sides in turns, starting with another one each
- * round; the bare matrix products (bare_products.ts) have a process too. The clock runs for the job alone: programs are
- * started and PyTorch's weights are in memory before; ours are read while it runs. Peak memory is that of the whole
- * process. All keep arrays alike (`withArrayMemory`). bfloat16 casting takes part in the last rounds only, since it is
- * slow on processors without instructions for it. PATH.md and PATH.json hold the tables, after every round. Without
- * --python a virtual environment is made in scripts/clients, of some GB. Measure on a machine that does nothing else:
- * its load at the start is written down.
+ * DIR holds texts NAME.txt, of which the first windows are used. Both sides get the model in float32. Every round does
+ * every job on every side once, each in a process of its own; the order of the sides rotates from round to round. The
+ * bare matrix products (bare_products.ts) have a process too. Only the job is timed: programs are started and PyTorch's
+ * weights loaded before; gprune reads its weights while the clock runs. Peak memory is that of the whole process. All
+ * have the same malloc settings (`withArrayMemory`). bfloat16 autocast takes part only in the last rounds, since it is
+ * slow on processors without instructions for it. PATH.md and PATH.json get the tables after every round. Without
+ * --python a virtual environment of some GB is made in scripts/clients. Measure on an idle machine: its load at the
+ * start is recorded.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -41,18 +41,18 @@ const PRECISIONS: Readonly<Record<Side, Precision>> = {
 
 interface Settings {
   readonly seqLen: number;
-  /** Windows that go through PyTorch together; ours makes micro-batches of 1024 tokens. */
+  /** Windows in a batch of PyTorch; gprune makes micro-batches of 1024 tokens. */
   readonly batch: number;
   readonly rounds: number;
   readonly castingRounds: number;
   readonly threads: number;
   readonly python: string;
   readonly versions: ReturnType<typeof pythonVersions>;
-  /** Of the machine, when it started. */
+  /** Load average of the machine at the start. */
   readonly load: number;
 }
 
-/** @throws Error when the peer fails */
+/** Has a peer do a job in a process of its own. @throws Error when the peer fails */
 function ask(
   { command, args }: { readonly command: string; readonly args: readonly string[] },
   scratch: string,
@@ -61,7 +61,7 @@ function ask(
   const [path, answer] = [join(scratch, "request.json"), join(scratch, "answer.json")];
   writeFileSync(path, JSON.stringify({ ...request, answer } satisfies Request));
   const { status, signal } = spawnSync(command, [...args, path], {
-    // As gprune's command starts what computes.
+    // As the gprune command starts its computing process.
     env: withArrayMemory(process.env),
     stdio: ["ignore", "inherit", "inherit"],
   });
@@ -87,11 +87,11 @@ function measureRound(round: number, material: Material, settings: Settings): Ro
   const order = [...sides.slice(start), ...sides.slice(0, start)];
   const bare = ask(OWN, scratch, request("bare", "gprune")).values.seconds!;
   const answers = JOBS.map((job) => {
-    const own = order.map((side) => {
+    const bySide = order.map((side) => {
       return [side, ask(side === "gprune" ? OWN : torch, scratch, request(job, side))] as const;
     });
-    console.error(own.map(([side, { seconds }]) => `${job}, ${side}: ${seconds.toFixed(1)} s`).join("; "));
-    return [job, Object.fromEntries(own)] as const;
+    console.error(bySide.map(([side, { seconds }]) => `${job}, ${side}: ${seconds.toFixed(1)} s`).join("; "));
+    return [job, Object.fromEntries(bySide)] as const;
   });
   return {
     answers: Object.fromEntries(answers) as Round["answers"],

@@ -1,27 +1,27 @@
 /**
- * Quality of pruned models: every metric alone on one calibration set, alone on all sets, and with GPrune on all sets,
- * at several sparsities and with several recoveries, as perplexity on held-out texts and accuracy on tasks.
+ * Quality of pruned models as perplexity on held-out texts and accuracy on tasks: every metric alone on one calibration
+ * set, alone on all sets, and with GPrune on all sets, at several sparsities and with several recoveries.
  *
  *   node --import tsx bench/quality.ts MODEL --calib DIR --texts DIR [--tasks DIR] [--single wiki]
  *       [--metrics flap-wifv,wanda-sp] [--sparsities 0.5,0.35,0.2] [--recover bias,lstsq]
  *       [--variants single,base,gprune] [--samples 24] [--limit 24] [--task-limit 200] [--leave-out] [--tag NAME]
  *
- * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again, which is
- * of one model, --single and number of windows, documents and tokens; bench/results/TAG.md has the tables. Both sides
- * of a comparison see the same number of calibration tokens: a single set gets as many windows as all sets together,
- * and with one set more each gets fewer. A plan is decided once and carried out with every recovery, but that only
- * plans for least squares are refined; nothing is saved, so weights are float32 where they change. Seconds are those of
- * deciding and recovering, without calibration statistics, which rows share.
+ * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again; a file
+ * is for one model, --single and number of windows, documents and tokens. bench/results/TAG.md has the tables. Both
+ * sides of a comparison see the same number of calibration tokens: a single set gets as many windows as all sets
+ * together, and with an additional set each gets fewer. A plan is made once and carried out with every recovery, except
+ * that only plans for least squares are refined. Models are not saved, so changed weights stay float32. Seconds are
+ * those of deciding and recovering, without calibration statistics, which rows share.
  *
- * Variants: `single`, `base` (the metric with its own allocation), `modules` (behaviour modules and the fallback on top
- * of it), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves),
- * `gprune` (all), `unrefined` (all but refined widths), `robust` (all, with robust set weights), `own` (all, with the
- * model's own text as one more set).
+ * Variants: `single`, `base` (the metric with its own allocation), `modules` (that with behaviour modules and the
+ * fallback), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves),
+ * `gprune` (everything), `unrefined` (everything but refined widths), `robust` (everything, with robust set weights),
+ * `own` (everything, with the model's own text as an additional set).
  *
- * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on as many of each set), `distill:48:60`
- * (after that, 60 steps of training on all text of the sets but what is held out).
+ * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on 48 windows of each set), `distill:48:60`
+ * (`lstsq:48` and 60 steps of training on all text of the sets that is not held out).
  *
- * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
+ * --leave-out: for each set in turn, calibrates on all other sets, and evaluates on the text of that set.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -64,7 +64,7 @@ if (model === undefined || values.calib === undefined || values.texts === undefi
   throw new Error("usage: bench/quality.ts MODEL --calib DIR --texts DIR; see the head of the file");
 }
 
-/** What each variant changes for a metric. */
+/** Settings of each variant, by metric. */
 const VARIANTS: Readonly<Record<string, (metric: string) => RunConfigInput>> = {
   single: () => ({ method: "none" }),
   base: () => ({ method: "none" }),
@@ -104,7 +104,7 @@ const wanted: readonly Omit<Key, "recover">[] = list(values.sparsities).flatMap(
     ),
   ),
 );
-// What is no variant, metric, recovery or sparsity is said before hours are spent on others.
+// Fails on an unknown variant, metric, recovery or sparsity before hours are spent on others.
 for (const about of wanted) {
   metricByName(about.metric);
   for (const recover of list(values.recover)) configOf({ ...about, recover });
@@ -118,17 +118,17 @@ for (const about of wanted) await addRows(about);
 await lab.close();
 console.log(markdown(rows));
 
-/** One row for each recovery. */
+/** Adds the missing rows of all recoveries. */
 async function addRows(about: Omit<Key, "recover">): Promise<void> {
   const missing = list(values.recover).filter((recover) => !isFinished({ ...about, recover }));
   for (const refined of [true, false]) {
-    const lot = missing.filter((recover) => configOf({ ...about, recover }).refine === refined);
-    if (lot.length > 0) await addLot(about, lot);
+    const recoveries = missing.filter((recover) => configOf({ ...about, recover }).refine === refined);
+    if (recoveries.length > 0) await addRowsOfPlan(about, recoveries);
   }
 }
 
-/** Rows of recoveries that share a plan. */
-async function addLot(about: Omit<Key, "recover">, recoveries: readonly string[]): Promise<void> {
+/** Adds rows of recoveries that share a plan. */
+async function addRowsOfPlan(about: Omit<Key, "recover">, recoveries: readonly string[]): Promise<void> {
   const start = performance.now();
   const plan = await lab.plan(configOf({ ...about, recover: recoveries[0]! }));
   const decided = performance.now() - start;
@@ -156,7 +156,7 @@ function configOf({ sparsity, recover, metric, variant, leftOut }: Key): Settled
   return settle(resolveRunConfig(input as RunConfigInput, "bench"), lab.dense.spec);
 }
 
-/** What a variant calibrates on, of the sets that it may see. */
+/** Calibration sets of a variant. @param seen - sets that it may see */
 function setsOf(variant: string, seen: readonly TextSet[]): readonly TextSet[] {
   if (variant === "single") return seen.filter(({ name }) => name === values.single);
   return variant === "own" ? [...seen, { name: "own", path: OWN_TEXT, weight: 1 }] : seen;
@@ -181,7 +181,7 @@ async function measure(
   };
 }
 
-/** @throws Error when variant `single` would calibrate on nothing */
+/** Checks --single. @throws Error when variant `single` would have no calibration set */
 function requireSingle(): void {
   if (!list(values.variants).includes("single")) return;
   const names = calibration.map(({ name }) => name);
@@ -195,14 +195,14 @@ function requireSingle(): void {
   }
 }
 
-/** Whether there is a row with all that is asked for. */
+/** Whether there is a row with all tasks. */
 function isFinished(key: Key): boolean {
   const row = rows[placeOf(key)];
   const wanted = key.leftOut === "" ? tasks : [];
   return row !== undefined && wanted.every(({ name }) => name in row.tasks);
 }
 
-/** -1 when there is no row. */
+/** Index of the row of a key; -1 when there is none. */
 function placeOf({ sparsity, recover, metric, variant, leftOut }: Key): number {
   const key = { sparsity, recover, metric, variant, leftOut };
   return rows.findIndex((row) =>

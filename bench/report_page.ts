@@ -1,14 +1,15 @@
 /**
- * How large a report is, how fast it opens in Chromium, and what axe finds in it.
+ * Size of a report, the time it takes to open in Chromium, and the accessibility violations that axe finds in it.
  *
  *   node --import tsx bench/report_page.ts REPORT.html [--rounds 7] [--pictures DIR] [--out PATH]
  *
- * A round opens the file in a browser of its own and takes the time from the start of navigation to the first contents
- * on the screen, for which all of the page has been laid out, and to the end of the load event; the later of the two is
- * when it is open. axe-core and the width of the page are looked at in the light and the dark theme, in windows of a
- * phone, a tablet and a screen; DIR gets a picture of each. Exits with 1 when the file has 2 MB or more, takes a second
- * or more to open (median), asks for anything, sticks out or has a violation. PATH.md and PATH.json hold the figures
- * (bench/results/report_page those that the README names). Chromium must be there (`apt-get install chromium`).
+ * Every round opens the file in a new browser, and measures the time from the start of navigation to the first
+ * contentful paint, before which the whole page is laid out, and to the end of the load event; the page is open at the
+ * later of the two. axe-core runs, and the width of the page is checked, in the light and the dark theme, in windows of
+ * the sizes of a phone, a tablet and a desktop; DIR gets a picture of each. Exits with 1 when the file has 2 MB or
+ * more, takes a second or more to open (median), makes requests, is wider than the window or has a violation. The
+ * figures go to PATH.md and PATH.json; the README cites bench/results/report_page. Needs Chromium (`apt-get install
+ * chromium`).
  */
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -21,7 +22,7 @@ import { machine, markdownTable, rangeCell } from "../scripts/clients/table.ts";
 import { spread } from "../src/tensor/statistics.ts";
 import { CHROMIUM, fits, THEMES, violations } from "../test/browser.ts";
 
-/** Windows that it is looked at in, pixels. */
+/** Widths and height of the windows in pixels. */
 const WIDTHS = [390, 820, 1280] as const;
 const HEIGHT = 900;
 const MAX_BYTES = 2e6;
@@ -77,7 +78,7 @@ async function opening(page: Page): Promise<Opening> {
   );
 }
 
-/** What is wrong with the page in every theme and width. */
+/** Problems of the page in every theme and width. */
 async function look(browser: Browser): Promise<readonly string[]> {
   const found: string[] = [];
   const page = await browser.newPage();

@@ -1,13 +1,13 @@
-/** A random model of SmolLM2-135M's width, for measuring without a model. */
+/** A random model of SmolLM2-135M's width, for benchmarks without a checkpoint. */
 import type { Model } from "../src/model/model.ts";
 import { memorySource } from "../src/tensor/memory.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { tinyModel } from "../test/tiny_model.ts";
 
-/** So many times the tiny model's weights are about as small as trained ones. */
+/** Factor that makes the tiny model's weights about as small as trained ones. */
 const SCALE = 0.05;
 
-/** @param size - layers and words; everything else is SmolLM2-135M's */
+/** @param size - number of layers and vocabulary; everything else is as in SmolLM2-135M */
 export async function smolLikeModel(size: {
   readonly layers: number;
   readonly vocabSize: number;

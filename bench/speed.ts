@@ -1,24 +1,23 @@
 /**
- * How much smaller and faster pruned models are, in llama.cpp and in our own runtime, beside the dense model.
+ * Sizes and speeds of pruned models beside the dense model, in llama.cpp and in our own runtime.
  *
  *   node --import tsx bench/speed.ts DENSE PRUNED... [--types f16,q8_0,q4_0] [--prompt 512] [--few 8] [--tokens 64]
  *       [--rounds 5] [--threads N] [--out bench/results/speed]
  *
- * Every round measures every model in every type once, each in a process of its own, the models of one type after one
- * another, so that what slows the machine down for a while slows all of them down; rounds start with different models.
- * Each process runs the model once before the clock starts, and decodes twice: after a few tokens and after the prompt,
- * since attention to the past is work that no parameter stands for. Our own runtime reads the first type; quantised
- * types are decoded from as they are, all others in float32.
+ * Every round measures every model in every type once, each in a process of its own. Models of one type follow one
+ * another, so that a temporary slowdown of the machine affects all of them; rounds start with different models. Each
+ * process runs the model once before the clock starts, and decodes twice: after a few tokens and after the prompt,
+ * since the cost of attention to the past does not depend on the number of parameters. Our own runtime reads the first
+ * type; it decodes from quantised types as they are, from all others in float32.
  *
- * All have as many threads as there are cores, or N: left to itself, llama.cpp's binding takes more than a small
- * machine has, and decodes 200 times slower. Its threads wait for one another in loops after every operator, so
- * anything else on the machine disturbs decoding with as many as there are cores; one thread gives steady times.
+ * All use as many threads as there are cores, or N: by default llama.cpp's binding takes more threads than a small
+ * machine has cores, and decodes 200 times slower. Its threads spin after every operator, so any other load disturbs
+ * decoding with as many threads as cores; one thread gives steady times.
  *
- * Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the same round, and
- * against what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says what a
- * decoded token costs whatever the model's size, and what its past costs. PATH.md and PATH.json hold the tables.
- * Measure on a machine that does nothing else: its load at the start is written down. Temporary files take the room of
- * every model in every type.
+ * Speeds are medians of the rounds with their range. Speed-ups are relative to the dense model in the same round, and
+ * compared with those that the parameter counts promise (speed_summary.ts). A line through the fastest rounds gives the
+ * fixed cost of a decoded token and the cost of its past. The tables go to PATH.md and PATH.json. Measure on an idle
+ * machine: its load at the start is recorded. Temporary files hold every model in every type.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
@@ -47,7 +46,7 @@ import {
   summarise,
 } from "./speed_summary.ts";
 
-/** A model in a runtime and type. */
+/** A model in a runtime and type, with its speeds in tokens per second, round by round. */
 interface Contestant {
   readonly client: ClientName;
   readonly type: string;
@@ -64,7 +63,7 @@ interface Row extends Summary {
   readonly client: string;
   readonly type: string;
   readonly parameters: number;
-  /** Fraction of the dense model's parameters that is gone. */
+  /** Removed fraction of the dense model's parameters, 0 to 1. */
   readonly removed: number;
   readonly bytes: number;
 }
@@ -75,11 +74,11 @@ interface Settings {
   readonly tokens: number;
   readonly rounds: number;
   readonly threads: number;
-  /** Of the machine, when it started. */
+  /** Load average of the machine at the start. */
   readonly load: number;
 }
 
-/** Every model as a GGUF file of every type for llama.cpp, and of the first type for our own runtime too. */
+/** Writes every model as a GGUF file of every type, for llama.cpp, and with the first type for our own runtime. */
 async function enter(
   paths: readonly string[],
   types: readonly GgufDType[],
@@ -102,7 +101,7 @@ async function enter(
   return byKind(contestants).flat();
 }
 
-/** One round, which starts with another contestant than the one before. */
+/** Measures one round, which starts with another contestant than the previous one. */
 function measureAll(contestants: readonly Contestant[], round: number, settings: Settings): void {
   const start = round % contestants.length;
   for (const contestant of [...contestants.slice(start), ...contestants.slice(0, start)]) {
@@ -113,7 +112,7 @@ function measureAll(contestants: readonly Contestant[], round: number, settings:
   }
 }
 
-/** Speeds with a few tokens before, and with the prompt. @throws Error when the client cannot run the model */
+/** Speeds after a few tokens, and after the prompt. @throws Error when the client cannot run the model */
 function measure(
   { client, path, spec }: Contestant,
   { prompt, few, tokens, threads }: Settings,
@@ -140,19 +139,19 @@ function measure(
   return speeds as [Speed, Speed];
 }
 
-/** Rows of one runtime and type together, the dense model first. */
+/** Rows grouped by runtime and type, the dense model first in each. */
 function rowsOf(contestants: readonly Contestant[]): readonly Row[] {
-  return byKind(contestants).flatMap((own) => {
-    const dense = parameterCount(own[0]!.spec);
-    return summarise(own satisfies readonly Series[]).map((summary, index) => {
-      const { client, type, bytes, spec } = own[index]!;
+  return byKind(contestants).flatMap((group) => {
+    const dense = parameterCount(group[0]!.spec);
+    return summarise(group satisfies readonly Series[]).map((summary, index) => {
+      const { client, type, bytes, spec } = group[index]!;
       const parameters = parameterCount(spec);
       return { client, type, parameters, removed: 1 - parameters / dense, bytes, ...summary };
     });
   });
 }
 
-/** Those of one runtime and type together, in the order of their first ones. */
+/** Items grouped by runtime and type, in the order of first occurrence. */
 function byKind<Item extends { readonly client: string; readonly type: string }>(
   items: readonly Item[],
 ): readonly (readonly Item[])[] {
@@ -187,16 +186,16 @@ function percent(fraction: number): string {
   return `${(100 * fraction).toFixed(0)} %`;
 }
 
-/** What a decoded token costs in each runtime and type. */
+/** Cost of a decoded token in one runtime and type. */
 interface CostRow extends DecodingCost {
   readonly client: string;
   readonly type: string;
 }
 
 function costsOf(rows: readonly Row[], { prompt, few, tokens }: Settings): readonly CostRow[] {
-  return byKind(rows).map((own) => {
-    const { client, type } = own[0]!;
-    const models = own.map(({ bytes, decode, late }) => ({
+  return byKind(rows).map((group) => {
+    const { client, type } = group[0]!;
+    const models = group.map(({ bytes, decode, late }) => ({
       bytes,
       early: { past: few + tokens / 2, tokensPerSecond: decode.speed.max },
       late: { past: prompt + tokens / 2, tokensPerSecond: late.speed.max },

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../test/tiny_model.ts";
 import { decodingCost, summarise, type TokenRate } from "./speed_summary.ts";
 
@@ -10,7 +10,7 @@ describe("what pruning gains", () => {
   const [denseLayers, prunedLayers] = [layers + 12 * 3 * 8, layers + 6 * 3 * 8];
   const [vocabulary, norm] = [16 * 8, 8];
 
-  it("is held against the dense model round by round, and against the parameters", () => {
+  test("is held against the dense model round by round, and against the parameters", () => {
     const [own, other] = summarise([
       { model: "dense", spec: dense, prompt: [100, 50], decode: [10, 20], late: [8, 10] },
       { model: "pruned", spec: pruned, prompt: [150, 100], decode: [20, 30], late: [16, 10] },
@@ -26,7 +26,7 @@ describe("what pruning gains", () => {
     expect(other!.late.speedUp).toEqual({ median: 1.5, min: 1, max: 2 });
   });
 
-  it("leaves out embeddings of which decoding reads one row", () => {
+  test("leaves out embeddings of which decoding reads one row", () => {
     const untied = (spec: typeof dense): typeof dense => ({ ...spec, tiedEmbeddings: false });
     const series = [dense, pruned].map((spec) => ({ model: "m", spec, prompt: [1], decode: [1], late: [1] }));
     const apart = series.map((one) => ({ ...one, spec: untied(one.spec) }));
@@ -34,7 +34,7 @@ describe("what pruning gains", () => {
   });
 });
 
-it("a token costs something whatever the model's size, and more after a long past", () => {
+test("a token costs something whatever the model's size, and more after a long past", () => {
   const perPast = [0.03, 0.03, 0.01];
   const models = [100, 60, 20].map((bytes, index) => {
     const after = (past: number): TokenRate => {

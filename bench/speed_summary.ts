@@ -1,4 +1,4 @@
-/** What repeated timings of dense and pruned models say, and what the numbers of their parameters promise. */
+/** Summary of repeated timings of dense and pruned models, compared with the ratios of their parameter counts. */
 
 import { parameterCount, weightsOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
@@ -9,7 +9,7 @@ import { lineThrough } from "./line.ts";
 export interface Series {
   readonly model: string;
   readonly spec: ModelSpec;
-  /** Tokens per second in every round: of a prompt, decoded after a few tokens, and after the prompt. */
+  /** Tokens per second in every round: of the prompt, decoded after a few tokens, and decoded after the prompt. */
   readonly prompt: readonly number[];
   readonly decode: readonly number[];
   readonly late: readonly number[];
@@ -19,14 +19,15 @@ export interface Series {
 export interface Gain {
   /** Tokens per second. */
   readonly speed: Spread;
-  /** How many times as fast as the dense model in the same round. */
+  /** Speed relative to the dense model in the same round. */
   readonly speedUp: Spread;
-  /** How many times fewer parameters take part. */
+  /** Ratio of the parameters that take part, dense to pruned. */
   readonly promised: number;
-  /** Median speed-up over what was promised. */
+  /** Median speed-up divided by the promised one. */
   readonly kept: number;
 }
 
+/** Gains of one model. */
 export interface Summary {
   readonly model: string;
   readonly prompt: Gain;
@@ -35,11 +36,11 @@ export interface Summary {
 }
 
 /**
- * Holds every series against the first one, the dense model's, round by round.
+ * Compares every series with the first one, the dense model's, round by round.
  *
- * A decoded token reads every matrix once, the vocabulary's too: promised is the ratio of all parameters, but for an
- * embedding matrix that is not the output matrix, of which one row is read. Tokens of a prompt go through the layers,
- * and the last one alone through the vocabulary: promised is the ratio of the layers' parameters.
+ * Decoding a token reads every matrix once, the output matrix too. So the promised gain is the ratio of all parameters,
+ * except an untied embedding matrix, of which one row is read. Tokens of a prompt go through the layers, and only the
+ * last one through the head, so the promised gain is the ratio of the layers' parameters.
  */
 export function summarise(series: readonly Series[]): readonly Summary[] {
   const dense = series[0]!;
@@ -65,36 +66,38 @@ function layerParameters(spec: ModelSpec): number {
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }
 
+/** Number of parameters that decoding one token reads. */
 function readParameters(spec: ModelSpec): number {
   return parameterCount(spec) - (spec.tiedEmbeddings ? 0 : spec.vocabSize * spec.hiddenSize);
 }
 
-/** What was measured of a model: its size, and the tokens per second decoded after two numbers of tokens. */
+/** Size of a model, and its decoding speeds after a short and a long past. */
 export interface DecodingTimes {
   readonly bytes: number;
   readonly early: TokenRate;
   readonly late: TokenRate;
 }
 
+/** Decoding speed after a past. */
 export interface TokenRate {
-  /** Tokens of the past, on average. */
+  /** Mean number of past tokens. */
   readonly past: number;
   readonly tokensPerSecond: number;
 }
 
-/** Seconds of a decoded token: fixed + perByte * bytes + perPast * tokens of the past; the last is each model's own. */
+/** Seconds of a decoded token: fixed + perByte * bytes + perPast * past tokens; every model has its own perPast. */
 export interface DecodingCost {
   readonly fixed: number;
   readonly perByte: number;
-  /** By model. */
+  /** One for each model. */
   readonly perPast: readonly number[];
-  /** Largest relative distance of a model from the line, without a past. */
+  /** Largest relative distance of a model from the line, at an empty past. */
   readonly worst: number;
-  /** How many times as fast as the largest model the line says the smallest is, without a past. */
+  /** Speed-up of the smallest over the largest model on the line, at an empty past. */
   readonly gain: number;
 }
 
-/** Past tokens' share from two rates, and through what is left of models of different sizes a line. */
+/** Cost of the past from the two speeds of each model; then a line through the remaining times over model size. */
 export function decodingCost(models: readonly DecodingTimes[]): DecodingCost {
   const perPast = models.map(
     ({ early, late }) => (1 / late.tokensPerSecond - 1 / early.tokensPerSecond) / (late.past - early.past),

@@ -1,17 +1,16 @@
 /**
- * How long evaluating a task takes beside bare forward passes of the same tokens.
+ * Time of evaluating a task, relative to bare forward passes over the same tokens.
  *
  *   node --import tsx bench/task_speed.ts MODEL TASK [--limit 200] [--rounds 5] [--lengths 64,128,256,512] [--threads N]
  *       [--out bench/results/task_speed]
  *
  * Evaluation is `evaluate` as `gprune eval --tasks` calls it, from the task's file to its accuracies; the model is
- * open. Bare passes take every different token once: each prompt, and each answer but for its last token, which nothing
- * follows; what several begin with counts once, whichever questions they belong to. These tokens, cut into full windows
- * of one length, go through embeddings and layers with nothing done to what comes out, and as many rows as there are
- * predictions through the head to logits that nobody reads. Of `--lengths` the one that is fastest in the first round,
- * which does not count, is taken. Rounds measure both, in turns who is first. Time is that of the clock, which other
- * work on the machine lengthens, and that of the processor, all threads together, which it does not. PATH.md and
- * PATH.json hold the table.
+ * already open. Bare passes take every distinct token once: all prompts, and all answers without their last token,
+ * which predicts nothing; a common prefix counts once, even of different questions. These tokens, cut into windows of
+ * one length, go through embeddings and layers, and as many rows as there are predictions through the head; the results
+ * are dropped. The length is the one of `--lengths` that is fastest in a first round, which does not count. Rounds
+ * measure both, alternating in which comes first. Times are wall-clock time, which other load lengthens, and CPU time
+ * of all threads, which it does not. The table goes to PATH.md and PATH.json.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -35,29 +34,30 @@ import type { Model } from "../src/model/model.ts";
 import { Tokenizer } from "../src/model/tokenizer/tokenizer.ts";
 import { type Spread, spread } from "../src/tensor/statistics.ts";
 
-/** A task's tokens without anything that repeats. */
+/** Distinct tokens of a task. */
 interface BareTokens {
   readonly ids: Int32Array;
-  /** Tokens that something is predicted from. */
+  /** Number of tokens from which something is predicted. */
   readonly predictions: number;
 }
 
-/** Seconds. */
+/** Wall-clock time and CPU time in seconds. */
 interface Time {
   readonly clock: number;
   readonly processor: number;
 }
 
-/** One round. */
+/** Times of one round. */
 interface Round {
   readonly evaluation: Time;
   readonly layers: Time;
   readonly head: Time;
 }
 
+/** Bare passes. */
 interface Bare {
   readonly tokens: BareTokens;
-  /** Of a window. */
+  /** Tokens of a window. */
   readonly length: number;
 }
 
@@ -95,7 +95,7 @@ write();
 await runtime.close();
 await model.weights.close();
 
-/** Tokens of all questions as the nodes of one forest, predecessors first. */
+/** Distinct tokens of all questions: the nodes of their prefix forest, predecessors first. */
 async function bareTokens({ files, spec }: Model, file: string): Promise<BareTokens> {
   const tokenizer = Tokenizer.fromFiles(files);
   const documents = await readTask(file, limit);
@@ -156,7 +156,7 @@ async function headTime(predictions: number): Promise<Time> {
   return since();
 }
 
-/** Starts a clock. @returns what reads it */
+/** Starts a clock. @returns a function that reads it */
 function stopwatch(): () => Time {
   const [start, used] = [performance.now(), process.cpuUsage()];
   return () => {

@@ -1,10 +1,10 @@
 /**
- * How much of calibration (and of the backward pass) is spent in matrix products at the speed that ONNX Runtime has for
- * bare products of the same shapes, measured alternately in one run.
+ * Share of bare matrix products in the time of calibration and of the backward pass. Bare products of the same shapes
+ * are timed in ONNX Runtime, alternating with the passes in one process.
  *
  *   node --import tsx bench/throughput.ts [MODEL] [--windows 8] [--seq-len 512]
  *
- * Without MODEL a random model with the shapes of SmolLM2-135M and 4 layers is used. Prints tokens/s and
+ * Without MODEL a random model is used, with 4 layers of SmolLM2-135M's shapes. Prints tokens/s and
  * share = (time of the bare products) / (time of the pass); the pass includes reading weights and statistics.
  */
 import { parseArgs } from "node:util";
@@ -24,7 +24,7 @@ const { values, positionals } = parseArgs({
 const seqLen = Number(values["seq-len"]);
 const windowCount = Number(values.windows);
 
-/** Rounds of pass and bare products in turn; the fastest of each counts. */
+/** Rounds in which pass and bare products alternate; the fastest of each counts. */
 const REPEATS = 3;
 
 const model =

@@ -1,6 +1,6 @@
 /**
- * Checks what is shipped and what it depends on: licences that ask for nothing but their own text, no code that runs
- * while something is installed. Reads package.json and package-lock.json, no network.
+ * Checks that all dependencies have permissive licences, and that nothing runs code while it is installed. Reads
+ * package.json and package-lock.json, without network access.
  *
  *   node --import tsx scripts/dependencies.ts
  */
@@ -15,13 +15,13 @@ export interface LockedPackage {
   readonly hasInstallScript?: boolean;
 }
 
-/** package.json, as far as it is looked at. */
+/** The parts of package.json that are checked. */
 export interface Manifest {
   readonly scripts?: Readonly<Record<string, string>>;
   readonly allowScripts?: Readonly<Record<string, boolean>>;
 }
 
-/** SPDX identifiers of licences under which everything may be used and shipped. */
+/** SPDX identifiers of permissive licences. */
 const PERMISSIVE: ReadonlySet<string> = new Set([
   "MIT",
   "ISC",
@@ -36,23 +36,23 @@ const PERMISSIVE: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Licences that are fine for the packages named: MPL-2.0 asks that changes to its own files stay open, and they are
- * used as they are, or only for tests.
+ * Licences that are accepted for certain packages: MPL-2.0 requires only that changes to its own files stay open, and
+ * these packages are used unchanged, or only for tests.
  */
 const EXCEPTIONS: Readonly<Record<string, RegExp>> = {
   "MPL-2.0": /^(@resvg\/resvg-js|lightningcss|axe-core$)/,
 };
 
-/** Scripts that npm runs on the machine of whoever installs a package. */
+/** Scripts that npm runs when a package is installed. */
 const INSTALL_SCRIPTS = ["preinstall", "install", "postinstall", "prepare"];
 
-/** What is wrong, a line each. */
+/** Problems with licences and install scripts, one line each. */
 export function dependencyProblems(
   manifest: Manifest,
   packages: Readonly<Record<string, LockedPackage>>,
 ): readonly string[] {
-  const own = INSTALL_SCRIPTS.filter((name) => manifest.scripts?.[name] !== undefined);
-  const problems = own.map((name) => `package.json: expected no ${name} script, got one`);
+  const scripts = INSTALL_SCRIPTS.filter((name) => manifest.scripts?.[name] !== undefined);
+  const problems = scripts.map((name) => `package.json: expected no ${name} script, got one`);
   for (const [path, { license, hasInstallScript }] of Object.entries(packages)) {
     const name = path.split("node_modules/").at(-1)!;
     if (name === "") continue;
@@ -66,7 +66,7 @@ export function dependencyProblems(
   return problems;
 }
 
-/** An SPDX expression of identifiers with AND and OR. */
+/** Whether an SPDX expression of identifiers, AND and OR allows the use of a package. */
 function isAllowed(license: string | undefined, name: string): boolean {
   if (license === undefined) return false;
   const isFine = (id: string): boolean => PERMISSIVE.has(id) || EXCEPTIONS[id]?.test(name) === true;
@@ -76,7 +76,7 @@ function isAllowed(license: string | undefined, name: string): boolean {
     .every((part) => part.split(" OR ").some((id) => isFine(id.trim())));
 }
 
-/** How many packages have each licence. */
+/** `12 MIT, 3 ISC`: the number of packages with each licence. */
 function countLicences(packages: readonly LockedPackage[]): string {
   const counts = new Map<string, number>();
   for (const { license = "none" } of packages) counts.set(license, (counts.get(license) ?? 0) + 1);

@@ -1,4 +1,4 @@
-"""Makes test/fixtures/ggml-quants.json: random blocks of every ggml type we read and what gguf-py makes of them.
+"""Makes test/fixtures/ggml-quants.json: random blocks of every ggml type that we read, dequantized by gguf-py.
 
 usage: python scripts/make-ggml-fixtures.py   (needs the packages gguf and numpy; checked with gguf 0.19.0)
 """

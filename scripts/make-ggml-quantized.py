@@ -1,4 +1,4 @@
-"""Makes test/fixtures/ggml-quantized.json: blocks of numbers and the bytes that llama.cpp makes of them.
+"""Makes test/fixtures/ggml-quantized.json: blocks of numbers, quantized by llama.cpp.
 
 usage: python scripts/make-ggml-quantized.py LIBGGML_BASE
 

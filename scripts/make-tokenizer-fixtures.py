@@ -1,6 +1,6 @@
-"""Makes test/fixtures/tokenizers.json: two tiny vocabularies and what tokenizers (Rust) makes of awkward texts.
+"""Makes test/fixtures/tokenizers.json: two tiny vocabularies, and tokens of awkward texts by tokenizers (Rust).
 
-The cuts into words come from transformers' own GGUF reader and tokenizers' own steps, not from our table.
+Pre-tokenizers come from transformers' own GGUF reader and tokenizers' own steps, not from our table.
 usage: python scripts/make-tokenizer-fixtures.py   (needs transformers; checked with transformers 5.24.0, tokenizers 0.23.3)
 """
 

@@ -1,11 +1,12 @@
 /**
- * Check what the published package would contain, from `npm pack --dry-run`. Needs a build in dist/.
+ * Checks the contents of the package to publish, with `npm pack --dry-run`. Needs a build in dist/.
  *
  * Usage: node --import tsx scripts/packed.ts
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
+/** Files that the package must have. */
 const REQUIRED = [
   "LICENSE",
   "README.md",
@@ -15,25 +16,26 @@ const REQUIRED = [
   "dist/index.d.ts",
   "dist/workers/index.js",
   "dist/workers/index.d.ts",
-  // Programs of their own, which nothing imports.
+  // Programs of child processes and threads, which nothing imports.
   "dist/workers/unit_child.js",
   "dist/io/texts/parquet_child.js",
   "dist/evaluate/peak_memory_child.js",
   "dist/jinja/thread.js",
-  // What is read at run time.
+  // Read at run time.
   "dist/page/index.html",
   "resources/modeling_gprune.py",
   "resources/report.css",
   "resources/report.js",
   "demo/model/model.safetensors",
   "demo/texts/heldout/code.txt",
-  // What the tutorial begins with.
+  // The first step of the tutorial.
   "scripts/get-smollm2",
 ];
+/** Files that the package must not have. */
 const FORBIDDEN =
   /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench(?![/]results[/])|scripts(?![/]get-smollm2$)|docs[/]api|node_modules)[/]/;
-/** What README.md may name that is of the repository alone. */
-const OF_REPOSITORY = /^(ARCHITECTURE|CONTRIBUTING)[.]md$|^(src|test|bench)[/].*[.]ts$/;
+/** Targets of links in README.md that only the repository has. */
+const REPOSITORY_ONLY = /^(ARCHITECTURE|CONTRIBUTING)[.]md$|^(src|test|bench)[/].*[.]ts$/;
 
 interface Packed {
   readonly unpackedSize: number;
@@ -52,22 +54,22 @@ function pack(): Packed {
   return packed;
 }
 
-/** Paths that package.json promises to users, and those that README.md sends them to. */
-function promised(): string[] {
+/** Paths that the package must have: {@link REQUIRED}, programs of package.json, and links of README.md. */
+function requiredPaths(): string[] {
   const { bin } = JSON.parse(readFileSync("package.json", "utf8")) as { bin: Record<string, string> };
-  return [...REQUIRED, ...Object.values(bin), ...linked()];
+  return [...REQUIRED, ...Object.values(bin), ...linkedPaths()];
 }
 
-function linked(): string[] {
+function linkedPaths(): string[] {
   const links = readFileSync("README.md", "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)/g);
-  return [...new Set(Array.from(links, ([, path]) => path!))].filter((path) => !OF_REPOSITORY.test(path));
+  return [...new Set(Array.from(links, ([, path]) => path!))].filter((path) => !REPOSITORY_ONLY.test(path));
 }
 
 function main(): number {
   const { files, unpackedSize } = pack();
   const paths = files.map((file) => file.path);
   const problems = [
-    ...promised()
+    ...requiredPaths()
       .filter((path) => !paths.some((packed) => packed === path || packed.startsWith(`${path}/`)))
       .map((path) => `${path}: expected in the package`),
     ...paths.filter((path) => FORBIDDEN.test(path)).map((path) => `${path}: expected not in the package`),

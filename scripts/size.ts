@@ -1,5 +1,5 @@
 /**
- * Print the size budget and fail when it is exceeded.
+ * Prints the sizes of files and functions, and fails when one exceeds its budget.
  *
  * Usage: node --import tsx scripts/size.ts [ROOT]
  *
@@ -26,7 +26,7 @@ const FILE_LIMIT = 600;
 const FUNCTION_LIMIT = 60;
 const PARAMETER_LIMIT = 3;
 const COMMENT_COLUMNS = 120;
-/** A line of a comment, but for commands and formulas, which stand two spaces or more to the right. */
+/** A line of prose in a comment; commands and formulas are indented by two spaces or more. */
 const PROSE = /^ *(?:\/?\*\*?|\/\/) ?\S/;
 
 interface Finding {
@@ -79,7 +79,7 @@ function isCallback(node: ts.Node): boolean {
   return ts.isCallExpression(node.parent) || ts.isNewExpression(node.parent);
 }
 
-/** What the reader sees as the start of a function: `export const f = () => {}` starts at `export`. */
+/** The node whose comments are the function's: `export const f = () => {}` starts at `export`. */
 function ownerOf(node: ts.Node): ts.Node {
   let owner = node;
   while (
@@ -114,7 +114,7 @@ function isOptions(source: ts.SourceFile, parameter: ts.ParameterDeclaration): b
   return ts.isObjectBindingPattern(parameter.name) || /Options\b/.test(parameter.type?.getText(source) ?? "");
 }
 
-/** Parameters that a caller must keep in order. */
+/** Number of positional parameters, without a last options object. */
 function positionalCount(source: ts.SourceFile, node: ts.SignatureDeclaration): number {
   const parameters = node.parameters.filter((parameter) => parameter.name.getText(source) !== "this");
   const last = parameters.at(-1);
@@ -178,7 +178,7 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-/** One row per folder of src/ and per other top folder; tests beside the code are counted apart. */
+/** Prints a row for each folder of src/ and each other top folder; lines of test files are counted separately. */
 function printTable(files: readonly Measured[]): void {
   const groups = new Map<string, { code: number; tests: number; files: number; functions: number[] }>();
   for (const file of files) {

@@ -1,21 +1,21 @@
 /**
- * Compares what other programs compute from the files that gprune writes with what gprune computes: pruned models with
- * widths of their own in every layer and with the same in all, in every format, each in the programs it is for.
+ * Checks that other programs compute the same as gprune from the files that gprune writes: models pruned to uneven and
+ * to uniform widths, in every format, each with the programs that load it.
  *
  *   npm run verify:clients -- [--demo] [--model PATH]... [--node-only] [--python PATH] [--vllm PATH] [--threads N]
  *       [--out PATH]
  *
  * Without options: the demo model in every format, and fixtures of all families in float32. --demo leaves the fixtures
- * out, --model adds a model in every format, --node-only leaves transformers out. The Node clients are installed in
- * scripts/clients by npm, and so is transformers by pip in a virtual environment there, unless --python names a Python
- * that has it. --vllm adds vLLM, of a Python that has it for CPUs. --threads sets the threads of every client but vLLM;
- * without it the small models get one and given models what each client chooses. PATH.md and PATH.json hold the table;
- * bench/results/clients unless --out says otherwise. Temporary files take the room of a given model in float32 three
- * times.
+ * out, --model adds a model in every format, --node-only leaves transformers out. npm installs the Node clients in
+ * scripts/clients, and pip installs transformers in a virtual environment there, unless --python names a Python that
+ * has it. --vllm adds vLLM, from a Python that has it for CPUs. --threads sets the threads of every client but vLLM;
+ * without it small models get one thread, and given models what each client chooses. The table goes to PATH.md and
+ * PATH.json, bench/results/clients by default. Temporary files take three times the size of a given model in float32.
  *
- * Exits 1 when a file is not written or does not load, when a text is cut into other tokens, when logits in float32
- * differ by more than 2e-3 or one of 20 greedy tokens does, and when rounded weights give the same first token in less
- * than a quarter of the places. A model that is not there and a client without a binary for this machine are skipped.
+ * Exits with 1 when a file is not written or does not load, when a text is tokenised differently, when float32 logits
+ * differ by more than 2e-3 or one of 20 greedy tokens differs, and when rounded weights give the same most probable
+ * token in less than a quarter of the positions. Missing models and clients without a binary for this machine are
+ * skipped.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -78,8 +78,8 @@ async function main(): Promise<number> {
 }
 
 /**
- * The demo model and, unless `demoOnly`, the fixtures. Threads that wait for each other stand still on a busy machine,
- * and these models are too small to gain from them.
+ * Rows of the demo model and, unless `demoOnly`, the fixtures. One thread by default: these models are too small to
+ * gain from more, which slow each other down on a busy machine.
  */
 async function smallRows(demoOnly: boolean, options: TrialOptions): Promise<readonly Row[]> {
   const subjects: Subject[] = [];
@@ -88,10 +88,10 @@ async function smallRows(demoOnly: boolean, options: TrialOptions): Promise<read
     subjects.push(...(await fixtureSubjects(options.scratch)));
     if (options.clients.includes("vllm")) subjects.push(...(await wideSubjects(options.scratch)));
   }
-  return tried(subjects, FORMATS, { ...options, threads: options.threads ?? 1 });
+  return runTrials(subjects, FORMATS, { ...options, threads: options.threads ?? 1 });
 }
 
-/** Given models, one shape and format after the other, since they may be large. */
+/** Rows of the models of --model, one shape and format after the other, since the models may be large. */
 async function givenRows(models: readonly string[], options: TrialOptions): Promise<readonly Row[]> {
   const rows: Row[] = [];
   for (const model of models) {
@@ -102,14 +102,15 @@ async function givenRows(models: readonly string[], options: TrialOptions): Prom
     }
     for (const shape of SHAPES) {
       const subject = await givenSubject(model, options.scratch, shape);
-      for (const format of FORMATS) rows.push(...(await tried([subject], [format], options)));
+      for (const format of FORMATS) rows.push(...(await runTrials([subject], [format], options)));
       rmSync(subject.directory, { recursive: true });
     }
   }
   return rows;
 }
 
-async function tried(
+/** Runs trials, and prints their summary. */
+async function runTrials(
   subjects: readonly Subject[],
   formats: readonly Format[],
   options: TrialOptions,

@@ -1,4 +1,4 @@
-/** Arguments of the library that programs in JavaScript, or with a variable that is not set, give wrongly. */
+/** Wrong arguments of library functions, as JavaScript programs or undefined variables give them. */
 import { describe, expect, test } from "vitest";
 import { metricByName, openModel, pushDirectory, readRun, readTask } from "../src/index.ts";
 

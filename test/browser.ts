@@ -1,9 +1,9 @@
-/** Chromium, and what axe finds in a page. */
+/** Path of Chromium, and checks of a page: axe violations, and its width. */
 import { existsSync } from "node:fs";
 import axe from "axe-core";
 import type { Page } from "playwright-core";
 
-/** Where Chromium is; undefined where there is none. */
+/** Path of Chromium; undefined if it is not installed. */
 export const CHROMIUM: string | undefined = [
   "/usr/bin/chromium",
   "/usr/bin/chromium-browser",
@@ -12,14 +12,14 @@ export const CHROMIUM: string | undefined = [
 
 export const THEMES = ["light", "dark"] as const;
 
-/** Violations of accessibility, the first place of each. */
+/** Accessibility violations with the first element of each. */
 export function violations(page: Page): Promise<readonly string[]> {
   return page.evaluate<readonly string[]>(
     `${axe.source}; axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + " " + nodes[0].html))`,
   );
 }
 
-/** Whether nothing sticks out to the right. */
+/** Whether the page is no wider than the window. */
 export function fits(page: Page): Promise<boolean> {
   return page.evaluate<boolean>("document.documentElement.scrollWidth <= innerWidth");
 }

@@ -283,7 +283,7 @@ describe("prune, inspect, report, eval and compare", () => {
     const settings = [...BY_WEIGHTS, "-q"];
     await gprune("prune", model, "-o", output, ...settings);
     const before = await readFile(join(output, "report.html"), "utf8");
-    // The model that was pruned by another spelling, which the evaluation has under the run's name.
+    // The pruned model under another path; the evaluation has it under the run's name.
     const spelled = relative(join(import.meta.dirname, ".."), model);
     const options = ["--seq-len", "24", "--limit", "2", "-q", "--baseline", spelled, ...heldout];
     expect(await gprune("eval", output, ...options, "--save")).toMatchObject({ code: 0 });

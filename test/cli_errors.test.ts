@@ -35,7 +35,8 @@ async function editConfig(directory: string, change: Record<string, unknown>): P
 }
 
 /**
- * Expects exit code 1, this on stderr, nothing on stdout, and nothing left behind. Paths are relative to the test's.
+ * Expects exit code 1, a message on stderr, nothing on stdout, and no files left behind. @ stands for the suite's
+ * directory.
  */
 async function expectRefused(commandLine: readonly string[], message: string | RegExp): Promise<void> {
   const given = commandLine.map((word) => word.replaceAll("@", `${root()}/`));
@@ -46,7 +47,7 @@ async function expectRefused(commandLine: readonly string[], message: string | R
   expect(await readdir(outputs)).toEqual([]);
 }
 
-/** `prune` of a model with everything it needs. */
+/** Arguments of a valid `prune` of a model. */
 function pruneOf(model: string, ...more: readonly string[]): readonly string[] {
   const small = ["--samples", "2", "--seq-len", "16", "--calib", calib];
   return ["prune", model, "-o", "@outputs/made/out", ...small, ...more];
@@ -350,7 +351,7 @@ describe("refuses outputs", () => {
       ["export", "@model", "-o", "@outputs/out", "--pre", "llama-bpe"],
       "error BAD_ARGUMENT: --pre: expected the format gguf, got hf",
     );
-    // Before any progress.
+    // The message comes before any progress.
     await expectRefused(
       ["generate", "@model", "--sample", "-o", "@file"],
       /^error OUTPUT_EXISTS: @file: expected a new file/,

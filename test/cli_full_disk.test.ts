@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 
 describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
-  /** `gprune` with one of its streams on a full disk. */
+  /** Runs `gprune` with one of its streams on a full disk. */
   async function onFullDisk(stream: 1 | 2, ...commandLine: readonly string[]): Promise<CliResult> {
     const full = await open("/dev/full", "w");
     try {

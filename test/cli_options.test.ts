@@ -1,4 +1,4 @@
-/** Options that change what a command computes or writes, each with what it changes. */
+/** Effects of options on what commands compute or write. */
 import { appendFile, cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";

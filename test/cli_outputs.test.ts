@@ -65,7 +65,7 @@ describe("generate and export, from what a prune wrote", () => {
   test("ONNX Runtime tells nobody of it, and leaves nothing in the home directory", async () => {
     const home = join(root(), "home");
     await mkdir(home);
-    // Its telemetry, whose files show that it is on, is off under CI.
+    // Without CI, which would turn its telemetry off; the telemetry's files would show that it is on.
     const environment = { HOME: home, XDG_CACHE_HOME: join(home, "cache"), CI: "" };
     const { result } = startCli(["generate", first, "--prompt", "Once"], environment);
     expect(await result).toMatchObject({ code: 0, stderr: "" });

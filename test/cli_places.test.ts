@@ -24,7 +24,7 @@ beforeAll(async () => {
 
 const SMALL = ["--seq-len", "24"];
 
-/** `gprune ARGUMENTS` that may write no file of more than 2 or, by some shells, 4 kB. */
+/** Runs `gprune ARGUMENTS` with files limited to 2 kB, or 4 kB in some shells. */
 function gpruneOfSmallFiles(...commandLine: readonly string[]): CliResult {
   const limit = 'ulimit -f 4; exec "$0" "$@"';
   const program = [process.execPath, CLI];
@@ -35,7 +35,7 @@ function gpruneOfSmallFiles(...commandLine: readonly string[]): CliResult {
   return { code: status, stdout, stderr };
 }
 
-/** Expects exit code 1, what matches on stderr, and nothing on stdout. */
+/** Expects exit code 1, a match on stderr, and nothing on stdout. */
 async function expectRefused(commandLine: readonly string[], stderr: string): Promise<void> {
   const refused = { code: 1, stdout: "", stderr: expect.stringMatching(new RegExp(stderr)) };
   expect(await gprune(...commandLine)).toMatchObject(refused);
@@ -83,7 +83,7 @@ describe("places that are refused", () => {
       const set = line.startsWith("calibration") ? [] : ["--calib", ...texts];
       await expectRefused([...command, ...set], `^error NOT_FOUND: ${message}\n${start}`);
     }
-    // Who named it on the command line knows where.
+    // No hint for a path that the command line names.
     await expectRefused(
       ["prune", model, "-o", join(root(), "other"), "--config", paths, "--plan", "no/other.json"],
       "^error NOT_FOUND: no/other.json: expected a readable file, got ENOENT\n$",

@@ -1,6 +1,6 @@
 /**
- * Compiles the sources before any test, for those that run the command line: from the sources it would start a second
- * later, and so would each process that it starts.
+ * Compiles the sources before all tests, for tests that run the command line: run from TypeScript, each of its
+ * processes would start a second later.
  */
 import { execFileSync } from "node:child_process";
 import { readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
@@ -8,19 +8,19 @@ import { join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..");
 
-/** Where the compiled sources lie. */
+/** Directory of the compiled sources. */
 export const COMPILED: string = join(ROOT, ".compiled");
 
-/** What `gprune` runs. */
+/** Compiled program of the command line. */
 export const CLI: string = join(COMPILED, "cli", "main.js");
 
-/** Written when all is compiled, so that what was cut off is compiled again; its time is when that began. */
+/** Written after compiling, so that an interrupted compilation is repeated; its time is that of the start. */
 const STAMP = join(COMPILED, "compiled");
 
-/** Without types, which `npm run check` looks at. */
+/** Options that skip type checking, which `npm run check` does. */
 const OPTIONS = ["--noCheck", "--declaration", "false", "--isolatedDeclarations", "false"];
 
-/** What vitest calls before all tests. */
+/** Called by vitest before all tests. */
 export function setup(): void {
   const started = new Date();
   if (compiledAt() > lastChange()) return;
@@ -31,12 +31,12 @@ export function setup(): void {
   utimesSync(STAMP, started, started);
 }
 
-/** When the sources that are compiled were read; milliseconds. */
+/** Start of the last complete compilation, milliseconds. */
 function compiledAt(): number {
   return statSync(STAMP, { throwIfNoEntry: false })?.mtimeMs ?? Number.NEGATIVE_INFINITY;
 }
 
-/** When a source was last written, or one of their directories changed; milliseconds. */
+/** Last change of a source or of a directory of sources, milliseconds. */
 function lastChange(): number {
   const source = join(ROOT, "src");
   const names = ["", ...readdirSync(source, { encoding: "utf8", recursive: true })];

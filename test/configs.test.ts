@@ -1,4 +1,4 @@
-/** The run configurations of docs/configs are valid, one for each family, and say how they are used. */
+/** Run configurations of docs/configs: valid, one for each family, with their usage. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";

@@ -1,4 +1,4 @@
-/** `gprune demo`: what it makes of the embedded model, as JSON and on the disk. */
+/** `gprune demo`: its JSON and its outputs on the disk. */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -17,7 +17,7 @@ interface Row {
   readonly continuations: Readonly<Record<string, string>>;
 }
 
-// A minute or more of computing: what the demo prunes and measures cannot be chosen.
+// Takes a minute or more: the size of the demo's work is fixed.
 test("prunes the embedded model in three ways, and measures and continues texts with all", {
   timeout: 1_200_000,
 }, async () => {

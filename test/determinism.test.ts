@@ -7,9 +7,9 @@ import { temporaryDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 
-/** The others name the output or tell times. */
+/** Files that have the same bytes in every run; others contain the output's name or times. */
 const FILES = ["config.json", "facts.json", "model.safetensors", "plan.json"];
-/** Beside windows this short the demo model's layers are wide, so that threads matter most. */
+/** Short windows, beside which the demo model's layers are wide, so that threads matter most. */
 const SEQ_LEN = 40;
 
 async function run(root: string, name: string, settings: RunConfigInput): Promise<string> {

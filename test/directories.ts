@@ -1,4 +1,4 @@
-/** Directories for tests, each removed when what it was made for is over. */
+/** Temporary directories for tests and suites. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,10 +12,10 @@ export async function temporaryDirectory(): Promise<string> {
 }
 
 /**
- * Makes a directory before the tests of a file or group, and removes it after them: after hooks that are registered
- * later.
- * @param name - what its own name has in it
- * @returns its path, from the first hook on that is registered later
+ * Makes a directory before the tests of a file or group, and removes it after them and after all hooks that are
+ * registered later.
+ * @param name - part of the directory's name
+ * @returns a function for its path, which works in hooks that are registered later, and in tests
  */
 export function suiteDirectory(name: string): () => string {
   let directory: string;

@@ -1,4 +1,4 @@
-/** Numbers and shapes at their edges, through the public API: each run must mean something, or say why it cannot. */
+/** Extreme numbers and shapes through the public API: a run gives a meaningful result or an explanation. */
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -38,7 +38,7 @@ function fresh(): string {
   return join(root(), `${made}`);
 }
 
-/** A checkpoint of a model of this shape; `change` gives tensors other values, by name. */
+/** Writes a checkpoint. @param change - gives other values for a tensor */
 async function checkpoint(
   options: TinyModelOptions,
   change?: (name: string, data: Float32Array) => Float32Array,
@@ -46,7 +46,7 @@ async function checkpoint(
   return writeTinyCheckpoint(fresh(), { vocabSize: 2048, hiddenSize: 16, ...options }, change);
 }
 
-/** Prunes by 30 % with few windows, one thread, and what `settings` say. */
+/** Prunes by 30 % with few windows and one thread, unless `settings` say otherwise. */
 async function run(settings: RunConfigInput & { readonly model: string }): Promise<PruneResult> {
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
   const few = { samples: 2, seqLen: 16, rounds: 1, gradientWindows: 1 };
@@ -59,7 +59,7 @@ async function planOf({ output }: PruneResult): Promise<PruningPlan> {
   return parsePlan(await readFile(join(output, "plan.json"), "utf8"), "plan.json");
 }
 
-/** Perplexity on a text of the calibration. */
+/** Perplexity on a calibration text. */
 async function perplexityOf(directory: string): Promise<number> {
   const model = await openModel(directory);
   try {

@@ -15,7 +15,11 @@ type Index = readonly number[];
 type Attributes = Node["attributes"];
 type Operator = (inputs: readonly Array64[], attributes: Attributes) => Array64;
 
-/** @param feeds - inputs and initializers, by name @returns the outputs by name; what is float16 is rounded to it */
+/**
+ * Evaluates a graph; values of type float16 are rounded to float16.
+ * @param feeds - inputs and initializers by name
+ * @returns outputs by name
+ */
 export function evaluateGraph(
   graph: Graph,
   feeds: Readonly<Record<string, Array64>>,
@@ -186,7 +190,7 @@ function broadcast(a: readonly number[], b: readonly number[]): number[] {
   );
 }
 
-/** The array whose element at each index is what a function says. */
+/** The array with element `value(index)` at each index. */
 function generate(shape: readonly number[], value: (index: Index) => number): Array64 {
   return { shape, data: Float64Array.from(indices(shape), value) };
 }

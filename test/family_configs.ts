@@ -1,8 +1,8 @@
-/** The least config.json of several families, as published ones look. */
+/** Minimal config.json of several families, like published ones. */
 import { readConfig } from "../src/model/hf/config.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 
-/** The least config.json of a Llama. */
+/** Minimal config.json of a Llama. */
 export const LLAMA: Readonly<Record<string, unknown>> = {
   model_type: "llama",
   vocab_size: 100,
@@ -57,12 +57,12 @@ export const QWEN: Readonly<Record<string, unknown>> = {
   sliding_window: 16,
 };
 
-/** The spec that a config.json gives. */
+/** The spec that is read from a config.json. */
 export function read(config: object): ModelSpec {
   return readConfig(JSON.parse(JSON.stringify(config)), "config.json");
 }
 
-/** Tokens that the layers of a config.json see; null for the whole past. */
+/** Attention windows of the layers; null for full attention. */
 export function windowsOf(config: object): readonly (number | null)[] {
   return read(config).layers.map(({ window }) => window);
 }

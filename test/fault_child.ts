@@ -1,4 +1,4 @@
-/** One attempt at a run in a process of its own, which kills itself at its n-th place: `fault_child.ts N RUN`. */
+/** Program that attempts a run, and kills itself at the N-th fail point: `fault_child.ts N RUN`. */
 import { armFailPoints } from "../src/io/files/fail_points.ts";
 import { attempt, type FaultRun } from "./fault_run.ts";
 import { failingAt, WRITING } from "./fault_walk.ts";

@@ -1,21 +1,21 @@
-/** A pruning run so small that it can be broken at every place where it touches the disk, over and over. */
+/** A pruning run small enough to be repeated with a fault at every single disk access. */
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { prune, resolveRunConfig } from "../src/index.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
-/** What the run reads, and where it writes. */
+/** Inputs and output of the run. */
 export interface FaultRun {
   readonly model: string;
   readonly texts: Readonly<Record<string, string>>;
   readonly output: string;
 }
 
-/** Tensors that fill one shard of the output. */
+/** Size of a shard of the output. */
 const SHARD_BYTES = 2 ** 11;
 
-/** Writes what the run reads. */
+/** Writes the inputs of the run. */
 export async function prepareFaultRun(root: string): Promise<FaultRun> {
   const shape = { hiddenSize: 8, layers: [{ neurons: 12 }, { neurons: 12 }] };
   const model = await writeTinyCheckpoint(join(root, "model"), shape);
@@ -26,9 +26,7 @@ export async function prepareFaultRun(root: string): Promise<FaultRun> {
   };
 }
 
-/**
- * Prunes, and goes on where the last attempt stopped; every state of every stage is kept, and there are several shards.
- */
+/** Prunes, resuming the last attempt. Every state of every stage is kept, and the output has several shards. */
 export async function attempt({ model, texts, output }: FaultRun): Promise<void> {
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
   const small = {
@@ -45,18 +43,16 @@ export async function attempt({ model, texts, output }: FaultRun): Promise<void>
   await prune(config, { resume: true, checkpointInterval: 0, maxShardBytes: SHARD_BYTES });
 }
 
-/** Removes what earlier attempts left. */
+/** Removes all files of earlier attempts. */
 export async function startAnew({ output }: FaultRun): Promise<void> {
   await rm(dirname(output), { recursive: true, force: true });
   await mkdir(dirname(output), { recursive: true });
 }
 
-/** Files that tell times, so that no two runs have the same bytes. */
+/** Files that contain times, and so differ between runs. */
 const TIMED: ReadonlySet<string> = new Set(["run.json", "report.html"]);
 
-/**
- * SHA-256 of every file of the output by name, of those with times that they are there; null when there is no output.
- */
+/** SHA-256 of every file of the output by name, `there` for files with times; null when there is no output. */
 export async function outputHashes({ output }: FaultRun): Promise<Readonly<Record<string, string>> | null> {
   const names = await readdir(output).catch(() => null);
   if (names === null) return null;
@@ -68,7 +64,7 @@ export async function outputHashes({ output }: FaultRun): Promise<Readonly<Recor
   return Object.fromEntries(await Promise.all(entries));
 }
 
-/** What lies about that a failed attempt should have removed: temporaries, locks, files that no manifest names. */
+/** Files that a failed attempt should have removed: temporary files, locks, files that the manifest does not name. */
 export async function litter({ output }: FaultRun): Promise<readonly string[]> {
   const parent = dirname(output);
   const beside = (await readdir(parent)).filter((name) => name !== "out" && name !== "out.run");

@@ -1,7 +1,6 @@
 /**
- * Walks through the places where a run touches the disk and lets it fail at each in turn: n = 1, 2, 3, ... until a run
- * ends before its n-th place. After every fault there is the old state or the new one, never a mixture, and the run can
- * be resumed.
+ * Lets a run fail at each of its fail points in turn: n = 1, 2, 3, ... until a run ends before its n-th one. After
+ * every fault the disk must have the old state or the new one, never a mixture, and the run must be resumable.
  */
 
 import { deepStrictEqual, notStrictEqual, ok, strictEqual } from "node:assert/strict";
@@ -13,7 +12,7 @@ import { attempt, type FaultRun, litter, outputHashes, startAnew } from "./fault
 
 type Hashes = Readonly<Record<string, string>>;
 
-/** Places where bytes are written or names are changed. */
+/** Fail points where bytes are written or files renamed. */
 export const WRITING: readonly FailPoint[] = [
   "before-write",
   "mid-write",
@@ -24,22 +23,22 @@ export const WRITING: readonly FailPoint[] = [
 ];
 const EVERYWHERE: readonly FailPoint[] = [...WRITING, "before-read"];
 
-/** What fails, and where. */
+/** An error and the fail points where it may happen. */
 export interface FaultKind {
   readonly code: "ENOSPC" | "EIO";
   readonly points: readonly FailPoint[];
-  /** Whether everything after the first failure fails too, as on a disk that is full. */
+  /** Whether every later access fails as well, as on a full disk. */
   readonly persists?: boolean;
 }
 
-/** A disk that is full, one whose sectors fail while they are written, and one whose sectors fail at any time. */
+/** A full disk, a disk that fails while writing, and a disk that fails while reading or writing. */
 export const KINDS: Readonly<Record<"full disk" | "failing writes" | "failing disk", FaultKind>> = {
   "full disk": { code: "ENOSPC", points: ["before-write", "mid-write"], persists: true },
   "failing writes": { code: "EIO", points: WRITING },
   "failing disk": { code: "EIO", points: EVERYWHERE },
 };
 
-/** Fails at the n-th of some places; writes are cut in half, so that there is a middle to fail in. */
+/** A hook that fails at the n-th of the given fail points. Writes are halved, so that they can fail in the middle. */
 export function failingAt(
   n: number,
   { points, persists = false }: Pick<FaultKind, "points" | "persists">,
@@ -62,14 +61,14 @@ function systemError(code: "ENOSPC" | "EIO"): Error {
   return Object.assign(new Error(`${code}: injected`), { code, errno, syscall: "write" });
 }
 
-/** The hashes of a run that nothing disturbs. */
+/** Hashes of the output of an undisturbed run. */
 export async function undisturbed(run: FaultRun): Promise<Hashes> {
   await startAnew(run);
   await attempt(run);
   return (await outputHashes(run))!;
 }
 
-/** One attempt with a hook. @returns the error it ended with; undefined when it did well */
+/** One attempt with a hook. @returns its error; undefined when it succeeded */
 async function attemptWith(run: FaultRun, hook: FaultHook): Promise<unknown> {
   armFailPoints(hook);
   try {
@@ -83,8 +82,8 @@ async function attemptWith(run: FaultRun, hook: FaultHook): Promise<unknown> {
 }
 
 /**
- * Lets the n-th place of a fresh run fail, resumes it undisturbed and compares, for n = 1, 2, 3, ...
- * @param step - n grows by this
+ * Lets a fresh run fail at its n-th fail point, resumes it undisturbed, and compares the output, for n = 1, 2, 3, ...
+ * @param step - increment of n
  * @returns the number of faults
  */
 export async function walkErrors(
@@ -114,8 +113,8 @@ export async function walkErrors(
 }
 
 /**
- * Lets every attempt at one run fail later than the one before, until one does well. Attempts begin with what the ones
- * before have kept.
+ * Lets every attempt at one run fail later than the previous one, until one succeeds. Attempts resume from the progress
+ * of earlier ones.
  * @returns the number of faults
  */
 export async function chainErrors(
@@ -140,7 +139,7 @@ export async function chainErrors(
   }
 }
 
-/** Lets every `step`-th read and write move a single byte, once with each phase. @returns the number of short calls */
+/** Lets every `step`-th read and write move a single byte, for each phase. @returns the number of short calls */
 export async function walkShortCalls(run: FaultRun, expected: Hashes, step: number): Promise<number> {
   let short = 0;
   for (let phase = 0; phase < step; phase++) {
@@ -159,7 +158,7 @@ export async function walkShortCalls(run: FaultRun, expected: Hashes, step: numb
   return short;
 }
 
-/** Kills every process that works at one run later than the one before, until one does well. @returns how many died */
+/** Kills every attempt at one run later than the previous one, until one succeeds. @returns the number of kills */
 export async function chainKills(run: FaultRun, expected: Hashes, step = 1): Promise<number> {
   await startAnew(run);
   for (let n = 1, faults = 0; ; n += step, faults += 1) {
@@ -174,7 +173,7 @@ export async function chainKills(run: FaultRun, expected: Hashes, step = 1): Pro
   }
 }
 
-/** One attempt in a process of its own, killed at its n-th place. @returns its signal or exit code */
+/** One attempt in a process that kills itself at its n-th fail point. @returns its signal or exit code */
 async function attemptInChild(run: FaultRun, n: number): Promise<NodeJS.Signals | number | null> {
   const script = join(import.meta.dirname, "fault_child.ts");
   const commandLine = ["--import", "tsx", script, String(n), JSON.stringify(run)];
@@ -189,7 +188,7 @@ function requireOldOrNew(found: Hashes | null, expected: Hashes, n: number): voi
   if (found !== null) deepStrictEqual(found, expected, `output after fault ${n}`);
 }
 
-/** The error says what failed, where and why. */
+/** Requires a `GpruneError` that names the cause and has a hint. */
 function requireExplained(error: unknown, code: string, n: number): void {
   ok(error instanceof GpruneError, `fault ${n}: ${String(error)}`);
   ok(error.message.includes(code), `fault ${n}: ${error.message}`);

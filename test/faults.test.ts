@@ -16,7 +16,7 @@ afterAll(async () => {
   process.stdout.write(`${survived} faults survived\n`);
 });
 
-/** Expects that there were faults at all. */
+/** Adds up faults, and expects that there were some. */
 function count(faults: number): void {
   expect(faults).toBeGreaterThan(4);
   survived += faults;

@@ -1,6 +1,6 @@
 /**
- * Faults of the file system for tests: calls that move less than was asked, and disks that fill up. They are put
- * under the real system calls of this process, for the time of one function.
+ * Faults of the file system for tests: short reads and writes, and disks that fill up. They patch the read and write
+ * methods of this process while one function runs.
  */
 import { constants, existsSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
@@ -11,7 +11,7 @@ const FULL_DEVICE = "/dev/full";
 /** Whether `withFullDisk` works here. */
 export const CAN_FILL_DISK: boolean = existsSync(FULL_DEVICE);
 
-/** Runs with reads and writes that move at most `maxBytes` bytes a call. */
+/** Runs with reads and writes of at most `maxBytes` bytes per call. */
 export async function withShortCalls<T>(maxBytes: number, run: () => Promise<T>): Promise<T> {
   return withPatched(
     ({ read, write }) => ({

@@ -1,4 +1,4 @@
-/** A small sample of what bench/fuzz.ts does. */
+/** A small sample of bench/fuzz.ts. */
 import { join } from "node:path";
 import fc from "fast-check";
 import { beforeEach, expect, test } from "vitest";
@@ -27,7 +27,7 @@ test.each(FUZZ_TARGETS.map((target) => [target.name, target] as const))(
   },
 );
 
-/** A target that opens a hundred bytes in this way. */
+/** A target with files of a hundred bytes, which `open` opens. */
 function opening(open: () => Promise<undefined>): FuzzTarget {
   const files = fc.constant({ "x.bin": new Uint8Array(100) });
   return { name: "broken", share: 1, files, open };

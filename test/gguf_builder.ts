@@ -29,6 +29,7 @@ export type BuiltValue =
   | { readonly type: Exclude<ValueType, "array">; readonly value: string | number | bigint | boolean }
   | { readonly type: "array"; readonly of: Exclude<ValueType, "array">; readonly value: readonly unknown[] };
 
+/** A tensor of a file to build. */
 export interface BuiltTensor {
   readonly name: string;
   /** Innermost axis first, as in the file. */
@@ -36,10 +37,11 @@ export interface BuiltTensor {
   /** enum ggml_type. */
   readonly type: number;
   readonly data: Uint8Array;
-  /** Where the header says the data is; the right place when absent. */
+  /** Offset of the data in the header; the right one when absent. */
   readonly offset?: bigint;
 }
 
+/** Parts of a file to build; absent counts and versions are the right ones. */
 export interface GgufParts {
   readonly magic?: string;
   readonly version?: number;
@@ -88,7 +90,7 @@ export function buildGguf(parts: GgufParts): Uint8Array {
   return Buffer.concat([header, ...tensors.map(({ data }) => padded(data, alignment))]);
 }
 
-/** Puts bytes into a temporary file for the duration of `use`. */
+/** Writes bytes to a temporary file, which is removed after `use`. */
 export async function withFile<T>(bytes: Uint8Array, use: (path: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), "gprune-gguf-"));
   try {
@@ -109,7 +111,7 @@ export function entry(key: string, value: BuiltValue): Uint8Array {
   return Buffer.concat([string(key), type, ...head, ...items]);
 }
 
-/** A length and UTF-8 text. */
+/** A string with its length; `length` replaces the right one. */
 export function string(value: string, length?: bigint): Uint8Array {
   const bytes = Buffer.from(value);
   return Buffer.concat([number("u64", length ?? bytes.length), bytes]);

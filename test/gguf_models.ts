@@ -1,6 +1,4 @@
-/**
- * Models in memory as GGUF files hold them: with the names, order and layouts of llama.cpp's tensors and its metadata.
- */
+/** Models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
 import type { Model } from "../src/model/model.ts";
 import { weightsOf } from "../src/model/spaces.ts";
 import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf } from "../src/model/spec.ts";
@@ -18,8 +16,8 @@ import {
 import { tinyModel } from "./tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
 
-/** llama.cpp's own words for its permutation: W.reshape(N, 2, H/2, width).swapaxes(1, 2). */
-function permuted({ shape, data }: Tensor, headDim: number): Tensor {
+/** llama.cpp's permutation of query and key rows: W.reshape(N, 2, H/2, width).swapaxes(1, 2). */
+function permuteRows({ shape, data }: Tensor, headDim: number): Tensor {
   const width = shape[1] ?? 1;
   const result = new Float32Array(data.length);
   const half = headDim / 2;
@@ -34,13 +32,13 @@ function permuted({ shape, data }: Tensor, headDim: number): Tensor {
   return { shape, data: result };
 }
 
-function joined(...parts: Tensor[]): Tensor {
+function concatRows(...parts: Tensor[]): Tensor {
   const rows = parts.reduce((sum, part) => sum + part.shape[0]!, 0);
   const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
   return { shape: [rows, parts[0]!.shape[1]!], data };
 }
 
-/** How files hold weights. */
+/** How an architecture stores weights. */
 export interface Layout {
   readonly architecture: string;
   readonly permute?: boolean;
@@ -66,7 +64,7 @@ const POST_NORMS = [
   [/post_feedforward_layernorm/, "post_ffw_norm"],
 ] as const;
 
-/** The model's tensors as files hold them. */
+/** A model's tensors as a file stores them. */
 export async function storedTensors({ spec, weights }: Model, layout: Layout): Promise<BuiltTensor[]> {
   const renames = [...NAMES, ...(layout.postNorms ? POST_NORMS : PLAIN_NORMS)];
   const tensors = new Map<string, Tensor>();
@@ -75,7 +73,7 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     const tensor = await weights.read(name);
     const data = name.includes("norm") ? tensor.data.map((value) => value + spec.normOffset) : tensor.data;
     const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
-    tensors.set(stored, isRotated ? permuted(tensor, spec.headDim) : { shape: tensor.shape, data });
+    tensors.set(stored, isRotated ? permuteRows(tensor, spec.headDim) : { shape: tensor.shape, data });
   }
   if (layout.fused === true) fuse(tensors, spec);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
@@ -91,12 +89,12 @@ function fuse(tensors: Map<string, Tensor>, spec: ModelSpec): void {
     const [q, k, v, gate, up] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"].map((stem) =>
       take(`blk.${layer}.${stem}.weight`),
     );
-    tensors.set(`blk.${layer}.attn_qkv.weight`, joined(q!, k!, v!));
-    tensors.set(`blk.${layer}.ffn_up.weight`, joined(gate!, up!));
+    tensors.set(`blk.${layer}.attn_qkv.weight`, concatRows(q!, k!, v!));
+    tensors.set(`blk.${layer}.ffn_up.weight`, concatRows(gate!, up!));
   }
 }
 
-/** What files of an architecture say of a model. */
+/** Metadata of a model in files of an architecture. */
 export function metadataOf(spec: ModelSpec, architecture: string): (readonly [string, BuiltValue])[] {
   const { layers } = spec;
   const key = (name: string): string => `${architecture}.${name}`;
@@ -116,10 +114,10 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
   ];
 }
 
-/** A model and how a file holds it. */
+/** A model and how a file stores it. */
 export interface Case extends Layout {
   readonly model: Model;
-  /** Metadata besides the usual. */
+  /** Additional metadata. */
   readonly extra?: readonly (readonly [string, BuiltValue])[];
 }
 
@@ -128,7 +126,7 @@ const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
   layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(10_000), window: 16 },
 );
 
-/** One of each way to hold a model. */
+/** A model for every way of storing one. */
 export const CASES: Readonly<Record<string, Case>> = {
   llama: { architecture: "llama", permute: true, model: tinyModel() },
   "llama with its own output and biases": {

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportHuggingFace } from "../src/export/hf.ts";
 import { Runtime } from "../src/graph/runtime/runtime.ts";
 import { openModel } from "../src/model/checkpoint/checkpoint.ts";
@@ -28,14 +28,14 @@ describe.each(GOLDEN_FAMILIES)("the golden model of %s", (family) => {
     await golden.model.weights.close();
   });
 
-  it("reads the configuration it writes, whatever the widths", () => {
+  test("reads the configuration it writes, whatever the widths", () => {
     const { spec } = golden.model;
     expect(readBack(spec)).toEqual(spec);
     const uneven = withUnevenWidths(spec);
     expect(readBack(uneven)).toEqual(uneven);
   });
 
-  it.each(["F32", "F16", "BF16"] as const)("reads the tensors it exports as %s", async (dtype) => {
+  test.each(["F32", "F16", "BF16"] as const)("reads the tensors it exports as %s", async (dtype) => {
     const directory = join(await temporaryDirectory(), "model");
     await exportHuggingFace(golden.model, directory, { dtype: toChoice(dtype) });
     const exported = await openModel(directory);
@@ -58,7 +58,7 @@ function readBack(spec: ModelSpec): ModelSpec {
   return readConfig(JSON.parse(JSON.stringify(writeConfig(spec, "float32"))), "config.json");
 }
 
-/** Another number of neurons and KV groups in every layer. */
+/** The spec with different numbers of neurons and KV groups in every layer. */
 function withUnevenWidths(spec: ModelSpec): ModelSpec {
   const layers = spec.layers.map((layer, index) => ({
     ...layer,

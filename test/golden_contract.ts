@@ -1,5 +1,5 @@
-/** What a golden fixture says of the whole way from tokens to losses, statistics and gradients, on any device. */
-import { afterAll, beforeAll, expect, it } from "vitest";
+/** Tests of a golden fixture from tokens to losses, statistics and gradients, on any device. */
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { gateGradients } from "../src/calibrate/gate_gradients.ts";
 import { generate } from "../src/evaluate/generate.ts";
@@ -11,55 +11,56 @@ import { type GoldenModel, openGolden } from "./golden_model.ts";
 import { maxDifference, relativeDifference } from "./numbers.ts";
 import { lastArgmax, runModel } from "./run_model.ts";
 
-/** Space kinds and how golden.safetensors calls them. */
+/** Kinds of spaces with their names in golden.safetensors. */
 const KINDS = [
   ["kv", "attn"],
   ["ffn", "ffn"],
 ] as const;
 
-interface Given {
+/** An open fixture and the runner of its model. */
+interface Subject {
   readonly golden: GoldenModel;
   readonly runner: DecoderRunner;
 }
 
 /**
- * Tests of one family inside a `describe`.
+ * Registers the tests of one family inside a `describe`.
  *
- * @param runtime - called once the tests run; the caller closes what it gives
+ * @param runtime - called when the tests run; the caller closes the runtime
  */
 export function goldenNumbers(family: string, runtime: () => Runtime): void {
-  let given: Given;
+  let subject: Subject;
   beforeAll(async () => {
     const golden = await openGolden(family);
-    given = { golden, runner: new DecoderRunner(golden.model, runtime()) };
+    subject = { golden, runner: new DecoderRunner(golden.model, runtime()) };
   });
   afterAll(async () => {
-    await given.golden.model.weights.close();
+    await subject.golden.model.weights.close();
   });
-  predictions(() => given);
-  calibration(() => given);
+  predictions(() => subject);
+  calibration(() => subject);
 }
 
 /** One row of a tensor of golden.safetensors along its leading axes. */
-function expectedRow({ golden }: Given, name: string, indices: readonly number[]): Float32Array {
+function expectedRow({ golden }: Subject, name: string, indices: readonly number[]): Float32Array {
   const { shape, data } = golden.expected.get(name)!;
   const size = shape.slice(indices.length).reduce((product, length) => product * length, 1);
   const row = indices.reduce((sum, index, axis) => sum * shape[axis]! + index, 0);
   return data.subarray(row * size, (row + 1) * size);
 }
 
-function predictions(given: () => Given): void {
-  it("gives PyTorch's hidden states and logits within 2e-4", async () => {
-    const { golden, runner } = given();
+function predictions(subject: () => Subject): void {
+  test("gives PyTorch's hidden states and logits within 2e-4", async () => {
+    const { golden, runner } = subject();
     const { hidden, logits } = await runModel(runner, golden.windows);
     for (const [layer, values] of hidden.entries()) {
-      expect(maxDifference(values, expectedRow(given(), "hidden_after_layer", [layer]))).toBeLessThan(2e-4);
+      expect(maxDifference(values, expectedRow(subject(), "hidden_after_layer", [layer]))).toBeLessThan(2e-4);
     }
     expect(maxDifference(logits, golden.expected.get("logits")!.data)).toBeLessThan(2e-4);
   });
 
-  it("gives PyTorch's losses, and the perplexity that follows from them", async () => {
-    const { golden, runner } = given();
+  test("gives PyTorch's losses, and the perplexity that follows from them", async () => {
+    const { golden, runner } = subject();
     const losses = [...golden.expected.get("loss_per_sequence")!.data];
     const scores = await Promise.all(golden.windows.map((window) => perplexity(runner, [window])));
     const found = scores.map(({ nll }) => nll);
@@ -71,8 +72,8 @@ function predictions(given: () => Given): void {
     expect(both.ppl / Math.exp(mean)).toBeCloseTo(1, 5);
   });
 
-  it("generates with a cache what the whole forward pass predicts step by step", async () => {
-    const { golden, runner } = given();
+  test("generates with a cache what the whole forward pass predicts step by step", async () => {
+    const { golden, runner } = subject();
     let ids = golden.windows[0]!.slice(0, 21);
     const generated = await generate(runner, ids, { maxTokens: 6, stopIds: [] });
     expect(generated).toHaveLength(6);
@@ -84,16 +85,16 @@ function predictions(given: () => Given): void {
   });
 }
 
-function calibration(given: () => Given): void {
-  it("sums PyTorch's activations within 1e-3 of the layer's largest sum", async () => {
-    const { golden, runner } = given();
+function calibration(subject: () => Subject): void {
+  test("sums PyTorch's activations within 1e-3 of the layer's largest sum", async () => {
+    const { golden, runner } = subject();
     const stats = (await calibrate(runner, [{ name: "golden", windows: golden.windows }])).get("golden")!;
     expect(stats).toMatchObject({ tokens: 96, sequences: 2 });
     for (const layer of golden.model.spec.layers.keys()) {
       for (const [kind, name] of KINDS) {
         const { sum, sumSquares } = stats.spaces.get(spaceId(layer, kind))!;
         const [sums, squares] = ["sum", "sqsum"].map((of) =>
-          expectedRow(given(), `${name}_in_${of}`, [layer]),
+          expectedRow(subject(), `${name}_in_${of}`, [layer]),
         );
         expect(relativeDifference(sum, sums!)).toBeLessThan(1e-3);
         expect(relativeDifference(sumSquares, squares!)).toBeLessThan(1e-3);
@@ -101,14 +102,14 @@ function calibration(given: () => Given): void {
     }
   });
 
-  it("gives PyTorch's gate gradients of every sequence within 1e-4 of the largest", async () => {
-    const { golden, runner } = given();
+  test("gives PyTorch's gate gradients of every sequence within 1e-4 of the largest", async () => {
+    const { golden, runner } = subject();
     const gradients = await gateGradients(runner, golden.windows);
     for (const [b, { loss, gates }] of gradients.entries()) {
       expect(loss).toBeCloseTo(golden.expected.get("loss_per_sequence")!.data[b]!, 5);
       for (const layer of golden.model.spec.layers.keys()) {
         for (const [kind, name] of KINDS) {
-          const expected = expectedRow(given(), `${name}_gate_grad`, [b, layer]);
+          const expected = expectedRow(subject(), `${name}_gate_grad`, [b, layer]);
           expect(relativeDifference(gates.get(spaceId(layer, kind))!, expected)).toBeLessThan(1e-4);
         }
       }

@@ -5,7 +5,7 @@ import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
-/** Directories of test/golden. */
+/** Directories of test/golden, one for each family or variant. */
 export const GOLDEN_FAMILIES = [
   "llama",
   "llama3-rope-tied",
@@ -21,9 +21,10 @@ export const GOLDEN_FAMILIES = [
   "smollm3",
 ] as const;
 
-/** Those that are read as another family's, and written as yet another's that computes the same. */
+/** Fixtures that are read as one family, and written as another that computes the same. */
 export const READ_AS_OTHERS = ["ministral"] as const;
 
+/** A fixture: the model, its input, and the expected numbers. */
 export interface GoldenModel {
   readonly model: Model;
   /** Tensors of golden.safetensors, as test/golden/README.md describes them. */
@@ -36,7 +37,7 @@ function goldenDirectory(family: string): string {
   return join(import.meta.dirname, "golden", family);
 }
 
-/** The caller closes `model.weights`. */
+/** Opens a fixture. The caller closes `model.weights`. */
 export async function openGolden(family: string): Promise<GoldenModel> {
   const directory = goldenDirectory(family);
   const expected = await readAll(join(directory, "golden.safetensors"));

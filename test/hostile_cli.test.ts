@@ -1,4 +1,4 @@
-/** What files of strangers can make the command line print. */
+/** Output of the command line for hostile files: no control characters. */
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";

@@ -31,7 +31,7 @@ afterAll(async () => {
   await hub.close();
 });
 
-/** Starts the command line with a cache in `home` and, unless it is offline, this hub. */
+/** Starts the command line with a cache in `home` and this hub. */
 function start(
   home: string,
   commandLine: readonly string[],
@@ -158,7 +158,7 @@ test("an interrupted download is left for the next one to go on with", async () 
   const blobs = join(root(), "interrupted", "hub", "models--org--tiny", "blobs");
   const partSizes = async (): Promise<readonly number[]> => {
     const names = (await readdir(blobs)).filter((name) => name.endsWith(".incomplete"));
-    // One that was just completed has another name by now.
+    // A file that was just completed has been renamed.
     const sizes = names.map((name) =>
       stat(join(blobs, name)).then(
         ({ size }) => size,

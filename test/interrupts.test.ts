@@ -22,7 +22,7 @@ const SETTINGS = [
 const FILES = ["config.json", "model.safetensors", "plan.json", "facts.json"];
 
 const root = suiteDirectory("interrupts");
-/** Hashes of an output that nothing interrupted. */
+/** Hashes of the output of an uninterrupted run. */
 let expected: Record<string, string>;
 
 beforeAll(async () => {
@@ -35,7 +35,7 @@ function pruneTo(output: string, ...more: readonly string[]): readonly string[] 
   return ["prune", DEMO_MODEL, "-o", output, ...SETTINGS, ...more, ...CALIBRATION];
 }
 
-/** A run into a new directory of a new parent, once it has said something. */
+/** Starts a run into a new directory, and waits until stderr contains the text. */
 async function runUntil(text: string): Promise<{ run: CliRun; parent: string; output: string }> {
   const parent = await mkdtemp(join(root(), "parent-"));
   const output = join(parent, "made", "out");
@@ -44,13 +44,13 @@ async function runUntil(text: string): Promise<{ run: CliRun; parent: string; ou
   return { run, parent, output };
 }
 
-/** The process that computes, by the lock it holds. */
+/** Id of the computing process, from its lock. */
 async function computingProcess(output: string): Promise<number> {
   const holder = JSON.parse(await readFile(`${output}.run/lock`, "utf8")) as { readonly pid: number };
   return holder.pid;
 }
 
-/** Expects that the run goes on, ends with the bytes of an uninterrupted one, and leaves nothing else. */
+/** Expects that a resumed run ends with the bytes of an uninterrupted one, and leaves no other files. */
 async function expectResumed(output: string): Promise<void> {
   expect(await gprune(...pruneTo(output, "--resume"))).toMatchObject({ code: 0 });
   expect(await hashes(output, FILES)).toEqual(expected);
@@ -81,7 +81,7 @@ describe.each([
     const { run, output } = await runUntil("calibrate: ");
     run.child.kill(signal);
     await run.said("stopping at the end of this step");
-    // What comes within a second is part of the first one.
+    // A signal within a second would count as the same.
     await setTimeout(1100);
     run.child.kill(signal);
     expect(await run.result).toMatchObject({ code, stdout: "" });
@@ -152,10 +152,10 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** A command that keeps nothing, and what it says when it computes. */
+/** A command without resumable progress, and the text on stderr once it computes. */
 type Command = readonly [title: string, commandLine: (parent: string) => readonly string[], says: string];
 
-/** Commands that have many steps left when they say so. */
+/** Commands with many steps left at that time. */
 const LONG: readonly Command[] = [
   ["eval", () => ["eval", DEMO_MODEL, "--text", ...TEXTS, "--threads", "1"], "evaluate code: "],
   ["compare", () => ["compare", DEMO_MODEL, DEMO_MODEL, "--text", ...TEXTS], "evaluate code: "],
@@ -167,7 +167,7 @@ const LONG: readonly Command[] = [
   ],
 ];
 
-/** Commands that may have written everything before they hear of it. */
+/** Commands that may have finished before the signal arrives. */
 const SHORT: readonly Command[] = [
   ["export", (parent) => ["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"], "save: "],
   [
@@ -177,7 +177,7 @@ const SHORT: readonly Command[] = [
   ],
 ];
 
-/** How the command ends after Ctrl-C, and what is then in the directory it writes into. */
+/** Result of a command after Ctrl-C, and the files in its output's parent. */
 async function interrupted([, commandLine, says]: Command): Promise<CliResult & { left: readonly string[] }> {
   const parent = await mkdtemp(join(root(), "parent-"));
   const run = startCli(commandLine(parent));
@@ -216,7 +216,7 @@ describe("an evaluation", () => {
       await run.said("evaluate stories: ");
       run.child.kill(signal);
       expect((await run.result).stdout).toBe("");
-      // The computing process notices that nobody is in front of it.
+      // The computing process ends when it notices that its parent is gone.
       const again = startCli(commandLine);
       let result = await again.result;
       while (result.stderr.includes("error LOCKED")) result = await startCli(commandLine).result;

@@ -1,14 +1,14 @@
-/** Random numbers for the programs of the way back. */
+/** Random inputs for the backward programs of a layer. */
 import { layerSizes } from "../src/graph/decoder/decoder.ts";
 import type { Feeds } from "../src/graph/runtime/runtime.ts";
 import type { SpaceKind } from "../src/model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
 import { randomTensor } from "./tiny_model.ts";
 
-/** Changes of each output projection, and their rank. */
+/** Number of changes of each output projection, and their rank. */
 const [CHANGES, RANK] = [2, 21];
 
-/** What `backward`, `train` and `slopes` take besides the layer's input and what was kept. */
+/** Inputs of `backward`, `train` and `slopes`, besides the layer's input and kept activations. */
 export function wayBackFeeds(
   { hiddenSize, headDim }: ModelSpec,
   layer: LayerSpec,

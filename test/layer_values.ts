@@ -1,4 +1,4 @@
-/** What happens inside a decoder layer, as tests look at it. */
+/** Intermediate values of a decoder layer. */
 import { buildLayer, layerStructure } from "../src/graph/decoder/decoder.ts";
 import type { LoadedLayer } from "../src/graph/decoder/decoder_runner.ts";
 import { causalMask, rotaryTables, spanPositions } from "../src/graph/decoder/positions.ts";
@@ -8,14 +8,14 @@ import type { Model } from "../src/model/model.ts";
 import { OUTPUT_PROJECTION, type SpaceKind } from "../src/model/spaces.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
-/** Of one half of a layer: what its output projection reads and puts out, and the stream after it, by tokens. */
+/** Input and output of a half's output projection, and the residual stream after it, one row for each token. */
 export interface HalfValues {
   readonly inputs: readonly (readonly number[])[];
   readonly projected: readonly (readonly number[])[];
   readonly stream: readonly (readonly number[])[];
 }
 
-/** @param hidden - input of the layer, [B, T, C] */
+/** Values of both halves of a layer. @param hidden - input of the layer, [B, T, C] */
 export async function layerValues(
   runtime: Runtime,
   { spec }: Model,

@@ -1,4 +1,4 @@
-/** A tiny model whose words are the letters a to p, ids 0 to 15. */
+/** A tiny model whose vocabulary is the letters a to p, ids 0 to 15. */
 import type { Model } from "../src/model/model.ts";
 import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
 

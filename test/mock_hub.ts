@@ -1,6 +1,6 @@
 /**
- * A hub on loopback, and a second server on another port that plays the storage which large files are redirected to.
- * Both remember what they were asked; `faults` makes them misbehave.
+ * A hub on loopback, and a second server on another port for the storage that requests for large files are redirected
+ * to. Both record requests; `faults` makes them misbehave.
  */
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -9,23 +9,23 @@ import type { HubOptions } from "../src/io/hub/hub.ts";
 import { type MockFile, type MockRepo, type Seen, TOKEN } from "./mock_repo.ts";
 import { MockUploads } from "./mock_uploads.ts";
 
-/** What goes wrong; each entry works on its own. */
+/** Faults of the servers, independent of each other. */
 export interface Faults {
-  /** Answers with these statuses to the next requests, the first one first. */
+  /** Statuses of the next answers, in order. */
   statuses: number[];
   /** Headers of those answers. */
   statusHeaders: Record<string, string>;
-  /** Breaks the storage's answers after this many bytes, as often as listed. */
+  /** Byte counts after which the next answers of the storage break off. */
   cutAfter: number[];
-  /** Stops the storage's answers for good after this many bytes. */
+  /** Byte count after which all answers of the storage stall. */
   stallAfter: number | undefined;
   /** Added to every announced size. */
   sizeError: number;
-  /** Replaces the first byte of files in the storage. */
+  /** Whether the first byte of files in the storage is wrong. */
   damage: boolean;
   /** Whether ranges are ignored. */
   noRanges: boolean;
-  /** Replace what the hub says. */
+  /** Replace values in answers of the hub. */
   etag: string | undefined;
   commit: string | undefined;
   redirect: string | undefined;
@@ -47,7 +47,7 @@ export class MockHub {
         void this.#handle(server, request, response);
       });
     this.#servers = [serverOf("hub"), serverOf("storage")];
-    // A connection that is closed just when it is used again would look like a failure.
+    // A connection closed just when it is reused would look like a failure.
     for (const server of this.#servers) server.keepAliveTimeout = 0;
   }
 
@@ -66,7 +66,7 @@ export class MockHub {
     return this.#urls[1];
   }
 
-  /** Options under which the code under test uses this hub and a cache in `home`, and does not wait. */
+  /** Options with which the code under test uses this hub and a cache in `home`, and does not wait. */
   options(home: string, more: Readonly<Record<string, string>> = {}): HubOptions & { pauses: number[] } {
     const pauses: number[] = [];
     const pause = async (milliseconds: number): Promise<void> => void pauses.push(milliseconds);
@@ -193,7 +193,7 @@ function noFaults(): Faults {
   };
 }
 
-/** SHA-256 in LFS, else the SHA-1 that git gives the file. */
+/** ETag of a file: its SHA-256 in LFS, else the SHA-1 of its git blob. */
 export function etagOf({ bytes, lfs }: MockFile): string {
   if (lfs) return createHash("sha256").update(bytes).digest("hex");
   return createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");

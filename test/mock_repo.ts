@@ -1,12 +1,12 @@
-/** What the hub on loopback holds and hears. */
+/** Repositories and requests of the mock hub. */
 import type { IncomingMessage } from "node:http";
 
-/** The token of somebody who may read and write everything. */
+/** A token that may read and write everything. */
 export const TOKEN = "hf_mockToken";
 
 export interface MockFile {
   readonly bytes: Uint8Array;
-  /** Whether the bytes lie in the storage. */
+  /** Whether the file is in the LFS storage. */
   readonly lfs?: boolean;
 }
 
@@ -15,12 +15,12 @@ export interface MockRepo {
   readonly name: string;
   readonly commit: string;
   readonly files: ReadonlyMap<string, MockFile>;
-  /** Whether only the token may read it. */
+  /** Whether reading needs the token. */
   readonly gated?: boolean;
   readonly private?: boolean;
 }
 
-/** One request as a server saw it. */
+/** A request that a server has received. */
 export interface Seen {
   readonly server: "hub" | "storage";
   readonly method: string;

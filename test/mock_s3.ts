@@ -9,13 +9,13 @@ export const CREDENTIALS = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "s
 
 export class MockS3 {
   readonly objects: Map<string, Buffer> = new Map();
-  /** Requests that get status 503 before one is answered. */
+  /** Number of next requests that get status 503. */
   failures = 0;
-  /** Downloads that break off in the middle. */
+  /** Number of next downloads that break off in the middle. */
   cuts = 0;
   /** Folder whose downloads never end. */
   endless: "objects/" | "records/" | undefined;
-  /** What stands below status 404. */
+  /** Body of answers with status 404. */
   missing: Buffer = Buffer.from("<Error><Code>NoSuchKey</Code></Error>");
   readonly #server: Server;
 
@@ -31,14 +31,14 @@ export class MockS3 {
     return new MockS3(server);
   }
 
-  /** Variables that lead to it. */
+  /** Environment variables for clients of this server. */
   get environment(): Readonly<Record<string, string>> {
     const address = this.#server.address();
     const port = typeof address === "object" ? address!.port : 0;
     return { ...CREDENTIALS, AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}` };
   }
 
-  /** Connections that are open. */
+  /** Number of open connections. */
   connections(): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#server.getConnections((error, count) => (error ? reject(error) : resolve(count)));
@@ -93,7 +93,7 @@ export class MockS3 {
   }
 }
 
-/** Slow enough to fill no disk while somebody waits for the end. */
+/** An endless stream, slow enough not to fill the disk during a test. */
 async function* endlessBytes(): AsyncGenerator<Buffer> {
   for (;;) {
     yield Buffer.alloc(2 ** 15);

@@ -1,9 +1,9 @@
-/** What the hub on loopback does with uploads: repositories, branches, Git LFS and commits. */
+/** Uploads of the mock hub: repositories, branches, Git LFS and commits. */
 import { createHash } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { type MockFile, type MockRepo, type Seen, TOKEN } from "./mock_repo.ts";
 
-/** What uploads need of the hub. */
+/** The parts of the hub that uploads need. */
 interface Hub {
   readonly repos: Map<string, MockRepo>;
   readonly endpoint: string;
@@ -16,17 +16,17 @@ type Handler = (
 ) => { readonly status?: number; readonly body?: unknown };
 
 export class MockUploads {
-  /** Large files by their SHA-256, as far as they are complete. */
+  /** Complete large files by SHA-256. */
   readonly stored: Map<string, Buffer> = new Map();
-  /** What was asked to be created. */
+  /** Requests to create a repository. */
   readonly created: unknown[] = [];
   readonly branches: string[] = [];
   readonly verified: string[] = [];
-  /** Bytes of a part; files go up whole when undefined. */
+  /** Bytes of a part; undefined for uploads in one piece. */
   partSize: number | undefined;
-  /** Parts that are refused before one is taken. */
+  /** Number of next parts that are refused. */
   failures = 0;
-  /** Replaces addresses in the storage. */
+  /** Replaces upload addresses of the storage. */
   href: string | undefined;
   readonly #parts = new Map<string, Buffer>();
   readonly #hub: Hub;
@@ -140,7 +140,7 @@ export class MockUploads {
     return { status: this.stored.has(oid) ? 200 : 404 };
   }
 
-  /** The next state of the repository; what the commit does not name stays. */
+  /** Applies a commit to the repository; files that it does not name stay. */
   #commit(id: string, seen: Seen): ReturnType<Handler> {
     const repo = this.#hub.repos.get(`models/${id}`)!;
     const files = new Map<string, MockFile>(repo.files);
@@ -161,7 +161,7 @@ interface CommitLine {
   readonly value: { readonly path: string; readonly content: string; readonly oid: string };
 }
 
-/** Weights and everything above 10 kB are large. */
+/** Upload modes: LFS for weights and files above 10 kB. */
 function preupload(seen: Seen): ReturnType<Handler> {
   const { files } = jsonOf(seen) as { files: readonly { path: string; size: number }[] };
   const modes = files.map(({ path, size }) => ({

@@ -1,8 +1,8 @@
-/** Distances between lists of numbers, for tolerances that a test states. */
+/** Differences between lists of numbers, for comparisons within a tolerance. */
 
 type Numbers = ArrayLike<number>;
 
-/** The largest |a - b|; NaN when either list holds one, or the lengths differ. */
+/** The largest |a - b|; NaN when a value is NaN, or the lengths differ. */
 export function maxDifference(a: Numbers, b: Numbers): number {
   if (a.length !== b.length) return Number.NaN;
   let largest = 0;
@@ -21,7 +21,7 @@ export function maxAbs(values: Numbers): number {
   return largest;
 }
 
-/** The largest |a - b| in units of the largest |b|. */
+/** The largest |a - b| relative to the largest |b|. */
 export function relativeDifference(a: Numbers, b: Numbers): number {
   return maxDifference(a, b) / maxAbs(b);
 }

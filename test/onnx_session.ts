@@ -1,8 +1,8 @@
-/** Runs exported ONNX files the way transformers.js does, with ONNX Runtime and nothing of src/graph in between. */
+/** Runs exported ONNX files as transformers.js does: ONNX Runtime alone, without src/graph. */
 import "../src/graph/runtime/no_telemetry.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
-/** Sequences of equal length that go on where the cache ends. */
+/** New tokens of a batch of sequences, after those in the cache. */
 export interface DecoderStep {
   /** [B][T] */
   readonly ids: readonly (readonly number[])[];
@@ -28,13 +28,13 @@ export class OnnxDecoder {
     return this.#session;
   }
 
-  /** Forgets all tokens. */
+  /** Empties the cache. */
   reset(): void {
     this.#cache = {};
     this.#length = 0;
   }
 
-  /** Logits of all new tokens, [B*T*V]; the cache then holds them too. */
+  /** Logits of all new tokens, [B*T*V]; adds their keys and values to the cache. */
   async step({ ids, mask }: DecoderStep): Promise<Float32Array> {
     const [batch, tokens] = [ids.length, ids[0]!.length];
     const total = this.#length + tokens;
@@ -59,7 +59,7 @@ export class OnnxDecoder {
     await this.#session.release();
   }
 
-  /** As transformers.js makes it: from the shapes that the file declares. */
+  /** An empty cache in the shapes that the file declares, as transformers.js makes it. */
   #emptyCache(batch: number): Readonly<Record<string, Tensor>> {
     const entries: Record<string, Tensor> = {};
     for (const meta of this.#session.inputMetadata) {
@@ -74,7 +74,7 @@ export class OnnxDecoder {
   }
 }
 
-/** Places among the tokens that are not padding; padding gets 1, as in transformers. */
+/** Positions of tokens without padding; padding gets 1, as in transformers. */
 function positionsOf(mask: readonly number[]): readonly number[] {
   let count = 0;
   return mask.map((visible) => (visible === 0 ? 1 : count++));

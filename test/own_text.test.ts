@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { forCheckAlone } from "../src/calibrate/windows.ts";
 import { ownTextToCome, writeOwnText } from "../src/evaluate/own_text.ts";
 import { sampleTexts } from "../src/evaluate/sample.ts";
@@ -31,7 +31,7 @@ beforeAll(async () => {
   ({ code } = await writeTinyTexts(root()));
 });
 
-/** Prunes the demo model with the model's own text, or as `settings` say. */
+/** Prunes the demo model with its own text, unless `settings` say otherwise. */
 async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): Promise<PruneResult> {
   runs += 1;
   const shared = {
@@ -44,7 +44,7 @@ async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): P
   return prune(resolveRunConfig({ ...shared, ...small, ...settings }, "test"), options);
 }
 
-/** What `gprune generate --sample` writes, one window more than is used. */
+/** Writes the texts of `gprune generate --sample`, with one window more than is used. @returns the path */
 async function sampled(): Promise<string> {
   const model = await openModel(DEMO_MODEL);
   const runtime = new Runtime({ threads: 1 });
@@ -62,19 +62,19 @@ async function sampled(): Promise<string> {
 const bytes = (output: string): Promise<unknown> => hashes(output, ["model.safetensors", "plan.json"]);
 
 describe("a set of the model's own text", () => {
-  it("is the text that the model samples, with windows for the check", async () => {
+  test("is the text that the model samples, with windows for the check", async () => {
     const own = await run();
     expect(own.calibration).toEqual({ own: { windows: 3, tokens: 72, refit_windows: 3 } });
     expect(own.held_out.own).toBeDefined();
     const path = await sampled();
-    // The file has a window more, which least squares would learn from as well.
+    // The file has a further window, which least squares would use as well.
     const file = { calibration: [{ name: "own", path }], refitSamples: SHAPE.samples };
     const fromFile = await run({ ...file, ownText: "never" });
     expect(await bytes(own.output)).toEqual(await bytes(fromFile.output));
     expect(own.held_out).toEqual(fromFile.held_out);
   });
 
-  it("is written when it is known that others can compute", async () => {
+  test("is written when it is known that others can compute", async () => {
     const stages = new Set<string>();
     const onProgress: PruneOptions["onProgress"] = ({ stage }) => stages.add(stage);
     const openPasses = (): Promise<never> => Promise.reject(new Error("nobody answers"));
@@ -82,7 +82,7 @@ describe("a set of the model's own text", () => {
     expect([...stages]).not.toContain("sample");
   });
 
-  it("stands beside others, counts by its weight, and depends on the seed", async () => {
+  test("stands beside others, counts by its weight, and depends on the seed", async () => {
     const others = [{ name: "code", path: code }];
     const both = await run({ calibration: [...others, OWN] });
     expect(Object.keys(both.calibration)).toEqual(["code", "own"]);
@@ -94,7 +94,7 @@ describe("a set of the model's own text", () => {
     }
   });
 
-  it("is written once, whatever interrupts the run after it", async () => {
+  test("is written once, whatever interrupts the run after it", async () => {
     const whole = await run();
     const output = join(root(), "interrupted");
     const stop = new AbortController();
@@ -116,7 +116,7 @@ describe("a set of the model's own text", () => {
     );
   });
 
-  it("has other windows for the check of a plan than those that a plan is decided on", async () => {
+  test("has other windows for the check of a plan than those that a plan is decided on", async () => {
     const model = await openModel(DEMO_MODEL);
     const runtime = new Runtime({ threads: 1 });
     const writer = {
@@ -124,7 +124,7 @@ describe("a set of the model's own text", () => {
       tokenizer: Tokenizer.fromFiles(model.files),
     };
     const alone = await writeOwnText(forCheckAlone(ownTextToCome("own", SHAPE)), writer, SHAPE);
-    // What a plan was decided on that had more windows of each set.
+    // Text for deciding a plan with more windows of each set.
     const options = { count: 20, tokens: SHAPE.seqLen, temperature: 1, topP: 1, seed: SHAPE.seed };
     const decided = (await sampleTexts(writer.runner, writer.tokenizer, options)).flat().join("\n\n");
     await runtime.close();
@@ -133,7 +133,7 @@ describe("a set of the model's own text", () => {
     for (const window of alone.heldOut) expect(decided).not.toContain(writer.tokenizer.decode(window));
   });
 
-  it("is one set at most, and is planned for", async () => {
+  test("is one set at most, and is planned for", async () => {
     await expect(run({ calibration: [OWN, { ...OWN, name: "twice" }] })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
       message: "calibration: expected one set of the model's own text, got own and twice",
@@ -145,8 +145,8 @@ describe("a set of the model's own text", () => {
     expect(Object.keys(without.memory!.stages)).not.toContain("own text");
   });
 
-  it("says what to do where the model writes next to no text", async () => {
-    // Nearly all of its tokens are none of the tokenizer's.
+  test("says what to do where the model writes next to no text", async () => {
+    // Nearly all of its token ids are unknown to the tokenizer.
     const options = { vocabSize: 2 ** 16, layers: [{ neurons: 8 }] };
     const model = await writeTinyCheckpoint(join(root(), "wordless"), options);
     const failing = run({ model, calibration: [{ name: "code", path: code }] });
@@ -157,7 +157,7 @@ describe("a set of the model's own text", () => {
     });
   });
 
-  it("is named where the model's numbers are not finite", async () => {
+  test("is named where the model's numbers are not finite", async () => {
     const model = await writeTinyCheckpoint(join(root(), "poisoned"));
     await poisonTensor(join(model, "model.safetensors"), "model.layers.1.mlp.up_proj.weight", Number.NaN);
     await expect(run({ model, calibration: [{ name: "code", path: code }] })).rejects.toThrow(
@@ -165,7 +165,7 @@ describe("a set of the model's own text", () => {
     );
   });
 
-  it("serves the command line, for sensitivity as well", async () => {
+  test("serves the command line, for sensitivity as well", async () => {
     const small = ["--samples", "2", "--seq-len", "16", "--threads", "1"];
     const sets = ["--calib", "own=self", `code=${code}`];
     const output = join(root(), "by-command");

@@ -1,10 +1,10 @@
-/** Parquet files of texts and conversations. */
+/** Builds Parquet files of texts and conversations. */
 import { parquetWriteBuffer } from "hyparquet-writer";
 
 type Options = Parameters<typeof parquetWriteBuffer>[0];
 type SchemaElement = NonNullable<Options["schema"]>[number];
 
-/** Columns by name: of texts, or of lists of messages. @param options - how they are written */
+/** A file with columns of texts or of lists of messages. @param options - of the writer */
 export function parquetOf(
   columns: Readonly<Record<string, readonly unknown[]>>,
   options: Partial<Options> = {},

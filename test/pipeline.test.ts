@@ -1,6 +1,6 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   evaluate,
   METRICS,
@@ -31,7 +31,7 @@ afterAll(async () => {
   await runtime.close();
 });
 
-/** Prunes the tiny model by 30 % with few windows, one thread, and what `settings` say. */
+/** Prunes the tiny model by 30 % with few windows and one thread, unless `settings` say otherwise. */
 async function run(settings: RunConfigInput): Promise<PruneResult> {
   runs += 1;
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
@@ -50,7 +50,7 @@ test("checks the configuration that it is given", async () => {
   }
 });
 
-/** What holds of every output. A model so small that one neuron is more than half a point needs a wider tolerance. */
+/** Invariants of every output. A model whose neurons have more than 0.5 % each needs a wider tolerance. */
 async function expectSound({ output, sparsity, widths }: PruneResult, tolerance = 0.005): Promise<void> {
   expect(Math.abs(sparsity.achieved - sparsity.asked)).toBeLessThanOrEqual(tolerance);
   expect(Math.min(...widths.ffn, ...widths.kv)).toBeGreaterThanOrEqual(1);
@@ -73,7 +73,7 @@ async function expectSound({ output, sparsity, widths }: PruneResult, tolerance 
 const RECOVERIES = ["none", "bias", "lstsq"] as const;
 
 describe.each(METRICS.map(({ name }) => name))("metric %s", (metric) => {
-  it.each(["global", "uniform"] as const)("alone, %s, with every recovery", async (allocation) => {
+  test.each(["global", "uniform"] as const)("alone, %s, with every recovery", async (allocation) => {
     const plans = new Set<string>();
     for (const recover of RECOVERIES) {
       const result = await run({ method: "none", metric, allocation, recover });
@@ -83,7 +83,7 @@ describe.each(METRICS.map(({ name }) => name))("metric %s", (metric) => {
     expect(plans.size).toBe(1);
   });
 
-  it.each([
+  test.each([
     ["learned", 1],
     ["learned", 3],
     ["global", 3],
@@ -131,7 +131,7 @@ describe("prune", () => {
     expect(Object.keys(checked.memory!.stages)).toEqual(["tokenize", "check", "score", "save"]);
     const weights = ({ output }: PruneResult) => hashes(output, ["model.safetensors"]);
     expect(await weights(checked)).toEqual(await weights(without));
-    // The windows are those that other runs of the seed hold out; a text that is used up there is checked all the same.
+    // The same windows as those that runs with this seed hold out, also of a text that would be used up.
     const { held_out: learned } = await run({});
     for (const [name, { dense }] of Object.entries(learned))
       expect(checked.held_out[name]!.dense).toBe(dense);
@@ -315,7 +315,7 @@ test("weights that the stored format does not hold are kept for another one", as
 });
 
 describe("recovery by distillation", () => {
-  it("writes the loss curve, leaves no progress behind, and does the same again", async () => {
+  test("writes the loss curve, leaves no progress behind, and does the same again", async () => {
     const settings = { recover: "distill", steps: 3, allocation: "curves" } as const;
     const first = await run(settings);
     await expectSound(first);
@@ -330,7 +330,7 @@ describe("recovery by distillation", () => {
   });
 });
 
-it("robust weights are in the plan's rounds", async () => {
+test("robust weights are in the plan's rounds", async () => {
   const { output } = await run({ robust: true, recover: "none" });
   const plan = JSON.parse(await readFile(join(output, "plan.json"), "utf8"));
   const weights = plan.provenance.rounds.map((round: { weights: Record<string, number> }) => round.weights);

@@ -1,5 +1,5 @@
 /**
- * Where the nodes of a graph run on a device, from ONNX Runtime's own profile, and how far its numbers are from the
+ * Placement of a graph's nodes on a device, from ONNX Runtime's profile, and the differences of its results from the
  * CPU's.
  */
 import "../src/graph/runtime/no_telemetry.ts";
@@ -36,22 +36,22 @@ const STRUCTURE: LayerStructure = {
   residualScale: 0.5,
 };
 const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, logitSoftcap: 30 } as ModelSpec;
-/** Of the graphs' symbolic dimensions; none a multiple of a tile. */
+/** Sizes of the graphs' symbolic dimensions; none is a multiple of a tile. */
 const SIZES: Readonly<Record<string, number>> = {
   ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37 },
   ...{ "kv.first": 24, "kv.rest": 24, "ffn.first": 19, "ffn.rest": 18 },
   ...{ M: 21, V: 67, A: 1, "kv.V": 3, "ffn.V": 2, "kv.r": 7, "ffn.r": 5 },
 };
 
-/** Longer than one block of queries, and than the layer's window. */
+/** Longer than a block of queries and than the layer's window. */
 const LONG = { tokens: 259, window: 100 };
 
-/** Programs of layers that devices run: activations are kept on the CPU alone (graph/decoder/kept_activations.ts). */
+/** Layer programs that devices run: only the CPU keeps activations (graph/decoder/kept_activations.ts). */
 const LAYERS = Object.entries(LAYER_PROGRAMS).filter(
   ([name]) => name !== "keeping" && !name.endsWith("Kept"),
 );
 
-/** Every program by name, and those that go through attention in blocks. */
+/** All programs by name, and variants with attention in blocks. */
 export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(LAYERS.map(([name, make]) => [name, make(STRUCTURE)])),
   ...Object.fromEntries(
@@ -62,16 +62,16 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
 };
 
-/** What happened to the nodes of a graph. */
+/** Placement and accuracy of a graph. */
 export interface Placements {
-  /** Operators that ran on the CPU, those on integers as `Concat of int64`, copies from and to it as `Memcpy..`. */
+  /** Operators that ran on the CPU; on integers as `Concat of int64`, copies between devices as `Memcpy..`. */
   readonly onCpu: readonly string[];
   readonly onDevice: readonly string[];
-  /** Largest difference of an output from the CPU's, relative to the output's largest number. */
+  /** Largest difference of an output from the CPU's, relative to the output's largest value. */
   readonly difference: number;
 }
 
-/** Runs a graph on random numbers, on the CPU and on the device. */
+/** Runs a graph on random inputs, on the CPU and on the device. */
 export async function placements(graph: Graph, device: Device): Promise<Placements> {
   const feeds = mapValues(randomTensors(graph), ({ shape, data }) =>
     data instanceof Float32Array ? new Tensor("float32", data, shape) : new Tensor("int32", data, shape),
@@ -88,12 +88,12 @@ export async function placements(graph: Graph, device: Device): Promise<Placemen
     const events: readonly ProfileEvent[] = JSON.parse(await readFile(join(directory, file!), "utf8"));
     const nodes = events.filter(({ cat, args }) => cat === "Node" && args?.provider !== undefined);
     const ranOn = (cpu: boolean): string[] => {
-      const own = nodes.filter(({ args }) => args!.provider!.startsWith("CPU") === cpu);
-      return [...new Set(own.map(operatorOf))];
+      const ran = nodes.filter(({ args }) => args!.provider!.startsWith("CPU") === cpu);
+      return [...new Set(ran.map(operatorOf))];
     };
     const differences = Object.entries(expected).map(([name, { data }]) => {
-      const [own, right] = [outputs[name]!.data as Float32Array, data as Float32Array];
-      return maxDifference(own, right) / (maxAbs(right) || 1);
+      const [actual, right] = [outputs[name]!.data as Float32Array, data as Float32Array];
+      return maxDifference(actual, right) / (maxAbs(right) || 1);
     });
     return { onCpu: ranOn(true), onDevice: ranOn(false), difference: Math.max(...differences) };
   } finally {
@@ -131,7 +131,7 @@ async function runOnce(
   }
 }
 
-/** What a graph may be fed: numbers around zero for floats, small indices for integers. */
+/** Random inputs of a graph: values around zero for floats, small indices for integers. */
 export function randomTensors({ inputs }: Graph): Feeds {
   const random = randomStream(0, "placements");
   const tensorOf = ({ type, shape }: Value): Feeds[string] => {

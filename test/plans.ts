@@ -1,5 +1,5 @@
 /**
- * Random model shapes and plans for laws (fast-check arbitraries), and what a test compares two models by.
+ * Random model shapes and plans for laws (fast-check arbitraries), and the tensors of a model for comparisons.
  */
 import fc from "fast-check";
 import type { Model } from "../src/model/model.ts";
@@ -16,7 +16,7 @@ const layers: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
   biases: fc.subarray([...PROJECTIONS]),
 });
 
-/** Options of tiny models of one to four layers, every layer with widths, groups and biases of its own. */
+/** Options of tiny models of one to four layers, with different widths, groups and biases in every layer. */
 export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   headDim: fc.constantFrom(2, 4),
   hiddenSize: fc.constantFrom(4, 6),

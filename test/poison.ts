@@ -1,4 +1,4 @@
-/** Puts a value into a tensor of a .safetensors file in place, as a damaged disk or a failed training would. */
+/** Overwrites a value of a tensor in a .safetensors file, as a damaged disk or a failed training would. */
 import { readFile, writeFile } from "node:fs/promises";
 
 /** Replaces the tensor's first element, which must be F32. */

@@ -1,4 +1,4 @@
-/** A PostgreSQL server of a test's own, which can be killed, started again and paused. */
+/** A PostgreSQL server for tests, which can be killed, restarted and paused. */
 import { type ChildProcess, execFileSync, type StdioOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chownSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
@@ -6,11 +6,11 @@ import { join } from "node:path";
 import pg from "pg";
 import { freePort, hasEnded } from "./redis_server.ts";
 
-/** Where Debian's package puts the programs, by version. */
+/** Directory of the programs in Debian's package, by version. */
 const INSTALLED = "/usr/lib/postgresql";
-/** Whom Debian's package makes to run it, since it refuses to be root's. */
+/** User that Debian's package creates for the server, which refuses to run as root. */
 const USER = "postgres";
-/** Times that a server may end by itself before it answers. */
+/** Attempts to start a server that exits before it answers. */
 const STARTS = 40;
 
 /** Directory of the newest version's programs; null when this machine has none. */
@@ -23,10 +23,10 @@ function newestPrograms(): string | null {
   return found === undefined ? null : join(INSTALLED, found, "bin");
 }
 
-/** Whether this machine has the server. */
+/** Whether PostgreSQL is installed. */
 export const hasPostgres: boolean = programs !== null;
 
-/** The user that the server runs as; empty when whoever tests may run it. */
+/** User that the server runs as; empty for the current user. */
 function owner(): { readonly uid?: number; readonly gid?: number } {
   if (process.getuid?.() !== 0) return {};
   const id = (flag: string): number => Number(execFileSync("id", [flag, USER], { encoding: "utf8" }));
@@ -46,7 +46,10 @@ export class PostgresServer {
     this.url = `postgres://tester@127.0.0.1:${port}/postgres`;
   }
 
-  /** Makes a database and starts a server on it. @param directory - to be made, in one that everybody may enter */
+  /**
+   * Makes a database and starts a server on it.
+   * @param directory - created; all users must have access to its parent
+   */
   static async start(directory: string): Promise<PostgresServer> {
     const server = new PostgresServer(await freePort(), directory);
     mkdirSync(directory);
@@ -58,10 +61,7 @@ export class PostgresServer {
     return server;
   }
 
-  /**
-   * Tries again while processes of a server that was killed still hold its memory: a busy machine takes its time to end
-   * them.
-   */
+  /** Starts the server. Retries while processes of a killed server still hold its shared memory. */
   async start(): Promise<void> {
     for (let attempt = 1; !(await this.#startOnce()); attempt++) {
       if (attempt === STARTS) throw new Error(`PostgreSQL ended ${STARTS} times: see ${this.#directory}/log`);
@@ -69,7 +69,7 @@ export class PostgresServer {
     }
   }
 
-  /** @returns false when it has ended by itself */
+  /** @returns false when the server has exited by itself */
   async #startOnce(): Promise<boolean> {
     const place = ["-D", this.#directory, "-p", String(this.#port), "-k", this.#directory];
     const log = openSync(join(this.#directory, "log"), "a");
@@ -84,7 +84,7 @@ export class PostgresServer {
     return true;
   }
 
-  /** Ends it as a power failure would. */
+  /** Kills the server, as a power failure would. */
   async kill(): Promise<void> {
     const process = this.#process;
     this.#process = null;
@@ -102,7 +102,7 @@ export class PostgresServer {
     this.#signal(this.#process!, "SIGCONT");
   }
 
-  /** To the server and to the processes of its connections. */
+  /** Sends a signal to the server and to the processes of its connections. */
   #signal(server: ChildProcess, signal: NodeJS.Signals): void {
     const children = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && parentOf(pid) === server.pid);
     server.kill(signal);
@@ -110,7 +110,7 @@ export class PostgresServer {
       try {
         process.kill(Number(pid), signal);
       } catch {
-        // It has ended meanwhile.
+        // It has exited meanwhile.
       }
     }
   }
@@ -129,11 +129,11 @@ export class PostgresServer {
   }
 }
 
-/** By Linux's process table (proc(5)); undefined for a process that has ended. */
+/** Parent process, from /proc (proc(5)); undefined for a process that has exited. */
 function parentOf(pid: string): number | undefined {
   try {
     const stat = readFileSync(join("/proc", pid, "stat"), "utf8");
-    // The name before it may hold anything.
+    // The name before the last parenthesis may hold anything.
     return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
   } catch {
     return undefined;

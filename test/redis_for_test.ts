@@ -1,12 +1,10 @@
-/** A Redis server for one test; apart from redis_server.ts, which benchmarks use outside of vitest. */
+/** A Redis server for one test. Not in redis_server.ts, since benchmarks use that without vitest. */
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { temporaryDirectory } from "./directories.ts";
 import { RedisServer } from "./redis_server.ts";
 
-/**
- * A server and a directory beside its files, both gone when the test is over; what was begun later ends before them.
- */
+/** Starts a server, and makes a directory. Both are removed when the test has finished, after later cleanups. */
 export async function redisForTest(): Promise<{ readonly server: RedisServer; readonly root: string }> {
   const root = await temporaryDirectory();
   const server = await RedisServer.start(join(root, "server"));

@@ -1,4 +1,4 @@
-/** A Redis server of a test's own, which can be killed, started again and paused. */
+/** A Redis server for tests, which can be killed, restarted and paused. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
@@ -6,7 +6,7 @@ import { connect, createServer } from "node:net";
 
 const PROGRAM = "redis-server";
 
-/** Whether this machine has the server. */
+/** Whether Redis is installed. */
 export const hasRedis: boolean = spawnSync(PROGRAM, ["--version"]).status === 0;
 
 export class RedisServer {
@@ -21,7 +21,7 @@ export class RedisServer {
     this.url = `redis://127.0.0.1:${port}`;
   }
 
-  /** Starts one that keeps everything it says it has. @param directory - for its files, to be made */
+  /** Starts a durable server, which syncs every write. @param directory - for its files, created */
   static async start(directory: string): Promise<RedisServer> {
     mkdirSync(directory);
     const server = new RedisServer(await freePort(), directory);
@@ -40,7 +40,7 @@ export class RedisServer {
     }
   }
 
-  /** Ends it as a power failure would. */
+  /** Kills the server, as a power failure would. */
   async kill(): Promise<void> {
     const process = this.#process;
     this.#process = null;
@@ -59,12 +59,12 @@ export class RedisServer {
   }
 }
 
-/** Whether a process has ended, by itself or by a signal. */
+/** Whether a process has exited, by itself or by a signal. */
 export function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode !== null || signalCode !== null;
 }
 
-/** A port of this machine that nobody listens at. */
+/** A free port. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

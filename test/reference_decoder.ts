@@ -11,10 +11,11 @@ type Row = readonly number[];
 type Rows = readonly Row[];
 type Weights = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: ArrayLike<number> }>;
 
+/** Results of the reference for one sequence. */
 export interface ReferenceRun {
   /** Output of every layer, rows of C. */
   readonly hidden: readonly Rows[];
-  /** Inputs of the output projections by space id, as they enter them. */
+  /** Inputs of the output projections by space id, after edits. */
   readonly taps: ReadonlyMap<string, Rows>;
   /** Rows of V. */
   readonly logits: Rows;
@@ -22,7 +23,7 @@ export interface ReferenceRun {
   readonly loss: number;
 }
 
-/** Changes the rows that enter an output projection; the identity when absent. */
+/** Replaces the rows that enter an output projection. */
 export type EditTap = (space: string, rows: Rows) => Rows;
 
 /** Reads all weights once and returns the model as a function of token ids. */
@@ -163,7 +164,7 @@ function norm(row: Row, weight: Row, { normEps, normOffset }: ModelSpec): Row {
   return row.map((x, i) => (x / root) * (normOffset + weight[i]!));
 }
 
-/** Turns the pairs (i, i + R/2) of the first R channels of a head by position * frequency_i. */
+/** Rotates the pairs (i, i + R/2) of the first R channels of a head by position * frequency_i. */
 function rotate(head: Row, position: number, rope: RopeSpec | null): Row {
   if (rope === null) return head;
   const { theta, rotaryDim, scaling } = rope;

@@ -1,4 +1,4 @@
-/** The files of a run that never ran: everything a report can show, with any names. */
+/** Made-up files of a run with everything that a report can show, and any names. */
 
 import { explainDecision } from "../src/gprune/explanation.ts";
 import { analyseUnits, type SplitImportance } from "../src/gprune/units.ts";
@@ -14,9 +14,9 @@ import { tinyModel } from "./tiny_model.ts";
 export interface ReportFilesOptions {
   /** Names of sets, texts, tasks, paths and models. */
   readonly names?: readonly [string, string];
-  /** Whether it was trained. */
+  /** Whether the model was trained by distillation, which gives a loss curve. */
   readonly trained?: boolean;
-  /** What the evaluation is compared with; the model that was pruned when absent. */
+  /** Baseline of the evaluation; the model that was pruned when absent. */
   readonly baseline?: string;
   /** The model that was pruned. */
   readonly base?: string;
@@ -25,7 +25,7 @@ export interface ReportFilesOptions {
 const model = tinyModel({ layers: [{ neurons: 90 }, { neurons: 70, kvGroups: 3 }] });
 const spaces = spacesOf(model.spec);
 
-/** @returns files with a plan, an evaluation against a baseline and, when asked for, a loss curve */
+/** Files with a plan, an evaluation against a baseline and, if trained, a loss curve. */
 export function reportFiles({
   names = ["web", "code"],
   trained = false,
@@ -112,7 +112,7 @@ function evaluation([first, second]: readonly [string, string], against: string)
   const score = (ppl: number) => ({ ppl, nll: Math.log(ppl), windows: 3, tokens: 30 });
   const accuracy = (acc: number) => ({ acc, acc_norm: acc, stderr: 0.1, acc_norm_stderr: null, n: 10 });
   const far = { kl: 0.5, agreement: 0.75, loss_difference: 0.25, layers: [0.1, 0.3] };
-  const own = {
+  const measured = {
     model: first,
     texts: { [first]: score(14), [second]: score(30) },
     tasks: { [first]: accuracy(0.5) },
@@ -123,5 +123,5 @@ function evaluation([first, second]: readonly [string, string], against: string)
     texts: { [first]: score(10), [second]: score(20) },
     tasks: { [first]: accuracy(0.6) },
   };
-  return savedEvaluation(own, baseline, { seqLen: 64 });
+  return savedEvaluation(measured, baseline, { seqLen: 64 });
 }

@@ -1,11 +1,11 @@
-/** The report in a browser, as it is printed. Skipped where there is no Chromium. */
+/** The printed report in a browser. Skipped without Chromium. */
 import { chromium } from "playwright-core";
 import { expect, onTestFinished, test } from "vitest";
 import { renderReport } from "../src/report/report.ts";
 import { CHROMIUM } from "./browser.ts";
 import { reportFiles } from "./report_files.ts";
 
-/** Width of what is printed on A4, 19 cm, in CSS pixels. */
+/** Printable width of A4, 19 cm, in CSS pixels. */
 const PAPER = 718;
 
 test.skipIf(CHROMIUM === undefined)(

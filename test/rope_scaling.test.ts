@@ -1,6 +1,6 @@
-/** Scaled rotary frequencies from end to end: logits that transformers computes from the same weights. */
+/** Scaled rotary embeddings end to end: logits of transformers for the same weights. */
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { Decoding, loadDecoder } from "../src/evaluate/decoding.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import { exportHuggingFace } from "../src/export/hf.ts";
@@ -19,14 +19,11 @@ const IDS = [3, 1, 14, 7, 5, 9, 2, 11, 6, 15, 4, 8];
 
 interface Case {
   readonly options: TinyModelOptions;
-  /** Logits after so many of the tokens, in float32 by transformers 5.24.0 from what `exportHuggingFace` wrote. */
+  /** Last logits by number of tokens, from transformers 5.24.0 in float32 on the output of `exportHuggingFace`. */
   readonly expected: Readonly<Record<number, readonly number[]>>;
-  /**
-   * Logits after all tokens where half of them are in the cache and the others come one by one; as `expected` when
-   * absent.
-   */
+  /** Logits after all tokens when the second half is decoded token by token; as `expected` when absent. */
   readonly cached?: readonly number[];
-  /** Whether a GGUF file holds it. */
+  /** Whether GGUF can store it. */
   readonly gguf: boolean;
 }
 
@@ -159,23 +156,23 @@ describe.each(Object.entries(CASES))("%s", (_, { options, expected, cached, gguf
     await expectLogits(async (ids) => (await runModel(runner, [Int32Array.from(ids)])).logits);
   }
 
-  it("gives transformers' logits", () => ours(model));
+  test("gives transformers' logits", () => ours(model));
 
-  it("goes on with a cache as with the whole text, or as transformers does where that is something else", async () => {
+  test("goes on with a cache as with the whole text, or as transformers does where that is something else", async () => {
     const decoding = new Decoding(await loadDecoder(new DecoderRunner(model, runtime)), 1);
     let last = await decoding.append(Int32Array.from(IDS.slice(0, 6)));
     for (const id of IDS.slice(6)) last = await decoding.append(Int32Array.of(id));
     expect(maxDifference(last.data, cached ?? expected[IDS.length]!)).toBeLessThan(1e-5);
   });
 
-  it("gives them when it is read back from a checkpoint, or from a GGUF file where that holds it", async () => {
+  test("gives them when it is read back from a checkpoint, or from a GGUF file where that holds it", async () => {
     const directory = await temporaryDirectory();
     const paths = [join(directory, "hf"), ...(gguf ? [join(directory, "out.gguf")] : [])];
     await exportHuggingFace(model, paths[0]!);
     if (gguf) await exportGguf(model, paths[1]!);
     for (const path of paths) {
       const opened = await openModel(path);
-      // A GGUF file says null for special tokens that it has not.
+      // A model from GGUF has null for missing special tokens.
       const noIds = { bos_token_id: null, eos_token_id: null, pad_token_id: null };
       const extra = path.endsWith(".gguf") ? { ...noIds, ...model.spec.extra } : model.spec.extra;
       expect(opened.spec).toEqual({ ...model.spec, extra });
@@ -184,7 +181,7 @@ describe.each(Object.entries(CASES))("%s", (_, { options, expected, cached, gguf
     }
   });
 
-  it("gives them in ONNX Runtime", async () => {
+  test("gives them in ONNX Runtime", async () => {
     const directory = join(await temporaryDirectory(), "out");
     await exportOnnx(model, directory);
     const decoder = await OnnxDecoder.open(join(directory, "onnx", "model.onnx"));

@@ -1,4 +1,4 @@
-/** Runs the command line as a user does: in a process of its own, compiled. */
+/** Runs the compiled command line in a process of its own, as a user does. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { CLI } from "./compile.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 
-/** Settings of the quickest prune: weights alone decide, and nothing makes up for what is removed. */
+/** Options of the fastest prune: scores from weights alone, and no recovery. */
 export const BY_WEIGHTS: readonly string[] = [
   ...["--method", "none"],
   ...["--metric", "magnitude"],
@@ -21,22 +21,23 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-/** A command under way. */
+/** A running command. */
 export interface CliRun {
   readonly child: ChildProcess;
-  /** Resolves when the text has been written to stderr. */
+  /** Resolves when stderr contains the text. */
   said(text: string): Promise<void>;
   readonly result: Promise<CliResult>;
 }
 
-/** `gprune ARGUMENTS`, in the project's directory. */
+/** Runs `gprune ARGUMENTS` in the project's directory. */
 export async function gprune(...commandLine: readonly string[]): Promise<CliResult> {
   return startCli(commandLine).result;
 }
 
 /**
- * @param environment - added to the process's own, without its HF_ and ORT_ variables
- * @param streams - where stdin comes from, and stdout and stderr go; what goes to a file is not in the result
+ * Starts `gprune ARGUMENTS`.
+ * @param environment - variables added to this process's, of which HF_ and ORT_ variables are left out
+ * @param streams - file descriptors for stdin, stdout and stderr; output to a file is not in the result
  */
 export function startCli(
   commandLine: readonly string[],
@@ -88,13 +89,13 @@ export async function hashes(
   return Object.fromEntries(await Promise.all(entries));
 }
 
-/** The one JSON document on stdout. */
+/** The JSON document on stdout. */
 export function json(result: CliResult): Record<string, unknown> {
   expect(result).toMatchObject({ code: 0 });
   return JSON.parse(result.stdout) as Record<string, unknown>;
 }
 
-/** What is on stdout. */
+/** Lines of stdout. */
 export function lines({ stdout }: CliResult): readonly string[] {
   return stdout.trimEnd().split("\n");
 }

@@ -1,9 +1,10 @@
-/** A model run from end to end with everything in between kept, as no stage of the library needs it. */
+/** Runs a model from end to end, and keeps the outputs of all layers, which no stage of the library needs. */
 
 import { silent } from "../src/base/progress.ts";
 import type { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
 import { embedWindows, forwardLayers, hiddenRows } from "../src/graph/decoder/forward.ts";
 
+/** Outputs of all layers and of the head. */
 export interface ModelRun {
   /** Output of every layer, all windows one after another: [B*T, C] each. */
   readonly hidden: readonly Float32Array[];
@@ -29,7 +30,7 @@ export async function runModel(runner: DecoderRunner, windows: readonly Int32Arr
   return { hidden: hidden.map((values) => Float32Array.from(values)), logits: Float32Array.from(logits) };
 }
 
-/** Index of the largest of the last `vocabSize` logits; the lowest of equals. */
+/** Argmax of the last `vocabSize` logits; the lowest index of equals. */
 export function lastArgmax(logits: Float32Array, vocabSize: number): number {
   const last = logits.subarray(-vocabSize);
   return last.indexOf(last.reduce((a, b) => Math.max(a, b)));

@@ -1,6 +1,4 @@
-/**
- * Bytes of .safetensors files for tests, well formed or not, laid out by hand and not by the writer under test.
- */
+/** Builds .safetensors files for tests, valid or not, without the writer under test. */
 
 /** The header's entry of one tensor. */
 export interface HeaderEntry {
@@ -9,7 +7,7 @@ export interface HeaderEntry {
   readonly data_offsets: readonly [number, number];
 }
 
-/** A file: the length of the header, the header, the data. */
+/** A file: length of the header, header, data. @param data - its bytes, or their number */
 export function safetensorsBytes(
   header: string | Uint8Array | object,
   data: Uint8Array | number = 0,
@@ -21,7 +19,7 @@ export function safetensorsBytes(
   return Buffer.concat([length, headerBytes, typeof data === "number" ? new Uint8Array(data) : data]);
 }
 
-/** Tensors of float32 one after the other. */
+/** A valid file of one-dimensional float32 tensors. */
 export function float32File(tensors: Readonly<Record<string, readonly number[]>>): Uint8Array {
   const header: Record<string, HeaderEntry> = {};
   let end = 0;

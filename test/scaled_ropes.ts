@@ -1,7 +1,7 @@
-/** Scaled rotary embeddings of tiny models. */
+/** Scaled rotary position embeddings for tiny models. */
 import type { Llama3Scaling, LongropeScaling, RopeSpec } from "../src/model/spec.ts";
 
-/** Llama 3.1's. */
+/** Scaling of Llama 3.1. */
 export const LLAMA3: Llama3Scaling = {
   type: "llama3",
   factor: 8,
@@ -10,7 +10,7 @@ export const LLAMA3: Llama3Scaling = {
   originalMaxPositions: 8192,
 };
 
-/** LongRoPE on heads of 4 channels, that tells apart sequences of up to 8 tokens and longer ones. */
+/** LongRoPE for heads of 4 channels, with long factors for sequences of more than 8 tokens. */
 const LONGROPE: LongropeScaling = {
   type: "longrope",
   shortFactors: [1.1, 1.2],
@@ -19,7 +19,7 @@ const LONGROPE: LongropeScaling = {
   attentionFactor: 1.25,
 };
 
-/** @param length - the longest sequence with short factors */
+/** LongRoPE with another limit. @param length - the longest sequence with short factors */
 export function longrope(length: number = LONGROPE.originalMaxPositions): RopeSpec {
   return { theta: 100, rotaryDim: 4, scaling: { ...LONGROPE, originalMaxPositions: length } };
 }

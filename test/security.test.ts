@@ -1,4 +1,4 @@
-/** Every promise of SECURITY.md names tests that exist. */
+/** Checks that the tests named by the promises of SECURITY.md exist. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
@@ -13,10 +13,10 @@ const promises = readFileSync(join(ROOT, "SECURITY.md"), "utf8")
   .map((line) => line.split("|").map((cell) => cell.trim()))
   .map(([, promise = "", tests = ""]) => [promise, tests] as const);
 
-/** The names by which tests and groups of tests are made, also through `each`, `skipIf` and the like. */
+/** Functions that make tests and groups of tests, also through `each`, `skipIf` and the like. */
 const MAKERS = ["describe", "it", "test"];
 
-/** Titles of the tests and groups of a source. */
+/** Titles of tests and groups in a source file. */
 function titlesOf(source: string): readonly string[] {
   const titles: string[] = [];
   const visit = (node: ts.Node): void => {
@@ -30,7 +30,7 @@ function titlesOf(source: string): readonly string[] {
   return titles;
 }
 
-/** The name that a callee begins with: `it` in `it.skipIf(x).each(rows)`. */
+/** First name of a callee: `test` in `test.skipIf(x).each(rows)`. */
 function maker(callee: ts.Expression): string {
   if (ts.isIdentifier(callee)) return callee.text;
   if (!ts.isCallExpression(callee) && !ts.isPropertyAccessExpression(callee)) return "";

@@ -1,6 +1,6 @@
 /**
- * Fails a test that writes to the console: the library never does, and a test's output is its assertions.
- * A call throws where it happens; when the code under test swallows that, the test fails at its end.
+ * Fails tests that write to the console, which the library never does. A call throws where it happens; if the code
+ * under test catches that, the test fails at its end.
  */
 import { afterAll, afterEach } from "vitest";
 

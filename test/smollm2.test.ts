@@ -1,18 +1,17 @@
 /**
- * The real model, where it is: SmolLM2-135M-Instruct and PyTorch's numbers for it, in the directory that GPRUNE_SHARED
- * names or in ../shared. Skipped without it, so that a bare clone tests everything else. GPRUNE_SHARED_ALL=1 checks
- * every text and not just one of each kind.
+ * A real model: SmolLM2-135M-Instruct and PyTorch's numbers for it, in the directory GPRUNE_SHARED or ../shared.
+ * Skipped without them, so that a bare clone tests everything else. GPRUNE_SHARED_ALL=1 checks all texts, not just one
+ * of each kind.
  *
- * PyTorch's numbers are for other tokens than the model's own: transformers, reading the GGUF file, cut words by
- * GPT-2's expression alone, and the file's `smollm` separates digits first. That differs where a number follows two or
- * more spaces or line feeds (in technical, math and python, within the windows used here). To compare numbers, texts
- * are cut here as they were there; with the model's own tokens the perplexity of python is 0.70 % higher, that of math
- * 0.17 %.
+ * PyTorch's numbers are for other tokens than the model's own: transformers, when it read the GGUF file, used GPT-2's
+ * pre-tokenizer, but the file's `smollm` separates digits first. They differ where a number follows two or more spaces
+ * or line feeds (in technical, math and python, within the windows used here). Texts are tokenised here as they were
+ * there; with the model's own tokens the perplexity of python is 0.70 % higher, that of math 0.17 %.
  */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { cutWindows } from "../src/calibrate/windows.ts";
 import { Decoding, loadDecoder, loadFastDecoder } from "../src/evaluate/decoding.ts";
@@ -43,8 +42,8 @@ const TEXTS = ["math", "python", "web", "wikitext2"].slice(ALL ? 0 : -1);
 const SEQ_LEN = 512;
 
 /**
- * Sums of log-probabilities of the candidates of the first documents: lm_eval 0.4.13, transformers 5.24.0 and torch
- * 2.15.0 in float32, on what `gprune export` writes for this model. docs/METHODS.md has the whole comparison.
+ * Log-likelihoods of the candidates of the first documents, from lm_eval 0.4.13, transformers 5.24.0 and torch 2.15.0
+ * in float32, on the output of `gprune export` for this model. docs/METHODS.md has the whole comparison.
  */
 const LOG_LIKELIHOODS: Readonly<Record<string, readonly (readonly number[])[]>> = {
   arc_easy: [
@@ -89,19 +88,19 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       await model.weights.close();
     });
 
-    /** Windows of a text under data/ in the golden numbers' tokens. */
+    /** Windows of a text under data/, in the tokens of the golden numbers. */
     async function goldenWindows(path: string): Promise<readonly Int32Array[]> {
       const text = await readText(join(SHARED, "data", path), 2 ** 24);
       return cutWindows(goldenTokenizer(model.files).encode(text), SEQ_LEN, { where: path });
     }
 
-    it("gives PyTorch's logits of a prompt within 2e-3", async () => {
+    test("gives PyTorch's logits of a prompt within 2e-3", async () => {
       const prompt = Int32Array.from(expected.get("prompt_ids")!.data);
       const { logits } = await runModel(runner, [prompt]);
       expect(maxDifference(logits, expected.get("prompt_logits")!.data)).toBeLessThan(2e-3);
     });
 
-    it("decodes from blocks as with float32 weights, within 1e-3 of the logits' range", async () => {
+    test("decodes from blocks as with float32 weights, within 1e-3 of the logits' range", async () => {
       const floats = new Decoding(await loadDecoder(runner), 1);
       const decoder = await loadFastDecoder(runner, 16);
       const inBlocks = decoder.layers.every(({ program }) => program !== undefined);
@@ -118,29 +117,32 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       }
     });
 
-    it.each(SETS)("sums PyTorch's activations on %s within 1e-3 of the layer's largest sum", async (name) => {
-      const windows = (await goldenWindows(`calibration/${name}.txt`)).slice(0, scores.calibration_windows);
-      expect([...windows[0]!]).toEqual([...expected.get(`cal.${name}.first_window_ids`)!.data]);
-      const stats = (await calibrate(runner, [{ name, windows }])).get(name)!;
-      for (const [kind, file] of [
-        ["kv", "attn"],
-        ["ffn", "ffn"],
-      ] as const) {
-        for (const [key, suffix] of [
-          ["sum", "sum"],
-          ["sumSquares", "sqsum"],
+    test.each(SETS)(
+      "sums PyTorch's activations on %s within 1e-3 of the layer's largest sum",
+      async (name) => {
+        const windows = (await goldenWindows(`calibration/${name}.txt`)).slice(0, scores.calibration_windows);
+        expect([...windows[0]!]).toEqual([...expected.get(`cal.${name}.first_window_ids`)!.data]);
+        const stats = (await calibrate(runner, [{ name, windows }])).get(name)!;
+        for (const [kind, file] of [
+          ["kv", "attn"],
+          ["ffn", "ffn"],
         ] as const) {
-          const { shape, data } = expected.get(`cal.${name}.${file}_in_${suffix}`)!;
-          for (const layer of model.spec.layers.keys()) {
-            const row = data.subarray(layer * shape[1]!, (layer + 1) * shape[1]!);
-            const found = stats.spaces.get(spaceId(layer, kind))![key];
-            expect(relativeDifference(found, row), `layer ${layer} ${kind} ${key}`).toBeLessThan(1e-3);
+          for (const [key, suffix] of [
+            ["sum", "sum"],
+            ["sumSquares", "sqsum"],
+          ] as const) {
+            const { shape, data } = expected.get(`cal.${name}.${file}_in_${suffix}`)!;
+            for (const layer of model.spec.layers.keys()) {
+              const row = data.subarray(layer * shape[1]!, (layer + 1) * shape[1]!);
+              const found = stats.spaces.get(spaceId(layer, kind))![key];
+              expect(relativeDifference(found, row), `layer ${layer} ${kind} ${key}`).toBeLessThan(1e-3);
+            }
           }
         }
-      }
-    });
+      },
+    );
 
-    it.each(TEXTS)("has PyTorch's perplexity on %s within 0.1 percent", async (name) => {
+    test.each(TEXTS)("has PyTorch's perplexity on %s within 0.1 percent", async (name) => {
       const { windows, tokens, nll } = scores.perplexity[name]!;
       const chosen = (await goldenWindows(`eval/${name}.txt`)).slice(0, windows);
       const score = await perplexity(runner, chosen);
@@ -148,7 +150,7 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       expect(Math.abs(score.ppl / Math.exp(nll) - 1)).toBeLessThan(1e-3);
     });
 
-    it("gives lm-evaluation-harness' log-likelihoods within 1e-3", async () => {
+    test("gives lm-evaluation-harness' log-likelihoods within 1e-3", async () => {
       const tokenizer = Tokenizer.fromFiles(model.files);
       const continuations: Continuation[] = [];
       for (const [name, sums] of Object.entries(LOG_LIKELIHOODS)) {
@@ -161,7 +163,7 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       expect(maxDifference(own, expected)).toBeLessThan(1e-3);
     });
 
-    it("has the golden numbers' tokens where no number follows a run of spaces", async () => {
+    test("has the golden numbers' tokens where no number follows a run of spaces", async () => {
       const text = await readText(join(SHARED, "data/eval/wikitext2.txt"), 2 ** 24);
       const own = Tokenizer.fromFiles(model.files).encode(text);
       expect(

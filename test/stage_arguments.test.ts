@@ -1,6 +1,6 @@
-/** Settings and values that a program gives to a stage wrongly: each is refused by its name before it can do harm. */
+/** Wrong settings and values of stages: each is refused by name before it can do harm. */
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   allocationByName,
   applyPlan,
@@ -90,14 +90,14 @@ beforeAll(async () => {
   };
 });
 
-/** A call is refused with a message; what begins with `internal:` would be a bug of ours. */
+/** Expects that a call is refused with BAD_ARGUMENT and a message. */
 async function expectRefusal(call: () => unknown, message: string): Promise<void> {
   const asked = (async () => call())();
   await expect(asked).rejects.toMatchObject({ name: "GpruneError", code: "BAD_ARGUMENT", message });
 }
 
 describe("decideGprune", () => {
-  it.each<readonly [Partial<GpruneRequest>, string]>([
+  test.each<readonly [Partial<GpruneRequest>, string]>([
     [{ rounds: 0 }, "rounds: expected a whole number of at least 1, got 0"],
     [{ rounds: 1.5 }, "rounds: expected a whole number of at least 1, got 1.5"],
     [{ gradientWindows: 0 }, "gradientWindows: expected a whole number of at least 1, got 0"],
@@ -113,13 +113,13 @@ describe("decideGprune", () => {
     await expectRefusal(() => decideGprune({ ...request, ...wrong }), message);
   });
 
-  it.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])("refuses a weight of %d", async (weight) => {
+  test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])("refuses a weight of %d", async (weight) => {
     const weights = new Map([...request.weights, ["b", weight]] as const);
     const message = `weight of b: expected a positive number, got ${weight}`;
     await expectRefusal(() => decideGprune({ ...request, weights }), message);
   });
 
-  it("refuses a set without evidence", async () => {
+  test("refuses a set without evidence", async () => {
     const evidence = new Map([["a", request.evidence.get("a")!]]);
     const message = "evidence: expected those of a, b, got those of a";
     await expectRefusal(() => decideGprune({ ...request, evidence }), message);
@@ -130,7 +130,7 @@ describe("measureSensitivity", () => {
   const measure = (some: typeof sets) => () =>
     measureSensitivity({ model, runtime, sets: some, metric, seed: 0 });
 
-  it("refuses no sets, and two of one name", async () => {
+  test("refuses no sets, and two of one name", async () => {
     await expectRefusal(measure([]), "sets: expected at least one, got none");
     await expectRefusal(measure([a, a]), "calibration sets: expected different names, got a twice");
   });
@@ -139,25 +139,25 @@ describe("measureSensitivity", () => {
 describe("calibrate", () => {
   const empty = [{ name: "x", windows: [new Int32Array(0)] }];
 
-  it("refuses an empty window", async () => {
+  test("refuses an empty window", async () => {
     await expectRefusal(
       () => calibrate(runner, empty),
       "windows: expected at least one token in each, got an empty one",
     );
   });
 
-  it.each([-1, 1.5, Number.NaN])("refuses to end at layer %d", async (end) => {
+  test.each([-1, 1.5, Number.NaN])("refuses to end at layer %d", async (end) => {
     const message = `end: expected a whole number of at least 0, got ${end}`;
     await expectRefusal(() => calibrate(runner, sets, { end }), message);
   });
 
-  it("refuses to end behind the last layer", async () => {
+  test("refuses to end behind the last layer", async () => {
     await expectRefusal(() => calibrate(runner, sets, { end: 3 }), "end: expected at most 2 layers, got 3");
   });
 });
 
 describe("gateStatistics", () => {
-  it("refuses two sets of one name, which would be added up", async () => {
+  test("refuses two sets of one name, which would be added up", async () => {
     const message = "calibration sets: expected different names, got a twice";
     await expectRefusal(() => gateStatistics(runner, [a, { ...b, name: "a" }]), message);
   });
@@ -167,7 +167,7 @@ describe.each([
   ["poolStats", (weights: readonly number[]) => poolStats([own, own], weights)],
   ["poolGateStats", (weights: readonly number[]) => poolGateStats([gates(), gates()], weights)],
 ])("%s", (_, pool) => {
-  it.each([
+  test.each([
     [[1], "weights: expected 2, one for each set, got 1"],
     [[0, 0], "weight 1: expected a positive number, got 0"],
     [[1, Number.NaN], "weight 2: expected a positive number, got NaN"],
@@ -182,7 +182,7 @@ function gates(): Parameters<typeof poolGateStats>[0][number] {
 }
 
 describe("statistics", () => {
-  it("are refused where there are none, or no tokens", async () => {
+  test("are refused where there are none, or no tokens", async () => {
     await expectRefusal(() => poolStats([], []), "statistics: expected at least one, got none");
     await expectRefusal(() => poolGateStats([], []), "gate statistics: expected at least one, got none");
     const none = { ...own, tokens: 0, sequences: 0 };
@@ -190,7 +190,7 @@ describe("statistics", () => {
     await expectRefusal(() => poolStats([own, none], [1, 1]), message);
   });
 
-  it("are refused where they are of another model", async () => {
+  test("are refused where they are of another model", async () => {
     const message = "statistics of layers.0.ffn: expected those of one model, got 6 and 9 channels";
     await expectRefusal(() => mergeStats(own, others), message);
     const plan = makePlan(model.spec, { "layers.0.ffn": [0, 1] });
@@ -200,7 +200,7 @@ describe("statistics", () => {
 });
 
 describe("allocate", () => {
-  it.each(["global", "uniform"])("refuses to do without importance: %s", async (name) => {
+  test.each(["global", "uniform"])("refuses to do without importance: %s", async (name) => {
     const { spec } = model;
     const asked = () => allocationByName(name).allocate({ spec, importance: new Map(), sparsity: 0.2 });
     await expectRefusal(asked, "importance of layers.0.kv: expected 16 scores, got none");
@@ -212,7 +212,7 @@ describe("loadTokenSet", () => {
   const load = (change: Partial<SamplingOptions>) => () =>
     loadTokenSet({ name: "a", path: "no such text", weight: 1 }, tokenizer, { ...sampling, ...change });
 
-  it.each([0, -3, 1.5, Number.NaN])("refuses %d windows or tokens, before it reads", async (count) => {
+  test.each([0, -3, 1.5, Number.NaN])("refuses %d windows or tokens, before it reads", async (count) => {
     for (const name of ["samples", "refitSamples", "seqLen"]) {
       const message = `${name}: expected a whole number of at least 1, got ${count}`;
       await expectRefusal(load({ [name]: count }), message);
@@ -223,7 +223,7 @@ describe("loadTokenSet", () => {
 describe("sampleTexts", () => {
   const options = { count: 1, tokens: 4, temperature: 1, topP: 1, seed: 0 };
 
-  it.each([
+  test.each([
     [{ temperature: 0 }, "temperature: expected a positive number, got 0"],
     [{ temperature: Number.NaN }, "temperature: expected a positive number, got NaN"],
     [{ topP: 0 }, "topP: expected a number above 0, at most 1, got 0"],
@@ -236,7 +236,7 @@ describe("sampleTexts", () => {
 });
 
 describe("generate", () => {
-  it.each([-1, 1.5, Number.NaN])("refuses %d tokens", async (maxTokens) => {
+  test.each([-1, 1.5, Number.NaN])("refuses %d tokens", async (maxTokens) => {
     const message = `maxTokens: expected a whole number of at least 0, got ${maxTokens}`;
     await expectRefusal(() => generate(runner, Int32Array.of(1), { maxTokens, stopIds: [] }), message);
   });
@@ -245,7 +245,7 @@ describe("generate", () => {
 describe("measureLatency", () => {
   const options = { batch: 1, promptTokens: 2, newTokens: 2, repeats: 1 };
 
-  it.each(Object.keys(options))("refuses a %s of 0", async (name) => {
+  test.each(Object.keys(options))("refuses a %s of 0", async (name) => {
     const message = `${name}: expected a whole number of at least 1, got 0`;
     const wrong = { ...options, [name]: 0 };
     await expectRefusal(() => measureLatency({ models: [model], runtime }, wrong), message);
@@ -254,7 +254,7 @@ describe("measureLatency", () => {
 });
 
 describe("no models", () => {
-  it("are refused", async () => {
+  test("are refused", async () => {
     const message = "models: expected at least one, got none";
     await expectRefusal(() => evaluateTogether({ models: [], runtime }, [], {}), message);
     await expectRefusal(() => compareOnWindows([], a.windows), message);
@@ -262,7 +262,7 @@ describe("no models", () => {
 });
 
 describe("findDevice", () => {
-  it.each([
+  test.each([
     [{}, "device: expected one of cpu, webgpu, cuda, got undefined"],
     [{ device: "cpu" }, "deviceDtype: expected one of f32, f16, got undefined"],
   ])("refuses %j", async (wrong, message) => {
@@ -277,7 +277,7 @@ describe("prune", () => {
     "test",
   );
 
-  it.each([0, -5, 1.5, Number.NaN])(
+  test.each([0, -5, 1.5, Number.NaN])(
     "refuses files of %d bytes, before it opens the model",
     async (maxShardBytes) => {
       const message = `maxShardBytes: expected a whole number of at least 1, got ${maxShardBytes}`;
@@ -286,14 +286,14 @@ describe("prune", () => {
     },
   );
 
-  it.each([-1, Number.NaN])("refuses to keep states every %d seconds", async (checkpointInterval) => {
+  test.each([-1, Number.NaN])("refuses to keep states every %d seconds", async (checkpointInterval) => {
     const message = `checkpointInterval: expected seconds from 0 on, got ${checkpointInterval}`;
     await expectRefusal(() => prune(config, { checkpointInterval }), message);
   });
 });
 
 describe("a model that was closed", () => {
-  it("is refused, and so is the one that it was made from", async () => {
+  test("is refused, and so is the one that it was made from", async () => {
     const dense = await openModel(await writeTinyCheckpoint(join(root(), "model")));
     const pruned = applyPlan(dense, makePlan(dense.spec, { "layers.0.ffn": [0, 1] }));
     await pruned.weights.close();

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import {
   applyPlan,
   decideGprune,
@@ -27,7 +27,7 @@ import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const root = suiteDirectory("stages");
 
-it("a program that does the stages one by one gets what prune makes", async () => {
+test("a program that does the stages one by one gets what prune makes", async () => {
   const directory = await writeTinyCheckpoint(join(root(), "model"));
   const texts = await writeTinyTexts(root());
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path, weight: 1 }));

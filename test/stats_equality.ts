@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import { type CalibrationStats, CHANNEL_SUMS } from "../src/calibrate/stats.ts";
 import { maxAbs, maxDifference } from "./numbers.ts";
 
-/** Fails unless all sums are equal within `tolerance` of the largest of their kind and space. */
+/** Expects all sums to be equal within `tolerance`, relative to the largest of their kind and space. */
 export function expectSameStats(a: CalibrationStats, b: CalibrationStats, tolerance: number): void {
   expect(a.tokens).toBeCloseTo(b.tokens, 8);
   expect(a.sequences).toBeCloseTo(b.sequences, 8);

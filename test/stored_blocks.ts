@@ -1,4 +1,4 @@
-/** Matrices and models in the block types of ggml, with random integers, for tests of what is computed from them. */
+/** Matrices and models with random weights in the block types of ggml. */
 import { ggmlBlockLayout, unpackGgmlBlocks } from "../src/io/formats/ggml_blocks.ts";
 import { dequantizerOf, GGML_TYPES } from "../src/io/formats/ggml_types.ts";
 import type { Model } from "../src/model/model.ts";
@@ -9,7 +9,7 @@ import { randomStream } from "../src/tensor/random.ts";
 import { elementCount, type Tensor } from "../src/tensor/tensor.ts";
 import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
 
-/** Where a block has its scale and its minimum, and the largest integer that the scale multiplies. */
+/** Offsets of scale and minimum in a block, and the largest integer that the scale multiplies. */
 const HALVES: Readonly<
   Record<string, { readonly scale: number; readonly min?: number; readonly largest: number }>
 > = {
@@ -25,10 +25,10 @@ const HALVES: Readonly<
   Q6_K: { scale: 208, largest: 32 * 128 },
 };
 
-/** The types that are kept in blocks. */
+/** Types that decoding keeps in blocks. */
 export const BLOCK_TYPES: readonly string[] = Object.keys(HALVES);
 
-/** So many weights of a type, most of them in [-0.5, 0.5]; every integer is as likely as any other. */
+/** Random weights of a type, most of them in [-0.5, 0.5], with uniformly distributed integers. */
 export function randomBlocks(type: string, weights: number, seed: string): Uint8Array {
   const { scale, min, largest } = HALVES[type]!;
   const { blockSize, blockBytes } = GGML_TYPES.get(type)!;
@@ -47,7 +47,7 @@ export function randomBlocks(type: string, weights: number, seed: string): Uint8
   return bytes;
 }
 
-/** A matrix [N, I] as float32, in the reader's own way. */
+/** A matrix [N, I] as float32, by the reader's dequantizer. */
 export function asFloats(type: string, bytes: Uint8Array, shape: readonly [number, number]): Tensor {
   const data = new Float32Array(elementCount(shape));
   dequantizerOf(GGML_TYPES.get(type)!, "test")(bytes, data);
@@ -61,7 +61,7 @@ export function asBlocks(type: string, bytes: Uint8Array, shape: readonly [numbe
   return target;
 }
 
-/** A model whose matrices are of one type wherever their rows are whole blocks. */
+/** A model whose matrices have one block type where their rows are whole blocks. */
 export function blockModel(options: TinyModelOptions, type: string): Model {
   const model = tinyModel(options);
   const { blockSize } = GGML_TYPES.get(type)!;

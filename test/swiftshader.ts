@@ -1,25 +1,24 @@
 /**
- * SwiftShader, a Vulkan driver that computes on the CPU, as Chromium brings it: with it ONNX Runtime's WebGPU provider
- * finds an adapter on a machine without a graphics card. It says whether graphs are right there, and nothing about
- * speed.
+ * SwiftShader, a Vulkan driver for the CPU that comes with Chromium: with it ONNX Runtime's WebGPU provider finds an
+ * adapter on a machine without a graphics card. It can show that graphs are correct, but not how fast they are.
  */
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 
-/** Where the packages of Debian, Ubuntu and Fedora put Chromium's own files. */
+/** Directories of Chromium's files in the packages of Debian, Ubuntu and Fedora. */
 const DIRECTORIES = ["/usr/lib/chromium", "/usr/lib/chromium-browser", "/usr/lib64/chromium-browser"];
 const DRIVER = "vk_swiftshader_icd.json";
 const LOADER = "libvulkan.so.1";
-/** RTLD_NODELETE of glibc's dlfcn.h, which Node has no name for. */
-const STAYS = 0x1000;
+/** From glibc's dlfcn.h; missing in Node's constants. */
+const RTLD_NODELETE = 0x1000;
 
-/** The driver's description; undefined where there is none. */
+/** Path of the driver's manifest; undefined if it is not installed. */
 export const SWIFTSHADER: string | undefined = DIRECTORIES.map((directory) => join(directory, DRIVER)).find(
   (path) => existsSync(path) && existsSync(join(dirname(path), LOADER)),
 );
 
-/** What a process has that is to find no adapter at all. */
+/** Environment of a process that must not find an adapter. */
 export const NO_ADAPTER: Readonly<Record<string, string>> = { VK_ICD_FILENAMES: "/no/driver.json" };
 
 /**
@@ -29,9 +28,13 @@ export const NO_ADAPTER: Readonly<Record<string, string>> = { VK_ICD_FILENAMES: 
 export function useSwiftShader(): void {
   process.env.VK_ICD_FILENAMES = SWIFTSHADER!;
   try {
-    process.dlopen({ exports: {} }, join(dirname(SWIFTSHADER!), LOADER), constants.dlopen.RTLD_NOW | STAYS);
+    process.dlopen(
+      { exports: {} },
+      join(dirname(SWIFTSHADER!), LOADER),
+      constants.dlopen.RTLD_NOW | RTLD_NODELETE,
+    );
   } catch (error) {
-    // It is loaded, and is no module of Node.
+    // The library is loaded; it is not a Node addon, hence the error.
     if (!String(error).includes("Module did not self-register")) throw error;
   }
 }

@@ -1,12 +1,12 @@
-/** Whoever loads ONNX Runtime here, tests and other programs included, has turned its telemetry off before. */
+/** All programs that load ONNX Runtime, tests included, turn its telemetry off before. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..");
-/** Packages that load it. */
+/** Imports of packages that load ONNX Runtime. */
 const LOADS = /^import (?!type ).* from "(onnxruntime-node|@huggingface\/transformers)";$/m;
-/** What turns it off comes before every other import, which would be evaluated before it. */
+/** The import that turns telemetry off comes first, since imports are evaluated in order. */
 const TURNED_OFF_FIRST = /^(?:(?!import ).*\n)*import "[./]+(?:src\/graph\/runtime\/)?no_telemetry[.]ts";\n/;
 
 const loaders = ["src", "test", "scripts", "bench"]

@@ -1,4 +1,4 @@
-/** A tiny random model on the disk, with the demo model's tokenizer, and texts to calibrate it on. */
+/** Writes a tiny random model with the demo model's tokenizer, and texts to calibrate it on. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exportHuggingFace } from "../src/export/hf.ts";
@@ -8,20 +8,21 @@ import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
 
 const DEMO = join(import.meta.dirname, "..", "demo");
 
-/** The embedded model. */
+/** Directory of the demo model. */
 export const DEMO_MODEL: string = join(DEMO, "model");
 
-/** A text of the demo. */
+/** Path of a text of the demo. */
 export function demoText(part: "calibration" | "heldout", kind: string): string {
   return join(DEMO, "texts", part, `${kind}.txt`);
 }
 
-/** C 16, H 4, three layers of 64 neurons and 2 KV groups: removing one neuron is 0.42 % of what can go. */
+/** C 16, H 4, three layers of 64 neurons and 2 KV groups: a neuron has 0.42 % of the prunable parameters. */
 const SHAPE = { vocabSize: 2048, hiddenSize: 16, layers: [0, 1, 2].map(() => ({ neurons: 64 })) };
 
 /**
- * Writes a model of the shape above, or of another, as a Hugging Face directory in F32.
- * @param change - other values of a tensor, from a copy of its own
+ * Writes a model as a Hugging Face directory in F32.
+ * @param options - changes of {@link SHAPE}
+ * @param change - gives other values for a tensor, and may modify `data`
  */
 export async function writeTinyCheckpoint(
   directory: string,
@@ -45,7 +46,7 @@ export async function writeTinyCheckpoint(
   return directory;
 }
 
-/** Writes the beginnings of two texts of different kinds, about 1500 tokens each; their paths. */
+/** Writes the starts of two texts of different kinds, about 1500 tokens each. @returns their paths */
 export async function writeTinyTexts(directory: string): Promise<{ stories: string; code: string }> {
   const write = async (kind: string): Promise<string> => {
     const path = join(directory, `${kind}.txt`);

@@ -1,4 +1,4 @@
-/** Random gate gradients of a tiny model and their statistics; the raw values stay available to tests. */
+/** Random gate gradients of a tiny model, and their statistics computed naively. */
 import type { GateStats } from "../src/calibrate/gate_stats.ts";
 import { spacesOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";

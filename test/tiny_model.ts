@@ -1,6 +1,6 @@
 /**
- * Random models made in code, of any shape: every width, GQA, biases and the switches of the families. The weights
- * are drawn per tensor from the seed and the tensor's name, so changing one layer leaves the others as they were.
+ * Random models of any shape: widths, GQA, biases and the switches of the families. Weights are drawn for each tensor
+ * from the seed and its name, so that changing one layer leaves the others unchanged.
  */
 import type { Model } from "../src/model/model.ts";
 import { weightsOf } from "../src/model/spaces.ts";
@@ -9,9 +9,9 @@ import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import { elementCount, type Tensor } from "../src/tensor/tensor.ts";
 
-/** What differs from the default tiny model: spec fields, partial layers, and the seed of the weights. */
+/** Changes of the default tiny model: spec fields, partial layers, and the seed of the weights. */
 export interface TinyModelOptions extends Partial<Omit<ModelSpec, "layers">> {
-  /** One entry a layer; absent fields are 6 neurons, 2 KV groups of 2 query heads, no biases. */
+  /** One entry for each layer; defaults are 6 neurons, 2 KV groups of 2 query heads, no biases. */
   readonly layers?: readonly Partial<LayerSpec>[];
   readonly seed?: number;
 }

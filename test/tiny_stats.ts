@@ -1,6 +1,6 @@
 /**
- * Random activations of a tiny model and their statistics, summed the slow and plain way. The raw values stay
- * available, so a test can compute from them what the code computes from the sums.
+ * Random activations of a tiny model, and their statistics computed naively. Tests can compute from the activations
+ * what the code computes from the sums.
  */
 import { type CalibrationStats, emptyChannelStats } from "../src/calibrate/stats.ts";
 import { spacesOf } from "../src/model/spaces.ts";

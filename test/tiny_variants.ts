@@ -1,15 +1,15 @@
-/** Tiny models that between them use every switch of a spec, each with other widths in every layer. */
+/** Tiny models that together use every switch of a spec, with different widths in every layer. */
 import { PROJECTIONS } from "../src/model/spec.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
 
-/** What sets the first Gemma apart, at a hidden size of 8. */
+/** Switches of the first Gemma, for a hidden size of 8. */
 export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset" | "embeddingScale"> = {
   activation: "gelu_tanh",
   normOffset: 1,
   embeddingScale: Math.sqrt(8),
 };
 
-/** What sets Gemma 2 apart, at a hidden size of 8. */
+/** Switches of Gemma 2, for a hidden size of 8. */
 export const GEMMA2_SWITCHES: typeof GEMMA1_SWITCHES &
   Pick<TinyModelOptions, "postNorms" | "scoreSoftcap" | "logitSoftcap"> = {
   ...GEMMA1_SWITCHES,
@@ -18,7 +18,7 @@ export const GEMMA2_SWITCHES: typeof GEMMA1_SWITCHES &
   logitSoftcap: 3,
 };
 
-/** What sets Gemma 3 apart, at a hidden size of 8. */
+/** Switches of Gemma 3, for a hidden size of 8. */
 export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qkNorm" | "postNorms"> = {
   ...GEMMA1_SWITCHES,
   qkNorm: true,

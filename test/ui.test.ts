@@ -1,6 +1,6 @@
 /**
- * `gprune ui` in a browser, as a user meets it: from the printed address through a run, its end and its report. Skipped
- * where there is no Chromium; .ci/run installs it.
+ * `gprune ui` in a browser, as a user does: from the printed address through a run to its end and its report. Skipped
+ * without Chromium; .ci/run installs it.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -39,7 +39,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     context.setDefaultTimeout(PATIENCE);
     page = await context.newPage();
     page.on("pageerror", (error) => problems.push(error.message));
-    // The browser says of every form that is refused that it was, and of what asks without a token.
+    // The browser logs refused forms, and requests without a token.
     page.on("console", (message) => {
       if (!/400 \(Bad Request\)|401 \(Unauthorized\)/.test(message.text())) problems.push(message.text());
     });
@@ -49,7 +49,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
   }, PATIENCE);
   afterEach(() => expect(problems.splice(0)).toEqual([]));
 
-  /** Of both themes at the width of a phone and of a screen: nothing that axe finds, and nothing that sticks out. */
+  /** Expects no axe violations and no overflow in both themes, at the widths of a phone and of a desktop. */
   async function expectGoodLooks(): Promise<void> {
     for (const colorScheme of THEMES) {
       for (const width of [390, 1280]) {
@@ -61,7 +61,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     }
   }
 
-  /** Fills the form by keyboard and label, and sends it. */
+  /** Fills the form by labels, and submits it by keyboard. */
   async function startRun(name: string, settings: Readonly<Record<string, string>>): Promise<void> {
     await page.getByLabel("Name", { exact: true }).first().fill(name);
     for (const [label, value] of Object.entries(settings))
@@ -69,7 +69,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await page.getByRole("button", { name: "Start pruning" }).press("Enter");
   }
 
-  /** The field that is marked as wrong, once it has the focus: its name and what describes it. */
+  /** Waits until a field marked as wrong has the focus. @returns its name and its descriptions */
   async function wrongField(): Promise<string> {
     const field = page.locator("[aria-invalid=true]:focus");
     await field.waitFor();
@@ -107,7 +107,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
       "Gradient windows": "2",
     };
     await startRun("first", { Model: join(root(), "none"), Sparsity: "0.3", ...small });
-    // Refused before it is left, with the field that is wrong.
+    // Refused without leaving the form, with the wrong field.
     await page.getByRole("alert").getByText("Model: expected a model").waitFor();
     expect(await wrongField()).toMatch(/^Model [|] .* [|] expected a model, got no such file or directory: /);
     await page.getByLabel("Model", { exact: true }).fill(join(root(), "runs"));
@@ -120,11 +120,11 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     );
     await expectGoodLooks();
     await sets.nth(1).getByLabel("Path").fill(texts.code);
-    // A model's directory without a model is found when the run opens it.
+    // A directory without a model is noticed only when the run opens it.
     await startRun("first", {});
     await page.getByRole("alert").getByText("runs: expected a model").waitFor();
     await page.getByText("None had begun.").waitFor();
-    // What was entered is there again, by the run's link as by the one to a new run, until somebody wants none.
+    // The entries are there again, by the run's link and by the one to a new run, until "Start from none".
     await page.getByRole("link", { name: "New like this first" }).click();
     await page.getByText("These are the settings of first, which failed.").waitFor();
     expect(await page.getByLabel("Name", { exact: true }).first().inputValue()).toBe("first");
@@ -166,7 +166,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await page.getByRole("link", { name: "New like this first" }).click();
     expect(await page.getByLabel("Name", { exact: true }).first().inputValue()).toBe("first-2");
     expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(model);
-    // What came out of defaults is not pinned: other settings decide it anew.
+    // Values derived from defaults are left empty, so that they follow other settings.
     const more = page.getByText("More settings").first();
     await more.click();
     const allocation = page.getByLabel("Allocation", { exact: true });
@@ -181,7 +181,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     expect(await wrongField()).toMatch(/^Allocation [|] .* [|] learned and curves need method gprune/);
     expect(await allocation.isVisible()).toBe(true);
     await expectGoodLooks();
-    // What the browser itself refuses is shown, too.
+    // A field that the browser itself refuses is shown, too.
     await allocation.selectOption("");
     await page.getByLabel("Rounds", { exact: true }).fill("65");
     await more.click();
@@ -216,18 +216,18 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await live.getByText("Stopped", { exact: true }).waitFor();
     await live.getByText(/^stopped at \d+ %$/).waitFor();
     expect(await live.getByRole("progressbar").count()).toBe(0);
-    // The button is gone, and the focus is where it was.
+    // The button is gone, and the focus has moved to the heading.
     await live.locator("h2:focus").waitFor();
     await expectGoodLooks();
     await live.getByRole("button", { name: "Resume long" }).press("Enter");
     await live.getByRole("button", { name: "Stop" }).press("Enter");
     await live.getByText("Stopped", { exact: true }).waitFor();
-    // So it is with the button in the list.
+    // The same with the button in the list.
     await page.getByRole("article").getByRole("button", { name: "Resume long" }).press("Enter");
     await live.locator("h2:focus").waitFor();
     await live.getByText("Finished", { exact: true }).waitFor();
     await live.locator("h2:focus").waitFor();
-    // The rounds that it had before it was stopped are there.
+    // The chart still has the rounds from before the stop.
     await live.getByText("As a table").click();
     expect(await live.getByRole("row").nth(-1).textContent()).toMatch(/^64/);
     expect(await live.locator("polyline").first().getAttribute("points")).toMatch(/^(\S+ ){63}\S+$/);

@@ -1,4 +1,4 @@
-/** `gprune ui` with its page built, and a browser beside it. */
+/** The server of `gprune ui` with its page, and a browser. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
@@ -9,20 +9,20 @@ import { serveUi, type UiServer } from "../src/ui/server.ts";
 import { CHROMIUM } from "./browser.ts";
 import { CLI } from "./compile.ts";
 
-/** Milliseconds: a machine that does other things too takes its time. */
+/** Timeout in milliseconds, long enough for a busy machine. */
 export const PATIENCE = 120_000;
 
 const CONFIG = join(import.meta.dirname, "..", "web", "vite.config.ts");
 
 /**
- * A server of the runs in a directory's `runs`, and a browser, both there from `start` until the tests of a file or
- * group are over.
+ * A server for the runs in a directory's `runs`, and a browser. Both run from `start` until the tests of a file or
+ * group have finished.
  */
 export class UiInBrowser {
   server!: UiServer;
   browser!: Browser;
 
-  /** Registers the end of both. */
+  /** Registers the cleanup. */
   constructor() {
     afterAll(async () => {
       await this.browser?.close();

@@ -1,5 +1,5 @@
 /**
- * What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium.
+ * The page of `gprune ui` when its server refuses, fails or goes away. Skipped without Chromium.
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -110,7 +110,7 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
     const state = await (await ask("/api/state")).text();
     const ending = { contentType: "text/event-stream", body: `retry: 10\nevent: state\ndata: ${state}\n\n` };
     let asked = 0;
-    // A stream that ends, then an answer after which a browser asks no more.
+    // A stream that ends, then a status after which browsers do not reconnect.
     await page.route("**/api/events", (route) => {
       asked += 1;
       if (asked === 1) return route.fulfill(ending);

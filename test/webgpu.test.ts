@@ -1,10 +1,10 @@
 /**
- * The whole way on ONNX Runtime's WebGPU provider, with SwiftShader in place of a graphics card (swiftshader.ts).
- * Skipped where Chromium does not bring it; .ci/run installs Chromium, and counts what is skipped as failed.
+ * End-to-end tests on ONNX Runtime's WebGPU provider, with SwiftShader instead of a graphics card (swiftshader.ts).
+ * Skipped if Chromium does not have it; .ci/run installs Chromium, and counts skipped tests as failed.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { OnProgress } from "../src/base/progress.ts";
 import { type RunConfig, resolveRunConfig } from "../src/config.ts";
 import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
@@ -23,11 +23,11 @@ import { NO_ADAPTER, SWIFTSHADER, useSwiftShader } from "./swiftshader.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const WEBGPU = { name: "webgpu", dtype: "f32" } as const;
-/** A machine that does other things too takes its time. */
+/** Timeout in milliseconds, long enough for a busy machine. */
 const PATIENCE = 240_000;
 
 describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, () => {
-  /** Open throughout, so that its shaders, which take most of the time, are compiled once. */
+  /** Shared by all tests, so that shaders, which take most of the time, are compiled once. */
   let runtime: Runtime;
   beforeAll(() => {
     useSwiftShader();
@@ -39,7 +39,7 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
     goldenNumbers("llama", () => runtime);
   });
 
-  it.each(GOLDEN_FAMILIES.filter((family) => family !== "llama"))(
+  test.each(GOLDEN_FAMILIES.filter((family) => family !== "llama"))(
     "gives PyTorch's logits of %s within 2e-4",
     async (family) => {
       const { model, expected, windows } = await openGolden(family);
@@ -52,7 +52,7 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
     },
   );
 
-  it.each(Object.entries(PROGRAMS))(
+  test.each(Object.entries(PROGRAMS))(
     "computes all of %s on the device, as the CPU does",
     async (_, program) => {
       const { onCpu, onDevice, difference } = await placements(program, WEBGPU);
@@ -62,7 +62,7 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
     },
   );
 
-  it("prunes nearly as on the CPU, and goes on there alone", async () => {
+  test("prunes nearly as on the CPU, and goes on there alone", async () => {
     const root = await temporaryDirectory();
     const model = await writeTinyCheckpoint(join(root, "model"), {
       layers: [{ neurons: 64 }, { neurons: 64 }],
@@ -100,7 +100,7 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
     expect(await readFile(join(webgpu.output, "gprune.yaml"), "utf8")).toContain("device: webgpu");
   });
 
-  it("computes in float32 where the adapter has no float16, and says so", async () => {
+  test("computes in float32 where the adapter has no float16, and says so", async () => {
     const found = await findDevice({ device: "webgpu", deviceDtype: "f16", requireDevice: false });
     expect(found).toMatchObject({ used: WEBGPU, problem: expect.stringContaining("does not support") });
   });
@@ -122,7 +122,7 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
     ...["--calib", `stories=${texts.stories}`, `code=${texts.code}`],
   ];
 
-  it("computes on the CPU with a warning where there is no adapter", async () => {
+  test("computes on the CPU with a warning where there is no adapter", async () => {
     const { code, stdout, stderr } = await startCli(
       [...command("fallback"), "--device", "webgpu", "-q"],
       NO_ADAPTER,
@@ -141,7 +141,7 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
     expect(record.settings).toMatchObject({ device: "cpu" });
   });
 
-  it("refuses a distributed run, whose workers have the CPU", async () => {
+  test("refuses a distributed run, whose workers have the CPU", async () => {
     const config = resolveRunConfig({ model, output: join(root(), "distributed"), device: "webgpu" }, "test");
     const openPasses = (): never => expect.fail("no passes are opened");
     await expect(prune(config, { openPasses })).rejects.toMatchObject({
@@ -150,7 +150,7 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
     });
   });
 
-  it("fails where the device is required and not there", async () => {
+  test("fails where the device is required and not there", async () => {
     const { code, stdout, stderr } = await startCli(
       ["generate", model, "--prompt", "once", "--device", "webgpu", "--require-device"],
       NO_ADAPTER,

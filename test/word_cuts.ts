@@ -1,4 +1,4 @@
-/** Names of the different ways in which byte-level vocabularies cut words, for `wordCutByName`. */
+/** Names of the different pre-tokenizers of byte-level vocabularies, for `wordCutByName`. */
 export const CUT_NAMES: readonly string[] = [
   "gpt-2",
   "smollm",

@@ -1,11 +1,11 @@
 /**
- * A worker in a process of its own that says on stdout what happens to it, a JSON line each. It waits at the first
- * event of the kind `hold` until there is something on stdin, and ends by itself after SIGTERM.
+ * Program that runs a worker, and prints its events on stdout, one line of JSON each. It waits at the first event of
+ * kind `hold` until it gets input on stdin, and exits after SIGTERM.
  */
 import { once } from "node:events";
 import { runWorker, type WorkerSettings } from "../src/workers/index.ts";
 
-/** What the process is started with, as JSON in its only argument. */
+/** Settings of the process, given as JSON in its only argument. */
 export interface WorkerProcessSettings extends WorkerSettings {
   readonly hold?: string;
 }

@@ -14,9 +14,9 @@ import { gprune, hashes, startCli } from "./run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 import type { WorkerProcessSettings } from "./worker_process.ts";
 
-/** The others tell times. */
+/** Files that have the same bytes in every run; others contain times. */
 const FILES = ["config.json", "facts.json", "model.safetensors", "plan.json"];
-/** Seconds after which a unit of a worker that says nothing goes to another one. */
+/** Seconds of silence after which a worker's unit goes to another one. */
 const LOCK_SECONDS = 2;
 
 let root: string;
@@ -30,7 +30,7 @@ function freshName(): string {
   return join(root, `${names}`);
 }
 
-/** A run with gradients, robust rounds and least squares. */
+/** Configuration of a run with gradients, robust rounds and least squares. */
 function config(output: string): RunConfig {
   const calibration = ["code", "stories"].map((kind) => ({
     name: kind,
@@ -40,7 +40,7 @@ function config(output: string): RunConfig {
   return resolveRunConfig({ model, output, calibration, threads: 1, maxModules: 2, ...settings }, "test");
 }
 
-/** Prunes with workers, a layer in each unit of statistics. @returns hashes of what came out */
+/** Prunes with workers, one layer in each unit. @returns hashes of the output */
 async function pruned(store: string, options: PruneOptions = {}, output = freshName()): Promise<unknown> {
   const openPasses = distributed({ redis: server.url, store, layersPerUnit: 1 });
   await prune(config(output), { openPasses, ...options });
@@ -55,7 +55,7 @@ interface Started {
 
 const running: { stop(): Promise<void> }[] = [];
 
-/** A worker of this process, whose units a child computes. */
+/** Starts a worker in this process, whose units a child computes. */
 function work(store: string, more: Partial<WorkerSettings> = {}): Started {
   const events: WorkerEvent[] = [];
   const end = new AbortController();
@@ -106,7 +106,7 @@ class WorkerProcess {
     running.push(this);
   }
 
-  /** The first event of a kind. @throws when the process ends without it */
+  /** Waits for the first event of a kind. @throws when the process ends without it */
   said<K extends WorkerEvent["event"]>(kind: K): Promise<Extract<WorkerEvent, { readonly event: K }>> {
     return new Promise((resolve, reject) => {
       const look = (): void => {
@@ -119,7 +119,7 @@ class WorkerProcess {
     });
   }
 
-  /** Lets it go on from where it holds. */
+  /** Lets a worker go on that holds. */
   release(): void {
     this.child.stdin!.write("\n");
   }
@@ -152,18 +152,18 @@ async function gone(pid: number): Promise<void> {
   }
 }
 
-/** The servers that a queue may lie on. */
+/** Servers that can hold a queue. */
 const SERVERS = [
   { name: "Redis", isHere: hasRedis, type: RedisServer },
   { name: "PostgreSQL", isHere: hasPostgres, type: PostgresServer },
 ] as const;
 
-/** Seconds are few when nothing else runs; on a machine that is busy every process takes long to start. */
+/** Takes seconds on an idle machine; on a busy one every process is slow to start. */
 describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, type }) => {
   beforeAll(async () => {
     if (!isHere) return;
     root = await mkdtemp(join(tmpdir(), "gprune-test-"));
-    // The server may be another user's.
+    // The server may run as another user.
     await chmod(root, 0o755);
     server = await type.start(join(root, "server"));
     model = await writeTinyCheckpoint(join(root, "model"));
@@ -214,7 +214,7 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     await gone(pid!);
     let second: Started | undefined;
     const third = new Promise<Started>((resolve) => {
-      // Told to stop in the middle of its second unit, it gives that back.
+      // The second worker is stopped in the middle of its second unit, and gives it back.
       let seen = 0;
       const onEvent = ({ event }: WorkerEvent): void => {
         seen += event === "started" ? 1 : 0;
@@ -248,7 +248,7 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     };
     for (let worker = 0; worker < 2; worker++) work(store, { onEvent });
     expect(await pruned(store)).toEqual(expected);
-    // It was killed and has stood still.
+    // The server has been killed and paused.
     expect(started).toBeGreaterThanOrEqual(5);
   });
 
@@ -325,7 +325,7 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     const place = ["--redis", server.url, "--store", "s3://bucket/some/place", "--json"];
     const worker = startCli(["worker", ...place, "--threads", "1"], s3.environment);
     running.push({ stop: async () => void worker.child.kill("SIGKILL") });
-    // The bucket is away in the middle of it, for more requests than anybody makes at once.
+    // The bucket fails in the middle, for more requests than any process makes at once.
     let isFirst = true;
     createInterface(worker.child.stdout!).on("line", (line) => {
       if (!isFirst || JSON.parse(line).event !== "started") return;
@@ -339,7 +339,7 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     const command = ["prune", model, "-o", output, ...settings, ...place, ...rest];
     expect(await startCli(command, s3.environment).result).toMatchObject({ code: 0 });
     expect(await hashes(output, FILES)).toEqual(expected);
-    // A worker that waits for a server that is away ends, too.
+    // A worker that waits for an unreachable server ends, too.
     await server.kill();
     worker.child.kill("SIGTERM");
     const { code, stdout } = await worker.result;
@@ -370,7 +370,7 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
   });
 });
 
-/** Changes a byte of the objects that units of statistics and of losses gave. */
+/** Changes a byte in an object of a statistics unit, and in one of a losses unit. */
 async function damageObjects(store: string, texts: readonly string[]): Promise<void> {
   for (const kind of ["stats", "losses"]) {
     const record = texts.find((text) => text.includes(`"${kind}":`))!;

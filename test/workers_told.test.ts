@@ -1,6 +1,6 @@
 /**
- * What a distributed run tells whoever watches it and whoever works for it, and what workers are told on the command
- * line. Servers and failures: workers.test.ts.
+ * Progress of distributed runs, the model that workers open, and options of `gprune worker`. Servers and failures are
+ * in workers.test.ts.
  */
 import { spawnSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
@@ -40,7 +40,7 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
     return resolveRunConfig({ model: name, output: freshName(), calibration, threads: 1, ...small }, "test");
   }
 
-  /** Prunes with one worker, a layer in each unit. @returns hashes of what came out */
+  /** Prunes with one worker, one layer in each unit. @returns hashes of the output */
   async function pruned(
     config: RunConfig,
     options: PruneOptions,
@@ -62,7 +62,7 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
   test("says how far calibration is while windows go through the layers, up to the last unit", async () => {
     const started: string[] = [];
     let [told, before, layersRefitted] = [0, -1, 0];
-    // A metric that wants no statistics.
+    // A metric that needs no statistics.
     const config: RunConfig = { ...configOf(model), metric: "magnitude" };
     await pruned(
       config,
@@ -78,7 +78,7 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
         if (event.what.startsWith("moments") && before < 0) before = told;
       },
     );
-    // Two of three layers in units of statistics, then three in those of moments.
+    // Two of three layers in statistics units, then all three in moments units.
     expect(before).toBeCloseTo(0.4, 9);
     expect(told).toBeCloseTo(1, 9);
     expect(layersRefitted).toBe(3);
@@ -104,14 +104,14 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
       vi.unstubAllEnvs();
       await hub.close();
     });
-    // By then this process has its copy, and the worker's process is yet to start.
+    // At that time this process has its copy, and the worker's child has not started.
     const onForeseen = (): void => void vi.stubEnv("HF_HOME", others);
     const found = await pruned(configOf("org/tiny"), { onForeseen });
     expect(await readdir(join(others, "hub"))).toEqual(["models--org--tiny"]);
     expect(found).toEqual(await pruned(configOf(model), {}));
   });
 
-  /** A worker that the command line starts. @returns it and the store */
+  /** Starts `gprune worker`. @returns it and the store */
   function commanded(...options: readonly string[]): { readonly worker: CliRun; readonly store: string } {
     const store = freshName();
     const worker = startCli(["worker", "--redis", server.url, "--store", store, "--json", ...options]);
@@ -133,7 +133,7 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
 
   test("gives up a unit that takes longer than --unit-limit", async () => {
     const { worker, store } = commanded("--unit-limit", "1");
-    // What computes units stands still.
+    // Pauses the process that computes units.
     createInterface(worker.child.stdout!).on("line", (line) => {
       const { pid } = JSON.parse(line) as { readonly pid?: number };
       if (pid !== undefined) spawnSync("kill", ["-STOP", `${pid}`]);

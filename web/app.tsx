@@ -1,4 +1,4 @@
-/** The page: which view is shown, and what is said aloud. */
+/** The page: its views, and announcements for screen readers. */
 import type { RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LiveRun, UiState } from "../src/ui/api.ts";
@@ -9,10 +9,10 @@ import { RunList } from "./run_list.tsx";
 import { useConnection } from "./server.ts";
 import { stageRows } from "./stages.ts";
 
-/** A view of the page, as the address names it after its #. */
+/** A view of the page, from the fragment of the address. */
 interface Route {
   readonly view: "runs" | "new";
-  /** Run whose settings a new one begins with. */
+  /** Id of the run whose settings a new run starts with. */
   readonly like: string | null;
 }
 
@@ -101,7 +101,7 @@ function Header({ state, route, title }: HeaderProps) {
   );
 }
 
-/** The run that was started last, and all others. */
+/** The run that was started last, and the list of all runs. */
 function Runs({ state: { runs, total, live } }: { state: UiState }) {
   const [resumed, setResumed] = useState<string | null>(null);
   return (
@@ -120,12 +120,12 @@ function Runs({ state: { runs, total, live } }: { state: UiState }) {
   );
 }
 
-/** Whether a run is under way. */
+/** Whether a run is in progress. */
 function isActive(live: LiveRun | null): boolean {
   return live?.state === "running" || live?.state === "stopping";
 }
 
-/** Says new stages and the end aloud, and nothing in between. */
+/** Text for screen readers, which changes only with the stage and at the end. */
 function Announcement({ live }: { live: LiveRun | null }) {
   const text =
     live === null

@@ -1,23 +1,23 @@
-/** Lines over rounds or steps, with the same numbers as a table. */
+/** Line chart over rounds or steps, with the same numbers as a table. */
 import type { LiveCurve } from "../src/ui/api.ts";
 import { stepTicks, ticksAround } from "./ticks.ts";
 
 interface CurveChartProps {
   readonly curves: readonly LiveCurve[];
   readonly title: string;
-  /** What the horizontal axis counts. */
+  /** Label of the horizontal axis. */
   readonly unit: string;
 }
 
-/** Units of the drawing; the page scales it. */
+/** Size in user units of the SVG, which the page scales. */
 const SIZE = { width: 420, height: 210 };
 const PLOT = { left: 44, right: 408, top: 12, bottom: 178 };
-/** Spaces between numbers at most. */
+/** Most intervals between ticks. */
 const SPACES = { across: 8, up: 4 };
-/** Rows of the table at most; long curves are thinned. */
+/** Most rows of the table; long curves are thinned. */
 const MAX_ROWS = 20;
 
-/** Colours, and dashes of the lines for which colours begin anew, that the style sheet has. */
+/** Numbers of series colours and of dash patterns in the style sheet; dashes tell repeated colours apart. */
 const [COLORS, DASHES] = [8, 4];
 
 function looksOf(index: number): string {

@@ -1,4 +1,4 @@
-/** One setting of a run as its schema describes it: a text, a number, a choice, a switch, or a list of such. */
+/** Form field of one setting, by its schema: a text, a number, a choice, a switch, or a list of objects. */
 import { type Entries, type Entry, type FieldProblems, labelOf, type Property } from "./schema.ts";
 
 interface FieldProps {
@@ -6,10 +6,10 @@ interface FieldProps {
   readonly property: Property;
   readonly isRequired: boolean;
   readonly entry: Entry;
-  /** What is wrong with fields of the form. */
+  /** Problems of all fields of the form. */
   readonly problems: FieldProblems;
   readonly onChange: (entry: Entry) => void;
-  /** Before the name in paths; fields of list items have one. */
+  /** Prefix of the name in paths, for fields of list items. */
   readonly prefix?: string;
 }
 
@@ -31,7 +31,7 @@ export function Field({ entry, prefix = "", ...field }: FieldProps) {
   );
 }
 
-/** What is wrong with the field of an id, which names it with `describedBy`. */
+/** Problem of the field with an id, which refers to it by `aria-describedby`. */
 export function FieldProblemNote({ id, problem }: { id: string; problem: string | undefined }) {
   if (problem === undefined) return null;
   return (
@@ -41,7 +41,7 @@ export function FieldProblemNote({ id, problem }: { id: string; problem: string 
   );
 }
 
-/** Attributes of a control with a note and perhaps a problem. */
+/** ARIA attributes of a control with a note, and a problem if it is wrong. */
 export function described(id: string, isWrong: boolean) {
   return {
     "aria-describedby": isWrong ? `${id}-note ${id}-problem` : `${id}-note`,

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { clock, lastPart, rate } from "./format.ts";
 
-/** With plain spaces. */
+/** The text with plain spaces. */
 const plain = (text: string): string => text.replaceAll(/\s/g, " ");
 
 test("writes seconds as people say them", () => {

@@ -1,4 +1,4 @@
-/** What the page writes otherwise than the report, whose numbers are in src/report/format.ts. */
+/** Formats of times, speeds and paths that only the page has; others are shared with src/report/format.ts. */
 import { UNIT } from "../src/report/format.ts";
 
 /** `4 s`, `3:05`, `1:02:33` */
@@ -10,7 +10,7 @@ export function clock(seconds: number): string {
   return hours === 0 ? `${minutes}:${pad(total % 60)}` : `${hours}:${pad(minutes)}:${pad(total % 60)}`;
 }
 
-/** `25 Nov, 09:04`, in the reader's own time. */
+/** `25 Nov, 09:04`, in the reader's time zone. */
 export function moment(iso: string): string {
   const options = {
     day: "numeric",
@@ -22,7 +22,7 @@ export function moment(iso: string): string {
   return new Intl.DateTimeFormat("en-GB", options).format(new Date(iso));
 }
 
-/** `810 tokens/s`, `12 MB/s`; a dash for a speed that is not known. */
+/** `810 tokens/s`, `12 MB/s`; a dash for an unknown speed. */
 export function rate(perSecond: number | null, unit: string): string {
   if (perSecond === null) return "–";
   if (unit === "bytes") return `${(perSecond / 1e6).toFixed(0)}${UNIT}MB/s`;

@@ -18,7 +18,7 @@ const STATES: Readonly<Record<LiveState, string>> = {
   failed: "Failed",
 };
 
-/** Titles of what stages measure, and of the steps they measure it in. */
+/** Titles and x-axis units of the charts, by stage. */
 const CURVES: Readonly<Record<string, { readonly title: string; readonly unit: string }>> = {
   learn: { title: "Loss of each set, nats per token", unit: "round" },
   distill: { title: "Divergence from the dense model, nats per token", unit: "step" },
@@ -26,9 +26,9 @@ const CURVES: Readonly<Record<string, { readonly title: string; readonly unit: s
 
 interface LivePanelProps {
   readonly live: LiveRun;
-  /** What the list of runs says of it; undefined when it is not there. */
+  /** State of the run in the list; undefined when it is not listed. */
   readonly listed: RunSummary["state"] | undefined;
-  /** Whether a button elsewhere resumed it, so that the focus is to come here. */
+  /** Whether a button elsewhere resumed it, so that the focus should move here. */
   readonly isFollowed: boolean;
 }
 
@@ -78,7 +78,7 @@ function Actions({ live, listed, isFollowed, title }: ActionsProps) {
     hasAsked.current = true;
     setProblem(await post(path, body));
   };
-  // The button that somebody pressed goes when it has done what it does, and the focus would go with it.
+  // A pressed button disappears when its request has succeeded, and would take the focus with it.
   useEffect(() => {
     const isFree = document.activeElement === document.body;
     if (isFree && (hasAsked.current || isFollowed)) title.current?.focus();
@@ -151,7 +151,7 @@ function Figures({
   );
 }
 
-/** Seconds since the run began, counted on between two messages. */
+/** Seconds since the run began, counting on between two messages. */
 function useElapsed(live: LiveRun, isActive: boolean): number {
   const [more, setMore] = useState(0);
   useEffect(() => {

@@ -1,4 +1,4 @@
-/** Puts the page where it belongs. */
+/** Entry point of the page. */
 import { render } from "preact";
 import { App } from "./app.tsx";
 import { keepToken } from "./server.ts";

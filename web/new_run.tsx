@@ -18,7 +18,7 @@ import { type Answer, post, schema as readSchema } from "./server.ts";
 
 interface NewRunProps {
   readonly state: UiState;
-  /** Run whose settings it begins with. */
+  /** Id of the run whose settings it starts with; empty for none. */
   readonly like: string | null;
 }
 
@@ -49,22 +49,22 @@ export function NewRun({ state, like }: NewRunProps) {
   );
 }
 
-/** Address of a form that begins like no run. */
+/** Query of a form without settings of another run. */
 const EMPTY = new URLSearchParams({ like: "" });
 
-/** What a form begins with. */
+/** Initial settings of a form, from another run. */
 interface Start {
-  /** Run whose settings they are. */
+  /** Run that the settings come from. */
   readonly id: string;
   readonly settings: Settings | null;
   readonly name: string;
-  /** How it ended without leaving anything; null for one that is listed. */
+  /** How the last run ended, if the settings are its own; null for a run of the list. */
   readonly ended: "failed" | "was stopped" | null;
 }
 
 /**
- * The run that was named; when none was, the last one if it failed or left nothing when it was stopped, since its
- * settings may be nowhere else.
+ * Settings of the run `like`. Without one, those of the last run if it failed, or was stopped before it kept anything,
+ * since its settings may be nowhere else.
  */
 function startOf({ runs, live }: UiState, like: string | null): Start | null {
   const names = new Set(runs.map(({ id }) => id));
@@ -75,7 +75,7 @@ function startOf({ runs, live }: UiState, like: string | null): Start | null {
   }
   const ended = live?.state === "failed" ? "failed" : live?.state === "stopped" ? "was stopped" : null;
   if (live === null || ended === null || (like !== null && like !== live.id)) return null;
-  // A stopped run that is listed has left its settings there.
+  // The list has the settings of a stopped run that kept something.
   if (ended === "was stopped" && names.has(live.id)) return null;
   const { id, settings } = live;
   return { id, settings, name: names.has(id) ? nextName(id, names) : id, ended };
@@ -175,12 +175,12 @@ function SubmitRow({ isBusy }: { isBusy: boolean }) {
   );
 }
 
-/** A field that is refused is seen: its group is opened before the browser goes to it. */
+/** Opens the group of an invalid field, so that the browser can focus it. */
 function openGroup({ target }: Event): void {
   if (target instanceof Element) target.closest("details")?.setAttribute("open", "");
 }
 
-/** Goes to the first field that is marked as wrong. */
+/** Moves the focus to the first field that is marked as wrong. */
 function showFirstProblem(form: HTMLFormElement): void {
   const first = form.querySelector<HTMLElement>("[aria-invalid], .wrong[tabindex]");
   first?.closest("details")?.setAttribute("open", "");
@@ -216,7 +216,7 @@ function NameField({ name, problem, onChange }: NameFieldProps) {
   );
 }
 
-/** `small` as `small-2`, or the next that is free. */
+/** `small-2` for `small`, or the next free number. */
 function nextName(id: string, taken: ReadonlySet<string>): string {
   const base = id.split("/").at(-1)!.replace(/-\d+$/, "");
   let number = 2;

@@ -1,4 +1,4 @@
-/** Why something did not work, and what to do. */
+/** Message of a problem with its hint, or with its fields. */
 import type { Problem } from "../src/ui/api.ts";
 import { pathLabel } from "./schema.ts";
 

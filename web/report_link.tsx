@@ -1,4 +1,4 @@
-/** The way to a run's report, in a tab of its own. */
+/** Link to a run's report, which opens in a new tab. */
 
 interface ReportLinkProps {
   readonly id: string;

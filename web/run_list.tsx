@@ -1,4 +1,4 @@
-/** All runs of the directory, and what can be done with them. */
+/** List of all runs, with a filter, actions and comparison. */
 import { useState } from "preact/hooks";
 import { perplexity as amount, bytes, duration, percent, short, times } from "../src/report/format.ts";
 import { MAX_COMPARED, type Problem, type RunFigures, type RunSummary } from "../src/ui/api.ts";
@@ -7,16 +7,16 @@ import { ProblemNote } from "./problem_note.tsx";
 import { ReportLink } from "./report_link.tsx";
 import { post } from "./server.ts";
 
-/** So many runs are seen at a glance, without a filter. */
+/** Number of runs up to which there is no filter. */
 const FEW = 5;
 
 interface RunListProps {
   readonly runs: readonly RunSummary[];
-  /** How many there are, with those that are not here. */
+  /** Number of all runs, which may be more than `runs`. */
   readonly total: number;
-  /** Whether a run is under way, so that none can be resumed. */
+  /** Whether a run is in progress, so that none can be resumed. */
   readonly isBusy: boolean;
-  /** Hears of a run that goes on. */
+  /** Called with the id of a run that was resumed. */
   readonly onResume: (id: string) => void;
 }
 
@@ -54,7 +54,7 @@ export function RunList({ runs, total, isBusy, onResume }: RunListProps) {
   );
 }
 
-/** Whether every word is in what is said of a run: its name, its model, how it was made, its state. */
+/** Whether every word occurs in the run's name, model, method or state. */
 function isWanted({ id, base, how, state }: RunSummary, words: string): boolean {
   const text = [id, base, how, state].join(" ").toLowerCase();
   return words
@@ -67,11 +67,11 @@ interface FilterProps {
   readonly text: string;
   readonly onChange: (text: string) => void;
   readonly count: number;
-  /** All that there are to filter. */
+  /** Text about the number of all runs. */
   readonly of: string;
 }
 
-/** `newest 500 of 600 runs` where not all are here. */
+/** `12 runs`, or `newest 500 of 600 runs` when not all are shown. */
 function amountOf(count: number, total: number): string {
   return count < total ? `newest ${count} of ${total} runs` : `${count} runs`;
 }

@@ -1,6 +1,7 @@
-/** The JSON Schema of a run, as far as a form looks at it, and between a form's texts and a run's settings. */
+/** The parts of a run's JSON Schema that the form uses, and conversion between the form's texts and settings. */
 import type { Problem, Settings } from "../src/ui/api.ts";
 
+/** JSON Schema of one setting. */
 export interface Property {
   readonly type?: string;
   readonly description?: string;
@@ -13,25 +14,27 @@ export interface Property {
   readonly items?: ObjectSchema;
 }
 
+/** JSON Schema of an object. */
 export interface ObjectSchema {
   readonly properties: Readonly<Record<string, Property>>;
   readonly required?: readonly string[];
 }
 
+/** JSON Schema of a run configuration. */
 export type RunSchema = ObjectSchema;
 
-/** What is typed into a field; a list has one record of fields for each of its items. */
+/** Text of a field; a list has a record of fields for each item. */
 export type Entry = string | readonly Entries[];
 export type Entries = Readonly<Record<string, Entry>>;
 
-/** Fields that everybody meets, in groups; every other one of the schema is among "More settings". */
+/** Groups of the fields that are always shown; all others of the schema are below "More settings". */
 export const GROUPS: readonly { readonly title: string; readonly fields: readonly string[] }[] = [
   { title: "What to prune", fields: ["model", "sparsity"] },
   { title: "Calibration", fields: ["calibration", "ownText", "samples", "seqLen"] },
   { title: "Method", fields: ["method", "metric", "recover", "shape"] },
 ];
 
-/** Set by the form itself. */
+/** Settings without a field. */
 const HIDDEN: ReadonlySet<string> = new Set(["output"]);
 
 /** Names of the fields that no group has. */
@@ -40,7 +43,7 @@ export function otherFields({ properties }: RunSchema): readonly string[] {
   return Object.keys(properties).filter((name) => !grouped.has(name) && !HIDDEN.has(name));
 }
 
-/** Names of fields that say more than their keys. */
+/** Labels of fields whose keys would not explain them. */
 const LABELS: Readonly<Record<string, string>> = {
   calibration: "Set",
   samples: "Windows of each set",
@@ -70,10 +73,10 @@ export function pathLabel(path: string): string {
   return field === undefined ? item : `${item}, ${labelOf(field).toLowerCase()}`;
 }
 
-/** What is wrong with each field, by its path. */
+/** Messages about fields, by path. */
 export type FieldProblems = ReadonlyMap<string, string>;
 
-/** Without what was wrong with a field, which somebody changes. */
+/** A problem without the messages about a field, which is being changed. */
 export function withoutField(problem: Problem | null, field: string): Problem | null {
   const { fields = [] } = problem ?? {};
   const others = fields.filter(({ path }) => path !== field && !path.startsWith(`${field}.`));
@@ -81,7 +84,7 @@ export function withoutField(problem: Problem | null, field: string): Problem | 
   return others.length === 0 ? null : { ...problem, fields: others };
 }
 
-/** A form's entries for settings; what is not said stays empty. */
+/** Entries of a form that shows settings; absent ones stay empty. */
 export function entriesOf({ properties }: ObjectSchema, settings: Settings): Entries {
   return Object.fromEntries(
     Object.entries(properties).map(([name, { items }]) => {
@@ -93,7 +96,7 @@ export function entriesOf({ properties }: ObjectSchema, settings: Settings): Ent
   );
 }
 
-/** Settings of what was typed in; empty fields are left out, so that defaults apply. */
+/** Settings of a form's entries; empty fields are left out, so that defaults apply. */
 export function settingsOf({ properties }: ObjectSchema, entries: Entries): Settings {
   return Object.fromEntries(
     Object.entries(properties).flatMap(([name, property]) => {

@@ -1,29 +1,29 @@
-/** Talks to the server that gave this page. */
+/** Client of the page's server. */
 import { useEffect, useState } from "preact/hooks";
 import type { Problem, UiState } from "../src/ui/api.ts";
 import type { RunSchema } from "./schema.ts";
 
-/** Milliseconds until a connection that the browser gave up is opened again. */
+/** Milliseconds before a connection that the browser has given up is opened again. */
 const RETRY = 3000;
-/** Name of the token in the address, and where it is kept: for all tabs of this host and port, and no others. */
+/** Key of the token in the address and in local storage, which all tabs of this host and port share. */
 const TOKEN = "token";
-/** Code of the problem that there is no server. */
+/** Code of the problem that the server does not answer. */
 const NO_ANSWER = "NETWORK";
 
-/** What the page knows of its server. */
+/** State of the connection to the server, with the last state that it sent. */
 export type Connection =
   | { readonly kind: "waiting" }
   | { readonly kind: "refused"; readonly problem: Problem }
   | { readonly kind: "open"; readonly state: UiState; readonly isLost: boolean };
 
-/** Follows the server's state for as long as the page is open, and seen. */
+/** Follows the server's state while the page is visible. */
 export function useConnection(): Connection {
   const [connection, setConnection] = useState<Connection>({ kind: "waiting" });
   useEffect(() => followed(setConnection), []);
   return connection;
 }
 
-/** Tells of the server's state. @returns ends it */
+/** Reports the server's state. @returns a function that ends it */
 function followed(tell: (next: (now: Connection) => Connection) => void): () => void {
   let source: EventSource | null = null;
   let retry: ReturnType<typeof setTimeout>;
@@ -36,7 +36,7 @@ function followed(tell: (next: (now: Connection) => Connection) => void): () => 
     });
     opened.addEventListener("error", () => void lost(opened));
   };
-  // A browser tries again by itself unless it was refused, or has given up.
+  // The browser retries by itself unless it was refused or has given up.
   const lost = async (failed: EventSource): Promise<void> => {
     tell((now) => (now.kind === "open" ? { ...now, isLost: true } : now));
     if (failed.readyState !== EventSource.CLOSED) return;
@@ -51,7 +51,7 @@ function followed(tell: (next: (now: Connection) => Connection) => void): () => 
     source?.close();
     source = null;
   };
-  // A browser has six connections to a server for all of its tabs, so those that nobody sees hold none.
+  // Browsers allow six connections per server over all tabs, so hidden tabs hold none.
   const follow = (): void => {
     close();
     if (document.visibilityState === "visible") open();
@@ -64,23 +64,23 @@ function followed(tell: (next: (now: Connection) => Connection) => void): () => 
   };
 }
 
-/** Asks for a change. @returns why it was refused; null when it was accepted */
+/** Sends a POST request. @returns why it was refused; null when it was accepted */
 export async function post(path: string, body: unknown = {}): Promise<Problem | null> {
   const headers = { "Content-Type": "application/json" };
   return (await asked(path, { method: "POST", headers, body: JSON.stringify(body) })).problem;
 }
 
-/** What a new run can be told. */
+/** Fetches the JSON Schema of a run configuration. */
 export function schema(): Promise<Answer<RunSchema>> {
   return asked("/api/schema");
 }
 
-/** What was asked for, or why there is none. */
+/** Value of a response, or the problem. */
 export type Answer<T> =
   | { readonly value: T; readonly problem: null }
   | { readonly value: null; readonly problem: Problem };
 
-/** Takes the token out of the address, which gave it to this page once. */
+/** Moves the token from the address, which has it after the first visit, to local storage. */
 export function keepToken(): void {
   const token = new URLSearchParams(location.hash.slice(1)).get(TOKEN);
   if (token === null) return;

@@ -1,17 +1,18 @@
-/** Stages as people count them, where the rounds of one stage are one row, and how fast they are. */
+/** Rows of the list of stages, where all rounds of a stage are one row, and their speeds. */
 import type { LiveStage } from "../src/ui/api.ts";
 
+/** A stage with all of its rounds. */
 export interface StageRow extends LiveStage {
   /** `3 of 8`; null for a stage without rounds. */
   readonly round: string | null;
 }
 
-/** Seconds that say something about a speed. */
+/** Least number of seconds for a meaningful speed. */
 const MIN_SECONDS = 0.01;
 
 const ROUND = /^(.*) (\d+)[/](\d+)$/;
 
-/** @param stages - in the order they ran */
+/** Merges consecutive rounds of a stage into rows. @param stages - in the order in which they ran */
 export function stageRows(stages: readonly LiveStage[]): readonly StageRow[] {
   const rows: StageRow[] = [];
   for (const stage of stages) {
@@ -28,7 +29,7 @@ export function stageRows(stages: readonly LiveStage[]): readonly StageRow[] {
   return rows;
 }
 
-/** Progress over all rounds; the stage has ended with the last. */
+/** A row with its progress over all rounds; it has ended with the last one. */
 function withRounds(row: StageRow, round: number, rounds: number): StageRow {
   if (rounds === 1) return row;
   const before = (round - 1) * row.total;
@@ -43,12 +44,12 @@ function withRounds(row: StageRow, round: number, rounds: number): StageRow {
 
 type Timed = Pick<LiveStage, "begun" | "done" | "total" | "seconds">;
 
-/** Units a second since the stage was first heard of; null while too little is done to know. */
+/** Units per second since the first event of the stage; null while too little is done. */
 export function speedOf({ begun, done, seconds }: Timed): number | null {
   return done > begun && seconds >= MIN_SECONDS ? (done - begun) / seconds : null;
 }
 
-/** Seconds that are left at this speed; null while it is not known. */
+/** Seconds left at the current speed; null while that is unknown. */
 export function secondsLeft(stage: Timed): number | null {
   const speed = speedOf(stage);
   return speed === null ? null : (stage.total - stage.done) / speed;

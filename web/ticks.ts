@@ -1,23 +1,25 @@
-/** Where an axis has numbers: round ones, about as many as there is room for. */
+/** Positions of axis ticks: round numbers, about as many as there is room for. */
 
+/** Ticks of an axis. */
 export interface Ticks {
   readonly at: readonly number[];
-  /** Digits after the point that tell them apart. */
+  /** Digits after the decimal point that the labels need. */
   readonly digits: number;
 }
 
-/** Distances between two numbers, but for a power of ten. */
+/** Distances between two ticks, up to a power of ten. */
 const STEPS = [1, 2, 5, 10] as const;
 
-/** Differences below this share of the values are rounding, and what is smaller than this is zero. */
+/** Relative differences below this are rounding errors. */
 const ROUNDING = 1e-9;
+/** Values below this count as zero. */
 const SMALLEST = 1e-15;
 
 /**
- * Multiples of 1, 2 or 5 times a power of ten, `count` spaces or fewer between them, the last ones around all values.
+ * Ticks at multiples of 1, 2 or 5 times a power of ten that enclose all values, with `count` intervals or fewer.
  */
 export function ticksAround(min: number, max: number, count: number): Ticks {
-  // Values that are all alike, but for rounding, get room around them.
+  // Values that are equal up to rounding get room around them.
   const large = Math.max(Math.abs(min), Math.abs(max));
   const scale = large < SMALLEST ? 1 : large;
   const room = max - min > ROUNDING * scale ? 0 : scale / 10;
@@ -37,7 +39,7 @@ export function ticksAround(min: number, max: number, count: number): Ticks {
   return { at, digits };
 }
 
-/** Whole numbers: the first and the last, and round ones between them that leave room. */
+/** Integer ticks: the first and the last step, and round numbers between them that leave room for the labels. */
 export function stepTicks(first: number, last: number, count: number): readonly number[] {
   if (last - first <= count) return Array.from({ length: last - first + 1 }, (_, index) => first + index);
   const { at } = ticksAround(first, last, count);

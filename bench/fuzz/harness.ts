@@ -1,6 +1,6 @@
 /**
- * Gives generated files to a reader and judges what happens: an answer or a `GpruneError` that is no bug of ours,
- * within two seconds of processor time, with memory in proportion to the files.
+ * Runs a reader on generated files and checks that it reads them or throws a `GpruneError` that is no bug, within two
+ * seconds of processor time, with memory in proportion to the files.
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,41 +9,42 @@ import { GpruneError } from "../../src/errors.ts";
 import { AllocationMeter } from "./meter.ts";
 import { Watchdog } from "./watchdog.ts";
 
-/** Files by their names. */
+/** Contents of files by name. */
 export type Files = Readonly<Record<string, Uint8Array>>;
 
-/** A reader with files for it. */
+/** A reader and a generator of files for it. */
 export interface FuzzTarget {
   readonly name: string;
-  /** How many of all inputs it gets, relative to the others. */
+  /** Share of all inputs, relative to other targets. */
   readonly share: number;
   readonly files: fc.Arbitrary<Files>;
   /**
-   * Opens what is in the directory; the result reads the data that the headers describe, if there is any. Throws a
-   * `GpruneError` for bad files, any other error for a broken promise.
+   * Opens the files of the directory; the result, if any, reads the data that the headers describe. Throws a
+   * `GpruneError` for bad files; any other error counts as a failure.
    */
   readonly open: (directory: string) => Promise<(() => Promise<void>) | undefined>;
 }
 
-/** What came of a target. */
+/** Outcome of fuzzing a target. */
 export interface FuzzResult {
   readonly target: string;
   readonly inputs: number;
-  /** Inputs that were read, not refused. */
+  /** Number of inputs that were read, not refused. */
   readonly accepted: number;
-  /** The most expensive input, milliseconds of processor time. */
+  /** Processor time of the slowest input in milliseconds. */
   readonly slowest: number;
   /** The first failure, shrunk; null when there is none. */
   readonly failure: string | null;
 }
 
-/** Milliseconds of processor time for one input; a clock would measure what else the machine does. */
+/** Limit for one input in milliseconds of processor time, which does not depend on other load. */
 const MAX_TIME = 2000;
-/** Bytes allocated per byte of the files while they are opened, and while data is decoded to float32. */
+/** Limits for bytes allocated per byte of the files, while they are opened, and while data is decoded to float32. */
 const MAX_FACTOR = { open: 8, read: 16 } as const;
-/** Allocations that have nothing to do with the size of a file, bytes: buffers of readers; pages of the heap. */
+/** Allowance in bytes that does not depend on the files: buffers of readers, and pages of the heap. */
 const FREE = { arrays: 2 ** 20, resident: 2 ** 27 } as const;
 
+/** Running totals of a target. */
 interface Tally {
   inputs: number;
   accepted: number;
@@ -79,7 +80,7 @@ interface Trial {
   readonly tally: Tally;
 }
 
-/** @throws Error when a promise is broken */
+/** Runs a target on one input. @throws Error when a limit is exceeded, or the reader fails improperly */
 async function judge(target: FuzzTarget, { files, directory, meter, tally }: Trial): Promise<void> {
   mkdirSync(directory, { recursive: true });
   for (const [name, bytes] of Object.entries(files)) writeFileSync(join(directory, name), bytes);
@@ -109,7 +110,7 @@ async function judge(target: FuzzTarget, { files, directory, meter, tally }: Tri
   }
 }
 
-/** A proper refusal; throws everything else on. */
+/** Accepts a proper refusal. @throws any other error */
 export function refusal(error: unknown): "refused" {
   const isProper = error instanceof GpruneError && error.code !== "INTERNAL";
   if (!isProper) throw error;

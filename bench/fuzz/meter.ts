@@ -1,6 +1,7 @@
 /**
- * What an input makes the process allocate. Typed arrays and buffers are counted when they are made, so that a lying
- * header is noticed although nobody touches the memory; everything else shows in the peak of the resident set.
+ * Measures the memory that the process allocates for an input. Typed arrays and buffers are counted when they are made,
+ * so that a lying header is noticed even if the memory is never touched; everything else shows in the peak of the
+ * resident set.
  */
 
 /** Constructors that take a number of elements. */
@@ -20,15 +21,15 @@ const COUNTED = [
 
 type Constructor = new (...parameters: unknown[]) => object;
 
-/** What was allocated since the meter was started, bytes. */
+/** Bytes allocated since the meter was started or reset. */
 export interface Allocation {
-  /** Of typed arrays and buffers, freed ones included. */
+  /** Typed arrays and buffers, freed ones included. */
   readonly arrays: number;
-  /** By which the peak of the resident set grew. */
+  /** Growth of the peak of the resident set. */
   readonly resident: number;
 }
 
-/** Counts until it is stopped. One at a time. */
+/** Counts allocations until it is stopped. Only one at a time, since it replaces global constructors. */
 export class AllocationMeter {
   #arrays = 0;
   #peak = peakResident();
@@ -60,7 +61,7 @@ export class AllocationMeter {
     return { arrays: this.#arrays, resident: peakResident() - this.#peak };
   }
 
-  /** Puts the constructors back. */
+  /** Restores the constructors. */
   stop(): void {
     Object.assign(globalThis, Object.fromEntries(this.#originals));
   }

@@ -1,7 +1,7 @@
-/** Damage: values and bytes that parsers of files trip over, and edits that put them anywhere. */
+/** Mutations: hostile values and bytes, and edits that put them anywhere. */
 import fc from "fast-check";
 
-/** Values at the edges of what a parser expects, and of other types. */
+/** Values at the limits of what parsers expect, and of wrong types. */
 export const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom<unknown>(
     ...[-1, 0, 1, 3, 7, 64, 4097, 0.5, -0, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 53 - 1, 2 ** 53, 2 ** 63],
@@ -27,7 +27,7 @@ export const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.jsonValue({ maxDepth: 2 }),
 );
 
-/** Pieces of JSON, YAML and binary formats that mean something to a parser. */
+/** Significant fragments of JSON, YAML and binary formats. */
 const FRAGMENTS: readonly Uint8Array[] = [
   ...[
     '{"',
@@ -72,7 +72,7 @@ const FRAGMENTS: readonly Uint8Array[] = [
     Uint8Array.of(0, 0, 0, 128),
   ]);
 
-/** One change at a place between 0 (begin) and 1 (end). */
+/** A replacement at a position between 0 (start) and 1 (end). */
 interface Edit {
   readonly at: number;
   readonly removed: number;
@@ -89,12 +89,12 @@ const edit: fc.Arbitrary<Edit> = fc.record({
   ),
 });
 
-/** A value one time in ten, else null. */
+/** A value in one case of ten, else null. */
 export function rarely<T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | null> {
   return fc.oneof({ arbitrary: fc.constant(null), weight: 9 }, { arbitrary: value, weight: 1 });
 }
 
-/** Bytes with a few edits, most often none, and sometimes without their end. */
+/** Bytes with up to three edits, and sometimes truncated. */
 export function damaged(bytes: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8Array> {
   const edits: fc.Arbitrary<readonly Edit[]> = fc.oneof(
     { arbitrary: fc.constant<readonly Edit[]>([]), weight: 2 },
@@ -112,7 +112,7 @@ function applyEdit(bytes: Uint8Array, { at, removed, inserted }: Edit): Uint8Arr
   return Buffer.concat([bytes.subarray(0, start), inserted, bytes.subarray(start + removed)]);
 }
 
-/** Bytes of which up to three are others, so that everything stays in its place. */
+/** Bytes of which up to three are overwritten, so that all offsets stay valid. */
 export function overwritten(bytes: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8Array> {
   const place = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true });
   const value = fc.oneof(fc.constantFrom(0, 1, 2, 0x7f, 0x80, 0xff), fc.nat(255));
@@ -123,7 +123,7 @@ export function overwritten(bytes: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8
   });
 }
 
-/** A JSON value with up to three of its parts replaced by hostile values, left out or joined by new keys. */
+/** A JSON value with up to three parts replaced by hostile values, removed or added. */
 export function tamperedJson(value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   const change = fc.record({
     path: fc.array(fc.nat(30), { minLength: 1, maxLength: 4 }),
@@ -148,7 +148,7 @@ interface Change {
   readonly hostile: unknown;
 }
 
-/** Walks down by the remainders of `path`, then changes what is there. */
+/** Applies a change at the value that the remainders of `path` lead to. */
 function tamper(value: unknown, { path, kind, key, hostile }: Change): unknown {
   if (typeof value !== "object" || value === null) return hostile;
   const keys = Object.keys(value);

@@ -1,5 +1,5 @@
 /**
- * The program of the process that reads Parquet files for parquet_process.ts, one after the other, as
+ * The program of the child process of parquet_process.ts: reads Parquet files one after the other, as
  * src/io/texts/parquet_child.ts reads one.
  */
 import { GpruneError } from "../../src/errors.ts";

@@ -1,6 +1,6 @@
 /**
- * A process that reads Parquet files and is started anew when one of them ended it or kept it too long, as the
- * product's own would be. One for each file, as the product has it, takes a second.
+ * A child process that reads Parquet files, and is started anew when a file has crashed it or taken too long. The
+ * product starts a process for each file, which would take a second each here.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import type { Socket } from "node:net";
@@ -8,19 +8,19 @@ import { GpruneError, type PlainError } from "../../src/errors.ts";
 import { isOutOfMemory, ownProgram } from "../../src/io/files/own_program.ts";
 import type { ParquetRequest } from "../../src/io/texts/parquet_process.ts";
 
-/** What came of a file; of one that was read nothing. */
+/** Outcome of reading a file; empty when it was read. */
 export interface ParquetVerdict {
   readonly refusal?: PlainError;
   readonly bug?: string;
 }
 
-/** Milliseconds for a file. */
+/** Milliseconds after which a file counts as refused. */
 const PATIENCE = 5000;
 const HEAP_MEGABYTES = 512;
 
 let reader: ChildProcess | undefined;
 
-/** @throws GpruneError for a file that is refused or takes too much; Error for one that the reader fails at */
+/** Reads a file. @throws GpruneError when it is refused or exceeds a limit; Error when the reader fails */
 export async function readInProcess(request: ParquetRequest): Promise<void> {
   reader ??= start();
   const { refusal, bug } = await answer(reader, request);
@@ -34,7 +34,7 @@ function start(): ChildProcess {
     execArgv: [...nodeOptions, `--max-old-space-size=${HEAP_MEGABYTES}`],
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
-  // It ends when this process has ended, which it does not keep from ending.
+  // It exits with this process, and does not keep it alive.
   child.channel?.unref();
   (child.stderr as Socket).unref();
   return child;
@@ -42,11 +42,11 @@ function start(): ChildProcess {
 
 function answer(child: ChildProcess, request: ParquetRequest): Promise<ParquetVerdict> {
   return new Promise((resolve) => {
-    let said = "";
+    let stderr = "";
     child.ref();
     const timer = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
     const listen = (text: Buffer): void => {
-      said += text;
+      stderr += text;
     };
     const settle = (verdict: ParquetVerdict): void => {
       clearTimeout(timer);
@@ -57,9 +57,9 @@ function answer(child: ChildProcess, request: ParquetRequest): Promise<ParquetVe
     };
     const ended = (code: number | null, signal: string | null): void => {
       reader = undefined;
-      const isLimit = signal === "SIGKILL" || isOutOfMemory(said);
+      const isLimit = signal === "SIGKILL" || isOutOfMemory(stderr);
       const limit: PlainError = { code: "BAD_FILE", message: "a limit of the process" };
-      settle(isLimit ? { refusal: limit } : { bug: `the process ended: ${code ?? signal}\n${said}` });
+      settle(isLimit ? { refusal: limit } : { bug: `the process ended: ${code ?? signal}\n${stderr}` });
     };
     child.on("message", settle).on("exit", ended);
     child.stderr!.on("data", listen);

@@ -1,4 +1,4 @@
-/** Everything that reads files of strangers. */
+/** List of all readers of untrusted files. */
 import type { FuzzTarget } from "./harness.ts";
 import { ggufModelTarget, ggufTarget } from "./targets/gguf.ts";
 import { indexTarget } from "./targets/index.ts";

@@ -1,15 +1,15 @@
-/** Sound tokenizers of every kind of model, with small vocabularies. */
+/** Valid tokenizers of every model type, with small vocabularies. */
 import fc from "fast-check";
 import { wordCutByName } from "../../src/model/tokenizer/pretokenizers.ts";
 import { CUT_NAMES } from "../../test/word_cuts.ts";
 
-/** The special tokens of them all. */
+/** Special tokens of all generated tokenizers. */
 export const SPECIAL = ["<s>", "</s>", "<unk>"] as const;
 
-/** A tokenizer.json. */
+/** A valid tokenizer.json. */
 export interface SoundTokenizer {
   readonly json: object;
-  /** Whether every text comes back from its tokens. */
+  /** Whether decoding restores every text. */
   readonly isExact: boolean;
 }
 
@@ -25,7 +25,7 @@ const signsToSpaces = {
   ],
 };
 
-/** What any text may be cut with. */
+/** Pre-tokenizers that work on any text. */
 const anyCut = fc.constantFrom<unknown>(
   ...[null, metaspace, { type: "Whitespace" }, { type: "WhitespaceSplit" }, { type: "BertPreTokenizer" }],
   { type: "Digits", individual_digits: true },
@@ -48,10 +48,10 @@ const anyDecoder = fc.constantFrom<unknown>(
   { type: "BPEDecoder", suffix: "</w>" },
 );
 
-/** Pairs of places in a vocabulary that grows by every pair. */
+/** Pairs of indices into a vocabulary that grows with every pair. */
 const pairs = fc.array(fc.tuple(fc.nat(1000), fc.nat(1000)), { maxLength: 30 });
 
-/** A vocabulary with the tokens that merges make, up to eight characters long, and these merges. */
+/** A vocabulary extended by merges, with tokens of up to eight characters, and the merges. */
 function grown(
   letters: readonly string[],
   places: readonly (readonly [number, number])[],
@@ -68,8 +68,8 @@ function grown(
   return { tokens, merges };
 }
 
-/** A tokenizer.json around a model, whose special tokens have the first ids. */
-function around(model: object, steps: object): object {
+/** A tokenizer.json with a model, whose special tokens have the first ids. */
+function tokenizerJson(model: object, steps: object): object {
   return {
     version: "1.0",
     added_tokens: SPECIAL.map((content, id) => ({ id, content, special: true })),
@@ -82,13 +82,14 @@ function around(model: object, steps: object): object {
   };
 }
 
-/** Ids by token, special ones first. */
+/** Vocabulary of tokens, with the special tokens first. */
 function numbered(tokens: readonly string[]): Readonly<Record<string, number>> {
   return Object.fromEntries([...SPECIAL, ...tokens].map((token, id) => [token, id]));
 }
 
 /**
- * The 256 letters that byte-level vocabularies write bytes with: printable ones as themselves, the others from U+0100.
+ * The 256 characters of byte-level vocabularies: printable bytes stand for themselves, the others are mapped from
+ * U+0100.
  */
 const BYTE_LETTERS: readonly string[] = byteLetters();
 
@@ -116,10 +117,10 @@ const byteLevelBpe = fc
   .map(({ cut, places, whole }): SoundTokenizer => {
     const { tokens, merges } = grown(BYTE_LETTERS, places);
     const model = { type: "BPE", vocab: numbered(tokens), merges, ignore_merges: whole };
-    return { json: around(model, { pre_tokenizer: cut, decoder: byteLevel }), isExact: true };
+    return { json: tokenizerJson(model, { pre_tokenizer: cut, decoder: byteLevel }), isExact: true };
   });
 
-/** How spaces become signs where they come back. */
+/** Ways of marking spaces that decoding can undo. */
 const exactSpaces = fc.constantFrom(
   { normalizer: spacesToSigns },
   { pre_tokenizer: { ...metaspace, prepend_scheme: "never" } },
@@ -129,7 +130,7 @@ const sentencePieceBpe = fc.tuple(exactSpaces, pairs).map(([spaces, places]): So
   const { tokens, merges } = grown(LETTERS, places);
   const vocab = numbered([...BYTE_TOKENS, ...tokens]);
   const model = { type: "BPE", vocab, merges, unk_token: "<unk>", byte_fallback: true, fuse_unk: true };
-  return { json: around(model, { ...spaces, decoder: signsToSpaces }), isExact: true };
+  return { json: tokenizerJson(model, { ...spaces, decoder: signsToSpaces }), isExact: true };
 });
 const unigram = fc
   .record({ spaces: exactSpaces, places: pairs, fallback: fc.boolean() })
@@ -138,7 +139,7 @@ const unigram = fc
     const pieces = [...SPECIAL, ...(fallback ? BYTE_TOKENS : []), ...tokens];
     const vocab = pieces.map((piece, id) => [piece, id < SPECIAL.length ? 0 : -1 - (id % 7)]);
     const model = { type: "Unigram", vocab, unk_id: 2, byte_fallback: fallback };
-    return { json: around(model, { ...spaces, decoder: signsToSpaces }), isExact: fallback };
+    return { json: tokenizerJson(model, { ...spaces, decoder: signsToSpaces }), isExact: fallback };
   });
 
 const anyModel = pairs.chain((places) => {
@@ -153,7 +154,7 @@ const anyModel = pairs.chain((places) => {
 });
 const anyKind = fc
   .record({ model: anyModel, normalizer: anyNormalizer, pre_tokenizer: anyCut, decoder: anyDecoder })
-  .map(({ model, ...steps }): SoundTokenizer => ({ json: around(model, steps), isExact: false }));
+  .map(({ model, ...steps }): SoundTokenizer => ({ json: tokenizerJson(model, steps), isExact: false }));
 
 export const soundTokenizers: fc.Arbitrary<SoundTokenizer> = fc.oneof(
   byteLevelBpe,

@@ -1,10 +1,10 @@
-/** Ends the process when an input keeps it busy for good, which the process itself cannot do. */
+/** Kills the process when an input hangs, which its blocked main thread cannot do. */
 import { Worker } from "node:worker_threads";
 
-/** Milliseconds after which an input hangs for good. */
+/** Milliseconds after which an input counts as hanging. */
 const PATIENCE = 120_000;
 
-/** Runs beside the main thread: when its counter stands still, says so and ends the process. */
+/** Program of a thread that kills the process when the counter stands still. */
 const PROGRAM = `
 const { workerData } = require("node:worker_threads");
 const { counter, patience } = workerData;
@@ -18,7 +18,7 @@ setInterval(() => {
   process.kill(process.pid, "SIGKILL");
 }, 500);`;
 
-/** Watches a counter that the caller moves on with every input. */
+/** Watches a counter that `next` advances with every input. */
 export class Watchdog {
   readonly #counter = new Int32Array(new SharedArrayBuffer(4));
   readonly #worker: Worker;

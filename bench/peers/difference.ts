@@ -1,31 +1,32 @@
-/** How far the results of two peers are apart. */
+/** Differences between the results of two peers. */
 import type { Answer } from "./jobs.ts";
 
+/** Largest differences of one result. */
 export interface Difference {
   /**
-   * The largest |a - b| over the root mean square of b's values at the same place: a measure for numbers of both signs,
-   * of which some are nearly zero.
+   * Largest |a - b| over the root mean square of b's values at the same place, for values of both signs, some of them
+   * nearly zero.
    */
   readonly ofTypical: number;
-  /** The largest |a - b| / |b|, value by value. */
+  /** Largest |a - b| / |b|. */
   readonly ofItself: number;
 }
 
 /**
- * The difference of `a` from `b` for everything that b has, by name of the result.
- * @throws Error when `a` lacks something, or has it in another length
+ * Differences of `a` from `b` for all results of `b`, by name.
+ * @throws Error when `a` lacks a result, or has another number of values
  */
 export function differences(a: Answer["values"], b: Answer["values"]): Readonly<Record<string, Difference>> {
   return Object.fromEntries(
     Object.entries(b).map(([name, places]) => {
-      const all = Object.entries(places).map(([place, values]) => {
-        const own = a[name]?.[place];
-        if (own?.length === values.length) return difference(own, values);
+      const found = Object.entries(places).map(([place, values]) => {
+        const compared = a[name]?.[place];
+        if (compared?.length === values.length) return difference(compared, values);
         throw new Error(
-          `${name} of ${place}: expected ${values.length} values, got ${own?.length ?? "none"}`,
+          `${name} of ${place}: expected ${values.length} values, got ${compared?.length ?? "none"}`,
         );
       });
-      return [name, all.reduce(larger)];
+      return [name, found.reduce(larger)];
     }),
   );
 }
@@ -36,7 +37,7 @@ function difference(a: readonly number[], b: readonly number[]): Difference {
   for (const [i, value] of b.entries()) {
     const apart = Math.abs(a[i]! - value);
     if (apart === 0) continue;
-    // NaN stays: Math.max gives it back.
+    // Math.max propagates NaN.
     most = Math.max(most, apart);
     ofItself = Math.max(ofItself, apart / Math.abs(value));
   }

@@ -1,46 +1,48 @@
 /**
- * What the peers are asked and what they answer. A peer is a program with one argument, the path of a request; it does
- * the one job in it, writes an answer, and ends. own_peer.ts is ours, torch_peer.py is PyTorch's.
+ * Requests to the peers, and their answers. A peer is a program whose only argument is the path of a request; it does
+ * the job of the request, writes an answer, and exits. own_peer.ts is the peer of gprune, torch_peer.py that of
+ * PyTorch.
  */
 
 /**
- * - `calibrate`: sums of every channel's activations, set by set, layer by layer; then, after the clock has stopped,
- *   the scores of FLAP (WIFV) and Wanda-sp from all sets together
- * - `gradients`: forward and backward; the gradient of each window's mean next-token loss by a gate of every channel
+ * - `calibrate`: sums of every channel's activations, set by set, layer by layer; then, untimed, the scores of FLAP
+ *   (WIFV) and Wanda-sp from all sets together
+ * - `gradients`: forward and backward pass; the gradient of each window's mean next-token loss by every channel's gate
  * - `evaluate`: perplexity of every set
  */
 export const JOBS = ["calibrate", "gradients", "evaluate"] as const;
 
 export type Job = (typeof JOBS)[number];
 
-/** Windows of token ids by the name of their set, all of one length. */
+/** Windows of token ids by set, all of one length. */
 export type Windows = Readonly<Record<string, readonly (readonly number[])[]>>;
 
-/** What is in the file of a request. */
+/** Contents of a request file. */
 export interface Request {
-  /** `bare`: the matrix products of calibration and of the gradients on their own; only ours is asked. */
+  /** `bare`: the bare matrix products of calibration and gradients, which only gprune's peer can time. */
   readonly job: Job | "bare";
   /** A Hugging Face directory. */
   readonly model: string;
-  /** A file of `Windows`. */
+  /** Path of a file with `Windows`. */
   readonly windows: string;
-  /** Windows that go through the model together; ours makes micro-batches of its own. */
+  /** Windows in a batch; gprune's peer makes its own micro-batches. */
   readonly batch: number;
   readonly threads: number;
   readonly precision: Precision;
-  /** Where the answer goes. */
+  /** Path of the file for the answer. */
   readonly answer: string;
 }
 
-/** float32, or PyTorch's automatic casting of float32 to bfloat16. */
+/** float32, or PyTorch's autocast to bfloat16. */
 export type Precision = "float32" | "bfloat16";
 
-/** What is in the file of an answer. */
+/** Contents of an answer file. */
 export interface Answer {
-  /** The job alone: programs and models are loaded before the clock starts. */
+  /** Time of the job alone, without starting the program. */
   readonly seconds: number;
-  /** The most that the process has held, bytes (VmHWM), and when the clock started. */
+  /** Peak resident memory of the process (VmHWM), at the end of the job. */
   readonly peakBytes: number;
+  /** The same when the clock started. */
   readonly startBytes: number;
   /**
    * Results by name and place. `calibrate`: `flap-wifv` and `wanda-sp` by space. `gradients`: `gates` by space, window

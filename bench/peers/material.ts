@@ -1,4 +1,4 @@
-/** What the peers work on: a model in float32, and files of windows. */
+/** Inputs of the peers: a model in float32, and files of windows. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cutWindows } from "../../src/calibrate/windows.ts";
@@ -9,21 +9,21 @@ import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { namedFiles } from "../named_files.ts";
 import type { Job, Windows } from "./jobs.ts";
 
-/** Bytes of a text, for every token that is wanted of it. */
+/** Bytes of text to read for each token that is needed. */
 const TEXT_BYTES_PER_TOKEN = 32;
 
-/** What the sides are given. */
+/** Inputs of all sides. */
 export interface Material {
-  /** Everything is below this directory. */
+  /** Directory that holds all files. */
   readonly scratch: string;
   /** A Hugging Face directory. */
   readonly model: string;
-  /** Files of windows, and how many tokens they have, by job. */
+  /** Paths of the files of windows, and their numbers of tokens, by job. */
   readonly windows: Readonly<Record<Job, string>>;
   readonly tokens: Readonly<Record<Job, number>>;
 }
 
-/** Where it comes from. */
+/** Sources of the inputs. */
 export interface Sources {
   readonly model: string;
   /** Directories of texts. */
@@ -35,6 +35,7 @@ export interface Sources {
   readonly seqLen: number;
 }
 
+/** Writes the inputs to a directory. */
 export async function prepare(sources: Sources, scratch: string): Promise<Material> {
   const model = await openModel(sources.model);
   const directory = join(scratch, "model");

@@ -1,4 +1,4 @@
-/** Does one job in gprune, as jobs.ts describes peers. */
+/** The peer of gprune; see jobs.ts. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { calibrate, type TokenSet } from "../../src/calibrate/calibrate.ts";
 import { gateGradients, type WindowGradients } from "../../src/calibrate/gate_gradients.ts";
@@ -16,7 +16,7 @@ import type { Answer, Request, Windows } from "./jobs.ts";
 
 type Values = Answer["values"];
 
-/** The timed part of a job; gives what computes the values, which is not timed. */
+/** The timed part of a job; gives a function for the untimed part, which computes the values. */
 type Work = (peer: Peer) => Promise<() => Promise<Values> | Values>;
 
 interface Peer {
@@ -79,8 +79,8 @@ function windowsOf(sets: readonly TokenSet[]): readonly Int32Array[] {
 async function main(path: string): Promise<void> {
   const request = JSON.parse(readFileSync(path, "utf8")) as Request;
   const windows = JSON.parse(readFileSync(request.windows, "utf8")) as Windows;
-  const sets = Object.entries(windows).map(([name, own]) => {
-    return { name, windows: own.map((ids) => Int32Array.from(ids)) };
+  const sets = Object.entries(windows).map(([name, ofSet]) => {
+    return { name, windows: ofSet.map((ids) => Int32Array.from(ids)) };
   });
   const runtime = new Runtime({ threads: request.threads });
   const model = await openModel(request.model);

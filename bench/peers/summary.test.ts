@@ -12,7 +12,7 @@ function answer(seconds: number, peakBytes: number): Answer {
   };
 }
 
-/** gprune takes one second and a gigabyte for everything, PyTorch what is said. */
+/** A round in which gprune takes one second and a gigabyte for every job. @param torch - seconds of PyTorch */
 function round(torch: number, casting?: number): Round {
   const sides: Partial<Record<Side, Answer>> = {
     gprune: answer(1, 1e9),

@@ -1,19 +1,20 @@
-/** What the rounds say: every peer's time, speed and memory beside ours, and how far the targets are reached. */
+/** Summary of the rounds: time, speed and memory of every side relative to gprune, and whether targets are reached. */
 import { type Spread, spread } from "../../src/tensor/statistics.ts";
 import { type Difference, differences } from "./difference.ts";
 import { type Answer, JOBS, type Job } from "./jobs.ts";
 
-/** Who does the jobs: ours first, then those it is held against. */
+/** The compared sides, gprune first. */
 export const SIDES = ["gprune", "PyTorch float32", "PyTorch bfloat16 autocast"] as const;
 
 export type Side = (typeof SIDES)[number];
 
-/** One round: the answers of every side to every job that it was asked, and the bare products' seconds. */
+/** One round: the answers of all sides to all jobs, and the seconds of the bare products. */
 export interface Round {
   readonly answers: Readonly<Record<Job, Readonly<Partial<Record<Side, Answer>>>>>;
   readonly bare: { readonly calibrate: number; readonly gradients: number };
 }
 
+/** A job on one side. */
 export interface Row {
   readonly job: Job;
   readonly side: Side;
@@ -21,29 +22,30 @@ export interface Row {
   readonly seconds: Spread;
   readonly peakBytes: Spread;
   readonly startBytes: Spread;
-  /** How many times as long as gprune in the same round; absent for gprune itself. */
+  /** Time relative to gprune in the same round; absent for gprune itself. */
   readonly timesSlower?: Spread;
-  /** gprune's peak over this one's, in the same round. */
+  /** Peak memory of gprune relative to this side, in the same round. */
   readonly ownMemory?: Spread;
-  /** Of gprune's results from these. */
+  /** Differences of gprune's results from this side's, by result. */
   readonly differences?: Readonly<Record<string, Difference>>;
 }
 
+/** A quantity with its wanted value. */
 export interface Target {
   readonly what: string;
   readonly got: Spread;
   readonly wanted: number;
-  /** Whether `got` may not be more, or may not be less, than `wanted`. */
+  /** Whether `wanted` is a lower or an upper bound. */
   readonly at: "least" | "most";
 }
 
-/** A row for every job and side. @param tokens - that a job goes through */
+/** A row for every job and side. @param tokens - number of tokens of each job */
 export function rowsOf(rounds: readonly Round[], tokens: Readonly<Record<Job, number>>): readonly Row[] {
   return JOBS.flatMap((job) =>
     SIDES.flatMap((side) => {
       const pairs = rounds.flatMap(({ answers }) => {
-        const [own, other] = [answers[job].gprune, answers[job][side]];
-        return own === undefined || other === undefined ? [] : [{ own, other }];
+        const [ours, theirs] = [answers[job].gprune, answers[job][side]];
+        return ours === undefined || theirs === undefined ? [] : [{ ours, theirs }];
       });
       return pairs.length === 0 ? [] : [rowOf({ job, side, tokens: tokens[job] }, pairs)];
     }),
@@ -52,22 +54,22 @@ export function rowsOf(rounds: readonly Round[], tokens: Readonly<Record<Job, nu
 
 function rowOf(
   what: Pick<Row, "job" | "side" | "tokens">,
-  pairs: readonly { readonly own: Answer; readonly other: Answer }[],
+  pairs: readonly { readonly ours: Answer; readonly theirs: Answer }[],
 ): Row {
-  const over = (of: (pair: { own: Answer; other: Answer }) => number): Spread => spread(pairs.map(of));
+  const over = (of: (pair: { ours: Answer; theirs: Answer }) => number): Spread => spread(pairs.map(of));
   const measured = {
-    seconds: over(({ other }) => other.seconds),
-    peakBytes: over(({ other }) => other.peakBytes),
-    startBytes: over(({ other }) => other.startBytes),
+    seconds: over(({ theirs }) => theirs.seconds),
+    peakBytes: over(({ theirs }) => theirs.peakBytes),
+    startBytes: over(({ theirs }) => theirs.startBytes),
   };
   if (what.side === "gprune") return { ...what, ...measured };
-  const { own, other } = pairs[0]!;
+  const { ours, theirs } = pairs[0]!;
   return {
     ...what,
     ...measured,
-    timesSlower: over(({ own, other }) => other.seconds / own.seconds),
-    ownMemory: over(({ own, other }) => own.peakBytes / other.peakBytes),
-    differences: differences(own.values, other.values),
+    timesSlower: over(({ ours, theirs }) => theirs.seconds / ours.seconds),
+    ownMemory: over(({ ours, theirs }) => ours.peakBytes / theirs.peakBytes),
+    differences: differences(ours.values, theirs.values),
   };
 }
 
@@ -77,12 +79,13 @@ const NAMES: Readonly<Record<Job, string>> = {
   evaluate: "evaluation",
 };
 
-/** Shares of bare speed, speed over PyTorch in float32, memory beside it. */
+/** Wanted share of the bare products' speed, and speed relative to PyTorch in float32. */
 const WANTED: Readonly<Record<Job, { readonly bare?: number; readonly faster: number }>> = {
   calibrate: { bare: 0.85, faster: 1.5 },
   gradients: { bare: 0.75, faster: 1.3 },
   evaluate: { faster: 1.3 },
 };
+/** Wanted peak memory relative to PyTorch in float32. */
 const WANTED_MEMORY = 0.5;
 
 export function targetsOf(rounds: readonly Round[], rows: readonly Row[]): readonly Target[] {
@@ -114,7 +117,7 @@ export function targetsOf(rounds: readonly Round[], rows: readonly Row[]): reado
   });
 }
 
-/** `reached`, or by how much not. */
+/** `reached`, or by how many percent the median misses the target. */
 export function verdict({ got: { median }, wanted, at }: Target): string {
   const reached = at === "least" ? median >= wanted : median <= wanted;
   if (reached) return "reached";

@@ -1,4 +1,4 @@
-/** The summary as text. */
+/** The summary as Markdown tables. */
 import { markdownTable, rangeCell } from "../../scripts/clients/table.ts";
 import { type Row, type Target, verdict } from "./summary.ts";
 

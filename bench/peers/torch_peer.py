@@ -1,6 +1,6 @@
 """
-Does one job in PyTorch and transformers, as jobs.ts describes peers. Calibration and gate gradients are written from their
-formulas, the way the published programs do it: hooks before o_proj and down_proj, calibration layer by layer.
+The peer of PyTorch and transformers; see jobs.ts. Calibration and gate gradients are written from their formulas, as in
+the published programs: with hooks on the inputs of o_proj and down_proj, and calibration layer by layer.
 
 FLAP (arXiv 2312.11983), WIFV: s_j = Var x_j * sum_i W_ij^2. Wanda-sp (arXiv 2306.11695, in FLAP's comparison):
 s_j = mean_i |W_ij| * sqrt(E x_j^2). x is the input of o_proj or down_proj, W [C, channels] its weight, and all moments are
@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 
 def output_projections(layer):
-    """The projections that read the channels of a layer's units, by the kind of their space."""
+    """Projections whose inputs are the channels of a layer's units, by kind of space."""
     return {"kv": layer.self_attn.o_proj, "ffn": layer.mlp.down_proj}
 
 
@@ -29,7 +29,7 @@ def batches_of(windows, size):
 
 
 class Moments:
-    """Sums over tokens of x and of x^2, in float64 from float32 sums of every batch."""
+    """Sums over tokens of x and x^2: float32 within a batch, float64 over batches."""
 
     def __init__(self):
         self.tokens, self.sum, self.squares = 0, 0, 0
@@ -43,7 +43,7 @@ class Moments:
 
 @torch.no_grad()
 def calibrate(model, sets, size):
-    """All windows go through a layer before any goes through the next one."""
+    """Takes all windows through a layer before the next one."""
     decoder = model.model
     queue = [(name, ids) for name, windows in sets.items() for ids in batches_of(windows, size)]
     hidden = [decoder.embed_tokens(ids) for _, ids in queue]
@@ -72,9 +72,9 @@ def scores(decoder, sets, moments):
     flap, wanda = {}, {}
     for index, layer in enumerate(decoder.layers):
         for kind, projection in output_projections(layer).items():
-            own = [moments[name, index, kind] for name in sets]
-            tokens = sum(m.tokens for m in own)
-            mean, square = sum(m.sum for m in own) / tokens, sum(m.squares for m in own) / tokens
+            by_set = [moments[name, index, kind] for name in sets]
+            tokens = sum(m.tokens for m in by_set)
+            mean, square = sum(m.sum for m in by_set) / tokens, sum(m.squares for m in by_set) / tokens
             weight = projection.weight.detach().double()
             space = f"layers.{index}.{kind}"
             flap[space] = ((square - mean**2) * (weight**2).sum(0)).tolist()
@@ -83,7 +83,7 @@ def scores(decoder, sets, moments):
 
 
 def gradients(model, sets, size):
-    """Whole model, all activations kept; one gate of every channel and window, which scales it."""
+    """Backpropagates through the whole model; a gate for every channel and window scales the channel."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     gates, found, losses = {}, {}, []
@@ -101,7 +101,7 @@ def gradients(model, sets, size):
             projection.register_forward_pre_hook(tap(f"layers.{index}.{kind}"))
     for ids in batches_of([window for windows in sets.values() for window in windows], size):
         logits = model(ids, use_cache=False).logits[:, :-1].float()
-        # Rows of words: along another axis than the last one PyTorch adds up as many numbers one by one, and is 1e-4 off.
+        # Flattened to [tokens, V]: along other axes than the last, PyTorch sums one by one, with errors of 1e-4.
         nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         loss = nll.view(len(ids), -1).mean(1)
         loss.sum().backward()
@@ -117,7 +117,7 @@ def gradients(model, sets, size):
 
 @torch.no_grad()
 def evaluate(model, sets, size):
-    """transformers' own loss: the mean over the predictions of a batch."""
+    """Perplexity from transformers' own loss, the mean over the predictions of a batch."""
     ppl = {}
     for name, windows in sets.items():
         nll = sum(float(model(ids, labels=ids, use_cache=False).loss) * len(ids) for ids in batches_of(windows, size))

@@ -1,6 +1,6 @@
 /**
- * Prunes one model in many ways without saving it, and evaluates what comes out. What does not depend on the way is
- * kept: tokens, activation statistics and gate gradients of every set, so that a row costs what only it needs.
+ * Prunes one model in many ways without saving it, and evaluates the results. Tokens, activation statistics and gate
+ * gradients of every set are cached, since they are common to many rows.
  */
 
 import { silent } from "../../src/base/progress.ts";
@@ -34,7 +34,7 @@ import { runPasses } from "../../src/recover/passes.ts";
 import { scoreModel } from "../../src/score/importance.ts";
 import { metricByName } from "../../src/score/registry.ts";
 
-/** What is measured of a model. */
+/** Texts and tasks to evaluate a model on. */
 export interface Examination {
   readonly texts: readonly TextSet[];
   readonly tasks: readonly TextSet[];
@@ -45,13 +45,14 @@ export interface Examination {
   readonly documents: number;
 }
 
+/** A dense model, and everything cached for pruning it. */
 export class Lab {
   readonly dense: Model;
   readonly #runtime = new Runtime({ memory: { ...ROOMY, keepActivations: true } });
   readonly #tokenizer: Tokenizer;
   readonly #sets = new Map<string, SampledSet>();
   readonly #evidence = new Map<string, SplitEvidence>();
-  /** Of one choice of sets, since they are large. */
+  /** Moments of the last choice of sets only, since they are large. */
   readonly #momentsOf = new Map<string, Moments>();
 
   private constructor(dense: Model) {
@@ -70,33 +71,33 @@ export class Lab {
 
   /** Decides as `prune` does with this configuration. */
   async plan(config: SettledConfig): Promise<PruningPlan> {
-    const knowledge = await this.#knowledge(config);
+    const evidence = await this.#evidenceOf(config);
     const keep =
-      config.method === "none" ? this.#keepByMetric(config, knowledge) : this.#decide(config, knowledge);
+      config.method === "none" ? this.#keepByMetric(config, evidence) : this.#decide(config, evidence);
     return makePlan(this.dense.spec, await keep);
   }
 
-  /** Carries a plan out, with the configuration's recovery. */
+  /** The model pruned by a plan, with the configuration's recovery. */
   async pruned(plan: PruningPlan, config: SettledConfig): Promise<Model> {
     const { dense } = this;
     switch (config.recover) {
       case "none":
         return applyPlan(dense, plan);
       case "bias":
-        return compensateMeans(dense, plan, (await this.#knowledge(config)).pooled.stats);
+        return compensateMeans(dense, plan, (await this.#evidenceOf(config)).pooled.stats);
       case "lstsq":
-        return this.#refitted(plan, config);
+        return this.#refit(plan, config);
       case "distill":
-        return this.#trained(await this.#refitted(plan, config), config);
+        return this.#distill(await this.#refit(plan, config), config);
     }
   }
 
-  async #refitted(plan: PruningPlan, config: SettledConfig): Promise<Model> {
+  async #refit(plan: PruningPlan, config: SettledConfig): Promise<Model> {
     const moments = await this.#moments(config);
     return refitLeastSquares({ dense: this.dense, plan, runtime: this.#runtime, moments });
   }
 
-  async #trained(student: Model, config: SettledConfig): Promise<Model> {
+  async #distill(student: Model, config: SettledConfig): Promise<Model> {
     const { steps, learningRate, seed } = config;
     const sets = await this.#weightedSets(config, Number.POSITIVE_INFINITY);
     const { leadingId } = this.#tokenizer;
@@ -104,6 +105,7 @@ export class Lab {
     return (await distill({ ...models, sets, leadingId, steps, learningRate, seed })).model;
   }
 
+  /** Perplexities on texts and accuracies on tasks. */
   async examine(
     model: Model,
     { texts, tasks, seqLen, windows, documents }: Examination,
@@ -114,7 +116,7 @@ export class Lab {
     return { texts: read.texts, tasks: answered.tasks };
   }
 
-  async #keepByMetric(config: SettledConfig, { pooled }: Knowledge): Promise<Keep> {
+  async #keepByMetric(config: SettledConfig, { pooled }: ModelEvidence): Promise<Keep> {
     const { sparsity, roundTo, shape, seed } = config;
     const metric = metricByName(config.metric);
     const importance = await scoreModel({ model: this.dense, metric, seed, ...pooled });
@@ -122,7 +124,7 @@ export class Lab {
     return allocation.allocate({ spec: this.dense.spec, importance, sparsity, roundTo, shape });
   }
 
-  async #decide(config: SettledConfig, { evidence, pooled }: Knowledge): Promise<Keep> {
+  async #decide(config: SettledConfig, { evidence, pooled }: ModelEvidence): Promise<Keep> {
     const { keep } = await decideGprune({
       ...config,
       model: this.dense,
@@ -141,13 +143,13 @@ export class Lab {
     return keep;
   }
 
-  /** What least squares needs of a configuration's texts. */
+  /** Moments for least squares, from a configuration's sets. */
   async #moments(config: SettledConfig): Promise<Moments> {
     const sets = await this.#weightedSets(config, config.refitSamples);
     const named = config.calibration.map((set) => [set.name, set.weight, keyOf(set, config)]);
     const key = JSON.stringify([named, config.refitSamples]);
-    const known = this.#momentsOf.get(key);
-    if (known !== undefined) return known;
+    const cached = this.#momentsOf.get(key);
+    if (cached !== undefined) return cached;
     const passes = runPasses(this.dense, this.#runtime, undefined);
     const { moments } = await passes.activations(measuredSets([], sets));
     this.#momentsOf.clear();
@@ -166,8 +168,8 @@ export class Lab {
   async #sampled(set: TextSet, config: SettledConfig): Promise<SampledSet> {
     const { samples, seqLen, seed } = config;
     const key = keyOf(set, config);
-    const known = this.#sets.get(key);
-    if (known !== undefined) return known;
+    const cached = this.#sets.get(key);
+    if (cached !== undefined) return cached;
     const sampling = { samples, seqLen, seed };
     const writer = { runner: new DecoderRunner(this.dense, this.#runtime), tokenizer: this.#tokenizer };
     const sampled = await gatherTokenSet(set, writer, sampling);
@@ -175,20 +177,20 @@ export class Lab {
     return sampled;
   }
 
-  /** Evidence of every set; what one set says does not depend on the others. */
-  async #knowledge(config: SettledConfig): Promise<Knowledge> {
+  /** Evidence of all sets; cached by set, since it does not depend on the others. */
+  async #evidenceOf(config: SettledConfig): Promise<ModelEvidence> {
     const gradients = metricByName(config.metric).input === "gradients";
     const evidence = new Map<string, SplitEvidence>();
     for (const set of config.calibration) {
       const key = keyOf(set, config);
-      let own = this.#evidence.get(key);
-      if (own === undefined || (gradients && own.whole.gates === undefined)) {
+      let ofSet = this.#evidence.get(key);
+      if (ofSet === undefined || (gradients && ofSet.whole.gates === undefined)) {
         const sampled = await this.#sampled(set, config);
         const dense = { model: this.dense, passes: runPasses(this.dense, this.#runtime, undefined) };
-        own = (await gatherEvidence(dense, [sampled], { gradients })).evidence.get(set.name)!;
-        this.#evidence.set(key, own);
+        ofSet = (await gatherEvidence(dense, [sampled], { gradients })).evidence.get(set.name)!;
+        this.#evidence.set(key, ofSet);
       }
-      evidence.set(set.name, own);
+      evidence.set(set.name, ofSet);
     }
     const wholes = Array.from(evidence.values(), ({ whole }) => (gradients ? whole : { stats: whole.stats }));
     return {
@@ -201,13 +203,13 @@ export class Lab {
   }
 }
 
-/** What the sets of a configuration say, each for itself and pooled by weight. */
-interface Knowledge {
+/** Evidence of a configuration's sets, separately and pooled by weight. */
+interface ModelEvidence {
   readonly evidence: ReadonlyMap<string, SplitEvidence>;
   readonly pooled: Evidence;
 }
 
-/** Which windows of which text. */
+/** Cache key of the windows of a set. */
 function keyOf({ path }: TextSet, { samples, seqLen, seed }: SettledConfig): string {
   return JSON.stringify([path, samples, seqLen, seed]);
 }

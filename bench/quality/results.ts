@@ -1,11 +1,11 @@
-/** The file of finished rows, which took hours: never written over by others, and never left half written. */
+/** The file of finished rows, which take hours: rows of other settings are refused, and writing is atomic. */
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { Row } from "./table.ts";
 
-/** What all rows of a file were measured with, besides what each is about. */
+/** Settings that all rows of a file have in common. */
 export interface Settings {
-  /** Name of the file or directory. */
+  /** Name of the model's file or directory. */
   readonly model: string;
   /** The set that `single` calibrates on. */
   readonly single: string;
@@ -16,8 +16,8 @@ export interface Settings {
 }
 
 /**
- * Rows that were kept; none where there is no file.
- * @throws Error for what is no such file, and for one of other settings
+ * Reads the rows of a file; none if there is no file.
+ * @throws Error for another kind of file, and for rows of other settings
  */
 export function readRows(path: string, settings: Settings): Row[] {
   let text: string;
@@ -49,7 +49,7 @@ function parsed(path: string, text: string): { readonly settings: unknown; reado
   return { settings, rows };
 }
 
-/** Keeps rows with what they were measured with; the file is complete at any moment. */
+/** Writes rows with their settings, atomically. */
 export function writeRows(path: string, settings: Settings, rows: readonly Row[]): void {
   const partial = `${path}.tmp`;
   writeFileSync(partial, `${JSON.stringify({ settings, rows }, null, 1)}\n`);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { contrasts, markdown, type Row } from "./table.ts";
 
 function row(name: `${string} ${string}`, geometricMean: number, more: Partial<Row> = {}): Row {
@@ -20,7 +20,7 @@ describe("what GPrune changes", () => {
     row("a gprune", 20, { recover: "lstsq", tasks: { t: { acc: 0.1, acc_norm: 0.375 } } }),
   ];
 
-  it("is the mean over the metrics that both were measured with", () => {
+  test("is the mean over the metrics that both were measured with", () => {
     const [bias, lstsq, ...rest] = contrasts(rows);
     expect(rest).toEqual([]);
     expect(bias).toMatchObject({ recover: "bias", metrics: ["a", "b"], better: ["a"], points: null });
@@ -29,7 +29,7 @@ describe("what GPrune changes", () => {
     expect(lstsq).toMatchObject({ metrics: ["a"], fall: 0.75, points: 12.5 });
   });
 
-  it("stands above the rows", () => {
+  test("stands above the rows", () => {
     const [head, rule, first, , empty, rowHead] = markdown(rows).split("\n");
     expect(head).toBe(
       "| removed | recovery | better | perplexity | accuracy | spread alone | spread with GPrune |",
@@ -42,7 +42,7 @@ describe("what GPrune changes", () => {
     );
   });
 
-  it("is left out where there is nothing to compare", () => {
+  test("is left out where there is nothing to compare", () => {
     expect(markdown([row("a base", 3)]).split("\n")).toHaveLength(4);
   });
 });

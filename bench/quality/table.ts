@@ -1,14 +1,14 @@
-/** What the quality benchmark found, as Markdown: one line a row, and what GPrune changes over all metrics. */
+/** Results of the quality benchmark as Markdown tables: all rows, and the effect of GPrune over all metrics. */
 import { markdownTable } from "../../scripts/clients/table.ts";
 import { mean } from "../../src/tensor/statistics.ts";
 
-/** What a row is about. */
+/** Settings that identify a row. */
 export interface Key {
   readonly sparsity: number;
   readonly recover: string;
   readonly metric: string;
   readonly variant: string;
-  /** The set that calibration did not see and the row is evaluated on; empty without --leave-out. */
+  /** The set left out of calibration, on which the row is evaluated; empty without --leave-out. */
   readonly leftOut: string;
 }
 
@@ -25,24 +25,24 @@ export interface Row extends Key {
 export interface Contrast {
   readonly sparsity: number;
   readonly recover: string;
-  /** Those that both were measured with. */
+  /** Metrics that were measured with and without GPrune. */
   readonly metrics: readonly string[];
-  /** Those with which GPrune has the lower perplexity. */
+  /** Metrics with which GPrune has the lower perplexity. */
   readonly better: readonly string[];
-  /** Mean over the metrics of the fraction by which perplexity falls. */
+  /** Mean over the metrics of the relative fall of perplexity. */
   readonly fall: number;
-  /** Mean over the metrics of the gain in mean accuracy, points of 100; null without tasks. */
+  /** Mean over the metrics of the gain in mean accuracy, in percentage points; null without tasks. */
   readonly points: number | null;
-  /** Largest by smallest perplexity over the metrics. */
+  /** Ratio of largest to smallest perplexity over the metrics. */
   readonly spread: { readonly base: number; readonly gprune: number };
 }
 
-/** Contrasts of every sparsity and recovery that has both kinds of rows, in the order of the rows. */
+/** Contrasts for every sparsity and recovery with both kinds of rows, in the order of the rows. */
 export function contrasts(rows: readonly Row[]): readonly Contrast[] {
-  const own = rows.filter(({ leftOut }) => leftOut === "");
-  const settings = new Map(own.map((row) => [`${row.sparsity} ${row.recover}`, row]));
+  const ofAllSets = rows.filter(({ leftOut }) => leftOut === "");
+  const settings = new Map(ofAllSets.map((row) => [`${row.sparsity} ${row.recover}`, row]));
   return [...settings.values()].flatMap(({ sparsity, recover }) => {
-    const at = own.filter((row) => row.sparsity === sparsity && row.recover === recover);
+    const at = ofAllSets.filter((row) => row.sparsity === sparsity && row.recover === recover);
     const pairs = at
       .filter(({ variant }) => variant === "base")
       .flatMap((base) => {
@@ -74,7 +74,7 @@ function contrast(
   };
 }
 
-/** Both tables. */
+/** Both tables; the first only if there are contrasts. */
 export function markdown(rows: readonly Row[]): string {
   const found = contrasts(rows);
   const parts = found.length === 0 ? [rowTable(rows)] : [contrastTable(found), rowTable(rows)];

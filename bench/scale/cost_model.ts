@@ -1,67 +1,67 @@
 /**
- * What the units of a distributed prune cost, from what one machine was measured to do: as many units as
- * workers/remote_passes.ts makes, with the floating-point operations, bytes and waits of each. Times are seconds, sizes
+ * Cost model of the units of a distributed prune, from measured rates of one machine: the same units as in
+ * workers/remote_passes.ts, with the floating-point operations, bytes and waits of each. Times are in seconds, sizes in
  * bytes, rates per second.
  */
 import type { LlamaShape } from "./shapes.ts";
 
-/** Rates of one machine, and of what joins the machines. */
+/** Rates of one machine, and of the store and queue. */
 export interface Rates {
-  /** Floating-point operations of a forward pass with statistics, and of one with its way back. */
+  /** Floating-point operations of a forward pass with statistics, and of a forward and backward pass. */
   readonly forward: number;
   readonly backward: number;
-  /** Weights of layers read and made float32. */
+  /** Weights read and converted to float32. */
   readonly read: number;
-  /** Bytes to and from the store, of a worker, and of the run. */
+  /** Bytes transferred to and from the store by a worker, and by the run. */
   readonly workerStore: number;
   readonly runStore: number;
   /** Numbers that the run adds to sums. */
   readonly add: number;
-  /** Weights that the run reads and multiplies with means for biases. */
+  /** Weights that the run reads and multiplies by means to compute biases. */
   readonly compensate: number;
   /** Operations of Cholesky factorisation and substitution. */
   readonly solve: number;
-  /** Of a unit besides: queue, messages, files. */
+  /** Seconds of overhead of a unit: queue, messages, files. */
   readonly overhead: number;
-  /** Bytes that a worker has, of which it keeps refitted tensors from unit to unit while half are free. */
+  /** Memory of a worker in bytes; it keeps refitted tensors between units while half of it is free. */
   readonly memory: number;
 }
 
-/** What is pruned, and how. */
+/** Model and settings of a run. */
 export interface Work {
   readonly shape: LlamaShape;
   readonly sets: number;
-  /** Of every set. */
+  /** Windows of every set. */
   readonly windows: number;
   readonly seqLen: number;
   readonly rounds: number;
-  /** Of every set in a round. */
+  /** Windows of every set in a round. */
   readonly gradientWindows: number;
   readonly sparsity: number;
   readonly recovery: "lstsq" | "bias";
 }
 
 /**
- * Seconds that a unit takes: computing, which one machine alone would have to do as well, and moving bytes and whatever
- * else it would not.
+ * Seconds of a unit: `compute` for work that a single machine has to do as well, `move` for transfers and everything
+ * else that only a distributed run does.
  */
 export interface UnitCost {
   readonly compute: number;
   readonly move: number;
 }
 
-/** Units of which each one waits for the one before. */
+/** Units that depend on each other in order. */
 export interface Chain {
   readonly units: readonly UnitCost[];
-  /** What the run does with the results. */
+  /** Work of the run on the results. */
   readonly reduce: UnitCost;
 }
 
-/** Chains that may be computed at once, after something that only the run can do. */
+/** Chains that can be computed in parallel, after some work of the run itself. */
 export interface Phase {
   readonly name: string;
   readonly before: UnitCost;
-  /** Seconds that the first unit of every worker takes besides. */
+  /** Additional seconds of every worker's first unit. */
   readonly first?: number;
   readonly chains: readonly Chain[];
 }
@@ -72,11 +72,12 @@ const UNIT_PARAMETERS = 2 ** 30;
 const MIN_RANGES = 8;
 const HELD_OUT = 2;
 /**
- * Windows of slopes in rounds' (gprune/gprune.ts), and neurons of an alternative as a fraction (gprune/width_moves.ts).
+ * Windows for slopes as a multiple of those of a round (gprune/gprune.ts), and step between alternative widths as a
+ * fraction of the neurons (gprune/width_moves.ts).
  */
 const SLOPE_ROUNDS = 3;
 const STEP = 0.08;
-/** Share of the products of all channels with each other that is computed; the rest follows by symmetry. */
+/** Computed share of the Gram matrix of all channels; the rest follows by symmetry. */
 const PRODUCTS = 0.75;
 const NOTHING: UnitCost = { compute: 0, move: 0 };
 
@@ -89,10 +90,11 @@ export function phasesOf(work: Work, rates: Rates): readonly Phase[] {
   return [model.statistics(), ...(fits ? [model.moments()] : []), ...rounds, ...recovery, model.check()];
 }
 
+/** Costs of the phases of one run. */
 class Costs {
   readonly #work: Work;
   readonly #rates: Rates;
-  /** Parameters of a layer and of the output projections in it. */
+  /** Parameters of a layer, and of its output projections. */
   readonly #layer: number;
   readonly #projections: number;
   readonly #channels: number;
@@ -117,7 +119,7 @@ class Costs {
     return {
       name: "statistics",
       before: NOTHING,
-      chains: shards.map((own) => this.#shard(own * seqLen)),
+      chains: shards.map((count) => this.#shard(count * seqLen)),
     };
   }
 
@@ -125,7 +127,7 @@ class Costs {
   #shard(tokens: number): Chain {
     const { add, runStore } = this.#rates;
     const hidden = 4 * tokens * this.#work.shape.hiddenSize;
-    // Of two halves.
+    // Sums are kept by halves of a set.
     const sums = 2 * 4 * 8 * this.#channels;
     const units = this.#ranges().map((layers, range, all) => {
       const ends = (range > 0 ? 1 : 0) + (range < all.length - 1 ? 1 : 0);
@@ -138,7 +140,7 @@ class Costs {
     };
   }
 
-  /** A unit for each range of layers, which takes all windows. The run keeps what they give. */
+  /** A unit for each range of layers, which takes all windows. The run reads the results. */
   moments(): Phase {
     const { sets, windows, seqLen, shape } = this.#work;
     const { forward, runStore } = this.#rates;
@@ -150,14 +152,14 @@ class Costs {
         (layers * products) / forward,
         2 * states + layers * this.#covariances,
       );
-      // One machine alone has statistics and moments of one pass.
+      // A single machine gets statistics and moments from one pass.
       const unit = { compute, move: move + this.#forward(tokens, layers) };
       return { units: [unit], reduce: { compute: 0, move: (layers * this.#covariances) / runStore } };
     });
     return { name: "moments", before: NOTHING, chains };
   }
 
-  /** Squares of a layer's numbers of channels. */
+  /** Sum of the squared numbers of channels of a layer's spaces. */
   get #squares(): number {
     return this.#work.shape.neurons ** 2 + this.#work.shape.hiddenSize ** 2;
   }
@@ -169,7 +171,7 @@ class Costs {
 
   round(round: number): Phase {
     const { gradientWindows, rounds, sparsity, shape } = this.#work;
-    // The model of the round is smaller already.
+    // The model of a round is already pruned in part.
     const left = 1 - (sparsity * (round - 1)) / rounds;
     const moments = 2 * 8 * shape.layers * (shape.neurons + shape.kvGroups);
     const before = round === 1 ? 0 : (shape.layers * this.#projections) / this.#rates.compensate;
@@ -187,7 +189,7 @@ class Costs {
       number,
       number,
     ];
-    // What is kept in memory is what is read first: projections on the way there, changes with them on the way back.
+    // Tensors that are read first stay in memory: projections in the forward pass, changes in the backward pass.
     const held = this.#held();
     const [thereHeld, backHeld] = [Math.min(held, there), Math.min(Math.max(0, held - there), back)];
     const takes = 2 * (there - thereHeld) + back - backHeld;
@@ -199,14 +201,14 @@ class Costs {
     return { name: "slopes", before: NOTHING, first, chains: this.#thereAndBack(count, options) };
   }
 
-  /** Bytes of refitted tensors that stay in memory, beside two layers and the layer inputs of a window. */
+  /** Bytes for refitted tensors in memory, besides two layers and the layer inputs of a window. */
   #held(): number {
     const { seqLen, shape } = this.#work;
     const working = 2 * 4 * this.#layer + 4 * seqLen * shape.layers * shape.hiddenSize;
     return Math.max(0, this.#rates.memory / 2 - working);
   }
 
-  /** Units of gradients for so many windows of every set. */
+  /** Chains of forward and backward units. @param windows - of every set */
   #thereAndBack(
     windows: number,
     { left, gives, takes }: { readonly left: number; readonly gives: number; readonly takes: number },
@@ -215,24 +217,24 @@ class Costs {
     const { backward, read, add, runStore } = this.#rates;
     const perUnit = Math.max(1, Math.floor(MICRO_BATCH_TOKENS / seqLen));
     const parameters = left * shape.layers * this.#layer + shape.hiddenSize * shape.vocabSize;
-    const chain = (own: number): Chain => {
-      const compute = (6 * parameters * own * seqLen) / backward;
-      // Weights are read on the way there and on the way back.
+    const chain = (count: number): Chain => {
+      const compute = (6 * parameters * count * seqLen) / backward;
+      // Weights are read in the forward and in the backward pass.
       const reading = (2 * parameters) / read;
       return {
-        units: [this.#unit(Math.max(compute, reading), takes + gives * own)],
-        reduce: { compute: (gives * own) / 8 / add, move: (gives * own) / runStore },
+        units: [this.#unit(Math.max(compute, reading), takes + gives * count)],
+        reduce: { compute: (gives * count) / 8 / add, move: (gives * count) / runStore },
       };
     };
     return Array.from({ length: sets }, () => sizes(windows, perUnit).map(chain)).flat();
   }
 
-  /** A unit for each range of layers, which takes its moments. */
+  /** A unit for each range of layers, which reads its moments. */
   refit(): Phase {
     return { name: "refit", before: NOTHING, chains: this.#refits(0) };
   }
 
-  /** The same for the present widths and alternatives. */
+  /** As `refit`, for the present widths and all alternatives. */
   refine(): Phase {
     return { name: "refine", before: NOTHING, chains: this.#refits(STEP) };
   }
@@ -244,7 +246,7 @@ class Costs {
     const perLayer = [shape.neurons, c].map((n) => {
       const kept = (1 - sparsity) * n;
       const lost = 2 * c * (n - kept) * (kept + step * n);
-      // Changes take a factorisation of their own, with as many rows as channels that go and come.
+      // Changes need another factorisation, with a row for each channel that is added or removed.
       const changes = step === 0 ? 0 : kept ** 3 / 3 + 4 * kept * kept * step * n;
       return (lost + kept ** 3 / 3 + 2 * kept * kept * c + changes) / solve;
     });
@@ -255,12 +257,12 @@ class Costs {
     });
   }
 
-  /** Share of the channels that the widest alternatives have. */
+  /** Share of the channels in the widest alternatives. */
   get #wide(): number {
     return 1 - this.#work.sparsity + STEP;
   }
 
-  /** Bytes of a layer's refitted projections; with alternatives those have all neurons. */
+  /** Bytes of a layer's refitted projections, which have all neurons when there are alternatives. */
   #projected(step: number): number {
     const { hiddenSize: c, neurons: f } = this.#work.shape;
     return step === 0 ? 4 * (1 - this.#work.sparsity) * this.#projections : 4 * c * (f + this.#wide * c);
@@ -284,7 +286,7 @@ class Costs {
     return { name: "check", before: NOTHING, chains: pairs.flat() };
   }
 
-  /** Seconds of a forward pass; weights are read while the layer before is computed. */
+  /** Seconds of a forward pass; weights are read while the previous layer is computed. */
   #forward(tokens: number, layers: number): number {
     const { forward, read } = this.#rates;
     return layers * Math.max((2 * this.#layer * tokens) / forward, this.#layer / read);
@@ -299,8 +301,8 @@ class Costs {
   }
 }
 
-/** So many things in lots of a size; the last one may be smaller. */
+/** Sizes of the parts when `count` items are cut into parts of `size`; the last one may be smaller. */
 function sizes(count: number, size: number): readonly number[] {
-  const lots = Array.from({ length: Math.floor(count / size) }, () => size);
-  return count % size === 0 ? lots : [...lots, count % size];
+  const whole = Array.from({ length: Math.floor(count / size) }, () => size);
+  return count % size === 0 ? whole : [...whole, count % size];
 }

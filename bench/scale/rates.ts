@@ -1,5 +1,5 @@
 /**
- * Measures what the cost model needs to know of this machine, on two layers of a published shape with random weights.
+ * Measures the rates of this machine for the cost model, on two layers of a published shape with random weights.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -24,10 +24,10 @@ const SYSTEM = 1536;
 const WARM_UP = 3;
 const MEASURED_SECONDS = 1;
 
-/** What one core does. What needs other machines is not among it. */
+/** Rates of one core, without those of store and queue. */
 export type CoreRates = Omit<Rates, "overhead" | "workerStore" | "runStore" | "memory">;
 
-/** Rates of one thread, by processor time. @param data - directory for the model */
+/** Measures the rates of one thread by CPU time. @param data - directory for the model */
 export async function measureRates(size: string, data: string): Promise<CoreRates> {
   const shape = SHAPES[size]!;
   const path = join(data, `${size}x${LAYERS}`);
@@ -61,7 +61,7 @@ export async function measureRates(size: string, data: string): Promise<CoreRate
   };
 }
 
-/** Seconds of the processor, which do not depend on what else the machine does, once everything is compiled; a mean. */
+/** Mean CPU time of a call after warming up, in seconds; it does not depend on other load. */
 async function secondsOf(act: () => Promise<unknown>): Promise<number> {
   for (let run = 0; run < WARM_UP; run++) await act();
   const start = process.cpuUsage();
@@ -73,7 +73,7 @@ async function secondsOf(act: () => Promise<unknown>): Promise<number> {
   }
 }
 
-/** The biases of a model that loses every third unit. */
+/** Computes the biases of a model that loses every third unit. */
 async function compensateSome(model: Model, stats: Parameters<typeof compensatedBiases>[2]): Promise<void> {
   const keep = Object.fromEntries(
     spacesOf(model.spec).map(({ id, units }) => {

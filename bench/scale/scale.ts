@@ -1,13 +1,12 @@
 /**
- * How time and memory of `gprune prune` grow: prunes Llamas of published shapes with random weights by 30 %, from five
- * sets, and prints a table, with a straight line through the time of calibration over tokens times layers.
+ * Time and memory of `gprune prune` by model and text size: prunes Llamas of published shapes with random weights by 30
+ * % on five sets, and prints a table, with a line through the time of calibration over tokens times layers.
  *
  *   node --import tsx bench/scale/scale.ts --data DIR 135Mx10 135M 135M@4 7B:5GB [--learn] [--recover bias]
  *
- * A run is SIZE[xLAYERS][@WINDOWS][:MAX_MEMORY]. Models and texts are made in DIR, unless they are there. Texts hold
- * just the windows that are asked for, so nothing is left to compare the models on, which would take as long as
- * calibrating. Without --learn the metric decides alone; with it, sparsity is learned in one round from one window of
- * every set.
+ * A run is SIZE[xLAYERS][@WINDOWS][:MAX_MEMORY]. Models and texts are made in DIR, unless they exist. Texts hold only
+ * the requested windows, so that none are held out: evaluating those would take as long as calibration. Without --learn
+ * the metric decides alone; with it, sparsity is learned in one round from one window of every set.
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -26,12 +25,12 @@ interface Run {
   readonly text: string;
   readonly size: string;
   readonly layers: number;
-  /** Of every set. */
+  /** Windows of every set. */
   readonly windows: number;
   readonly budget: string | undefined;
 }
 
-/** What `prune --json` says that is of interest here. */
+/** The parts of the output of `prune --json` that are used here. */
 interface Result {
   readonly timings: Readonly<Record<string, number>>;
   readonly peak_rss_bytes: number;
@@ -58,7 +57,7 @@ for (const run of positionals.map(parseRun)) {
   results.push({ run, result });
   console.log(row(run, result));
 }
-for (const size of new Set(results.map(({ run }) => run.size))) sayLine(size);
+for (const size of new Set(results.map(({ run }) => run.size))) printLine(size);
 
 function parseRun(text: string): Run {
   const { size = "", layers, windows = "2", budget } = RUN.exec(text)?.groups ?? {};
@@ -111,10 +110,10 @@ function row({ text, layers }: Run, result: Result): string {
   return `| ${cells.join(" | ")} |`;
 }
 
-/** The time of calibration over tokens times layers, when a size was run in several. */
-function sayLine(size: string): void {
-  const own = results.filter(({ run }) => run.size === size);
-  const points = own.map(({ run, result }) => ({
+/** Prints the line through the time of calibration over tokens times layers, if a size has three or more points. */
+function printLine(size: string): void {
+  const ofSize = results.filter(({ run }) => run.size === size);
+  const points = ofSize.map(({ run, result }) => ({
     x: (tokensOf(result) * run.layers) / 1e3,
     y: result.timings.calibrate!,
   }));

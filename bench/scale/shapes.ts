@@ -1,7 +1,7 @@
 /** Shapes of published models of the Llama family, for models with random weights. */
 import type { ModelSpec } from "../../src/model/spec.ts";
 
-/** What tells one Llama from another. */
+/** Sizes of a Llama. */
 export interface LlamaShape {
   readonly layers: number;
   readonly hiddenSize: number;

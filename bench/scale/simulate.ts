@@ -1,13 +1,13 @@
 /**
- * How much faster a prune is on many workers, from a cost model whose rates are measured on this machine or given.
+ * Simulated speed-up of a prune on many workers, from a cost model whose rates are measured on this machine or given.
  *
  *   node --import tsx bench/scale/simulate.ts [--measure 1B --data DIR] [--rates FILE.json] [--scale 16]
  *       [--size 70B] [--sets 8] [--windows 128] [--seq-len 2048] [--rounds 8] [--gradient-windows 64] [--workers 1,10,100]
  *
- * Rates are those of one core by its processor time. --scale: how many cores a machine has for matrix products,
- * factorisation and reading; what the run adds up and multiplies in JavaScript has one. --store: bytes a second of each
- * machine to the store; --memory: its bytes; --overhead: seconds of a unit besides. Prints rates, and for each number
- * of workers the time, the speed-up over one such machine that does everything itself, and where the time goes.
+ * Rates are those of one core by CPU time. --scale: cores of a machine for matrix products, factorisation and reading;
+ * sums and products in JavaScript use one core. --store: bytes per second between each machine and the store; --memory:
+ * bytes of memory of a machine; --overhead: additional seconds of a unit. Prints the rates, and for each number of
+ * workers the time, the speed-up over a single machine, and the shares of the phases.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -80,12 +80,14 @@ function hours(seconds: number): string {
   return (seconds / 3600).toFixed(2);
 }
 
-/** Percentages of the kinds of phases. */
+/** Percentages of the time by kind of phase. */
 function shares({ phases, seconds }: Played): string {
   const kinds = new Map<string, number>();
   for (const phase of phases) {
     const kind = phase.name.replace(/ \d+$/, "s");
     kinds.set(kind, (kinds.get(kind) ?? 0) + phase.seconds);
   }
-  return Array.from(kinds, ([kind, own]) => `${kind} ${((100 * own) / seconds).toFixed(1)} %`).join(", ");
+  return Array.from(kinds, ([kind, ofKind]) => `${kind} ${((100 * ofKind) / seconds).toFixed(1)} %`).join(
+    ", ",
+  );
 }

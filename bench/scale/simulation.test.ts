@@ -63,7 +63,7 @@ test("a forward pass counts two operations for each parameter and token", () => 
   const { hiddenSize: c, neurons: f, layers } = WORK.shape;
   const operations = 2 * tokens * layers * (4 * c * c + 3 * c * f);
   const seconds = alone([
-    { ...statistics!, chains: statistics!.chains.map((own) => ({ ...own, reduce: unit(0) })) },
+    { ...statistics!, chains: statistics!.chains.map((chain) => ({ ...chain, reduce: unit(0) })) },
   ]);
   expect(seconds.seconds / (operations / RATES.forward)).toBeCloseTo(1, 9);
 });
@@ -75,7 +75,7 @@ test("what a worker keeps in memory is read once by each, and the rest there and
     (chains[0]!.units[0]!.move - RATES.overhead) * RATES.workerStore;
   const [nothing, some, all] = [0, RATES.memory, 1e12].map(slopesWith) as [Phase, Phase, Phase];
   const { hiddenSize: c, neurons: f, layers } = WORK.shape;
-  // All neurons, and of the heads those of the widest alternatives.
+  // All neurons, and the heads of the widest alternatives.
   const wide = (1 - 0.3 + 0.08) * c;
   const projections = 4 * layers * c * (f + wide);
   const changes = 4 * layers * 2 * 0.08 * (f * (f + c) + c * (wide + c));

@@ -1,16 +1,15 @@
 /**
- * Plays a run's units on a number of workers: a queue in which units wait in order, and a run that adds results in
- * order.
+ * Simulates a run on a number of workers: units wait in a queue in order, and the run adds their results in order.
  */
 import type { Phase } from "./cost_model.ts";
 
-/** Seconds that a run takes. */
+/** Simulated seconds of a run and of its phases. */
 export interface Played {
   readonly seconds: number;
   readonly phases: readonly { readonly name: string; readonly seconds: number }[];
 }
 
-/** One process that does everything itself and moves nothing. */
+/** A single process that computes everything and transfers nothing. */
 export function alone(phases: readonly Phase[]): Played {
   return sumOf(
     phases.map(({ name, before, chains }) => {
@@ -20,7 +19,7 @@ export function alone(phases: readonly Phase[]): Played {
   );
 }
 
-/** So many workers, and the run, which computes only what nobody else can. */
+/** A run with workers; the run itself computes only what workers cannot. */
 export function distributed(phases: readonly Phase[], workers: number): Played {
   return sumOf(phases.map((phase) => ({ name: phase.name, seconds: secondsOf(phase, workers) })));
 }
@@ -34,7 +33,7 @@ function secondsOf({ before, first = 0, chains }: Phase, workers: number): numbe
   const free = new Array<number>(workers).fill(start);
   const begun = new Set<number>();
   const ends = new Array<number>(chains.length).fill(start);
-  // Units that may begin, in the order in which they were put into the queue.
+  // Units that can start, in the order in which they were queued.
   const ready = chains.map((_, chain) => ({ chain, unit: 0, since: start }));
   while (ready.length > 0) {
     const next = ready.shift()!;

@@ -1,6 +1,6 @@
 /**
  * Writes a Llama of a published shape with random bf16 weights, one tensor in memory at a time, as sharded safetensors.
- * The tokenizer is the demo model's; words of the vocabulary beyond its own are padding.
+ * The tokenizer is the demo model's; the rest of the vocabulary is padding.
  *
  *   node --import tsx bench/scale/synthetic.ts 7B OUT [--layers 32] [--seed 0]
  */
@@ -21,7 +21,7 @@ const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"];
 const DEVIATION = 0.02;
 const SHARD_BYTES = 4e9;
 
-/** Writes the model of a shape. @param directory - must not exist, or be empty */
+/** Writes a model of a shape. @param directory - missing or empty */
 export async function writeSynthetic(shape: LlamaShape, directory: string, seed = 0): Promise<void> {
   const files = await Promise.all(
     TOKENIZER_FILES.map(async (name) => ({ name, bytes: await readFile(join(DEMO_MODEL, name)) })),
@@ -41,7 +41,7 @@ export async function writeSynthetic(shape: LlamaShape, directory: string, seed 
   await exportHuggingFace({ spec, weights, files, origin }, directory, { maxShardBytes: SHARD_BYTES });
 }
 
-/** Uniform numbers of the deviation above around 0, or around 1 for norms; from a fast 32-bit xorshift. */
+/** Uniform numbers with {@link DEVIATION} around 0, or around 1 for norms, from a fast 32-bit xorshift. */
 function randomWeights(name: string, shape: readonly number[], seed: number): Tensor {
   const data = new Float32Array(elementCount(shape));
   const centre = name.includes("norm") ? 1 : 0;

@@ -1,4 +1,4 @@
-/** Texts for synthetic models: five kinds of the demo's, each with just so many windows. */
+/** Texts for synthetic models: the starts of five of the demo's texts, with a given number of windows each. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
@@ -6,15 +6,17 @@ import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 const TEXTS = join(import.meta.dirname, "..", "..", "demo", "texts", "calibration");
 const SETS = ["almanac", "code", "records", "stories", "tongue"];
 
+/** Size of the texts, and where they go. */
 export interface TextSize {
-  /** Directory for what is written. */
+  /** Directory for the texts. */
   readonly data: string;
-  /** Windows of every set, and tokens of a window. */
+  /** Windows of every set. */
   readonly windows: number;
+  /** Tokens of a window. */
   readonly seqLen: number;
 }
 
-/** Writes the beginnings of the demo's texts that hold just so many windows; `NAME=PATH` each. */
+/** Writes the texts. @returns `NAME=PATH` for each */
 export async function writeTexts(
   model: string,
   { data, windows, seqLen }: TextSize,
@@ -33,7 +35,7 @@ export async function writeTexts(
   );
 }
 
-/** Characters of the shortest beginning of a text with so many tokens. */
+/** Length of the shortest prefix of a text with at least `tokens` tokens. */
 function shortest(text: string, tokenizer: Tokenizer, tokens: number): number {
   let [low, high] = [0, text.length];
   while (low < high) {

@@ -1,10 +1,10 @@
 /**
- * What distribution costs: the same prune by one process with two threads, and with two workers of one thread each, one
- * after the other as often as is asked for, and the ratio of their times. Starts a Redis server and workers of its own.
+ * Cost of distribution: time of the same prune by one process with two threads and by two workers with one thread each,
+ * alternating, and the ratio of the times. Starts its own Redis server and workers.
  *
  *   node --import tsx bench/scale/workers.ts --data DIR [--size 135Mx10] [--windows 4] [--rounds 2] [--repeat 3]
  *
- * The workers listen before the run begins, but have opened nothing. Times are those of the whole command.
+ * The workers listen before the run begins, but have not opened the model. Times are those of the whole command.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -92,7 +92,7 @@ async function prune(model: string, texts: readonly string[], more: readonly str
   return { seconds, stages: stages.join(", "), plan: hash.digest("hex") };
 }
 
-/** Has something done while workers listen. @param place - a server, and a store that is not there yet */
+/** Calls `act` while workers listen. @param place - options for the server and a new store */
 async function withWorkers<T>(place: readonly string[], act: () => Promise<T>): Promise<T> {
   const workers = Array.from({ length: WORKERS }, () => {
     return spawn(process.execPath, [...CLI, "worker", ...place, "--threads", "1", "--json"], {

@@ -1,4 +1,4 @@
-/** The programs that load models: how they get here, and how they are asked. */
+/** The client programs that load models: how they are installed, and how they are run. */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,6 +8,7 @@ import type { Answer, Case, Line } from "./program.ts";
 const HERE = import.meta.dirname;
 const VENV = join(HERE, "venv");
 
+/** A program that loads models; `gprune` is the reference. */
 export type ClientName =
   | "gprune"
   | "transformers"
@@ -16,14 +17,15 @@ export type ClientName =
   | "onnxruntime-node"
   | "transformers.js";
 
-/** Python programs of the clients that run there. */
+/** Paths of the Python of each client that needs one. */
 export type Pythons = Readonly<Partial<Record<ClientName, string>>>;
 
+/** How a client is run. */
 interface Client {
   readonly program: string;
   /** The npm package with its version; null for gprune and for Python. */
   readonly npm: string | null;
-  /** What the program dies of where its package has no binary for the machine. */
+  /** Error of the program when its package has no binary for this machine. */
   readonly noBinary?: RegExp;
 }
 
@@ -44,34 +46,32 @@ const CLIENTS: Readonly<Record<ClientName, Client>> = {
   },
 };
 
-/** What a client answered to each case by id, or why it cannot answer any on this machine. */
+/** Answer or error of a client for each case by id, or why the client cannot run on this machine. */
 export type Answers =
   | { readonly unavailable: null; readonly byId: ReadonlyMap<string, Answer | { readonly error: string }> }
   | { readonly unavailable: string };
 
-/**
- * Asks a client. A program that dies is started again with the cases after the one it died of.
- */
+/** Runs a client. If its program dies, it is started again with the cases after the one that killed it. */
 export function askClient(name: ClientName, cases: readonly Case[], pythons: Pythons = {}): Answers {
   const byId = new Map<string, Answer | { readonly error: string }>();
   let left = cases;
   while (left.length > 0) {
     const { lines, death } = runProgram(name, left, pythons[name]);
     for (const line of lines) {
-      if ("unavailable" in line) return notHere(line.unavailable);
+      if ("unavailable" in line) return unavailableHere(line.unavailable);
       byId.set(line.id, line);
     }
     left = left.filter(({ id }) => !byId.has(id));
     if (left.length === 0) break;
     const unavailable = CLIENTS[name].noBinary?.exec(death);
-    if (unavailable != null) return notHere(unavailable[0]);
+    if (unavailable != null) return unavailableHere(unavailable[0]);
     byId.set(left[0]!.id, { error: death });
     left = left.slice(1);
   }
   return { unavailable: null, byId };
 }
 
-function notHere(reason: string): Answers {
+function unavailableHere(reason: string): Answers {
   return { unavailable: `its package has no binary for ${process.platform}-${process.arch} (${reason})` };
 }
 
@@ -96,13 +96,13 @@ function runProgram(
   return { lines, death: `ended with ${signal ?? `exit code ${status}`}: ${firstError(stderr)}` };
 }
 
-/** The line of an error text that says what happened. */
+/** The most informative line of an error output. */
 function firstError(stderr: string): string {
   const lines = stderr.split("\n").filter((line) => line.trim() !== "");
   return lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? "no error text";
 }
 
-/** Installs the npm packages of the lock file beside this file, unless they are there. Runs no install scripts. */
+/** Installs the npm packages of the lock file beside this file, unless they are installed. Runs no install scripts. */
 export function installNodeClients(): void {
   const [lock, done] = [join(HERE, "package-lock.json"), join(HERE, "node_modules", ".package-lock.json")];
   if (existsSync(done) && statSync(done).mtimeMs >= statSync(lock).mtimeMs) return;
@@ -110,8 +110,8 @@ export function installNodeClients(): void {
 }
 
 /**
- * A Python with transformers, in a virtual environment beside this file that is made when there is none.
- * @returns its path
+ * Installs transformers in a virtual environment beside this file, unless it is installed.
+ * @returns the path of its Python
  */
 export function installPython(): string {
   const python = join(VENV, process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
@@ -135,7 +135,7 @@ function run(command: string, args: readonly string[], what: string): void {
   }
 }
 
-/** Versions of the clients that are there, by name. */
+/** Versions of the installed clients, by name. */
 export function clientVersions(pythons: Pythons): Readonly<Record<string, string>> {
   const npm = Object.values(CLIENTS).flatMap(({ npm: name }) => (name === null ? [] : [name]));
   const versions = npm.map((name) => {
@@ -150,13 +150,13 @@ export function clientVersions(pythons: Pythons): Readonly<Record<string, string
   };
 }
 
-/** Of vLLM, and of the transformers beside it. @throws Error when the Python lacks vLLM */
+/** Version of vLLM, with that of its transformers. @throws Error when the Python lacks vLLM */
 function vllmVersions(python: string): Readonly<Record<"vLLM", string>> {
   const [vllm, transformers] = versionsOf(python, ["vllm", "transformers"]);
   return { vLLM: `${vllm} (transformers ${transformers})` };
 }
 
-/** Of transformers and torch. @throws Error when the Python lacks a package */
+/** Versions of transformers and torch. @throws Error when the Python lacks a package */
 export function pythonVersions(python: string): Readonly<Record<"transformers" | "torch", string>> {
   const [transformers, torch] = versionsOf(python, ["transformers", "torch"]);
   return { transformers: transformers!, torch: torch! };

@@ -1,7 +1,7 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Computed, compare } from "./compare.ts";
 
-/** Two places, three words. */
+/** Two positions, a vocabulary of three. */
 const LOGITS = [1, 2, 3, 6, 5, 4];
 const OURS: Computed = {
   answer: { generated: [2, 0, 1], tokenized: [1, 2], problems: [] },
@@ -17,7 +17,7 @@ function problemsOf(theirs: Computed, exact: boolean): readonly string[] {
 }
 
 describe("comparing a client with gprune", () => {
-  it("measures", () => {
+  test("measures", () => {
     const theirs = computed({ generated: [2, 0, 0] }, [1, 2.5, 2.25, 6, 5, 4]);
     expect(compare(OURS, theirs, { places: 2, exact: false })).toEqual({
       difference: 0.75,
@@ -27,11 +27,11 @@ describe("comparing a client with gprune", () => {
     });
   });
 
-  it.each([1.9e-3, 0])("lets float32 logits differ by %s", (distance) => {
+  test.each([1.9e-3, 0])("lets float32 logits differ by %s", (distance) => {
     expect(problemsOf(computed({}, LOGITS.with(1, 2 + distance)), true)).toEqual([]);
   });
 
-  it.each([2.1e-3, Number.NaN, Number.POSITIVE_INFINITY])(
+  test.each([2.1e-3, Number.NaN, Number.POSITIVE_INFINITY])(
     "fails when float32 logits differ by %s",
     (distance) => {
       expect(problemsOf(computed({}, LOGITS.with(1, 2 - distance)), true)).toEqual([
@@ -40,29 +40,29 @@ describe("comparing a client with gprune", () => {
     },
   );
 
-  it("fails when a greedy token of float32 differs, or is missing", () => {
+  test("fails when a greedy token of float32 differs, or is missing", () => {
     expect(problemsOf(computed({ generated: [2, 0, 0] }), true)).toEqual(["greedy tokens differ"]);
     expect(problemsOf(computed({ generated: [2, 0] }), true)).toEqual(["greedy tokens differ"]);
   });
 
-  it("fails when rounded weights choose other words", () => {
+  test("fails when rounded weights choose other words", () => {
     expect(problemsOf(computed({}, [3, 2, 1, 4, 5, 6]), false)).toEqual([
       "the first token agrees in less than 25 % of places",
     ]);
   });
 
-  it("fails when a text is cut otherwise, but not when the client cuts none", () => {
+  test("fails when a text is cut otherwise, but not when the client cuts none", () => {
     expect(problemsOf(computed({ tokenized: [1, 3] }), false)).toEqual(["cuts the text into other tokens"]);
     expect(problemsOf(computed({ tokenized: null }), true)).toEqual([]);
   });
 
-  it("keeps what the client found itself", () => {
+  test("keeps what the client found itself", () => {
     expect(problemsOf(computed({ problems: ["differs after saving"] }), true)).toEqual([
       "differs after saving",
     ]);
   });
 
-  it("fails when the vocabulary has another size", () => {
+  test("fails when the vocabulary has another size", () => {
     expect(problemsOf(computed({}, [1, 2, 3, 4]), false)).toEqual(["expected 6 logits, got 4"]);
   });
 });

@@ -1,39 +1,40 @@
-/** What it means that a client computes what we compute. */
+/** Comparison of a client's logits and tokens with those of gprune. */
 import { type Answer, argmax } from "./program.ts";
 
-/** Largest difference of two float32 logits that is no fault. */
+/** Largest accepted difference of two float32 logits. */
 const TOLERANCE = 2e-3;
-/** Share of places where a client that rounds differently has to have the same most probable token. */
+/** Least share of positions with the same most probable token, for a client that rounds differently. */
 const LEAST_AGREEMENT = 0.25;
 
-/** What was computed for a prompt of T tokens. */
+/** Results for a prompt of T tokens. */
 export interface Computed {
   readonly answer: Pick<Answer, "generated" | "tokenized" | "problems">;
   /** [T, V] */
   readonly logits: Float32Array;
 }
 
+/** Outcome of a comparison. */
 export interface Comparison {
-  /** Largest difference of two logits; NaN when there is one among them. */
+  /** Largest difference of two logits; NaN when one of them is. */
   readonly difference: number;
-  /** Share of the prompt's places with the same most probable token, 0 to 1. */
+  /** Share of the prompt's positions with the same most probable token, 0 to 1. */
   readonly sameFirst: number;
   readonly sameGreedy: boolean;
-  /** What is wrong, a sentence each. */
+  /** Failed checks, one sentence each. */
   readonly problems: readonly string[];
 }
 
 export interface CompareOptions {
   /** T */
   readonly places: number;
-  /** The client computes the same in float32. */
+  /** Whether the client computes the same in float32. */
   readonly exact: boolean;
 }
 
 /**
- * Holds a client's computation against ours. When it is `exact`, logits agree within 2e-3 and all greedy tokens do;
- * else the most probable token is the same in a quarter of the places, as four bits reach with room to spare and wrong
- * weights do not. Texts are cut into the same tokens either way.
+ * Checks a client's results against ours. If it is `exact`, logits must agree within 2e-3, and all greedy tokens; else
+ * the most probable token must be the same in a quarter of the positions, which four-bit weights reach easily and wrong
+ * weights do not. Tokens of texts must be the same either way.
  */
 export function compare(ours: Computed, theirs: Computed, { places, exact }: CompareOptions): Comparison {
   const { length } = ours.logits;
@@ -46,7 +47,7 @@ export function compare(ours: Computed, theirs: Computed, { places, exact }: Com
   const sameGreedy = sameNumbers(ours.answer.generated, theirs.answer.generated);
   const { tokenized, problems } = theirs.answer;
   const checks: readonly (readonly [boolean, string])[] = [
-    // NaN is no difference that may be.
+    // Written so that NaN fails.
     [exact && !(difference <= TOLERANCE), `logits differ by more than ${TOLERANCE}`],
     [exact && !sameGreedy, "greedy tokens differ"],
     [sameFirst < LEAST_AGREEMENT, `the first token agrees in less than ${LEAST_AGREEMENT * 100} % of places`],

@@ -1,4 +1,4 @@
-/** Everything that gprune writes, as a table, and who loads it. */
+/** Table of the formats that gprune writes, and of the clients that load them. */
 import type { DTypeChoice, GgufDType, OnnxDType } from "../../src/base/choices.ts";
 import { exportGguf } from "../../src/export/gguf.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
@@ -10,20 +10,20 @@ import type { ClientName } from "./clients.ts";
 export interface Format {
   readonly name: string;
   readonly clients: readonly ClientName[];
-  /** Ending of the path. */
+  /** File extension; empty for a directory. */
   readonly ending: string;
-  /** gprune opens it too, so that clients are held against the very same weights, rounded as they are. */
+  /** Whether gprune can open it, so that clients are compared on the same rounded weights. */
   readonly opens: boolean;
-  /** The client computes what we compute, so that nothing but the order of additions differs. */
+  /** Whether clients compute in float32 as gprune does, so that only the order of additions differs. */
   readonly exact: boolean;
-  /** Written of the families' fixtures too, which have no tokenizer. */
+  /** Whether it is tried with the fixtures, which have no tokenizer. */
   readonly forFixtures: boolean;
-  /** What gprune itself computes from it gets a row too. */
+  /** Whether gprune itself gets a row. */
   readonly ours: boolean;
   readonly write: (model: Model, path: string) => Promise<unknown>;
 }
 
-/** transformers and vLLM compute in float32 whatever the weights were stored in. */
+/** Hugging Face directories. transformers and vLLM compute in float32, whatever the stored dtype. */
 function directory(dtype: DTypeChoice): Format {
   return {
     name: `hf ${dtype}`,
@@ -37,7 +37,7 @@ function directory(dtype: DTypeChoice): Format {
   };
 }
 
-/** With any type but F32 llama.cpp rounds activations too. */
+/** GGUF files. With any type but F32 llama.cpp rounds activations, too. */
 function gguf(dtype: GgufDType): Format {
   return {
     name: `gguf ${dtype}`,

@@ -1,4 +1,4 @@
-/** Hugging Face directories and GGUF files in gprune itself, which the other clients are held against. */
+/** Client for Hugging Face directories and GGUF files in gprune itself, the reference of the other clients. */
 
 import { silent } from "../../src/base/progress.ts";
 import { type GenerateOptions, generate } from "../../src/evaluate/generate.ts";
@@ -34,7 +34,7 @@ async function logitsOf(runner: DecoderRunner, ids: readonly number[]): Promise<
   return outputs.logits!.data;
 }
 
-/** Starts the clock when the weights are in memory: that is when the prompt's embeddings are asked for. */
+/** Runner that starts its clock at the first embedding, when the weights have been loaded. */
 class TimedRunner extends DecoderRunner {
   #start: number | null = null;
 

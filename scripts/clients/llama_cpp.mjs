@@ -1,4 +1,4 @@
-/** GGUF files in llama.cpp, on the CPU. */
+/** Client for GGUF files in llama.cpp, on the CPU. */
 import { getLlama, NoBinaryFoundError } from "node-llama-cpp";
 import { answerCases, greedy } from "./program.ts";
 
@@ -9,7 +9,7 @@ const EXACT = {
   experimentalKvCacheValueType: "F32",
 };
 
-/** The binary is tried in a process of its own each time it is loaded: once is enough. */
+/** Loaded once: every loading tests the binary in a process of its own. */
 let llama;
 
 async function open({ path, ids, tokens, exact, threads }) {
@@ -25,8 +25,8 @@ async function open({ path, ids, tokens, exact, threads }) {
     tokenize: (text) => model.tokenize(text),
     async logits(all) {
       await sequence.clearHistory();
-      const asked = all.map((token) => [token, { generateNext: { logits: true } }]);
-      const rows = await sequence.controlledEvaluate(asked);
+      const input = all.map((token) => [token, { generateNext: { logits: true } }]);
+      const rows = await sequence.controlledEvaluate(input);
       return Float32Array.from(rows.flatMap(({ next }) => inOrder(next.logits)));
     },
     async generate(prompt, count) {
@@ -41,13 +41,13 @@ async function open({ path, ids, tokens, exact, threads }) {
 
   async function step(prompt) {
     const last = prompt.length - 1;
-    const asked = prompt.map((token, i) => (i === last ? [token, { generateNext: { token: true } }] : token));
-    const answers = await sequence.controlledEvaluate(asked);
+    const input = prompt.map((token, i) => (i === last ? [token, { generateNext: { token: true } }] : token));
+    const answers = await sequence.controlledEvaluate(input);
     return answers[last].next.token;
   }
 }
 
-/** Logits by id; they come sorted. */
+/** Logits in the order of token ids; llama.cpp gives them sorted by value. */
 function inOrder(logits) {
   const row = new Array(logits.size);
   for (const [token, logit] of logits) row[token] = logit;

@@ -1,4 +1,4 @@
-/** ONNX exports in ONNX Runtime, with nothing but a session around them. They hold no tokenizer for it to read. */
+/** Client for ONNX exports in ONNX Runtime, a bare session without a tokenizer. */
 import "../../src/graph/runtime/no_telemetry.ts";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -37,7 +37,7 @@ async function open({ path, threads }) {
     return argmax(logits.subarray(-(logits.length / ids.length)));
   }
 
-  /** Logits of all new tokens, [T, V]; the cache then holds them too. */
+  /** Logits of all new tokens, [T, V]; adds their keys and values to the cache. */
   async function run(ids) {
     const total = length + ids.length;
     const { logits, ...present } = await session.run({
@@ -54,7 +54,7 @@ async function open({ path, threads }) {
   }
 }
 
-/** Keys and values of no token, in the shapes that the file declares. */
+/** Empty keys and values, in the shapes that the file declares. */
 function emptyCache({ inputMetadata }) {
   const entries = inputMetadata
     .filter(({ name }) => name.startsWith("past_key_values"))

@@ -1,15 +1,15 @@
-"""What the client programs in Python have in common, as program.ts has it for those in JavaScript."""
+"""Common parts of the client programs in Python, as program.ts has them for those in JavaScript."""
 
 import json
 import sys
 
 
 def answer_cases(answer):
-    """Answers every case of the list whose path is the first argument, a line each in the file that is the second."""
+    """Answers every case of the list at the first path of the arguments, one line each in the file at the second."""
     cases, answers = sys.argv[1:]
     with open(cases) as file:
-        asked = json.load(file)
-    for case in asked:
+        requests = json.load(file)
+    for case in requests:
         try:
             line = answer(case)
         except Exception as error:

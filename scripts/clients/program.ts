@@ -1,51 +1,51 @@
 /**
- * What the client programs have in common. A program is called with two paths: a list of cases, and a file that gets
- * one line of JSON for every case as soon as it is done, so that a program that dies says how far it came. It knows
- * nothing of what other programs answered. run_transformers.py and run_vllm.py are two, in Python.
+ * Common parts of the client programs. A program gets two paths: of a list of cases, and of a file to which it adds one
+ * line of JSON for every case as soon as it is done, so that the results of a program that dies are not lost. It knows
+ * nothing of other programs' results. run_transformers.py and run_vllm.py are client programs in Python.
  */
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 
-/** What a program is asked. */
+/** A model and a prompt for a program. */
 export interface Case {
   readonly id: string;
   /** A file or a directory in the client's format. */
   readonly path: string;
   readonly ids: readonly number[];
-  /** How many tokens are to follow. */
+  /** Number of tokens to generate. */
   readonly tokens: number;
-  /** To be cut into tokens; null where there is no tokenizer. */
+  /** Text to tokenise; null when the model has no tokenizer. */
   readonly text: string | null;
   /** File for the logits of all `ids`, float32 [T, V]; null when they are not wanted. */
   readonly logits: string | null;
-  /** The weights are float32, and so shall be all arithmetic. */
+  /** Whether the weights are float32, and all arithmetic has to be. */
   readonly exact: boolean;
-  /** The directory brings code for transformers. */
+  /** Whether the directory has code for transformers. */
   readonly remoteCode: boolean;
-  /** vLLM is to build the model from transformers' classes, since its own computes something else. */
+  /** Whether vLLM has to use transformers' implementation, since its own computes something else. */
   readonly stockBackend: boolean;
-  /** Threads of one operator; null for what the client chooses. */
+  /** Threads of one operator; null for the client's default. */
   readonly threads: number | null;
 }
 
-/** The most probable token after `ids`, and after that one, and so on. */
+/** A greedy continuation of `ids`. */
 export interface Continuation {
   readonly generated: readonly number[];
-  /** Until the first token was known. */
+  /** Seconds until the first token. */
   readonly promptSeconds: number;
-  /** For all others. */
+  /** Seconds for all other tokens. */
   readonly decodeSeconds: number;
 }
 
-/** What a program answers. */
+/** Results of a program for a case. */
 export interface Answer extends Continuation {
   readonly id: string;
-  /** Ids of the text without special tokens; null when there was none, or when the client cuts no texts. */
+  /** Ids of the text without special tokens; null when there was none, or the client has no tokenizer. */
   readonly tokenized: readonly number[] | null;
-  /** What else was wrong, a sentence each. */
+  /** Other failures, one sentence each. */
   readonly problems: readonly string[];
 }
 
-/** A line of the file of answers: an answer, what kept a case from one, or why no case can be done on this machine. */
+/** A line of the file of answers: an answer, the error of a case, or why the client cannot run on this machine. */
 export type Line =
   | Answer
   | { readonly id: string; readonly error: string }
@@ -56,13 +56,14 @@ export interface LoadedModel {
   tokenize(text: string): Iterable<number> | null;
   /** [T, V] */
   logits(ids: readonly number[]): Promise<Float32Array>;
-  /** Forgets what was before. */
+  /** Starts from an empty cache. */
   generate(ids: readonly number[], tokens: number): Promise<Continuation>;
-  /** What only this client can find wrong. */
+  /** Failures of checks that only this client has. */
   problems?(generated: readonly number[]): Promise<readonly string[]>;
   close(): Promise<unknown>;
 }
 
+/** Options of {@link answerCases}. */
 export interface ProgramOptions {
   /** Whether an error of `open` means that the client does not run on this machine. */
   readonly isUnavailable?: (error: unknown) => boolean;
@@ -70,29 +71,29 @@ export interface ProgramOptions {
 
 /** Answers every case of the list. */
 export async function answerCases(
-  open: (asked: Case) => Promise<LoadedModel>,
+  open: (request: Case) => Promise<LoadedModel>,
   { isUnavailable = () => false }: ProgramOptions = {},
 ): Promise<void> {
   const [list, answers] = process.argv.slice(2) as [string, string];
   const write = (line: Line): void => appendFileSync(answers, `${JSON.stringify(line)}\n`);
-  for (const asked of JSON.parse(readFileSync(list, "utf8")) as readonly Case[]) {
+  for (const request of JSON.parse(readFileSync(list, "utf8")) as readonly Case[]) {
     try {
-      write(await answer(open, asked));
+      write(await answer(open, request));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (isUnavailable(error)) return write({ unavailable: message });
-      write({ id: asked.id, error: message });
+      write({ id: request.id, error: message });
     }
   }
 }
 
-async function answer(open: (asked: Case) => Promise<LoadedModel>, asked: Case): Promise<Answer> {
-  const { id, ids, tokens, text, logits } = asked;
-  const model = await open(asked);
+async function answer(open: (request: Case) => Promise<LoadedModel>, request: Case): Promise<Answer> {
+  const { id, ids, tokens, text, logits } = request;
+  const model = await open(request);
   try {
-    const cut = text === null ? null : model.tokenize(text);
-    const tokenized = cut === null ? null : Array.from(cut, Number);
-    // Either way the model has run once before the clock starts.
+    const textIds = text === null ? null : model.tokenize(text);
+    const tokenized = textIds === null ? null : Array.from(textIds, Number);
+    // Either way the model runs once before the clock starts.
     if (logits === null) await model.generate(ids, 2);
     else writeFileSync(logits, bytesOf(await model.logits(ids)));
     const run = await model.generate(ids, tokens);
@@ -107,7 +108,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
 }
 
 /**
- * Continues step by step, and takes the time.
+ * Generates greedily step by step, and measures the time.
  * @param step - sends ids through the model and gives the most probable token after the last one
  */
 export async function greedy(
@@ -127,7 +128,7 @@ export async function greedy(
   return { generated, promptSeconds: (first - start) / 1000, decodeSeconds: (end - first) / 1000 };
 }
 
-/** Place of the largest number; the first of equals. */
+/** Index of the largest value; the first of equals. */
 export function argmax(values: Float32Array): number {
   let best = 0;
   for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;

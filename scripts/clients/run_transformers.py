@@ -1,6 +1,6 @@
 """
-Hugging Face directories in transformers, as program.ts describes programs. Also says what differs after the model was
-saved and loaded again, and whether a directory with code of its own loads without being trusted.
+Client for Hugging Face directories in transformers; see program.ts. Also checks that the model computes the same after
+saving and loading, and that a directory with code of its own does not load without trust_remote_code.
 """
 
 import os
@@ -16,14 +16,14 @@ from transformers.generation.streamers import BaseStreamer
 
 
 def load(path, trusted):
-    """A model whose weights were stored in any dtype, computing in float32."""
+    """Loads a model to compute in float32, whatever its stored dtype."""
     model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trusted, torch_dtype=torch.float32)
     model.generation_config.eos_token_id = None
     return model.eval()
 
 
 class Clock(BaseStreamer):
-    """Notes when the prompt and every token after it arrive."""
+    """Records the times at which the prompt and every token after it arrive."""
 
     def __init__(self):
         self.times = []

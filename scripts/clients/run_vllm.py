@@ -1,6 +1,4 @@
-"""
-Hugging Face directories in vLLM on the CPU, as program.ts describes programs.
-"""
+"""Client for Hugging Face directories in vLLM on the CPU; see program.ts."""
 
 import gc
 import os
@@ -19,7 +17,7 @@ def greedy(model, ids, tokens, **wanted):
 
 
 def logits_of(output):
-    """[T, V]: those after every token of the prompt but the last are of the prompt, and the last are of what follows."""
+    """Logits [T, V]: vLLM gives those of the last prompt token with the generated token, the others with the prompt."""
     rows = [*output.prompt_logprobs[1:], output.outputs[0].logprobs[0]]
     return numpy.array([[row[token].logprob for token in range(len(row))] for row in rows], dtype=numpy.float32)
 

@@ -1,4 +1,4 @@
-/** The models that clients are tried with: Hugging Face directories in float32, pruned in two shapes. */
+/** The models that clients are tested with: Hugging Face directories in float32, pruned in two shapes. */
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Shape } from "../../src/base/choices.ts";
@@ -19,6 +19,7 @@ import { GOLDEN_FAMILIES, openGolden, READ_AS_OTHERS } from "../../test/golden_m
 import { DEMO_MODEL, demoText } from "../../test/tiny_checkpoint.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 
+/** A model to test clients with, and its prompt. */
 export interface Subject {
   readonly name: string;
   readonly shape: Shape;
@@ -28,9 +29,9 @@ export interface Subject {
   readonly text: string | null;
   /** The prompt that every client gets. */
   readonly ids: readonly number[];
-  /** A model of a family's fixture, which goes through float32 alone. */
+  /** Whether it is made from a fixture, and so tested only in float32. */
   readonly fixture: boolean;
-  /** Nobody promised that every format holds it. */
+  /** Whether a format may refuse it: not every format can hold every model. */
   readonly mayBeRefused: boolean;
 }
 
@@ -38,10 +39,11 @@ const FAMILIES = [...GOLDEN_FAMILIES, ...READ_AS_OTHERS];
 
 export const SHAPES: readonly Shape[] = ["per-layer", "uniform"];
 
+/** Tokens of the prompts. */
 const PROMPT = 64;
 const FIXTURE_PROMPT = 24;
 
-/** Units that go from the end of a space of a fixture, by kind and layer. */
+/** Number of units removed from the end of each space of a fixture. */
 const REMOVED: Readonly<Record<Shape, (kind: "ffn" | "kv", layer: number) => number>> = {
   "per-layer": (kind, layer) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
   uniform: (kind) => (kind === "ffn" ? 12 : 1),
@@ -52,7 +54,7 @@ const BIASES: readonly Projection[] = ["o_proj", "down_proj"];
 const HALF_ROTATED = { rope: { theta: 10_000, rotaryDim: 2, scaling: null } } as const;
 const PHI3 = { family: "phi3", extra: { pad_token_id: 0 } } as const;
 
-/** Models whose stock class is another family's, or none. C is 8, so three heads do not divide it. */
+/** Models that need the stock class of another family, or have none. C is 8, which three heads do not divide. */
 const TINY: Readonly<Record<string, TinyModelOptions & { readonly shape: Shape }>> = {
   "llama of three heads": { shape: "uniform", layers: [THREE_HEADS, THREE_HEADS] },
   "llama of three heads with biases": {
@@ -67,14 +69,14 @@ const TINY: Readonly<Record<string, TinyModelOptions & { readonly shape: Shape }
   },
 };
 
-/** The demo model in a shape, with biases that make up for what is gone. */
+/** The demo model pruned to a shape, with biases that compensate the removed units. */
 export async function demoSubject(root: string, shape: Shape): Promise<Subject> {
   const config = { model: DEMO_MODEL, shape, recover: "bias" } as const;
   const directory = await prunedDirectory(config, join(root, `demo-${shape}`));
   return subjectOf(directory, { name: "demo", shape, mayBeRefused: false });
 }
 
-/** A model of the user's in a shape, without biases, which not every format holds. */
+/** A given model pruned to a shape, without biases, which not every format can hold. */
 export async function givenSubject(model: string, root: string, shape: Shape): Promise<Subject> {
   const name = basename(model).replace(/[.]gguf$/, "");
   const directory = await prunedDirectory({ model, shape, recover: "none" }, join(root, `${name}-${shape}`));
@@ -82,9 +84,10 @@ export async function givenSubject(model: string, root: string, shape: Shape): P
 }
 
 /**
- * Prunes by 35 %, to neurons in multiples of what quantised formats have in a block. Activations have a say, for in a
- * model that is ruined rounding alone moves logits by more than the comparison allows: SmolLM2-135M pruned by
- * `magnitude` with allocation `global` has float32 logits in PyTorch 2e-3 from its float64 ones, by `flap-wifv` 6e-5.
+ * Prunes by 35 %, to FFN widths in multiples of the block size of quantised formats. The metric uses activations, since
+ * in a badly damaged model rounding alone moves logits by more than the comparison allows: in PyTorch, float32 and
+ * float64 logits of SmolLM2-135M differ by 2e-3 when pruned by `magnitude` with allocation `global`, by 6e-5 with
+ * `flap-wifv`.
  */
 async function prunedDirectory(
   settings: Pick<RunConfigInput, "model" | "shape" | "recover">,
@@ -110,7 +113,7 @@ async function subjectOf(
   return { ...facts, directory, text, ids, fixture: false };
 }
 
-/** The models of test/golden in both shapes, with and without biases, and tiny ones that take unusual classes. */
+/** The models of test/golden in both shapes, with and without biases, and tiny ones that need unusual classes. */
 export async function fixtureSubjects(root: string): Promise<readonly Subject[]> {
   const subjects: Subject[] = [];
   for (const family of FAMILIES) {
@@ -132,7 +135,7 @@ export async function fixtureSubjects(root: string): Promise<readonly Subject[]>
   return subjects;
 }
 
-/** Heads that vLLM has kernels for. */
+/** Smallest head size that vLLM has kernels for. */
 const WIDE_HEAD = 32;
 
 /** Random models of every family of test/golden with heads of 32, in both shapes, with and without biases. */
@@ -152,7 +155,7 @@ export async function wideSubjects(root: string): Promise<readonly Subject[]> {
   return subjects;
 }
 
-/** What a family's fixture is, but for the sizes of its layers. */
+/** Options of a model like a family's fixture, with other layer sizes. */
 async function wideOptions(
   family: string,
   { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
@@ -206,7 +209,7 @@ async function writeGolden(
   return pruned.spec;
 }
 
-/** Beginnings of texts of three kinds, with words, digits, code and letters beyond ASCII. */
+/** Starts of texts of three kinds, with words, digits, code and non-ASCII letters. */
 function promptText(): string {
   const beginning = (kind: string): string => readFileSync(demoText("heldout", kind), "utf8").slice(0, 150);
   return ["stories", "code", "tongue"].map(beginning).join("\n");

@@ -1,4 +1,4 @@
-/** What the comparison found, as one table and as JSON. */
+/** Results of the comparison as a Markdown table and as JSON. */
 import { cpus } from "node:os";
 import { basename } from "node:path";
 import type { Spread } from "../../src/tensor/statistics.ts";
@@ -10,34 +10,35 @@ export interface Speed {
   readonly decode: number;
 }
 
-/** One client with one file. */
+/** Result of one client with one file. */
 export interface Row {
   readonly client: string;
   readonly model: string;
-  /** A model of a family's fixture; its row goes into the short table. */
+  /** Whether the model is made from a fixture; its row goes into the short table. */
   readonly fixture: boolean;
   readonly format: string;
   readonly widths: string;
-  /** What the client is held against: our runtime on the same weights, or on those that were rounded afterwards. */
+  /** Reference: our runtime on the same weights, or on the float32 weights before rounding. */
   readonly against: "same weights" | "float32 weights";
   /** Null when there is nothing to compare. */
   readonly comparison: Omit<Comparison, "problems"> | null;
-  /** Tokens per second. */
+  /** Null when it was not measured. */
   readonly speed: Speed | null;
   /** Bytes on disk; null when nothing was written. */
   readonly bytes: number | null;
-  /** What is wrong; the command fails unless it is empty. */
+  /** Failed checks; the command fails unless all are empty. */
   readonly problems: readonly string[];
-  /** Why the row could not be measured, where that is no fault. */
+  /** Why the row was not measured, if that is no failure. */
   readonly skipped: string | null;
 }
 
+/** All results, and the versions of the clients. */
 export interface Report {
   readonly versions: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
 }
 
-/** The row of a model that is not there. */
+/** Row of a model that does not exist. */
 export function absentRow(model: string): Row {
   return {
     client: "all",
@@ -78,7 +79,7 @@ export function reportMarkdown({ versions, rows }: Report): string {
   return `${parts.join("\n\n")}\n`;
 }
 
-/** How many rows hold, fail or are skipped. */
+/** `12 hold, 0 fail, 1 skipped`: numbers of rows. */
 export function summary(rows: readonly Row[]): string {
   const failed = rows.filter(({ problems }) => problems.length > 0).length;
   const skipped = rows.filter((row) => row.skipped !== null).length;
@@ -115,8 +116,8 @@ function fixtureTable(rows: readonly Row[]): string {
   const columns = [...new Set(rows.map(columnOf))];
   const nameOf = ({ model, widths }: Row): string => `${model} | ${widths}`;
   const lines = [...new Set(rows.map(nameOf))].map((name) => {
-    const own = rows.filter((row) => nameOf(row) === name);
-    return [name, ...columns.map((column) => fixtureCell(own.find((row) => columnOf(row) === column)))];
+    const ofFixture = rows.filter((row) => nameOf(row) === name);
+    return [name, ...columns.map((column) => fixtureCell(ofFixture.find((row) => columnOf(row) === column)))];
   });
   return markdownTable(["fixture | widths", ...columns], lines);
 }

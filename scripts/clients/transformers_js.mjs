@@ -1,4 +1,4 @@
-/** ONNX exports in transformers.js. */
+/** Client for ONNX exports in transformers.js. */
 import "../../src/graph/runtime/no_telemetry.ts";
 import { basename, dirname } from "node:path";
 import { AutoModelForCausalLM, AutoTokenizer, BaseStreamer, env, Tensor } from "@huggingface/transformers";
@@ -29,7 +29,7 @@ async function open({ path, ids, tokens, text, exact, threads }) {
   };
 }
 
-/** Greedy continuations of prompts as one batch. They go on after the end of a text. */
+/** Greedy continuations of prompts as one batch; EOS does not end them. */
 async function continuations(model, { prompts, tokens, streamer }) {
   const longest = Math.max(...prompts.map(({ length }) => length));
   const sequences = await model.generate({
@@ -42,7 +42,7 @@ async function continuations(model, { prompts, tokens, streamer }) {
   return sequences.tolist().map((row) => row.slice(longest).map(Number));
 }
 
-/** Prompts padded on the left, and the mask that says so. */
+/** Token ids of prompts padded on the left, and their attention mask. */
 function feeds(prompts) {
   const longest = Math.max(...prompts.map(({ length }) => length));
   const padded = (value) =>
@@ -52,7 +52,7 @@ function feeds(prompts) {
   return { input_ids: tensor(padded((id) => id)), attention_mask: tensor(padded(() => 1)) };
 }
 
-/** Whether prompts are continued in a batch, one of them padded, as they are alone. */
+/** Checks that prompts are continued alike in a batch, where one of them is padded, and alone. */
 async function paddingProblems(model, ids, { tokens, generated }) {
   const short = ids.slice(0, Math.ceil(ids.length / 2));
   const [alone] = await continuations(model, { prompts: [short], tokens });
@@ -61,7 +61,7 @@ async function paddingProblems(model, ids, { tokens, generated }) {
   return same ? [] : ["a batch padded on the left is continued otherwise than its prompts alone"];
 }
 
-/** Notes when the prompt and every token after it arrive. */
+/** Records the times at which the prompt and every token after it arrive. */
 class Clock extends BaseStreamer {
   times = [];
 

@@ -1,4 +1,4 @@
-/** Writes models in formats, asks every client, and compares. */
+/** Writes models in all formats, runs every client on them, and compares the results. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GpruneError } from "../../src/errors.ts";
@@ -15,32 +15,33 @@ import type { Row, Speed } from "./table.ts";
 /** Tokens that every client generates. */
 const TOKENS = 20;
 
-/** Who reads config.json. */
+/** Clients that read Hugging Face directories. */
 const DIRECTORY_CLIENTS: readonly ClientName[] = ["transformers", "vllm"];
 
-/** What vLLM has kernels for on a CPU. */
+/** Head sizes that vLLM has CPU kernels for. */
 const VLLM_HEAD_SIZES: readonly number[] = [32, 64, 80, 96, 112, 128, 160, 192, 224, 256];
 
+/** Clients of a trial, and how they run. */
 export interface TrialOptions {
   readonly clients: readonly ClientName[];
   readonly pythons: Pythons;
-  /** Threads of one operator; null for what each client chooses. */
+  /** Threads of one operator; null for each client's default. */
   readonly threads: number | null;
-  /** Directory that has room for every subject in all of the formats, which are gone afterwards. */
+  /** Directory with room for every subject in all formats; the files are removed afterwards. */
   readonly scratch: string;
 }
 
-/** A subject in a format. */
+/** A subject written in a format. */
 interface Export {
   readonly subject: Subject;
   readonly format: Format;
   readonly spec: ModelSpec;
   readonly path: string;
-  /** Why it was not written. */
+  /** Why it was not written; null if it was. */
   readonly refused: string | null;
 }
 
-/** A row of our own for each subject, and one for each client and file. */
+/** Rows of gprune itself for every subject, and of every client and file. */
 export async function trial(
   subjects: readonly Subject[],
   formats: readonly Format[],
@@ -64,7 +65,7 @@ export async function trial(
   }
 }
 
-/** Fixtures go through the formats that are exact in float32 and need no tokenizer. */
+/** Writes a subject in all formats; fixtures only in those that are exact in float32 and need no tokenizer. */
 async function writeExports(
   subject: Subject,
   formats: readonly Format[],
@@ -87,7 +88,7 @@ async function writeExports(
   return exports;
 }
 
-/** What gprune computes to hold a file against: the file itself, or the model it was made from. */
+/** Path of the reference of a file, which gprune computes: the file itself, or the directory that it was made from. */
 function referenceOf({ format, path, subject, refused }: Export): string {
   return format.opens && refused === null ? path : subject.directory;
 }
@@ -120,13 +121,15 @@ function clientRows(
   exports: readonly Export[],
   options: TrialOptions & { readonly ours: Answers },
 ): readonly Row[] {
-  const own = exports.filter((item) => isFor(client, item));
-  const cases = own.filter(({ refused }) => refused === null).map((item) => caseOf(client, item, options));
+  const loadable = exports.filter((item) => isFor(client, item));
+  const cases = loadable
+    .filter(({ refused }) => refused === null)
+    .map((item) => caseOf(client, item, options));
   const theirs = askClient(client, cases, options.pythons);
-  return own.map((item) => rowOf(client, item, { ours: options.ours, theirs }));
+  return loadable.map((item) => rowOf(client, item, { ours: options.ours, theirs }));
 }
 
-/** What there is to say of a file before anybody has loaded it. */
+/** Row of a file before a client has loaded it. */
 function blankRow(client: ClientName, { subject, format, spec, path, refused }: Export): Row {
   return {
     client,
@@ -143,7 +146,7 @@ function blankRow(client: ClientName, { subject, format, spec, path, refused }: 
   };
 }
 
-/** How fast the runtime is that others are held against. */
+/** Row of gprune itself, with its speed. */
 function ownRow(item: Export, ours: Answers): Row {
   const answer = answerOf(ours, referenceOf(item));
   const blank = blankRow("gprune", item);
@@ -184,7 +187,7 @@ function computed(client: ClientName, answer: Answer): Computed {
   };
 }
 
-/** Tokens per second. */
+/** Speeds of an answer in tokens per second. @param prompt - number of tokens in the prompt */
 export function speedOf(answer: Answer, prompt: number): Speed {
   const { generated, promptSeconds, decodeSeconds } = answer;
   return { prompt: prompt / promptSeconds, decode: (generated.length - 1) / decodeSeconds };

@@ -1,6 +1,6 @@
 /**
- * Progress on a terminal: one line that is drawn again and again for the stage under way, and a line that stays for
- * each that has ended. Loaded only where there is a terminal.
+ * Progress on a terminal: one line that is redrawn for the current stage, and a line that stays for each stage that has
+ * ended. Imported only where stderr is a terminal.
  *
  *     ✓ calibrate   12.3 s  810 tokens/s
  *       learn 1/8   ━━━━━━━━━━━━━━━╸──────────  62 %  410 tokens/s  0:12 left  backward, layer 19/30
@@ -10,15 +10,15 @@ import { type Paint, paintFor, wantsColour } from "./colour.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { plainText, writeErr } from "./terminal.ts";
 
-/** What is drawn on. */
+/** The terminal that is drawn on. */
 export interface Screen {
   write(text: string): void;
-  /** Characters of a line. */
+  /** Width of the terminal in characters. */
   columns(): number;
   readonly paint: Paint;
 }
 
-/** Milliseconds between two drawings of one stage. */
+/** Milliseconds between two redraws of a stage. */
 const FRAME = 80;
 const NAME_WIDTH = 11;
 const BAR_WIDTH = 26;
@@ -28,9 +28,9 @@ const CLEAR_LINE = "\r\u001b[2K";
 const HIDE_CURSOR = "\u001b[?25l";
 const SHOW_CURSOR = "\u001b[?25h";
 
-/** Signals are handled in exit.ts, which stops the display and so shows the cursor again. */
+/** A progress bar. It hides the cursor; after a signal exit.ts stops the display, which shows the cursor again. */
 export function barDisplay(screen: Screen = standardError()): ProgressDisplay {
-  /** The stage under way: its last event, and its speed. */
+  /** Last event and speed of the current stage. */
   let current: { readonly event: ProgressEvent; readonly rate: Rate } | null = null;
   let isDrawn = false;
   let due = 0;
@@ -45,7 +45,7 @@ export function barDisplay(screen: Screen = standardError()): ProgressDisplay {
   };
   const onProgress: OnProgress = (event) => {
     const isSame = event.stage === current?.event.stage;
-    // A stage that never said so has ended when the next one begins.
+    // A stage without a last event ends when the next one begins.
     if (current !== null && !isSame) leave(current.event, current.rate);
     const rate = current?.rate ?? new Rate(event);
     current = { event, rate };
@@ -75,7 +75,7 @@ function runningLine(event: ProgressEvent, rate: Rate, { columns, paint }: Scree
   const parts = [`${percent} %`, rate.text(event), rate.timeLeft(event), plainText(event.detail ?? "")];
   const tail = parts.filter((part) => part !== "").join("  ");
   const room = columns() - head.length - 1;
-  // What is said goes before the bar where both have no room.
+  // The text has priority over the bar where there is no room for both.
   const width = Math.max(0, Math.min(BAR_WIDTH, Math.max(MIN_BAR_WIDTH, room - 2 - tail.length), room - 8));
   return `${paint.bold(head)}${bar(share, width, paint)}  ${paint.dim(cut(tail, room - width - 2))}`;
 }
@@ -88,7 +88,7 @@ function endedLine(event: ProgressEvent, rate: Rate, { columns, paint }: Screen)
   return `${paint.green("✓")} ${name} ${paint.dim(cut(text, columns() - name.length - 4))}`;
 }
 
-/** `━━━━━━╸──────` */
+/** `━━━━━━╸──────`, with a resolution of half a character. */
 function bar(share: number, width: number, paint: Paint): string {
   const halves = Math.floor(2 * width * Math.min(1, share));
   const full = "━".repeat(Math.floor(halves / 2)) + (halves % 2 === 1 ? "╸" : "");
@@ -99,7 +99,7 @@ function nameOf({ stage }: ProgressEvent): string {
   return plainText(stage).replaceAll(/\s+/g, " ").padEnd(NAME_WIDTH);
 }
 
-/** On one line and not beyond its end: what is wrapped cannot be drawn again. */
+/** Text cut to one line of the length: a line that wraps could not be redrawn. */
 function cut(text: string, length: number): string {
   const characters = [...text.replaceAll(/[\r\n\t]+/g, " ")];
   const isLong = characters.length > Math.max(0, length);

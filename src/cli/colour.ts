@@ -1,14 +1,14 @@
-/** Colours of a terminal: where they are wanted, and the few there are. */
+/** ANSI colours of terminal output, and whether a stream gets them. */
 
-/** Text in a colour, or as it is. */
+/** Functions that wrap text in escape codes, or return it unchanged. */
 export type Paint = Readonly<Record<"bold" | "dim" | "red" | "green" | "cyan", (text: string) => string>>;
 
 /** Opening and closing parameter of SGR, ECMA-48 8.3.117. */
 const CODES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], cyan: [36, 39] } as const;
 
 /**
- * Whether a stream gets colours: NO_COLOR (no-color.org) forbids them, FORCE_COLOR asks for them, and else a terminal
- * that can has them.
+ * Whether a stream gets colours: never with NO_COLOR (no-color.org), always with FORCE_COLOR, else if it is a terminal
+ * that is not dumb.
  */
 export function wantsColour(
   { isTTY = false }: { readonly isTTY?: boolean },

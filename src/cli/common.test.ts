@@ -1,8 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { notes } from "./common.ts";
 
 describe("notes", () => {
-  it("wraps paragraphs to the terminal and leaves examples whole", () => {
+  test("wraps paragraphs to the terminal and leaves examples whole", () => {
     const example = `  $ gprune prune ${"MODEL ".repeat(20).trim()}`;
     const text = notes(`\n${"one two\n".repeat(30).trim()}\n\nExamples:\n${example}\n${example}`)();
     const lines = text.split("\n");

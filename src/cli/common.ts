@@ -1,4 +1,4 @@
-/** What several commands share: how the model is named, common options, and computing in a child process. */
+/** Common parts of commands: the MODEL argument, shared options, and computing in a child process. */
 import { Command, Help, Option } from "commander";
 import { DTYPE_CHOICES, MAX_THREADS } from "../base/choices.ts";
 import { deviceOptions } from "./device.ts";
@@ -8,7 +8,7 @@ import { isComputeChild } from "./role.ts";
 export const MODEL: string =
   "Hugging Face directory, .gguf file, or hf://ORG/NAME[@REVISION][/FILE.gguf] on the hub";
 
-/** A command that takes options by lists. */
+/** A commander command that takes lists of options. */
 export class GpruneCommand extends Command {
   addOptions(options: readonly Option[]): this {
     for (const option of options) this.addOption(option);
@@ -16,17 +16,17 @@ export class GpruneCommand extends Command {
   }
 }
 
-/** A command whose work is done by a child of this process, which is this process when it is the child. */
+/** Action of a command that computes: the parent process runs it in a child, the child runs `action` itself. */
 export function computing<A extends unknown[]>(
-  action: (...given: A) => Promise<void>,
-): (...given: A) => Promise<void> {
-  return async (...given) => {
+  action: (...args: A) => Promise<void>,
+): (...args: A) => Promise<void> {
+  return async (...args) => {
     if (!isComputeChild()) return (await import("./compute_parent.ts")).computeInChild();
-    return (await import("./compute_child.ts")).computeForParent(() => action(...given));
+    return (await import("./compute_child.ts")).computeForParent(() => action(...args));
   };
 }
 
-/** What follows the options in a help text: paragraphs wrap as those do, lines that start with a space stay whole. */
+/** Text after the options of --help: paragraphs are wrapped, lines that start with a space stay whole. */
 export function notes(text: string): () => string {
   const paragraphs = text.replaceAll(/(?<=\S)\n(?=\S)/g, " ").split("\n");
   return () => {
@@ -44,7 +44,7 @@ export function sparsityOption(note: string, preset?: number): Option {
   });
 }
 
-/** @param choices - of all formats that the output may have */
+/** @param choices - dtypes of all formats that the output may have */
 export function dtypeOption(choices: readonly string[] = DTYPE_CHOICES): Option {
   return choiceOption("--dtype <name>", "dtype of the output (default: auto)", choices);
 }
@@ -54,7 +54,7 @@ export function threadsOption(): Option {
   return countOption("--threads <n>", "threads of one operator (default: one for each core)", range);
 }
 
-/** @param min - tokens, at least */
+/** @param min - least number of tokens in a window */
 export function seqLenOption(min: number): Option {
   const usual = "512, or what the model takes if that is less";
   return countOption("--seq-len <n>", `tokens in a window (default: ${usual})`, { min });
@@ -81,7 +81,7 @@ export function storeOption(): Option {
   );
 }
 
-/** Of commands that compute. */
+/** Options of commands that compute. */
 export function computingOptions(): readonly Option[] {
   return [threadsOption(), ...deviceOptions()];
 }
@@ -90,7 +90,7 @@ export function jsonOption(): Option {
   return new Option("--json", "print one JSON document on stdout and nothing else");
 }
 
-/** Of commands that take a while. */
+/** Options of commands that take a while. */
 export function tellingOptions(): readonly Option[] {
   return [jsonOption(), new Option("-q, --quiet", "no progress")];
 }

@@ -12,7 +12,7 @@ import { print, printJson } from "./terminal.ts";
 
 type Timing = Omit<LatencyOptions, "onProgress">;
 
-/** As --help says. */
+/** Defaults of --speed, as --help gives them. */
 const TIMING: Timing = { batch: 1, promptTokens: 128, newTokens: 32, repeats: 5 };
 
 interface CompareOptions extends MaterialCommandOptions, ComputingOptions, Partial<Timing> {
@@ -43,7 +43,7 @@ export async function compareCommand(
   else print(comparisonTable(found.models));
 }
 
-/** How speed is measured; undefined when it is not. @throws GpruneError BAD_ARGUMENT for half of an order */
+/** Options of speed measurement; undefined without --speed. @throws GpruneError BAD_ARGUMENT for one without --speed */
 function timingOf({ speed, ...given }: CompareOptions): Timing | undefined {
   const { batch, promptTokens, newTokens, repeats } = { ...TIMING, ...given };
   if (speed) return { batch, promptTokens, newTokens, repeats };

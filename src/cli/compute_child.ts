@@ -1,6 +1,6 @@
 /**
- * The computing process of a command. It has no terminal: what it has to say it sends to its parent, which also tells
- * it to stop. When the parent is gone it stops by itself.
+ * The computing process of a command. It has no terminal: output and progress go to its parent as messages, and the
+ * parent tells it to stop. When the parent is gone it stops by itself.
  */
 import { GpruneError } from "../errors.ts";
 import { onTemporary, removeTemporaries } from "../io/files/output_directory.ts";
@@ -9,14 +9,15 @@ import { runCleanups } from "./interrupt.ts";
 import { type ChildMessage, parentMessageSchema, type StopSignal } from "./messages.ts";
 import { setOutlet } from "./terminal.ts";
 
-/** Seconds between two signs of life, when the event loop lets them through. */
+/** Seconds between two signs of life, while the event loop is not blocked. */
 const ALIVE_SECONDS = 5;
 
 let gentle: AbortController | null = null;
 let stopped: StopSignal | null = null;
 
 /**
- * Aborted when the command is to stop. A command that asks for it ends by itself then; any other is ended at once.
+ * Signal that is aborted when the command is to stop. A command that has called this is left to end by itself; any
+ * other is ended at once.
  */
 export function stopSignal(): AbortSignal {
   gentle ??= new AbortController();
@@ -24,7 +25,7 @@ export function stopSignal(): AbortSignal {
   return gentle.signal;
 }
 
-/** Runs a command for the parent. */
+/** Runs a command, and sends its output, progress and failure to the parent. */
 export async function computeForParent(action: () => Promise<void>): Promise<void> {
   setOutlet({
     out: (text) => send({ type: "out", text }),
@@ -43,7 +44,7 @@ export async function computeForParent(action: () => Promise<void>): Promise<voi
   try {
     await action();
     process.removeAllListeners("disconnect");
-    await said();
+    await allSent();
     if (process.connected) process.disconnect();
   } catch (error) {
     if (error instanceof GpruneError && error.code === "INTERRUPTED" && stopped !== null) {
@@ -59,7 +60,7 @@ function stop(signal: StopSignal): void {
   else leave(new GpruneError("INTERRUPTED", "stopped"), EXIT_CODES[signal]);
 }
 
-/** Removes what is half written, says why, and ends the process once that is said. */
+/** Removes unfinished output, reports the failure, and exits once the parent has got it. */
 function leave(error: unknown, code?: number): void {
   runCleanups();
   removeTemporaries();
@@ -68,15 +69,12 @@ function leave(error: unknown, code?: number): void {
   send({ type: "failed", failure }, exit);
 }
 
-/** Resolves when the parent has got all that was sent; a channel that is closed before drops what is on its way. */
-function said(): Promise<void> {
+/** Resolves when all messages have been sent; closing the channel earlier would drop those on their way. */
+function allSent(): Promise<void> {
   return new Promise((resolve) => send({ type: "done" }, resolve));
 }
 
-/**
- * @param then - called once it is on its way, or has nobody to go to: the parent may be gone, and this process about to
- * notice
- */
+/** Sends a message to the parent. @param then - called once it is sent, or the parent is gone */
 function send(message: ChildMessage, then: () => void = () => {}): void {
   if (process.connected) process.send!(message, () => then());
   else then();

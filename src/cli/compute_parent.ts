@@ -1,7 +1,7 @@
 /**
- * The process in front of the user. It starts the command once more as a child that computes, draws its progress,
- * prints what it says, and answers signals at once: the first one asks the child to stop where it can be resumed, the
- * second one ends it. It restarts nothing.
+ * The process in front of the user. It runs the same command line in a child that computes, draws its progress, prints
+ * its output, and answers signals at once: the first one asks the child to stop where it can be resumed, the second one
+ * kills it. It restarts nothing.
  */
 import { ComputeProcess, type Outcome } from "./compute_process.ts";
 import type { ProgressDisplay } from "./display.ts";
@@ -10,9 +10,9 @@ import type { StopSignal } from "./messages.ts";
 import { loudDisplay } from "./progress.ts";
 import { plainText, writeErr, writeOut } from "./terminal.ts";
 
-/** Seconds without a sign of life after which the user is told; one product of large matrices takes less. */
+/** Seconds of silence after which the user is told; a single product of large matrices takes less. */
 const SILENCE_SECONDS = 300;
-/** Seconds after which a child that is to stop gets mentioned again. */
+/** Seconds between two reminders that a child is still stopping. */
 const PATIENCE_SECONDS = 15;
 
 /** Runs this process's own command line in a child, and sets the exit code. */
@@ -22,11 +22,12 @@ export async function computeInChild(): Promise<void> {
   process.exitCode = await watch.conclude();
 }
 
+/** A computing child, its display and its timers. */
 class Watch {
   readonly #process: ComputeProcess;
   readonly #display: ProgressDisplay;
   readonly #timers: NodeJS.Timeout[] = [];
-  /** Seconds of silence that the user knows of. */
+  /** Seconds of silence at the last notice to the user; 0 before the first. */
   #told = 0;
 
   constructor(display: ProgressDisplay) {
@@ -46,7 +47,7 @@ class Watch {
     this.#timers.push(setInterval(() => this.#mindSilence(), 1000 * PATIENCE_SECONDS));
   }
 
-  /** Answers a signal. */
+  /** Passes a signal on to the child, and says so the first time. */
   stop(signal: StopSignal): void {
     const isFirst = this.#process.stopped === null;
     this.#process.stop(signal);
@@ -56,12 +57,12 @@ class Watch {
     this.#timers.push(setInterval(again, 1000 * PATIENCE_SECONDS));
   }
 
-  /** Waits for the end and says how it was. @returns the exit code */
+  /** Waits until the child has ended, and prints how. @returns the exit code */
   async conclude(): Promise<number> {
     const outcome = await this.#process.outcome;
     for (const timer of this.#timers) clearInterval(timer);
     this.#display.stop();
-    return said(outcome);
+    return printOutcome(outcome);
   }
 
   #mindSilence(): void {
@@ -81,8 +82,8 @@ class Watch {
   }
 }
 
-/** Prints how a child ended, where that is worth saying. @returns the exit code */
-function said(outcome: Outcome): number {
+/** Prints how a child ended, unless it exited by itself. @returns the exit code */
+function printOutcome(outcome: Outcome): number {
   switch (outcome.kind) {
     case "exited":
       return outcome.code;

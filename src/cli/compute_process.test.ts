@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { type ComputeListener, ComputeProcess, type Outcome } from "./compute_process.ts";
 
@@ -13,7 +13,7 @@ const SILENT: ComputeListener = {
   onErr: () => {},
 };
 
-/** What a child that runs `body` says, and how it ends; this process is busy for half a second after the first word. */
+/** Output and outcome of a child that runs `body`; this process blocks for half a second after the first output. */
 async function heard(body: string): Promise<{ readonly text: string; readonly outcome: Outcome }> {
   const script = join(await temporaryDirectory(), "child.mts");
   await writeFile(script, body);
@@ -30,7 +30,7 @@ async function heard(body: string): Promise<{ readonly text: string; readonly ou
 }
 
 describe("a computing process", () => {
-  it("is heard to the end, however much it says last", async () => {
+  test("is heard to the end, however much it says last", async () => {
     const { text, outcome } = await heard(`
       import { computeForParent } from ${JSON.stringify(CHILD)};
       import { print as say } from ${JSON.stringify(join(import.meta.dirname, "terminal.ts"))};
@@ -44,7 +44,7 @@ describe("a computing process", () => {
     expect(text.length).toBe("first\n".length + 2 ** 24 + 1);
   });
 
-  it("has failed when it could not be started", async () => {
+  test("has failed when it could not be started", async () => {
     const node = process.execPath;
     process.execPath = join(await temporaryDirectory(), "node");
     try {
@@ -56,27 +56,30 @@ describe("a computing process", () => {
     }
   });
 
-  it.each(["SIGKILL", "SIGSEGV"])("has failed as it has said when %s ends it after that", async (signal) => {
-    const { outcome } = await heard(`
+  test.each(["SIGKILL", "SIGSEGV"])(
+    "has failed as it has said when %s ends it after that",
+    async (signal) => {
+      const { outcome } = await heard(`
       const failure = { code: "OUTPUT_FAILED", message: "out: expected to write it, got ENOSPC" };
       process.send({ type: "failed", failure }, () => process.kill(process.pid, "${signal}"));
       setInterval(() => {}, 1000);
     `);
-    expect(outcome).toMatchObject({ kind: "failed", exitCode: 1, failure: { code: "OUTPUT_FAILED" } });
-  });
+      expect(outcome).toMatchObject({ kind: "failed", exitCode: 1, failure: { code: "OUTPUT_FAILED" } });
+    },
+  );
 
-  it("has failed when it ends before it has said so", async () => {
+  test("has failed when it ends before it has said so", async () => {
     const { outcome } = await heard("process.disconnect();");
     expect(outcome).toMatchObject({ kind: "failed", exitCode: 2 });
     expect(outcome).toHaveProperty("failure.message", expect.stringContaining("ended by exit code 0"));
   });
 
-  it.each([
+  test.each([
     ["goes on to the end of its step when a signal comes twice within a second", [0, 999], false],
     ["is ended by a second signal after that", [0, 999, 1000], true],
   ])("%s", async (_, times, atOnce) => {
     const script = join(await temporaryDirectory(), "child.mts");
-    // At work until it is asked to stop, or for as long as the test waits.
+    // Runs until it is asked to stop, or longer than the test.
     await writeFile(
       script,
       `import { computeForParent, stopSignal } from ${JSON.stringify(CHILD)};

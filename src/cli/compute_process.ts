@@ -1,6 +1,6 @@
 /**
- * A child process that computes: the command line once more, which sends what it has to say as messages. The process
- * that starts one hears its progress, may ask it to stop, and learns how it ended.
+ * A child process that computes: it runs the command line again, and sends output and progress as messages. The process
+ * that starts one receives them, may ask it to stop, and learns how it ended.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import type { ProgressEvent } from "../base/progress.ts";
@@ -18,48 +18,48 @@ import {
 } from "./messages.ts";
 import { CHILD_VARIABLE } from "./role.ts";
 
-/** Characters of the child's stderr that are looked at when it has died. */
+/** Last characters of the child's stderr, kept to find the cause of its death. */
 const TAIL_LENGTH = 8192;
 
 /**
- * Milliseconds after the first signal in which another one means the same: timeout(1) sends one to its command and one
- * to the group of processes, and some terminals and schedulers do so too.
+ * Milliseconds after the first signal in which another one is taken for the same: timeout(1) sends one to its command
+ * and one to the process group, as some terminals and schedulers do.
  */
 const SAME_SIGNAL_MS = 1000;
 
-/** The next step for a run whose progress is kept. */
+/** Hint for a run whose progress is kept. */
 const RESUME_HINT = "What had been kept stays; --resume goes on with it.";
 
-/** What is to be run. */
+/** A command line to run. */
 export interface ComputeCommand {
-  /** The command line's own file. */
+  /** Path of the program. */
   readonly script: string;
   readonly args: readonly string[];
-  /** Options of Node; this process's own when absent. */
+  /** Options of Node; those of this process when absent. */
   readonly execArgv?: readonly string[];
-  /** What the child has for its standard input; nothing when absent. */
+  /** Standard input of the child; empty when absent. */
   readonly stdin?: "inherit" | "ignore";
-  /** Milliseconds that have passed since some moment; this process's own clock when absent. */
+  /** Monotonic time in milliseconds; `performance.now` when absent. */
   readonly clock?: () => number;
 }
 
-/** Hears what the child says. */
+/** Receives output and progress of the child. */
 export interface ComputeListener {
   onProgress(event: ProgressEvent): void;
-  /** The last stage has ended. */
+  /** Called when the last stage has ended. */
   onProgressEnd(): void;
-  /** Text for stdout. */
+  /** Called with text for stdout. */
   onOut(text: string): void;
-  /** Text for stderr. */
+  /** Called with text for stderr. */
   onErr(text: string): void;
-  /** Resident memory in bytes, every few seconds. */
+  /** Called every few seconds with resident memory in bytes. */
   onMemory?(rss: number): void;
 }
 
-/** How it ended. */
+/** How a computing process ended. */
 export type Outcome =
   | { readonly kind: "exited"; readonly code: number }
-  /** `atOnce`: it was killed; else it ended by itself. */
+  /** By a signal; `atOnce` when it was killed, else it ended by itself. */
   | {
       readonly kind: "interrupted";
       readonly by: StopSignal;
@@ -73,17 +73,18 @@ interface Ending {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** A child that computes one command. */
 export class ComputeProcess {
-  /** Resolves when the child is gone and all it sent has been heard. */
+  /** Resolves when the child has exited and all its messages were received. */
   readonly outcome: Promise<Outcome>;
   readonly #child: ChildProcess;
   readonly #listener: ComputeListener;
-  /** Whether the command keeps what it has computed. */
+  /** Whether the command keeps its progress. */
   readonly #canResume: boolean;
   readonly #temporaries = new Map<string, Temporary>();
   readonly #clock: () => number;
   #stopped: StopSignal | null = null;
-  /** When it was asked to, by the clock. */
+  /** Time of the first signal, by the clock. */
   #stoppedAt = 0;
   #failure: Failure | null = null;
   #isDone = false;
@@ -111,7 +112,7 @@ export class ComputeProcess {
       stdio: [stdin, "ignore", "pipe", "ipc"],
     });
     this.#child.on("message", (message) => this.#receive(childMessageSchema.parse(message)));
-    // One that could not be started may have no stderr.
+    // A child that could not be started may have no stderr.
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.#tail = (this.#tail + text).slice(-TAIL_LENGTH);
       listener.onErr(text);
@@ -126,18 +127,19 @@ export class ComputeProcess {
     return this.#child.pid;
   }
 
-  /** Why it is to stop; null while it was not asked to. */
+  /** The first signal that was passed on; null before. */
   get stopped(): StopSignal | null {
     return this.#stopped;
   }
 
-  /** Seconds since it was last heard of. */
+  /** Seconds since its last message. */
   get silentSeconds(): number {
     return (performance.now() - this.#heard) / 1000;
   }
 
   /**
-   * The first time asks it to stop where it can be resumed, the second time, unless that is part of the first, ends it.
+   * The first call asks the child to stop where it can be resumed, a later one kills it, except within
+   * {@link SAME_SIGNAL_MS}.
    */
   stop(signal: StopSignal): void {
     if (this.#stopped !== null) {
@@ -195,13 +197,13 @@ export class ComputeProcess {
         hint: atOnce && this.#canResume ? RESUME_HINT : failure?.hint,
       };
     }
-    // One that has said why may be ended by a signal while it leaves, with ONNX Runtime's threads still there.
+    // After it has reported a failure, a signal may still end it on its way out, while ONNX Runtime's threads run.
     if (failure !== null) return { kind: "failed", failure, exitCode: code || exitCodeOf(failure) };
     if (code === 0 && this.#isDone) return { kind: "exited", code };
     return { kind: "failed", ...failureOf(this.#death(code, signal)) };
   }
 
-  /** The error of a child that did not say why it ended. */
+  /** Error of a child that ended without reporting a failure. */
   #death(code: number | null, signal: NodeJS.Signals | null): GpruneError {
     const how = signal === null ? `exit code ${code}` : signal;
     const resume = this.#canResume ? ` ${RESUME_HINT}` : "";
@@ -227,10 +229,7 @@ function notStarted(cause: unknown): GpruneError {
   });
 }
 
-/**
- * Resolves when the child is gone and all it sent has been received. @throws the system's error when it could not be
- * started
- */
+/** Resolves when the child has exited and all its messages were received. @throws the error of a failed start */
 async function ended(child: ChildProcess): Promise<Ending> {
   const closed = new Promise<Ending>((resolve, reject) => {
     child.once("error", reject);

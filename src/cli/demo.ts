@@ -1,4 +1,4 @@
-/** `gprune demo`: the table and the texts that src/demo.ts produces. */
+/** `gprune demo`: prints the results of src/demo.ts as a table and continued texts. */
 import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ interface DemoCommandOptions extends DeviceOptions {
   readonly json?: boolean;
 }
 
-/** Beginnings in three of the languages the demo model knows. */
+/** Prompts for three of the kinds of text that the demo model was trained on. */
 const PROMPTS = {
   stories: "Once there was a girl called",
   arithmetic: "Exercise 1. Multiply 34 by 6.\nFirst:",
@@ -66,15 +66,15 @@ async function demo(
   print(plainText(rows.at(-1)!.path));
 }
 
-/** A directory and those above it that are not there yet, the deepest first. */
+/** A path and the directories above it that do not exist yet, the deepest first. */
 function missingDirectories(path: string): readonly string[] {
   return existsSync(path) ? [] : [path, ...missingDirectories(dirname(path))];
 }
 
 /**
- * What `run` makes stays when it succeeds, and only then.
- * @param run - says what it makes: another process may be at work in the same place, whose outputs are its own
- * @param above - directories that are removed with it if nothing else is in them
+ * Runs, and removes what it has made when it fails.
+ * @param run - calls `makes` with the paths it is about to make; others in the same place may belong to another process
+ * @param above - directories that are removed as well if nothing else is in them
  */
 export async function keptWhenDone(
   run: (makes: (paths: readonly string[]) => void) => Promise<void>,
@@ -94,14 +94,14 @@ export async function keptWhenDone(
   } catch (error) {
     remove();
     const isInterrupted = error instanceof GpruneError && error.code === "INTERRUPTED";
-    // A run of its own may be resumed, those of the demo are gone.
+    // Without the hint to resume: the demo's runs are removed.
     throw isInterrupted ? new GpruneError("INTERRUPTED", error.message, { cause: error }) : error;
   } finally {
     forget();
   }
 }
 
-/** Whatever ended the demo is the error worth reporting. */
+/** Ignores errors of removing files: the error that ended the demo is the one to report. */
 function unlessRefused(work: () => void): void {
   try {
     work();

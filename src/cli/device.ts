@@ -1,4 +1,4 @@
-/** `--device` and what belongs to it, the same for every command that computes. */
+/** `--device`, `--device-dtype` and `--require-device`, the same for every command that computes. */
 import { Option } from "commander";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "../graph/runtime/device.ts";
 import { type DeviceFound, fallbackText, findDevice } from "../graph/runtime/device_check.ts";
@@ -24,7 +24,7 @@ export function deviceOptions(): readonly Option[] {
   ];
 }
 
-/** The device to compute on; says on stderr when it is not the one that was asked for. */
+/** Finds the device to compute on; warns on stderr when it is not the requested one. */
 export async function findDeviceFor({
   device = "cpu",
   deviceDtype = "f32",
@@ -35,7 +35,7 @@ export async function findDeviceFor({
   return found;
 }
 
-/** A line on stderr when the work is done elsewhere than asked. */
+/** Warns on stderr when the device is not the requested one. */
 export function sayFallback(found: DeviceFound): void {
   const text = fallbackText(found);
   if (text !== null) say(`warning: ${text}`);

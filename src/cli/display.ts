@@ -1,16 +1,16 @@
-/** What every display of progress is and measures. */
+/** Interface of progress displays, and the speed that they show. */
 import type { OnProgress, ProgressEvent } from "../base/progress.ts";
 
-/** Shows progress events; `stop` ends the last stage's display. */
+/** Shows progress events; `stop` removes what is drawn of the current stage. */
 export interface ProgressDisplay {
   readonly onProgress: OnProgress;
   stop(): void;
 }
 
-/** Seconds that say something about a speed. */
+/** Least number of seconds for a meaningful speed. */
 const MIN_SECONDS = 0.01;
 
-/** Speed since the first event of a stage, which a resumed run begins in the middle. */
+/** Speed since the first event of a stage, which in a resumed run is not at 0. */
 export class Rate {
   readonly #start = performance.now();
   readonly #done: number;

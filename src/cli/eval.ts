@@ -32,20 +32,20 @@ interface EvalOptions extends MaterialCommandOptions, ComputingOptions {
   readonly json?: boolean;
 }
 
-/** The model, what it is compared with when there is something, and how they were measured. */
+/** Evaluation of the model and of its baseline, and how they were measured. */
 interface Evaluated {
   readonly measured: Evaluation & { readonly fromFirst?: FromFirst };
   readonly baseline: Evaluation | undefined;
   readonly settings: MeasuringSettings;
-  /** SHA-256 of the baseline's weights, where it is saved. */
+  /** SHA-256 of the baseline's weights; null unless the result is saved. */
   readonly baselineHash: string | null;
 }
 
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
-  // A wrong directory is reported before anything is computed.
-  const run = options.save ? await savable(path) : null;
+  // Fails on a wrong directory before anything is computed.
+  const run = options.save ? await savableRun(path) : null;
   const { measured, baseline, settings, baselineHash } = await evaluateAll(path, options);
-  // Printed first, so that it is not lost where it cannot be saved.
+  // Printed first, so that it is not lost if saving fails.
   const { fromFirst, ...evaluation } = measured;
   const compared = baseline === undefined ? {} : { ...fromFirst, baseline };
   if (options.json) printJson({ ...evaluation, ...compared, settings });
@@ -59,11 +59,11 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
     chat: chatOf(options),
     baselineHash,
   };
-  await save(path, savedEvaluation(measured, spelledAsBase(baseline, run, baselineHash), told));
+  await save(path, savedEvaluation(measured, namedAsBase(baseline, run, baselineHash), told));
 }
 
-/** The run whose output the evaluation is left in. @throws GpruneError where none is, or nothing can be written */
-async function savable(directory: string): Promise<RunFiles> {
+/** Reads the run that the evaluation is saved with. @throws GpruneError without a run, or if it cannot be written */
+async function savableRun(directory: string): Promise<RunFiles> {
   const run = await readRun(directory);
   for (const name of [RUN_FILES.evaluation, RUN_FILES.report])
     await requireReplaceableFile(join(directory, name));
@@ -97,8 +97,8 @@ async function evaluateAll(
   });
 }
 
-/** A baseline that is the model the run pruned, under the name that the run has for it. */
-function spelledAsBase(
+/** The baseline, renamed as in the run's record if it is the model that the run pruned. */
+function namedAsBase(
   baseline: Evaluation | undefined,
   { record, baseHash }: RunFiles,
   hash: string | null,
@@ -108,10 +108,10 @@ function spelledAsBase(
   return isBase ? { ...baseline, model: record.base } : baseline;
 }
 
-/** Adds the evaluation to what is beside the model, and makes its report again. */
+/** Adds the evaluation to the evaluation.json of an output, and renders its report again. */
 async function save(directory: string, now: SavedEvaluation): Promise<void> {
   const path = join(directory, RUN_FILES.evaluation);
-  // Another command may have saved something since this one began.
+  // Read again: another command may have saved something meanwhile.
   const run = await readRun(directory);
   const { evaluation, dropped } = addedTo(run.evaluation, now);
   if (dropped.length > 0) {
@@ -129,7 +129,7 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   await writeFileAtomically(join(directory, RUN_FILES.report), page);
 }
 
-/** Keeps an evaluation under a name of its own. @returns its file's name */
+/** Writes an evaluation to the next free evaluation.N.json. @returns the file's name */
 async function keepBeside(directory: string, evaluation: SavedEvaluation): Promise<string> {
   for (let number = 1; ; number++) {
     const name = `evaluation.${number}.json`;
@@ -159,7 +159,7 @@ function report(
   return [names.join(" against "), [...tables, ...notes].join("\n\n")].join("\n");
 }
 
-/** A head and one row for each text: how far the model is from its baseline. */
+/** Header, and one row for each text with the divergence of the model from its baseline. */
 function divergenceRows({ fromFirst }: Evaluated["measured"]): readonly (readonly string[])[] {
   const rows = Object.entries(fromFirst?.divergence ?? {}).map(([name, divergence]) => [
     plainText(name),
@@ -171,7 +171,7 @@ function divergenceRows({ fromFirst }: Evaluated["measured"]): readonly (readonl
   return [["distance from the baseline", "loss", "KL", "same top token", "hidden error"], ...rows];
 }
 
-/** A head and one row for each text. */
+/** Header, and one row for each text with its perplexity. */
 function textRows(
   measured: Evaluated["measured"],
   baseline: Evaluation | undefined,
@@ -197,7 +197,7 @@ function textRows(
   return [[...(baseline === undefined ? ["text", "ppl"] : beside), "windows"], ...rows];
 }
 
-/** A head and one row for each task; every accuracy with its standard error. */
+/** Header, and one row for each task with its accuracies and their standard errors. */
 function taskRows(measured: Evaluation, baseline: Evaluation | undefined): readonly (readonly string[])[] {
   const columns = [baseline, measured].filter((evaluation) => evaluation !== undefined);
   const row = (name: string): string[] => {

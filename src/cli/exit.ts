@@ -1,4 +1,4 @@
-/** How the process ends: 0 good, 1 the user's input was wrong, 2 a bug, 130 and 143 interrupted. */
+/** Exit codes (0 success, 1 wrong input, 2 a bug, 130 and 143 interrupted), error output and signal handlers. */
 import { GpruneError } from "../errors.ts";
 import { removeTemporaries } from "../io/files/output_directory.ts";
 import { paintFor, wantsColour } from "./colour.ts";
@@ -8,17 +8,17 @@ import { plainText, writeErr } from "./terminal.ts";
 
 export const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** Answers the signals in place of ending the process. */
+/** Handler of signals; null while a signal ends the process. */
 let answer: ((signal: StopSignal) => void) | null = null;
 
-/** Prints what went wrong and sets the exit code. */
+/** Prints an error and sets the exit code. */
 export function fail(error: unknown): void {
   const { failure, exitCode } = failureOf(error);
   printFailure(failure);
   process.exitCode = exitCode;
 }
 
-/** What went wrong, in words, and the exit code. Only bugs show a stack. */
+/** Message and exit code of an error; bugs have their stack as the message. */
 export function failureOf(error: unknown): { readonly failure: Failure; readonly exitCode: number } {
   const isExpected = error instanceof GpruneError && error.code !== "INTERNAL";
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -26,7 +26,7 @@ export function failureOf(error: unknown): { readonly failure: Failure; readonly
   return { failure, exitCode: exitCodeOf(failure) };
 }
 
-/** Only bugs have no code. */
+/** Exit code of a failure: 2 for a bug, which has no code, else 1. */
 export function exitCodeOf({ code }: Failure): number {
   return code === undefined ? 2 : 1;
 }
@@ -42,14 +42,14 @@ export function printFailure({ code, message, hint }: Failure): void {
   if (hint !== undefined) writeErr(`${paint.cyan("hint:")} ${plainText(hint)}\n`);
 }
 
-/** Has signals answered by `handler` from now on; a process that does so ends by itself. */
+/** Passes signals to `handler` from now on, which then has to end the process. */
 export function onSignals(handler: (signal: StopSignal) => void): void {
   answer = handler;
 }
 
 /**
- * On Ctrl-C, termination and uncaught errors: remove what is half written, then leave. The handlers stay, so
- * a second Ctrl-C does no harm.
+ * On Ctrl-C, termination and uncaught errors: removes unfinished output, then exits. The handlers stay, so a second
+ * Ctrl-C does no harm.
  */
 export function handleExits(): void {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

@@ -33,21 +33,21 @@ interface ExportCommandOptions {
   readonly quiet?: boolean;
 }
 
-/** Options that one format has, and why the others do not. */
+/** Options of a single format, with the hint for using them with another. */
 const OWN_OPTIONS = {
   resume: "Files of other formats are written in one piece.",
   pre: "Other formats hold the tokenizer itself.",
 } as const;
 
-/** A format of the output. */
+/** An output format. */
 interface Format {
   /** Choices of `--dtype`. */
   readonly dtypes: readonly string[];
   /** Options that only this format has. */
   readonly own: readonly (keyof typeof OWN_OPTIONS)[];
-  /** Before the model is opened. @throws GpruneError when the output cannot be written */
+  /** Called before the model is opened. @throws GpruneError when the output cannot be written */
   readonly require: (output: string) => Promise<void>;
-  /** @returns what the user should know about the output */
+  /** @returns warnings about the output */
   readonly write: (
     model: Model,
     options: ExportCommandOptions,
@@ -124,7 +124,7 @@ export async function exportCommand(path: string, asked: ExportCommandOptions): 
   }
 }
 
-/** Of a file, or of all files in a directory. */
+/** Size in bytes of a file, or of all files in a directory. */
 async function bytesIn(path: string): Promise<number> {
   const found = await stat(path);
   if (!found.isDirectory()) return found.size;
@@ -132,7 +132,7 @@ async function bytesIn(path: string): Promise<number> {
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }
 
-/** What to do about the name of a file where a format is a directory, by the name's ending. */
+/** Hints for an output named like a file where the format is a directory, by the name's ending. */
 const FILE_NAMES: ReadonlyMap<string, (stem: string) => string> = new Map([
   [
     "onnx",
@@ -150,7 +150,7 @@ const FILE_NAMES: ReadonlyMap<string, (stem: string) => string> = new Map([
   ]),
 ]);
 
-/** @throws GpruneError BAD_ARGUMENT for the name of a file, and as `requireFreeDirectory` */
+/** @throws GpruneError BAD_ARGUMENT for a name in {@link FILE_NAMES}, and as `requireFreeDirectory` */
 async function requireDirectoryFor(format: string, output: string): Promise<void> {
   const { stem = "", ending = "" } = /^(?<stem>.*[^/])\.(?<ending>\w+)$/.exec(output)?.groups ?? {};
   const hint = FILE_NAMES.get(ending.toLowerCase())?.(stem);
@@ -161,7 +161,7 @@ async function requireDirectoryFor(format: string, output: string): Promise<void
   await requireFreeDirectory(output);
 }
 
-/** The name of a file is one with a slash behind it as well. */
+/** A path without trailing slashes: `model.gguf/` names a file as well. */
 function withoutLastSlash(path: string): string {
   return path.replace(/(?<=[^/])\/+$/, "");
 }

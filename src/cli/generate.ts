@@ -31,15 +31,15 @@ interface GenerateCommandOptions extends ComputingOptions {
   readonly json?: boolean;
 }
 
-/** Options that say something of samples alone. */
-const OF_SAMPLES = ["count", "temperature", "topP", "seed", "output"] as const;
+/** Options that only --sample has. */
+const SAMPLE_OPTIONS = ["count", "temperature", "topP", "seed", "output"] as const;
 
 const PROMPTED_TOKENS = 32;
 const ANSWER_TOKENS = 256;
 const SAMPLED_TOKENS = 512;
-/** The prompt that means the standard input. */
+/** Value of --prompt that means standard input. */
 const STANDARD_INPUT = "-";
-/** Of a prompt from there: more than any model takes. */
+/** Limit for a prompt from standard input; more than any context window holds. */
 const MAX_PROMPT_BYTES = 2 ** 26;
 
 export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
@@ -48,19 +48,22 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     const got = sample ? "both" : "neither";
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
   }
-  if (!sample) refuseOfSamples(options);
-  refuseOfChats(options);
-  // A wrong place is reported before anything is computed.
+  if (!sample) requireSampling(options);
+  requireChat(options);
+  // Fails on a wrong path before anything is computed.
   if (output !== undefined) await requireFreeFile(output);
   const prompt = options.prompt === STANDARD_INPUT ? await readPrompt() : options.prompt;
   if (prompt === undefined) {
-    await give(await withWriter(path, options, (writer) => sampled(writer, options)), options);
+    await writeSamples(await withWriter(path, options, (writer) => drawSamples(writer, options)), options);
   } else {
-    tell(await withWriter(path, options, (writer) => continued(writer, prompt, options)), options);
+    printContinued(
+      await withWriter(path, options, (writer) => continuePrompt(writer, prompt, options)),
+      options,
+    );
   }
 }
 
-/** A model that writes. */
+/** A model that generates text. */
 interface Writer {
   readonly runner: DecoderRunner;
   readonly tokenizer: Tokenizer;
@@ -78,25 +81,25 @@ function withWriter<T>(
   });
 }
 
-/** What a prompt is continued with; plain JSON, as `--json` prints it. */
+/** A prompt and its continuation; plain JSON, as `--json` prints it. */
 interface Continued {
   readonly model: string;
   readonly prompt: string;
   readonly prompt_tokens: number;
   readonly text: string;
   readonly tokens: number;
-  /** Whether the model ended the text, or there were as many tokens as were asked for. */
+  /** `stop`: the model ended the text; `length`: it reached the number of tokens. */
   readonly finish_reason: "stop" | "length";
 }
 
-/** On stdout: the prompt and what follows it, or the answer to it alone. */
-function tell(found: Continued, { chat, json }: GenerateCommandOptions): void {
+/** Prints the prompt and its continuation, or of a chat only the answer. */
+function printContinued(found: Continued, { chat, json }: GenerateCommandOptions): void {
   const { prompt, text } = found;
   if (json) printJson(found);
   else print(plainText(chat ? text : prompt + text));
 }
 
-async function continued(
+async function continuePrompt(
   { runner, tokenizer }: Writer,
   prompt: string,
   { chat = false, system, ...options }: GenerateCommandOptions,
@@ -120,7 +123,7 @@ async function continued(
   };
 }
 
-/** A chat template has BOS in it where the model wants it. */
+/** Token ids of messages; BOS is left to the chat template. */
 async function chatTokens(
   model: Model,
   messages: readonly Message[],
@@ -131,8 +134,8 @@ async function chatTokens(
 }
 
 /**
- * The standard input without the line end that editors and `echo` put last.
- * @throws GpruneError BAD_TEXT for what is no UTF-8, BAD_ARGUMENT for too much
+ * Reads standard input, without the newline that editors and `echo` put last.
+ * @throws GpruneError BAD_TEXT for text that is not UTF-8, BAD_ARGUMENT for more than {@link MAX_PROMPT_BYTES}
  */
 async function readPrompt(): Promise<string> {
   const where = "standard input";
@@ -149,9 +152,9 @@ async function readPrompt(): Promise<string> {
   return decodeText(Buffer.concat(parts), where).replace(/\r?\n$/, "");
 }
 
-/** @throws GpruneError BAD_ARGUMENT naming one that does nothing for a prompt */
-function refuseOfSamples(options: GenerateCommandOptions): void {
-  const idle = OF_SAMPLES.find((name) => options[name] !== undefined);
+/** @throws GpruneError BAD_ARGUMENT naming an option that needs --sample */
+function requireSampling(options: GenerateCommandOptions): void {
+  const idle = SAMPLE_OPTIONS.find((name) => options[name] !== undefined);
   if (idle === undefined) return;
   const message = `${optionOf(idle)}: expected it with --sample, got it with --prompt`;
   throw new GpruneError("BAD_ARGUMENT", message, {
@@ -162,8 +165,8 @@ function refuseOfSamples(options: GenerateCommandOptions): void {
   });
 }
 
-/** @throws GpruneError BAD_ARGUMENT for options of an answer without one */
-function refuseOfChats({ chat = false, system, sample = false }: GenerateCommandOptions): void {
+/** @throws GpruneError BAD_ARGUMENT for --chat with --sample, and --system without --chat */
+function requireChat({ chat = false, system, sample = false }: GenerateCommandOptions): void {
   if (chat && sample) {
     throw new GpruneError("BAD_ARGUMENT", "--chat: expected it with --prompt, got it with --sample");
   }
@@ -176,7 +179,7 @@ function refuseOfChats({ chat = false, system, sample = false }: GenerateCommand
 interface Sampled {
   readonly model: string;
   readonly count: number;
-  /** Of every window. */
+  /** Tokens of every window. */
   readonly tokens: number;
   readonly temperature: number;
   readonly top_p: number;
@@ -184,8 +187,8 @@ interface Sampled {
   readonly texts: readonly string[];
 }
 
-/** Texts drawn from the model, window by window. */
-async function sampled(
+/** Samples texts, window by window. */
+async function drawSamples(
   { runner, tokenizer, onProgress }: Writer,
   { count = 16, temperature = 1, topP = 1, seed = 0, ...options }: GenerateCommandOptions,
 ): Promise<Sampled> {
@@ -195,11 +198,8 @@ async function sampled(
   return { model: runner.model.origin.name, count, tokens, temperature, top_p: topP, seed, texts };
 }
 
-/**
- * JSON Lines of texts, to a file or the standard output; there one document instead with `--json`, which names the
- * file.
- */
-async function give(found: Sampled, { output, json }: GenerateCommandOptions): Promise<void> {
+/** Writes texts as JSON Lines to a file or stdout; with `--json`, stdout has one document, which names the file. */
+async function writeSamples(found: Sampled, { output, json }: GenerateCommandOptions): Promise<void> {
   const { texts } = found;
   const show = (): void => {
     if (json) printJson({ output: null, ...found });
@@ -208,7 +208,7 @@ async function give(found: Sampled, { output, json }: GenerateCommandOptions): P
   if (output === undefined) return show();
   const lines = texts.map((text) => `${JSON.stringify({ text })}\n`).join("");
   await writeNewFileAtomically(output, (file) => file.write(Buffer.from(lines))).catch((error) => {
-    // What took long to make is not lost.
+    // Printed, so that texts that took long are not lost.
     show();
     throw error;
   });

@@ -1,4 +1,4 @@
-/** The commands that hand a model on. */
+/** Definitions of `gprune export` and `push`. */
 import type { Command } from "commander";
 import { DTYPE_CHOICES, GGUF_CHOICES, ONNX_CHOICES } from "../base/choices.ts";
 import { computing, dtypeOption, GpruneCommand, MODEL, notes, tellingOptions } from "./common.ts";

@@ -1,10 +1,10 @@
-/** What has to be undone when the process is told to stop: temporary files, a hidden cursor. */
+/** Cleanups for when the process is told to stop: temporary files, a hidden cursor. */
 
 const cleanups = new Set<() => void>();
 
 /**
- * Has `cleanup` called when the process is interrupted. It must be synchronous and must not throw.
- * @returns takes it off the list again
+ * Registers `cleanup` for when the process is interrupted. It must be synchronous and must not throw.
+ * @returns a function that unregisters it
  */
 export function onInterrupt(cleanup: () => void): () => void {
   cleanups.add(cleanup);

@@ -2,8 +2,8 @@
 import { stopSignal } from "./compute_child.ts";
 
 /**
- * Options of an evaluation whose finished parts are kept. With a directory Ctrl-C is left to the evaluation, so that it
- * lets go of it; without one the command is ended at once.
+ * Options of an evaluation that keeps its finished parts. With a directory the evaluation itself stops on Ctrl-C, and
+ * releases the directory; without one the command is ended at once.
  */
 export function keeping(directory: string | undefined): {
   readonly keep?: string;

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line. Everything that computes is imported when it is needed. */
+/** The command line. Modules that compute are imported only by the commands that need them. */
 import { Command, CommanderError } from "commander";
 import { versions } from "../base/package.ts";
 import { notes } from "./common.ts";
@@ -76,7 +76,7 @@ program.addCommand(
     .action(async (name?: string) => {
       const about =
         name === undefined ? program : program.commands.find((command) => command.name() === name);
-      // A word that is no command is refused as it is without "help".
+      // An unknown command gives the same error as without "help".
       if (about === undefined) await program.parseAsync([name!], { from: "user" });
       else about.help();
     }),

@@ -1,4 +1,4 @@
-/** Texts and tasks as the command line names them, for the commands that evaluate models. */
+/** Texts and tasks of the commands that evaluate models, from options of the command line. */
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/material.ts";
@@ -7,7 +7,7 @@ import { idleOption } from "./options.ts";
 import { plainText, say } from "./terminal.ts";
 import { parseMeasuredSets, requireTexts } from "./text_sets.ts";
 
-/** What the options that say it give. */
+/** Options that name texts and tasks, as commander gives them. */
 export interface MaterialCommandOptions {
   readonly text?: readonly string[];
   readonly tasks?: readonly string[];
@@ -21,12 +21,12 @@ export interface MaterialCommandOptions {
   readonly limit?: number;
 }
 
-/** What models are evaluated on. */
+/** Texts and tasks that models are evaluated on, and how. */
 export interface NamedMaterial {
   readonly texts: readonly TextSet[];
   readonly tasks: readonly TextSet[];
   readonly fewShot: TaskShots;
-  /** How questions are put as messages; undefined when they are put as texts. */
+  /** Options for questions that are put as chat messages; undefined when they are put as plain text. */
   readonly chat: ChatOptions | undefined;
   readonly seqLen: number | undefined;
   readonly bos: boolean;
@@ -34,9 +34,8 @@ export interface NamedMaterial {
 }
 
 /**
- * The texts and tasks, all of which are there.
- * @throws GpruneError BAD_ARGUMENT or NOT_FOUND naming the option or the path, options that would change nothing as
- * well
+ * Parses the options, and checks that all texts and tasks exist.
+ * @throws GpruneError BAD_ARGUMENT naming the option, also one that would have no effect; NOT_FOUND naming the path
  */
 export async function namedMaterial({
   text = [],
@@ -70,7 +69,7 @@ export async function namedMaterial({
   return { texts, tasks, fewShot, chat: chatOf({ chat, system }), seqLen, bos, limit };
 }
 
-/** @throws GpruneError BAD_ARGUMENT for an option that would change nothing where there are neither texts nor tasks */
+/** @throws GpruneError BAD_ARGUMENT naming the option when there are neither texts nor tasks */
 export function requireMaterial(
   setting: string,
   { texts, tasks }: Pick<NamedMaterial, "texts" | "tasks">,
@@ -79,7 +78,7 @@ export function requireMaterial(
     throw idleOption(setting, { needed: "--text or --tasks", got: "none" });
 }
 
-/** How questions are put as messages; undefined when they are put as texts. */
+/** Options for questions that are put as chat messages; undefined without --chat. */
 export function chatOf({
   chat,
   system,
@@ -90,7 +89,7 @@ export function chatOf({
   return chat ? { system } : undefined;
 }
 
-/** @throws GpruneError BAD_ARGUMENT for a pool of no task */
+/** Pools of solved questions. @throws GpruneError BAD_ARGUMENT for a pool that is not named like a task */
 function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonly TextSet[] {
   const pools = parseMeasuredSets(fewshot, "--fewshot");
   const names = tasks.map(({ name }) => name);
@@ -101,12 +100,12 @@ function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonl
   });
 }
 
-/** Says that texts are measured without the token that a model expects before them. */
+/** Hints on stderr that texts are measured without the BOS token that the model expects. */
 export function sayWithoutBos(model: string): void {
   say(`hint: --bos begins windows with BOS, as the tokenizer of ${model} begins texts`);
 }
 
-/** Says that questions of a task are too long for a model. */
+/** Hints on stderr that prompts of a task were truncated to the context length. */
 export function sayCut(task: string, count: number): void {
   const questions = count === 1 ? "1 question is" : `${count} questions are`;
   say(

@@ -1,4 +1,4 @@
-/** The commands that look at models. */
+/** Definitions of the commands that evaluate or show models, and of `gprune generate`. */
 import { type Command, Option } from "commander";
 import {
   computing,
@@ -13,7 +13,7 @@ import {
 } from "./common.ts";
 import { countOption, numberOption, textSetsOption } from "./options.ts";
 
-/** Options that say what models are evaluated on. @param formats - where formats of tasks are listed */
+/** Options that name texts and tasks. @param formats - where formats of tasks are listed, for the help text */
 function materialOptions(formats: string): readonly Option[] {
   return [
     textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"),

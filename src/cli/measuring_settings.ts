@@ -1,4 +1,4 @@
-/** What `gprune eval` and `compare` hear while they measure, and how they measured, for `--json`. */
+/** How `gprune eval` and `compare` have measured, for `--json`, and the listeners that collect it. */
 
 import { versions } from "../base/package.ts";
 import type { TextSet } from "../calibrate/windows.ts";
@@ -6,13 +6,14 @@ import type { MaterialOptions } from "../evaluate/material.ts";
 import type { Device } from "../graph/runtime/device.ts";
 import { type NamedMaterial, sayCut, sayWithoutBos } from "./material.ts";
 
-/** What is heard of tasks and models; hints go to stderr. */
+/** Facts about tasks that become known during an evaluation, and the listeners that collect them. */
 export interface Heard {
-  /** Solved questions by the names of tasks. */
+  /** Number of solved questions before each question, by task. */
   readonly shots: ReadonlyMap<string, number>;
   readonly listeners: Pick<MaterialOptions, "onShots" | "onWithoutBos" | "onCut">;
 }
 
+/** Listeners for an evaluation; hints go to stderr unless quiet. */
 export function hearing(quiet: boolean | undefined): Heard {
   const shots = new Map<string, number>();
   const onShots = (task: string, count: number): void => void shots.set(task, count);
@@ -20,14 +21,16 @@ export function hearing(quiet: boolean | undefined): Heard {
   return { shots, listeners: { onShots, ...hints } };
 }
 
-/** How scores were measured, as `--json` prints it. */
+/** Settings of an evaluation, as `--json` prints them. */
 export interface MeasuringSettings {
-  /** Of gprune. */
+  /** Version of gprune. */
   readonly version: string;
   readonly device: Device;
-  /** Tokens in a window, whether BOS begins it, and windows of each text and documents of each task at most. */
+  /** Tokens in a window. */
   readonly seq_len: number;
+  /** Whether every window begins with BOS. */
   readonly bos: boolean;
+  /** Most windows of each text and documents of each task; null for all. */
   readonly limit: number | null;
   /** Paths by name. */
   readonly texts: Readonly<Record<string, string>>;
@@ -36,15 +39,15 @@ export interface MeasuringSettings {
 
 interface TaskSettings {
   readonly path: string;
-  /**
-   * Solved questions before each question; where they come from, when not from the task, and what drew them: null
-   * without.
-   */
+  /** Number of solved questions before each question. */
   readonly num_fewshot: number;
+  /** Path of the solved questions; null when there are none, or they are the task's own. */
   readonly fewshot: string | null;
+  /** Seed that drew the solved questions; null when there are none. */
   readonly seed: number | null;
-  /** Whether it was put as messages, and what the system message said; null without. */
+  /** Whether questions were put as chat messages. */
   readonly chat: boolean;
+  /** Text of the system message; null when there is none. */
   readonly system: string | null;
 }
 

@@ -1,12 +1,12 @@
 /**
- * What the two processes of a command tell each other: the parent has the terminal and the signals, the child computes.
- * Both check what they receive.
+ * Messages between the two processes of a command: the parent has the terminal and handles signals, the child computes.
+ * Both validate what they receive.
  */
 import { z } from "zod";
 import type { NamedValue } from "../base/progress.ts";
 import type { Temporary } from "../io/files/output_directory.ts";
 
-/** A progress event as it crosses the border. */
+/** A progress event as JSON. */
 export interface DistantEvent {
   readonly stage: string;
   readonly done: number;
@@ -16,7 +16,7 @@ export interface DistantEvent {
   readonly values?: readonly NamedValue[] | undefined;
 }
 
-/** Why a command failed. */
+/** Message of a failed command. */
 export interface Failure {
   /** A code of `GpruneError`; absent for an unexpected error. */
   readonly code?: string | undefined;
@@ -24,24 +24,24 @@ export interface Failure {
   readonly hint?: string | undefined;
 }
 
-/** From the child to its parent. */
+/** A message from the child to its parent. */
 export type ChildMessage =
   | { readonly type: "progress"; readonly event: DistantEvent }
-  /** The last stage has ended, or there is none. */
+  /** The last stage has ended, or there was none. */
   | { readonly type: "progress-end" }
   /** Text for stdout or stderr. */
   | { readonly type: "out" | "err"; readonly text: string }
   | { readonly type: "failed"; readonly failure: Failure }
-  /** All has been said. */
+  /** The last message. */
   | { readonly type: "done" }
   /** A sign of life, with the resident memory in bytes. */
   | { readonly type: "alive"; readonly rss: number }
-  /** Something half written begins or ceases to exist. */
+  /** A temporary file or directory begins or ceases to exist. */
   | ({ readonly type: "temporary"; readonly live: boolean } & Temporary);
 
 export type StopSignal = "SIGINT" | "SIGTERM";
 
-/** From the parent to its child. */
+/** A message from the parent to its child. */
 export interface ParentMessage {
   readonly type: "stop";
   readonly signal: StopSignal;

@@ -10,6 +10,7 @@ import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { withProgress } from "./progress.ts";
 import { say } from "./terminal.ts";
 
+/** Open models of a command, and what it computes with. */
 export interface OpenedModels {
   readonly models: readonly Model[];
   readonly runtime: Runtime;
@@ -17,13 +18,13 @@ export interface OpenedModels {
   readonly onProgress: OnProgress;
 }
 
-/** What a command that opens models is told about computing. */
+/** Options of commands that compute with models, as commander gives them. */
 export interface ComputingOptions extends DeviceOptions {
   readonly threads?: number;
   readonly quiet?: boolean;
 }
 
-/** Opens a model, with what its user should know about it on stderr. */
+/** Opens a model, and warns on stderr of tensors that are not used. */
 export async function openForCommand(
   path: string,
   { quiet }: { readonly quiet?: boolean | undefined } = {},
@@ -33,12 +34,15 @@ export async function openForCommand(
   return model;
 }
 
-/** A line on stderr, when there is something to say. */
+/** Prints a warning on stderr, if there is one. */
 export function sayWarning(text: string | null): void {
   if (text !== null) say(`warning: ${text}`);
 }
 
-/** Opens every model before anything is computed, so that a wrong path is reported at once. */
+/**
+ * Opens all models, runs `work`, and closes them. All are opened before anything is computed, so that a wrong path is
+ * reported at once.
+ */
 export async function withModels<T>(
   paths: readonly string[],
   { threads, quiet, ...options }: ComputingOptions,

@@ -1,6 +1,6 @@
 import { homedir } from "node:os";
 import { Command, type Option } from "commander";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   choiceOption,
   countOption,
@@ -11,7 +11,7 @@ import {
   textSetsOption,
 } from "./options.ts";
 
-/** The option's value after a command line. */
+/** Value of the option in a command line. */
 function parsed(option: Option, ...words: readonly string[]): unknown {
   const command = new Command().exitOverride().addOption(option);
   return command.parse(words, { from: "user" }).opts()[option.attributeName()];
@@ -21,7 +21,7 @@ describe("numberOption", () => {
   const sparsity = (): Option =>
     numberOption("-s, --sparsity <x>", "", { min: 0, below: 1, hint: "A fraction." });
 
-  it.each([
+  test.each([
     ["0", 0],
     ["0.25", 0.25],
     ["1e-3", 0.001],
@@ -29,7 +29,7 @@ describe("numberOption", () => {
     expect(parsed(sparsity(), "-s", text)).toBe(value);
   });
 
-  it.each(["1", "-0.1", "NaN", "Infinity", "", " ", "0.3x", "30%"])("refuses %j", (text) => {
+  test.each(["1", "-0.1", "NaN", "Infinity", "", " ", "0.3x", "30%"])("refuses %j", (text) => {
     expect(() => parsed(sparsity(), "--sparsity", text)).toThrowError(
       expect.objectContaining({
         code: "BAD_ARGUMENT",
@@ -43,7 +43,7 @@ describe("numberOption", () => {
 describe("numberOption with a most", () => {
   const share = (): Option => numberOption("--top-p <p>", "", { min: 0.01, max: 1 });
 
-  it("takes the most itself, and names it", () => {
+  test("takes the most itself, and names it", () => {
     expect(parsed(share(), "--top-p", "1")).toBe(1);
     expect(() => parsed(share(), "--top-p", "2")).toThrowError(
       '--top-p: expected a number of at least 0.01 and at most 1, got "2"',
@@ -54,7 +54,7 @@ describe("numberOption with a most", () => {
 describe("sizeOption", () => {
   const memory = (): Option => sizeOption("--max-memory <size>", "");
 
-  it("takes sizes with a unit, and bytes without one", () => {
+  test("takes sizes with a unit, and bytes without one", () => {
     for (const [text, bytes] of [
       ["4GB", 4e9],
       ["4B", 4],
@@ -64,7 +64,7 @@ describe("sizeOption", () => {
     }
   });
 
-  it("refuses a number that must lack its unit, and what is no size", () => {
+  test("refuses a number that must lack its unit, and what is no size", () => {
     const expected = "--max-memory: expected a size such as 4GB or 512MiB, got ";
     for (const text of ["4", "16.5", "999999"]) {
       expect(() => parsed(memory(), "--max-memory", text)).toThrowError(
@@ -79,7 +79,7 @@ describe("sizeOption", () => {
 });
 
 describe("countOption", () => {
-  it("takes whole numbers from the least one, or its default", () => {
+  test("takes whole numbers from the least one, or its default", () => {
     const option = (): Option => countOption("--samples <n>", "", { min: 2, default: 16 });
     expect(parsed(option(), "--samples", "2")).toBe(2);
     expect(parsed(option())).toBe(16);
@@ -90,7 +90,7 @@ describe("countOption", () => {
 });
 
 describe("choiceOption", () => {
-  it("takes the words it lists, in large letters as well, and names one that is like another", () => {
+  test("takes the words it lists, in large letters as well, and names one that is like another", () => {
     const option = (): Option => choiceOption("--dtype <name>", "", ["f32", "q4_k"]);
     expect(parsed(option(), "--dtype", "f32")).toBe("f32");
     expect(parsed(option(), "--dtype", "F32")).toBe("f32");
@@ -107,12 +107,12 @@ describe("choiceOption", () => {
 describe("textSetsOption", () => {
   const option = (): Option => textSetsOption("--text <texts...>", "");
 
-  it("takes several values at once and again", () => {
+  test("takes several values at once and again", () => {
     expect(parsed(option(), "--text", "a=1", "b=2", "--text", "c=3")).toEqual(["a=1", "b=2", "c=3"]);
     expect(parsed(option())).toBeUndefined();
   });
 
-  it("goes home where a shell leaves that to it", () => {
+  test("goes home where a shell leaves that to it", () => {
     const home = homedir();
     expect(parsed(option(), "--text", "a=~/b=c", "d=~e", "f=/~/g")).toEqual([
       `a=${home}/b=c`,
@@ -122,7 +122,7 @@ describe("textSetsOption", () => {
     expect(parsed(directoryOption("-o, --output <dir>", ""), "--output=~/x")).toBe(`${home}/x`);
   });
 
-  it("notices a model that it has swallowed", () => {
+  test("notices a model that it has swallowed", () => {
     expect(() => parsed(option(), "--text", "a=1", "model")).toThrowError(
       expect.objectContaining({ code: "BAD_ARGUMENT", hint: expect.stringContaining("model goes before") }),
     );
@@ -139,7 +139,7 @@ describe("requireWords", () => {
       .option("--prompt <text>")
       .parse(words, { from: "user" });
 
-  it("names what is empty, but for what may be", () => {
+  test("names what is empty, but for what may be", () => {
     requireWords(command("m", "-o", "a", "--prompt", ""));
     requireWords(command("m"));
     expect(() => requireWords(command("m", "-o", ""))).toThrow('--output: expected a value, got ""');
@@ -151,7 +151,7 @@ describe("requireWords", () => {
 describe("directoryOption", () => {
   const resume = (): Option => directoryOption("--resume <dir>", "");
 
-  it("takes a directory, and not the option that follows it", () => {
+  test("takes a directory, and not the option that follows it", () => {
     expect(parsed(resume(), "--resume", "./-q")).toBe("./-q");
     expect(() => parsed(resume(), "--resume", "-q")).toThrow(
       expect.objectContaining({

@@ -1,17 +1,18 @@
-/** Options that judge their values while the command line is parsed, before anything is opened. */
+/** Options that validate their values while the command line is parsed, before anything is opened. */
 import { type Command, Option } from "commander";
 import { lacksUnit, parseSize } from "../base/byte_size.ts";
 import { mostSimilar } from "../base/similar.ts";
 import { GpruneError } from "../errors.ts";
 import { expandHome } from "../io/files/home.ts";
 
+/** Range and default of a number; `below` is exclusive, `min` and `max` are inclusive. */
 interface NumberRange {
   readonly min: number;
   readonly below?: number;
   readonly max?: number;
   readonly whole?: boolean;
   readonly default?: number;
-  /** What to do when a number is refused. */
+  /** Hint of the error for a number that is refused. */
   readonly hint?: string;
 }
 
@@ -60,7 +61,7 @@ export function sizeOption(flags: string, description: string): Option {
   });
 }
 
-/** An option with a directory, not with the option that follows it. @throws GpruneError BAD_ARGUMENT while parsing */
+/** An option with a directory, not with the option after it. @throws GpruneError BAD_ARGUMENT while parsing */
 export function directoryOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
@@ -70,7 +71,7 @@ export function directoryOption(flags: string, description: string): Option {
   });
 }
 
-/** An option with one of a few words, in small or large letters. @throws GpruneError BAD_ARGUMENT while parsing */
+/** An option with one of a few words, ignoring case. @throws GpruneError BAD_ARGUMENT while parsing */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
   const option = new Option(flags, description).choices(choices);
   return option.argParser((text: string) => {
@@ -87,7 +88,7 @@ export function textSetsOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string, previous: readonly string[] | undefined) => {
     const end = text.indexOf("=") + 1;
-    // Shells leave a ~ behind a = as it is.
+    // Shells do not expand a ~ after a =.
     if (end > 0) return [...(previous ?? []), text.slice(0, end) + expandHome(text.slice(end))];
     const isFile = /[./]/.test(text);
     const named = isFile ? `name=${text}` : `${text}=PATH`;
@@ -111,7 +112,7 @@ function badValue({ long }: Option, { expected, got, hint }: Mismatch): GpruneEr
 const MAY_BE_EMPTY: ReadonlySet<string> = new Set(["prompt"]);
 
 /**
- * Refuses empty words, as a shell makes of a variable that is not set: an empty path would be the directory at hand.
+ * Refuses empty words, which a shell makes of unset variables: an empty path would mean the current directory.
  * @throws GpruneError BAD_ARGUMENT naming the argument or the option
  */
 export function requireWords(command: Command): void {
@@ -132,12 +133,12 @@ function emptyWord(what: string): GpruneError {
   });
 }
 
-/** As a command line has a setting: `--max-modules` for maxModules. */
+/** Option of a setting: `--max-modules` for maxModules. */
 export function optionOf(setting: string): string {
   return `--${setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** An option that would change nothing. @param needed - what gives it a use. @param got - what there is instead */
+/** Error for an option without effect. @param needed - option that it needs. @param got - what there is instead */
 export function idleOption(
   setting: string,
   { needed, got }: { readonly needed: string; readonly got: string },

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ProgressEvent } from "../base/progress.ts";
 import { runCleanups } from "./interrupt.ts";
 import { lineDisplay, sayingHints, withProgress } from "./progress.ts";
@@ -20,7 +20,7 @@ function seconds(count: number): void {
 }
 
 describe("sayingHints", () => {
-  it("gives a hint a line of its own in place of its event", () => {
+  test("gives a hint a line of its own in place of its event", () => {
     const shown: ProgressEvent[] = [];
     const said: string[] = [];
     const display = { onProgress: (event: ProgressEvent) => void shown.push(event), stop: () => {} };
@@ -34,7 +34,7 @@ describe("sayingHints", () => {
 });
 
 describe("lineDisplay", () => {
-  it("prints when a stage begins, at most every ten seconds, and when it ends", () => {
+  test("prints when a stage begins, at most every ten seconds, and when it ends", () => {
     const lines: string[] = [];
     const { onProgress } = lineDisplay((line) => lines.push(line));
     onProgress(event(0));
@@ -52,7 +52,7 @@ describe("lineDisplay", () => {
     ]);
   });
 
-  it("prints one line for a stage that is over at once, and starts anew when a stage comes back", () => {
+  test("prints one line for a stage that is over at once, and starts anew when a stage comes back", () => {
     const lines: string[] = [];
     const { onProgress } = lineDisplay((line) => lines.push(line));
     seconds(1);
@@ -68,7 +68,7 @@ describe("lineDisplay", () => {
     ]);
   });
 
-  it("neutralises terminal escapes in names", () => {
+  test("neutralises terminal escapes in names", () => {
     const lines: string[] = [];
     const { onProgress } = lineDisplay((line) => lines.push(line));
     onProgress(event(0, { stage: "evaluate \u001b[2J" }));
@@ -77,7 +77,7 @@ describe("lineDisplay", () => {
 });
 
 describe("withProgress", () => {
-  it("hands the result through, and says nothing when quiet", async () => {
+  test("hands the result through, and says nothing when quiet", async () => {
     const write = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
     const result = await withProgress({ quiet: true }, async (onProgress) => {
       onProgress(event(0));
@@ -90,7 +90,7 @@ describe("withProgress", () => {
     write.mockRestore();
   });
 
-  it("takes the display away when the run fails or is interrupted", async () => {
+  test("takes the display away when the run fails or is interrupted", async () => {
     const failing = withProgress({ quiet: true }, () => Promise.reject(new Error("no")));
     await expect(failing).rejects.toThrow("no");
     await withProgress({ quiet: true }, async () => runCleanups());

@@ -8,8 +8,8 @@ import { currentOutlet, plainText, say, writeErr } from "./terminal.ts";
 const LINE_INTERVAL = 10;
 
 /**
- * Runs with the display that fits: nothing when quiet, a bar on a terminal, else lines. The display is gone when the
- * result is there or the process is interrupted.
+ * Runs with a progress display: nothing when quiet, a bar on a terminal, else lines. The display is removed when `run`
+ * has ended or the process is interrupted.
  */
 export async function withProgress<T>(
   { quiet = false }: { readonly quiet?: boolean | undefined },
@@ -25,20 +25,20 @@ export async function withProgress<T>(
   }
 }
 
-/** The display of the process that this one computes for; undefined when there is none. */
+/** Display that sends events to the parent process; undefined when there is none. */
 function distantDisplay(): ProgressDisplay | undefined {
   const { progress, progressEnd } = currentOutlet();
   return progress && progressEnd && { onProgress: progress, stop: progressEnd };
 }
 
-/** The display of this process's own terminal. */
+/** Display on this process's own stderr. */
 export async function loudDisplay(): Promise<ProgressDisplay> {
   const isTerminal = process.stderr.isTTY && process.env.TERM !== "dumb";
   if (isTerminal) return (await import("./bar.ts")).barDisplay();
   return lineDisplay((line) => writeErr(`${line}\n`));
 }
 
-/** Hints have lines of their own, which stay. */
+/** A display that prints hints as lines of their own, which stay. */
 export function sayingHints(
   { onProgress, stop }: ProgressDisplay,
   sayHint: (line: string) => void = say,
@@ -52,9 +52,9 @@ function noDisplay(): ProgressDisplay {
   return { onProgress: () => {}, stop: () => {} };
 }
 
-/** A line when a stage begins, every ten seconds, and when it ends. */
+/** Display that prints a line when a stage begins, every ten seconds, and when it ends. */
 export function lineDisplay(print: (line: string) => void): ProgressDisplay {
-  /** The stage under way, and its speed. */
+  /** Name and speed of the current stage. */
   let current: { readonly stage: string; readonly rate: Rate } | null = null;
   let last = 0;
   const onProgress: OnProgress = (event) => {

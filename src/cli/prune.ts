@@ -13,30 +13,30 @@ import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
 import { sayWarning } from "./models.ts";
 import { withProgress } from "./progress.ts";
-import { configOf, type PruneCommandOptions, saidWhereNamed } from "./prune_settings.ts";
+import { configOf, type PruneCommandOptions, withPathHint } from "./prune_settings.ts";
 import { dryRunText, percent, summaryOf } from "./prune_summary.ts";
 import { print, printJson, say } from "./terminal.ts";
 import { requireCalibration } from "./text_sets.ts";
 
 export async function pruneCommand(model: string | undefined, options: PruneCommandOptions): Promise<void> {
-  // Asked for at once: from here on a signal is left to the run, which knows what is kept.
+  // Called first: from here on the run handles signals, since it knows what is kept.
   stopSignal();
   const { config, named } = await configOf(model, options);
   const sayFile = (error: unknown): never => {
-    throw saidWhereNamed(error, { paths: named, file: options.config });
+    throw withPathHint(error, { paths: named, file: options.config });
   };
   await requireCalibration(config.calibration).catch(sayFile);
-  if (options.dryRun) return tellDryRun(config, options).catch(sayFile);
+  if (options.dryRun) return printDryRun(config, options).catch(sayFile);
   const result = await pruned(config, options).catch(sayFile);
   if (!options.quiet) sayFarFromAsked(result, config);
   if (options.json) printJson(result);
   else print(summaryOf(result, config));
 }
 
-/** Prunes, and says on stderr what is known before. */
+/** Prunes, and prints on stderr what is known beforehand. */
 function pruned(config: RunConfig, options: PruneCommandOptions): Promise<PruneResult> {
-  const onForeseen = options.quiet ? () => {} : sayForeseen(config);
-  // Without a budget what the machine has is enough, or the run is refused.
+  const onForeseen = options.quiet ? () => {} : sayBeforehand(config);
+  // Without a budget the memory of the machine suffices, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
   const onPlanned = tellsPlan ? (plan: MemoryPlan) => say(planText(plan)) : () => {};
   const { resume = false } = options;
@@ -53,16 +53,16 @@ function pruned(config: RunConfig, options: PruneCommandOptions): Promise<PruneR
       ...distribution,
     }),
   ).catch(async (error: unknown) => {
-    throw await saidWhatIsKept(error, config);
+    throw await withResumeHint(error, config);
   });
 }
 
-/** Options that say something of a run that computes. */
-const OF_COMPUTING = ["resume", "redis", "store"] as const;
+/** Options that a dry run has no use for. */
+const COMPUTING_OPTIONS = ["resume", "redis", "store"] as const;
 
-/** @throws GpruneError BAD_ARGUMENT for options that mean nothing without computing */
-async function tellDryRun(config: RunConfig, options: PruneCommandOptions): Promise<void> {
-  const idle = OF_COMPUTING.find((name) => options[name] !== undefined);
+/** Prints what a run would take and give. @throws GpruneError BAD_ARGUMENT for options that a dry run has no use for */
+async function printDryRun(config: RunConfig, options: PruneCommandOptions): Promise<void> {
+  const idle = COMPUTING_OPTIONS.find((name) => options[name] !== undefined);
   if (idle !== undefined) {
     throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected it without --${idle}, got both`, {
       hint: "It computes nothing. Leave one of the two out.",
@@ -75,10 +75,10 @@ async function tellDryRun(config: RunConfig, options: PruneCommandOptions): Prom
   else print(dryRunText(found));
 }
 
-/** Of what the model's units alone do not explain: the user said which widths there may be. */
+/** Difference of sparsities above which a hint is given; whole units alone cause less. */
 const FAR = 0.01;
 
-/** On stderr, where widths of the user's kind leave nothing near the sparsity that was asked for. */
+/** Hints on stderr when --shape and --round-to kept the sparsity away from the one that was asked for. */
 function sayFarFromAsked(
   { sparsity: { asked, achieved } }: PruneResult,
   { shape, roundTo }: RunConfig,
@@ -91,10 +91,7 @@ function sayFarFromAsked(
   say(`hint: ${percent(achieved)} went where ${percent(asked)} was asked; ${ways.join(" or ")} comes closer`);
 }
 
-/**
- * Who computes the passes over texts, when it is not this process. @throws GpruneError BAD_ARGUMENT for half of an
- * answer
- */
+/** Passes over texts by workers, with --redis and --store. @throws GpruneError BAD_ARGUMENT for one of the two alone */
 function distributionOf(
   { redis, store }: PruneCommandOptions,
   { threads }: RunConfig,
@@ -114,11 +111,11 @@ function distributionOf(
   });
 }
 
-/** Errors after which the same command would fail again whatever has been kept. */
+/** Errors after which repeating the command with --resume would fail again. */
 const REFUSALS: ReadonlySet<string> = new Set(["BAD_CHECKPOINT", "LOCKED", "OUTPUT_EXISTS"]);
 
-/** An error whose hint says how to go on, when something was kept. */
-async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<unknown> {
+/** The error with a hint how to resume, when progress was kept. */
+async function withResumeHint(error: unknown, { output }: RunConfig): Promise<unknown> {
   if (!(error instanceof GpruneError) || REFUSALS.has(error.code)) return error;
   const kept = await keptProgress(output);
   const { code, message, hint = "" } = error;
@@ -127,8 +124,8 @@ async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<un
   return error.inOtherWords({ hint: code === "INTERRUPTED" ? goOn : `${hint} ${goOn}`.trim() });
 }
 
-/** On stderr before the work: who will load the result, and what it is calibrated on besides what was asked for. */
-function sayForeseen(asked: RunConfig): (runtimes: Runtimes, config: SettledConfig) => void {
+/** Prints before the work which programs will load the result, and that the model's own text is added to few sets. */
+function sayBeforehand(asked: RunConfig): (runtimes: Runtimes, config: SettledConfig) => void {
   return (runtimes, { calibration }) => {
     say(`the result will run in ${runtimesText(runtimes)}`);
     const isAsked = asked.ownText === "always" || calibration.length === asked.calibration.length;
@@ -139,7 +136,7 @@ function sayForeseen(asked: RunConfig): (runtimes: Runtimes, config: SettledConf
   };
 }
 
-/** Programs of which the same is to be said together. */
+/** Programs with equal answers, grouped: `vLLM, llama.cpp: yes`. */
 function runtimesText(runtimes: Runtimes): string {
   const alike = new Map<string, string[]>();
   for (const [program, answer] of Object.entries(runtimes)) {

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { configOf, type PruneCommandOptions } from "./prune_settings.ts";
 
-/** The allocation of a run whose file says GPrune's, or what else there is, and whose command line says this. */
+/** Resolved allocation of a run. @param options - of the command line @param allocation - in the configuration file */
 async function allocationWith(options: object, allocation = "learned"): Promise<string | undefined> {
   const config = join(await temporaryDirectory(), "gprune.yaml");
   await writeFile(config, `model: m\noutput: o\nmethod: gprune\nallocation: ${allocation}\n`);

@@ -1,4 +1,4 @@
-/** The settings of `gprune prune`: those of the configuration file, overridden by what the command line says. */
+/** Settings of `gprune prune`: the configuration file, overridden by options of the command line. */
 import { isAbsolute } from "node:path";
 import { isOwnText } from "../calibrate/windows.ts";
 import {
@@ -30,14 +30,17 @@ export interface PruneCommandOptions {
   readonly [setting: string]: unknown;
 }
 
-/** A run's settings. */
+/** Settings of a run, and which paths the configuration file names. */
 export interface Configured {
   readonly config: RunConfig;
-  /** Paths that the configuration file says, and nothing else. */
+  /** Paths that only the configuration file names. */
   readonly named: readonly string[];
 }
 
-/** The configuration file's settings, overridden by what the command line says. */
+/**
+ * Reads the configuration file, if there is one, and overrides it with options.
+ * @throws GpruneError BAD_ARGUMENT, BAD_CONFIG naming the setting
+ */
 export async function configOf(model: string | undefined, options: PruneCommandOptions): Promise<Configured> {
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
   const { redis: _redis, store: _store, dryRun: _dryRun, ...settings } = rest;
@@ -45,12 +48,12 @@ export async function configOf(model: string | undefined, options: PruneCommandO
     withoutOwnText(path === undefined ? {} : await settingsIn(path), settings),
     settings,
   );
-  // What the command line says is named as it is written there.
+  // Checked here, so that errors name the option.
   if (typeof settings.metric === "string") metricByName(settings.metric, "--metric");
   if (typeof settings.fallback === "string") fallbackByName(settings.fallback, "--fallback");
   if (settings.plan ?? file.plan) refuseDecided(settings);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
-  // What is not given is true here, and the file may say otherwise.
+  // Commander sets `report` to true without --no-report, which must not override the file.
   const noReport = report === false && { report };
   const given = { ...settings, ...noReport, ...(model !== undefined && { model }), ...calibration };
   const input = { ...file, ...given };
@@ -75,8 +78,8 @@ async function settingsIn(path: string): Promise<Partial<RunConfig>> {
 }
 
 /**
- * A file's settings, without the set of own text where the command line says that there is none: an output's file names
- * it.
+ * A file's settings, without the set of the model's own text if the command line has --own-text never: the gprune.yaml
+ * of an output lists that set.
  */
 function withoutOwnText(
   file: Partial<RunConfig>,
@@ -88,8 +91,8 @@ function withoutOwnText(
 }
 
 /**
- * A file's settings, without how GPrune shares the budget where the command line wants a metric alone: an output's file
- * says it.
+ * A file's settings, without an allocation that needs GPrune if the command line has --method none: the gprune.yaml of
+ * an output names one.
  */
 function withoutLearning(
   file: Partial<RunConfig>,
@@ -101,8 +104,8 @@ function withoutLearning(
   return others;
 }
 
-/** An error about a path that is not there, with who named it and where it was looked up. */
-export function saidWhereNamed(
+/** A NOT_FOUND error about a path of the configuration file, with a hint how relative paths are resolved. */
+export function withPathHint(
   error: unknown,
   { paths, file }: { readonly paths: readonly string[]; readonly file: string | undefined },
 ): unknown {
@@ -115,11 +118,11 @@ export function saidWhereNamed(
   return error.inOtherWords({ hint: `${where} ${next} ${hint}`.trim() });
 }
 
-/** Options that say something of one way to work alone. */
+/** Options that have an effect only with a certain other setting. */
 const USES: readonly {
   readonly settings: readonly (keyof RunConfig)[];
   readonly needed: string;
-  /** What a configuration says instead; null when the options have a use. */
+  /** The option that a configuration has instead of `needed`; null when it has that. */
   readonly instead: (config: RunConfig) => string | null;
 }[] = [
   {
@@ -155,11 +158,11 @@ const USES: readonly {
   },
 ];
 
-/** @throws GpruneError BAD_ARGUMENT naming an option that would change nothing */
+/** @throws GpruneError BAD_ARGUMENT naming an option that would have no effect */
 function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig): void {
   for (const { settings, needed, instead } of USES) {
     const got = instead(config);
-    // Who says no to something that is not done anyway is right.
+    // Switching off what is off anyway is allowed.
     const idle = settings.find((name) => (given[name] ?? false) !== false);
     if (got === null || idle === undefined) continue;
     throw idleOption(idle, { needed, got });
@@ -167,8 +170,8 @@ function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig)
 }
 
 /**
- * Options that would decide something cannot go with a plan; a file's settings may, since it can be of the run that
- * made the plan.
+ * Refuses options about decisions beside a plan. Settings of a file are allowed, since it may be the gprune.yaml of the
+ * run that made the plan.
  * @throws GpruneError BAD_ARGUMENT naming them
  */
 function refuseDecided(given: Readonly<Record<string, unknown>>): void {
@@ -183,7 +186,7 @@ function refuseDecided(given: Readonly<Record<string, unknown>>): void {
   );
 }
 
-/** @throws GpruneError BAD_ARGUMENT for the name of a GGUF file, which is made in a second step */
+/** @throws GpruneError BAD_ARGUMENT for the name of a GGUF file, which `gprune export` writes */
 function requireDirectoryName(output: string): void {
   if (!/\.gguf\/*$/i.test(output)) return;
   throw new GpruneError("BAD_ARGUMENT", `output: expected the name of a directory, got ${output}`, {

@@ -1,4 +1,4 @@
-/** What `gprune prune` prints at the end, and `--dry-run` in its place. */
+/** Summaries that `gprune prune` prints at the end, and `--dry-run` instead. */
 import { gigabytes } from "../base/byte_size.ts";
 import type { RunConfig } from "../config.ts";
 import type { DryRun } from "../dry_run.ts";
@@ -38,7 +38,7 @@ export function summaryOf(
   return `${pairs(rows)}\n${path}`;
 }
 
-/** What a run would take and give. */
+/** Summary of a dry run: what the run would take and give. */
 export function dryRunText({ sparsity, parameters, memory, time, disk, ...found }: DryRun): string {
   const held = Object.values(found.held_out_windows);
   const rows: (readonly [string, string])[] = [
@@ -64,7 +64,7 @@ function aboutTime({ seconds, stages, busy }: NonNullable<DryRun["time"]>): stri
   return `about ${about(seconds)} ${where}${parts}`;
 }
 
-/** `1 s`, `40 s`, `8 min`, `3 h 20 min`: as much as an estimate is worth. */
+/** `1 s`, `40 s`, `8 min`, `3 h 20 min`: rounded as an estimate deserves. */
 function about(seconds: number): string {
   if (seconds < 90)
     return `${Math.max(1, seconds < 20 ? Math.round(seconds) : 10 * Math.round(seconds / 10))} s`;
@@ -127,7 +127,7 @@ function calibrationOf({
   if (sets.length === 0) {
     return Object.keys(heldOut).length === 0 ? "none" : "none; nothing here learns from texts";
   }
-  // Windows are alike, so those of least squares have as many tokens each.
+  // All windows of a set have the same length, those of least squares too.
   const tokens = sets.reduce((sum, [, { tokens: own, windows, refit_windows: refit = 0 }]) => {
     return sum + (own * Math.max(windows, refit)) / windows;
   }, 0);
@@ -138,7 +138,7 @@ function calibrationOf({
   return `windows of ${named.join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
 }
 
-/** What took how long; a run that had ended before it was resumed took none. */
+/** Total time with the time of each stage; none for a run that had already ended when it was resumed. */
 function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" | "peak_rss_bytes">): string {
   if (Object.keys(timings).length === 0) return "none, the run had ended and its output is whole";
   const seconds = Object.values(timings).reduce((sum, time) => sum + time, 0);

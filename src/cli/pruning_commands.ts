@@ -1,4 +1,4 @@
-/** The commands that decide and prune. */
+/** Definitions of `gprune prune`, `sensitivity`, `worker`, `ui` and `demo`. */
 
 import type { Command } from "commander";
 import {
@@ -265,7 +265,7 @@ export const demoCommand: Command = new GpruneCommand("demo")
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
   .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));
 
-/** The metrics by what they are made from. */
+/** Names of the metrics, one line for each kind of input. */
 function metricLines(): string {
   const sources = ["activations", "gradients", "weights"] as const;
   return pairs(

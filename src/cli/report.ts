@@ -42,7 +42,7 @@ export async function reportCommand(
 }
 
 /**
- * The file takes the place of one that may be there, which is better a page as well.
+ * Guards other files against being replaced by a report.
  * @throws GpruneError BAD_ARGUMENT unless the name ends with .html or .htm
  */
 function requirePageName(path: string): void {
@@ -50,14 +50,14 @@ function requirePageName(path: string): void {
   throw new GpruneError("BAD_ARGUMENT", `--output: expected a name that ends with .html, got ${path}`);
 }
 
-/** @throws GpruneError OUTPUT_EXISTS for something else than a directory */
+/** @throws GpruneError OUTPUT_EXISTS when something other than a directory is there */
 async function requireDirectory(path: string): Promise<void> {
   const kind = await kindOfPath(path);
   if (kind === "directory" || kind === "missing") return;
   throw new GpruneError("OUTPUT_EXISTS", `${path}: expected a directory for the pictures, got a file`);
 }
 
-/** Every picture as SVG and as PNG, in place of those that may be there. @returns their paths */
+/** Writes every picture as SVG and as PNG; existing files are replaced. @returns their paths */
 async function writePictures(run: RunFiles, directory: string): Promise<readonly string[]> {
   const paths: string[] = [];
   for (const picture of picturesOf(factsOf(run))) {

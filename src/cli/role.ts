@@ -1,6 +1,6 @@
-/** Which of the two processes of a command this one is. */
+/** Whether this process is the parent or the child of a command. */
 
-/** Marks the process that the command line started to compute. */
+/** Environment variable that is set in the computing child. */
 export const CHILD_VARIABLE = "GPRUNE_COMPUTES";
 
 /** Whether this process computes for a parent. */

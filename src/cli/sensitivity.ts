@@ -54,7 +54,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
     for (const text of texts) sets.push(await gatherTokenSet(text, writer, sampling));
     return measureSensitivity({ model, runtime, sets, metric, seed, onProgress });
   });
-  // Printed first, so that it is not lost where the picture cannot be written.
+  // Printed first, so that it is not lost if writing the picture fails.
   if (options.json) printJson(report);
   else print(tableOf(report));
   if (options.picture !== undefined) await draw(report, options.picture);
@@ -66,14 +66,14 @@ async function requirePicture(path: string): Promise<void> {
   await requireReplaceableFile(path);
 }
 
-/** Writes the picture, in place of one that may be there. */
+/** Writes the picture; an existing file is replaced. */
 async function draw({ model, metric, sets, spaces }: SensitivityReport, path: string): Promise<void> {
   const title = `${model}: ${metric} over ${sets.join(", ")}`;
   await writeFileAtomically(path, await pictureFile(sensitivityPicture(spaces, { title }), path));
   say(`picture: ${path}`);
 }
 
-/** Shades from calm to sensitive, for sigma 0 to 0.3 and above. */
+/** Characters for sigma, from 0 to {@link DARKEST_SIGMA} and above. */
 const SHADES = ".:-=+*#%@";
 const DARKEST_SIGMA = 0.3;
 

@@ -1,8 +1,8 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { currentOutlet, pairs, printJsonLine, setOutlet, table } from "./terminal.ts";
 
 describe("table", () => {
-  it("aligns the first column to the left and the others to the right, counting code points", () => {
+  test("aligns the first column to the left and the others to the right, counting code points", () => {
     const rows = [
       ["text", "ppl", "windows"],
       ["🦙🦙", "12.5", "3"],
@@ -15,7 +15,7 @@ describe("table", () => {
     ]);
   });
 
-  it("of no rows is empty", () => {
+  test("of no rows is empty", () => {
     expect(table([])).toBe("");
   });
 });
@@ -24,7 +24,7 @@ describe("printJsonLine", () => {
   const outlet = currentOutlet();
   afterEach(() => setOutlet(outlet));
 
-  it("gives the value back to whoever parses the line, and nothing that steers a terminal", () => {
+  test("gives the value back to whoever parses the line, and nothing that steers a terminal", () => {
     const said: string[] = [];
     setOutlet({ ...outlet, out: (text) => void said.push(text) });
     const value = { text: "a\u0085b\u007fc\u001b[31md\ne\u202ef" };
@@ -35,7 +35,7 @@ describe("printJsonLine", () => {
 });
 
 describe("pairs", () => {
-  it("aligns what the names stand for", () => {
+  test("aligns what the names stand for", () => {
     expect(
       pairs([
         ["a", "first"],

@@ -1,4 +1,4 @@
-/** Text for the terminal: results on stdout, tables, names from files made harmless. Results are never coloured. */
+/** Text output: stdout and stderr, tables, and names from files made safe to print. Results are never coloured. */
 
 import { plainJson, plainText } from "../base/plain_text.ts";
 import type { ProgressEvent } from "../base/progress.ts";
@@ -7,7 +7,7 @@ import { outputFailed } from "../io/files/output_file.ts";
 
 export { plainText, shellWord } from "../base/plain_text.ts";
 
-/** Where text and progress of a command go. */
+/** Destination of a command's text and progress. */
 export interface Outlet {
   out(text: string): void;
   err(text: string): void;
@@ -27,18 +27,18 @@ export function writeOut(text: string): void {
   }
 }
 
-/** Writes to stderr. What cannot be said there is dropped: the result counts, and so does its exit code. */
+/** Writes to stderr. Errors are ignored: the result and its exit code matter more. */
 export function writeErr(text: string): void {
   try {
     process.stderr.write(text);
   } catch {
-    // There is no other place to say so.
+    // There is no other place to report it.
   }
 }
 
 /**
- * What streams report later, where writing did not throw. A reader that has seen enough (`gprune inspect MODEL | head`)
- * is no error: what it no longer wants is dropped.
+ * Handles errors that streams emit after a write. A reader that closes the pipe (`gprune inspect MODEL | head`) is not
+ * an error: the remaining output is dropped.
  */
 export function mindStreams(): void {
   process.stderr.on("error", () => {});
@@ -51,7 +51,7 @@ function stdoutFailed(cause: unknown): GpruneError {
   return outputFailed("standard output", cause);
 }
 
-/** Sends what commands say somewhere else. */
+/** Redirects the output of commands. */
 export function setOutlet(other: Outlet): void {
   outlet = other;
 }
@@ -75,23 +75,23 @@ export function table(rows: readonly (readonly string[])[]): string {
   return rows.map(line).join("\n");
 }
 
-/** Names and what they stand for, one to a line, the latter aligned to the left. */
+/** Names and values, one pair to a line, with the values in a column of their own. */
 export function pairs(rows: readonly (readonly [string, string])[]): string {
   const width = Math.max(0, ...rows.map(([name]) => length(name)));
   return rows.map(([name, value]) => `${name}${" ".repeat(width - length(name))}  ${value}`).join("\n");
 }
 
-/** Characters as a reader counts them: code points. */
+/** Number of code points. */
 function length(text = ""): number {
   return [...text].length;
 }
 
-/** A line on stdout, whatever the text holds. */
+/** Prints a line on stdout, with control characters made visible. */
 export function print(text: string): void {
   outlet.out(`${plainText(text)}\n`);
 }
 
-/** A line on stderr. */
+/** Prints a line on stderr, with control characters made visible. */
 export function say(text: string): void {
   outlet.err(`${plainText(text)}\n`);
 }

@@ -1,4 +1,4 @@
-/** Named texts as the command line gives them. */
+/** Named texts of the command line: `NAME=PATH[:WEIGHT]`. */
 import { duplicateName } from "../base/arguments.ts";
 import { isOwnText, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
@@ -6,7 +6,7 @@ import { kindOfPath } from "../io/files/file.ts";
 import { mayBeText } from "../io/texts/texts.ts";
 
 /**
- * `NAME=PATH[:WEIGHT]`, one for each set.
+ * Parses `NAME=PATH[:WEIGHT]`, one for each calibration set.
  * @param option - the option's name, for messages
  * @throws GpruneError BAD_ARGUMENT also when two sets have the same name
  */
@@ -28,8 +28,8 @@ function parsedSets(
 }
 
 /**
- * `NAME=PATH`, one for each set that is measured, where all count alike.
- * @throws GpruneError BAD_ARGUMENT as `parseTextSets`, and for a weight, which would change nothing
+ * Parses `NAME=PATH`, one for each set that is evaluated, where all count alike.
+ * @throws GpruneError BAD_ARGUMENT as `parseTextSets`, and for a weight, which would have no effect
  */
 export function parseMeasuredSets(values: readonly string[], option: string): readonly TextSet[] {
   const sets = parsedSets(values, option);
@@ -40,12 +40,12 @@ export function parseMeasuredSets(values: readonly string[], option: string): re
   });
 }
 
-/** A path whose end may be meant as a weight, and is none. */
+/** A path that ends like a weight, but was not parsed as one. */
 const LOOKS_WEIGHTED = /:[-+.\de]+$/;
 const WEIGHT_HINT = "A weight after a path is a number above 0 such as :2 or :0.5.";
 
 /**
- * @param what - what a set is, for messages
+ * @param what - name of the kind of set, for messages
  * @throws GpruneError NOT_FOUND when there is nothing at the path of a set, BAD_ARGUMENT for a malformed hf:// address
  */
 export async function requireTexts(sets: readonly TextSet[], what = "text of set"): Promise<void> {
@@ -57,7 +57,7 @@ export async function requireTexts(sets: readonly TextSet[], what = "text of set
   }
 }
 
-/** What may be meant by a path where there is nothing. */
+/** Hint for a path that does not exist. */
 async function hintFor(path: string): Promise<string | null> {
   if (path === OWN_TEXT)
     return "Text that the model writes is for calibration, in gprune prune and sensitivity.";
@@ -67,7 +67,7 @@ async function hintFor(path: string): Promise<string | null> {
   return isPlain ? `${before} is a plain text, which has no fields: leave #${field} out.` : null;
 }
 
-/** The same for calibration sets, one of which may be text that the model is yet to write. */
+/** As {@link requireTexts}, for calibration sets, one of which may be text that the model will write. */
 export function requireCalibration(sets: readonly TextSet[]): Promise<void> {
   return requireTexts(sets.filter((set) => !isOwnText(set)));
 }

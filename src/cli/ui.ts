@@ -9,8 +9,8 @@ interface UiOptions {
 }
 
 /**
- * Serves until a signal comes. The first one stops the run under way where it can be resumed, and is how it ends well,
- * as `gprune worker` does; the second one leaves.
+ * Serves until a signal comes. The first one stops the current run where it can be resumed, and then exits with 0, as
+ * `gprune worker` does; a second one exits at once.
  */
 export async function uiCommand(directory: string, { port }: UiOptions): Promise<void> {
   const server = await serveUi({ directory, port, start: pruneStarter(process.argv[1]!) });

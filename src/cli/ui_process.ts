@@ -1,4 +1,4 @@
-/** Starts prunes for the page, each in a process of its own. */
+/** Starts runs of `gprune prune` for the page, each in a child process. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,8 +7,9 @@ import type { RunEnding, StartRun } from "../ui/start_run.ts";
 import { ComputeProcess, type Outcome } from "./compute_process.ts";
 
 /**
- * @param script - the command line's own file
- * @param execArgv - options of Node for it; this process's own when absent
+ * Starter of runs for the page's server.
+ * @param script - path of the command line's program
+ * @param execArgv - options of Node; those of this process when absent
  */
 export function pruneStarter(script: string, execArgv?: readonly string[]): StartRun {
   return ({ config, resume }, listener) => {
@@ -33,7 +34,7 @@ export function pruneStarter(script: string, execArgv?: readonly string[]): Star
   };
 }
 
-/** @param file - the configuration that was made for the run */
+/** Ending of a run, as the page shows it. @param file - the configuration file that was made for the run */
 function endingOf(outcome: Outcome, file: string): RunEnding {
   switch (outcome.kind) {
     case "exited":
@@ -47,16 +48,16 @@ function endingOf(outcome: Outcome, file: string): RunEnding {
   }
 }
 
-/** Advice for who has typed a command. */
-const OF_COMMANDS = /command|(^|[\s`])--[a-z]|^Run gprune/;
+/** Sentences with advice about the command line. */
+const COMMAND_ADVICE = /command|(^|[\s`])--[a-z]|^Run gprune/;
 
 /**
- * A hint without the sentences that are about a command line or a file which the page's user never saw.
- * @param file - the configuration that was made for the run
+ * A hint without the sentences about the command line or a file that the page's user never saw.
+ * @param file - the configuration file that was made for the run
  * @returns null when nothing is left
  */
 export function hintForPage(hint: string, file: string): string | null {
   const sentences = hint.split(/(?<=[.!?])\s+/);
-  const left = sentences.filter((sentence) => !sentence.includes(file) && !OF_COMMANDS.test(sentence));
+  const left = sentences.filter((sentence) => !sentence.includes(file) && !COMMAND_ADVICE.test(sentence));
   return left.length === 0 ? null : left.join(" ");
 }

@@ -12,7 +12,7 @@ interface WorkerOptions {
   readonly json?: boolean;
 }
 
-/** Works until a signal comes, which is how it ends well. A second one leaves at once. */
+/** Computes units until a signal comes, and then exits with 0. A second signal exits at once. */
 export async function workerCommand(options: WorkerOptions): Promise<void> {
   const end = new AbortController();
   let isComputing = false;
@@ -35,7 +35,7 @@ export async function workerCommand(options: WorkerOptions): Promise<void> {
       else say(lineOf(event));
     },
   });
-  // The queue goes on looking for a server that is away.
+  // The queue's client would go on trying to reach a server that is away.
   process.exit();
 }
 

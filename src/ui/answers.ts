@@ -1,13 +1,13 @@
-/** How the server says that something is wrong: to the page in JSON, and in a tab of its own as a page for people. */
+/** Error responses of the server: JSON for the page, HTML for what is opened in a tab of its own. */
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { html } from "../report/html.ts";
 import type { Problem } from "./api.ts";
 
-/** Paths that are opened in a tab of their own. */
+/** Prefix of paths that are opened in a tab of their own. */
 const TABS = "/runs/";
 
-/** The problem in the form that whoever asked can read. */
+/** Response with a problem: HTML below {@link TABS}, else JSON. */
 export function problemAnswer(c: Context, problem: Problem, status: ContentfulStatusCode): Response {
   return c.req.path.startsWith(TABS) ? c.html(problemPage(problem), status) : c.json(problem, status);
 }

@@ -1,8 +1,8 @@
 /**
- * What the page and its server tell each other, as JSON. The page imports this file, and how the report writes numbers.
+ * JSON types that the page and its server exchange. The page imports from src/ only this file and report/format.ts.
  */
 
-/** Runs on one page of comparison. */
+/** Most runs on a comparison page. */
 export const MAX_COMPARED = 12;
 
 /** A run in the directory that is shown. */
@@ -10,114 +10,121 @@ export interface RunSummary {
   /** Path below the directory, with slashes: `small`, `demo-out/gprune-all-kinds`. */
   readonly id: string;
   readonly state: "finished" | "unfinished" | "running elsewhere" | "damaged";
-  /** The model as it was named. */
+  /** The model, as the run's settings name it. */
   readonly base: string;
-  /** ISO 8601; null where nothing says it. */
+  /** ISO 8601; null if unknown. */
   readonly started: string | null;
   /** One line: metric, method, recovery. */
   readonly how: string;
-  /** What came out; null for what is not finished. */
+  /** Results; null unless finished. */
   readonly outcome: RunFigures | null;
-  /** What a new run like it takes: in a state of the page what is no default; null for what is damaged. */
+  /** Settings for a new run like it, in a {@link UiState} without defaults; null if damaged. */
   readonly settings: Settings | null;
-  /** Why it cannot be shown, or which stages are kept; null when there is nothing to say. */
+  /** Why it cannot be read, or which stages are kept; null for neither. */
   readonly note: string | null;
 }
 
+/** Results of a finished run. */
 export interface RunFigures {
-  /** Fraction of the prunable parameters. */
+  /** Removed fraction of the prunable parameters, 0 to 1. */
   readonly removed: number;
   readonly parameters: { readonly before: number; readonly after: number };
-  /** Geometric means over texts, the same as in the run's report; null when nothing was measured. */
+  /** The same as in the run's report; null when nothing was measured. */
   readonly perplexity: RunPerplexity | null;
   readonly seconds: number;
   readonly peakBytes: number;
 }
 
+/** Geometric means of perplexity over texts. */
 export interface RunPerplexity {
   readonly dense: number;
   readonly pruned: number;
-  /** Which texts: `geometric mean of 5 held-out texts`, `evaluation text web`. */
+  /** Texts in words: `geometric mean of 5 held-out texts`, `evaluation text web`. */
   readonly on: string;
 }
 
 /** A run configuration without its output. */
 export type Settings = Readonly<Record<string, unknown>>;
 
+/** State of the run that the server started last. */
 export type LiveState = "running" | "stopping" | "finished" | "stopped" | "failed";
 
 /** The run that this server started last. */
 export interface LiveRun {
-  /** Of the run's directory. */
+  /** Name of the run's directory. */
   readonly id: string;
   readonly base: string;
-  /** As it was asked for. */
+  /** Settings as they were requested. */
   readonly settings: Settings;
   readonly state: LiveState;
   /** Milliseconds since it was started. */
   readonly elapsed: number;
   readonly stages: readonly LiveStage[];
+  /** Resident memory in bytes; null before the first report. */
   readonly memory: { readonly now: number; readonly peak: number } | null;
-  /** What was measured, in order: the loss of every set in each round. */
+  /** Measurements in order, for example the loss of every set in each round. */
   readonly curves: readonly LiveCurve[];
-  /** The last lines of what it said. */
+  /** Last lines of its output. */
   readonly log: readonly string[];
   readonly failure: Problem | null;
 }
 
+/** A stage of a run in progress. */
 export interface LiveStage {
   readonly name: string;
-  /** What was done when it was first heard of: a resumed run begins in the middle. */
+  /** Amount done at its first event; above 0 when a resumed run begins in the middle. */
   readonly begun: number;
   readonly done: number;
   readonly total: number;
   readonly unit: string;
   readonly detail: string | null;
-  /** Seconds since it began, or that it took. */
+  /** Seconds since it began, or in all once it has ended. */
   readonly seconds: number;
   readonly ended: boolean;
 }
 
-/** Values of one name over the rounds or steps of a stage. */
+/** One measured quantity over the rounds or steps of a stage. */
 export interface LiveCurve {
-  /** Without its round: `learn`, `distill`. */
+  /** Name of the stage without the round: `learn`, `distill`. */
   readonly stage: string;
   readonly name: string;
-  /** Steps (or rounds) as the run counts them, from 1, and values; of long curves not all, but the last. */
+  /** Steps or rounds, counted from 1, and values; long curves are thinned, but end with the last value. */
   readonly points: readonly (readonly [step: number, value: number])[];
 }
 
+/** An error as the page shows it. */
 export interface Problem {
   readonly code: string;
   readonly message: string;
   readonly hint: string | null;
-  /** The fields of a form that it is about; absent when it is about none. */
+  /** Fields of the form that are wrong; absent when it is not about fields. */
   readonly fields?: readonly FieldProblem[];
 }
 
+/** A field of the form that is wrong. */
 export interface FieldProblem {
-  /** `allocation`, `calibration.0.path`; `name` is that of the run. */
+  /** Path of the setting, such as `allocation` or `calibration.0.path`; `name` is the run's name. */
   readonly path: string;
   readonly message: string;
 }
 
-/** What the page shows. */
+/** Everything that the page shows. */
 export interface UiState {
   readonly version: string;
   /** The directory whose runs are shown. */
   readonly directory: string;
-  /** The directory from which relative paths of a new run lead. */
+  /** The directory that relative paths of a new run start at. */
   readonly workingDirectory: string;
-  /** The newest; of very many not all. */
+  /** The newest runs, up to a limit. */
   readonly runs: readonly RunSummary[];
-  /** How many runs there are. */
+  /** Number of all runs. */
   readonly total: number;
   readonly live: LiveRun | null;
 }
 
 /** `POST /api/runs` */
 export interface StartRequest {
-  /** Name of the directory to be made. */
+  /** Name of the output directory to make. */
   readonly name: string;
   readonly settings: Settings;
 }

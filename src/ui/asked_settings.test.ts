@@ -9,7 +9,7 @@ const SPEC = tinySpec({ maxPositions: 4096 });
 const sets = (count: number) =>
   Array.from({ length: count }, (_, index) => ({ name: `set${index}`, path: "web.txt" }));
 
-/** As a run's record has them. */
+/** Settings as a run's record has them. */
 function recorded(given: RunConfigInput, spec = SPEC): Settings {
   const config: SettledConfig = settle(
     resolveRunConfig({ model: "in", output: "out", ...given }, "test"),
@@ -19,7 +19,7 @@ function recorded(given: RunConfigInput, spec = SPEC): Settings {
   return JSON.parse(JSON.stringify(settings)) as Settings;
 }
 
-/** The sets of a record, the one that the model wrote among them, without what is a default of theirs. */
+/** Calibration sets of a record, with the model's own text, without default weights. */
 function written({ calibration }: Settings): readonly unknown[] {
   return (calibration as readonly { readonly weight: number }[]).map(({ weight, ...set }) => {
     return weight === 1 ? set : { ...set, weight };
@@ -57,7 +57,7 @@ test("a set of the model's own stays, since it may not come by itself", () => {
     const calibration = [...sets(count), own];
     expect(askedSettings(recorded({ calibration }))).toEqual({ model: "in", calibration });
   }
-  // Of a small model it came by itself.
+  // For a small model the set is added automatically.
   expect(askedSettings(recorded({ calibration: sets(2) }))).toEqual({
     model: "in",
     calibration: [...sets(2), own],

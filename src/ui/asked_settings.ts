@@ -1,6 +1,6 @@
 /**
- * Reduces the settings of a finished run to those that a user has to give for a similar one, without defaults and what
- * follows from others.
+ * Reduces the settings of a finished run to those that a user has to give for a similar one: without defaults, and
+ * without values that follow from other settings.
  */
 import { windowLength } from "../calibrate/windows.ts";
 import { DEFAULTS, inSchemaOrder, RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
@@ -8,16 +8,17 @@ import { GpruneError } from "../errors.ts";
 import { settleButLength } from "../run/inputs.ts";
 import type { Settings } from "./api.ts";
 
-/** What the schema wants and no form shows as a default. */
+/** Required settings, which have no default, with placeholders. */
 const NAMED = { model: "model", output: "output" } as const;
 /** Settings whose default depends on others. */
 const DERIVED = ["recover", "allocation", "refine", "gradientWindows", "refitSamples", "samples"] as const;
 
 /**
- * A run's record has every setting as it was settled: windows by the number of sets, an allocation by the method. A
- * setting that would be settled the same way again is left out, so that it follows when the user changes another. A set
- * that the model wrote unasked stays, since whether it would come again depends on the model.
- * @returns the same settings where they are not those of a run of this version
+ * Settings without what can be derived. A run's record has resolved values, such as the number of windows, which
+ * depends on the number of sets, and the allocation, which depends on the method. Those that would be resolved the same
+ * way again are left out, so that they follow when the user changes another setting. A set of the model's own text
+ * stays, since whether it would be added again depends on the model.
+ * @returns the settings unchanged when this version cannot read them
  */
 export function askedSettings(settings: Settings): Settings {
   try {
@@ -28,7 +29,7 @@ export function askedSettings(settings: Settings): Settings {
   }
 }
 
-/** @param config - what the settings say */
+/** @param config - the settings with defaults filled in */
 function unsettled(settings: Settings, config: RunConfig): Settings {
   const idle = new Set<string>(
     DERIVED.filter((name) => isSame(config, { ...config, [name]: usual(config, name) })),
@@ -49,12 +50,12 @@ function isDefault(name: string, value: unknown): boolean {
   return !(name in NAMED || DERIVED.some((derived) => derived === name)) && DEFAULTS[name] === value;
 }
 
-/** What stands for a setting that is not said. */
+/** Value of a setting that is left out. */
 function usual({ method }: RunConfig, name: (typeof DERIVED)[number]): unknown {
   return name === "recover" ? RECOVERY[method] : undefined;
 }
 
-/** Whether a run of the same sets does the same with both; a set that the model is to write is among them already. */
+/** Whether both configurations are resolved to the same settings, without adding a set of the model's own text. */
 function isSame(config: RunConfig, other: RunConfig): boolean {
   const ends = [config, other].map((one) => JSON.stringify(inSchemaOrder(settleButLength(one, false))));
   return ends[0] === ends[1];

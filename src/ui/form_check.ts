@@ -1,6 +1,4 @@
-/**
- * What can be said of a form before a run is started: whether everything that it names is there, and its name is free.
- */
+/** Checks of a form before a run is started: whether all files that it names exist, and its name is free. */
 import { join } from "node:path";
 import { z } from "zod";
 import { isOwnText } from "../calibrate/windows.ts";
@@ -11,13 +9,13 @@ import { parseHubAddress } from "../io/hub/address.ts";
 import { mayBeText } from "../io/texts/texts.ts";
 import type { FieldProblem } from "./api.ts";
 
-/** Why a field is refused; null when it is not. */
+/** Gives the reason why a field is refused; null when it is valid. */
 type Check = () => Promise<string | null>;
 
-/** Field, and what is to be known of it. */
+/** A field by its path, and the check of its value. */
 type FieldCheck = readonly [path: readonly (string | number)[], check: Check];
 
-/** @throws GpruneError BAD_ARGUMENT naming every field that is wrong */
+/** Checks that a run can start. @throws GpruneError BAD_ARGUMENT naming every field that is wrong */
 export async function requireStartable(directory: string, name: string, config: RunConfig): Promise<void> {
   const { model, plan, calibration } = config;
   const checks: readonly FieldCheck[] = [
@@ -35,14 +33,14 @@ export async function requireStartable(directory: string, name: string, config: 
   if (issues.length > 0) throw refusal(new z.ZodError(issues));
 }
 
-/** @throws GpruneError BAD_ARGUMENT */
+/** Validates a value by a schema. @throws GpruneError BAD_ARGUMENT naming every field that is wrong */
 export function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   throw refusal(result.error);
 }
 
-/** The fields that an error is about, as a form has them; undefined when it is about none. */
+/** Fields of the form that an error is about; undefined when it is not about fields. */
 export function wrongFields({ cause }: GpruneError): readonly FieldProblem[] | undefined {
   if (!(cause instanceof z.ZodError)) return undefined;
   const fields = cause.issues

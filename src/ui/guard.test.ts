@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { expect, test } from "vitest";
 import { guardOf } from "./guard.ts";
 
-/** Status of the answer to a request that names this host, from a server at a port. */
+/** Status of a request with these headers to a server at a port. */
 async function statusOf(port: number, headers: Readonly<Record<string, string>>): Promise<number> {
   const app = new Hono();
   app.use(guardOf("token", () => port).everything);

@@ -1,17 +1,17 @@
 /**
- * Who may talk to the server. It listens on the loopback interface only, but every page in a browser can send requests
- * there, so a request must name this server as its host (against DNS rebinding), come from the server's own page if it
- * says where it comes from, and carry a secret. The token of the printed address, in a header, allows everything; the
- * page keeps it where pages of this host and port alone can look. A cookie is for what browsers ask without headers,
- * and allows reading only: cookies know no ports, so that a browser shows it to every server of this machine. The page
- * and its script hold nothing secret and are given to everybody.
+ * Access control of the server. It listens on the loopback interface only, but every page in a browser can send
+ * requests there, so a request must name this server as its host (against DNS rebinding), come from the server's own
+ * page if it has an origin, and carry a secret. The token of the printed address, in a header, allows everything; the
+ * page keeps it in local storage, which only pages of this host and port can read. A cookie serves requests that
+ * browsers send without headers, and allows reading only: cookies are not bound to a port, so browsers send it to every
+ * server of this machine. The page and its script hold nothing secret and are served to everybody.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { setCookie } from "hono/cookie";
 import { problemAnswer } from "./answers.ts";
 
-/** Nothing from anywhere else, nothing inline, no frame around it. */
+/** Policy of the page: nothing from other origins, nothing inline, no frame around it. */
 const PAGE_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -23,7 +23,7 @@ const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** A report runs in an origin of its own, so whatever is in it cannot use the cookie. */
+/** Policy of reports: sandboxed in an opaque origin, so that their script cannot use the cookie. */
 export const REPORT_POLICY: string = [
   "sandbox allow-scripts allow-downloads",
   "default-src 'none'",
@@ -43,28 +43,27 @@ const HEADERS: Readonly<Record<string, string>> = {
   "X-Content-Type-Options": "nosniff",
 };
 
-/** Bytes of a token. */
+/** Random bytes in a token. */
 const TOKEN_BYTES = 24;
+/** Methods that a cookie allows. */
 const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
-/** A token that cannot be guessed. */
+/** A random token of 192 bits. */
 export function newToken(): string {
   return randomBytes(TOKEN_BYTES).toString("base64url");
 }
 
+/** Middleware of the server. */
 export interface Guard {
-  /** Refuses what is not meant for this server or comes from another page, and says what a browser may do. */
+  /** Refuses requests with another host or origin, and sets the security headers. */
   readonly everything: MiddlewareHandler;
-  /** Refuses who does not have the token, or for reading the cookie. */
+  /** Refuses requests without the token, or for reading the cookie. */
   readonly secrets: MiddlewareHandler;
-  /**
-   * Gives a cookie for the token of the address, and to the page the token in a part of the address that is sent
-   * nowhere.
-   */
+  /** Exchanges `?token=` for the cookie, and redirects to the page with the token in the fragment. */
   readonly entrance: MiddlewareHandler;
 }
 
-/** @param port - asked for when a request comes, since it is known only after listening */
+/** @param port - called for every request, since the port is known only after listening */
 export function guardOf(token: string, port: () => number): Guard {
   const cookie = (): string => `gprune-${port()}`;
   const pass = newToken();
@@ -73,7 +72,7 @@ export function guardOf(token: string, port: () => number): Guard {
     everything: async (c, next) => {
       for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
       const host = c.req.header("Host") ?? "";
-      // Browsers leave out the port of HTTP itself.
+      // Browsers leave out port 80.
       const suffixes = port() === 80 ? ["", ":80"] : [`:${port()}`];
       const hosts = suffixes.flatMap((suffix) => [`127.0.0.1${suffix}`, `localhost${suffix}`]);
       if (!hosts.includes(host)) return refusal(c, 421, `host: expected ${hosts[0]}, got another`);
@@ -101,13 +100,13 @@ export function guardOf(token: string, port: () => number): Guard {
   };
 }
 
-/** Values of the cookies of a name: other servers of this machine may have set some, too. */
+/** Values of all cookies of a name: other servers of this machine may have set some, too. */
 function cookiesOf(header: string, name: string): readonly string[] {
   const pairs = header.split(";").map((pair) => pair.trim());
   return pairs.filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1));
 }
 
-/** Compared in a time that says nothing about the token, its length included. */
+/** Compares in constant time, whatever the lengths. */
 function equal(a: string, b: string): boolean {
   const [first, second] = [a, b].map((text) => createHash("sha256").update(text).digest());
   return timingSafeEqual(first!, second!);

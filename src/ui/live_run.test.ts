@@ -1,7 +1,7 @@
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { LiveRunRecorder } from "./live_run.ts";
 
-it("keeps the steps of a long curve, its first and last among them", () => {
+test("keeps the steps of a long curve, its first and last among them", () => {
   const recorder = new LiveRunRecorder({ id: "a", base: "model", settings: {} }, { onChange: () => {} });
   const shown = () => recorder.snapshot().curves[0]!.points;
   for (let step = 1; step <= 1000; step++) {
@@ -18,7 +18,7 @@ it("keeps the steps of a long curve, its first and last among them", () => {
   expect(new Set(gaps)).toEqual(new Set([4]));
 });
 
-it("counts rounds as the run does, and goes on with the curves of a run that goes on", () => {
+test("counts rounds as the run does, and goes on with the curves of a run that goes on", () => {
   const about = { id: "a", base: "model", settings: {} };
   const learn = (recorder: LiveRunRecorder, round: number, value: number): void => {
     const values = [{ name: "web", value }];
@@ -33,7 +33,7 @@ it("counts rounds as the run does, and goes on with the curves of a run that goe
     [2, 20],
     [3, 30],
   ]);
-  // A server that was started anew knows nothing of the rounds before.
+  // A restarted server does not have the earlier rounds.
   const later = new LiveRunRecorder(about, { onChange: () => {} });
   for (const round of [4, 5]) learn(later, round, round);
   expect(later.snapshot().curves[0]!.points.map(([round]) => round)).toEqual([4, 5]);
@@ -41,7 +41,7 @@ it("counts rounds as the run does, and goes on with the curves of a run that goe
   expect(other.snapshot().curves).toEqual([]);
 });
 
-it("keeps what was done when a stage was first heard of", () => {
+test("keeps what was done when a stage was first heard of", () => {
   const recorder = new LiveRunRecorder({ id: "a", base: "model", settings: {} }, { onChange: () => {} });
   const tell = (stage: string, done: number): void =>
     recorder.onProgress({ stage, done, total: 300, unit: "steps" });

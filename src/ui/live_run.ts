@@ -1,27 +1,28 @@
-/** What is known of a run under way: progress events in, a snapshot for the page out. */
+/** Records the events of a run in progress, and makes snapshots for the page. */
 import type { NamedValue, ProgressEvent } from "../base/progress.ts";
 import type { LiveCurve, LiveRun, LiveStage, LiveState, Problem, Settings } from "./api.ts";
 import type { RunListener } from "./start_run.ts";
 
-/** Lines that are kept of what it said. */
+/** Lines of output that are kept. */
 const LOG_LINES = 200;
-/** Points that are shown of a curve. */
+/** Points of a curve above which it is thinned. */
 const MAX_POINTS = 400;
 
 /** `learn 3/8` is a round of the stage `learn`. */
 const ROUND = /^(.*) (\d+)[/]\d+$/;
 
+/** A stage with its first and last time, by `performance.now()`. */
 interface Stage extends Omit<LiveStage, "seconds"> {
   readonly start: number;
   readonly end: number;
 }
 
-/** A curve that has the first of every `every` points, and the last. */
+/** A curve that keeps the first of every `every` points, and the last one. */
 interface Curve extends LiveCurve {
   readonly every: number;
 }
 
-/** Collects; `onChange` is called after every change. */
+/** Recorder of one run; calls `onChange` after every change. */
 export class LiveRunRecorder implements RunListener {
   readonly id: string;
   readonly #base: string;
@@ -36,7 +37,7 @@ export class LiveRunRecorder implements RunListener {
   #log: readonly string[] = [];
   #failure: Problem | null = null;
 
-  /** @param before - what was heard of the same run until it stopped, if it goes on now: its curves go on, too */
+  /** @param before - recorder of the previous run, whose curves are continued if this run resumes it */
   constructor(
     { id, base, settings }: Pick<LiveRun, "id" | "base" | "settings">,
     { onChange, before = null }: { readonly onChange: () => void; readonly before?: LiveRunRecorder | null },
@@ -60,7 +61,7 @@ export class LiveRunRecorder implements RunListener {
     const now = performance.now();
     const ended = done >= total;
     const last = this.#stages.at(-1);
-    // Work that takes up again what another stage interrupted is a stage of its own, as in the terminal.
+    // A stage that continues after another one interrupted it gets an entry of its own, as in the terminal.
     const isSame = last?.name === name && (!last.ended || ended);
     const { start, begun } = isSame ? last : { start: now, begun: done };
     const stage: Stage = { name, begun, done, total, unit, detail: detail ?? null, ended, start, end: now };
@@ -82,13 +83,13 @@ export class LiveRunRecorder implements RunListener {
     this.#onChange();
   }
 
-  /** It was told to stop. */
+  /** Notes that the run was told to stop. */
   stopping(): void {
     this.#state = "stopping";
     this.#onChange();
   }
 
-  /** It is over. */
+  /** Notes that the run is over. */
   end(state: LiveState, failure: Problem | null = null): void {
     this.#state = state;
     this.#failure = failure;
@@ -133,8 +134,8 @@ export class LiveRunRecorder implements RunListener {
 }
 
 /**
- * A curve with its next point; one that gets long has only every second of its points from then on. What a run computes
- * again after it was stopped takes the place of what it had then.
+ * A curve with its next point. A curve with too many points is thinned to every second one. Points that a resumed run
+ * computes again replace the earlier ones.
  */
 function withPoint({ points: all, every, ...curve }: Curve, point: LiveCurve["points"][number]): Curve {
   const points = all.filter(([before]) => before < point[0]);

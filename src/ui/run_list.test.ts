@@ -8,7 +8,7 @@ import { formatRunRecord } from "../report/run_record.ts";
 import { formatEvaluation } from "../report/saved_evaluation.ts";
 import { type KnownRuns, listRuns } from "./run_list.ts";
 
-/** A directory with the progress of something that depends on these facts. */
+/** Makes a progress directory whose manifest has these facts. */
 async function withProgress(
   directory: string,
   { facts, limits }: { readonly facts: unknown; readonly limits?: object },
@@ -62,7 +62,7 @@ test("reads a finished run again only when one of its files has changed", async 
   const second = await list();
   expect(second.get("a")).toBe(first.get("a"));
   expect(second.get("b")).not.toEqual(first.get("b"));
-  // As many bytes as before.
+  // The same number of bytes.
   await writeFile(join(root, "a", "run.json"), formatRunRecord({ ...record, base: "models/mob" }));
   expect((await list()).get("a")).toMatchObject({ base: "models/mob" });
 });

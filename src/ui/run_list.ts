@@ -1,4 +1,4 @@
-/** The runs below a directory: finished outputs, and what OUT.run keeps of those that are not. */
+/** Lists the runs below a directory: finished outputs, and unfinished runs by their OUT.run. */
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { GpruneError, reasonOf } from "../errors.ts";
@@ -13,22 +13,23 @@ import type { RunRecord } from "../report/run_record.ts";
 import type { SavedEvaluation } from "../report/saved_evaluation.ts";
 import type { RunFigures, RunPerplexity, RunSummary, Settings } from "./api.ts";
 
-/** Levels of directories that are looked into: OUT, and DIR/OUT as `gprune demo -o DIR` leaves them. */
+/** Levels of directories that are searched: OUT, and DIR/OUT as `gprune demo -o DIR` makes them. */
 const DEPTH = 2;
 const SUFFIX = ".run";
 
-/** Finished runs as they were read, with the state of their files then. */
+/** Cache of finished runs by id, with the stamps of their files when they were read. */
 export type KnownRuns = Map<string, { readonly stamp: string; readonly run: RunSummary }>;
 
+/** The searched directory and the cache. */
 interface Place {
   readonly root: string;
   readonly known: KnownRuns;
 }
 
 /**
- * The newest first. Directories that hold no run are left out, and what cannot be read is there with its reason.
- * @param known - from the list before: finished runs whose files are as they were are not read again, and are the same
- * objects
+ * All runs below a directory, newest first. Other directories are left out; damaged runs are listed with the reason.
+ * @param known - cache of earlier calls: finished runs with unchanged files are not read again, and stay the same
+ *   objects
  */
 export async function listRuns(
   directory: string,
@@ -49,7 +50,7 @@ async function runsBelow(prefix: string, place: Place, depth: number): Promise<r
   return runs;
 }
 
-/** Null when the directory is no run. */
+/** Summary of a directory; null when it is not a run. */
 async function summaryOf(id: string, { root, known }: Place): Promise<RunSummary | null> {
   const path = join(root, id);
   try {
@@ -64,7 +65,7 @@ async function summaryOf(id: string, { root, known }: Place): Promise<RunSummary
   }
 }
 
-/** A finished run, read where its files are not those of the list before. */
+/** A finished run, from the cache if its files are unchanged. */
 async function knownOr(path: string, id: string, known: KnownRuns): Promise<RunSummary> {
   const { record, evaluation, facts } = RUN_FILES;
   const stamps = await Promise.all([record, evaluation, facts].map((name) => stampOf(join(path, name))));
@@ -79,7 +80,7 @@ async function knownOr(path: string, id: string, known: KnownRuns): Promise<RunS
 async function finished(path: string, id: string): Promise<RunSummary> {
   const record = await readRecord(path);
   const { base, started, settings } = record;
-  // Those that were learned from, in a record that has no others.
+  // Older records have no sets in their settings, only those that the run has learned from.
   const sets = setsSchema.catch([...record.calibration]).parse(settings.calibration);
   const { problem, ...evaluated } = await evaluationIn(path);
   return {
@@ -97,18 +98,19 @@ async function finished(path: string, id: string): Promise<RunSummary> {
   };
 }
 
-/** Sets as a configuration has them. */
+/** Calibration sets of a configuration. */
 const setsSchema = z.array(z.object({ name: z.string(), path: z.string(), weight: z.number() }));
 
+/** The evaluation saved with a run. */
 interface FoundEvaluation {
   readonly evaluation: SavedEvaluation | null;
-  /** Of the weights of the model that was pruned. */
+  /** Hash of the weights of the model that was pruned. */
   readonly baseHash: string | null;
-  /** Why one that is there cannot be read. */
+  /** Why the evaluation cannot be read; null if it can, or there is none. */
   readonly problem: string | null;
 }
 
-/** What `gprune eval --save` left beside a run; without it there is still a run to show. */
+/** Reads the evaluation of `gprune eval --save`, if there is one; errors are returned, since the run can be shown. */
 async function evaluationIn(path: string): Promise<FoundEvaluation> {
   try {
     const evaluation = await readEvaluation(path);
@@ -118,7 +120,7 @@ async function evaluationIn(path: string): Promise<FoundEvaluation> {
   }
 }
 
-/** What numbers of a run are made of. */
+/** Sources of a run's figures. */
 type Measured = Omit<FoundEvaluation, "problem"> & { readonly record: RunRecord };
 
 function figuresOf({ record, ...evaluated }: Measured): RunFigures {
@@ -131,7 +133,7 @@ function figuresOf({ record, ...evaluated }: Measured): RunFigures {
   };
 }
 
-/** Of the evaluation's texts where there are any, as in the report; else of those that calibration held out. */
+/** Perplexity on the texts of the evaluation, as in the report; without any, on held-out calibration windows. */
 function perplexityOf(measured: Measured): RunPerplexity | null {
   const facts = factsOf({ ...measured, plan: null, curve: null });
   const isEvaluated = facts.texts.length > 0;
@@ -146,15 +148,15 @@ function perplexityOf(measured: Measured): RunPerplexity | null {
   return { dense, pruned, on: `${which}${against}` };
 }
 
-/** Facts of what keeps its progress in the same way and is no run: an export, an evaluation. */
+/** Facts of an export or an evaluation, which keep their progress in the same kind of directory. */
 const otherSchema = z.union([z.object({ export: z.unknown() }), z.object({ evaluation: z.unknown() })]);
 
-/** What the facts of a run say about how to go on with it. */
+/** Parts of a run's manifest with which it is resumed. */
 const keptSchema = z.object({ settings: z.looseObject({ model: z.string() }) });
 const writtenSchema = z.object({ dtype: z.string() }).catch({ dtype: "auto" });
 const limitsSchema = z.object({ maxMemory: z.number().optional(), threads: z.number().optional() }).catch({});
 
-/** Null when something else keeps its progress there. */
+/** Summary of an unfinished run; null when the directory belongs to an export or an evaluation. */
 async function unfinished(path: string, id: string): Promise<RunSummary | null> {
   const holder = await holderOf(join(path, LOCK));
   const manifest = await RunManifest.open(path);

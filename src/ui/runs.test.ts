@@ -29,7 +29,7 @@ test("a run that ends while the directory is looked at is in the list when someb
   });
   const runs = new Runs(root, () => ({ ending, stop: () => {} }));
   await runs.start({ name: "small", settings: { model: "hf://a/m" } });
-  // The list is being made, and the run ends before it is there.
+  // The run ends while the list is being read.
   const before = runs.state();
   end({ state: "finished" });
   await before;
@@ -125,7 +125,7 @@ test("a new run like another begins with what is no default", async () => {
   await writeFile(join(root, "small", "run.json"), formatRunRecord({ ...record, settings }));
   const [run] = (await new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} })).state())
     .runs;
-  // Two sets that count twice; the model was too large to write a third.
+  // Two sets of weight 2; the model was too large for a set of its own text.
   const calibration = ["web", "code"].map((name) => ({ name, path: `texts/${name}`, weight: 2 }));
   expect(run?.settings).toEqual({ model: "m", sparsity: 0.4, calibration });
 });

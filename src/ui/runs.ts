@@ -1,4 +1,4 @@
-/** The runs that a server shows, starts, stops and resumes: one at a time, since each takes what the machine has. */
+/** The runs that a server shows, starts, stops and resumes. One runs at a time, since it uses the whole machine. */
 import { join } from "node:path";
 import { z } from "zod";
 import { versions } from "../base/package.ts";
@@ -24,12 +24,12 @@ import { LiveRunRecorder } from "./live_run.ts";
 import { type KnownRuns, listRuns } from "./run_list.ts";
 import type { RunHandle, StartRun } from "./start_run.ts";
 
-/** A directory name that every file system takes, that leads nowhere else, and that no run's progress has. */
+/** A directory name that is valid on every file system, has no path separators, and does not end with .run. */
 const NAME = /^(?!.*\.run$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/i;
 const MAX_REPORT_BYTES = 2 ** 27;
-/** Milliseconds for which the list of runs is taken as it is. */
+/** Milliseconds after which the list of runs is renewed. */
 const LIST_AGE = 3000;
-/** Runs that are shown; a directory of more is no list to look at. */
+/** Most runs that are sent to the page. */
 const MAX_RUNS = 500;
 
 const startSchema: z.ZodType<StartRequest> = z.strictObject({
@@ -40,16 +40,17 @@ const startSchema: z.ZodType<StartRequest> = z.strictObject({
 });
 const resumeSchema: z.ZodType<ResumeRequest> = z.strictObject({ id: z.string() });
 
+/** All runs of a directory, and the one that was started last. */
 export class Runs {
   readonly #directory: string;
   readonly #start: StartRun;
   readonly #listeners = new Set<() => void>();
   #live: LiveRunRecorder | null = null;
   #handle: RunHandle | null = null;
-  /** Until 0: what happened since is not in it. */
+  /** The list and when it expires; `until` is 0 when it is known to be outdated. */
   #list: { readonly runs: readonly RunSummary[]; readonly until: number } = { runs: [], until: 0 };
   readonly #known: KnownRuns = new Map();
-  /** The runs of the list as the page is told. */
+  /** Runs of the list as the page gets them, with reduced settings. */
   readonly #shown = new WeakMap<RunSummary, RunSummary>();
 
   constructor(directory: string, start: StartRun) {
@@ -57,7 +58,7 @@ export class Runs {
     this.#start = start;
   }
 
-  /** Calls `listener` when the run under way has changed. @returns takes it off again */
+  /** Calls `listener` when the current run or the list has changed. @returns a function that removes it */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -80,7 +81,7 @@ export class Runs {
     };
   }
 
-  /** @throws GpruneError BAD_CONFIG and BAD_ARGUMENT with the fields that are wrong, LOCKED when a run is under way */
+  /** Starts a run. @throws GpruneError BAD_CONFIG, BAD_ARGUMENT naming wrong fields, LOCKED during another run */
   async start(request: unknown): Promise<void> {
     const { name, settings } = checked(startSchema, request);
     const { output: _, ...asked } = settings;
@@ -89,21 +90,21 @@ export class Runs {
     this.#launch(name, asked, { where: "form", resume: false });
   }
 
-  /** @throws GpruneError NOT_FOUND, BAD_CONFIG, LOCKED when a run is under way */
+  /** Resumes an unfinished run. @throws GpruneError NOT_FOUND, BAD_CONFIG, LOCKED during another run */
   async resume(request: unknown): Promise<void> {
     const { id } = checked(resumeSchema, request);
     const { settings } = await this.#find(id, "unfinished");
     this.#launch(id, settings ?? {}, { where: `${id}.run`, resume: true });
   }
 
-  /** Asks the run under way to stop; the second time ends it. @throws GpruneError NOT_FOUND when there is none */
+  /** Asks the current run to stop; the second call kills it. @throws GpruneError NOT_FOUND when there is none */
   stop(): void {
     if (this.#handle === null) throw new GpruneError("NOT_FOUND", "stop: expected a run under way, got none");
     this.#live!.stopping();
     this.#handle.stop();
   }
 
-  /** Stops the run under way and waits until it is gone. */
+  /** Stops the current run and waits until it has ended. */
   async close(): Promise<void> {
     const handle = this.#handle;
     if (handle === null) return;
@@ -111,7 +112,7 @@ export class Runs {
     await handle.ending;
   }
 
-  /** The report of a run, made anew where the output has none. @throws GpruneError NOT_FOUND */
+  /** HTML report of a run, rendered when the output has none. @throws GpruneError NOT_FOUND */
   async report(id: string): Promise<string> {
     await this.#find(id, "finished");
     const path = join(this.#directory, id);
@@ -120,7 +121,7 @@ export class Runs {
     return renderReport(await readRun(path));
   }
 
-  /** One page over several runs. @throws GpruneError NOT_FOUND, BAD_ARGUMENT */
+  /** HTML page that compares runs. @throws GpruneError NOT_FOUND, BAD_ARGUMENT */
   async comparison(ids: readonly string[]): Promise<string> {
     if (ids.length < 2 || ids.length > MAX_COMPARED) {
       throw new GpruneError("BAD_ARGUMENT", `compare: expected 2 to ${MAX_COMPARED} runs, got ${ids.length}`);
@@ -129,7 +130,7 @@ export class Runs {
     return renderComparison(await Promise.all(ids.map((id) => readRun(join(this.#directory, id)))));
   }
 
-  /** A run that the list has: what is not in it cannot be named. */
+  /** A run of the list by id, so that no other path can be reached. @throws GpruneError NOT_FOUND */
   async #find(id: string, state: RunSummary["state"]): Promise<RunSummary> {
     const found = (await listRuns(this.#directory, this.#known)).find(
       (run) => run.id === id && run.state === state,
@@ -139,17 +140,17 @@ export class Runs {
     return found;
   }
 
-  /** A list that has only aged is made anew beside the answers. */
+  /** The list of runs. An outdated one is renewed first, an expired one in the background. */
   async #recentList(): Promise<readonly RunSummary[]> {
     const { until } = this.#list;
     if (until === 0) await this.#renewList();
-    // Where that fails, whoever asks next waits for it and is told why.
+    // If that fails, the next request waits for another attempt and gets its error.
     else if (performance.now() >= until) void this.#renewList().catch(() => this.#outdate());
     return this.#list.runs;
   }
 
   async #renewList(): Promise<void> {
-    // Requests meanwhile get the list before; a change makes it old again.
+    // Until it is ready, requests get the previous list, unless a change outdates that.
     this.#list = { ...this.#list, until: performance.now() + LIST_AGE };
     const runs = await listRuns(this.#directory, this.#known);
     this.#list = { ...this.#list, runs };
@@ -166,14 +167,14 @@ export class Runs {
     return shown;
   }
 
-  /** @param how - `where`: what gave the settings, for messages */
+  /** Starts the process of a run. @param how - `where`: the source of the settings, for messages */
   #launch(
     id: string,
     settings: Settings,
     { where, resume }: { readonly where: string; readonly resume: boolean },
   ): void {
     const config = this.#configOf(id, settings, where);
-    // While the form was checked, another may have been started.
+    // Another run may have started while the form was checked.
     this.#requireIdle();
     const live = new LiveRunRecorder(
       { id, base: config.model, settings: resume ? askedSettings(settings) : settings },
@@ -206,7 +207,7 @@ export class Runs {
   }
 }
 
-/** An error as the page is told. */
+/** An error as the page shows it. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof GpruneError) {
     const fields = wrongFields(error);

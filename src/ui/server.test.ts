@@ -1,7 +1,7 @@
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { suiteDirectory } from "../../test/directories.ts";
 import { reportFiles } from "../../test/report_files.ts";
 import { formatRunRecord } from "../report/run_record.ts";
@@ -9,7 +9,7 @@ import type { UiState } from "./api.ts";
 import { serveUi, type UiServer } from "./server.ts";
 import type { RunEnding, RunListener, StartRun } from "./start_run.ts";
 
-/** A run that does what the test says. */
+/** A fake run that the test controls. */
 interface Puppet {
   readonly listener: RunListener;
   readonly config: Readonly<Record<string, unknown>>;
@@ -78,7 +78,7 @@ interface Answered {
   readonly text: string;
 }
 
-/** As any program of this machine may ask: nothing of the path is tidied up, nothing is added. */
+/** Sends a request as any local program can: the path is not normalised, and no headers are added. */
 function ask(path: string, { method = "GET", headers = {}, body }: Asked = {}): Promise<Answered> {
   return new Promise((resolve, reject) => {
     const target = { host: "127.0.0.1", port: server.port, path, method, headers, agent: false };
@@ -98,7 +98,7 @@ function ask(path: string, { method = "GET", headers = {}, body }: Asked = {}): 
 
 const bearer = (): Record<string, string> => ({ Authorization: `Bearer ${server.token}` });
 const origin = (): string => `http://127.0.0.1:${server.port}`;
-/** What the server gives a browser that has its address. */
+/** Cookie that the server gives a browser which opens its address. */
 const cookie = async (): Promise<string> => {
   const { headers } = await ask(`/?token=${server.token}`);
   return (headers["set-cookie"] as string[])[0]!.split(";")[0]!;
@@ -107,7 +107,7 @@ const state = async (): Promise<UiState> =>
   JSON.parse((await ask("/api/state", { headers: bearer() })).text) as UiState;
 
 describe("who may ask", () => {
-  it("refuses other hosts and other pages everywhere", async () => {
+  test("refuses other hosts and other pages everywhere", async () => {
     const hosts = ["evil.example", `evil.example:${server.port}`, "127.0.0.1", `127.0.0.2:${server.port}`];
     for (const path of ["/", "/api/state"]) {
       for (const Host of hosts) {
@@ -121,7 +121,7 @@ describe("who may ask", () => {
     expect((await ask("/api/state", { headers: named })).status).toBe(200);
   });
 
-  it("answers what names no place", async () => {
+  test("answers what names no place", async () => {
     const answered = (method: string): Promise<number | undefined> =>
       new Promise((resolve, reject) => {
         const asked = request({ host: "127.0.0.1", port: server.port, method, path: "*" });
@@ -131,7 +131,7 @@ describe("who may ask", () => {
     expect(await Promise.all(["GET", "OPTIONS"].map(answered))).toEqual([400, 400]);
   });
 
-  it("gives the page to everybody, and nothing else without the token", async () => {
+  test("gives the page to everybody, and nothing else without the token", async () => {
     expect((await ask("/")).status).toBe(200);
     const paths = ["/api/state", "/api/schema", "/api/events", "/runs/report?run=first", "/runs/compare"];
     for (const path of paths) {
@@ -151,7 +151,7 @@ describe("who may ask", () => {
     }
   });
 
-  it("gives for the token of the address a cookie that scripts cannot read, and that is not the token", async () => {
+  test("gives for the token of the address a cookie that scripts cannot read, and that is not the token", async () => {
     const right = await ask(`/?token=${server.token}`);
     expect([right.status, right.headers.location]).toEqual([303, `/#token=${server.token}`]);
     const [set] = right.headers["set-cookie"] as string[];
@@ -166,7 +166,7 @@ describe("who may ask", () => {
     expect(server.address).toBe(`${origin()}/?token=${server.token}`);
   });
 
-  it("lets nobody change anything with a cookie, which browsers show to every server of this machine", async () => {
+  test("lets nobody change anything with a cookie, which browsers show to every server of this machine", async () => {
     const Cookie = await cookie();
     const stop = async (headers: Readonly<Record<string, string>>): Promise<number> =>
       (await ask("/api/stop", { method: "POST", headers, body: {} })).status;
@@ -176,7 +176,7 @@ describe("who may ask", () => {
     expect(await stop({ ...bearer(), Origin: origin() })).toBe(404);
   });
 
-  it("forbids pages everything that they do not need", async () => {
+  test("forbids pages everything that they do not need", async () => {
     const { headers } = await ask("/");
     expect(headers).toMatchObject({
       "content-security-policy": expect.stringMatching(
@@ -192,7 +192,7 @@ describe("who may ask", () => {
     );
   });
 
-  it("leads nowhere else", async () => {
+  test("leads nowhere else", async () => {
     const outside = [
       "/../secret.txt",
       "/assets/../../secret.txt",
@@ -222,7 +222,7 @@ describe("who may ask", () => {
     expect(puppets).toEqual([]);
   });
 
-  it("takes no more than a form holds, and JSON only", async () => {
+  test("takes no more than a form holds, and JSON only", async () => {
     const large = { name: "x".repeat(2 ** 19), settings: {} };
     const headers = bearer();
     expect((await ask("/api/runs", { method: "POST", headers, body: large })).status).toBe(413);
@@ -232,7 +232,7 @@ describe("who may ask", () => {
 });
 
 describe("runs", () => {
-  it("are listed with what came out; what cannot be read says why", async () => {
+  test("are listed with what came out; what cannot be read says why", async () => {
     const { runs, live, directory } = await state();
     expect([live, directory]).toEqual([null, join(root(), "runs")]);
     expect(runs.map(({ id, state: is }) => `${id} ${is}`).sort()).toEqual([
@@ -255,7 +255,7 @@ describe("runs", () => {
     expect(runs.find(({ id }) => id === "broken")!.note).toContain("run.json");
   });
 
-  it("have reports, and comparisons of two or more", async () => {
+  test("have reports, and comparisons of two or more", async () => {
     const headers = bearer();
     expect((await ask("/runs/report?run=nested/second", { headers })).text).toContain("<title>nested/second");
     const both = await ask("/runs/compare?run=first&run=nested/second", { headers });
@@ -269,7 +269,7 @@ describe("runs", () => {
     expect((await ask("/runs/compare?run=first&run=other", { headers })).status).toBe(404);
   });
 
-  it("start from a form, are followed live, and stop", async () => {
+  test("start from a form, are followed live, and stop", async () => {
     const post = (path: string, body: unknown): Promise<Answered> =>
       ask(path, { method: "POST", headers: bearer(), body });
     const wrong = await post("/api/runs", { name: "new", settings: { model: "hf://a/m", sparsity: 2 } });
@@ -329,7 +329,7 @@ describe("runs", () => {
     events.close();
   });
 
-  it("say why they failed", async () => {
+  test("say why they failed", async () => {
     const body = { name: "bad", settings: { model: "hf://a/m" } };
     await ask("/api/runs", { method: "POST", headers: bearer(), body });
     const problem = { code: "NOT_FOUND", message: "hf://a/m: expected a model", hint: null };
@@ -341,7 +341,7 @@ describe("runs", () => {
 });
 
 describe("serveUi", () => {
-  it("needs a directory and a free port", async () => {
+  test("needs a directory and a free port", async () => {
     const nowhere = serveUi({ directory: join(root(), "none"), start });
     await expect(nowhere).rejects.toMatchObject({ code: "NOT_FOUND" });
     const taken = serveUi({ directory: root(), start, port: server.port });
@@ -355,7 +355,7 @@ describe("serveUi", () => {
     });
   });
 
-  it("says what to do when the page is not built", async () => {
+  test("says what to do when the page is not built", async () => {
     const bare = await serveUi({ directory: root(), start, page: join(root(), "none") });
     const answer = await fetch(bare.address);
     expect([answer.status, await answer.text()]).toEqual([404, expect.stringContaining("npm run build")]);
@@ -363,7 +363,7 @@ describe("serveUi", () => {
   });
 });
 
-/** Listens to the server's events as the page does. */
+/** Follows the server's events as the page does. */
 function follow(): { until(is: (state: UiState) => boolean): Promise<UiState>; close(): void } {
   const states: UiState[] = [];
   let changed: () => void = () => {};
@@ -383,7 +383,7 @@ function follow(): { until(is: (state: UiState) => boolean): Promise<UiState>; c
       });
     },
   );
-  // Closing it is no error.
+  // Closing the request is not an error here.
   sent.on("error", () => {});
   sent.end();
   return {

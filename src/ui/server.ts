@@ -1,6 +1,6 @@
 /**
- * The local page: hono on the loopback interface, JSON and server-sent events; what may be asked is decided in
- * guard.ts.
+ * HTTP server of the local page: hono on the loopback interface, JSON and server-sent events. guard.ts decides which
+ * requests are allowed.
  */
 import { createServer, type Server } from "node:http";
 import { join, resolve } from "node:path";
@@ -21,23 +21,24 @@ import { guardOf, newToken, REPORT_POLICY } from "./guard.ts";
 import { problemOf, Runs } from "./runs.ts";
 import type { StartRun } from "./start_run.ts";
 
+/** Options of {@link serveUi}. */
 export interface UiOptions {
-  /** Where runs are looked for and made. */
+  /** Directory in which runs are listed and made. */
   readonly directory: string;
   readonly start: StartRun;
-  /** 0: any that is free. */
+  /** 0, the default, for any free port. */
   readonly port?: number;
-  /** The built page; the package's own when absent. */
+  /** Directory of the built page; the package's dist/page when absent. */
   readonly page?: string;
 }
 
-/** A server that listens. */
+/** A listening server. */
 export interface UiServer {
-  /** With the token. */
+  /** URL of the page with the token. */
   readonly address: string;
   readonly token: string;
   readonly port: number;
-  /** Stops the run under way so that it can be resumed, then the server. */
+  /** Stops the current run so that it can be resumed, then the server. */
   close(): Promise<void>;
 }
 
@@ -45,10 +46,11 @@ export interface UiServer {
 const HOST = "127.0.0.1";
 const MAX_BODY_BYTES = 2 ** 18;
 const MAX_ASSET_BYTES = 2 ** 24;
-/** Milliseconds between two snapshots of a run, and between two looks at the directory. */
+/** Milliseconds between two snapshots of a run, and between two looks at an unchanged directory. */
 const LIVE_INTERVAL = 200;
 const LIST_INTERVAL = 4000;
 
+/** Content types by file extension. */
 const TYPES: Readonly<Record<string, string>> = {
   css: "text/css; charset=utf-8",
   html: "text/html; charset=utf-8",
@@ -56,7 +58,7 @@ const TYPES: Readonly<Record<string, string>> = {
   svg: "image/svg+xml",
 };
 
-/** HTTP status of an error's code; 500 for others. */
+/** HTTP status by error code; 500 for others. */
 const STATUS = {
   BAD_ARGUMENT: 400,
   BAD_CONFIG: 400,
@@ -65,7 +67,7 @@ const STATUS = {
   LOCKED: 409,
 } as const;
 
-/** @throws GpruneError NOT_FOUND without a directory that can be read, BAD_ARGUMENT for a port that is taken */
+/** Starts the server. @throws GpruneError NOT_FOUND when the directory cannot be read, BAD_ARGUMENT for a used port */
 export async function serveUi({ directory, start, port = 0, page }: UiOptions): Promise<UiServer> {
   const root = resolve(directory);
   if ((await kindOfPath(root)) !== "directory") {
@@ -151,7 +153,7 @@ function badBody(what: string): Problem {
   return { code: "BAD_ARGUMENT", message: `body: ${what}`, hint: null };
 }
 
-/** The schema of a run, with the names that the registry knows. */
+/** JSON Schema of a run configuration, with the names of metrics from the registry. */
 function formSchema(): unknown {
   const schema = runConfigJsonSchema() as { readonly properties: Record<string, Record<string, unknown>> };
   const named = (choose: (input: string) => boolean): string[] =>
@@ -165,7 +167,7 @@ function formSchema(): unknown {
   return { ...schema, properties };
 }
 
-/** Sends the state at once, after every change of the run under way, and when the directory has changed. */
+/** Sends the state at once, after every change of the current run, and when the directory has changed. */
 async function sendStates(stream: SSEStreamingApi, runs: Runs): Promise<void> {
   let wake: () => void = () => {};
   let isChanged = true;
@@ -210,7 +212,7 @@ async function asset(c: Context, directory: string, name: string): Promise<Respo
 
 function document(c: Context, html: string): Response {
   c.header("Content-Security-Policy", REPORT_POLICY);
-  // A page of its own origin cannot be in this server's group of pages.
+  // A sandboxed page has an opaque origin, which cannot be in this server's opener group.
   c.header("Cross-Origin-Opener-Policy", "unsafe-none");
   return c.html(html);
 }
@@ -225,7 +227,7 @@ function listen(app: Hono, port: number): Promise<Server> {
     };
     const answer = getRequestListener(app.fetch);
     const server = createServer((request, response) => {
-      // What names no place, as `OPTIONS *` does, is nothing that the listener answers.
+      // The listener cannot answer requests without a path, such as `OPTIONS *`.
       if (!/^(\/|https?:)/.test(request.url ?? "")) return response.writeHead(400).end();
       return answer(request, response);
     });
@@ -233,7 +235,7 @@ function listen(app: Hono, port: number): Promise<Server> {
       server.once("error", refuse);
       server.listen(port, HOST, () => resolve(server));
     } catch (cause) {
-      // A number that no port has.
+      // A number outside the range of ports throws.
       refuse(cause as NodeJS.ErrnoException);
     }
   });

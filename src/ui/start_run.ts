@@ -1,14 +1,15 @@
-/** How runs are started: by the server of the page, each in a process of its own. */
+/** Interface through which the page's server starts runs, each in a process of its own. */
 
 import type { ProgressEvent } from "../base/progress.ts";
 import type { RunConfig } from "../config.ts";
 import type { Problem } from "./api.ts";
 
-/** Hears what a run says. */
+/** Receives progress and output of a run. */
 export interface RunListener {
   onProgress(event: ProgressEvent): void;
+  /** @param rss - resident memory in bytes */
   onMemory(rss: number): void;
-  /** Lines for people. */
+  /** Called with text that the run prints. */
   onText(text: string): void;
 }
 
@@ -17,13 +18,14 @@ export type RunEnding =
   | { readonly state: "finished" | "stopped" }
   | { readonly state: "failed"; readonly problem: Problem };
 
-/** A run under way. */
+/** A run in progress. */
 export interface RunHandle {
-  /** The first time asks it to stop where it can be resumed, the second time ends it. */
+  /** The first call asks it to stop where it can be resumed, the second one kills it. */
   stop(): void;
   readonly ending: Promise<RunEnding>;
 }
 
+/** Starts or resumes a run. */
 export type StartRun = (
   request: { readonly config: RunConfig; readonly resume: boolean },
   listener: RunListener,

@@ -3,6 +3,7 @@ import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import { recordingReads } from "../../test/recording_store.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { randomTensor } from "../../test/tiny_model.ts";
 import { silent } from "../base/progress.ts";
@@ -10,7 +11,7 @@ import { changeNames } from "../calibrate/slopes.ts";
 import { armFailPoints } from "../io/files/fail_points.ts";
 import type { Digest } from "../io/files/stage_file.ts";
 import { openStore } from "../io/store/open_store.ts";
-import { keepValue, type Store } from "../io/store/store.ts";
+import { keepValue } from "../io/store/store.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import { OUTPUT_PROJECTION, projectionName, spacesOf } from "../model/spaces.ts";
@@ -20,10 +21,10 @@ import { UnitComputer } from "./compute.ts";
 import { keepRecipe } from "./recipes.ts";
 import type { UnitJob, UnitResult } from "./unit.ts";
 
-/** Where Linux lists what a process has open. */
+/** Linux's list of this process's open files. */
 const OPEN_FILES = "/proc/self/fd";
 
-/** How many of this process's open files lie in a directory. */
+/** Number of this process's open files in a directory. */
 async function openFiles(directory: string): Promise<number> {
   const links = (await readdir(OPEN_FILES)).map((fd) => readlink(join(OPEN_FILES, fd)).catch(() => ""));
   return (await Promise.all(links)).filter((path) => path.startsWith(directory)).length;
@@ -42,9 +43,9 @@ async function tinyPlace() {
   return { model, hashes, spec: opened.spec, store, keepWindows };
 }
 
-/** A recipe with an output projection of its own in every layer, and a change of one channel of each. */
+/** A recipe that replaces the output projections of all layers, with a rank-1 change of each. */
 function refittedRecipe(spec: ModelSpec): { readonly tensors: ReadonlyMap<string, Tensor> } {
-  const own = spacesOf(spec).flatMap((space) => {
+  const tensors = spacesOf(spec).flatMap((space) => {
     const { inputs, outputs, centres } = changeNames(space);
     const channels = space.units * space.unitChannels;
     const shapes: readonly (readonly [string, readonly number[]])[] = [
@@ -55,28 +56,7 @@ function refittedRecipe(spec: ModelSpec): { readonly tensors: ReadonlyMap<string
     ];
     return shapes.map(([name, shape]) => [name, randomTensor(shape, { name })] as const);
   });
-  return { tensors: new Map(own) };
-}
-
-/** The same store, and what was read from it. */
-function heard(store: Store): { readonly store: Store; readonly reads: string[] } {
-  const reads: string[] = [];
-  return {
-    reads,
-    store: {
-      name: store.name,
-      keep: (fill) => store.keep(fill),
-      read: (object, use) => {
-        reads.push(object.sha256);
-        return store.read(object, use);
-      },
-      has: (object) => store.has(object),
-      discard: (object) => store.discard(object),
-      claim: (name, text) => store.claim(name, text),
-      record: (name) => store.record(name),
-      forget: (name) => store.forget(name),
-    },
-  };
+  return { tensors: new Map(tensors) };
 }
 
 test.skipIf(!existsSync(OPEN_FILES))("a model that cannot be checked is closed again", async () => {
@@ -90,7 +70,7 @@ test.skipIf(!existsSync(OPEN_FILES))("a model that cannot be checked is closed a
   });
   const { size } = await stat(join(model, "model.safetensors"));
   armFailPoints((_, __, bytes) => {
-    // Whoever hashes a file reads all of it, whoever opens a model does not.
+    // Hashing reads a whole file at once, opening a model does not.
     if (bytes === size) throw Object.assign(new Error("a bad sector"), { code: "EIO" });
     return undefined;
   });
@@ -112,8 +92,8 @@ test("units of one recipe read its tensors once, and again when nothing came for
     unit: { kind: "slopes", hashes, windows, recipe, centres },
   });
   const readsWith = (hasRoom: boolean) => {
-    const { reads, store: own } = heard(store);
-    const computer = new UnitComputer({ store: own, threads: 1, hasRoom: () => hasRoom });
+    const { reads, store: recording } = recordingReads(store);
+    const computer = new UnitComputer({ store: recording, threads: 1, hasRoom: () => hasRoom });
     onTestFinished(() => computer.close());
     return async (windows: Digest): Promise<{ readonly result: UnitResult; readonly count: number }> => {
       reads.length = 0;
@@ -122,9 +102,9 @@ test("units of one recipe read its tensors once, and again when nothing came for
     };
   };
   const [remembering, forgetful] = [readsWith(true), readsWith(false)];
-  // Of both spaces of a layer a projection and three tensors of changes; the projection is needed there and back.
+  // Each of a layer's two spaces has a projection, read in both passes, and three tensors of changes.
   const [tensors, needed] = [spec.layers.length * 2 * 4, spec.layers.length * 2 * 5];
-  // Windows, means and the recipe besides.
+  // The other three are windows, centres and the recipe.
   const found = await remembering(first);
   expect(found.count).toBe(3 + tensors);
   expect(await remembering(first)).toEqual({ ...found, count: 2 });

@@ -1,4 +1,4 @@
-/** Computes units: reads what a unit names from the store, runs the pass, keeps what comes out. */
+/** Computes units: reads the inputs from the store, runs the pass, writes the outputs to the store. */
 
 import { silent } from "../base/progress.ts";
 import { measureActivations, textsOfSet } from "../calibrate/calibrate.ts";
@@ -31,31 +31,33 @@ import type {
   Windows,
 } from "./unit.ts";
 
+/** Options of {@link UnitComputer}. */
 export interface ComputerOptions {
   readonly store: Store;
-  /** Where the model lies on this machine; where the job says when absent. */
+  /** Path of the model on this machine; the job's when absent. */
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
-  /** Whether what was read may stay in memory; while half of it is free when absent. */
+  /** Whether tensors that were read may stay in memory; when absent, while half of the memory is free. */
   readonly hasRoom?: (() => boolean) | undefined;
 }
 
-/** Milliseconds without a unit after which memory is given back that only makes the next one faster. */
+/** Milliseconds without a unit after which the cached pruned model is dropped. */
 const IDLE_MS = 60_000;
 
-/** A model that is the one a run prunes. */
-interface Known {
+/** An open model whose files have been checked against the hashes of a run. */
+interface VerifiedModel {
   readonly name: string;
+  /** Expected hashes of its files, as JSON. */
   readonly hashes: string;
   readonly model: Model;
 }
 
-/** Holds the model and compiled graphs from unit to unit. */
+/** Computes one unit after another; the open model and compiled graphs stay between them. */
 export class UnitComputer {
   readonly #options: ComputerOptions;
   readonly #runtime: Runtime;
   readonly #made: LastMadeModel;
-  #dense: Known | null = null;
+  #dense: VerifiedModel | null = null;
   #idle: NodeJS.Timeout | undefined;
 
   constructor(options: ComputerOptions) {
@@ -66,17 +68,17 @@ export class UnitComputer {
   }
 
   /**
-   * Opens the model of a unit unless it is open. Failures that say something about this machine, and not about the
-   * unit, are failures of this.
-   * @throws GpruneError as `openModel`; MODEL_DIFFERS when the model here is another one
+   * Opens the model of a unit unless it is open. Separate from `compute`, so that failures of this machine can be
+   * distinguished from failures of the unit.
+   * @throws GpruneError as `openModel`; MODEL_DIFFERS when this machine has another model
    */
   async open({ model, unit }: UnitJob): Promise<void> {
     await this.#verified(this.#options.model ?? model, unit.hashes);
   }
 
   /**
-   * Computes a unit and keeps its result.
-   * @throws GpruneError as the pass; STORE_FAILED; MODEL_DIFFERS when the model here is another one
+   * Computes a unit and writes its result to the store.
+   * @throws GpruneError as the pass; STORE_FAILED; MODEL_DIFFERS when this machine has another model
    */
   async compute(job: UnitJob): Promise<UnitResult> {
     clearTimeout(this.#idle);
@@ -98,7 +100,7 @@ export class UnitComputer {
     const dense = await this.#verified(this.#options.model ?? model, unit.hashes);
     const place = { dense, runtime: this.#runtime, store };
     if (unit.kind === "moments" || unit.kind === "refit") {
-      // They take more memory than any other.
+      // They take more memory than any other kind.
       this.#made.forget();
       return unit.kind === "moments" ? momentsUnit(unit, place) : refitUnit(unit, place);
     }
@@ -121,11 +123,11 @@ export class UnitComputer {
     { set, windows, owners }: OwnedWindows,
   ): Promise<UnitResult> {
     const { store } = this.#options;
-    const from = hidden && ((await requireValue(store, hidden)) as readonly Tensor[]);
+    const before = hidden && ((await requireValue(store, hidden)) as readonly Tensor[]);
     let after: Digest | undefined;
     const range = { first, end, layers: dense.spec.layers.length };
     const checkpoints = overLayers(range, {
-      before: () => from ?? null,
+      before: () => before,
       after: async (output) => {
         after = await keepValue(store, output);
       },
@@ -143,9 +145,9 @@ export class UnitComputer {
   ): Promise<UnitResult> {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
-    const from = centres && ((await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>);
+    const values = centres && ((await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>);
     const batches = microBatches(windows, textsOfSet({ name: set }));
-    const gates = await windowStatistics(runner, batches, { damped, ...(from && { centres: from }) });
+    const gates = await windowStatistics(runner, batches, { damped, ...(values && { centres: values }) });
     return { windows: await keepValue(store, [...gates]) };
   }
 
@@ -156,9 +158,9 @@ export class UnitComputer {
   ): Promise<UnitResult> {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
-    const from = (await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>;
+    const values = (await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>;
     const batches = microBatches(windows, textsOfSet({ name: set }));
-    const slopes = await windowSlopes({ runner, dense }, batches, { centres: from });
+    const slopes = await windowSlopes({ runner, dense }, batches, { centres: values });
     return { windows: await keepValue(store, [...slopes]) };
   }
 
@@ -171,7 +173,7 @@ export class UnitComputer {
     return recipe === null ? dense : this.#made.of(dense, recipe);
   }
 
-  /** The model, once its files have the hashes. */
+  /** The open model, after its files were found to have the expected hashes. */
   async #verified(name: string, expected: Readonly<Record<string, string>>): Promise<Model> {
     const hashes = JSON.stringify(Object.entries(expected).sort());
     if (this.#dense?.name === name && this.#dense.hashes === hashes) return this.#dense.model;
@@ -195,9 +197,9 @@ async function requireHashes(
   expected: Readonly<Record<string, string>>,
   name: string,
 ): Promise<void> {
-  const own = await modelHashes(model, silent);
-  const names = Object.keys(own);
-  const wrong = names.find((file) => expected[file] !== own[file]);
+  const actual = await modelHashes(model, silent);
+  const names = Object.keys(actual);
+  const wrong = names.find((file) => expected[file] !== actual[file]);
   if (wrong === undefined && names.length === Object.keys(expected).length) return;
   throw new GpruneError(
     "MODEL_DIFFERS",

@@ -1,4 +1,4 @@
-/** Computes units of moments. */
+/** Computes units of moments: means and covariances of the inputs of output projections, over a range of layers. */
 import { type MeasuredSet, measureActivations } from "../calibrate/calibrate.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { microBatches } from "../graph/decoder/forward.ts";
@@ -12,23 +12,24 @@ import { keepMoments } from "./kept_moments.ts";
 import { overLayers } from "./layer_range.ts";
 import type { MomentShard, MomentsUnit, UnitResult } from "./unit.ts";
 
-/** Where a unit is computed. */
-export interface UnitPlace {
+/** The model that is pruned, the runtime that computes, and the store of inputs and outputs. */
+export interface UnitContext {
   readonly dense: Model;
   readonly runtime: Runtime;
   readonly store: Store;
 }
 
 /**
- * Moments of a range of layers. @returns `moments`; `after`: the objects that the hidden states of every shard are
- * after the range, by which the run sees that the units of statistics had the same
+ * Computes the moments of a range of layers.
+ * @returns `moments`; `after`: digests of every shard's hidden states after the range, which the run compares with
+ *   those of the statistics units
  */
 export async function momentsUnit(
   { shards: object, first, end }: MomentsUnit,
-  { dense, runtime, store }: UnitPlace,
+  { dense, runtime, store }: UnitContext,
 ): Promise<UnitResult> {
   const shards = (await requireValue(store, object)) as readonly MomentShard[];
-  let before = first === 0 ? null : await statesOf(store, shards);
+  let before = first === 0 ? null : await readStates(store, shards);
   let after: readonly Tensor[] = [];
   const range = { first, end, layers: dense.spec.layers.length };
   const checkpoints = overLayers(range, {
@@ -51,14 +52,15 @@ export async function momentsUnit(
   return { moments: await keepMoments(store, moments), after: await keepValue(store, digests) };
 }
 
-async function statesOf(store: Store, shards: readonly MomentShard[]): Promise<readonly Tensor[]> {
+/** Hidden states of the micro-batches of all shards, one shard after the other. */
+async function readStates(store: Store, shards: readonly MomentShard[]): Promise<readonly Tensor[]> {
   const states: Tensor[] = [];
   for (const { hidden } of shards)
     states.push(...((await requireValue(store, hidden!)) as readonly Tensor[]));
   return states;
 }
 
-/** @param states - of the micro-batches of all shards */
+/** Writes an object with the hidden states of each shard. @param states - of the micro-batches of all shards */
 async function keepStates(
   store: Store,
   shards: readonly MomentShard[],

@@ -1,19 +1,19 @@
-/** Computes units of refitting. */
+/** Computes units of refitting: least-squares fits of output projections over a range of layers. */
 
 import type { Checkpoints } from "../base/stages.ts";
 import { requireValue } from "../io/store/store.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type Refitted, refitProjections } from "../recover/least_squares.ts";
-import type { UnitPlace } from "./compute_moments.ts";
+import type { UnitContext } from "./compute_moments.ts";
 import { keptMoments } from "./kept_moments.ts";
 import { keepRecipe } from "./recipes.ts";
 import type { RefitRecipe, RefitUnit, UnitResult } from "./unit.ts";
 
-/** Refits a range of layers. @returns `refitted`: the new tensors and layers as a recipe */
+/** Refits a range of layers. @returns `refitted`: a recipe of the new tensors and layers */
 export async function refitUnit(
   { recipe, moments: object, first, end }: RefitUnit,
-  { dense, runtime, store }: UnitPlace,
+  { dense, runtime, store }: UnitContext,
 ): Promise<UnitResult> {
   const { keep, alternatives } = (await requireValue(store, recipe)) as RefitRecipe;
   const plan = makePlan(dense.spec, keep);
@@ -24,6 +24,6 @@ export async function refitUnit(
   };
   const moments = await keptMoments(store, object);
   const refitted = await refitProjections({ dense, plan, runtime, moments, alternatives, checkpoints, end });
-  const own = { tensors: refitted.tensors, layers: refitted.layers.slice(first) };
-  return { refitted: await keepRecipe(store, own) };
+  const recipeOfRange = { tensors: refitted.tensors, layers: refitted.layers.slice(first) };
+  return { refitted: await keepRecipe(store, recipeOfRange) };
 }

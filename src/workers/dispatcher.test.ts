@@ -13,7 +13,7 @@ import { formatJob, formatResult, recordName, type Unit, unitKey } from "./unit.
 
 const NAME = "gprune-test";
 
-/** A unit whose result is known, so that nobody needs to compute it. */
+/** A unit whose result tests provide, so that no worker has to compute it. */
 const UNIT: Unit = {
   kind: "losses",
   hashes: {},
@@ -21,7 +21,7 @@ const UNIT: Unit = {
   recipe: null,
 };
 
-/** Keeps the process from hearing anything, as a long computation does. */
+/** Blocks the event loop, as a long computation does. */
 function computeFor(seconds: number): void {
   const end = performance.now() + 1000 * seconds;
   while (performance.now() < end);
@@ -44,7 +44,7 @@ test.skipIf(!hasRedis)(
       model: "model",
       patienceSeconds: 1,
     });
-    // Longer than both the patience and the time between two looks, one of which is therefore due.
+    // Longer than both the patience and the time between two sweeps.
     computeFor(3.5);
     await expect(dispatcher.result(UNIT)).resolves.toEqual({});
     await dispatcher.close();
@@ -72,15 +72,13 @@ test("a server that answers nothing is not looked at before its queue is open", 
     { code: "QUEUE_FAILED" },
   );
   await once(server, "connection");
-  // More than the time between two looks, and than that in which a server has to answer.
+  // Longer than the time between two sweeps, and than the limit for the first answer.
   await vi.advanceTimersByTimeAsync(6000);
   await refused;
   expect(unheard).toEqual([]);
 });
 
-/**
- * A dispatcher, and its queue as others see it. @param before - what happens to the queue before there is a dispatcher
- */
+/** A dispatcher and its queue. @param before - called with the queue before the dispatcher is opened */
 async function runInQueue(before: (jobs: JobQueue) => Promise<void> = async () => {}): Promise<{
   readonly queue: QueueAddress;
   readonly jobs: JobQueue;
@@ -100,7 +98,7 @@ async function runInQueue(before: (jobs: JobQueue) => Promise<void> = async () =
   return { queue, jobs, dispatcher, store };
 }
 
-/** A dispatcher, and workers that leave this as the record of every unit that they compute, if there is none. */
+/** A dispatcher, and a worker that claims the record of every unit with the given text. */
 async function recordedAs(
   record: (key: string) => string,
 ): Promise<{ readonly dispatcher: Dispatcher; readonly store: Store; readonly computed: readonly string[] }> {

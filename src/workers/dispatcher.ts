@@ -1,7 +1,7 @@
 /**
- * Sends units to the queue and waits for their results. The store is what counts: a unit is done when its record is
- * there and every object that the record names has the right hash. Events of the queue, and a poll every few seconds in
- * case one was lost, only say when to look.
+ * Adds units to the queue and waits for their results. The store decides: a unit is done when its record is there and
+ * every object that the record names has the right hash. Events of the queue only say when to look there; a sweep every
+ * few seconds makes up for lost events.
  */
 import { isDeepStrictEqual } from "node:util";
 import { interrupted } from "../base/stages.ts";
@@ -20,24 +20,25 @@ import {
 } from "./unit.ts";
 import { parseFailure } from "./unit_messages.ts";
 
-/** Seconds between two looks at the queue. */
+/** Seconds between two sweeps over the units that are waited for. */
 const SWEEP_SECONDS = 3;
-/** Times that a result which is not what its record says, or whose record is none, is computed anew. */
+/** How often a unit with a damaged record or object is computed again before the run fails. */
 const MAX_DAMAGED = 3;
 
+/** Options of {@link Dispatcher.open}. */
 export interface DispatcherOptions extends QueueAddress {
-  /** One that waits while it is away. */
+  /** A store that retries while it is unreachable, see `patientStore`. */
   readonly store: Store;
-  /** Where the model is, for workers that are not told. */
+  /** Path or hub address of the model, for workers started without one. */
   readonly model: string;
-  /** Ends all waiting: what is computed elsewhere needs no time to keep its state. */
+  /** Ends all waiting at once: units need no time to save their state. */
   readonly signal?: AbortSignal | undefined;
-  /** Seconds without an answer of the server after which a run ends, to be resumed. 900 when absent. */
+  /** Seconds without an answer of the queue's server after which the run fails, to be resumed. 900 when absent. */
   readonly patienceSeconds?: number | undefined;
 }
 
-/** Codes of failures that a run on one machine would have as well. */
-const OWN_CODES: ReadonlySet<string> = new Set([
+/** Codes of failures that a run on one machine would have as well; their errors pass through. */
+const LOCAL_CODES: ReadonlySet<string> = new Set([
   "NOT_FINITE",
   "BAD_TEXT",
   "BAD_PLAN",
@@ -45,7 +46,7 @@ const OWN_CODES: ReadonlySet<string> = new Set([
   "BAD_ARGUMENT",
 ]);
 
-/** A unit that is waited for. */
+/** A unit that is waited for, and the promise of its result. */
 class Waiting {
   readonly unit: Unit;
   readonly promise: Promise<UnitResult>;
@@ -54,7 +55,7 @@ class Waiting {
   /** Whether its state is being looked up, and whether to look once more afterwards. */
   looking = false;
   again = false;
-  /** Records that were there and not the unit's. */
+  /** Number of damaged records that were found in its place. */
   damaged = 0;
 
   constructor(unit: Unit) {
@@ -66,7 +67,7 @@ class Waiting {
   }
 }
 
-/** Units that are waited for. */
+/** Has units computed by workers and gives their results. */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #waiting = new Map<string, Waiting>();
@@ -74,8 +75,9 @@ export class Dispatcher {
     this.fail(interrupted(this.#options.signal!, "Units that were finished are in the store."));
   };
   #queue!: JobQueue;
-  /** Looks at the queue, once there is one. */
+  /** Runs the sweeps, once the queue is open. */
   #timer: NodeJS.Timeout | undefined;
+  /** Times of the queue's last answer and of the last sweep, by `performance.now()`. */
   #answered = performance.now();
   #swept = performance.now();
   #workers = 0;
@@ -98,28 +100,28 @@ export class Dispatcher {
       dispatcher.#workers = await dispatcher.#queue.workers();
       return dispatcher;
     } catch (error) {
-      dispatcher.#rest();
+      dispatcher.#stopWatching();
       await opened?.close();
       throw error;
     }
   }
 
-  /** Workers that listened at the last look. */
+  /** Number of workers that listened at the last sweep. */
   get workers(): number {
     return this.#workers;
   }
 
   /**
-   * The result of a unit, computed unless it is known already.
-   * @throws GpruneError UNIT_FAILED naming the unit and the reason when nobody can compute it; the error of the pass
-   *   when it is one that a run on one machine would have; QUEUE_FAILED when the server stays away; STORE_FAILED
+   * The result of a unit, which is computed unless the store has it.
+   * @throws GpruneError UNIT_FAILED naming the unit and the reason when no worker can compute it; the error of the pass
+   *   when a run on one machine would have it as well; QUEUE_FAILED when the server stays away; STORE_FAILED
    */
   async result(unit: Unit): Promise<UnitResult> {
     if (this.#failure !== undefined) throw this.#failure;
     const key = unitKey(unit, this.#options.name);
-    const known = this.#waiting.get(key);
-    if (known !== undefined) return known.promise;
-    // The server is left alone while nothing is waited for.
+    const existing = this.#waiting.get(key);
+    if (existing !== undefined) return existing.promise;
+    // Patience counts from the first unit that is waited for.
     if (this.#waiting.size === 0) this.#answered = performance.now();
     const waiting = new Waiting(unit);
     this.#waiting.set(key, waiting);
@@ -127,7 +129,7 @@ export class Dispatcher {
     return waiting.promise;
   }
 
-  /** A value that a unit gave; the unit is computed anew when it is gone or damaged. */
+  /** One value of a unit's result; the unit is computed again when the value is missing or damaged. */
   async value(unit: Unit, name: string): Promise<unknown> {
     for (let damaged = 0; ; damaged++) {
       const object = (await this.result(unit))[name];
@@ -139,31 +141,31 @@ export class Dispatcher {
     }
   }
 
-  /** Forgets the result of a unit, so that it is computed anew. */
+  /** Removes the record of a unit, so that it is computed again. */
   async forget(unit: Unit): Promise<void> {
     await this.#options.store.forget(recordName(unitKey(unit, this.#options.name)));
   }
 
-  /** Ends all waiting with an error. */
+  /** Rejects everything that is waited for, and whatever is asked for later. */
   fail(error: unknown): void {
     this.#failure ??= error;
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
 
-  /** Units that are no longer waited for stay in the queue: their results serve the run when it is resumed. */
+  /** Ends all waiting. Units stay in the queue: a resumed run uses their results. */
   async close(): Promise<void> {
-    this.#rest();
+    this.#stopWatching();
     this.fail(new GpruneError("INTERRUPTED", "stopped before the units were finished"));
     await this.#queue.close();
   }
 
-  #rest(): void {
+  #stopWatching(): void {
     clearInterval(this.#timer);
     this.#options.signal?.removeEventListener("abort", this.#stop);
   }
 
-  /** Looks what has become of a unit. @param isNew - whether what the queue knows may be of an earlier run */
+  /** Settles a unit or has it computed. @param isNew - whether a job of it in the queue may be an earlier run's */
   async #look(key: string, isNew: boolean): Promise<void> {
     const waiting = this.#waiting.get(key);
     if (waiting === undefined) return;
@@ -185,11 +187,11 @@ export class Dispatcher {
     const state = await this.#queue.state(key);
     this.#answered = performance.now();
     if (state.kind === "open") {
-      if (isNew) await this.#correct(key, unit, state.data);
+      if (isNew) await this.#updateJob(key, unit, state.data);
       return;
     }
-    const result = await this.#known(key, waiting);
-    // The store may have been waited for, and the run be over.
+    const result = await this.#recordedResult(key, waiting);
+    // The run may have ended while the store was waited for.
     if (this.#failure !== undefined) return;
     if (result !== null) {
       this.#waiting.delete(key);
@@ -204,16 +206,14 @@ export class Dispatcher {
     return formatJob({ model: this.#options.model, unit });
   }
 
-  /**
-   * Gives a job this run's data: an earlier run may have had the model elsewhere, which the unit's key does not say.
-   */
-  async #correct(key: string, unit: Unit, data: unknown): Promise<void> {
+  /** Gives a job this run's data: an earlier run may have had the model elsewhere, which is not part of the key. */
+  async #updateJob(key: string, unit: Unit, data: unknown): Promise<void> {
     const job = this.#jobOf(unit);
     if (!isDeepStrictEqual(data, job)) await this.#queue.update(key, job);
   }
 
-  /** The unit's result. A record that is not the unit's is forgotten: it would keep the name from the one that is. */
-  async #known(key: string, waiting: Waiting): Promise<UnitResult | null> {
+  /** Result in the unit's record; null when there is none. A damaged record is removed: it would block the name. */
+  async #recordedResult(key: string, waiting: Waiting): Promise<UnitResult | null> {
     const { store } = this.#options;
     const record = await store.record(recordName(key));
     if (record === null) return null;
@@ -228,7 +228,7 @@ export class Dispatcher {
   async #sweep(): Promise<void> {
     const { patienceSeconds: patience = PATIENCE_SECONDS } = this.#options;
     const now = performance.now();
-    // A process that stood still has asked nobody, and heard of nobody, for as long.
+    // Time in which this process was blocked or suspended does not count as the server's silence.
     if (now - this.#swept > 2000 * SWEEP_SECONDS) this.#answered = now;
     this.#swept = now;
     if (now - this.#answered > 1000 * patience && this.#waiting.size > 0) {
@@ -244,16 +244,16 @@ export class Dispatcher {
       this.#workers = await this.#queue.workers();
       this.#answered = performance.now();
     } catch {
-      // It is asked again with the next sweep.
+      // The next sweep asks again.
     }
-    // One of them may wait for the store.
+    // Not awaited: a look may wait for the store.
     for (const key of [...this.#waiting.keys()]) void this.#look(key, false);
     this.#sweeping = false;
   }
 
   #failed(unit: Unit, reason: string): GpruneError {
     const failure = parseFailure(reason);
-    if (failure !== null && OWN_CODES.has(failure.code)) return GpruneError.fromPlain(failure);
+    if (failure !== null && LOCAL_CODES.has(failure.code)) return GpruneError.fromPlain(failure);
     const key = unitKey(unit, this.#options.name);
     return new GpruneError(
       "UNIT_FAILED",

@@ -1,6 +1,6 @@
 /**
  * Runs on several machines: `prune(config, { openPasses: distributed({ redis, store }) })` has its passes over texts
- * computed by whoever runs `runWorker({ redis, store })`, and writes the bytes that it writes alone.
+ * computed by the processes that run `runWorker({ redis, store })`, and writes the same bytes as a run on one machine.
  *
  * @packageDocumentation
  */

@@ -1,6 +1,6 @@
 /**
- * A pass over a range of layers. To the pass it is a run that was interrupted: it goes on from the hidden states before
- * the range, and those after it are handed over where progress would be kept.
+ * Restricts a pass to a range of layers by its checkpoints: the pass resumes from the hidden states before the range,
+ * and the checkpoint after the range hands over those behind it.
  */
 
 import type { Checkpoints } from "../base/stages.ts";
@@ -15,9 +15,10 @@ interface RangeOfModel extends LayerRange {
 }
 
 /**
- * @param states - `before`: takes the hidden states of every micro-batch before `first`, as large as all texts, which
- *   nothing else may hold on to; null at the embeddings. `after`: is given those behind the range, unless it reaches
- *   the end of the model
+ * Checkpoints with which a pass goes through the range only.
+ * @param states - `before` gives the hidden states of every micro-batch before `first`, null at the embeddings; they
+ *   are as large as all texts, so nothing else may hold on to them. `after` receives those behind the range, unless it
+ *   ends with the model
  */
 export function overLayers(
   { first, end, layers }: RangeOfModel,

@@ -1,7 +1,6 @@
 /**
- * The pruned model of a worker's units. Those that follow one another mostly have the same one: it is made once, and
- * its tensors stay in memory once they were read from the store, as long as there is room. They are the bits that the
- * store has, wherever they are.
+ * Cache of the last pruned model that a worker has made. Consecutive units mostly have the same recipe: the model is
+ * made once, and tensors that were read from the store stay in memory while there is room.
  */
 import type { ModelRecipe } from "../calibrate/passes.ts";
 import { collectGarbage } from "../io/files/machine.ts";
@@ -12,32 +11,32 @@ import { makeModel } from "../recover/recipe.ts";
 import { type AnyTensor, StoredFloats } from "../tensor/stash.ts";
 import { keptRecipe } from "./recipes.ts";
 
-/** Where recipes lie, and whether a tensor that was read may stay in memory. */
-interface Place {
+/** The store of recipes, and whether a tensor that was read may stay in memory. */
+interface Sources {
   readonly store: Store;
   readonly hasRoom: () => boolean;
 }
 
-/** The last model that was asked for. */
+/** Makes models of recipes, and remembers the last one. */
 export class LastMadeModel {
-  readonly #place: Place;
+  readonly #sources: Sources;
   #last: { readonly recipe: string; readonly dense: Model; readonly model: Model } | null = null;
 
-  constructor(place: Place) {
-    this.#place = place;
+  constructor(sources: Sources) {
+    this.#sources = sources;
   }
 
   /** The model that a recipe makes of the dense one. @throws GpruneError STORE_FAILED; BAD_PLAN as `makeModel` */
   async of(dense: Model, recipe: Digest): Promise<Model> {
     if (this.#last?.recipe === recipe.sha256 && this.#last.dense === dense) return this.#last.model;
     this.forget();
-    const { store, hasRoom } = this.#place;
-    const { model } = makeModel(dense, remembered(await keptRecipe(store, recipe), hasRoom));
+    const { store, hasRoom } = this.#sources;
+    const { model } = makeModel(dense, remembering(await keptRecipe(store, recipe), hasRoom));
     this.#last = { recipe: recipe.sha256, dense, model };
     return model;
   }
 
-  /** Gives back what is in memory. */
+  /** Drops the model and frees its memory. */
   forget(): void {
     if (this.#last === null) return;
     this.#last = null;
@@ -45,19 +44,19 @@ export class LastMadeModel {
   }
 }
 
-/** The recipe with tensors that stay in memory once they were read, while there is room. */
-function remembered({ tensors, ...rest }: ModelRecipe, hasRoom: () => boolean): ModelRecipe {
+/** The recipe with stored tensors that stay in memory once they were read, while there is room. */
+function remembering({ tensors, ...rest }: ModelRecipe, hasRoom: () => boolean): ModelRecipe {
   if (tensors === undefined) return rest;
-  const own = Array.from(tensors, ([name, { shape, data }]): [string, AnyTensor] => {
+  const cached = Array.from(tensors, ([name, { shape, data }]): [string, AnyTensor] => {
     if (!(data instanceof StoredFloats)) return [name, { shape, data }];
-    let known: Float32Array | undefined;
+    let inMemory: Float32Array | undefined;
     const read = async (): Promise<Float32Array> => {
-      if (known !== undefined) return known;
+      if (inMemory !== undefined) return inMemory;
       const values = await data.read();
-      if (hasRoom()) known = values;
+      if (hasRoom()) inMemory = values;
       return values;
     };
     return [name, { shape, data: new StoredFloats(data.length, read) }];
   });
-  return { ...rest, tensors: new Map(own) };
+  return { ...rest, tensors: new Map(cached) };
 }

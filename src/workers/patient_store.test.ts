@@ -5,27 +5,27 @@ import { openStore } from "../io/store/open_store.ts";
 import { keepValue, keptValue, type Store, storeFailed } from "../io/store/store.ts";
 import { patientStore } from "./patient_store.ts";
 
-/** A store that fails, with errors of a code each, before it does anything. */
+/** A store whose next calls fail with errors of these codes. */
 async function failingStore(codes: string[]): Promise<Store> {
-  const own = await openStore(join(await temporaryDirectory(), "store"));
+  const store = await openStore(join(await temporaryDirectory(), "store"));
   const after = <T>(act: () => Promise<T>): Promise<T> => {
     const code = codes.shift();
     if (code === undefined) return act();
-    return Promise.reject(storeFailed(own.name, Object.assign(new Error("not now"), { code })));
+    return Promise.reject(storeFailed(store.name, Object.assign(new Error("not now"), { code })));
   };
   return {
-    name: own.name,
-    keep: (fill) => after(() => own.keep(fill)),
-    read: (object, use) => after(() => own.read(object, use)),
-    has: (object) => after(() => own.has(object)),
-    discard: (object) => after(() => own.discard(object)),
-    claim: (name, text) => after(() => own.claim(name, text)),
-    record: (name) => after(() => own.record(name)),
-    forget: (name) => after(() => own.forget(name)),
+    name: store.name,
+    keep: (fill) => after(() => store.keep(fill)),
+    read: (object, use) => after(() => store.read(object, use)),
+    has: (object) => after(() => store.has(object)),
+    discard: (object) => after(() => store.discard(object)),
+    claim: (name, text) => after(() => store.claim(name, text)),
+    record: (name) => after(() => store.record(name)),
+    forget: (name) => after(() => store.forget(name)),
   };
 }
 
-/** Has every pause be over at once. */
+/** Replaces timers, so that pauses end at once. */
 function withoutPauses(): void {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
   const clock = setInterval(() => vi.advanceTimersByTime(3000), 1);

@@ -1,24 +1,24 @@
 /**
- * A store whose failures are waited out, so that one which is away for some minutes costs nothing but time, as the
- * queue does.
+ * A store that retries while it is unreachable, as the queue does, so that an outage of some minutes costs a run
+ * nothing but time.
  */
 
 import { interrupted } from "../base/stages.ts";
 import { type Store, StoreAway } from "../io/store/store.ts";
 
-/** Seconds for which a store or a queue's server is waited for that does not answer. */
+/** Seconds to wait for a store or a queue's server that does not answer. */
 export const PATIENCE_SECONDS = 900;
-/** Milliseconds before a store that failed is asked again. */
+/** Milliseconds between two attempts. */
 const RETRY_MS = 3000;
 
 interface PatientOptions {
   /** Ends all waiting. */
   readonly signal?: AbortSignal | undefined;
-  /** Seconds after which a failure is one. 900 when absent. */
+  /** Seconds after which a failure is final. 900 when absent. */
   readonly patienceSeconds?: number | undefined;
 }
 
-/** The store, asked again while it is away. @throws GpruneError, from what is asked of it, as `patiently` */
+/** The store with every method retried while it is unreachable. @throws GpruneError from its methods as `patiently` */
 export function patientStore(store: Store, options: PatientOptions = {}): Store {
   return {
     name: store.name,
@@ -33,8 +33,8 @@ export function patientStore(store: Store, options: PatientOptions = {}): Store 
 }
 
 /**
- * Asks a store until it is not away. What fails for another reason fails at once. Waiting alone keeps no process from
- * ending.
+ * Repeats `ask` while it fails with `StoreAway`; any other failure passes through at once. Waiting alone does not keep
+ * the process alive.
  * @throws GpruneError INTERRUPTED when the signal ends the waiting; as `ask`
  */
 export async function patiently<T>(
@@ -53,7 +53,7 @@ export async function patiently<T>(
   }
 }
 
-/** Waits for some time, or until the signal says otherwise. */
+/** Waits {@link RETRY_MS}, or until the signal is aborted. */
 function pause(signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {

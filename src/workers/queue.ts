@@ -1,7 +1,7 @@
 /**
- * The queue between a run and its workers: BullMQ, of which only this file and queue_server.ts know. Jobs have the key
- * of their unit as name, so one that is asked for twice lies there once. The queue only says who computes what; results
- * lie in the store, and are true wherever and however often they were computed.
+ * The queue between a run and its workers: BullMQ, which only this file and queue_server.ts import. A job's id is the
+ * key of its unit, so a unit that is added twice is queued once. The queue only decides who computes what; results lie
+ * in the store, and are the same wherever and however often they are computed.
  */
 import {
   type Job,
@@ -13,28 +13,28 @@ import {
 } from "bullmq";
 import { type QueueServer, reachServer } from "./queue_server.ts";
 
-/** Times that a unit may fail, and times that a worker may die over it. */
+/** Attempts at a unit, and how often a job may stall because its worker died. */
 const ATTEMPTS = 3;
 /** Milliseconds before a failed unit is tried again. */
 const BACKOFF_MS = 500;
-/** Seconds that a server has to take leave; BullMQ would wait for one that is away until it is back. */
+/** Seconds to wait for the server when closing; BullMQ would wait for an unreachable one until it is back. */
 const CLOSE_SECONDS = 3;
 
-/** Where the queue is. */
+/** Server and name of a queue. */
 export interface QueueAddress {
   /** Address of a Redis or PostgreSQL server, see `reachServer`. */
   readonly redis: string;
   readonly name: string;
 }
 
-/** What has become of a job. */
+/** State of a job; `open` while it waits or is computed. */
 export type JobState =
   | { readonly kind: "none" }
   | { readonly kind: "open"; readonly data: unknown }
   | { readonly kind: "completed" }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** The queue as a run sees it. */
+/** The run's end of the queue: adds jobs and looks up their states. */
 export class JobQueue {
   readonly #queue: Queue;
   readonly #events: QueueEvents;
@@ -47,7 +47,7 @@ export class JobQueue {
   }
 
   /**
-   * @param onEnd - hears, soon after, of jobs that have ended; not of all of them
+   * @param onEnd - called soon after a job has ended; events may be lost
    * @throws GpruneError QUEUE_FAILED
    */
   static async open({ redis: url, name }: QueueAddress, onEnd: (key: string) => void): Promise<JobQueue> {
@@ -68,7 +68,7 @@ export class JobQueue {
     }
   }
 
-  /** Adds a job unless it is there. */
+  /** Adds a job unless the queue has one of its key. */
   async add(key: string, data: unknown): Promise<void> {
     const backoff = { type: "fixed", delay: BACKOFF_MS };
     const options = { jobId: key, attempts: ATTEMPTS, backoff, removeOnComplete: true };
@@ -82,7 +82,7 @@ export class JobQueue {
     return job.failedReason ? { kind: "failed", reason: job.failedReason } : { kind: "completed" };
   }
 
-  /** Gives a job other data, which whoever takes it from now on is given; nothing when it has ended. */
+  /** Replaces the data of a job, for workers that take it from now on; does nothing when it has ended. */
   async update(key: string, data: unknown): Promise<void> {
     const job: Job | undefined = await this.#server.patiently(() => this.#queue.getJob(key));
     await this.#server.patiently(async () => job?.updateData(data)).catch(() => {});
@@ -93,30 +93,31 @@ export class JobQueue {
     await this.#server.patiently(() => this.#queue.remove(key)).catch(() => {});
   }
 
-  /** Workers that listen. */
+  /** Number of workers that listen. */
   workers(): Promise<number> {
     return this.#server.patiently(() => this.#queue.getWorkersCount());
   }
 
-  /** Ends whether or not the server answers. */
+  /** Closes the queue, whether or not the server answers. */
   async close(): Promise<void> {
     this.#server.disconnect();
-    await inTime([this.#events.close(), this.#queue.close()]);
+    await settledInTime([this.#events.close(), this.#queue.close()]);
   }
 }
 
 /** Thrown by `compute` for a job that would fail again. */
 export class HopelessJob extends Error {}
-/** Thrown by `compute` when it gives a job back, which then counts as never begun. */
+/** Thrown by `compute` to give a job back, which does not count as an attempt. */
 export class JobGivenBack extends Error {}
 
+/** Options of {@link JobWorker.start}. */
 export interface JobWorkerOptions extends QueueAddress {
   /** Seconds without a sign of life after which a job goes to another worker. */
   readonly lockSeconds: number;
   readonly compute: (key: string, data: unknown) => Promise<void>;
 }
 
-/** Takes one job after another. */
+/** The worker's end of the queue: takes one job after another. */
 export class JobWorker {
   readonly #worker: Worker;
   readonly #server: QueueServer;
@@ -126,10 +127,10 @@ export class JobWorker {
     this.#server = server;
   }
 
-  /** Begins at once. @throws GpruneError QUEUE_FAILED */
+  /** Starts to take jobs. @throws GpruneError QUEUE_FAILED */
   static async start({ redis: url, name, lockSeconds, compute }: JobWorkerOptions): Promise<JobWorker> {
     const server = await reachServer(url);
-    const worker = server.worker(name, (job, token) => taken(job, token, compute), {
+    const worker = server.worker(name, (job, token) => processJob(job, token, compute), {
       lockDuration: 1000 * lockSeconds,
       stalledInterval: 500 * lockSeconds,
       maxStalledCount: ATTEMPTS,
@@ -147,20 +148,20 @@ export class JobWorker {
   }
 
   /**
-   * Takes no further job, and ends once the one at hand has been given back. A server that is away does not get it
-   * back: it gives the job to another worker when the lock is over.
-   * @param stop - stops what is computed for it
+   * Takes no further job, and ends once the current one has been given back. An unreachable server does not get it
+   * back, but gives it to another worker when the lock expires.
+   * @param stop - ends the computation of the current job
    */
   async close(stop: () => Promise<void>): Promise<void> {
     const closed = this.#worker.close();
     await stop();
-    await inTime([closed]);
+    await settledInTime([closed]);
     this.#server.disconnect();
   }
 }
 
-/** Waits until all have ended, well or not, or the time is over. */
-async function inTime(ends: readonly Promise<unknown>[]): Promise<void> {
+/** Waits until all promises have settled, for {@link CLOSE_SECONDS} at most. */
+async function settledInTime(ends: readonly Promise<unknown>[]): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, 1000 * CLOSE_SECONDS);
@@ -169,7 +170,8 @@ async function inTime(ends: readonly Promise<unknown>[]): Promise<void> {
   clearTimeout(timer);
 }
 
-async function taken(
+/** Computes a job, with its failures as BullMQ wants them. */
+async function processJob(
   job: Job,
   token: string | undefined,
   compute: JobWorkerOptions["compute"],

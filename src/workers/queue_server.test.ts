@@ -2,7 +2,7 @@ import { createServer, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { reachServer } from "./queue_server.ts";
 
-/** The address of a server that treats every connection like this. */
+/** Starts a TCP server. @returns its address */
 async function listening(onConnection: (socket: Socket) => void): Promise<string> {
   const server = createServer(onConnection);
   await new Promise<void>((resolve) => {

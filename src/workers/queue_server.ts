@@ -1,6 +1,6 @@
 /**
- * The server that a queue lies on: Redis, or PostgreSQL from version 13. BullMQ does the same on both; what differs is
- * how a server is reached, and how one that is gone is let go.
+ * The server that a queue lies on: Redis, or PostgreSQL from version 13. BullMQ works alike on both; connecting,
+ * retrying and disconnecting differ.
  */
 import {
   createPostgresBackend,
@@ -14,24 +14,24 @@ import { Redis } from "ioredis";
 import pg from "pg";
 import { GpruneError, reasonOf } from "../errors.ts";
 
-/** Seconds in which a server has to answer when a queue is opened. */
+/** Seconds to wait for a server's first answer. */
 const CONNECT_SECONDS = 5;
-/** Milliseconds before a server that is away is asked again. */
+/** Milliseconds between two attempts at an unreachable server. */
 const RETRY_MS = 500;
 
-/** What BullMQ's classes do with jobs on a server. */
+/** Makes BullMQ's classes for one server. */
 export interface QueueServer {
   queue(name: string): Queue;
   events(name: string): QueueEvents;
   worker(name: string, process: Processor, options: Omit<WorkerOptions, "connection">): Worker;
-  /** Asks until the server answers, if only that it cannot. */
+  /** Repeats `ask` while the server is unreachable; other failures pass through. */
   patiently<T>(ask: () => Promise<T>): Promise<T>;
-  /** Lets go of it without waiting for its answers. */
+  /** Drops the connections without waiting for answers. */
   disconnect(): void;
 }
 
 /**
- * Reaches a server.
+ * Connects to a server, to see that it is there.
  * @param url - redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE
  * @throws GpruneError BAD_ARGUMENT for another address, QUEUE_FAILED when there is no answer
  */
@@ -54,7 +54,7 @@ class RedisServer implements QueueServer {
   static async reach(url: string): Promise<RedisServer> {
     const redis = new Redis(url, { lazyConnect: true });
     try {
-      await answered(redis, () => redis.connect().then(() => redis.ping()), { url, kind: "Redis" });
+      await firstAnswer(redis, () => redis.connect().then(() => redis.ping()), { url, kind: "Redis" });
     } finally {
       redis.disconnect();
     }
@@ -73,7 +73,7 @@ class RedisServer implements QueueServer {
     return new Worker(name, process, { ...options, connection: this.#client() });
   }
 
-  /** Redis clients keep what they are asked until the server is back. */
+  /** Redis clients retry by themselves: they queue commands until the server is back. */
   patiently<T>(ask: () => Promise<T>): Promise<T> {
     return ask();
   }
@@ -103,7 +103,7 @@ class PostgresServer implements QueueServer {
     const client = new pg.Client({ connectionString: url });
     const ask = (): Promise<unknown> => client.connect().then(() => client.query("select 1"));
     try {
-      await answered(client, ask, { url, kind: "PostgreSQL" });
+      await firstAnswer(client, ask, { url, kind: "PostgreSQL" });
     } finally {
       void client.end().catch(() => {});
     }
@@ -120,11 +120,11 @@ class PostgresServer implements QueueServer {
   }
 
   worker(name: string, process: Processor, options: Omit<WorkerOptions, "connection">): Worker {
-    const own = { ...options, connection: this.#connection };
-    return new Worker(name, process, own, createPostgresBackend) as unknown as Worker;
+    const workerOptions = { ...options, connection: this.#connection };
+    return new Worker(name, process, workerOptions, createPostgresBackend) as unknown as Worker;
   }
 
-  /** Connections to PostgreSQL fail with the server, and what was asked with them. */
+  /** Connections to PostgreSQL, and the queries on them, fail when the server goes away. */
   async patiently<T>(ask: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
@@ -136,16 +136,16 @@ class PostgresServer implements QueueServer {
     }
   }
 
-  /** BullMQ's own connections end with the queues. */
+  /** Only ends retrying: BullMQ closes its connections with the queues. */
   disconnect(): void {
     this.#isOpen = false;
   }
 }
 
 /**
- * Whether an error says that PostgreSQL is not there, rather than what it thinks of a question. The classes of SQLSTATE
- * are connection exceptions, too few resources, and interventions of an operator, which restarts are; the rest are
- * errors of the system, and the driver's own, which have no code.
+ * Whether an error means that PostgreSQL is unreachable, rather than that a query is wrong: SQLSTATE classes 08
+ * (connection exception), 53 (insufficient resources) and 57 (operator intervention, such as a restart), errors of the
+ * system, and the driver's own, which have no code.
  */
 function isAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -154,30 +154,27 @@ function isAway(error: unknown): boolean {
   return code === undefined ? /connection|terminated|timeout/i.test(error.message) : /^E[A-Z]+$/.test(code);
 }
 
-/**
- * Waits for the first answer. @throws GpruneError QUEUE_FAILED with what the client last heard when there is none in
- * time
- */
-async function answered(
+/** Waits for the first answer. @throws GpruneError QUEUE_FAILED with the client's last error when none comes in time */
+async function firstAnswer(
   client: NodeJS.EventEmitter,
   ask: () => Promise<unknown>,
   { url, kind }: { readonly url: string; readonly kind: string },
 ): Promise<void> {
-  let heard: string | undefined;
+  let lastError: string | undefined;
   client.on("error", ({ message }: Error) => {
-    heard = message;
+    lastError = message;
   });
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer in ${CONNECT_SECONDS} s`)), 1000 * CONNECT_SECONDS);
   });
   const answer = ask();
-  // It may fail after the time is over, when no one waits.
+  // It may fail after the deadline, when no one waits for it.
   answer.catch(() => {});
   try {
     await Promise.race([answer, late]);
   } catch (cause) {
-    const reason = heard ?? reasonOf(cause);
+    const reason = lastError ?? reasonOf(cause);
     const message = `${withoutSecrets(url)}: expected a ${kind} server, got ${reason}`;
     const hungUp = kind === "Redis" && /closed|EPIPE|ECONNRESET/.test(reason);
     const hint = hungUp
@@ -189,10 +186,10 @@ async function answered(
   }
 }
 
-/** An address without user, password and query, where passwords may stand as well. */
+/** An address without user, password and query, which may hold a password as well. */
 function withoutSecrets(address: string): string {
   const url = URL.canParse(address) ? new URL(address) : null;
   if (url !== null && url.host !== "") return `${url.protocol}//${url.host}${url.pathname}`;
-  // A password with a slash in it makes this no address: where it begins and ends cannot be told.
+  // A password with a slash in it makes the URL invalid, and hides where the password begins and ends.
   return /[@?]/.test(address) ? `${/^[a-z]+:\/\//i.exec(address)?.[0] ?? ""}...` : address;
 }

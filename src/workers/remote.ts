@@ -1,22 +1,22 @@
-/** What passes that others compute share. */
+/** State and helpers that all remote passes share. */
 import type { Store } from "../io/store/store.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { hasTensors } from "./recipes.ts";
 import type { LayerRange, Unit } from "./unit.ts";
 
-/** Where a run's units are computed. */
+/** The run's side of remote passes: where units go, and how they are cut. */
 export interface Remote {
   readonly store: Store;
   readonly dispatcher: Dispatcher;
   readonly spec: ModelSpec;
   /** SHA-256 of the dense model's files by name. */
   readonly hashes: Readonly<Record<string, string>>;
-  /** Layers of a unit that is a range of them. */
+  /** Number of layers in a unit of statistics, moments or refitting. */
   readonly range: number;
 }
 
-/** The ranges of all layers. */
+/** Ranges of `range` layers that cover the model; the last one may be shorter. */
 export function rangesOf({ spec, range }: Remote): readonly LayerRange[] {
   const { length } = spec.layers;
   return Array.from({ length: Math.ceil(length / range) }, (_, index) => {
@@ -24,7 +24,7 @@ export function rangesOf({ spec, range }: Remote): readonly LayerRange[] {
   });
 }
 
-/** A value with tensors that a unit gave; computed anew when tensors of an earlier run's are gone. */
+/** A value of a unit's result that names tensors; computed again when the store has lost some of them. */
 export async function valueWithTensors(
   { dispatcher, store }: Remote,
   unit: Unit,
@@ -36,7 +36,7 @@ export async function valueWithTensors(
   return dispatcher.value(unit, name);
 }
 
-/** A promise whose failure is heard later, or not at all when another one fails first. */
+/** Marks a promise as handled: it is awaited later, or not at all when another one fails first. */
 export function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;

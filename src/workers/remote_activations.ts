@@ -1,7 +1,7 @@
 /**
- * Statistics and moments that other processes compute: every shard of windows makes its own way through ranges of
- * layers, whose units add up statistics, and then one unit for each range goes through it with all shards that count in
- * the moments.
+ * Statistics and moments computed by workers. Every shard of windows goes through the ranges of layers by itself, one
+ * statistics unit after the other; then one moments unit for each range takes all shards that count in the moments
+ * through it.
  */
 
 import type { OnProgress } from "../base/progress.ts";
@@ -17,13 +17,13 @@ import { handled, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
 import type { LayerRange, MomentShard, MomentsUnit, OwnedWindows, StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
-/** A shard, the set it is of, and its units of statistics, one for each range of layers. */
-interface ShardWay extends MeasuredShard {
+/** A shard, the name of its set, and its statistics units, one for each range of layers. */
+interface ShardUnits extends MeasuredShard {
   readonly set: string;
   readonly units: readonly StatisticsUnit[];
 }
 
-/** Hears how many tokens went through how many layers, their product. */
+/** Called with tokens times layers that a unit has computed. */
 type OnPassed = (tokenLayers: number) => void;
 
 /** As `measureActivations`. */
@@ -39,22 +39,25 @@ export function remoteActivations(
   const work = shards.reduce((sum, shard) => sum + tokensOf(shard.windows) * layersFor(remote, shard), 0);
   const onPassed: OnPassed = (tokenLayers) => progress.advance((tokenLayers * total) / work);
   return progress.during(async () => {
-    const ways: Promise<ShardWay>[] = [];
+    const computed: Promise<ShardUnits>[] = [];
     for (const { set, ...shard } of shards) {
       const { name, partOf = name } = set;
       const { windows, owners } = shard;
       const owned: OwnedWindows = { set: partOf, windows, owners };
-      // One after another: every one is a file or an upload of its own.
+      // One after another: each is a file or an upload of its own.
       const kept = await keepValue(remote.store, owned);
-      ways.push(handled(wayOf(remote, { shard: { ...shard, set: partOf }, kept, onPassed })));
+      computed.push(handled(throughLayers(remote, { shard: { ...shard, set: partOf }, kept, onPassed })));
     }
-    const stats = await joinedStats(remote, ways);
-    const known = (await Promise.all(ways)).filter(({ tokenWeight }) => tokenWeight > 0);
-    return { stats, moments: known.length === 0 ? new Map() : await moments(remote, known, onPassed) };
+    const stats = await joinedStats(remote, computed);
+    const counted = (await Promise.all(computed)).filter(({ tokenWeight }) => tokenWeight > 0);
+    return {
+      stats,
+      moments: counted.length === 0 ? new Map() : await remoteMoments(remote, counted, onPassed),
+    };
   });
 }
 
-/** How many layers a shard goes through in units of both kinds. */
+/** Number of layers that a shard goes through in units of both kinds. */
 function layersFor(remote: Remote, { owners, tokenWeight }: MeasuredShard): number {
   const { length } = remote.spec.layers;
   const forStatistics = isOwned(owners) ? length : rangesOf(remote).at(-1)!.first;
@@ -66,16 +69,17 @@ function isOwned(owners: MeasuredShard["owners"]): boolean {
 }
 
 interface ShardOrder {
-  readonly shard: Omit<ShardWay, "units">;
-  /** Its windows, in the store. */
+  readonly shard: Omit<ShardUnits, "units">;
+  /** Object with its windows. */
   readonly kept: Digest;
   readonly onPassed: OnPassed;
 }
 
 /**
- * A shard's way through the layers, a range of them after the other; not the last one where only its input is wanted.
+ * Takes a shard through the layers, one range after the other. The last range is left out where statistics of no window
+ * are wanted: its input is enough for the moments.
  */
-async function wayOf(remote: Remote, { shard, kept, onPassed }: ShardOrder): Promise<ShardWay> {
+async function throughLayers(remote: Remote, { shard, kept, onPassed }: ShardOrder): Promise<ShardUnits> {
   const { windows, owners } = shard;
   const units: StatisticsUnit[] = [];
   const ranges = rangesOf(remote);
@@ -97,7 +101,7 @@ async function wayOf(remote: Remote, { shard, kept, onPassed }: ShardOrder): Pro
   return { ...shard, units };
 }
 
-/** What the next unit goes on with; computed anew when an earlier run's is gone. */
+/** Hidden states after a unit; computed again when the store has lost those of an earlier run. */
 async function hiddenAfter({ dispatcher, store }: Remote, unit: StatisticsUnit): Promise<Digest | null> {
   const { hidden } = await dispatcher.result(unit);
   if (hidden === undefined || (await store.has(hidden))) return hidden ?? null;
@@ -105,81 +109,85 @@ async function hiddenAfter({ dispatcher, store }: Remote, unit: StatisticsUnit):
   return (await dispatcher.result(unit)).hidden ?? null;
 }
 
-/** Statistics of every owner, shards added up in the order in which one process adds them up. */
+/** Statistics of every owner, with shards added up in the order in which one process adds them up. */
 async function joinedStats(
   { dispatcher }: Remote,
-  ways: readonly Promise<ShardWay>[],
+  shards: readonly Promise<ShardUnits>[],
 ): Promise<ReadonlyMap<string, CalibrationStats>> {
   const result = new Map<string, CalibrationStats>();
-  for (const way of ways) {
-    const { owners, units } = await way;
+  for (const shard of shards) {
+    const { owners, units } = await shard;
     if (!isOwned(owners)) continue;
     const ranges: ReadonlyMap<string, CalibrationStats>[] = [];
     for (const unit of units) {
       ranges.push((await dispatcher.value(unit, "stats")) as ReadonlyMap<string, CalibrationStats>);
     }
     for (const owner of ranges[0]!.keys()) {
-      const own = joined(ranges.map((range) => range.get(owner)!));
+      const stats = joined(ranges.map((range) => range.get(owner)!));
       const sum = result.get(owner);
-      result.set(owner, sum === undefined ? own : mergeStats(sum, own));
+      result.set(owner, sum === undefined ? stats : mergeStats(sum, stats));
     }
   }
   return result;
 }
 
-/** Statistics of ranges of layers as one. */
+/** Statistics of consecutive ranges of layers as one value. */
 function joined(ranges: readonly CalibrationStats[]): CalibrationStats {
-  const spaces = new Map<string, ChannelStats>(ranges.flatMap((own) => [...own.spaces]));
+  const spaces = new Map<string, ChannelStats>(ranges.flatMap((range) => [...range.spaces]));
   return { ...ranges[0]!, spaces };
 }
 
-/** On the hidden states that units of statistics have, as long as those are what the moments' own pass has. */
-async function moments(
+/**
+ * Moments, computed from the hidden states of the statistics units; null where the moments units compute other hidden
+ * states.
+ */
+async function remoteMoments(
   remote: Remote,
-  ways: readonly ShardWay[],
+  shards: readonly ShardUnits[],
   onPassed: OnPassed,
 ): Promise<Moments | null> {
   const ranges = rangesOf(remote);
-  const tokens = tokensOfSets(ways);
+  const tokens = tokensOfSets(shards);
   const parts = await Promise.all(
     ranges.map(async (range, index) => {
-      const part = await momentsOfRange(remote, { range, index }, ways);
+      const part = await momentsOfRange(remote, { range, index }, shards);
       onPassed(tokens * (range.end - range.first));
       return part;
     }),
   );
   const after = parts.map((part) => part.after);
-  const known = ranges.map((_, range) => ways.map(({ units }) => units[range]!.hidden));
-  if (!isSameStream(after, known)) return null;
-  return new Map(parts.flatMap(({ moments: own }) => [...own]));
+  const before = ranges.map((_, range) => shards.map(({ units }) => units[range]!.hidden));
+  if (!isSameStream(after, before)) return null;
+  return new Map(parts.flatMap(({ moments }) => [...moments]));
 }
 
 async function momentsOfRange(
   remote: Remote,
   { range, index }: { readonly range: LayerRange; readonly index: number },
-  ways: readonly ShardWay[],
+  shards: readonly ShardUnits[],
 ): Promise<{ readonly moments: Moments; readonly after: readonly Digest[] }> {
   const { dispatcher, store, hashes } = remote;
-  const shards = ways.map(({ set, windows, tokenWeight, units }): MomentShard => {
+  const inputs = shards.map(({ set, windows, tokenWeight, units }): MomentShard => {
     return { set, windows, tokenWeight, hidden: units[index]!.hidden };
   });
-  const unit: MomentsUnit = { kind: "moments", hashes, shards: await keepValue(store, shards), ...range };
+  const unit: MomentsUnit = { kind: "moments", hashes, shards: await keepValue(store, inputs), ...range };
   const after = (await dispatcher.value(unit, "after")) as readonly Digest[];
   return { moments: momentsFrom(store, await valueWithTensors(remote, unit, "moments")), after };
 }
 
 /**
- * Whether every range ended with the states that the next one began with. Then the first one, which began with the
- * embeddings as a single process does, and all after it have computed what that process computes, whatever programs the
- * units of statistics have.
- * @param known - states of every shard before each range; null before the first
+ * Whether every range ended with the hidden states that the next one began with. The first one begins with the
+ * embeddings, as a single process does, so by induction all have computed what that process computes, whatever programs
+ * the statistics units ran.
+ * @param after - hidden states of every shard after each range
+ * @param before - hidden states of every shard before each range; null before the first
  */
 export function isSameStream(
   after: readonly (readonly Digest[])[],
-  known: readonly (readonly (Digest | null)[])[],
+  before: readonly (readonly (Digest | null)[])[],
 ): boolean {
-  return after.slice(0, -1).every((own, range) => {
-    const next = known[range + 1]!;
-    return own.length === next.length && own.every(({ sha256 }, shard) => sha256 === next[shard]?.sha256);
+  return after.slice(0, -1).every((ended, range) => {
+    const next = before[range + 1]!;
+    return ended.length === next.length && ended.every(({ sha256 }, shard) => sha256 === next[shard]?.sha256);
   });
 }

@@ -11,7 +11,7 @@ import { openStore } from "../io/store/open_store.ts";
 import { requireValue } from "../io/store/store.ts";
 import { distributed, runWorker } from "./index.ts";
 
-/** The objects of a name that units gave. */
+/** Objects of a name in the results of all units. */
 async function objectsOf(store: string, name: string): Promise<readonly Digest[]> {
   const records = join(store, "records");
   const texts = await Promise.all(
@@ -20,7 +20,7 @@ async function objectsOf(store: string, name: string): Promise<readonly Digest[]
   return texts.flatMap((text) => (text.includes(`"${name}"`) ? JSON.parse(text).objects[name] : []));
 }
 
-/** The name of the record of the unit that gave a space's moments. */
+/** Name of the record of the unit that computed the moments of a space. */
 async function momentsOf(store: string, space: string): Promise<string> {
   const opened = await openStore(store);
   for (const name of await readdir(join(store, "records"))) {
@@ -64,15 +64,15 @@ test.skipIf(!hasRedis)(
       for (const { object } of kept.values()) await rm(pathOf(object), { force: true });
       expect(await pruned(`without ${name}`)).toEqual(expected);
     }
-    // Of their size still: workers find it, the run ends, and the one that is repeated has what they removed made
-    // again.
+    // The size stays the same, so that only workers notice: they remove the objects and the run fails, and a repeated
+    // run has them computed again.
     const states = await objectsOf(store, "hidden");
     for (const object of states) {
       const bytes = await readFile(pathOf(object));
       bytes[bytes.length - 9]! ^= 1;
       await writeFile(pathOf(object), bytes);
     }
-    // Those of earlier layers would write them anew.
+    // Moments units of earlier layers would write the hidden states again.
     const last = await momentsOf(store, "layers.2.kv");
     await rm(join(store, "records", last));
     let found: unknown;

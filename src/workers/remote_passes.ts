@@ -1,6 +1,6 @@
 /**
- * Passes over texts whose parts other processes compute. Parts are those that one process adds up apart as well
- * (calibrate/shards.ts), their results are added here in the same order, and so every bit is the same.
+ * Passes over texts computed by workers. Units are the shards that one process adds up separately as well
+ * (calibrate/shards.ts), and their results are added here in the same order, so every bit is the same.
  */
 
 import { resolve } from "node:path";
@@ -36,29 +36,28 @@ import { remoteRefit } from "./remote_refit.ts";
 import { queueName, type Unit, type Windows } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
-/** Where a run's units are computed. */
+/** Queue and store of a distributed run, and the size of its units. */
 export interface Distribution {
   /** `redis://HOST[:PORT]` or `postgres://HOST[:PORT]/DATABASE` */
   readonly redis: string;
-  /** A directory, or `s3://BUCKET/PREFIX`, that all workers reach. */
+  /** A directory, or `s3://BUCKET/PREFIX`, that the run and all workers reach. */
   readonly store: string;
-  /** Threads of one operator, on processors where results may depend on it. */
+  /** Threads of one operator, for processors on which results may depend on it. */
   readonly threads?: number | undefined;
   /**
-   * Layers of a unit of statistics, moments or refitting; an eighth, or as many as have a billion parameters, when
-   * absent.
+   * Layers of a unit of statistics, moments or refitting; when absent an eighth of them, or fewer, so that they have at
+   * most 2^30 parameters.
    */
   readonly layersPerUnit?: number | undefined;
 }
 
-/** Parameters that the layers of one unit of statistics have together: some minutes for one machine. */
+/** Most parameters of the layers of one unit: statistics of a shard take one machine some minutes. */
 const UNIT_PARAMETERS = 2 ** 30;
-/** Ranges of layers, about, where there are layers for them: as many units refit at once. */
+/** Approximate number of ranges that layers are cut into, and so of refitting units that can run at once. */
 const TARGET_RANGES = 8;
 
 /**
- * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same server and have the same
- * store.
+ * Passes for `prune(config, { openPasses })`, computed by the workers that have the same server and store.
  * @throws GpruneError, when opened, QUEUE_FAILED or STORE_FAILED
  */
 export function distributed(distribution: Distribution): (base: PassesBase) => Promise<ConnectedPasses> {
@@ -74,7 +73,7 @@ export function distributed(distribution: Distribution): (base: PassesBase) => P
   };
 }
 
-/** What a worker is to open; of a model from the hub, which has a path in this machine's cache alone, its address. */
+/** Address by which workers open the model: its path, or its hub address where the path is this machine's cache. */
 function addressOf({ origin: { name, path = name } }: Model): string {
   if (path === name) return resolve(path);
   return isHubAddress(name) ? name : `hf://${name}`;
@@ -88,7 +87,7 @@ function layersOfUnit(spec: ModelSpec): number {
 
 class RemotePasses implements ConnectedPasses {
   readonly #remote: Remote;
-  /** Recipes that were kept already. */
+  /** Objects of recipes that are in the store already. */
   readonly #recipes = new WeakMap<ModelRecipe, Promise<Digest>>();
 
   constructor(remote: Remote) {
@@ -109,10 +108,10 @@ class RemotePasses implements ConnectedPasses {
   ): Promise<ReadonlyMap<string, GateStats>> {
     const { hashes, store } = this.#remote;
     const recipe = await this.#recipe(made.recipe);
-    const from = centres === undefined ? null : await keepValue(store, centres);
+    const kept = centres === undefined ? null : await keepValue(store, centres);
     return this.#sumsBySet<GateStats>(sets, {
       ...{ stage, onProgress },
-      unit: (windows) => ({ kind: "gradients", hashes, windows, recipe, damped, centres: from }),
+      unit: (windows) => ({ kind: "gradients", hashes, windows, recipe, damped, centres: kept }),
       empty: () => emptyGateStats(spacesOf(made.model.spec)),
       add: accumulateGateStats,
     });
@@ -125,16 +124,16 @@ class RemotePasses implements ConnectedPasses {
   ): Promise<ReadonlyMap<string, SlopeStats>> {
     const { hashes, store } = this.#remote;
     const recipe = (await this.#recipe(made.recipe))!;
-    const from = await keepValue(store, centres);
+    const kept = await keepValue(store, centres);
     return this.#sumsBySet<SlopeStats>(sets, {
       ...{ stage, onProgress },
-      unit: (windows) => ({ kind: "slopes", hashes, windows, recipe, centres: from }),
+      unit: (windows) => ({ kind: "slopes", hashes, windows, recipe, centres: kept }),
       empty: () => emptySlopes(made),
       add: accumulateSlopes,
     });
   }
 
-  /** What units give for each of their windows, added up by set in the order in which one process adds them up. */
+  /** Sums over the windows of every set, added up in the order in which one process adds them up. */
   async #sumsBySet<S>(
     sets: readonly TokenSet[],
     { unit, empty, add, stage, onProgress }: RemoteWork<S>,
@@ -148,13 +147,13 @@ class RemotePasses implements ConnectedPasses {
         progress.advance(tokensOf(windows));
         return value as readonly S[];
       };
-      const lots = sets.map(({ name, partOf = name, windows }) =>
+      const shards = sets.map(({ name, partOf = name, windows }) =>
         shardsOf(windows, MICRO_BATCH_TOKENS).map((shard) => handled(compute(partOf, shard))),
       );
       const result = new Map<string, S>();
-      for (const [d, { name }] of sets.entries()) {
+      for (const [index, { name }] of sets.entries()) {
         let sums = empty();
-        for (const lot of lots[d]!) for (const window of await lot) sums = add(sums, window);
+        for (const shard of shards[index]!) for (const window of await shard) sums = add(sums, window);
         result.set(name, sums);
       }
       return result;
@@ -177,28 +176,25 @@ class RemotePasses implements ConnectedPasses {
         recipe: Digest | null,
         windows: readonly Int32Array[],
       ): Promise<Float32Array> => {
-        const given = await this.#windows("", windows);
-        return (await dispatcher.value(
-          { kind: "losses", hashes, windows: given, recipe },
-          "losses",
-        )) as Float32Array;
+        const unit: Unit = { kind: "losses", hashes, windows: await this.#windows("", windows), recipe };
+        return (await dispatcher.value(unit, "losses")) as Float32Array;
       };
-      const lots: Promise<Float32Array>[][] = [];
+      const shards: Promise<Float32Array>[][] = [];
       for (const { made, windows } of requests) {
         const recipe = await this.#recipe(made.recipe);
-        lots.push(shardsOf(windows).map((shard) => handled(compute(recipe, shard))));
+        shards.push(shardsOf(windows).map((shard) => handled(compute(recipe, shard))));
       }
       const sums: LossSum[] = [];
-      for (const lot of lots) {
-        sums.push(lossSum(await Promise.all(lot)));
+      for (const losses of shards) {
+        sums.push(lossSum(await Promise.all(losses)));
         progress.advance(1);
       }
       return sums;
     });
   }
 
-  refit(order: RefitRequest): Promise<Refitted> {
-    return remoteRefit(this.#remote, order);
+  refit(request: RefitRequest): Promise<Refitted> {
+    return remoteRefit(this.#remote, request);
   }
 
   close(): Promise<void> {
@@ -206,18 +202,18 @@ class RemotePasses implements ConnectedPasses {
   }
 
   #windows(set: string, windows: readonly Int32Array[]): Promise<Digest> {
-    const own: Windows = { set, windows };
-    return keepValue(this.#remote.store, own);
+    const value: Windows = { set, windows };
+    return keepValue(this.#remote.store, value);
   }
 
-  /** Null for the dense model, which workers have. */
+  /** Object with a recipe, written once; null for the dense model, which workers have. */
   async #recipe(recipe: ModelRecipe): Promise<Digest | null> {
     if (Object.keys(recipe).length === 0) return null;
     return getOrMake(this.#recipes, recipe, () => keepRecipe(this.#remote.store, recipe));
   }
 }
 
-/** What is computed of every window by itself. */
+/** A pass whose units give one result for every window. */
 interface RemoteWork<S> extends Reporting {
   /** The unit that computes windows. */
   readonly unit: (windows: Digest) => Unit;

@@ -1,4 +1,4 @@
-/** Refitting that other processes do, a range of layers each. */
+/** Refitting by workers, one unit for each range of layers. */
 import type { Moments } from "../calibrate/moments.ts";
 import { keepValue } from "../io/store/store.ts";
 import { spacesOf } from "../model/spaces.ts";
@@ -20,13 +20,13 @@ export function remoteRefit(
   const facts = { stage, total: spec.layers.length, unit: "layers", onProgress };
   const progress = new UnitProgress(dispatcher, facts);
   return progress.during(async () => {
-    const order: RefitRecipe = { keep, ...(alternatives && { alternatives }) };
-    const recipe = await keepValue(store, order);
+    const refitRecipe: RefitRecipe = { keep, ...(alternatives && { alternatives }) };
+    const recipe = await keepValue(store, refitRecipe);
     const units: RefitUnit[] = [];
-    // One after another: of moments that are not in the store yet, one covariance is in memory at a time.
+    // One after another, so that only one covariance that is not in the store yet is in memory at a time.
     for (const range of rangesOf(remote)) {
-      const own = await keepMoments(store, momentsIn(remote, range, moments));
-      units.push({ kind: "refit", hashes: remote.hashes, recipe, moments: own, ...range });
+      const kept = await keepMoments(store, momentsIn(remote, range, moments));
+      units.push({ kind: "refit", hashes: remote.hashes, recipe, moments: kept, ...range });
     }
     const parts = await Promise.all(
       units.map(async (unit) => {
@@ -42,7 +42,7 @@ export function remoteRefit(
   });
 }
 
-/** Those of a range of layers. */
+/** Moments of the spaces in a range of layers. */
 function momentsIn({ spec }: Remote, { first, end }: LayerRange, moments: Moments): Moments {
   const spaces = spacesOf(spec).filter(({ layer }) => layer >= first && layer < end);
   const ids = new Set(spaces.map(({ id }) => id));

@@ -1,7 +1,7 @@
 /**
- * Units of work as they travel: JSON with names and hashes, while what they read and give lies in the store. A unit's
- * key is the hash of everything that its result depends on, so equal work is done once, whoever asks for it, and as
- * often as somebody happens to do it the result is the same.
+ * The JSON of units of work and of their results: kinds, layer ranges, and digests of inputs and outputs, which are
+ * objects of the store. A unit's key is the hash of everything that its result depends on, so equal work is done once,
+ * and a unit that happens to be computed twice gives the same result.
  */
 import { availableParallelism } from "node:os";
 import { z } from "zod";
@@ -13,89 +13,91 @@ import type { Digest } from "../io/files/stage_file.ts";
 import { sha256Hex } from "../io/store/sha256.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 
-/** Changes whenever units or their results mean something else. */
+/** Version of units and their results; raised whenever the meaning of either changes. */
 const FORMAT = 4;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const object: z.ZodType<Digest> = z.strictObject({ bytes: z.int().nonnegative(), sha256 });
 
-interface AnyUnit {
+interface BaseUnit {
   /** SHA-256 of the dense model's files by name. */
   readonly hashes: Readonly<Record<string, string>>;
-  /** A value `Windows`. */
+  /** Object with a `Windows`. */
   readonly windows: Digest;
 }
 
-/** Layers that one unit computes. */
+/** A half-open range of layers. */
 export interface LayerRange {
   readonly first: number;
   /** Exclusive. */
   readonly end: number;
 }
 
-/** Statistics of a shard of a set in a range of layers. */
-export interface StatisticsUnit extends AnyUnit, LayerRange {
+/** Activation statistics of one shard of a calibration set over a range of layers. */
+export interface StatisticsUnit extends BaseUnit, LayerRange {
   readonly kind: "statistics";
-  /** A value `OwnedWindows`. */
+  /** Object with an `OwnedWindows`. */
   readonly windows: Digest;
-  /** Input of layer `first`, a value `readonly Tensor[]`; null for the embeddings. */
+  /** Object with the input of layer `first`, a `readonly Tensor[]`; null for the embeddings. */
   readonly hidden: Digest | null;
 }
 
-/** Gate statistics of some windows, each by itself. */
-export interface GradientsUnit extends AnyUnit {
+/** Gate-gradient statistics of every window by itself. */
+export interface GradientsUnit extends BaseUnit {
   readonly kind: "gradients";
-  /** A value `ModelRecipe`; null for the dense model. */
+  /** Object with a `ModelRecipe`; null for the dense model. */
   readonly recipe: Digest | null;
   readonly damped: boolean;
-  /** A value `ReadonlyMap<string, Float32Array>`. */
+  /** Object with a `ReadonlyMap<string, Float32Array>`, as `GateStatsOptions` has it; null for none. */
   readonly centres: Digest | null;
 }
 
-/** Slopes of some windows, each by itself. */
-export interface SlopesUnit extends AnyUnit {
+/** Slopes of the loss (calibrate/slopes.ts) of every window by itself. */
+export interface SlopesUnit extends BaseUnit {
   readonly kind: "slopes";
-  /** A value `ModelRecipe` whose tensors hold the changes. */
+  /** Object with a `ModelRecipe` whose tensors include the changes of output projections. */
   readonly recipe: Digest;
-  /** A value `ReadonlyMap<string, Float32Array>`. */
+  /** Object with a `ReadonlyMap<string, Float32Array>`, as `SlopeOptions` has it. */
   readonly centres: Digest;
 }
 
-/** Losses of every prediction in some windows. */
-export interface LossesUnit extends AnyUnit {
+/** Next-token loss of every prediction in its windows. */
+export interface LossesUnit extends BaseUnit {
   readonly kind: "losses";
+  /** Object with a `ModelRecipe`; null for the dense model. */
   readonly recipe: Digest | null;
 }
 
-/** Moments of a range of layers over all sets. */
-export interface MomentsUnit extends Omit<AnyUnit, "windows">, LayerRange {
+/** Moments of a range of layers over all calibration sets. */
+export interface MomentsUnit extends Omit<BaseUnit, "windows">, LayerRange {
   readonly kind: "moments";
-  /** A value `readonly MomentShard[]`. */
+  /** Object with a `readonly MomentShard[]`. */
   readonly shards: Digest;
 }
 
-/** A shard that counts in the moments, and where its windows stand before the first layer. */
+/** A shard that counts in the moments, and its hidden states before the first layer of the unit. */
 export interface MomentShard extends Windows {
+  /** Weight of each of its tokens in the moments. */
   readonly tokenWeight: number;
-  /** A value `readonly Tensor[]`, as the units of statistics had it; null before layer 0. */
+  /** Object with a `readonly Tensor[]` that a statistics unit wrote; null before layer 0. */
   readonly hidden: Digest | null;
 }
 
 /** Refitted projections of a range of layers. */
-export interface RefitUnit extends Omit<AnyUnit, "windows">, LayerRange {
+export interface RefitUnit extends Omit<BaseUnit, "windows">, LayerRange {
   readonly kind: "refit";
-  /** A value `RefitRecipe`. */
+  /** Object with a `RefitRecipe`. */
   readonly recipe: Digest;
-  /** Moments of the range, as kept_moments.ts keeps them. */
+  /** Object with the moments of the range, written by kept_moments.ts. */
   readonly moments: Digest;
 }
 
-/** What is refitted: kept units, and perhaps other widths. */
+/** Kept units of every space, and alternative widths to be fitted as well, if any. */
 export interface RefitRecipe extends Required<Pick<ModelRecipe, "keep">> {
   readonly alternatives?: Alternatives;
 }
 
-/** A unit of work. */
+/** A unit of work; `kind` names the pass. */
 export type Unit = StatisticsUnit | GradientsUnit | SlopesUnit | LossesUnit | MomentsUnit | RefitUnit;
 
 const shared = { hashes: z.record(z.string(), sha256), windows: object };
@@ -133,39 +135,41 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
   }),
 ]);
 
-/** Windows of one set, and its name for messages. */
+/** Windows of token ids of one set. */
 export interface Windows {
+  /** The set's name, for messages. */
   readonly set: string;
   readonly windows: readonly Int32Array[];
 }
 
-/** The same with the owner of the statistics of each; null for none. */
+/** Windows, and for each the name that its statistics are added up under; null for none. */
 export interface OwnedWindows extends Windows {
   readonly owners: readonly (string | null)[];
 }
 
 const jobSchema = z.strictObject({
   format: z.literal(FORMAT),
-  /** Where the run has the model: a path, or a name on the hub. */
+  /** The run's path of the model, or its hub address. */
   model: z.string().min(1),
   unit: unitSchema,
 });
 
-/** What lies in the queue. */
+/** A job of the queue: a unit, and where the run has the model. */
 export interface UnitJob {
   readonly model: string;
   readonly unit: Unit;
 }
 
-/** A job as JSON. */
+/** JSON value of a job, with the version of its format. */
 export function formatJob(job: UnitJob): unknown {
   return { format: FORMAT, ...job };
 }
 
 /**
  * Checks a job from the queue.
- * @param key - the name under which it lay there
- * @throws GpruneError UNIT_FAILED when it is none, or another one than its name says
+ * @param key - the job's name in the queue
+ * @param queue - the queue's name
+ * @throws GpruneError UNIT_FAILED when it is not a job, or its unit has another key
  */
 export function parseJob(data: unknown, key: string, queue: string): UnitJob {
   const { success, data: job } = jobSchema.safeParse(data);
@@ -176,9 +180,9 @@ export function parseJob(data: unknown, key: string, queue: string): UnitJob {
   );
 }
 
-/** The hash of all that a unit's result depends on. @param queue - its name, which says what computes it */
+/** Hash of all that a unit's result depends on. @param queue - its name, a hash of what computes it */
 export function unitKey(unit: Unit, queue: string): string {
-  return sha256Hex(JSON.stringify([queue, sorted(unit)]));
+  return sha256Hex(JSON.stringify([queue, withSortedKeys(unit)]));
 }
 
 /** `statistics of layers 1-12` */
@@ -187,34 +191,34 @@ export function describeUnit(unit: Unit): string {
 }
 
 /**
- * What computes the same bits: versions and instruction sets, and the number of threads where that has not been shown
- * not to matter (run/facts.ts).
+ * Versions and instruction sets, which decide the bits of results; except on x64 also the number of threads
+ * (run/facts.ts).
  */
 function environment(threads: number = availableParallelism()): string {
   return JSON.stringify([versions(), processor(), ...(process.arch === "x64" ? [] : [threads])]);
 }
 
-/** The queue in which runs and workers meet that have the same store and compute the same bits. */
+/** Name of the queue shared by all runs and workers that have the same store and compute the same bits. */
 export function queueName(storeIdentity: string, threads: number | undefined): string {
   return `gprune-${sha256Hex(JSON.stringify([FORMAT, storeIdentity, environment(threads)])).slice(0, 16)}`;
 }
 
-/** The name of the record of a unit's result. */
+/** Name in the store of the record of a unit's result. */
 export function recordName(key: string): string {
   return `unit-${key}`;
 }
 
-/** What a unit gave: objects by name. */
+/** Objects that a unit has written, by name. */
 export type UnitResult = Readonly<Record<string, Digest>>;
 
 const recordSchema = z.strictObject({ unit: sha256, objects: z.record(z.string(), object) });
 
-/** The record of a unit's result. */
+/** Text of the record of a unit's result. */
 export function formatResult(key: string, objects: UnitResult): string {
   return JSON.stringify({ unit: key, objects });
 }
 
-/** The result that a record holds; null when it is not one of the unit. */
+/** Result in the text of a record; null when the text is not a record of this unit. */
 export function parseResult(text: string, key: string): UnitResult | null {
   let value: unknown;
   try {
@@ -226,10 +230,10 @@ export function parseResult(text: string, key: string): UnitResult | null {
   return success && data.unit === key ? data.objects : null;
 }
 
-/** The value with the keys of its records in order. */
-function sorted(value: unknown): unknown {
+/** A JSON value with the keys of every object in ascending order. */
+function withSortedKeys(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map(sorted);
+  if (Array.isArray(value)) return value.map(withSortedKeys);
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return Object.fromEntries(entries.map(([key, item]) => [key, sorted(item)]));
+  return Object.fromEntries(entries.map(([key, item]) => [key, withSortedKeys(item)]));
 }

@@ -1,6 +1,6 @@
 /**
- * The program of the process that computes units for a worker (unit_process.ts): takes settings as its only argument
- * and jobs as messages, and answers each. It ends when its worker does.
+ * The program of the child process that computes units for a worker (unit_process.ts): settings come as its only
+ * argument, jobs as messages, each of which it answers. It exits when its worker does.
  */
 import { GpruneError, type PlainError } from "../errors.ts";
 import { removeScratch } from "../io/files/scratch.ts";
@@ -37,7 +37,7 @@ function failureOf(error: unknown): PlainError {
 }
 
 process.on("disconnect", () => {
-  // A worker that was killed removes nothing.
+  // A worker that was killed has not removed it.
   removeScratch(scratch);
   process.exit();
 });

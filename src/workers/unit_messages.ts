@@ -1,16 +1,14 @@
-/** What a worker and the child that computes for it tell each other. */
+/** Messages between a worker and the child process that computes for it. */
 import { z } from "zod";
 import type { PlainError } from "../errors.ts";
 import type { UnitResult } from "./unit.ts";
 
-/** What the child is started with. */
+/** Settings that the child is started with. */
 export interface ChildSettings {
   readonly store: string;
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
-  /**
-   * A directory of its own for objects on their way, which need not be there yet, and goes when the child has ended.
-   */
+  /** Directory for objects during transfers; made when needed, and removed when the child has ended. */
   readonly scratch: string;
 }
 
@@ -20,7 +18,7 @@ export type UnitAnswer =
   | {
       readonly type: "failed";
       readonly failure: PlainError;
-      /** Whether it is the model that could not be opened here, before anything was computed. */
+      /** Whether the model could not be opened on this machine, so that nothing was computed. */
       readonly atModel: boolean;
     };
 
@@ -30,12 +28,12 @@ const failureSchema = z.strictObject({
   hint: z.string().optional(),
 });
 
-/** A failure as one line, which is all that the queue keeps of an error. */
+/** A failure as one line of JSON, in place of an error's message, which is all that the queue keeps of it. */
 export function formatFailure(failure: PlainError): string {
   return JSON.stringify(failure);
 }
 
-/** The failure in a line; null when it is something else, such as what the queue itself says. */
+/** Failure in a line of JSON; null for another text, such as a message of the queue itself. */
 export function parseFailure(text: string): PlainError | null {
   try {
     return failureSchema.parse(JSON.parse(text)) as PlainError;

@@ -13,7 +13,7 @@ import { UnitProcess } from "./unit_process.ts";
 const object = { bytes: 0, sha256: "0".repeat(64) };
 const job: UnitJob = { model: "model", unit: { kind: "losses", hashes: {}, windows: object, recipe: null } };
 
-/** Moves Node away for the time of a test. */
+/** Makes Node unavailable to child processes until the end of the test. @returns a function that restores it */
 function withoutNode(): () => void {
   const { execPath } = process;
   process.execPath = "/not/there/node";
@@ -28,7 +28,7 @@ test("a process that cannot be started is said to be so, and tried again", async
   const putBack = withoutNode();
   const unit = new UnitProcess({ store: "store" });
   unit.start();
-  // The worker says what it begins with meanwhile.
+  // Meanwhile a worker would report the start of the unit.
   await new Promise((resolve) => setTimeout(resolve, 50));
   await expect(unit.compute(job, 10)).rejects.toThrow("ENOENT");
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -48,7 +48,7 @@ test("a limit of more days than a timer takes is not over at once", { timeout: 6
   await unit.stop();
 });
 
-/** The job with a model that is there. */
+/** The job with an existing model. */
 async function jobIn(root: string): Promise<UnitJob> {
   const model = await writeTinyCheckpoint(join(root, "model"));
   const opened = await openModel(model);

@@ -1,6 +1,6 @@
 /**
- * The process that computes a worker's units, one at a time. A run of ONNX Runtime blocks a process, and what goes
- * wrong in it may end one: the worker itself stays free to keep its lock and to say what happened.
+ * The child process that computes a worker's units, one at a time. ONNX Runtime blocks the event loop while it
+ * computes, and may crash: the worker itself stays free to renew its lock and to say what happened.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
@@ -10,10 +10,10 @@ import { removeScratch, scratchPath } from "../io/files/scratch.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
-/** Milliseconds that a timer takes at most, 25 days; it would be over at once with more. */
+/** Longest delay of a timer in milliseconds, 25 days; with more it would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** A child, started when there is something to compute and again when it has died, until it is told to stop. */
+/** A child that is started when there is something to compute, and again after it has died, until `stop`. */
 export class UnitProcess {
   readonly #settings: Omit<ChildSettings, "scratch">;
   #child: ChildProcess | null = null;
@@ -23,12 +23,12 @@ export class UnitProcess {
     this.#settings = settings;
   }
 
-  /** The process, while there is one. */
+  /** Process id of the child, while there is one. */
   get pid(): number | undefined {
     return this.#child?.pid;
   }
 
-  /** Starts the process unless there is one, or is to be none any more. */
+  /** Starts the child unless it runs or `stop` was called. */
   start(): void {
     if (this.#child !== null || this.#isStopped) return;
     const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
@@ -43,11 +43,11 @@ export class UnitProcess {
       if (this.#child === child) this.#child = null;
     };
     child.once("exit", () => {
-      // It may have been ended in the middle of a transfer.
+      // It may have died in the middle of a transfer.
       removeScratch(scratch);
       forget();
     });
-    // One that could not be started never exits.
+    // A child that could not be started emits no exit event.
     child.on("error", () => {
       if (child.pid === undefined) forget();
     });
@@ -55,7 +55,7 @@ export class UnitProcess {
 
   /**
    * Has a unit computed.
-   * @param seconds - after which the process is ended
+   * @param seconds - after which the child is killed
    * @throws GpruneError UNIT_FAILED when the process ends before it answers, or has been told to stop
    */
   async compute(job: UnitJob, seconds: number): Promise<UnitAnswer> {
@@ -77,7 +77,7 @@ export class UnitProcess {
           reject(new GpruneError("UNIT_FAILED", `the computing process was ended by ${how}`));
         };
         const onError = (error: Error | null): void => {
-          // What cannot be sent to it is not heard by it: the end of the process says why.
+          // When sending fails after the start, the exit event says why.
           if (error !== null && child.pid === undefined) reject(error);
         };
         child.once("exit", onExit).once("error", onError);
@@ -92,7 +92,7 @@ export class UnitProcess {
     }
   }
 
-  /** Ends the process, whatever it is at, for good. */
+  /** Kills the child, and starts no other. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     const child = this.#child;

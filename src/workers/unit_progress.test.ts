@@ -1,9 +1,9 @@
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import type { ProgressEvent } from "../base/progress.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
-it("ends with all done, whatever shares add up to", async () => {
+test("ends with all done, whatever shares add up to", async () => {
   const events: ProgressEvent[] = [];
   const dispatcher = { workers: 2, fail: (error: unknown) => expect.unreachable(`${error}`) };
   const facts = {

@@ -1,6 +1,5 @@
 /**
- * Progress of a pass that others compute: it is told again and again while nothing happens, so that a run can be
- * stopped.
+ * Progress of a remote pass. Events are repeated while nothing happens, since a listener may stop the run by throwing.
  */
 import type { ProgressEvent, Reporting } from "../base/progress.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -8,8 +7,9 @@ import type { Dispatcher } from "./dispatcher.ts";
 interface PassFacts extends Reporting, Pick<ProgressEvent, "total" | "unit"> {}
 
 /** Seconds between two events. */
-const TELL_SECONDS = 1;
+const REPORT_SECONDS = 1;
 
+/** Reports the progress of one remote pass. */
 export class UnitProgress {
   readonly #dispatcher: Dispatcher;
   readonly #facts: PassFacts;
@@ -20,27 +20,27 @@ export class UnitProgress {
     this.#facts = facts;
   }
 
-  /** Says that so much more is done. */
+  /** Adds to the work that is done, and reports it. */
   advance(amount: number): void {
     this.#done += amount;
-    this.#tell();
+    this.#report();
   }
 
-  /** Computes, and says all along where it stands; whoever listens may throw, which ends all waiting. */
+  /** Runs `compute` and reports progress meanwhile; a listener that throws ends all waiting. */
   async during<T>(compute: () => Promise<T>): Promise<T> {
-    const timer = setInterval(() => this.#tell(), 1000 * TELL_SECONDS);
+    const timer = setInterval(() => this.#report(), 1000 * REPORT_SECONDS);
     try {
       const result = await compute();
-      // Shares of what a unit did need not add up to all of it.
+      // Shares of units need not add up exactly.
       this.#done = this.#facts.total;
-      this.#tell();
+      this.#report();
       return result;
     } finally {
       clearInterval(timer);
     }
   }
 
-  #tell(): void {
+  #report(): void {
     const { onProgress, total, ...facts } = this.#facts;
     const { workers } = this.#dispatcher;
     const detail =

@@ -12,7 +12,7 @@ import { JobQueue } from "./queue.ts";
 import { formatJob, parseResult, queueName, recordName, type UnitJob, unitKey } from "./unit.ts";
 import { runWorker, type WorkerEvent } from "./worker.ts";
 
-/** The losses of a few tokens. */
+/** A job for the losses of a few tokens. */
 async function smallJob(directory: string, store: Store): Promise<UnitJob> {
   const model = await writeTinyCheckpoint(directory);
   const opened = await openModel(model);
@@ -22,10 +22,7 @@ async function smallJob(directory: string, store: Store): Promise<UnitJob> {
   return { model, unit: { kind: "losses", hashes, windows, recipe: null } };
 }
 
-/**
- * A job in a queue of its own server, and what a worker of it is started with. @param record - that its store has
- * already
- */
+/** A job in a queue, and settings for a worker. @param record - text of a record that the store has already */
 async function withJob({ record }: { readonly record?: string } = {}) {
   const { server, root } = await redisForTest();
   const address = join(root, "store");
@@ -58,7 +55,7 @@ test.skipIf(!hasRedis)(
         await new Promise((resolve) => setTimeout(resolve, 500));
       },
     });
-    // Whoever would compute it has time to.
+    // Long enough for another worker to compute it.
     await new Promise((resolve) => setTimeout(resolve, 3000));
     expect(events).toEqual(["listening", "started", "dropped"]);
     expect(await queue.state(key)).toMatchObject({ kind: "open" });

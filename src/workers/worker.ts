@@ -1,6 +1,6 @@
 /**
- * A worker: takes units from the queue, has a child compute them, and records what they gave. Whatever happens to it,
- * its unit goes to another one; the first record of a unit's result stays, and others are not looked at.
+ * A worker takes units from the queue, has a child process compute them, and records their results. When it stops or
+ * dies, its unit goes to another worker. The first record of a unit's result stays; later ones are dropped.
  */
 import { setInterval } from "node:timers/promises";
 import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
@@ -21,7 +21,7 @@ import {
 import { formatFailure } from "./unit_messages.ts";
 import { UnitProcess } from "./unit_process.ts";
 
-/** What happens to a worker. */
+/** Events of a worker's life. */
 export type WorkerEvent =
   | { readonly event: "listening"; readonly queue: string }
   /** The store was emptied; the worker listens at another queue from now on. */
@@ -38,39 +38,39 @@ export type WorkerEvent =
   | { readonly event: "failed"; readonly unit: string; readonly reason: string }
   | { readonly event: "dropped"; readonly unit: string };
 
-/** Where a worker gets its units and objects from, and what it may use to compute them. */
+/** Queue, store and limits of a worker. */
 export interface WorkerSettings {
   /** `redis://HOST[:PORT]` or `postgres://HOST[:PORT]/DATABASE` */
   readonly redis: string;
-  /** A directory, or `s3://BUCKET/PREFIX`: the same place as that of the runs. */
+  /** A directory, or `s3://BUCKET/PREFIX`: the store of the runs. */
   readonly store: string;
-  /** Where the model lies on this machine; where the run has it when absent. */
+  /** Path of the model on this machine; the run's path or hub address when absent. */
   readonly model?: string | undefined;
   /** Threads of one operator. */
   readonly threads?: number | undefined;
   /** Ends the worker; its unit goes to another one. */
   readonly signal?: AbortSignal | undefined;
-  /** Waited for. */
+  /** Awaited before the worker goes on. */
   readonly onEvent?: (event: WorkerEvent) => unknown;
-  /** Seconds after which a unit goes to another worker when nothing was heard of this one. 30 when absent. */
+  /** Seconds of silence after which this worker's unit goes to another one. 30 when absent. */
   readonly lockSeconds?: number | undefined;
   /** Seconds that a unit may take; six hours when absent. */
   readonly unitSeconds?: number | undefined;
 }
 
-/** Looks at the store's identity within the time of a lock. */
+/** How often the store's identity is checked within `lockSeconds`. */
 const STORE_LOOKS = 6;
 
 /**
- * Refitting a layer of 70 billion parameters' shape on a million tokens takes a machine of 16 cores more than two
- * hours.
+ * Default of `unitSeconds`: refitting one layer of a model of 70 billion parameters on a million tokens takes a machine
+ * of 16 cores more than two hours.
  */
 const UNIT_SECONDS = 6 * 3600;
 
-/** Errors of opening the model that say something about this machine, so that it must not have more units. */
+/** Errors of opening the model that make this machine unfit for any unit of the queue. */
 const UNFIT: ReadonlySet<ErrorCode> = new Set(["MODEL_DIFFERS", "NOT_FOUND", "FORBIDDEN", "UNSUPPORTED"]);
-/** Errors that another attempt may not have. */
-const PASSING: ReadonlySet<ErrorCode> = new Set([
+/** Transient errors, which another attempt may not have. */
+const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   "STORE_FAILED",
   "OUTPUT_FAILED",
   "OUT_OF_MEMORY",
@@ -81,19 +81,17 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /**
- * Computes units until it is told to stop. Where the queue's server is away then, its client goes on looking for it,
- * which keeps a process from ending by itself.
- * @throws GpruneError QUEUE_FAILED and STORE_FAILED when they cannot be reached at the beginning; MODEL_DIFFERS and
- *   NOT_FOUND when this machine has not the model that a run prunes
+ * Computes units until the signal is aborted. If the queue's server is unreachable then, its client goes on trying to
+ * reconnect, which keeps the process alive.
+ * @throws GpruneError QUEUE_FAILED and STORE_FAILED when they cannot be reached at the start; MODEL_DIFFERS and
+ *   NOT_FOUND when this machine does not have the model that a run prunes
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
   const store = patientStore(await openStore(settings.store));
   while ((await listen(settings, store)) === "moved") await settings.onEvent?.({ event: "moved" });
 }
 
-/**
- * Serves the queue of a store until the worker is told to stop, or the store has been emptied and so has another queue.
- */
+/** Serves the queue of a store until the signal is aborted, or the store was emptied and so has another queue. */
 async function listen(settings: WorkerSettings, store: Store): Promise<"told" | "moved"> {
   const { redis, threads, signal, lockSeconds = 30 } = settings;
   const identity = await storeIdentity(store);
@@ -104,7 +102,7 @@ async function listen(settings: WorkerSettings, store: Store): Promise<"told" | 
   const closing = new AbortController();
   const looks = setInterval((1000 * lockSeconds) / STORE_LOOKS, undefined, { signal: closing.signal });
   const moved = async (): Promise<"moved"> => {
-    // A store that does not answer may be the same when it does.
+    // A store that does not answer counts as unchanged.
     for await (const _ of looks) if ((await storeIdentity(store).catch(() => identity)) !== identity) break;
     return "moved";
   };
@@ -117,6 +115,7 @@ async function listen(settings: WorkerSettings, store: Store): Promise<"told" | 
   }
 }
 
+/** Computes the jobs of one queue. */
 class UnitWorker {
   readonly #settings: WorkerSettings;
   readonly #store: Store;
@@ -138,11 +137,11 @@ class UnitWorker {
         reject(error);
       };
     });
-    // It may be refused before anybody waits for the end.
+    // It may be rejected before `ended` is called.
     this.#unfit.catch(() => {});
   }
 
-  /** Resolves when the signal says so. @throws GpruneError when this machine turns out to be unfit */
+  /** Resolves when the signal is aborted. @throws GpruneError when this machine turns out to be unfit */
   async ended(signal: AbortSignal | undefined): Promise<"told"> {
     const told = new Promise<"told">((resolve) => {
       if (signal?.aborted) resolve("told");
@@ -151,7 +150,7 @@ class UnitWorker {
     return await Promise.race([told, this.#unfit]);
   }
 
-  /** Ends the child; the unit that it is at is given back. */
+  /** Ends the child; its unit is given back. */
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#process.stop();
@@ -160,19 +159,20 @@ class UnitWorker {
   /** Computes one unit and records its result. */
   async compute(key: string, data: unknown): Promise<void> {
     if (this.#stopping) throw new JobGivenBack();
-    const job = parsed(key, data, this.#queue);
+    const job = parseOrRefuse(key, data, this.#queue);
     if (await this.#isKnown(key)) return this.#tell({ event: "known", unit: key });
     if (this.#stopping) throw new JobGivenBack();
     this.#process.start();
     await this.#tell({ event: "started", unit: key, what: describeUnit(job.unit), pid: this.#process.pid });
     const started = performance.now();
-    const objects = await this.#objectsOf(key, job);
+    const objects = await this.#resultOf(key, job);
     const first = await this.#store.claim(recordName(key), formatResult(key, objects));
     const seconds = (performance.now() - started) / 1000;
     await this.#tell({ event: "finished", unit: key, seconds, first });
   }
 
-  async #objectsOf(key: string, job: UnitJob): Promise<UnitResult> {
+  /** Has the child compute a unit. @throws the error that the queue gets */
+  async #resultOf(key: string, job: UnitJob): Promise<UnitResult> {
     let failure: PlainError;
     let atModel = false;
     try {
@@ -184,11 +184,11 @@ class UnitWorker {
         error instanceof GpruneError ? error : { code: "INTERNAL" as const, message: String(error) };
       failure = { code, message };
     }
-    throw await this.#judged(key, failure, atModel);
+    throw await this.#errorFor(key, failure, atModel);
   }
 
-  /** What the queue is told about a failure. @param atModel - whether it was the model that could not be opened */
-  async #judged(key: string, failure: PlainError, atModel: boolean): Promise<Error> {
+  /** Error that the queue gets for a failure. @param atModel - whether the model could not be opened */
+  async #errorFor(key: string, failure: PlainError, atModel: boolean): Promise<Error> {
     const { code, message } = failure;
     if (this.#stopping || (atModel && UNFIT.has(code))) {
       await this.#tell({ event: "dropped", unit: key });
@@ -196,14 +196,11 @@ class UnitWorker {
       return new JobGivenBack();
     }
     await this.#tell({ event: "failed", unit: key, reason: message });
-    const again = code === "UNIT_FAILED" || PASSING.has(code);
-    return again ? new Error(formatFailure(failure)) : new HopelessJob(formatFailure(failure));
+    const mayPass = code === "UNIT_FAILED" || TRANSIENT.has(code);
+    return mayPass ? new Error(formatFailure(failure)) : new HopelessJob(formatFailure(failure));
   }
 
-  /**
-   * Whether the unit's result is recorded. A record that is not the unit's is forgotten: it would keep the name from
-   * the result.
-   */
+  /** Whether the unit's result is recorded. A damaged record is removed: it would block the name. */
   async #isKnown(key: string): Promise<boolean> {
     const record = await this.#store.record(recordName(key));
     if (record === null) return false;
@@ -217,8 +214,8 @@ class UnitWorker {
   }
 }
 
-/** @throws HopelessJob for what is no unit */
-function parsed(key: string, data: unknown, queue: string): UnitJob {
+/** Parses a job. @throws HopelessJob for one that is not a unit */
+function parseOrRefuse(key: string, data: unknown, queue: string): UnitJob {
   try {
     return parseJob(data, key, queue);
   } catch (error) {

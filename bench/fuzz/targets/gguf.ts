@@ -1,4 +1,4 @@
-/** GGUF files: containers with lies, a small model with tampered metadata, damaged bytes. */
+/** GGUF files: headers with wrong counts and offsets, a small model with changed metadata, damaged bytes. */
 import { join } from "node:path";
 import fc from "fast-check";
 import { openGguf } from "../../../src/io/formats/gguf.ts";
@@ -101,7 +101,7 @@ const scalar: fc.Arbitrary<BuiltValue> = fc.oneof(
 
 const hugeInteger = fc.constantFrom(-1n, 0n, 1n, 2n ** 31n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n);
 
-/** A key of the model with another value, or left out, or a key of its own. */
+/** Metadata of the model with changed, removed and additional keys. */
 const metadata = fc
   .array(
     fc.record({
@@ -161,7 +161,7 @@ const parts: fc.Arbitrary<GgufParts> = fc.record({ metadata, tensors: tensorList
   ),
 );
 
-/** Lying counts and offsets in one of five, else only what the parts say. */
+/** Wrong counts and offsets in one case of five, else consistent files. */
 const built = fc.oneof(
   { arbitrary: fc.record({ metadata, tensors: tensorList }).map(buildGguf), weight: 4 },
   { arbitrary: parts.map(buildGguf), weight: 1 },
@@ -194,7 +194,7 @@ export const ggufTarget: FuzzTarget = {
   },
 };
 
-/** The same files as models: spec, places of the weights and the tokenizer. */
+/** The same files opened as models: spec, weights and tokenizer. */
 export const ggufModelTarget: FuzzTarget = {
   name: "gguf model",
   share: 4,

@@ -1,4 +1,4 @@
-/** Indices of sharded checkpoints that name other files, other tensors, or are no JSON. */
+/** Index files of sharded checkpoints with wrong file names, wrong tensors, or invalid JSON. */
 import { join } from "node:path";
 import fc from "fast-check";
 import { INDEX_FILE, openCheckpointTensors, shardNames } from "../../../src/io/formats/safetensors_shards.ts";
@@ -10,7 +10,7 @@ const ONE = "model-00001-of-00002.safetensors";
 const TWO = "model-00002-of-00002.safetensors";
 const SHARDS = { [ONE]: float32File({ a: [1, 2], b: [3] }), [TWO]: float32File({ c: [4], d: [] }) };
 
-/** Files that are there, that are not, and that must never be looked for. */
+/** Names of files that exist, that are missing, and that must never be opened. */
 const fileName = fc.oneof(
   { arbitrary: fc.constantFrom(ONE, TWO), weight: 6 },
   {

@@ -1,4 +1,4 @@
-/** config.json of every family with tampered values. */
+/** config.json of every family with changed values. */
 import { join } from "node:path";
 import fc from "fast-check";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../../../src/io/files/json.ts";
@@ -11,7 +11,7 @@ import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import type { FuzzTarget } from "../harness.ts";
 import { damaged, hostileValue, jsonBytes, tamperedJson } from "../mutate.ts";
 
-/** A plain config of 2 layers, as published ones look. */
+/** A plain config of 2 layers, like published ones. */
 const PLAIN = {
   vocab_size: 16,
   hidden_size: 8,
@@ -41,7 +41,7 @@ const MODEL_TYPES = [
   "gpt2",
 ];
 
-/** Keys that plain configs lack. */
+/** Keys that plain configs do not have. */
 const further = fc.record(
   {
     head_dim: fc.constantFrom<unknown>(4, 5, 2 ** 31),
@@ -96,7 +96,7 @@ export const modelConfigTarget: FuzzTarget = {
   },
 };
 
-/** @throws Error for a spec that no model can have, or one that carries what it should have dropped */
+/** Checks a spec. @throws Error for one that no model can have, or that kept keys which must be dropped */
 function requireSound(spec: ModelSpec): void {
   const sizes = [spec.vocabSize, spec.hiddenSize, spec.headDim, spec.maxPositions];
   const widths = spec.layers.flatMap(({ neurons, kvGroups, groupSize }) => [neurons, kvGroups, groupSize]);

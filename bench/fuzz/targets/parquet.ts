@@ -1,4 +1,4 @@
-/** Parquet files of texts and conversations in every way that the writer packs them, with damaged pages and footers. */
+/** Parquet files of texts and conversations in all encodings of the writer, with damaged pages and footers. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -25,7 +25,7 @@ const whole = fc
   })
   .map(({ columns, ...options }) => parquetOf(columns, options));
 
-/** By name: what is asked for. */
+/** Requests by file name. */
 const REQUESTS = {
   "texts.parquet": { maxBytes: 1000 },
   "chats.parquet": { maxBytes: 1000, chats: true },

@@ -1,4 +1,4 @@
-/** Plans for a tiny model, tampered with; what is accepted and fits is carried out. */
+/** Changed plans for a tiny model; those that are valid are carried out. */
 import { join } from "node:path";
 import fc from "fast-check";
 import { readSmallText } from "../../../src/io/files/file.ts";

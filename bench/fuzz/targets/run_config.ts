@@ -1,4 +1,4 @@
-/** Run configurations in YAML, with the parts of YAML that nobody should need. */
+/** Run configurations in YAML, including obscure YAML syntax. */
 
 import { join } from "node:path";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Files of the safetensors format: headers with lies, damaged bytes. */
+/** Files in the safetensors format: headers with wrong values, damaged bytes. */
 import { join } from "node:path";
 import fc from "fast-check";
 import { openSafetensors } from "../../../src/io/formats/safetensors.ts";
@@ -7,7 +7,7 @@ import { safetensorsBytes } from "../../../test/safetensors_builder.ts";
 import type { FuzzTarget } from "../harness.ts";
 import { damaged, jsonBytes, rarely, tamperedJson } from "../mutate.ts";
 
-/** Bytes of an element; some kinds are stored but not read. */
+/** Bytes of an element; some dtypes are listed but cannot be read. */
 const DTYPES = {
   F32: 4,
   F16: 2,
@@ -31,7 +31,7 @@ const tensors = fc.dictionary(
   { maxKeys: 4, noNullPrototype: true },
 );
 
-/** A true header: every tensor behind the one before it. */
+/** A valid header: tensors are contiguous. */
 const header = fc.tuple(tensors, fc.boolean()).map(([parts, hasMetadata]): Record<string, unknown> => {
   let end = 0;
   const entries = Object.entries(parts).map(([name, { dtype, shape }]) => {
@@ -81,7 +81,7 @@ export const safetensorsTarget: FuzzTarget = {
   },
 };
 
-/** Integers and 8-bit floats are stored and named, but not read. */
+/** Accepts that integers and 8-bit floats cannot be read. */
 function unreadable(error: unknown): null {
   if (error instanceof Error && "code" in error && error.code === "UNSUPPORTED") return null;
   throw error;

@@ -1,7 +1,7 @@
 /**
- * tokenizer.json and its companion of every kind of model, sound or with one of the two tampered with, and a text.
- * Regular expressions of the file's own are left to src/model/tokenizer/engine.test.ts: they run in a thread, of which
- * ten thousand would be too many.
+ * tokenizer.json and tokenizer_config.json of every model type, valid or with one of the two changed, and a text. Files
+ * with unknown regular expressions are left to src/model/tokenizer/engine.test.ts: those run in threads, and ten
+ * thousand would be too many.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,9 +15,9 @@ import { SPECIAL, soundTokenizers } from "../tokenizers.ts";
 
 const JSON_FILE = "tokenizer.json";
 const CONFIG_FILE = "tokenizer_config.json";
-/** The text that is tokenised. */
+/** File with the text to tokenise. */
 const TEXT_FILE = "text.txt";
-/** There where the text must come back. */
+/** File that exists if decoding must restore the text. */
 const EXACT_FILE = "exact.txt";
 
 const CONFIG = {
@@ -46,10 +46,13 @@ const texts = fc
   )
   .map((parts) => parts.join(""));
 
-/** What a text may not have to come back: the sign for a space, byte tokens spelled out, and what the library loses. */
+/**
+ * Texts that decoding does not restore: with space markers, spelled-out byte tokens, or characters that the library
+ * drops.
+ */
 const LOST = /[▁\ufeff]|<0x/;
 
-/** How each of the two files is harmed: one of them or none. */
+/** Damage of the two files: to one of them or none. */
 const harms = fc.oneof(
   { arbitrary: fc.constant<Harms>(["none", "none"]), weight: 3 },
   { arbitrary: fc.constant<Harms>(["value", "none"]), weight: 4 },
@@ -62,14 +65,14 @@ const harms = fc.oneof(
 export const tokenizerTarget: FuzzTarget = {
   name: "tokenizer",
   share: 3,
-  files: fc.tuple(soundTokenizers, texts, harms).chain(([{ json, isExact }, text, [own, config]]) => {
+  files: fc.tuple(soundTokenizers, texts, harms).chain(([{ json, isExact }, text, [tokenizer, config]]) => {
     const promise =
-      isExact && !LOST.test(text) && own === "none" && config === "none"
+      isExact && !LOST.test(text) && tokenizer === "none" && config === "none"
         ? { [EXACT_FILE]: new Uint8Array(0) }
         : {};
     return fc
       .record({
-        [JSON_FILE]: harmed(json, own),
+        [JSON_FILE]: harmed(json, tokenizer),
         [CONFIG_FILE]: harmed(CONFIG, config),
         [TEXT_FILE]: fc.constant<Uint8Array>(Buffer.from(text)),
       })
@@ -90,7 +93,7 @@ export const tokenizerTarget: FuzzTarget = {
   },
 };
 
-/** @throws Error for ids that the tokenizer does not have, and for a text that does not come back though it should */
+/** Encodes and decodes. @throws Error for ids out of range, and for a text that is not restored though it should be */
 function tokenise(tokenizer: Tokenizer, text: string, isExact: boolean): void {
   const ids = tokenizer.encode(text);
   const strange = ids.find((id) => id < 0 || id >= tokenizer.vocabSize);
