@@ -7,7 +7,7 @@ import { OUTPUT_PROJECTION, SPACE_KINDS } from "../../model/spaces.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import { endOfLast } from "../ir/operators.ts";
-import { graphGiven } from "../ir/rewrite.ts";
+import { valuesAsInputs } from "../ir/rewrite.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
 import { buildLayer, type LayerGraphOptions, type LayerStructure, type LayerValues } from "./decoder.ts";
@@ -206,7 +206,7 @@ function backwardGraph(
   const b = new GraphBuilder();
   const layer = buildLayer(b, structure);
   extend(b, layer, b.input("upstream", layer.output.shape));
-  return graphGiven(b.finish(), kept(layer));
+  return valuesAsInputs(b.finish(), kept(layer));
 }
 
 /**
