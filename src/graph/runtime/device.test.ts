@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maxAbs, maxDifference } from "../../../test/numbers.ts";
 import { PROGRAMS, randomTensors } from "../../../test/placements.ts";
 import type { Graph } from "../ir/graph.ts";
-import { type Device, graphFor, placeOf } from "./device.ts";
+import { type Device, deviceFor, graphFor } from "./device.ts";
 import { fallbackText, findDevice } from "./device_check.ts";
 import { Runtime } from "./runtime.ts";
 
@@ -62,8 +62,8 @@ describe("a graph for a device", () => {
   it("in double precision is the CPU's", () => {
     const value = { name: "x", type: "float64", shape: ["M"] } as const;
     const double: Graph = { inputs: [value], outputs: new Map(), nodes: [], constants: [] };
-    expect(placeOf(WEBGPU, double)).toEqual({ name: "cpu", dtype: "f32" });
-    expect(placeOf(WEBGPU, PROGRAMS.forward!)).toBe(WEBGPU);
+    expect(deviceFor(WEBGPU, double)).toEqual({ name: "cpu", dtype: "f32" });
+    expect(deviceFor(WEBGPU, PROGRAMS.forward!)).toBe(WEBGPU);
   });
 });
 
