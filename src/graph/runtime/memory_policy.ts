@@ -5,7 +5,7 @@
 import { collectGarbage } from "../../io/files/machine.ts";
 import { MemoryStash, type Scratch, type Stash } from "../../tensor/stash.ts";
 
-/** What one run keeps in memory, spills to files, and frees. */
+/** Decides for one run which tensors stay in memory, which are spilled to files, and when garbage is collected. */
 export interface MemoryPolicy {
   /** Whether the next layer's weights are read while a layer is computed, which holds two layers in memory. */
   readonly prefetch: boolean;

@@ -58,7 +58,7 @@ export interface FilledProgram extends Pick<Program, "run"> {
 export interface RuntimeOptions {
   /** Largest number of threads of one operator; the number of cores when absent. */
   readonly threads?: number | undefined;
-  /** What stays in memory and what is spilled; `ROOMY` when absent. */
+  /** Memory policy; `ROOMY` when absent. */
   readonly memory?: MemoryPolicy;
   /** The device that graphs run on; the CPU when absent. device_check.ts finds out whether a device is present. */
   readonly device?: Device;
