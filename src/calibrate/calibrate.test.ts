@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { expectSameStats } from "../../test/stats_equality.ts";
@@ -23,7 +23,7 @@ async function statsOf(runner: DecoderRunner, windows: readonly Int32Array[]): P
 }
 
 describe("calibrate", () => {
-  it.each(Object.entries(TINY_VARIANTS))(
+  test.each(Object.entries(TINY_VARIANTS))(
     "sums what enters the output projections: %s",
     async (_, options) => {
       const model = tinyModel(options);
@@ -41,7 +41,7 @@ describe("calibrate", () => {
     },
   );
 
-  it("gives the merged statistics of two halves of a set", async () => {
+  test("gives the merged statistics of two halves of a set", async () => {
     const runner = new DecoderRunner(tinyModel({ seed: 3 }), runtime);
     const windows = randomWindows([8, 8, 6, 8, 4], { seed: 3 });
     const merged = mergeStats(
@@ -51,7 +51,7 @@ describe("calibrate", () => {
     expectSameStats(await statsOf(runner, windows), merged, 1e-12);
   });
 
-  it("gives a set the same bits whatever other sets there are", async () => {
+  test("gives a set the same bits whatever other sets there are", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const a = { name: "a", windows: randomWindows([8, 8, 8], { seed: 1 }) };
     const b = { name: "b", windows: randomWindows([8, 5], { seed: 2 }) };
@@ -60,7 +60,7 @@ describe("calibrate", () => {
     expect((await calibrate(runner, [b, a])).get("a")).toEqual(alone);
   });
 
-  it("gives the same bits with one and two threads, and every time", async () => {
+  test("gives the same bits with one and two threads, and every time", async () => {
     const two = new Runtime({ threads: 2 });
     try {
       const windows = randomWindows([8, 8, 8]);
@@ -72,7 +72,7 @@ describe("calibrate", () => {
     }
   });
 
-  it("counts tokens and sequences, and says how far it is", async () => {
+  test("counts tokens and sequences, and says how far it is", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const events: ProgressEvent[] = [];
     const sets = [
@@ -92,7 +92,7 @@ describe("calibrate", () => {
     });
   });
 
-  it("refuses two sets of one name", async () => {
+  test("refuses two sets of one name", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const sets = [1, 2].map((seed) => ({ name: "x", windows: randomWindows([4], { seed }) }));
     await expect(calibrate(runner, sets)).rejects.toThrow(

@@ -1,6 +1,6 @@
 /**
- * Runs calibration sets through the dense model layer by layer, once, and gathers all that anybody wants to know of
- * what goes into its output projections: the statistics that metrics need, and the moments that least squares needs.
+ * Runs calibration sets through the dense model layer by layer, once, and gathers everything that later stages need of
+ * the inputs of output projections: activation statistics for metrics, and second moments for least squares.
  */
 
 import { badArgument, requireCount } from "../base/arguments.ts";
@@ -36,38 +36,40 @@ export interface TokenSet {
   readonly partOf?: string;
 }
 
-/** A set and how much it counts. */
+/** A set and its weight. */
 export interface WeightedTokenSet extends TokenSet {
   /** > 0, relative to the other sets. */
   readonly weight: number;
 }
 
-/** A set, and what its windows are measured for. */
+/** A set, and the statistics and moments that its windows belong to. */
 export interface MeasuredSet extends TokenSet {
-  /** Whose statistics each window belongs to, by name; null for none. All are the set's own when absent. */
+  /** Name of the statistics that each window belongs to, null for none; the name of the set when absent. */
   readonly owners?: readonly (string | null)[];
-  /** How many windows, the first ones, count in the moments, and what each of their tokens counts; none when absent. */
+  /**
+   * Number of leading windows that moments are taken over, and the weight of each of their tokens; none when absent.
+   */
   readonly moments?: { readonly windows: number; readonly tokenWeight: number };
 }
 
-/** How far a pass over calibration sets goes, who hears of it, and what keeps it. */
+/** Progress, checkpoints and range of a calibration pass. */
 export interface CalibrateOptions {
   readonly onProgress?: OnProgress;
-  /** Keeps its state between layers. */
+  /** Saves the state between layers. */
   readonly checkpoints?: Checkpoints<CalibrationState>;
-  /** The layer before which calibration ends; what it gives is that of the layers it went through. */
+  /** The layer before which the pass ends, which leaves out that layer and all later ones; all layers when absent. */
   readonly end?: number;
 }
 
-/** What goes into the output projections. */
+/** Statistics and moments of the inputs of output projections. */
 export interface Activations {
   /** Statistics of every owner of windows, by name. */
   readonly stats: ReadonlyMap<string, CalibrationStats>;
-  /** Moments over all windows that count in them; none where none do. */
+  /** Moments over the windows that are given a weight in them; empty where there are none. */
   readonly moments: Moments;
 }
 
-/** Where calibration stands between two layers. */
+/** State of calibration between two layers. */
 export interface CalibrationState extends ForwardState, Activations {}
 
 /**
@@ -84,11 +86,11 @@ export async function calibrate(
 }
 
 /**
- * One pass. Holds one layer, perhaps the next one, the sums of that layer, and the hidden states and the moments of all
- * layers unless the memory policy puts them elsewhere.
+ * Statistics and moments in one pass. Holds one layer (with `prefetch` two), the sums of that layer, and the hidden
+ * states and the moments of all layers unless the memory policy spills them.
  * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set;
- *   BAD_ARGUMENT for two sets of one name, a window without tokens, as many owners as there are no windows, or an end
- *   that is none of the model's
+ *   BAD_ARGUMENT for two sets of one name, a window without tokens, another number of owners than of windows, or an
+ *   `end` beyond the model's layers
  */
 export async function measureActivations(
   runner: DecoderRunner,
@@ -111,13 +113,13 @@ export async function measureActivations(
     onProgress,
     from,
     end,
-    onOutputs: (_, place, outputs) => {
-      const batch = batches[place]!;
+    onOutputs: (_, index, outputs) => {
+      const batch = batches[index]!;
       sums.add(batch, outputs);
       if (batch.tokenWeight > 0) collectIfTight(runner.memory);
     },
     onLayer: async (next) => {
-      for (const [id, own] of sums.takeMoments()) await moments.set(id, own);
+      for (const [id, spaceMoments] of sums.takeMoments()) await moments.set(id, spaceMoments);
       await checkpoints.reached(() => ({ ...forwardState(next, stream), stats, moments: moments.spaces }));
     },
   });
@@ -128,9 +130,7 @@ export async function measureActivations(
   return { stats, moments: moments.spaces };
 }
 
-/**
- * Sums that nothing has been added to, or what was kept, whose hidden states go into the stream and stay nowhere else.
- */
+/** Empty sums and embeddings, or those of a saved state, whose hidden states are moved into the stream. */
 async function begin(
   runner: DecoderRunner,
   {
@@ -153,28 +153,28 @@ async function begin(
   };
 }
 
-/** Windows of a set that are added up apart (shards.ts), and what they are measured for. */
+/** Windows of a set that are summed by themselves (shards.ts), and the statistics and moments that they belong to. */
 export interface MeasuredShard {
   readonly windows: readonly Int32Array[];
-  /** Whose statistics each window belongs to; null for none. */
+  /** Name of the statistics that each window belongs to; null for none. */
   readonly owners: readonly (string | null)[];
-  /** What each token counts in the moments; 0 for windows that have no part in them. */
+  /** Weight of each token in the moments; 0 for windows that moments are not taken over. */
   readonly tokenWeight: number;
 }
 
-/** A set's shards; windows that count in the moments do not share one with others. */
+/** A set's shards; windows with a weight in the moments share none with the others. */
 export function measuredShards({ name, windows, owners, moments }: MeasuredSet): readonly MeasuredShard[] {
   const counted = moments?.windows ?? 0;
   let next = 0;
-  const shardsAs = (some: readonly Int32Array[], tokenWeight: number): readonly MeasuredShard[] =>
-    shardsOf(some).map((shard) => {
+  const shardsWith = (part: readonly Int32Array[], tokenWeight: number): readonly MeasuredShard[] =>
+    shardsOf(part).map((shard) => {
       next += shard.length;
-      const own = owners?.slice(next - shard.length, next) ?? shard.map(() => name);
-      return { windows: shard, owners: own, tokenWeight };
+      const shardOwners = owners?.slice(next - shard.length, next) ?? shard.map(() => name);
+      return { windows: shard, owners: shardOwners, tokenWeight };
     });
   return [
-    ...shardsAs(windows.slice(0, counted), moments?.tokenWeight ?? 0),
-    ...shardsAs(windows.slice(counted), 0),
+    ...shardsWith(windows.slice(0, counted), moments?.tokenWeight ?? 0),
+    ...shardsWith(windows.slice(counted), 0),
   ];
 }
 
@@ -195,7 +195,7 @@ function programFor({ owners, tokenWeight }: MeasuredBatch): ForwardProgram {
   return owners.every((owner) => owner === null) ? "moments" : "statisticsAndMoments";
 }
 
-/** Everybody whose statistics a set adds to. */
+/** Names of all statistics that a set adds to. */
 function ownersOf({ name, owners = [name] }: MeasuredSet): readonly string[] {
   return [...new Set(owners)].filter((owner) => owner !== null);
 }
@@ -218,10 +218,10 @@ function emptyStats(
       );
     for (const owner of ownersOf(set)) {
       if (result.has(owner)) throw badArgument("calibration sets", "different names", `${owner} twice`);
-      const own = windows.filter((_, place) => owners[place] === owner);
+      const owned = windows.filter((_, index) => owners[index] === owner);
       result.set(owner, {
-        tokens: tokensOf(own),
-        sequences: own.length,
+        tokens: tokensOf(owned),
+        sequences: owned.length,
         spaces: new Map(spaces.map((space) => [space.id, emptyChannelStats(channelCount(space))])),
       });
     }
@@ -229,7 +229,7 @@ function emptyStats(
   return result;
 }
 
-/** `calibration set web` */
+/** Name of a set in messages: `calibration set web`. */
 export function textsOfSet({ name, partOf = name }: Pick<TokenSet, "name" | "partOf">): string {
   return `calibration set ${plainName(partOf)}`;
 }

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
@@ -11,7 +11,7 @@ const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
 
 describe("gatherEvidence", () => {
-  it("has halves of sets that have two windows, and of no others", async () => {
+  test("has halves of sets that have two windows, and of no others", async () => {
     const model = tinyModel({});
     const [windows, window] = [randomWindows([8, 8, 8]), randomWindows([8], { seed: 1 })];
     const sets = [

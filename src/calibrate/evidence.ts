@@ -1,7 +1,7 @@
 /**
- * All that calibration tells about a model: activation statistics of every set and, when asked for, gate gradients,
- * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments
- * that least squares needs, from the same pass.
+ * The results of calibration: activation statistics of every set and, on request, gate gradients, each from the whole
+ * set and from two disjoint halves of it, by which their reliability is judged; and the moments for least squares, from
+ * the same pass.
  */
 
 import { type OnProgress, silent } from "../base/progress.ts";
@@ -15,42 +15,46 @@ import type { Moments } from "./moments.ts";
 import { type Passes, unpruned } from "./passes.ts";
 import { type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
 
-/** What some windows say. */
+/** Activation and gate statistics of some windows. */
 export interface Evidence {
   readonly stats: CalibrationStats;
-  /** Absent unless gradients were asked for. */
+  /** Absent unless gradients were requested. */
   readonly gates?: GateStats;
 }
 
-/** What a set says, whole and by halves. */
+/** Evidence from a whole set, and from two halves of it. */
 export interface SplitEvidence {
   readonly whole: Evidence;
   /** Null for a set of one window. */
   readonly halves: readonly [Evidence, Evidence] | null;
 }
 
-/** What is gathered besides statistics, and how. */
+/** Options of {@link gatherEvidence}. */
 export interface GatheringOptions {
+  /** Whether gate statistics are gathered as well. */
   readonly gradients?: boolean;
-  /** Sets that moments are gathered over, the first ones of the same windows, or all and more; none when absent. */
+  /**
+   * Sets that moments are gathered over: of a calibration set the first windows, or all of them and more. None when
+   * absent.
+   */
   readonly fitted?: readonly WeightedTokenSet[];
   readonly onProgress?: OnProgress;
   readonly stages?: Stages;
 }
 
-/** What calibration found. */
+/** Evidence and moments of a model. */
 export interface Gathered {
   /** Evidence of every set, by name, in the order given. */
   readonly evidence: ReadonlyMap<string, SplitEvidence>;
   /** Over all fitted sets; empty where there are none. */
   readonly moments: Moments;
-  /** Tokens of all windows together. */
+  /** Total number of tokens of all windows. */
   readonly tokens: number;
 }
 
 /**
- * Evidence of every set, and moments over some. @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or
- * weight
+ * Evidence of every set, and moments over the fitted sets.
+ * @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or weight
  */
 export async function gatherEvidence(
   { model, passes }: { readonly model: Model; readonly passes: Passes },
@@ -84,7 +88,7 @@ export async function gatherEvidence(
   return { evidence, moments, tokens };
 }
 
-/** Several sets as one, each counting by its weight. */
+/** Pools several sets into one, each counting by its weight. */
 export function poolEvidence(sets: readonly Evidence[], weights: readonly number[]): Evidence {
   const stats = poolStats(
     sets.map((set) => set.stats),

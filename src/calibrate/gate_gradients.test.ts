@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maxAbs, maxDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { type EditTap, referenceDecoder } from "../../test/reference_decoder.ts";
@@ -25,7 +25,7 @@ function gated(space: string, channel: number, { centre, gate }: { centre: numbe
 }
 
 describe("gateGradients", () => {
-  it.each(Object.entries(TINY_VARIANTS))(
+  test.each(Object.entries(TINY_VARIANTS))(
     "equals central differences of the naive decoder: %s",
     async (_, options) => {
       const model = tinyModel(options);
@@ -62,7 +62,7 @@ describe("gateGradients", () => {
     },
   );
 
-  it("gives a window the same gradients alone and among others", async () => {
+  test("gives a window the same gradients alone and among others", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const windows = randomWindows([6, 6, 6]);
     const together = await gateGradients(runner, windows);
@@ -75,7 +75,7 @@ describe("gateGradients", () => {
     }
   });
 
-  it("gives windows more than one micro-batch holds in their order", async () => {
+  test("gives windows more than one micro-batch holds in their order", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const windows = randomWindows([700, 700, 5]);
     const losses = (await gateGradients(runner, windows)).map(({ loss }) => loss);
@@ -83,7 +83,7 @@ describe("gateGradients", () => {
     for (const [w, loss] of losses.entries()) expect(loss).toBeCloseTo(reference(windows[w]!).loss, 4);
   });
 
-  it("reports forward and backward as one stage", async () => {
+  test("reports forward and backward as one stage", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const events: ProgressEvent[] = [];
     await gateGradients(runner, randomWindows([6]), {

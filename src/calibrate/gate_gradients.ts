@@ -1,5 +1,5 @@
 /**
- * Gradients of the loss with respect to one gate per channel, by our own backward graphs (graph/decoder/backward.ts).
+ * Gradients of the loss with respect to one gate per channel, by backward graphs (graph/decoder/backward.ts).
  */
 
 import { type Reporting, silent } from "../base/progress.ts";
@@ -10,7 +10,7 @@ import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { windowValues } from "./window_gradients.ts";
 
-/** What happens to the gradients of one window. */
+/** Loss and gate gradients of one window. */
 export interface WindowGradients {
   /** Mean next-token cross entropy of the window, nats. */
   readonly loss: number;
@@ -21,13 +21,13 @@ export interface WindowGradients {
   readonly gates: ReadonlyMap<string, Float32Array>;
 }
 
-/** What gates are measured around, and where the inputs of layers wait on the way back. */
+/** Options of {@link gateGradients}. */
 export interface GateGradientOptions extends Keeping, Partial<Reporting> {
-  /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
+  /** Values that replace removed channels, [channels] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;
 }
 
-/** Gate gradients of every window, one after the other, in order. */
+/** Gate gradients of every window, in order. */
 export async function gateGradients(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
@@ -36,7 +36,7 @@ export async function gateGradients(
   return batchGradients(runner, microBatches(windows), options);
 }
 
-/** The same for windows that have been put into micro-batches. */
+/** Gate gradients of every window of micro-batches, in order. */
 export async function batchGradients(
   runner: DecoderRunner,
   tokens: readonly TokenBatch[],
@@ -62,7 +62,7 @@ export async function batchGradients(
   return windows.map(({ loss, spaces: gates }) => ({ loss, gates }));
 }
 
-/** What the channels of a space are replaced by when they go, [channels]. */
+/** Values that replace removed channels of a space, [channels]; zeros unless `centres` has others. */
 export function centreOf(space: Space, centres: ReadonlyMap<string, Float32Array>): Tensor {
   const data = centres.get(space.id) ?? new Float32Array(channelCount(space));
   return { shape: [data.length], data };

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
@@ -11,7 +11,7 @@ const runner = new DecoderRunner(model, new Runtime({ threads: 1 }));
 const windows = [0, 1, 2, 3].map((w) => Int32Array.from({ length: 6 }, (_, t) => (3 * w + 5 * t) % 16));
 
 describe("gateStatistics", () => {
-  it("squares the sum over a unit's channels, window by window", async () => {
+  test("squares the sum over a unit's channels, window by window", async () => {
     const stats = (await gateStatistics(runner, [{ name: "a", windows }])).get("a")!;
     const gradients = await gateGradients(runner, windows);
     expect(stats.windows).toBe(4);
@@ -35,7 +35,7 @@ describe("gateStatistics", () => {
     }
   });
 
-  it("merges halves to the whole, and sets do not influence one another", async () => {
+  test("merges halves to the whole, and sets do not influence one another", async () => {
     const sets = [
       { name: "first", windows: windows.slice(0, 2) },
       { name: "second", windows: windows.slice(2) },
@@ -55,7 +55,7 @@ describe("gateStatistics", () => {
 });
 
 describe("damped statistics", () => {
-  it("count every window by the root of its sum, so that their total is the sum of the roots", async () => {
+  test("count every window by the root of its sum, so that their total is the sum of the roots", async () => {
     const totalOf = async (window: Int32Array, damped: boolean): Promise<number> => {
       const [stats] = (await gateStatistics(runner, [{ name: "a", windows: [window] }], { damped })).values();
       return [...stats!.spaces.values()].reduce(
@@ -79,7 +79,7 @@ describe("damped statistics", () => {
 });
 
 describe("poolGateStats", () => {
-  it("counts sets by weight and not by the size of their gradients", async () => {
+  test("counts sets by weight and not by the size of their gradients", async () => {
     const [a, b] = [windows.slice(0, 2), windows.slice(2)].map((part, i) => ({
       name: `${i}`,
       windows: part,

@@ -1,7 +1,7 @@
 /**
- * What the loss says about each unit: moments of the gate gradients over the windows of a set. One gate per unit, so
- * the gradients of a KV group's channels are summed first; squaring channels before summing would make groups look
- * cheap, since the gradients of a head's channels are strongly correlated.
+ * Moments of unit gate gradients over the windows of a set. There is one gate per unit, so the gradients of a KV
+ * group's channels are summed first; squaring channels before summing would make groups look cheap, since the gradients
+ * of a head's channels are strongly correlated.
  */
 
 import { badArgument, requireSome, requireWeights } from "../base/arguments.ts";
@@ -14,7 +14,7 @@ import { runnerForLots } from "../graph/decoder/kept_activations.ts";
 import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
-import { eachOf } from "./window_gradients.ts";
+import { mapLazily } from "./window_gradients.ts";
 import { type LotsState, sumsBySet } from "./window_lots.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
@@ -34,20 +34,20 @@ export interface GateStats {
   readonly spaces: ReadonlyMap<string, UnitGateStats>;
 }
 
-/** How gradients of windows become sums of a set. */
+/** Options of {@link gateStatistics}. */
 export interface GateStatsOptions extends Partial<Reporting> {
   /**
-   * Whether the squares of a window count by the inverse root of their sum over the model, so that a few windows with
-   * large gradients do not decide alone.
+   * Whether the squares of a window are divided by the root of their sum over the model, so that a few windows with
+   * large gradients do not dominate.
    */
   readonly damped?: boolean;
-  /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
+  /** Values that replace removed channels, [channels] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;
-  /** Keeps its state between lots of windows. */
+  /** Saves the state between lots of windows. */
   readonly checkpoints?: Checkpoints<GateStatsState>;
 }
 
-/** What is known between two lots of windows. */
+/** Sums between two lots of windows. */
 export type GateStatsState = LotsState<GateStats>;
 
 /** Gate statistics of every set, by name. */
@@ -63,18 +63,18 @@ export async function gateStatistics(
   }: GateStatsOptions = {},
 ): Promise<ReadonlyMap<string, GateStats>> {
   const spaces = spacesOf(runner.model.spec);
-  const own = runnerForLots(runner);
-  return sumsBySet(own, sets, {
+  const lotRunner = runnerForLots(runner);
+  return sumsBySet(lotRunner, sets, {
     empty: () => emptyGateStats(spaces),
-    compute: (batches, options) => windowStatistics(own, batches, { damped, centres, ...options }),
+    compute: (batches, options) => windowStatistics(lotRunner, batches, { damped, centres, ...options }),
     add: accumulateGateStats,
     ...{ stage, onProgress, checkpoints },
   });
 }
 
 /**
- * Gate statistics of every window by itself, in order, each made when it is asked for. The windows' layer inputs are
- * held at once, and then their gates' gradients.
+ * Gate statistics of every single window, in order, computed lazily. Holds the layer inputs of all windows, then their
+ * gate gradients.
  */
 export async function windowStatistics(
   runner: DecoderRunner,
@@ -83,10 +83,10 @@ export async function windowStatistics(
 ): Promise<Iterable<GateStats>> {
   const spaces = spacesOf(runner.model.spec);
   const gradients = await batchGradients(runner, batches, options);
-  return eachOf(gradients, (window) => statsOfWindow(window, { spaces, damped }));
+  return mapLazily(gradients, (window) => statsOfWindow(window, { spaces, damped }));
 }
 
-/** Every set's own of a space. @throws GpruneError BAD_ARGUMENT for statistics of different models */
+/** Statistics of one space, of every set. @throws GpruneError BAD_ARGUMENT for statistics of different models */
 function partsOf(sets: readonly GateStats[], id: string): readonly UnitGateStats[] {
   const parts = sets.flatMap(({ spaces }) => spaces.get(id) ?? []);
   const units = [...new Set(parts.map(({ squares }) => squares.length))];
@@ -96,7 +96,7 @@ function partsOf(sets: readonly GateStats[], id: string): readonly UnitGateStats
 }
 
 /**
- * Statistics of two disjoint lots of windows taken together.
+ * Merges the statistics of two disjoint lots of windows.
  * @throws GpruneError BAD_ARGUMENT for statistics of different models
  */
 export function mergeGateStats(a: GateStats, b: GateStats): GateStats {
@@ -112,8 +112,8 @@ export function mergeGateStats(a: GateStats, b: GateStats): GateStats {
 }
 
 /**
- * Several sets as one. Each set's squares are first normalised to sum 1 over the whole model (its absolute values
- * likewise), so that a set with large gradients does not outvote the others; then averaged by the sets' weights.
+ * Pools several sets into one. Each set's squares are first normalised to sum 1 over the whole model (its absolute
+ * values likewise), so that a set with large gradients does not dominate; then averaged by the sets' weights.
  * @param weights - positive, one per set
  * @throws GpruneError BAD_ARGUMENT for other weights, no sets, or statistics of different models
  */
@@ -162,7 +162,7 @@ export function emptyGateStats(spaces: readonly Space[]): GateStats {
   };
 }
 
-/** Adds statistics in place of the sums and returns them with the counts moved on. */
+/** Adds statistics to the arrays of the sums, in place. @returns the sums with the new counts */
 export function accumulateGateStats(sums: GateStats, added: GateStats): GateStats {
   for (const [id, { absolute, squares }] of sums.spaces) {
     const other = added.spaces.get(id);
@@ -181,12 +181,12 @@ function statsOfWindow(
 ): GateStats {
   const gradients = spaces.map((space) => sumOverUnits(gates.get(space.id)!, space));
   let total = 0;
-  for (const own of gradients) for (const gradient of own) total += gradient * gradient;
-  const share = damped && total > 0 ? 1 / Math.sqrt(total) : 1;
+  for (const values of gradients) for (const gradient of values) total += gradient * gradient;
+  const factor = damped && total > 0 ? 1 / Math.sqrt(total) : 1;
   const moments = spaces.map(({ id }, index) => {
-    const own = gradients[index]!;
-    const squares = own.map((gradient) => share * gradient * gradient);
-    return [id, { absolute: own.map(Math.abs), squares }] as const;
+    const values = gradients[index]!;
+    const squares = values.map((gradient) => factor * gradient * gradient);
+    return [id, { absolute: values.map(Math.abs), squares }] as const;
   });
   return { windows: 1, loss, spaces: new Map(moments) };
 }

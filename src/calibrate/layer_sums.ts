@@ -1,6 +1,5 @@
 /**
- * Sums of what micro-batches give in the layer that they are going through: statistics by owner, and moments of all
- * together.
+ * Sums over micro-batches in the layer that they are going through: statistics by owner, and moments of all together.
  */
 
 import { getOrMake } from "../base/map_values.ts";
@@ -12,23 +11,23 @@ import type { ModelSpec } from "../model/spec.ts";
 import { MomentSums, momentFeeds, type SpaceMoments } from "./moments.ts";
 import { type CalibrationStats, CHANNEL_SUMS, type ChannelStats, emptyChannelStats } from "./stats.ts";
 
-/** A micro-batch, and what it is measured for. */
+/** A micro-batch, and the statistics and moments that it belongs to. */
 export interface MeasuredBatch extends TokenBatch {
-  /** Whose statistics each of its sequences belongs to; null for none. */
+  /** Name of the statistics that each of its sequences belongs to; null for none. */
   readonly owners: readonly (string | null)[];
-  /** What each of its tokens counts in the moments; 0 when it has no part in them. */
+  /** Weight of each of its tokens in the moments; 0 when moments are not taken over it. */
   readonly tokenWeight: number;
   /** Whether it is the last one of its shard. */
   readonly endsShard: boolean;
 }
 
-/** Sums of one layer after the other. */
+/** Sums of one layer at a time. */
 export class LayerSums {
   readonly #spec: ModelSpec;
   readonly #stats: ReadonlyMap<string, CalibrationStats>;
   #spaces: readonly Space[] = [];
   #moments: readonly MomentSums[] = [];
-  /** Sums of the shard at hand by owner and kind: shards are added up apart, as machines do that have one each. */
+  /** Sums of the current shard by owner and kind: each shard is summed by itself, as when machines have one each. */
   readonly #partial = new Map<string, Map<SpaceKind, ChannelStats>>();
 
   /** @param stats - of every owner, which shards are added to */
@@ -37,7 +36,7 @@ export class LayerSums {
     this.#stats = stats;
   }
 
-  /** Turns to a layer. @returns what the program `moments` wants to know of it */
+  /** Begins a layer. @returns the inputs of the program `moments`; none without moments */
   begin({ index }: Pick<LoadedLayer, "index">, hasMoments: boolean): Feeds {
     this.#spaces = spacesOf(this.#spec).filter(({ layer }) => layer === index);
     if (!hasMoments) return {};
@@ -45,20 +44,20 @@ export class LayerSums {
     return Object.assign({}, ...this.#spaces.map((space) => momentFeeds(space.kind, channelCount(space))));
   }
 
-  /** Adds what the layer's program gave for a micro-batch. */
+  /** Adds the outputs of the layer's program for a micro-batch. */
   add(batch: MeasuredBatch, outputs: Outputs): void {
     for (const space of this.#spaces) this.#addStatistics(space, batch, outputs);
     if (batch.tokenWeight > 0) for (const sums of this.#moments) sums.add(outputs, batch.tokenWeight);
     if (batch.endsShard) this.#flush();
   }
 
-  /** The layer's moments by space, whose sums are forgotten; none where there are none. */
+  /** Removes and returns the layer's moments by space id; none without moments. */
   *takeMoments(): Generator<readonly [string, SpaceMoments]> {
     for (const [index, sums] of this.#moments.entries()) yield [this.#spaces[index]!.id, sums.finish()];
     this.#moments = [];
   }
 
-  /** Per-sequence sums, [B, 1, channels] each, in float64. */
+  /** Adds per-sequence sums, [B, 1, channels] each, in float64. */
   #addStatistics({ kind }: Space, { owners, tokens }: MeasuredBatch, outputs: Outputs): void {
     for (const [row, owner] of owners.entries()) {
       if (owner === null) continue;
@@ -75,11 +74,11 @@ export class LayerSums {
   }
 
   #partialOf(owner: string, kind: SpaceKind, channels: number): ChannelStats {
-    const own = getOrMake(this.#partial, owner, () => new Map<SpaceKind, ChannelStats>());
-    return getOrMake(own, kind, () => emptyChannelStats(channels));
+    const byKind = getOrMake(this.#partial, owner, () => new Map<SpaceKind, ChannelStats>());
+    return getOrMake(byKind, kind, () => emptyChannelStats(channels));
   }
 
-  /** Adds the shard's sums to those of their owners and forgets them. */
+  /** Adds the shard's sums to those of their owners, and clears them. */
   #flush(): void {
     for (const [owner, partial] of this.#partial) {
       for (const { id, kind } of this.#spaces) {

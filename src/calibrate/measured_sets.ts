@@ -1,9 +1,9 @@
-/** What is measured of the windows of calibration sets in one pass: statistics of halves of some, moments over some. */
+/** The sets that one calibration pass measures: statistics of the halves of some sets, moments over some. */
 import { badArgument, requireOwnNames, requirePositive } from "../base/arguments.ts";
 import { tokensOf } from "../graph/decoder/forward.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 
-/** A part of a set. */
+/** One half of a set, or all of a set of one window. */
 export interface HalfSet extends TokenSet {
   /** Indices of its windows among those of the set. */
   readonly places: readonly number[];
@@ -11,38 +11,41 @@ export interface HalfSet extends TokenSet {
 
 /** Even and odd windows as two sets; one set when there is a single window. */
 export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
-  const all = [...windows.keys()];
-  const halves = all.length < 2 ? [all] : [0, 1].map((rest) => all.filter((place) => place % 2 === rest));
-  return halves.map((places, half) => {
-    const own = places.map((place) => windows[place]!);
-    return { name: `${name}/${half + 1}`, partOf: name, windows: own, places };
-  });
+  const indices = [...windows.keys()];
+  const halves =
+    indices.length < 2 ? [indices] : [0, 1].map((parity) => indices.filter((index) => index % 2 === parity));
+  return halves.map((places, half) => ({
+    name: `${name}/${half + 1}`,
+    partOf: name,
+    windows: places.map((place) => windows[place]!),
+    places,
+  }));
 }
 
 /**
- * The windows that one pass is to measure.
- * @param known - sets whose halves statistics are wanted of
- * @param fitted - sets that moments are wanted over; of a set that is among the others as well, the first ones of its
- *   windows, or all of them and more
- * @throws GpruneError BAD_ARGUMENT for two sets of one name, a fitted set without tokens or weight, or with other
- *   windows than it has among the others
+ * The sets that one pass measures.
+ * @param calibrated - sets for statistics of their halves
+ * @param fitted - sets for moments; one that is calibrated as well has the first of those windows, or all of them and
+ *   more
+ * @throws GpruneError BAD_ARGUMENT for two sets of one name, a fitted set without tokens or weight, or one whose
+ *   windows differ from the calibrated ones
  */
 export function measuredSets(
-  known: readonly TokenSet[],
+  calibrated: readonly TokenSet[],
   fitted: readonly WeightedTokenSet[],
 ): readonly MeasuredSet[] {
-  for (const named of [known, fitted]) requireOwnNames("calibration sets", named);
-  const sets = new Map(known.map((set) => [set.name, withHalves(set)]));
+  for (const list of [calibrated, fitted]) requireOwnNames("calibration sets", list);
+  const sets = new Map(calibrated.map((set) => [set.name, withHalves(set)]));
   const total = fitted.reduce((sum, { weight }) => sum + weight, 0);
   for (const set of fitted) {
     const { name, weight, windows } = set;
     requireCounting(set);
-    const { windows: seen, owners = [] } = sets.get(name) ?? { windows: [] };
-    requireSameBeginning(name, seen, windows);
+    const { windows: common, owners = [] } = sets.get(name) ?? { windows: [] };
+    requireSameBeginning(name, common, windows);
     sets.set(name, {
       name,
-      windows: windows.length > seen.length ? windows : seen,
-      owners: [...owners, ...windows.slice(seen.length).map(() => null)],
+      windows: windows.length > common.length ? windows : common,
+      owners: [...owners, ...windows.slice(common.length).map(() => null)],
       moments: { windows: windows.length, tokenWeight: weight / total / tokensOf(windows) },
     });
   }
@@ -56,18 +59,18 @@ function withHalves(set: TokenSet): MeasuredSet {
   return { name, windows, owners };
 }
 
-/** @throws GpruneError BAD_ARGUMENT */
+/** @throws GpruneError BAD_ARGUMENT when one list of windows is not the beginning of the other */
 function requireSameBeginning(
   name: string,
-  seen: readonly Int32Array[],
+  calibrated: readonly Int32Array[],
   fitted: readonly Int32Array[],
 ): void {
-  const count = Math.min(seen.length, fitted.length);
-  for (let place = 0; place < count; place++) {
-    const [own, other] = [seen[place]!, fitted[place]!];
-    if (own === other || (own.length === other.length && own.every((id, t) => id === other[t]))) continue;
+  const count = Math.min(calibrated.length, fitted.length);
+  for (let index = 0; index < count; index++) {
+    const [a, b] = [calibrated[index]!, fitted[index]!];
+    if (a === b || (a.length === b.length && a.every((id, t) => id === b[t]))) continue;
     const expected = "the same for statistics and for least squares";
-    throw badArgument(`windows of calibration set ${name}`, expected, `others from window ${place + 1} on`);
+    throw badArgument(`windows of calibration set ${name}`, expected, `others from window ${index + 1} on`);
   }
 }
 

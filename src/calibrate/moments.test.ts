@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { layerValues } from "../../test/layer_values.ts";
 import { inMemory, momentsOver } from "../../test/moments.ts";
 import { maxDifference, relativeDifference } from "../../test/numbers.ts";
@@ -55,7 +55,7 @@ function importanceOf(stream: readonly (readonly number[])[]): readonly number[]
 }
 
 describe.each(models)("moments of a layer, %s", (_, options) => {
-  it.each([
+  test.each([
     ["no token", 0],
     ["the first token", 1],
     ["every token", 10],
@@ -104,7 +104,7 @@ describe("one pass", () => {
   ];
   const runner = new DecoderRunner(model, runtime);
 
-  it.each([2, 5, 7])(
+  test.each([2, 5, 7])(
     "has the statistics and the moments that two have, statistics of %i windows",
     async (known) => {
       const some = [{ name: "a", windows: windows.slice(0, known) }];
@@ -128,13 +128,13 @@ describe("one pass", () => {
     },
   );
 
-  it("has moments of fewer windows than it has statistics of", async () => {
+  test("has moments of fewer windows than it has statistics of", async () => {
     const few = [{ ...sets[0]!, windows: windows.slice(0, 3) }, sets[1]!];
     const { moments } = await measureActivations(runner, measuredSets(sets, few));
     expect(await inMemory(moments)).toEqual(await inMemory(await momentsOver(model, runtime, few)));
   });
 
-  it("weighs sets by their weights and not by their sizes", async () => {
+  test("weighs sets by their weights and not by their sizes", async () => {
     const [a, b] = await Promise.all(sets.map((set) => momentsOver(model, runtime, [set])));
     const both = await momentsOver(model, runtime, sets);
     for (const { id } of spacesOf(model.spec)) {
@@ -143,12 +143,12 @@ describe("one pass", () => {
     }
   });
 
-  it("goes on after a layer as if nothing had happened", async () => {
+  test("goes on after a layer as if nothing had happened", async () => {
     const measured = measuredSets(sets.slice(0, 1), sets);
     let between: CalibrationState | undefined;
     const reached = async (state: () => CalibrationState): Promise<void> => {
       const { moments, hidden, ...rest } = state();
-      // Even what is in memory now is to be read one by one when the pass goes on, perhaps with less memory.
+      // Even tensors in memory now are read one by one when the pass is resumed, perhaps with less memory.
       expect(hidden.every(({ data }) => data instanceof StoredFloats)).toBe(true);
       const read = await Promise.all(hidden.map(loaded));
       between = { ...structuredClone({ ...rest, hidden: read }), moments: await inMemory(moments) };
@@ -167,7 +167,7 @@ describe("one pass", () => {
     expect(await inMemory(found.moments)).toEqual(await inMemory(expected.moments));
   });
 
-  it("refuses sets that nothing can be fitted on", () => {
+  test("refuses sets that nothing can be fitted on", () => {
     const fitted = (change: Partial<WeightedTokenSet>): unknown =>
       measuredSets([], [{ ...sets[0]!, ...change }]);
     expect(() => fitted({ windows: [] })).toThrow("calibration set a: expected at least one token, got 0");

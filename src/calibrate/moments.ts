@@ -1,9 +1,9 @@
 /**
- * Second moments of what goes into an output projection, over weighted texts in the dense model: all that least squares
- * of any choice of units needs to know, so one pass over the texts serves every fit.
+ * Second moments of the inputs of output projections, over weighted texts in the dense model. Least squares with any
+ * choice of units needs nothing else, so one pass over the texts serves every fit.
  *
- * Sums over micro-batches are float64; what is kept are covariances about the means, as float32, of which only the
- * lower triangle is there. Tokens of a micro-batch count by the inverse of their size in the stream (the program
+ * Sums over micro-batches are float64; the results are covariances in float32, of which only the lower triangle is
+ * stored. Tokens of a micro-batch are weighted by the inverse root mean square of the residual stream (the program
  * `moments`).
  */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
@@ -24,26 +24,26 @@ export interface SpaceMoments {
   readonly covariance: AnyTensor;
 }
 
-/** By space id. */
+/** Moments by space id. */
 export type Moments = ReadonlyMap<string, SpaceMoments>;
 
 /**
- * How many channels are in each of the two parts whose products are summed up by themselves. Neither is empty, which a
- * device may refuse: a single channel is in both.
+ * Numbers of channels in the two parts whose Gram matrices are summed separately. Neither is empty, which a device may
+ * refuse: a single channel is in both.
  */
 export function gramParts(channels: number): { readonly first: number; readonly rest: number } {
   const first = Math.ceil(channels / 2);
   return { first, rest: Math.max(1, channels - first) };
 }
 
-/** What the program `moments` wants to know of a space's channels: the lengths of the parts. */
+/** Inputs of the program `moments` for a space: tensors as long as the two parts of its channels. */
 export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
   const { first, rest } = gramParts(channels);
   const ofLength = (length: number): Feeds[string] => ({ shape: [length], data: new Int32Array(length) });
   return { [`${kind}.first`]: ofLength(first), [`${kind}.rest`]: ofLength(rest) };
 }
 
-/** Sums over the micro-batches of one space; the weights of all tokens sum to 1. */
+/** Sums of one space over micro-batches; the weights of all tokens sum to 1. */
 export class MomentSums {
   readonly #kind: SpaceKind;
   /** E x x^T: of the first channels, of the rest with the first, of the rest. */
@@ -107,20 +107,20 @@ export class StashedMoments {
     this.#covariances = new StashedTensors(() => stashFor(memory, "moments"));
   }
 
-  /** @param known - moments that are there already */
-  static async open(memory: MemoryPolicy, known: Moments = new Map()): Promise<StashedMoments> {
+  /** @param saved - moments to begin with */
+  static async open(memory: MemoryPolicy, saved: Moments = new Map()): Promise<StashedMoments> {
     const moments = new StashedMoments(memory);
-    for (const [id, own] of known) await moments.set(id, own);
+    for (const [id, spaceMoments] of saved) await moments.set(id, spaceMoments);
     return moments;
   }
 
-  async set(id: string, { covariance, ...rest }: SpaceMoments): Promise<void> {
+  async set(id: string, { mean, squares, covariance }: SpaceMoments): Promise<void> {
     await this.#covariances.set(id, covariance);
-    this.spaces.set(id, { ...rest, covariance: this.#covariances.tensors.get(id)! });
+    this.spaces.set(id, { mean, squares, covariance: this.#covariances.tensors.get(id)! });
   }
 }
 
-/** target += factor * values; several rows of values are added up in the target's one. */
+/** target += factor * row, for every row of values. */
 function addScaled(target: Float64Array, values: Float32Array, factor: number): void {
   const { length } = target;
   for (let start = 0; start < values.length; start += length) {

@@ -1,7 +1,6 @@
 /**
- * The passes over texts that a run spends its time on, as whoever asks for them sees them: which model, which windows,
- * which sums. They are computed here by the process that asks; workers/remote_passes.ts has other processes compute
- * them, and gives the same bits.
+ * The interface of the passes over texts that a run spends its time on: which model, which windows, which sums.
+ * `localPasses` computes them in the calling process, workers/remote_passes.ts in others, with the same bits.
  */
 
 import type { Reporting } from "../base/progress.ts";
@@ -21,27 +20,27 @@ import {
 import { type GateStats, type GateStatsOptions, gateStatistics } from "./gate_stats.ts";
 import { type SlopeOptions, type SlopeStats, slopeStatistics } from "./slopes.ts";
 
-/** How a model comes from the one that is pruned, as a plain value: recover/recipe.ts makes it. */
+/** How a model is made from the dense one, as a plain value; recover/recipe.ts carries it out. */
 export interface ModelRecipe {
   /** Kept unit indices by space id; a space that is absent is kept whole. */
   readonly keep?: Readonly<Record<string, readonly number[]>>;
-  /** Tensors in place of its own, by name, and the layers with the biases that they bring. */
+  /** Replacement tensors by name, and the layers with the biases that they add. */
   readonly tensors?: ReadonlyMap<string, AnyTensor>;
   readonly layers?: readonly LayerSpec[];
 }
 
-/** A model, and how it is made. */
+/** A model, and how it is made from the dense one. */
 export interface MadeModel {
   readonly model: Model;
   readonly recipe: ModelRecipe;
 }
 
-/** The model that is pruned, as it is. */
+/** The dense model, with an empty recipe. */
 export function unpruned(model: Model): MadeModel {
   return { model, recipe: {} };
 }
 
-/** Windows whose losses are asked for. */
+/** A model, and the windows whose loss is requested. */
 export interface LossRequest {
   readonly made: MadeModel;
   /** Token ids, each [T], T >= 2. */
@@ -49,11 +48,11 @@ export interface LossRequest {
 }
 
 /**
- * What may be computed on other machines. Distillation, error curves and the model's own text are always computed by
+ * Passes that other machines may compute. Distillation, error curves and the model's own text are always computed by
  * the process that prunes.
  */
 export interface Passes {
-  /** As `measureActivations`, on the model that is pruned. */
+  /** As `measureActivations`, on the dense model. */
   activations(sets: readonly MeasuredSet[], options?: CalibrateOptions): Promise<Activations>;
   /** As `gateStatistics`. */
   gateStatistics(
@@ -61,7 +60,7 @@ export interface Passes {
     sets: readonly TokenSet[],
     options?: GateStatsOptions,
   ): Promise<ReadonlyMap<string, GateStats>>;
-  /** As `slopeStatistics`, of the model that is pruned. @param made - has the changes among its tensors */
+  /** As `slopeStatistics`, with the dense model. @param made - has the changes among its tensors */
   slopes(
     made: MadeModel,
     sets: readonly TokenSet[],
@@ -71,16 +70,16 @@ export interface Passes {
   losses(requests: readonly LossRequest[], options: Reporting): Promise<readonly LossSum[]>;
 }
 
-/** What passes are opened for. */
+/** The dense model of some passes, and the signal that aborts them. */
 export interface PassesBase {
-  /** The model that is pruned, and the SHA-256 of its files by name. */
+  /** The dense model, and the SHA-256 of its files by name. */
   readonly model: Model;
   readonly hashes: Readonly<Record<string, string>>;
-  /** Ends the passes that are waited for. */
+  /** Aborts pending passes. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Passes that this process computes. @param dense - the model that is pruned */
+/** Passes that this process computes. @param dense - the model that is being pruned */
 export function localPasses(dense: Model, runtime: Runtime): Passes {
   return {
     activations: (sets, options) => measureActivations(new DecoderRunner(dense, runtime), sets, options),

@@ -1,11 +1,11 @@
 /**
- * Parts of a set of windows that are added up apart and then one after another, so that the order of additions, and
- * with it every bit, is the same wherever the parts are computed. A part is whole micro-batches, so those are the same
- * too.
+ * Shards of a set of windows. Each is summed by itself and the sums are added in order, so that the order of additions,
+ * and with it every bit, is the same wherever shards are computed. A shard is whole micro-batches, so those are the
+ * same too.
  */
 import { microBatches } from "../graph/decoder/forward.ts";
 
-/** Tokens of a shard at most, unless one micro-batch has more: enough to be worth reading a layer's weights for. */
+/** Largest number of tokens in a shard of several micro-batches: enough to be worth reading a layer's weights for. */
 export const SHARD_TOKENS = 4096;
 
 /** Windows, each [T], as shards of whole micro-batches, keeping their order. */
@@ -18,13 +18,13 @@ export function shardsOf(
   let next = 0;
   for (const { ids, batch } of microBatches(windows)) {
     const last = shards.at(-1);
-    const own = windows.slice(next, next + batch);
+    const batchWindows = windows.slice(next, next + batch);
     next += batch;
     if (last !== undefined && tokens + ids.length <= maxTokens) {
-      last.push(...own);
+      last.push(...batchWindows);
       tokens += ids.length;
     } else {
-      shards.push(own);
+      shards.push(batchWindows);
       tokens = ids.length;
     }
   }

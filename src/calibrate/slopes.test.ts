@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
@@ -50,7 +50,7 @@ function changesFor({ spec }: Model, without?: number): Map<string, Tensor> {
   );
 }
 
-/** The tensors of the model that has gone so far along a change. */
+/** The tensors of the model after a step of size `by` along a change. */
 function moved(
   tensors: ReadonlyMap<string, Tensor>,
   changes: ReadonlyMap<string, Tensor>,
@@ -79,7 +79,7 @@ function moved(
 }
 
 describe("slopeStatistics", () => {
-  it.each(Object.entries(TINY_VARIANTS))(
+  test.each(Object.entries(TINY_VARIANTS))(
     "equals central differences of the naive decoder: %s",
     async (_, options) => {
       const { model, tensors } = await biased(options);
@@ -106,7 +106,7 @@ describe("slopeStatistics", () => {
     },
   );
 
-  it("measures only what has changes, and windows of a set as they are by themselves", async () => {
+  test("measures only what has changes, and windows of a set as they are by themselves", async () => {
     const { model, tensors } = await biased({});
     const changes = changesFor(model, 0);
     const runner = new DecoderRunner(withWeights(model, new Map([...tensors, ...changes])), runtime);
@@ -136,7 +136,7 @@ describe("slopeStatistics", () => {
     }
   });
 
-  it.each(Object.entries(TINY_VARIANTS))(
+  test.each(Object.entries(TINY_VARIANTS))(
     "says of every neuron, present or gone, what a change by its dense column says: %s",
     async (_, options) => {
       const { model, tensors } = await biased(options);
@@ -150,7 +150,7 @@ describe("slopeStatistics", () => {
         const { shape, data: dense } = tensors.get(name)!;
         const centre = randomTensor([units], { name: id }).data;
         centres.set(id, centre);
-        // Every third neuron is gone.
+        // Every third neuron is removed.
         present.set(name, { shape, data: dense.map((value, i) => ((i % units) % 3 === 0 ? 0 : value)) });
         const names = changeNames(space);
         const [size = 0] = shape;

@@ -1,18 +1,18 @@
 /**
- * What the loss says about changes of output projections: its derivative along each of them,
+ * Slopes: the derivatives of the loss along changes of output projections,
  *
  *   d loss(output + tau A (B x - c)) / d tau at tau = 0  =  sum over tokens t of s_t,   s_t = (A^T g_t) . (B x_t - c)
  *
  * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output; a change A [C,
- * r], B [r, channels], c [r] is that of the weight by A B and of the bias by -A c. One pass there and back measures all
+ * r], B [r, channels], c [r] adds A B to the weight and -A c to the bias. One forward and backward pass measures all
  * changes of all layers, where the losses of changed models take a pass each.
  *
- * The same pass says what every neuron is worth, whether it is present or gone, by a gate on it:
+ * The same pass measures the importance of every neuron, whether it is kept or removed, by a gate on it:
  *
  *   sum over tokens t of ((w . g_t) (x_t - c))^2,   w its column of the dense projection, c its mean
  *
- * squared token by token, since sums over a window are few. For that the model has all neurons of the dense one, those
- * that are gone with zeros in the projection.
+ * squared token by token, since sums over a window are few. For that the model has all neurons of the dense one, with
+ * zeros in the projection for removed ones.
  */
 
 import { type Reporting, silent } from "../base/progress.ts";
@@ -27,7 +27,7 @@ import { channelCount, OUTPUT_PROJECTION, projectionName, type Space, spacesOf }
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { centreOf } from "./gate_gradients.ts";
-import { eachOf, windowValues } from "./window_gradients.ts";
+import { mapLazily, windowValues } from "./window_gradients.ts";
 import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
 /** Slopes of the changes of one output projection, [V] each, summed over windows. */
@@ -35,8 +35,8 @@ export interface ChangeSlopes {
   /** Derivatives of the window's mean loss. */
   readonly sums: Float64Array;
   /**
-   * Means over the window's T - 1 predictions of ((T - 1) s_t)^2: T - 1 makes of a share of the mean loss the loss of
-   * one token.
+   * Means over the window's T - 1 predictions of ((T - 1) s_t)^2: the factor T - 1 turns a share of the mean loss into
+   * the loss of one token.
    */
   readonly squares: Float64Array;
 }
@@ -46,25 +46,25 @@ export interface SlopeStats extends WindowSums {
   /** By space id, for spaces whose output projection has changes. */
   readonly spaces: ReadonlyMap<string, ChangeSlopes>;
   /**
-   * Squared derivatives of the loss by every neuron's gate by space id, [units]; every window counts by the inverse
-   * root of its sum over the model.
+   * Squared derivatives of the loss with respect to neurons' gates, [units] by space id; those of a window are divided
+   * by the root of their sum over the model.
    */
   readonly neurons: ReadonlyMap<string, Float64Array>;
 }
 
-/** What neurons are measured around, and who hears of it. */
+/** Options of {@link slopeStatistics}. */
 export interface SlopeOptions extends Partial<Reporting> {
-  /** What a removed neuron is replaced by, [units] by space id; zero where absent. */
+  /** Values that replace removed neurons, [units] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;
 }
 
-/** A model that has changes among its tensors (`changeNames`), and the one it was made of. */
+/** A model that has changes among its tensors (`changeNames`), and the dense model that it was made from. */
 export interface ChangedModel {
   readonly runner: DecoderRunner;
   readonly dense: Model;
 }
 
-/** The tensors of a model that hold a space's V changes. */
+/** Names of the tensors of a model that hold a space's V changes. */
 export interface ChangeNames {
   /** B, [V, r, channels]. */
   readonly inputs: string;
@@ -96,8 +96,7 @@ export async function slopeStatistics(
 }
 
 /**
- * Slopes of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at
- * once, and then their values.
+ * Slopes of every single window, in order, computed lazily. Holds the layer inputs of all windows, then their values.
  */
 export async function windowSlopes(
   { runner, dense }: ChangedModel,
@@ -121,27 +120,27 @@ export async function windowSlopes(
       return { slopes, squares };
     },
   });
-  return eachOf(values, ({ loss, spaces }) => {
+  return mapLazily(values, ({ loss, spaces }) => {
     const slopes = Array.from(spaces, ([id, values]) => [id, values.slopes] as const);
     return { windows: 1, loss, spaces: new Map(slopes), neurons: dampedSquares(spaces) };
   });
 }
 
-/** What one window says of a space. */
+/** Slopes and squared gate gradients of a space in one window. */
 interface SpaceValues {
   readonly slopes: ChangeSlopes;
   readonly squares?: Float32Array;
 }
 
-/** The squares of a window, by the inverse root of their sum over the model. */
+/** The squared gate gradients of a window, divided by the root of their sum over the model. */
 function dampedSquares(spaces: ReadonlyMap<string, SpaceValues>): ReadonlyMap<string, Float64Array> {
   const squares = Array.from(spaces).flatMap(([id, values]) =>
     values.squares ? [[id, values.squares] as const] : [],
   );
   let total = 0;
-  for (const [, each] of squares) for (const square of each) total += square;
-  const share = total > 0 ? 1 / Math.sqrt(total) : 1;
-  return new Map(squares.map(([id, each]) => [id, Float64Array.from(each, (square) => share * square)]));
+  for (const [, values] of squares) for (const square of values) total += square;
+  const factor = total > 0 ? 1 / Math.sqrt(total) : 1;
+  return new Map(squares.map(([id, values]) => [id, Float64Array.from(values, (square) => factor * square)]));
 }
 
 /** Sums of no windows. */
@@ -157,7 +156,7 @@ export function emptySlopes(runner: Pick<DecoderRunner, "model">): SlopeStats {
   return { windows: 0, loss: 0, spaces: new Map(spaces), neurons: new Map(neurons) };
 }
 
-/** Adds a window in place of the sums and returns them with the counts moved on. */
+/** Adds a window to the arrays of the sums, in place. @returns the sums with the new counts */
 export function accumulateSlopes(sums: SlopeStats, window: SlopeStats): SlopeStats {
   for (const [id, total] of sums.spaces) {
     const added = window.spaces.get(id)!;
@@ -177,7 +176,7 @@ function hasChanges({ model }: Pick<DecoderRunner, "model">, space: Space): bool
   return model.weights.info(changeNames(space).inputs) !== undefined;
 }
 
-/** What the program takes besides the gradient: one change of nothing where a space has none. */
+/** The changes of a layer as inputs of the program `slopes`: one change by zero where a space has none. */
 async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds> {
   const { spec, weights } = model;
   const feeds: Record<string, Tensor> = {};
@@ -194,7 +193,7 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
   return feeds;
 }
 
-/** What the program takes for the gates of a layer's neurons. */
+/** The inputs of the program `slopes` for the gates of a layer's neurons. */
 async function gatesOf(
   { spec, weights }: Model,
   layer: number,

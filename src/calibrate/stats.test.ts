@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { expectSameStats } from "../../test/stats_equality.ts";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
@@ -17,7 +17,7 @@ const stats: fc.Arbitrary<CalibrationStats> = fc
   .map((options) => statsOfActivations(randomActivations(SPEC, options)));
 
 describe("mergeStats", () => {
-  it("is commutative, and associative up to rounding", () => {
+  test("is commutative, and associative up to rounding", () => {
     fc.assert(
       fc.property(stats, stats, stats, (a, b, c) => {
         expect(mergeStats(a, b)).toEqual(mergeStats(b, a));
@@ -27,7 +27,7 @@ describe("mergeStats", () => {
     );
   });
 
-  it("is the statistics of all sequences together", () => {
+  test("is the statistics of all sequences together", () => {
     const [a, b] = [1, 2].map((seed) => randomActivations(SPEC, { seed, sequences: seed }));
     const together = new Map([...a!].map(([id, sequences]) => [id, [...sequences, ...b!.get(id)!]] as const));
     expectSameStats(
@@ -37,14 +37,14 @@ describe("mergeStats", () => {
     );
   });
 
-  it("changes neither argument", () => {
+  test("changes neither argument", () => {
     const [a, b] = [1, 2].map((seed) => statsOfActivations(randomActivations(SPEC, { seed })));
     const before = structuredClone([a, b]);
     mergeStats(a!, b!);
     expect([a, b]).toEqual(before);
   });
 
-  it("refuses statistics of another model", () => {
+  test("refuses statistics of another model", () => {
     const own = statsOfActivations(randomActivations(SPEC));
     const wider = statsOfActivations(randomActivations(tinySpec({ layers: [{ neurons: 7 }, {}] })));
     const shorter = statsOfActivations(randomActivations(tinySpec({ layers: [{}] })));
@@ -57,7 +57,7 @@ describe("mergeStats", () => {
 });
 
 describe("poolStats", () => {
-  it("counts sets by their weights and not by their sizes", () => {
+  test("counts sets by their weights and not by their sizes", () => {
     const small = statsOfActivations(randomActivations(SPEC, { seed: 1, sequences: 1 }));
     const large = statsOfActivations(randomActivations(SPEC, { seed: 2, sequences: 4, tokens: 9 }));
     const pooled = poolStats([small, large], [3, 1]);
@@ -74,7 +74,7 @@ describe("poolStats", () => {
     }
   });
 
-  it("does not see the scale of the weights, nor the order of the sets", () => {
+  test("does not see the scale of the weights, nor the order of the sets", () => {
     fc.assert(
       fc.property(stats, stats, fc.double({ min: 0.1, max: 10, noNaN: true }), (a, b, scale) => {
         const pooled = poolStats([a, b], [1, 2]);
@@ -85,7 +85,7 @@ describe("poolStats", () => {
     );
   });
 
-  it("leaves a single set as it is", () => {
+  test("leaves a single set as it is", () => {
     const own = statsOfActivations(randomActivations(SPEC));
     expect(poolStats([own], [7])).toEqual(own);
   });

@@ -60,7 +60,7 @@ export function channelMeans(stats: CalibrationStats, space: Space): Float64Arra
 }
 
 /**
- * Statistics of two disjoint lots of sequences taken together. Neither argument is changed.
+ * Merges the statistics of two disjoint lots of sequences. Neither argument is changed.
  * @throws GpruneError BAD_ARGUMENT for statistics of different models
  */
 export function mergeStats(a: CalibrationStats, b: CalibrationStats): CalibrationStats {
@@ -68,9 +68,9 @@ export function mergeStats(a: CalibrationStats, b: CalibrationStats): Calibratio
 }
 
 /**
- * Several sets as one, each counting by its weight and not by its size: what is summed over tokens is scaled by w_d * T
- * / T_d for set d, where T is the number of tokens of all sets, T_d its own, and the weights are normalised to sum 1;
- * what is summed over sequences in the same way by their numbers.
+ * Pools several sets into one, each counting by its weight and not by its size: sums over tokens are scaled by
+ * w_d * T / T_d for set d, where T is the number of tokens of all sets, T_d that of set d, and the weights are
+ * normalised to sum 1; sums over sequences likewise by numbers of sequences.
  * @param weights - positive, one per set
  * @throws GpruneError BAD_ARGUMENT for other weights, no sets, a set of no tokens, or statistics of different models
  */
@@ -78,15 +78,15 @@ export function poolStats(sets: readonly CalibrationStats[], weights: readonly n
   requireSome("statistics", sets);
   requireWeights(weights, sets.length);
   for (const set of sets) requireTokens(set);
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const totalWeight = weights.reduce((sum, weight) => sum + weight, 0);
   const scales = (count: keyof Factors): readonly number[] => {
-    const all = sets.reduce((sum, set) => sum + set[count], 0);
-    return sets.map((set, d) => ((weights[d]! / total) * all) / set[count]);
+    const total = sets.reduce((sum, set) => sum + set[count], 0);
+    return sets.map((set, d) => ((weights[d]! / totalWeight) * total) / set[count]);
   };
   return combine(sets, { tokens: scales("tokens"), sequences: scales("sequences") });
 }
 
-/** What every set's sums are multiplied by, those over tokens and those over sequences. */
+/** Factors of every set's sums, those over tokens and those over sequences. */
 interface Factors {
   readonly tokens: readonly number[];
   readonly sequences: readonly number[];
@@ -109,9 +109,9 @@ function combine(sets: readonly CalibrationStats[], factors: Factors): Calibrati
 function combineChannels(parts: readonly ChannelStats[], factors: Factors, channels: number): ChannelStats {
   const result = emptyChannelStats(channels);
   for (const key of CHANNEL_SUMS) {
-    const own = key === "sumMeanAbsSquared" ? factors.sequences : factors.tokens;
+    const scales = key === "sumMeanAbsSquared" ? factors.sequences : factors.tokens;
     for (const [d, part] of parts.entries()) {
-      const [sums, added, factor] = [result[key], part[key], own[d]!];
+      const [sums, added, factor] = [result[key], part[key], scales[d]!];
       for (let j = 0; j < channels; j++) sums[j]! += added[j]! * factor;
     }
   }

@@ -1,10 +1,10 @@
-/** What the way back from the loss gives for every window and space, by whichever program. */
+/** Values of every window and space from the backward pass of the loss, by any backward program. */
 import { type LossGradientOptions, lossGradients } from "../graph/decoder/backward.ts";
 import type { DecoderRunner, Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { TokenBatch } from "../graph/decoder/forward.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 
-/** What there is of a space in one window. */
+/** The loss of one window, and a value for every space. */
 export interface WindowValues<T> {
   /** Mean next-token cross entropy of the window, nats. */
   readonly loss: number;
@@ -13,18 +13,17 @@ export interface WindowValues<T> {
 }
 
 export interface WindowValueOptions<T> extends Omit<LossGradientOptions, "onOutputs"> {
-  /** Takes a space's value in a window of a micro-batch from what the program gave for that. */
+  /** Takes the value of a space from the program's outputs, for one window of the micro-batch. */
   readonly take: (space: Space, outputs: Outputs, window: number) => T;
-  /** Spaces that are asked for. */
+  /** Selects spaces; all when absent. */
   readonly wanted?: (space: Space) => boolean;
 }
 
-/** What is made of every window, one at a time. */
-export function* eachOf<T, S>(windows: readonly T[], make: (window: T) => S): Generator<S> {
-  for (const window of windows) yield make(window);
+export function* mapLazily<T, S>(items: readonly T[], map: (item: T) => S): Generator<S> {
+  for (const item of items) yield map(item);
 }
 
-/** Values of every window, in order. The windows' layer inputs are held at once. */
+/** Values of every window, in order. Holds the layer inputs of all windows. */
 export async function windowValues<T>(
   runner: DecoderRunner,
   batches: readonly TokenBatch[],
@@ -40,5 +39,5 @@ export async function windowValues<T>(
       }
     },
   });
-  return values.flat().map((own, index) => ({ loss: losses[index]!, spaces: own }));
+  return values.flat().map((bySpace, index) => ({ loss: losses[index]!, spaces: bySpace }));
 }

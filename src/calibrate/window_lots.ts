@@ -1,6 +1,6 @@
 /**
- * Windows of several sets on their way forward and back: as many at once as there is room for what they leave in
- * memory, and what comes of each window added up by set, one after the other.
+ * Forward and backward passes over the windows of several sets: as many windows at once as there is room for their
+ * layer inputs and activations, with the results of each window summed by set, in order.
  */
 
 import { requireOwnNames } from "../base/arguments.ts";
@@ -13,27 +13,27 @@ import { keepsActivations, keptBytes } from "../graph/decoder/kept_activations.t
 import { collectIfTight, inputStash } from "../graph/runtime/memory_policy.ts";
 import { type TokenSet, textsOfSet } from "./calibrate.ts";
 
-/** What comes of windows: how many they are, and the sum of their mean next-token cross entropies, nats. */
+/** Number of windows, and the sum of their mean next-token cross entropies, nats. */
 export interface WindowSums {
   readonly windows: number;
   readonly loss: number;
 }
 
-/** What is known between two lots of windows. */
+/** Sums between two lots of windows. */
 export interface LotsState<S> {
-  /** Sums of every set by name, as far as its windows are through, which are taken in order. */
+  /** Sums of every set by name, over the windows that are done; windows are taken in order. */
   readonly sets: ReadonlyMap<string, S>;
 }
 
-/** What is computed of windows, and how. */
+/** Functions that compute and add results of windows, progress and checkpoints. */
 export interface WindowWork<S extends WindowSums> extends Reporting {
   /** Sums of no windows. */
   readonly empty: () => S;
-  /** What comes of every window of some micro-batches, in order. */
+  /** Results of every window of some micro-batches, in order. */
   readonly compute: (batches: readonly TokenBatch[], options: Keeping & Reporting) => Promise<Iterable<S>>;
   /** Adds a window to sums, which it may change. */
   readonly add: (sums: S, window: S) => S;
-  /** Keeps its state between lots. */
+  /** Saves the state between lots. */
   readonly checkpoints: Checkpoints<LotsState<S>>;
 }
 
@@ -54,16 +54,16 @@ export async function sumsBySet<S extends WindowSums>(
   for (let start = 0; start < queue.length; ) {
     const stash = await inputStash(runner.memory, "layer inputs");
     const lot = lotFrom(queue.slice(start), runner.memory.lotBytes / tokenBytes);
-    // The end is said below, with what came out.
+    // The end is reported below, with the losses.
     const report: OnProgress = (event) => {
       if (done + event.done < total) onProgress({ ...event, done: done + event.done, total });
     };
     const windows = await compute(lot, { stash, activations, stage, onProgress: report });
     await stash.close();
     const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
-    let place = 0;
+    let index = 0;
     for (const window of windows) {
-      const name = owners[place++]!;
+      const name = owners[index++]!;
       result.set(name, add(result.get(name)!, window));
     }
     start += lot.length;
@@ -80,18 +80,19 @@ interface OwnedBatch extends TokenBatch {
   readonly set: string;
 }
 
-/** Micro-batches of a set without those that its sums have. */
+/** Micro-batches of a set that are not yet in its sums. */
 function batchesLeft(set: TokenSet, sums: WindowSums | undefined): readonly OwnedBatch[] {
-  let seen = 0;
+  const done = sums?.windows ?? 0;
+  let windows = 0;
   return microBatches(set.windows, textsOfSet(set))
     .filter(({ batch }) => {
-      seen += batch;
-      return seen > (sums?.windows ?? 0);
+      windows += batch;
+      return windows > done;
     })
     .map((batch) => ({ ...batch, set: set.name }));
 }
 
-/** The first micro-batches that have at most so many tokens together, at least one. */
+/** The leading micro-batches that have at most `maxTokens` tokens together, at least one. */
 function lotFrom(batches: readonly OwnedBatch[], maxTokens: number): readonly OwnedBatch[] {
   let tokens = 0;
   const end = batches.findIndex(({ ids }, index) => {
@@ -101,15 +102,15 @@ function lotFrom(batches: readonly OwnedBatch[], maxTokens: number): readonly Ow
   return end < 0 ? batches : batches.slice(0, end);
 }
 
-/** Bytes of a token's inputs of all layers. */
+/** Bytes per token of the inputs of all layers. */
 function inputBytes({ model: { spec } }: DecoderRunner): number {
   return 4 * spec.hiddenSize * spec.layers.length;
 }
 
 /** Mean loss of every set, nats per token, for progress events. */
 function lossesOf(sets: ReadonlyMap<string, WindowSums>): Pick<ProgressEvent, "detail" | "values"> {
-  const known = [...sets].filter(([, { windows }]) => windows > 0);
-  const values = known.map(([name, { loss, windows }]) => ({ name, value: loss / windows }));
+  const begun = [...sets].filter(([, { windows }]) => windows > 0);
+  const values = begun.map(([name, { loss, windows }]) => ({ name, value: loss / windows }));
   return {
     detail: `loss ${values.map(({ name, value }) => `${name} ${value.toFixed(2)}`).join(", ")}`,
     values,

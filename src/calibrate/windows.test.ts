@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import {
@@ -16,13 +16,13 @@ import {
 } from "./windows.ts";
 
 describe("parseTextSet", () => {
-  it("guesses at a colon in place of the sign", () => {
+  test("guesses at a colon in place of the sign", () => {
     expect(() => parseTextSet("web:texts/web.txt", "--calib")).toThrow(
       expect.objectContaining({ hint: "Did you mean --calib web=texts/web.txt?" }),
     );
   });
 
-  it.each([
+  test.each([
     ["web=texts/web.txt", { name: "web", path: "texts/web.txt", weight: 1 }],
     ["code=src.jsonl:2", { name: "code", path: "src.jsonl", weight: 2 }],
     ["code=src.jsonl:0.25", { name: "code", path: "src.jsonl", weight: 0.25 }],
@@ -36,7 +36,7 @@ describe("parseTextSet", () => {
     expect(parseTextSet(argument, "--calib")).toEqual(expected);
   });
 
-  it.each(["", "web", "=web.txt", "web=", "a=b:0", "a=b:0.0", "a b=c.txt", "web.txt:2"])(
+  test.each(["", "web", "=web.txt", "web=", "a=b:0", "a=b:0.0", "a b=c.txt", "web.txt:2"])(
     "refuses %j",
     (argument) => {
       expect(() => parseTextSet(argument, "--calib", { weighted: true })).toThrow(
@@ -51,7 +51,7 @@ describe("parseTextSet", () => {
 });
 
 describe("cutWindows", () => {
-  it("cuts consecutive windows and drops the rest", () => {
+  test("cuts consecutive windows and drops the rest", () => {
     fc.assert(
       fc.property(fc.array(fc.nat(99), { minLength: 1 }), fc.integer({ min: 1, max: 9 }), (list, length) => {
         fc.pre(list.length >= length);
@@ -64,12 +64,12 @@ describe("cutWindows", () => {
     );
   });
 
-  it("begins windows of any length", () => {
+  test("begins windows of any length", () => {
     const windows = cutWindows(new Int32Array(200_000), 200_001, { where: "text", first: 99 });
     expect(windows).toMatchObject([{ length: 200_001, 0: 99, 1: 0 }]);
   });
 
-  it("begins every window with a token that is not of the text", () => {
+  test("begins every window with a token that is not of the text", () => {
     const windows = cutWindows(
       Int32Array.from({ length: 12 }, (_, i) => i),
       5,
@@ -82,7 +82,7 @@ describe("cutWindows", () => {
     ]);
   });
 
-  it("does not repeat that token where the text begins with it", () => {
+  test("does not repeat that token where the text begins with it", () => {
     const windows = cutWindows(Int32Array.from([99, 1, 2, 99, 4]), 3, { where: "text", first: 99 });
     expect(windows.map((window) => [...window])).toEqual([
       [99, 1, 2],
@@ -90,7 +90,7 @@ describe("cutWindows", () => {
     ]);
   });
 
-  it("refuses a text shorter than a window", () => {
+  test("refuses a text shorter than a window", () => {
     for (const [length, first] of [
       [0, null],
       [2.5, null],
@@ -115,7 +115,7 @@ describe("splitWindows", () => {
   const pieces = (first: number | null, windows: readonly Int32Array[]): number[][] =>
     splitWindows({ ...set, windows }, 3, first).windows.map((ids) => [...ids]);
 
-  it("cuts windows that are longer, and keeps all else of the set", () => {
+  test("cuts windows that are longer, and keeps all else of the set", () => {
     expect(pieces(null, set.windows)).toEqual([
       [1, 2, 3],
       [4, 5, 6],
@@ -124,7 +124,7 @@ describe("splitWindows", () => {
     expect(splitWindows(set, 3, null)).toMatchObject({ name: "a", weight: 2 });
   });
 
-  it("begins every piece with BOS where windows begin with it", () => {
+  test("begins every piece with BOS where windows begin with it", () => {
     expect(pieces(0, [Int32Array.of(0, 2, 3, 4, 5, 6), Int32Array.of(0, 9)])).toEqual([
       [0, 2, 3],
       [0, 4, 5],
@@ -132,7 +132,7 @@ describe("splitWindows", () => {
     ]);
   });
 
-  it.each([
+  test.each([
     [512, 4, 128],
     [300, 3, 100],
     [255, 2, 127],
@@ -156,7 +156,7 @@ describe("splitWindows", () => {
 describe("chooseWindows", () => {
   const windows = Array.from({ length: 40 }, (_, i) => i);
 
-  it("chooses different windows, as many as asked or all", () => {
+  test("chooses different windows, as many as asked or all", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 60 }), fc.nat(), fc.string(), (count, seed, label) => {
         const chosen = chooseWindows(windows, count, { seed, label });
@@ -167,7 +167,7 @@ describe("chooseWindows", () => {
     );
   });
 
-  it("depends on seed and label, and starts alike for every count", () => {
+  test("depends on seed and label, and starts alike for every count", () => {
     const choose = (count: number, seed: number, label: string): readonly number[] =>
       chooseWindows(windows, count, { seed, label });
     expect(choose(10, 1, "web")).toEqual(choose(10, 1, "web"));
@@ -176,7 +176,7 @@ describe("chooseWindows", () => {
     expect(choose(10, 1, "web")).not.toEqual(choose(10, 1, "code"));
   });
 
-  it("gives every window the same chance", () => {
+  test("gives every window the same chance", () => {
     const counts = new Float64Array(40);
     for (let seed = 0; seed < 2000; seed++) {
       for (const window of chooseWindows(windows, 10, { seed, label: "web" })) counts[window]!++;
@@ -186,7 +186,7 @@ describe("chooseWindows", () => {
     expect(Math.max(...counts)).toBeLessThan(600);
   });
 
-  it("leaves its argument as it is", () => {
+  test("leaves its argument as it is", () => {
     const list = [...windows];
     chooseWindows(list, 10, { seed: 0, label: "web" });
     expect(list).toEqual(windows);
@@ -197,7 +197,7 @@ describe("windowsInTurn", () => {
   const windows = Array.from({ length: 7 }, (_, i) => i);
   const key = { seed: 3, label: "web" };
 
-  it("lets every window come once before any comes again, in another order each time", () => {
+  test("lets every window come once before any comes again, in another order each time", () => {
     const row = Array.from(
       { length: 14 },
       (_, start) => windowsInTurn(windows, { start, count: 1 }, key)[0]!,
@@ -208,10 +208,10 @@ describe("windowsInTurn", () => {
     expect(second).not.toEqual(first);
   });
 
-  it("is one row, however it is cut, that seed and label decide", () => {
+  test("is one row, however it is cut, that seed and label decide", () => {
     fc.assert(
       fc.property(fc.nat({ max: 40 }), fc.integer({ min: 1, max: 7 }), (start, count) => {
-        // Of which as many different ones are taken as are asked for.
+        // The first `count` different windows of the row are taken.
         const row = Array.from({ length: 14 }, (_, i) =>
           windowsInTurn(windows, { start: start + i, count: 1 }, key),
         );
@@ -226,7 +226,7 @@ describe("windowsInTurn", () => {
     expect(windowsInTurn(windows, all, { ...key, label: "code" })).not.toEqual(row);
   });
 
-  it("gives all there are, when more is asked for, and none of none", () => {
+  test("gives all there are, when more is asked for, and none of none", () => {
     for (const start of [0, 3]) {
       expect(windowsInTurn(windows, { start, count: 9 }, key).toSorted()).toEqual(windows);
     }
@@ -235,7 +235,7 @@ describe("windowsInTurn", () => {
 });
 
 describe("forCheckAlone", () => {
-  it("has the windows held out, or else those that a run with fewer windows did not decide on", () => {
+  test("has the windows held out, or else those that a run with fewer windows did not decide on", () => {
     const [first, second, third] = [1, 2, 3].map((id) => Int32Array.of(id)) as [Int32Array, ...Int32Array[]];
     const set = { name: "web", windows: [first, second!, third!], heldOut: [], unused: [] };
     expect(forCheckAlone(set)).toEqual({ ...set, windows: [], heldOut: [second, third] });
@@ -245,7 +245,7 @@ describe("forCheckAlone", () => {
 });
 
 describe("learnable", () => {
-  it("has the sampled windows first, then others, and never one that is held out", () => {
+  test("has the sampled windows first, then others, and never one that is held out", () => {
     const [first, second, third] = [1, 2, 3].map((id) => Int32Array.of(id)) as [Int32Array, ...Int32Array[]];
     const set = { name: "web", windows: [first], heldOut: [second!], unused: [third!] };
     const lots = [0, 1, 2, Number.POSITIVE_INFINITY].map((count) => learnable(set, count).windows);
@@ -277,7 +277,7 @@ describe("loadTokenSet", () => {
     );
   }
 
-  it("reads, cuts and samples a set, independently of other sets", async () => {
+  test("reads, cuts and samples a set, independently of other sets", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     const text = `${"a b c d e f g h ".repeat(10)}a b`;
     await writeFile(path, text);
@@ -304,7 +304,7 @@ describe("loadTokenSet", () => {
     expect([whole.windows.length, whole.heldOut.length]).toEqual([15, 1]);
   });
 
-  it("begins every window with BOS where the tokenizer puts it before a text", async () => {
+  test("begins every window with BOS where the tokenizer puts it before a text", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d ".repeat(10));
     const options = { samples: 3, seqLen: 5, seed: 7 };
@@ -317,7 +317,7 @@ describe("loadTokenSet", () => {
     expect(all).toEqual(Array.from({ length: 10 }, () => [26, 0, 1, 2, 3]));
   });
 
-  it("names set and file when the text is too short", async () => {
+  test("names set and file when the text is too short", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c");
     const options = { samples: 3, seqLen: 8, seed: 0 };

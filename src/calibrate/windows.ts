@@ -36,7 +36,7 @@ export function hasOwnText({ calibration }: { readonly calibration: readonly Tex
 }
 
 /**
- * @param where - what gave the sets, for messages
+ * @param where - source of the sets, for messages
  * @throws GpruneError BAD_ARGUMENT for two sets of own text, which would be the same
  */
 export function requireOneOwnText(sets: readonly TextSet[], where: string): void {
@@ -48,14 +48,14 @@ export function requireOneOwnText(sets: readonly TextSet[], where: string): void
   });
 }
 
-/** Bytes of text read for a set, at least; and for every token that is asked for. */
+/** Bytes of text read for a set: at least these, and this many for every requested token. */
 const MIN_TEXT_BYTES = 2 ** 23;
 const TEXT_BYTES_PER_TOKEN = 16;
 
 /**
  * `NAME=PATH[:WEIGHT]`.
  * @param option - the option's name, for messages
- * @param how - `weighted`: whether a weight counts for something there, so that messages name it
+ * @param how - `weighted`: whether sets of that option have weights, so that messages mention them
  * @throws GpruneError BAD_ARGUMENT
  */
 export function parseTextSet(
@@ -65,8 +65,8 @@ export function parseTextSet(
 ): TextSet {
   const match = /^(?<name>[^=\s]+)=(?<path>.+?)(?::(?<weight>\d+(?:\.\d+)?))?$/.exec(argument);
   const { name, path, weight = "1" } = match?.groups ?? {};
-  const counts = Number(weight) >= SET_WEIGHTS.min && Number(weight) <= SET_WEIGHTS.max;
-  if (name === undefined || path === undefined || !counts) {
+  const isWeight = Number(weight) >= SET_WEIGHTS.min && Number(weight) <= SET_WEIGHTS.max;
+  if (name === undefined || path === undefined || !isWeight) {
     const form = weighted ? "NAME=PATH[:WEIGHT]" : "NAME=PATH";
     const message = `${option}: expected ${form}, got ${JSON.stringify(argument)}`;
     const swapped = /^(?<word>[^=:/.\s]+):(?<rest>[^=]*[./][^=]*)$/.exec(argument)?.groups;
@@ -74,11 +74,11 @@ export function parseTextSet(
       const hint = `Did you mean ${option} ${swapped.word}=${swapped.rest}?`;
       throw new GpruneError("BAD_ARGUMENT", message, { hint });
     }
-    const heavy = weighted
+    const weightExample = weighted
       ? ` or ${option} code=src.jsonl:2, where 2 is a weight, ${SET_WEIGHTS.min} to ${SET_WEIGHTS.max}`
       : "";
     throw new GpruneError("BAD_ARGUMENT", message, {
-      hint: `For example ${option} web=texts/web.txt${heavy}. Names have no spaces.`,
+      hint: `For example ${option} web=texts/web.txt${weightExample}. Names have no spaces.`,
     });
   }
   return { name, path, weight: Number(weight) };
@@ -86,10 +86,10 @@ export function parseTextSet(
 
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
- * @param options - `where`: the text, for messages; `first`: a token that every window begins with, before one token
- *   less of the text, whose own is left out, none when null or absent
+ * @param options - `where`: name of the text, for messages; `first`: the token that every window begins with, followed
+ *   by `length` - 1 tokens of the text without its own `first`; none when null or absent
  * @throws GpruneError BAD_TEXT when there is not one whole window, BAD_ARGUMENT for a length that leaves no room for
- * text
+ *   text
  */
 export function cutWindows(
   ids: Int32Array,
@@ -97,26 +97,26 @@ export function cutWindows(
   options: { readonly where: string; readonly first?: number | null },
 ): readonly Int32Array[] {
   const { where, first = null } = options;
-  const least = first === null ? 1 : 2;
-  requireCount(`tokens in a window of ${where}`, length, least);
-  const own = first === null ? length : length - 1;
+  const minLength = first === null ? 1 : 2;
+  requireCount(`tokens in a window of ${where}`, length, minLength);
+  const stride = first === null ? length : length - 1;
   const text = ids[0] === first ? ids.subarray(1) : ids;
-  const count = Math.floor(text.length / own);
-  if (count > 0) {
-    const windows = Array.from({ length: count }, (_, w) => text.subarray(w * own, (w + 1) * own));
-    return first === null ? windows : windows.map((window) => beginningWith(first, window));
+  const count = Math.floor(text.length / stride);
+  if (count === 0) {
+    throw new GpruneError("BAD_TEXT", `${where}: expected at least ${stride} tokens, got ${text.length}`, {
+      hint: "Give more text, or shorter windows with --seq-len.",
+    });
   }
-  throw new GpruneError("BAD_TEXT", `${where}: expected at least ${own} tokens, got ${text.length}`, {
-    hint: "Give more text, or shorter windows with --seq-len.",
-  });
+  const windows = Array.from({ length: count }, (_, w) => text.subarray(w * stride, (w + 1) * stride));
+  return first === null ? windows : windows.map((window) => beginningWith(first, window));
 }
 
-/** One piece more is cut where it keeps more than this share of a window's tokens from being left out. */
+/** A window is cut into one piece more if that saves more than this fraction of its tokens from being dropped. */
 const WORTH_A_PIECE = 1 / 32;
 
 /**
- * Windows in equal pieces of at most `length` tokens, all of which begin with BOS where windows do: as few as hold
- * nearly all of the windows' tokens.
+ * Splits windows into equal pieces of at most `length` tokens, as few as hold nearly all of their tokens. All pieces
+ * begin with BOS where windows do.
  * @param first - BOS, null where the tokenizer puts none before a text
  */
 export function splitWindows<Tokens extends TokenSet>(
@@ -129,10 +129,10 @@ export function splitWindows<Tokens extends TokenSet>(
     if (window.length <= length) return [window];
     const tokens = window.length - (window[0] === first ? 1 : 0);
     const sizeOf = (pieces: number): number => Math.min(length - lead, Math.floor(tokens / pieces));
-    const few = Math.floor(tokens / (length - lead));
-    const gained = (few + 1) * sizeOf(few + 1) - few * sizeOf(few);
-    const own = sizeOf(gained > WORTH_A_PIECE * tokens ? few + 1 : few);
-    return cutWindows(window, lead + own, { where: set.name, first });
+    const fewest = Math.floor(tokens / (length - lead));
+    const gained = (fewest + 1) * sizeOf(fewest + 1) - fewest * sizeOf(fewest);
+    const size = sizeOf(gained > WORTH_A_PIECE * tokens ? fewest + 1 : fewest);
+    return cutWindows(window, lead + size, { where: set.name, first });
   };
   return { ...set, windows: set.windows.flatMap(cut) };
 }
@@ -153,12 +153,12 @@ export function requireWindowsFit({ spec: { maxPositions }, origin }: Model, len
   });
 }
 
-/** Tokens in a window when nothing is said. */
-const USUAL_WINDOW = 512;
+/** Default number of tokens in a window. */
+const DEFAULT_WINDOW = 512;
 
-/** Tokens in a window: as asked, else as is usual, or as many as the models take if that is fewer. */
-export function windowLength(models: readonly Pick<Model, "spec">[], asked: number | undefined): number {
-  return asked ?? Math.min(USUAL_WINDOW, ...models.map(({ spec }) => spec.maxPositions));
+/** Tokens in a window: as requested, else the default, or the shortest context of the models if that is less. */
+export function windowLength(models: readonly Pick<Model, "spec">[], requested: number | undefined): number {
+  return requested ?? Math.min(DEFAULT_WINDOW, ...models.map(({ spec }) => spec.maxPositions));
 }
 
 /** `count` of the windows, or all if there are fewer; which ones depends on the seed and the label alone. */
@@ -179,25 +179,25 @@ export function chooseWindows<T>(
 
 /**
  * Takes `count` distinct windows, at most all, from position `start` of an endless sequence of shuffled passes over the
- * windows; one that would repeat is skipped. The sequence depends on the seed and the label alone. Rounds that take
- * turns see as many different windows as there are (docs/EXPERIMENTS.md).
+ * windows; repeated ones are skipped. The sequence depends on the seed and the label alone. Successive rounds together
+ * see as many different windows as there are (docs/EXPERIMENTS.md).
  */
 export function windowsInTurn<T>(
   windows: readonly T[],
   { start, count }: { readonly start: number; readonly count: number },
   { seed, label }: { readonly seed: number; readonly label: string },
 ): readonly T[] {
-  const time = Math.floor(start / windows.length);
-  const row = [time, time + 1].flatMap((t) =>
-    chooseWindows(windows, windows.length, { seed, label: `${label} time ${t}` }),
+  const pass = Math.floor(start / windows.length);
+  const sequence = [pass, pass + 1].flatMap((time) =>
+    chooseWindows(windows, windows.length, { seed, label: `${label} time ${time}` }),
   );
-  return [...new Set(row.slice(start - time * windows.length))].slice(0, count);
+  return [...new Set(sequence.slice(start - pass * windows.length))].slice(0, count);
 }
 
-/** Which windows of a row take their turn, by how many windows the set has. */
+/** Start and count for `windowsInTurn`, from the number of windows of a set. */
 export type TurnOf = (windows: number) => { readonly start: number; readonly count: number };
 
-/** Windows of every set for gradients: all passes that look at a few of them share one row. */
+/** Windows of every set for gradients; all callers take turns in the same sequence of each set. */
 export function setsInTurn(sets: readonly TokenSet[], turnOf: TurnOf, seed: number): readonly TokenSet[] {
   return sets.map(({ name, windows }) => {
     const turn = turnOf(windows.length);
@@ -207,21 +207,21 @@ export function setsInTurn(sets: readonly TokenSet[], turnOf: TurnOf, seed: numb
 
 /** A sampled set with the windows of the same text that calibration does not see. */
 export interface SampledSet extends TokenSet {
-  /** A few that nothing may learn from. */
+  /** A few windows that nothing may learn from. */
   readonly heldOut: readonly Int32Array[];
   /** All others, in random order. */
   readonly unused: readonly Int32Array[];
-  /** Bytes of memory that making tokens of its text took, about; absent where no text was read. */
+  /** Approximate bytes of memory that tokenising its text took; absent where no text was read. */
   readonly encodingBytes?: number;
 }
 
 /** How much of a text is read and which of its windows are taken: the same seed takes the same ones. */
 export interface SamplingOptions extends TextOptions {
-  /** Windows. */
+  /** Number of windows to sample. */
   readonly samples: number;
   /**
-   * Windows that the text is to have, at least; `samples` when absent. If these need more than 8 MB of a longer text,
-   * more of it is read, and other windows are drawn.
+   * Number of windows to read text for; `samples` when absent. If these need more than 8 MB of a longer text, more of
+   * it is read, and other windows are drawn.
    */
   readonly refitSamples?: number;
   /** Tokens in a window. */
@@ -229,19 +229,19 @@ export interface SamplingOptions extends TextOptions {
   readonly seed: number;
 }
 
-/** Windows of each set that are held out, as far as the text has them. */
+/** Number of windows of each set that are held out, as far as the text has them. */
 export const HELD_OUT_WINDOWS = 2;
 
 /**
- * What is left of a set where nothing learns from it: the windows held out, or the last ones of a text without more.
- * Whatever decided had the first ones, and may have had fewer.
+ * A set that nothing learns from: only its held-out windows, or the last ones of a text that has none. The run that
+ * decided had the first ones, and may have had fewer.
  */
 export function forCheckAlone({ windows, heldOut, ...set }: SampledSet): SampledSet {
   const checked = heldOut.length > 0 ? heldOut : windows.slice(-HELD_OUT_WINDOWS);
   return { ...set, windows: [], heldOut: checked, unused: [] };
 }
 
-/** What a run learned from of one set. */
+/** Windows and tokens of one set that a run learned from. */
 export interface SetUse {
   readonly windows: number;
   readonly tokens: number;
@@ -249,7 +249,7 @@ export interface SetUse {
   readonly refit_windows?: number | undefined;
 }
 
-/** What a set has to learn from: `count` windows, the sampled ones first, or all but those held out. */
+/** Windows of a set to learn from: `count` of them, the sampled ones first, at most all but those held out. */
 export function learnable({ name, windows, unused }: SampledSet, count: number): TokenSet {
   return { name, windows: [...windows, ...unused].slice(0, count) };
 }
@@ -264,7 +264,8 @@ export async function loadTokenSet(
   tokenizer: Tokenizer,
   { samples, refitSamples = samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
-  for (const [name, count] of Object.entries({ samples, refitSamples, seqLen })) requireCount(name, count);
+  for (const [option, count] of Object.entries({ samples, refitSamples, seqLen }))
+    requireCount(option, count);
   const tokens = Math.max(samples, refitSamples) * seqLen;
   const text = await readText(path, Math.max(MIN_TEXT_BYTES, tokens * TEXT_BYTES_PER_TOKEN), hub);
   return sampledSet({ name, path, text }, tokenizer, { samples, seqLen, seed });

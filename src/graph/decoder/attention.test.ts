@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { relativeDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import { GraphBuilder } from "../ir/graph.ts";
@@ -14,7 +14,7 @@ beforeAll(() => {
 });
 afterAll(() => runtime.close());
 
-it.each([
+test.each([
   { tokens: 257, window: null },
   { tokens: 700, window: null },
   { tokens: 700, window: 1 },
@@ -28,7 +28,7 @@ it.each([
   expect(relativeDifference(blocks.data, whole.data)).toBeLessThan(1e-5);
 });
 
-it("needs masks that grow with the length of a sequence, not with its square", () => {
+test("needs masks that grow with the length of a sequence, not with its square", () => {
   const at = (tokens: number): number => {
     const { queries, before } = blockSizes({ tokens, window: null });
     return queries * (before + queries);

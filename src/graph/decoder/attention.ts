@@ -1,55 +1,55 @@
-/** Attention's core as a graph: scores, softmax and what they mix, at once or in blocks of queries. */
+/** Scaled dot-product attention as a graph, for all queries at once or in blocks of queries. */
 import type { ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { capped } from "./formulas.ts";
 
-/** Whole sequences of one length, which attention takes in blocks of queries. */
+/** Whole sequences of one length, for which attention goes in blocks of queries. */
 export interface AttentionSpan {
   readonly tokens: number;
   /** Tokens a query sees, itself included; null for all before it. */
   readonly window: number | null;
 }
 
-/** What attention mixes. */
+/** Operands of attention. */
 export interface AttentionSources {
   /** [B, K, g, T, H] */
   readonly queries: Value;
   /** [B, K, S, H] */
   readonly keys: Value;
   readonly values: Value;
-  /** Broadcasting to [B, K, g*T, S]; with a span that of a block (`blockSizes`). */
+  /** Broadcasting to [B, K, g*T, S]; with a span the mask of one block (`blockSizes`). */
   readonly mask: Value;
-  /** Others that queries see as well. */
+  /** Past keys and values that queries see as well. */
   readonly cache?: AttentionCache | null;
 }
 
 /**
- * Keys and values of past tokens with room for more, [B, K, P, H], which are read where they are: joined to the present
- * ones they would be copied for every token.
+ * Preallocated keys and values of past tokens, [B, K, P, H], read in place: joining them to the present ones would copy
+ * them for every token.
  */
 export interface AttentionCache {
   readonly keys: Value;
   readonly values: Value;
-  /** Broadcasting to [B, K, g*T, P]; hides the room. */
+  /** Broadcasting to [B, K, g*T, P]; hides unused places. */
   readonly mask: Value;
 }
 
-/** How scores are made, and the sequences that they are for, if those are known. */
+/** Scale and cap of the scores, heads per group, and the span of the sequences if it is fixed. */
 export interface AttentionRule extends Pick<ModelSpec, "attentionScale" | "scoreSoftcap"> {
   readonly groupSize: number;
   readonly span?: AttentionSpan;
 }
 
 /**
- * Queries of a block at most. Scores of one block exist at a time, and keys after its last query are left out, nearly
- * half of all scores of a long sequence. Blocks of 64 and of 128 were tried and no faster than these.
+ * Largest number of queries in a block. The scores of one block exist at a time, and keys after its last query are left
+ * out, which saves nearly half of all scores of a long sequence. Blocks of 64 and of 128 were no faster.
  */
 export const BLOCK_QUERIES = 256;
 
 /**
- * What the mask of a block has room for: its queries, and keys from so many before the first query on. What a query
- * sees depends on how far before it a key is, so one mask serves all blocks of a span, and grows with its length alone.
+ * Sizes of the mask of a block: `queries`, and the number of keys `before` the first of them. Which keys a query sees
+ * depends on their distance alone, so one mask serves all blocks of a span, and its size is linear in the tokens.
  */
 export function blockSizes(span: AttentionSpan): { readonly queries: number; readonly before: number } {
   const blocks = queryBlocks(span);
@@ -59,7 +59,7 @@ export function blockSizes(span: AttentionSpan): { readonly queries: number; rea
   };
 }
 
-/** Blocks of about as many queries each, and the first key that one of them sees. */
+/** Blocks of about equal numbers of queries, each with the first key that one of its queries sees. */
 function queryBlocks({ tokens, window }: AttentionSpan): readonly {
   readonly start: number;
   readonly end: number;
@@ -79,11 +79,11 @@ function queryBlocks({ tokens, window }: AttentionSpan): readonly {
  */
 export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: AttentionRule): Value {
   return rule.span === undefined
-    ? mixed(b, sources, rule)
-    : mixedInBlocks(b, sources, { ...rule, span: rule.span });
+    ? attend(b, sources, rule)
+    : attendInBlocks(b, sources, { ...rule, span: rule.span });
 }
 
-function mixed(
+function attend(
   b: GraphBuilder,
   { queries, cache, ...present }: AttentionSources,
   rule: AttentionRule,
@@ -93,11 +93,11 @@ function mixed(
   const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
   const scores = scoresOf(b, { queries: stacked, ...present }, rule);
   const output = cache
-    ? mixedOfTwo(b, [
+    ? attendToTwo(b, [
         { scores: scoresOf(b, { queries: stacked, ...cache }, rule), values: cache.values },
         { scores, values: present.values },
       ])
-    : weighted(b, b.softmax(scores), present.values);
+    : weightedValues(b, b.softmax(scores), present.values);
   return b.reshape(output, [batch, kvGroups, groupSize, tokens, headDim]);
 }
 
@@ -111,30 +111,30 @@ function scoresOf(
   return b.add(capped(b, scores, scoreSoftcap), mask);
 }
 
-function weighted(b: GraphBuilder, weights: Value, values: Value): Value {
+function weightedValues(b: GraphBuilder, weights: Value, values: Value): Value {
   return b.matmul(b.cast(weights, values.type), values);
 }
 
 /** Scores of some keys [B, K, g*T, S], and the keys' values [B, K, S, H]. */
-interface Scored {
+interface ScoredValues {
   readonly scores: Value;
   readonly values: Value;
 }
 
-/** What softmax over all keys would mix, with the sums of two parts. */
-function mixedOfTwo(b: GraphBuilder, [past, present]: readonly [Scored, Scored]): Value {
+/** Attention to the keys of two parts as if they were joined: one maximum, and sums of both parts added up. */
+function attendToTwo(b: GraphBuilder, [past, present]: readonly [ScoredValues, ScoredValues]): Value {
   const [first, second] = [past, present].map(({ scores }) => b.reduceMax(scores, [-1])) as [Value, Value];
   const highest = b.operator("Max", [first, second], { shape: first.shape, type: first.type });
   const parts = [past, present].map(({ scores, values }) => {
     const weights = b.exp(b.sub(scores, highest));
-    return { sum: b.reduceSum(weights, [-1]), output: weighted(b, weights, values) };
+    return { sum: b.reduceSum(weights, [-1]), output: weightedValues(b, weights, values) };
   }) as [{ sum: Value; output: Value }, { sum: Value; output: Value }];
   const output = b.add(parts[0].output, parts[1].output);
   return b.div(output, b.cast(b.add(parts[0].sum, parts[1].sum), output.type));
 }
 
-/** Block by block, each with the keys that it can see. */
-function mixedInBlocks(
+/** Attention block by block, each with the keys that its queries can see. */
+function attendInBlocks(
   b: GraphBuilder,
   { queries, keys, values, mask }: AttentionSources,
   rule: AttentionRule & { readonly span: AttentionSpan },
@@ -142,16 +142,16 @@ function mixedInBlocks(
   const { groupSize, span } = rule;
   const { before } = blockSizes(span);
   const parts = queryBlocks(span).map(({ start, end, firstKey }) => {
-    const seen = { start: firstKey, end };
-    const queriesOfMask = b.slice(mask, 0, { start: 0, end: end - start });
-    const rows = b.slice(queriesOfMask, 1, { start: before + firstKey - start, end: before + end - start });
+    const visible = { start: firstKey, end };
+    const maskRows = b.slice(mask, 0, { start: 0, end: end - start });
+    const headMask = b.slice(maskRows, 1, { start: before + firstKey - start, end: before + end - start });
     const block = {
       queries: b.slice(queries, 3, { start, end }),
-      keys: b.slice(keys, 2, seen),
-      values: b.slice(values, 2, seen),
-      mask: b.concat(new Array<Value>(groupSize).fill(rows), 0, groupSize * (end - start)),
+      keys: b.slice(keys, 2, visible),
+      values: b.slice(values, 2, visible),
+      mask: b.concat(new Array<Value>(groupSize).fill(headMask), 0, groupSize * (end - start)),
     };
-    return mixed(b, block, rule);
+    return attend(b, block, rule);
   });
   return b.concat(parts, 3, span.tokens);
 }

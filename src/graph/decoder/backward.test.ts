@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { randomWindows } from "../../../test/random_windows.ts";
 import { referenceDecoder } from "../../../test/reference_decoder.ts";
 import { runModel } from "../../../test/run_model.ts";
@@ -67,7 +67,7 @@ async function weightGradients(
 }
 
 describe.each(Object.entries(TINY_VARIANTS))("the program train, %s", (_, options) => {
-  it("gives every weight of a layer the slope that central differences of the naive decoder have", async () => {
+  test("gives every weight of a layer the slope that central differences of the naive decoder have", async () => {
     const model = tinyModel(options);
     const windows = randomWindows([7, 5]);
     const gradients = await weightGradients(model, windows);
@@ -104,11 +104,11 @@ describe("divergenceFrom", () => {
     return headBackward(new DecoderRunner(student, runtime), await run(student), divergenceFrom(targets));
   }
 
-  it("is nothing between a model and itself", async () => {
+  test("is nothing between a model and itself", async () => {
     for (const value of await divergence(dense, dense)) expect(Math.abs(value)).toBeLessThan(1e-6);
   });
 
-  it("is the mean over tokens of KL(dense || pruned)", async () => {
+  test("is the mean over tokens of KL(dense || pruned)", async () => {
     const distributions = async (model: Model): Promise<readonly number[][]> => {
       const { logits } = await runModel(new DecoderRunner(model, runtime), windows);
       return Array.from({ length: 16 }, (_, row) => softmax([...logits.slice(row * 16, (row + 1) * 16)]));
@@ -126,7 +126,7 @@ describe("divergenceFrom", () => {
     }
   });
 
-  it("has the gradient of central differences", async () => {
+  test("has the gradient of central differences", async () => {
     const head = await new DecoderRunner(dense, runtime).loadHead();
     const runner = new DecoderRunner(dense, runtime);
     const teacher = randomTensor([1, 8], { name: "teacher" });
@@ -157,7 +157,7 @@ function softmax(row: readonly number[]): number[] {
   return weights.map((value) => value / total);
 }
 
-it("memory sources give the very tensors they hold, so that training may change them in place", async () => {
+test("memory sources give the very tensors they hold, so that training may change them in place", async () => {
   const tensor = randomTensor([2, 2], { name: "x" });
   expect(await memorySource(new Map([["x", tensor]])).read("x")).toBe(tensor);
 });

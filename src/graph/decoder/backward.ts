@@ -1,7 +1,7 @@
 /**
- * The way back through a model: forward through all layers keeping layer inputs, the head in chunks, then backwards
- * layer by layer. What layers computed is kept as well where there is room for it, or computed again, which gives the
- * same bits.
+ * The backward pass through a model: forward through all layers keeping layer inputs, the head in chunks, then
+ * backwards layer by layer. Activations within layers are kept as well where there is room, else computed again, with
+ * the same bits.
  */
 import type { OnProgress, Reporting } from "../../base/progress.ts";
 import { MemoryStash, type Stash } from "../../tensor/stash.ts";
@@ -20,7 +20,7 @@ import {
 } from "./forward.ts";
 import type { BackwardProgram } from "./programs.ts";
 
-/** The input of every layer of every micro-batch, [B, T, C] each, in a stash, and in memory what was kept beside it. */
+/** Inputs of every layer and micro-batch, [B, T, C] each, in a stash, and kept activations, in memory. */
 export class LayerInputs {
   readonly #stash: Stash;
   readonly #batches: number;
@@ -41,7 +41,7 @@ export class LayerInputs {
     this.#kept.set(layer * this.#batches + batch, values);
   }
 
-  /** What was kept, which is gone afterwards; undefined where nothing was. */
+  /** Removes and returns kept activations; undefined where there are none. */
   takeKept(layer: number, batch: number): Feeds | undefined {
     const slot = layer * this.#batches + batch;
     const values = this.#kept.get(slot);
@@ -49,7 +49,7 @@ export class LayerInputs {
     return values;
   }
 
-  /** Reads ahead in the order of the way back: all micro-batches of a layer, then those of the layer before it. */
+  /** Reads ahead in the order of the backward pass: all micro-batches of a layer, then those of the layer before it. */
   get(layer: number, batch: number): Promise<Tensor> {
     const slot = layer * this.#batches + batch;
     const next = batch + 1 < this.#batches ? slot + 1 : slot + 1 - 2 * this.#batches;
@@ -57,15 +57,15 @@ export class LayerInputs {
   }
 }
 
-/** What is kept on the way forward. */
+/** Stash and activations that a forward pass keeps for the backward pass. */
 export interface Keeping {
-  /** Where the inputs of layers wait; in memory when absent. */
+  /** Stash for the inputs of layers; in memory when absent. */
   readonly stash?: Stash | undefined;
-  /** Whether what the way back would compute again stays in memory. */
+  /** Whether activations that the backward pass would compute again stay in memory. */
   readonly activations?: boolean | undefined;
 }
 
-/** Moves the micro-batches through all layers. */
+/** Moves micro-batches through all layers, keeping layer inputs. */
 export async function forwardKeepingInputs(
   runner: DecoderRunner,
   batches: readonly MicroBatch[],
@@ -85,12 +85,12 @@ export async function forwardKeepingInputs(
   return inputs;
 }
 
-/** What the head is asked to make small. */
+/** The function of final hidden states that is differentiated. */
 export interface Objective {
   readonly program: "lossBackward" | "divergenceBackward";
-  /** What the program takes besides hidden states, with one row for each token of the micro-batch. */
+  /** Inputs of the program besides hidden states, with one row for each token of the micro-batch. */
   feeds(batch: MicroBatch, index: number): Feeds;
-  /** Whether a window's last token counts: it has no next token to be predicted. */
+  /** Whether a window's last token counts, which has no next token to predict. */
   readonly countsLast: boolean;
 }
 
@@ -145,14 +145,11 @@ export interface BackwardOptions extends Reporting {
   readonly program: BackwardProgram;
   /** Layer inputs as `forwardKeepingInputs` gives them. */
   readonly inputs: LayerInputs;
-  /** What the program takes besides the layer input and `upstream`. */
+  /** Inputs of the program besides the layer input and `upstream`. */
   readonly feeds?: (layer: LoadedLayer) => Feeds | Promise<Feeds>;
-  /**
-   * Called with the outputs of every layer and micro-batch, when its `hidden` is the gradient of the layer's input;
-   * waited for.
-   */
+  /** Called with the outputs of every layer and micro-batch, once `hidden` is the gradient of its input; awaited. */
   readonly onOutputs: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
-  /** Called when all micro-batches are through a layer. */
+  /** Called when all micro-batches have passed a layer. */
   readonly onLayer?: (layer: LoadedLayer) => void;
 }
 
@@ -166,17 +163,15 @@ export async function backwardLayers(
   const total = batchTokens(batches);
   let tokenLayers = 0;
   for await (const layer of runner.loadLayers(layers - 1, -1)) {
-    const fixed = await feeds?.(layer);
-    for (const [position, batch] of batches.entries()) {
-      const hidden = await inputs.get(layer.index, position);
-      const kept = inputs.takeKept(layer.index, position);
-      const feeds = { ...fixed, ...kept, upstream: batch.hidden };
-      const own = kept === undefined ? program : (`${program}Kept` as const);
-      const outputs = await withTextsInErrors(batch.texts, () =>
-        runner.runLayer(own, layer, { hidden, feeds }),
-      );
+    const layerFeeds = await feeds?.(layer);
+    for (const [index, batch] of batches.entries()) {
+      const hidden = await inputs.get(layer.index, index);
+      const kept = inputs.takeKept(layer.index, index);
+      const layerProgram = kept === undefined ? program : (`${program}Kept` as const);
+      const input = { hidden, feeds: { ...layerFeeds, ...kept, upstream: batch.hidden } };
+      const outputs = await withTextsInErrors(batch.texts, () => runner.runLayer(layerProgram, layer, input));
       batch.hidden = outputs.hidden!;
-      await onOutputs(layer, position, outputs);
+      await onOutputs(layer, index, outputs);
       tokenLayers += batch.ids.length;
       const detail = `backward, layer ${layer.index + 1}/${layers}`;
       onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
@@ -185,16 +180,16 @@ export async function backwardLayers(
   }
 }
 
-/** What is asked of the way back from the loss of windows. */
+/** Options of {@link lossGradients}. */
 export interface LossGradientOptions
   extends Pick<BackwardOptions, "program" | "feeds" | "onOutputs">,
     Keeping,
     Reporting {}
 
 /**
- * Windows in micro-batches forward, and the gradients of each window's mean next-token cross entropy back through all
- * layers, reported as one stage.
- * @returns that mean of every window, nats
+ * Runs micro-batches forward, and the gradients of each window's mean next-token cross entropy back through all layers,
+ * reported as one stage.
+ * @returns that cross entropy of every window, nats
  */
 export async function lossGradients(
   runner: DecoderRunner,

@@ -1,5 +1,5 @@
 import { readdirSync } from "node:fs";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { relativeDifference } from "../../../test/numbers.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
 import { BLOCK_TYPES, blockModel } from "../../../test/stored_blocks.ts";
@@ -17,7 +17,7 @@ const runtime = new Runtime({ threads: 1 });
 const fast = await multipliesBlocks(runtime);
 afterAll(() => runtime.close());
 
-/** Tiny models in sizes that make whole blocks of 256, with FFN widths of which two do not. */
+/** Tiny models whose sizes are multiples of 256, apart from two FFN widths. */
 const VARIANTS: Readonly<Record<string, TinyModelOptions>> = Object.fromEntries(
   Object.entries(TINY_VARIANTS).map(([name, options]) => {
     const layers = options.layers!.map((layer, index) => ({
@@ -32,12 +32,13 @@ const VARIANTS: Readonly<Record<string, TinyModelOptions>> = Object.fromEntries(
 /** Logits after a few tokens at once and then one by one. */
 async function logitsOf(decoder: LoadedDecoder): Promise<number[]> {
   const decoding = new Decoding(decoder, 1);
-  const all: number[] = [];
-  for (const ids of randomWindows([6, 1, 1, 1], { seed: 2 })) all.push(...(await decoding.append(ids)).data);
-  return all;
+  const logits: number[] = [];
+  for (const ids of randomWindows([6, 1, 1, 1], { seed: 2 }))
+    logits.push(...(await decoding.append(ids)).data);
+  return logits;
 }
 
-/** Between logits from float32 weights and those from blocks. @param tokens - that are to be decoded */
+/** Relative difference of logits from blocks and from float32 weights. @param tokens - number of tokens to decode */
 async function differenceOf(model: Model, tokens: number): Promise<number> {
   const runner = new DecoderRunner(model, runtime);
   const decoder = await loadFastDecoder(runner, tokens);
@@ -48,16 +49,16 @@ async function differenceOf(model: Model, tokens: number): Promise<number> {
 }
 
 describe.runIf(fast)("decoding from blocks gives what float32 weights give", () => {
-  it.each(BLOCK_TYPES)("%s", async (type) => {
+  test.each(BLOCK_TYPES)("%s", async (type) => {
     expect(await differenceOf(blockModel(VARIANTS["per-layer widths"]!, type), 3)).toBeLessThan(1e-3);
   });
 
-  it.each(Object.entries(VARIANTS))("%s", async (_, options) => {
+  test.each(Object.entries(VARIANTS))("%s", async (_, options) => {
     expect(await differenceOf(blockModel(options, "Q4_1"), 3)).toBeLessThan(1e-3);
   });
 });
 
-it.runIf(fast).each(Object.entries(TINY_VARIANTS))(
+test.runIf(fast).each(Object.entries(TINY_VARIANTS))(
   "decoding from two terms gives what float32 weights give: %s",
   async (_, options) => {
     expect(await differenceOf(tinyModel(options), 1000)).toBeLessThan(3e-4);
@@ -67,7 +68,7 @@ it.runIf(fast).each(Object.entries(TINY_VARIANTS))(
 describe("weights in blocks", () => {
   const options = VARIANTS["per-layer widths"]!;
 
-  it("are not read as float32, while all others are", async () => {
+  test("are not read as float32, while all others are", async () => {
     const model = blockModel(options, "Q8_0");
     const read: string[] = [];
     const weights = {
@@ -83,7 +84,7 @@ describe("weights in blocks", () => {
     expect(read.sort()).toEqual([...norms, "mlp.down_proj.weight"].sort());
   });
 
-  it("are made of other matrices only for long texts", async () => {
+  test("are made of other matrices only for long texts", async () => {
     const model = tinyModel(options);
     const none = { layout: () => undefined, read: () => Promise.reject(new Error("read")) };
     expect(hasBlocks(model, none)).toBe(false);
@@ -93,7 +94,7 @@ describe("weights in blocks", () => {
     expect([...layers, head].every(({ program }) => program === undefined)).toBe(true);
   });
 
-  it("are not used on other devices", async () => {
+  test("are not used on other devices", async () => {
     const other = new Runtime({ device: { name: "webgpu", dtype: "f32" } });
     const runner = new DecoderRunner(blockModel(options, "Q8_0"), other);
     const { layers, head } = await loadFastDecoder(runner, 1000);
@@ -101,7 +102,7 @@ describe("weights in blocks", () => {
     expect([...layers, head].every(({ program }) => program === undefined)).toBe(true);
   });
 
-  it("that are more than a program can hold become float32", async () => {
+  test("that are more than a program can hold become float32", async () => {
     const { spec, weights, ...model } = blockModel(options, "Q8_0");
     const asked: string[] = [];
     const read = async (name: string): Promise<Tensor> => {
@@ -114,7 +115,7 @@ describe("weights in blocks", () => {
     expect(asked).toContain("model.embed_tokens.weight");
   });
 
-  it("that are damaged are named, with the place", async () => {
+  test("that are damaged are named, with the place", async () => {
     const model = blockModel(options, "Q4_1");
     const blocks = {
       ...model.weights.blocks!,
@@ -132,7 +133,7 @@ describe("weights in blocks", () => {
     });
   });
 
-  it("that are made of damaged weights name those, with the place", async () => {
+  test("that are made of damaged weights name those, with the place", async () => {
     const { weights, ...model } = tinyModel(options);
     const read = async (name: string): Promise<Tensor> => {
       const { shape, data } = await weights.read(name);
@@ -148,7 +149,7 @@ describe("weights in blocks", () => {
     });
   });
 
-  it.runIf(process.platform === "linux")("have few threads on machines of many cores", async () => {
+  test.runIf(process.platform === "linux")("have few threads on machines of many cores", async () => {
     const threads = (): number => readdirSync("/proc/self/task").length;
     const many = new Runtime({ threads: 64 });
     const before = threads();
@@ -158,7 +159,7 @@ describe("weights in blocks", () => {
     await many.close();
   });
 
-  it("serve no other program than the one that they are for", async () => {
+  test("serve no other program than the one that they are for", async () => {
     const model = blockModel(options, "Q8_0");
     const runner = new DecoderRunner(model, runtime);
     const layer = await loadBlockLayer(runner, model.weights.blocks!, 0);

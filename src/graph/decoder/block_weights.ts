@@ -1,9 +1,8 @@
 /**
- * Matrices as small integers, for decoding token by token, where reading weights is nearly all that takes time: those
- * that are stored in blocks are multiplied as such (block_products.ts) and never become float32, and others can become
- * two terms of integers, half the size. They are initializers of a program for their layer alone, since MatMulNBits
- * reads weights in an order of its own that is made when a session is opened; all others are fed, as everywhere. On the
- * CPU alone, for one sequence with a cache.
+ * Integer matrices for decoding token by token, where reading weights takes nearly all the time. Matrices that are
+ * stored in blocks are multiplied as they are (block_products.ts) and never become float32; others can become two terms
+ * of integers, half the size. They are initializers of a program for one layer, since MatMulNBits packs its weights
+ * when a session is opened; all other weights are fed, as everywhere. Only on the CPU, for one sequence with a cache.
  */
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
@@ -22,15 +21,15 @@ import { type DecoderRunner, headWeights, type LoadedHead, type LoadedLayer } fr
 import { addLogits } from "./head.ts";
 import { buildCached } from "./programs.ts";
 
-/** Bytes of weights that one program holds, at most: below protobuf's 2^31 - 1, with room for the graph. */
-const MOST_BYTES = 2_000_000_000;
+/** Largest number of bytes of weights in one program: below protobuf's 2^31 - 1, with room for the graph. */
+const MAX_PROGRAM_BYTES = 2_000_000_000;
 
-/** Whether there is a matrix of a model among some that are in blocks. */
+/** Whether any matrix of a model is in blocks. */
 export function hasBlocks({ spec }: Model, blocks: BlockSource): boolean {
   return weightsOf(spec).some(({ name }) => blocks.layout(name) !== undefined);
 }
 
-/** All matrices in blocks: as their file holds them, or in two terms. */
+/** All matrices in blocks: as their file stores them, else converted to two terms. */
 export function everyMatrix({ spec, weights }: Model): BlockSource {
   const { blocks: stored } = weights;
   const matrices = new Set(weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 ? [name] : [])));
@@ -46,8 +45,8 @@ export function everyMatrix({ spec, weights }: Model): BlockSource {
 }
 
 /**
- * Reads the weights of a layer, those in blocks as they are unless they are more than a program can hold. Only `cached`
- * can be run on a layer that has some, one sequence at a time.
+ * Reads the weights of a layer; matrices in blocks stay so unless they exceed what a program can hold. A layer with
+ * some can only run `cached`, one sequence at a time.
  * @throws GpruneError NOT_FINITE naming a matrix that is not finite
  */
 export async function loadBlockLayer(
@@ -58,8 +57,8 @@ export async function loadBlockLayer(
   const { model, runtime } = runner;
   const spec = model.spec.layers[index];
   if (spec === undefined) throw internalError(`no layer ${index}`);
-  const bytes = heldBytes(layerWeightsOf(model.spec, index), blocks);
-  if (bytes === 0 || bytes > MOST_BYTES) return runner.loadLayer(index);
+  const bytes = bytesInBlocks(layerWeightsOf(model.spec, index), blocks);
+  if (bytes === 0 || bytes > MAX_PROGRAM_BYTES) return runner.loadLayer(index);
   const b = new GraphBuilder();
   const held = new HeldBlocks(b, blocks);
   const weights = new BlockInputs(b, held, index);
@@ -72,15 +71,16 @@ export async function loadBlockLayer(
 }
 
 /**
- * Reads final norm and vocabulary projection, this one as it is if it is in blocks. Only `logits` can be run on them.
+ * Reads final norm and vocabulary projection, which stays in blocks if it is in blocks. The head can then only run
+ * `logits`.
  */
 export async function loadBlockHead(runner: DecoderRunner, blocks: BlockSource): Promise<LoadedHead> {
   const { model, runtime } = runner;
   const { spec, weights } = model;
   const names = headWeights(spec);
   const projection = { name: names.projection, shape: [spec.vocabSize, spec.hiddenSize] };
-  const bytes = heldBytes([projection], blocks);
-  if (bytes === 0 || bytes > MOST_BYTES) return runner.loadHead();
+  const bytes = bytesInBlocks([projection], blocks);
+  if (bytes === 0 || bytes > MAX_PROGRAM_BYTES) return runner.loadHead();
   const b = new GraphBuilder();
   const held = new HeldBlocks(b, blocks);
   const rows = b.input("hidden", ["M", spec.hiddenSize]);
@@ -95,15 +95,15 @@ export async function loadBlockHead(runner: DecoderRunner, blocks: BlockSource):
   return { weights: { norm: await weights.read(names.norm) }, program };
 }
 
-/** Bytes of those of some weights that are in blocks. */
-function heldBytes(weights: readonly Pick<WeightSpec, "name" | "shape">[], blocks: BlockSource): number {
+/** Total bytes of the weights that are in blocks. */
+function bytesInBlocks(weights: readonly Pick<WeightSpec, "name" | "shape">[], blocks: BlockSource): number {
   return weights.reduce((sum, { name, shape }) => {
     const layout = blocks.layout(name);
     return layout === undefined ? sum : sum + blockBytes(shape as readonly [number, number], layout);
   }, 0);
 }
 
-/** A layer's weights as inputs but for matrices in blocks. */
+/** A layer's weights as inputs, except matrices in blocks. */
 class BlockInputs extends WeightInputs {
   readonly #held: HeldBlocks;
   readonly #layer: number;
@@ -125,7 +125,7 @@ class HeldBlocks {
   readonly #b: GraphBuilder;
   readonly #blocks: BlockSource;
   readonly #products: BlockProducts;
-  /** By initializer; those of a matrix follow one another. */
+  /** Matrix and part of every initializer, by its name; the parts of a matrix are consecutive. */
   readonly #parts = new Map<string, { readonly matrix: string; readonly part: BlockPart }>();
 
   constructor(b: GraphBuilder, blocks: BlockSource) {
@@ -134,7 +134,7 @@ class HeldBlocks {
     this.#products = new BlockProducts(b);
   }
 
-  /** x [1, T, I] times the transpose of a matrix [rows, I], or undefined if that is not in blocks. */
+  /** x [1, T, I] times the transpose of a matrix [rows, I]; undefined if the matrix is not in blocks. */
   product(x: Value, name: string, rows: number): Value | undefined {
     const layout = this.#blocks.layout(name);
     if (layout === undefined) return undefined;
@@ -143,7 +143,7 @@ class HeldBlocks {
     return this.#products.product(x, blockWeight(this.#b, name, { shape, layout }));
   }
 
-  /** Reads the matrices of a finished graph and opens it; one of them is held at a time besides the encoded graph. */
+  /** Compiles a finished graph, reading its matrices one at a time; holds one of them besides the encoded graph. */
   open(runtime: Runtime, graph: Graph): Promise<FilledProgram> {
     let latest: { readonly name: string; readonly matrix: BlockTensor } | undefined;
     return runtime.filledProgram(graph, async ({ name }) => {

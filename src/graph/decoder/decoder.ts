@@ -24,7 +24,7 @@ import {
 } from "./attention.ts";
 import { gelu, rmsNorm } from "./formulas.ts";
 
-/** Everything that shapes a layer's graph apart from its widths. */
+/** Properties that a layer's graph depends on, apart from its widths. */
 export interface LayerStructure extends AttentionRule {
   readonly hiddenSize: number;
   readonly headDim: number;
@@ -39,7 +39,7 @@ export interface LayerStructure extends AttentionRule {
   readonly residualScale: number;
 }
 
-/** The values of a layer that others build upon. */
+/** Values of a layer's graph that programs use. */
 export interface LayerValues {
   /** Layer input, [B, T, C]. */
   readonly input: Value;
@@ -47,7 +47,7 @@ export interface LayerValues {
   readonly output: Value;
   /** Inputs of the output projections, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
   readonly taps: Readonly<Record<SpaceKind, Value>>;
-  /** What every projection puts out, with its bias, before anything that follows it, [B, T, outputs]. */
+  /** Output of every projection with its bias, before norms and rotation, [B, T, outputs]. */
   readonly projected: Readonly<Record<Projection, Value>>;
   /** The residual stream after each half of the layer, [B, T, C]. */
   readonly streams: Readonly<Record<SpaceKind, Value>>;
@@ -77,7 +77,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
   };
 }
 
-/** Where the weights of a layer come from, and how the graph multiplies by them. */
+/** Source of a layer's weights and of the products with them. */
 export interface WeightSupply {
   /** A norm's weight or a bias, float32, by its name without the layer's prefix. */
   tensor(name: string, shape: readonly Dim[]): Value;
@@ -91,18 +91,18 @@ export interface RotaryAngles {
   readonly sin: Value;
 }
 
-/** What attention reads besides the stream and the weights. */
+/** Inputs of attention besides hidden states and weights. */
 export interface AttentionInputs {
   /** Null where nothing is rotated. */
   readonly angles: RotaryAngles | null;
   /**
-   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span
-   * that of a block, the same for all heads and blocks (`blockSizes`).
+   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span,
+   * the mask of one block, which all heads and blocks share (`blockSizes`).
    */
   readonly mask: Value;
   /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
   readonly past: { readonly keys: Value; readonly values: Value } | null;
-  /** The same with room for more, which stays where it is; none when absent. */
+  /** Keys and values of the past in a preallocated cache, read in place; none when absent. */
   readonly cache?: AttentionCache | null;
 }
 
@@ -113,12 +113,12 @@ export interface LayerSizes<Size extends Dim = Dim> {
   readonly F: Size;
 }
 
-/** Those of one layer. */
+/** Sizes of one layer. */
 export function layerSizes(layer: LayerSpec): LayerSizes<number> {
   return { K: layer.kvGroups, N: queryHeads(layer), F: layer.neurons };
 }
 
-/** What a layer is made of. */
+/** Structure, weights and sizes of one layer. */
 export interface LayerParts {
   readonly structure: LayerStructure;
   readonly weights: WeightSupply;
@@ -127,22 +127,25 @@ export interface LayerParts {
 
 const ANY_SIZES: LayerSizes = { K: "K", N: "N", F: "F" };
 
-/** What inputs of a layer's graph there are. */
+/** Options of {@link buildLayer}. */
 export interface LayerGraphOptions {
+  /** Whether keys and values of the past are inputs. */
   readonly cached?: boolean;
+  /** Whether every sequence has angles and a mask of its own. */
   readonly forest?: boolean;
-  /** Those of one layer, for one sequence; any when absent. */
+  /** Sizes of one layer, for one sequence; symbolic, for any batch, when absent. */
   readonly sizes?: LayerSizes;
-  /** The weights of that layer, of which some may not be inputs; all are when absent. */
+  /** The layer's weights, of which some may not be inputs; all are inputs when absent. */
   readonly weights?: WeightInputs;
 }
 
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if
  * that is not 0, `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then
- * token; with a span that of a block, `blockSizes`), and with `cached` the keys and values of the past, `past_keys` and
- * `past_values` [B, K, P, H], where P may be more than there are, and `past_mask` [g*T, P] that hides those. With
- * `forest` every sequence has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1, g*T, T].
+ * token; with a span the mask of one block, `blockSizes`), and with `cached` the keys and values of the past,
+ * `past_keys` and `past_values` [B, K, P, H], where P may exceed their number, and `past_mask` [g*T, P], which hides
+ * the unused places. With `forest` every sequence has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1,
+ * g*T, T].
  */
 export function buildLayer(
   b: GraphBuilder,
@@ -225,10 +228,10 @@ function attentionInputs(
   { cached = false, forest = false, sizes }: LayerGraphOptions,
 ): AttentionInputs {
   const half = rotaryDim / 2;
-  const own: readonly Dim[] = forest ? ["B"] : [];
+  const batch: readonly Dim[] = forest ? ["B"] : [];
   const tokens = span?.tokens ?? "T";
   const angles = (name: string): Value =>
-    b.reshape(b.input(name, [...own, tokens, half]), [...own, tokens, 1, half]);
+    b.reshape(b.input(name, [...batch, tokens, half]), [...batch, tokens, 1, half]);
   const past = (name: string): Value =>
     b.input(name, [sizes ? 1 : "B", (sizes ?? ANY_SIZES).K, "P", headDim]);
   return {
@@ -250,8 +253,9 @@ function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly D
 }
 
 /**
- * Number formats follow from the weights: a product has the format that its supply gives it, keys and values that of
- * the past; neurons, norms, softmax and the stream are float32. Casts to a format that a value has already add nothing.
+ * Builds the attention and FFN blocks of one layer. Element types follow from the weights: a product has the type that
+ * its supply gives it, keys and values that of the past; neurons, norms, softmax and the residual stream are float32. A
+ * cast to the type that a value already has adds no node.
  */
 class LayerBuilder {
   readonly #projected = new Map<Projection, Value>();
@@ -267,7 +271,7 @@ class LayerBuilder {
     this.#sizes = sizes;
   }
 
-  /** See `LayerValues`; to be asked when both blocks are there. */
+  /** See `LayerValues`; complete once both blocks are built. */
   get projected(): LayerValues["projected"] {
     return Object.fromEntries(this.#projected) as Record<Projection, Value>;
   }
@@ -289,12 +293,12 @@ class LayerBuilder {
     return { tap, output: this.#residual(input, fed) };
   }
 
-  /** The stream with the output of a block, scaled as the family does. */
+  /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
   #residual(stream: Value, output: Value): Value {
     const b = this.#b;
     const { residualScale } = this.#structure;
-    const change = b.cast(output, stream.type);
-    return b.add(stream, residualScale === 1 ? change : b.mul(change, b.scalar(residualScale, stream.type)));
+    const update = b.cast(output, stream.type);
+    return b.add(stream, residualScale === 1 ? update : b.mul(update, b.scalar(residualScale, stream.type)));
   }
 
   #norm(x: Value, name: string): Value {
@@ -328,7 +332,7 @@ class LayerBuilder {
     return { tap, keys, values };
   }
 
-  /** act(gate(x)) * up(x), [B, T, F], in float32: Gemma 3's go beyond what float16 can be. */
+  /** act(gate(x)) * up(x), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
   #neurons(x: Value): Value {
     const b = this.#b;
     const [gate, up] = (["gate_proj", "up_proj"] as const).map((projection) =>
@@ -351,7 +355,7 @@ class LayerBuilder {
     return this.#b.add(product, this.#b.cast(bias, product.type));
   }
 
-  /** Outputs of a projection by heads, normed where the family does: [B, T, heads, H]. */
+  /** Output of a projection split into heads, with the QK norm of families that have one: [B, T, heads, H]. */
   #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj", norm?: "q_norm" | "k_norm"): Value {
     const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
     const product = this.#linear(x, projection, this.#channels(count));
@@ -359,7 +363,7 @@ class LayerBuilder {
     return norm !== undefined && this.#structure.qkNorm ? this.#norm(heads, `self_attn.${norm}`) : heads;
   }
 
-  /** Channels of some heads. */
+  /** Number of channels of `heads` heads. */
   #channels(heads: Dim): Dim {
     const { headDim } = this.#structure;
     return typeof heads === "number" ? heads * headDim : `${heads}*${headDim}`;
@@ -375,12 +379,12 @@ class LayerBuilder {
     const [cos, sin] = [b.cast(angles.cos, x.type), b.cast(angles.sin, x.type)];
     const first = b.slice(x, axis, { start: 0, end: half });
     const second = b.slice(x, axis, { start: half, end: rotaryDim });
-    const turned = [
+    const rotated = [
       b.sub(b.mul(first, cos), b.mul(second, sin)),
       b.add(b.mul(second, cos), b.mul(first, sin)),
     ];
-    const rest = rotaryDim < headDim ? [b.slice(x, axis, { start: rotaryDim, end: headDim })] : [];
-    return b.concat([...turned, ...rest], axis, headDim);
+    const unrotated = rotaryDim < headDim ? [b.slice(x, axis, { start: rotaryDim, end: headDim })] : [];
+    return b.concat([...rotated, ...unrotated], axis, headDim);
   }
 
   #withPast(present: Value, past: Value | undefined, span: Dim): Value {

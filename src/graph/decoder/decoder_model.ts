@@ -1,8 +1,7 @@
 /**
  * A whole decoder as one graph, in the layout of Optimum and transformers.js: `input_ids`, `attention_mask`,
  * `position_ids` and the past keys and values of every layer give `logits` and the present keys and values. Every layer
- * has its own number of KV heads. What is a file here is decided by the weights: they are initializers, in whatever
- * format their supply chose.
+ * has its own number of KV heads. Weights are initializers in whatever format their source chose.
  *
  * Positions and masks are computed in the graph: a query sees the keys up to its own place in the sequence, within the
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
@@ -16,16 +15,16 @@ import { attentionFactor, dynamicExponents, inverseFrequencies } from "./frequen
 import { addLogits } from "./head.ts";
 import { INVISIBLE } from "./positions.ts";
 
-/** Where the weights of a decoder come from. */
+/** Source of a decoder's weights. */
 export interface DecoderWeights {
-  /** The number format of cached keys and values. */
+  /** Element type of cached keys and values. */
   readonly cacheType: ValueType;
   /** Rows of the embedding matrix: ids [B, T] give float32 [B, T, C]. */
   embed(ids: Value): Value;
   layer(index: number): WeightSupply;
   /** The final norm's weight, [C]. */
   finalNorm(): Value;
-  /** Products with every word's row: [B, T, C] gives [B, T, V]. */
+  /** Vocabulary projection: [B, T, C] gives [B, T, V]. */
   project(x: Value): Value;
 }
 
@@ -38,7 +37,7 @@ const DIMS = {
 } as const;
 
 /**
- * The graph of a decoder; its inputs and outputs are called as transformers.js expects.
+ * The graph of a decoder; its inputs and outputs have the names that transformers.js expects.
  * @param b - an empty builder, the one that `weights` adds to
  */
 export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderWeights): Graph {
@@ -76,14 +75,14 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
 /** Cosines and sines of the tokens' angles, times the attention factor, [B, T, 1, rotaryDim / 2] each. */
 function rotaryAngles(b: GraphBuilder, positions: Value, rope: RopeSpec): RotaryAngles {
   const [batch, tokens] = positions.shape;
-  const places = b.reshape(b.cast(positions, "float32"), [batch!, tokens!, 1, 1]);
-  const angles = b.mul(places, frequenciesOf(b, positions, rope));
+  const column = b.reshape(b.cast(positions, "float32"), [batch!, tokens!, 1, 1]);
+  const angles = b.mul(column, frequenciesOf(b, positions, rope));
   const factor = attentionFactor(rope);
   const scaled = (x: Value): Value => (factor === 1 ? x : b.mul(x, b.scalar(factor)));
   return { cos: scaled(cos(b, angles)), sin: scaled(sin(b, angles)) };
 }
 
-/** Frequencies of rotated channel pairs, [rotaryDim / 2]; those of long sequences where the last position says so. */
+/** Frequencies of rotated channel pairs, [rotaryDim / 2], with the scaling that the last position calls for. */
 function frequenciesOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value {
   const { scaling } = rope;
   const usual = b.vector(inverseFrequencies(rope, 0));
@@ -100,12 +99,12 @@ function frequenciesOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value
   return b.add(b.mul(b.sub(b.scalar(1), isLong), usual), b.mul(isLong, long));
 }
 
-/** Attention masks from what all layers share: places of queries and keys, and which keys are padding. */
+/** Builds attention masks from what all layers share: positions of queries and keys, and which keys are padding. */
 class MaskBuilder {
   readonly #b: GraphBuilder;
-  /** Places of the queries in the sequence, [T, 1]. */
+  /** Positions of the queries in the sequence, [T, 1]. */
   readonly #queries: Value;
-  /** Places of the keys, [S]. */
+  /** Positions of the keys, [S]. */
   readonly #keys: Value;
   /** 1 for keys that are padding, else 0, [B, 1, 1, S]. */
   readonly #padding: Value;
@@ -114,15 +113,15 @@ class MaskBuilder {
     this.#b = b;
     const [batch, total] = attentionMask.shape;
     const [tokens, span] = [sizeOf(b, ids, 1), sizeOf(b, attentionMask, 1)];
-    const places = (start: Value, dim: string): Value =>
+    const positions = (start: Value, dim: string): Value =>
       b.cast(range(b, { start, end: span, dim }), "float32");
-    this.#queries = b.reshape(places(b.sub(span, tokens), DIMS.tokens), [DIMS.tokens, 1]);
-    this.#keys = places(b.integer(0), DIMS.total);
+    this.#queries = b.reshape(positions(b.sub(span, tokens), DIMS.tokens), [DIMS.tokens, 1]);
+    this.#keys = positions(b.integer(0), DIMS.total);
     const visible = b.reshape(b.cast(attentionMask, "float32"), [batch!, 1, 1, total!]);
     this.#padding = b.sub(b.scalar(1), visible);
   }
 
-  /** What is added to the scores, [B, 1, g*T, S]: the same for every head of a group. */
+  /** Additive mask of the scores, [B, 1, g*T, S], the same for every head of a group. */
   maskOf({ groupSize, window }: Pick<LayerSpec, "groupSize" | "window">): Value {
     const b = this.#b;
     const distance = b.sub(this.#queries, this.#keys);
@@ -134,7 +133,7 @@ class MaskBuilder {
   }
 }
 
-/** A function of a JSON value that computes every result once. */
+/** Memoizes a function of a JSON value. */
 function memoized<A, R>(compute: (argument: A) => R): (argument: A) => R {
   const results = new Map<string, R>();
   return (argument) => getOrMake(results, JSON.stringify(argument), () => compute(argument));

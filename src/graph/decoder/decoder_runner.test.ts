@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maxDifference, relativeDifference } from "../../../test/numbers.ts";
 import { tensorsOf } from "../../../test/plans.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
@@ -23,7 +23,7 @@ beforeAll(() => {
 afterAll(() => runtime.close());
 
 describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) => {
-  it.each([
+  test.each([
     ["short windows", [11, 11, 5]],
     ["a window that attention goes through in blocks", [300]],
   ])("computes what the naive decoder computes on %s", async (_, lengths) => {
@@ -39,7 +39,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     expect(relativeDifference(logits, expected.flatMap((run) => run.logits).flat())).toBeLessThan(1e-5);
   });
 
-  it("computes forests of several sizes as the naive decoder computes their sequences", async () => {
+  test("computes forests of several sizes as the naive decoder computes their sequences", async () => {
     const model = tinyModel(options);
     const reference = await referenceDecoder(model);
     const sequences = [
@@ -71,7 +71,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     }
   });
 
-  it("pads a long sequence only where it is rotated by the same frequencies then", async () => {
+  test("pads a long sequence only where it is rotated by the same frequencies then", async () => {
     const tokensOf = async (length: number): Promise<readonly number[]> => {
       const runner = new DecoderRunner(tinyModel({ layers: [{ rope: longrope(length) }] }), runtime);
       const ids = new Int32Array(4097).fill(1);
@@ -83,7 +83,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     expect(await tokensOf(4100)).toEqual([4097]);
   });
 
-  it("continues from a cache as if it had seen everything", async () => {
+  test("continues from a cache as if it had seen everything", async () => {
     const runner = new DecoderRunner(tinyModel(options), runtime);
     const layer = await runner.loadLayer(0);
     const { kvGroups } = layer.spec;
@@ -96,7 +96,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     const whole = await runner.runLayer("forward", layer, { hidden });
     const room = [1, kvGroups, 7, headDim];
     const none = { shape: room, data: new Float32Array(elementCount(room)) };
-    // What is in the places behind does not count.
+    // Unused places of a cache must not matter.
     const inRoom = ({ shape, data }: Tensor): Tensor => {
       const places = new Float32Array(elementCount(room)).fill(9);
       const size = shape[2]! * headDim;
@@ -119,7 +119,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
 });
 
 describe("DecoderRunner", () => {
-  it("runs layers of equal structure with one compiled program, whatever their widths", async () => {
+  test("runs layers of equal structure with one compiled program, whatever their widths", async () => {
     const own = new Runtime({ threads: 1 });
     const keys: string[] = [];
     const program = own.program.bind(own);
@@ -135,7 +135,7 @@ describe("DecoderRunner", () => {
     expect(new Set(keys.filter((key) => key.startsWith("forward"))).size).toBe(1);
   });
 
-  it("reads embeddings in blocks of rows", async () => {
+  test("reads embeddings in blocks of rows", async () => {
     const model = tinyModel({ vocabSize: 3000, embeddingScale: 2 });
     const table = (await model.weights.read("model.embed_tokens.weight")).data;
     const ids = Int32Array.of(2999, 0, 1023, 1024, 2999, 7);
@@ -146,7 +146,7 @@ describe("DecoderRunner", () => {
     );
   });
 
-  it.each([16, -1])("refuses token id %i of a vocabulary of 16", async (id) => {
+  test.each([16, -1])("refuses token id %i of a vocabulary of 16", async (id) => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     await expect(runner.embed(Int32Array.of(3, id), [1, 2])).rejects.toMatchObject({
       code: "BAD_TEXT",
@@ -154,13 +154,13 @@ describe("DecoderRunner", () => {
     });
   });
 
-  it("refuses a layer that is not there", async () => {
+  test("refuses a layer that is not there", async () => {
     await expect(new DecoderRunner(tinyModel(), runtime).loadLayer(2)).rejects.toThrow(
       "layer: expected one of 0 to 1, got 2",
     );
   });
 
-  it.each([
+  test.each([
     ["model.layers.1.mlp.up_proj.weight", Number.NaN, "forward of layer 1"],
     ["model.layers.0.self_attn.v_proj.weight", Number.POSITIVE_INFINITY, "forward of layer 0"],
     ["model.layers.0.input_layernorm.weight", Number.NEGATIVE_INFINITY, "forward of layer 0"],
@@ -174,7 +174,7 @@ describe("DecoderRunner", () => {
     });
   });
 
-  it("names the token whose embedding is not finite", async () => {
+  test("names the token whose embedding is not finite", async () => {
     const model = await withValue(tinyModel(), "model.embed_tokens.weight", Number.NaN);
     const runner = new DecoderRunner(model, runtime);
     await expect(runner.embed(Int32Array.of(3, 15), [1, 2])).rejects.toMatchObject({
@@ -186,7 +186,7 @@ describe("DecoderRunner", () => {
     expect((await runner.embed(Int32Array.of(3, 1), [1, 2])).data.every(Number.isFinite)).toBe(true);
   });
 
-  it("names the layer whose activations grow beyond float32 with finite weights", async () => {
+  test("names the layer whose activations grow beyond float32 with finite weights", async () => {
     const runner = new DecoderRunner(
       await withValue(tinyModel(), "model.layers.1.post_attention_layernorm.weight", 3e38),
       runtime,
@@ -197,7 +197,7 @@ describe("DecoderRunner", () => {
     });
   });
 
-  it("gives the same losses when the head runs in chunks", async () => {
+  test("gives the same losses when the head runs in chunks", async () => {
     // 2^23 logits at once: 3 rows of this vocabulary
     const model = tinyModel({ vocabSize: 2 ** 21 + 2 ** 19, hiddenSize: 2, layers: [] });
     const runner = new DecoderRunner(model, runtime);
@@ -215,7 +215,7 @@ describe("DecoderRunner", () => {
     }
   });
 
-  it("hands over every output before the hidden states move on", async () => {
+  test("hands over every output before the hidden states move on", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const hidden = randomTensor([1, 3, 8], { name: "hidden" });
     const batch = { ids: new Int32Array(3), batch: 1, tokens: 3, hidden };

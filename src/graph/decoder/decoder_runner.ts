@@ -24,36 +24,36 @@ export interface LoadedLayer {
   readonly index: number;
   readonly spec: LayerSpec;
   readonly weights: Feeds;
-  /** `cached` for this layer alone, where it holds some of the weights itself (block_weights.ts). */
+  /** The program `cached` of this layer, where it holds some of the weights itself (block_weights.ts). */
   readonly program?: FilledProgram;
 }
 
 /** Final norm and vocabulary projection, ready to be fed. */
 export interface LoadedHead {
   readonly weights: Feeds;
-  /** `logits` for this head alone, where it holds some of the weights itself. */
+  /** The program `logits` of this head, where it holds some of the weights itself. */
   readonly program?: FilledProgram;
 }
 
-/** What goes through a layer. */
+/** Hidden states [B, T, C] for a layer, the positions of their tokens, and other inputs of the program. */
 export interface LayerInput {
   readonly hidden: Tensor;
   /** Position of the first token in its sequence; 0 when absent. */
   readonly offset?: number;
-  /** Tokens of the whole sequence, where more follow in other runs. */
+  /** Length of the whole sequence; `offset` + T when absent, where no tokens follow in later runs. */
   readonly sequence?: number;
   /** The token before each one of its row, [B*T], for the program `forest` (prefix_forest.ts). */
   readonly parents?: Int32Array | undefined;
   readonly feeds?: Feeds;
 }
 
-/** Results by name. */
+/** Outputs of a program by name. */
 export type Outputs = Readonly<Record<string, Tensor>>;
 
-/** Rows of the embedding matrix read at once, at most. */
+/** Largest number of rows of the embedding matrix that are read at once. */
 const EMBEDDING_ROWS = 1024;
 
-/** The computations of one model. */
+/** Loads the layers and the head of one model and runs programs on them. */
 export class DecoderRunner {
   readonly model: Model;
   readonly runtime: Runtime;
@@ -61,8 +61,8 @@ export class DecoderRunner {
   readonly #positions: PositionFeeds;
 
   /**
-   * @param options - `holdsWeights`: whether the model's weights stay in memory, so that a layer that is done leaves
-   * nothing to collect
+   * @param options - `holdsWeights`: whether the model's weights stay in memory, so that a finished layer leaves no
+   *   garbage
    */
   constructor(
     model: Model,
@@ -76,7 +76,7 @@ export class DecoderRunner {
   }
 
   /**
-   * Token embeddings, scaled as the family does.
+   * Token embeddings, times the family's `embeddingScale`.
    * @param ids - token ids, B*T
    * @returns shape [B, T, C]
    * @throws GpruneError BAD_TEXT for an id outside the vocabulary, BAD_ARGUMENT for another number of ids, NOT_FINITE
@@ -99,21 +99,21 @@ export class DecoderRunner {
     return { shape: [batch, tokens, hiddenSize], data };
   }
 
-  /** How much may be held in memory. */
+  /** The runtime's memory policy. */
   get memory(): MemoryPolicy {
     return this.runtime.memory;
   }
 
   /**
-   * Layers `first` to `end` (exclusive), downwards when `end` is smaller; each is read while the one before is
-   * computed. A layer has its weights until the next one is asked for.
+   * Layers `first` to `end` (exclusive), in descending order when `end` is smaller; with `prefetch` each is read while
+   * the one before is computed. A layer loses its weights when the next one is requested.
    */
   async *loadLayers(first: number, end: number): AsyncGenerator<LoadedLayer> {
     const step = first <= end ? 1 : -1;
     const load = (index: number): Promise<LoadedLayer> | null => {
       if (index === end) return null;
       const layer = this.loadLayer(index);
-      // The call that takes the layer gets the error.
+      // The error is thrown where the layer is awaited.
       layer.catch(() => {});
       return layer;
     };
@@ -150,8 +150,8 @@ export class DecoderRunner {
 
   /**
    * Runs one program on one layer.
-   * @param input - `hidden` [B, T, C], where its tokens are, and `feeds`: what else the program takes
-   * @throws GpruneError NOT_FINITE when the layer's output is not finite, naming the tensor that is at fault
+   * @param input - `hidden`, the positions of its tokens, and in `feeds` the other inputs of the program
+   * @throws GpruneError NOT_FINITE when the layer's output is not finite, naming the tensor at fault
    */
   async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
     const { hidden, offset = 0, parents, feeds = {} } = input;
@@ -163,13 +163,10 @@ export class DecoderRunner {
     const compiled =
       filledFor(layer, program, "cached") ??
       (await this.runtime.program(key, () => LAYER_PROGRAMS[program](structure)));
+    const span = { tokens, offset, sequence, places: feeds.past_keys?.shape[2] };
     const positions =
       parents === undefined
-        ? this.#positions.of(
-            layer.spec,
-            { tokens, offset, sequence, places: feeds.past_keys?.shape[2] },
-            structure,
-          )
+        ? this.#positions.of(layer.spec, span, structure)
         : forestFeeds(layer.spec, parents, hidden.shape[0]!);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
@@ -192,9 +189,9 @@ export class DecoderRunner {
 
   /**
    * Runs one program of the head over the rows of `hidden` in chunks (`headRows`), so that few logits exist at once.
-   * @param rows - `hidden` [M, C] and what else the program takes, all with M rows
+   * @param rows - `hidden` [M, C] and the other inputs of the program, all with M rows
    * @returns the outputs, joined along the rows
-   * @throws GpruneError NOT_FINITE when logits or losses are not finite, naming the tensor that is at fault
+   * @throws GpruneError NOT_FINITE when logits or losses are not finite, naming the tensor at fault
    */
   async runHead(
     program: HeadProgram,
@@ -226,7 +223,7 @@ export class DecoderRunner {
   }
 }
 
-/** The own program of what is loaded, which can be one program alone. */
+/** The program that a loaded layer or head brings along, if any, which can only be `only`. */
 function filledFor<P extends string>(
   { program }: LoadedLayer | LoadedHead,
   wanted: P,
@@ -237,7 +234,7 @@ function filledFor<P extends string>(
 }
 
 /**
- * @param where - the text, for messages
+ * @param where - name of the text, for messages
  * @throws GpruneError BAD_TEXT for a token that the model has no embedding for
  */
 export function requireKnownTokens(ids: Int32Array, vocabSize: number, where?: string): void {
@@ -249,7 +246,7 @@ export function requireKnownTokens(ids: Int32Array, vocabSize: number, where?: s
   });
 }
 
-/** Places of `ids` together whose embeddings lie in the same block of rows, blocks ascending. */
+/** Indices into `ids`, grouped by the block of embedding rows that holds the token, in ascending order of blocks. */
 function placesByBlock(ids: Int32Array, vocabSize: number): readonly (readonly number[])[] {
   const places = new Map<number, number[]>();
   requireKnownTokens(ids, vocabSize);
@@ -260,7 +257,7 @@ function placesByBlock(ids: Int32Array, vocabSize: number): readonly (readonly n
   return [...places].sort(([a], [b]) => a - b).map(([, list]) => list);
 }
 
-/** The rows from the first to the last one that the tokens at some places need. */
+/** The smallest range of embedding rows with those of the tokens at `places`. */
 function rangeOf(
   ids: Int32Array,
   places: readonly number[],
@@ -274,7 +271,7 @@ function rangeOf(
   return { start, end };
 }
 
-/** Names in the model of what the head is fed. */
+/** Names of the head's weights in the checkpoint. */
 export function headWeights({ tiedEmbeddings }: ModelSpec): {
   readonly norm: string;
   readonly projection: string;

@@ -14,7 +14,7 @@ export function rmsNorm(
   return b.mul(normed, norm.normOffset === 1 ? b.add(norm.weight, b.scalar(1)) : norm.weight);
 }
 
-/** c * tanh(x / c) for a cap c; x for none. */
+/** c * tanh(x / c) for a cap c; x itself without one. */
 export function capped(b: GraphBuilder, x: Value, softcap: number | null): Value {
   if (softcap === null) return x;
   const cap = b.scalar(softcap, x.type);

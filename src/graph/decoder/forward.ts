@@ -24,17 +24,17 @@ export interface TokenBatch {
   readonly tokens: number;
   /** The token before each one of its row, [B*T], when rows are forests; absent when they are sequences. */
   readonly parents?: Int32Array;
-  /** Which texts these are, for messages: `calibration set web`. */
+  /** Name of the texts, for messages: `calibration set web`. */
   readonly texts?: string;
 }
 
-/** A micro-batch in memory; `hidden` moves on from layer to layer. */
+/** A micro-batch with its hidden states in memory. */
 export interface MicroBatch extends TokenBatch {
-  /** [B, T, C], the input of the next layer. */
+  /** [B, T, C], the input of the next layer; replaced by every layer. */
   hidden: Tensor;
 }
 
-/** Micro-batches whose hidden states, [B, T, C] each, wait in a stash between layers, by their places in the list. */
+/** Micro-batches whose hidden states, [B, T, C] each, are in a stash between layers, by their indices. */
 export interface Stream {
   readonly batches: readonly TokenBatch[];
   readonly states: Stash;
@@ -46,11 +46,11 @@ export const MAX_HIDDEN_BYTES: number = 2 ** 29;
 /** Matrix products reach full speed from about 512 rows; more rows only cost cache and memory. */
 export const MICRO_BATCH_TOKENS = 1024;
 
-/** Long sequences get lengths that are multiples of this: every length has graphs and a mask of its own. */
+/** Long sequences are padded to multiples of this, since every length has graphs and a mask of its own. */
 const LONG_STEP = 1024;
 
-/** Embeddings made with one pass over the embedding matrix, bytes. */
-const EMBEDDED_BYTES = 2 ** 27;
+/** Largest size of the embeddings made in one pass over the embedding matrix, bytes. */
+const MAX_EMBEDDED_BYTES = 2 ** 27;
 
 /** Embeds windows, each [T], in micro-batches of equal length, keeping their order. */
 export async function embedWindows(
@@ -66,26 +66,26 @@ export async function embedMicroBatches(
   batches: readonly TokenBatch[],
 ): Promise<readonly MicroBatch[]> {
   for (const { ids, texts } of batches) requireKnownTokens(ids, runner.model.spec.vocabSize, texts);
-  const all = concatenated(batches.map(({ ids }) => ids));
-  const { data } = await runner.embed(all, [1, all.length]);
+  const allIds = concatenated(batches.map(({ ids }) => ids));
+  const { data } = await runner.embed(allIds, [1, allIds.length]);
   const size = runner.model.spec.hiddenSize;
   let offset = 0;
-  return batches.map((lot) => {
+  return batches.map((microBatch) => {
+    const { ids, batch, tokens } = microBatch;
     const start = offset;
-    offset += lot.ids.length * size;
-    const hidden = { shape: [lot.batch, lot.tokens, size], data: data.subarray(start, offset) };
-    return { ...lot, hidden };
+    offset += ids.length * size;
+    return { ...microBatch, hidden: { shape: [batch, tokens, size], data: data.subarray(start, offset) } };
   });
 }
 
-/** Embeds micro-batches into a stash, by their places in the list. */
+/** Embeds micro-batches into a stash, by their indices. */
 async function embedStream(runner: DecoderRunner, { batches, states }: Stream): Promise<void> {
   const perToken = 4 * runner.model.spec.hiddenSize;
   for (let start = 0; start < batches.length; ) {
     let end = start;
     for (let bytes = 0; end < batches.length; end++) {
       bytes += perToken * batches[end]!.ids.length;
-      if (bytes > EMBEDDED_BYTES && end > start) break;
+      if (bytes > MAX_EMBEDDED_BYTES && end > start) break;
     }
     for (const { hidden } of await embedMicroBatches(runner, batches.slice(start, end))) {
       await states.put(start++, hidden);
@@ -99,38 +99,38 @@ async function embedStream(runner: DecoderRunner, { batches, states }: Stream): 
  */
 export function microBatches(windows: readonly Int32Array[], texts?: string): readonly TokenBatch[] {
   let next = 0;
-  return lotsOfEqualLength(windows).map(({ batch, tokens }) => {
+  return microBatchSizes(windows).map(({ batch, tokens }) => {
     const ids = concatenated(windows.slice(next, next + batch));
     next += batch;
     return { ids, batch, tokens, ...(texts !== undefined && { texts }) };
   });
 }
 
-/** Tokens of windows together. */
+/** Total number of tokens of windows. */
 export function tokensOf(windows: readonly Int32Array[]): number {
   return windows.reduce((sum, window) => sum + window.length, 0);
 }
 
-/** Tokens of the windows of sets together. */
+/** Total number of tokens of the windows of sets. */
 export function tokensOfSets(sets: readonly { readonly windows: readonly Int32Array[] }[]): number {
   return sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
 }
 
-/** Tokens of micro-batches together. */
+/** Total number of tokens of micro-batches. */
 export function batchTokens(batches: readonly TokenBatch[]): number {
   return tokensOf(batches.map(({ ids }) => ids));
 }
 
-/** Where a forest is: row of a micro-batch. */
+/** Micro-batch of a forest, and its row there. */
 export interface ForestPlace {
   readonly batch: number;
   readonly row: number;
 }
 
 /**
- * Embeds forests with one pass over the embedding matrix. Those of about the same size share a micro-batch, the smaller
- * ones padded with tokens that nothing follows. One of more than `MAX_FOREST_TOKENS` must be a sequence, and goes on as
- * one.
+ * Embeds forests with one pass over the embedding matrix. Forests of about the same size share a micro-batch, the
+ * smaller ones padded with tokens that have no successors. One of more than `MAX_FOREST_TOKENS` must be a sequence, and
+ * becomes one.
  * @returns the micro-batches, and the place of every forest
  */
 export async function embedForests(
@@ -143,13 +143,16 @@ export async function embedForests(
     for (const [row, forest] of group.entries()) places[forest] = { batch, row };
   }
   const batches = groups.map((group) => {
-    const own = group.map((forest) => forests[forest]!);
-    return own[0]!.ids.length > MAX_FOREST_TOKENS ? paddedSequence(runner.model.spec, own[0]!) : padded(own);
+    const members = group.map((forest) => forests[forest]!);
+    const [largest] = members as [TokenForest];
+    return largest.ids.length > MAX_FOREST_TOKENS
+      ? padSequence(runner.model.spec, largest)
+      : padForests(members);
   });
   return { batches: await embedMicroBatches(runner, batches), places };
 }
 
-/** Indices of forests that go together, largest first. */
+/** Indices of the forests that share a micro-batch, largest first. */
 function groupsOfForests(forests: readonly TokenForest[]): readonly (readonly number[])[] {
   const size = (forest: number): number => forests[forest]!.ids.length;
   const groups: number[][] = [];
@@ -162,8 +165,8 @@ function groupsOfForests(forests: readonly TokenForest[]): readonly (readonly nu
   return groups;
 }
 
-/** @param forests - the largest first */
-function padded(forests: readonly TokenForest[]): TokenBatch & { readonly parents: Int32Array } {
+/** One micro-batch of forests, padded to the size of the first, which must be the largest. */
+function padForests(forests: readonly TokenForest[]): TokenBatch & { readonly parents: Int32Array } {
   const tokens = forests[0]!.ids.length;
   const ids = new Int32Array(forests.length * tokens);
   const parents = new Int32Array(forests.length * tokens).fill(-1);
@@ -175,10 +178,10 @@ function padded(forests: readonly TokenForest[]): TokenBatch & { readonly parent
 }
 
 /**
- * The padding follows the sequence, whose tokens do not see it. There is none where a longer sequence is rotated
- * otherwise.
+ * A sequence padded at its end, where its tokens do not see the padding; not padded where the greater length would
+ * change rotary frequencies.
  */
-function paddedSequence(spec: ModelSpec, { ids }: TokenForest): TokenBatch {
+function padSequence(spec: ModelSpec, { ids }: TokenForest): TokenBatch {
   const longer = Math.ceil(ids.length / LONG_STEP) * LONG_STEP;
   const tokens = hasSameFrequencies(spec, [ids.length, longer]) ? longer : ids.length;
   const row = new Int32Array(tokens);
@@ -186,19 +189,19 @@ function paddedSequence(spec: ModelSpec, { ids }: TokenForest): TokenBatch {
   return { ids: row, batch: 1, tokens };
 }
 
-/** Numbers of consecutive windows of equal length that go together. */
-function lotsOfEqualLength(
+/** Sizes of micro-batches of consecutive windows of equal length. */
+function microBatchSizes(
   windows: readonly Int32Array[],
 ): readonly { readonly batch: number; readonly tokens: number }[] {
-  const lots: { batch: number; tokens: number }[] = [];
+  const sizes: { batch: number; tokens: number }[] = [];
   for (const { length: tokens } of windows) {
     if (tokens === 0) throw badArgument("windows", "at least one token in each", "an empty one");
-    const last = lots.at(-1);
+    const last = sizes.at(-1);
     const fits = last?.tokens === tokens && (last.batch + 1) * tokens <= MICRO_BATCH_TOKENS;
     if (fits) last.batch += 1;
-    else lots.push({ batch: 1, tokens });
+    else sizes.push({ batch: 1, tokens });
   }
-  return lots;
+  return sizes;
 }
 
 /** Layer programs that run over sequences and give the next layer's `hidden`. */
@@ -208,19 +211,19 @@ export type ForwardProgram = Extract<
 >;
 
 export interface ForwardOptions extends Reporting {
-  /** Which program runs, one for all or one for each micro-batch; forests have their own. */
+  /** The program to run, one for all micro-batches or one for each; on forests it is always `forest`. */
   readonly program?: ForwardProgram | ((batch: number) => ForwardProgram);
-  /** What programs take besides `buildLayer`'s inputs; those that do not want it leave it. */
+  /** Inputs of programs besides those of `buildLayer`; programs ignore inputs that they do not have. */
   readonly feeds?: (layer: LoadedLayer) => Feeds;
-  /** Called with every output of every layer and micro-batch, before `hidden` is replaced; waited for. */
+  /** Called with the outputs of every layer and micro-batch, before `hidden` is replaced; awaited. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
-  /** Called with the input of every layer and micro-batch, before it is computed; waited for. */
+  /** Called with the input of every layer and micro-batch, before the layer runs; awaited. */
   readonly onInput?: (layer: number, batch: number, hidden: Tensor) => Promise<void>;
   /** The first layer; hidden states are its inputs. 0 when absent. */
   readonly from?: number | undefined;
   /** The layer before which the pass ends; all layers when absent. */
   readonly end?: number | undefined;
-  /** Called after each layer with the index of the next one; waited for. */
+  /** Called after each layer with the index of the next one; awaited. */
   readonly onLayer?: (next: number) => Promise<void>;
 }
 
@@ -233,7 +236,7 @@ export async function forwardLayers(
   await forwardStream(runner, { batches, states: new InPlace(batches) }, options);
 }
 
-/** Moves hidden states that wait in a stash through all layers. */
+/** Moves hidden states in a stash through all layers. */
 export async function forwardStream(
   runner: DecoderRunner,
   { batches, states }: Stream,
@@ -255,16 +258,16 @@ export async function forwardStream(
   const total = batchTokens(batches);
   let tokenLayers = from * total;
   for await (const layer of runner.loadLayers(from, end ?? layers)) {
-    const others = feeds?.(layer) ?? {};
-    for (const [position, { ids, parents, texts }] of batches.entries()) {
-      const hidden = await states.get(position, (position + 1) % batches.length);
-      await onInput?.(layer.index, position, hidden);
-      const own = parents === undefined ? programOf(position) : "forest";
+    const layerFeeds = feeds?.(layer) ?? {};
+    for (const [index, { ids, parents, texts }] of batches.entries()) {
+      const hidden = await states.get(index, (index + 1) % batches.length);
+      await onInput?.(layer.index, index, hidden);
+      const layerProgram = parents === undefined ? programOf(index) : "forest";
       const outputs = await withTextsInErrors(texts, () =>
-        runner.runLayer(own, layer, { hidden, parents, feeds: others }),
+        runner.runLayer(layerProgram, layer, { hidden, parents, feeds: layerFeeds }),
       );
-      await onOutputs?.(layer, position, outputs);
-      await states.put(position, outputs.hidden!);
+      await onOutputs?.(layer, index, outputs);
+      await states.put(index, outputs.hidden!);
       tokenLayers += ids.length;
       const detail = `layer ${layer.index + 1}/${layers}`;
       onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
@@ -273,7 +276,7 @@ export async function forwardStream(
   }
 }
 
-/** The hidden states that micro-batches hold themselves. */
+/** A stash of the hidden states that micro-batches hold themselves. */
 class InPlace implements Stash {
   readonly #batches: readonly MicroBatch[];
 
@@ -296,21 +299,21 @@ class InPlace implements Stash {
   async close(): Promise<void> {}
 }
 
-/** Where a forward pass stands: the next layer, and the input of it of every micro-batch. */
+/** State of a forward pass between two layers: the next layer, and its input for every micro-batch. */
 export interface ForwardState {
   readonly next: number;
   readonly hidden: readonly AnyTensor[];
 }
 
 /**
- * Where micro-batches stand before layer `next`. What is kept of it comes back one micro-batch at a time, wherever it
- * was.
+ * State of a forward pass before layer `next`. A saved state is read back one micro-batch at a time, even if hidden
+ * states were in memory.
  */
 export function forwardState(next: number, { batches, states }: Stream): ForwardState {
-  return { next, hidden: batches.map((_, place) => stored(states.entry(place))) };
+  return { next, hidden: batches.map((_, index) => stored(states.entry(index))) };
 }
 
-/** Begins a pass: with the embeddings, or where it stood. @returns the next layer */
+/** Begins a pass with the embeddings, or resumes it from a state. @returns the next layer */
 export async function beginForward(
   runner: DecoderRunner,
   stream: Stream,
@@ -320,7 +323,7 @@ export async function beginForward(
     await embedStream(runner, stream);
     return 0;
   }
-  for (const [place, hidden] of state.hidden.entries()) await stream.states.put(place, await loaded(hidden));
+  for (const [index, hidden] of state.hidden.entries()) await stream.states.put(index, await loaded(hidden));
   return state.next;
 }
 

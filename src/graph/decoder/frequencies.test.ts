@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { LLAMA3 } from "../../../test/scaled_ropes.ts";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import {
@@ -33,17 +33,17 @@ function llama3Frequency(frequency: number, scaling: Llama3Scaling): number {
 }
 
 describe("inverseFrequencies", () => {
-  it("is theta^(-2i / rotaryDim)", () => {
+  test("is theta^(-2i / rotaryDim)", () => {
     const expected = [1, 0.1, 0.01, 0.001].map(Math.fround);
     expect([...inverseFrequencies(PLAIN, 1)]).toEqual(expected);
   });
 
-  it("divides by the factor of linear scaling", () => {
+  test("divides by the factor of linear scaling", () => {
     const scaled = inverseFrequencies({ ...PLAIN, scaling: { type: "linear", factor: 4 } }, 1);
     expect([...scaled]).toEqual([0.25, 0.025, 0.0025, 0.00025].map(Math.fround));
   });
 
-  it("scales low, middle and high frequencies as Llama 3.1 does", () => {
+  test("scales low, middle and high frequencies as Llama 3.1 does", () => {
     const rope: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling: LLAMA3 };
     const plain = inverseFrequencies({ ...rope, scaling: null }, 1);
     const scaled = inverseFrequencies(rope, 1);
@@ -56,7 +56,7 @@ describe("inverseFrequencies", () => {
     expect(ratios.some((ratio) => ratio > 0.2 && ratio < 0.9)).toBe(true);
   });
 
-  it.each<[string, number, Partial<YarnScaling>, readonly number[]]>([
+  test.each<[string, number, Partial<YarnScaling>, readonly number[]]>([
     [
       "over whole channels",
       10_000,
@@ -89,7 +89,7 @@ describe("inverseFrequencies", () => {
     for (const [i, frequency] of found.entries()) expect(frequency / expected[i]!).toBeCloseTo(1, 6);
   });
 
-  it.each([
+  test.each([
     [
       64,
       [
@@ -111,7 +111,7 @@ describe("inverseFrequencies", () => {
 });
 
 describe("dynamic scaling", () => {
-  it.each([
+  test.each([
     [64, [1, 0.31622776, 0.1, 0.031622779, 0.0099999998, 0.0031622779, 0.001, 0.00031622779]],
     [65, [1, 0.31350085, 0.098282784, 0.030811736, 0.0096595054, 0.0030282631, 0.00094936311, 0.00029762613]],
     [
@@ -128,7 +128,7 @@ describe("hasSameFrequencies", () => {
   const scaled = (scaling: RopeSpec["scaling"]): Pick<ModelSpec, "layers"> =>
     tinySpec({ layers: [{ rope: null }, { rope: { ...PLAIN, scaling } }] });
 
-  it("tells sequences that are rotated otherwise for their length, and no others", () => {
+  test("tells sequences that are rotated otherwise for their length, and no others", () => {
     expect(hasSameFrequencies(scaled(LONGROPE), [1, 64])).toBe(true);
     expect(hasSameFrequencies(scaled(LONGROPE), [64, 65])).toBe(false);
     expect(hasSameFrequencies(scaled(LONGROPE), [65, 9999])).toBe(true);

@@ -1,5 +1,5 @@
 /**
- * Rotary frequencies and what their scalings for longer contexts make of them.
+ * Rotary frequencies and their scalings for longer contexts.
  * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`, `longrope`, `dynamic`).
  */
 import {
@@ -14,7 +14,7 @@ import {
 
 /**
  * Angle per position of every rotated channel pair, float32, shape [rotaryDim / 2].
- * @param tokens - of the whole sequence, which some scalings go by
+ * @param tokens - length of the whole sequence, which some scalings depend on
  */
 export function inverseFrequencies(rope: RopeSpec, tokens: number): Float32Array {
   const { theta, rotaryDim, scaling } = rope;
@@ -37,7 +37,7 @@ export function inverseFrequencies(rope: RopeSpec, tokens: number): Float32Array
   }
 }
 
-/** How much longer a sequence is than the original length, weighted by the factor; 1 up to that length. */
+/** 1 + the factor times the relative excess of a sequence over the original length; 1 up to that length. */
 function dynamicStretch({ factor, originalMaxPositions }: DynamicScaling, tokens: number): number {
   return 1 + factor * Math.max(0, tokens / originalMaxPositions - 1);
 }
@@ -55,7 +55,7 @@ export function attentionFactor({ scaling }: RopeSpec): number {
   return scaling?.type === "yarn" || scaling?.type === "longrope" ? scaling.attentionFactor : 1;
 }
 
-/** Whether sequences of two lengths, tokens, are rotated by the same frequencies. */
+/** Whether sequences of two lengths (in tokens) are rotated by the same frequencies. */
 export function hasSameFrequencies(
   spec: Pick<ModelSpec, "layers">,
   [a, b]: readonly [number, number],
@@ -90,7 +90,7 @@ function yarnFrequencies(
   { theta, rotaryDim }: RopeSpec,
   { factor, originalMaxPositions, betaFast, betaSlow, truncate }: YarnScaling,
 ): Float32Array {
-  /** The pair that turns so often within the original length. */
+  /** The pair that makes `turns` turns within the original length, a fraction. */
   const pairOf = (turns: number): number =>
     (rotaryDim * Math.log(originalMaxPositions / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
   const [fast, slow] = [pairOf(betaFast), pairOf(betaSlow)];
@@ -98,7 +98,7 @@ function yarnFrequencies(
   const end = Math.min(truncate ? Math.ceil(slow) : slow, rotaryDim - 1);
   const high = end === low ? end + 0.001 : end;
   return Float32Array.from(plain, (frequency, i) => {
-    const divided = Math.min(1, Math.max(0, (i - low) / (high - low)));
-    return (divided / factor + (1 - divided)) * frequency;
+    const ramp = Math.min(1, Math.max(0, (i - low) / (high - low)));
+    return (ramp / factor + (1 - ramp)) * frequency;
   });
 }

@@ -1,15 +1,15 @@
-/** The head as a graph: final norm and vocabulary projection, with what the family does to logits. */
+/** The head as a graph: final norm and vocabulary projection, and the family's scaling and capping of logits. */
 import type { ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { capped, rmsNorm } from "./formulas.ts";
 
-/** Everything that shapes the head's graph. */
+/** Properties that the head's graph depends on. */
 export type HeadStructure = Pick<
   ModelSpec,
   "hiddenSize" | "normEps" | "normOffset" | "logitDivisor" | "logitSoftcap"
 >;
 
-/** The head's part of a spec: two heads are built alike when these are equal. */
+/** The head's part of a spec; equal parts give equal graphs. */
 export function headStructure(spec: ModelSpec): HeadStructure {
   const { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap } = spec;
   return { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap };

@@ -1,4 +1,4 @@
-/** The graphs that are run on the head, one entry each: what it computes for evaluation, gradients and generation. */
+/** The programs of the head, one graph each, for evaluation, gradients and generation. */
 import type { ModelSpec } from "../../model/spec.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
@@ -18,10 +18,10 @@ export type HeadProgram =
  * Inputs hidden [M, C], norm [C], projection [V, C].
  * - `logits`: logits [M, V]
  * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
- * - `ranking`: what `loss` gives, and `best` [M, 1], the smallest -log p of any token
+ * - `ranking`: the outputs of `loss`, and `best` [M, 1], the smallest -log p of any token
  * - `divergence`: with targets [M, 1], and of another model `teacher` [M, C], `teacherNorm`, `teacherProjection`: `nll`
- *   [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || own), nats; `agreement` [M, 1], 1 where both put the
- *   same token first
+ *   [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || hidden's), nats; `agreement` [M, 1], 1 where both rank
+ *   the same token first
  * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of
  *   hidden
  * - `divergenceBackward`: with `teacher` [M, C], the dense model's hidden states, and `upstream` [M, 1] = d loss / d
@@ -41,9 +41,9 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
   },
   ranking: (spec) => {
     const b = new GraphBuilder();
-    const { nll, logs } = addLoss(b, spec, "A");
+    const { nll, logProbs } = addLoss(b, spec, "A");
     b.output("nll", nll);
-    b.output("best", b.neg(b.reduceMax(logs, [-1])));
+    b.output("best", b.neg(b.reduceMax(logProbs, [-1])));
     return b.finish();
   },
   divergence: buildDivergence,
@@ -51,53 +51,62 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
   divergenceBackward: buildDivergenceBackward,
 };
 
-/** Hidden states, and logits and log-probabilities that come of them. */
-type HeadLogs = Readonly<Record<"input" | "logits" | "logs", Value>>;
+/** Hidden states with their logits and log-probabilities. */
+type HeadValues = Readonly<Record<"input" | "logits" | "logProbs", Value>>;
 
 function addLoss(
   b: GraphBuilder,
   spec: ModelSpec,
   alternatives: Dim,
-): HeadLogs & Readonly<Record<"targets" | "nll", Value>> {
+): HeadValues & Readonly<Record<"targets" | "nll", Value>> {
   const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
   const targets = b.input("targets", ["M", alternatives], "int32");
-  const logs = b.logSoftmax(logits);
-  return { input, logits, logs, targets, nll: b.neg(b.gatherElements(logs, targets)) };
+  const logProbs = b.logSoftmax(logits);
+  return { input, logits, logProbs, targets, nll: b.neg(b.gatherElements(logProbs, targets)) };
 }
 
-/** The gradient of -log p(target) by logits is p, but p - 1 at the target. */
+/** The gradient of -log p(target) with respect to logits is p, and p - 1 at the target. */
 function buildLossBackward(spec: ModelSpec): Graph {
   const b = new GraphBuilder();
   const { targets, ...loss } = addLoss(b, spec, 1);
   const upstream = b.input("upstream", ["M", 1]);
   const minusOne = b.sub(b.zerosLike(upstream), b.scalar(1));
-  addBackward(b, { ...loss, upstream, pull: b.scatterAdd(b.exp(loss.logs), targets, minusOne) });
+  const gradient = b.scatterAdd(b.exp(loss.logProbs), targets, minusOne);
+  addBackward(b, { ...loss, upstream, gradient });
   return b.finish();
 }
 
-/** The gradient of KL(q || p) by the logits of p is p - q. */
+/** The gradient of KL(q || p) with respect to the logits of p is p - q. */
 function buildDivergenceBackward(spec: ModelSpec): Graph {
   const b = new GraphBuilder();
-  const [own, teacher] = buildLogits(b, spec, ["hidden", "teacher"]).map(({ input, logits }) => {
-    return { input, logits, logs: b.logSoftmax(logits) };
-  }) as [HeadLogs, HeadLogs];
-  const nll = divergence(b, own.logs, teacher.logs);
+  const [student, teacher] = buildLogits(b, spec, ["hidden", "teacher"]).map(({ input, logits }) => {
+    return { input, logits, logProbs: b.logSoftmax(logits) };
+  }) as [HeadValues, HeadValues];
+  const nll = divergence(b, student.logProbs, teacher.logProbs);
   const upstream = b.input("upstream", ["M", 1]);
-  addBackward(b, { ...own, nll, upstream, pull: b.sub(b.exp(own.logs), b.exp(teacher.logs)) });
+  const gradient = b.sub(b.exp(student.logProbs), b.exp(teacher.logProbs));
+  addBackward(b, { ...student, nll, upstream, gradient });
   return b.finish();
 }
 
 /**
- * @param pull - gradient of `nll` by logits, [M, V]: written down, since what differentiating its operators gives goes
- *   over all words twice as often. What a row counts comes in at the end, where rows are short
+ * Adds the outputs of a backward program. `upstream` is multiplied in last, where rows are short.
+ * @param gradient - of `nll` with respect to logits, [M, V], in closed form: differentiating the operators of `nll`
+ *   would go over the vocabulary twice as often
  */
 function addBackward(
   b: GraphBuilder,
-  { input, logits, nll, upstream, pull }: HeadLogs & Readonly<Record<"nll" | "upstream" | "pull", Value>>,
+  {
+    input,
+    logits,
+    nll,
+    upstream,
+    gradient,
+  }: HeadValues & Readonly<Record<"nll" | "upstream" | "gradient", Value>>,
 ): void {
-  const [gradient] = gradients(b, new Map([[logits, pull]]), [input]);
+  const [hidden] = gradients(b, new Map([[logits, gradient]]), [input]);
   b.output("nll", nll);
-  b.output("hidden", b.mul(gradient!, upstream));
+  b.output("hidden", b.mul(hidden!, upstream));
 }
 
 /** Compares two heads of equal structure; both distributions exist only inside the graph. */
@@ -119,7 +128,7 @@ function buildDivergence(spec: ModelSpec): Graph {
   return b.finish();
 }
 
-/** sum over words of p_teacher * (log p_teacher - log p), from logarithms of both [M, V]: [M, 1]. */
-function divergence(b: GraphBuilder, own: Value, teacher: Value): Value {
-  return b.reduceSum(b.mul(b.exp(teacher), b.sub(teacher, own)), [-1]);
+/** KL(teacher || student) = sum of p_teacher (log p_teacher - log p_student), from log-probabilities [M, V]: [M, 1]. */
+function divergence(b: GraphBuilder, student: Value, teacher: Value): Value {
+  return b.reduceSum(b.mul(b.exp(teacher), b.sub(teacher, student)), [-1]);
 }

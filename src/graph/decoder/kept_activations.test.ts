@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomWindows } from "../../../test/random_windows.ts";
 import { tinyModel } from "../../../test/tiny_model.ts";
 import { gateStatistics } from "../../calibrate/gate_stats.ts";
@@ -17,7 +17,7 @@ const SETS = [
 ];
 
 describe("keeping activations", () => {
-  /** Gate statistics with so many bytes for a lot; how often a tensor was read whole, and how many lots there were. */
+  /** Gate statistics, the number of lots, and how often the most read tensor was read whole. */
   async function measured(lotBytes: number, keepActivations: boolean) {
     const runtime = new Runtime({ threads: 1, memory: { ...ROOMY, lotBytes, keepActivations } });
     const reads = new Map<string, number>();
@@ -40,7 +40,7 @@ describe("keeping activations", () => {
     return { stats, lots, most: Math.max(...reads.values()) };
   }
 
-  it("gives the same bits in lots of any size, and reads a tensor once", async () => {
+  test("gives the same bits in lots of any size, and reads a tensor once", async () => {
     const expected = await measured(LOT_BYTES.memory, false);
     expect(expected).toMatchObject({ lots: 1, most: 2 });
     const together = await measured(LOT_BYTES.memory, true);
@@ -48,7 +48,7 @@ describe("keeping activations", () => {
     const batches = SETS.flatMap(({ windows }) => microBatches(windows)).length;
     const alone = await measured(1, true);
     expect(alone).toEqual({ ...expected, lots: batches, most: 1 });
-    // What is kept is more than a layer's input.
+    // Kept activations take more than layer inputs.
     const { hiddenSize, layers } = model.spec;
     const tokens = SETS.flatMap(({ windows }) => windows).reduce((sum, { length }) => sum + length, 0);
     const inputs = 4 * hiddenSize * layers.length * tokens;
@@ -58,7 +58,7 @@ describe("keeping activations", () => {
     expect(await measured(bytes, true)).toMatchObject({ lots: 1 });
   });
 
-  it("is not what devices do", () => {
+  test("is not what devices do", () => {
     const keeps = (name: Device["name"]): boolean =>
       keepsActivations({ memory: { ...ROOMY, keepActivations: true }, device: { ...CPU, name } });
     expect([keeps("cpu"), keeps("cuda"), keeps("webgpu")]).toEqual([true, false, false]);

@@ -1,7 +1,7 @@
 /**
- * Where there is room, what layers compute on the way forward stays in memory for the way back. That is much for every
- * token, so few windows go through the model at a time, and its weights stay as well, or they would be read for each
- * few.
+ * Keeps activations of the forward pass in memory for the backward pass, where there is room. They are large for every
+ * token, so few windows go through the model at a time; its weights are held as well, or they would be read again for
+ * each lot of windows.
  */
 import { getOrMake } from "../../base/map_values.ts";
 import type { Model } from "../../model/model.ts";
@@ -17,25 +17,26 @@ import { DecoderRunner } from "./decoder_runner.ts";
 import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
 
 /**
- * Whether a runtime keeps activations: not where they would come from a device, which is faster to compute them again.
+ * Whether a runtime keeps activations: only on the CPU, since another device computes them again in less time than it
+ * takes to copy them.
  */
 export function keepsActivations({ memory, device }: Pick<Runtime, "memory" | "device">): boolean {
   return memory.keepActivations && device.name === CPU.name;
 }
 
-/** A model that lots of windows go through one after the other. */
+/** The model for passes over several lots of windows: with its weights in memory if activations are kept. */
 export function modelForLots(model: Model, runtime: Runtime): Model {
   return keepsActivations(runtime) ? { ...model, weights: heldSource(model.weights) } : model;
 }
 
-/** The same for its runner. */
+/** A runner of `modelForLots`. */
 export function runnerForLots({ model, runtime }: DecoderRunner): DecoderRunner {
   return new DecoderRunner(modelForLots(model, runtime), runtime, {
     holdsWeights: keepsActivations(runtime),
   });
 }
 
-/** The programs of the way forward and back. */
+/** The programs of the forward and the backward pass. */
 export function programsThereAndBack(
   { keepActivations }: Pick<MemoryPolicy, "keepActivations">,
   program: BackwardProgram,
@@ -43,7 +44,7 @@ export function programsThereAndBack(
   return keepActivations ? ["keeping", `${program}Kept`] : ["forward", program];
 }
 
-/** Bytes that the program `keeping` leaves of a token in all layers. */
+/** Bytes per token of the activations that the program `keeping` outputs, of all layers together. */
 export function keptBytes(spec: ModelSpec): number {
   const graphs = new Map<string, readonly Value[]>();
   return spec.layers.reduce((sum, layer) => {

@@ -26,7 +26,7 @@ export async function nextTokenLoss(
   return lossSum([await predictionLosses(runner, windows, options)]);
 }
 
-/** The losses of several lots of predictions, added one after another. */
+/** Sums the losses of several lots of predictions, in order. */
 export function lossSum(lots: readonly Float32Array[]): LossSum {
   let nll = 0;
   for (const losses of lots) for (const loss of losses) nll += loss;

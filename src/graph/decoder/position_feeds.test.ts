@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { tinyModel } from "../../../test/tiny_model.ts";
 import { elementCount } from "../../tensor/tensor.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
@@ -24,7 +24,7 @@ function bytes(feeds: Feeds): number {
   return Object.values(feeds).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
 }
 
-it("keeps what was asked for lately, and no more than it says", () => {
+test("keeps what was asked for lately, and no more than it says", () => {
   const [keep, release] = [vi.spyOn(runtime, "keep"), vi.spyOn(runtime, "release")];
   const positions = new PositionFeeds(runtime);
   const lengths = [512, 8192, 16_384, 24_576, 32_768, 40_960];

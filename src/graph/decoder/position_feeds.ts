@@ -1,4 +1,4 @@
-/** What a layer's graph is fed of positions, angles and masks; those of whole sequences are kept, the latest first. */
+/** The inputs of a layer's graph that depend on positions: angles and masks, with an LRU cache for whole sequences. */
 import type { LayerSpec } from "../../model/spec.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Feeds, Runtime } from "../runtime/runtime.ts";
@@ -17,25 +17,27 @@ import { depths } from "./prefix_forest.ts";
 /** The graph inputs that depend on positions alone. */
 export const POSITION_INPUTS: ReadonlySet<string> = new Set(["cos", "sin", "mask"]);
 
-/** Bytes that stay in memory, beside those that were asked for last. */
+/** Bytes of the cache, unless the latest feeds alone have more. */
 const KEPT_BYTES = 32e6;
 
-/** A span of a sequence of so many tokens; with `places`, those of a cache that the tokens before it are in. */
+/** A span of a sequence. */
 export interface SequenceSpan extends Span {
+  /** Length of the whole sequence, tokens. */
   readonly sequence: number;
+  /** Places of the cache that holds the tokens before the span; undefined without a cache. */
   readonly places: number | undefined;
 }
 
-/** Bytes that are in memory at most when spans of these sizes are asked for in turn. @param sizes - in bytes */
+/** Largest number of bytes in memory when feeds of these sizes, in bytes, are requested in turn. */
 export function keptPositionBytes(sizes: readonly number[]): number {
-  const all = sizes.reduce((sum, size) => sum + size, 0);
-  return Math.max(Math.min(all, KEPT_BYTES), ...sizes);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  return Math.max(Math.min(total, KEPT_BYTES), ...sizes);
 }
 
 /** Angles and masks for one model. */
 export class PositionFeeds {
   readonly #runtime: Runtime;
-  /** By what they depend on, the latest last. */
+  /** By everything that they depend on, most recently used last. */
   readonly #kept = new Map<string, Feeds>();
 
   constructor(runtime: Runtime) {
@@ -46,14 +48,14 @@ export class PositionFeeds {
   of(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
     const { rope, window } = layer;
     const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, span]);
-    const known = this.#kept.get(key);
-    if (known !== undefined) {
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) {
       this.#kept.delete(key);
-      this.#kept.set(key, known);
-      return known;
+      this.#kept.set(key, kept);
+      return kept;
     }
     const feeds = spanFeeds(layer, span, structure);
-    // Generation asks for every offset once; only whole windows are worth keeping.
+    // Generation requests every offset once; only whole windows are worth keeping.
     if (span.offset > 0) return feeds;
     this.#makeRoom(bytesOf(feeds));
     this.#kept.set(key, feeds);
@@ -61,14 +63,14 @@ export class PositionFeeds {
     return feeds;
   }
 
-  /** Lets go of the oldest until so many bytes more fit. */
+  /** Evicts the least recently used feeds until `bytes` more fit. */
   #makeRoom(bytes: number): void {
-    let all = [...this.#kept.values()].reduce((sum, feeds) => sum + bytesOf(feeds), bytes);
+    let total = [...this.#kept.values()].reduce((sum, feeds) => sum + bytesOf(feeds), bytes);
     for (const [key, feeds] of this.#kept) {
-      if (all <= KEPT_BYTES) return;
+      if (total <= KEPT_BYTES) return;
       this.#kept.delete(key);
       this.#runtime.release(feeds);
-      all -= bytesOf(feeds);
+      total -= bytesOf(feeds);
     }
   }
 }
@@ -84,28 +86,28 @@ function spanFeeds(
   return { ...angles, ...past, mask };
 }
 
-/** @param parents - of the forests one after another, as many nodes in each */
+/** Angles and masks of several forests of equal size. @param parents - of all forests, one after another */
 export function forestFeeds(
   { rope, groupSize, window }: LayerSpec,
   parents: Int32Array,
   forests: number,
 ): Feeds {
   const tokens = parents.length / forests;
-  const own = Array.from({ length: forests }, (_, f) => parents.subarray(f * tokens, (f + 1) * tokens));
-  const masks = stacked(own.map((nodes) => forestMask(nodes, groupSize, window)));
+  const rows = Array.from({ length: forests }, (_, f) => parents.subarray(f * tokens, (f + 1) * tokens));
+  const masks = stack(rows.map((row) => forestMask(row, groupSize, window)));
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
   if (rope === null) return { mask };
-  const angles = own.map((nodes) => {
-    const positions = depths(nodes);
-    const longest = positions.reduce((most, position) => Math.max(most, position), 0);
-    return rotaryTables(rope, positions, longest + 1);
+  const angles = rows.map((row) => {
+    const positions = depths(row);
+    const last = positions.reduce((most, position) => Math.max(most, position), 0);
+    return rotaryTables(rope, positions, last + 1);
   });
-  const [cos, sin] = [stacked(angles.map((table) => table.cos)), stacked(angles.map((table) => table.sin))];
+  const [cos, sin] = [stack(angles.map((table) => table.cos)), stack(angles.map((table) => table.sin))];
   return { cos, sin, mask };
 }
 
-/** Tensors of one shape as one with an axis more, in front. */
-function stacked(tensors: readonly Tensor[]): Tensor {
+/** Stacks tensors of one shape along a new first axis. */
+function stack(tensors: readonly Tensor[]): Tensor {
   const { shape, data } = tensors[0]!;
   const joined = new Float32Array(tensors.length * data.length);
   for (const [index, tensor] of tensors.entries()) joined.set(tensor.data, index * data.length);

@@ -1,12 +1,12 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type RopeSpec, YARN_DEFAULTS } from "../../model/spec.ts";
 import { cacheMask, causalMask, forestMask, rotaryTables, spanPositions } from "./positions.ts";
 
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
 describe("rotaryTables", () => {
-  it("holds cos and sin of position times frequency", () => {
+  test("holds cos and sin of position times frequency", () => {
     const { cos, sin } = rotaryTables(PLAIN, spanPositions({ tokens: 5, offset: 100 }), 105);
     expect(cos.shape).toEqual([5, 4]);
     expect(sin.shape).toEqual([5, 4]);
@@ -19,7 +19,7 @@ describe("rotaryTables", () => {
     }
   });
 
-  it("multiplies both by YaRN's attention factor", () => {
+  test("multiplies both by YaRN's attention factor", () => {
     const scaling = { ...YARN_DEFAULTS, type: "yarn", factor: 1, originalMaxPositions: 64 } as const;
     const positions = spanPositions({ tokens: 3, offset: 7 });
     const plain = rotaryTables(PLAIN, positions, 10);
@@ -31,7 +31,7 @@ describe("rotaryTables", () => {
     }
   });
 
-  it("continues where an offset says", () => {
+  test("continues where an offset says", () => {
     const whole = rotaryTables(PLAIN, spanPositions({ tokens: 9, offset: 0 }), 9);
     const rest = rotaryTables(PLAIN, spanPositions({ tokens: 4, offset: 5 }), 9);
     expect([...rest.cos.data]).toEqual([...whole.cos.data.subarray(5 * 4)]);
@@ -40,7 +40,7 @@ describe("rotaryTables", () => {
 });
 
 describe("causalMask and cacheMask", () => {
-  it("show a query the keys up to itself, and of those the window's", () => {
+  test("show a query the keys up to itself, and of those the window's", () => {
     const sizes = fc.record({
       tokens: fc.integer({ min: 1, max: 6 }),
       offset: fc.integer({ min: 0, max: 6 }),
@@ -76,7 +76,7 @@ describe("causalMask and cacheMask", () => {
 });
 
 describe("forestMask", () => {
-  it("is the causal mask when every token follows the one before it", () => {
+  test("is the causal mask when every token follows the one before it", () => {
     const sizes = fc.record({
       tokens: fc.integer({ min: 1, max: 8 }),
       groupSize: fc.integer({ min: 1, max: 3 }),
@@ -91,7 +91,7 @@ describe("forestMask", () => {
     );
   });
 
-  it("shows a token its predecessors and nothing of other branches", () => {
+  test("shows a token its predecessors and nothing of other branches", () => {
     // 0 1 2 is a sequence, 3 another end of it, 4 5 a sequence of its own
     const visible = (window: number | null): number[][] => {
       const { data } = forestMask(Int32Array.of(-1, 0, 1, 1, -1, 4), 1, window);

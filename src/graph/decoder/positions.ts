@@ -21,7 +21,7 @@ export function spanPositions({ tokens, offset }: Span): Int32Array {
 
 /**
  * cos and sin of the rotation angles at positions [T], times the attention factor, shape [T, rotaryDim / 2] each.
- * @param sequence - tokens of the whole sequence
+ * @param sequence - length of the whole sequence, tokens
  */
 export function rotaryTables(
   rope: RopeSpec,
@@ -69,7 +69,7 @@ export function blockMask(span: AttentionSpan): Tensor {
   return { shape: [queries, keys], data };
 }
 
-/** Hides from queries what comes after them or has left their window, in rows of `before` keys and theirs. */
+/** Hides keys after a query or outside its window; a row has `before` keys and then those of the queries. */
 function hideInvisible(
   data: Float32Array,
   {
@@ -80,17 +80,17 @@ function hideInvisible(
 ): void {
   const keys = before + queries;
   for (let query = 0; query < queries; query++) {
-    const own = before + query;
+    const position = before + query;
     const row = data.subarray(query * keys, (query + 1) * keys);
-    row.fill(INVISIBLE, 0, window === null ? 0 : Math.max(0, own - window + 1));
-    row.fill(INVISIBLE, own + 1);
+    row.fill(INVISIBLE, 0, window === null ? 0 : Math.max(0, position - window + 1));
+    row.fill(INVISIBLE, position + 1);
   }
 }
 
 /**
- * What T tokens see of the tokens before them, which take the first places of a cache of P.
+ * The mask of T tokens for the tokens before them, which are in the first places of a cache of P.
  * @param window - tokens a query sees, itself included; null for all
- * @returns shape [g*T, P]: 0 for visible keys, -1e30 for the others and for what is room
+ * @returns shape [g*T, P]: 0 for visible keys, -1e30 for the others and for unused places
  */
 export function cacheMask(
   { tokens, offset }: Span,

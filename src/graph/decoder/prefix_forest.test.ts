@@ -1,11 +1,11 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { depths, PrefixForest } from "./prefix_forest.ts";
 
 const sequences = fc.array(fc.array(fc.integer({ min: 0, max: 2 }), { maxLength: 6 }), { maxLength: 8 });
 
 describe("PrefixForest", () => {
-  it("has one node for every different prefix, and gives every sequence back", () => {
+  test("has one node for every different prefix, and gives every sequence back", () => {
     fc.assert(
       fc.property(sequences, (added) => {
         const forest = new PrefixForest();

@@ -1,7 +1,7 @@
 /**
- * Token sequences that share their common beginnings: every different prefix is one node, so that one pass over the
- * nodes computes all sequences and nothing twice. In that pass a token sees its own predecessors alone and sits at its
- * own depth (tree attention as in SpecInfer, arXiv 2305.09781); positions.ts has the mask.
+ * Token sequences merged by their common prefixes: every distinct prefix is one node, so one pass over the nodes
+ * computes all sequences and no token twice. A token attends only to its predecessors, and its depth is its position
+ * (tree attention as in SpecInfer, arXiv 2305.09781); positions.ts has the mask.
  */
 
 /** The nodes of a forest, predecessors first. */
@@ -13,8 +13,8 @@ export interface TokenForest {
 }
 
 /**
- * Nodes that attention looks at all pairs of; longer sequences go through it in blocks of queries, and so by themselves
- * (`embedForests`).
+ * Largest number of nodes of a forest that is not a single sequence, since attention scores all pairs of them. Longer
+ * sequences run by themselves, in blocks of queries (`embedForests`).
  */
 export const MAX_FOREST_TOKENS = 4096;
 
@@ -30,7 +30,7 @@ export class PrefixForest {
   readonly #ids: number[] = [];
   readonly #parents: number[] = [];
   readonly #roots = new Map<number, number>();
-  /** By node: the nodes after it by their token ids. */
+  /** Children of every node, by their token ids. */
   readonly #children: Map<number, number>[] = [];
 
   /** Number of nodes. */
@@ -38,12 +38,12 @@ export class PrefixForest {
     return this.#ids.length;
   }
 
-  /** Whether all sequences are beginnings of one. */
+  /** Whether all sequences are prefixes of one. */
   get isSequence(): boolean {
     return this.#parents.every((parent, node) => parent === node - 1);
   }
 
-  /** How many leading tokens of a sequence are nodes already. */
+  /** Length of the longest prefix of a sequence that is in the forest. */
   shared(ids: Int32Array): number {
     let next = this.#roots;
     for (const [place, id] of ids.entries()) {
@@ -54,7 +54,7 @@ export class PrefixForest {
     return ids.length;
   }
 
-  /** Adds what is missing of a sequence. @returns the nodes of its tokens */
+  /** Adds the missing nodes of a sequence. @returns the nodes of its tokens */
   add(ids: Int32Array): Int32Array {
     let last = -1;
     return ids.map((id) => {

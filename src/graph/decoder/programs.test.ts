@@ -97,8 +97,8 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     const structure = layerStructure(model.spec, model.spec.layers[0]!);
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
-    // Five of projections and what attention mixes, and o_proj, which makes the stream; down_proj where a norm reads
-    // what it gives.
+    // Six of q, k, v, gate, up and the weighted values, one of o_proj, whose result is in the stream; down_proj where a
+    // norm reads its result.
     expect(products("backward") - products("backwardKept")).toBe(model.spec.postNorms ? 8 : 7);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
     const needed = ["q", "k", "v", "gate", "up"].map((name) => `kept.${name}_proj`);

@@ -1,13 +1,12 @@
 /**
- * The graphs that are run on layers, one entry each: what a decoder layer computes for calibration, evaluation,
- * gradients and generation. Every program takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of
- * the head are in head_programs.ts.
+ * The programs of a decoder layer, one graph each, for calibration, evaluation, gradients and generation. Every program
+ * takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in head_programs.ts.
  */
 import { OUTPUT_PROJECTION, SPACE_KINDS } from "../../model/spaces.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import { endOfLast } from "../ir/operators.ts";
-import { graphGiven } from "../ir/rewrite.ts";
+import { valuesAsInputs } from "../ir/rewrite.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
 import { buildLayer, type LayerGraphOptions, type LayerStructure, type LayerValues } from "./decoder.ts";
@@ -24,15 +23,14 @@ export type LayerProgram =
   | "keeping"
   | BackwardProgram
   | `${BackwardProgram}Kept`;
-/** Programs of the way back. */
+/** Programs of the backward pass. */
 export type BackwardProgram = "backward" | "train" | "slopes";
 
 /** Programs whose positions are not those of whole sequences. */
 const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
 
 /**
- * The structure of the graph that a program has for sequences of one length: through long ones attention goes in
- * blocks.
+ * The structure of a program's graph for sequences of one length; attention goes in blocks where they are long.
  */
 export function structureFor(
   program: LayerProgram,
@@ -45,19 +43,19 @@ export function structureFor(
 
 /**
  * - `forward`: hidden
- * - `forest`: the same of token forests, with angles and a mask for each
+ * - `forest`: the same for token forests, with angles and a mask for each
  * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K,
- *   P, H] as inputs, of which the first `offset` places are taken
+ *   P, H] as inputs, of which the first `offset` places are used
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
- * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
- * - `moments`: hidden and what a weighted regression on the channels of a kind needs: of the sum over tokens of w x x^T
- *   what does not follow by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and
- *   `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root mean square of the stream after this half of
- *   the layer, with mean 1. How many channels are in the first part and in the rest is how long the int32 inputs
- *   `KIND.first` [f] and `KIND.rest` [r] are; what they hold does not matter
- * - `statisticsAndMoments`: what both give
- * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need
- *   (`keptValues`)
+ * - `gram`: the outputs of `statistics`, and the Gram matrix `KIND.gram` [channels, channels], the sum over tokens of
+ *   x x^T
+ * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T
+ *   without the block that follows by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest`
+ *   [r, r], and `KIND.weighted` [B, 1, channels], the sums of w x; w is the inverse root mean square of the residual
+ *   stream after this half of the layer, scaled to mean 1. The channels are split into the first f and the other r by
+ *   the lengths of the int32 inputs `KIND.first` [f] and `KIND.rest` [r], whose elements are ignored
+ * - `statisticsAndMoments`: the outputs of both
+ * - `keeping`: hidden, and the activations that the `Kept` programs below take as inputs (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.centre` and `ffn.centre` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is centre + (x - centre) * g
@@ -66,9 +64,9 @@ export function structureFor(
  * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as
  *   inputs `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCentres` c [V, 1,
  *   r]: gradient of the layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each
- *   change, by tokens; and with `ffn.gateWeight` [C, units] and `ffn.centre` [units] `ffn.gateSquares` [B, 1, units],
- *   the sum over tokens of the squared derivatives by gates, as in `backward`, of a projection that has that weight
- * - `backwardKept`, `trainKept`, `slopesKept`: the same, with what `keeping` kept as inputs
+ *   change, by tokens; and, with `ffn.gateWeight` [C, units] and `ffn.centre` [units], `ffn.gateSquares` [B, 1, units],
+ *   the sum over tokens of the squared gate gradients, as in `backward`, of a projection that has that weight
+ * - `backwardKept`, `trainKept`, `slopesKept`: the same, with outputs of `keeping` as inputs
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
@@ -99,7 +97,7 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   slopesKept: (structure) => backwardGraph(structure, addSlopes, keptValues),
 };
 
-/** Adds what `cached` computes to a graph, of any layer or of one. */
+/** Adds the program `cached` to a graph, for any layer or for one. */
 export function buildCached(
   b: GraphBuilder,
   structure: LayerStructure,
@@ -138,10 +136,10 @@ function sumOverTokens(b: GraphBuilder, x: Value): Value {
 const SMALLEST_SQUARE = 1e-30;
 
 /**
- * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
- * micro-batch. Every layer normalises the stream before it reads it, so a large token matters no more than a small one,
- * and the few with massive activations (arXiv 2402.17762) would otherwise decide alone. A token whose hidden state is
- * zero, as that of an unused word may be, does not count.
+ * Weight of each token, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
+ * micro-batch. Every layer normalises the residual stream before reading it, so large hidden states matter no more than
+ * small ones, and the few with massive activations (arXiv 2402.17762) would otherwise dominate. A hidden state of zero,
+ * as an unused word may have, has weight 0.
  */
 function tokenImportance(b: GraphBuilder, hidden: Value): Value {
   const smallest = b.scalar(SMALLEST_SQUARE);
@@ -185,19 +183,21 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
   }
 }
 
-/** What costs a product, by name: with it and the layer's input, the way back has only cheap operators to repeat. */
+/**
+ * Values that cost a product, by name: given these and the layer's input, the backward pass repeats cheap operators.
+ */
 function keptValues({ projected, taps, streams }: LayerValues): ReadonlyMap<string, Value> {
   const values = { ...projected, tap: taps.kv, stream: streams.kv };
   return new Map(Object.entries(values).map(([name, value]) => [`kept.${name}`, value]));
 }
 
-/** Adds outputs for the values that the way back looks at; training looks at most. */
+/** Adds outputs for the values that backward programs read; `train` reads all that the others do. */
 function addKept(b: GraphBuilder, layer: LayerValues, structure: LayerStructure): void {
-  const wanted = new Set(LAYER_PROGRAMS.trainKept(structure).inputs.map(({ name }) => name));
-  for (const [name, value] of keptValues(layer)) if (wanted.has(name)) b.output(name, value);
+  const inputs = new Set(LAYER_PROGRAMS.trainKept(structure).inputs.map(({ name }) => name));
+  for (const [name, value] of keptValues(layer)) if (inputs.has(name)) b.output(name, value);
 }
 
-/** @param kept - what of the layer the graph is given; nothing when absent */
+/** @param kept - values of the layer that become inputs, by name; none when absent */
 function backwardGraph(
   structure: LayerStructure,
   extend: (b: GraphBuilder, layer: LayerValues, upstream: Value) => void,
@@ -206,12 +206,12 @@ function backwardGraph(
   const b = new GraphBuilder();
   const layer = buildLayer(b, structure);
   extend(b, layer, b.input("upstream", layer.output.shape));
-  return graphGiven(b.finish(), kept(layer));
+  return valuesAsInputs(b.finish(), kept(layer));
 }
 
 /**
- * Adds the gradients of the layer's output times `upstream`: that of the layer's input as `hidden`, the others it
- * returns.
+ * Adds the gradients of the layer's output times `upstream`: that of the layer's input as the output `hidden`.
+ * @returns the gradients of the targets
  */
 function addGradients(
   b: GraphBuilder,
@@ -225,26 +225,26 @@ function addGradients(
 
 function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const inputs = SPACE_KINDS.map((kind) => layer.taps[kind]);
-  const pulls = addGradients(b, layer, { upstream, targets: inputs });
+  const inputGradients = addGradients(b, layer, { upstream, targets: inputs });
   for (const [index, kind] of SPACE_KINDS.entries()) {
     const x = inputs[index]!;
     const deviation = b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!]));
-    b.output(`${kind}.gate`, sumOverTokens(b, b.mul(pulls[index]!, deviation)));
+    b.output(`${kind}.gate`, sumOverTokens(b, b.mul(inputGradients[index]!, deviation)));
   }
 }
 
-/** The gradients of everything that can be learned in a layer. */
+/** Adds the gradients of all weights and biases of a layer. */
 function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const names = [...layer.weights.keys()];
-  const pulls = addGradients(b, layer, { upstream, targets: [...layer.weights.values()] });
-  for (const [index, name] of names.entries()) b.output(name, pulls[index]!);
+  const weightGradients = addGradients(b, layer, { upstream, targets: [...layer.weights.values()] });
+  for (const [index, name] of names.entries()) b.output(name, weightGradients[index]!);
 }
 
-/** The derivatives along changes of the output projections. */
+/** Adds the derivatives along changes of the output projections, and the squared gate gradients of neurons. */
 function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const { taps, projected, input } = layer;
   const targets = SPACE_KINDS.map((kind) => projected[OUTPUT_PROJECTION[kind]]);
-  const pulls = addGradients(b, layer, { upstream, targets });
+  const outputGradients = addGradients(b, layer, { upstream, targets });
   const size = input.shape[2]!;
   for (const [index, kind] of SPACE_KINDS.entries()) {
     const [count, rank] = [`${kind}.V`, `${kind}.r`];
@@ -252,17 +252,17 @@ function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
     const outputs = b.input(`${kind}.changeOutputs`, [count, size, rank]);
     const centres = b.input(`${kind}.changeCentres`, [count, 1, rank]);
     const deviation = b.sub(b.matmul(perChange(b, taps[kind]), inputs, { transB: true }), centres);
-    const pull = b.matmul(perChange(b, pulls[index]!), outputs);
-    b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, pull), [-1]));
+    const gradient = b.matmul(perChange(b, outputGradients[index]!), outputs);
+    b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, gradient), [-1]));
   }
   const units = taps.ffn.shape[2]!;
   const weight = b.input("ffn.gateWeight", [size, units]);
-  const pull = b.matmul(pulls[SPACE_KINDS.indexOf("ffn")]!, weight);
-  const gates = b.mul(b.sub(taps.ffn, b.input("ffn.centre", [units])), pull);
+  const gradient = b.matmul(outputGradients[SPACE_KINDS.indexOf("ffn")]!, weight);
+  const gates = b.mul(b.sub(taps.ffn, b.input("ffn.centre", [units])), gradient);
   b.output("ffn.gateSquares", sumOverTokens(b, b.mul(gates, gates)));
 }
 
-/** [B, T, N] as [B, 1, T, N], the same for all changes. */
+/** x [B, T, N] as [B, 1, T, N], which broadcasts over changes. */
 function perChange(b: GraphBuilder, x: Value): Value {
   const axes = b.integers([1]);
   const [batch, tokens, size] = x.shape as readonly [Dim, Dim, Dim];

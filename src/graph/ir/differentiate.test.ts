@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Array64, evaluateGraph } from "../../../test/evaluate_graph.ts";
 import { maxAbs, maxDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
@@ -151,11 +151,11 @@ function matmulCases(): readonly Case[] {
 }
 
 /** A case's forward graph, `value`, and the same with `upstream` as input and the gradients of all inputs. */
-function graphsOf(test: Case, s: Sizes): { readonly forward: Graph; readonly backward: Graph } {
+function graphsOf(testCase: Case, s: Sizes): { readonly forward: Graph; readonly backward: Graph } {
   const start = (): { b: GraphBuilder; inputs: readonly Value[]; value: Value } => {
     const b = new GraphBuilder();
-    const inputs = test.shapes(s).map((shape, i) => b.input(`x${i}`, shape));
-    return { b, inputs, value: test.build(b, inputs, s) };
+    const inputs = testCase.shapes(s).map((shape, i) => b.input(`x${i}`, shape));
+    return { b, inputs, value: testCase.build(b, inputs, s) };
   };
   const forward = start();
   forward.b.output("value", forward.value);
@@ -195,21 +195,21 @@ describe("gradients", () => {
   });
   afterAll(() => runtime.close());
 
-  it.each(CASES)("$title: equal central differences", async (test) => {
+  test.each(CASES)("$title: equal central differences", async (testCase) => {
     await fc.assert(
       fc.asyncProperty(sizes, fc.nat(1000), async (s, seed) => {
-        const { forward, backward } = graphsOf(test, s);
+        const { forward, backward } = graphsOf(testCase, s);
         const random = (name: string, shape: readonly number[]): Array64 => {
-          const { data } = randomTensor(shape, { seed, name, centre: test.centre ?? 0 });
+          const { data } = randomTensor(shape, { seed, name, centre: testCase.centre ?? 0 });
           return { shape, data: Float64Array.from(data) };
         };
         const feeds: Record<string, Array64> = {};
-        for (const [i, shape] of test.shapes(s).entries())
+        for (const [i, shape] of testCase.shapes(s).entries())
           feeds[`x${i}`] = random(`x${i}`, concrete(shape, s));
         const places = { shape: [s.b, 1], data: new Float64Array(s.b).map((_, row) => row % s.k) };
         const { value } = evaluateGraph(forward, { ...feeds, places });
         const upstream = random("upstream", value!.shape);
-        const program = await runtime.program(`${test.title} ${JSON.stringify(s)}`, () => backward);
+        const program = await runtime.program(`${testCase.title} ${JSON.stringify(s)}`, () => backward);
         const found = await program.run({
           ...Object.fromEntries(Object.entries({ ...feeds, upstream }).map(([k, x]) => [k, toFloat32(x)])),
           places: { shape: places.shape, data: Int32Array.from(places.data) },
@@ -225,13 +225,15 @@ describe("gradients", () => {
     );
   });
 
-  it("has a case for every operator that has a rule", () => {
+  test("has a case for every operator that has a rule", () => {
     const s = { b: 2, t: 2, k: 2, m: 2, n: 2 };
-    const tested = new Set(CASES.flatMap((test) => graphsOf(test, s).forward.nodes.map(({ op }) => op)));
+    const tested = new Set(
+      CASES.flatMap((testCase) => graphsOf(testCase, s).forward.nodes.map(({ op }) => op)),
+    );
     expect(DIFFERENTIABLE_OPERATORS.filter((op) => !tested.has(op))).toEqual([]);
   });
 
-  it("adds up the gradients of several seeds", async () => {
+  test("adds up the gradients of several seeds", async () => {
     const b = new GraphBuilder();
     const x = b.input("x", [2]);
     const [square, triple] = [b.mul(x, x), b.mul(x, b.scalar(3))];
@@ -248,7 +250,7 @@ describe("gradients", () => {
     expect([...d!.data]).toEqual([2 * 5 + 300, -20]);
   });
 
-  it("differentiates by intermediate values, with all that passes through them", () => {
+  test("differentiates by intermediate values, with all that passes through them", () => {
     const b = new GraphBuilder();
     const x = b.input("x", [1]);
     const middle = b.mul(x, x);
@@ -261,7 +263,7 @@ describe("gradients", () => {
     expect(outputs.dx!.data[0]).toBe(4 * 27);
   });
 
-  it("refuses an operator without a rule, a target without influence and a mean of unknown size", () => {
+  test("refuses an operator without a rule, a target without influence and a mean of unknown size", () => {
     const refused = (build: (b: GraphBuilder, x: Value) => Value): (() => unknown) => {
       const b = new GraphBuilder();
       const x = b.input("x", ["b", "t"]);
@@ -274,7 +276,7 @@ describe("gradients", () => {
     expect(refused((b, x) => b.reduceMean(x, [1]))).toThrow("internal: axis 1 of x has no fixed size");
   });
 
-  it("does not ask for a rule where no target is concerned", () => {
+  test("does not ask for a rule where no target is concerned", () => {
     const b = new GraphBuilder();
     const x = b.input("x", [2]);
     const value = b.mul(x, b.abs(b.input("y", [2])));

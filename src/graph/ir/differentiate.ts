@@ -1,6 +1,6 @@
 /**
- * Reverse-mode differentiation: appends to a graph the nodes that compute vector-Jacobian products of what it holds.
- * One rule per operator; a graph is differentiated by walking its nodes backwards and adding up.
+ * Reverse-mode differentiation: appends to a graph the nodes that compute vector-Jacobian products of its values. One
+ * rule per operator; nodes are visited in reverse order, and the gradients of a value are added up.
  *
  * Based on the usual definition (Griewank & Walther, Evaluating Derivatives, ch. 3), as in Autodidax.
  */
@@ -9,7 +9,7 @@ import type { GraphBuilder, Node, Value } from "./graph.ts";
 import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";
 
-/** The vector-Jacobian product of one node: a gradient for each input that has one, made when it is wanted. */
+/** Vector-Jacobian product of one node: builders of the gradients of its leading inputs; the others have none. */
 type Rule = (b: GraphBuilder, node: Node, upstream: Value) => readonly (() => Value)[];
 
 const RULES: Readonly<Record<string, Rule>> = {
@@ -81,12 +81,12 @@ export function gradients(
     if (!node.inputs.some((input) => active.has(input))) continue;
     const rule = RULES[node.op];
     if (rule === undefined) throw internalError(`no derivative of ${node.op}`);
-    for (const [index, gradient] of rule(b, node, upstream).entries()) {
+    for (const [index, buildGradient] of rule(b, node, upstream).entries()) {
       const input = node.inputs[index]!;
       if (!active.has(input)) continue;
-      const reduced = sumToShape(b, gradient(), input.shape);
-      const sofar = gradientOf.get(input);
-      gradientOf.set(input, sofar === undefined ? reduced : b.add(sofar, reduced));
+      const gradient = sumToShape(b, buildGradient(), input.shape);
+      const previous = gradientOf.get(input);
+      gradientOf.set(input, previous === undefined ? gradient : b.add(previous, gradient));
     }
   }
   return targets.map((target) => {
@@ -105,7 +105,7 @@ function dependents(nodes: readonly Node[], targets: readonly Value[]): Readonly
   return active;
 }
 
-/** y = alpha * op(A) op(B), where op transposes or not. */
+/** y = alpha * op(A) op(B), where op is the identity or a transposition. */
 function matmulRule(b: GraphBuilder, node: Node, g: Value): readonly (() => Value)[] {
   const [left, right] = node.inputs as readonly [Value, Value];
   const { transA, transB, alpha } = productOptions(node);
@@ -114,7 +114,7 @@ function matmulRule(b: GraphBuilder, node: Node, g: Value): readonly (() => Valu
       ? b.matmul(right, g, { transA: transB, transB: true, alpha })
       : b.matmul(g, right, { transB: !transB, alpha });
   const dRight = (): Value => {
-    // A matrix shared by all sequences: fold the leading axes, so that its gradient is one product.
+    // A matrix shared by all sequences: folding the leading axes makes its gradient a single product.
     const folded = right.shape.length === 2 && left.shape.length > 2 && !transA;
     const x = folded ? b.flatten(left) : left;
     const y = folded ? b.flatten(g) : g;
@@ -137,7 +137,7 @@ function sumToShape(b: GraphBuilder, gradient: Value, shape: readonly Dim[]): Va
   return extra === 0 ? summed : b.reshape(summed, shape);
 }
 
-/** How many elements each element of a mean was taken over. */
+/** Number of elements that each mean was taken over. */
 function averagedCount(input: Value, output: Value): number {
   return input.shape.reduce<number>(
     (product, dim, axis) => (output.shape[axis] === dim ? product : product * staticSize(input, axis)),

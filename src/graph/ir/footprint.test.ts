@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import { layerStructure } from "../decoder/decoder.ts";
 import { HEAD_PROGRAMS } from "../decoder/head_programs.ts";
@@ -7,7 +7,7 @@ import { footprint } from "./footprint.ts";
 import { GraphBuilder } from "./graph.ts";
 
 describe("footprint", () => {
-  it("is what is alive together, and outputs twice", () => {
+  test("is what is alive together, and outputs twice", () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["M", 10]);
     // 40 M bytes each: a and c are needed by the last sum, d is gone by then.
@@ -18,7 +18,7 @@ describe("footprint", () => {
     expect(footprint(b.finish(), { M: 3 })).toBe(3 * 40 * 3);
   });
 
-  it("the end of a graph counts its outputs and their copies", () => {
+  test("the end of a graph counts its outputs and their copies", () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["M", 10]);
     b.output("first", b.exp(x));
@@ -26,7 +26,7 @@ describe("footprint", () => {
     expect(footprint(b.finish(), { M: 1 })).toBe(4 * 40);
   });
 
-  it("other shapes of a value are no values of their own, and keep it alive", () => {
+  test("other shapes of a value are no values of their own, and keep it alive", () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["B", "T", 4]);
     const rows = b.flatten(b.exp(x));
@@ -36,13 +36,13 @@ describe("footprint", () => {
     expect(footprint(b.finish(), { B: 2, T: 3 })).toBe(4 * (24 + 16));
   });
 
-  it("refuses sizes that nobody gave", () => {
+  test("refuses sizes that nobody gave", () => {
     const b = new GraphBuilder();
     b.output("y", b.exp(b.input("x", ["M", "Q"])));
     expect(() => footprint(b.finish(), { M: 1 })).toThrow("internal: the size Q of Exp_0 is not known");
   });
 
-  it("knows every program's dimensions, and grows with each of them", () => {
+  test("knows every program's dimensions, and grows with each of them", () => {
     const spec = tinySpec({ vocabSize: 500 });
     const layer = spec.layers[0]!;
     const sizes = {

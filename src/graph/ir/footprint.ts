@@ -1,17 +1,16 @@
 /**
- * How much memory a run of a graph takes, from its shapes alone: what is alive at one time when the nodes run in their
- * order and every value goes after its last use. ONNX Runtime joins operators and reuses memory in place, so it takes a
- * little less.
+ * Peak memory of a run of a graph, from its shapes alone: nodes run in order and every value is freed after its last
+ * use. ONNX Runtime fuses operators and computes some in place, so it takes a little less.
  */
 import { elementCount } from "../../tensor/tensor.ts";
 import { type Graph, VALUE_BYTES, type Value } from "./graph.ts";
 import { type Sizes, shapeOf } from "./product_sizes.ts";
 
-/** Operators whose result is their first input in another shape, and takes no memory. */
+/** Operators that return their first input in another shape, without a copy. */
 const VIEWS: ReadonlySet<string> = new Set(["Reshape", "Flatten"]);
 
 /**
- * Bytes of a run besides its inputs, at most at one time; outputs count twice, since they are copied out.
+ * Peak bytes of a run besides its inputs; outputs count twice, since they are copied out.
  * @param sizes - of the graph's symbolic dimensions: `B`, `T`, ...
  */
 export function footprint(graph: Graph, sizes: Sizes): number {
@@ -25,22 +24,22 @@ export function footprint(graph: Graph, sizes: Sizes): number {
     for (const input of inputs) lastUse.set(ownerOf(input), index);
   }
   for (const output of outputs) lastUse.set(ownerOf(output), graph.nodes.length);
-  const ends = Array.from(graph.nodes, (): number => 0);
-  let [alive, peak] = [0, 0];
+  const freedAfter = Array.from(graph.nodes, (): number => 0);
+  let [live, peak] = [0, 0];
   for (const [index, { output }] of graph.nodes.entries()) {
     if (!owner.has(output.name)) {
       const bytes = bytesOf(output, sizes);
-      alive += bytes;
+      live += bytes;
       const end = lastUse.get(output.name) ?? index;
-      if (end < ends.length) ends[end]! += bytes;
+      if (end < freedAfter.length) freedAfter[end]! += bytes;
     }
-    peak = Math.max(peak, alive);
-    alive -= ends[index]!;
+    peak = Math.max(peak, live);
+    live -= freedAfter[index]!;
   }
-  return Math.max(peak, alive + valueBytes(outputs, sizes));
+  return Math.max(peak, live + valueBytes(outputs, sizes));
 }
 
-/** Bytes of values. @param sizes - of their symbolic dimensions */
+/** Total bytes of values. @param sizes - of their symbolic dimensions */
 export function valueBytes(values: readonly Value[], sizes: Sizes): number {
   return values.reduce((sum, value) => sum + bytesOf(value, sizes), 0);
 }

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Array64, evaluateGraph } from "../../../test/evaluate_graph.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
@@ -8,14 +8,14 @@ import { Runtime } from "../runtime/runtime.ts";
 import { GraphBuilder, type Value } from "./graph.ts";
 import { broadcast, type Dim } from "./shapes.ts";
 
-/** Inputs by their shapes, what is built of them, and the shape it has to have. */
+/** Shapes of inputs, the value that is built from them, and its expected shape. */
 interface Case {
   readonly inputs: readonly (readonly Dim[])[];
   readonly build: (b: GraphBuilder, inputs: readonly Value[]) => Value;
   readonly shape: readonly Dim[];
 }
 
-/** What symbolic sizes stand for when a case is run. */
+/** Sizes of the symbolic dimensions when a case is run. */
 const SIZES: Readonly<Record<string, number>> = { B: 2, T: 3, M: 4, N: 5 };
 
 const CASES: Readonly<Record<string, Case>> = {
@@ -103,19 +103,19 @@ const CASES: Readonly<Record<string, Case>> = {
 };
 
 describe("GraphBuilder", () => {
-  it.each(Object.entries(CASES))(
+  test.each(Object.entries(CASES))(
     "%s has the right shape, and ONNX Runtime gives the right values",
-    async (_, test) => {
+    async (_, testCase) => {
       const b = new GraphBuilder();
-      const inputs = test.inputs.map((shape, i) => b.input(`x${i}`, shape));
-      const value = test.build(b, inputs);
-      expect(value.shape).toEqual(test.shape);
+      const inputs = testCase.inputs.map((shape, i) => b.input(`x${i}`, shape));
+      const value = testCase.build(b, inputs);
+      expect(value.shape).toEqual(testCase.shape);
       b.output("value", value);
       await expectTwinsAgree(b, Object.fromEntries(inputs.map(({ name, shape }) => [name, concrete(shape)])));
     },
   );
 
-  it("gathers and scatters along rows", async () => {
+  test("gathers and scatters along rows", async () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["B", 3]);
     const places = b.input("places", ["B", 1], "int32");
@@ -128,7 +128,7 @@ describe("GraphBuilder", () => {
     await expectTwinsAgree(b, { x: [2, 3] }, { places: { shape: [2, 1], data: Int32Array.of(2, 0) } });
   });
 
-  it("keeps inputs, outputs and nodes in an order in which they can run", () => {
+  test("keeps inputs, outputs and nodes in an order in which they can run", () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["B"]);
     const y = b.input("y", ["B"]);
@@ -139,7 +139,7 @@ describe("GraphBuilder", () => {
     expect(nodes.map(({ op }) => op)).toEqual(["Add", "Mul"]);
   });
 
-  it("without FusedMatMul says the same in standard operators", async () => {
+  test("without FusedMatMul says the same in standard operators", async () => {
     const graphs = [true, false].map((fused) => {
       const b = new GraphBuilder({ fused });
       const [x, y] = [b.input("x", ["B", 3, 4]), b.input("y", ["B", 5, 3])];
@@ -157,7 +157,7 @@ describe("GraphBuilder", () => {
     await runtime.close();
   });
 
-  it("casts to another format, and not to the same one", () => {
+  test("casts to another format, and not to the same one", () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["B", 2]);
     expect(b.cast(x, "float32")).toBe(x);
@@ -167,7 +167,7 @@ describe("GraphBuilder", () => {
     expect(b.finish().constants[0]).toMatchObject({ data: Uint16Array.of(0x2e66) });
   });
 
-  it("knows the numbers of its integer constants only", () => {
+  test("knows the numbers of its integer constants only", () => {
     const b = new GraphBuilder();
     const x = b.input("x", [6]);
     b.slice(x, 0, { start: 1, end: 4 });
@@ -193,7 +193,7 @@ describe("GraphBuilder", () => {
       b.concat([x, b.input("y", ["B", 6])], 2, 12),
     "concat of x [B, T, 6], x [B, T, 6] along axis 2 to 11": (b, x) => b.concat([x, x], 2, 11),
   };
-  it.each(Object.entries(WRONG))("throws: %s", (message, build) => {
+  test.each(Object.entries(WRONG))("throws: %s", (message, build) => {
     const b = new GraphBuilder();
     const x = b.input("x", ["B", "T", 6]);
     expect(() => build(b, x)).toThrow(`internal: ${message}`);
@@ -211,7 +211,7 @@ describe("broadcast", () => {
     }
   }
 
-  it("is commutative, and associative where both ways are defined", () => {
+  test("is commutative, and associative where both ways are defined", () => {
     fc.assert(
       fc.property(shapes, shapes, shapes, (a, b, c) => {
         expect(attempt(a, b)).toEqual(attempt(b, a));
@@ -221,7 +221,7 @@ describe("broadcast", () => {
     );
   });
 
-  it("leaves a shape as it is beside ones, itself and a scalar", () => {
+  test("leaves a shape as it is beside ones, itself and a scalar", () => {
     fc.assert(
       fc.property(shapes, (shape) => {
         expect(broadcast(shape, [])).toEqual(shape);

@@ -1,7 +1,7 @@
 /**
- * The graph that everything heavy is written in: a list of ONNX nodes over named values with symbolic shapes, and a
- * builder with one method per operator. Shapes are checked while building, so a wrong graph fails here with names
- * and not inside the runtime. Not an optimiser; ONNX Runtime does that.
+ * The graph of every heavy computation: a list of ONNX nodes over named values with symbolic shapes, and a builder with
+ * one method per operator. Shapes are checked while building, so a wrong graph fails here with names and not inside the
+ * runtime. Not an optimiser; ONNX Runtime is one.
  *
  * Operators are ONNX opset 21 with their ONNX names, plus `FusedMatMul` of com.microsoft (a MatMul that reads its
  * operands transposed and scales the product, so weights stay [out, in] as stored).
@@ -32,7 +32,7 @@ export interface Value {
   readonly shape: readonly Dim[];
 }
 
-/** A node attribute; floats are tagged because ONNX tells them from integers, and types have numbers there. */
+/** A node attribute. Floats are tagged since ONNX distinguishes them from integers, types since it numbers them. */
 export type Attribute =
   | number
   | readonly number[]
@@ -40,7 +40,7 @@ export type Attribute =
   | { readonly text: string }
   | { readonly type: ValueType };
 
-/** One operation of a graph, by its ONNX operator and with one output. */
+/** One operation of a graph: an ONNX operator with a single output. */
 export interface Node {
   readonly op: string;
   readonly inputs: readonly Value[];
@@ -54,20 +54,20 @@ export interface Constant {
   readonly data: Float32Array | Uint16Array | BigInt64Array;
 }
 
-/** A finished graph; nodes are in an order in which they can run. */
+/** A finished graph; its nodes are in topological order. */
 export interface Graph {
   readonly inputs: readonly Value[];
   readonly outputs: ReadonlyMap<string, Value>;
   readonly nodes: readonly Node[];
   readonly constants: readonly Constant[];
-  /** Weights whose numbers are not here: the file that the graph is written to holds them. */
+  /** Weights declared without data, which is only in the file that the graph is written to. */
   readonly initializers?: readonly Value[];
 }
 
 export interface GraphBuilderOptions {
   /**
-   * Whether `matmul` may use FusedMatMul, which runtimes other than ONNX Runtime's CPU provider lack; else it becomes
-   * the standard operators that say the same.
+   * Whether `matmul` may emit FusedMatMul, which runtimes other than ONNX Runtime's CPU provider lack; otherwise it
+   * emits equivalent standard operators.
    */
   readonly fused?: boolean;
 }
@@ -79,14 +79,14 @@ export interface MatMulOptions {
   readonly alpha?: number;
 }
 
-/** Shape and type of a node's output, the type that of the first input when absent; and the node's attributes. */
+/** Shape and type of a node's output (that of its first input when absent), and the node's attributes. */
 export interface NodeResult {
   readonly shape: readonly Dim[];
   readonly type?: ValueType;
   readonly attributes?: Readonly<Record<string, Attribute>>;
 }
 
-/** Makes graphs. Values belong to the builder that made them. */
+/** Builds one graph. A value can be used only with the builder that made it. */
 export class GraphBuilder {
   readonly #inputs: Value[] = [];
   readonly #outputs = new Map<string, Value>();
@@ -114,7 +114,7 @@ export class GraphBuilder {
     this.#outputs.set(name, value);
   }
 
-  /** A weight that the written graph holds; see `Graph.initializers`. */
+  /** A weight whose data is only in the written file; see `Graph.initializers`. */
   initializer(name: string, shape: readonly number[], type: ValueType): Value {
     const value = { name, type, shape };
     this.#initializers.push(value);
@@ -145,7 +145,7 @@ export class GraphBuilder {
     return value;
   }
 
-  /** An operator that has no method here; shape and type are the caller's word. */
+  /** An operator without a method of its own; shape and type of its output are not checked. */
   operator(op: string, inputs: readonly Value[], result: NodeResult): Value {
     return this.#node(op, inputs, result);
   }
@@ -183,7 +183,7 @@ export class GraphBuilder {
     return this.cast(mask, "float32");
   }
 
-  /** x in another number format; x itself when it has that one. */
+  /** x converted to another element type; x itself when it has that type. */
   cast(x: Value, type: ValueType): Value {
     if (x.type === type) return x;
     return this.#node("Cast", [x], { shape: x.shape, type, attributes: { to: { type } } });
@@ -223,7 +223,7 @@ export class GraphBuilder {
     return this.#node("LogSoftmax", [x], { ...x, attributes: { axis: -1 } });
   }
 
-  /** Matrix product over the last two axes, leading axes broadcast. */
+  /** Matrix product over the last two axes; leading axes are broadcast. */
   matmul(a: Value, b: Value, { transA = false, transB = false, alpha = 1 }: MatMulOptions = {}): Value {
     const [rows, innerA] = lastTwo(a, transA);
     const [innerB, columns] = lastTwo(b, transB);
@@ -231,8 +231,9 @@ export class GraphBuilder {
     const shape = [...broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)), rows, columns];
     if (!transA && !transB && alpha === 1) return this.#node("MatMul", [a, b], { shape });
     if (!this.#fused) {
-      const factor = alpha === 1 ? a : this.mul(a, this.scalar(alpha, a.type));
-      const [left, right] = [transA ? this.#turned(factor) : factor, transB ? this.#turned(b) : b];
+      const scaled = alpha === 1 ? a : this.mul(a, this.scalar(alpha, a.type));
+      const left = transA ? this.#swapLastAxes(scaled) : scaled;
+      const right = transB ? this.#swapLastAxes(b) : b;
       return this.#node("MatMul", [left, right], { shape });
     }
     const attributes = { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } };
@@ -275,17 +276,17 @@ export class GraphBuilder {
     return this.#node("Flatten", [x], { shape: [rows, x.shape[axis]!], attributes: { axis } });
   }
 
-  /** Sum over axes, which stay with size 1. */
+  /** Sum over axes, which are kept with size 1. */
   reduceSum(x: Value, axes: readonly number[]): Value {
     return this.#reduce("ReduceSum", x, axes);
   }
 
-  /** Mean over axes, which stay with size 1. */
+  /** Mean over axes, which are kept with size 1. */
   reduceMean(x: Value, axes: readonly number[]): Value {
     return this.#reduce("ReduceMean", x, axes);
   }
 
-  /** Largest over axes, which stay with size 1. */
+  /** Maximum over axes, which are kept with size 1. */
   reduceMax(x: Value, axes: readonly number[]): Value {
     return this.#reduce("ReduceMax", x, axes);
   }
@@ -310,7 +311,7 @@ export class GraphBuilder {
     return this.#node("Slice", inputs, { shape: x.shape.with(axis, end - start) });
   }
 
-  /** x with zeros around along an axis of known size. */
+  /** x padded with zeros along an axis of known size. */
   pad(x: Value, axis: number, { before, after }: { readonly before: number; readonly after: number }): Value {
     const pads = [0, 1].flatMap((side) =>
       x.shape.map((_, index) => (index === axis ? [before, after][side]! : 0)),
@@ -341,7 +342,7 @@ export class GraphBuilder {
     return this.#node("ConstantOfShape", [this.#shapeOf(like)], { shape: like.shape, type: "float32" });
   }
 
-  /** Ones [size, 1], as many as an axis of another value has. */
+  /** Ones [size, 1], where `size` is that of an axis of another value. */
   onesAlong(like: Value, axis: number): Value {
     const attributes = { start: axis, end: axis + 1 };
     const size = this.#node("Shape", [like], { shape: [1], type: "int64", attributes });
@@ -370,8 +371,7 @@ export class GraphBuilder {
     return this.#node(op, [x, this.integers(positive)], { shape, attributes: { keepdims: 1 } });
   }
 
-  /** The last two axes exchanged. */
-  #turned(x: Value): Value {
+  #swapLastAxes(x: Value): Value {
     const axes = x.shape.map((_, axis) => axis);
     return this.transpose(x, [...axes.slice(0, -2), ...axes.slice(-2).reverse()]);
   }

@@ -1,6 +1,6 @@
 /**
- * Writes a graph as an ONNX model: in one piece for the runtime, or in pieces between which a file's writer puts the
- * weights. The one importer of the ONNX message types.
+ * Encodes a graph as an ONNX model: in one piece for the runtime, or in pieces between which the writer of a file puts
+ * the weights. The only importer of the ONNX message types.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
 import {
@@ -53,15 +53,15 @@ const ELEMENT_TYPES: Readonly<Record<ValueType, TensorProto_DataType>> = {
   bool: TensorProto_DataType.BOOL,
 };
 
-/** Before the names of outputs, so that a graph may give an output the name of an input. */
+/** Prefix of the names of outputs, so that a graph may give an output the name of an input. */
 export const OUTPUT_PREFIX = "out:";
 
-/** Numbers of the fields that are framed by hand (onnx.proto). */
+/** Numbers of the fields whose tags and lengths are written by hand (onnx.proto). */
 const FIELDS = { modelGraph: 7, graphInitializer: 5, tensorRawData: 9 } as const;
 /** Wire type of a field with a length before its bytes (protobuf encoding). */
 const LENGTH_DELIMITED = 2;
 
-/** The serialised model; outputs are called by their names in `graph.outputs` after `OUTPUT_PREFIX`. */
+/** The serialised model; the names of outputs are those in `graph.outputs` after `OUTPUT_PREFIX`. */
 export function encodeOnnx(graph: Graph): Uint8Array {
   const model = encodeModel();
   model.graph = encodeGraph(graph, OUTPUT_PREFIX);
@@ -70,7 +70,7 @@ export function encodeOnnx(graph: Graph): Uint8Array {
 
 /**
  * The serialised model with the weights of its initializers inside, named as by `encodeOnnx`.
- * @param bytesOf - the bytes of an initializer; asked for in order, one at a time
+ * @param bytesOf - reads the data of an initializer; called in order, one at a time
  */
 export async function encodeFilledOnnx(
   graph: Graph,
@@ -78,15 +78,15 @@ export async function encodeFilledOnnx(
 ): Promise<Uint8Array> {
   const pieces = onnxPieces(graph, { outputPrefix: OUTPUT_PREFIX });
   const encoded = new Uint8Array(pieces.reduce((sum, piece) => sum + pieceBytes(piece), 0));
-  let at = 0;
+  let offset = 0;
   for (const piece of pieces) {
-    encoded.set(piece instanceof Uint8Array ? piece : await bytesOf(piece), at);
-    at += pieceBytes(piece);
+    encoded.set(piece instanceof Uint8Array ? piece : await bytesOf(piece), offset);
+    offset += pieceBytes(piece);
   }
   return encoded;
 }
 
-/** Where a file beside the model holds an initializer. */
+/** Position of an initializer in a file beside the model. */
 export interface ExternalPlace {
   readonly file: string;
   /** Bytes. */
@@ -95,15 +95,15 @@ export interface ExternalPlace {
 }
 
 export interface PieceOptions {
-  /** Where initializers lie that are in other files, by name. */
+  /** Positions of the initializers that are in other files, by name. */
   readonly places?: ReadonlyMap<string, ExternalPlace>;
-  /** Before the names of outputs in `graph.outputs`; nothing when absent. */
+  /** Prefix of the names in `graph.outputs`; empty when absent. */
   readonly outputPrefix?: string;
 }
 
 /**
- * The serialised model in pieces, to be written one after the other: bytes, and the initializers whose own bytes come
- * at that point, `byteLength` many.
+ * The serialised model in pieces to be written in order: bytes, and initializers, each of which stands for the
+ * `byteLength` bytes of its data.
  */
 export function onnxPieces(
   graph: Graph,
@@ -121,7 +121,7 @@ export function onnxPieces(
   ];
 }
 
-/** Bytes of a value whose shape is known. */
+/** Bytes of a value of fixed shape. */
 export function byteLength({ type, shape }: Value): number {
   return shape.reduce<number>((product, dim) => product * Number(dim), VALUE_BYTES[type]);
 }
@@ -151,10 +151,9 @@ function initializerPieces(value: Value, place: ExternalPlace | undefined): read
 /** Tag and length of a field; both are varints, seven bits a byte, lowest first. */
 function fieldStart(field: number, length: number): Uint8Array {
   const bytes: number[] = [];
-  for (const number of [field * 8 + LENGTH_DELIMITED, length]) {
-    let rest = number;
-    for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
-    bytes.push(rest);
+  for (let varint of [field * 8 + LENGTH_DELIMITED, length]) {
+    for (; varint >= 128; varint = Math.floor(varint / 128)) bytes.push((varint % 128) + 128);
+    bytes.push(varint);
   }
   return Uint8Array.from(bytes);
 }
@@ -171,7 +170,7 @@ function encodeModel(): ModelProto {
   });
 }
 
-/** A graph without the initializers whose numbers it does not have. */
+/** A graph with its constants, but without the initializers that it has no data of. */
 function encodeGraph(graph: Graph, outputPrefix: string): GraphProto {
   const outputs = [...graph.outputs];
   const identities = outputs.map(([name, value]) =>

@@ -1,4 +1,4 @@
-/** Operators that are needed rarely: integers, gathers, quantised products. Nothing is differentiated through them. */
+/** Rarely used operators: integer arithmetic, gathers, quantised products. Nothing is differentiated through them. */
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -21,8 +21,8 @@ export function gatherRows(b: GraphBuilder, x: Value, indices: Value): Value {
 }
 
 /**
- * The first entries along the last axis of x, or the last ones: as many as `like` has, [.., N] and [k] give [.., k]. A
- * slice copies whole rows, where a gather copies one entry after the other.
+ * The first or last k entries along the last axis of x, where k is the length of `like`: [.., N] and [k] give [.., k].
+ * A slice, since it copies whole rows where a gather copies entry by entry.
  */
 export function endOfLast(
   b: GraphBuilder,
@@ -36,13 +36,13 @@ export function endOfLast(
   return b.operator("Slice", [x, ...bounds, b.integers([x.shape.length - 1])], { shape });
 }
 
-/** The size of an axis when the graph runs, an int64 scalar. */
+/** The size of an axis at run time, an int64 scalar. */
 export function sizeOf(b: GraphBuilder, x: Value, axis: number): Value {
   const shape = b.operator("Shape", [x], { shape: [x.shape.length], type: "int64" });
   return b.operator("Gather", [shape, b.integer(axis)], { shape: [] });
 }
 
-/** The integers from `start` to `end` (exclusive), int64 scalars both, as an axis called `dim`. */
+/** The integers from `start` to `end` (exclusive), two int64 scalars, as a vector [dim]. */
 export function range(
   b: GraphBuilder,
   { start, end, dim }: { readonly start: Value; readonly end: Value; readonly dim: Dim },
@@ -64,7 +64,7 @@ export interface BlockMatrix {
   readonly zeros: Value | null;
 }
 
-/** Products of int8 activations: 9 to 24 times the speed of float32 ones on a CPU (ONNX Runtime 1.30). */
+/** Accuracy level of int8 activations: 9 to 24 times the speed of float32 ones on a CPU (ONNX Runtime 1.30). */
 const INT8_ACTIVATIONS = 4;
 
 /** x [.., I] times the transpose of a block matrix: [.., N]. */

@@ -1,16 +1,16 @@
 /**
- * How matrix products read their operands, and the sizes of a graph's values and products, once those of its symbolic
- * dimensions are known.
+ * Options of a graph's matrix products, and the sizes of its products and values, once those of its symbolic dimensions
+ * are known.
  */
 import { internalError } from "../../errors.ts";
 import { elementCount } from "../../tensor/tensor.ts";
 import type { Graph, MatMulOptions, Node, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
 
-/** By the names of symbolic dimensions: `B`, `T`, ... */
+/** Sizes of symbolic dimensions by name: `B`, `T`, ... */
 export type Sizes = Readonly<Record<string, number>>;
 
-/** Sizes of a product [M, K] x [K, N], or of a batch of such. */
+/** Sizes of a product [M, K] x [K, N], or of a batch of them. */
 export interface ProductSizes {
   readonly batch: number;
   readonly rows: number;
@@ -22,7 +22,7 @@ export interface ProductSizes {
   readonly scaled: boolean;
 }
 
-/** What a product does besides multiplying. */
+/** Transpositions and factor of a MatMul or FusedMatMul. */
 export function productOptions({ attributes: { transA, transB, alpha } }: Node): Required<MatMulOptions> {
   const scaled = typeof alpha === "object" && "float" in alpha;
   return { transA: transA === 1, transB: transB === 1, alpha: scaled ? alpha.float : 1 };
@@ -36,7 +36,7 @@ export function productsOf(graph: Graph, sizes: Sizes): readonly ProductSizes[] 
   });
 }
 
-/** Multiplications and additions of a graph's float32 products. */
+/** Floating-point operations of a graph's float32 products: one multiplication and one addition per term. */
 export function operationsOf(graph: Graph, sizes: Sizes): number {
   return productsOf(graph, sizes).reduce(
     (sum, { batch, rows, inner, columns }) => sum + 2 * batch * rows * inner * columns,
@@ -55,11 +55,11 @@ function productSizes(node: Node, sizes: Sizes): ProductSizes {
   const [rows, columns] = shape.slice(-2) as [number, number];
   const inner = left.at(transA ? -2 : -1)!;
   const leading = elementCount(shape.slice(0, -2));
-  // All rows by one matrix are one product.
-  const joined = right.length === 2 && !transA;
+  // A batch multiplied by one shared matrix is a single product of all its rows.
+  const isFolded = right.length === 2 && !transA;
   return {
-    batch: joined ? 1 : leading,
-    rows: joined ? leading * rows : rows,
+    batch: isFolded ? 1 : leading,
+    rows: isFolded ? leading * rows : rows,
     inner,
     columns,
     transA,
@@ -76,11 +76,11 @@ export function shapeOf({ name, shape }: Value, sizes: Sizes): readonly number[]
   });
 }
 
-/** A size: a number, a name, or a product of such (`B*T`); undefined when a name of it is not known. */
+/** The size of a dimension: a number, a name, or a product of both (`B*T`); undefined when a name is unknown. */
 function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
   if (typeof dim === "number") return dim;
-  const known = sizes[dim];
-  if (known !== undefined || !dim.includes("*")) return known;
+  const named = sizes[dim];
+  if (named !== undefined || !dim.includes("*")) return named;
   return dim.split("*").reduce<number | undefined>((product, factor) => {
     const size = /^\d+$/.test(factor) ? Number(factor) : sizes[factor];
     return product === undefined || size === undefined ? undefined : product * size;

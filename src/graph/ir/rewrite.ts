@@ -1,17 +1,17 @@
-/** Says a graph anew with other nodes in place of some. */
+/** Rewrites graphs: replaces nodes, or turns intermediate values into inputs. */
 import { type Graph, GraphBuilder, type Node, type Value, type ValueType } from "./graph.ts";
 
-/** What stands for one node: made of its inputs in the new graph. */
+/** Builds the replacement of one node from its inputs in the new graph. */
 export type Rewrite = (b: GraphBuilder, node: Node, inputs: readonly Value[]) => Value;
 
 export interface RewriteOptions {
   /** The rule for a node; undefined keeps it. */
   readonly ruleFor: (node: Node) => Rewrite | undefined;
-  /** The type of an input in the new graph; its own when absent. */
+  /** Element type of an input in the new graph; unchanged when absent. */
   readonly inputType?: (input: Value) => ValueType;
 }
 
-/** The graph with the same inputs and outputs by name, and rewritten nodes. */
+/** Rewrites the nodes of a graph; inputs and outputs keep their names. */
 export function rewriteGraph(
   graph: Graph,
   { ruleFor, inputType = ({ type }) => type }: RewriteOptions,
@@ -33,29 +33,26 @@ export function rewriteGraph(
 }
 
 /**
- * The graph with some of its values given to it: they are inputs by those names where they are needed, and nodes and
- * inputs that only they needed are gone.
+ * The graph with some of its intermediate values as inputs instead, by their names in the map. Inputs, nodes and
+ * constants that no output depends on any more are dropped.
  */
-export function graphGiven(graph: Graph, values: ReadonlyMap<string, Value>): Graph {
-  const given = new Map(Array.from(values, ([name, value]) => [value.name, { ...value, name }]));
+export function valuesAsInputs(graph: Graph, values: ReadonlyMap<string, Value>): Graph {
+  const inputFor = new Map(Array.from(values, ([name, value]) => [value.name, { ...value, name }]));
   const needed = new Set<string>();
   for (const { name } of graph.outputs.values()) needed.add(name);
   for (const { inputs, output } of graph.nodes.toReversed()) {
-    if (!needed.has(output.name) || given.has(output.name)) continue;
+    if (!needed.has(output.name) || inputFor.has(output.name)) continue;
     for (const { name } of inputs) needed.add(name);
   }
-  const present = ({ name }: Value): boolean => needed.has(name);
-  const renamed = (value: Value): Value => given.get(value.name) ?? value;
+  const isNeeded = ({ name }: Value): boolean => needed.has(name);
+  const replaced = (value: Value): Value => inputFor.get(value.name) ?? value;
   return {
     ...graph,
-    inputs: graph.inputs
-      .concat([...values.values()])
-      .filter(present)
-      .map(renamed),
+    inputs: [...graph.inputs, ...values.values()].filter(isNeeded).map(replaced),
     nodes: graph.nodes
-      .filter(({ output }) => present(output) && !given.has(output.name))
-      .map((node) => ({ ...node, inputs: node.inputs.map(renamed) })),
-    constants: graph.constants.filter(({ value }) => present(value)),
-    outputs: new Map(Array.from(graph.outputs, ([name, value]) => [name, renamed(value)])),
+      .filter(({ output }) => isNeeded(output) && !inputFor.has(output.name))
+      .map((node) => ({ ...node, inputs: node.inputs.map(replaced) })),
+    constants: graph.constants.filter(({ value }) => isNeeded(value)),
+    outputs: new Map(Array.from(graph.outputs, ([name, value]) => [name, replaced(value)])),
   };
 }

@@ -1,4 +1,4 @@
-/** Sizes of tensors in a graph, of which some are only known when it runs. */
+/** Shapes of the values of a graph, whose sizes may be known only when it runs. */
 import { internalError } from "../../errors.ts";
 
 /** A size known when the graph is built, or the name of one known when it runs. */

@@ -1,9 +1,9 @@
-import { afterAll, expect, it } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { mapValues } from "../../base/map_values.ts";
 import { multipliesBlocks } from "./block_check.ts";
 import { type FilledProgram, Runtime } from "./runtime.ts";
 
-/** A runtime that gives other results than it computes. */
+/** A runtime that alters its results. */
 class Other extends Runtime {
   readonly #change: (value: number, output: string) => number;
 
@@ -35,7 +35,7 @@ async function answerOf(change: (value: number, output: string) => number): Prom
 
 const unchanged = await answerOf((value) => value);
 
-it("tries once a runtime", async () => {
+test("tries once a runtime", async () => {
   let values = 0;
   const runtime = new Other((value) => {
     values++;
@@ -48,11 +48,11 @@ it("tries once a runtime", async () => {
   expect([tried > 0, values]).toEqual([true, tried]);
 });
 
-it.runIf(unchanged)("does not believe sums that overflow", async () => {
+test.runIf(unchanged)("does not believe sums that overflow", async () => {
   expect(await answerOf((value) => Math.max(-9000, Math.min(9000, value)))).toBe(false);
 });
 
-it.runIf(unchanged)(
+test.runIf(unchanged)(
   "notices that nothing is rounded, so that weights become float32 for every product",
   async () => {
     let exact: number[] = [];

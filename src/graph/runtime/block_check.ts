@@ -1,8 +1,8 @@
 /**
- * Whether products with blocks are fast and right on this processor. ONNX Runtime has kernels of its own for every
- * instruction set. Where it has none that multiplies 8-bit integers, it makes all weights float32 for every product,
- * which is slower than float32 weights are; and sums of such products could overflow where there are no instructions
- * for them. Both show in results: the first in that nothing is rounded, the second in that they are wrong.
+ * Checks whether products with blocks are fast and right on this processor. ONNX Runtime has different kernels for
+ * every instruction set. Without one that multiplies 8-bit integers it converts all weights to float32 for every
+ * product, which is slower than float32 weights are; and sums of 8-bit products could overflow in a kernel for older
+ * processors. Results show both: the first rounds no activations, the second is wrong.
  */
 import { getOrMake } from "../../base/map_values.ts";
 import { type BlockLayout, type BlockTensor, blockCode, emptyBlocks } from "../../tensor/blocks.ts";
@@ -15,26 +15,26 @@ import type { Runtime } from "./runtime.ts";
 const COLUMNS = 128;
 const ROWS = 32;
 
-/** What two rows are off by at most, of the sum of all magnitudes; one row of 8 bits is off by 1e-3 to 1e-4. */
+/** Largest error of two rows, relative to the sum of magnitudes; one row of 8 bits is off by 1e-3 to 1e-4. */
 const EXACT = 2e-5;
 
-/** Largest differences from the product in float64, divided by the sum of the magnitudes of what is added. */
+/** Largest differences from the float64 product, divided by the sum of the magnitudes of its terms. */
 interface Errors {
   readonly twoRows: number;
   readonly oneRow: number;
 }
 
-const answers = new WeakMap<Runtime, Promise<boolean>>();
+const results = new WeakMap<Runtime, Promise<boolean>>();
 
 /**
- * Whether products with 4 and 8 bits, in blocks of 16, 32 and 64, are computed from integers, and right; tried once a
- * runtime.
+ * Whether products with weights of 4 and 8 bits, in blocks of 16, 32 and 64, are computed with integers, and right;
+ * checked once per runtime.
  */
 export function multipliesBlocks(runtime: Runtime): Promise<boolean> {
-  return getOrMake(answers, runtime, () => triesBlocks(runtime));
+  return getOrMake(results, runtime, () => checkBlocks(runtime));
 }
 
-async function triesBlocks(runtime: Runtime): Promise<boolean> {
+async function checkBlocks(runtime: Runtime): Promise<boolean> {
   for (const bits of [4, 8] as const) {
     for (const blockSize of [16, 32, 64] as const) {
       const { twoRows, oneRow } = await productErrors(runtime, { bits, blockSize, offsets: false, terms: 1 });
@@ -48,7 +48,7 @@ async function productErrors(runtime: Runtime, layout: BlockLayout): Promise<Err
   const random = randomStream(0, "blocks");
   const matrix = emptyBlocks([ROWS, COLUMNS], layout);
   matrix.codes.set(matrix.codes.map(() => 256 * random()));
-  // The largest sums that there can be, of both signs.
+  // The largest possible sums, of both signs.
   const width = matrix.codes.length / ROWS;
   matrix.codes.fill(255, 0, width).fill(0, width, 2 * width);
   matrix.scales.fill(1);
@@ -66,12 +66,12 @@ async function productErrors(runtime: Runtime, layout: BlockLayout): Promise<Err
     .run({ x: { shape: [1, 1, COLUMNS], data: x } })
     .finally(() => program.close());
   const exact = exactProduct(matrix, x);
-  const off = (result: Float32Array): number =>
+  const largestError = (result: Float32Array): number =>
     exact.reduce((most, { sum, size }, row) => Math.max(most, Math.abs(result[row]! - sum) / size), 0);
-  return { twoRows: off(outputs.twoRows!.data), oneRow: off(outputs.oneRow!.data) };
+  return { twoRows: largestError(outputs.twoRows!.data), oneRow: largestError(outputs.oneRow!.data) };
 }
 
-/** Products with every row of a matrix of scales 1, and the sums of magnitudes. */
+/** Products of x with every row of a matrix whose scales are 1, in float64, and the sums of their magnitudes. */
 function exactProduct(
   matrix: BlockTensor,
   x: Float32Array,

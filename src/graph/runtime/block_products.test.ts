@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maxDifference } from "../../../test/numbers.ts";
 import { asBlocks, BLOCK_TYPES, blockWeightAt, randomBlocks } from "../../../test/stored_blocks.ts";
 import type { BlockTensor } from "../../tensor/blocks.ts";
@@ -59,7 +59,7 @@ function activations(tokens: number): Float32Array {
 describe.runIf(fast).each(BLOCK_TYPES)("products with %s", (type) => {
   const matrix = asBlocks(type, randomBlocks(type, ROWS * COLUMNS, "matrix"), [ROWS, COLUMNS]);
 
-  it.each([1, 3])("are those of float64, %i tokens", async (tokens) => {
+  test.each([1, 3])("are those of float64, %i tokens", async (tokens) => {
     const x = activations(tokens);
     const { sums, sizes } = naive(x, matrix);
     const result = await product(x, matrix, runtime);
@@ -69,14 +69,14 @@ describe.runIf(fast).each(BLOCK_TYPES)("products with %s", (type) => {
     });
   });
 
-  it("have the bits of one thread", async () => {
+  test("have the bits of one thread", async () => {
     const x = activations(2);
     const [one, two] = [await product(x, matrix, runtime), await product(x, matrix, more)];
     expect(maxDifference(one, two)).toBe(0);
   });
 });
 
-it("are refused for several sequences", () => {
+test("are refused for several sequences", () => {
   const b = new GraphBuilder();
   const layout = { bits: 8, blockSize: 32, offsets: false, terms: 1 } as const;
   const weight = blockWeight(b, "w", { shape: [4, 64], layout });

@@ -1,11 +1,11 @@
 /**
- * Products with matrices in blocks of small integers (tensor/blocks.ts) as a graph, in MatMulNBits of com.microsoft.
+ * Products with matrices in blocks of small integers (tensor/blocks.ts) as a graph, by MatMulNBits of com.microsoft.
  *
- * The fast kernels of that operator round what is multiplied to 8 bits for each block of it, off by up to 1/254 of the
- * block's largest value. So x goes in as several rows: its own rounding to 8 bits, which the kernel then finds exact,
- * and what that leaves, which is rounded as well, to 1/254 of 1/254. The sum of two is off by 1.6e-5 of the largest
- * value of a block at most, and takes hardly longer than one row, since the weights are read once. Weights in two terms
- * are exact enough for three. Offsets are multiplied by the sums of the blocks of x, in float32.
+ * The fast kernels of that operator quantise each block of x to 8 bits, with errors of up to 1/254 of the block's
+ * largest value. So x enters as several rows: x rounded to 8 bits, which the kernel represents exactly, and the
+ * residual, which the kernel rounds to 1/254 of 1/254. The sum of two rows is off by at most 1.6e-5 of a block's
+ * largest value and hardly slower than one row, since weights are read once. Weights in two terms are precise enough to
+ * warrant three rows. Offsets are multiplied by the sums of the blocks of x, in float32.
  */
 
 import { getOrMake } from "../../base/map_values.ts";
@@ -24,16 +24,16 @@ export interface BlockWeight {
   readonly offsets: Value | null;
 }
 
-/** The largest code of what is multiplied: 2^7 - 1. */
+/** The largest 8-bit code of an activation: 2^7 - 1. */
 const LARGEST = 127;
-/** Added to scales, so that a block of zeros has one. */
+/** Added to scales, so that no block of zeros is divided by 0. */
 const TINY = 1e-30;
 
-/** What a matrix in blocks consists of. */
+/** Parts of a matrix in blocks. */
 export const BLOCK_PARTS = ["codes", "scales", "offsets"] as const;
 export type BlockPart = (typeof BLOCK_PARTS)[number];
 
-/** Adds a matrix [N, I] to a graph as initializers: its parts in their order as `NAME.codes` and so on. */
+/** Adds a matrix [N, I] to a graph as initializers: its parts in the order of `BLOCK_PARTS`, as `NAME.codes` etc. */
 export function blockWeight(
   b: GraphBuilder,
   name: string,
@@ -53,7 +53,7 @@ export function blockWeight(
   };
 }
 
-/** Products of one graph. What several of them have in common is computed once. */
+/** Products of one graph; rows and block sums that several of them need are computed once. */
 export class BlockProducts {
   readonly #b: GraphBuilder;
   readonly #rows = new Map<string, Value>();
@@ -65,7 +65,7 @@ export class BlockProducts {
 
   /**
    * x [1, T, I] times the transpose of a matrix [N, I]: [1, T, N].
-   * @throws GpruneError INTERNAL for several sequences, whose rows would be added up together
+   * @throws GpruneError INTERNAL for several sequences, whose products would be summed together
    */
   product(x: Value, { matrix, terms, offsets }: BlockWeight): Value {
     const b = this.#b;
@@ -80,44 +80,44 @@ export class BlockProducts {
     return b.add(product, b.matmul(sums, offsets, { transB: true }));
   }
 
-  /** Products of rows and terms, [rows, T, terms * N], added up: [1, T, N]. */
+  /** Sums products [rows, T, terms * N] over rows and terms: [1, T, N]. */
   #sumOfTerms(products: Value, terms: BlockLayout["terms"]): Value {
     const b = this.#b;
     if (terms === 1) return b.reduceSum(products, [0]);
-    const [rows, tokens, both] = products.shape as readonly [number, Dim, number];
-    const apart = b.reshape(products, [rows, tokens, terms, both / terms]);
-    return b.reshape(b.reduceSum(apart, [0, 2]), [1, tokens, both / terms]);
+    const [rows, tokens, columns] = products.shape as readonly [number, Dim, number];
+    const byTerm = b.reshape(products, [rows, tokens, terms, columns / terms]);
+    return b.reshape(b.reduceSum(byTerm, [0, 2]), [1, tokens, columns / terms]);
   }
 
-  /** x rounded to 8 bits in each block, the same of what that leaves, and the rest: [count, T, G * blockSize]. */
+  /** x rounded to 8 bits per block, each residual likewise, and the last one as it is: [count, T, G * blockSize]. */
   #roundedRows(x: Value, blockSize: number, count: number): Value {
     const b = this.#b;
-    let rest = this.#blocksOf(x, blockSize);
+    let residual = this.#blocksOf(x, blockSize);
     const rows: Value[] = [];
     while (rows.length < count - 1) {
-      const largest = b.reduceMax(b.abs(rest), [-1]);
+      const largest = b.reduceMax(b.abs(residual), [-1]);
       const scales = b.add(b.mul(largest, b.scalar(1 / LARGEST)), b.scalar(TINY));
-      const coarse = b.mul(b.operator("Round", [b.div(rest, scales)], rest), scales);
-      rows.push(coarse);
-      rest = b.sub(rest, coarse);
+      const rounded = b.mul(b.operator("Round", [b.div(residual, scales)], residual), scales);
+      rows.push(rounded);
+      residual = b.sub(residual, rounded);
     }
-    const all = b.concat([...rows, rest], 0, count);
-    const [, tokens, blocks] = all.shape as readonly [number, Dim, number];
-    return b.reshape(all, [count, tokens, blocks * blockSize]);
+    const stacked = b.concat([...rows, residual], 0, count);
+    const [, tokens, blocks] = stacked.shape as readonly [number, Dim, number];
+    return b.reshape(stacked, [count, tokens, blocks * blockSize]);
   }
 
-  /** [1, T, G] */
+  /** Sums of the blocks of x, [1, T, G]. */
   #blockSums(x: Value, blockSize: number): Value {
     const sums = this.#b.reduceSum(this.#blocksOf(x, blockSize), [-1]);
     return this.#b.reshape(sums, sums.shape.slice(0, -1));
   }
 
-  /** [1, T, G, blockSize], zeros behind the end of a row. */
+  /** x in blocks, [1, T, G, blockSize], the last one padded with zeros. */
   #blocksOf(x: Value, blockSize: number): Value {
     const columns = x.shape.at(-1) as number;
     const blocks = blocksOfRow(columns, { blockSize });
     const after = blocks * blockSize - columns;
-    const whole = after === 0 ? x : this.#b.pad(x, x.shape.length - 1, { before: 0, after });
-    return this.#b.reshape(whole, [...x.shape.slice(0, -1), blocks, blockSize]);
+    const padded = after === 0 ? x : this.#b.pad(x, x.shape.length - 1, { before: 0, after });
+    return this.#b.reshape(padded, [...x.shape.slice(0, -1), blocks, blockSize]);
   }
 }

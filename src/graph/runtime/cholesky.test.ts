@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import { type SpdSystem, solveSpd } from "./cholesky.ts";
 import { Runtime } from "./runtime.ts";
@@ -49,7 +49,7 @@ function naiveSolve({ matrix, rows, ridge }: Omit<SpdSystem, "name">): Float64Ar
 }
 
 describe("solveSpd", () => {
-  it.each([
+  test.each([
     [1, 1, 4],
     [3, 0, 4],
     [4, 2, 4],
@@ -66,7 +66,7 @@ describe("solveSpd", () => {
     expect(system).toMatchObject(before);
   });
 
-  it("has a small residual where the condition number is 1e8", async () => {
+  test("has a small residual where the condition number is 1e8", async () => {
     const n = 300;
     const matrix = spd(n, { k: 20, shift: 1e-8 });
     const rows = random(2 * n, "rows");
@@ -80,14 +80,14 @@ describe("solveSpd", () => {
     }
   });
 
-  it("reads the lower triangle only", async () => {
+  test("reads the lower triangle only", async () => {
     const system = { matrix: spd(7), rows: random(14, "rows"), ridge: 0.1, name: "w" };
     const expected = await solveSpd(runtime, system, { blockSize: 3 });
     const lower = system.matrix.map((value, at) => (at % 7 > Math.floor(at / 7) ? 1e6 : value));
     expect(await solveSpd(runtime, { ...system, matrix: lower }, { blockSize: 3 })).toEqual(expected);
   });
 
-  it("raises the ridge tenfold until the matrix is positive definite", async () => {
+  test("raises the ridge tenfold until the matrix is positive definite", async () => {
     const system = {
       matrix: Float64Array.of(-5, 0, 0, 1),
       rows: Float64Array.of(95, 2),
@@ -100,12 +100,12 @@ describe("solveSpd", () => {
     expect(rows[1]).toBeCloseTo(2 / 11, 10);
   });
 
-  it("solves a singular system without a ridge with a tiny one", async () => {
+  test("solves a singular system without a ridge with a tiny one", async () => {
     const system = { matrix: new Float64Array(4), rows: new Float64Array(2), ridge: 0, name: "w" };
     expect(await solveSpd(runtime, system)).toEqual({ rows: new Float64Array(2), ridge: 1e-12 });
   });
 
-  it("names what stays indefinite or is not finite", async () => {
+  test("names what stays indefinite or is not finite", async () => {
     const one = Float64Array.of(1);
     const indefinite = solveSpd(runtime, { matrix: Float64Array.of(-1e5), rows: one, ridge: 1, name: "w" });
     await expect(indefinite).rejects.toMatchObject({

@@ -19,7 +19,7 @@ export interface SpdSystem {
   readonly rows: Float64Array;
   /** >= 0, added to the diagonal. */
   readonly ridge: number;
-  /** What is solved for, in error messages. */
+  /** Name of the system in error messages. */
   readonly name: string;
 }
 
@@ -27,7 +27,7 @@ export interface SpdSolution {
   /** X [m, n]. */
   readonly rows: Float64Array;
   /**
-   * The ridge that was used: the one asked for, or 10, 100 or 1000 times as much; where none was asked for, 1e-12,
+   * The ridge that was used: that of the system, or 10, 100 or 1000 times that; for a system without one, 0 or 1e-12,
    * 1e-11 or 1e-10 of the mean diagonal.
    */
   readonly ridge: number;
@@ -50,7 +50,7 @@ const SMALLEST_RIDGE = 1e-12;
 /**
  * Solves X (A + ridge I) = B. Holds n * (n / 2 + 2 m) numbers besides its arguments.
  * @throws GpruneError NOT_FINITE naming the system when it holds NaN or infinities or stays indefinite with the
- *   largest of those ridges
+ *   largest ridge
  */
 export async function solveSpd(
   runtime: Runtime,
@@ -135,19 +135,19 @@ async function substituteBack(
   if (m === 0) return solved;
   const columns: { readonly start: number; readonly width: number; readonly data: Float64Array }[] = [];
   for (const { start, width, data, inverse } of panels.toReversed()) {
-    let rest = data.subarray((n - start) * width);
+    let residual = data.subarray((n - start) * width);
     for (const later of columns) {
       const offset = (later.start - start) * width;
       const between = data.subarray(offset, offset + later.width * width);
-      rest = await subtract(
-        matrixOf(rest, width),
+      residual = await subtract(
+        matrixOf(residual, width),
         matrixOf(later.data, later.width),
         matrixOf(between, width),
       );
     }
-    const own = await multiply(matrixOf(rest, width), matrixOf(inverse, width));
-    columns.push({ start, width, data: own });
-    for (let i = 0; i < m; i++) solved.set(own.subarray(i * width, (i + 1) * width), i * n + start);
+    const column = await multiply(matrixOf(residual, width), matrixOf(inverse, width));
+    columns.push({ start, width, data: column });
+    for (let i = 0; i < m; i++) solved.set(column.subarray(i * width, (i + 1) * width), i * n + start);
     collectIfTight();
   }
   return solved;

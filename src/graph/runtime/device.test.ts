@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maxAbs, maxDifference } from "../../../test/numbers.ts";
 import { PROGRAMS, randomTensors } from "../../../test/placements.ts";
 import type { Graph } from "../ir/graph.ts";
-import { type Device, graphFor, placeOf } from "./device.ts";
+import { type Device, deviceFor, graphFor } from "./device.ts";
 import { fallbackText, findDevice } from "./device_check.ts";
 import { Runtime } from "./runtime.ts";
 
@@ -29,13 +29,16 @@ describe("a graph for a device", () => {
     return Math.max(...distances);
   }
 
-  it.each(Object.entries(PROGRAMS))("of WebGPU computes what %s does within 2e-5", async (name, program) => {
-    const graph = graphFor(WEBGPU, program);
-    expect(graph.nodes.map(({ op }) => op)).not.toContain("FusedMatMul");
-    expect(await distance(name, [graph, program])).toBeLessThan(2e-5);
-  });
+  test.each(Object.entries(PROGRAMS))(
+    "of WebGPU computes what %s does within 2e-5",
+    async (name, program) => {
+      const graph = graphFor(WEBGPU, program);
+      expect(graph.nodes.map(({ op }) => op)).not.toContain("FusedMatMul");
+      expect(await distance(name, [graph, program])).toBeLessThan(2e-5);
+    },
+  );
 
-  it.each(Object.entries(PROGRAMS))(
+  test.each(Object.entries(PROGRAMS))(
     "in half precision computes what %s does within 2 %",
     async (name, program) => {
       const graph = graphFor(CUDA_IN_HALF, program);
@@ -45,7 +48,7 @@ describe("a graph for a device", () => {
     },
   );
 
-  it("takes weights alone in half precision, where tensors stay on the device", () => {
+  test("takes weights alone in half precision, where tensors stay on the device", () => {
     const types = (device: Device): Readonly<Record<string, string>> => {
       const { inputs } = graphFor(device, PROGRAMS.backward!);
       return Object.fromEntries(inputs.map(({ name, type }) => [name, type]));
@@ -59,22 +62,22 @@ describe("a graph for a device", () => {
     expect(new Set(Object.values(types(CUDA_IN_HALF)))).toEqual(new Set(["float32"]));
   });
 
-  it("in double precision is the CPU's", () => {
+  test("in double precision is the CPU's", () => {
     const value = { name: "x", type: "float64", shape: ["M"] } as const;
     const double: Graph = { inputs: [value], outputs: new Map(), nodes: [], constants: [] };
-    expect(placeOf(WEBGPU, double)).toEqual({ name: "cpu", dtype: "f32" });
-    expect(placeOf(WEBGPU, PROGRAMS.forward!)).toBe(WEBGPU);
+    expect(deviceFor(WEBGPU, double)).toEqual({ name: "cpu", dtype: "f32" });
+    expect(deviceFor(WEBGPU, PROGRAMS.forward!)).toBe(WEBGPU);
   });
 });
 
 describe("finding a device", () => {
-  it("is content with the CPU", async () => {
+  test("is content with the CPU", async () => {
     const found = await findDevice({ device: "cpu", deviceDtype: "f32", requireDevice: true });
     expect(found).toMatchObject({ used: { name: "cpu" }, problem: null });
     expect(fallbackText(found)).toBeNull();
   });
 
-  it("says what CUDA needs where it is not there", async () => {
+  test("says what CUDA needs where it is not there", async () => {
     const found = await findDevice({ device: "cuda", deviceDtype: "f32", requireDevice: false });
     const problem = expect.stringContaining("CUDA needs Linux on x86-64, CUDA 12, cuDNN 9");
     expect([
@@ -83,7 +86,7 @@ describe("finding a device", () => {
     ]).toContainEqual({ used: { name: found.used.name }, problem: found.problem });
   });
 
-  it("says it in our words alone", () => {
+  test("says it in our words alone", () => {
     const source =
       'import { findDevice } from "./device_check.ts"; await findDevice(JSON.parse(process.argv.at(-1)));';
     const args = ["--import", "tsx", "--input-type=module", "-e", source, "--"];
@@ -95,14 +98,14 @@ describe("finding a device", () => {
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   });
 
-  it("says that the CPU has no half precision", async () => {
+  test("says that the CPU has no half precision", async () => {
     const found = await findDevice({ device: "cpu", deviceDtype: "f16", requireDevice: false });
     expect(fallbackText(found)).toBe(
       "the CPU computes in f32 alone; computing on cpu in place of cpu in f16",
     );
   });
 
-  it("refuses what is not there when nothing else will do", async () => {
+  test("refuses what is not there when nothing else will do", async () => {
     const asked = findDevice({ device: "cpu", deviceDtype: "f16", requireDevice: true });
     await expect(asked).rejects.toMatchObject({
       code: "UNSUPPORTED",

@@ -1,4 +1,4 @@
-/** What graphs can run on. What a device needs of a graph and of its weights follows from these values alone. */
+/** Devices that graphs run on, and the form in which a device takes a graph, which depends on these values alone. */
 import type { Graph } from "../ir/graph.ts";
 import { halfProducts } from "./half_products.ts";
 import { forWebGpu } from "./webgpu_operators.ts";
@@ -11,7 +11,7 @@ export const DEVICE_NAMES: readonly DeviceName[] = ["cpu", "webgpu", "cuda"];
 export type DeviceDtype = "f32" | "f16";
 export const DEVICE_DTYPES: readonly DeviceDtype[] = ["f32", "f16"];
 
-/** Where graphs run, and the number format of their products with weights there. */
+/** An execution provider, and the number format of products with weights on it. */
 export interface Device {
   readonly name: DeviceName;
   readonly dtype: DeviceDtype;
@@ -24,17 +24,17 @@ export function deviceText({ name, dtype }: Device): string {
   return dtype === "f32" ? name : `${name} in ${dtype}`;
 }
 
-/** Whether tensors can stay on the device between runs; onnxruntime-node has handles of WebGPU buffers alone. */
+/** Whether tensors can stay on the device between runs; onnxruntime-node has handles only of WebGPU buffers. */
 export function keepsTensors({ name }: Device): boolean {
   return name === "webgpu";
 }
 
-/** Where a graph runs: double precision is the CPU's everywhere (WebGPU has none, and sums depend on it). */
-export function placeOf(device: Device, { inputs }: Graph): Device {
+/** The device that runs a graph: the CPU if it is float64, which WebGPU lacks and sums depend on. */
+export function deviceFor(device: Device, { inputs }: Graph): Device {
   return inputs.some(({ type }) => type === "float64") ? CPU : device;
 }
 
-/** The graph as a device runs it: the same inputs by name, some of them in half precision, and the same outputs. */
+/** The graph in a form that a device runs: inputs and outputs keep their names, some inputs become float16. */
 export function graphFor(device: Device, graph: Graph): Graph {
   const { name, dtype } = device;
   const rounded = dtype === "f16" ? halfProducts(graph, { storesHalf: keepsTensors(device) }) : graph;

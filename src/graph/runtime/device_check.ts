@@ -1,4 +1,4 @@
-/** Whether the device that was asked for is there and computes, and what is used when it is not. */
+/** Checks that a requested device is present and computes, and chooses a fallback when it does not. */
 import { requireOneOf } from "../../base/arguments.ts";
 import { GpruneError } from "../../errors.ts";
 import { GraphBuilder } from "../ir/graph.ts";
@@ -13,24 +13,23 @@ import {
 } from "./device.ts";
 import { Runtime } from "./runtime.ts";
 
-/** What was asked for. */
+/** A requested device and number format. */
 export interface DeviceRequest {
   readonly device: DeviceName;
   readonly deviceDtype: DeviceDtype;
-  /** Whether anything else will do. */
+  /** Whether to fail rather than fall back to another device or number format. */
   readonly requireDevice: boolean;
 }
 
-/** What was asked for beside what is used. */
+/** The requested device and the one that is used. */
 export interface DeviceFound {
   readonly asked: Device;
-  /** Where the work is done. */
   readonly used: Device;
-  /** Why that is not what was asked for; null when it is. */
+  /** Why the requested device is not used; null when it is. */
   readonly problem: string | null;
 }
 
-/** What each device needs. */
+/** Requirements of each device, for messages. */
 const NEEDS: Readonly<Record<DeviceName, string>> = {
   cpu: "",
   webgpu: "WebGPU needs a graphics driver with Vulkan (Linux), Metal (macOS) or Direct3D 12 (Windows)",
@@ -38,9 +37,9 @@ const NEEDS: Readonly<Record<DeviceName, string>> = {
 };
 
 /**
- * The device that is asked for; without it the CPU, or in place of half precision float32, and the reason.
- * @throws GpruneError UNSUPPORTED when nothing else will do, BAD_ARGUMENT for a device or a number format that is not
- * known
+ * The requested device if it computes; else the same device in float32, else the CPU, with the reason.
+ * @throws GpruneError UNSUPPORTED when a required device cannot be used, BAD_ARGUMENT for an unknown device or number
+ *   format
  */
 export async function findDevice({
   device,
@@ -50,17 +49,17 @@ export async function findDevice({
   requireOneOf("device", device, DEVICE_NAMES);
   requireOneOf("deviceDtype", deviceDtype, DEVICE_DTYPES);
   const asked: Device = { name: device, dtype: deviceDtype };
-  const candidates = [asked, ...(deviceDtype === "f32" ? [] : [{ ...asked, dtype: "f32" } as const])];
-  const problems: string[] = [];
   if (device === "cpu") {
     if (deviceDtype === "f32") return { asked, used: CPU, problem: null };
     if (requireDevice) throw new GpruneError("UNSUPPORTED", HALF_ON_CPU);
     return { asked, used: CPU, problem: HALF_ON_CPU };
   }
+  const candidates = [asked, ...(deviceDtype === "f32" ? [] : [{ ...asked, dtype: "f32" } as const])];
+  const problems: string[] = [];
   for (const used of candidates) {
     const problem = await problemOf(used);
     if (problem === null) return { asked, used, problem: problems[0] ?? null };
-    if (requireDevice) throw missing(problem, device);
+    if (requireDevice) throw requirementError(problem, device);
     problems.push(problem);
   }
   return { asked, used: CPU, problem: `${problems.at(-1)}. ${NEEDS[device]}` };
@@ -68,21 +67,21 @@ export async function findDevice({
 
 const HALF_ON_CPU = "the CPU computes in f32 alone";
 
-function missing(problem: string, device: DeviceName): GpruneError {
+function requirementError(problem: string, device: DeviceName): GpruneError {
   return new GpruneError("UNSUPPORTED", problem, {
     hint: `${NEEDS[device]}. Without --require-device the CPU computes instead.`,
   });
 }
 
-/** One line for people: `no webgpu: REASON; computing on cpu`; null when the device is what was asked for. */
+/** One line for the user: `PROBLEM; computing on cpu in place of webgpu`; null when there is no problem. */
 export function fallbackText({ asked, used, problem }: DeviceFound): string | null {
   return problem === null
     ? null
     : `${problem}; computing on ${deviceText(used)} in place of ${deviceText(asked)}`;
 }
 
-/** Rounding of float16, with room. */
-const LARGEST_ERROR = 1e-2;
+/** Tolerance of the check: float16 rounding with a margin. */
+const TOLERANCE = 1e-2;
 
 /** Why a device cannot be used; null when it can. A small product with a weight must come out right. */
 async function problemOf(device: Device): Promise<string | null> {
@@ -98,8 +97,8 @@ async function problemOf(device: Device): Promise<string | null> {
     });
     const { y } = await program.run({ ...weights, x: { shape: [1, 3], data: Float32Array.of(1, 2, 3) } });
     const expected = [-1, -0.75];
-    const right = expected.every((value, i) => Math.abs(y!.data[i]! - value) < LARGEST_ERROR);
-    return right ? null : `${deviceText(device)}: expected ${expected}, got ${[...y!.data]}`;
+    const isRight = expected.every((value, i) => Math.abs(y!.data[i]! - value) < TOLERANCE);
+    return isRight ? null : `${deviceText(device)}: expected ${expected}, got ${[...y!.data]}`;
   } catch (error) {
     if (!(error instanceof GpruneError)) throw error;
     return plainReason(error.message);
@@ -108,7 +107,7 @@ async function problemOf(device: Device): Promise<string | null> {
   }
 }
 
-/** ONNX Runtime's messages begin with the place in its source that noticed, and may end in a full stop. */
+/** Strips the source location that ONNX Runtime's messages begin with, and a final full stop. */
 function plainReason(message: string): string {
   return message
     .replace(/\/\S*\.cc:\d+ .* was false\. /, "")

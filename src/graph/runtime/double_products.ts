@@ -1,4 +1,4 @@
-/** Products of matrices in float64, by ONNX Runtime's `Gemm`: for sums that float32 would not hold. */
+/** Matrix products in float64 by ONNX Runtime's `Gemm`, for sums that need more precision than float32 has. */
 import type { Graph, Value } from "../ir/graph.ts";
 import { collectIfTight } from "./memory_policy.ts";
 import type { DoubleTensor, Program, Runtime } from "./runtime.ts";
@@ -6,17 +6,17 @@ import type { DoubleTensor, Program, Runtime } from "./runtime.ts";
 type Product = (a: DoubleTensor, b: DoubleTensor) => Promise<Float64Array>;
 type Update = (c: DoubleTensor, a: DoubleTensor, b: DoubleTensor) => Promise<Float64Array>;
 
-/** The four products of matrices: A B^T, A B, C - A B^T and C - A B. */
+/** The four products: A B^T, A B, C - A B^T and C - A B. */
 export interface Products {
   readonly multiplyTransposed: Product;
   readonly multiply: Product;
   readonly subtractTransposed: Update;
   readonly subtract: Update;
-  /** For between two panels: every product is a new array. */
+  /** To be called between two panels, since every product is a new array. */
   readonly collectIfTight: () => void;
 }
 
-/** Compiles them, once for a runtime. */
+/** Compiles the products, once per runtime. */
 export async function compileProducts(runtime: Runtime): Promise<Products> {
   const compile = (transposed: boolean, update: boolean): Promise<Program> =>
     runtime.program(`gemm float64 ${transposed} ${update}`, () => gemmGraph(transposed, update));

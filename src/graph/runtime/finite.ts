@@ -1,6 +1,6 @@
 /**
- * Numbers that are not finite stop a run, and the message says where they come from: the tensor when a weight is at
- * fault, else the layer whose activations grew too large, and the texts they were met on.
+ * Checks that stop a run at NaN or infinity, with a message that names the origin: the tensor when a weight is at
+ * fault, else the layer whose activations grew too large; and the texts that were being processed.
  */
 import { GpruneError } from "../../errors.ts";
 import { type BlockTensor, blocksOfRow } from "../../tensor/blocks.ts";
@@ -8,14 +8,14 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import type { DeviceDtype } from "./device.ts";
 import type { Feeds } from "./runtime.ts";
 
-/** A computation whose result is judged. */
+/** A computation whose result is checked. */
 export interface Computation {
   /** `forward of layer 3` */
   readonly what: string;
   readonly weights: Feeds;
   /** The name of a weight in the model, by its name in the graph. */
   readonly nameOf: (feed: string) => string;
-  /** Number format of its products. */
+  /** Number format of its products with weights. */
   readonly dtype: DeviceDtype;
 }
 
@@ -35,7 +35,7 @@ export function requireFiniteResult({ data }: Tensor, { what, weights, nameOf, d
   });
 }
 
-/** @param where - what it is for. @throws GpruneError NOT_FINITE naming the tensor and the place */
+/** @param where - the reader of the weight, for messages. @throws GpruneError NOT_FINITE naming tensor and place */
 export function requireFiniteWeight(name: string, { shape, data }: Tensor, where: string): void {
   if (isAllFinite(data)) return;
   const bad = data.findIndex((value) => !Number.isFinite(value));
@@ -50,7 +50,7 @@ export function requireFiniteWeight(name: string, { shape, data }: Tensor, where
   );
 }
 
-/** @throws GpruneError NOT_FINITE naming a matrix of which a scale or an offset is not finite, and the place */
+/** @throws GpruneError NOT_FINITE naming the matrix and the place of a scale or an offset that is not finite */
 export function requireFiniteBlocks(name: string, { shape, layout, scales, offsets }: BlockTensor): void {
   const width = blocksOfRow(shape[1], layout);
   const blocks = [scales.length / width, width];
@@ -62,7 +62,7 @@ export function requireFiniteBlocks(name: string, { shape, layout, scales, offse
   }
 }
 
-/** Runs; what is not finite is reported with the texts it was met on. @param texts - `calibration set web` */
+/** Runs a computation and adds the texts to its NOT_FINITE errors. @param texts - `calibration set web` */
 export async function withTextsInErrors<T>(texts: string | undefined, run: () => Promise<T>): Promise<T> {
   try {
     return await run();

@@ -1,8 +1,8 @@
 /**
- * Products with weights in half precision: both operands are rounded to float16, the product comes back as float32. All
- * else stays float32: norms, softmax, attention's own products, losses, and everything that is summed up over tokens.
+ * Products with weights in half precision: both operands are rounded to float16, the product is converted to float32.
+ * All else stays float32: norms, softmax, attention's own products, losses, and all sums over tokens.
  */
-import type { Graph, Node, Value } from "../ir/graph.ts";
+import type { Graph, Node } from "../ir/graph.ts";
 import { type Rewrite, rewriteGraph } from "../ir/rewrite.ts";
 
 const PRODUCTS: ReadonlySet<string> = new Set(["MatMul", "FusedMatMul"]);
@@ -21,15 +21,15 @@ const inHalf: Rewrite = (b, { op, output, attributes }, [left, weight]) => {
   return b.cast(b.operator(op, operands, { shape: output.shape, attributes }), "float32");
 };
 
-/** Names of matrices that are inputs of the graph and nothing but right operands of products. */
+/** Names of the input matrices that are only used as right operands of products. */
 function weightsOf({ inputs, nodes }: Graph): ReadonlySet<string> {
   const matrices = inputs.filter(({ shape, type }) => shape.length === 2 && type === "float32");
   const names = new Set(matrices.map(({ name }) => name));
-  const isWeight = (value: Value, place: number, op: string): boolean =>
-    !names.has(value.name) || (place === 1 && PRODUCTS.has(op));
   for (const { op, inputs: operands } of nodes) {
-    for (const [place, value] of operands.entries())
-      if (!isWeight(value, place, op)) names.delete(value.name);
+    for (const [index, { name }] of operands.entries()) {
+      const isRightOperand = index === 1 && PRODUCTS.has(op);
+      if (!isRightOperand) names.delete(name);
+    }
   }
   return names;
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { suiteDirectory } from "../../../test/directories.ts";
 import { inMemory, momentsOver } from "../../../test/moments.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
@@ -63,17 +63,17 @@ async function tensorsOf(tensors: Refitted["tensors"]): Promise<ReadonlyMap<stri
 }
 
 describe("with everything in files, to the bit, as in memory", () => {
-  it("statistics are the same", async () => {
+  test("statistics are the same", async () => {
     const [free, spilled] = [roomy, tight].map((runtime) =>
       calibrate(new DecoderRunner(model, runtime), SETS),
     );
     expect(await spilled).toEqual(await free);
   });
 
-  it("moments are the same, and are read when they are asked for", async () => {
+  test("moments are the same, and are read when they are asked for", async () => {
     const spilled = await momentsOver(model, tight, SETS);
     expect(await inMemory(spilled)).toEqual(await inMemory(moments));
-    // Also those that were in memory when they were kept: whoever goes on may have less of it.
+    // Also those that were in memory when they were saved: a resumed run may have less of it.
     for (const found of [moments, spilled]) {
       const keep = (): Promise<Moments> => run.run(`moments ${found === moments}`, async () => found);
       await keep();
@@ -84,7 +84,7 @@ describe("with everything in files, to the bit, as in memory", () => {
     }
   });
 
-  it("losses and their gradients are the same whatever the vocabulary", async () => {
+  test("losses and their gradients are the same whatever the vocabulary", async () => {
     const vocabSize = 2 ** 17;
     const [rows, size] = [150, model.spec.hiddenSize];
     expect([roomy, tight].map(({ memory }) => headRows(vocabSize, memory))).toEqual([128, 64]);
@@ -102,14 +102,14 @@ describe("with everything in files, to the bit, as in memory", () => {
     expect(await spilled).toEqual(await free);
   });
 
-  it("gate statistics are the same", async () => {
+  test("gate statistics are the same", async () => {
     const [free, spilled] = [roomy, tight].map((runtime) =>
       gateStatistics(new DecoderRunner(model, runtime), SETS, { damped: true }),
     );
     expect(await spilled).toEqual(await free);
   });
 
-  it("refitted weights are the same, and are read when they are asked for", async () => {
+  test("refitted weights are the same, and are read when they are asked for", async () => {
     const request = { dense: model, plan: PLAN, moments };
     const free = await refitProjections({ ...request, runtime: roomy });
     const spilled = await refitProjections({ ...request, runtime: tight });
@@ -119,7 +119,7 @@ describe("with everything in files, to the bit, as in memory", () => {
     expect(await tensorsOf(spilled.tensors)).toEqual(await tensorsOf(free.tensors));
   });
 
-  it.each([
+  test.each([
     ["files", "memory"],
     ["memory", "files"],
     ["files", "files"],
@@ -139,14 +139,14 @@ describe("with everything in files, to the bit, as in memory", () => {
     const found = await stage(second, Number.NaN);
     const expected = await refitProjections({ ...request, runtime: roomy });
     expect(await tensorsOf(found.tensors)).toEqual(await tensorsOf(expected.tensors));
-    // What was kept of the whole stage is the same again, and read when it is asked for: there may be less memory now.
+    // The saved result of the whole stage is the same again, and read on demand: there may be less memory now.
     const { tensors } = await stage(first, Number.NaN);
     for (const { data } of tensors.values()) expect(data).toBeInstanceOf(StoredFloats);
     expect(await tensorsOf(tensors)).toEqual(await tensorsOf(expected.tensors));
   });
 });
 
-it("without scratch everything stays in memory", async () => {
+test("without scratch everything stays in memory", async () => {
   const memory = { ...ROOMY, spillHidden: true, spillInputs: true };
   const tensor = { shape: [1], data: Float32Array.of(1) };
   for (const open of [stashFor, inputStash]) {
@@ -157,7 +157,7 @@ it("without scratch everything stays in memory", async () => {
 });
 
 describe("loadLayers", () => {
-  it.each([true, false])(
+  test.each([true, false])(
     "gives the layers in order, upwards and downwards, prefetch %s",
     async (prefetch) => {
       const runtime = new Runtime({ threads: 1, memory: { ...ROOMY, prefetch } });

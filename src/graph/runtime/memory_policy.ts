@@ -1,44 +1,39 @@
 /**
- * How much of what grows with texts and layers computations hold in memory, and where the rest waits. No result depends
- * on it: micro-batches are the same, and what waits in a file comes back bit by bit.
+ * Which of the tensors that grow with texts and layers stay in memory, and which are spilled to files. No result
+ * depends on it: micro-batches are the same, and spilled tensors are read back bit for bit.
  */
 import { collectGarbage } from "../../io/files/machine.ts";
 import { MemoryStash, type Scratch, type Stash } from "../../tensor/stash.ts";
 
-/** What one run may hold. */
+/** Decides for one run which tensors stay in memory, which are spilled to files, and when garbage is collected. */
 export interface MemoryPolicy {
-  /** Whether the next layer's weights are read while one is computed: two layers in memory. */
+  /** Whether the next layer's weights are read while a layer is computed, which holds two layers in memory. */
   readonly prefetch: boolean;
-  /** Whether hidden states of all texts, moments and new weights wait in `scratch`. */
+  /** Whether hidden states of all texts, moments and new weights are spilled to `scratch`. */
   readonly spillHidden: boolean;
-  /** Whether layer inputs that the way back needs wait in `scratch`. */
+  /** Whether layer inputs for the backward pass are spilled to `scratch`. */
   readonly spillInputs: boolean;
-  /**
-   * Bytes of layer inputs that windows may have together on their way there and back, with what is kept beside them.
-   */
+  /** Bytes of layer inputs and kept activations of the windows that go through a backward pass together. */
   readonly lotBytes: number;
-  /**
-   * Whether what layers compute on the way forward stays in memory for the way back, and with it the weights of all of
-   * them.
-   */
+  /** Whether activations stay in memory for the backward pass, and with them the weights of all layers. */
   readonly keepActivations: boolean;
-  /** Whether the head takes enough rows at a time to be fast whatever the vocabulary. */
+  /** Whether the head takes enough rows at a time to be fast with a large vocabulary. */
   readonly wideHead: boolean;
-  /**
-   * Whether garbage is collected where large arrays have just been dropped; V8 would wait until there is more of it.
-   */
+  /** Whether garbage is collected as soon as large arrays have been dropped; V8 alone would wait for more of it. */
   readonly collect: boolean;
-  /** Where things wait; null when everything stays in memory. */
+  /** Opens spill files; null when everything stays in memory. */
   readonly scratch: Scratch | null;
 }
 
-/** `lotBytes` in memory, and in a file, where reading the weights once is worth more. */
+/**
+ * `lotBytes` when layer inputs stay in memory, and when they are spilled, where larger lots read weights less often.
+ */
 export const LOT_BYTES: { readonly memory: number; readonly file: number } = {
   memory: 2 ** 29,
   file: 2 ** 32,
 };
 
-/** Nothing in files, but not the whole model in memory: how much that is nobody has asked. */
+/** The policy when memory has not been measured: nothing is spilled, but the whole model is not held either. */
 export const ROOMY: MemoryPolicy = {
   prefetch: true,
   spillHidden: false,
@@ -50,11 +45,9 @@ export const ROOMY: MemoryPolicy = {
   scratch: null,
 };
 
-/** Logits computed at once, elements, where the vocabulary is small or memory is scarce. */
+/** Number of logits computed at once, unless `WIDE_ROWS` rows have more. */
 const LOGITS = 2 ** 23;
-/**
- * With fewer rows the product with a large vocabulary takes up to twice as long, since every run reads its matrix once.
- */
+/** Fewer rows make the product with a large vocabulary up to twice as slow, since every run reads the whole matrix. */
 const WIDE_ROWS = 128;
 
 /** Rows that go through the head at a time. */
@@ -62,17 +55,17 @@ export function headRows(vocabSize: number, { wideHead }: Pick<MemoryPolicy, "wi
   return Math.max(wideHead ? WIDE_ROWS : 1, Math.floor(LOGITS / vocabSize));
 }
 
-/** Gives memory back where a budget wants it; to be called where large arrays have just been dropped. */
+/** Collects garbage if the policy asks for it; to be called where large arrays have just been dropped. */
 export function collectIfTight({ collect }: MemoryPolicy): void {
   if (collect) collectGarbage();
 }
 
-/** A stash for hidden states between layers, for moments or for new weights. @param name - what is kept there */
+/** A stash for hidden states between layers, for moments or for new weights. @param name - see `Scratch.openStash` */
 export async function stashFor({ spillHidden, scratch }: MemoryPolicy, name: string): Promise<Stash> {
   return spillHidden && scratch !== null ? scratch.openStash(name) : new MemoryStash();
 }
 
-/** A stash for layer inputs. @param name - what is kept there */
+/** A stash for layer inputs. @param name - see `Scratch.openStash` */
 export async function inputStash({ spillInputs, scratch }: MemoryPolicy, name: string): Promise<Stash> {
   return spillInputs && scratch !== null ? scratch.openStash(name) : new MemoryStash();
 }

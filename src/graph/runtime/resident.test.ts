@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type CopyType, ResidentTensors } from "./resident.ts";
 
 interface Copy {
@@ -21,7 +21,7 @@ const tensor = { shape: [1], data: Float32Array.of(1) };
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe("tensors on a device", () => {
-  it("are copied by the first who asks, once for each number format", async () => {
+  test("are copied by the first who asks, once for each number format", async () => {
     const { made, resident } = uploads();
     resident.keep(tensor);
     expect(made).toEqual([]);
@@ -36,7 +36,7 @@ describe("tensors on a device", () => {
     expect(made.map(({ type }) => type)).toEqual(["float32", "float16"]);
   });
 
-  it("go with the last who kept them", async () => {
+  test("go with the last who kept them", async () => {
     const { made, resident } = uploads();
     resident.keep(tensor);
     resident.keep(tensor);
@@ -53,7 +53,7 @@ describe("tensors on a device", () => {
     expect(made).toMatchObject([{ disposed: 1 }]);
   });
 
-  it("are copied anew when they are kept again, with what they hold then", async () => {
+  test("are copied anew when they are kept again, with what they hold then", async () => {
     const { made, resident } = uploads();
     for (const count of [1, 2]) {
       resident.keep(tensor);
@@ -63,13 +63,13 @@ describe("tensors on a device", () => {
     }
   });
 
-  it("are none of its business when nobody keeps them", () => {
+  test("are none of its business when nobody keeps them", () => {
     const { resident } = uploads();
     expect(resident.copyOf(tensor, "float32")).toBeUndefined();
     resident.release(tensor);
   });
 
-  it("are all freed in the end, failed copies aside", async () => {
+  test("are all freed in the end, failed copies aside", async () => {
     const { made, resident } = uploads();
     resident.keep(tensor);
     await resident.copyOf(tensor, "float32");

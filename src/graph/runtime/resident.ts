@@ -1,7 +1,7 @@
 /**
- * Which tensors have a copy on the device. Whoever loads weights says that they are kept; the first run that is fed
- * them copies them, later ones find the copy, and it goes with the last who kept them, or when nobody has the tensor
- * any more. A tensor must not change while it is kept. Knows nothing of ONNX Runtime.
+ * Copies of tensors on the device, by reference counting. The loader of weights keeps them; the first run that is fed a
+ * kept tensor uploads it, and later runs reuse the copy, until the last keeper releases the tensor or it is garbage
+ * collected. A tensor must not change while it is kept. Independent of ONNX Runtime.
  */
 import type { Tensor } from "../../tensor/tensor.ts";
 
@@ -22,7 +22,7 @@ export class ResidentTensors<D extends DeviceTensor> {
   readonly #upload: (tensor: Tensor, type: CopyType) => Promise<D>;
   readonly #entries = new WeakMap<Tensor, Entry<D>>();
   readonly #live = new Set<Promise<D>>();
-  readonly #forgotten = new FinalizationRegistry<Entry<D>>((entry) => this.#free(entry));
+  readonly #registry = new FinalizationRegistry<Entry<D>>((entry) => this.#free(entry));
 
   constructor(upload: (tensor: Tensor, type: CopyType) => Promise<D>) {
     this.#upload = upload;
@@ -36,18 +36,18 @@ export class ResidentTensors<D extends DeviceTensor> {
     }
     const fresh: Entry<D> = { keepers: 1, copies: new Map() };
     this.#entries.set(tensor, fresh);
-    this.#forgotten.register(tensor, fresh, fresh);
+    this.#registry.register(tensor, fresh, fresh);
   }
 
   release(tensor: Tensor): void {
     const entry = this.#entries.get(tensor);
     if (entry === undefined || --entry.keepers > 0) return;
     this.#entries.delete(tensor);
-    this.#forgotten.unregister(entry);
+    this.#registry.unregister(entry);
     this.#free(entry);
   }
 
-  /** The copy of a tensor that is kept; undefined of any other. */
+  /** The copy of a kept tensor, uploaded by the first call; undefined for any other tensor. */
   copyOf(tensor: Tensor, type: CopyType): Promise<D> | undefined {
     const entry = this.#entries.get(tensor);
     if (entry === undefined) return undefined;
@@ -72,7 +72,7 @@ export class ResidentTensors<D extends DeviceTensor> {
 
   async #dispose(copy: Promise<D>): Promise<void> {
     if (!this.#live.delete(copy)) return;
-    // The call that asked for the copy has got the error.
+    // The error of a failed upload went to the caller of `copyOf`.
     const tensor = await copy.catch(() => undefined);
     tensor?.dispose();
   }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
@@ -41,7 +41,7 @@ describe("Runtime", () => {
   });
   afterAll(() => runtime.close());
 
-  it("builds a program once per key", async () => {
+  test("builds a program once per key", async () => {
     let built = 0;
     const build = (): Graph => {
       built++;
@@ -53,11 +53,11 @@ describe("Runtime", () => {
     expect(built).toBe(2);
   });
 
-  it.each([0, -1, 1.5, Number.NaN, 100_000])("refuses %s threads", (threads) => {
+  test.each([0, -1, 1.5, Number.NaN, 100_000])("refuses %s threads", (threads) => {
     expect(() => new Runtime({ threads })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
   });
 
-  it("serves inputs of any size with one program", async () => {
+  test("serves inputs of any size with one program", async () => {
     const program = await runtime.program("product", productGraph);
     for (const rows of [1, 2, 700]) {
       const { x, y } = await program.run(feeds(rows));
@@ -67,7 +67,7 @@ describe("Runtime", () => {
     }
   });
 
-  it("lets timers and signals in between two runs, as long passes need it", async () => {
+  test("lets timers and signals in between two runs, as long passes need it", async () => {
     const program = await runtime.program("product", productGraph);
     let fired = 0;
     for (let run = 0; run < 5; run++) {
@@ -79,7 +79,7 @@ describe("Runtime", () => {
     expect(fired).toBeGreaterThanOrEqual(4);
   });
 
-  it("names an input that was not fed", async () => {
+  test("names an input that was not fed", async () => {
     const program = await runtime.program("product", productGraph);
     await expect(program.run({ x: feeds(1).x })).rejects.toMatchObject({
       code: "INTERNAL",
@@ -87,7 +87,7 @@ describe("Runtime", () => {
     });
   });
 
-  it("reports a feed of the wrong type as a bug of ours, with ONNX Runtime's reason", async () => {
+  test("reports a feed of the wrong type as a bug of ours, with ONNX Runtime's reason", async () => {
     const program = await runtime.program("product", productGraph);
     const weight = { shape: [257, 300], data: new Int32Array(257 * 300) };
     await expect(program.run({ x: feeds(1).x, weight })).rejects.toMatchObject({
@@ -97,7 +97,7 @@ describe("Runtime", () => {
     });
   });
 
-  it("gives the same bits with one and two threads, and every time", async () => {
+  test("gives the same bits with one and two threads, and every time", async () => {
     const single = new Runtime({ threads: 1 });
     try {
       const results: Float32Array[] = [];
@@ -111,7 +111,7 @@ describe("Runtime", () => {
     }
   });
 
-  it("gives float32 and float64 outputs each to the call that asks for them", async () => {
+  test("gives float32 and float64 outputs each to the call that asks for them", async () => {
     const single = await runtime.program("product", productGraph);
     await expect(single.runDouble({ ...doubleFeeds("x"), ...doubleFeeds("weight") })).rejects.toThrow(
       "internal:",
@@ -122,7 +122,7 @@ describe("Runtime", () => {
     await expect(double.run({ x: { shape: [2], data: new Float32Array(2) } })).rejects.toThrow("internal:");
   });
 
-  it("refuses what comes after it was closed, or is under way then", async () => {
+  test("refuses what comes after it was closed, or is under way then", async () => {
     const closed = new Runtime({ threads: 1 });
     const [used, unused] = [
       await closed.program("product", productGraph),

@@ -1,13 +1,13 @@
 /**
- * Runs graphs. The one importer of ONNX Runtime: everything above sees tensors in and tensors out.
+ * Runs graphs. The only importer of ONNX Runtime: callers see tensors in and tensors out.
  *
  * Weights are graph inputs, so one session serves every layer of the same structure whatever its widths. The bits of
- * a result depend on how weights are fed, so there is just this one way. They do not depend on the number of threads: a
- * run gets no more than give the bits of one (thread_limit.ts). That costs nothing where products have as many rows as
- * columns or at least 80 columns for each thread.
+ * a result depend on how weights are fed, so this is the only way. They do not depend on the number of threads: a run
+ * gets only as many as give the bits of one (thread_limit.ts). That costs nothing where products have as many rows as
+ * columns or at least 80 columns per thread.
  *
- * All that holds of the CPU. On another device (device.ts) a graph is said in what its provider can do, weights are
- * copied there once while they are kept, and bits are whatever the device gives.
+ * All of this holds on the CPU. For another device (device.ts) a graph is rewritten in operators of its provider,
+ * weights are copied there once while they are kept, and bits depend on the device.
  */
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
@@ -20,12 +20,12 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import { type Graph, GraphBuilder, type Value, type ValueType } from "../ir/graph.ts";
 import { encodeFilledOnnx, encodeOnnx, OUTPUT_PREFIX } from "../ir/onnx.ts";
 import type { Dim } from "../ir/shapes.ts";
-import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
+import { CPU, type Device, deviceFor, deviceText, graphFor, keepsTensors } from "./device.ts";
 import { type MemoryPolicy, ROOMY } from "./memory_policy.ts";
 import { type CopyType, ResidentTensors } from "./resident.ts";
 import { threadLimit } from "./thread_limit.ts";
 
-/** Integers that a graph takes as input (token ids). */
+/** Integer input of a graph (token ids). */
 export interface IntegerTensor {
   readonly shape: readonly number[];
   readonly data: Int32Array;
@@ -42,7 +42,7 @@ export type Feeds = Readonly<Record<string, Tensor | IntegerTensor>>;
 
 /** A compiled graph. */
 export interface Program {
-  /** Runs on the calling thread: the event loop stands still until the result is there. */
+  /** Runs on the calling thread, which blocks the event loop until the result is there. */
   run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>>;
   /** The same for a graph whose inputs and outputs are all float64. */
   runDouble(feeds: Readonly<Record<string, DoubleTensor>>): Promise<Readonly<Record<string, DoubleTensor>>>;
@@ -56,35 +56,34 @@ export interface FilledProgram extends Pick<Program, "run"> {
 
 /** Threads, memory and device of all computations of a runtime. */
 export interface RuntimeOptions {
-  /** Threads of one operator at most; the number of cores when absent. */
+  /** Largest number of threads of one operator; the number of cores when absent. */
   readonly threads?: number | undefined;
-  /** What computations may hold in memory; `ROOMY` when absent. */
+  /** Memory policy; `ROOMY` when absent. */
   readonly memory?: MemoryPolicy;
-  /** Where graphs run; the CPU when absent. A device that may not be there is found by device_check.ts. */
+  /** The device that graphs run on; the CPU when absent. device_check.ts finds out whether a device is present. */
   readonly device?: Device;
 }
 
-/** ORT's "error" level: warnings about values it cannot infer are not the user's business. */
+/** ONNX Runtime's "error" level: warnings about shapes it cannot infer are of no use to the user. */
 const LOG_ERRORS_ONLY = 3;
-/** Its "fatal" level: what a device refuses becomes an error of ours. */
+/** Its "fatal" level: what a device refuses is thrown as an error anyway. */
 const LOG_NOTHING = 4;
 
-// What it says outside of sessions, of a device that is not there for one, comes as an error too, which we show.
+// Errors outside of sessions, such as that of a device that is not present, are thrown as well as logged.
 env.logLevel = "fatal";
 
-/** Products with a factor have other kernels than those without, which thread_limit.ts must be able to tell apart. */
-const KEPT_APART = "MatMulScaleFusion";
+/** Fuses factors into products, which have other kernels then; thread_limit.ts must be able to tell them apart. */
+const DISABLED_OPTIMIZER = "MatMulScaleFusion";
 /**
- * Every session has threads of its own, and layers of several structures have several sessions: threads that wait for
- * work in a loop take the cores of those that have some.
+ * Every session has threads of its own, and layers of several structures have several sessions: idle threads that spin
+ * take cores from those with work.
  */
 const DO_NOT_SPIN = { intra_op: { allow_spinning: "0" } };
 /**
- * Threads of a program that holds weights, at most. A model has one for each layer, all with threads of their own: 64
- * for each of 80 layers are more than many containers let a process have, and weights come from memory no faster for
- * them.
+ * Largest number of threads of a program that holds weights. A model has one program per layer, all with threads of
+ * their own: 64 for each of 80 layers exceed what many containers allow a process, and do not read weights any faster.
  */
-const MOST_FILLED_THREADS = 16;
+const MAX_FILLED_THREADS = 16;
 
 /** Compiles graphs once per key and runs them. */
 export class Runtime {
@@ -110,7 +109,7 @@ export class Runtime {
     this.#resident = keepsTensors(this.device) ? new ResidentTensors(upload) : null;
   }
 
-  /** Threads of one operator at most; undefined where it was not set. */
+  /** Largest number of threads of one operator; undefined where it was not set. */
   get threads(): number | undefined {
     return this.#options.threads;
   }
@@ -124,18 +123,18 @@ export class Runtime {
   }
 
   /**
-   * A program for the CPU that holds the weights of the graph's initializers itself, in the form in which its products
-   * read them. It has the same threads in every run, since each other number would have the weights anew; so bits may
-   * depend on them.
-   * @param bytesOf - the bytes of an initializer; asked for in order, one at a time
+   * A program for the CPU that holds the data of the graph's initializers itself, packed as its products read it. All
+   * its runs have the same number of threads, since another number would need another copy of the weights; so bits may
+   * depend on that number.
+   * @param bytesOf - reads the data of an initializer; called in order, one at a time
    */
   async filledProgram(
     graph: Graph,
     bytesOf: (initializer: Value) => Promise<Uint8Array>,
   ): Promise<FilledProgram> {
     const encoded = await encodeFilledOnnx(graph, bytesOf);
-    const many = (this.threads ?? availableParallelism()) > MOST_FILLED_THREADS;
-    const threads = many ? MOST_FILLED_THREADS : this.threads;
+    const isCapped = (this.threads ?? availableParallelism()) > MAX_FILLED_THREADS;
+    const threads = isCapped ? MAX_FILLED_THREADS : this.threads;
     const session = await this.#open(encoded, { device: CPU, threads });
     return {
       run: async (feeds) =>
@@ -145,7 +144,7 @@ export class Runtime {
   }
 
   /**
-   * Lets weights stay on the device after the first run that is fed them; they must not change until they are released.
+   * Leaves weights on the device after the first run that is fed them; they must not change until they are released.
    */
   keep(weights: Feeds): void {
     for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.keep(tensor);
@@ -156,7 +155,7 @@ export class Runtime {
     for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.release(tensor);
   }
 
-  /** Frees native memory. What is under way or comes later on this runtime is refused. */
+  /** Frees native memory. Calls in progress and later ones are refused. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#resident?.close();
@@ -172,7 +171,7 @@ export class Runtime {
 
   async #compile(graph: Graph): Promise<Program> {
     this.#requireOpen();
-    const device = placeOf(this.device, graph);
+    const device = deviceFor(this.device, graph);
     const placed = graphFor(device, graph);
     const encoded = encodeOnnx(placed);
     const sessions = new Map<number | undefined, Promise<InferenceSession>>();
@@ -184,12 +183,12 @@ export class Runtime {
     };
     const run = async (feeds: Readonly<Record<string, FedTensor>>): Promise<OrtOutputs> => {
       const session = await sessionFor(feeds);
-      // Unreferenced tensors lose their copies, and these are being read.
+      // The copies of garbage-collected tensors are freed, and the run reads these.
       this.#running.add(feeds);
       try {
-        const { inputs, passing } = await this.#feed(placed, feeds);
+        const { inputs, temporary } = await this.#feed(placed, feeds);
         return await this.#runSession(session, inputs, device).finally(() => {
-          for (const tensor of passing) tensor.dispose();
+          for (const tensor of temporary) tensor.dispose();
         });
       } finally {
         this.#running.delete(feeds);
@@ -201,10 +200,10 @@ export class Runtime {
     };
   }
 
-  /** What a graph is fed, and what of it is on the device for this run alone. */
+  /** A graph's inputs for ONNX Runtime, and those of them that are on the device for this run only. */
   async #feed({ inputs: values }: Graph, feeds: Readonly<Record<string, FedTensor>>): Promise<Fed> {
     const inputs: Record<string, OrtTensor> = {};
-    const passing: OrtTensor[] = [];
+    const temporary: OrtTensor[] = [];
     for (const { name, type } of values) {
       const tensor = feeds[name]!;
       const copyType = type === "float16" ? type : "float32";
@@ -212,16 +211,16 @@ export class Runtime {
       inputs[name] = copy ?? toOrt(tensor);
       if (copy !== undefined || type !== "float16") continue;
       inputs[name] = await this.#upload(tensor as Tensor, type);
-      passing.push(inputs[name]);
+      temporary.push(inputs[name]);
     }
-    return { inputs, passing };
+    return { inputs, temporary };
   }
 
   /** Copies a tensor to the device. */
   async #upload(tensor: Tensor, type: CopyType): Promise<OrtTensor> {
     const rank = tensor.shape.length;
     const key = `copy ${type} ${rank}`;
-    const open = (): Promise<InferenceSession> => this.#open(encodeOnnx(copyGraph(rank, type)), COPIED);
+    const open = (): Promise<InferenceSession> => this.#open(encodeOnnx(castGraph(rank, type)), UPLOAD);
     const session = await getOrMake(this.#uploaders, key, open);
     const outputs = await this.#runSession(session, { x: toOrt(tensor) }, this.device);
     return Object.values(outputs)[0]!;
@@ -230,37 +229,37 @@ export class Runtime {
   /** Undefined leaves the number to ONNX Runtime, which takes no more than there are cores. */
   #threadsFor(graph: Graph, feeds: Readonly<Record<string, FedTensor>>): number | undefined {
     const { threads } = this.#options;
-    const most = threads ?? availableParallelism();
-    const limit = threadLimit(graph, feeds, most);
-    return limit < most ? limit : threads;
+    const available = threads ?? availableParallelism();
+    const limit = threadLimit(graph, feeds, available);
+    return limit < available ? limit : threads;
   }
 
   async #open(
     encoded: Uint8Array,
-    { device = this.device, threads, keeps }: OpenOptions,
+    { device = this.device, threads, outputLocation }: OpenOptions,
   ): Promise<InferenceSession> {
     this.#requireOpen();
     const opening = InferenceSession.create(encoded, {
       executionProviders: [device.name],
       graphOptimizationLevel: "all",
       logSeverityLevel: device.name === "cpu" ? LOG_ERRORS_ONLY : LOG_NOTHING,
-      // An arena doubles in size whenever it has to grow, each session has one, and none gives anything back.
+      // An arena doubles in size whenever it has to grow, each session has one, and none returns memory.
       enableCpuMemArena: false,
-      // One block for all of a run's activations: beyond what glibc keeps it would be mapped, zeroed and unmapped in
-      // every run.
+      // Would allocate all of a run's activations as one block: beyond what glibc caches, it would be mapped, zeroed
+      // and unmapped in every run.
       enableMemPattern: false,
       extra: {
-        optimization: { disable_specified_optimizers: KEPT_APART },
+        optimization: { disable_specified_optimizers: DISABLED_OPTIMIZER },
         session: DO_NOT_SPIN,
       },
       ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-      ...(keeps === undefined ? {} : { preferredOutputLocation: keeps }),
+      ...(outputLocation === undefined ? {} : { preferredOutputLocation: outputLocation }),
     });
     const session = await opening.catch((cause: unknown) => {
       throw refusal(cause, { device, what: "to open a graph" });
     });
     this.#sessions.push(session);
-    // Closing did not know of it.
+    // `close` may have been called meanwhile.
     if (this.#closed) await this.#release(session);
     this.#requireOpen();
     return session;
@@ -283,22 +282,22 @@ export class Runtime {
   }
 }
 
-/** How a session is opened: on the runtime's device, outputs in the computer's memory, when nothing else is said. */
+/** Options of a session; by default it runs on the runtime's device, with outputs in main memory. */
 interface OpenOptions {
   readonly device?: Device;
   readonly threads?: number | undefined;
-  readonly keeps?: "gpu-buffer";
+  readonly outputLocation?: "gpu-buffer";
 }
 
-const COPIED: OpenOptions = { threads: 1, keeps: "gpu-buffer" };
+const UPLOAD: OpenOptions = { threads: 1, outputLocation: "gpu-buffer" };
 
 interface Fed {
   readonly inputs: Readonly<Record<string, OrtTensor>>;
-  readonly passing: readonly OrtTensor[];
+  readonly temporary: readonly OrtTensor[];
 }
 
-/** Takes a float32 tensor `x` and gives it in a number format. */
-function copyGraph(rank: number, type: ValueType): Graph {
+/** Converts a float32 tensor `x` to an element type. */
+function castGraph(rank: number, type: ValueType): Graph {
   const b = new GraphBuilder();
   const shape = Array.from({ length: rank }, (_, axis): Dim => `d${axis}`);
   b.output("copy", b.cast(b.input("x", shape), type));
@@ -308,7 +307,7 @@ function copyGraph(rank: number, type: ValueType): Graph {
 type FedTensor = Tensor | IntegerTensor | DoubleTensor;
 type OrtOutputs = Readonly<Record<string, OrtTensor>>;
 
-/** On the CPU a bug of ours; on another device mostly what it lacks: memory, a number format, a buffer that large. */
+/** On the CPU a bug of ours; on another device mostly a lack of memory, of a number format or of large buffers. */
 function refusal(
   cause: unknown,
   { device, what }: { readonly device: Device; readonly what: string },

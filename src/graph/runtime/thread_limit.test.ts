@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterAll, describe, expect, it, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../../test/tiny_model.ts";
 import { GEMMA_SWITCHES } from "../../../test/tiny_variants.ts";
@@ -38,7 +38,7 @@ function productGraph(transA: boolean, transB: boolean, batched: boolean): Graph
 }
 
 describe("threadLimit", () => {
-  it.each([
+  test.each([
     { rows: 1024, inner: 1536, columns: 576, most: 16, why: "rows are given out" },
     { rows: 512, inner: 576, columns: 1536, most: 16, why: "96 columns for each" },
     { rows: 512, inner: 1536, columns: 576, most: 7, why: "80 columns and more for each" },
@@ -57,7 +57,7 @@ describe("threadLimit", () => {
     ).toBe(true);
   });
 
-  it("names a size that does not follow from the inputs", () => {
+  test("names a size that does not follow from the inputs", () => {
     const b = new GraphBuilder();
     const x = b.operator("Unknown", [b.input("x", ["M"])], { shape: ["A", "A"] });
     b.output("y", b.matmul(x, x));

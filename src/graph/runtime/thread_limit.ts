@@ -1,25 +1,24 @@
 /**
- * How many threads a run of a graph may have so that its bits are those of one thread.
+ * Limits the threads of a run of a graph so that its bits are those of one thread.
  *
- * Of all operators that we use only float32 products depend on threads: ONNX Runtime cuts them into slices, and how a
- * slice adds along K follows from its size. Below is what it does, as one reads it in
- * onnxruntime/core/mlas/lib/sgemm.cpp (`MlasGemmBatch`, `MlasSgemmOperation`, the same from 1.9 to 1.30), so that a
- * number of threads can be found whose slices all add as the uncut product does. Nothing here knows what is being
- * computed.
+ * Of all operators in use only float32 products depend on threads: ONNX Runtime cuts them into slices, and the size of
+ * a slice decides how it adds along K. This is a model of onnxruntime/core/mlas/lib/sgemm.cpp (`MlasGemmBatch`,
+ * `MlasSgemmOperation`, the same from 1.9 to 1.30), to find a number of threads whose slices all add as the uncut
+ * product does. Independent of what the graph computes.
  */
 import type { Graph } from "../ir/graph.ts";
 import { type ProductSizes, productsOf, type Sizes } from "../ir/product_sizes.ts";
 
-/** Multiplications for which one more thread is taken (MLAS_SGEMM_THREAD_COMPLEXITY). */
+/** Multiplications per thread (MLAS_SGEMM_THREAD_COMPLEXITY). */
 const THREAD_COMPLEXITY = 2 ** 16;
-/** Columns are given out in such blocks (MLAS_SGEMM_STRIDEN_THREAD_ALIGN). */
+/** Columns are assigned to threads in blocks of this size (MLAS_SGEMM_STRIDEN_THREAD_ALIGN). */
 const COLUMN_BLOCK = 16;
-/** Columns and inner elements that are worked through at a time (MLAS_SGEMM_STRIDEN, MLAS_SGEMM_STRIDEK). */
+/** Columns and inner elements that are processed at a time (MLAS_SGEMM_STRIDEN, MLAS_SGEMM_STRIDEK). */
 const STRIDE = 128;
-/** Narrower slices do not lengthen the stride along K further. */
+/** Slices narrower than this do not lengthen the stride along K further. */
 const NARROWEST_STRIDE = 16;
 
-/** Shapes of what a graph is fed, by input name. */
+/** Shapes of the feeds of a graph, by input name. */
 export type FedShapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;
 
 /**
@@ -53,7 +52,7 @@ export function addsAlike(sizes: ProductSizes, threads: number): boolean {
   return summands(narrowest, inner) === summands(columns, inner);
 }
 
-/** How many products a slice of some columns adds up before it adds to the result. Never more for wider slices. */
+/** Number of products that a slice sums before it adds to the result; never more for wider slices. */
 function summands(columns: number, inner: number): number {
   let [along, across] = [STRIDE, STRIDE];
   if (columns < inner) {
@@ -65,7 +64,7 @@ function summands(columns: number, inner: number): number {
   return Math.min(along, inner);
 }
 
-/** What the inputs say about the names in their shapes. Of `K*64` both the product and K are known. */
+/** Sizes of the symbolic dimensions of inputs, from their feeds; `K*64` gives both the product and K. */
 function sizesByName({ inputs }: Graph, feeds: FedShapes): Sizes {
   const sizes: Record<string, number> = {};
   for (const { name, shape } of inputs) {
