@@ -71,7 +71,7 @@ function nibbleCodes(matrix: Tensor): BlockCodes {
   return { codes, scales, zeros };
 }
 
-/** The value of largest magnitude gets code 0, as in ggml: there is one more code below the zero point than above it. */
+/** The value of largest magnitude gets code 0, as in ggml: there is one more code below the zero point than above. */
 function symmetricScale(block: Float32Array): number {
   let extreme = 0;
   for (let i = 0; i < BLOCK_SIZE; i++) if (Math.abs(block[i]!) > Math.abs(extreme)) extreme = block[i]!;

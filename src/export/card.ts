@@ -10,7 +10,7 @@ import type { Runtimes } from "./runtimes.ts";
 export interface CardFacts {
   /** The base model: its name on the hub, or that of its directory or file, since paths are private. */
   readonly base: string;
-  /** `ORG/NAME` of a base model from the hub, null for any other: the hub rejects a card whose `base_model` is a path. */
+  /** `ORG/NAME` of a base model from the hub; null for any other, since the hub rejects a path as `base_model`. */
   readonly hub: string | null;
   /** Licence and languages from the base model's card, which hold for this model too. */
   readonly inherited: CardFields;

@@ -13,7 +13,7 @@ const TOKENIZER_CONFIG = "tokenizer_config.json";
 /**
  * The carried files of a model as they must be in a directory of this form. For some model types transformers loads
  * tokenizer.json as it is, whatever class tokenizer_config.json declares. Where a model of such a family is written as
- * another type, or with remote code, tokenizer_config.json is made to declare PreTrainedTokenizerFast.
+ * a type of another kind, or with remote code, tokenizer_config.json is made to declare PreTrainedTokenizerFast.
  */
 export function carriedFiles({ files, spec }: Model, { family, remoteCode }: HfForm): readonly CarriedFile[] {
   const takesFile = (name: string): boolean => familyByName(name, "spec").tokenizer === "file";

@@ -28,7 +28,7 @@ import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 
 /** GGML_QNT_VERSION of ggml.h. */
 const QUANTIZATION_VERSION = 2;
-/** Most tokens that a warning names. */
+/** Tokens named in a warning. */
 const MAX_LISTED = 5;
 
 /** Options of {@link exportGguf}. */
@@ -186,10 +186,10 @@ function storedPart({ permutedHeadDim, normOffset }: GgufPlace, tensor: Tensor):
   return { shape: rows.shape, data: rows.data.map((value) => value + normOffset) };
 }
 
-/** The first MAX_LISTED tokens, and how many follow. */
+/** The first few. */
 function listed(tokens: readonly string[]): string {
-  const unlisted = tokens.length - MAX_LISTED;
-  return plainName(tokens.slice(0, MAX_LISTED).join(", ")) + (unlisted > 0 ? ` and ${unlisted} more` : "");
+  const rest = tokens.length - MAX_LISTED;
+  return plainName(tokens.slice(0, MAX_LISTED).join(", ")) + (rest > 0 ? ` and ${rest} more` : "");
 }
 
 function warningsOf(

@@ -178,7 +178,7 @@ function scalingObstacle(
   }
 }
 
-/** In these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor everywhere. */
+/** For these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor for all. */
 function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | null {
   const isUsual = isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);
   if (!isUsual) return "YaRN with other settings than 32 and 1 turns, truncated";

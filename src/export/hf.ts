@@ -72,7 +72,7 @@ export async function exportHuggingFace(
   const form = hfForm(model.spec);
   const tensors = tensorsToWrite(model, stored);
   const total = bytesOf(tensors);
-  // A caller that passes `write` has subtracted the shards that it keeps, and checked the room itself.
+  // A caller that passes `write` may have kept shards, and checks the room itself.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
   await write(directory, async (temporary, kept) => {

@@ -1,7 +1,7 @@
 /**
  * Writes .onnx files with one tensor in memory at a time: offsets follow from shapes and formats alone. Weights of up
- * to 2 GB, the limit of a protobuf message, lie in the file itself, larger ones in files beside it, which transformers.js
- * calls `NAME_data`, `NAME_data_1` and so on. Writing is not atomic here, see io/files/output_directory.ts.
+ * to 2 GB, the limit of a protobuf message, lie in the file itself, more in files beside it that transformers.js calls
+ * `NAME_data`, `NAME_data_1` and so on. Writing is not atomic here, see io/files/output_directory.ts.
  */
 import { basename } from "node:path";
 import { alignUp } from "../base/byte_size.ts";

@@ -1,4 +1,4 @@
-/** Which programs can load a model of given shapes, as an exported Hugging Face directory or as an existing GGUF file. */
+/** Which programs can load a model of given shapes, as a Hugging Face directory or as an existing GGUF file. */
 import { architectureByName } from "../model/gguf/architectures.ts";
 import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
@@ -22,8 +22,8 @@ export interface LoadingFacts extends Pick<ModelOrigin, "architecture"> {
 }
 
 /**
- * Which programs load a Hugging Face directory of a model of this shape or, where `architecture` is given, the GGUF file
- * of that architecture.
+ * Which programs load the Hugging Face directory of a model of this shape or, where `architecture` is given, the GGUF
+ * file of that architecture.
  */
 export function runtimesOf(spec: ModelSpec, { architecture, tokenizer = null }: LoadingFacts = {}): Runtimes {
   const isFile = architecture !== undefined;
@@ -82,7 +82,7 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
   const yes = `yes (${family.architecture})`;
   const obstacle = vllmObstacle(spec, family);
   if (obstacle === null) return sameAnswer(yes);
-  // vLLM's backend for transformers' classes does not read the divisor of logits under the key of Granite's config.json.
+  // vLLM's backend for transformers' classes does not read the divisor of logits under Granite's key in config.json.
   const how = spec.logitDivisor === 1 ? "with --model-impl transformers" : "no";
   return { transformers: yes, vllm: `${how} (its ${family.architecture} ${obstacle})` };
 }

@@ -1,6 +1,6 @@
 /**
- * Pads a model with neurons and KV groups of zeros, which do not change its outputs: a neuron with zero gate and up rows
- * gives 0, a KV group with zero values gives 0, and the columns that read them are zero as well.
+ * Pads a model with neurons and KV groups of zeros, which do not change its outputs: a neuron with zero gate and up
+ * rows gives 0, a KV group with zero values gives 0, and the columns that read them are zero as well.
  */
 
 import { weightsOf } from "../model/spaces.ts";
