@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { suiteDirectory } from "../../test/directories.ts";
 import { hashes } from "../../test/run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../../test/tiny_checkpoint.ts";
@@ -13,7 +13,7 @@ import { settle } from "../run/inputs.ts";
 import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
-/** C 4096, F 11008, 32 heads: the layers of a Llama of 7B. */
+/** Layers of Llama 7B: C 4096, F 11008, 32 heads. */
 function bigSpec(layers: number): PlannedRun["spec"] {
   const rope = { theta: 10_000, rotaryDim: 128, scaling: null };
   const layer = { neurons: 11_008, kvGroups: 32, groupSize: 1, rope };
@@ -46,7 +46,7 @@ const plan = (settings: RunConfigInput, shape: Shape = {}): MemoryPlan =>
   planMemory(planned(settings, shape), Number.POSITIVE_INFINITY);
 
 describe("planMemory", () => {
-  it("counts angles and masks, which grow with the length of windows and no faster", () => {
+  test("counts angles and masks, which grow with the length of windows and no faster", () => {
     const positions = (seqLen: number): number => {
       const { stages } = plan({ seqLen, method: "none", recover: "none" });
       return Math.max(...Object.values(stages).map((items) => items.positions ?? 0));
@@ -56,7 +56,7 @@ describe("planMemory", () => {
     expect(positions(65_536)).toBe(2 * positions(32_768));
   });
 
-  it("holds everything in memory when nothing is said", () => {
+  test("holds everything in memory when nothing is said", () => {
     const { places, budget, spilled } = plan({});
     const files = { spillHidden: false, spillInputs: false, lotBytes: LOT_BYTES.memory };
     expect(places).toEqual({
@@ -69,7 +69,7 @@ describe("planMemory", () => {
     expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
   });
 
-  it("names a budget that is enough when it is given", () => {
+  test("names a budget that is enough when it is given", () => {
     for (let seqLen = 300; seqLen < 420; seqLen += 24) {
       const attempt = (maxMemory: string) =>
         plan({ recover: "lstsq", maxMemory, seqLen }, { tokens: 40_960 });
@@ -83,7 +83,7 @@ describe("planMemory", () => {
     }
   });
 
-  it("counts the windows for least squares where they are", () => {
+  test("counts the windows for least squares where they are", () => {
     const refit = { recover: "lstsq" } as const;
     const [few, many] = [10_240, 40_960].map((refitTokens) => plan(refit, { refitTokens }).stages);
     const stages = Object.keys(few!).filter(
@@ -98,7 +98,7 @@ describe("planMemory", () => {
     expect(spilled - moments).toBe(4 * 4_009_600 * 4096);
   });
 
-  it("counts the micro-batches of least squares and of the check, which have other windows", () => {
+  test("counts the micro-batches of least squares and of the check, which have other windows", () => {
     const activations = (settings: RunConfigInput): readonly number[] => {
       const { calibrate, check } = plan({ recover: "lstsq", seqLen: 256, ...settings }).stages;
       return [calibrate, check].map((stage) => stage!.activations!);
@@ -115,7 +115,7 @@ describe("planMemory", () => {
     expect(activations({ samples: 4, refitSamples: 1 })[0]).toBe(refits[2]);
   });
 
-  it("stays within the budget, or says how small one would do", () => {
+  test("stays within the budget, or says how small one would do", () => {
     for (const recover of ["none", "bias", "lstsq"] as const) {
       let peak = Number.POSITIVE_INFINITY;
       for (const maxMemory of ["8GB", "5GB", "4GB", "3GB"]) {
@@ -136,7 +136,7 @@ describe("planMemory", () => {
     }
   });
 
-  it("names the stage that needs most and what it holds", () => {
+  test("names the stage that needs most and what it holds", () => {
     expect(() => plan({ maxMemory: "1GB", recover: "lstsq" })).toThrow(
       expect.objectContaining({
         code: "OUT_OF_MEMORY",
@@ -148,7 +148,7 @@ describe("planMemory", () => {
     );
   });
 
-  it.each([
+  test.each([
     [
       { recover: "lstsq" },
       5120,
@@ -171,7 +171,7 @@ describe("planMemory", () => {
     expect(found).toThrow(expect.objectContaining({ hint: expect.stringMatching(hint) }));
   });
 
-  it("lets what grows with tokens and layers wait in files, so that only statistics and gradients of gates grow with the layers", () => {
+  test("lets what grows with tokens and layers wait in files, so that only statistics and gradients of gates grow with the layers", () => {
     const shape = { tokens: 1_000_000 };
     const budget = { maxMemory: "5GB" };
     const peaks = [8, 16, 32].map((layers) => {
@@ -183,13 +183,13 @@ describe("planMemory", () => {
     expect(plan(budget, shape).spilled).toBe(4 * 1_000_000 * 4096);
   });
 
-  it("counts what making tokens of a text takes", () => {
+  test("counts what making tokens of a text takes", () => {
     const { peak, stages } = plan({}, { layers: 1, encodingBytes: 1e11 });
     expect(stages.tokenize).toEqual({ base: 400e6, text: 1e11 });
     expect(peak).toBe(400e6 + 1e11);
   });
 
-  it("plans only stages that run", () => {
+  test("plans only stages that run", () => {
     const stages = (settings: RunConfigInput): readonly string[] => Object.keys(plan(settings).stages);
     expect(stages({})).toEqual(["calibrate", "learn", "head", "check", "score", "save"]);
     expect(stages({ allocation: "curves" })).toEqual(["calibrate", "curves", "check", "score", "save"]);
@@ -206,11 +206,11 @@ describe("planMemory", () => {
     expect(refit.calibrate).not.toHaveProperty("statistics");
   });
 
-  it("counts the ways to other widths where learned ones are refined", () => {
+  test("counts the ways to other widths where learned ones are refined", () => {
     const { stages } = plan({ recover: "lstsq", shape: "per-layer" });
     const refining = ["refine", "slopes", "slopes: head"];
     expect(Object.keys(stages)).toEqual(expect.arrayContaining(refining));
-    // The present projections, and of 11,008 neurons two changes by 881, of 32 heads of 128 four by one.
+    // The present projections; two changes by 881 of 11,008 neurons, four by one of 32 heads of 128 channels.
     const changes = { ffn: 2 * 881 * (11_008 + 4097), kv: 4 * 128 * (4096 + 4097) };
     const all = 32 * 4 * (4096 * (11_008 + 4096) + changes.ffn + changes.kv);
     expect(stages["slopes: head"]!.alternatives).toBe(all);
@@ -233,7 +233,7 @@ describe("planMemory", () => {
     }
   });
 
-  it("counts moments from when they are gathered to the end, and on the disk", () => {
+  test("counts moments from when they are gathered to the end, and on the disk", () => {
     const { stages, moments } = plan({ recover: "lstsq" });
     const triangle = (n: number): number => (n * (n + 1)) / 2;
     const each = 4 * (triangle(4096) + triangle(11_008)) + 16 * (4096 + 11_008);
@@ -245,16 +245,16 @@ describe("planMemory", () => {
     expect(plan({ recover: "bias" }).moments).toBe(0);
   });
 
-  it("counts gradients of gates of all windows that go there and back together", () => {
+  test("counts gradients of gates of all windows that go there and back together", () => {
     const learning = (settings: RunConfigInput) =>
       plan({ recover: "lstsq", seqLen: 64, ...settings }, { tokens: 1_000_000 }).stages.learn!;
     // Two of each set.
     expect(learning({ maxMemory: "20GB" }).gates).toBe(10 * 4 * 32 * (4096 + 11_008));
-    // A micro-batch, where more is kept of it.
+    // A lot is at least a micro-batch, however much is kept of it.
     expect(learning({}).gates).toBe(2 * 4 * 32 * (4096 + 11_008));
   });
 
-  it("keeps activations in half of the machine, or in all of a budget", () => {
+  test("keeps activations in half of the machine, or in all of a budget", () => {
     const run = planned({ recover: "lstsq" });
     const { peak } = planMemory(run, Number.POSITIVE_INFINITY);
     const keeps = (limit: number, settings: RunConfigInput = {}): boolean =>
@@ -264,38 +264,38 @@ describe("planMemory", () => {
     expect(keeps(Number.POSITIVE_INFINITY, { device: "webgpu" })).toBe(false);
   });
 
-  it("keeps activations of a lot and all weights where there is room", () => {
+  test("keeps activations of a lot and all weights where there is room", () => {
     const room = plan({ recover: "lstsq", seqLen: 64 }).stages;
     const less = plan({ recover: "lstsq", seqLen: 64, maxMemory: "20GB" }).stages;
     const weights = 32 * (4 * 4096 ** 2 + 3 * 4096 * 11_008 + 2 * 4096) + 32_000 * 4096;
-    // Queries, keys, values, what attention gives, the stream after it, gate and up.
+    // Queries, keys, values, attention output, the residual stream after it, gate and up.
     const activations = 32 * (5 * 4096 + 2 * 11_008);
     for (const stage of ["learn", "head", "slopes", "slopes: head"]) {
       expect([stage, room[stage]!["kept weights"]]).toEqual([stage, 4 * weights]);
       expect([stage, room[stage]!["kept activations"]]).toEqual([stage, 4 * 2 * 64 * activations]);
       expect([stage, less[stage]!["kept weights"]]).toEqual([stage, undefined]);
-      // The head's are among them, and those of layers but for a tensor that is read.
+      // These include the head's and the layers', except for the tensor that is being read.
       expect([stage, room[stage]!.head, room[stage]!.layers]).toEqual([stage, undefined, 4 * 32_000 * 4096]);
     }
   });
 
-  it("counts right-hand sides of alternatives where they are more than the outputs", () => {
+  test("counts right-hand sides of alternatives where they are more than the outputs", () => {
     const stages = plan({ recover: "lstsq" }).stages;
     const [alone, both] = [stages.refit!, stages.refine!];
     const changed = 2 * Math.round(0.08 * 11_008);
     expect(both.factor).toBe(Math.max(alone.factor!, 8 * 11_008 * (11_008 / 2 + 3 * changed)));
   });
 
-  it("counts what training holds while a step is at the layers and while it is at the head", () => {
+  test("counts what training holds while a step is at the layers and while it is at the head", () => {
     const stagesOf = (settings: RunConfigInput): MemoryPlan["stages"] =>
       plan({ recover: "distill", allocation: "curves", sparsity: 0.5, ...settings }).stages;
     const short = stagesOf({ seqLen: 64 });
     for (const stage of ["distill", "distill head"]) {
       const { [stage]: items = {} } = short;
-      // Half of q, k, v, o, gate, up and down, and all of the norms, with two moments.
+      // Half of q, k, v, o, gate, up and down and all of the norms, each with two moments.
       const weights = 32 * (0.5 * (4 * 4096 ** 2 + 3 * 4096 * 11_008) + 2 * 4096);
       expect(items["weights in training"]).toBe(3 * 4 * weights);
-      // Eight windows: the inputs of all layers, the last output, its gradient, and what the dense model has.
+      // Eight windows: the inputs of all layers, the last output, its gradient, and the dense hidden states.
       expect(items["layer inputs"]).toBe(34 * 4 * 8 * 64 * 4096);
       expect(items["hidden states"]).toBe(32 * 4 * 8 * 64 * 4096);
     }
@@ -311,7 +311,7 @@ describe("planMemory", () => {
     expect(small["distill head"]!["hidden states"]).toBe(2 ** 28);
   });
 
-  it("is said in lines", () => {
+  test("is said in lines", () => {
     const [first, ...rest] = planText(plan({ maxMemory: "5GB" }, { tokens: 1_000_000 })).split("\n");
     expect(first).toMatch(
       /^memory: at most [\d.]+ GB of 5\.00 GB; up to [\d.]+ GB wait in files beside the output; the next layer is read while/,
@@ -339,7 +339,7 @@ describe("a run with a budget", () => {
     return resolveRunConfig({ model, output, calibration, ...small, ...settings }, "test");
   }
 
-  it.each([{ recover: "lstsq" }, { recover: "bias", allocation: "curves" }] as const)(
+  test.each([{ recover: "lstsq" }, { recover: "bias", allocation: "curves" }] as const)(
     "says what it plans, and gives the bytes of one without: %j",
     async (settings) => {
       const free = configOf(settings);

@@ -1,6 +1,6 @@
 /**
- * What a run will hold in memory, stage by stage (memory_stages.ts), and what waits in files so that it stays within a
- * budget.
+ * Plans a run's memory: the peak of each stage (memory_stages.ts), and which data is spilled to files so that the run
+ * stays within a budget.
  */
 import { decimalSize, enoughGigabytes, gigabytes } from "../base/byte_size.ts";
 import { isOwnText, OWN_TEXT } from "../calibrate/windows.ts";
@@ -12,22 +12,20 @@ import type { Items, Places } from "./memory_sizes.ts";
 import { fileBytes, stageItems } from "./memory_stages.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
-/** A run's use of memory. */
+/** A run's planned use of memory and disk. */
 export interface MemoryPlan {
-  /** Bytes it is to stay within; null when none were named. */
+  /** Budget, bytes (`maxMemory`); null when none is set. */
   readonly budget: number | null;
-  /** Bytes, at most at one time. */
+  /** Most bytes in memory at one time. */
   readonly peak: number;
   /** Items of every stage, bytes. */
   readonly stages: Readonly<Record<string, Items>>;
   readonly places: Places;
-  /** Bytes that wait in files beside the output, at most at one time. */
+  /** Most bytes spilled to files beside the output at one time. */
   readonly spilled: number;
-  /** Bytes of the moments that least squares needs, which the run's progress keeps on the disk; 0 without it. */
+  /** Bytes of the moments for least squares, which the run's progress keeps on disk; 0 without least squares. */
   readonly moments: number;
-  /**
-   * Bytes of the projections of all widths that refining asks for, which its progress keeps on the disk; 0 without it.
-   */
+  /** Bytes of the alternative projections for refining widths, kept on disk likewise; 0 without refining. */
   readonly refined: number;
 }
 
@@ -41,7 +39,7 @@ const LEAST = {
 };
 const INPUTS_IN_FILE = { spillInputs: true, lotBytes: LOT_BYTES.file };
 
-/** From everything in memory to as little as will do. */
+/** Choices of what to hold in memory, from the most to the least. */
 const CHOICES: readonly Omit<Places, "collect">[] = [
   { ...LEAST, prefetch: true, wideHead: true, keepActivations: true },
   { ...LEAST, prefetch: true, wideHead: true },
@@ -51,24 +49,24 @@ const CHOICES: readonly Omit<Places, "collect">[] = [
   { ...LEAST, ...INPUTS_IN_FILE, spillHidden: true },
 ];
 
-/** Share of the machine's memory that what is merely faster may have: other processes are there as well. */
+/** Share of the machine's memory allowed for choices that only save time, since other processes need memory too. */
 const LUXURY = 1 / 2;
 
 /**
- * The plan that holds most in memory within the budget.
- * @param limit - bytes that the machine has, when no budget is named
- * @throws GpruneError OUT_OF_MEMORY saying how small a budget would do
+ * The plan that holds the most in memory within the budget.
+ * @param limit - bytes that the machine has, the budget where `maxMemory` is not set
+ * @throws GpruneError OUT_OF_MEMORY naming the smallest sufficient budget
  */
 export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const { maxMemory } = run.config;
   const budget = maxMemory ?? limit;
-  // A budget is paid for with the time that collecting garbage takes.
+  // Staying within a budget requires explicit garbage collection, which takes time.
   const collect = maxMemory !== undefined;
   const allowed = ({ keepActivations }: Places): number =>
     keepActivations && maxMemory === undefined ? LUXURY * limit : budget;
   for (const plan of candidatesFor(run, collect)) if (plan.peak <= allowed(plan.places)) return plan;
   const least = leastPlan(run, collect);
-  // What the machine cannot hold is refused in preflight.ts.
+  // A run that exceeds the machine's memory is refused in preflight.ts.
   if (maxMemory === undefined) return least;
   const [stage, items] = largestStage(least);
   throw new GpruneError(
@@ -80,7 +78,7 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   );
 }
 
-/** Ways to change a run, for messages. */
+/** Changes to a run that may lower its memory, by their wording in messages. */
 const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
   "shorter windows (--seq-len)": ({ config, tokens, refitTokens, ...run }) => {
     const seqLen = Math.max(8, Math.ceil(config.seqLen / 2));
@@ -113,10 +111,10 @@ const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
   },
 };
 
-/** A share of the peak that is not worth a change. */
+/** Savings below this share of the peak are not suggested. */
 const LITTLE = 0.01;
 
-/** What would lower the least that the run can hold, for messages; none where nothing would. */
+/** Changes that would lower the least peak that the run can have, for messages; empty where none would. */
 export function waysToNeedLess(run: PlannedRun): readonly string[] {
   const collect = run.config.maxMemory !== undefined;
   const enough = (1 - LITTLE) * leastPlan(run, collect).peak;
@@ -142,7 +140,7 @@ export function planText({ budget, peak, stages, places, spilled }: MemoryPlan):
   return [`memory: at most ${gigabytes(peak)}${within}${where}; ${layers}`, ...lines].join("\n");
 }
 
-/** Each planned when it is asked for: mostly the first will do. */
+/** The possible plans, computed lazily since mostly the first is taken. */
 function* candidatesFor(run: PlannedRun, collect: boolean): Generator<MemoryPlan> {
   for (const places of CHOICES) {
     if (places.keepActivations && run.config.device !== CPU.name) continue;

@@ -1,4 +1,4 @@
-/** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
+/** Bytes that the stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
 import { gramParts } from "../calibrate/moments.ts";
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
@@ -34,24 +34,26 @@ import {
   roundTokens,
 } from "./planned_run.ts";
 
-/** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
+/** Memory of Node, ONNX Runtime, the tokenizer, and garbage that is not collected yet. */
 export const BASE_BYTES = 400e6;
 
-/** What there are statistics of: a set, and each of its halves. */
+/** Statistics are kept of each set and of both of its halves. */
 const WHOLE_AND_HALVES = 3;
 
-/** Bytes by what they are for. */
+/** Bytes by purpose. */
 export type Items = Readonly<Record<string, number>>;
 
-/** Where things are; the bytes of the output do not depend on it. */
+/** Which data is held in memory and which in files; the output does not depend on it. */
 export type Places = Omit<MemoryPolicy, "scratch">;
 
-/** Bytes of what a run holds, in its places. */
+/** Sizes of everything that a run holds, where `places` determines what is in memory. */
 export class RunSizes {
   readonly hiddenSize: number;
-  /** Channels of every kind of space, in the widest layer. */
+  /** Channels of the widest KV space and of the widest FFN space. */
   readonly channels: readonly number[];
+  /** Channels of the widest space. */
   readonly widest: number;
+  /** Bytes in float32. */
   readonly largestTensor: number;
   readonly #run: PlannedRun;
   readonly #places: Places;
@@ -74,7 +76,7 @@ export class RunSizes {
     this.largestTensor = Math.max(...weightsOf(run.spec).map(({ shape }) => 4 * elementCount(shape)));
   }
 
-  /** What every pass through the layers holds. */
+  /** Memory of any forward pass through the layers. */
   passing(programs: readonly LayerProgram[]): Items {
     return {
       ...this.layers(),
@@ -84,32 +86,32 @@ export class RunSizes {
     };
   }
 
-  /** What a pass through the layers and back holds, besides what is kept in between. */
+  /** Memory of a forward and backward pass through the layers, without data kept between the two. */
   passingBack(program: BackwardProgram): Items {
     return this.passing(programsThereAndBack(this.#places, program));
   }
 
-  /** What calibration found. */
+  /** Results of calibration. */
   get known(): Items {
     return { statistics: this.statistics, moments: this.#places.spillHidden ? 0 : this.moments };
   }
 
-  /** A text that becomes tokens. */
+  /** Memory of tokenising the texts. */
   get encoding(): Items {
     return { base: BASE_BYTES, text: this.#run.encodingBytes };
   }
 
-  /** Layers in memory. */
+  /** Weights of the layers in memory. */
   layers(): Items {
     const count = this.#places.prefetch ? 2 : 1;
     const matrices = this.#run.spec.layers.flatMap((_, index) =>
       layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape)),
     );
-    // A tensor is read before it is cut.
+    // A tensor is read whole before it is split.
     return { base: BASE_BYTES, layers: count * Math.max(...this.#layerBytes) + Math.max(...matrices) };
   }
 
-  /** What a program of the head holds. */
+  /** Memory of a program of the head. */
   head(program: HeadProgram): Items {
     const { vocabSize } = this.#run.spec;
     const { B, T } = this.#graphs.batch;
@@ -122,8 +124,8 @@ export class RunSizes {
   }
 
   /**
-   * What decoding holds besides the head: all layers, and keys and values of every window, in arrays with a quarter
-   * more room beside those that they grew from.
+   * Memory of decoding besides the head: all layers, and the key/value caches of every window, a quarter larger than
+   * their contents and, while they grow, beside the arrays that they replace.
    */
   get decoding(): Items {
     const { spec, config } = this.#run;
@@ -135,7 +137,7 @@ export class RunSizes {
     };
   }
 
-  /** What gathering statistics, and perhaps moments, of one layer after the other holds. */
+  /** Memory of measuring statistics and, for least squares, moments, layer by layer. */
   get measuring(): Items {
     if (!refitsOutputs(this.#run)) return this.passing(["statistics"]);
     const sums = total(this.channels.map((n) => gramParts(n).first ** 2 + gramParts(n).rest * n));
@@ -146,10 +148,7 @@ export class RunSizes {
     };
   }
 
-  /**
-   * What solving for an output projection holds: the dense one, what of it is lost, covariances in float64, and the
-   * factor.
-   */
+  /** Memory of refitting an output projection: the dense one, its lost part, covariances in float64, and the factor. */
   get solving(): Items {
     const projection = this.widest * this.hiddenSize;
     return {
@@ -161,19 +160,19 @@ export class RunSizes {
     };
   }
 
-  /** What solving for an output projection and its alternatives holds; their right-hand sides are beside the factor. */
+  /** Memory of solving for an output projection and its alternatives, whose right-hand sides are beside the factor. */
   get solvingAlternatives(): Items {
     const each = spacesOf(this.#run.spec).map(
       (space) => MAX_ALTERNATIVES[space.kind] * this.#graphs.changedChannels(space),
     );
     const rows = 8 * this.widest * Math.max(...each);
     const { "Gram matrices": matrices = 0, factor = 0, ...solving } = this.solving;
-    const all = Math.max(factor, this.#factorWith(Math.max(...each)) + rows);
-    // Channels that come are fitted and, as long as they are not there, lost.
-    return { ...solving, "Gram matrices": matrices + rows, factor: all };
+    const largestFactor = Math.max(factor, this.#factorWith(Math.max(...each)) + rows);
+    // Channels that an alternative adds count twice: as fitted ones, and as lost ones of the present width.
+    return { ...solving, "Gram matrices": matrices + rows, factor: largestFactor };
   }
 
-  /** The factor for so many right-hand sides, and what is beside it (graph/runtime/cholesky.ts). */
+  /** A Cholesky factor and its workspace for `sides` right-hand sides (graph/runtime/cholesky.ts). */
   #factorWith(sides: number): number {
     return 8 * this.widest * (this.widest / 2 + 2 * sides);
   }
@@ -185,20 +184,17 @@ export class RunSizes {
     return total(channels.map((n) => 4 * triangleLength(n) + 16 * n));
   }
 
-  /** Hidden states between two layers that are in memory. */
+  /** Hidden states between two layers, as far as they are in memory. */
   get hidden(): number {
     return this.#places.spillHidden ? this.#waiting : this.#hiddenOf(this.#run.tokens);
   }
 
-  /** Hidden states of the windows that go to the head and back together. */
+  /** Hidden states of one lot of windows, which pass forward and backward together. */
   get lotHidden(): number {
     return this.#hiddenOf(this.#lotTokens());
   }
 
-  /**
-   * What a stage holds together with what waits for the way back: layer inputs, and perhaps what layers computed and
-   * the weights of all.
-   */
+  /** A stage's items plus the data kept for the backward pass: layer inputs, and perhaps activations and weights. */
   withKept(stage: Items): Items {
     const { spillInputs, keepActivations } = this.#places;
     const items = { ...stage, "layer inputs": spillInputs ? this.#waiting : this.#lotInputs() };
@@ -206,21 +202,21 @@ export class RunSizes {
     return {
       ...items,
       "kept activations": this.#keptBytes * this.#lotTokens(),
-      // Those of the head and of the layer at hand are among them. Embeddings are read by rows.
+      // These include the head's and the current layer's. Embeddings are read by rows.
       "kept weights": total(this.#layerBytes) + 4 * this.#run.spec.vocabSize * this.hiddenSize,
       layers: this.largestTensor,
       head: 0,
     };
   }
 
-  /** Gradients of the gates of all channels, of the windows that go there and back together. */
+  /** Gradients of the gates of all channels, for one lot of windows. */
   get gates(): number {
     const { spec, config } = this.#run;
     const channels = total(spacesOf(spec).map(channelCount));
     return (this.#lotTokens() / config.seqLen) * 4 * channels;
   }
 
-  /** Sums per channel and set, of halves and wholes, and the scores made of them. */
+  /** Sums per channel of each set and its halves, and the scores made from them. */
   get statistics(): number {
     if (!hasStatistics(this.#run)) return 0;
     const channels = total(spacesOf(this.#run.spec).map(channelCount));
@@ -228,17 +224,17 @@ export class RunSizes {
     return WHOLE_AND_HALVES * (CHANNEL_STATS_BYTES + 8) * channels * lots;
   }
 
-  /** Refitted projections that are in memory while they are made. */
+  /** Refitted projections, as far as they are in memory. */
   get refitted(): number {
     return this.#places.spillHidden ? 0 : this.#allRefitted;
   }
 
-  /** Output projections with the ways to other widths, in memory while widths are refined. */
+  /** Output projections and their alternatives, as far as they are in memory while widths are refined. */
   get alternatives(): number {
     return this.#places.spillHidden ? 0 : this.#allAlternatives;
   }
 
-  /** Bytes of one output projection while it is fitted, and of covariances of what comes, in float64. */
+  /** One output projection with its alternatives, and the covariances of the channels that they add, in float64. */
   get layerAlternatives(): number {
     const each = spacesOf(this.#run.spec).map((space) => {
       const [changed, n] = [this.#graphs.changedChannels(space), channelCount(space)];
@@ -248,47 +244,41 @@ export class RunSizes {
     return Math.max(...each);
   }
 
-  /** Bytes of one layer's changes on their way through the graph, and of the dense projection beside them. */
+  /** One layer's changes as inputs of the graph, and the dense projection beside them. */
   get changes(): number {
     return 2 * Math.max(...spacesOf(this.#run.spec).map((space) => this.#alternativesOf(space)));
   }
 
-  /** Tensors of the pruned model that are no longer those of the file. */
+  /** Tensors of the pruned model that differ from the checkpoint's. */
   get newWeights(): number {
     const { recover } = this.#run.config;
     if (recover === "distill") return this.trained;
     return recover === "lstsq" ? this.refitted : 0;
   }
 
-  /**
-   * What training holds from step to step, and what a step, whose windows are the run's, holds on the way forward and
-   * back.
-   */
+  /** Memory of training: the state between steps, and the data of one step, whose windows are the run's. */
   get training(): Items {
     const { spec, config } = this.#run;
     const state = 4 * config.samples * config.seqLen * this.hiddenSize;
     const layers = spec.layers.length;
     return {
-      // And both of their moments.
+      // And both moments of AdamW.
       "weights in training": 3 * this.trained,
-      // Of the dense model, for as many steps as there is room for, but for one.
+      // The dense model's, for as many steps as fit, at least one.
       "hidden states": Math.max(TEACHER_BYTES, layers * state),
-      // And the last layer's output and its gradient.
+      // Including the last layer's output and its gradient.
       "layer inputs": (layers + 2) * state,
       "kept activations": this.#keptBytes * config.samples * config.seqLen,
       "refitted weights": this.refitted,
     };
   }
 
-  /** The layers' weights that training changes, of which pruning leaves as many as it is to. */
+  /** The layers' weights that pruning leaves, all of which training changes. */
   get trained(): number {
     return 4 * leftInLayers(this.#run.spec, this.#run.config.sparsity);
   }
 
-  /**
-   * In files, at most at one time: moments are there from calibration on, refined projections while slopes are
-   * measured.
-   */
+  /** Most bytes in files at one time: moments from calibration on, alternative projections while slopes are taken. */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
     const inputs = spillInputs && learns(this.#run) ? this.#lotInputs() : 0;
@@ -299,12 +289,12 @@ export class RunSizes {
     return this.moments + Math.max(this.#hiddenOf(measuredTokens(this.#run)), inputs, refined);
   }
 
-  /** Projections of all widths that refining asks for. */
+  /** Projections and alternatives of all spaces, which refining widths keeps on disk. */
   get refined(): number {
     return refinesWidths(this.#run) ? this.#allAlternatives : 0;
   }
 
-  /** Weights of every layer in float32. */
+  /** Bytes of each layer's weights in float32. */
   get #layerBytes(): readonly number[] {
     const { spec } = this.#run;
     return spec.layers.map((_, index) => 4 * layerParameters(spec, index));
@@ -314,7 +304,7 @@ export class RunSizes {
     return 4 * tokens * this.hiddenSize;
   }
 
-  /** Output projections of the pruned model. */
+  /** All refitted output projections of the pruned model. */
   get #allRefitted(): number {
     const { spec, config } = this.#run;
     return refitsOutputs(this.#run) ? 4 * leftInOutputs(spec, config.sparsity) : 0;
@@ -324,12 +314,12 @@ export class RunSizes {
     return total(spacesOf(this.#run.spec).map((space) => this.#alternativesOf(space)));
   }
 
-  /** A projection with the ways to other widths. */
+  /** A projection and its alternatives. */
   #alternativesOf(space: Space): number {
     return 4 * (this.hiddenSize * channelCount(space) + this.#changesOf(space));
   }
 
-  /** Numbers of a space's changes. */
+  /** Number of elements of the changes to a space's alternative widths. */
   #changesOf(space: Space): number {
     return (
       MAX_ALTERNATIVES[space.kind] *
@@ -338,23 +328,23 @@ export class RunSizes {
     );
   }
 
-  /** Micro-batches of a file that are in memory: one that is computed, one read ahead, some to be written. */
+  /** Micro-batches in memory of hidden states that are in a file: one computed, one read ahead, some to be written. */
   get #waiting(): number {
     return (2 + WRITES_BEHIND) * 4 * this.#graphs.batch.B * this.#graphs.batch.T * this.hiddenSize;
   }
 
-  /** Inputs of all layers for the windows, of so many tokens, that go there and back together. */
+  /** Inputs of all layers for one lot of windows. */
   #lotInputs(wanted?: number): number {
     return this.#inputBytes * this.#lotTokens(wanted);
   }
 
-  /** @param wanted - those of the metric's gradients, or else of a round, when absent */
+  /** Tokens of one lot. @param wanted - all tokens; when absent those of the metric's gradients, or else of a round */
   #lotTokens(wanted: number = this.#run.gradients ? this.#run.tokens : roundTokens(this.#run, 1)): number {
     const fitting = this.#places.lotBytes / (this.#inputBytes + this.#keptBytes);
     return Math.min(wanted, Math.max(fitting, this.#graphs.batch.B * this.#graphs.batch.T));
   }
 
-  /** Angles and masks of a window, for the dense and for the pruned model. */
+  /** Rotary angles and attention masks, for the dense and for the pruned model. */
   get #positions(): number {
     const sizes = this.#graphs.layers("forward").map(({ graph, sizes }) =>
       valueBytes(
@@ -365,12 +355,12 @@ export class RunSizes {
     return 2 * keptPositionBytes(sizes);
   }
 
-  /** Bytes of a token's inputs of all layers. */
+  /** Bytes per token of the inputs of all layers. */
   get #inputBytes(): number {
     return this.#run.spec.layers.length * this.#hiddenOf(1);
   }
 
-  /** Bytes of what is kept of a token beside its inputs. */
+  /** Bytes per token of the kept activations. */
   get #keptBytes(): number {
     if (!this.#places.keepActivations) return 0;
     this.#kept ??= keptBytes(this.#run.spec);

@@ -1,7 +1,7 @@
 /**
- * What every stage of a run holds in memory, from the shapes of the model, the settings and the number of tokens. It
- * errs upwards: widths of the pruned model are not known yet, so every layer counts as whole, and of all layers' new
- * weights there are as many as the sparsity can leave. Biases that recovery adds do not count.
+ * Memory of every stage of a run, from the shapes of the model, the settings and the number of tokens. The estimate
+ * errs upwards: the pruned widths are not known yet, so every layer counts with its dense width, and new weights count
+ * with as many as the sparsity can leave. Biases that recovery adds are not counted.
  */
 import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
@@ -19,14 +19,14 @@ import {
   withTrainingWindows,
 } from "./planned_run.ts";
 
-/** Items of the stages that a run has, in bytes, by stage. */
+/** Items in bytes of every stage that the run has, by stage. */
 export function stageItems(run: PlannedRun, places: Places): Readonly<Record<string, Items>> {
   const stages = STAGES.filter(({ runs }) => runs(run));
   const sizes = ({ sees = (same) => same }: Stage): RunSizes => new RunSizes(sees(run), places);
   return Object.fromEntries(stages.map((stage) => [stage.name, present(stage.items(sizes(stage)))]));
 }
 
-/** Bytes that wait in files, at most at one time, and of what the run's progress keeps for long. */
+/** Most bytes spilled to files at one time, and bytes that the run's progress keeps on disk. */
 export function fileBytes(
   run: PlannedRun,
   places: Places,
@@ -38,7 +38,7 @@ export function fileBytes(
 interface Stage {
   readonly name: string;
   readonly runs: (run: PlannedRun) => boolean;
-  /** The run with the windows of the stage, where these are not the ones that decide. */
+  /** The run with the stage's windows; absent where these are the calibration windows. */
   readonly sees?: (run: PlannedRun) => PlannedRun;
   readonly items: (sizes: RunSizes) => Items;
 }
@@ -47,7 +47,7 @@ const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): Pla
   return { ...run, tokens, config: { ...run.config, samples } };
 };
 
-/** Calibration sees what least squares wants to know of as well. */
+/** Calibration measures the windows for least squares as well. */
 const withMeasuredWindows = (run: PlannedRun): PlannedRun => {
   const { samples, refitSamples } = run.config;
   const most = refitsOutputs(run) ? Math.max(hasStatistics(run) ? samples : 0, refitSamples) : samples;
@@ -60,20 +60,19 @@ const withSlopeWindows = (run: PlannedRun): PlannedRun => {
   return { ...run, config: { ...run.config, gradientWindows } };
 };
 
-/** What the layers hold on the way there and back, without what is kept. */
+/** Memory of the layers' forward and backward pass, without the data kept between them. */
 const layersBack = (run: RunSizes, program: BackwardProgram): Items => ({
   ...run.passingBack(program),
   "hidden states": run.lotHidden,
 });
 
-/** What the head holds on the way back from the loss, without what is kept. */
+/** Memory of the head's backward pass from the loss, without the data kept for the layers. */
 const lossBackward = (run: RunSizes): Items => ({
   ...run.head("lossBackward"),
   ...run.known,
   "hidden states": 2 * run.lotHidden,
 });
 
-/** What every stage holds. */
 const STAGES: readonly Stage[] = [
   {
     name: "tokenize",
@@ -105,7 +104,7 @@ const STAGES: readonly Stage[] = [
   {
     name: "refine",
     runs: refinesWidths,
-    // And those of the layer at hand.
+    // Plus those of the layer that is being solved.
     items: (run) => ({ ...run.solvingAlternatives, alternatives: run.alternatives + run.layerAlternatives }),
   },
   {
@@ -130,7 +129,7 @@ const STAGES: readonly Stage[] = [
     items: (run) => ({
       ...run.passing(["gram"]),
       "hidden states": run.hidden,
-      // Sums of both spaces in float64; of the larger one covariance, products and interactions in float32.
+      // Sums of both spaces in float64; covariance, products and interactions of the larger one in float32.
       "Gram matrices": 8 * run.channels.reduce((total, n) => total + n ** 2, 0) + 16 * run.widest ** 2,
     }),
   },
@@ -168,7 +167,7 @@ const STAGES: readonly Stage[] = [
     runs: () => true,
     items: (run) => ({
       base: BASE_BYTES,
-      // As it is stored, with what is cut away and without.
+      // The tensor as stored in the checkpoint, and the pruned one.
       "one tensor": 2 * run.largestTensor,
       ...run.known,
       "new weights": run.newWeights,

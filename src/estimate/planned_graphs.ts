@@ -1,4 +1,4 @@
-/** The graphs that a planned run computes with, and the sizes of their symbolic dimensions. */
+/** The graphs of a planned run, and the sizes of their symbolic dimensions. */
 
 import { getOrMake } from "../base/map_values.ts";
 import { gramParts } from "../calibrate/moments.ts";
@@ -13,20 +13,23 @@ import { type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec } from "../model/spec.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
-/** A graph with the sizes that it runs with. */
+/** A graph and the sizes of its dimensions. */
 export interface SizedGraph {
   readonly graph: Graph;
   readonly sizes: Sizes;
 }
 
-/** Sequences that go through a graph together, and their tokens. */
+/** Size of a batch. */
 export interface BatchSizes {
+  /** Sequences. */
   readonly B: number;
+  /** Tokens of each sequence. */
   readonly T: number;
-  /** Places for past tokens, where there are any. */
+  /** Places of the key/value cache; absent without one. */
   readonly P?: number;
 }
 
+/** Builds the graphs of a run's programs on demand. */
 export class PlannedGraphs {
   readonly #run: PlannedRun;
 
@@ -34,13 +37,13 @@ export class PlannedGraphs {
     this.#run = run;
   }
 
-  /** A micro-batch of the run's windows. */
+  /** Size of a micro-batch of the run's windows. */
   get batch(): BatchSizes {
     const { seqLen, samples } = this.#run.config;
     return { B: Math.max(1, Math.min(samples, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
   }
 
-  /** What a program runs on layers, one for those that are alike; `count` is how many they are. */
+  /** A program's graph for each distinct layer spec, with the number of layers that have it. */
   layers(
     program: LayerProgram,
     batch: BatchSizes = this.batch,
@@ -55,27 +58,27 @@ export class PlannedGraphs {
     }));
   }
 
-  /** What a program runs on the head for so many rows. */
+  /** A program's graph of the head for `rows` rows. */
   head(program: HeadProgram, rows: number): SizedGraph {
     const { spec } = this.#run;
     return { graph: HEAD_PROGRAMS[program](spec), sizes: { M: rows, V: spec.vocabSize, A: 1 } };
   }
 
-  /** Channels of an alternative of a space that are not in the present width. */
+  /** Most channels by which an alternative of a space differs from its present width. */
   changedChannels(space: Space): number {
     return changedChannels(space, this.#run.config.roundTo);
   }
 
   #layer(program: LayerProgram, layer: LayerSpec, batch: BatchSizes): SizedGraph {
     const { spec, config } = this.#run;
-    // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
+    // Biases that recovery adds are left out: they cost nothing here but one more operator of the graph.
     const whole = { tokens: config.seqLen, window: layer.window };
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
     const { headDim: H } = spec;
-    const own = layerSizes(layer);
-    const [kv, ffn] = [gramParts(own.N * H), gramParts(own.F)];
+    const widths = layerSizes(layer);
+    const [kv, ffn] = [gramParts(widths.N * H), gramParts(widths.F)];
     const parts = { "kv.first": kv.first, "kv.rest": kv.rest, "ffn.first": ffn.first, "ffn.rest": ffn.rest };
-    const sizes = { ...own, H, gT: layer.groupSize * batch.T, ...parts, ...this.#slopeSizes };
+    const sizes = { ...widths, H, gT: layer.groupSize * batch.T, ...parts, ...this.#slopeSizes };
     return { graph, sizes: { ...batch, ...sizes } };
   }
 

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "../config.ts";
 import { settle } from "../run/inputs.ts";
@@ -24,16 +24,16 @@ function timeOf(settings: RunConfigInput, changes?: Partial<PlannedRun>): TimePl
   const run = planned(settings, changes);
   const { places } = planMemory(run, Number.POSITIVE_INFINITY);
   const plan = planTime(run, places, { speed: 1e9, bytes: 2e8 });
-  expect(plan.seconds).toBeCloseTo(Object.values(plan.stages).reduce((sum, own) => sum + own, 0));
+  expect(plan.seconds).toBeCloseTo(Object.values(plan.stages).reduce((sum, seconds) => sum + seconds, 0));
   return plan.stages;
 }
 
 describe("planTime", () => {
-  it("counts the operations of a forward pass", () => {
+  test("counts the operations of a forward pass", () => {
     const { check, calibrate } = timeOf({ recover: "bias", sparsity: 0.5, method: "none" });
-    // q, k, v, o, gate, up and down; scores and what they mix; of a token in all layers.
+    // Per token in all layers: q, k, v, o, gate, up and down; attention scores and their products with the values.
     const layers = LAYERS * 2 * (4 * C * C + 3 * C * F + 2 * T * C);
-    // Both models over two windows of each set, of which one has half of its units.
+    // Both models over two windows of each set; the pruned one has half of the units.
     const expected = 2 * 2 * T * (1.5 * layers + 2 * 2 * C * V);
     expect(check! * 1e9).toBeCloseTo(expected / 0.62, -3);
     // Statistics add up columns, by products with a vector each.
@@ -41,7 +41,7 @@ describe("planTime", () => {
     expect(calibrate! * 1e9).toBeCloseTo((2 * 4 * T * (layers + sums)) / 0.62, -3);
   });
 
-  it("has the stages that a run has", () => {
+  test("has the stages that a run has", () => {
     const stages = (settings: RunConfigInput, changes?: Partial<PlannedRun>): readonly string[] =>
       Object.keys(timeOf(settings, changes));
     const ranked = { allocation: "global" };
@@ -55,13 +55,13 @@ describe("planTime", () => {
     expect(stages({ calibration: own })[0]).toBe("own text");
   });
 
-  it("grows with rounds, windows and steps", () => {
+  test("grows with rounds, windows and steps", () => {
     const few = timeOf({ rounds: 2, recover: "distill", steps: 10 });
     const many = timeOf({ rounds: 6, recover: "distill", steps: 30 });
     expect(many.learn! / few.learn!).toBeCloseTo(3);
     const untrained = timeOf({}).recover!;
     expect((many.recover! - untrained) / (few.recover! - untrained)).toBeCloseTo(3);
-    // Those of a metric come before those of the rounds.
+    // Gradients of a metric are added to those of the rounds.
     const [both, metric, rounds] = [
       timeOf({}, { gradients: true }),
       timeOf({}, { gradients: true, allocation: "global" }),
@@ -70,7 +70,7 @@ describe("planTime", () => {
     expect(both).toBeCloseTo(metric + rounds);
   });
 
-  it("takes longer where activations are computed again", () => {
+  test("takes longer where activations are computed again", () => {
     const run = planned({});
     const { places } = planMemory(run, Number.POSITIVE_INFINITY);
     const [kept, again] = [true, false].map((keepActivations) =>

@@ -1,6 +1,6 @@
 /**
- * How long a run will take, about: the operations of its graphs' products, by their shapes, at the speed that products
- * have on this machine. What is beside them goes into shares of that speed, which were measured with SmolLM2-135M
+ * Estimates how long a run will take: the operations of its graphs' matrix products, divided by the measured speed of a
+ * product on this machine. All other work is accounted for by shares of that speed, measured with SmolLM2-135M
  * (docs/PERFORMANCE.md).
  */
 import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
@@ -26,26 +26,25 @@ import {
   withTrainingWindows,
 } from "./planned_run.ts";
 
-/** Seconds, of all and of each stage that takes any. */
+/** Estimated duration of a run. */
 export interface TimePlan {
+  /** Of the whole run. */
   readonly seconds: number;
+  /** Seconds of each stage that takes any. */
   readonly stages: Readonly<Record<string, number>>;
 }
 
-/**
- * Shares of the speed of a bare product that work of other kinds has: passes over many windows, decoding a token at a
- * time, solving in double precision.
- */
+/** Speed relative to a bare matrix product: of passes over many windows, of decoding, of solving in float64. */
 const SHARES = { passes: 0.62, decoding: 0.12, solving: 0.07 };
-/** Seconds that the optimiser takes for a weight in a step. */
+/** Seconds of the optimiser per weight and step. */
 const OPTIMISER_SECONDS = 5e-9;
-/** Bytes a second of what is written. */
+/** Bytes written per second. */
 const SAVING = 2e8;
 
 /**
- * The time that is spent on each stage of a run.
- * @param speed - operations a second of a product as the layers have it (graph/runtime/product_speed.ts)
- * @param bytes - of the output
+ * Estimates the seconds of each stage of a run.
+ * @param speed - operations per second of a product of the layers' size (graph/runtime/product_speed.ts)
+ * @param bytes - size of the output
  */
 export function planTime(
   run: PlannedRun,
@@ -55,7 +54,7 @@ export function planTime(
   const work = new Work(run, places);
   const passes = speed * SHARES.passes;
   const solving = speed * SHARES.solving;
-  const all: Readonly<Record<string, number>> = {
+  const estimates: Readonly<Record<string, number>> = {
     "own text": work.ownText / (speed * SHARES.decoding),
     calibrate: work.measuring / passes,
     learn: work.learning / passes,
@@ -64,11 +63,11 @@ export function planTime(
     check: work.checking / passes,
     save: bytes / SAVING,
   };
-  const stages = Object.fromEntries(Object.entries(all).filter(([, seconds]) => seconds > 0));
+  const stages = Object.fromEntries(Object.entries(estimates).filter(([, seconds]) => seconds > 0));
   return { seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0), stages };
 }
 
-/** Operations of the stages of a run. */
+/** Number of operations of the stages of a run. */
 class Work {
   readonly #run: PlannedRun;
   readonly #graphs: PlannedGraphs;
@@ -84,27 +83,27 @@ class Work {
     if (!hasOwnText(this.#run.config)) return 0;
     const { samples, seqLen } = this.#run.config;
     const windows = samples + HELD_OUT_WINDOWS;
-    // The past grows to a whole window.
+    // The cache grows to a whole window; half of it is the mean.
     const step: BatchSizes = { B: SAMPLE_BATCH, T: 1, P: Math.ceil(seqLen / 2) };
     return windows * seqLen * (this.#layers(["cached"], step) + this.#head("logits", SAMPLE_BATCH));
   }
 
-  /** Windows that decide have statistics, those of least squares moments; many are both. */
+  /** Statistics of the calibration windows and moments of those for least squares; many windows are both. */
   get measuring(): number {
     const { allocation, tokens, refitTokens } = this.#run;
-    const known = hasStatistics(this.#run) ? tokens : 0;
-    const fitted = refitsOutputs(this.#run) ? refitTokens : 0;
-    const both = Math.min(known, fitted);
+    const statistics = hasStatistics(this.#run) ? tokens : 0;
+    const moments = refitsOutputs(this.#run) ? refitTokens : 0;
+    const both = Math.min(statistics, moments);
     const curves = allocation === "curves" ? tokens * this.#layers(["gram"]) : 0;
     return (
       both * this.#layers(["statisticsAndMoments"]) +
-      (fitted - both) * this.#layers(["moments"]) +
-      (known - both) * this.#layers(["statistics"]) +
+      (moments - both) * this.#layers(["moments"]) +
+      (statistics - both) * this.#layers(["statistics"]) +
       curves
     );
   }
 
-  /** Gradients of the metric, in the dense model, and those of the rounds, in models that get smaller. */
+  /** Gradients of the metric in the dense model, and those of the learning rounds in models that shrink. */
   get learning(): number {
     const { allocation, gradients, tokens, config } = this.#run;
     if (!learns(this.#run)) return 0;
@@ -115,7 +114,7 @@ class Work {
     return metric * (layers + head) + rounds * ((1 - config.sparsity / 2) * layers + head);
   }
 
-  /** Least squares of all widths that are asked for: two factors, and as many right-hand sides as channels change. */
+  /** Least squares of all alternative widths: two factors, and a right-hand side for each channel that changes. */
   get refining(): number {
     if (!refinesWidths(this.#run)) return 0;
     return this.#solving(2, (space) => MAX_ALTERNATIVES[space.kind] * this.#graphs.changedChannels(space));
@@ -130,7 +129,7 @@ class Work {
     return refitsOutputs(this.#run) ? this.#solving(1, () => 0) : 0;
   }
 
-  /** The dense model forward, the pruned one there and back. */
+  /** The dense model forward, the pruned one forward and backward. */
   get training(): number {
     return distills(this.#run) ? new Work(withTrainingWindows(this.#run), this.#places).#steps() : 0;
   }
@@ -141,13 +140,13 @@ class Work {
     return steps * samples * seqLen * (layers + this.#head("divergenceBackward"));
   }
 
-  /** Weights that the optimiser changes, in all steps together. */
+  /** Weight updates of the optimiser over all steps. */
   get optimiserSteps(): number {
     const { spec, config } = this.#run;
     return distills(this.#run) ? config.steps * leftInLayers(spec, config.sparsity) : 0;
   }
 
-  /** Both models forward over what is held out. */
+  /** Both models forward over the held-out windows. */
   get checking(): number {
     const { calibration, seqLen, sparsity } = this.#run.config;
     if (!this.#run.checks) return 0;
@@ -163,7 +162,7 @@ class Work {
   #layers(programs: readonly LayerProgram[], batch: BatchSizes = this.#graphs.batch): number {
     const sized = programs.flatMap((program) => this.#graphs.layers(program, batch));
     const operations = sized.map(({ graph, sizes, count }) => count * operationsOf(graph, sizes));
-    return operations.reduce((sum, own) => sum + own, 0) / (batch.B * batch.T);
+    return operations.reduce((sum, count) => sum + count, 0) / (batch.B * batch.T);
   }
 
   /** Operations of the head for one token. */
@@ -172,7 +171,7 @@ class Work {
     return operationsOf(graph, sizes) / rows;
   }
 
-  /** Factors of the covariances of what stays, and a solution for every output and others. */
+  /** Cholesky factors of the covariances of the kept channels, and solutions for every output and `sidesOf` more. */
   #solving(factors: number, sidesOf: (space: Space) => number): number {
     const { spec, config } = this.#run;
     return spacesOf(spec).reduce((sum, space) => {

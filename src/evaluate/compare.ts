@@ -1,11 +1,11 @@
-/** Several models in one table: what they are, how they do, how far they are from the first. */
+/** Several models in one table: size and shape, scores, speed, and distance from the first model. */
 import type { TextSet } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { storedBytes } from "../model/stored_size.ts";
 import { type EvaluateOptions, type Evaluation, evaluateTogether, type FromFirst } from "./evaluate.ts";
-import { type Latency, type LatencyOptions, measureLatency, requireAnswerable } from "./latency.ts";
+import { type Latency, type LatencyOptions, measureLatency, requireWorkloadFits } from "./latency.ts";
 
 /** One model of a comparison; plain JSON, as `gprune compare --json` prints it. */
 export interface ComparedModel extends Evaluation {
@@ -14,20 +14,18 @@ export interface ComparedModel extends Evaluation {
   /** Bytes of the weights as stored. */
   readonly bytes: number;
   readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
-  /** Distance from the first model by text; absent in the first, null when they cannot be compared. */
+  /** Distance from the first model by text; absent in the first, null when the two cannot be compared. */
   readonly divergence?: FromFirst["divergence"];
-  /** Why not. */
+  /** Why the two cannot be compared. */
   readonly incomparable?: string;
-  /**
-   * Whether its tokenizer cuts the texts into other tokens than the first one's, so that perplexities do not compare.
-   */
+  /** Set where the model's tokenizer gives other tokens than the first one's, so that perplexities do not compare. */
   readonly other_tokens?: true;
-  /** How fast it is, when that was asked. */
+  /** Latency; absent unless it was measured. */
   readonly speed?: Latency;
 }
 
 /**
- * Compares models with the first one. Without texts and tasks only what they are is compared, and nothing is computed.
+ * Compares models with the first one. Without texts, tasks and `speed`, only sizes and shapes: no model runs.
  * @throws GpruneError as `evaluate`
  */
 export async function compareModels(
@@ -35,7 +33,7 @@ export async function compareModels(
   texts: readonly TextSet[],
   { speed, ...options }: EvaluateOptions & { readonly speed?: LatencyOptions | undefined },
 ): Promise<readonly ComparedModel[]> {
-  if (speed !== undefined) requireAnswerable(models, speed);
+  if (speed !== undefined) requireWorkloadFits(models, speed);
   const evaluations =
     texts.length + (options.tasks?.length ?? 0) === 0
       ? models.map(({ origin }) => ({ model: origin.name, texts: {}, tasks: {} }))

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { relativeDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { runModel } from "../../test/run_model.ts";
@@ -15,7 +15,7 @@ beforeAll(() => {
 });
 afterAll(() => runtime.close());
 
-it("goes on with several sequences as if each were alone and whole, however often tokens come", async () => {
+test("goes on with several sequences as if each were alone and whole, however often tokens come", async () => {
   const runner = new DecoderRunner(tinyModel({ layers: [{}, { kvGroups: 1 }] }), runtime);
   const sequences = randomWindows([10, 10, 10], { seed: 3 });
   const { vocabSize } = runner.model.spec;
@@ -37,7 +37,7 @@ it("goes on with several sequences as if each were alone and whole, however ofte
   expect(seen).toBe(10);
 });
 
-it("takes long beginnings in pieces, to the same logits", async () => {
+test("takes long beginnings in pieces, to the same logits", async () => {
   const longest = { tokens: 0 };
   class Listening extends DecoderRunner {
     override runLayer(...given: Parameters<DecoderRunner["runLayer"]>): Promise<Outputs> {
@@ -58,7 +58,7 @@ it("takes long beginnings in pieces, to the same logits", async () => {
   expect(relativeDifference(data, whole)).toBeLessThan(1e-5);
 });
 
-it("computes all tokens anew where LongRoPE changes its frequencies", async () => {
+test("computes all tokens anew where LongRoPE changes its frequencies", async () => {
   const runner = new DecoderRunner(tinyModel({ layers: [{ rope: longrope() }, { kvGroups: 1 }] }), runtime);
   const sequences = randomWindows([12, 12], { seed: 3 });
   const { vocabSize } = runner.model.spec;
@@ -76,7 +76,7 @@ it("computes all tokens anew where LongRoPE changes its frequencies", async () =
   }
 });
 
-it("rotates every piece of a long beginning by the frequencies of the whole", async () => {
+test("rotates every piece of a long beginning by the frequencies of the whole", async () => {
   const runner = new DecoderRunner(tinyModel({ layers: [{ rope: longrope(2050) }] }), runtime);
   const [sequence] = randomWindows([2060], { seed: 4 });
   const decoding = new Decoding(await loadDecoder(runner), 1);
@@ -85,7 +85,7 @@ it("rotates every piece of a long beginning by the frequencies of the whole", as
   expect(relativeDifference(data, logits.slice(-runner.model.spec.vocabSize))).toBeLessThan(1e-5);
 });
 
-it("takes long beginnings with float32 weights where those at hand are integers", async () => {
+test("takes long beginnings with float32 weights where those at hand are integers", async () => {
   let passes = 0;
   class Listening extends DecoderRunner {
     override loadLayers(...given: Parameters<DecoderRunner["loadLayers"]>): AsyncGenerator<LoadedLayer> {

@@ -1,4 +1,4 @@
-/** Decoding token by token with a key/value cache, several sequences at once. All weights stay in memory meanwhile. */
+/** Token-by-token decoding of a batch of sequences with a key/value cache. All weights stay in memory meanwhile. */
 
 import { everyMatrix, hasBlocks, loadBlockHead, loadBlockLayer } from "../graph/decoder/block_weights.ts";
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder/decoder_runner.ts";
@@ -12,13 +12,13 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**
- * Ids that end what a model says: the tokenizer's and, where there is no generation_config.json, those of config.json,
+ * Ids that end generation: the tokenizer's EOS ids and, where there is no generation_config.json, those of config.json,
  * as in transformers (`GenerationConfig.from_model_config`).
  */
 export function endingIds({ spec, files }: Model, { eosIds }: Tokenizer): readonly number[] {
   if (files.some(({ name }) => name === "generation_config.json")) return eosIds;
-  const own = [spec.extra.eos_token_id].flat().filter((id) => typeof id === "number");
-  return [...new Set([...eosIds, ...own])];
+  const configIds = [spec.extra.eos_token_id].flat().filter((id) => typeof id === "number");
+  return [...new Set([...eosIds, ...configIds])];
 }
 
 /** A model with all its weights in memory. */
@@ -28,20 +28,19 @@ export interface LoadedDecoder {
   readonly head: LoadedHead;
 }
 
-/** Tokens that make up for the time of turning all matrices into integers (docs/PERFORMANCE.md). */
+/** Decoded tokens that repay the time of quantising all matrices (docs/PERFORMANCE.md). */
 const LONG_TEXT = 512;
 
 /**
- * Reads all weights of a model as what takes least time: matrices that are stored in blocks of integers as they are,
- * others as integers too where enough tokens make up for the time that takes or float32 takes more than half of the
- * memory, else as float32. Integers on processors that multiply them fast alone. For one sequence, and to be freed with
- * `closeDecoder`.
- * @param tokens - to be decoded one by one, at most
+ * Loads all weights of a model for the fastest decoding of one sequence. Matrices stored in blocks of integers stay as
+ * they are. Others are quantised where enough tokens repay that, or float32 would take more than half of the memory;
+ * else they are float32. Integers are used only on processors that multiply them fast. Free with `closeDecoder`.
+ * @param tokens - most tokens that will be decoded one by one
  */
 export async function loadFastDecoder(runner: DecoderRunner, tokens: number): Promise<LoadedDecoder> {
   const { runtime, model } = runner;
-  const takesMuch = 4 * parameterCount(model.spec) > memoryLimit() / 2;
-  const blocks = tokens >= LONG_TEXT || takesMuch ? everyMatrix(model) : model.weights.blocks;
+  const isLarge = 4 * parameterCount(model.spec) > memoryLimit() / 2;
+  const blocks = tokens >= LONG_TEXT || isLarge ? everyMatrix(model) : model.weights.blocks;
   const isPossible = runtime.device.name === "cpu" && blocks !== undefined && hasBlocks(model, blocks);
   if (!isPossible || !(await multipliesBlocks(runtime))) return loadDecoder(runner);
   const layers: LoadedLayer[] = [];
@@ -54,7 +53,7 @@ export async function loadFastDecoder(runner: DecoderRunner, tokens: number): Pr
   }
 }
 
-/** Frees the programs that hold weights of a model. Nothing can be decoded with it afterwards. */
+/** Frees the programs that hold a decoder's weights; it cannot be used afterwards. */
 export function closeDecoder({ layers, head }: LoadedDecoder): Promise<void> {
   return closePrograms([...layers, head]);
 }
@@ -63,22 +62,22 @@ async function closePrograms(loaded: readonly (LoadedLayer | LoadedHead)[]): Pro
   for (const { program } of loaded) await program?.close();
 }
 
-/** Reads all weights of a model as float32. */
+/** Loads all weights of a model as float32. */
 export async function loadDecoder(runner: DecoderRunner): Promise<LoadedDecoder> {
   const layers = await Promise.all(runner.model.spec.layers.map((_, index) => runner.loadLayer(index)));
   return { runner, layers, head: await runner.loadHead() };
 }
 
-/** Tokens that one pass takes at most; scores and masks of a longer piece would not fit into memory. */
+/** Most tokens of one pass: attention scores and masks of more would not fit into memory. */
 const PASS_TOKENS = 2048;
-/** Tokens of a pass where there are more. */
+/** Tokens of each piece into which a longer input is split. */
 const PIECE_TOKENS = 256;
-/** Tokens from which on float32 weights are read for them (docs/PERFORMANCE.md). */
+/** Tokens of an input for which loading float32 weights saves time (docs/PERFORMANCE.md). */
 const MANY_TOKENS = 256;
 
 /**
- * Sequences of equal length that grow together. Where LongRoPE changes its frequencies for a sequence that has become
- * long, all tokens so far are computed anew, as transformers' Phi-3 does (`prepare_inputs_for_generation`).
+ * A batch of sequences of equal length that grow together. When they become long enough for LongRoPE to change its
+ * frequencies, all tokens so far are recomputed, as in transformers' Phi-3 (`prepare_inputs_for_generation`).
  */
 export class Decoding {
   readonly #decoder: LoadedDecoder;
@@ -86,10 +85,10 @@ export class Decoding {
   #caches: readonly { readonly keys: Cache; readonly values: Cache }[];
   readonly #batch: number;
   #length = 0;
-  /** What was appended, [B, T] each, as long as it may be needed again. */
+  /** Appended tokens, [B, T] each; kept only where LongRoPE may require them again. */
   #ids: Int32Array[] = [];
 
-  /** `batch` empty sequences. */
+  /** Starts `batch` empty sequences. */
   constructor(decoder: LoadedDecoder, batch: number) {
     this.#decoder = decoder;
     this.#batch = batch;
@@ -99,20 +98,20 @@ export class Decoding {
   /**
    * Appends the same number of tokens to every sequence.
    * @param ids - [B, T], row by row
-   * @returns logits of the tokens that come next, [B, V]
+   * @returns logits of the next token of each sequence, [B, V]
    */
   async append(ids: Int32Array): Promise<Tensor> {
     const { runner, head } = this.#decoder;
-    const fresh = this.#withStale(ids);
-    const pieces = await this.#embedded(fresh);
-    const length = this.#length + fresh.length / this.#batch;
-    for await (const layer of this.#layersFor(fresh.length)) await this.#pass(layer, pieces, length);
+    const inputs = this.#inputsFor(ids);
+    const pieces = await this.#embedded(inputs);
+    const length = this.#length + inputs.length / this.#batch;
+    for await (const layer of this.#layersFor(inputs.length)) await this.#pass(layer, pieces, length);
     this.#length = length;
     return (await runner.runHead("logits", head, { hidden: lastRows(pieces.at(-1)!) })).logits!;
   }
 
-  /** New tokens; with all before them where those are to be computed anew, and forgotten so far. */
-  #withStale(ids: Int32Array): Int32Array {
+  /** The tokens to compute: the new ones or, where LongRoPE's frequencies change, all; the caches are emptied then. */
+  #inputsFor(ids: Int32Array): Int32Array {
     const { spec } = this.#decoder.runner.model;
     if (longropeSwitch(spec) === null) return ids;
     this.#ids.push(ids);
@@ -124,7 +123,7 @@ export class Decoding {
     return this.#ids[0]!;
   }
 
-  /** The stream before the first layer, in pieces that a pass can take, [B, T, C] each. */
+  /** Hidden states before the first layer, in pieces of one pass each, [B, T, C]. */
   async #embedded(ids: Int32Array): Promise<Tensor[]> {
     const tokens = ids.length / this.#batch;
     const size = tokens > PASS_TOKENS ? PIECE_TOKENS : tokens;
@@ -138,14 +137,11 @@ export class Decoding {
     return pieces;
   }
 
-  /**
-   * Many tokens at once take less time with float32 weights than with integers, even if those have to be read once
-   * more.
-   */
+  /** For many tokens, float32 weights take less time than integers even though they have to be read again. */
   #layersFor(tokens: number): Iterable<LoadedLayer> | AsyncIterable<LoadedLayer> {
     const { runner, layers } = this.#decoder;
-    const inBlocks = layers.some(({ program }) => program !== undefined);
-    return inBlocks && tokens >= MANY_TOKENS ? runner.loadLayers(0, layers.length) : layers;
+    const hasIntegers = layers.some(({ program }) => program !== undefined);
+    return hasIntegers && tokens >= MANY_TOKENS ? runner.loadLayers(0, layers.length) : layers;
   }
 
   /** Tokens `start` to `end` (exclusive) of every sequence, [B, end - start]. */
@@ -159,19 +155,19 @@ export class Decoding {
   }
 
   /**
-   * Takes all pieces through a layer, in place.
-   * @param sequence - tokens that there are with them
+   * Runs all pieces through a layer and replaces them by its outputs.
+   * @param sequence - length of each sequence after these pieces
    */
   async #pass(layer: LoadedLayer, pieces: Tensor[], sequence: number): Promise<void> {
     const { keys, values } = this.#caches[layer.index]!;
     let offset = this.#length;
-    for (const [place, hidden] of pieces.entries()) {
+    for (const [index, hidden] of pieces.entries()) {
       const feeds = { past_keys: keys.past, past_values: values.past };
       const input = { hidden, offset, sequence, feeds };
       const outputs = await this.#decoder.runner.runLayer("cached", layer, input);
       keys.append(outputs.keys!);
       values.append(outputs.values!);
-      pieces[place] = outputs.hidden!;
+      pieces[index] = outputs.hidden!;
       offset += hidden.shape[1]!;
     }
   }
@@ -188,7 +184,7 @@ function emptyCaches(
   });
 }
 
-/** Pieces of sequences, [B, T] each, one after another: [B, sum of T]. */
+/** Concatenates pieces [B, T] along the sequences: [B, sum of T]. */
 function joinedRows(pieces: readonly Int32Array[], batch: number): Int32Array {
   const rows = Array.from({ length: batch }, (_, b) =>
     pieces.flatMap((ids) => {
@@ -199,7 +195,7 @@ function joinedRows(pieces: readonly Int32Array[], batch: number): Int32Array {
   return Int32Array.from(rows.flat());
 }
 
-/** The last token of every sequence, [B, C]. */
+/** Hidden state of the last token of every sequence, [B, C]. */
 function lastRows({ shape, data }: Tensor): Tensor {
   const [batch, tokens, size] = shape as readonly [number, number, number];
   const rows = new Float32Array(batch * size);
@@ -210,18 +206,21 @@ function lastRows({ shape, data }: Tensor): Tensor {
   return { shape: [batch, size], data: rows };
 }
 
-/** Places that a cache grows by, at least: more would be read in vain for every token, fewer copied more often. */
+/** Least growth of a cache, in places: more would be read in vain for every token, fewer would be copied more often. */
 const FEWEST_PLACES = 128;
 
 /**
- * Keys or values of one layer, [B, K, P, H], in an array with more places P than there are tokens. New arrays for every
- * token would keep the garbage collector busy, which marks on a core that has to compute.
+ * Keys or values of one layer, [B, K, P, H], with capacity for P tokens, more than there are. A new array for every
+ * token would keep the garbage collector busy, which takes a core from the computation.
  */
 class Cache {
-  /** B * K, and H. */
+  /** B * K. */
   readonly #rows: number;
+  /** H. */
   readonly #size: number;
+  /** [B, K]. */
   readonly #shape: readonly [number, number];
+  /** P. */
   #places = 0;
   #data = new Float32Array(0);
   #tokens = 0;
@@ -233,7 +232,7 @@ class Cache {
     this.#grow(1);
   }
 
-  /** All places; those behind the tokens so far hold zeros. */
+  /** The whole array; places after the tokens so far hold zeros. */
   get past(): Tensor {
     return { shape: [...this.#shape, this.#places, this.#size], data: this.#data };
   }
@@ -246,7 +245,7 @@ class Cache {
     this.#tokens += tokens;
   }
 
-  /** Makes room for so many tokens, and a quarter more. */
+  /** Makes room for `tokens` tokens, and at least a quarter more than before. */
   #grow(tokens: number): void {
     const [data, places] = [this.#data, this.#places];
     const wanted = Math.max(tokens, places + Math.max(FEWEST_PLACES, places / 4));
@@ -255,15 +254,15 @@ class Cache {
     this.#put(data, { places, tokens: this.#tokens, at: 0 });
   }
 
-  /** Copies the first tokens of an array with so many places to the place `at`. */
+  /** Copies the first `tokens` tokens of an array [B, K, `places`, H] to the place `at`. */
   #put(
     data: Float32Array,
     { places, tokens, at }: { readonly places: number; readonly tokens: number; readonly at: number },
   ): void {
     for (let row = 0; row < this.#rows; row++) {
       const start = row * places * this.#size;
-      const own = data.subarray(start, start + tokens * this.#size);
-      this.#data.set(own, (row * this.#places + at) * this.#size);
+      const source = data.subarray(start, start + tokens * this.#size);
+      this.#data.set(source, (row * this.#places + at) * this.#size);
     }
   }
 }

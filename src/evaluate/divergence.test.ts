@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { runModel } from "../../test/run_model.ts";
 import { tinyModel, tinySpec } from "../../test/tiny_model.ts";
@@ -21,13 +21,13 @@ const keep = { "layers.0.ffn": [0, 2, 5], "layers.1.kv": [1], "layers.2.ffn": [1
 const pruned = applyPlan(dense, makePlan(dense.spec, keep));
 const windows = randomWindows([7, 7, 5]);
 
-/** Log-probabilities of the words after one token. */
+/** Log-probabilities of the next token over the vocabulary. */
 function logSoftmax(logits: Float32Array): number[] {
   const sum = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   return Array.from(logits, (logit) => logit - Math.log(sum));
 }
 
-/** The definitions, word by word, from whole logits and hidden states. */
+/** The naive twin: the definitions applied to all logits and hidden states. */
 async function naive(model: Model): Promise<{ kl: number; agreement: number; layers: number[] }> {
   const first = await runModel(new DecoderRunner(dense, runtime), windows);
   const own = await runModel(new DecoderRunner(model, runtime), windows);
@@ -54,7 +54,7 @@ async function naive(model: Model): Promise<{ kl: number; agreement: number; lay
 }
 
 describe("compareOnWindows", () => {
-  it("agrees with the definitions, whatever else is compared", async () => {
+  test("agrees with the definitions, whatever else is compared", async () => {
     const runners = [dense, dense, pruned].map((model) => new DecoderRunner(model, runtime));
     const { scores, divergences } = await compareOnWindows(runners, windows);
     const [same, other] = divergences;
@@ -76,7 +76,7 @@ describe("compareOnWindows", () => {
     expect(other!.loss_difference).toBeCloseTo(alone[2]!.nll - alone[0]!.nll, 6);
   });
 
-  it("tells apart heads that have their own weights", async () => {
+  test("tells apart heads that have their own weights", async () => {
     const runners = [dense, tinyModel({ layers: [{}, {}, {}], seed: 1 })].map(
       (model) => new DecoderRunner(model, runtime),
     );
@@ -84,7 +84,7 @@ describe("compareOnWindows", () => {
     expect(divergences[0]!.kl).toBeCloseTo((await naive(runners[1]!.model)).kl, 6);
   });
 
-  it("loads heads when all layers are done, and has no more than two at a time", async () => {
+  test("loads heads when all layers are done, and has no more than two at a time", async () => {
     const steps: string[] = [];
     class Watched extends DecoderRunner {
       override async loadLayer(index: number) {
@@ -114,7 +114,7 @@ describe("compareOnWindows", () => {
     expect(found.divergences[0]).toEqual(found.divergences[1]);
   });
 
-  it("tells its progress up to the end", async () => {
+  test("tells its progress up to the end", async () => {
     const runners = [dense, pruned].map((model) => new DecoderRunner(model, runtime));
     const events: number[] = [];
     await compareOnWindows(runners, windows, {
@@ -126,7 +126,7 @@ describe("compareOnWindows", () => {
 });
 
 describe("incomparable", () => {
-  it.each([
+  test.each([
     [{ vocabSize: 17 }, "expected 16 words in the vocabulary, got 17"],
     [{ hiddenSize: 12 }, "expected 8 as hidden size, got 12"],
     [{ layers: [{}] }, "expected 3 layers, got 1"],
@@ -136,7 +136,7 @@ describe("incomparable", () => {
     expect(incomparable(dense.spec, tinySpec({ layers: [{}, {}, {}], ...changes }))).toMatch(reason);
   });
 
-  it("does not mind widths", () => {
+  test("does not mind widths", () => {
     expect(incomparable(dense.spec, pruned.spec)).toBeNull();
   });
 });

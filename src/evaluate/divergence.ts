@@ -1,8 +1,7 @@
 /**
- * How far models are from a first one, usually the dense one, on the same windows: their predictions, and their hidden
- * states layer by layer. All models take a layer before any takes the next, and one head after the other is compared
- * with that of the first, so memory holds the weights of one layer of one model, or of two heads, and the hidden states
- * of all.
+ * Distance of models from a first one, usually the dense model, on the same windows: in their predictions, and in their
+ * hidden states layer by layer. Every model passes a layer before any passes the next, and the heads are compared with
+ * the first one's in turn. So memory holds one layer's weights of one model, or two heads, and all hidden states.
  */
 
 import { requireSome } from "../base/arguments.ts";
@@ -22,11 +21,11 @@ import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";
 
-/** Distance of a model from the first one, over the predictions that perplexity is measured on. */
+/** Distance of a model from the first one, over the same predictions as perplexity. */
 export interface Divergence {
-  /** Mean KL(first model's distribution || this one's), nats per token. */
+  /** Mean KL(first model's distribution || this model's), nats per token. */
   readonly kl: number;
-  /** Share of the predictions, 0..1, in which both models put the same token first. */
+  /** Fraction of the predictions, 0..1, in which both models rank the same token first. */
   readonly agreement: number;
   /** Mean next-token loss of this model minus that of the first one, nats per token. */
   readonly loss_difference: number;
@@ -34,11 +33,11 @@ export interface Divergence {
   readonly layers: readonly number[];
 }
 
-/** What one text says about all models. */
+/** Scores and divergences of all models on one text. */
 export interface ComparedText {
-  /** One for each model. */
+  /** By model. */
   readonly scores: readonly TextScore[];
-  /** One for each model but the first. */
+  /** By model, without the first. */
   readonly divergences: readonly Divergence[];
 }
 
@@ -56,17 +55,17 @@ export function incomparable(first: ModelSpec, other: ModelSpec): string | null 
   return `expected ${of(first)} ${what}, got ${of(other)}`;
 }
 
-/** Both heads run in one graph, so they must be built alike. */
+/** Both heads run in one graph, so they must have the same structure, apart from the hidden size. */
 function headSettings(spec: ModelSpec): string {
   const { hiddenSize: _, ...settings } = headStructure(spec);
   return JSON.stringify(settings);
 }
 
 /**
- * Sends windows through all models.
- * @param runners - the first one is what the others are compared with; `incomparable` must be null for each of them
+ * Runs all models on the windows and compares them with the first.
+ * @param runners - the reference model first; `incomparable` must be null for each of the others
  * @param windows - token ids, each [T], T >= 2
- * @throws GpruneError BAD_TEXT for no windows, or one that predicts nothing; BAD_ARGUMENT without a model
+ * @throws GpruneError BAD_TEXT for no windows, or one of a single token; BAD_ARGUMENT without a model
  */
 export async function compareOnWindows(
   runners: readonly DecoderRunner[],
@@ -100,26 +99,26 @@ export async function compareOnWindows(
   return { scores, divergences };
 }
 
-/** Some models on some windows. */
+/** All models on the windows of one lot. */
 interface Passage {
   readonly runners: readonly DecoderRunner[];
-  /** By model; micro-batches of all models hold the same windows. */
+  /** Hidden states by model, in micro-batches of the same windows. */
   readonly streams: readonly (readonly MicroBatch[])[];
   readonly sums: readonly Sums[];
 }
 
-/** Moves the streams through all layers, and adds up how far each is from the first. */
+/** Runs the streams through all layers and adds up their distances from the first model's. */
 async function passLayers(
   { runners, streams, sums }: Passage,
   onLayer: (layers: number) => void,
 ): Promise<void> {
   for (let index = 0; index < runners[0]!.model.spec.layers.length; index++) {
-    for (const [place, runner] of runners.entries()) {
+    for (const [m, runner] of runners.entries()) {
       const layer = await runner.loadLayer(index);
-      for (const [position, batch] of streams[place]!.entries()) {
+      for (const [b, batch] of streams[m]!.entries()) {
         const outputs = await runner.runLayer("forward", layer, { hidden: batch.hidden });
         batch.hidden = outputs.hidden!;
-        if (place > 0) sums[place]!.addLayer(index, batch.hidden, streams[0]![position]!.hidden);
+        if (m > 0) sums[m]!.addLayer(index, batch.hidden, streams[0]![b]!.hidden);
       }
       runner.runtime.release(layer.weights);
     }
@@ -127,31 +126,28 @@ async function passLayers(
   }
 }
 
-/** Runs the heads on what the last layers gave; each has its weights for as long as it takes. */
+/** Runs the heads on the last layers' outputs. The first head's weights stay in memory, the others' one at a time. */
 async function passHeads({ runners, streams, sums }: Passage): Promise<void> {
   const first = await runners[0]!.loadHead();
   const { norm, projection } = first.weights;
-  for (const [place, runner] of runners.entries()) {
-    const head = place === 0 ? first : await runner.loadHead();
+  for (const [m, runner] of runners.entries()) {
+    const head = m === 0 ? first : await runner.loadHead();
     const pair = { weights: { ...head.weights, teacherNorm: norm!, teacherProjection: projection! } };
-    for (const [position, batch] of streams[place]!.entries()) {
+    for (const [b, batch] of streams[m]!.entries()) {
       const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
       const outputs =
-        place === 0
+        m === 0
           ? await runner.runHead("loss", head, rows)
-          : await runner.runHead("divergence", pair, {
-              ...rows,
-              teacher: hiddenRows(streams[0]![position]!),
-            });
-      sums[place]!.addPredictions(batch.tokens, outputs);
+          : await runner.runHead("divergence", pair, { ...rows, teacher: hiddenRows(streams[0]![b]!) });
+      sums[m]!.addPredictions(batch.tokens, outputs);
     }
-    if (place > 0) runner.runtime.release(head.weights);
+    if (m > 0) runner.runtime.release(head.weights);
     collectIfTight(runner.memory);
   }
   runners[0]!.runtime.release(first.weights);
 }
 
-/** What adds up over windows, in float64. */
+/** Sums of one model over all windows, in float64. */
 class Sums {
   readonly #layers: Float64Array;
   #tokens = 0;
@@ -191,7 +187,7 @@ class Sums {
 
   divergence(other: TextScore, first: TextScore): Divergence {
     return {
-      // Rounding may leave a divergence of nothing just below zero.
+      // Rounding may put a divergence of zero slightly below it.
       kl: Math.max(0, this.#kl / this.#predictions),
       agreement: this.#agreed / this.#predictions,
       loss_difference: other.nll - first.nll,
@@ -200,7 +196,7 @@ class Sums {
   }
 }
 
-/** |other - first| / |first| of some elements; 1 where only `first` is zero. */
+/** |other - first| / |first| over the elements from `start` to `end`; 1 where only `first` is zero. */
 function relativeError(
   other: Float32Array,
   first: Float32Array,

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
@@ -22,7 +22,7 @@ beforeAll(() => {
 afterAll(() => runtime.close());
 
 describe("evaluate", () => {
-  it("scores the first windows of every text, whatever it is called", async () => {
+  test("scores the first windows of every text, whatever it is called", async () => {
     const directory = await temporaryDirectory();
     const model = letterModel();
     const texts = ["long", "__proto__"].map((name) => ({ name, path: join(directory, name), weight: 1 }));
@@ -36,7 +36,7 @@ describe("evaluate", () => {
     expect(Object.values(scores)[1]).toEqual(await perplexity(runner, [Int32Array.of(2, 1, 0, 2)]));
   });
 
-  it("begins windows with BOS when asked to, where there is one", async () => {
+  test("begins windows with BOS when asked to, where there is one", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d e f g");
     const texts = [{ name: "t", path, weight: 1 }];
@@ -52,7 +52,7 @@ describe("evaluate", () => {
     });
   });
 
-  it("says of which model the tokenizer is missing or malformed", async () => {
+  test("says of which model the tokenizer is missing or malformed", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d e f g");
     const texts = [{ name: "t", path, weight: 1 }];
@@ -75,7 +75,7 @@ describe("evaluate", () => {
     });
   });
 
-  it("says where windows lack the BOS that the tokenizer begins texts with", async () => {
+  test("says where windows lack the BOS that the tokenizer begins texts with", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d e f g");
     const special = { id: "<s>", ids: [15], tokens: ["<s>"] };
@@ -104,7 +104,7 @@ describe("evaluate", () => {
     expect(await told({}, letterModel())).toEqual([]);
   });
 
-  it("scores the first documents of every task, and needs no text", async () => {
+  test("scores the first documents of every task, and needs no text", async () => {
     const path = join(await temporaryDirectory(), "task.jsonl");
     const lines = [0, 1, 0].map((gold) => ({ query: "a b", choices: ["c", "c d"], gold }));
     await writeFile(path, lines.map((line) => JSON.stringify(line)).join("\n"));
@@ -120,7 +120,7 @@ describe("evaluate", () => {
     });
   });
 
-  it("shows as many solved questions as the task's file wants, unless it is told how many", async () => {
+  test("shows as many solved questions as the task's file wants, unless it is told how many", async () => {
     const directory = await temporaryDirectory();
     const [questions, path] = [join(directory, "q.jsonl"), join(directory, "task.yaml")];
     const lines = ["a b", "b c"].map((q) => JSON.stringify({ q }));
@@ -155,7 +155,7 @@ describe("evaluate", () => {
     });
   });
 
-  it("names the question and the text with a token that the model has no embedding for", async () => {
+  test("names the question and the text with a token that the model has no embedding for", async () => {
     const directory = await temporaryDirectory();
     const [text, questions] = [join(directory, "a.txt"), join(directory, "q.jsonl")];
     await writeFile(text, "a b c p");
@@ -177,7 +177,7 @@ describe("evaluate", () => {
     await expect(logLikelihoods(runner, continuations)).rejects.toMatchObject({ code: "BAD_TEXT" });
   });
 
-  it("refuses two texts or two tasks of one name, one of whose scores nobody would see", async () => {
+  test("refuses two texts or two tasks of one name, one of whose scores nobody would see", async () => {
     const twice = ["a", "b"].map((path) => ({ name: "same", path, weight: 1 }));
     const error = { code: "BAD_ARGUMENT", message: expect.stringContaining("same twice") };
     const asked = { model: letterModel(), runtime };
@@ -185,7 +185,7 @@ describe("evaluate", () => {
     await expect(evaluate(asked, [], { seqLen: 4, tasks: twice })).rejects.toMatchObject(error);
   });
 
-  it("names a text that is too short", async () => {
+  test("names a text that is too short", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c");
     const texts = [{ name: "short", path, weight: 1 }];
@@ -195,7 +195,7 @@ describe("evaluate", () => {
     });
   });
 
-  it.each([
+  test.each([
     [{ seqLen: 1 }, "--seq-len: expected a whole number of at least 2, got 1"],
     [{ seqLen: 2.5 }, "--seq-len: expected a whole number of at least 2, got 2.5"],
     [{ seqLen: 4, limit: 0 }, "--limit: expected a whole number of at least 1, got 0"],
@@ -208,7 +208,7 @@ describe("evaluate", () => {
 });
 
 describe("evaluateTogether", () => {
-  it("scores every model as if it were alone, and says how far it is from the first", async () => {
+  test("scores every model as if it were alone, and says how far it is from the first", async () => {
     const directory = await temporaryDirectory();
     const texts = [{ name: "letters", path: join(directory, "a.txt"), weight: 1 }];
     const tasks = [{ name: "task", path: join(directory, "t.jsonl"), weight: 1 }];
@@ -235,7 +235,7 @@ describe("evaluateTogether", () => {
     expect(tasksOnly[1]!.fromFirst).toBeUndefined();
   });
 
-  it("reads texts and tasks once, whatever the number of models and tokenizers", async () => {
+  test("reads texts and tasks once, whatever the number of models and tokenizers", async () => {
     const directory = await temporaryDirectory();
     const [text, task] = ["a.txt", "t.jsonl"].map((name) => join(directory, name)) as [string, string];
     await writeFile(text, "a b c d e f g h");
@@ -258,7 +258,7 @@ describe("evaluateTogether", () => {
     expect(reads.filter((path) => path === task)).toHaveLength(1);
   });
 
-  it("does not compare what was cut into other tokens", async () => {
+  test("does not compare what was cut into other tokens", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d e f g h");
     const vocab = Object.fromEntries(Array.from("bacdefghijklmnop", (letter, id) => [letter, id]));
@@ -282,7 +282,7 @@ describe("evaluateTogether", () => {
 });
 
 describe("compareModels", () => {
-  it("says what models are, and computes nothing that nobody asks for", async () => {
+  test("says what models are, and computes nothing that nobody asks for", async () => {
     const models = [tinyModel(), tinyModel({ layers: [{ neurons: 3 }, { kvGroups: 1 }] })];
     const [dense, small] = await compareModels({ models, runtime }, [], { seqLen: 4 });
     const total = inspectModel(models[1]!).parameters.total;
@@ -297,14 +297,14 @@ describe("compareModels", () => {
 });
 
 describe("geometricMean", () => {
-  it("is exp of the mean of the losses", () => {
+  test("is exp of the mean of the losses", () => {
     const scores = [2, 8].map((ppl) => ({ ppl, nll: Math.log(ppl), windows: 1, tokens: 1 }));
     expect(geometricMean(scores)).toBeCloseTo(4, 12);
   });
 });
 
 describe("inspectModel", () => {
-  it("counts parameters and widths", () => {
+  test("counts parameters and widths", () => {
     const { spec, origin, ...rest } = tinyModel({
       layers: [{ neurons: 3, biases: ["down_proj"] }, { kvGroups: 1 }],
     });

@@ -1,4 +1,4 @@
-/** Evaluates a model on named texts and tasks. */
+/** Evaluates models on named texts and tasks. */
 
 import { requireSome } from "../base/arguments.ts";
 import { mapValues } from "../base/map_values.ts";
@@ -15,7 +15,7 @@ import { type ScoreKeeper, withKeptScores } from "./kept_scores.ts";
 import {
   type Material,
   type MaterialOptions,
-  type Measuring,
+  type MaterialRequest,
   otherTokens,
   readMaterial,
   readsAlike,
@@ -31,33 +31,33 @@ export interface Evaluation {
   readonly tasks: Readonly<Record<string, TaskScore>>;
 }
 
-/** What models are evaluated on, in windows of how many tokens, and what keeps their scores. */
+/** Options of {@link evaluate} and {@link evaluateTogether}. */
 export interface EvaluateOptions extends MaterialOptions {
-  /** Tokens in a window; 512, or as many as all models take if that is fewer, when absent. */
+  /** Tokens in a window; when absent 512, or as many as all models take if that is fewer. */
   readonly seqLen?: number | undefined;
   readonly onProgress?: OnProgress;
   /**
-   * Directory that keeps the score of every text and task that is finished, so that the same call goes on after
-   * whatever cut it off; see kept_scores.ts. Kept nowhere when absent.
+   * Directory that keeps the score of every finished text and task, so that the same call resumes after an
+   * interruption; see kept_scores.ts. Scores are not kept when absent.
    */
   readonly keep?: string | undefined;
-  /** Ends the evaluation at the next step. */
+  /** Stops the evaluation at the next progress event. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Options as the functions below take them. */
-type Evaluating = EvaluateOptions & Measuring;
-
-/** @throws GpruneError INTERRUPTED, from progress events after the signal */
-function evaluating(models: readonly Model[], options: EvaluateOptions): Evaluating {
+/** Options with the window length settled; progress events throw GpruneError INTERRUPTED after the signal. */
+function resolveOptions(
+  models: readonly Model[],
+  options: EvaluateOptions,
+): EvaluateOptions & MaterialRequest {
   const { onProgress = silent, signal } = options;
   const seqLen = windowLength(models, options.seqLen);
   return { ...options, seqLen, onProgress: interruptible(onProgress, signal, 0) };
 }
 
 /**
- * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts.
- * Everything is read before anything is computed.
+ * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts. All
+ * texts and tasks are read before anything is computed.
  * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens or
  *   more than the model takes, a limit below one, or two texts or tasks of one name, INTERRUPTED after the signal, and
  *   what `readTask`, `encodeDocument` and `withKeptScores` throw
@@ -67,16 +67,16 @@ export async function evaluate(
   texts: readonly TextSet[],
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const told = evaluating([model], options);
-  const material = await tokenMaterial(model, await readMaterial([model], texts, told), told);
+  const resolved = resolveOptions([model], options);
+  const material = await tokenMaterial(model, await readMaterial([model], texts, resolved), resolved);
   const runner = new DecoderRunner(model, runtime);
-  return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
-    const own = { ...material, runner, keeper, onProgress: told.onProgress };
-    return { model: model.origin.name, texts: await textScores(own), tasks: await taskScores(own) };
+  return withKeptScores({ ...resolved, device: runtime.device }, async (keeper) => {
+    const job = { ...material, runner, keeper, onProgress: resolved.onProgress };
+    return { model: model.origin.name, texts: await textScores(job), tasks: await taskScores(job) };
   });
 }
 
-/** Distance from the first of several models, or why there is none. */
+/** Divergence from the first of several models by text, or why it cannot be measured. */
 export type FromFirst =
   | {
       readonly divergence: Readonly<Record<string, Divergence>>;
@@ -86,17 +86,15 @@ export type FromFirst =
   | {
       readonly divergence: null;
       readonly incomparable: string;
-      /**
-       * Whether texts are cut into other tokens, so that perplexities are of other things; absent when they are not.
-       */
+      /** Set where the tokens of a text differ, so that perplexities do not compare. */
       readonly other_tokens?: true;
     };
 
 /**
- * Evaluates several models as `evaluate` does, on texts that are read once, and says how far the later ones are from
- * the first. Models that can be compared token by token go through the texts together with the first one, the others
+ * Evaluates several models like `evaluate`, on texts that are read once, and measures the divergence of the later ones
+ * from the first. Models that can be compared token by token run on the texts together with the first one, the others
  * alone.
- * @returns an evaluation of every model; `fromFirst` is absent in the first and without texts
+ * @returns an evaluation of every model; `fromFirst` is absent in the first, and in all where there are no texts
  * @throws GpruneError as `evaluate`, and BAD_ARGUMENT without a model
  */
 export async function evaluateTogether(
@@ -105,38 +103,39 @@ export async function evaluateTogether(
   options: EvaluateOptions,
 ): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
   requireSome("models", models);
-  const told = evaluating(models, options);
-  const read = await readMaterial(models, texts, told);
+  const resolved = resolveOptions(models, options);
+  const read = await readMaterial(models, texts, resolved);
   const materials: Material[] = [];
   for (const model of models) {
-    const twin = models.slice(0, materials.length).findIndex((other) => readsAlike(other, model, told));
-    materials.push(materials[twin] ?? (await tokenMaterial(model, read, told)));
+    const earlier = models.slice(0, materials.length);
+    const twin = earlier.findIndex((other) => readsAlike(other, model, resolved));
+    materials.push(materials[twin] ?? (await tokenMaterial(model, read, resolved)));
   }
-  const cuts = materials.map((material) => otherTokens(materials[0]!, material));
-  const reasons = models.map(({ spec }, m) => incomparable(models[0]!.spec, spec) ?? cuts[m]!);
-  const together = models.filter((_, m) => reasons[m] === null);
-  return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
-    const runners = together.map((model) => new DecoderRunner(model, runtime));
-    const compared = await scoresOf(materials[0]!.windows, told.onProgress, (content, more) =>
-      keeper({ kind: "divergence", models: together, content }, () =>
-        compareOnWindows(runners, content, more),
+  const mismatches = materials.map((material) => otherTokens(materials[0]!, material));
+  const reasons = models.map(({ spec }, m) => incomparable(models[0]!.spec, spec) ?? mismatches[m]!);
+  const comparable = models.filter((_, m) => reasons[m] === null);
+  return withKeptScores({ ...resolved, device: runtime.device }, async (keeper) => {
+    const runners = comparable.map((model) => new DecoderRunner(model, runtime));
+    const compared = await scoresOf(materials[0]!.windows, resolved.onProgress, (content, reporting) =>
+      keeper({ kind: "divergence", models: comparable, content }, () =>
+        compareOnWindows(runners, content, reporting),
       ),
     );
     const evaluations: (Evaluation & { readonly fromFirst?: FromFirst })[] = [];
     for (const [m, model] of models.entries()) {
-      // The same model may be given twice, so it is counted and not looked up.
-      const place = reasons[m] === null ? reasons.slice(0, m).filter((each) => each === null).length : -1;
+      // Its index in `comparable` is counted, not looked up: a model may be given twice.
+      const place = reasons[m] === null ? reasons.slice(0, m).filter((reason) => reason === null).length : -1;
       const onProgress: OnProgress = (event) =>
-        told.onProgress(m === 0 ? event : { ...event, stage: `${event.stage}, model ${m + 1}` });
-      const known = place < 0 ? null : mapValues(compared, ({ scores }) => scores[place]!);
-      const own = { ...materials[m]!, runner: new DecoderRunner(model, runtime), keeper, onProgress };
+        resolved.onProgress(m === 0 ? event : { ...event, stage: `${event.stage}, model ${m + 1}` });
+      const comparedScores = place < 0 ? null : mapValues(compared, ({ scores }) => scores[place]!);
+      const job = { ...materials[m]!, runner: new DecoderRunner(model, runtime), keeper, onProgress };
       evaluations.push({
         model: model.origin.name,
-        texts: known ?? (await textScores(own)),
-        tasks: await taskScores(own),
+        texts: comparedScores ?? (await textScores(job)),
+        tasks: await taskScores(job),
         ...(m > 0 &&
           texts.length > 0 && {
-            fromFirst: fromFirst(compared, place, { reason: reasons[m]!, cut: cuts[m]! }),
+            fromFirst: fromFirst(compared, place, { reason: reasons[m]!, mismatch: mismatches[m]! }),
           }),
       });
     }
@@ -144,39 +143,39 @@ export async function evaluateTogether(
   });
 }
 
-/** One model and what it is evaluated on. */
-interface OwnEvaluation extends Material {
+/** The evaluation of one model on its material. */
+interface EvaluationJob extends Material {
   readonly runner: DecoderRunner;
   readonly keeper: ScoreKeeper;
   readonly onProgress: OnProgress;
 }
 
-function textScores({ windows, runner, keeper, onProgress }: OwnEvaluation): Promise<Evaluation["texts"]> {
+function textScores({ windows, runner, keeper, onProgress }: EvaluationJob): Promise<Evaluation["texts"]> {
   const models = [runner.model];
-  return scoresOf(windows, onProgress, (content, more) =>
-    keeper({ kind: "perplexity", models, content }, () => perplexity(runner, content, more)),
+  return scoresOf(windows, onProgress, (content, reporting) =>
+    keeper({ kind: "perplexity", models, content }, () => perplexity(runner, content, reporting)),
   );
 }
 
-function taskScores({ documents, runner, keeper, onProgress }: OwnEvaluation): Promise<Evaluation["tasks"]> {
+function taskScores({ documents, runner, keeper, onProgress }: EvaluationJob): Promise<Evaluation["tasks"]> {
   const models = [runner.model];
-  return scoresOf(documents, onProgress, (content, more) =>
-    keeper({ kind: "task", models, content }, () => scoreTask(runner, content, more)),
+  return scoresOf(documents, onProgress, (content, reporting) =>
+    keeper({ kind: "task", models, content }, () => scoreTask(runner, content, reporting)),
   );
 }
 
 function fromFirst(
   compared: Readonly<Record<string, ComparedText>>,
   place: number,
-  { reason, cut }: { readonly reason: string | null; readonly cut: string | null },
+  { reason, mismatch }: { readonly reason: string | null; readonly mismatch: string | null },
 ): FromFirst {
   if (reason !== null) {
-    return { divergence: null, incomparable: reason, ...(cut !== null && { other_tokens: true }) };
+    return { divergence: null, incomparable: reason, ...(mismatch !== null && { other_tokens: true }) };
   }
   return { divergence: mapValues(compared, ({ divergences }) => divergences[place - 1]!) };
 }
 
-/** Scores one named set after the other. */
+/** Scores named texts or tasks one after another; errors name the one they arose in. */
 async function scoresOf<Content, Score>(
   sets: readonly (readonly [string, Content])[],
   onProgress: OnProgress,
@@ -193,7 +192,7 @@ async function scoresOf<Content, Score>(
   return Object.fromEntries(scores);
 }
 
-/** exp of the mean of the log perplexities. */
+/** Geometric mean of perplexities: exp of the mean of their losses in nats. */
 export function geometricMean(scores: readonly TextScore[]): number {
   return perplexityOf(scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length);
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type ShotDocument, withShots } from "./few_shot.ts";
 import { asTexts } from "./prompts.ts";
 import type { TaskDocument } from "./task_layouts.ts";
@@ -15,7 +15,7 @@ function contexts(documents: readonly ShotDocument[]): readonly string[] {
 }
 
 describe("withShots", () => {
-  it("puts the same solved questions before all but themselves", () => {
+  test("puts the same solved questions before all but themselves", () => {
     const prompts = contexts(withShots(POOL, SETTINGS));
     for (const [i, prompt] of prompts.entries()) {
       expect(prompt).toMatch(/^(Q\d\? (no|yes)\n\n){2}Q\d\?$/);
@@ -28,21 +28,21 @@ describe("withShots", () => {
     expect(new Set(beginnings).size).toBeLessThanOrEqual(3);
   });
 
-  it("draws by seed and name", () => {
+  test("draws by seed and name", () => {
     const of = (change: object): string => contexts(withShots(POOL, { ...SETTINGS, ...change })).join("|");
     expect(of({})).toBe(of({}));
     const draws = Array.from({ length: 8 }, (_, seed) => of({ seed }));
     expect(new Set(draws).size).toBeGreaterThan(1);
   });
 
-  it("takes the first ones where the task says so", () => {
+  test("takes the first ones where the task says so", () => {
     const documents = POOL.map((document) => ({ ...document, firstShots: true }));
     const prompts = contexts(withShots(documents, SETTINGS));
     expect(prompts[5]).toBe("Q0? no\n\nQ1? yes\n\nQ5?");
     expect(prompts[0]).toBe("Q1? yes\n\nQ2? no\n\nQ0?");
   });
 
-  it("takes the first ones as they are, with equal ones among them, but the question itself", () => {
+  test("takes the first ones as they are, with equal ones among them, but the question itself", () => {
     const documents = POOL.map((document) => ({ ...document, firstShots: true }));
     const pool = [POOL[0]!, POOL[0]!, ...POOL];
     const prompts = contexts(withShots(documents, { ...SETTINGS, count: 3, pool }));
@@ -54,7 +54,7 @@ describe("withShots", () => {
     );
   });
 
-  it("puts what stands before the answers of solved questions alone", () => {
+  test("puts what stands before the answers of solved questions alone", () => {
     const documents = POOL.map(({ candidates, ...document }) => ({
       ...document,
       candidates: candidates.map((each) => ({ ...each, solvedDelimiter: ": " })),
@@ -66,7 +66,7 @@ describe("withShots", () => {
     });
   });
 
-  it("puts the description first and once", () => {
+  test("puts the description first and once", () => {
     const described = POOL.map((document) => ({ ...document, description: "Answer.\n" }));
     expect(contexts(withShots(described, { ...SETTINGS, pool: described }))[0]).toMatch(
       /^Answer\.\nQ\d\? (no|yes)\n\nQ\d\? (no|yes)\n\nQ0\?$/,
@@ -74,7 +74,7 @@ describe("withShots", () => {
     expect(contexts(withShots(described, { ...SETTINGS, count: 0 }))[0]).toBe("Answer.\nQ0?");
   });
 
-  it("never shows a question its own answer, whatever its place is called", () => {
+  test("never shows a question its own answer, whatever its place is called", () => {
     const pool = POOL.map((document, i) => ({ ...document, where: `./line ${i}` }));
     for (const [i, prompt] of contexts(withShots(POOL, { ...SETTINGS, count: 5, pool })).entries()) {
       expect(prompt.match(/Q\d/g)!.filter((each) => each === `Q${i}`)).toHaveLength(1);
@@ -85,7 +85,7 @@ describe("withShots", () => {
     }
   });
 
-  it("refuses a pool that is too small", () => {
+  test("refuses a pool that is too small", () => {
     expect(() => withShots(POOL, { ...SETTINGS, count: 6 })).toThrow(
       "task t: expected more than 6 questions to show 6 before each, got 6 different ones",
     );

@@ -1,62 +1,61 @@
 /**
- * Few-shot questions: solved ones that come before each.
+ * Few-shot prompting: puts solved questions (shots) before each question of a task.
  *
- * All questions get the same ones, drawn by the seed, so that the prompt is computed once for many questions; a
- * question among them gets one more, behind the others. What makes it that question are its words, wherever they stand.
- * No two that are drawn have the same words; the first ones may. (The harness draws anew for every question unless its
- * `fewshot_config` names a sampler, of which `first_n` is known here, and leaves a question out where it is the same
- * record of the same split.)
+ * All questions get the same shots, drawn by the seed, so that their prompt is computed once for many questions. A
+ * question that is among the shots, by its text, gets the next drawn one instead. Drawn shots have different texts;
+ * with `first_n` they may repeat. (lm-evaluation-harness draws anew for every question unless `fewshot_config` names a
+ * sampler, of which `first_n` is supported here, and skips a shot only where it is the same record of the same split.)
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
 
-/** Which solved questions come before each question of a task: drawn from a pool by the seed, the same for all. */
+/** The choice of a task's shots: how many, from which pool and by which seed. */
 export interface FewShot {
-  /** Solved questions before each one. */
+  /** Shots before each question. */
   readonly count: number;
   readonly seed: number;
-  /** The task's name; the draw depends on it. */
+  /** The task's name, on which the draw depends. */
   readonly name: string;
-  /** Where they come from; may contain the documents. */
+  /** Questions that shots are drawn from; may contain the task's own. */
   readonly pool: readonly TaskDocument[];
 }
 
-/** A question and the solved ones that it comes after. */
+/** A question and its shots. */
 export interface ShotDocument extends TaskDocument {
   readonly solved: readonly Candidate[];
 }
 
 /**
- * Documents with their solved questions.
+ * Adds shots to every document.
  * @throws GpruneError BAD_TEXT when the pool is too small
  */
 export function withShots(
   documents: readonly TaskDocument[],
   { count, seed, name, pool }: FewShot,
 ): readonly ShotDocument[] {
-  const shots = pool.map((document) => ({ words: wordsOf(document), solved: solvedOf(document) }));
-  const different = [...new Map(shots.map((shot) => [shot.words, shot])).values()];
+  const shots = pool.map((document) => ({ text: shotText(document), solved: goldCandidate(document) }));
+  const different = [...new Map(shots.map((shot) => [shot.text, shot])).values()];
   const drawn = documents[0]?.firstShots
     ? shots
     : chooseWindows(different, count + 1, { seed, label: `few-shot ${name}` });
   return documents.map((document) => {
-    const own = wordsOf(document);
+    const documentText = shotText(document);
     const solved: Candidate[] = [];
     for (let i = 0; i < drawn.length && solved.length < count; i++) {
-      if (drawn[i]!.words !== own) solved.push(drawn[i]!.solved);
+      if (drawn[i]!.text !== documentText) solved.push(drawn[i]!.solved);
     }
     if (solved.length < count) throw tooFew(name, count, different.length);
     return { ...document, solved };
   });
 }
 
-function solvedOf({ candidates, gold }: TaskDocument): Candidate {
+function goldCandidate({ candidates, gold }: TaskDocument): Candidate {
   return candidates[gold]!;
 }
 
-function wordsOf(document: TaskDocument): string {
-  return solvedText(solvedOf(document));
+function shotText(document: TaskDocument): string {
+  return solvedText(goldCandidate(document));
 }
 
 function tooFew(name: string, count: number, available: number): GpruneError {

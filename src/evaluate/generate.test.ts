@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { lastArgmax, runModel } from "../../test/run_model.ts";
 import { blockModel } from "../../test/stored_blocks.ts";
@@ -19,7 +19,7 @@ beforeAll(() => {
 afterAll(() => runtime.close());
 
 describe("generate", () => {
-  it.each(Object.entries(TINY_VARIANTS))("continues as without a cache: %s", async (_, options) => {
+  test.each(Object.entries(TINY_VARIANTS))("continues as without a cache: %s", async (_, options) => {
     const runner = new DecoderRunner(tinyModel({ ...options, seed: 2 }), runtime);
     let ids: Int32Array = randomWindows([5])[0]!;
     const generated = await generate(runner, ids, { maxTokens: 8, stopIds: [] });
@@ -30,7 +30,7 @@ describe("generate", () => {
     }
   });
 
-  it("ends before a stop id and hands over every token before it", async () => {
+  test("ends before a stop id and hands over every token before it", async () => {
     const runner = new DecoderRunner(tinyModel({ tiedEmbeddings: false, seed: 4 }), runtime);
     const prompt = Int32Array.of(1, 2, 3);
     const all = [...(await generate(runner, prompt, { maxTokens: 12, stopIds: [] }))];
@@ -42,14 +42,14 @@ describe("generate", () => {
     expect(seen).toEqual(stopped);
   });
 
-  it("needs a prompt, and no token to give none", async () => {
+  test("needs a prompt, and no token to give none", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const options = { maxTokens: 0, stopIds: [] };
     await expect(generate(runner, new Int32Array(0), options)).rejects.toMatchObject({ code: "BAD_TEXT" });
     expect(await generate(runner, Int32Array.of(1), options)).toHaveLength(0);
   });
 
-  it("goes as far as the model's positions do, and no farther", async () => {
+  test("goes as far as the model's positions do, and no farther", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const { maxPositions } = runner.model.spec;
     const prompt = new Int32Array(maxPositions - 2).fill(1);
@@ -92,13 +92,13 @@ describe("weights that stay in blocks", async () => {
   const continued = (from: Model, ...prompt: number[]): Promise<Int32Array> =>
     generate(new DecoderRunner(from, counting), Int32Array.from(prompt), options);
 
-  it.runIf(fast)("are freed after every call", async () => {
+  test.runIf(fast)("are freed after every call", async () => {
     await continued(model, 1, 2);
     expect(counting.most).toBe(model.spec.layers.length + 1);
     expect(counting.open).toBe(0);
   });
 
-  it.runIf(fast)("are freed after an error, in a prompt or in the file", async () => {
+  test.runIf(fast)("are freed after an error, in a prompt or in the file", async () => {
     await expect(continued(model, model.spec.vocabSize)).rejects.toMatchObject({ code: "BAD_TEXT" });
     expect(counting.open).toBe(0);
     const blocks = { ...model.weights.blocks! };
@@ -154,14 +154,14 @@ describe("a SentencePiece tokenizer that begins texts with BOS", () => {
     Object.entries(files).map(([name, content]) => ({ name, bytes: Buffer.from(JSON.stringify(content)) })),
   );
 
-  it("has it before a prompt, once, and alone for an empty one", () => {
+  test("has it before a prompt, once, and alone for an empty one", () => {
     expect([...promptTokens("a b", tokenizer)]).toEqual([0, 3, 5]);
     expect([...promptTokens("<s>a", tokenizer)].filter((id) => id === 0)).toHaveLength(1);
     expect([...promptTokens("", tokenizer)]).toEqual([0]);
     expect(promptTokens("a ".repeat(150_000), tokenizer).length).toBeGreaterThan(150_000);
   });
 
-  it("ends where config.json says, unless generation_config.json does", () => {
+  test("ends where config.json says, unless generation_config.json does", () => {
     const model = tinyModel({ extra: { eos_token_id: [4, 2] } });
     const ending = Tokenizer.fromFiles(
       Object.entries({ ...files, "tokenizer_config.json": { eos_token: "a" } }).map(([name, content]) => ({
@@ -175,7 +175,7 @@ describe("a SentencePiece tokenizer that begins texts with BOS", () => {
     expect(endingIds({ ...model, files: [generation] }, ending)).toEqual([2]);
   });
 
-  it("keeps the space between a prompt and what follows it", () => {
+  test("keeps the space between a prompt and what follows it", () => {
     expect(continuationText(Int32Array.of(5, 2), Int32Array.of(0, 3), tokenizer)).toBe(" ba");
     expect(continuationText(new Int32Array(0), Int32Array.of(0, 3), tokenizer)).toBe("");
     expect(tokenizer.decode([5, 2])).toBe("ba");

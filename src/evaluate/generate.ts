@@ -5,34 +5,34 @@ import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { closeDecoder, Decoding, loadFastDecoder } from "./decoding.ts";
 
-/** When generation ends: after so many tokens, or before one that stops it. */
+/** Options of {@link generate}. */
 export interface GenerateOptions {
+  /** Most tokens to generate. */
   readonly maxTokens: number;
-  /** Generation ends before any of these. */
+  /** Generation ends before the first of these; it is not part of the result. */
   readonly stopIds: readonly number[];
   /** Called with every new token. */
   readonly onToken?: (id: number) => void;
 }
 
-/** A prompt as tokens, as transformers gives them to a model: after BOS where the tokenizer adds it by default. */
+/** The tokens of a prompt as transformers passes them to a model, with BOS where the tokenizer adds it by default. */
 export function promptTokens(prompt: string, tokenizer: Tokenizer): Int32Array {
   const ids = tokenizer.encode(prompt);
   const { leadingId } = tokenizer;
   return leadingId === null || ids[0] === leadingId ? ids : Int32Array.from([leadingId, ...ids]);
 }
 
-/** The text of new tokens after those of a prompt: some tokenizers drop the space at a text's beginning. */
+/** The text of generated tokens. Decoded with the prompt, since some tokenizers drop a space at the start of a text. */
 export function continuationText(ids: Int32Array, prompt: Int32Array, tokenizer: Tokenizer): string {
   return tokenizer.decode([...prompt, ...ids]).slice(tokenizer.decode(prompt).length);
 }
 
 /**
- * Continues a prompt with the most probable token each time; ties go to the lowest id.
- * @param prompt - token ids, at least one, BOS included where the tokenizer puts it first: `promptTokens` makes them of
- * a text
- * @returns the new ids
- * @throws GpruneError BAD_TEXT without a prompt, BAD_ARGUMENT when the model cannot hold it and so many tokens more, or
- *   for a number of them that is not whole
+ * Continues a prompt greedily with the most probable token each time; ties go to the lowest id.
+ * @param prompt - token ids, at least one, including BOS where the tokenizer adds it: see `promptTokens`
+ * @returns the generated ids
+ * @throws GpruneError BAD_TEXT for an empty prompt, BAD_ARGUMENT when the model has no positions for `maxTokens` more
+ *   tokens, or for a `maxTokens` that is not a whole number
  */
 export async function generate(
   runner: DecoderRunner,

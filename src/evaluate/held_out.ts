@@ -1,13 +1,13 @@
 /**
- * A first look at what pruning did: perplexity of the dense and the pruned model on windows of the calibration texts
- * that were not used. It says whether a run went well; how the model does on other texts is for `gprune eval` to say.
+ * A first check of a pruned model: perplexity of the dense and the pruned model on held-out windows of the calibration
+ * texts. It shows whether a run went well; `gprune eval` measures the model on other texts.
  */
 
 import type { OnProgress } from "../base/progress.ts";
 import type { MadeModel, Passes } from "../calibrate/passes.ts";
 import { textScore } from "./perplexity.ts";
 
-/** Perplexities on the unused windows of one set. */
+/** Perplexities on the held-out windows of one calibration set. */
 export interface HeldOutScore {
   readonly windows: number;
   readonly dense: number;
@@ -19,20 +19,20 @@ interface HeldOutRequest {
   readonly onProgress: OnProgress;
 }
 
-/** Scores by set name; sets without unused windows are left out. */
+/** Scores by set name; sets without held-out windows are left out. */
 export async function heldOutScores(
   passes: Passes,
   { dense, pruned }: { readonly dense: MadeModel; readonly pruned: MadeModel },
   { sets, onProgress }: HeldOutRequest,
 ): Promise<Readonly<Record<string, HeldOutScore>>> {
-  const present = sets.filter(({ heldOut }) => heldOut.length > 0);
-  const requests = present.flatMap(({ heldOut: windows }) =>
+  const measured = sets.filter(({ heldOut }) => heldOut.length > 0);
+  const requests = measured.flatMap(({ heldOut: windows }) =>
     [dense, pruned].map((made) => ({ made, windows })),
   );
   const losses = await passes.losses(requests, { stage: "check", onProgress });
   const ppl = (index: number): number => textScore(losses[index]!, requests[index]!.windows.length).ppl;
-  const scores = present.map(({ name, heldOut }, d): readonly [string, HeldOutScore] => {
-    return [name, { windows: heldOut.length, dense: ppl(2 * d), pruned: ppl(2 * d + 1) }];
+  const scores = measured.map(({ name, heldOut }, s): readonly [string, HeldOutScore] => {
+    return [name, { windows: heldOut.length, dense: ppl(2 * s), pruned: ppl(2 * s + 1) }];
   });
   return Object.fromEntries(scores);
 }

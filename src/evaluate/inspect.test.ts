@@ -1,9 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { inspectModel } from "./inspect.ts";
 
 describe("inspectModel", () => {
-  it("counts parameters, widths and biases without reading a tensor", () => {
+  test("counts parameters, widths and biases without reading a tensor", () => {
     const model = tinyModel({ layers: [{}, { neurons: 4, kvGroups: 1, biases: ["down_proj"] }] });
     const read = () => Promise.reject(new Error("expected no reads"));
     const { parameters, ...facts } = inspectModel({ ...model, weights: { ...model.weights, read } });
@@ -37,7 +37,7 @@ describe("inspectModel", () => {
     });
   });
 
-  it("says whether a tokenizer came with the model", () => {
+  test("says whether a tokenizer came with the model", () => {
     const files = [{ name: "tokenizer.json", bytes: new Uint8Array() }];
     expect(inspectModel({ ...tinyModel({ layers: [{}] }), files }).tokenizer).toBe(true);
   });

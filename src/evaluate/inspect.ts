@@ -1,4 +1,4 @@
-/** What a model is, without running it. */
+/** Facts about a model that can be told without reading its weights. */
 
 import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
 import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
@@ -18,7 +18,7 @@ export interface Inspection {
   readonly hidden_size: number;
   readonly head_dim: number;
   readonly vocab_size: number;
-  /** Whether a tokenizer.json came with it; without one nothing can read a text for it. */
+  /** Whether the model has a tokenizer.json, without which no text can be tokenised. */
   readonly tokenizer: boolean;
   readonly tied_embeddings: boolean;
   readonly widths: {
@@ -32,7 +32,7 @@ export interface Inspection {
   readonly runtimes: Runtimes;
 }
 
-/** Reads no tensor. */
+/** Describes a model; reads no tensor. */
 export function inspectModel(model: Model): Inspection {
   const { spec, origin, files } = model;
   const { layers } = spec;

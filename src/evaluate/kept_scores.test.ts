@@ -1,6 +1,6 @@
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { suiteDirectory } from "../../test/directories.ts";
 import { failingAt, KINDS } from "../../test/fault_walk.ts";
 import { letterModel } from "../../test/letter_model.ts";
@@ -35,7 +35,7 @@ function set(name: string): { readonly name: string; readonly path: string; read
   return { name, path: join(root(), name), weight: 1 };
 }
 
-/** Evaluates on both texts and the task. @returns what, and the stages that were computed */
+/** Evaluates on both texts and the task. @returns the evaluation and the stages that were computed */
 async function run(
   options: Partial<EvaluateOptions> = {},
 ): Promise<{ readonly evaluation: Evaluation; readonly computed: readonly string[] }> {
@@ -47,7 +47,7 @@ async function run(
 }
 
 describe("evaluate with keep", () => {
-  it("computes nothing twice, and anew what depends on something else", async () => {
+  test("computes nothing twice, and anew what depends on something else", async () => {
     const keep = join(root(), "scores");
     const plain = await run();
     const first = await run({ keep });
@@ -62,7 +62,7 @@ describe("evaluate with keep", () => {
     expect(await readdir(keep)).not.toContain("lock");
   });
 
-  it("keeps several models apart from one", async () => {
+  test("keeps several models apart from one", async () => {
     const keep = join(root(), "together");
     await run({ keep });
     const models = [model, other];
@@ -75,7 +75,7 @@ describe("evaluate with keep", () => {
     expect(turned[1]!.fromFirst!.divergence).not.toEqual(first[1]!.fromFirst!.divergence);
   });
 
-  it("gives the same scores after any failure of the disk", { timeout: 180_000 }, async () => {
+  test("gives the same scores after any failure of the disk", { timeout: 180_000 }, async () => {
     const { evaluation } = await run();
     let faults = 0;
     for (let n = 1; ; n += 4) {
@@ -93,7 +93,7 @@ describe("evaluate with keep", () => {
     expect(faults).toBeGreaterThan(5);
   });
 
-  it("stops at the signal, says how to go on, and does", async () => {
+  test("stops at the signal, says how to go on, and does", async () => {
     const keep = join(root(), "stopped");
     const stop = new AbortController();
     const seen: string[] = [];
@@ -111,7 +111,7 @@ describe("evaluate with keep", () => {
     expect(evaluation).toEqual((await run()).evaluation);
   });
 
-  it("refuses models in memory, and directories with something else in them", async () => {
+  test("refuses models in memory, and directories with something else in them", async () => {
     const inMemory = evaluate({ model: letterModel(), runtime }, [set("one")], {
       seqLen: 4,
       keep: join(root(), "memory"),

@@ -1,7 +1,7 @@
 /**
- * Keeps the score of every text and task that is finished, so that an evaluation that was cut off goes on where it was.
- * A score is found again by the hash of all it depends on: models, tokens, device, versions, instruction sets. What has
- * changed is therefore computed anew, and nothing else; names and paths do not matter.
+ * Keeps the score of every finished text and task, so that an interrupted evaluation resumes where it was. Scores are
+ * stored by the hash of everything they depend on: models, tokens, device, versions, instruction sets. So exactly the
+ * scores whose inputs have changed are computed again; names and paths do not matter.
  */
 
 import { versions } from "../base/package.ts";
@@ -15,35 +15,34 @@ import { sha256Hex } from "../io/store/sha256.ts";
 import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import type { Model } from "../model/model.ts";
 
-/** What a score is of. */
+/** The inputs of a score. */
 export interface Scored {
-  /** How it is computed. */
+  /** The measure. */
   readonly kind: "perplexity" | "divergence" | "task";
   readonly models: readonly Model[];
   /** Windows or documents, in tokens. */
   readonly content: readonly unknown[];
 }
 
-/** Gives a score that was kept, or computes it and keeps it. Scores are plain, see stages.ts. */
+/** Returns a kept score, or computes and keeps it. Scores are plain values, see base/stages.ts. */
 export type ScoreKeeper = <Score>(scored: Scored, compute: () => Promise<Score>) => Promise<Score>;
 
 export interface KeepOptions {
-  /** Directory for finished scores, made when there is none; they are kept nowhere when absent. */
+  /** Directory for finished scores, created if missing; scores are not kept when absent. */
   readonly keep?: string | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Where scores are computed; another device has other last digits. */
+  /** Part of the hash, since results on another device differ in their last digits. */
   readonly device: Device;
   readonly onProgress: OnProgress;
 }
 
-/** Of the progress of an evaluation, whatever it is of: every score names what it depends on. */
+/** Facts of the progress directory, the same for every evaluation: each score's name holds the hash of its inputs. */
 const FACTS = { evaluation: "scores by what they depend on" };
 
 /**
- * Evaluates with a keeper of scores.
- * @throws GpruneError LOCKED when another evaluation is at the directory; OUTPUT_EXISTS and BAD_CHECKPOINT when it
- *   holds something else; OUTPUT_FAILED; BAD_ARGUMENT for a model in memory, of which nobody can tell whether it is the
- *   same
+ * Evaluates with scores kept in `keep`.
+ * @throws GpruneError LOCKED when another evaluation uses the directory; OUTPUT_EXISTS and BAD_CHECKPOINT when it holds
+ *   something else; OUTPUT_FAILED; BAD_ARGUMENT for a model in memory, which has no files to hash
  */
 export async function withKeptScores<T>(
   { keep, signal, device, onProgress }: KeepOptions,
@@ -56,13 +55,13 @@ export async function withKeptScores<T>(
     return await evaluate(keeperOf(directory, device, onProgress));
   } catch (error) {
     const isKept = directory.hasProgress && error instanceof GpruneError && error.code === "INTERRUPTED";
-    throw isKept ? sayingHowToGoOn(error, keep) : error;
+    throw isKept ? withResumeHint(error, keep) : error;
   } finally {
     await directory.leave();
   }
 }
 
-function sayingHowToGoOn(error: GpruneError, keep: string): GpruneError {
+function withResumeHint(error: GpruneError, keep: string): GpruneError {
   const hint = `Finished texts and tasks are kept in ${keep}; the same command goes on from there.`;
   return error.inOtherWords({ hint });
 }
@@ -93,8 +92,8 @@ function requireFiles(model: Model): Model {
 }
 
 /**
- * SHA-256 of a value as JSON, where tokens are hashes as well: all of a long text are no string. Places in files change
- * no score.
+ * SHA-256 of a value as JSON. Tokens enter as hashes, since those of a long text exceed the longest string; `where`,
+ * the place in a file, changes no score and is left out.
  */
 function hashOf(value: unknown): string {
   const json = JSON.stringify(value, (key, item: unknown) => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
@@ -14,7 +14,7 @@ afterAll(() => runtime.close());
 const OPTIONS = { batch: 2, promptTokens: 6, newTokens: 3, repeats: 3 };
 
 describe("measureLatency", () => {
-  it("measures models in turns, with spreads, and the later ones over the first", async () => {
+  test("measures models in turns, with spreads, and the later ones over the first", async () => {
     const models = [tinyModel({ layers: [{}, {}] }), tinyModel({ layers: [{ kvGroups: 1 }, {}] })];
     const events: ProgressEvent[] = [];
     const onProgress = (event: ProgressEvent): number => events.push(event);
@@ -34,7 +34,7 @@ describe("measureLatency", () => {
     expect(ratio.max).toBeLessThanOrEqual((second!.decoding.max / first!.decoding.min) * (1 + 1e-9));
   });
 
-  it("counts weights in float32 and the cache of all sequences", async () => {
+  test("counts weights in float32 and the cache of all sequences", async () => {
     const model = tinyModel({ layers: [{ kvGroups: 2 }, { kvGroups: 1 }] });
     const [{ memory }] = (await measureLatency({ models: [model], runtime }, { ...OPTIONS, repeats: 1 })) as [
       Awaited<ReturnType<typeof measureLatency>>[number],
@@ -44,7 +44,7 @@ describe("measureLatency", () => {
     expect(memory.weights).toBeGreaterThan(4 * model.spec.vocabSize * model.spec.hiddenSize);
   });
 
-  it("refuses more tokens than a model holds", async () => {
+  test("refuses more tokens than a model holds", async () => {
     const model = tinyModel();
     const promptTokens = model.spec.maxPositions;
     await expect(

@@ -1,7 +1,7 @@
 /**
- * How fast models answer, and what they hold in memory meanwhile: the prompt in one pass, or a few where it is long
- * (decoding.ts), then token after token with a key/value cache. Models take turns, so that a busy machine slows all of
- * them alike. A first round, which compiles, does not count. Memory is measured before, in a process for each model
+ * Speed and memory of models that answer prompts: the prompts in one pass, or a few where they are long (decoding.ts),
+ * then token by token with a key/value cache. Models take turns, so that a busy machine slows all of them alike. A
+ * warm-up round, which compiles graphs, is not counted. Peak memory is measured first, in a process per model
  * (peak_memory.ts).
  */
 
@@ -17,32 +17,33 @@ import { type Spread, spread } from "../tensor/statistics.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";
 import { peakMemory, type Workload } from "./peak_memory.ts";
 
-/** How much every model reads and writes in a round, and how often. */
+/** Options of {@link measureLatency}: the workload of a round, and the number of rounds. */
 export interface LatencyOptions extends Workload {
-  /** Rounds that count. */
+  /** Measured rounds, without the warm-up. */
   readonly repeats: number;
   readonly onProgress?: OnProgress;
 }
 
-/** How fast one model is. */
+/** Speed and memory of one model, as `gprune compare --speed` prints them. */
 export interface Latency {
-  /** Tokens per second over all sequences. */
+  /** Prompt tokens per second over all sequences. */
   readonly prompt: Spread;
+  /** Generated tokens per second over all sequences. */
   readonly decoding: Spread;
-  /** Seconds until the first token of every sequence is there. */
+  /** Time to first token, seconds: all prompts of the batch together. */
   readonly first_token: Spread;
-  /** Rates over the first model's in the same round; absent in the first. */
+  /** Rates divided by the first model's in the same round; absent in the first. */
   readonly over_first?: { readonly prompt: Spread; readonly decoding: Spread };
   readonly memory: LatencyMemory;
 }
 
-/** Bytes. */
+/** Memory of one model, bytes. */
 export interface LatencyMemory {
   /** Of the weights in float32. */
   readonly weights: number;
-  /** Of keys and values at the end. */
+  /** Of the key/value cache at the end. */
   readonly cache: number;
-  /** Of a process that does the same with this model alone, as `peakMemory` measures it; null for a model in memory. */
+  /** Peak of a process that runs this workload with this model alone (`peakMemory`); null for a model in memory. */
   readonly peak_rss_bytes: number | null;
 }
 
@@ -53,15 +54,14 @@ interface Times {
 }
 
 /**
- * Measures models in turns. One model's weights are in memory at a time.
- * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and
- * positive
+ * Measures models in turns, with one model's weights in memory at a time.
+ * @throws GpruneError as `requireWorkloadFits`
  */
 export async function measureLatency(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
   { onProgress = silent, ...options }: LatencyOptions,
 ): Promise<readonly Latency[]> {
-  requireAnswerable(models, options);
+  requireWorkloadFits(models, options);
   const peaks: (number | null)[] = [];
   for (const model of models) {
     peaks.push(await peakMemory(model, { ...options, threads: runtime.threads, device: runtime.device }));
@@ -77,17 +77,16 @@ export async function measureLatency(
     }
   }
   return models.map((model, m) => {
-    const own = times[m]!;
     const memory = { ...memoryOf(model, options), peak_rss_bytes: peaks[m]! };
-    const rates = ratesOf(own, options);
+    const rates = ratesOf(times[m]!, options);
     if (m === 0) return { ...rates, memory };
-    const over = (of: keyof Times): Spread =>
-      spread(own.map((time, round) => times[0]![round]![of] / time[of]));
-    return { ...rates, over_first: { prompt: over("prompt"), decoding: over("decoding") }, memory };
+    const speedup = (phase: keyof Times): Spread =>
+      spread(times[m]!.map((time, round) => times[0]![round]![phase] / time[phase]));
+    return { ...rates, over_first: { prompt: speedup("prompt"), decoding: speedup("decoding") }, memory };
   });
 }
 
-/** Takes prompts of random tokens in and goes on with them; the clock stands still while weights are read. */
+/** Runs prompts of random tokens and decodes random tokens after them; the times exclude loading the weights. */
 export async function answerOnce(
   runner: DecoderRunner,
   { batch, promptTokens, newTokens }: Workload,
@@ -98,12 +97,12 @@ export async function answerOnce(
   const decoding = new Decoding(await loadDecoder(runner), batch);
   const start = performance.now();
   await decoding.append(draw(batch * promptTokens));
-  const middle = performance.now();
+  const promptEnd = performance.now();
   for (let token = 0; token < newTokens; token++) {
     await decoding.append(draw(batch));
   }
   const end = performance.now();
-  return { prompt: (middle - start) / 1000, decoding: (end - middle) / 1000 };
+  return { prompt: (promptEnd - start) / 1000, decoding: (end - promptEnd) / 1000 };
 }
 
 function ratesOf(
@@ -126,11 +125,8 @@ function memoryOf(
   return { weights: 4 * parameterCount(spec), cache };
 }
 
-/**
- * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and
- * positive
- */
-export function requireAnswerable(
+/** @throws GpruneError BAD_ARGUMENT for counts that are no positive whole numbers, or more tokens than a model takes */
+export function requireWorkloadFits(
   models: readonly Model[],
   { repeats, batch, promptTokens, newTokens }: LatencyOptions,
 ): void {

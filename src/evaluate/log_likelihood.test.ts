@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maxDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
@@ -20,7 +20,7 @@ beforeAll(() => {
 });
 afterAll(() => runtime.close());
 
-/** Every end after the context, as continuations that share it. */
+/** Continuations that share the context. */
 function continued(
   context: readonly number[],
   ends: readonly (readonly number[])[],
@@ -28,7 +28,7 @@ function continued(
   return ends.map((end) => ({ ids: Int32Array.from([...context, ...end]), context: context.length }));
 }
 
-/** One continuation at a time, every token of it computed anew, in float64. */
+/** The naive twin: one continuation at a time without shared prefixes, in float64. */
 async function naive(
   model: Model,
   continuations: readonly Continuation[],
@@ -50,13 +50,13 @@ function sumsOf(likelihoods: readonly LogLikelihood[]): readonly number[] {
   return likelihoods.map(({ sum }) => sum);
 }
 
-/** Documents of two candidates each, of random contexts of one length. */
+/** Documents of two candidates each, with random contexts of equal length. */
 function documents(count: number, contextLength: number): readonly (readonly Continuation[])[] {
   const contexts = randomWindows(Array(count).fill(contextLength));
   return contexts.map((context, i) => continued([...context], [[i % 16, 3], [7]]));
 }
 
-/** Shared beginnings, one end that is another's beginning, equal ends, ends that part late, contexts of one token. */
+/** Shared prefixes, a continuation that is another's prefix, equal ones, late forks, contexts of one token. */
 const FOREST = [
   ...continued([1, 2, 3, 4, 5], [[6, 7, 8], [6, 7], [6, 7, 9, 10, 11, 12], [13], [6, 7, 8]]),
   ...continued([1, 2, 3], [[4, 5, 6], [9]]),
@@ -65,16 +65,19 @@ const FOREST = [
 ];
 
 describe("logLikelihoods", () => {
-  it.each(Object.entries(TINY_VARIANTS))("are those of every continuation alone: %s", async (_, options) => {
-    const model = tinyModel({ ...options, seed: 5 });
-    const own = await logLikelihoods(new DecoderRunner(model, runtime), FOREST);
-    const expected = await naive(model, FOREST);
-    expect(maxDifference(sumsOf(own), sumsOf(expected))).toBeLessThan(1e-5);
-    expect(own.map(({ isGreedy }) => isGreedy)).toEqual(expected.map(({ isGreedy }) => isGreedy));
-    expect(own[4]).toEqual(own[0]);
-  });
+  test.each(Object.entries(TINY_VARIANTS))(
+    "are those of every continuation alone: %s",
+    async (_, options) => {
+      const model = tinyModel({ ...options, seed: 5 });
+      const own = await logLikelihoods(new DecoderRunner(model, runtime), FOREST);
+      const expected = await naive(model, FOREST);
+      expect(maxDifference(sumsOf(own), sumsOf(expected))).toBeLessThan(1e-5);
+      expect(own.map(({ isGreedy }) => isGreedy)).toEqual(expected.map(({ isGreedy }) => isGreedy));
+      expect(own[4]).toEqual(own[0]);
+    },
+  );
 
-  it("do not depend on the order and the packing of documents", async () => {
+  test("do not depend on the order and the packing of documents", async () => {
     const model = tinyModel({ ...TINY_VARIANTS["as Gemma"]!, seed: 1 });
     const runner = new DecoderRunner(model, runtime);
     const all = documents(40, 30);
@@ -93,7 +96,7 @@ describe("logLikelihoods", () => {
     );
   });
 
-  it("computes what is shared once, and no last token", async () => {
+  test("computes what is shared once, and no last token", async () => {
     const nodes = async (continuations: readonly Continuation[]): Promise<number> => {
       const events: ProgressEvent[] = [];
       const runner = new DecoderRunner(tinyModel(), runtime);
@@ -115,7 +118,7 @@ describe("logLikelihoods", () => {
     expect(await nodes(prompted)).toBeLessThan((await nodes(shots)) + 3 * 600);
   });
 
-  it("takes what is too long for a forest as sequences", async () => {
+  test("takes what is too long for a forest as sequences", async () => {
     const model = tinyModel({ ...TINY_VARIANTS["as Gemma"]!, seed: 2 });
     const programs: string[] = [];
     class Listening extends DecoderRunner {
@@ -138,7 +141,7 @@ describe("logLikelihoods", () => {
     expect(maxDifference(sumsOf(own), expected)).toBeLessThan(1e-5);
   });
 
-  it.each([0, 3, 1.5])("refuses a context of %d of three tokens", async (context) => {
+  test.each([0, 3, 1.5])("refuses a context of %d of three tokens", async (context) => {
     const act = logLikelihoods(new DecoderRunner(tinyModel(), runtime), [
       { ids: Int32Array.of(1, 2, 3), context },
     ]);
@@ -149,7 +152,7 @@ describe("logLikelihoods", () => {
   });
 });
 
-it("rotates each continuation by the frequencies of its own length", async () => {
+test("rotates each continuation by the frequencies of its own length", async () => {
   const runner = new DecoderRunner(
     tinyModel({ layers: [{ rope: longrope() }, { rope: longrope() }] }),
     runtime,

@@ -1,7 +1,7 @@
 /**
- * Log-probabilities of continuations. Continuations that begin alike are computed once up to where they part: they are
- * packed into forests of prefixes (graph/decoder/prefix_forest.ts), and a continuation's last token, which predicts
- * nothing, is not computed at all. The head sees only the positions that something is predicted from.
+ * Log-probabilities of continuations. Common prefixes are computed once: sequences are packed into prefix forests
+ * (graph/decoder/prefix_forest.ts). The last token of a sequence, which predicts nothing, is not computed at all, and
+ * the head runs only on the positions that a continuation's tokens are predicted from.
  */
 
 import { getOrMake } from "../base/map_values.ts";
@@ -14,42 +14,42 @@ import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/deco
 import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** Tokens whose last ones are to be predicted. */
+/** A context and the continuation whose probability is wanted. */
 export interface Continuation {
-  /** Context and continuation, token ids. */
+  /** Token ids of the context and the continuation. */
   readonly ids: Int32Array;
-  /** Tokens of the context, at least one. */
+  /** Number of tokens of the context, at least one. */
   readonly context: number;
 }
 
-/** How a model sees a continuation. */
+/** Log-likelihood of a continuation under a model. */
 export interface LogLikelihood {
   /** log p(continuation | context), nats: the sum over its tokens in float64. */
   readonly sum: number;
-  /** Whether every token of it is the most probable one. */
+  /** Whether greedy decoding would give it: every token is the most probable one. */
   readonly isGreedy: boolean;
 }
 
-/** A forest, and the continuations in it. */
+/** A prefix forest and the continuations in it. */
 interface Pack {
   readonly forest: TokenForest;
   readonly members: readonly Member[];
 }
 
 interface Member extends Continuation {
-  /** Place among all continuations. */
+  /** Index among all continuations. */
   readonly index: number;
-  /** Nodes of all tokens but the last. */
+  /** Nodes of the tokens of `ids` without the last. */
   readonly nodes: Int32Array;
 }
 
-/** Nodes of a pack: few, since attention looks at all pairs of them; packs go through the layers several at a time. */
+/** Nodes of a pack: few, since attention is quadratic in them; several packs pass the layers together. */
 const PACK_TOKENS = 256;
 
 /**
  * Log-probabilities of continuations after their contexts.
- * @param continuations - those with common beginnings next to one another
- * @throws GpruneError BAD_TEXT for a token that the model does not have, and without a context or a continuation
+ * @param continuations - those with common prefixes next to one another
+ * @throws GpruneError BAD_TEXT for a token outside the vocabulary, an empty context or an empty continuation
  */
 export async function logLikelihoods(
   runner: DecoderRunner,
@@ -73,15 +73,15 @@ export async function logLikelihoods(
     );
     await forwardLayers(runner, batches, {
       stage,
-      // Padding counts there, and not here.
+      // forwardLayers counts padding, the total here does not.
       onProgress: (event) =>
         onProgress({ ...event, done: base + (event.done / event.total) * countNodes(lot), total }),
     });
     for (const [index, { members }] of lot.entries()) {
       const { batch, row } = places[index]!;
       const { hidden, tokens } = batches[batch]!;
-      const own = await likelihoodsOf(runner, head, { hidden, first: row * tokens, members });
-      for (const [position, member] of members.entries()) results[member.index] = own[position]!;
+      const likelihoods = await likelihoodsOf(runner, head, { hidden, first: row * tokens, members });
+      for (const [i, member] of members.entries()) results[member.index] = likelihoods[i]!;
     }
     seen += countNodes(lot);
   }
@@ -95,9 +95,8 @@ function requireBothParts({ ids, context }: Continuation): void {
 }
 
 /**
- * A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. One
- * too long for a forest shares its pack with what is the same but for the last tokens alone. All of a pack are rotated
- * by the same frequencies.
+ * Packs continuations in order. One joins the last pack if it fits (`joins`) and has the same rotary frequencies as the
+ * pack's others, else it opens the next pack.
  */
 function packContinuations(spec: ModelSpec, continuations: readonly Continuation[]): readonly Pack[] {
   const packs: Pack[] = [];
@@ -118,6 +117,10 @@ function packContinuations(spec: ModelSpec, continuations: readonly Continuation
   return packs;
 }
 
+/**
+ * Whether a forest with these tokens stays within PACK_TOKENS nodes, or twice that or twice their number where it holds
+ * more than half of them already. A forest of more than MAX_FOREST_TOKENS nodes must stay a single sequence.
+ */
 function joins(forest: PrefixForest, inputs: Int32Array): boolean {
   const shared = forest.shared(inputs);
   const size = forest.size + inputs.length - shared;
@@ -127,7 +130,7 @@ function joins(forest: PrefixForest, inputs: Int32Array): boolean {
   return size <= room && isPrefix && forest.isSequence;
 }
 
-/** Consecutive packs of at most `maxNodes` nodes together, at least one pack in each lot. */
+/** Groups consecutive packs into lots of at most `maxNodes` nodes, at least one pack in each. */
 function lotsOf(packs: readonly Pack[], maxNodes: number): readonly (readonly Pack[])[] {
   const lots: Pack[][] = [];
   let nodes = Number.POSITIVE_INFINITY;
@@ -146,7 +149,7 @@ function countNodes(packs: readonly Pack[]): number {
   return packs.reduce((sum, { forest }) => sum + forest.ids.length, 0);
 }
 
-/** What the outputs of the last layer say about a pack's continuations; its nodes are rows from `first` on. */
+/** Log-likelihoods of a pack's continuations from the last layer's outputs; row `first` is the pack's first node. */
 async function likelihoodsOf(
   runner: DecoderRunner,
   head: LoadedHead,
@@ -162,9 +165,9 @@ async function likelihoodsOf(
   const size = runner.model.spec.hiddenSize;
   const hidden = new Float32Array(predictions.size * size);
   const targets = new Int32Array(predictions.size * width);
-  for (const [node, { row, targets: places }] of predictions) {
+  for (const [node, { row, targets: columns }] of predictions) {
     hidden.set(outputs.data.subarray((first + node) * size, (first + node + 1) * size), row * size);
-    for (const [id, place] of places) targets[row * width + place] = id;
+    for (const [id, column] of columns) targets[row * width + column] = id;
   }
   const { nll, best } = await runner.runHead("ranking", head, {
     hidden: { shape: [predictions.size, size], data: hidden },
@@ -173,24 +176,24 @@ async function likelihoodsOf(
   return members.map(({ ids, context, nodes }) => {
     let [loss, isGreedy] = [0, true];
     for (let t = context; t < ids.length; t++) {
-      const { row, targets: places } = predictions.get(nodes[t - 1]!)!;
-      const own = nll!.data[row * width + places.get(ids[t]!)!]!;
-      loss += own;
-      isGreedy &&= own === best!.data[row]!;
+      const { row, targets: columns } = predictions.get(nodes[t - 1]!)!;
+      const tokenLoss = nll!.data[row * width + columns.get(ids[t]!)!]!;
+      loss += tokenLoss;
+      isGreedy &&= tokenLoss === best!.data[row]!;
     }
     return { sum: -loss, isGreedy };
   });
 }
 
-/** What is predicted from one node. */
+/** The tokens whose probabilities are wanted after one node. */
 interface Prediction {
-  /** Its row among the rows of the head. */
+  /** The node's row in the head's input. */
   readonly row: number;
-  /** Tokens that may come next, numbered. */
+  /** Column of each token id in the head's targets. */
   readonly targets: Map<number, number>;
 }
 
-/** By node, what its pack's continuations ask of it. */
+/** Predictions by node that a pack's continuations require. */
 function predictionsOf(members: readonly Member[]): ReadonlyMap<number, Prediction> {
   const predictions = new Map<number, Prediction>();
   for (const { ids, context, nodes } of members) {

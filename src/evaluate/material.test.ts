@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { silent } from "../base/progress.ts";
@@ -13,7 +13,7 @@ function chatting(template: string): Model {
   return { ...model, files: [...model.files, { name: "tokenizer_config.json", bytes }] };
 }
 
-it("puts before a question the solved ones of the split that its YAML file names", async () => {
+test("puts before a question the solved ones of the split that its YAML file names", async () => {
   const directory = await temporaryDirectory();
   for (const split of ["test", "dev"]) {
     await writeFile(join(directory, `${split}.jsonl`), JSON.stringify({ q: split }));
@@ -22,14 +22,14 @@ it("puts before a question the solved ones of the split that its YAML file names
   const files = "dataset_path: json\ndataset_kwargs: {data_files: {test: test.jsonl, dev: dev.jsonl}}\n";
   const shots = "fewshot_split: dev\nnum_fewshot: 1\n";
   await writeFile(path, `${files}${shots}doc_to_text: q\ndoc_to_choice: [no, yes]\ndoc_to_target: 0\n`);
-  const told = { seqLen: 4, onProgress: silent, tasks: [{ name: "t", path, weight: 1 }] };
-  const { tasks } = await readMaterial([letterModel()], [], told);
+  const request = { seqLen: 4, onProgress: silent, tasks: [{ name: "t", path, weight: 1 }] };
+  const { tasks } = await readMaterial([letterModel()], [], request);
   expect(tasks[0]![1].map(({ candidates, solved }) => [candidates[0]!.context, solved[0]!.context])).toEqual([
     ["test", "dev"],
   ]);
 });
 
-it("takes few windows of a directory from all of its files, and the first ones of a file", async () => {
+test("takes few windows of a directory from all of its files, and the first ones of a file", async () => {
   const directory = await temporaryDirectory();
   for (const letter of ["a", "b", "c"]) {
     await writeFile(join(directory, `${letter}.txt`), `${letter} `.repeat(40));
@@ -38,9 +38,9 @@ it("takes few windows of a directory from all of its files, and the first ones o
     { name: "all", path: directory, weight: 1 },
     { name: "first", path: join(directory, "a.txt"), weight: 1 },
   ];
-  const told = { seqLen: 4, onProgress: silent, limit: 3 };
+  const request = { seqLen: 4, onProgress: silent, limit: 3 };
   const model = letterModel();
-  const { windows } = await tokenMaterial(model, await readMaterial([model], sets, told), told);
+  const { windows } = await tokenMaterial(model, await readMaterial([model], sets, request), request);
   expect(windows.map(([, own]) => own.map((window) => window[3]))).toEqual([
     [0, 1, 2],
     [0, 0, 0],
@@ -48,15 +48,15 @@ it("takes few windows of a directory from all of its files, and the first ones o
 });
 
 describe("questions as messages", () => {
-  /** Contexts and answers in letters, of two questions with two choices each, the first after one solved question. */
+  /** Contexts and answers, decoded to letters, of two questions with two choices each after one shot. */
   async function asked(model: Model, options: MaterialOptions): Promise<readonly string[]> {
     const path = join(await temporaryDirectory(), "questions.jsonl");
     const lines = ["a b", "c d"].map((query) => ({ query, choices: ["e", "f g"], gold: 1 }));
     await writeFile(path, lines.map((line) => JSON.stringify(line)).join("\n"));
     const tasks = [{ name: "t", path, weight: 1 }];
     const fewShot = { count: 1, seed: 0, pools: [] };
-    const told = { seqLen: 4, onProgress: silent, tasks, fewShot, ...options };
-    const { documents } = await tokenMaterial(model, await readMaterial([model], [], told), told);
+    const request = { seqLen: 4, onProgress: silent, tasks, fewShot, ...options };
+    const { documents } = await tokenMaterial(model, await readMaterial([model], [], request), request);
     const letters = (ids: Int32Array): string => Array.from(ids, (id) => "abcdefghijklmnop"[id]).join("");
     return documents.flatMap(([, own]) =>
       own.flatMap(({ continuations }) =>
@@ -67,7 +67,7 @@ describe("questions as messages", () => {
     );
   }
 
-  it("are what the model's template makes of them", async () => {
+  test("are what the model's template makes of them", async () => {
     const roles = "{% for m in messages %}{{ {'user': 'u', 'assistant': 's', 'system': 'y'}[m.role] }}";
     // The template's letters u, s and y are none of the model's, and read as p.
     const model = chatting(
@@ -83,7 +83,7 @@ describe("questions as messages", () => {
     expect((await asked(model, { chat: { system: "l" } }))[0]).toBe("plpcdpfgpabh|e");
   });
 
-  it("are counted where they are too long for the model", async () => {
+  test("are counted where they are too long for the model", async () => {
     const cut: string[] = [];
     const onCut = (task: string, count: number): void => void cut.push(`${task} ${count}`);
     const model = chatting("{% for m in messages %}{{ m.content }} {% endfor %}");
@@ -93,14 +93,14 @@ describe("questions as messages", () => {
     expect(cut).toHaveLength(1);
   });
 
-  it("need a template", async () => {
+  test("need a template", async () => {
     await expect(asked(letterModel(), { chat: {} })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
       message: "--chat: expected a model with a chat template, got tiny",
     });
   });
 
-  it("name the question that the template does not take", async () => {
+  test("name the question that the template does not take", async () => {
     const refusing = chatting("{{ raise_exception('no ' + messages[0].role) }}");
     await expect(asked(refusing, { chat: { system: "l" } })).rejects.toMatchObject({
       code: "BAD_TEXT",

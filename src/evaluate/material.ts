@@ -1,4 +1,4 @@
-/** What models are evaluated on: texts and tasks, read once for all models and cut into tokens for each. */
+/** Evaluation material: texts and tasks, read once for all models and tokenised for each. */
 
 import { badArgument, requireCount, requireOwnNames } from "../base/arguments.ts";
 import { plainName } from "../base/plain_text.ts";
@@ -19,49 +19,50 @@ import { readPool, readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument } from "./tasks.ts";
 
-/** How texts become windows of tokens and tasks become questions, the same for all models. */
+/** How texts become windows and tasks become prompts, the same for all models. */
 export interface MaterialOptions {
-  /** Whether every window of a text begins with BOS, one of its tokens. */
+  /** Whether every window of a text begins with BOS, which counts as one of its tokens. */
   readonly bos?: boolean;
-  /** Called with the name of a model whose tokenizer puts BOS before texts, when windows have none. */
+  /** Called with a model's name when its tokenizer adds BOS to texts but windows have none. */
   readonly onWithoutBos?: ((model: string) => void) | undefined;
   /** Tasks in the formats of task_file.ts; none when absent. */
   readonly tasks?: readonly TextSet[];
-  /** Solved questions before each one; as many as tasks want themselves when absent. */
+  /** Shots of tasks; when absent as many as each task's file sets. */
   readonly fewShot?: TaskShots;
-  /** Puts questions of tasks as messages, by the chat template of each model; as plain texts when absent. */
+  /** Puts questions of tasks as messages in each model's chat template; as plain texts when absent. */
   readonly chat?: ChatOptions | undefined;
-  /** Called with how many solved questions each question of a task comes after. */
+  /** Called with the number of shots of each task. */
   readonly onShots?: ((task: string, count: number) => void) | undefined;
-  /** Called with how many questions of a task are too long for a model and lost their beginnings, when some are. */
+  /** Called with the number of a task's questions that were truncated at their beginnings, when there are any. */
   readonly onCut?: ((task: string, count: number) => void) | undefined;
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
 }
 
-/** The same with tokens of a window, and where progress is told. */
-export interface Measuring extends MaterialOptions {
+/** Material options with the window length settled. */
+export interface MaterialRequest extends MaterialOptions {
+  /** Tokens in a window. */
   readonly seqLen: number;
   readonly onProgress: OnProgress;
 }
 
-/** Solved questions that every question of a task comes after. */
+/** Shots, i.e. solved questions put before every question of a task. */
 export interface TaskShots {
-  /** As many as the task's own file wants (`num_fewshot` of YAML files) when absent. */
+  /** Shots before each question; when absent as many as the task's file sets (`num_fewshot` of YAML files). */
   readonly count?: number | undefined;
   readonly seed: number;
-  /** Files they come from, by the task's name; a task that has none shows its own other questions. */
+  /** Files to draw shots from, by the task's name; a task without one draws from its other questions. */
   readonly pools: readonly TextSet[];
 }
 
-const OWN_SHOTS: TaskShots = { seed: 0, pools: [] };
+const DEFAULT_SHOTS: TaskShots = { seed: 0, pools: [] };
 
 /** A window of one token predicts nothing. */
 const MIN_WINDOW = 2;
-/** Bytes of text read at most for one text. */
+/** Most bytes read of one text. */
 const MAX_TEXT_BYTES = 2 ** 28;
 
-/** What is to be computed on, in tokens of a model's own tokenizer. */
+/** Windows of texts and questions of tasks, by name, in the tokens of one model. */
 export interface Material {
   readonly windows: readonly (readonly [string, readonly Int32Array[]])[];
   readonly documents: readonly (readonly [string, readonly EncodedDocument[]])[];
@@ -71,11 +72,11 @@ interface ReadText {
   readonly name: string;
   readonly path: string;
   readonly text: string;
-  /** Whether few of its windows are taken from all over it: the first ones of a directory are those of one file. */
+  /** Whether a limited number of windows is spread over the text: a directory's first ones are all of one file. */
   readonly isSpread: boolean;
 }
 
-/** The same as it was read. */
+/** Texts and tasks as read, not yet tokenised. */
 export interface ReadMaterial {
   readonly texts: readonly ReadText[];
   readonly tasks: readonly (readonly [string, readonly ShotDocument[]])[];
@@ -85,14 +86,14 @@ export interface ReadMaterial {
 export async function readMaterial(
   models: readonly Model[],
   sets: readonly TextSet[],
-  { seqLen, tasks: taskSets = [], fewShot = OWN_SHOTS, limit, onProgress, onShots }: Measuring,
+  { seqLen, tasks: taskSets = [], fewShot = DEFAULT_SHOTS, limit, onProgress, onShots }: MaterialRequest,
 ): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
-  for (const named of [sets, taskSets]) requireOwnNames("texts and tasks", named);
+  for (const list of [sets, taskSets]) requireOwnNames("texts and tasks", list);
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress };
-  // All models get the same text: conversations as the first one's template has them.
+  // All models get the same text, so conversations are rendered by the first model's template.
   const renderer = () => models[0] && chatRendererOf(models[0]);
   const texts: ReadText[] = [];
   for (const { name, path } of sets) {
@@ -107,13 +108,13 @@ export async function readMaterial(
 
 /**
  * Tokenises all texts and tasks.
- * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, BAD_ARGUMENT where BOS
- *   is asked for and there is none, and as `encodeDocument`
+ * @throws GpruneError BAD_TEXT for a text or question with a token outside the model's vocabulary, BAD_ARGUMENT for
+ *   `bos` with a tokenizer that has no BOS, and as `encodeDocument`
  */
 export async function tokenMaterial(
   model: Model,
   { texts, tasks }: ReadMaterial,
-  { seqLen, limit, bos = false, onWithoutBos = () => {}, onCut = () => {}, chat }: Measuring,
+  { seqLen, limit, bos = false, onWithoutBos = () => {}, onCut = () => {}, chat }: MaterialRequest,
 ): Promise<Material> {
   const { files, spec, origin } = model;
   const tokenizer = Tokenizer.of({ files, origin });
@@ -121,9 +122,9 @@ export async function tokenMaterial(
   if (!bos && texts.length > 0 && tokenizer.addsBos) onWithoutBos(origin.name);
   const prompter = chat === undefined || tasks.length === 0 ? undefined : chatPrompterOf(model);
   const documents: [string, readonly EncodedDocument[]][] = [];
-  for (const [name, shot] of tasks) {
-    const asked = prompter === undefined ? asTexts(shot) : await asChats(shot, prompter, chat);
-    const encoded = asked.map((document) => encodeKnown(document, tokenizer, spec));
+  for (const [name, questions] of tasks) {
+    const prompts = prompter === undefined ? asTexts(questions) : await asChats(questions, prompter, chat);
+    const encoded = prompts.map((document) => encodeKnown(document, tokenizer, spec));
     const cut = encoded.filter(({ isCut }) => isCut).length;
     if (cut > 0) onCut(name, cut);
     documents.push([name, encoded]);
@@ -131,8 +132,8 @@ export async function tokenMaterial(
   return {
     windows: texts.map(({ name, path, text, isSpread }) => {
       const where = `text ${name} (${path})`;
-      const all = cutWindows(tokenizer.encode(text), seqLen, { where, first });
-      const windows = isSpread ? evenly(all, limit ?? all.length) : all.slice(0, limit);
+      const allWindows = cutWindows(tokenizer.encode(text), seqLen, { where, first });
+      const windows = isSpread ? evenly(allWindows, limit ?? allWindows.length) : allWindows.slice(0, limit);
       for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
       return [name, windows];
     }),
@@ -140,7 +141,7 @@ export async function tokenMaterial(
   };
 }
 
-/** @throws GpruneError BAD_TEXT for a token that the model does not have, and as `encodeDocument` */
+/** @throws GpruneError BAD_TEXT for a token outside the model's vocabulary, and as `encodeDocument` */
 function encodeKnown(
   document: TaskDocument,
   tokenizer: Tokenizer,
@@ -151,7 +152,7 @@ function encodeKnown(
   return encoded;
 }
 
-/** The questions of a task, with the solved ones that they are to come after. */
+/** The questions of a task with their shots. */
 async function readQuestions(
   { name, path }: TextSet,
   {
@@ -170,27 +171,27 @@ async function readQuestions(
   const documents = await readTask(path, limit, hub);
   const count = fewShot.count ?? documents[0]?.shots ?? 0;
   onShots?.(name, count);
-  const own = pools.find((pool) => pool.name === name);
-  if (own !== undefined && count === 0) throw idlePool(name, fewShot.count);
-  const all = limit === undefined ? documents : null;
-  const pool = (): Promise<readonly TaskDocument[]> =>
-    own === undefined ? readPool(path, all, hub) : readTask(own.path, undefined, hub);
-  return withShots(documents, { count, seed, name, pool: count === 0 ? documents : await pool() });
+  const shotFile = pools.find((file) => file.name === name);
+  if (shotFile !== undefined && count === 0) throw unusedShots(name, fewShot.count);
+  const allDocuments = limit === undefined ? documents : null;
+  const readShots = (): Promise<readonly TaskDocument[]> =>
+    shotFile === undefined ? readPool(path, allDocuments, hub) : readTask(shotFile.path, undefined, hub);
+  return withShots(documents, { count, seed, name, pool: count === 0 ? documents : await readShots() });
 }
 
-function idlePool(task: string, asked: number | undefined): GpruneError {
+function unusedShots(task: string, count: number | undefined): GpruneError {
   const expected = "--num-fewshot, or num_fewshot in the task's file, beside solved questions";
-  const got = asked === undefined ? "neither" : `--num-fewshot ${asked}`;
+  const got = count === undefined ? "neither" : `--num-fewshot ${count}`;
   return badArgument(`task ${plainName(task)}`, expected, got);
 }
 
-/** Whether two models make the same tokens of everything. */
+/** Whether two models tokenise every text and question alike, so that they can share material. */
 export function readsAlike(a: Model, b: Model, { chat }: MaterialOptions): boolean {
   if (chat !== undefined && chatTemplateIn(a.files) !== chatTemplateIn(b.files)) return false;
   return a.spec.maxPositions === b.spec.maxPositions && isSameTokenizer(a.files, b.files);
 }
 
-/** Why windows that should hold the same tokens do not; null when they do. */
+/** The first text whose windows differ in tokens, as an error message; null where all agree. */
 export function otherTokens(first: Material, other: Material): string | null {
   if (first === other) return null;
   const text = first.windows.find(([, windows], t) => !isSame(windows, other.windows[t]![1]));

@@ -1,6 +1,6 @@
 /**
- * Calibration sets that the model writes by itself (sample.ts), where there are no texts, or not of the kinds that the
- * model will meet. Until it is written, zeros stand for such a set, so that a run can be planned.
+ * Calibration sets that the model generates itself (sample.ts), where there are no texts, or none of the kinds that the
+ * model will be used on. Until it is generated, a set of zeros stands for it, so that a run can be planned.
  */
 
 import type { OnProgress } from "../base/progress.ts";
@@ -23,17 +23,16 @@ import { chatRendererOf } from "../model/tokenizer/chat_template.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { type SampleState, sampleTexts } from "./sample.ts";
 
-/** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */
+/** Additional windows to generate: decoded and tokenised again, text may have a few tokens fewer. */
 const SPARE_WINDOWS = 1;
 
-/** What helps where the model writes nothing to calibrate on. */
 const HINT =
   "What this model writes is no text to calibrate on. Name texts instead; prune takes --own-text never.";
 
-/** Number of the first window for a check alone: no set that a plan was decided on has so many. */
+/** Number of the first window of a set for checks only; beyond the windows of any set that a plan was made on. */
 const FIRST_CHECKED = 2 ** 30;
 
-/** A set as large as the one that the model is to write. */
+/** A set of zeros, as large as the one that the model will generate. */
 export function ownTextToCome(
   name: string,
   { samples, seqLen }: Pick<SamplingOptions, "samples" | "seqLen">,
@@ -44,10 +43,10 @@ export function ownTextToCome(
 }
 
 /**
- * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows
- * that no other set has, since a plan that is carried out may have been decided on own text of the same seed.
- * @param planned - what stands for it; it gets as many windows
- * @throws GpruneError BAD_TEXT when what the model writes has no whole window, NOT_FINITE naming the set
+ * Generates a set, the same that a file from `gprune generate --sample` would give. A set for checks only, without
+ * calibration windows, has windows of its own, since the plan may have been made on generated text of the same seed.
+ * @param planned - the set of zeros that stands for it and sets its numbers of windows
+ * @throws GpruneError BAD_TEXT when the generated text has no whole window, NOT_FINITE naming the set
  */
 export async function writeOwnText(
   { name, windows, heldOut }: SampledSet,
@@ -63,11 +62,11 @@ export async function writeOwnText(
 ): Promise<SampledSet> {
   const count = windows.length + heldOut.length + SPARE_WINDOWS;
   const first = windows.length === 0 ? FIRST_CHECKED : 0;
-  const how = { count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
-  const own = await withTextsInErrors(textsOfSet({ name }), () =>
-    sampleTexts(runner, tokenizer, { ...options, ...how }),
+  const sampleOptions = { ...options, count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
+  const texts = await withTextsInErrors(textsOfSet({ name }), () =>
+    sampleTexts(runner, tokenizer, sampleOptions),
   );
-  const text = own.flat().join("\n\n");
+  const text = texts.flat().join("\n\n");
   const sampling = { samples: windows.length, seqLen, seed };
   try {
     return { ...sampledSet({ name, path: OWN_TEXT, text }, tokenizer, sampling), unused: [] };
@@ -80,7 +79,7 @@ function isBadText(error: unknown): error is GpruneError {
   return error instanceof GpruneError && error.code === "BAD_TEXT";
 }
 
-/** A set, read or, when it is the model's own text, written. */
+/** Reads a calibration set or, where it is the model's own text, generates it. */
 export function gatherTokenSet(
   set: TextSet,
   writer: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { suiteDirectory } from "../../test/directories.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
@@ -27,7 +27,7 @@ afterAll(async () => {
 });
 
 describe("the peak memory of a process with one model", () => {
-  it("is that of the model alone, whatever was measured before and whatever the caller holds", async () => {
+  test("is that of the model alone, whatever was measured before and whatever the caller holds", async () => {
     const ballast = Buffer.alloc(2 ** 30, 1);
     const held = peakResidentBytes();
     expect(held).toBeGreaterThan(ballast.length);
@@ -39,13 +39,13 @@ describe("the peak memory of a process with one model", () => {
     expect(small).toBeGreaterThan(2 ** 24);
   });
 
-  it("is unknown for a model that is not on the disk as it is", async () => {
+  test("is unknown for a model that is not on the disk as it is", async () => {
     expect(await peakMemory(tinyModel(), WORKLOAD)).toBeNull();
     const { small, large } = models as Record<"small" | "large", Model>;
     expect(await peakMemory({ ...small, origin: large.origin }, WORKLOAD)).toBeNull();
   });
 
-  it("names the model whose process failed, and why", async () => {
+  test("names the model whose process failed, and why", async () => {
     const { origin, ...rest } = models.small!;
     const gone: Model = { ...rest, origin: { ...origin, name: "gone", path: join(directory(), "gone") } };
     await expect(peakMemory(gone, WORKLOAD)).rejects.toMatchObject({
@@ -59,7 +59,7 @@ describe("the peak memory of a process with one model", () => {
     });
   });
 
-  it("is out of memory where the process got none", async () => {
+  test("is out of memory where the process got none", async () => {
     vi.stubEnv("NODE_OPTIONS", "--max-old-space-size=4");
     onTestFinished(() => void vi.unstubAllEnvs());
     await expect(peakMemory(models.small!, WORKLOAD)).rejects.toMatchObject({

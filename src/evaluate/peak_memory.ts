@@ -1,7 +1,6 @@
 /**
- * What a process that does nothing but answer with one model holds in memory at most. Every model gets a process of its
- * own: in one that several models go through, the largest would hide the others, and what an allocator keeps for later
- * would count as the next one's.
+ * Peak memory of a process that only answers prompts with one model. Every model gets its own process: in a shared one
+ * the largest model would hide the others, and memory that the allocator retains would be counted for the next model.
  */
 import { fork } from "node:child_process";
 import { GpruneError, type PlainError } from "../errors.ts";
@@ -10,37 +9,38 @@ import { isOutOfMemory, ownProgram } from "../io/files/own_program.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 
-/** What is computed: sequences at once, tokens of each prompt, tokens that each goes on with. */
+/** Size of the computation. */
 export interface Workload {
+  /** Sequences at once. */
   readonly batch: number;
+  /** Tokens of each prompt. */
   readonly promptTokens: number;
+  /** Tokens decoded after each prompt. */
   readonly newTokens: number;
 }
 
-/** What the process is asked. */
+/** Message to the measured process. */
 export interface PeakRequest extends Workload {
   readonly path: string;
-  /** The model that is meant. */
+  /** Spec that the model at `path` must have. */
   readonly spec: ModelSpec;
   readonly threads: number | undefined;
   readonly device: Device;
 }
 
-/** What it answers. */
-export type PeakAnswer =
-  /** Bytes; null when another model lies at the path. */
-  { readonly peak: number | null } | { readonly problem: PeakProblem };
+/** Answer of the measured process: bytes, null when the path holds another model, or an error. */
+export type PeakAnswer = { readonly peak: number | null } | { readonly problem: PeakProblem };
 
-/** Why it could not answer; `code` where that is an error of ours. */
+/** An error of the measured process; `code` is present for a GpruneError. */
 export type PeakProblem = Partial<PlainError> & Pick<PlainError, "message">;
 
 /**
- * Peak memory, bytes, of a process that opens the model, reads all its weights, takes the prompts in and goes on with
- * them: weights in float32, buffers for reading them, cache, activations, and the some 100 MB of Node and ONNX Runtime
- * themselves. On another device than the CPU weights are there too, which is not counted.
- * @returns null for a model that does not lie on the disk as it is
- * @throws GpruneError OUT_OF_MEMORY when the process gets no memory, or is killed; what went wrong there; INTERNAL when
- *   it ends for another reason
+ * Peak resident memory, bytes, of a process that loads the model, runs the prompts and decodes after them: weights in
+ * float32, buffers for reading them, cache, activations, and about 100 MB of Node and ONNX Runtime themselves. The
+ * memory of a device other than the CPU is not counted.
+ * @returns null for a model that is not on disk as it is
+ * @throws GpruneError OUT_OF_MEMORY when the process runs out of memory or is killed; any GpruneError of the process;
+ *   INTERNAL when it ends for another reason
  */
 export async function peakMemory(
   { origin, spec }: Model,
@@ -61,21 +61,20 @@ function ask(request: PeakRequest, name: string): Promise<PeakAnswer> {
     execArgv: [...program.nodeOptions],
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
-  let said = "";
+  let stderr = "";
   child.stderr!.on("data", (text) => {
-    said += String(text);
+    stderr += String(text);
   });
   return new Promise((resolve, reject) => {
     child.once("message", (answer) => resolve(answer as PeakAnswer));
     child.once("error", reject);
     child.once("close", (code, signal) => {
-      const how = `expected a process that answers, it ended with ${signal ?? `exit code ${code}`}`;
-      // The kernel kills what takes too much.
-      if (signal === "SIGKILL" || isOutOfMemory(said)) reject(outOfMemory(name, how, said));
-      else
-        reject(
-          new GpruneError("INTERNAL", `internal: memory of ${name}: ${how}`, { cause: new Error(said) }),
-        );
+      const ending = `expected a process that answers, it ended with ${signal ?? `exit code ${code}`}`;
+      // The kernel kills a process that takes too much memory.
+      const isMemory = signal === "SIGKILL" || isOutOfMemory(stderr);
+      const message = `internal: memory of ${name}: ${ending}`;
+      const cause = new Error(stderr);
+      reject(isMemory ? outOfMemory(name, ending, stderr) : new GpruneError("INTERNAL", message, { cause }));
     });
     child.send(request, () => {});
   });
@@ -87,9 +86,9 @@ function failed(name: string, { code, message, hint }: PeakProblem): GpruneError
   return new GpruneError(code ?? "INTERNAL", `${where}: ${message}`, { hint });
 }
 
-function outOfMemory(name: string, how: string, said: string): GpruneError {
-  return new GpruneError("OUT_OF_MEMORY", `memory of ${name}: ${how}`, {
+function outOfMemory(name: string, problem: string, stderr: string): GpruneError {
+  return new GpruneError("OUT_OF_MEMORY", `memory of ${name}: ${problem}`, {
     hint: "Ask for shorter prompts or fewer sequences with --prompt-tokens and --batch, or leave --speed out.",
-    cause: new Error(said),
+    cause: new Error(stderr),
   });
 }

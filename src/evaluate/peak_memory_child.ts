@@ -1,6 +1,6 @@
 /**
- * The program of the process that peak_memory.ts measures: takes a request as a message, answers with its own peak, and
- * ends with whoever asked.
+ * The program of the process that peak_memory.ts measures: receives a request as a message, answers with its own peak
+ * memory, and exits, at the latest when its parent does.
  */
 import { GpruneError, reasonOf } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
@@ -14,7 +14,7 @@ beforeAll(() => {
 afterAll(() => runtime.close());
 
 describe("perplexity", () => {
-  it("is exp of the naive decoder's mean loss over all predictions", async () => {
+  test("is exp of the naive decoder's mean loss over all predictions", async () => {
     const model = tinyModel({ tiedEmbeddings: false });
     const windows = randomWindows([9, 9, 9, 4, 2]);
     const reference = await referenceDecoder(model);
@@ -25,19 +25,19 @@ describe("perplexity", () => {
     expect(score.ppl).toBe(Math.exp(score.nll));
   });
 
-  it("is the size of the vocabulary when all words are equally probable", async () => {
+  test("is the size of the vocabulary when all words are equally probable", async () => {
     const model = tinyModel();
     const silent = { ...model, weights: { ...model.weights, read: zeroed(model.weights.read) } };
     const { ppl } = await perplexity(new DecoderRunner(silent, runtime), randomWindows([9, 9]));
     expect(ppl).toBeCloseTo(16, 4);
   });
 
-  it.each([[[]], [[9, 1]]])("refuses windows of %j tokens, which predict nothing", async (lengths) => {
+  test.each([[[]], [[9, 1]]])("refuses windows of %j tokens, which predict nothing", async (lengths) => {
     const act = perplexity(new DecoderRunner(tinyModel(), runtime), randomWindows(lengths));
     await expect(act).rejects.toMatchObject({ code: "BAD_TEXT" });
   });
 
-  it("does not depend on the order of the windows", async () => {
+  test("does not depend on the order of the windows", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const windows = randomWindows([6, 6, 6, 6]);
     const forwards = await perplexity(runner, windows);
@@ -45,7 +45,7 @@ describe("perplexity", () => {
     expect(backwards.nll).toBeCloseTo(forwards.nll, 6);
   });
 
-  it("counts every token once for progress", async () => {
+  test("counts every token once for progress", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const events: ProgressEvent[] = [];
     await perplexity(runner, randomWindows([600, 600]), {

@@ -1,7 +1,6 @@
 /**
- * Perplexity: consecutive non-overlapping windows, the last partial one dropped; ppl = exp(mean next-token cross
- * entropy in nats), T - 1 predictions per window of T tokens; 1e300 where it is more, since files of JSON hold no
- * infinity.
+ * Perplexity over consecutive non-overlapping windows, the last partial one dropped: ppl = exp(mean next-token cross
+ * entropy in nats), with T - 1 predictions per window of T tokens. Capped at 1e300, since JSON holds no infinity.
  */
 
 import type { Reporting } from "../base/progress.ts";
@@ -9,7 +8,7 @@ import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { type LossSum, nextTokenLoss } from "../graph/decoder/loss.ts";
 
-/** How well a model predicts a text. */
+/** Perplexity of a text and the number of predictions behind it. */
 export interface TextScore {
   /** exp(nll), at most 1e300 */
   readonly ppl: number;
@@ -23,7 +22,7 @@ export interface TextScore {
 /**
  * Perplexity of a text: exp of the mean next-token cross entropy in nats, over the T - 1 predictions of every window.
  * @param windows - token ids, each [T], T >= 2
- * @throws GpruneError BAD_TEXT for no windows, or one that predicts nothing
+ * @throws GpruneError BAD_TEXT for no windows, or one of less than two tokens
  */
 export async function perplexity(
   runner: DecoderRunner,
@@ -42,16 +41,16 @@ export function requirePredictions(windows: readonly Int32Array[]): void {
   throw new GpruneError("BAD_TEXT", `windows: expected windows of two tokens or more, got ${got}`);
 }
 
-/** The score of so many windows from the sum of their losses. */
+/** The score of a text from the sum of its losses over `windows` windows. */
 export function textScore({ nll: sum, predictions: tokens }: LossSum, windows: number): TextScore {
   const nll = sum / tokens;
   return { ppl: perplexityOf(nll), nll, windows, tokens };
 }
 
-/** Of a broken model exp may be beyond all numbers. */
-const LARGEST = 1e300;
+/** Cap of the perplexity: the exponential of a broken model's loss may overflow. */
+const MAX_PERPLEXITY = 1e300;
 
 /** The perplexity of a mean loss in nats. */
 export function perplexityOf(nll: number): number {
-  return Math.min(Math.exp(nll), LARGEST);
+  return Math.min(Math.exp(nll), MAX_PERPLEXITY);
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { ConversationRenderer, Message } from "../io/texts/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
 import { asChats, asTexts } from "./prompts.ts";
@@ -18,7 +18,7 @@ const COMPLETING: ShotDocument = {
   solved: [],
 };
 
-/** What a template might make of messages. */
+/** A stand-in for a chat template. */
 function chat(messages: readonly Message[]): string {
   return `${messages.map(({ role, content }) => `[${String(role)[0]}:${content}]`).join("")}>\n`;
 }
@@ -32,7 +32,7 @@ function shown(documents: readonly TaskDocument[]): readonly string[] {
 }
 
 describe("asTexts", () => {
-  it("puts the description and solved questions before each, an empty line after these", () => {
+  test("puts the description and solved questions before each, an empty line after these", () => {
     const before = "Answer.\nIs ice cold? yes\n\nIs fire cold? no\n\n";
     expect(shown(asTexts([{ ...CHOOSING, description: "Answer.\n" }, COMPLETING]))).toEqual([
       `${before}Is snow cold?| yes`,
@@ -44,7 +44,7 @@ describe("asTexts", () => {
 });
 
 describe("asChats", () => {
-  it("makes messages of solved questions, of their answers and of each context", async () => {
+  test("makes messages of solved questions, of their answers and of each context", async () => {
     const before = "[u:Is ice cold?][a:yes][u:Is fire cold?][a:no]";
     expect(shown(await asChats([CHOOSING, COMPLETING], prompt))).toEqual([
       `${before}[u:Is snow cold?]>\n|yes`,
@@ -54,7 +54,7 @@ describe("asChats", () => {
     ]);
   });
 
-  it.each([
+  test.each([
     ["Be brief.", undefined, "[s:Be brief.]"],
     [undefined, "Answer.\n\n", "[s:Answer.\n\n]"],
     ["Be brief.", "Answer.", "[s:Be brief.\n\nAnswer.]"],
@@ -65,7 +65,7 @@ describe("asChats", () => {
     expect(first).toBe(`${message}[u:Ann]>\n|sleeps.`);
   });
 
-  it("asks once for candidates of one context, and names the document of a conversation", async () => {
+  test("asks once for candidates of one context, and names the document of a conversation", async () => {
     const asked: string[] = [];
     const noting: ConversationRenderer = async (conversations, where) => {
       asked.push(...conversations.map((_, index) => where(index)));

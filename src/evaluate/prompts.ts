@@ -1,37 +1,36 @@
 /**
- * How a question is put to a model, after its task's description and solved questions: all one text, or messages of a
- * conversation, as lm-evaluation-harness does (`fewshot_context` of lm_eval/api/task.py, 0.4.13) without and with
- * `--apply_chat_template`.
+ * Prompts of questions, with the task's description and shots before each: one text, or messages of a conversation, as
+ * in lm-evaluation-harness without and with `--apply_chat_template` (`fewshot_context` of lm_eval/api/task.py, 0.4.13).
  */
 import type { ConversationRenderer, Message } from "../io/texts/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
 import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
 
-/** How messages are put. */
+/** Options of {@link asChats}. */
 export interface ChatOptions {
-  /** What a system message says; without it and a description there is none. */
+  /** System message, before the task's description; without either there is no system message. */
   readonly system?: string | undefined;
 }
 
-/** Documents whose contexts begin with description and solved questions, an empty line after each. */
+/** Documents whose contexts begin with the description and the shots, an empty line after each shot. */
 export function asTexts(documents: readonly ShotDocument[]): readonly TaskDocument[] {
   return documents.map(({ solved, ...document }) => {
     const shots = solved.map((shot) => `${solvedText(shot)}\n\n`);
-    const before = [document.description ?? "", ...shots].join("");
+    const prefix = [document.description ?? "", ...shots].join("");
     return {
       ...document,
       candidates: document.candidates.map((candidate) => ({
         ...candidate,
-        context: before + candidate.context,
+        context: prefix + candidate.context,
       })),
     };
   });
 }
 
 /**
- * Documents whose contexts are conversations: the description as a system message, solved questions and their answers,
+ * Documents whose contexts are conversations: the description as a system message, the shots as questions and answers,
  * and the question itself, which the answer follows without a delimiter.
- * @throws what `prompt` throws
+ * @throws as `prompt`
  */
 export async function asChats(
   documents: readonly ShotDocument[],
@@ -40,17 +39,17 @@ export async function asChats(
 ): Promise<readonly TaskDocument[]> {
   // Candidates of one context share a conversation.
   const contexts = documents.map(({ candidates }) => [...new Set(candidates.map(({ context }) => context))]);
-  const asked = documents.flatMap((document, d) => contexts[d]!.map((context) => ({ document, context })));
+  const requests = documents.flatMap((document, d) => contexts[d]!.map((context) => ({ document, context })));
   const prompts = await prompt(
-    asked.map(({ document, context }) => messagesOf(document, context, system)),
-    (index) => asked[index]!.document.where,
+    requests.map(({ document, context }) => messagesOf(document, context, system)),
+    (index) => requests[index]!.document.where,
   );
   let start = 0;
   return documents.map(({ solved: _, ...document }, d) => {
-    const own = new Map(contexts[d]!.map((context, i) => [context, prompts[start + i]!]));
-    start += own.size;
+    const promptOf = new Map(contexts[d]!.map((context, i) => [context, prompts[start + i]!]));
+    start += promptOf.size;
     const candidates = document.candidates.map(
-      ({ context, answer }): Candidate => ({ context: own.get(context)!, delimiter: "", answer }),
+      ({ context, answer }): Candidate => ({ context: promptOf.get(context)!, delimiter: "", answer }),
     );
     return { ...document, candidates };
   });
@@ -72,9 +71,7 @@ function messagesOf(
   ];
 }
 
-/**
- * An empty line between the two, unless one of them has white space there (`maybe_delimit` of lm_eval/api/utils.py).
- */
+/** Joins texts by an empty line unless white space already separates them (`maybe_delimit` of lm_eval/api/utils.py). */
 function joined(first: string, second: string): string {
   const isApart = first === "" || second === "" || /\s$/.test(first) || /^\s/.test(second);
   return first + (isApart ? "" : "\n\n") + second;

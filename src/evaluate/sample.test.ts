@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { letterModel } from "../../test/letter_model.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
@@ -21,7 +21,7 @@ function sample(change: Partial<typeof OPTIONS> = {}): Promise<readonly (readonl
 }
 
 describe("sampleTexts", () => {
-  it("gives windows of so many tokens, the same for the same seed, whatever the count", async () => {
+  test("gives windows of so many tokens, the same for the same seed, whatever the count", async () => {
     const windows = await sample();
     expect(windows).toHaveLength(10);
     for (const texts of windows) expect(tokenizer.encode(texts.join(" "))).toHaveLength(12);
@@ -30,7 +30,7 @@ describe("sampleTexts", () => {
     expect(await sample({ seed: 6 })).not.toEqual(windows);
   });
 
-  it("is greedy at a low temperature and with a small nucleus", async () => {
+  test("is greedy at a low temperature and with a small nucleus", async () => {
     const reference = await referenceDecoder(model);
     for (const change of [{ temperature: 1e-4 }, { topP: 0.01 }]) {
       const [[text] = []] = await sample({ ...change, count: 1 });
@@ -42,7 +42,7 @@ describe("sampleTexts", () => {
     }
   });
 
-  it("begins windows with BOS where the tokenizer does, and leaves it out of the texts", async () => {
+  test("begins windows with BOS where the tokenizer does, and leaves it out of the texts", async () => {
     const added = { added_tokens: [{ id: 15, content: "<s>", special: true }] };
     const special = { id: "<s>", ids: [15], tokens: ["<s>"] };
     const single = [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }];
@@ -63,7 +63,7 @@ describe("sampleTexts", () => {
     }
   });
 
-  it("draws tokens as often as the model expects them", async () => {
+  test("draws tokens as often as the model expects them", async () => {
     const windows = await sample({ count: 400, tokens: 2 });
     const reference = await referenceDecoder(model);
     const [observed, expected] = [new Float64Array(16), new Float64Array(16)];
@@ -79,7 +79,7 @@ describe("sampleTexts", () => {
     expect(chi).toBeLessThan(38);
   });
 
-  it("ends texts at the ids that config.json names, as generating does", async () => {
+  test("ends texts at the ids that config.json names, as generating does", async () => {
     const ending = { ...model, spec: { ...model.spec, extra: { eos_token_id: 3 } } };
     const windows = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, OPTIONS);
     const texts = windows.flat();
@@ -88,7 +88,7 @@ describe("sampleTexts", () => {
     expect((await sample()).flat().join(" ")).toContain("d");
   });
 
-  it("refuses more tokens than the model holds", async () => {
+  test("refuses more tokens than the model holds", async () => {
     await expect(sample({ tokens: model.spec.maxPositions + 1 })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
     });

@@ -1,9 +1,9 @@
 /**
- * Text that a model writes by itself, to calibrate on where there is none: it comes from the distribution that the
- * model was trained on, all of it, as far as the model knows it.
+ * Text sampled from a model, to calibrate on where no texts are given: it approximates the whole distribution that the
+ * model was trained on.
  *
- * Every text begins with a token drawn uniformly from those that begin a word, the first of a window after BOS where
- * the tokenizer adds it, and goes on by sampling; one that ends is followed by another, until all tokens are there.
+ * A window begins with BOS where the tokenizer adds it. Every text begins with a token drawn uniformly from those that
+ * begin a word, and continues by sampling; when it ends, the next one begins, until the window is full.
  * Source: LLM-QAT (arXiv 2305.17888), self-calibration (arXiv 2410.17170).
  */
 
@@ -16,7 +16,7 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
 import { Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 
-/** How much a model writes, and how tokens are drawn from its distribution. */
+/** Options of {@link sampleTexts}. */
 export interface SampleOptions {
   /** Windows of text. */
   readonly count: number;
@@ -24,31 +24,28 @@ export interface SampleOptions {
   readonly tokens: number;
   /** > 0; 1 samples from the model's own distribution. */
   readonly temperature: number;
-  /** In (0, 1]; only the most probable tokens that together have this probability are drawn. */
+  /** In (0, 1]; tokens are drawn from the smallest set that has this probability (nucleus sampling). */
   readonly topP: number;
   readonly seed: number;
-  /** Number of the first window, 0 when absent: every number has texts of its own. */
+  /** Number of the first window, 0 when absent; each number has its own random stream. */
   readonly first?: number;
   readonly onProgress?: OnProgress;
   /** Keeps its state between lots of windows. */
   readonly checkpoints?: Checkpoints<SampleState>;
 }
 
-/** What has been written so far. */
+/** Texts of the finished windows. */
 export interface SampleState {
   readonly windows: readonly (readonly string[])[];
 }
 
-/**
- * Windows that are decoded at once, at most: every token reads all weights for all of them, but their caches must fit
- * into memory.
- */
+/** Most windows decoded at once: they share each read of the weights, but their caches must fit into memory. */
 export const SAMPLE_BATCH = 24;
 
 /**
- * Texts by the windows they are from; a window holds several when the model ended one. The same seed gives the same
- * texts, whatever `count` (a single window may round otherwise than several do, which may change a draw).
- * @throws GpruneError BAD_ARGUMENT when the model cannot hold so many tokens, or for numbers out of their bounds
+ * Samples texts, by window; a window holds several when the model ended one. The same seed gives the same texts for
+ * every `count` (except that a single window may round differently from several, which may change a draw).
+ * @throws GpruneError BAD_ARGUMENT for more tokens than the model takes, or options out of range
  */
 export async function sampleTexts(
   runner: DecoderRunner,
@@ -71,7 +68,7 @@ export async function sampleTexts(
   const decoder = await loadDecoder(runner);
   const windows = [...((await checkpoints.restore())?.windows ?? [])];
   const total = count * options.tokens;
-  // Lots of about as many windows each, since a small one takes nearly as long.
+  // Lots of about equal size, since a small one takes nearly as long as a large one.
   const lot = Math.ceil(count / Math.ceil(count / SAMPLE_BATCH));
   for (let start = windows.length; start < count; start = windows.length) {
     const lanes = Array.from({ length: Math.min(lot, count - start) }, (_, lane) => {
@@ -88,12 +85,13 @@ export async function sampleTexts(
   return windows;
 }
 
-/** One sequence, and what it draws from. */
+/** One window: its random stream and its tokens so far. */
 interface Lane {
   readonly random: () => number;
   readonly ids: number[];
 }
 
+/** Fills the windows of one lot token by token. */
 async function fillLanes(
   decoder: LoadedDecoder,
   {
@@ -115,31 +113,30 @@ async function fillLanes(
 ): Promise<void> {
   const decoding = new Decoding(decoder, lanes.length);
   const begin = ({ random }: Lane): number => beginnings[Math.floor(random() * beginnings.length)]!;
-  const first = tokenizer.leadingId === null ? [] : [tokenizer.leadingId];
-  for (const lane of lanes) lane.ids.push(...first, begin(lane));
-  let fresh = Int32Array.from(lanes.flatMap(({ ids }) => ids));
-  for (let length = first.length + 1; length < tokens; length++) {
-    const last = lanes.map(({ ids }) => ids.at(-1)!);
-    const { data, shape } = await decoding.append(fresh);
-    const size = shape[1]!;
+  const leading = tokenizer.leadingId === null ? [] : [tokenizer.leadingId];
+  for (const lane of lanes) lane.ids.push(...leading, begin(lane));
+  let newIds = Int32Array.from(lanes.flatMap(({ ids }) => ids));
+  for (let length = leading.length + 1; length < tokens; length++) {
+    const { data, shape } = await decoding.append(newIds);
+    const vocabSize = shape[1]!;
     for (const [b, lane] of lanes.entries()) {
-      const ended = ends.has(last[b]!);
-      const logits = data.subarray(b * size, (b + 1) * size);
-      lane.ids.push(ended ? begin(lane) : draw(logits, { temperature, topP, random: lane.random }));
+      const hasEnded = ends.has(lane.ids.at(-1)!);
+      const logits = data.subarray(b * vocabSize, (b + 1) * vocabSize);
+      lane.ids.push(hasEnded ? begin(lane) : draw(logits, { temperature, topP, random: lane.random }));
     }
-    fresh = Int32Array.from(lanes, ({ ids }) => ids.at(-1)!);
+    newIds = Int32Array.from(lanes, ({ ids }) => ids.at(-1)!);
     report(length + 1);
   }
 }
 
-/** Tokens that decode to the beginning of a word, which special tokens and parts of characters do not. */
+/** Tokens that decode to letters, so no special tokens or parts of characters; all tokens if there are none. */
 function beginningsOf(tokenizer: Tokenizer, vocabSize: number): readonly number[] {
-  const all = Array.from({ length: Math.min(vocabSize, tokenizer.vocabSize) }, (_, id) => id);
-  const words = all.filter((id) => /^[ ▁]?\p{L}[\p{L}\p{M}]*$/u.test(tokenizer.decode([id])));
-  return words.length > 0 ? words : all;
+  const ids = Array.from({ length: Math.min(vocabSize, tokenizer.vocabSize) }, (_, id) => id);
+  const words = ids.filter((id) => /^[ ▁]?\p{L}[\p{L}\p{M}]*$/u.test(tokenizer.decode([id])));
+  return words.length > 0 ? words : ids;
 }
 
-/** A token by softmax(logits / temperature), cut to the smallest set of probability `topP`. */
+/** Draws a token from softmax(logits / temperature), restricted to the smallest set of probability `topP`. */
 function draw(
   logits: Float32Array,
   {
@@ -148,7 +145,7 @@ function draw(
     random,
   }: { readonly temperature: number; readonly topP: number; readonly random: () => number },
 ): number {
-  // Plain loops: a vocabulary is long, and there is a draw for every token.
+  // Plain loops, since every drawn token passes over the whole vocabulary.
   let highest = Number.NEGATIVE_INFINITY;
   for (const logit of logits) if (logit > highest) highest = logit;
   const weights = new Float64Array(logits.length);
@@ -158,35 +155,38 @@ function draw(
     total += weights[id]!;
   }
   if (topP < 1) total = keepNucleus(weights, topP * total);
-  let rest = random() * total;
+  let remaining = random() * total;
   let last = 0;
   for (let id = 0; id < weights.length; id++) {
     if (weights[id] === 0) continue;
     last = id;
-    rest -= weights[id]!;
-    if (rest < 0) break;
+    remaining -= weights[id]!;
+    if (remaining < 0) break;
   }
-  // Rounding may leave a little over.
+  // Rounding may leave a positive remainder; then the last token with a weight is drawn.
   return last;
 }
 
-/** Sets to zero what the heaviest do without, of equals the lower id first, and returns the weight of those. */
-function keepNucleus(weights: Float64Array, least: number): number {
+/**
+ * Zeroes all weights but the largest ones that first reach `minWeight` together; among equal weights the lower id is
+ * kept first. Returns the weight kept.
+ */
+function keepNucleus(weights: Float64Array, minWeight: number): number {
   const order = Array.from(weights.keys()).sort((a, b) => weights[b]! - weights[a]! || a - b);
   let kept = 0;
   for (const id of order) {
-    if (kept >= least) weights[id] = 0;
+    if (kept >= minWeight) weights[id] = 0;
     else kept += weights[id]!;
   }
   return kept;
 }
 
-/** The texts of a window, cut where the model ended one; white space alone is none. */
+/** The texts of a window, split where the model ended one; those of only white space are dropped. */
 function textsOf(ids: readonly number[], ends: ReadonlySet<number>, tokenizer: Tokenizer): readonly string[] {
   const texts: number[][] = [[]];
   for (const id of tokenizer.leadingId === null ? ids : ids.slice(1)) {
     if (ends.has(id)) texts.push([]);
     else texts.at(-1)!.push(id);
   }
-  return texts.map((own) => tokenizer.decode(own).trim()).filter((text) => text !== "");
+  return texts.map((textIds) => tokenizer.decode(textIds).trim()).filter((text) => text !== "");
 }

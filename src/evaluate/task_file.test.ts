@@ -1,11 +1,11 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 
-/** Reads a file of these lines; places and messages without its directory. */
+/** Reads a task file of these lines; its directory is removed from `where` and from messages. */
 async function readLines(lines: readonly unknown[], limit?: number): Promise<readonly TaskDocument[]> {
   const path = join(await temporaryDirectory(), "task.jsonl");
   const text = lines.map((line) => (typeof line === "string" ? line : JSON.stringify(line))).join("\n");
@@ -21,7 +21,7 @@ const CHOICE = { query: "q", choices: ["a", "b"], gold: 0 };
 const PARTIAL = { contexts: ["x", "y"], continuation: "z", gold: 1 };
 
 describe("readTask", () => {
-  it("reads multiple choice: a space and a choice after the query", async () => {
+  test("reads multiple choice: a space and a choice after the query", async () => {
     const lines = [{ id: 7, query: "Two?\n", choices: ["ja 🙂", "no"], gold: 1, more: {} }, "\r", CHOICE];
     expect(await readLines(lines)).toEqual([
       {
@@ -36,7 +36,7 @@ describe("readTask", () => {
     ]);
   });
 
-  it("reads partial evaluation: a space and the continuation after every context", async () => {
+  test("reads partial evaluation: a space and the continuation after every context", async () => {
     expect(await readLines([PARTIAL])).toEqual([
       {
         where: "PATH line 1",
@@ -49,12 +49,12 @@ describe("readTask", () => {
     ]);
   });
 
-  it("stops at the limit, whatever follows", async () => {
+  test("stops at the limit, whatever follows", async () => {
     expect(await readLines([CHOICE, CHOICE, "no JSON"], 2)).toHaveLength(2);
     await expect(readLines([CHOICE, CHOICE, "no JSON"], 3)).rejects.toMatchObject({ code: "BAD_FILE" });
   });
 
-  it.each<[string, readonly unknown[], string]>([
+  test.each<[string, readonly unknown[], string]>([
     ["no documents", ["", " "], "PATH: expected at least one record, got an empty file"],
     ["an unknown form", [{ title: "a" }], 'PATH line 1: expected a question, got {"title":"a"}'],
     ["another form later", [CHOICE, PARTIAL], "PATH line 2: expected a text as query, got nothing"],
@@ -99,7 +99,7 @@ describe("readTask", () => {
     await expect(readLines(lines)).rejects.toMatchObject({ code: "BAD_TEXT", message });
   });
 
-  it("names the line that is no JSON", async () => {
+  test("names the line that is no JSON", async () => {
     await expect(readLines([CHOICE, "{"])).rejects.toMatchObject({
       code: "BAD_FILE",
       message: expect.stringMatching(/^PATH line 2: expected JSON, got /),

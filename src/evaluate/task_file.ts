@@ -1,7 +1,6 @@
 /**
- * Tasks from files: one record a question, in our own layouts or those that data sets are published in
- * (task_layouts.ts), of which the first record decides for the file; or by the templates of a YAML file
- * (task_template.ts).
+ * Reads tasks from files: records in gprune's layouts or those of published data sets (task_layouts.ts), where the
+ * first record decides for the whole file, or by the templates of a YAML file (task_template.ts).
  */
 import type { z } from "zod";
 import { GpruneError, requireWord } from "../errors.ts";
@@ -13,14 +12,14 @@ import { readRecords } from "../io/texts/records.ts";
 import { TASK_LAYOUTS, type TaskDocument, type TaskLayout } from "./task_layouts.ts";
 import { readTemplatedPool, readTemplatedTask } from "./task_template.ts";
 
-/** Characters of a wrong value that a message shows. */
+/** Most characters of a wrong value in a message. */
 const SHOWN = 60;
 
 /**
  * The first `limit` documents of a task.
  * @param name - a JSON Lines, JSON, Parquet or YAML file, or `hf://datasets/ORG/NAME[@REVISION]/FILE`
- * @throws GpruneError BAD_TEXT for a record of no known layout or of another than the first, and as `readRecords` and
- *   `readTemplatedTask`
+ * @throws GpruneError BAD_TEXT for a record of no known layout, or of another layout than the first record; as
+ *   `readRecords` and `readTemplatedTask`
  */
 export async function readTask(
   name: string,
@@ -39,17 +38,17 @@ export async function readTask(
 }
 
 /**
- * The questions that a task draws solved ones from: its own, or those of another split that its YAML file names.
- * @param own - all of its own questions, if they have been read
+ * The questions that a task's shots are drawn from: its own, or those of another split that its YAML file names.
+ * @param scored - all questions of the task, if they have been read
  * @throws as `readTask`
  */
 export async function readPool(
   name: string,
-  own: readonly TaskDocument[] | null,
+  scored: readonly TaskDocument[] | null,
   options: HubOptions,
 ): Promise<readonly TaskDocument[]> {
-  if (isTemplated(name)) return readTemplatedPool(name, own, options);
-  return own ?? readTask(name, undefined, options);
+  if (isTemplated(name)) return readTemplatedPool(name, scored, options);
+  return scored ?? readTask(name, undefined, options);
 }
 
 function isTemplated(name: string): boolean {
@@ -60,9 +59,9 @@ function layoutOf({ where, value }: JsonLine): TaskLayout {
   const has = (field: string): boolean => isJsonObject(value) && Object.hasOwn(value, field);
   const layout = TASK_LAYOUTS.find(({ fields }) => fields.every(has));
   if (layout !== undefined) return layout;
-  const known = TASK_LAYOUTS.map(({ fields }) => `{${fields.join(", ")}}`).join(", ");
+  const fieldSets = TASK_LAYOUTS.map(({ fields }) => `{${fields.join(", ")}}`).join(", ");
   throw new GpruneError("BAD_TEXT", `${where}: expected a question, got ${shown(value)}`, {
-    hint: `Records must have one of these sets of fields: ${known}.`,
+    hint: `Records must have one of these sets of fields: ${fieldSets}.`,
   });
 }
 

@@ -1,9 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Question, TASK_LAYOUTS } from "./task_layouts.ts";
 
 const CHOICES = { text: ["sun", "moon"], label: ["A", "B"] };
 
-/** A record in the layout it belongs to. */
+/** The question that a record's layout makes of it. */
 function question(record: Readonly<Record<string, unknown>>): Question {
   const layout = TASK_LAYOUTS.find(({ fields }) => fields.every((field) => field in record))!;
   const result = layout.question.safeParse(record);
@@ -12,7 +12,7 @@ function question(record: Readonly<Record<string, unknown>>): Question {
   throw new Error(`${path.join(".")}: ${message}`);
 }
 
-/** A question as texts: what comes after `|` is scored. */
+/** The candidates of a question as texts, with `|` before the scored part. */
 function lines(record: Readonly<Record<string, unknown>>): readonly string[] {
   const { candidates, gold } = question(record);
   return candidates.map(
@@ -20,9 +20,9 @@ function lines(record: Readonly<Record<string, unknown>>): readonly string[] {
   );
 }
 
-// The prompts are those that lm_eval 0.4.13 builds of the same records.
+// The prompts are those that lm_eval 0.4.13 builds from the same records.
 describe("published layouts", () => {
-  it.each<[string, Readonly<Record<string, unknown>>, readonly string[]]>([
+  test.each<[string, Readonly<Record<string, unknown>>, readonly string[]]>([
     [
       "arc",
       { id: "x", question: "What shines?", choices: CHOICES, answerKey: "A" },
@@ -78,7 +78,7 @@ describe("published layouts", () => {
     expect(lines(record)).toEqual(expected);
   });
 
-  it.each<[string, Readonly<Record<string, unknown>>, string]>([
+  test.each<[string, Readonly<Record<string, unknown>>, string]>([
     ["no right answer", { goal: "g", sol1: "a", sol2: "b", label: -1 }, "label: 0 or 1"],
     [
       "an empty right answer",
@@ -100,7 +100,7 @@ describe("published layouts", () => {
     expect(() => question(record)).toThrow(message);
   });
 
-  it("cost time in proportion to the text", () => {
+  test("cost time in proportion to the text", () => {
     const ending = "[".repeat(200_000);
     const record = { activity_label: "a", ctx_a: ending, ctx_b: "c", endings: [ending, "y"], label: 1 };
     expect(question(record).candidates[0]!.answer).toHaveLength(ending.length);

@@ -1,50 +1,51 @@
 /**
- * Layouts of task records, one table entry each: our own two, and those in which well-known data sets are published.
- * Prompts and answers are those of lm-evaluation-harness (lm_eval/tasks of version 0.4.13; the file is named at each).
+ * Layouts of task records, one table entry each: gprune's own two and those of published data sets. Prompts and answers
+ * are those of lm-evaluation-harness (lm_eval/tasks of version 0.4.13; the file is named at each).
  *
  * A record belongs to the first layout all of whose fields it has. Other fields are ignored.
  */
 import { z } from "zod";
 
-/** One of the answers that a model chooses from. */
+/** A context with one of the answers that a model chooses from. */
 export interface Candidate {
   readonly context: string;
-  /** What stands between context and answer in a text; messages of a chat need none. */
+  /** Text between context and answer; empty in chats. */
   readonly delimiter: string;
-  /** The same where this is a solved question before another one; `delimiter` when absent. */
+  /** The delimiter where the candidate is a shot; `delimiter` when absent. */
   readonly solvedDelimiter?: string;
   readonly answer: string;
 }
 
-/** A question; with a single candidate it is whether the model would go on with just that. */
+/** A question; with a single candidate, whether greedy decoding would give that answer. */
 export interface Question {
   readonly candidates: readonly Candidate[];
   /** Index of the right candidate. */
   readonly gold: number;
 }
 
-/** A question of a file. */
+/** A question of a task file. */
 export interface TaskDocument extends Question {
   /** File and line, for messages. */
   readonly where: string;
-  /** What the task tells the model before all questions. */
+  /** The task's instruction, put before everything else. */
   readonly description?: string;
-  /** How many solved questions the task itself wants before each; none when absent. */
+  /** Number of shots that the task's file sets; none when absent. */
   readonly shots?: number;
-  /** Whether those are the first ones there are; drawn when absent. */
+  /** Whether shots are the pool's first questions (`first_n`) instead of drawn ones. */
   readonly firstShots?: boolean;
 }
 
-/** How records of one kind become questions. The schema's messages say what is expected. */
+/** A kind of records: the fields that identify it, and a schema that turns a record into a question. */
 export interface TaskLayout {
   readonly fields: readonly string[];
+  /** Its error messages complete "expected ...". */
   readonly question: z.ZodType<Question>;
 }
 
 const text = z.string({ error: "a text" });
 const answer = text.min(1, { error: "a text that is not empty" });
 const index = z.int({ error: "a whole number" });
-/** A number or, as some files have it, its digits. Test splits without answers have -1 or an empty text. */
+/** A number or, in some files, its digits. Test splits without answers have -1 or an empty text. */
 const label = z.union([index, z.string().regex(/^\d+$/).transform(Number)], {
   error: "the number of the right answer",
 });
@@ -59,23 +60,23 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   {
     fields: ["query", "choices", "gold"],
     question: questions(z.object({ query: text, choices: listOf(answer), gold: index }), {
-      ...chosenBy("gold", "an index of choices"),
-      of: ({ query, choices, gold }) => choosing(query, choices, gold),
+      ...goldField("gold", "an index of choices"),
+      toQuestion: ({ query, choices, gold }) => choosing(query, choices, gold),
     }),
   },
   {
     fields: ["contexts", "continuation", "gold"],
     question: questions(z.object({ contexts: listOf(text), continuation: answer, gold: index }), {
-      ...chosenBy("gold", "an index of contexts"),
-      of: ({ contexts, continuation, gold }) => completing(contexts, continuation, gold),
+      ...goldField("gold", "an index of contexts"),
+      toQuestion: ({ contexts, continuation, gold }) => completing(contexts, continuation, gold),
     }),
   },
   // arc/arc_easy.yaml, arc_challenge.yaml
   {
     fields: ["question", "choices", "answerKey"],
     question: questions(z.object({ question: text, choices: lettered, answerKey: text }), {
-      ...chosenBy("answerKey", "one of the labels of choices"),
-      of: ({ question, choices, answerKey }) =>
+      ...goldField("answerKey", "one of the labels of choices"),
+      toQuestion: ({ question, choices, answerKey }) =>
         choosing(`Question: ${question}\nAnswer:`, choices.text, choices.label.indexOf(answerKey)),
     }),
   },
@@ -83,8 +84,8 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   {
     fields: ["question_stem", "choices", "answerKey"],
     question: questions(z.object({ question_stem: text, choices: lettered, answerKey: text }), {
-      ...chosenBy("answerKey", "one of the labels of choices"),
-      of: ({ question_stem: stem, choices, answerKey }) =>
+      ...goldField("answerKey", "one of the labels of choices"),
+      toQuestion: ({ question_stem: stem, choices, answerKey }) =>
         choosing(stem, choices.text, choices.label.indexOf(answerKey.trimStart())),
     }),
   },
@@ -92,8 +93,9 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   {
     fields: ["goal", "sol1", "sol2", "label"],
     question: questions(z.object({ goal: text, sol1: answer, sol2: answer, label }), {
-      ...chosenBy("label", "0 or 1"),
-      of: ({ goal, sol1, sol2, label: gold }) => choosing(`Question: ${goal}\nAnswer:`, [sol1, sol2], gold),
+      ...goldField("label", "0 or 1"),
+      toQuestion: ({ goal, sol1, sol2, label: gold }) =>
+        choosing(`Question: ${goal}\nAnswer:`, [sol1, sol2], gold),
     }),
   },
   // hellaswag/hellaswag.yaml, utils.py
@@ -102,8 +104,8 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
     question: questions(
       z.object({ activity_label: text, ctx_a: text, ctx_b: text, endings: listOf(answer), label }),
       {
-        ...chosenBy("label", "an index of endings"),
-        of: ({ activity_label: activity, ctx_a: first, ctx_b: second, endings, label: gold }) =>
+        ...goldField("label", "an index of endings"),
+        toQuestion: ({ activity_label: activity, ctx_a: first, ctx_b: second, endings, label: gold }) =>
           choosing(
             withoutMarks(`${activity}: ${first} ${capitalised(second)}`),
             endings.map(withoutMarks),
@@ -116,8 +118,8 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   {
     fields: ["sentence", "option1", "option2", "answer"],
     question: questions(z.object({ sentence: gapped, option1: answer, option2: answer, answer: label }), {
-      ...chosenBy("answer", "1 or 2"),
-      of: ({ sentence, option1, option2, answer: gold }) => {
+      ...goldField("answer", "1 or 2"),
+      toQuestion: ({ sentence, option1, option2, answer: gold }) => {
         const gap = sentence.indexOf("_");
         const contexts = [option1, option2].map((option) => sentence.slice(0, gap) + option);
         return completing(contexts, sentence.slice(gap + 1).trim(), gold - 1);
@@ -128,8 +130,8 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   ...["answer", "label"].map((field) => ({
     fields: ["passage", "question", field],
     question: questions(z.object({ passage: text, question: text, [field]: truth }), {
-      ...chosenBy(field, "true or false"),
-      of: ({ passage, question, [field]: gold }) =>
+      ...goldField(field, "true or false"),
+      toQuestion: ({ passage, question, [field]: gold }) =>
         choosing(`${passage}\nQuestion: ${question}?\nAnswer:`, ["no", "yes"], Number(gold)),
     }),
   })),
@@ -141,7 +143,7 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
       .transform(({ text: passage }) => {
         const gap = passage.lastIndexOf(" ");
         const whole = candidate(passage.slice(0, gap), passage.slice(gap), "");
-        // Its target begins with a space, and the harness puts one before the targets of all solved questions.
+        // The target begins with a space, and the harness puts another one before the targets of all shots.
         return { candidates: [{ ...whole, solvedDelimiter: " " }], gold: 0 };
       }),
   },
@@ -152,49 +154,51 @@ export function candidateText({ context, delimiter, answer }: Candidate): string
   return context + delimiter + answer;
 }
 
-/** The same where it is a solved question before another one. */
+/** A candidate as the text of a shot. */
 export function solvedText({ context, delimiter, solvedDelimiter = delimiter, answer }: Candidate): string {
   return context + solvedDelimiter + answer;
 }
 
-/** A context and an answer, a space between them unless said otherwise. */
+/** A candidate, with a space between context and answer unless `delimiter` differs. */
 export function candidate(context: string, answer: string, delimiter = " "): Candidate {
   return { context, delimiter, answer };
 }
 
+/** Several answers to one query. */
 function choosing(query: string, choices: readonly string[], gold: number): Question {
   return { candidates: choices.map((choice) => candidate(query, choice)), gold };
 }
 
+/** Several contexts of one continuation. */
 function completing(contexts: readonly string[], continuation: string, gold: number): Question {
   return { candidates: contexts.map((context) => candidate(context, continuation)), gold };
 }
 
-/** Which field says which candidate is right, and what that can be. */
+/** The field that names the right candidate, and its expected values, as zod's parameters of an error. */
 interface GoldField {
   readonly path: string[];
   readonly error: string;
 }
 
-function chosenBy(field: string, expected: string): GoldField {
+function goldField(field: string, expected: string): GoldField {
   return { path: [field], error: expected };
 }
 
-/** Records of a schema as questions; refuses a right answer that is not among the candidates. */
+/** A schema of questions from a schema of records; refuses a gold index that is not among the candidates. */
 function questions<T>(
   schema: z.ZodType<T>,
-  { of, ...goldField }: GoldField & { readonly of: (record: T) => Question },
+  { toQuestion, ...error }: GoldField & { readonly toQuestion: (record: T) => Question },
 ): z.ZodType<Question> {
   return schema
-    .transform(of)
-    .refine(({ candidates, gold }) => gold >= 0 && gold < candidates.length, goldField);
+    .transform(toQuestion)
+    .refine(({ candidates, gold }) => gold >= 0 && gold < candidates.length, error);
 }
 
 function listOf(item: z.ZodString): z.ZodArray<z.ZodString> {
   return z.array(item, { error: "a list of texts" }).min(2, { error: "at least two texts" });
 }
 
-/** Without the marks that WikiHow's texts carry. */
+/** Removes the markup of WikiHow's texts (`preprocess` of hellaswag/utils.py). */
 function withoutMarks(passage: string): string {
   return passage
     .trim()
@@ -205,6 +209,6 @@ function withoutMarks(passage: string): string {
 
 /** Python's `str.capitalize`. */
 function capitalised(sentence: string): string {
-  const [first = "", ...rest] = sentence;
-  return first.toUpperCase() + rest.join("").toLowerCase();
+  const [first = "", ...others] = sentence;
+  return first.toUpperCase() + others.join("").toLowerCase();
 }

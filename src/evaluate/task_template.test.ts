@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { MockHub } from "../../test/mock_hub.ts";
 import { readPool, readTask } from "./task_file.ts";
@@ -11,7 +11,7 @@ const ARC = [
   { question: "What waxes?", choices: { text: ["sun", "moon"], label: ["1", "2"] }, answerKey: "2" },
 ];
 
-/** Reads a task of this YAML beside a file of these records; messages without the directory. */
+/** Reads a task of this YAML beside a file of these records; its directory is removed from messages. */
 async function readYaml(
   yaml: string,
   records: readonly unknown[] = ARC,
@@ -35,7 +35,7 @@ doc_to_target: "{{choices.label.index(answerKey)}}"
 `;
 
 describe("tasks by templates", () => {
-  it("are read as lm-evaluation-harness reads them", async () => {
+  test("are read as lm-evaluation-harness reads them", async () => {
     const extra =
       "task: mine\ntest_split: test\ngen_prefix: null\nmetric_list: [{metric: acc}]\ndescription: 'Answer.\n\n  '\n";
     const [first, second] = await readYaml(HEAD + extra + TEMPLATES);
@@ -50,14 +50,14 @@ describe("tasks by templates", () => {
     expect(second).toMatchObject({ gold: 1, where: expect.stringMatching(/a\.jsonl line 2$/) });
   });
 
-  it("are known by an upper-case ending, too", async () => {
+  test("are known by an upper-case ending, too", async () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, "a.jsonl"), ARC.map((record) => JSON.stringify(record)).join("\n"));
     await writeFile(join(directory, "TASK.YML"), HEAD + TEMPLATES);
     expect(await readTask(join(directory, "TASK.YML"))).toMatchObject([{ gold: 0 }, { gold: 1 }]);
   });
 
-  it("name fields, list choices, and give the right answer as its text", async () => {
+  test("name fields, list choices, and give the right answer as its text", async () => {
     const yaml = `
 dataset_path: json
 dataset_kwargs: {data_files: a.jsonl}
@@ -77,7 +77,7 @@ target_delimiter: ""
     expect(await readYaml(yaml, records, 1)).toHaveLength(1);
   });
 
-  it("have a description that is a template, or a field, as in lm-evaluation-harness 0.4.13", async () => {
+  test("have a description that is a template, or a field, as in lm-evaluation-harness 0.4.13", async () => {
     const records = [
       { q: "?", topic: "law " },
       { q: "?", topic: "art" },
@@ -94,13 +94,13 @@ target_delimiter: ""
     });
   });
 
-  it("may name fields that only later records have, however few are read", async () => {
+  test("may name fields that only later records have, however few are read", async () => {
     const yaml = `${HEAD}doc_to_text: "{% if hint %}{{hint}}: {% endif %}{{q}}"\ndoc_to_choice: [no, yes]\ndoc_to_target: 0\n`;
     const [first, ...more] = await readYaml(yaml, [{ q: "a" }, { q: "b", hint: "h" }], 1);
     expect([first!.candidates[0]!.context, more]).toEqual(["a", []]);
   });
 
-  it.each([
+  test.each([
     ["fewshot_split: dev\ntraining_split: train\n", "dev"],
     ["fewshot_config: {sampler: first_n, split: dev}\ntraining_split: train\n", "dev"],
     ["training_split: train\nvalidation_split: dev\n", "train"],
@@ -121,7 +121,7 @@ target_delimiter: ""
     expect(await asked(readPool(path, null, {}))).toEqual([taken]);
   });
 
-  it("have no solved questions that are to look different", async () => {
+  test("have no solved questions that are to look different", async () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, "a.jsonl"), ARC.map((record) => JSON.stringify(record)).join("\n"));
     const path = join(directory, "task.yaml");
@@ -133,7 +133,7 @@ target_delimiter: ""
     });
   });
 
-  it("have their records beside them on the hub, too", async () => {
+  test("have their records beside them on the hub, too", async () => {
     const hub = await MockHub.start();
     const bytes = (text: string): { readonly bytes: Buffer } => ({ bytes: Buffer.from(text) });
     const yaml = (file: string): string => HEAD.replace("a.jsonl", file) + TEMPLATES;
@@ -153,13 +153,13 @@ target_delimiter: ""
     await hub.close();
   });
 
-  it("keep a line break at the end of a prompt", async () => {
+  test("keep a line break at the end of a prompt", async () => {
     const yaml = `${HEAD}doc_to_text: "{{a}}\\n"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
     const [document] = await readYaml(yaml, [{ a: "b" }]);
     expect(document!.candidates[0]!.context).toBe("b\n");
   });
 
-  it("keep white space around tags", async () => {
+  test("keep white space around tags", async () => {
     const listed = "{% for c in l %}\\n  {% if c %}- {{c}}{% endif %}\\n{% endfor %}\\n{# c #}\\nAnswer:";
     const yaml = `${HEAD}doc_to_text: "${listed}"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
     const [document] = await readYaml(yaml, [{ l: ["a", "b"] }]);
@@ -167,7 +167,7 @@ target_delimiter: ""
     expect(document!.candidates[0]!.context).toBe("\n  - a\n\n  - b\n\n\nAnswer:");
   });
 
-  it("print lists and records as Python does", async () => {
+  test("print lists and records as Python does", async () => {
     const yaml = `${HEAD}doc_to_text: "{{x}}"\ndoc_to_choice: ["a", "b"]\ndoc_to_target: 0\n`;
     const record = { x: ["it's", 'a "b"', "'\"\\\n", null, [true, 1.5, {}], { k: "v", l: [] }] };
     const [document] = await readYaml(yaml, [record]);
@@ -176,7 +176,7 @@ target_delimiter: ""
     expect(document!.candidates[0]!.context).toBe(expected);
   });
 
-  it("print what Python prints, and a field that only other records have as None", async () => {
+  test("print what Python prints, and a field that only other records have as None", async () => {
     const text = "{% set s = none %}{{a}} {{b}} {{c}}{% if c %}!{% endif %}";
     const yaml = `${HEAD}doc_to_text: "${text}"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
     const documents = await readYaml(yaml, [
@@ -187,7 +187,7 @@ target_delimiter: ""
     expect(contexts).toEqual(["True None None", "False 1 d!"]);
   });
 
-  it("take a choice of digits that a field names for the choice, and a truth for its number", async () => {
+  test("take a choice of digits that a field names for the choice, and a truth for its number", async () => {
     const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: options\ndoc_to_target: a\n`;
     const options = ["4", "2", "1", "0"];
     const records = ["1", "0", 1, "3", true].map((a) => ({ q: "?", options, a }));
@@ -195,7 +195,7 @@ target_delimiter: ""
     expect(documents.map(({ gold }) => gold)).toEqual([2, 3, 1, 3, 1]);
   });
 
-  it.each(["n", "{{n}}", "{{n|int}}"])(
+  test.each(["n", "{{n}}", "{{n|int}}"])(
     "choose from contexts where the prompt is a number: %s",
     async (prompt) => {
       const yaml = `${HEAD}doc_to_text: "${prompt}"\ndoc_to_choice: "{{[a, b]}}"\ndoc_to_target: rest\n`;
@@ -220,7 +220,7 @@ target_delimiter: ""
     },
   );
 
-  it("take a field of digits, and a number behind a first text, for prompts", async () => {
+  test("take a field of digits, and a number behind a first text, for prompts", async () => {
     const rest = "\ndoc_to_choice: [x, y]\ndoc_to_target: 0\n";
     const contexts = async (prompt: string, records: readonly unknown[]) =>
       (await readYaml(`${HEAD}doc_to_text: "${prompt}"${rest}`, records)).map(
@@ -230,7 +230,7 @@ target_delimiter: ""
     expect(await contexts("{{q}}", [{ q: "a" }, { q: 1 }])).toEqual(["a", "1"]);
   });
 
-  it("say that digits of a template are a number, though there is such a choice", async () => {
+  test("say that digits of a template are a number, though there is such a choice", async () => {
     const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: options\ndoc_to_target: "{{a}}"\n`;
     await expect(readYaml(yaml, [{ q: "?", options: ["8", "9"], a: "8" }])).rejects.toMatchObject({
       message: "a.jsonl line 1: expected doc_to_target to give a choice or its number, 0 to 1, got 8",
@@ -241,12 +241,12 @@ target_delimiter: ""
     ).toMatchObject([{ gold: 1 }]);
   });
 
-  it("take a choice with spaces for itself", async () => {
+  test("take a choice with spaces for itself", async () => {
     const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: [" no", " yes"]\ndoc_to_target: "{{' ' + a}}"\n`;
     expect(await readYaml(yaml, [{ q: "?", a: "yes" }])).toMatchObject([{ gold: 1 }]);
   });
 
-  it.each<[string, string, string, string]>([
+  test.each<[string, string, string, string]>([
     [
       "a value that is not there",
       HEAD + TEMPLATES.replace("question.strip()", "choices.texts"),
@@ -320,7 +320,7 @@ target_delimiter: ""
     });
   });
 
-  it("end when they take too much memory", async () => {
+  test("end when they take too much memory", async () => {
     const hungry =
       "{% set ns = namespace(a='x') %}{% for i in range(60) %}{% set ns.a = ns.a + ns.a %}{% endfor %}{{question}}";
     const yaml = HEAD + TEMPLATES.replace("Question: {{question.strip()}}\\nAnswer:", hungry);

@@ -1,9 +1,8 @@
 /**
- * Tasks from a YAML file as lm-evaluation-harness has them: where the records are, and Jinja templates that make a
- * question of each. Read are `dataset_path`, `dataset_kwargs.data_files`, the splits, `doc_to_text`, `doc_to_choice`,
- * `doc_to_target`, `target_delimiter`, `description`, `num_fewshot` and `fewshot_config.sampler`; only
- * `output_type: multiple_choice`, which is also what is assumed. Templates that are functions of Python are refused, as
- * every unknown YAML tag is.
+ * Tasks in lm-evaluation-harness's YAML format: the files of the records, and Jinja templates that make a question of
+ * each. Supported keys are `dataset_path`, `dataset_kwargs.data_files`, the splits, `doc_to_text`, `doc_to_choice`,
+ * `doc_to_target`, `target_delimiter`, `description`, `num_fewshot` and `fewshot_config.sampler`, and as `output_type`
+ * only `multiple_choice`, the default. Python functions as templates are refused, like every unknown YAML tag.
  */
 import { dirname, posix, resolve } from "node:path";
 import { z } from "zod";
@@ -25,7 +24,7 @@ const dataFiles = z.union([
 ]);
 const text = z.string({ error: "expected a text" });
 const COUNT = { error: "expected a whole number from 0" };
-/** What the harness would write into prompts, and is not read. */
+/** A key by which the harness would change prompts, and which is not supported. */
 const unread = z.literal("", { error: "expected none, it is not read and would change prompts" }).nullish();
 const schema = z.object({
   include: z.undefined({ error: "expected no other file, put what it says into this one" }).optional(),
@@ -62,9 +61,9 @@ const schema = z.object({
 });
 type TaskTemplate = z.infer<typeof schema>;
 
-/** A task's file. */
+/** A task's YAML file. */
 interface TemplateFile {
-  /** As it was named, which other files are beside. */
+  /** Its path or address as given, to which the paths of data files are relative. */
   readonly name: string;
   readonly path: string;
   readonly task: TaskTemplate;
@@ -72,10 +71,10 @@ interface TemplateFile {
 }
 
 /**
- * The first `limit` questions.
+ * The first `limit` questions of a task.
  * @param name - a YAML file, or `hf://datasets/ORG/NAME[@REVISION]/FILE.yaml`
- * @throws GpruneError BAD_FILE for a YAML file that is none or lacks something, BAD_TEXT for a record that does not
- *   fit, and as `readRecords`
+ * @throws GpruneError BAD_FILE for invalid YAML or a missing or unsupported key, BAD_TEXT for a record that does not
+ *   fit the templates, and as `readRecords`
  */
 export async function readTemplatedTask(
   name: string,
@@ -87,10 +86,9 @@ export async function readTemplatedTask(
 }
 
 /**
- * The questions that solved ones come from, of the split that the harness takes (`fewshot_docs` of
- * lm_eval/api/task.py).
- * @param scored - all questions of the split that is scored, if they have been read
- * @throws GpruneError BAD_FILE where solved questions are to look different, and as `readTemplatedTask`
+ * The questions that shots are drawn from, of the split that the harness takes (`fewshot_docs` of lm_eval/api/task.py).
+ * @param scored - all questions of the scored split, if they have been read
+ * @throws GpruneError BAD_FILE for an unsupported key of `fewshot_config`, and as `readTemplatedTask`
  */
 export async function readTemplatedPool(
   name: string,
@@ -107,9 +105,10 @@ export async function readTemplatedPool(
       hint: "Name a file of solved questions with --fewshot.",
     });
   }
-  const own = scoredSplit(file.task);
-  const drawn = split ?? task.fewshot_split ?? task.training_split ?? task.validation_split ?? own;
-  return drawn === own && scored !== null ? scored : questionsOf(file, drawn, Number.POSITIVE_INFINITY);
+  const scoredName = scoredSplit(file.task);
+  const drawn = split ?? task.fewshot_split ?? task.training_split ?? task.validation_split ?? scoredName;
+  if (drawn === scoredName && scored !== null) return scored;
+  return questionsOf(file, drawn, Number.POSITIVE_INFINITY);
 }
 
 async function readTemplate(name: string, options: HubOptions): Promise<TemplateFile> {
@@ -127,11 +126,11 @@ async function questionsOf(
   split: string,
   limit: number,
 ): Promise<readonly TaskDocument[]> {
-  const file = besides(isHubAddress(name) ? name : path, dataFile(task, { path, split }));
-  // Fields are those of all records, as columns of a data set are.
-  const all = await readRecords(file, Number.POSITIVE_INFINITY, options);
-  const fields = fieldsOf(all);
-  const records = all.slice(0, limit);
+  const file = resolveFrom(isHubAddress(name) ? name : path, dataFile(task, { path, split }));
+  // All records are read even for a few questions, since the fields are those of all.
+  const allRecords = await readRecords(file, Number.POSITIVE_INFINITY, options);
+  const fields = fieldsOf(allRecords);
+  const records = allRecords.slice(0, limit);
   const templates = templatesOf(task, path, fields);
   const values = records.map(({ value }) => withAllFields(value, fields));
   const rendered = await renderTemplates(templates, values, (index) => records[index]!.where);
@@ -148,12 +147,12 @@ async function questionsOf(
   });
 }
 
-/** All fields that records have, as the columns of a data set. */
+/** The fields that any record has, like the columns of a data set. */
 function fieldsOf(records: readonly JsonLine[]): ReadonlySet<string> {
   return new Set(records.flatMap(({ value }) => (isJsonObject(value) ? Object.keys(value) : [])));
 }
 
-/** Null where a record lacks what others have, as in a data set of columns. */
+/** A record with null in the fields that only other records have, as in a data set of columns. */
 function withAllFields(value: unknown, fields: ReadonlySet<string>): unknown {
   if (!isJsonObject(value)) return value;
   return { ...Object.fromEntries(Array.from(fields, (field) => [field, null])), ...value };
@@ -182,20 +181,20 @@ function dataFile(
   return file;
 }
 
-/** A file that a YAML file names, which lies beside that one, on the hub as well, unless it has an address. */
-function besides(yaml: string, file: string): string {
+/** A file that a YAML file names: a hub address as it is, a path relative to the YAML file, locally or on the hub. */
+function resolveFrom(yaml: string, file: string): string {
   if (isHubAddress(file)) return file;
   if (!isHubAddress(yaml)) return resolve(dirname(yaml), file);
   const start = yaml.indexOf("//") + 2;
   return yaml.slice(0, start) + posix.join(posix.dirname(yaml.slice(start)), file);
 }
 
-/** Templates of a task, or what they give for a record, by their keys in its file. */
+/** The templates of a task, or their results for one record, by their keys in the YAML file. */
 type Templated = Readonly<{
   doc_to_text: string;
   doc_to_target: string;
   description: string;
-  /** The choices as JSON, unless they are the same for all records. */
+  /** The choices as JSON; absent where they are the same for all records. */
   doc_to_choice?: string;
 }>;
 
@@ -204,14 +203,14 @@ function templatesOf(
   path: string,
   fields: ReadonlySet<string>,
 ): Templated {
-  // A template that is the name of a field stands for its value.
-  const ofField = (template: string): string => (fields.has(template) ? `{{ ${template} }}` : template);
+  // The bare name of a field stands for its value.
+  const expanded = (template: string): string => (fields.has(template) ? `{{ ${template} }}` : template);
   const templates: Templated = {
-    doc_to_text: ofField(doc_to_text),
-    doc_to_target: ofField(String(doc_to_target)),
-    description: ofField(description),
+    doc_to_text: expanded(doc_to_text),
+    doc_to_target: expanded(String(doc_to_target)),
+    description: expanded(description),
     ...(typeof doc_to_choice === "string" && {
-      doc_to_choice: listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`),
+      doc_to_choice: listTemplate(expanded(doc_to_choice), `${path}: doc_to_choice`),
     }),
   };
   for (const [part, template] of Object.entries(templates)) {
@@ -224,7 +223,7 @@ function templatesOf(
   return templates;
 }
 
-/** `{{ expression }}` as `{{ (expression) | tojson }}`: a list is read, not Python's way of writing one. */
+/** Turns `{{ expression }}` into `{{ (expression) | tojson }}`: a list is rendered as JSON, not as Python's repr. */
 function listTemplate(template: string, where: string): string {
   const { expression } = /^\s*\{\{(?<expression>(?:(?!\}\}).)+)\}\}\s*$/s.exec(template)?.groups ?? {};
   if (expression !== undefined) return `{{ (${expression}) | tojson }}`;
@@ -232,8 +231,8 @@ function listTemplate(template: string, where: string): string {
 }
 
 /**
- * Whether choices are contexts and the target goes on after each: where the prompt is a number, that of the right
- * choice (`multiple_input` of lm_eval/api/task.py, which the first record decides).
+ * Whether choices are contexts and the target is their continuation: where the prompt is a number, the index of the
+ * right choice (`multiple_input` of lm_eval/api/task.py, decided by the first record).
  */
 function choosesContexts({ value }: JsonLine, prompt: string, { doc_to_text: field }: TaskTemplate): boolean {
   const named = isJsonObject(value) ? value[field] : undefined;
@@ -279,13 +278,13 @@ function questionOf(
   return { candidates, gold };
 }
 
-/** The index of the right choice that a field names itself: a choice, even one of digits, or true or false. */
+/** The index of the right choice from a field's value: the choice itself, even if it is digits, or a boolean. */
 function namedGold(value: unknown, choices: readonly string[]): number | undefined {
   if (typeof value === "boolean") return Number(value);
   return typeof value === "string" && choices.includes(value) ? choices.indexOf(value) : undefined;
 }
 
-/** The index of the right choice that a template gives; -1 when there is none. */
+/** The index of the right choice from a template's result, a number or a choice; -1 for anything else. */
 function goldOf(target: string, choices: readonly string[]): number {
   const trimmed = target.trim();
   if (/^\d+$/.test(trimmed)) return Number(trimmed);

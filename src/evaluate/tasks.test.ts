@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { letterModel } from "../../test/letter_model.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
@@ -44,7 +44,7 @@ describe("encodeDocument", () => {
     ).files.concat({ name: "tokenizer_config.json", bytes: Buffer.from('{"bos_token": "p"}') }),
   );
 
-  it("adds no token to a context unless the tokenizer begins texts with BOS", () => {
+  test("adds no token to a context unless the tokenizer begins texts with BOS", () => {
     const document = question("a b", ["c", "d e"]);
     expect(split(encodeDocument(document, plain, 64))).toEqual([
       [[0, 1], [2]],
@@ -58,7 +58,7 @@ describe("encodeDocument", () => {
     expect(split(encodeDocument(question("p a", ["c"]), adding, 64))).toEqual([[[15, 0], [2]]]);
   });
 
-  it("puts BOS in the place of an empty context, and refuses one without", () => {
+  test("puts BOS in the place of an empty context, and refuses one without", () => {
     expect(split(encodeDocument(question(" ", ["c d"]), adding, 64))).toEqual([[[15], [2, 3]]]);
     expect(split(encodeDocument(question("", ["p d"]), adding, 64))).toEqual([[[15], [3]]]);
     expect(() => encodeDocument(question("", ["c d"]), plain, 64)).toThrow(
@@ -66,7 +66,7 @@ describe("encodeDocument", () => {
     );
   });
 
-  it("puts the tokenizer's own EOS there where it has no BOS, whatever generation begins and ends with", () => {
+  test("puts the tokenizer's own EOS there where it has no BOS, whatever generation begins and ends with", () => {
     const [tokenizer] = letterModel().files;
     const jsonFile = (name: string, value: unknown): CarriedFile => {
       return { name, bytes: Buffer.from(JSON.stringify(value)) };
@@ -80,7 +80,7 @@ describe("encodeDocument", () => {
     expect(split(encodeDocument(question("", ["c d"]), qwen, 64))).toEqual([[[14], [2, 3]]]);
   });
 
-  it("keeps the last tokens of what is too long", () => {
+  test("keeps the last tokens of what is too long", () => {
     const document = question("a b c d e f", ["g h", "i"]);
     expect(split(encodeDocument(document, plain, 3))).toEqual([
       [
@@ -94,7 +94,7 @@ describe("encodeDocument", () => {
     );
   });
 
-  it("gives white space at the context's end to the continuation", async () => {
+  test("gives white space at the context's end to the continuation", async () => {
     const bytes = await readFile(join(DEMO_MODEL, "tokenizer.json"));
     const tokenizer = Tokenizer.fromFiles([{ name: "tokenizer.json", bytes }]);
     const [continuation] = encodeDocument(
@@ -136,7 +136,7 @@ describe("scoreTask", () => {
     });
   }
 
-  it("counts the documents whose gold has the largest sum, or the largest per character", async () => {
+  test("counts the documents whose gold has the largest sum, or the largest per character", async () => {
     const questions = randomQuestions(60);
     const reference = await referenceDecoder(model);
     const chosen = (perCharacter: boolean): number =>
@@ -164,17 +164,17 @@ describe("scoreTask", () => {
     });
   });
 
-  it("does not depend on the order of the documents", async () => {
+  test("does not depend on the order of the documents", async () => {
     const questions = randomQuestions(30);
     expect(await score(questions.toReversed())).toEqual(await score(questions));
   });
 
-  it("takes the first of equal candidates", async () => {
+  test("takes the first of equal candidates", async () => {
     const twice = (gold: number): TaskDocument => question("a b", ["c", "c"], gold);
     expect(await score([twice(0), twice(0), twice(1)])).toMatchObject({ acc: 2 / 3, acc_norm: 2 / 3 });
   });
 
-  it("knows no standard error of one document", async () => {
+  test("knows no standard error of one document", async () => {
     const { stderr, acc_norm_stderr } = await score([question("a", ["b", "b"])]);
     expect([stderr, acc_norm_stderr]).toEqual([null, null]);
   });

@@ -1,6 +1,6 @@
 /**
- * Accuracy on tasks with given answers, as lm-evaluation-harness (lm_eval/models/huggingface.py, lm_eval/api/task.py)
- * computes it for `multiple_choice`: the model chooses the answer that is most probable after its context.
+ * Accuracy on multiple-choice tasks, computed as in lm-evaluation-harness (`multiple_choice` of lm_eval/api/task.py,
+ * lm_eval/models/huggingface.py): the model chooses the answer that is most probable after its context.
  */
 
 import type { Reporting } from "../base/progress.ts";
@@ -10,32 +10,32 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
 import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
 
-/** How often a model chooses the right answer. */
+/** Accuracy of a model on a task. */
 export interface TaskScore {
   /**
-   * Fraction of documents whose right candidate has the largest sum of log-probabilities, of equals the first; of a
-   * single candidate, whether each of its tokens is the most probable one.
+   * Fraction of documents whose right candidate has the largest sum of log-probabilities; the first of equals counts.
+   * A single candidate is right where each of its tokens is the most probable one.
    */
   readonly acc: number;
-  /** The same for the largest sum divided by the answer's length in code points; acc for single candidates. */
+  /** The same with sums divided by the answer's length in code points; a single candidate counts as in `acc`. */
   readonly acc_norm: number;
   /** Standard error of acc, sqrt(p (1 - p) / (n - 1)); null for one document. */
   readonly stderr: number | null;
   readonly acc_norm_stderr: number | null;
-  /** Documents. */
+  /** Number of documents. */
   readonly n: number;
 }
 
-/** A document and its candidates in tokens. */
+/** A document and its candidates as tokens. */
 export interface EncodedDocument extends TaskDocument {
   readonly continuations: readonly Continuation[];
-  /** Whether a context was too long and lost its beginning. */
+  /** Whether a context was truncated at its beginning. */
   readonly isCut: boolean;
 }
 
 /**
- * Candidates as tokens; a context that is too long for the model loses tokens at its beginning.
- * @param maxPositions - the longest sequence of the model
+ * Tokenises the candidates of a document; a context that is too long for the model is truncated at its beginning.
+ * @param maxPositions - most tokens that the model takes
  * @throws GpruneError BAD_TEXT for a continuation that has no token or does not fit
  */
 export function encodeDocument(
@@ -47,7 +47,7 @@ export function encodeDocument(
   const continuations = document.candidates.map((candidate) => {
     const { ids, context } = encodePair(candidate, tokenizer);
     if (context === 0) throw withoutContext(document.where);
-    // The last token is predicted only, so one more than the model's positions fits.
+    // The last token is only predicted, never an input, so one more than the model's positions fits.
     const excess = Math.max(0, ids.length - (maxPositions + 1));
     isCut ||= excess > 0;
     const length = ids.length - context;
@@ -64,7 +64,7 @@ function withoutContext(where: string): GpruneError {
   });
 }
 
-/** Scores a task. */
+/** Scores a model on a task. */
 export async function scoreTask(
   runner: DecoderRunner,
   documents: readonly EncodedDocument[],
@@ -77,17 +77,17 @@ export async function scoreTask(
   );
   let [hits, hitsPerCharacter, start] = [0, 0, 0];
   for (const { candidates, gold } of documents) {
-    const own = likelihoods.slice(start, start + candidates.length);
+    const answers = likelihoods.slice(start, start + candidates.length);
     start += candidates.length;
-    if (own.length === 1) {
-      hits += Number(own[0]!.isGreedy);
-      hitsPerCharacter += Number(own[0]!.isGreedy);
+    if (answers.length === 1) {
+      hits += Number(answers[0]!.isGreedy);
+      hitsPerCharacter += Number(answers[0]!.isGreedy);
       continue;
     }
-    hits += Number(firstMaximum(own.map(({ sum }) => sum)) === gold);
-    hitsPerCharacter += Number(
-      firstMaximum(own.map(({ sum }, index) => sum / characters(candidates[index]!))) === gold,
-    );
+    const sums = answers.map(({ sum }) => sum);
+    const meanSums = sums.map((sum, index) => sum / characters(candidates[index]!));
+    hits += Number(firstMaximum(sums) === gold);
+    hitsPerCharacter += Number(firstMaximum(meanSums) === gold);
   }
   const n = documents.length;
   const [acc, accNorm] = [hits / n, hitsPerCharacter / n];
@@ -96,23 +96,23 @@ export async function scoreTask(
 }
 
 /**
- * `HFLM._encode_pair`: white space at the context's end belongs to the continuation, and the continuation's tokens are
- * those of the whole text after as many tokens as the context has alone. BOS comes first where the tokenizer adds it
- * by default and the text does not begin with it; in place of an empty context it does in any case, or else EOS, as the
- * tokenizer has them: generation_config.json may begin texts with another token (Qwen).
+ * `HFLM._encode_pair`: white space at the context's end belongs to the continuation, whose tokens are those of the
+ * whole text after as many as the context alone has. BOS comes first where the tokenizer adds it by default and the
+ * text does not begin with it. An empty context becomes the tokenizer's BOS, or else its EOS, in any case; not the BOS
+ * of generation_config.json, which may differ (Qwen).
  */
 function encodePair(candidate: Candidate, tokenizer: Tokenizer): Continuation {
   const alone = tokenizer.encode(withoutTrailingSpace(candidate.context));
   const whole = tokenizer.encode(candidateText(candidate));
-  const first = tokenizer.addsBos ? tokenizer.bosId : tokenizer.prefixId;
-  const wanted = first !== null && (tokenizer.addsBos || alone.length === 0);
-  const added = wanted && whole[0] !== first ? [first] : [];
+  const prefix = tokenizer.addsBos ? tokenizer.bosId : tokenizer.prefixId;
+  const needsPrefix = prefix !== null && (tokenizer.addsBos || alone.length === 0);
+  const added = needsPrefix && whole[0] !== prefix ? [prefix] : [];
   const ids = Int32Array.from([...added, ...alone, ...whole.subarray(alone.length)]);
-  // The continuation of an empty context may spell out the token that would be put before it.
-  return { ids, context: wanted ? Math.max(1, added.length + alone.length) : alone.length };
+  // The continuation of an empty context may itself begin with the prefix, which then serves as the context.
+  return { ids, context: needsPrefix ? Math.max(1, added.length + alone.length) : alone.length };
 }
 
-/** By hand: an expression anchored at the end alone takes quadratic time on long runs of spaces. */
+/** A loop, since a regular expression anchored only at the end takes quadratic time on long runs of spaces. */
 function withoutTrailingSpace(text: string): string {
   let end = text.length;
   while (end > 0 && /\p{White_Space}/u.test(text[end - 1]!)) end--;
@@ -128,7 +128,7 @@ function firstMaximum(values: readonly number[]): number {
   return values.indexOf(Math.max(...values));
 }
 
-/** Of a mean of n zeros and ones. */
+/** Standard error of the mean of n zeros and ones; null for one. */
 function standardError(mean: number, n: number): number | null {
   return n > 1 ? Math.sqrt((mean * (1 - mean)) / (n - 1)) : null;
 }

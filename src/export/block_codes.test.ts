@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomTensor } from "../../test/tiny_model.ts";
 import { BLOCK_SIZE, type BlockCodes, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";
 
@@ -23,7 +23,7 @@ function nibble(bytes: Uint8Array, index: number): number {
 }
 
 describe("blockCodes", () => {
-  it.each([
+  test.each([
     [8, 1.01 / 255],
     [4, 1.6 / 15],
   ] as const)("of %i bits are within a step of the weights, whatever the shape", (bits, step) => {
@@ -41,7 +41,7 @@ describe("blockCodes", () => {
     );
   });
 
-  it.each([4, 8] as const)("of %i bits keep what lies on the grid, zeros among it", (bits) => {
+  test.each([4, 8] as const)("of %i bits keep what lies on the grid, zeros among it", (bits) => {
     const steps = Array.from({ length: 2 * BLOCK_SIZE }, (_, i) => (i < BLOCK_SIZE ? 0 : (i % 16) - 8));
     const matrix = { shape: [1, steps.length], data: Float32Array.from(steps, (step) => step * 0.25) };
     const coded = blockCodes(matrix, bits);
@@ -50,7 +50,7 @@ describe("blockCodes", () => {
     }
   });
 
-  it("fills the last block of a row up with zeros", () => {
+  test("fills the last block of a row up with zeros", () => {
     const { codes, scales, zeros } = blockCodes({ shape: [1, 1], data: Float32Array.of(-1) }, 8);
     expect([codes.length, scales.length, zeros]).toEqual([BLOCK_SIZE, 1, null]);
     expect([...codes.subarray(0, 3)]).toEqual([0, BYTE_ZERO, BYTE_ZERO]);

@@ -1,29 +1,29 @@
 /**
- * Block quantisation of matrices in the layout of ONNX Runtime's MatMulNBits (contrib_ops.md): 32 neighbours of a row
- * share a scale and a zero point, and a weight is (code - zero) * scale. Codes of eight bits are symmetric, zero is
- * 128. Codes of four bits cover the block's own range, after which the scale is fitted to the codes. Not a GGUF format.
+ * Block quantisation of matrices in the layout of ONNX Runtime's MatMulNBits (contrib_ops.md): a block of 32 neighbours
+ * in a row shares a scale and a zero point, and a weight is (code - zero) * scale. 8-bit codes are symmetric about the
+ * zero point 128. 4-bit codes cover the block's own range; then the scale is refitted to the codes. Not a GGUF format.
  */
 import type { Tensor } from "../tensor/tensor.ts";
 
 export const BLOCK_SIZE = 32;
 
-/** The zero point of all codes of eight bits. */
+/** Zero point of every 8-bit code. */
 export const BYTE_ZERO = 128;
 
-/** The highest code of four bits. */
-const HIGHEST = 15;
+/** The highest 4-bit code. */
+const MAX_NIBBLE = 15;
 
-/** A matrix [N, I] in codes; a row has `blocksOf(I)` blocks, the last one filled up with zeros. */
+/** A quantised matrix [N, I]; a row has `blocksOf(I)` blocks, the last one padded with zeros. */
 export interface BlockCodes {
-  /** [N, blocks, BLOCK_SIZE * bits / 8]; of two codes in a byte the lower half is the first. */
+  /** [N, blocks, BLOCK_SIZE * bits / 8]; a byte holds one 8-bit code, or two 4-bit codes, the first in its low half. */
   readonly codes: Uint8Array;
   /** [N, blocks] */
   readonly scales: Float32Array;
-  /** [N, ceil(blocks / 2)], packed like codes of four bits; null for codes of eight bits. */
+  /** [N, ceil(blocks / 2)], packed like 4-bit codes; null for 8-bit codes. */
   readonly zeros: Uint8Array | null;
 }
 
-/** How the values of a block become codes: round(value / scale) + zero. */
+/** Scale and zero point of one block: code = round(value / scale) + zero. */
 interface Fit {
   readonly scale: number;
   readonly zero: number;
@@ -65,35 +65,35 @@ function nibbleCodes(matrix: Tensor): BlockCodes {
     scales[index] = fit.scale;
     setNibble(zeros, row * zerosPerRow * 2 + column, fit.zero);
     for (let i = 0; i < BLOCK_SIZE; i++) {
-      setNibble(codes, index * BLOCK_SIZE + i, codeOf(block[i]!, fit, HIGHEST));
+      setNibble(codes, index * BLOCK_SIZE + i, codeOf(block[i]!, fit, MAX_NIBBLE));
     }
   });
   return { codes, scales, zeros };
 }
 
-/** The value of largest magnitude gets code 0, as in ggml, since there is one more code below zero than above. */
+/** The value of largest magnitude gets code 0, as in ggml: there is one more code below the zero point than above. */
 function symmetricScale(block: Float32Array): number {
   let extreme = 0;
   for (let i = 0; i < BLOCK_SIZE; i++) if (Math.abs(block[i]!) > Math.abs(extreme)) extreme = block[i]!;
   return Math.fround(-extreme / BYTE_ZERO);
 }
 
-/** Sixteen codes over the range of a block, which contains 0, so that its zero point has a code. */
+/** Sixteen codes over the block's range, widened to contain 0 so that the zero point is a code. */
 function rangeFit(block: Float32Array): Fit {
   let [low, high] = [0, 0];
   for (let i = 0; i < BLOCK_SIZE; i++) {
     low = Math.min(low, block[i]!);
     high = Math.max(high, block[i]!);
   }
-  const scale = (high - low) / HIGHEST;
+  const scale = (high - low) / MAX_NIBBLE;
   return { scale, zero: scale === 0 ? 0 : Math.round(-low / scale) };
 }
 
-/** The scale that fits the block best with the codes it has: sum of x q over sum of q^2, q the code less zero. */
+/** The least-squares scale for the codes that `fit` gives: sum of x q over sum of q^2, q = code - zero point. */
 function refitted(block: Float32Array, fit: Fit): Fit {
   let [cross, square] = [0, 0];
   for (let i = 0; i < BLOCK_SIZE; i++) {
-    const steps = codeOf(block[i]!, fit, HIGHEST) - fit.zero;
+    const steps = codeOf(block[i]!, fit, MAX_NIBBLE) - fit.zero;
     cross += block[i]! * steps;
     square += steps * steps;
   }
@@ -114,7 +114,7 @@ function blockCount({ shape }: Tensor): number {
   return shape[0]! * blocksOf(shape[1]!);
 }
 
-/** Calls with every block of a matrix in turn; the array is the same each time. */
+/** Visits every block of a matrix in turn. The array is reused from block to block. */
 function forEachBlock(
   { shape, data }: Tensor,
   visit: (

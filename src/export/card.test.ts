@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type CardFacts, modelCard } from "./card.ts";
 
 const FACTS: CardFacts = {
@@ -29,7 +29,7 @@ const FACTS: CardFacts = {
 };
 
 describe("modelCard", () => {
-  it("says what the model is, how it was made and how to load it", () => {
+  test("says what the model is, how it was made and how to load it", () => {
     const card = modelCard(FACTS);
     expect(card.startsWith("---\nlibrary_name: transformers\n")).toBe(true);
     expect(card).toContain("\n# SmolLM2-135M, 29.96 % pruned\n");
@@ -48,21 +48,21 @@ describe("modelCard", () => {
     expect(stock).not.toContain("trust_remote_code=True");
   });
 
-  it("says which texts the model wrote by itself", () => {
+  test("says which texts the model wrote by itself", () => {
     const calibration = { ...FACTS.calibration, own: { windows: 40, tokens: 20_480 } };
     const lines = modelCard({ ...FACTS, calibration, written: ["own"] }).split("\n");
     expect(lines).toContain("- `web`: 16 windows, 8192 tokens");
     expect(lines).toContain("- `own`: 40 windows, 20480 tokens, written by the base model");
   });
 
-  it("links to a base model on the hub, which refuses cards that name a path", () => {
+  test("links to a base model on the hub, which refuses cards that name a path", () => {
     const id = "HuggingFaceTB/SmolLM2-135M";
     const card = modelCard({ ...FACTS, base: id, hub: id });
     expect(card.startsWith(`---\nbase_model: "${id}"\nlibrary_name: transformers\n`)).toBe(true);
     expect(modelCard(FACTS)).not.toContain("base_model:");
   });
 
-  it("keeps the licence and the languages of the base model", () => {
+  test("keeps the licence and the languages of the base model", () => {
     const inherited = {
       license: "other",
       license_name: 'a: "b"',
@@ -86,27 +86,27 @@ describe("modelCard", () => {
     ]);
   });
 
-  it("of a given plan claims no method", () => {
+  test("of a given plan claims no method", () => {
     const card = modelCard({ ...FACTS, plan: "old/plan.json", calibration: {} });
     expect(card).toContain("| method | the plan `old/plan.json` carried out, recovery bias |");
     expect(card).toContain("## Calibration\n\nNone.\n");
   });
 
-  it("says how many windows least squares had", () => {
+  test("says how many windows least squares had", () => {
     const calibration = { web: { windows: 16, tokens: 8192, refit_windows: 48 } };
     const card = modelCard({ ...FACTS, calibration });
     expect(card).toContain("- `web`: 16 windows, 8192 tokens; least squares: 48 windows\n");
     expect(modelCard(FACTS)).not.toContain("least squares:");
   });
 
-  it("says why there are no perplexities", () => {
+  test("says why there are no perplexities", () => {
     const used = modelCard({ ...FACTS, heldOut: {} });
     expect(used).toContain("No windows of the calibration texts were left to measure on.");
     const none = modelCard({ ...FACTS, heldOut: {}, calibration: {} });
     expect(none).toContain("No texts were given to measure on.");
   });
 
-  it("keeps its form whatever the names hold", () => {
+  test("keeps its form whatever the names hold", () => {
     const base = 'x"|y`\n\n# z <script>';
     const calibration = { "`|\n- a": { windows: 1, tokens: 2 } };
     const card = modelCard({ ...FACTS, base, calibration, config: "```\n# not a heading" });
@@ -122,7 +122,7 @@ describe("modelCard", () => {
     expect(card).not.toMatch(/^```/m);
   });
 
-  it.each([
+  test.each([
     ["![x](http:evil)", "\\!\\[x\\]\\(http:evil\\)"],
     ["<img src=x onerror=alert(1)>", "\\<img src=x onerror=alert\\(1\\)\\>"],
     ["&lt;script&gt;", "\\&lt;script\\&gt;"],

@@ -1,4 +1,4 @@
-/** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
+/** The model card (README.md) of an output: the model, how it was made, how well it does and how to load it. */
 
 import { plainText } from "../base/plain_text.ts";
 import type { SetUse } from "../calibrate/windows.ts";
@@ -6,48 +6,48 @@ import { type CardFields, frontMatterLines } from "../model/card_fields.ts";
 import { MODELLING_FILE } from "../model/hf/config_writer.ts";
 import type { Runtimes } from "./runtimes.ts";
 
-/** What a card tells. */
+/** Contents of a model card. */
 export interface CardFacts {
   /** The base model: its name on the hub, or that of its directory or file, since paths are private. */
   readonly base: string;
-  /** `ORG/NAME` of the base model; null for one that is not from the hub, which takes no card that names a path. */
+  /** `ORG/NAME` of a base model from the hub; null for any other, since the hub rejects a path as `base_model`. */
   readonly hub: string | null;
-  /** What the base model's card says that holds for this model, too. */
+  /** Licence and languages from the base model's card, which hold for this model too. */
   readonly inherited: CardFields;
   readonly method: string;
   readonly metric: string;
   readonly allocation: string;
   readonly recover: string;
-  /** The plan file that was carried out; absent when the method decided. */
+  /** The plan file that was applied; absent when the method made the plan. */
   readonly plan?: string | undefined;
   /** Fractions of the prunable parameters. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
   readonly calibration: Readonly<Record<string, SetUse>>;
-  /** Names of sets that the base model wrote by itself. */
+  /** Names of the calibration sets that the base model generated. */
   readonly written: readonly string[];
   /** Perplexities on unused windows of the calibration texts, by set. */
   readonly heldOut: Readonly<
     Record<string, { readonly windows: number; readonly dense: number; readonly pruned: number }>
   >;
   readonly seed: number;
-  /** Who loads the directory. */
+  /** Which programs load the directory. */
   readonly runtimes: Runtimes;
   /** Whether transformers and vLLM need the modelling file beside config.json. */
   readonly remoteCode: boolean;
-  /** Resolved configuration, YAML. */
+  /** The resolved run configuration as YAML. */
   readonly config: string;
 }
 
-/** What tells a card of ours from others, in the front matter. */
+/** The front matter tag by which gprune recognises a card that it wrote. */
 export const CARD_TAG = "gprune";
 
-/** A sentence of cards of directories that have the plan. */
+/** The card's sentence on plan.json; `copiedCard` removes it from copies without the plan. */
 export const PLAN_SENTENCE =
   "`plan.json` holds the kept units and can be carried out again with `gprune prune --plan`. ";
 
-/** A sentence of cards of directories that we can read. */
+/** The card's sentence on evaluation; `copiedCard` removes it from copies that gprune cannot read. */
 export const EVALUATION_HINT =
   "`gprune eval PATH --text NAME=FILE --baseline BASE` prints dense and pruned perplexities on other texts.";
 
@@ -78,7 +78,7 @@ ${frontMatterLines({ ...facts.inherited, ...(facts.hub !== null && { base_model:
 tags: [${CARD_TAG}, pruning, structured-pruning]
 ---
 
-# ${lastPart(facts.base)}, ${percent(sparsity.achieved)} pruned
+# ${headingOf(facts.base)}, ${percent(sparsity.achieved)} pruned
 
 Made with gprune by removing whole FFN neurons and whole attention KV groups.
 
@@ -121,11 +121,11 @@ ${indented(facts.config.trimEnd())}
 }
 
 function methodOf({ plan, method, metric, allocation, recover }: CardFacts): string {
-  const decided =
+  const decision =
     plan === undefined
       ? `${method}, metric ${metric}, allocation ${allocation}`
       : `the plan ${code(plan)} carried out`;
-  return `${decided}, recovery ${recover}`;
+  return `${decision}, recovery ${recover}`;
 }
 
 function calibrationList({ calibration, written }: CardFacts): string {
@@ -154,18 +154,18 @@ function heldOutTable({ heldOut, calibration }: CardFacts): string {
   return [head, ...rows].join("\n");
 }
 
-/** Inline code on one line of a table, whatever the text holds. */
+/** The text as inline code that fits into one table cell: no backquotes, escaped bars, no line breaks. */
 function code(text: string): string {
   return `\`${plainText(text).replaceAll("`", "'").replaceAll("|", "\\|").replaceAll(/\s+/g, " ")}\``;
 }
 
-/** A code block that nothing in the text can end. */
+/** The text as an indented code block, which nothing in the text can end. */
 function indented(text: string): string {
   return text.replaceAll(/^/gm, "    ");
 }
 
-/** The last part of a path as a heading: no character of it means anything to Markdown or HTML. */
-function lastPart(name: string): string {
+/** The last part of a path as the text of a heading, with everything escaped that Markdown or HTML would interpret. */
+function headingOf(name: string): string {
   const parts = name.split(/[\\/]/).filter((part) => part !== "");
   const title = plainText((parts.at(-1) ?? name).replaceAll(/\s+/g, " "));
   return title.replaceAll(/[\\`*_[\]<>()#&!|~$]/g, "\\$&");

@@ -1,4 +1,4 @@
-/** The files that travel with a model into a directory: tokenizer, chat templates, licence, and its card. */
+/** The files that are copied with a model into its output directory: tokenizer, chat templates, licence, model card. */
 import { join } from "node:path";
 import { isJsonObject } from "../io/files/json.ts";
 import { writeFileAtomically } from "../io/files/output_directory.ts";
@@ -11,18 +11,18 @@ const PLAN_FILE = "plan.json";
 const TOKENIZER_CONFIG = "tokenizer_config.json";
 
 /**
- * The files for a form. What transformers makes a tokenizer of depends on the model type as well: a family whose
- * tokenizer.json it takes as it is, whatever class is declared, has that class declared where another model type stands
- * for it.
+ * The carried files of a model as they must be in a directory of this form. For some model types transformers loads
+ * tokenizer.json as it is, whatever class tokenizer_config.json declares. Where a model of such a family is written as
+ * a type of another kind, or with remote code, tokenizer_config.json is made to declare PreTrainedTokenizerFast.
  */
 export function carriedFiles({ files, spec }: Model, { family, remoteCode }: HfForm): readonly CarriedFile[] {
   const takesFile = (name: string): boolean => familyByName(name, "spec").tokenizer === "file";
   if (!takesFile(spec.family) || (!remoteCode && takesFile(family.modelType))) return files;
-  return files.map((file) => (file.name === TOKENIZER_CONFIG ? withClassOfFile(file) : file));
+  return files.map((file) => (file.name === TOKENIZER_CONFIG ? withFastClass(file) : file));
 }
 
-/** The same configuration for tokenizer.json as it is; one that is no JSON object stays. */
-function withClassOfFile({ name, bytes }: CarriedFile): CarriedFile {
+/** tokenizer_config.json with PreTrainedTokenizerFast as its class; unchanged unless it is a JSON object. */
+function withFastClass({ name, bytes }: CarriedFile): CarriedFile {
   const config = objectIn(bytes);
   if (config === null) return { name, bytes };
   const declared = { ...config, tokenizer_class: "PreTrainedTokenizerFast" };
@@ -39,19 +39,20 @@ function objectIn(bytes: Uint8Array): Readonly<Record<string, unknown>> | null {
 }
 
 export interface CarryingOptions extends Pick<CopiedCard, "loading" | "library"> {
-  /** Names of files that the directory has of its own. */
-  readonly own?: ReadonlySet<string>;
+  /** Names of files that were written to the directory before, and are not overwritten. */
+  readonly written?: ReadonlySet<string>;
 }
 
-/** Writes them, but for those that the directory has of its own. */
+/** Writes a model's carried files and its card to a directory, except those in `written`. */
 export async function writeCarried(
   { files, card }: Model,
   directory: string,
-  { own = new Set(), ...copied }: CarryingOptions = {},
+  { written = new Set(), ...copied }: CarryingOptions = {},
 ): Promise<void> {
-  const bytes = card && copiedCard(card, { ...copied, hasPlan: own.has(PLAN_FILE) });
-  const all = [...files, ...(bytes === undefined ? [] : [{ name: CARD_FILE, bytes }])];
-  for (const { name, bytes } of all) {
-    if (!own.has(name)) await writeFileAtomically(join(directory, name), bytes);
+  const hasPlan = written.has(PLAN_FILE);
+  const cards =
+    card === undefined ? [] : [{ name: CARD_FILE, bytes: copiedCard(card, { ...copied, hasPlan }) }];
+  for (const { name, bytes } of [...files, ...cards]) {
+    if (!written.has(name)) await writeFileAtomically(join(directory, name), bytes);
   }
 }

@@ -1,22 +1,22 @@
 /**
- * The card that a copy of a model gets: its own, where others wrote it. One of ours tells of the directory that it lies
- * in, so that a copy in another format, or without the plan, has one that tells of the copy.
+ * The card of a model's copy. A card that gprune did not write is copied unchanged. One that gprune wrote describes the
+ * directory it lies in, so it is adapted to a copy in another format or without the plan.
  */
 import { cardHasTag } from "../model/card_fields.ts";
 import { CARD_TAG, EVALUATION_HINT, PLAN_SENTENCE } from "./card.ts";
 
-/** What a copy is, as far as its card goes. */
+/** Facts about a copy that its card states. */
 export interface CopiedCard {
-  /** How it is loaded, Markdown; absent in a copy that is loaded as the original. */
+  /** How to load it, Markdown; absent for a copy that loads like the original. */
   readonly loading?: string;
-  /** `library_name` of the front matter; absent in a copy of the same library. */
+  /** `library_name` of the front matter; absent for a copy of the same library. */
   readonly library?: string;
-  /** Whether plan.json is there. */
+  /** Whether the copy contains plan.json. */
   readonly hasPlan: boolean;
 }
 
 const LIBRARY = /^library_name: .*$/m;
-/** To the next heading; what is indented is no heading. */
+/** From the heading to the next one or the end of the card; indented lines are no headings. */
 const LOADING_SECTION = /^## Loading\n[\s\S]*?(?=^## |(?![\s\S]))/m;
 
 /** The card of a copy. @param card - UTF-8 */
@@ -27,7 +27,7 @@ export function copiedCard(card: Uint8Array, { loading, library, hasPlan }: Copi
   if (library !== undefined) text = text.replace(LIBRARY, () => `library_name: ${library}`);
   if (loading !== undefined) {
     text = text.replace(LOADING_SECTION, () => `## Loading\n\n${loading}\n\n`);
-    // Our evaluation reads no copy that is loaded in another way.
+    // `gprune eval` reads no copy that loads differently.
     text = text.replace(`${EVALUATION_HINT}\n\n`, "");
   }
   return Buffer.from(text);

@@ -1,7 +1,7 @@
-/** Checks the choice of `--dtype`, which each format has its own of. */
+/** Checks `--dtype` against the choices of an export format. */
 import { GpruneError } from "../errors.ts";
 
-/** @throws GpruneError BAD_ARGUMENT unless a format has the dtype */
+/** @throws GpruneError BAD_ARGUMENT unless the dtype is among the format's choices */
 export function requireDtype(dtype: string, choices: readonly string[], format: string): void {
   if (choices.includes(dtype)) return;
   const message = `--dtype: expected one of ${choices.join(", ")} for the format ${format}, got ${dtype}`;

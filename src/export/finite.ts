@@ -1,21 +1,20 @@
-/** What every export demands of a weight: the last check of values before they are stored. */
+/** The last check of a tensor before an export stores it: every value finite and within the stored format's range. */
 import { GpruneError } from "../errors.ts";
 import type { WrittenGgmlType } from "../io/formats/ggml_encode.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** The largest finite float16: of formats that are float16 or have float16 scales. */
+/** The largest finite float16, the limit of formats that are float16 or have float16 scales. */
 const MAX_F16 = 65_504;
 
-/** Largest magnitudes of the formats with the exponents of float32; bfloat16 rounds what is above to infinity. */
+/** Largest magnitudes of the formats with float32's exponent; bfloat16 rounds anything above its own to infinity. */
 const WIDE: Partial<Readonly<Record<WrittenGgmlType, number>>> = {
   F32: Number.MAX_VALUE,
   BF16: 2 ** 127 * (2 - 2 ** -7),
 };
 
 /**
- * The tensor itself.
- * @throws GpruneError NOT_FINITE for a tensor with a value that its format does not hold, OUT_OF_RANGE where others
- * would
+ * Returns the tensor unchanged.
+ * @throws GpruneError NOT_FINITE for a NaN or an infinity, OUT_OF_RANGE for a finite value beyond the format's range
  */
 export function requireFinite(name: string, tensor: Tensor, format: WrittenGgmlType): Tensor {
   const limit = WIDE[format] ?? MAX_F16;

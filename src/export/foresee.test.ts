@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
@@ -16,24 +16,24 @@ const run = (changes: Partial<ForeseenRun> = {}): ForeseenRun => {
 const transformers = (changes: Partial<ForeseenRun>): string => foreseeRuntimes(run(changes)).transformers;
 
 describe("foreseeRuntimes", () => {
-  it("expects layers to differ, unless nothing goes or they are to be alike", () => {
+  test("expects layers to differ, unless nothing goes or they are to be alike", () => {
     expect(transformers({})).toBe("with trust_remote_code (layers differ in width)");
     expect(transformers({ sparsity: 0 })).toBe("yes (LlamaForCausalLM)");
-    // A neuron has 3 C parameters.
+    // A neuron has 3 C parameters, C the hidden size.
     const neuron = 24 / prunableParameters(ALIKE);
     expect(transformers({ sparsity: 0.9 * neuron })).toBe("yes (LlamaForCausalLM)");
     expect(transformers({ sparsity: 1.1 * neuron })).toContain("differ in width");
     expect(transformers({ sparsity: 1.1 * neuron, roundTo: 8 })).toBe("yes (LlamaForCausalLM)");
   });
 
-  it("joins the answers that a run may end with", () => {
+  test("joins the answers that a run may end with", () => {
     // C is 8: one, two and four heads divide it, three do not.
     const stock = "yes (LlamaForCausalLM) or yes (MistralForCausalLM)";
     expect(transformers({ shape: "uniform" }).split(" or ").sort().join(" or ")).toBe(stock);
     expect(transformers({ shape: "uniform", addsBiases: true })).toContain("with trust_remote_code");
   });
 
-  it("knows what a plan leaves, and refuses one that does not fit the shape", () => {
+  test("knows what a plan leaves, and refuses one that does not fit the shape", () => {
     const neurons = Array.from({ length: 30 }, (_, unit) => unit);
     const uneven = makePlan(ALIKE, { "layers.0.ffn": neurons });
     const even = makePlan(ALIKE, { "layers.0.ffn": neurons, "layers.1.ffn": neurons });
@@ -47,13 +47,13 @@ describe("foreseeRuntimes", () => {
     );
   });
 
-  it("refuses more than can go", () => {
+  test("refuses more than can go", () => {
     for (const shape of ["per-layer", "uniform"] as const) {
       expect(() => foreseeRuntimes(run({ sparsity: 0.99, shape }))).toThrow("sparsity: expected at most");
     }
   });
 
-  it("refuses what no configuration describes", () => {
+  test("refuses what no configuration describes", () => {
     const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
     expect(() => foreseeRuntimes(run({ spec: tinySpec({ layers }) }))).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED" }),

@@ -1,4 +1,4 @@
-/** What can be said before a run about who will load its result: enough to refuse early what cannot become anything. */
+/** Which programs will load a run's result, as far as the settings tell; refuses a result that could not be written. */
 import { hfForm } from "../model/hf/form.ts";
 import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
 import { queuesOf, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
@@ -7,23 +7,24 @@ import { RemovalLedger, unranked } from "../prune/removal.ts";
 import { uniformOutcomes } from "../prune/uniform_shape.ts";
 import { type Runtimes, runtimesOf } from "./runtimes.ts";
 
-/** What a run is about to do. */
+/** A planned run: its removal request, or the plan it applies, and the effect of its recovery on the spec. */
 export interface ForeseenRun extends RemovalRequest {
-  /** The plan to be carried out, if one was given; it must be for the model. */
+  /** The plan to apply, which must be for this model; null where the run makes one. */
   readonly plan: PruningPlan | null;
-  /** Whether recovery puts biases on output projections. */
+  /** Whether recovery adds biases to o_proj and down_proj. */
   readonly addsBiases: boolean;
   /** Why llama.cpp cannot have the tokenizer (model/gguf/vocabulary.ts); null or absent where it can. */
   readonly tokenizer?: string | null;
 }
 
 /**
- * Who will load the result. Where that depends on what the run decides, the answers are joined by "or".
+ * Which programs will load the result. Where that depends on decisions of the run, the answers are joined by "or".
  * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or shape uniform for a model
- *   whose layers differ; BAD_PLAN for a plan that makes them differ; UNSUPPORTED for what no configuration describes
+ *   whose layers differ; BAD_PLAN for shape uniform with a plan that makes them differ; UNSUPPORTED for a result that
+ *   no config.json describes
  */
 export function foreseeRuntimes(run: ForeseenRun): Runtimes {
-  const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? recovered(spec) : spec));
+  const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? withOutputBiases(spec) : spec));
   for (const spec of outcomes) hfForm(spec);
   const answers = outcomes.map((spec) => runtimesOf(spec, { tokenizer: run.tokenizer ?? null }));
   const joined = (program: keyof Runtimes): string =>
@@ -32,15 +33,15 @@ export function foreseeRuntimes(run: ForeseenRun): Runtimes {
   return Object.fromEntries(programs.map((program) => [program, joined(program)])) as Runtimes;
 }
 
-/** Specs that stand for all that the run may end with. */
+/** Specs that are representative of every possible result of the run. */
 function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
   if (run.plan !== null) return [plannedSpec(run, run.plan)];
   if (run.shape === "uniform") return uniformOutcomes(run);
   const queues = queuesOf(unranked(run.spec), run);
   const ledger = new RemovalLedger(queues);
   ledger.grant(removalBudget(run, queues));
-  // Nothing goes where the budget is less than the cheapest block.
-  return [queues.some((queue) => ledger.fits(queue)) ? withUnlikeLayer(run.spec) : run.spec];
+  // Nothing is removed where the budget is below the cheapest block.
+  return [queues.some((queue) => ledger.fits(queue)) ? withUnequalWidths(run.spec) : run.spec];
 }
 
 function plannedSpec({ spec, shape }: ForeseenRun, plan: PruningPlan): ModelSpec {
@@ -50,12 +51,12 @@ function plannedSpec({ spec, shape }: ForeseenRun, plan: PruningPlan): ModelSpec
   throw badPlan("plan", [problem], "Leave --shape out, or make a plan with --shape uniform.");
 }
 
-/** The model with one layer unlike the others, as nearly every run leaves it. */
-function withUnlikeLayer({ layers, ...spec }: ModelSpec): ModelSpec {
+/** The spec with its first layer a neuron wider than before: nearly every run leaves layers of different widths. */
+function withUnequalWidths({ layers, ...spec }: ModelSpec): ModelSpec {
   const [first, ...others] = layers;
   return { ...spec, layers: [{ ...first!, neurons: first!.neurons + 1 }, ...others] };
 }
 
-function recovered({ layers, ...spec }: ModelSpec): ModelSpec {
+function withOutputBiases({ layers, ...spec }: ModelSpec): ModelSpec {
   return { ...spec, layers: layers.map((layer) => withBiases(layer, ["o_proj", "down_proj"])) };
 }

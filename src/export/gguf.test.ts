@@ -1,6 +1,6 @@
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { CAN_FILL_DISK, withFullDisk } from "../../test/file_faults.ts";
 import { maxDifference } from "../../test/numbers.ts";
@@ -18,7 +18,7 @@ import { memorySource } from "../tensor/memory.ts";
 import { type ExportGgufOptions, exportGguf, type GgufExport } from "./gguf.ts";
 import { runtimesOf } from "./runtimes.ts";
 
-/** The step of tokenizers whose spaces are signs. */
+/** The normaliser of tokenizers that replace spaces by a visible sign. */
 const SIGNS = { type: "Replace", pattern: { String: " " }, content: "▁" };
 
 const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
@@ -45,7 +45,7 @@ const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
   layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(5_000), window: 16 },
 );
 
-/** Not all of them are numbers of float32, in which files have them. */
+/** Some of these values are not exact in float32, the type of the file. */
 const FACTORS = {
   embeddingScale: 12,
   attentionScale: 0.0078125,
@@ -53,7 +53,7 @@ const FACTORS = {
   logitDivisor: 6,
 } as const;
 
-/** Models by what they are there for, and the family they are read back as where it is another. */
+/** Models by the property they test, with the family they are read back as where it differs. */
 const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: string }>> = {
   llama: {},
   "llama with its own output and all biases": {
@@ -127,7 +127,7 @@ async function exported(
 describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options }) => {
   const model = tinyModel(options);
 
-  it("is read back as the model it was made of", async () => {
+  test("is read back as the model it was made of", async () => {
     const { path, warnings } = await exported(model);
     const opened = await openModel(path);
     const noIds = { bos_token_id: null, eos_token_id: null, pad_token_id: null };
@@ -150,7 +150,7 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
   });
 });
 
-it("says that llama.cpp takes LongRoPE's long factors by the room in its context", async () => {
+test("says that llama.cpp takes LongRoPE's long factors by the room in its context", async () => {
   const { path, warnings } = await exported(tinyModel({ layers: [{ rope: longrope() }] }));
   expect(warnings[0]).toMatch(
     /rotary factors of long texts wherever its context has room for more than 8 tokens/,
@@ -161,7 +161,7 @@ it("says that llama.cpp takes LongRoPE's long factors by the room in its context
   await weights.close();
 });
 
-it("names added tokens that it leaves out because the embedding has no rows for them", async () => {
+test("names added tokens that it leaves out because the embedding has no rows for them", async () => {
   const model = tinyModel();
   const { vocabSize } = model.spec;
   const tokenizer = {
@@ -178,7 +178,7 @@ it("names added tokens that it leaves out because the embedding has no rows for 
 });
 
 describe("zeros", () => {
-  it("fill the layers of a family without an uneven architecture, and nothing else changes", async () => {
+  test("fill the layers of a family without an uneven architecture, and nothing else changes", async () => {
     const model = tinyModel({
       ...GEMMA,
       layers: [{ neurons: 3 }, { kvGroups: 1 }].map((l) => ({ ...l, window: 16 })),
@@ -221,7 +221,7 @@ describe("types", () => {
     return { types: { ...Object.fromEntries(types), file: metadata.get("general.file_type") }, warnings };
   }
 
-  it.each<[GgufDType, number, string, string, readonly string[]]>([
+  test.each<[GgufDType, number, string, string, readonly string[]]>([
     ["f32", 0, "F32", "F32", ["F32", "F32", "F32"]],
     ["f16", 1, "F16", "F16", ["F16", "F16", "F16"]],
     ["bf16", 32, "BF16", "BF16", ["BF16", "BF16", "BF16"]],
@@ -246,7 +246,7 @@ describe("types", () => {
     expect(told.length).toBe(dtype.startsWith("q") ? 1 : 0);
   });
 
-  it("that do not fit are counted, with what to do", async () => {
+  test("that do not fit are counted, with what to do", async () => {
     const { warnings } = await typesOf("q8_0");
     // o_proj has rows of 16 in three layers, down_proj of 5 in one.
     expect(warnings.at(-1)).toBe(
@@ -255,7 +255,7 @@ describe("types", () => {
     );
   });
 
-  it("come back within their step", async () => {
+  test("come back within their step", async () => {
     const { path } = await exported(model, { dtype: "q8_0" });
     const opened = await openModel(path);
     expect(opened.origin.dtype).toBe("Q8_0");
@@ -266,7 +266,7 @@ describe("types", () => {
     await opened.weights.close();
   });
 
-  it("are the checkpoint's own when nothing is asked", async () => {
+  test("are the checkpoint's own when nothing is asked", async () => {
     const half = { ...tinyModel(), origin: { name: "tiny", format: "memory", dtype: "BF16" } as const };
     expect((await exported(half)).dtype).toBe("bf16");
     const quantised = { ...half, origin: { ...half.origin, dtype: "Q4_1" } };
@@ -275,7 +275,7 @@ describe("types", () => {
 });
 
 describe("metadata", () => {
-  it("of a GGUF goes on as it stands, what it says of its own form is written anew", async () => {
+  test("of a GGUF goes on as it stands, what it says of its own form is written anew", async () => {
     const model = {
       ...tinyModel(),
       origin: { name: "some/where/tiny.gguf", format: "memory", dtype: "F32" } as const,
@@ -314,7 +314,7 @@ describe("the name", () => {
   const phi3 = ["<unk>", "<s>", "</s>", "<|endoftext|>", "<|user|>"];
   const stripping = ["</s>", "<|user|>"];
 
-  it.each<[string, string, readonly string[], readonly string[], string]>([
+  test.each<[string, string, readonly string[], readonly string[], string]>([
     ["stays of a Phi-3", "some/where/my-Phi-3.5", phi3, stripping, "my-Phi-3.5"],
     ["says that a model is a Phi-3", "some/where/out", phi3, stripping, "out (Phi-3)"],
     ["says so of no model whose special tokens take no spaces along", "out", phi3, [], "out"],
@@ -329,7 +329,7 @@ describe("the name", () => {
   });
 });
 
-it("says which added tokens take spaces along that they will not take in llama.cpp", async () => {
+test("says which added tokens take spaces along that they will not take in llama.cpp", async () => {
   const added = (content: string, id: number, strips: object): object => ({
     id,
     content,
@@ -357,7 +357,7 @@ it("says which added tokens take spaces along that they will not take in llama.c
 });
 
 describe("refusals and faults", () => {
-  it("names the tensor that is not finite", async () => {
+  test("names the tensor that is not finite", async () => {
     const model = tinyModel();
     const tensors = new Map(await tensorsOf(model));
     const name = "model.layers.1.mlp.up_proj.weight";
@@ -369,7 +369,7 @@ describe("refusals and faults", () => {
     await expect(exported(large, { dtype: "bf16" })).resolves.toMatchObject({ dtype: "bf16" });
   });
 
-  it("leaves a file alone that is there", async () => {
+  test("leaves a file alone that is there", async () => {
     const directory = await temporaryDirectory();
     const path = join(directory, "out.gguf");
     await writeFile(path, "mine");
@@ -377,7 +377,7 @@ describe("refusals and faults", () => {
     expect(await readdir(directory)).toEqual(["out.gguf"]);
   });
 
-  it.skipIf(!CAN_FILL_DISK)("leaves nothing on a disk that fills up", async () => {
+  test.skipIf(!CAN_FILL_DISK)("leaves nothing on a disk that fills up", async () => {
     for (const room of [0, 500, 3000]) {
       const directory = await temporaryDirectory();
       const writing = withFullDisk(room, () => exportGguf(tinyModel(), join(directory, "a", "out.gguf")));
@@ -386,7 +386,7 @@ describe("refusals and faults", () => {
     }
   });
 
-  it("says how far it is", async () => {
+  test("says how far it is", async () => {
     const events: ProgressEvent[] = [];
     const { tensorBytes } = await exported(tinyModel(), { onProgress: (event) => events.push(event) });
     expect(events.at(-1)).toEqual({ stage: "save", done: tensorBytes, total: tensorBytes, unit: "bytes" });

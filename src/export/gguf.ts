@@ -1,7 +1,7 @@
 /**
- * Writes a model as a GGUF file for llama.cpp and what is built on it. Which architecture and which tensor types are
- * decided first (gguf_target.ts, gguf_types.ts); then tensors go through memory one at a time. The file appears
- * complete or not at all, and never in place of another.
+ * Writes a model as a GGUF file for llama.cpp and programs built on it. Architecture and tensor types are decided first
+ * (gguf_target.ts, gguf_types.ts); then tensors go through memory one at a time. The file appears complete or not at
+ * all, and never overwrites another.
  */
 import { basename } from "node:path";
 import { GGUF_CHOICES, type GgufDType } from "../base/choices.ts";
@@ -31,23 +31,23 @@ const QUANTIZATION_VERSION = 2;
 /** Tokens named in a warning. */
 const MAX_LISTED = 5;
 
-/** Number format and tokenizer of a GGUF file. */
+/** Options of {@link exportGguf}. */
 export interface ExportGgufOptions {
   /** `auto` keeps the dtype of a float checkpoint and writes a quantised one as f32. */
   readonly dtype?: "auto" | GgufDType;
-  /** llama.cpp's name for the cut of the tokenizer into words; found by comparing when absent. */
+  /** llama.cpp's name of the pre-tokenizer (`tokenizer.ggml.pre`); found from tokenizer.json when absent. */
   readonly pre?: string | undefined;
   readonly onProgress?: OnProgress;
 }
 
-/** What was written. */
+/** Summary of a written GGUF file. */
 export interface GgufExport {
   /** general.architecture. */
   readonly architecture: string;
   readonly dtype: GgufDType;
   /** Bytes of all tensors. */
   readonly tensorBytes: number;
-  /** What differs from what one would expect, a sentence each. */
+  /** Ways in which the file differs from what a user would expect, one sentence each. */
   readonly warnings: readonly string[];
 }
 
@@ -55,8 +55,8 @@ export interface GgufExport {
  * Writes a GGUF file.
  * @param path - must not exist
  * @throws GpruneError UNSUPPORTED for a model or tokenizer that llama.cpp cannot hold; OUTPUT_EXISTS, OUTPUT_FAILED;
- *   BAD_ARGUMENT for a type that such files do not have; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming
- *   a tensor that is not finite, OUT_OF_RANGE one with a value beyond the stored type
+ *   BAD_ARGUMENT for a dtype that is not in GGUF_CHOICES; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming
+ *   a tensor with a NaN or an infinity, OUT_OF_RANGE one with a value beyond the stored type
  */
 export async function exportGguf(
   model: Model,
@@ -64,7 +64,7 @@ export async function exportGguf(
   { dtype: choice = "auto", pre, onProgress = silent }: ExportGgufOptions = {},
 ): Promise<GgufExport> {
   requireDtype(choice, GGUF_CHOICES, "gguf");
-  const dtype = choice === "auto" ? ownDType(model) : choice;
+  const dtype = choice === "auto" ? checkpointDType(model) : choice;
   const target = requireGgufTarget(model.spec, model.origin.name);
   const vocabulary = vocabularyOf(model, pre);
   const cut = pre === undefined ? null : ofModel(model, () => cutWarning(model.files, pre));
@@ -82,11 +82,11 @@ export async function exportGguf(
   };
 }
 
-function ownDType({ origin }: Model): GgufDType {
+function checkpointDType({ origin }: Model): GgufDType {
   return isFloatDType(origin.dtype) ? (origin.dtype.toLowerCase() as GgufDType) : "f32";
 }
 
-/** The vocabulary as made from tokenizer.json; nothing for a model that brings that of a GGUF file. */
+/** The vocabulary made from tokenizer.json; empty for a model from GGUF, whose metadata already holds one. */
 function vocabularyOf(model: Model, pre: string | undefined): GgufVocabulary {
   const { files, spec, ggufMetadata } = model;
   if (ggufMetadata?.has("tokenizer.ggml.model"))
@@ -95,7 +95,7 @@ function vocabularyOf(model: Model, pre: string | undefined): GgufVocabulary {
   return ofModel(model, () => ggufVocabularyOf(files, options));
 }
 
-/** Later entries replace earlier ones of the same key. */
+/** All metadata of the file. Later entries replace earlier ones of the same key. */
 function metadataOf(
   { origin, card, ggufMetadata = new Map() }: Model,
   target: GgufTarget,
@@ -124,9 +124,9 @@ function metadataOf(
 }
 
 /**
- * The name of the file or directory. Of a model that is called Phi-3 llama.cpp lets special tokens take the spaces
- * behind them along, and it ends where the vocabulary lacks one that it expects (llama-vocab.cpp): so those that are to
- * be treated so are called that, and no others.
+ * general.name, from the name of the file or directory. In a model whose name contains Phi-3, llama.cpp lets special
+ * tokens strip the spaces after them, and it aborts if the vocabulary lacks a token that it expects (llama-vocab.cpp).
+ * So Phi-3 is put into the names of models whose tokens strip in this way, and kept out of all others.
  */
 function nameOf(path: string, { stripsAsPhi3 }: GgufVocabulary): string {
   const name = basename(path).replace(/\.gguf$/i, "");
@@ -134,7 +134,7 @@ function nameOf(path: string, { stripsAsPhi3 }: GgufVocabulary): string {
   return /phi-?3/i.test(name) ? name : `${name} (Phi-3)`;
 }
 
-/** What the card says of licence and languages, as llama.cpp's conversion writes it (gguf-py/gguf/metadata.py). */
+/** Licence and languages from the card, as llama.cpp's conversion writes them (gguf-py/gguf/metadata.py). */
 function licenceOf(card: Uint8Array | undefined): readonly (readonly [string, EncodedValue])[] {
   const { license, license_name: name, license_link: link, language } = cardFields(card);
   const entries = {
@@ -153,12 +153,12 @@ function tensorsToWrite(
 ): readonly GgufTensorToWrite[] {
   const read = zeroFilled(weights, spec);
   const rotary = [...rotaryFactors(spec)].map(([name, factors]) => vector(name, factors));
-  const own = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
+  const tensors = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
     const type = ggmlTypeOf(plan, dtype);
     const { name, shape } = plan;
     return { name, shape, type, read: async () => requireFinite(name, await readTensor(plan, read), type) };
   });
-  return [...rotary, ...own];
+  return [...rotary, ...tensors];
 }
 
 function vector(name: string, data: Float32Array): GgufTensorToWrite {
@@ -166,7 +166,7 @@ function vector(name: string, data: Float32Array): GgufTensorToWrite {
   return { name, shape, type: "F32", read: async () => ({ shape, data }) };
 }
 
-/** The rows of a tensor's parts, one part after another. */
+/** A tensor as stored: the rows of its parts, one part after another. */
 async function readTensor({ shape, parts }: GgufTensorPlan, read: WeightReader): Promise<Tensor> {
   const [only] = parts;
   if (parts.length === 1) return storedPart(only!, await read(only!.weight.name));
@@ -204,7 +204,7 @@ function warningsOf(
     readonly tensors: readonly GgufTensorToWrite[];
     readonly dtype: GgufDType;
     readonly vocabulary: GgufVocabulary;
-    /** What to know about the name of the cut into words. */
+    /** Warning about the pre-tokenizer that `pre` names. */
     readonly cut: string | null;
   },
 ): readonly string[] {

@@ -1,6 +1,6 @@
 /**
- * What keeps a model out of an architecture of llama.cpp, as a table. The architectures' side of it is data
- * (model/gguf/architectures.ts); nothing here asks for a name.
+ * Properties of a model that an architecture of llama.cpp cannot hold, as a table of rules. The abilities of each
+ * architecture are data (model/gguf/architectures.ts); no rule depends on an architecture's name.
  */
 import { isDeepStrictEqual } from "node:util";
 import { familyByName } from "../model/families.ts";
@@ -18,21 +18,21 @@ import {
   yarnAttentionFactor,
 } from "../model/spec.ts";
 
-/** Something that an architecture cannot hold. */
+/** A property of a model that an architecture cannot hold. */
 export interface GgufObstacle {
-  /** `biases at o_proj`. */
+  /** The property as a noun phrase, e.g. `biases at o_proj`. */
   readonly what: string;
-  /** What the user can do about it. */
+  /** Advice to the user; null where there is none. */
   readonly hint: string | null;
 }
 
 /** LLAMA_MAX_LAYERS of llama.cpp. */
 const MAX_LAYERS = 512;
-/** Relative difference of score scales that the rounding of settings explains. */
+/** Relative difference of scales that rounding in a config.json can explain. */
 const SCALE_TOLERANCE = 1e-4;
 
 interface Rule {
-  /** What is in the way; null for nothing. */
+  /** `what` of the obstacle; null where there is none. */
   readonly finds: (spec: ModelSpec, architecture: GgufArchitecture) => string | null;
   readonly hint?: string;
 }
@@ -69,13 +69,13 @@ const RULES: readonly Rule[] = [
     finds: (spec, { family, activation, multipliers }) => {
       const { qkNorm, postNorms, normOffset, scaledEmbeddings } = familyByName(family, "llama.cpp");
       const scale = scaledEmbeddings ? Math.sqrt(spec.hiddenSize) : 1;
-      const same =
+      const matches =
         spec.qkNorm === qkNorm &&
         spec.postNorms === postNorms &&
         spec.normOffset === normOffset &&
         (multipliers || isClose(spec.embeddingScale, scale)) &&
         spec.activation === activation;
-      return same ? null : "norms, an activation or an embedding scale of another kind";
+      return matches ? null : "norms, an activation or an embedding scale of another kind";
     },
   },
   {
@@ -105,7 +105,7 @@ const RULES: readonly Rule[] = [
   { finds: windowObstacle },
 ];
 
-/** Everything that is in the way; empty where the architecture holds the model. */
+/** All obstacles of a model; empty where the architecture can hold it. */
 export function ggufObstacles(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufObstacle[] {
   return RULES.flatMap(({ finds, hint = null }) => {
     const what = finds(spec, architecture);
@@ -113,7 +113,7 @@ export function ggufObstacles(spec: ModelSpec, architecture: GgufArchitecture): 
   });
 }
 
-/** What llama.cpp multiplies query-key products by. */
+/** The factor by which llama.cpp multiplies query-key products. */
 function scoreScale(
   { layers, hiddenSize, headDim }: Pick<ModelSpec, "layers" | "hiddenSize" | "headDim">,
   { hiddenScaledLayers }: GgufArchitecture,
@@ -126,7 +126,7 @@ function isClose(a: number, b: number): boolean {
   return Math.abs(a - b) <= SCALE_TOLERANCE * Math.abs(b);
 }
 
-/** llama.cpp knows which layers are not rotated. */
+/** llama.cpp fixes which layers have no rotary embedding: none, or every n-th. */
 function unrotatedObstacle(
   { layers }: ModelSpec,
   { unrotatedEvery: every }: GgufArchitecture,
@@ -141,8 +141,8 @@ function unrotatedObstacle(
 }
 
 /**
- * One rotary embedding for all layers that have one, and a second base for those with windows where the architecture
- * has one.
+ * llama.cpp has one rotary embedding for all layers that have any, and in some architectures a second base, unscaled,
+ * for layers with sliding windows.
  */
 function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitecture): string | null {
   const main = mainRope(spec);
@@ -150,9 +150,9 @@ function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitec
   const rotated = spec.layers.filter(({ rope }) => rope !== null);
   const windowed = rotated.find(({ window }) => window !== null)?.rope ?? main;
   const expected = (window: number | null) => (window === null ? main : windowed);
-  const same = rotated.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
-  const allowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
-  if (!same || !allowed) return "rotary embeddings that differ from layer to layer";
+  const isRegular = rotated.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
+  const isAllowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
+  if (!isRegular || !isAllowed) return "rotary embeddings that differ from layer to layer";
   if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "heads that are rotated in part";
   return scalingObstacle(main, { loads, localRopeTheta });
 }
@@ -178,7 +178,7 @@ function scalingObstacle(
   }
 }
 
-/** llama.cpp reads YaRN's settings for other architectures alone; its attention factor is one for all layers. */
+/** For these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor for all. */
 function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | null {
   const isUsual = isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);
   if (!isUsual) return "YaRN with other settings than 32 and 1 turns, truncated";
@@ -186,7 +186,7 @@ function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | nul
   return hasLocalRope && !isPlain ? "an attention factor of YaRN in some layers" : null;
 }
 
-/** Where windows are computed, llama.cpp knows which layers have one. */
+/** Where llama.cpp computes sliding windows, it fixes which layers have one: all, or all but every n-th. */
 function windowObstacle(
   { layers }: ModelSpec,
   { loads, fullAttentionEvery: every, defaultWindow }: GgufArchitecture,

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { LLAMA3, longrope } from "../../test/scaled_ropes.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
@@ -41,7 +41,7 @@ function targetOf(options: TinyModelOptions): GgufTarget {
 }
 
 describe("the architecture", () => {
-  it.each<[string, TinyModelOptions, string]>([
+  test.each<[string, TinyModelOptions, string]>([
     ["is the family's own for layers that are alike", {}, "llama"],
     ["is Llama's for Mistral", { family: "mistral" }, "llama"],
     ["is the family's own with any biases of Llama", { layers: [{ biases: OUTPUTS }] }, "llama"],
@@ -94,7 +94,7 @@ describe("the architecture", () => {
     expect(target.spec).toEqual(tinySpec(options));
   });
 
-  it("says which window it does not compute, unless no text is longer", () => {
+  test("says which window it does not compute, unless no text is longer", () => {
     expect(targetOf({ family: "mistral", layers: [{ window: 8 }, {}] }).ignoredWindow).toBe(8);
     expect(targetOf({ family: "mistral", layers: [{ window: 64 }] }).ignoredWindow).toBeNull();
     expect(targetOf({ ...GEMMA3, layers: GEMMA_LAYERS }).ignoredWindow).toBeNull();
@@ -104,7 +104,7 @@ describe("the architecture", () => {
 });
 
 describe("zeros", () => {
-  it("fill the layers of families that have no uneven architecture", () => {
+  test("fill the layers of families that have no uneven architecture", () => {
     const target = targetOf({ ...QWEN3, tiedEmbeddings: false, layers: UNEVEN });
     expect(target.name).toBe("qwen3");
     expect(target.spec.layers.map(({ neurons, kvGroups }) => [neurons, kvGroups])).toEqual([
@@ -115,7 +115,7 @@ describe("zeros", () => {
     expect(target.zeros).toBe(3 * 3 * 8 + 6 * 4 * 8);
   });
 
-  it("fill the hidden state where heads must", () => {
+  test("fill the hidden state where heads must", () => {
     const target = targetOf({ family: "phi3", hiddenSize: 24, layers: [{}, { kvGroups: 1 }] });
     expect(target.spec.layers.map(({ kvGroups }) => kvGroups)).toEqual([3, 3]);
   });
@@ -127,7 +127,7 @@ describe("refusals", () => {
   const mixed = { layers: [{}, { rope: rope({ theta: 5 }) }] };
   const strange = { layers: [{ rope: rope({ scaling: { ...LLAMA3, lowFreqFactor: 2 } }) }] };
 
-  it.each<[string, TinyModelOptions, string]>([
+  test.each<[string, TinyModelOptions, string]>([
     [
       "biases",
       { ...QWEN3, layers: [{ biases: OUTPUTS }] },
@@ -218,7 +218,7 @@ describe("refusals", () => {
     expect(findGgufTarget(tinySpec(options))).toMatchObject({ target: null });
   });
 
-  it("tell how to prune without biases", () => {
+  test("tell how to prune without biases", () => {
     const answer = findGgufTarget(tinySpec({ ...QWEN3, layers: [{ biases: OUTPUTS }] }));
     expect(answer).toMatchObject({ hint: expect.stringContaining("--recover none") });
   });

@@ -1,6 +1,6 @@
 /**
- * Which architecture of llama.cpp holds a model, decided before anything is written: the family's own, another one that
- * computes the same in layers of different widths, or the family's own with every layer filled up with zeros.
+ * Chooses the llama.cpp architecture for a model before anything is written: the family's own, another one that
+ * computes the same with layers of different widths, or the family's own with every layer padded with zeros.
  */
 import { GpruneError } from "../errors.ts";
 import { architecturesOfFamily, type GgufArchitecture } from "../model/gguf/architectures.ts";
@@ -8,37 +8,34 @@ import { parameterCount } from "../model/spaces.ts";
 import { longropeSwitch, type ModelSpec, queryHeads } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 
-/** How a model is written for llama.cpp. */
+/** The architecture and shape in which a model is written for llama.cpp. */
 export interface GgufTarget {
   /** general.architecture. */
   readonly name: string;
   readonly architecture: GgufArchitecture;
-  /** The model as written: as it is, or wider where zeros are filled in. */
+  /** The model as written: unchanged, or wider where it is padded with zeros. */
   readonly spec: ModelSpec;
-  /** Parameters of zeros that are filled in. */
+  /** Number of parameters that are padding. */
   readonly zeros: number;
-  /** Tokens of a sliding window that llama.cpp does not compute; null where there is none. */
+  /** Tokens of a sliding window that llama.cpp ignores; null where it ignores none. */
   readonly ignoredWindow: number | null;
-  /**
-   * Tokens from which on llama.cpp takes the rotary factors of long texts, by the room in its context; null without
-   * such.
-   */
+  /** Context size, tokens, above which llama.cpp uses LongRoPE's long factors; null where it has no such switch. */
   readonly contextSwitch: number | null;
 }
 
-/** A target, or what is in the way of every architecture of the family. */
+/** A target, or why none of the family's architectures can hold the model. */
 export type GgufAnswer =
   | { readonly target: GgufTarget }
   | { readonly target: null; readonly reason: string; readonly hint: string | undefined };
 
-/** The first architecture of the family that holds the model as it is, else the first that holds it filled up. */
+/** The first architecture of the family that holds the model unchanged, else the first that holds it padded. */
 export function findGgufTarget(spec: ModelSpec): GgufAnswer {
   const candidates = architecturesOfFamily(spec.family);
-  for (const written of [(same: ModelSpec) => same, widened]) {
+  for (const shaped of [(unchanged: ModelSpec) => unchanged, widened]) {
     for (const [name, architecture] of candidates) {
-      const wider = written(spec, architecture);
-      if (wider !== null && ggufObstacles(wider, architecture).length === 0) {
-        return { target: targetOf(spec, { name, architecture, spec: wider }) };
+      const written = shaped(spec, architecture);
+      if (written !== null && ggufObstacles(written, architecture).length === 0) {
+        return { target: targetOf(spec, { name, architecture, spec: written }) };
       }
     }
   }
@@ -54,8 +51,8 @@ export function findGgufTarget(spec: ModelSpec): GgufAnswer {
 }
 
 /**
- * @param where - the model, for the message
- * @throws GpruneError UNSUPPORTED saying for every architecture of the family what is in the way
+ * @param where - name of the model, for the message
+ * @throws GpruneError UNSUPPORTED with the obstacles of every architecture of the family
  */
 export function requireGgufTarget(spec: ModelSpec, where: string): GgufTarget {
   const answer = findGgufTarget(spec);
@@ -73,32 +70,29 @@ function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architectu
   };
 }
 
-/** What llama.cpp computes otherwise under an architecture. */
+/** Differences between the model and what llama.cpp computes under an architecture. */
 export type TargetLimits = Pick<GgufTarget, "ignoredWindow" | "contextSwitch">;
 
 export function targetLimits(spec: ModelSpec, architecture: GgufArchitecture): TargetLimits {
   return { ignoredWindow: ignoredWindow(spec, architecture), contextSwitch: contextSwitch(spec) };
 }
 
-/** Tokens of the shortest sliding window when llama.cpp does not compute it under the architecture; else null. */
+/** Tokens of the shortest sliding window if llama.cpp ignores windows under the architecture; else null. */
 function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): number | null {
   const windows = spec.layers.map(({ window }) => window ?? Number.POSITIVE_INFINITY);
   const shortest = Math.min(...windows);
   return !loads.windows && shortest < spec.maxPositions ? shortest : null;
 }
 
-/**
- * Tokens of context beyond which llama.cpp takes LongRoPE's long factors whatever the text (llama-model.cpp); else
- * null.
- */
+/** Context size above which llama.cpp uses LongRoPE's long factors, however short the text (llama-model.cpp). */
 function contextSwitch(spec: ModelSpec): number | null {
   const length = longropeSwitch(spec);
   return length !== null && length < spec.maxPositions ? length : null;
 }
 
 /**
- * Every layer as wide as the widest or, where the heads must fill the hidden state, as that takes; null where layers
- * have different numbers of query heads for each key/value head, which zeros cannot change.
+ * The spec with every layer as wide as the widest, or with as many KV groups as fill the hidden size where the
+ * architecture requires that. Null where layers differ in query heads per KV head, which padding cannot change.
  */
 function widened(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec | null {
   const { layers, hiddenSize, headDim } = spec;

@@ -1,4 +1,4 @@
-/** Which ggml type each tensor of a file gets, decided from names and shapes alone. */
+/** Chooses the ggml type of each tensor of a GGUF file from its name and shape alone. */
 import type { GgufDType } from "../base/choices.ts";
 import { type WrittenGgmlType, writtenGgmlType } from "../io/formats/ggml_encode.ts";
 
@@ -7,7 +7,7 @@ interface Recipe {
   readonly fileType: number;
   /** Types of a matrix, best first: the first whose blocks fit its rows. */
   readonly matrices: readonly WrittenGgmlType[];
-  /** The same for the embedding and the output matrix, which suffer most. */
+  /** The same for the embedding and the output matrix, which quantisation harms most. */
   readonly embeddings: readonly WrittenGgmlType[];
 }
 
@@ -15,7 +15,7 @@ function plain(fileType: number, type: WrittenGgmlType): Recipe {
   return { fileType, matrices: [type], embeddings: [type] };
 }
 
-/** As llama-quantize chooses, except that what is no multiple of 256 becomes Q8_0 where that has Q5_0. */
+/** As in llama-quantize, except that rows that are no multiple of 256 become Q8_0 instead of its Q5_0. */
 const RECIPES: Readonly<Record<GgufDType, Recipe>> = {
   f32: plain(0, "F32"),
   f16: plain(1, "F16"),
@@ -45,7 +45,7 @@ export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgm
   return types.find((type) => shape.at(-1)! % writtenGgmlType(type).blockSize === 0) ?? types.at(-1)!;
 }
 
-/** What to tell about matrices that did not get the type they should have, null when all did. */
+/** A warning that counts the matrices whose rows did not fit their recipe's first type; null when all did. */
 export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): string | null {
   const matrices = tensors.filter(({ shape }) => shape.length > 1);
   const fallen = matrices.filter(
@@ -58,13 +58,13 @@ export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): st
     counts.set(type, (counts.get(type) ?? 0) + 1);
   }
   const { blockSize } = writtenGgmlType(RECIPES[dtype].matrices[0]!);
-  const as = [...counts].map(([type, count]) => `${count} as ${type}`).join(", ");
+  const replacements = [...counts].map(([type, count]) => `${count} as ${type}`).join(", ");
   const hint = fallen.some(({ name }) => name.includes("ffn_down"))
     ? `; gprune prune --round-to ${blockSize} gives FFN widths that fit in layers that lose neurons`
     : "";
   return (
     `${fallen.length} of ${matrices.length} matrices have rows that do not fill whole ${dtype.toUpperCase()} ` +
-    `blocks and are stored larger: ${as}${hint}`
+    `blocks and are stored larger: ${replacements}${hint}`
   );
 }
 

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, it, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
@@ -23,7 +23,7 @@ async function withValue(model: Model, name: string, value: number): Promise<Mod
   return { ...model, weights: memorySource(tensors) };
 }
 
-/** Of some biases those that recovery can add; joined projections have none. */
+/** The given biases that recovery can add; fused projections have none of them. */
 function recoverable(biases: readonly Projection[] = []): readonly Projection[] {
   return biases.filter((projection) => projection === "o_proj" || projection === "down_proj");
 }
@@ -44,7 +44,7 @@ test.each([
 });
 
 describe("exportHuggingFace", () => {
-  it("writes configuration, weights, carried files and documents", async () => {
+  test("writes configuration, weights, carried files and documents", async () => {
     const files = [{ name: "tokenizer.json", bytes: Uint8Array.of(1, 2, 3) }];
     const model = { ...tinyModel({ layers: [{ neurons: 3 }, {}] }), files };
     const directory = join(await temporaryDirectory(), "out");
@@ -69,7 +69,7 @@ describe("exportHuggingFace", () => {
     await opened.weights.close();
   });
 
-  it.each<[string, TinyModelOptions, string]>([
+  test.each<[string, TinyModelOptions, string]>([
     [
       "of a Mistral under another model type",
       { family: "mistral", layers: [{ neurons: 3 }, {}] },
@@ -91,7 +91,7 @@ describe("exportHuggingFace", () => {
     expect(written).toEqual({ ...config, tokenizer_class: expected });
   });
 
-  it("writes an output again as it is, whose tokenizer is another than its stand-in's", async () => {
+  test("writes an output again as it is, whose tokenizer is another than its stand-in's", async () => {
     const config = { tokenizer_class: "LlamaTokenizer" };
     const files = [{ name: "tokenizer_config.json", bytes: Buffer.from(JSON.stringify(config)) }];
     const model = { ...tinyModel({ family: "mistral", layers: [{}, { window: 8 }] }), files };
@@ -109,7 +109,7 @@ describe("exportHuggingFace", () => {
     expect(await written("second")).toEqual(await written("first"));
   });
 
-  it("carries a model's card where it gets no other, and files in directories", async () => {
+  test("carries a model's card where it gets no other, and files in directories", async () => {
     const files = [{ name: "additional_chat_templates/tool_use.jinja", bytes: Buffer.from("{{ x }}") }];
     const model = { ...tinyModel(), files, card: Buffer.from("# base") };
     const root = await temporaryDirectory();
@@ -121,7 +121,7 @@ describe("exportHuggingFace", () => {
     expect(await read("made/README.md")).toBe("# made");
   });
 
-  it("reads back what it writes for any widths, biases and joined projections", async () => {
+  test("reads back what it writes for any widths, biases and joined projections", async () => {
     await fc.assert(
       fc.asyncProperty(tinyOptions, fc.constantFrom("llama", "phi3"), async (options, family) => {
         const layers = options.layers!.map((layer) => ({ ...layer, biases: recoverable(layer.biases) }));
@@ -137,7 +137,7 @@ describe("exportHuggingFace", () => {
     );
   });
 
-  it("has a class of every family in the modelling file it writes", async () => {
+  test("has a class of every family in the modelling file it writes", async () => {
     const directory = join(await temporaryDirectory(), "out");
     await exportHuggingFace(tinyModel({ layers: [{ neurons: 3 }, {}] }), directory);
     const code = await readFile(join(directory, "modeling_gprune.py"), "utf8");
@@ -150,7 +150,7 @@ describe("exportHuggingFace", () => {
     }
   });
 
-  it("stores biases that the configuration's flags imply as zeros", async () => {
+  test("stores biases that the configuration's flags imply as zeros", async () => {
     const model = tinyModel({ layers: [{ biases: ["o_proj"] }, {}] });
     const directory = join(await temporaryDirectory(), "out");
     await exportHuggingFace(model, directory);
@@ -165,7 +165,7 @@ describe("exportHuggingFace", () => {
     await opened.weights.close();
   });
 
-  it.each([
+  test.each([
     ["f32", "NOT_FINITE", Number.NaN, "expected finite F32 values, got NaN"],
     ["bf16", "NOT_FINITE", Number.NEGATIVE_INFINITY, "expected finite BF16 values, got -Infinity"],
     ["f16", "OUT_OF_RANGE", 70_000, "expected F16 values up to 65504, got 70000"],
@@ -184,7 +184,7 @@ describe("exportHuggingFace", () => {
     },
   );
 
-  it("refuses a directory that holds something", async () => {
+  test("refuses a directory that holds something", async () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, "precious.txt"), "");
     await expect(exportHuggingFace(tinyModel(), directory)).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
@@ -195,7 +195,7 @@ describe("exportHuggingFace", () => {
 describe("storedDType", () => {
   const from = (dtype: string): Model => ({ ...tinyModel(), origin: { name: "m", format: "gguf", dtype } });
 
-  it("keeps a float dtype and turns a quantised one into float32", () => {
+  test("keeps a float dtype and turns a quantised one into float32", () => {
     expect(["F32", "F16", "BF16", "Q4_1", "F64"].map((dtype) => storedDType(from(dtype), "auto"))).toEqual([
       "F32",
       "F16",

@@ -1,6 +1,6 @@
 /**
- * Writes a model as a Hugging Face directory: config.json derived from the spec, safetensors, the carried tokenizer
- * files, and whatever documents belong to it. The directory appears complete or not at all.
+ * Writes a model as a Hugging Face directory: config.json derived from the spec, safetensors shards, the carried
+ * tokenizer files, and documents such as the card and the plan. The directory appears complete or not at all.
  */
 import { join } from "node:path";
 import { requireCount } from "../base/arguments.ts";
@@ -37,27 +37,26 @@ const CONFIG_DTYPES: Readonly<Record<FloatDType, string>> = {
 
 const MAX_MODELLING_BYTES = 2 ** 20;
 
-/** What a Hugging Face directory holds besides the model, in which number format and in how large files. */
+/** Options of {@link exportHuggingFace}: dtype, shard size and further documents. */
 export interface ExportOptions {
   readonly dtype?: DTypeChoice;
-  /** Further files of the directory by name: card, plan, resolved run. */
+  /** Further files of the directory by name: card, plan, resolved configuration. */
   readonly documents?: ReadonlyMap<string, string>;
-  /** Documents that tell how the writing went: asked for when everything else is written. */
+  /** Makes the documents that report on the export itself; called when everything else is written. */
   readonly lastDocuments?: () => Promise<ReadonlyMap<string, string>>;
   readonly onProgress?: OnProgress;
-  /** How the directory is made; at once when absent. */
+  /** Makes the directory and keeps finished shards; `writeDirectoryAtomically`, which keeps none, when absent. */
   readonly write?: WriteDirectory;
-  /** Bytes of tensors in one file; 5 GB when absent. */
+  /** Bytes of tensors in one shard; 5 GB when absent. */
   readonly maxShardBytes?: number | undefined;
 }
 
 /**
  * Writes a Hugging Face directory: config.json, safetensors, the files that the model carries, and `documents`.
  * @param directory - must not exist, or be empty
- * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that such directories do not have, or
- *   files of no bytes; UNSUPPORTED when config.json has no keys for what the spec says; OUT_OF_MEMORY when a tensor
- *   cannot be held; NOT_FINITE naming a tensor that is not finite, OUT_OF_RANGE one with a value beyond the stored
- *   dtype
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that is not in DTYPE_CHOICES, or shards of
+ *   no bytes; UNSUPPORTED when config.json has no keys for the spec; OUT_OF_MEMORY when a tensor cannot be held;
+ *   NOT_FINITE naming a tensor with a NaN or an infinity, OUT_OF_RANGE one with a value beyond the stored dtype
  */
 export async function exportHuggingFace(
   model: Model,
@@ -73,7 +72,7 @@ export async function exportHuggingFace(
   const form = hfForm(model.spec);
   const tensors = tensorsToWrite(model, stored);
   const total = bytesOf(tensors);
-  // A caller with a `write` of its own knows what is there already.
+  // A caller that passes `write` may have kept shards, and checks the room itself.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
   await write(directory, async (temporary, kept) => {
@@ -81,8 +80,8 @@ export async function exportHuggingFace(
     files.set("config.json", configText(config));
     if (form.remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
-    const own = new Set(files.keys());
-    await writeCarried({ ...model, files: carriedFiles(model, form) }, temporary, { own });
+    const written = new Set(files.keys());
+    await writeCarried({ ...model, files: carriedFiles(model, form) }, temporary, { written });
     await writeSafetensors(temporary, tensors, {
       kept,
       ...(maxShardBytes !== undefined && { maxShardBytes }),
@@ -94,10 +93,7 @@ export async function exportHuggingFace(
   });
 }
 
-/**
- * Bytes of the tensors that an export writes. @throws GpruneError BAD_ARGUMENT for a dtype that such directories do not
- * have
- */
+/** Bytes of the tensors that an export writes. @throws GpruneError BAD_ARGUMENT for a dtype not in DTYPE_CHOICES */
 export function exportedBytes(model: Model, dtype: DTypeChoice): number {
   return bytesOf(tensorsToWrite(model, storedDType(model, dtype)));
 }
@@ -106,15 +102,16 @@ function bytesOf(tensors: readonly TensorToWrite[]): number {
   return tensors.reduce((sum, { shape, dtype }) => sum + elementCount(shape) * FLOAT_BYTES[dtype], 0);
 }
 
-/** Our modelling file for transformers, as it lies in the package. */
+/** The text of gprune's modelling file for transformers, from the package's resources. */
 async function modellingFile(): Promise<string> {
   const path = join(packageDirectory(), "resources", MODELLING_FILE);
   return new TextDecoder().decode(await readSmallFile(path, MAX_MODELLING_BYTES));
 }
 
 /**
- * `auto` keeps the dtype of a float checkpoint; a quantised one becomes F32, so that nothing is rounded.
- * @throws GpruneError BAD_ARGUMENT for a dtype that such directories do not have
+ * The dtype of the stored tensors: `auto` keeps that of a float checkpoint and stores a quantised one as F32, so that
+ * nothing is rounded.
+ * @throws GpruneError BAD_ARGUMENT for a dtype that is not in DTYPE_CHOICES
  */
 export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType {
   requireDtype(choice, DTYPE_CHOICES, "hf");
@@ -123,26 +120,25 @@ export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType 
 }
 
 /**
- * The spec of the checkpoint that a model becomes: perhaps of another family that computes the same, and with biases of
- * zeros where a flag of the configuration implies them.
- * @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says
+ * The spec of the checkpoint as written: possibly of another family that computes the same, and with biases of zeros
+ * where a flag of config.json implies them.
+ * @throws GpruneError UNSUPPORTED when config.json has no keys for the spec
  */
 export function writtenSpec(spec: ModelSpec): ModelSpec {
   return readConfig(writeConfig(spec, CONFIG_DTYPES.F32), "config.json");
 }
 
 /**
- * The tensors of the checkpoint: those of the spec, biases that the configuration's flags imply as zeros, and
- * projections joined where the family stores them joined.
+ * The tensors of the checkpoint: those of the spec, zeros for biases that a flag of config.json implies, and fused
+ * projections where the family stores them fused.
  */
 function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrite[] {
   const { spec, weights } = model;
-  const own = weightsOf(spec);
-  const known = new Set(own.map(({ name }) => name));
-  const implied = weightsOf(writtenSpec(spec)).filter(({ name }) => !known.has(name));
+  const specified = weightsOf(spec);
+  const shapes = new Map(specified.map(({ name, shape }) => [name, shape]));
+  const implied = weightsOf(writtenSpec(spec)).filter(({ name }) => !shapes.has(name));
   const fused = hfForm(spec).family.fusedProjections ? fusedTensors(spec) : [];
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
-  const rows = (name: string): number => own.find((weight) => weight.name === name)!.shape[0]!;
   const entry = (name: string, shape: readonly number[], read: () => Promise<Tensor>): TensorToWrite => ({
     name,
     shape,
@@ -150,13 +146,13 @@ function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrit
     read: async () => requireFinite(name, await read(), stored),
   });
   return [
-    ...own
+    ...specified
       .filter(({ name }) => !parts.has(name))
       .map(({ name, shape }) => entry(name, shape, () => weights.read(name))),
     ...implied.map(({ name, shape }) => entry(name, shape, async () => zeros(shape))),
     ...fused.map((tensor) => {
-      const height = tensor.parts.reduce((sum, part) => sum + rows(part), 0);
-      return entry(tensor.name, [height, spec.hiddenSize], () => readFused(weights, tensor));
+      const rows = tensor.parts.reduce((sum, part) => sum + shapes.get(part)![0]!, 0);
+      return entry(tensor.name, [rows, spec.hiddenSize], () => readFused(weights, tensor));
     }),
   ];
 }

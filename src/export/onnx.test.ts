@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { CAN_FILL_DISK, withFullDisk } from "../../test/file_faults.ts";
 import { GOLDEN_FAMILIES, openGolden } from "../../test/golden_model.ts";
@@ -20,7 +20,7 @@ afterAll(() => runtime.close());
 
 const IDS = [3, 1, 14, 7, 5, 9, 2, 11, 6, 15];
 
-/** The exported directory, and its decoder opened. */
+/** An exported directory and its opened decoder. */
 async function exported(
   model: Model,
   options: OnnxExportOptions = {},
@@ -31,7 +31,7 @@ async function exported(
   return { directory, decoder: await OnnxDecoder.open(join(directory, "onnx", file)) };
 }
 
-/** Logits of our own layer-by-layer run. */
+/** Logits of gprune's layer-by-layer forward pass. */
 async function expectedLogits(model: Model, ids: readonly number[]): Promise<Float32Array> {
   const { logits } = await runModel(new DecoderRunner(model, runtime), [Int32Array.from(ids)]);
   return logits;
@@ -46,7 +46,7 @@ async function logitsInSteps(decoder: OnnxDecoder, ids: readonly number[]): Prom
 }
 
 describe("exportOnnx", () => {
-  it.each(Object.entries(TINY_VARIANTS))("computes what our runner computes: %s", async (_, options) => {
+  test.each(Object.entries(TINY_VARIANTS))("computes what our runner computes: %s", async (_, options) => {
     const model = tinyModel(options);
     const { decoder } = await exported(model);
     const expected = await expectedLogits(model, IDS);
@@ -54,7 +54,7 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
-  it.each(GOLDEN_FAMILIES)("computes PyTorch's logits: %s", async (family) => {
+  test.each(GOLDEN_FAMILIES)("computes PyTorch's logits: %s", async (family) => {
     const { model, expected, windows } = await openGolden(family);
     const { decoder } = await exported(model);
     const logits = await decoder.step({ ids: windows.map((window) => [...window]) });
@@ -63,7 +63,7 @@ describe("exportOnnx", () => {
     await model.weights.close();
   });
 
-  it("gives prompts of a padded batch what they get alone, with the past and without", async () => {
+  test("gives prompts of a padded batch what they get alone, with the past and without", async () => {
     const model = tinyModel(TINY_VARIANTS["as Gemma"] as TinyModelOptions);
     const { decoder } = await exported(model);
     const [long, short] = [IDS.slice(0, 6), IDS.slice(6, 9)];
@@ -85,7 +85,7 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
-  it("declares inputs and outputs as transformers.js reads them, KV heads layer by layer", async () => {
+  test("declares inputs and outputs as transformers.js reads them, KV heads layer by layer", async () => {
     const { decoder } = await exported(tinyModel(TINY_VARIANTS["per-layer widths"] as TinyModelOptions));
     const { inputMetadata, inputNames, outputNames } = decoder.session;
     expect(inputNames.slice(0, 3)).toEqual(["input_ids", "attention_mask", "position_ids"]);
@@ -98,7 +98,7 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
-  it.each([
+  test.each([
     ["f16", "_fp16", "fp16", 0.003],
     ["int8", "_int8", "int8", 0.1],
     ["int4", "_q4", "q4", 0.25],
@@ -119,7 +119,7 @@ describe("exportOnnx", () => {
     },
   );
 
-  it("writes configuration and carried files beside it", async () => {
+  test("writes configuration and carried files beside it", async () => {
     const files = [{ name: "tokenizer.json", bytes: Uint8Array.of(1, 2, 3) }];
     const model = { ...tinyModel({ layers: [{ neurons: 3 }, {}] }), files };
     const { directory, decoder } = await exported(model);
@@ -130,7 +130,7 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
-  it("puts large weights into data files beside the model", async () => {
+  test("puts large weights into data files beside the model", async () => {
     const model = tinyModel({ layers: [{ neurons: 100 }, { neurons: 90 }] });
     const { directory, decoder } = await exported(model, { maxFileBytes: 3 * 4096 });
     const data = (await readdir(join(directory, "onnx"))).filter((name) => name !== "model.onnx");
@@ -147,7 +147,7 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
-  it("refuses values that are not finite, and leaves nothing behind", async () => {
+  test("refuses values that are not finite, and leaves nothing behind", async () => {
     const name = "model.layers.1.mlp.up_proj.weight";
     const model = tinyModel();
     const tensors = new Map<string, Awaited<ReturnType<Model["weights"]["read"]>>>();
@@ -164,7 +164,7 @@ describe("exportOnnx", () => {
     expect(await readdir(parent)).toEqual([]);
   });
 
-  it.runIf(CAN_FILL_DISK)("leaves nothing behind when the disk is full", async () => {
+  test.runIf(CAN_FILL_DISK)("leaves nothing behind when the disk is full", async () => {
     const parent = await temporaryDirectory();
     await withFullDisk(5000, async () => {
       await expect(exportOnnx(tinyModel(), join(parent, "out"))).rejects.toMatchObject({

@@ -20,9 +20,9 @@ import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } fro
 import { ONNX_FORMATS, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
 import { requireExportRoom } from "./room.ts";
 
-/** Number format and sizes of the files of an ONNX directory. */
+/** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
-  /** `auto` keeps float16 checkpoints so and writes all others as float32. */
+  /** `auto` writes a float16 checkpoint as f16 and all others as f32. */
   readonly dtype?: "auto" | OnnxDType;
   readonly onProgress?: OnProgress;
 }
@@ -30,9 +30,9 @@ export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"
 /**
  * Writes a directory for transformers.js and ONNX Runtime.
  * @param directory - must not exist, or be empty
- * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a format that such directories do not have;
- *   OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming a tensor that is not finite, OUT_OF_RANGE one with a
- *   value beyond the stored format
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that is not in ONNX_CHOICES; OUT_OF_MEMORY
+ *   when a tensor cannot be held; NOT_FINITE naming a tensor with a NaN or an infinity, OUT_OF_RANGE one with a value
+ *   beyond the stored format
  */
 export async function exportOnnx(
   model: Model,
@@ -60,7 +60,7 @@ export async function exportOnnx(
   });
 }
 
-/** How the directory is loaded, for its card; docs/ONNX.md says more. @param name - of the decoder's file */
+/** The card's instructions for loading; docs/ONNX.md says more. @param name - of the decoder's file */
 function loadingText(name: string): string {
   return `transformers.js loads it:
 
@@ -82,7 +82,7 @@ function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {
   return { graph, stored: weights.stored };
 }
 
-/** config.json with what transformers.js has to know of the file: its dtype, and how many data files it has. */
+/** config.json with transformers.js's keys for the decoder's file: its dtype and its number of data files. */
 function clientConfig(
   spec: ModelSpec,
   { dtype, cacheType }: OnnxFormat,

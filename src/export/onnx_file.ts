@@ -1,8 +1,7 @@
 /**
- * Writing of .onnx files, one tensor in memory at a time: what lies where follows from shapes and formats alone.
- * Weights lie in the file itself up to 2 GB, the limit of a protobuf message, and beyond that in files beside it,
- * `NAME_data`, `NAME_data_1` and so on, as transformers.js calls them. Nothing here is atomic, see
- * io/files/output_directory.ts.
+ * Writes .onnx files with one tensor in memory at a time: offsets follow from shapes and formats alone. Weights of up
+ * to 2 GB, the limit of a protobuf message, lie in the file itself, more in files beside it that transformers.js calls
+ * `NAME_data`, `NAME_data_1` and so on. Writing is not atomic here, see io/files/output_directory.ts.
  */
 import { basename } from "node:path";
 import { alignUp } from "../base/byte_size.ts";
@@ -11,27 +10,27 @@ import type { Graph, Value } from "../graph/ir/graph.ts";
 import { byteLength, type ExternalPlace, onnxPieces } from "../graph/ir/onnx.ts";
 import { type OutputFile, writeNewFile } from "../io/files/output_file.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
-import type { StoredMatrix } from "./onnx_matrices.ts";
+import type { StoredWeight } from "./onnx_matrices.ts";
 
-/** Bytes of weights in one file: below protobuf's 2^31 - 1 with room for the graph, and what browsers can load. */
+/** Bytes of weights in one file: below protobuf's 2^31 - 1 with room for the graph, and small enough for browsers. */
 const MAX_FILE_BYTES = 2_000_000_000;
 
 /** External tensors start at multiples of a page, so that they can be mapped (onnx.proto, external_data). */
 const ALIGNMENT = 4096;
 
-/** Bytes given to one call, so that progress moves. */
+/** Most bytes of one write, so that progress is reported within a large tensor. */
 const CHUNK_BYTES = 2 ** 26;
 
-/** A graph and the tensors that its initializers are made of, in their order. */
+/** A graph, and the checkpoint tensors behind its initializers, in the same order. */
 export interface OnnxModel {
   readonly graph: Graph;
-  readonly stored: readonly StoredMatrix[];
+  readonly stored: readonly StoredWeight[];
 }
 
 export interface WriteOnnxOptions {
-  /** Bytes of weights in one file, unless a single tensor is larger; 2 GB when absent. */
+  /** Most bytes of weights in one file, unless a single tensor is larger; 2 GB when absent. */
   readonly maxFileBytes?: number;
-  /** Called after every piece of a weight that is written, with its number of bytes. */
+  /** Called after every written piece of a weight with its number of bytes. */
   readonly onBytes?: (bytes: number) => void;
 }
 
@@ -41,8 +40,8 @@ export function weightBytes({ stored }: OnnxModel): number {
 }
 
 /**
- * Writes a model, and the data files beside it if it needs them.
- * @param path - of the .onnx file; nothing may be there
+ * Writes a model, with data files beside it where it is too large for one file.
+ * @param path - of the .onnx file, which must not exist
  * @returns the number of data files
  * @throws GpruneError OUTPUT_FAILED when the file system refuses; NOT_FINITE naming a tensor
  */
@@ -82,7 +81,7 @@ export async function writeOnnxFile(
   return files.length;
 }
 
-/** The bytes of every initializer in turn; each tensor is read once. */
+/** Yields the bytes of each initializer in order; each tensor is read once. */
 async function* encodedWeights({
   stored,
   weights,
@@ -90,12 +89,12 @@ async function* encodedWeights({
   for (const { source, encode } of stored) yield* encode(await weights.read(source));
 }
 
-function initializersOf(stored: readonly StoredMatrix[]): readonly Value[] {
+function initializersOf(stored: readonly StoredWeight[]): readonly Value[] {
   return stored.flatMap(({ initializers }) => initializers);
 }
 
-/** Fills files in turn; a tensor that does not fit opens the next one. */
-function splitIntoFiles(stored: readonly StoredMatrix[], maxBytes: number): readonly (readonly Value[])[] {
+/** Fills one data file after another; a tensor that does not fit opens the next one. */
+function splitIntoFiles(stored: readonly StoredWeight[], maxBytes: number): readonly (readonly Value[])[] {
   const files: Value[][] = [];
   let room = 0;
   for (const value of initializersOf(stored)) {

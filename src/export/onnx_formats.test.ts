@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { type Array64, evaluateGraph } from "../../test/evaluate_graph.ts";
 import { maxAbs, relativeDifference } from "../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
@@ -13,8 +13,8 @@ import { ONNX_FORMATS, StoredWeights } from "./onnx_formats.ts";
 const TOKENS = 5;
 
 /**
- * The first layer with weights in a format, evaluated as runtimes with arithmetic in that format do; and its FFN's
- * neurons.
+ * The output of the first layer with weights in a format, computed with arithmetic in that format, and its FFN's
+ * activations.
  */
 async function layerIn(
   model: Model,
@@ -51,7 +51,7 @@ function doubles({ shape, data }: Tensor): Array64 {
   return { shape, data: Float64Array.from(data) };
 }
 
-it("keeps float16 finite where neurons and what is made of them go beyond it", async () => {
+test("keeps float16 finite where neurons and what is made of them go beyond it", async () => {
   const model = tinyModel({ ...Object.values(TINY_VARIANTS)[0] });
   const { read } = model.weights;
   const grown: Model = {

@@ -1,4 +1,4 @@
-/** The number formats of ONNX exports as data, and the supply of a decoder's weights in one of them. */
+/** The number formats of ONNX exports as data, and the weights of an exported decoder in one of them. */
 import type { OnnxDType } from "../base/choices.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
@@ -11,31 +11,31 @@ import {
   type Matrix,
   type MatrixFormat,
   plainTensor,
-  type StoredMatrix,
+  type StoredWeight,
 } from "./onnx_matrices.ts";
 
 export interface OnnxFormat {
-  /** transformers.js's name of the dtype. */
+  /** transformers.js's name for the dtype. */
   readonly dtype: string;
-  /** What it puts between `model` and `.onnx` (src/utils/dtypes.js of transformers.js). */
+  /** Suffix of the file name `model*.onnx` for this dtype (src/utils/dtypes.js of transformers.js). */
   readonly suffix: string;
   readonly cacheType: ValueType;
   readonly projections: Readonly<Record<Projection, MatrixFormat>>;
-  /** The matrix whose rows are the words' embeddings, and which is also the head of tied models. */
+  /** The embedding matrix [V, C], which is also the head of models with tied embeddings. */
   readonly embeddings: MatrixFormat;
-  /** The head of models that are not tied. */
+  /** The head of models with untied embeddings. */
   readonly head: MatrixFormat;
 }
 
 /**
- * What goes into and comes out of output projections is no norm's result: in Gemma 3 it is beyond float16's 65,504, in
- * SmolLM2-135M half of that (microsoft/onnxruntime#26732). Values below 0.004 are subnormal then.
+ * No norm bounds the inputs and outputs of o_proj and down_proj: they exceed float16's 65,504 in Gemma 3 and reach half
+ * of it in SmolLM2-135M (microsoft/onnxruntime#26732). Divided by this, values below 0.004 become subnormal.
  */
 const HEADROOM = 64;
 
 /**
- * With four bits the matrices that suffer most from them keep eight: v_proj and down_proj, to which llama.cpp's
- * mixtures give more bits too (`llama_tensor_get_type`), and those of the vocabulary.
+ * int4 keeps eight bits for the matrices that four bits harm most: v_proj and down_proj, to which llama.cpp's mixtures
+ * give more bits too (`llama_tensor_get_type`), the embedding and the head.
  */
 export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
   f32: {
@@ -76,14 +76,14 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
   },
 };
 
-/** The weights of a model as initializers of a graph. */
+/** The weights of a decoder as initializers of its graph, added where the graph first uses them. */
 export class StoredWeights implements DecoderWeights {
   readonly cacheType: ValueType;
   readonly #b: GraphBuilder;
   readonly #spec: ModelSpec;
   readonly #format: OnnxFormat;
   readonly #shapes: ReadonlyMap<string, readonly number[]>;
-  readonly #stored: StoredMatrix[] = [];
+  readonly #stored: StoredWeight[] = [];
   #embeddings: Matrix | undefined;
 
   constructor(b: GraphBuilder, spec: ModelSpec, format: OnnxFormat) {
@@ -94,8 +94,8 @@ export class StoredWeights implements DecoderWeights {
     this.cacheType = format.cacheType;
   }
 
-  /** What the graph asked for, in the order of its initializers. */
-  get stored(): readonly StoredMatrix[] {
+  /** Every weight that the graph uses, in the order of its initializers. */
+  get stored(): readonly StoredWeight[] {
     return this.#stored;
   }
 

@@ -1,4 +1,4 @@
-/** How matrices lie in an ONNX file, and how its graph multiplies by them: as floats, or in blocks of few bits. */
+/** Storage formats of matrices in an ONNX file, floats or quantised blocks, and the operators that multiply by them. */
 import type { GraphBuilder, Value } from "../graph/ir/graph.ts";
 import { type BlockMatrix, blockProduct, gatherRows } from "../graph/ir/operators.ts";
 import { encode, type FloatDType } from "../tensor/dtype.ts";
@@ -6,44 +6,44 @@ import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { BLOCK_SIZE, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";
 import { requireFinite } from "./finite.ts";
 
-/** A tensor of the checkpoint and the initializers that it becomes. */
-export interface StoredMatrix {
-  /** Checkpoint name. */
+/** A weight of the checkpoint and the initializers that store it. */
+export interface StoredWeight {
+  /** Name of the weight in the checkpoint. */
   readonly source: string;
-  /** In the order of the file. */
+  /** In the order of the ONNX file. */
   readonly initializers: readonly Value[];
   /** The bytes of each initializer. @throws GpruneError NOT_FINITE */
   readonly encode: (tensor: Tensor) => readonly Uint8Array[];
 }
 
-/** A matrix [N, I] of the file. */
+/** A matrix [N, I] of the ONNX file. */
 export interface Matrix {
-  readonly stored: StoredMatrix;
+  readonly stored: StoredWeight;
   /** x [.., I] times the transposed matrix: [.., N]. */
   product(x: Value): Value;
   /** Rows by index, float32: indices [..] give [.., I]. */
   rows(indices: Value): Value;
 }
 
-/** Adds a matrix of checkpoint name and shape to a graph. */
+/** Adds the checkpoint's matrix `name` of shape [N, I] to a graph. */
 export type MatrixFormat = (b: GraphBuilder, name: string, shape: readonly [number, number]) => Matrix;
 
 type FloatType = "float32" | "float16";
 
 const STORED: Readonly<Record<FloatType, FloatDType>> = { float32: "F32", float16: "F16" };
 
-/** A tensor as it is, in float32: norms and biases. */
+/** Adds a norm's or bias's vector to a graph, unquantised in float32. */
 export function plainTensor(
   b: GraphBuilder,
   name: string,
   shape: readonly number[],
-): { readonly value: Value; readonly stored: StoredMatrix } {
+): { readonly value: Value; readonly stored: StoredWeight } {
   const value = b.initializer(name, shape, "float32");
-  const encodeIt = (tensor: Tensor): readonly Uint8Array[] => [floatBytes(name, tensor, "float32")];
-  return { value, stored: { source: name, initializers: [value], encode: encodeIt } };
+  const encodeFloats = (tensor: Tensor): readonly Uint8Array[] => [floatBytes(name, tensor, "float32")];
+  return { value, stored: { source: name, initializers: [value], encode: encodeFloats } };
 }
 
-/** Floats in the checkpoint's layout [N, I], for matrices whose rows are read. */
+/** Floats in the checkpoint's layout [N, I], for matrices whose rows are gathered. */
 export function floatRows(type: FloatType): MatrixFormat {
   return (b, name, shape) => {
     const value = b.initializer(name, shape, type);
@@ -60,8 +60,8 @@ export function floatRows(type: FloatType): MatrixFormat {
 }
 
 /**
- * Floats as [I, N], as MatMul reads them without a copy.
- * @param headroom - a power of 2 that what is multiplied is divided by, and the product, float32 then, multiplied with
+ * Floats transposed to [I, N], the layout that MatMul reads without a copy.
+ * @param headroom - a power of 2 against overflow: x is divided by it, the product, cast to float32, multiplied by it
  */
 export function floatColumns(type: FloatType, headroom = 1): MatrixFormat {
   return (b, name, [rows, columns]) => {
@@ -82,7 +82,7 @@ export function floatColumns(type: FloatType, headroom = 1): MatrixFormat {
   };
 }
 
-/** Blocks of `BLOCK_SIZE` codes; products run in MatMulNBits, rows are decoded by standard operators (8 bits only). */
+/** Blocks of `BLOCK_SIZE` codes. MatMulNBits computes products, standard operators decode rows (8-bit codes only). */
 export function blocks(bits: 4 | 8): MatrixFormat {
   return (b, name, [rows, columns]) => {
     const count = blocksOf(columns);
@@ -95,9 +95,9 @@ export function blocks(bits: 4 | 8): MatrixFormat {
         source: name,
         initializers: [codes, scales, ...(zeros === null ? [] : [zeros])],
         encode: (tensor) => {
-          const coded = blockCodes(requireFinite(name, tensor, "F32"), bits);
-          const factors = encode("F32", coded.scales);
-          return [coded.codes, factors, ...(coded.zeros === null ? [] : [coded.zeros])];
+          const quantised = blockCodes(requireFinite(name, tensor, "F32"), bits);
+          const scaleBytes = encode("F32", quantised.scales);
+          return [quantised.codes, scaleBytes, ...(quantised.zeros === null ? [] : [quantised.zeros])];
         },
       },
       product: (x) => blockProduct(b, x, matrix),
@@ -106,7 +106,7 @@ export function blocks(bits: 4 | 8): MatrixFormat {
   };
 }
 
-/** (code - 128) * scale of some rows of a matrix with codes of 8 bits. */
+/** The rows `ids` of a matrix with 8-bit codes, decoded: (code - 128) * scale. */
 function decodedRows(b: GraphBuilder, { codes, scales, columns, blockSize }: BlockMatrix, ids: Value): Value {
   const steps = b.sub(b.cast(gatherRows(b, codes, ids), "float32"), b.scalar(BYTE_ZERO));
   const factors = gatherRows(b, scales, ids);
@@ -120,7 +120,7 @@ function floatBytes(name: string, tensor: Tensor, type: FloatType): Uint8Array {
   return encode(STORED[type], requireFinite(name, tensor, STORED[type]).data);
 }
 
-/** Side of the squares that are turned at a time, so that both their rows and their columns stay in the cache. */
+/** Rows transposed at a time: few enough for what is read and what is written to stay in the processor's cache. */
 const TILE = 32;
 
 function transposed({ shape, data }: Tensor): Tensor {

@@ -1,4 +1,4 @@
-/** Exports of many shards that go on where they were cut off. */
+/** Hugging Face exports that resume after an interruption: finished shards are kept and not written again. */
 
 import { versions } from "../base/package.ts";
 import { silent } from "../base/progress.ts";
@@ -9,9 +9,9 @@ import { type ExportOptions, exportedBytes, exportHuggingFace, storedDType } fro
 import { requireExportRoom } from "./room.ts";
 
 /**
- * Does what `exportHuggingFace` does, but keeps every finished shard in OUT.run until the output is there, and takes
- * those from there that an interrupted export of the same model in the same dtype and shards of the same size has left.
- * @throws GpruneError as `exportHuggingFace`; LOCKED; BAD_CHECKPOINT when the shards are of something else; INTERRUPTED
+ * Exports like `exportHuggingFace`, but keeps every finished shard in OUT.run until the output is complete, and reuses
+ * the shards that an interrupted export of the same model, dtype and shard size left there.
+ * @throws GpruneError as `exportHuggingFace`; LOCKED; BAD_CHECKPOINT when the shards are of another export; INTERRUPTED
  *   after the signal
  */
 export async function exportResumably(

@@ -1,4 +1,4 @@
-/** Whether the machine has the room that something needs, asked before it begins; and what writing a model needs. */
+/** Checks for enough disk and memory before work begins, and estimates the needs of an export. */
 import { contrastedSizes } from "../base/byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/files/machine.ts";
@@ -6,17 +6,14 @@ import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
-/** Node and the tokenizer's files. */
+/** Memory of Node and the tokenizer's files. */
 const BASE_BYTES = 200e6;
-/**
- * Float32 copies of the largest tensor that are alive at one time: as read, as decoded, turned or joined, and as
- * encoded.
- */
+/** Float32-sized copies of a tensor alive at one time: as read; decoded, transposed or fused; and encoded. */
 const COPIES = 3;
 
 /**
- * Checks that the machine has what an export needs.
- * @param bytes - of the output
+ * Checks that the machine has disk and memory for an export.
+ * @param bytes - size of the output
  * @throws GpruneError OUTPUT_FAILED when the disk is too full, OUT_OF_MEMORY when a tensor cannot be held
  */
 export async function requireExportRoom(
@@ -30,7 +27,7 @@ export async function requireExportRoom(
   requireMemory(needed, "the largest tensor", () => "Use a machine with more memory.");
 }
 
-/** @throws GpruneError OUTPUT_FAILED when the disk of `output` has not so many bytes free */
+/** @throws GpruneError OUTPUT_FAILED when the disk of `output` has fewer than `bytes` free */
 export async function requireDisk(output: string, bytes: number, hint: string): Promise<void> {
   const free = await freeDiskBytes(output);
   if (bytes <= free) return;
@@ -40,7 +37,7 @@ export async function requireDisk(output: string, bytes: number, hint: string): 
 }
 
 /**
- * @param what - what needs so many bytes, for the message
+ * @param what - name of what needs `bytes` of memory, for the message
  * @throws GpruneError OUT_OF_MEMORY when the machine has less
  */
 export function requireMemory(bytes: number, what: string, hint: () => string | undefined): void {

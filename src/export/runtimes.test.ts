@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import { runtimesOf } from "./runtimes.ts";
@@ -11,19 +11,19 @@ const same = (answer: string): unknown => [answer, answer];
 const RECOVERED = ["o_proj", "down_proj"] as const;
 
 describe("runtimesOf", () => {
-  it("names the stock class of equal layers", () => {
+  test("names the stock class of equal layers", () => {
     expect(answers({})).toEqual(same("yes (LlamaForCausalLM)"));
     expect(answers({ layers: [{ biases: RECOVERED }, {}] })).toEqual(same("yes (LlamaForCausalLM)"));
     expect(answers({ layers: [{ kvGroups: 3, groupSize: 1 }] })).toEqual(same("yes (MistralForCausalLM)"));
   });
 
-  it("has no answer but no of llama.cpp where it cannot have the tokenizer", () => {
+  test("has no answer but no of llama.cpp where it cannot have the tokenizer", () => {
     const tokenizer = "tokenizer.json: expected steps that llama.cpp has, got others";
     expect(runtimesOf(tinySpec({}), { tokenizer })["llama.cpp"]).toBe(`no (${tokenizer})`);
     expect(runtimesOf(tinySpec({}))["llama.cpp"]).toMatch(/^after gprune export/);
   });
 
-  it("asks for our modelling file where layers differ or no stock class has the biases", () => {
+  test("asks for our modelling file where layers differ or no stock class has the biases", () => {
     expect(answers({ layers: [{}, { neurons: 5 }] })).toEqual(
       same("with trust_remote_code (layers differ in width)"),
     );
@@ -33,7 +33,7 @@ describe("runtimesOf", () => {
     );
   });
 
-  it("knows that vLLM's Qwen2 has heads of C / N", () => {
+  test("knows that vLLM's Qwen2 has heads of C / N", () => {
     const biases = ["q_proj", "k_proj", "v_proj"] as const;
     const full = { family: "qwen2", layers: [{ biases, kvGroups: 1, groupSize: 2 }] };
     expect(answers(full)).toEqual(same("yes (Qwen2ForCausalLM)"));
@@ -46,7 +46,7 @@ describe("runtimesOf", () => {
     ]);
   });
 
-  it("knows that vLLM's Qwen3 and Gemma leave out biases that transformers' have", () => {
+  test("knows that vLLM's Qwen3 and Gemma leave out biases that transformers' have", () => {
     const qwen3 = { family: "qwen3", qkNorm: true };
     expect(answers({ ...qwen3, layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] })).toEqual(
       same("yes (Qwen3ForCausalLM)"),
@@ -63,7 +63,7 @@ describe("runtimesOf", () => {
     ]);
   });
 
-  it("knows that vLLM takes transformers' classes where its own do something else, but for a divisor of logits", () => {
+  test("knows that vLLM takes transformers' classes where its own do something else, but for a divisor of logits", () => {
     const yarn = { type: "yarn", factor: 4, originalMaxPositions: 64, betaFast: 32, betaSlow: 1 } as const;
     const scaling = { ...yarn, attentionFactor: 1, truncate: true };
     const layers = [{ rope: { theta: 10_000, rotaryDim: 4, scaling } }];
@@ -74,13 +74,13 @@ describe("runtimesOf", () => {
     expect(vllm({ family: "granite", logitDivisor: 2 })).toBe(`no (its GraniteForCausalLM ${what})`);
   });
 
-  it("says no to layers that no configuration describes", () => {
+  test("says no to layers that no configuration describes", () => {
     const rope = (theta: number) => ({ theta, rotaryDim: 4, scaling: null });
     const odd = { layers: [{ rope: rope(10) }, { rope: rope(20) }] };
     expect(answers(odd)).toEqual(same("no (config.json has no keys for these layers)"));
   });
 
-  it("knows a GGUF file from a directory", () => {
+  test("knows a GGUF file from a directory", () => {
     const answer = (options: TinyModelOptions, architecture: string) => {
       const { transformers, vllm, "llama.cpp": llamaCpp } = runtimesOf(tinySpec(options), { architecture });
       return [transformers, vllm, llamaCpp];
@@ -101,7 +101,7 @@ describe("runtimesOf", () => {
     ]);
   });
 
-  it("names the architecture of llama.cpp, what it adds or leaves out, or what is in the way", () => {
+  test("names the architecture of llama.cpp, what it adds or leaves out, or what is in the way", () => {
     const answer = (options: TinyModelOptions): string => runtimesOf(tinySpec(options))["llama.cpp"];
     expect(answer({})).toBe("after gprune export (as llama)");
     expect(answer({ family: "mistral", layers: [{ window: 8 }] })).toBe(

@@ -1,4 +1,4 @@
-/** Which programs can load a model of given shapes, as the directory it becomes or as the GGUF file it is. */
+/** Which programs can load a model of given shapes, as a Hugging Face directory or as an existing GGUF file. */
 import { architectureByName } from "../model/gguf/architectures.ts";
 import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
@@ -7,23 +7,23 @@ import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
 
-/** By program: `yes`, `no` or under which condition, and in parentheses which class loads it or why none does. */
+/** By program: `yes`, `no` or a condition, and in parentheses the class that loads the model or why none does. */
 export type Runtimes = Readonly<
   Record<"gprune" | "transformers" | "vllm" | "llama.cpp" | "onnx" | "transformers.js", string>
 >;
 
-/** The graph that an export writes is built for the shapes, whatever they are. */
+/** The answer for every model: an export's graph is built for any shapes. */
 const ONNX = "after gprune export --format onnx";
 
-/** What besides the shape decides who loads a model. */
+/** Facts other than the shape that decide which programs load a model. */
 export interface LoadingFacts extends Pick<ModelOrigin, "architecture"> {
   /** Why llama.cpp cannot have the tokenizer (model/gguf/vocabulary.ts); null or absent where it can. */
   readonly tokenizer?: string | null;
 }
 
 /**
- * Who loads the directory that a model of this shape becomes, or the GGUF file that it is instead, where an
- * architecture is given.
+ * Which programs load the Hugging Face directory of a model of this shape or, where `architecture` is given, the GGUF
+ * file of that architecture.
  */
 export function runtimesOf(spec: ModelSpec, { architecture, tokenizer = null }: LoadingFacts = {}): Runtimes {
   const isFile = architecture !== undefined;
@@ -32,39 +32,41 @@ export function runtimesOf(spec: ModelSpec, { architecture, tokenizer = null }: 
     gprune: "yes",
     transformers: isFile ? afterExport(transformers) : transformers,
     vllm: isFile ? afterExport(vllm) : vllm,
-    "llama.cpp": isFile ? fileAnswer(spec, architecture) : llamaCppAnswer(spec, tokenizer),
+    "llama.cpp": isFile ? llamaCppFileAnswer(spec, architecture) : llamaCppAnswer(spec, tokenizer),
     onnx: ONNX,
     "transformers.js": ONNX,
   };
 }
 
-/** What a program that loads directories says to a GGUF file, from what it will say to the directory. */
+/** The answer for a GGUF file of a program that only loads directories, from its answer for the exported directory. */
 function afterExport(answer: string): string {
   if (answer.startsWith("no")) return answer;
   return `after gprune export --format hf${answer.startsWith("yes") ? answer.slice(3) : `, ${answer}`}`;
 }
 
-/** What llama.cpp says to the file itself. */
-function fileAnswer(spec: ModelSpec, name: string): string {
+/** llama.cpp's answer for a GGUF file of the architecture `name`. */
+function llamaCppFileAnswer(spec: ModelSpec, name: string): string {
   const architecture = architectureByName(name, "llama.cpp");
   const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
   if (obstacles.length === 0) {
-    return `yes (${[`as ${name}`, ...limits(targetLimits(spec, architecture))].join(", ")})`;
+    return `yes (${[`as ${name}`, ...limitNotes(targetLimits(spec, architecture))].join(", ")})`;
   }
   const exported = llamaCppAnswer(spec);
-  const not = `${name} cannot have ${obstacles.join(" or ")}`;
-  return exported.startsWith("no") ? exported : `no (${not}), but ${exported}`;
+  const reason = `${name} cannot have ${obstacles.join(" or ")}`;
+  return exported.startsWith("no") ? exported : `no (${reason}), but ${exported}`;
 }
 
-/** What llama.cpp computes otherwise. */
-function limits({ ignoredWindow: ignored, contextSwitch: long }: TargetLimits): readonly string[] {
+/** Notes on what llama.cpp computes differently from the model. */
+function limitNotes({ ignoredWindow, contextSwitch }: TargetLimits): readonly string[] {
   return [
-    ...(ignored === null ? [] : [`without the window of ${ignored} tokens`]),
-    ...(long === null ? [] : [`long rotary factors in contexts of more than ${long} tokens`]),
+    ...(ignoredWindow === null ? [] : [`without the window of ${ignoredWindow} tokens`]),
+    ...(contextSwitch === null
+      ? []
+      : [`long rotary factors in contexts of more than ${contextSwitch} tokens`]),
   ];
 }
 
-/** Who loads the Hugging Face directory itself. */
+/** The answers of transformers and vLLM for the Hugging Face directory. */
 function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vllm"> {
   const form = findHfForm(spec);
   if (form === null) {
@@ -80,8 +82,7 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
   const yes = `yes (${family.architecture})`;
   const obstacle = vllmObstacle(spec, family);
   if (obstacle === null) return sameAnswer(yes);
-  // Its backend for transformers' classes knows no divisor of logits by the name that Granite's configuration has for
-  // it.
+  // vLLM's backend for transformers' classes does not read the divisor of logits under Granite's key in config.json.
   const how = spec.logitDivisor === 1 ? "with --model-impl transformers" : "no";
   return { transformers: yes, vllm: `${how} (its ${family.architecture} ${obstacle})` };
 }
@@ -90,7 +91,7 @@ function sameAnswer(answer: string): Pick<Runtimes, "transformers" | "vllm"> {
   return { transformers: answer, vllm: answer };
 }
 
-/** As `gprune export` writes it for llama.cpp. */
+/** llama.cpp's answer for the GGUF file that `gprune export` would write. */
 function llamaCppAnswer(spec: ModelSpec, tokenizer: string | null = null): string {
   const answer = findGgufTarget(spec);
   if (answer.target === null) return `no (${answer.reason})`;
@@ -98,8 +99,9 @@ function llamaCppAnswer(spec: ModelSpec, tokenizer: string | null = null): strin
   const { name, zeros } = answer.target;
   const percent = Math.max(1, Math.round((100 * zeros) / parameterCount(spec)));
   const notes = [
-    zeros === 0 ? [] : [`with ${percent} % more parameters, which are zeros`],
-    limits(answer.target),
+    `as ${name}`,
+    ...(zeros === 0 ? [] : [`with ${percent} % more parameters, which are zeros`]),
+    ...limitNotes(answer.target),
   ];
-  return `after gprune export (${[`as ${name}`, ...notes.flat()].join(", ")})`;
+  return `after gprune export (${notes.join(", ")})`;
 }

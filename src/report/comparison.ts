@@ -12,7 +12,7 @@ import { comparedQuality, comparedRuns, comparedTasks, comparedWays } from "./se
 import { sharedTexts, type TextKind } from "./shared_texts.ts";
 import { shortName } from "./text.ts";
 
-/** Runs side by side as one HTML file. @param runs - at least two, named by where they were read */
+/** Renders the comparison as one HTML file. @param runs - at least two; their names come from their directories */
 export async function renderComparison(runs: readonly RunFiles[]): Promise<string> {
   const names = runNames(runs);
   const named = runs.map((files, index) => ({ name: names[index]!, facts: factsOf(files) }));
@@ -52,10 +52,7 @@ ${bestOf(runs, "heldOut")}
 
 const KINDS = { texts: "evaluation texts", heldOut: "held-out text" } as const;
 
-/**
- * The run that lost least on the texts that all runs which have some have alike; null where there is nothing to
- * compare.
- */
+/** The run with the lowest ratio on the texts that all measured runs share; null for fewer than two measured runs. */
 function bestOf(runs: readonly NamedFacts[], which: TextKind): Html | null {
   const measured = runs.filter(({ facts }) => facts[which].length > 0);
   if (measured.length < 2) return null;

@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import type { ComparedModel } from "../evaluate/compare.ts";
 import { comparisonTable } from "./comparison_table.ts";
 
@@ -34,24 +34,24 @@ const cellsOf = (table: string): string[][] =>
         .map((cell) => cell.trim()),
     );
 
-it("has no lines of divergence where there is none", () => {
+test("has no lines of divergence where there is none", () => {
   const names = cellsOf(comparisonTable([dense, other])).map(([name]) => name);
   expect(names).toContain("perplexity, geometric mean");
   expect(names.filter((name) => /first|top token|hidden/.test(name!))).toEqual([]);
 });
 
-it("says whose perplexities do not compare", () => {
+test("says whose perplexities do not compare", () => {
   const note = "\n\no cuts the texts into other tokens, so its perplexities do not compare.";
   expect(comparisonTable([dense, { ...other, other_tokens: true }])).toContain(note);
   expect(comparisonTable([dense, other])).not.toContain("do not compare");
 });
 
-it("says of growth that it is growth", () => {
+test("says of growth that it is growth", () => {
   const rows = cellsOf(comparisonTable([pruned, dense]));
   expect(rows[2]).toEqual(["parameters", "1,500", "2,000 (+33.3 %)"]);
 });
 
-it("is Markdown with a column for each model", () => {
+test("is Markdown with a column for each model", () => {
   const table = comparisonTable([dense, pruned, other]);
   const [head, rule, ...rows] = cellsOf(table);
   expect(head).toEqual(["", "a\\|b", "p\\u001b", "o"]);

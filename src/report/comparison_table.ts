@@ -7,10 +7,10 @@ import type { Spread } from "../tensor/statistics.ts";
 import { perplexity, range, whole } from "./format.ts";
 import { visible } from "./text.ts";
 
-/** A row: what is measured, and one cell for each model. */
+/** A row of the table: its title, and one cell for each model. */
 type Line = readonly [string, readonly string[]];
 
-/** The comparison as Markdown; the first model is what the others are compared with. */
+/** The comparison as a Markdown table; the others are compared with the first model. */
 export function comparisonTable(models: readonly ComparedModel[]): string {
   const [first] = models as readonly [ComparedModel];
   const each = (of: (model: ComparedModel) => string): readonly string[] => models.map(of);
@@ -39,7 +39,7 @@ function relative(value: number, first: number): string {
   return value === first ? whole(value) : `${whole(value)} (${sign}${percent(value / first - 1)})`;
 }
 
-/** With a plain space: the table is text. */
+/** With an ordinary space, unlike `percent` of format.ts, since the table is plain text. */
 function percent(fraction: number): string {
   return `${(100 * fraction).toFixed(1)} %`;
 }
@@ -98,7 +98,7 @@ function taskLines(models: readonly ComparedModel[]): readonly Line[] {
   });
 }
 
-/** Medians, the range of the rounds in brackets, and how many times as fast as the first. */
+/** Medians, the range over the rounds in brackets, and the speed as a multiple of the first model's. */
 function speedLines(models: readonly ComparedModel[]): readonly Line[] {
   if (models[0]!.speed === undefined) return [];
   const line = (title: string, show: (speed: Latency) => string): Line => [
@@ -127,7 +127,7 @@ function accuracy(mean: number, error: TaskScore["stderr"]): string {
   return `${mean.toFixed(3)}${error === null ? "" : ` ± ${error.toFixed(3)}`}`;
 }
 
-/** Columns padded to equal widths, the first one to the left and the others to the right. */
+/** A Markdown table with padded columns, the first one aligned left, the others right. */
 function markdown(rows: readonly (readonly string[])[]): string {
   const cells = rows.map((row) => row.map((text) => visible(text).replaceAll("|", "\\|")));
   const length = (text: string): number => [...text].length;

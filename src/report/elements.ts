@@ -1,23 +1,23 @@
-/** Pieces of a page: figures, tables, sections. */
+/** Elements of a page: figures, tables, sections. */
 import { withMinus } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import type { Picture } from "./picture.ts";
 
-/** Pictures of one run by id, drawn. */
+/** Drawn figures by the ids of their pictures. */
 export type Figures = ReadonlyMap<string, Html>;
 
-/** A picture with its title above and how to read it below. */
+/** A figure element: the title above the drawing, the caption below. */
 export function figure({ id, title, caption }: Picture, drawing: Html): Html {
   return html`<figure id="${id}"><h3>${title}</h3>${drawing}<figcaption>${caption}</figcaption></figure>`;
 }
 
-/** The figures of these ids that there are, and tables, side by side where there is room. */
+/** Figures, by id, and tables side by side where there is room; ids without a figure are skipped. */
 export function row(figures: Figures, ...parts: readonly (string | Html | null)[]): Html | null {
   const found = parts.flatMap((part) => (typeof part === "string" ? figures.get(part) : part) ?? []);
   return found.length === 0 ? null : html`<div class="row">${found}</div>`;
 }
 
-/** A cell; with a number beside its text, it is sorted by that number. */
+/** A table cell; one with a `value` is sorted by it. */
 export type Cell =
   | string
   | null
@@ -26,33 +26,30 @@ export type Cell =
 
 export interface Column {
   readonly title: string;
-  /** Numbers stand to the right. */
+  /** Whether cells are aligned right. */
   readonly numeric?: boolean;
-  /** Neighbours of the same group have its name above them. */
+  /** Title above adjacent columns of the same group. */
   readonly group?: string;
 }
 
-/** Columns of numbers, below the name of a group where there is one. */
+/** Columns of numbers, in a group if one is named. */
 export function numbers(titles: readonly string[], group?: string): readonly Column[] {
   return titles.map((title) => ({ title, numeric: true, ...(group !== undefined && { group }) }));
 }
 
-/** Rows from which on a table scrolls. */
+/** Least number of rows for which a table scrolls. */
 const LONG = 17;
 
 export interface Table {
   readonly caption: string;
   readonly columns: readonly Column[];
-  /** One cell for each column; null is a dash. */
+  /** One cell for each column; null is shown as a dash. */
   readonly rows: readonly (readonly Cell[])[];
-  /** What must be known to read it; a sentence. */
+  /** A sentence above the table that helps to read it. */
   readonly note?: string | null;
 }
 
-/**
- * A table that can be sorted where scripts run, and read where they do not. A long one scrolls, and says how long it
- * is.
- */
+/** A table that can be sorted where scripts run. A long one scrolls and shows its number of rows. */
 export function table({ caption, columns, rows, note = null }: Table): Html {
   const body = rows.map(
     (row) => html`<tr>${row.map((cell, index) => td(cell, { ...columns[index]!, index }))}</tr>`,
@@ -124,7 +121,7 @@ export function section(
 
 export type Section = NonNullable<ReturnType<typeof section>>;
 
-/** Names and what they stand for. */
+/** A list of terms and their descriptions. */
 export function definitions(rows: readonly (readonly [Html | string, Html | string])[]): Html {
   return html`<dl>${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

@@ -1,6 +1,6 @@
 /**
- * What a plan says of its grounds, as far as it can be read: provenance is no contract, older plans have less of it
- * and people edit them. What cannot be read is absent, and the report leaves out what it would have shown.
+ * The grounds of a plan, read from its provenance as far as possible: provenance has no fixed schema, older plans have
+ * less of it, and people edit plans. Unreadable parts are left empty, and the report omits them.
  */
 import { z } from "zod";
 import type { RankProfile, SetAgreement, SpaceExplanation } from "../gprune/explanation.ts";
@@ -9,7 +9,7 @@ import type { WidthMove } from "../gprune/width_moves.ts";
 import type { SpaceKind } from "../model/spaces.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 
-/** The grounds of a plan; what is missing is empty. */
+/** The grounds of a plan; missing parts are empty. */
 export interface Explained {
   /** Names of the calibration sets in the order of ranks, profiles and agreements. */
   readonly setOrder: readonly string[];
@@ -96,7 +96,7 @@ const groundsSchema: z.ZodType<Omit<Explained, "rounds" | "roundSets" | "moves">
   profiles: z.array(z.object({ space: z.string(), unit: number, kept: z.boolean(), ranks: numbers })),
 });
 
-/** The grounds that a plan tells of, with sets in the order of `given`; a plan has them by name. */
+/** The grounds in a plan's provenance, which orders sets by name, with sets in the order of `given`. */
 export function explained(plan: PruningPlan | null, given: readonly string[]): Explained {
   const grounds = groundsSchema.safeParse(plan?.provenance);
   const rounds = z.array(roundSchema).safeParse(plan?.provenance.rounds);
@@ -112,7 +112,7 @@ export function explained(plan: PruningPlan | null, given: readonly string[]): E
   };
 }
 
-/** Names in the order of `given`, those that are not there behind. */
+/** Names in the order of `given`, followed by those that are not in it. */
 function inOrder(names: readonly string[], given: readonly string[]): readonly string[] {
   const place = (name: string): number => (given.includes(name) ? given.indexOf(name) : given.length);
   return names.toSorted((a, b) => place(a) - place(b));

@@ -1,4 +1,4 @@
-/** What a report is made of: the files of a run, and what follows from them. */
+/** The facts that a report shows: the contents of a run's files, and quantities derived from them. */
 import { normalize } from "node:path";
 import { isSameWeights } from "../model/checkpoint/model_hashes.ts";
 import type { SpaceKind } from "../model/spaces.ts";
@@ -10,28 +10,25 @@ import type { RunRecord } from "./run_record.ts";
 import type { SavedEvaluation } from "./saved_evaluation.ts";
 import { shortName } from "./text.ts";
 
-/** The files of a run, read. */
+/** Parsed contents of a run's files. */
 export interface RunFiles {
   readonly record: RunRecord;
   readonly plan: PruningPlan | null;
-  /** What `gprune eval --save` measured. */
+  /** Results of `gprune eval --save`. */
   readonly evaluation: SavedEvaluation | null;
-  /** The loss curve of a distillation. */
+  /** Loss curve of a distillation. */
   readonly curve: readonly TrainingStep[] | null;
-  /**
-   * SHA-256 of the weights of the model that was pruned, as of the evaluation's baseline; absent or null when it is not
-   * known.
-   */
+  /** SHA-256 of the weights of the pruned model's base; absent or null when not known. */
   readonly baseHash?: string | null | undefined;
-  /** Where they were read. */
+  /** The directory that they were read from. */
   readonly directory?: string | undefined;
 }
 
-/** Units of one kind in one layer. */
+/** Numbers of units of one kind in one layer. */
 export interface SpaceFacts {
   readonly before: number;
   readonly after: number;
-  /** Fraction of the units that is gone. */
+  /** Fraction of the units that was removed. */
   readonly removed: number;
 }
 
@@ -39,11 +36,11 @@ export interface LayerFacts {
   readonly layer: number;
   readonly ffn: SpaceFacts;
   readonly kv: SpaceFacts;
-  /** Fraction of the layer's prunable parameters that is gone. */
+  /** Fraction of the layer's prunable parameters that was removed. */
   readonly removed: number;
 }
 
-/** A perplexity before and after. */
+/** Perplexities on a text, or their means, before and after pruning. */
 export interface Quality {
   readonly name: string;
   readonly dense: number;
@@ -53,14 +50,14 @@ export interface Quality {
 
 export interface Facts extends RunFiles {
   readonly layers: readonly LayerFacts[];
-  /** Fraction of the prunable parameters of a kind that is gone. */
+  /** Fraction of the prunable parameters of each kind that was removed. */
   readonly removed: { readonly ffn: number; readonly kv: number };
   readonly grounds: Explained;
-  /** Unused windows of the calibration texts. */
+  /** On held-out windows of the calibration texts. */
   readonly heldOut: readonly Quality[];
-  /** Texts of the evaluation that have a baseline. */
+  /** On texts of the evaluation that have a baseline. */
   readonly texts: readonly Quality[];
-  /** Baseline of the evaluation when it is another model than the one that was pruned; else null. */
+  /** The evaluation's baseline if it is not the base model of the run; else null. */
   readonly otherBaseline: string | null;
 }
 
@@ -82,23 +79,23 @@ export function factsOf(files: RunFiles): Facts {
   };
 }
 
-/** What an evaluation is compared with, in a sentence: `the dense model`, or another baseline's name. */
+/** The evaluation's baseline in a sentence: `the dense model`, or another baseline's name. */
 export function baselineWords({ otherBaseline }: Pick<Facts, "otherBaseline">): string {
   return otherBaseline === null ? "the dense model" : shortName(otherBaseline);
 }
 
-/** The same in a legend: `dense`, or `baseline`. */
+/** The evaluation's baseline in a legend: `dense`, or `baseline`. */
 export function baselineLabel({ otherBaseline }: Pick<Facts, "otherBaseline">): string {
   return otherBaseline === null ? "dense" : "baseline";
 }
 
-/** Whether two paths or addresses are the same as they are written, but for `./` and the last slash. */
+/** Whether two paths or addresses are equal as text, apart from `./` and a trailing slash. */
 export function isSamePath(a: string, b: string): boolean {
   const plain = (path: string): string => normalize(path).replace(/[\\/]$/, "");
   return plain(a) === plain(b);
 }
 
-/** Whether the run was given its plan and decided nothing. */
+/** Whether the run applied a given plan instead of making one. */
 export function hasGivenPlan({
   settings,
 }: {
@@ -113,7 +110,7 @@ export function meanQuality(rows: readonly Quality[]): Quality {
   return quality("geometric mean", dense!, pruned!);
 }
 
-/** A baseline that is not the model that was pruned: by the weights, or by name where one of them is not known. */
+/** A baseline other than the run's base model, by the hash of the weights or, where one is not known, by name. */
 function otherBaselineOf({ record, evaluation, baseHash }: RunFiles): string | null {
   const baseline = evaluation?.baseline ?? null;
   if (baseline === null) return null;
@@ -133,13 +130,13 @@ function layerFacts({ widths, unit_parameters: cost }: RunRecord): readonly Laye
     };
     const [ffn, kv] = [space("ffn"), space("kv")];
     const [ffnCost, kvCost] = [cost.ffn[layer]!, cost.kv[layer]!];
-    const all = ffn.before * ffnCost + kv.before * kvCost;
-    return { layer, ffn, kv, removed: 1 - (ffn.after * ffnCost + kv.after * kvCost) / all };
+    const total = ffn.before * ffnCost + kv.before * kvCost;
+    return { layer, ffn, kv, removed: 1 - (ffn.after * ffnCost + kv.after * kvCost) / total };
   });
 }
 
 function removedOf({ widths, unit_parameters: cost }: RunRecord, kind: SpaceKind): number {
-  const total = (all: readonly number[]): number =>
-    all.reduce((sum, units, layer) => sum + units * cost[kind][layer]!, 0);
-  return 1 - total(widths.after[kind]) / total(widths.before[kind]);
+  const parameters = (units: readonly number[]): number =>
+    units.reduce((sum, count, layer) => sum + count * cost[kind][layer]!, 0);
+  return 1 - parameters(widths.after[kind]) / parameters(widths.before[kind]);
 }

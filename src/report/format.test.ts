@@ -1,8 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { bytes, duration, geometricMean, percent, perplexity, short, times, withMinus } from "./format.ts";
 
 describe("numbers of the report", () => {
-  it.each([
+  test.each([
     [percent(0.34987), "35.0 %"],
     [short(812), "812"],
     [short(999), "999"],
@@ -36,7 +36,7 @@ describe("numbers of the report", () => {
     expect(shown).toBe(expected.replaceAll(" ", "\u00a0"));
   });
 
-  it("has the geometric mean", () => {
+  test("has the geometric mean", () => {
     expect(geometricMean([2, 8])).toBeCloseTo(4, 12);
     expect(geometricMean([])).toBe(1);
   });

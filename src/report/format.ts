@@ -1,6 +1,6 @@
-/** Numbers as the report and the page of `gprune ui` show them, the same in every locale. It runs in browsers too. */
+/** Formats numbers for reports and the page of `gprune ui`, the same in every locale. Runs in browsers too. */
 
-/** Between a number and its unit: no line ends there. */
+/** No-break space between a number and its unit. */
 export const UNIT = "\u00a0";
 
 /** `34.98 %` */
@@ -15,7 +15,7 @@ export function short(count: number): string {
     [1e6, "M"],
     [1e3, "K"],
   ] as const) {
-    // What four digits round up to it: 999,950 is 1.00 M.
+    // Values that round up to the size: 999,950 is 1.00 M.
     const from = 0.99995 * size;
     if (count >= from) return `${(count / size).toFixed(count >= 100 * from ? 1 : 2)}${UNIT}${unit}`;
   }
@@ -33,7 +33,7 @@ export function range(values: readonly number[]): string {
   return min === max ? `${min}` : `${min} to ${max}`;
 }
 
-/** Numbers from here on are written as `1.2e+9`: their digits are too many to count. */
+/** Least number that is written as `1.2e+9`: it has too many digits to count. */
 export const UNCOUNTED = 1e9;
 
 /** A perplexity with as many digits as are worth reading. */
@@ -58,12 +58,12 @@ export function duration(seconds: number): string {
   return [Math.floor(total / 3600), "h", pad(Math.floor((total % 3600) / 60)), "min"].join(UNIT);
 }
 
-/** `0.52 GB`, decimal as the command line has it. */
+/** `0.52 GB`, decimal as on the command line. */
 export function bytes(count: number): string {
   return `${(count / 1e9).toFixed(2)}${UNIT}GB`;
 }
 
-/** The number with a minus sign, which is as wide as a plus, where it has a hyphen. */
+/** A number with a minus sign, which is as wide as a plus, instead of a leading hyphen. */
 export function withMinus(text: string): string {
   return text.replace(/^-/, "\u2212");
 }

@@ -1,4 +1,4 @@
-/** All pictures of a run, those that its files have the numbers for. */
+/** All pictures of a run for which its files have data. */
 import { roundsPicture, timingsPicture, trainingPicture } from "./charts/course.ts";
 import { layerErrorPicture, perplexityPicture, tasksPicture } from "./charts/quality.ts";
 import {

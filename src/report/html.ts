@@ -1,10 +1,10 @@
 /**
- * HTML that is safe by construction: everything put into a template is escaped unless it came out of a template itself,
- * or was declared markup where it was made.
+ * HTML that is safe by construction: every value put into a template is escaped unless it is the result of a template
+ * itself or was declared markup by `trusted`.
  */
 import { visible } from "./text.ts";
 
-/** Markup. Only this file makes it; `trusted` is the way in. */
+/** Markup, made only in this file: by `html`, and from text by `trusted`. */
 export class Html {
   readonly markup: string;
 
@@ -13,7 +13,7 @@ export class Html {
   }
 }
 
-/** What a template takes; null and false are nothing. */
+/** A value for a template; null and false are rendered as nothing. */
 export type Part = Html | string | number | null | false | readonly Part[];
 
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -24,18 +24,18 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 
-/** `html\`<td>${name}</td>\``. Values of attributes must be quoted. */
+/** Template tag that escapes its values, as in `html\`<td>${name}</td>\``. Attribute values must be quoted. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Html {
   const text = strings.map((string, index) => string + (index < parts.length ? markupOf(parts[index]!) : ""));
   return new Html(text.join(""));
 }
 
-/** Declares that text is markup: style sheets and scripts of ours, drawings of our charts. */
+/** Declares text to be markup: gprune's own style sheets and scripts, and drawn charts. */
 export function trusted(markup: string): Html {
   return new Html(markup);
 }
 
-/** Text as it may stand in an element or a quoted attribute. */
+/** Text escaped for an element or a quoted attribute. */
 export function escapeHtml(text: string): string {
   return visible(text).replaceAll(/[&<>"']/g, (character) => ESCAPES[character]!);
 }

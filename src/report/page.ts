@@ -1,6 +1,6 @@
 /**
- * The page around a report: one HTML file that asks for nothing. Its policy allows one style sheet and one script, by
- * their hashes, and no request of any kind; the script only sorts tables and saves figures.
+ * The page around a report: one self-contained HTML file. Its content security policy allows one style sheet and one
+ * script, by their hashes, and no requests; the script only sorts tables and saves figures.
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ export interface Page {
   readonly sections: readonly Section[];
 }
 
-/** The page as text. */
+/** The page as HTML text. */
 export async function pageText({ title, header, sections }: Page): Promise<string> {
   const [style, script] = [await resource("report.css"), await resource("report.js")];
   const policy = [

@@ -1,31 +1,31 @@
 /**
- * Colours of charts, and the look that all charts share. On a page colours are variables of its style sheet, so that
- * they follow the reader's theme; in a picture of its own they are the light theme's.
+ * Colours of charts, and the style that all charts share. On a page colours are CSS variables that follow the reader's
+ * theme; in picture files they are those of the light theme.
  */
 import type { Chart } from "./pictures.ts";
 
-/** What a colour is for. */
+/** Colours by their role. */
 export interface Palette {
   readonly ink: string;
   readonly muted: string;
   readonly line: string;
-  /** What a figure is about. */
+  /** The main subject of a figure. */
   readonly accent: string;
-  /** A second thing beside it. */
+  /** A second subject beside it. */
   readonly second: string;
   /** Damage. */
   readonly loss: string;
-  /** What was removed. */
+  /** Removed units and parameters. */
   readonly gone: string;
   /** Text on the dark end of the ramp. */
   readonly inverse: string;
-  /** From little to much. */
+  /** From low to high values. */
   readonly ramp: readonly string[];
-  /** Things side by side. */
+  /** Series of equal rank. */
   readonly series: readonly string[];
 }
 
-/** The light theme; resources/report.css has the same values and those of the dark theme. */
+/** The light theme. resources/report.css repeats its values and has those of the dark theme. */
 const LIGHT = {
   ink: "#1d2125",
   muted: "#5c646c",
@@ -49,10 +49,10 @@ const SERIES = [
   "#5c646c",
 ] as const;
 
-/** For files. */
+/** Colours of picture files. */
 export const PAPER: Palette = { ...LIGHT, ramp: RAMP, series: SERIES };
 
-/** For pages. */
+/** Colours of pages: CSS variables with the light theme as fallback. */
 export const PAGE: Palette = {
   ...(Object.fromEntries(
     Object.entries(LIGHT).map(([name, color]) => [name, `var(--${name}, ${color})`]),
@@ -66,7 +66,7 @@ const FONT = "system-ui, 'Segoe UI', Roboto, Inter, 'Helvetica Neue', Arial, san
 /** Width of a figure in units of its SVG; pages scale it. */
 const WIDTH = 420;
 
-/** A specification with the shared look. @param chart - marks, data and encodings, without `config` */
+/** A specification with the shared style. @param chart - marks, data and encodings, without `config` */
 export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
   const axis = {
     labelColor: muted,

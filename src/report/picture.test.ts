@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { reportFiles } from "../../test/report_files.ts";
 import { factsOf } from "./facts.ts";
 import { picturesOf } from "./gallery.ts";
@@ -6,7 +6,7 @@ import { picturePng, pictureSvg } from "./picture.ts";
 
 const pictures = picturesOf(factsOf(reportFiles({ names: ["a<b", "__proto__"] })));
 
-it("is a file that says what it shows and needs no style sheet", async () => {
+test("is a file that says what it shows and needs no style sheet", async () => {
   const picture = pictures.find(({ id }) => id === "texts")!;
   const svg = await pictureSvg(picture);
   expect(svg).toMatch(
@@ -18,7 +18,7 @@ it("is a file that says what it shows and needs no style sheet", async () => {
   expect(Buffer.from(png.subarray(1, 4)).toString()).toBe("PNG");
 });
 
-it("has words and a caption, each picture its own", () => {
+test("has words and a caption, each picture its own", () => {
   for (const { words, caption, title } of pictures) {
     expect(words).toMatch(/\.$/);
     expect(words).not.toMatch(/NaN|undefined|Infinity/);
@@ -28,7 +28,7 @@ it("has words and a caption, each picture its own", () => {
   expect(new Set(pictures.map(({ id }) => id)).size).toBe(pictures.length);
 });
 
-it.each(["reliability", "rounds"])("has room for the title and the legend of %s", async (id) => {
+test.each(["reliability", "rounds"])("has room for the title and the legend of %s", async (id) => {
   const svg = await pictureSvg(pictures.find((one) => one.id === id)!);
   const [, top] = /<g fill="none" stroke-miterlimit="\d+" transform="translate\(\d+,(\d+)\)"/.exec(svg)!;
   // Title and legend stand above the plot, whose origin the drawing is moved to.

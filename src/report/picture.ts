@@ -1,4 +1,4 @@
-/** A chart with what it is called and what it says in words: drawn into a page, or as a file of its own. */
+/** Charts with a title and a description in words, drawn into a page or as a file. */
 
 import { GpruneError } from "../errors.ts";
 import { escapeHtml, type Html, trusted } from "./html.ts";
@@ -7,42 +7,42 @@ import { type Chart, chartPng, chartSvg } from "./pictures.ts";
 import { visible } from "./text.ts";
 
 export interface Picture {
-  /** Name of its file and anchor: letters and hyphens. */
+  /** Anchor on the page and name of its saved file: letters and hyphens. */
   readonly id: string;
   readonly title: string;
-  /** What the chart shows, for those who cannot see it. */
+  /** Description of the chart for those who cannot see it. */
   readonly words: string;
-  /** One sentence below the chart: how to read it. */
+  /** Text below the chart that says how to read it. */
   readonly caption: string;
-  /** Marks, data and encodings; `framed` adds the look. */
+  /** Marks, data and encodings; `framed` adds the style. */
   readonly chart: (palette: Palette) => Chart;
 }
 
 /** The picture as an element of a page. */
 export async function pictureMarkup(picture: Picture): Promise<Html> {
-  const svg = await chartSvg(harmless(framed(picture.chart(PAGE), PAGE)));
+  const svg = await chartSvg(withSafeText(framed(picture.chart(PAGE), PAGE)));
   const label = `role="img" aria-label="${escapeHtml(`${picture.title}. ${picture.words}`)}"`;
-  // Several drawings share a page, and so their names must differ.
-  const named = svg
+  // Drawings share a page, so the ids in them must differ.
+  const unique = svg
     .replaceAll(/\bid="([a-z_]+\d+)"/g, `id="${picture.id}-$1"`)
     .replaceAll(/url\(#([a-z_]+\d+)\)/g, `url(#${picture.id}-$1)`);
-  return trusted(compact(named).replace("<svg ", () => `<svg ${label} `));
+  return trusted(compact(unique).replace("<svg ", () => `<svg ${label} `));
 }
 
-/** The picture as an SVG file that says what it is. */
+/** The picture as an SVG file with title and description. */
 export async function pictureSvg(picture: Picture): Promise<string> {
-  const svg = await chartSvg(ofItsOwn(picture));
+  const svg = await chartSvg(fileChart(picture));
   const words = `<title>${escapeHtml(picture.title)}</title><desc>${escapeHtml(picture.words)}</desc>`;
   return svg.replace(/^<svg [^>]*>/, (start) => start + words);
 }
 
 /** The picture as a PNG file on white. */
 export function picturePng(picture: Picture): Promise<Uint8Array> {
-  return chartPng(ofItsOwn(picture));
+  return chartPng(fileChart(picture));
 }
 
 /**
- * The picture in the format that a file's name ends with.
+ * The picture in the format of a file's ending.
  * @throws GpruneError BAD_ARGUMENT unless it ends with .svg or .png
  */
 export async function pictureFile(picture: Picture, path: string): Promise<string | Uint8Array> {
@@ -56,30 +56,31 @@ export function requirePictureName(path: string): void {
   throw new GpruneError("BAD_ARGUMENT", `picture: expected a name that ends with .svg or .png, got ${path}`);
 }
 
-function ofItsOwn({ title, chart }: Picture): Chart {
+/** The specification of a picture file. */
+function fileChart({ title, chart }: Picture): Chart {
   // As wide as title and legend need: a fitted width would cut them off.
-  const own = { title, background: "white", padding: 12, autosize: "pad" };
-  return harmless(framed({ ...own, ...chart(PAPER) }, PAPER));
+  const frame = { title, background: "white", padding: 12, autosize: "pad" };
+  return withSafeText(framed({ ...frame, ...chart(PAPER) }, PAPER));
 }
 
-/** The specification with every text in it as it may be shown. */
-function harmless(chart: Chart): Chart {
+/** The specification with every text in it made visible and usable as a key. */
+function withSafeText(chart: Chart): Chart {
   const clean = (_key: string, value: unknown): unknown =>
     typeof value === "string" ? ordinaryKey(visible(value)) : value;
   return JSON.parse(JSON.stringify(chart, clean)) as Chart;
 }
 
 /**
- * The plotting library uses values as keys of objects. `__proto__` and `constructor` are there before it puts anything
- * in; a space without width makes them words like others.
+ * The plotting library uses values as keys of plain objects, which inherit `__proto__` and `constructor`. A zero-width
+ * space makes such a value an ordinary key.
  */
 function ordinaryKey(text: string): string {
   return text in Object.prototype ? `${text}\u200b` : text;
 }
 
 /**
- * Without what does nothing on a page: empty paths, attributes that repeat defaults, roles inside of an image, the font
- * that the style sheet gives, digits too fine to be seen.
+ * Removes parts of an SVG that have no effect on a page: empty paths, attributes that repeat defaults, roles inside an
+ * image, the font that the style sheet sets, and decimals too fine to be seen.
  */
 function compact(svg: string): string {
   return svg

@@ -1,6 +1,6 @@
 /**
- * Draws charts: a vega-lite specification in, an SVG or a PNG out, without a browser. The one importer of the plotting
- * libraries; they are loaded when a picture is asked for.
+ * Draws vega-lite specifications as SVG or PNG without a browser. The only importer of the plotting libraries, which
+ * are loaded when a picture is first drawn.
  */
 
 /** A vega-lite specification: plain JSON. */
@@ -9,11 +9,11 @@ export type Chart = Readonly<Record<string, unknown>>;
 /** Pixels of a PNG per unit of the SVG. */
 const PNG_SCALE = 2;
 
-/** The chart as SVG text, with its description for those who cannot see it. */
+/** The chart as SVG text. */
 export async function chartSvg(chart: Chart): Promise<string> {
   const [{ compile }, vega] = await Promise.all([import("vega-lite"), import("vega")]);
   const { spec } = compile(chart as unknown as Parameters<typeof compile>[0], { logger: SILENT });
-  // Names of gradients are numbered on and on otherwise, and equal charts would differ.
+  // Otherwise the numbers of gradients continue from chart to chart, and equal charts would differ.
   vega.resetSVGDefIds();
   const view = new vega.View(vega.parse(spec), { renderer: "none", logLevel: vega.Error });
   try {
@@ -30,7 +30,7 @@ export async function chartPng(chart: Chart): Promise<Uint8Array> {
   return new Resvg(await chartSvg(chart), { fitTo, background: "white" }).render().asPng();
 }
 
-/** Warnings about scales and domains are for those who write charts, not for those who look at them. */
+/** Discards warnings about scales and domains, which concern authors of charts, not their readers. */
 const SILENT = {
   level: () => SILENT,
   error: () => SILENT,

@@ -1,24 +1,24 @@
-/** What the perplexities of several runs are multiples of: one model, or one for each run. */
+/** The model that the perplexities of several runs are multiples of: one for all runs, or one for each. */
 import { type Facts, isSamePath } from "./facts.ts";
 import { shortName } from "./text.ts";
 
-/** A run and what it is called beside others. */
+/** A run and its name beside others. */
 export interface NamedFacts {
   readonly name: string;
   readonly facts: Facts;
 }
 
-/** Whose perplexity is 1. */
+/** The model whose perplexity counts as 1. */
 export interface Reference {
-  /** `the dense model's`, `NAME's`, or `that of its own baseline` with a list of them. */
+  /** `the dense model's`, `NAME's`, or `that of the run's own baseline` with a list of them. */
   readonly whose: string;
-  /** The one model's short name; null where there are several. */
+  /** The model's short name; null where there are several. */
   readonly name: string | null;
-  /** Whether it is the model that every run pruned. */
+  /** Whether it is the base model of every run. */
   readonly isDense: boolean;
 }
 
-/** The reference of the runs that have such texts. */
+/** The reference of the runs that were measured on texts of this kind. */
 export function referenceOf(runs: readonly NamedFacts[], which: "heldOut" | "texts"): Reference {
   const found = runs
     .filter(({ facts }) => facts[which].length > 0)

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
 import { renderComparison } from "./comparison.ts";
 import { factsOf, type RunFiles } from "./facts.ts";
@@ -7,7 +7,7 @@ import { renderReport } from "./report.ts";
 
 const render = (options: ReportFilesOptions = {}): Promise<string> => renderReport(reportFiles(options));
 
-/** What stands between the tags of an element. */
+/** The content of an element. */
 function contents(page: string, tag: string): string[] {
   return Array.from(page.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, "g")), (match) => match[1]!);
 }
@@ -16,7 +16,7 @@ function ids(page: string): string[] {
   return Array.from(page.matchAll(/\sid="([^"]*)"/g), (match) => match[1]!);
 }
 
-/** What a page must not have, whatever is in it: anything that runs, loads or leads out. */
+/** Everything that no page may contain: anything that runs, loads or links elsewhere. */
 function expectSelfContained(page: string): void {
   const hash = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
   const [styles, scripts] = [contents(page, "style"), contents(page, "script")];
@@ -27,7 +27,7 @@ function expectSelfContained(page: string): void {
   );
   const body = page.replace(styles[0]!, "").replace(scripts[0]!, "");
   const tag = /<(\/?[a-z][a-z0-9]*)((?:\s[\w:-]+(?:="[^"]*")?)*)\s?\/?>/gi;
-  // Nothing is left over that could be read as a tag of another kind.
+  // No remainder could be read as another tag.
   expect(body.replace("<!doctype html>", "").replaceAll(tag, "").match(/[<>]/g)).toBeNull();
   const tags = Array.from(body.matchAll(tag), ([, name, attributes]) => [name!, attributes!] as const);
   const forbidden = ["a", "base", "embed", "form", "iframe", "image", "img", "link", "object", "use"];
@@ -42,7 +42,7 @@ function expectSelfContained(page: string): void {
 }
 
 describe("renderReport", () => {
-  it("shows everything the files have", async () => {
+  test("shows everything the files have", async () => {
     const page = await render({ trained: true });
     expectSelfContained(page);
     const figures = [
@@ -83,7 +83,7 @@ describe("renderReport", () => {
     );
   });
 
-  it("names a baseline that is not the model the run pruned", async () => {
+  test("names a baseline that is not the model the run pruned", async () => {
     const [dense, other] = await Promise.all([
       render({ baseline: "./models/web/" }),
       render({ baseline: "runs/b1" }),
@@ -98,7 +98,7 @@ describe("renderReport", () => {
     expect(other).toContain("Perplexity from baseline to pruned: ");
   });
 
-  it("knows the model the run pruned by its weights, whatever a baseline is called", () => {
+  test("knows the model the run pruned by its weights, whatever a baseline is called", () => {
     const by = (baseline: string, baseline_sha256: string): string | null => {
       const { evaluation, ...files } = reportFiles({ baseline });
       return factsOf({ ...files, evaluation: { ...evaluation!, baseline_sha256 }, baseHash: "f00d" })
@@ -108,14 +108,14 @@ describe("renderReport", () => {
     expect(by("models/web", "beef")).toBe("models/web");
   });
 
-  it("says where perplexity falls least when it falls everywhere", async () => {
+  test("says where perplexity falls least when it falls everywhere", async () => {
     const files = reportFiles();
     const texts = files.evaluation!.texts.map((text) => ({ ...text, ppl: text.baseline! / text.ppl }));
     const page = await renderReport({ ...files, evaluation: { ...files.evaluation!, texts } });
     expect(page).toMatch(/Perplexity falls least on \w+ \(×0\.\d+\) and most on \w+ \(×0\.\d+\)\./);
   });
 
-  it("shows what a parameter of a large model is worth", async () => {
+  test("shows what a parameter of a large model is worth", async () => {
     const files = reportFiles();
     const moves = [
       { space: "layers.0.ffn", from: 9000, to: 9010, exchanged: 321, worth: 0.000_012_35 },
@@ -127,7 +127,7 @@ describe("renderReport", () => {
     expect(page).toContain(">321<");
   });
 
-  it("shows what is known of attention alone", async () => {
+  test("shows what is known of attention alone", async () => {
     const files = reportFiles();
     const plan = JSON.parse(JSON.stringify(files.plan), (key, value) => {
       if (key === "ffn" && Array.isArray(value?.[0])) return [];
@@ -139,7 +139,7 @@ describe("renderReport", () => {
     expect(ids(page)).not.toContain("kendall");
   });
 
-  it("says which set the model wrote by itself", async () => {
+  test("says which set the model wrote by itself", async () => {
     const files = reportFiles();
     const [first, ...others] = files.record.calibration;
     const calibration = [{ ...first!, path: "self", weight: 4 / 3 }, ...others];
@@ -150,7 +150,7 @@ describe("renderReport", () => {
     expect(page).not.toContain("<code>self</code>");
   });
 
-  it("says how many windows least squares had, where it had any", async () => {
+  test("says how many windows least squares had, where it had any", async () => {
     const files = reportFiles();
     const without = files.record.calibration.map(({ refit_windows: _, ...set }) => set);
     const bare = await renderReport({ ...files, record: { ...files.record, calibration: without } });
@@ -160,18 +160,18 @@ describe("renderReport", () => {
     }
   });
 
-  it("has sets in the order they were given, and one minus sign", async () => {
+  test("has sets in the order they were given, and one minus sign", async () => {
     const page = await render({ names: ["web", "code"] });
     expect(page).toContain("first to last of 2 rounds: web 2.20 to 2.40, code ");
     expect(page).toMatch(/>web<\/th><th [^>]*>code<\/th>/);
     expect(/>-\d/.exec(page)).toBeNull();
   });
 
-  it("is a function of the files", async () => {
+  test("is a function of the files", async () => {
     expect(await render()).toBe(await render());
   });
 
-  it("leaves out what the files have not", async () => {
+  test("leaves out what the files have not", async () => {
     const { record } = reportFiles();
     const page = await renderReport({
       record: { ...record, calibration: [], held_out: [], timings: [], tokens_per_second: null },
@@ -187,7 +187,7 @@ describe("renderReport", () => {
     expect(await render()).toContain("1,235 tokens/s");
   });
 
-  it("leaves out grounds that cannot be read", async () => {
+  test("leaves out grounds that cannot be read", async () => {
     const files = reportFiles();
     const provenance = { ...files.plan!.provenance, spaces: "edited", rounds: [{ sparsity: "much" }] };
     const page = await renderReport({ ...files, plan: { ...files.plan!, provenance } });
@@ -196,7 +196,7 @@ describe("renderReport", () => {
     expect(ids(page)).toContain("texts");
   });
 
-  it.each([
+  test.each([
     ["markup", "</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>'],
     ["keys of objects", "__proto__", "constructor"],
     ["entities and quotes", "&lt;b&gt;' onload='x", 'a" style="color:red'],
@@ -214,7 +214,7 @@ describe("renderReport", () => {
 });
 
 describe("renderComparison", () => {
-  it("says what every run is compared with", async () => {
+  test("says what every run is compared with", async () => {
     const page = async (...runs: readonly ReportFilesOptions[]) =>
       (await renderComparison(runs.map(reportFiles))).replaceAll("&#39;", "'");
     const whose = (text: string): string => `Evaluation texts: perplexity, and times ${text}`;
@@ -233,7 +233,7 @@ describe("renderComparison", () => {
     expect(apart).not.toContain("the dense model's");
   });
 
-  it("calls a run the best on held-out texts that are the same in all runs alone", async () => {
+  test("calls a run the best on held-out texts that are the same in all runs alone", async () => {
     const told = async (...runs: readonly RunFiles[]): Promise<string | undefined> =>
       /<li>([^<]*held-out[^<]*)<\/li>/.exec(await renderComparison(runs))?.[1];
     const files = reportFiles();
@@ -244,7 +244,7 @@ describe("renderComparison", () => {
     };
     const better = changed(({ pruned }) => ({ pruned: pruned / 1.2 }));
     expect(await told(files, better)).toMatch(/^Best beside the dense model on held-out text: code \(2\), /);
-    // One of two texts is another one, and would have made the first run the best.
+    // One of two texts differs between the runs, and would have made the first run the best.
     const other = changed((text, index) =>
       index === 0 ? { pruned: text.pruned / 1.2 } : { dense: text.dense / 2 },
     );
@@ -258,12 +258,12 @@ describe("renderComparison", () => {
     expect(await told(files, reportFiles({ names: ["a", "b"] }))).toBe(
       none("web, code, a, b (not in all runs)"),
     );
-    // Of another model that makes of it what this one does the text is the same, and nothing is best of one.
+    // Another model with the same perplexity shows that the text is the same; of one measured run none is the best.
     expect(await told(files, reportFiles({ base: "models/b" }))).toMatch(/^Best .* held-out text: /);
     expect(await told(files, { ...files, record: { ...files.record, held_out: [] } })).toBeUndefined();
   });
 
-  it("calls a run the best on evaluation texts, and shows what tasks gave", async () => {
+  test("calls a run the best on evaluation texts, and shows what tasks gave", async () => {
     const files = reportFiles();
     const texts = files.evaluation!.texts.map((text) => ({ ...text, ppl: text.ppl / 1.2 }));
     const better = { ...files, evaluation: { ...files.evaluation!, texts } };
@@ -279,7 +279,7 @@ describe("renderComparison", () => {
     );
   });
 
-  it("tells how tasks were asked, whichever run does not say it", async () => {
+  test("tells how tasks were asked, whichever run does not say it", async () => {
     const files = reportFiles();
     const asked = (num_fewshot: number | null): RunFiles => {
       const tasks =
@@ -297,7 +297,7 @@ describe("renderComparison", () => {
     }
   });
 
-  it("has means in one column of texts alone that compare", async () => {
+  test("has means in one column of texts alone that compare", async () => {
     const files = reportFiles();
     const { record } = files;
     const longer = { ...files, record: { ...record, settings: { ...record.settings, samples: 9 } } };
@@ -311,7 +311,7 @@ describe("renderComparison", () => {
     expect(unlike).not.toContain('colspan="2">Held-out text<');
   });
 
-  it("has a row for each of many runs, which differ in colour or mark", async () => {
+  test("has a row for each of many runs, which differ in colour or mark", async () => {
     const runs = Array.from({ length: 12 }, (_, index) => ({
       ...reportFiles(),
       directory: `runs/r${index}`,
@@ -323,7 +323,7 @@ describe("renderComparison", () => {
     expect(new Set(marks).size).toBe(12);
   });
 
-  it("sets runs beside each other and tells equal names apart", async () => {
+  test("sets runs beside each other and tells equal names apart", async () => {
     const hostile = reportFiles({ names: ["<b>web</b>", "__proto__"] });
     const page = await renderComparison([reportFiles(), hostile, reportFiles()]);
     expectSelfContained(page);

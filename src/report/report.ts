@@ -1,4 +1,4 @@
-/** The report of a run: a function of its files, so that it can be made again with the same bytes. */
+/** The report of a run: a pure function of its files, so that it can be rendered again with the same bytes. */
 import type { Section } from "./elements.ts";
 import { factsOf, type RunFiles } from "./facts.ts";
 import { figuresOf } from "./figures.ts";
@@ -11,7 +11,7 @@ import { header } from "./sections/summary.ts";
 import { courseSection, whySection } from "./sections/why.ts";
 import { shortName } from "./text.ts";
 
-/** The report as one HTML file. */
+/** Renders the report as one HTML file. */
 export async function renderReport(files: RunFiles): Promise<string> {
   const facts = factsOf(files);
   const figures = await figuresOf(picturesOf(facts));

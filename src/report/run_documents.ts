@@ -1,4 +1,4 @@
-/** The documents about itself that a run leaves in its output: run.json and report.html. */
+/** The documents that describe a run in its output: run.json and report.html. */
 import { reasonOf } from "../errors.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import { formatPlan, parsePlan } from "../prune/plan_json.ts";
@@ -8,29 +8,29 @@ import { RUN_FILES } from "./run_files.ts";
 import { formatRunRecord, parseRunRecord, type RunRecord } from "./run_record.ts";
 
 export interface RunDocuments {
-  /** By name. */
+  /** Texts by file name. */
   readonly documents: ReadonlyMap<string, string>;
-  /** Why there is no report although one was asked for. */
+  /** Why the report could not be drawn; null where it was, or none was requested. */
   readonly problem: string | null;
 }
 
-/** What a finished run knows. */
+/** Results of a finished run. */
 export interface FinishedRun {
   readonly record: RunRecord;
   readonly plan: PruningPlan;
-  /** The loss curve when it was trained. */
+  /** Loss curve of distillation; undefined without it. */
   readonly curve: readonly TrainingStep[] | undefined;
-  /** Whether a report is wanted. */
+  /** Whether to render a report. */
   readonly report: boolean;
 }
 
-/** Never throws: a report that cannot be drawn is no reason to lose hours of work. */
+/** Makes the documents. Does not throw for a report that cannot be drawn, which must not cost hours of work. */
 export async function runDocuments({ record, plan, curve, report }: FinishedRun): Promise<RunDocuments> {
   const text = formatRunRecord(record);
   const documents = new Map<string, string>([[RUN_FILES.record, text]]);
   if (!report) return { documents, problem: null };
   try {
-    // Through the text of the files, as `gprune report` reads them.
+    // Parsed from the text of the files, as by `gprune report`.
     const page = await renderReport({
       record: parseRunRecord(text, RUN_FILES.record),
       plan: parsePlan(formatPlan(plan), RUN_FILES.plan),

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { reportFiles } from "../../test/report_files.ts";
 import { weightsHash } from "../model/checkpoint/model_hashes.ts";
@@ -14,7 +14,7 @@ import { formatEvaluation, parseEvaluation } from "./saved_evaluation.ts";
 const files = reportFiles({ names: ["web", "constructor"] });
 
 describe("readRun", () => {
-  it("reads what a run wrote, and the report made from it has the same bytes", async () => {
+  test("reads what a run wrote, and the report made from it has the same bytes", async () => {
     const directory = await temporaryDirectory();
     const { record, plan, evaluation } = files;
     const { documents, problem } = await runDocuments({
@@ -38,7 +38,7 @@ describe("readRun", () => {
     expect((await readRun(directory)).baseHash).toBeNull();
   });
 
-  it("says what is missing or something else", async () => {
+  test("says what is missing or something else", async () => {
     const directory = await temporaryDirectory();
     await expect(readRun(directory)).rejects.toMatchObject({
       code: "NOT_FOUND",
@@ -51,7 +51,7 @@ describe("readRun", () => {
 });
 
 describe("files that are something else", () => {
-  it.each([
+  test.each([
     ["{}", "expected the record of a run, got no record"],
     ['{"format": "gprune-run", "version": 2}', "expected the record of a run, got version 2"],
     ['{"format": "gprune-run", "version": {"toString": 1}}', "expected the record of a run, got version {"],
@@ -60,7 +60,7 @@ describe("files that are something else", () => {
     expect(() => parseRunRecord(text, "run.json")).toThrow(`run.json: ${message}`);
   });
 
-  it("run.json of other layers than its widths have, and of units from nowhere", () => {
+  test("run.json of other layers than its widths have, and of units from nowhere", () => {
     const { widths, unit_parameters: cost } = files.record;
     for (const wrong of [
       { widths: { ...widths, before: { ...widths.before, kv: widths.before.kv.slice(1) } } },
@@ -73,7 +73,7 @@ describe("files that are something else", () => {
     }
   });
 
-  it.each(["metric", "allocation", "seed"])(
+  test.each(["metric", "allocation", "seed"])(
     "run.json with a record for %s, which would become no word",
     (name) => {
       const settings = { ...files.record.settings, [name]: { toString: 1 } };
@@ -84,7 +84,7 @@ describe("files that are something else", () => {
     },
   );
 
-  it("evaluation.json", () => {
+  test("evaluation.json", () => {
     expect(() => parseEvaluation("{}", "evaluation.json")).toThrow(
       "evaluation.json: expected a saved evaluation, got something else (format: ",
     );
@@ -92,14 +92,14 @@ describe("files that are something else", () => {
 });
 
 describe("runDocuments", () => {
-  it("keeps the record when the report cannot be drawn, and says why", async () => {
+  test("keeps the record when the report cannot be drawn, and says why", async () => {
     const record = { ...files.record, widths: { ...files.record.widths, after: { ffn: [], kv: [] } } };
     const written = await runDocuments({ record, plan: files.plan!, curve: undefined, report: true });
     expect([...written.documents.keys()]).toEqual(["run.json"]);
     expect(written.problem).toContain("widths.after.ffn");
   });
 
-  it("draws nothing that was not asked for", async () => {
+  test("draws nothing that was not asked for", async () => {
     const { record, plan } = files;
     const written = await runDocuments({ record, plan: plan!, curve: undefined, report: false });
     expect([...written.documents.keys()]).toEqual(["run.json"]);

@@ -1,4 +1,4 @@
-/** The files that a run has in its output beside the model, and their reader. */
+/** The files that a run writes beside the model, and their readers. */
 import { z } from "zod";
 import { GpruneError, requireWord } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/files/file.ts";
@@ -11,24 +11,24 @@ import type { RunFiles } from "./facts.ts";
 import { parseRunRecord, type RunRecord } from "./run_record.ts";
 import { parseEvaluation, type SavedEvaluation } from "./saved_evaluation.ts";
 
-/** Their names. */
+/** Names of the files. */
 export const RUN_FILES = {
   config: "gprune.yaml",
   plan: "plan.json",
-  /** The loss curve of a run that trained. */
+  /** Loss curve of a distillation. */
   curve: "training.json",
   record: "run.json",
   report: "report.html",
-  /** What `gprune eval --save` adds. */
+  /** Written by `gprune eval --save`. */
   evaluation: "evaluation.json",
-  /** What the bytes of the output depend on. */
+  /** Everything that the bytes of the output depend on. */
   facts: "facts.json",
 } as const;
 
-/** plan.json of 126 layers with 53 thousand neurons has about 50 MB; the others are small. */
+/** The plan.json of 126 layers with 53 thousand neurons each has about 50 MB; the other files are small. */
 const MAX_BYTES = 2 ** 28;
 const CURVE_LIMITS = { maxBytes: 2 ** 26, maxDepth: 4 };
-/** Of facts.json. */
+/** Limits of facts.json. */
 export const FACTS_LIMITS: { readonly maxBytes: number; readonly maxDepth: number } = {
   maxBytes: 2 ** 26,
   maxDepth: 64,
@@ -43,9 +43,8 @@ const curveSchema: z.ZodType<readonly TrainingStep[]> = z.array(
 );
 
 /**
- * What a report needs: run.json, and plan.json, evaluation.json and training.json where they are.
- * @throws GpruneError NOT_FOUND when the directory holds no record of a run, BAD_FILE and BAD_PLAN for files that are
- *   something else
+ * Reads the files of a run that a report needs: run.json, and plan.json, evaluation.json and training.json if present.
+ * @throws GpruneError NOT_FOUND when the directory holds no run.json, BAD_FILE and BAD_PLAN for invalid files
  */
 export async function readRun(directory: string): Promise<RunFiles> {
   requireWord(directory, "run");
@@ -57,14 +56,12 @@ export async function readRun(directory: string): Promise<RunFiles> {
   return { record, plan, evaluation, curve, baseHash, directory };
 }
 
-/**
- * Of the weights of the model that was pruned, by facts.json; null when it does not say. @throws GpruneError BAD_FILE
- */
+/** Hash of the base model's weights from facts.json; null when it is not there. @throws GpruneError BAD_FILE */
 export function readBaseHash(directory: string): Promise<string | null> {
   return read(directory, RUN_FILES.facts, parseBaseHash);
 }
 
-/** run.json. @throws GpruneError as `readRun` */
+/** Reads run.json. @throws GpruneError as `readRun` */
 export async function readRecord(directory: string): Promise<RunRecord> {
   const record = await read(directory, RUN_FILES.record, parseRunRecord);
   if (record !== null) return record;
@@ -73,12 +70,12 @@ export async function readRecord(directory: string): Promise<RunRecord> {
   throw new GpruneError("NOT_FOUND", message, { hint });
 }
 
-/** evaluation.json; null when there is none. @throws GpruneError BAD_FILE */
+/** Reads evaluation.json; null when there is none. @throws GpruneError BAD_FILE */
 export function readEvaluation(directory: string): Promise<SavedEvaluation | null> {
   return read(directory, RUN_FILES.evaluation, parseEvaluation);
 }
 
-/** Null when there is no such file. */
+/** Reads and parses a file of the directory; null when there is none. */
 async function read<T>(
   directory: string,
   name: string,

@@ -1,10 +1,10 @@
-/** What runs are called beside each other. */
+/** Names that distinguish runs beside each other. */
 import { resolve } from "node:path";
 import type { RunFiles } from "./facts.ts";
 
 /**
- * For each run as many of the last parts of its directory as tell it from the others; the name it was given when it was
- * made where no directory is known. What is the same all the same is numbered.
+ * For each run as many of the last parts of its directory as distinguish it from the others, or the name in its record
+ * where no directory is known. Names that are equal all the same are numbered.
  */
 export function runNames(runs: readonly Pick<RunFiles, "record" | "directory">[]): readonly string[] {
   const paths = runs.map(({ record, directory }) =>
@@ -17,7 +17,7 @@ function partsOf(path: string): readonly string[] {
   return path.split(/[\\/]/).filter((part) => part !== "");
 }
 
-/** The shortest end of a path that no other path has; its last part where another one is the same. */
+/** The shortest end of a path that no different path has. */
 function shortest(path: readonly string[], all: readonly (readonly string[])[]): string {
   const end = (parts: readonly string[], count: number): string => parts.slice(-count).join("/");
   const others = all.filter((other) => other.join("/") !== path.join("/"));

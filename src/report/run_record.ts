@@ -1,6 +1,6 @@
 /**
- * The record of a run, run.json of an output: what was asked and what came out, timings included. With plan.json it is
- * all that a report needs. Sets are lists and not keys, so that no name can mean anything.
+ * The record of a run, run.json of an output: settings and results, including timings. With plan.json it is all that a
+ * report needs. Names of sets are values in lists, never keys, so that no name can have a special meaning.
  */
 import { basename, resolve } from "node:path";
 import { z } from "zod";
@@ -12,7 +12,7 @@ import type { Model } from "../model/model.ts";
 import { SPACE_KINDS, type Space, spacesOf } from "../model/spaces.ts";
 import type { Widths } from "../prune/plan.ts";
 
-/** What a run was asked, and what came out. */
+/** The content of run.json. */
 export interface RunRecord {
   readonly format: "gprune-run";
   readonly version: 1;
@@ -25,18 +25,18 @@ export interface RunRecord {
   readonly family: string;
   /** dtype of most parameters of the base. */
   readonly dtype: string;
-  /** Words of the base's vocabulary; absent in records of versions before. */
+  /** Size of the base's vocabulary; absent in records of older versions. */
   readonly vocab_size?: number | undefined;
-  /** The resolved configuration; in records of versions before without `calibration`. */
+  /** The resolved configuration; in records of older versions without `calibration`. */
   readonly settings: Readonly<Record<string, JsonValue>>;
   /** Fractions of the prunable parameters. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: { readonly before: Widths; readonly after: Widths };
-  /** Parameters that go with a unit, by layer. */
+  /** Parameters of one unit, by layer. */
   readonly unit_parameters: Widths;
   readonly runtimes: readonly { readonly program: string; readonly answer: string }[];
-  /** Sets that something was learned from; those that only checked the result are in the settings alone. */
+  /** Sets that the run learned from; sets used only for the check are in `settings`. */
   readonly calibration: readonly {
     readonly name: string;
     readonly path: string;
@@ -45,21 +45,19 @@ export interface RunRecord {
     readonly tokens: number;
     readonly refit_windows?: number | undefined;
   }[];
-  /** Perplexities on unused windows of the calibration texts. */
+  /** Perplexities on held-out windows of the calibration texts. */
   readonly held_out: readonly {
     readonly name: string;
     readonly windows: number;
     readonly dense: number;
     readonly pruned: number;
   }[];
-  /** Seconds by stage, in the order they ran. */
+  /** Seconds by stage, in the order of the run. */
   readonly timings: readonly { readonly stage: string; readonly seconds: number }[];
-  /** Of the calibration stage; null without one. */
+  /** Speed of the calibration stage; null without one. */
   readonly tokens_per_second: number | null;
   readonly peak_rss_bytes: number;
-  /**
-   * Where it computed, where that was to be, and why it is not the same place; absent in records of versions before.
-   */
+  /** The device used, the one requested, and why they differ; absent in records of older versions. */
   readonly device?:
     | { readonly used: string; readonly asked: string; readonly problem: string | null }
     | undefined;
@@ -71,12 +69,12 @@ const fraction = z.number().min(0).max(1);
 const perplexity = z.number().positive();
 const widths = z.object({ ffn: z.array(count).min(1), kv: z.array(count).min(1) });
 
-/** Settings that pages say in words. */
-const SAID = ["method", "metric", "allocation", "recover", "seqLen", "samples", "seed"] as const;
+/** Settings that pages show as words. */
+const WORD_SETTINGS = ["method", "metric", "allocation", "recover", "seqLen", "samples", "seed"] as const;
 
-/** No run has lists or records there, and a record with a `toString` of its own becomes no word. */
+/** Refuses lists and records in the settings that pages show as words: no run has them there. */
 const settingsSchema = z.record(z.string(), z.json()).superRefine((all, context) => {
-  for (const name of SAID) {
+  for (const name of WORD_SETTINGS) {
     const value = all[name] ?? null;
     if (value === null || typeof value !== "object") continue;
     context.addIssue({ code: "custom", path: [name], message: "expected a word or a number" });
@@ -116,7 +114,7 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   versions: z.array(z.object({ name: z.string(), version: z.string() })),
 });
 
-/** All lists by layer are of the same layers, which had units and have no more of them than before. */
+/** Requires that all lists by layer have the same length, and that no layer was empty before or is wider after. */
 const soundSchema = recordSchema.refine(
   ({ widths: { before, after }, unit_parameters: cost }) =>
     SPACE_KINDS.every((kind) => {
@@ -131,10 +129,10 @@ const soundSchema = recordSchema.refine(
 const MAX_BYTES = 2 ** 24;
 const MAX_DEPTH = 16;
 
-/** What a run did, under the names of `gprune prune --json`. */
+/** Results of a run, under the names of `gprune prune --json`. */
 export interface RecordedOutcome
   extends Pick<RunRecord, "sparsity" | "parameters" | "tokens_per_second" | "peak_rss_bytes" | "device"> {
-  /** After it. */
+  /** Widths of the pruned model. */
   readonly widths: Widths;
   readonly runtimes: Readonly<Record<string, string>>;
   readonly held_out: Readonly<Record<string, Omit<RunRecord["held_out"][number], "name">>>;
@@ -143,7 +141,7 @@ export interface RecordedOutcome
   readonly versions: Readonly<Record<string, string>>;
 }
 
-/** What it was given. */
+/** Inputs of a run. */
 export interface RunInput {
   readonly model: Model;
   readonly started: Date;
@@ -158,7 +156,7 @@ export interface RunInput {
   };
 }
 
-/** The record of a run. */
+/** Makes the record of a run. */
 export function runRecord(outcome: RecordedOutcome, { model, started, settings }: RunInput): RunRecord {
   const { spec, origin } = model;
   const spaces = spacesOf(spec);
@@ -195,7 +193,7 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
   };
 }
 
-/** Where the run put its output, as the user named it. */
+/** Path of the run's output as the user named it. */
 export function outputOf({ name, settings }: Pick<RunRecord, "name" | "settings">): string {
   return typeof settings.output === "string" ? settings.output : name;
 }
@@ -206,7 +204,7 @@ export function formatRunRecord(record: RunRecord): string {
 }
 
 /**
- * Reads a record.
+ * Parses a record.
  * @param where - the file's name, for messages
  * @throws GpruneError BAD_FILE
  */

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { reportFiles } from "../../test/report_files.ts";
 import type { Evaluation } from "../evaluate/evaluate.ts";
 import {
@@ -10,7 +10,7 @@ import {
   savedEvaluation,
 } from "./saved_evaluation.ts";
 
-interface Measuring {
+interface EvaluationInput {
   readonly texts?: readonly string[];
   readonly tasks?: readonly string[];
   readonly ppl?: number;
@@ -18,8 +18,8 @@ interface Measuring {
   readonly settings?: MeasuredWith;
 }
 
-/** What a model is measured on, saved. */
-function saved({ texts = [], tasks = [], ppl = 10, baseline, settings }: Measuring): SavedEvaluation {
+/** A saved evaluation on these texts and tasks. */
+function saved({ texts = [], tasks = [], ppl = 10, baseline, settings }: EvaluationInput): SavedEvaluation {
   const of = <T>(names: readonly string[], score: T): Readonly<Record<string, T>> =>
     Object.fromEntries(names.map((name) => [name, score]));
   const evaluation = (model: string): Evaluation => ({
@@ -31,7 +31,7 @@ function saved({ texts = [], tasks = [], ppl = 10, baseline, settings }: Measuri
   return savedEvaluation(evaluation("own"), other, settings ?? { seqLen: 64 });
 }
 
-it("has no baseline whose tokens are others", () => {
+test("has no baseline whose tokens are others", () => {
   const of = (model: string): Evaluation => ({
     model,
     texts: { a: { ppl: 10, nll: Math.log(10), windows: 3, tokens: 30 } },
@@ -45,7 +45,7 @@ it("has no baseline whose tokens are others", () => {
   expect(baselines).toEqual([10, null]);
 });
 
-/** Names with perplexities, names of tasks, and names of what was dropped. */
+/** Names and perplexities of texts, names of tasks, and names of dropped texts and tasks. */
 function namesOf(earlier: SavedEvaluation, now: SavedEvaluation): readonly unknown[] {
   const { evaluation, dropped } = addedTo(earlier, now);
   // It can be read again.
@@ -62,19 +62,19 @@ const ZERO: MeasuredWith = { seqLen: 64, fewShot: { count: 0, seed: 1 } };
 const SHOT: MeasuredWith = { seqLen: 64, fewShot: { count: 2, seed: 1 } };
 
 describe("addedTo", () => {
-  it("is the evaluation itself when there was none", () => {
+  test("is the evaluation itself when there was none", () => {
     const now = saved({ texts: ["a"] });
     expect(addedTo(null, now)).toEqual({ evaluation: now, dropped: [] });
   });
 
-  it("keeps texts and tasks of other names, and puts those of the same name in their place", () => {
+  test("keeps texts and tasks of other names, and puts those of the same name in their place", () => {
     const earlier = saved({ texts: ["a", "__proto__", "b"], tasks: ["t"], baseline: "dense" });
     const now = saved({ texts: ["c", "a"], tasks: ["u"], ppl: 20, baseline: "dense" });
     const result = [["a 20", "__proto__ 10", "b 10", "c 20"], ["t", "u"], []];
     expect(namesOf(earlier, now)).toEqual(result);
   });
 
-  it("knows a baseline by its weights, and by its name where those were not saved", () => {
+  test("knows a baseline by its weights, and by its name where those were not saved", () => {
     const by = (baseline: string, baselineHash: string | null, text: string): SavedEvaluation =>
       saved({ texts: [text], baseline, settings: { seqLen: 64, baselineHash } });
     const now = by("tw", "f00d", "b");
@@ -84,7 +84,7 @@ describe("addedTo", () => {
     expect(namesOf(by("other", null, "a"), now)).toEqual([["b 10"], [], ["a"]]);
   });
 
-  it("keeps texts when only tasks are measured, with whatever settings, and the other way round", () => {
+  test("keeps texts when only tasks are measured, with whatever settings, and the other way round", () => {
     const texts = saved({ texts: ["a"], settings: { seqLen: 128, limit: 3 } });
     const tasks = saved({ tasks: ["t"], settings: { seqLen: 64, limit: 9, fewShot: { count: 2, seed: 1 } } });
     expect(namesOf(texts, tasks)).toEqual([["a 10"], ["t"], []]);
@@ -96,7 +96,7 @@ describe("addedTo", () => {
     }
   });
 
-  it.each<[string, MeasuredWith, readonly unknown[]]>([
+  test.each<[string, MeasuredWith, readonly unknown[]]>([
     ["tokens in a window", WIDE, [["b 10"], ["t", "u"], ["a"]]],
     ["a limit", { seqLen: 64, limit: 2 }, [["b 10"], ["u"], ["a", "t"]]],
     ["BOS", { seqLen: 64, bos: true }, [["b 10"], ["t", "u"], ["a"]]],
@@ -115,12 +115,12 @@ describe("addedTo", () => {
     ).toEqual(result);
   });
 
-  it("drops everything with another baseline", () => {
+  test("drops everything with another baseline", () => {
     const earlier = saved({ texts: ["a", "b"], tasks: ["t"], baseline: "dense" });
     expect(namesOf(earlier, saved({ texts: ["a"] }))).toEqual([["a 10"], [], ["a", "b", "t"]]);
   });
 
-  it("does not mix with texts of a file that does not say how they were measured", () => {
+  test("does not mix with texts of a file that does not say how they were measured", () => {
     const { settings: _, ...old } = saved({ texts: ["a"] });
     const earlier = parseEvaluation(JSON.stringify(old), "here");
     expect(namesOf(earlier, saved({ texts: ["b"] }))).toEqual([["b 10"], [], ["a"]]);

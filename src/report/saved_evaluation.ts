@@ -1,7 +1,7 @@
 /**
- * The evaluation that `gprune eval --save` leaves beside a model, evaluation.json, for its report: scores of the model
- * and of its baseline, and how far they are apart. Texts and tasks are lists and not keys, so that no name can mean
- * anything.
+ * evaluation.json, which `gprune eval --save` writes beside a model for its report: scores of the model and of its
+ * baseline, and their divergence. Names of texts and tasks are values in lists, never keys, so that no name can have a
+ * special meaning.
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
@@ -21,37 +21,42 @@ export interface SavedAccuracy {
   readonly acc_norm_stderr: number | null;
 }
 
-/** Perplexities of one text, and how far the model is from its baseline on it. */
+/** Perplexities on one text, and the model's divergence from its baseline. */
 export interface SavedText {
   readonly name: string;
   readonly windows: number;
   readonly ppl: number;
-  /** The baseline's. */
+  /** The baseline's perplexity. */
   readonly baseline: number | null;
   readonly divergence: Divergence | null;
 }
 
+/** Accuracies on one task. */
 export interface SavedTask extends SavedAccuracy {
   readonly name: string;
-  /** Documents. */
+  /** Number of documents. */
   readonly n: number;
   readonly baseline: SavedAccuracy | null;
 }
 
-/** How texts and how tasks were measured; null when none were, or by a version that did not say. */
+/** Settings of the measurement of texts and of tasks; null when none were measured, or by an older version. */
 export interface SavedSettings {
-  /** Windows of each at most, null when all were taken, and whether BOS begins them. Their tokens are `seq_len`. */
-  readonly texts: { readonly limit: number | null; readonly bos: boolean } | null;
-  /**
-   * Documents of each at most; the solved questions before each, null when tasks have different numbers of them (or, by
-   * a version that did not say more, as many as each task wanted itself), and what drew them, null without; whether
-   * questions were put as messages, and what a system message said.
-   */
-  readonly tasks: {
+  readonly texts: {
+    /** Most windows of each text; null for all. */
     readonly limit: number | null;
+    /** Whether windows begin with BOS. */
+    readonly bos: boolean;
+  } | null;
+  readonly tasks: {
+    /** Most documents of each task; null for all. */
+    readonly limit: number | null;
+    /** Shots before each question; null when tasks differ, or (in older versions) each had as many as its file sets. */
     readonly num_fewshot: number | null;
+    /** Seed of the draw of shots; null without shots. */
     readonly seed: number | null;
+    /** Whether questions were put as messages of a chat. */
     readonly chat: boolean;
+    /** The system message. */
     readonly system: string | null;
   } | null;
 }
@@ -61,9 +66,9 @@ export interface SavedEvaluation {
   readonly format: "gprune-evaluation";
   readonly version: 1;
   readonly model: string;
-  /** What it is compared with; null when it was evaluated alone. */
+  /** Name of the baseline; null when the model was evaluated alone. */
   readonly baseline: string | null;
-  /** SHA-256 of the baseline's weights; null without one, and where a version before saved it. */
+  /** SHA-256 of the baseline's weights; null without a baseline, and in files of older versions. */
   readonly baseline_sha256: string | null;
   /** Tokens in a window. */
   readonly seq_len: number;
@@ -123,7 +128,7 @@ const evaluationSchema: z.ZodType<SavedEvaluation> = z.object({
 
 const LIMITS = { maxBytes: 2 ** 24, maxDepth: 16 };
 
-/** What was measured with, as `gprune eval` is told. */
+/** Options of `gprune eval` that the scores depend on. */
 export interface MeasuredWith {
   readonly seqLen: number;
   readonly bos?: boolean | undefined;
@@ -134,40 +139,43 @@ export interface MeasuredWith {
   readonly baselineHash?: string | null | undefined;
 }
 
-/** What `gprune eval` measured, as it is saved. */
+/** Results of `gprune eval` as they are saved. */
 export function savedEvaluation(
-  own: Evaluation & { readonly fromFirst?: FromFirst },
+  evaluation: Evaluation & { readonly fromFirst?: FromFirst },
   baseline: Evaluation | undefined,
   { seqLen, bos = false, limit, fewShot, chat, baselineHash = null }: MeasuredWith,
 ): SavedEvaluation {
-  const divergences = new Map<string, Divergence>(Object.entries(own.fromFirst?.divergence ?? {}));
+  const { model, fromFirst } = evaluation;
+  const divergences = new Map<string, Divergence>(Object.entries(fromFirst?.divergence ?? {}));
   const [texts, tasks] = [baseline?.texts, baseline?.tasks].map((all) => new Map(Object.entries(all ?? {})));
   const saved = {
     format: "gprune-evaluation",
     version: 1,
-    model: own.model,
+    model,
     baseline: baseline?.model ?? null,
     baseline_sha256: baseline === undefined ? null : baselineHash,
     seq_len: seqLen,
     settings: {
-      texts: isEmpty(own.texts) ? null : { limit: limit ?? null, bos },
-      tasks: isEmpty(own.tasks) ? null : { limit: limit ?? null, ...shots(fewShot), ...chatSettings(chat) },
+      texts: isEmpty(evaluation.texts) ? null : { limit: limit ?? null, bos },
+      tasks: isEmpty(evaluation.tasks)
+        ? null
+        : { limit: limit ?? null, ...shotSettings(fewShot), ...chatSettings(chat) },
     },
-    texts: Object.entries(own.texts).map(([name, { ppl, windows }]) => ({
+    texts: Object.entries(evaluation.texts).map(([name, { ppl, windows }]) => ({
       name,
       windows,
       ppl,
-      // One of other tokens is none to measure this one by.
-      baseline: own.fromFirst?.other_tokens ? null : (texts!.get(name)?.ppl ?? null),
+      // A perplexity over other tokens does not compare with this one.
+      baseline: fromFirst?.other_tokens ? null : (texts!.get(name)?.ppl ?? null),
       divergence: divergences.get(name) ?? null,
     })),
-    tasks: Object.entries(own.tasks).map(([name, score]) => ({
+    tasks: Object.entries(evaluation.tasks).map(([name, score]) => ({
       name,
       ...score,
       baseline: tasks!.get(name) ?? null,
     })),
   };
-  // Keeps what the file has names for.
+  // Drops the fields that the file does not have.
   return evaluationSchema.parse(saved);
 }
 
@@ -175,7 +183,7 @@ function isEmpty(record: Readonly<Record<string, unknown>>): boolean {
   return Object.keys(record).length === 0;
 }
 
-function shots({ count: num, seed }: Pick<TaskShots, "count" | "seed"> = { seed: 0 }): {
+function shotSettings({ count: num, seed }: Pick<TaskShots, "count" | "seed"> = { seed: 0 }): {
   readonly num_fewshot: number | null;
   readonly seed: number | null;
 } {
@@ -189,25 +197,25 @@ function chatSettings(chat: ChatOptions | undefined): {
   return { chat: chat !== undefined, system: chat?.system ?? null };
 }
 
-/** An evaluation with what was saved earlier and still goes with it. */
+/** An evaluation merged with the comparable part of an earlier one. */
 export interface AddedEvaluation {
   readonly evaluation: SavedEvaluation;
-  /** Earlier texts and tasks that do not go with it, measured in other ways than those of the same name as well. */
+  /** Names of earlier texts and tasks that were dropped, since their baseline or settings differ. */
   readonly dropped: readonly string[];
 }
 
 /**
- * Adds what was measured now to what was saved earlier: of the same name in its place, else behind. Against the same
- * baseline earlier texts stay when windows, their beginning and their limit are the same, tasks when limit, solved
- * questions and messages are, and both when none of theirs was measured now.
+ * Merges new results into an earlier evaluation; a text or task of the same name is replaced in place. With the same
+ * baseline, earlier texts stay if window length, BOS and limit are the same, and earlier tasks if limit, shots and chat
+ * settings are; both stay where nothing of their kind was measured now. With another baseline none stays.
  */
 export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): AddedEvaluation {
   if (earlier === null) return { evaluation: now, dropped: [] };
   if (!isSameBaseline(earlier, now)) {
     return { evaluation: now, dropped: [...namesOf(earlier.texts), ...namesOf(earlier.tasks)] };
   }
-  const texts = added(textsOf(earlier), textsOf(now));
-  const tasks = added(tasksOf(earlier), tasksOf(now));
+  const texts = merged(textsOf(earlier), textsOf(now));
+  const tasks = merged(tasksOf(earlier), tasksOf(now));
   const { seq_len, limited } = texts.how;
   return {
     evaluation: {
@@ -221,15 +229,12 @@ export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): 
   };
 }
 
-/**
- * Whether two are compared with the same weights, or with none; where those are not known, with a model of the same
- * name.
- */
+/** Whether two evaluations have the same baseline: by the hash of its weights or, where one is not known, by name. */
 export function isSameBaseline(a: SavedEvaluation, b: SavedEvaluation): boolean {
   return isSameWeights(a.baseline_sha256, b.baseline_sha256) ?? a.baseline === b.baseline;
 }
 
-/** Texts or tasks, and what they were measured with. */
+/** Texts or tasks, and the settings of their measurement. */
 interface Measured<T, How> {
   readonly list: readonly T[];
   readonly how: How;
@@ -248,22 +253,22 @@ function tasksOf({ tasks, settings }: SavedEvaluation): Measured<SavedTask, Save
   return { list: tasks, how: settings.tasks };
 }
 
-function added<T extends { readonly name: string }, How>(
+function merged<T extends { readonly name: string }, How>(
   earlier: Measured<T, How>,
   now: Measured<T, How>,
 ): Measured<T, How> & { readonly dropped: readonly string[] } {
   if (now.list.length === 0) return { ...earlier, dropped: [] };
-  const goesWith = JSON.stringify(earlier.how) === JSON.stringify(now.how);
-  const all = [...(goesWith ? earlier.list : []), ...now.list];
-  const list = [...new Map(all.map((one) => [one.name, one])).values()];
-  return { list, how: now.how, dropped: goesWith ? [] : namesOf(earlier.list) };
+  const isComparable = JSON.stringify(earlier.how) === JSON.stringify(now.how);
+  const items = [...(isComparable ? earlier.list : []), ...now.list];
+  const list = [...new Map(items.map((item) => [item.name, item])).values()];
+  return { list, how: now.how, dropped: isComparable ? [] : namesOf(earlier.list) };
 }
 
-function namesOf(ones: readonly { readonly name: string }[]): readonly string[] {
-  return ones.map(({ name }) => name);
+function namesOf(items: readonly { readonly name: string }[]): readonly string[] {
+  return items.map(({ name }) => name);
 }
 
-/** How a task was asked, by words: what must be the same where accuracies are compared. */
+/** Settings of a task's measurement in words, by name; they must be equal for accuracies to be compared. */
 export function taskSettings(
   { n }: Pick<SavedTask, "n">,
   settings: SavedSettings["tasks"],
@@ -284,7 +289,7 @@ export function formatEvaluation(evaluation: SavedEvaluation): string {
   return formatDocument(evaluation as unknown as JsonValue);
 }
 
-/** @throws GpruneError BAD_FILE */
+/** Parses evaluation.json. @throws GpruneError BAD_FILE */
 export function parseEvaluation(text: string, where: string): SavedEvaluation {
   const result = evaluationSchema.safeParse(parseJson(text, { ...LIMITS, where }));
   if (result.success) return result.data;

@@ -1,45 +1,44 @@
 /**
- * Which texts several runs were measured on alike, so that their numbers can be compared. Runs keep no text, so that it
- * is told by what they say of it, and called the same only where that leaves no doubt.
+ * Finds the texts that several runs were measured on alike, so that their numbers can be compared. Runs do not keep the
+ * texts, so this is inferred from their records, and texts count as the same only where that leaves no doubt.
  */
 import { isSamePath } from "./facts.ts";
 import type { NamedFacts } from "./references.ts";
 import { shortName } from "./text.ts";
 
-/** Relative difference of two perplexities of one model on one text, computed on other machines. */
+/** Largest relative difference of a model's perplexities on a text between machines. */
 const SAME = 1e-3;
-/**
- * Where the same path does not say that it is one text, or one model: as far as one machine computes the same twice.
- */
+/** The same on one machine; required where paths do not show that text and model are the same. */
 const SURELY_SAME = 1e-6;
 
 export type TextKind = "heldOut" | "texts";
 
 export interface Shared {
-  /** Names of the texts that are the same in all runs, in the order of the first. */
+  /** Names of the texts that are the same in all runs, in order of appearance. */
   readonly names: readonly string[];
-  /** Why others are not, or not for certain: a part of a sentence; null when there are none. */
+  /** The other texts with the reasons, as part of a sentence; null when there are none. */
   readonly others: string | null;
 }
 
-/** What a run says of a text. */
-interface Told {
+/** A run's record of its measurement on a text. */
+interface Measurement {
   /** The baseline's perplexity. */
   readonly dense: number | null;
+  /** The baseline. */
   readonly model: string;
+  /** Path of the text; undefined where it is not recorded. */
   readonly path: string | undefined;
-  /** What must be the same, by what it is called. */
+  /** Settings that must be equal, by the words for them. */
   readonly how: Readonly<Record<string, string>>;
 }
 
-/** The texts of the runs that have some. */
+/** Compares the texts of the runs that were measured on texts of this kind. */
 export function sharedTexts(runs: readonly NamedFacts[], which: TextKind): Shared {
   const measured = runs.filter(({ facts }) => facts[which].length > 0);
   const names = [...new Set(measured.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
   const reasons = new Map<string, readonly string[]>();
   const shared = names.filter((name) => {
-    const told = measured.map((run) => toldOf(name, run, which));
-    const reason = whyOther(told);
+    const reason = whyOther(measured.map((run) => measurementOf(name, run, which)));
     if (reason !== null) reasons.set(reason, [...(reasons.get(reason) ?? []), name]);
     return reason === null;
   });
@@ -47,7 +46,7 @@ export function sharedTexts(runs: readonly NamedFacts[], which: TextKind): Share
   return { names: shared, others: parts.length === 0 ? null : parts.join("; ") };
 }
 
-function toldOf(name: string, { facts }: NamedFacts, which: TextKind): Told | null {
+function measurementOf(name: string, { facts }: NamedFacts, which: TextKind): Measurement | null {
   const { record, evaluation } = facts;
   if (which === "texts") {
     const text = evaluation?.texts.find((one) => one.name === name && one.baseline !== null);
@@ -78,22 +77,22 @@ function toldOf(name: string, { facts }: NamedFacts, which: TextKind): Told | nu
   };
 }
 
-/** What tells that texts of one name are not the same; null when nothing can be. */
-function whyOther(all: readonly (Told | null)[]): string | null {
-  const told = all.filter((one) => one !== null);
-  if (told.length < all.length) return "not in all runs";
-  const models = [...new Set(told.map(({ model }) => shortName(model)))];
-  const different = whatDiffers(told.map(({ how }) => how));
-  const [first, ...rest] = told as [Told, ...Told[]];
-  const isOther = rest.some((one) => !isSameMeasure(first, one));
+/** Why texts of one name may not be the same; null when they are. @param runs - null for a run without the text */
+function whyOther(runs: readonly (Measurement | null)[]): string | null {
+  const measurements = runs.filter((measurement) => measurement !== null);
+  if (measurements.length < runs.length) return "not in all runs";
+  const models = [...new Set(measurements.map(({ model }) => shortName(model)))];
+  const different = whatDiffers(measurements.map(({ how }) => how));
+  const [first, ...others] = measurements as [Measurement, ...Measurement[]];
+  const isOther = others.some((other) => !isSameMeasurement(first, other));
   if (different.length === 0 && !isOther) return null;
   if (models.length > 1) return `other models, ${models.join(" and ")}`;
   if (different.length > 0) return different.join("; ");
   return "the model before pruning has other perplexities on it";
 }
 
-/** What several were not measured alike with: `windows 4 and 8`. */
-export function whatDiffers(all: readonly Told["how"][]): readonly string[] {
+/** The settings that are not equal in all measurements, as `windows 4 and 8`. */
+export function whatDiffers(all: readonly Measurement["how"][]): readonly string[] {
   const names = new Set(all.flatMap((how) => Object.keys(how)));
   return [...names].flatMap((what) => {
     const values = [...new Set(all.map((how) => how[what] ?? "not known"))];
@@ -101,7 +100,7 @@ export function whatDiffers(all: readonly Told["how"][]): readonly string[] {
   });
 }
 
-function isSameMeasure(a: Told, b: Told): boolean {
+function isSameMeasurement(a: Measurement, b: Measurement): boolean {
   if (a.dense === null || b.dense === null) return false;
   const isSamePlace = isSamePath(a.model, b.model) && isSamePath(a.path ?? "", b.path ?? "");
   return Math.abs(a.dense / b.dense - 1) <= (isSamePlace ? SAME : SURELY_SAME);

@@ -1,9 +1,9 @@
 import fc from "fast-check";
-import { describe, expect, it, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { linearScale, linearTicks, logScale, logTicks, type Span, spanOf } from "./axes.ts";
 
 describe("ticks", () => {
-  it.each([
+  test.each([
     [0.82 / 1.04, 1.08, [0.8, 0.85, 0.9, 0.95, 1, 1.05]],
     [3800, 48_000, [5000, 10_000, 20_000]],
     [2700, 203_000, [3000, 10_000, 30_000, 100_000]],
@@ -13,7 +13,7 @@ describe("ticks", () => {
     expect(logTicks({ min, max })).toEqual(ticks);
   });
 
-  it.each([
+  test.each([
     [0, 0.06, [0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06]],
     [-0.1, 0.1, [-0.1, -0.05, 0, 0.05, 0.1]],
   ])("of a linear axis from %d to %d", (min, max, ticks) => {

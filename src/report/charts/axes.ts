@@ -1,16 +1,16 @@
-/** Axes whose ticks are round numbers with labels, at least two of them, however close or far the values lie. */
+/** Scales and axes with at least two labelled ticks at round numbers, for any span of values. */
 import { clamp, largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { UNCOUNTED } from "../format.ts";
 import type { Chart } from "../pictures.ts";
 
-/** Room of an axis for its labels, in units of the SVG, and what a character of them takes; a vertical one has more. */
+/** Length of a horizontal axis and width of a label's character, units of the SVG; vertical axes have more room. */
 const ROOM = 300;
 const CHARACTER = 7;
-/** Ticks at most. */
+/** Most ticks of an axis. */
 const MOST = 7;
-/** Differences of values below this share of them are rounding. */
+/** Relative differences below this are rounding errors. */
 const ROUNDING = 1e-9;
-/** What is drawn lies between these; a scale cannot reach zero or infinity. */
+/** Limits of a logarithmic scale, which cannot reach zero or infinity. */
 const [LEAST, LARGEST] = [1e-300, 1e300];
 
 export interface Span {
@@ -18,10 +18,7 @@ export interface Span {
   readonly max: number;
 }
 
-/**
- * The values' span, a little wider; never empty. @param pad - share of the span, or of the value where there is one
- * alone
- */
+/** The values' span with padding; never empty. @param pad - share of the span, or of the value if all are equal */
 export function spanOf(values: readonly number[], pad: number): Span {
   const [min, max] = [Math.min(...values), Math.max(...values)];
   const size = Math.max(Math.abs(min), Math.abs(max));
@@ -48,14 +45,14 @@ function ticked(values: readonly number[]): Chart {
   };
 }
 
-/** A tick's label, about as `ticked` has it drawn. */
+/** A tick's label, approximately as `ticked` draws it. */
 function label(value: number, decimals: number): string {
   return value >= UNCOUNTED
     ? Number(value.toPrecision(7)).toExponential()
     : value.toLocaleString("en", { maximumFractionDigits: decimals });
 }
 
-/** Digits after the point that all ticks need. */
+/** Decimals that the ticks need to be written exactly. */
 function decimalsOf(ticks: readonly number[]): number {
   const decimals = ticks.map((tick) => {
     const [digits = "", exponent = "0"] = `${tick}`.split("e");
@@ -65,8 +62,8 @@ function decimalsOf(ticks: readonly number[]): number {
 }
 
 /**
- * Round numbers inside a span for a logarithmic axis: every nth power of ten, or 1, 2, 5 times those, or equal steps
- * where the span is narrow; as many as have room for labels.
+ * Round numbers inside a span for a logarithmic axis: every nth power of ten, or 1, 3 or 1, 2, 5 times those, or equal
+ * steps where the span is narrow; as many as have room for labels.
  */
 export function logTicks({ min, max }: Span): readonly number[] {
   const first = Math.floor(Math.log10(min));
@@ -89,7 +86,7 @@ export function linearTicks({ min, max }: Span): readonly number[] {
   return densest(steps({ min, max }), (tick) => (tick - min) / (max - min));
 }
 
-/** Multiples inside the span of 1, 2 and 5 times powers of ten: one list for each step that gives not too few. */
+/** Multiples of 1, 2 and 5 times powers of ten inside the span, one list for each step size. */
 function steps({ min, max }: Span): readonly (readonly number[])[] {
   const power = Math.floor(Math.log10(max - min));
   const sizes = [power - 1, power].flatMap((exponent) =>
@@ -103,7 +100,7 @@ function steps({ min, max }: Span): readonly (readonly number[])[] {
   });
 }
 
-/** The list with most ticks of those whose labels have room; if none has, of those with two or more the shortest. */
+/** The longest list whose labels have room; if none has, the shortest of two ticks or more. */
 function densest(
   candidates: readonly (readonly number[])[],
   place: (tick: number) => number,

@@ -7,7 +7,7 @@ import { comparisonPictures } from "./comparison.ts";
 const two: Facts = factsOf(reportFiles());
 const one: Facts = { ...two, layers: two.layers.slice(0, 1) };
 
-/** Points in the plot of every chart of layers, which a legend of lines has none of. */
+/** Number of points in every chart over the layers; legends of lines have none. */
 async function pointsOf(facts: readonly Facts[]): Promise<readonly number[]> {
   const pictures = comparisonPictures(facts.map((own, index) => ({ name: `run ${index}`, facts: own })));
   const drawn = await Promise.all(

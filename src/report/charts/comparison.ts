@@ -39,7 +39,7 @@ interface RatioOptions {
   readonly title: string;
 }
 
-/** How many times higher perplexity is than the dense model's or another baseline's, by text and run. */
+/** Ratio of the perplexity to the dense model's, or another baseline's, by text and run. */
 function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOptions): Picture | null {
   const values = runs.flatMap(({ name, facts }) =>
     facts[which].map((row) => ({ run: name, text: row.name, ratio: row.ratio })),
@@ -79,7 +79,7 @@ function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOp
   };
 }
 
-/** A row for each name, in the order they were given. */
+/** A nominal axis with a row for each name, in order of appearance. */
 function rowsOf(field: string, names: readonly string[]): Chart {
   return { field, type: "nominal", title: null, sort: [...new Set(names)], axis: { grid: true } };
 }

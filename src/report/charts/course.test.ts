@@ -4,7 +4,7 @@ import { factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
 import { roundsPicture, timingsPicture, trainingPicture } from "./course.ts";
 
-/** The picture of a training with these divergences. */
+/** The picture of a distillation with these divergences. */
 function pictureOf(divergences: readonly number[]): ReturnType<typeof trainingPicture> {
   const curve = divergences.map((divergence, index) => ({
     step: index + 1,
@@ -30,7 +30,7 @@ test("steps without divergence, which have no logarithm, do not flatten the othe
   expect(pictureOf([0, 0])).toBeNull();
 });
 
-/** Losses of so many sets over three rounds. */
+/** Losses of `sets` sets over three rounds. */
 function roundsOf(sets: number): ReturnType<typeof roundsPicture> {
   const facts = factsOf(reportFiles());
   const roundSets = Array.from({ length: sets }, (_, index) => `set ${index}`);

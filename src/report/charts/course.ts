@@ -1,4 +1,4 @@
-/** Charts of how a run went: rounds, training, time. */
+/** Charts of a run's course: learning rounds, training, time. */
 import { largestBy } from "../../tensor/statistics.ts";
 import type { Facts } from "../facts.ts";
 import { duration, percent } from "../format.ts";
@@ -6,7 +6,7 @@ import type { Picture } from "../picture.ts";
 import { linearScale, logScale, spanOf } from "./axes.ts";
 import { PLOT_HEIGHT, seriesMarks } from "./parts.ts";
 
-/** Loss of every set while the budget rises. */
+/** Loss of every set before each learning round. */
 export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts): Picture | null {
   if (rounds.length < 2) return null;
   const values = rounds.flatMap(({ losses }, index) =>
@@ -50,12 +50,12 @@ export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts):
   };
 }
 
-/** Points drawn of a long curve. */
+/** Most points of a curve. */
 const MAX_STEPS = 300;
 
-/** Divergence from the dense model while it trains. */
+/** Divergence from the dense model during distillation. */
 export function trainingPicture({ curve }: Facts): Picture | null {
-  // What is not above 0 has no place on a logarithmic axis.
+  // The axis is logarithmic.
   const drawn = (curve ?? []).filter(({ divergence }) => divergence > 0);
   if (curve === null || drawn.length < 2) return null;
   const stride = Math.ceil(drawn.length / MAX_STEPS);

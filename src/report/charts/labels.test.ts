@@ -1,4 +1,4 @@
-/** Numbers in charts stand where they can be read. */
+/** Tests that labels in charts do not overlap. */
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
 import { type Facts, factsOf } from "../facts.ts";
@@ -6,7 +6,7 @@ import { pictureMarkup } from "../picture.ts";
 import { perplexityPicture, tasksPicture } from "./quality.ts";
 import { setsPicture } from "./sensitivity.ts";
 
-/** Horizontal places of what matches, in the order of the drawing. */
+/** Horizontal positions of the matching elements, in drawing order. */
 function placesOf(markup: string, pattern: RegExp): readonly number[] {
   return Array.from(markup.matchAll(pattern), ([, x]) => Number(x));
 }
@@ -21,7 +21,7 @@ test("the ratio of a text that became easier stands to the right of both dots", 
   expect(label).toBeGreaterThan(Math.max(...dots));
 });
 
-/** A report's facts with so many sets, every two of which agree by 0.78. */
+/** A report's facts with `count` sets whose pairwise agreement is 0.78. */
 function withSets(count: number, nameOf = (index: number): string => `set ${index}`): Facts {
   const facts = factsOf(reportFiles());
   const setOrder = Array.from({ length: count }, (_, index) => nameOf(index));
@@ -53,7 +53,7 @@ test("many sets have a legend instead of numbers, and names that stand upright w
   expect(many).toContain(">set of…ind 29<");
 });
 
-/** Numbers at the ticks of an axis of numbers below a chart, left to right. */
+/** Tick labels of the horizontal axis of numbers, from left to right. */
 function ticksOf(markup: string): readonly string[] {
   return Array.from(
     markup.matchAll(

@@ -1,13 +1,13 @@
-/** Parts that several charts have. */
+/** Axes, encodings and marks that several charts share. */
 import type { SpaceKind } from "../../model/spaces.ts";
 import type { Palette } from "../palette.ts";
 import type { Chart } from "../pictures.ts";
 
-/** What charts call the kinds of spaces, and their units. */
+/** Names of the kinds of spaces, and of their units, in charts. */
 export const KIND_NAMES: Readonly<Record<SpaceKind, string>> = { ffn: "FFN", kv: "attention" };
 export const UNIT_NAMES: Readonly<Record<SpaceKind, string>> = { ffn: "FFN neurons", kv: "KV groups" };
 
-/** Layers from left to right. */
+/** A horizontal axis of layers. */
 export function layerAxis(): Chart {
   return {
     field: "layer",
@@ -17,7 +17,7 @@ export function layerAxis(): Chart {
   };
 }
 
-/** Ticks of counts: `0`, `5,000`, `50M`. */
+/** An axis of counts with ticks such as `0`, `5,000`, `50M`. */
 export function countAxis(): Chart {
   return {
     tickCount: 4,
@@ -26,21 +26,21 @@ export function countAxis(): Chart {
   };
 }
 
-/** Height of a chart's plot in units of its SVG, whatever axes and legend take. */
+/** Height of a chart's plot in units of its SVG, without axes and legend. */
 export const PLOT_HEIGHT = 150;
 
 interface LayerLines {
-  /** Records with `layer`, and the fields of y and color. */
+  /** Records with `layer` and the fields of `y` and `marks`. */
   readonly values: readonly { readonly layer: number }[];
   /** Field, title, scale and axis. */
   readonly y: Chart;
-  /** Encodings that tell lines apart. */
+  /** Encodings that distinguish the lines. */
   readonly marks: Chart;
-  /** Whether every layer has a point; when absent, where one of the lines has a single layer. */
+  /** Whether lines have points; by default only where one of them has a single layer. */
   readonly points?: boolean;
 }
 
-/** A line over the layers for each colour. */
+/** A line chart over the layers, one line for each series. */
 export function layerLines({ values, y, marks, points = hasLoneLayer(values) }: LayerLines): Chart {
   return {
     height: PLOT_HEIGHT,
@@ -50,13 +50,13 @@ export function layerLines({ values, y, marks, points = hasLoneLayer(values) }: 
   };
 }
 
-/** Whether one of several models ends after its first layer, which no line shows. */
+/** Whether one of several models has a single layer, which a line without points does not show. */
 function hasLoneLayer(values: LayerLines["values"]): boolean {
   const [first, second] = [0, 1].map((index) => values.filter(({ layer }) => layer === index).length);
   return first! > second!;
 }
 
-/** Shapes and dashes of the first things side by side, and of those for which colours begin anew. */
+/** Shapes and dashes for the first round through the colours, the second, and so on. */
 const SHAPES = ["circle", "triangle-up", "square", "diamond"] as const;
 const DASHES = [
   [1, 0],
@@ -65,7 +65,7 @@ const DASHES = [
   [8, 2, 2, 2],
 ] as const;
 
-/** A piece of a line in a legend, as long as a row is high: enough for a pattern of dashes. */
+/** A legend's symbol of a line, long enough to show its dashes. */
 const LINE_SYMBOL = { symbolType: "stroke", symbolSize: 300 };
 
 interface Series {
@@ -75,10 +75,7 @@ interface Series {
   readonly mark: "line" | "point";
 }
 
-/**
- * Encodings that tell things side by side apart: by colour, and by shape or dash where there are more of them than
- * colours.
- */
+/** Encodings that distinguish series by colour, and by shape or dash as well where they outnumber the colours. */
 export function seriesMarks({ field, names, palette, mark }: Series): Chart {
   const colors = palette.series;
   const round = (index: number): number => Math.floor(index / colors.length);
@@ -93,7 +90,7 @@ export function seriesMarks({ field, names, palette, mark }: Series): Chart {
   return { color, [mark === "line" ? "strokeDash" : "shape"]: others };
 }
 
-/** Characters of a row of a legend. */
+/** Characters in a row of a legend. */
 const LEGEND_CHARACTERS = 44;
 
 function legendColumns(names: readonly string[]): number {
@@ -118,7 +115,7 @@ interface RampOptions {
   readonly domain: readonly [number, number];
 }
 
-/** Equal steps of the ramp, so that a page's colours need not be mixed. */
+/** A colour scale in equal steps of the ramp: a page's colours are CSS variables, which cannot be interpolated. */
 export function rampColor(field: string, { palette, title, domain }: RampOptions): Chart {
   return {
     field,

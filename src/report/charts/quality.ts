@@ -1,4 +1,4 @@
-/** Charts of how the pruned model does beside the dense one. */
+/** Charts of the pruned model's quality beside the dense model's. */
 import { baselineLabel, baselineWords, type Facts, meanQuality, type Quality } from "../facts.ts";
 import { perplexity, times } from "../format.ts";
 import type { Palette } from "../palette.ts";
@@ -12,17 +12,17 @@ interface QualityOptions {
   readonly id: string;
   readonly title: string;
   readonly caption: string;
-  /** What the pruned model is compared with; `dense` when absent. */
+  /** Label of the baseline; `dense` when absent. */
   readonly from?: string;
 }
 
-/** Perplexity before and after, one row for each text, in the order they were given. */
+/** Perplexity before and after pruning, one row for each text, in the given order. */
 export function perplexityPicture(
   rows: readonly Quality[],
   { id, title, caption, from = "dense" }: QualityOptions,
 ): Picture {
   const mean = meanQuality(rows);
-  // The label stands beside both dots, whichever is on the right.
+  // The label stands beside the right one of the two dots.
   const values = rows.map((row) => ({
     ...row,
     right: Math.max(row.dense, row.pruned),
@@ -116,7 +116,7 @@ export function tasksPicture(facts: Facts): Picture | null {
   };
 }
 
-/** A value with one standard error to each side. */
+/** A value plus and minus one standard error. */
 export interface Interval {
   readonly name: string;
   readonly model: string;
@@ -125,7 +125,7 @@ export interface Interval {
   readonly high: number;
 }
 
-/** acc_norm with one standard error to each side. */
+/** A model's acc_norm on a task, plus and minus one standard error. */
 export function interval(
   model: string,
   name: string,
@@ -134,7 +134,7 @@ export function interval(
   return { name, model, value, low: value - (error ?? 0), high: value + (error ?? 0) };
 }
 
-/** A rule and a point for each of the intervals. @param shape - encodings of the points alone */
+/** A rule and a point for each interval. @param shape - encodings of the points only */
 export function intervalLayers(values: readonly Interval[], shape: Chart = {}): readonly Chart[] {
   const axis = { type: "quantitative", title: "acc_norm", ...linearScale(accuracySpan(values)) };
   return [
@@ -149,7 +149,7 @@ export function intervalLayers(values: readonly Interval[], shape: Chart = {}): 
   ];
 }
 
-/** Around all of them, and not far beyond 0 and 1. */
+/** The span of all intervals with padding, but not far beyond 0 and 1. */
 function accuracySpan(values: readonly Interval[]): Span {
   const lowest = Math.min(...values.map(({ low }) => low));
   const { min, max } = spanOf(
@@ -159,7 +159,7 @@ function accuracySpan(values: readonly Interval[]): Span {
   return { min: Math.max(min, Math.min(lowest, -0.01)), max: Math.min(max, 1.05) };
 }
 
-/** How far the residual stream is from the baseline's, layer by layer. */
+/** Relative distance of the hidden states from the baseline's, layer by layer. */
 export function layerErrorPicture(facts: Facts): Picture | null {
   const texts = (facts.evaluation?.texts ?? []).filter(({ divergence }) => divergence !== null);
   if (texts.length === 0) return null;

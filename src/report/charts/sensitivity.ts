@@ -1,4 +1,4 @@
-/** Charts of why: how much the calibration sets agree about the units, and which scores were trusted. */
+/** Charts of a plan's grounds: how far the calibration sets agree about the units, and which scores were trusted. */
 import type { RankProfile } from "../../gprune/explanation.ts";
 import { MAGNITUDE_THRESHOLD, RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
@@ -11,7 +11,7 @@ import type { Chart } from "../pictures.ts";
 import { KIND_NAMES, kindColor, layerLines, namedColor, PLOT_HEIGHT, rampColor } from "./parts.ts";
 import { type SigmaSpace, sigmaHistogram, sigmaMap } from "./sigma.ts";
 
-/** What is known of every layer's FFN. */
+/** Sensitivity of every layer's FFN space. */
 function neuronSpaces({ grounds }: Facts): readonly SigmaSpace[] {
   return grounds.spaces.flatMap((space) => {
     const { kind, layer } = placeOf(space.space);
@@ -38,7 +38,7 @@ export function heatMapPicture(facts: Facts): Picture | null {
   };
 }
 
-/** How many FFN neurons have which sigma. */
+/** Histogram of the FFN neurons' sigma. */
 export function histogramPicture(facts: Facts): Picture | null {
   const spaces = neuronSpaces(facts);
   const units = spaces.reduce((sum, space) => sum + space.units, 0);
@@ -53,7 +53,7 @@ export function histogramPicture(facts: Facts): Picture | null {
   };
 }
 
-/** Kendall's W of every space; nothing where none is an FFN. */
+/** Kendall's W of every space; null where no space is an FFN. */
 export function agreementPicture(facts: Facts): Picture | null {
   const values = facts.grounds.spaces.map(({ space, kendallW }) => {
     const { layer, kind } = placeOf(space);
@@ -78,20 +78,20 @@ export function agreementPicture(facts: Facts): Picture | null {
   };
 }
 
-/** Sets up to which a number fits into a cell as it is, and without its zero. */
+/** Most sets for which a cell has room for a number, and for a number without its leading zero. */
 const FULL_CELLS = 9;
 const NARROW_CELLS = 14;
 
-/** What a cell of so many sets shows of its number, as an expression; null where there is no room. */
+/** Expression of a cell's text in a matrix of `sets` sets; null where there is no room. */
 function shownInCells(sets: number): string | null {
   if (sets <= FULL_CELLS) return "datum.label";
   return sets <= NARROW_CELLS ? "replace(datum.label, '0.', '.')" : null;
 }
 
-/** The first step of the ramp on which ink cannot be read. */
+/** The first step of the ramp that is too dark for text in ink. */
 const DARK_STEP = 4;
 
-/** How well one set's ranking predicts another's. */
+/** Rank correlation of every pair of sets. */
 export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Picture | null {
   const rows = agreement.ffn;
   if (setOrder.length < 2 || rows.length !== setOrder.length) return null;
@@ -144,7 +144,7 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
   };
 }
 
-/** The numbers of cells. @param shown - what of them, as an expression */
+/** The numbers in the cells. @param shown - expression of their text */
 function cellNumbers(shown: string, palette: Palette): Chart {
   return {
     transform: [{ calculate: shown, as: "shown" }],
@@ -162,17 +162,17 @@ function cellNumbers(shown: string, palette: Palette): Chart {
   };
 }
 
-/** Ranks of the units that the sets disagree most about. */
+/** Ranks of the FFN neurons that the sets disagree about most. */
 export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Picture | null {
-  const own = profiles.filter(({ space }) => placeOf(space).kind === "ffn");
-  if (setOrder.length < 2 || own.length === 0) return null;
-  const values = own.flatMap((profile) => profileValues(profile, setOrder));
-  const kept = own.filter((profile) => profile.kept).length;
+  const neurons = profiles.filter(({ space }) => placeOf(space).kind === "ffn");
+  if (setOrder.length < 2 || neurons.length === 0) return null;
+  const values = neurons.flatMap((profile) => profileValues(profile, setOrder));
+  const kept = neurons.filter((profile) => profile.kept).length;
   return {
     id: "profiles",
     title: "The neurons the sets disagree about",
-    words: `Ranks of the ${own.length} most sensitive FFN neurons on every set; ${kept} of them stay.`,
-    caption: `Each line is one of the ${own.length} most sensitive FFN neurons: its rank in its layer on every set, 1 the most important.`,
+    words: `Ranks of the ${neurons.length} most sensitive FFN neurons on every set; ${kept} of them stay.`,
+    caption: `Each line is one of the ${neurons.length} most sensitive FFN neurons: its rank in its layer on every set, 1 the most important.`,
     chart: (palette) => ({
       height: 195,
       data: { values },
@@ -199,16 +199,13 @@ export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Pic
   };
 }
 
-/** Characters that fit beside one another below a figure. */
+/** Characters of level labels that fit below a figure. */
 const LABEL_CHARACTERS = 44;
 
-/** A name without its middle where it is too long for an axis: ends tell more. */
+/** A label, shortened in its middle where it is too long: the ends of names tell more. */
 const SHORT_LABEL = "truncate(datum.label, 13, 'center')";
 
-/**
- * Names of sets below a figure, slanting where they would touch, and upright where they would still, as many as have
- * room.
- */
+/** An axis of set names: level if they fit, else slanted, else vertical with as many labels as fit. */
 function setLabels(names: readonly string[]): Chart {
   const longest = Math.max(...names.map(({ length }) => length));
   const isLevel = names.length * (longest + 1) <= LABEL_CHARACTERS;
@@ -225,7 +222,7 @@ function profileValues({ space, unit, kept, ranks }: RankProfile, setOrder: read
   }));
 }
 
-/** Every module between reliable and not, strong and weak. */
+/** Reliability and magnitude of every module, and by which scores it was ranked. */
 export function reliabilityPicture({ grounds }: Facts): Picture | null {
   const values = grounds.spaces.flatMap(({ modules }) =>
     modules.flatMap(({ r, magnitude, size, verdict }) =>
@@ -237,7 +234,7 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
   if (values.length === 0) return null;
   const fallen = values.filter(({ scores }) => scores === "weights");
   const fell = fallen.length;
-  // The few that fall back are drawn last, on top.
+  // The few fallback modules are drawn last, on top.
   const drawn = [...values.filter(({ scores }) => scores !== "weights"), ...fallen];
   const isWhole = grounds.spaces.some(({ modules }) => modules.length === 1);
   const lowest = Math.min(...values.map(({ r }) => r));

@@ -1,4 +1,4 @@
-/** Charts of what is left: widths of the layers, and how much of each was removed. */
+/** Charts of the pruned shape: widths of the layers, and the share of each that was removed. */
 import type { SpaceKind } from "../../model/spaces.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { placeOf } from "../explained.ts";
@@ -9,17 +9,17 @@ import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
 import { countAxis, KIND_NAMES, kindColor, layerAxis, PLOT_HEIGHT, UNIT_NAMES } from "./parts.ts";
 
-/** Kept units of every layer in front of what there was. */
+/** Kept units of every layer, in front of the dense widths. */
 export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
   const values = layers.map(({ layer, [kind]: { before, after } }) => ({ layer, before, after }));
-  const left = values.reduce((sum, { after }) => sum + after, 0);
-  const all = values.reduce((sum, { before }) => sum + before, 0);
+  const kept = values.reduce((sum, { after }) => sum + after, 0);
+  const total = values.reduce((sum, { before }) => sum + before, 0);
   const narrowest = smallestBy(values, ({ after }) => after);
   return {
     id: `widths-${kind}`,
     title: `${UNIT_NAMES[kind]} of every layer`,
     words:
-      `${whole(left)} of ${whole(all)} ${UNIT_NAMES[kind]} stay. ` +
+      `${whole(kept)} of ${whole(total)} ${UNIT_NAMES[kind]} stay. ` +
       `Layer ${narrowest.layer} is the narrowest with ${whole(narrowest.after)} of ${whole(narrowest.before)}.`,
     caption: "Solid: what stays. Faint: what was removed. Layer 0 reads the embeddings.",
     chart: (palette) => ({
@@ -34,7 +34,7 @@ export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
   };
 }
 
-/** Parameters by what they belong to, before and after. */
+/** Parameters of FFN, attention and the rest, before and after. */
 export function compositionPicture({ record, removed }: Facts): Picture {
   const prunable = (kind: SpaceKind): number =>
     record.widths.before[kind].reduce(
@@ -144,9 +144,8 @@ interface ModuleValue {
   readonly units: number;
 }
 
-/** None when no space has more than one module. */
+/** Share removed of every module, in spaces that have more than one. */
 function moduleValues({ grounds }: Facts): readonly ModuleValue[] {
-  if (grounds.spaces.every(({ modules }) => modules.length < 2)) return [];
   return grounds.spaces.flatMap(({ space, modules }) => {
     const { layer, kind } = placeOf(space);
     if (modules.length < 2) return [];
@@ -184,7 +183,7 @@ function sparsityEncoding(palette: Palette): Chart {
   };
 }
 
-/** Layers that lose most, deepest first. */
+/** The layers with the largest share removed, in descending order. */
 export function deepestLayers(layers: readonly LayerFacts[], count: number): readonly LayerFacts[] {
   return layers.toSorted((a, b) => b.removed - a.removed).slice(0, count);
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import { modelSensitivity } from "../../gprune/sensitivity.ts";
 import { summariseSensitivity } from "../../gprune/sensitivity_summary.ts";
@@ -19,7 +19,7 @@ const { spaces: rows } = summariseSensitivity(spaces, modelSensitivity(scores));
 const picture = sensitivityPicture(rows, { title: "tiny <model>" });
 
 describe("the picture of sensitivity", () => {
-  it("shows every layer and rank bin with units, and every unit in the histograms", () => {
+  test("shows every layer and rank bin with units, and every unit in the histograms", () => {
     const [maps, histograms] = picture.chart(PAPER).vconcat as {
       hconcat: { data: { values: { units?: number }[] } }[];
     }[];
@@ -29,7 +29,7 @@ describe("the picture of sensitivity", () => {
     expect(units.reduce((sum, count) => sum + count, 0)).toBe(40 + 30 + 2 + 3);
   });
 
-  it("is drawn as SVG with its title escaped and a description", async () => {
+  test("is drawn as SVG with its title escaped and a description", async () => {
     const svg = await pictureSvg(picture);
     expect(svg).toMatch(/^<svg /);
     expect(svg).toContain("tiny &lt;model&gt;");
@@ -37,13 +37,13 @@ describe("the picture of sensitivity", () => {
     expect(picture.words).toContain("Sensitivity of 4 spaces");
   });
 
-  it("is drawn as PNG", async () => {
+  test("is drawn as PNG", async () => {
     const bytes = await picturePng(picture);
     expect([...bytes.subarray(1, 4)]).toEqual([..."PNG"].map((letter) => letter.charCodeAt(0)));
     expect(await pictureFile(picture, "x.svg")).toBe(await pictureSvg(picture));
   });
 
-  it("goes into files with names that say what they are", async () => {
+  test("goes into files with names that say what they are", async () => {
     await expect(pictureFile(picture, "a.jpeg")).rejects.toThrow(
       "picture: expected a name that ends with .svg or .png, got a.jpeg",
     );

@@ -6,7 +6,7 @@ import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
 import { countAxis, PLOT_HEIGHT, rampColor, UNIT_NAMES } from "./parts.ts";
 
-/** What the charts show of a space. */
+/** The fields of a space that the charts show. */
 export type SigmaSpace = Pick<
   SpaceSensitivity,
   "layer" | "units" | "meanSigma" | "sigmaByRank" | "sigmaHistogram"
@@ -15,7 +15,11 @@ export type SigmaSpace = Pick<
 /** A standard deviation inside [0, 1] is at most this. */
 const MAX_SIGMA = 0.5;
 
-/** Mean sigma by layer and rank of the units; the colours reach as far as `all` need. @param spaces - one kind */
+/**
+ * Mean sigma by layer and rank of the units.
+ * @param spaces - of one kind
+ * @param all - spaces that share the colour scale; `spaces` when absent
+ */
 export function sigmaMap(
   spaces: readonly SigmaSpace[],
   { palette, all = spaces }: { readonly palette: Palette; readonly all?: readonly SigmaSpace[] },
@@ -54,7 +58,7 @@ function highest(spaces: readonly SigmaSpace[]): number {
   return Math.max(0.05, Math.ceil(max * 20) / 20);
 }
 
-/** How many units have which sigma. @param unit - plural noun */
+/** Histogram of the units' sigma. @param unit - plural noun for the axis */
 export function sigmaHistogram(
   spaces: readonly SigmaSpace[],
   { palette, unit }: { readonly palette: Palette; readonly unit: string },
@@ -84,7 +88,7 @@ export function sigmaHistogram(
 }
 
 /**
- * The picture of `gprune sensitivity`: for FFN and attention the map, and below it the histogram.
+ * The picture of `gprune sensitivity`: maps of FFN and attention side by side, and a histogram below each.
  * @param spaces - as `summariseSensitivity` gives them
  */
 export function sensitivityPicture(
@@ -94,8 +98,8 @@ export function sensitivityPicture(
   const most = largestBy(spaces, ({ meanSigma }) => meanSigma);
   const least = smallestBy(spaces, ({ meanSigma }) => meanSigma);
   const kinds = (["ffn", "kv"] as const)
-    .map((kind) => ({ unit: UNIT_NAMES[kind], own: spaces.filter((space) => space.kind === kind) }))
-    .filter(({ own }) => own.length > 0);
+    .map((kind) => ({ unit: UNIT_NAMES[kind], ofKind: spaces.filter((space) => space.kind === kind) }))
+    .filter(({ ofKind }) => ofKind.length > 0);
   return {
     id: "sensitivity",
     title,
@@ -107,8 +111,8 @@ export function sensitivityPicture(
       width: undefined,
       autosize: undefined,
       vconcat: [
-        kinds.map(({ unit, own }) => ({ title: unit, ...sigmaMap(own, { palette, all: spaces }) })),
-        kinds.map(({ unit, own }) => sigmaHistogram(own, { palette, unit })),
+        kinds.map(({ unit, ofKind }) => ({ title: unit, ...sigmaMap(ofKind, { palette, all: spaces }) })),
+        kinds.map(({ unit, ofKind }) => sigmaHistogram(ofKind, { palette, unit })),
       ].map((charts) => ({
         hconcat: charts.map((chart) => ({ width: COLUMN, ...chart })),
         resolve: { scale: { color: "shared" } },

@@ -9,7 +9,7 @@ import { sharedTexts, type TextKind, whatDiffers } from "../shared_texts.ts";
 import { accuracy } from "./quality.ts";
 import { methodSentence, moment } from "./summary.ts";
 
-/** What became of the models: sizes, and perplexities on the texts that are the same in all runs. */
+/** Sizes of the pruned models, and mean perplexities on the texts that are the same in all runs. */
 export function comparedRuns(runs: readonly NamedFacts[]): Html {
   const means = (["texts", "heldOut"] as const).map((which) => meansOf(runs, which));
   return table({
@@ -44,7 +44,7 @@ interface Means {
 
 const TITLES = { texts: "Evaluation texts", heldOut: "Held-out text" } as const;
 
-/** Columns of means over the texts that can be compared; none, and why, where there is no such text. */
+/** Columns of means over the comparable texts; no columns, and a note on the reason, where there are none. */
 function meansOf(runs: readonly NamedFacts[], which: TextKind): Means {
   const measured = runs.filter(({ facts }) => facts[which].length > 0);
   const { names, others } = sharedTexts(runs, which);
@@ -64,7 +64,7 @@ function meansOf(runs: readonly NamedFacts[], which: TextKind): Means {
   };
 }
 
-/** How the models were made. */
+/** Methods, durations and memory of the runs. */
 export function comparedWays(runs: readonly NamedFacts[]): Html {
   return table({
     caption: "How they were made",
@@ -83,7 +83,7 @@ export function comparedWays(runs: readonly NamedFacts[]): Html {
   });
 }
 
-/** Perplexities of every text that any of the runs has, and times what. */
+/** Perplexities on every text of any run, and their ratios to the reference. */
 export function comparedQuality(runs: readonly NamedFacts[], which: TextKind): Html | null {
   const texts = [...new Set(runs.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
   if (texts.length === 0) return null;
@@ -97,7 +97,7 @@ export function comparedQuality(runs: readonly NamedFacts[], which: TextKind): H
   });
 }
 
-/** That numbers of one row cannot be compared, and why. */
+/** A note on texts or tasks whose numbers cannot be compared; null where all can. */
 function noteOf(others: string | null): string | null {
   return others === null ? null : `Not the same in all runs, or not for certain: ${others}.`;
 }
@@ -110,7 +110,7 @@ function qualityCells(found: Quality | undefined): readonly Cell[] {
   ];
 }
 
-/** Accuracies on every task that any of the runs has. */
+/** Accuracies on every task of any run. */
 export function comparedTasks(runs: readonly NamedFacts[]): Html | null {
   const tasksOf = ({ facts }: NamedFacts): readonly SavedTask[] => facts.evaluation?.tasks ?? [];
   const tasks = [...new Set(runs.flatMap((run) => tasksOf(run).map(({ name }) => name)))];
@@ -131,33 +131,35 @@ export function comparedTasks(runs: readonly NamedFacts[]): Html | null {
   });
 }
 
-/** What differs in how the runs were asked a task; null when nothing does. */
+/** Why the runs' accuracies on a task cannot be compared; null when they can. */
 function whyOtherTask(task: string, runs: readonly NamedFacts[]): string | null {
-  const asked = runs.flatMap(({ facts: { evaluation } }) => {
+  const measured = runs.flatMap(({ facts: { evaluation } }) => {
     const found = evaluation?.tasks.find(({ name }) => name === task);
     return found === undefined ? [] : [{ found, how: taskSettings(found, evaluation!.settings.tasks) }];
   });
-  const reasons = [...whatDiffers(asked.map(({ how }) => how))];
-  const baselines = new Set(asked.map(({ found: { baseline } }) => `${baseline?.acc} ${baseline?.acc_norm}`));
+  const reasons = [...whatDiffers(measured.map(({ how }) => how))];
+  const baselines = new Set(
+    measured.map(({ found: { baseline } }) => `${baseline?.acc} ${baseline?.acc_norm}`),
+  );
   if (reasons.length === 0 && baselines.size > 1) reasons.push("baselines have other accuracies on it");
-  if (asked.length < runs.length) reasons.push("not in all runs");
+  if (measured.length < runs.length) reasons.push("not in all runs");
   return reasons.length === 0 ? null : reasons.join("; ");
 }
 
-/** Runs up to which a table has columns for each. */
+/** Most runs for which a table has columns for each run. */
 const MOST_COLUMNS = 4;
 
 interface Crossed {
   readonly caption: string;
   readonly note: string | null;
-  /** Texts or tasks, and what one of them is. */
+  /** Names of the texts or tasks, and the noun for one of them. */
   readonly what: { readonly one: string; readonly names: readonly string[] };
-  /** Of the columns that each has. */
+  /** Titles of the columns of each run, or of each text or task. */
   readonly titles: readonly string[];
   readonly cells: (run: NamedFacts, name: string) => readonly Cell[];
 }
 
-/** Runs across and texts down, or the other way round where there are many runs. */
+/** A table with runs as columns and texts or tasks as rows, or transposed where there are many runs. */
 function crossed(runs: readonly NamedFacts[], { caption, note, what, titles, cells }: Crossed): Html {
   const { one, names } = what;
   if (runs.length <= MOST_COLUMNS) {

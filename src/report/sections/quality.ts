@@ -1,4 +1,4 @@
-/** How the pruned model does beside the dense one. */
+/** The section on quality: the pruned model's scores beside the baseline's. */
 
 import { shellWord } from "../../base/plain_text.ts";
 import { type Cell, type Figures, numbers, row, type Section, section, table } from "../elements.ts";
@@ -93,14 +93,14 @@ function taskTable({ evaluation }: Facts): Html | null {
   });
 }
 
-/** How questions were put, where that is not alone and as a text. */
+/** Shots and chat format of the questions, for a caption; empty for plain zero-shot texts. */
 function howAsked(settings: SavedSettings["tasks"]): string {
   const { num_fewshot: shots = 0, chat = false } = settings ?? {};
   const after = shots ? `, after ${shots} solved ${shots === 1 ? "question" : "questions"}` : "";
   return `${after}${chat ? ", as messages of a chat" : ""}`;
 }
 
-/** With its standard error, where it has one. */
+/** An accuracy, with its standard error if it has one. */
 export function accuracy(score: SavedAccuracy | null, which: "acc" | "acc_norm"): Cell {
   if (score === null) return null;
   const error = which === "acc" ? score.stderr : score.acc_norm_stderr;

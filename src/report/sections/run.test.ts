@@ -4,7 +4,7 @@ import { type Facts, factsOf } from "../facts.ts";
 import type { RunRecord } from "../run_record.ts";
 import { runSection } from "./run.ts";
 
-/** The section of a run with these settings. */
+/** The markup of the run section for these settings. */
 function sectionOf(settings: object): string {
   const { record, ...files } = reportFiles();
   const all = { ...record.settings, ...settings } as RunRecord["settings"];

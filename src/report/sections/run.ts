@@ -1,4 +1,4 @@
-/** The run itself: what it was given, what it took, who loads the result. */
+/** The section on the run itself: settings, time and memory, and which programs load the result. */
 import { join } from "node:path";
 import { shellWord } from "../../base/plain_text.ts";
 import { isOwnText } from "../../calibrate/windows.ts";
@@ -24,7 +24,7 @@ export function runSection(facts: Facts, figures: Figures): Section | null {
   ]);
 }
 
-/** Commands that work where the run was started, since paths of its configuration begin there. */
+/** Commands that repeat the run; they work in the directory it was started in, to which its paths are relative. */
 function again(record: Facts["record"]): Html {
   const output = outputOf(record).replace(/[\\/]+$/, "");
   const file = (name: string): string => shellWord(join(output, name));
@@ -61,7 +61,7 @@ function given({ record }: Facts): Html {
   ]);
 }
 
-/** A setting as the command line has it: `--seq-len` and its value; of a switch its name alone. */
+/** A setting as an option of the command line: `--seq-len` and its value, or the name alone for a switch. */
 function option(name: string, value: string | number | boolean): readonly [Html, string] {
   const words = name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   const word = value === false ? `no-${words}` : words;

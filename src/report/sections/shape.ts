@@ -1,4 +1,4 @@
-/** What is left: widths, and what every layer gave up. */
+/** The section on the pruned shape: widths, and the share removed of every layer. */
 import { SPACE_KINDS } from "../../model/spaces.ts";
 import {
   type Cell,
@@ -61,7 +61,7 @@ export function decimal(value: number | null | undefined, digits = 2): Cell {
   return value === null || value === undefined ? null : { text: value.toFixed(digits), value };
 }
 
-/** For numbers of any size: `0.00001234`, `12.34`. */
+/** Four significant digits, for numbers of any size: `0.00001234`, `12.34`. */
 export function significant(value: number | null | undefined): Cell {
   return value === null || value === undefined ? null : { text: String(Number(value.toPrecision(4))), value };
 }

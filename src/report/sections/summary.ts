@@ -13,7 +13,7 @@ import { bytes, duration, percent, perplexity, short, times, UNIT, whole } from 
 import { type Html, html } from "../html.ts";
 import { shortName } from "../text.ts";
 
-/** Kicker, name, the result in a sentence, and five numbers. */
+/** The header of a report: the model's name, the result in a sentence, cards of numbers, a warning, and findings. */
 export function header(facts: Facts): Html {
   const { record } = facts;
   const version = record.versions.find(({ name }) => name === "gprune")?.version ?? "";
@@ -31,10 +31,7 @@ const MONTHS = "January February March April May June July August September Octo
   " ",
 );
 
-/**
- * `24 Nov 2026, 13:05 UTC` on one line, or with the month's whole name: the moment as it is written, whatever the time
- * zone.
- */
+/** `24 Nov 2026, 13:05 UTC` without line breaks, or with the full name of the month; no time zone is converted. */
 export function moment(iso: string, month: "short" | "long" = "short"): string {
   const [year, number, date] = iso.slice(0, 10).split("-").map(Number);
   const name = MONTHS[number! - 1] ?? "";
@@ -42,7 +39,7 @@ export function moment(iso: string, month: "short" | "long" = "short"): string {
   return [...day, ...(iso.endsWith("Z") ? ["UTC"] : [])].join(UNIT);
 }
 
-/** Sentences below the cards where the model was worse than guessing before it was pruned; ratios mean nothing then. */
+/** A warning where the dense model was worse than guessing, so that ratios mean nothing. */
 function guessWarning({ record, heldOut, texts, otherBaseline }: Facts): Html | null {
   const { vocab_size: words } = record;
   if (words === undefined) return null;
@@ -59,7 +56,7 @@ const RECOVERIES: Readonly<Record<string, string>> = {
   distill: "then trained on the dense model's answers",
 };
 
-/** Who decided, and what was done about the damage. */
+/** The method that made the plan, and the recovery, as a sentence. */
 export function methodSentence(facts: Pick<Facts, "record">): string {
   const { method, metric, allocation, recover } = facts.record.settings;
   const decided = hasGivenPlan(facts.record)
@@ -133,7 +130,7 @@ function mostHarmed(rows: readonly Quality[]): Quality {
   return largestBy(rows, ({ ratio }) => ratio);
 }
 
-/** What stands out, in sentences. */
+/** The most notable results, in sentences. */
 function findings(facts: Facts): Html {
   const sentences = [
     qualityFinding(facts),
@@ -144,7 +141,7 @@ function findings(facts: Facts): Html {
   return html`<ul class="findings">${sentences.map((sentence) => html`<li>${sentence}</li>`)}</ul>`;
 }
 
-/** ` against NAME` where that is not the model that was pruned. */
+/** ` against NAME` where the baseline is not the run's base model. */
 function against(facts: Facts): string {
   return facts.otherBaseline === null ? "" : ` against ${baselineWords(facts)}`;
 }
@@ -180,7 +177,7 @@ function shapeFinding({ layers }: Facts): string {
   const [shallowest, ...others] = sorted.toReversed() as [LayerFacts, ...LayerFacts[]];
   if (sorted[0]!.removed === 0) return "No layer gives up anything.";
   if (sorted[0]!.removed - shallowest.removed < 0.02) return "Every layer gives up about the same share.";
-  // The least one is none of the deepest, and neither is one that loses nothing.
+  // Neither the least pruned layer nor one that loses nothing is listed among the deepest.
   const deepest = sorted.slice(0, Math.min(3, others.length)).filter(({ removed }) => removed > 0);
   const list = deepest.map(({ layer, removed }) => `${layer} (${percent(removed, 0)})`).join(", ");
   return `Layers cut deepest: ${list}. Least: layer ${shallowest.layer} (${percent(shallowest.removed, 0)}).`;

@@ -3,7 +3,7 @@ import { reportFiles } from "../../../test/report_files.ts";
 import { factsOf } from "../facts.ts";
 import { whySection } from "./why.ts";
 
-/** The reasons given for modules of a space, when the first has this one. */
+/** The reasons shown for a space's modules where the first has this one. */
 function reasonsOf(modules: number, reason: string): string {
   const facts = factsOf(reportFiles());
   const [space] = facts.grounds.spaces;

@@ -1,4 +1,4 @@
-/** Why units went: sensitivity, modules, verdicts, and the rounds that shared the budget. */
+/** The sections on the plan's grounds: sensitivity, modules, verdicts, and the rounds that shared the budget. */
 import type { ModuleExplanation, SpaceExplanation } from "../../gprune/explanation.ts";
 import { RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
 import {
@@ -35,7 +35,7 @@ export function courseSection(facts: Facts, figures: Figures): Section | null {
   ]);
 }
 
-/** Columns that a table beside a figure has room for. */
+/** Most columns of a table that fits beside a figure. */
 const MOST_BESIDE = 6;
 
 function moduleTable({ grounds }: Facts): Html {
@@ -77,20 +77,18 @@ function moduleRow(
 }
 
 /**
- * Why a module that is a whole space is scored as it is. Its quantile is 0.50 whatever its scores, so that nothing
- * scores high there, though the rule says so.
+ * The reason for the verdict of a module that is a whole space. Its quantile is always 0.50, so a recorded reason that
+ * says it scores high would mislead.
  */
 function wholeSpaceReason({ r, verdict, reason }: ModuleExplanation): string {
   if (r === null || r >= RELIABILITY_THRESHOLD || verdict === "fallback") return sentence(reason);
   return `r = ${withMinus(r.toFixed(2))}, below ${RELIABILITY_THRESHOLD}, but a module that is a whole space never falls back.`;
 }
 
-/**
- * A reason without the verdict in front of it, which has a column of its own, and with minus signs as in other columns.
- */
+/** A recorded reason as a sentence, without the verdict before it, which has its own column, and with minus signs. */
 function sentence(reason: string): string {
-  const rest = reason.replace(/^Activation(?:-independent)? scores: /, "").replaceAll(/ -(?=\d)/g, " \u2212");
-  return rest.charAt(0).toUpperCase() + rest.slice(1);
+  const text = reason.replace(/^Activation(?:-independent)? scores: /, "").replaceAll(/ -(?=\d)/g, " \u2212");
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function spaceTable({ grounds }: Facts): Html {
