@@ -1,4 +1,4 @@
-/** Rotary embedding as config.json has it, written. The way back is in rope.ts. */
+/** Writes the rotary embedding to config.json; rope.ts is the inverse. */
 import type { Family } from "../families.ts";
 import {
   type LongropeScaling,
@@ -15,7 +15,7 @@ import {
 /** Keys of a config.json. */
 export type ConfigKeys = Record<string, unknown>;
 
-/** The longest sequence as config.json says it: what dynamic scaling starts from where there is such. */
+/** `max_position_embeddings`: the longest sequence or, under dynamic scaling, the length that it starts from. */
 export function maxPositionKey(spec: ModelSpec): ConfigKeys {
   const scaled = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "dynamic" ? [scaling] : []));
   return { max_position_embeddings: scaled[0]?.originalMaxPositions ?? spec.maxPositions };
@@ -41,7 +41,7 @@ export function ropeKeys(
     ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
   const local = ropes(false)[0] ?? full;
   const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
-  // Before transformers 5 layers without a window had the plain keys.
+  // In transformers 4 the plain keys are those of layers without a window.
   const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
   return {
     rope_theta: global.theta,
@@ -54,7 +54,7 @@ export function ropeKeys(
   };
 }
 
-/** A factor whose product with H, rounded down as readers do, is the number of rotated channels. */
+/** The fraction of H that gives the number of rotated channels when rounded down, as readers do. */
 function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
   const part = rotaryDim / headDim;
   return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
@@ -66,8 +66,8 @@ function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Con
 }
 
 /**
- * What transformers 4 reads, and version 5, too. Version 4 wants three keys for the longrope of Phi-3, and for that of
- * every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
+ * `rope_scaling`, which transformers 4 and 5 read. Version 4 wants exactly three keys for the longrope of Phi-3, and
+ * for that of every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
  */
 function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): ConfigKeys {
   if (scaling === null) return {};
@@ -81,7 +81,7 @@ function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
   return { original_max_position_embeddings: scaling.originalMaxPositions };
 }
 
-/** All keys of a scaling but its type and the original length. */
+/** Keys of a scaling without its type and the original length. */
 function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigKeys {
   switch (scaling?.type) {
     case undefined:
@@ -106,7 +106,7 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigK
   }
 }
 
-/** Left out, as those below, where it is what others assume: programs differ in which of these keys they know. */
+/** Left out where it is the default, as are the keys below: programs differ in which of them they know. */
 function attentionKey(scaling: YarnScaling | LongropeScaling, maxPositions: number): ConfigKeys {
   const { attentionFactor } = scaling;
   const isUsual = attentionFactor === usualAttentionFactor(scaling, maxPositions);
