@@ -1,11 +1,11 @@
 /**
  * The one error class of the project.
  *
- * A message reads `where: expected X, got Y`; `hint` says what to do next. Codes are stable and may be
- * matched by callers. A message that starts with `internal:` reports a broken invariant of ours, never bad input.
+ * A message reads `where: expected X, got Y`; `hint` says what to do next. Codes are stable and may be matched by
+ * callers. A message that starts with `internal:` reports a broken invariant of ours, never bad input.
  */
 
-/** Stable machine-readable reasons; every one is the caller's to fix except `INTERNAL` and mostly `NETWORK`. */
+/** Stable machine-readable reasons. All are the caller's to fix, except `INTERNAL` and mostly `NETWORK`. */
 export type ErrorCode =
   | "NOT_FOUND"
   | "BAD_FILE"
@@ -33,7 +33,7 @@ export type ErrorCode =
 
 /** Optional parts of an error. */
 export interface ErrorDetails {
-  /** What the user can do about it, one sentence. */
+  /** Advice to the user, one sentence. */
   readonly hint?: string | undefined;
   readonly cause?: unknown;
 }

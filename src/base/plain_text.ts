@@ -1,11 +1,11 @@
 /**
- * Text from outside, made harmless for terminals and for messages: the one place that decides what may
- * reach a screen. Tensor names, keys, paths, document texts and model output all pass through here.
+ * Makes text from outside harmless for terminals and messages: the one place that decides what may reach a screen.
+ * Tensor names, keys, paths, document texts and model output all pass through here.
  */
 
 /**
- * C0 controls but tab and line feed, DEL and C1 controls, which start escape sequences, and the marks that reverse the
- * direction of writing, which make a text look like another.
+ * C0 controls except tab and line feed, DEL and C1 controls, which start escape sequences, and marks that reverse the
+ * direction of writing, which make one text look like another.
  */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const STEERING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;

@@ -29,7 +29,7 @@ function ofText(change: (text: string) => string): Operation {
   return operation((value) => (value.type === "StringValue" ? new Str(change(value.value)) : undefined));
 }
 
-/** An operation on texts that takes other values as well, printed. */
+/** An operation on texts that also takes other values, as they are printed. */
 function onPrinted({ parameters, apply }: Operation): Operation {
   return operation((value, args) => apply(new Str(str(value)), args), ...parameters);
 }

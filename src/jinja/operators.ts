@@ -25,7 +25,7 @@ const modulo: Operator = (left, right) => {
   return left.type === "FloatValue" || right.type === "FloatValue" ? new Float(value) : new Int(value);
 };
 
-/** `+` of two values of one kind; the library would print others, into texts as well. */
+/** `+` of two numbers, texts or lists; other pairs, which the library would join as texts, are errors. */
 const sum: Operator = (left, right) => {
   const kinds = [left, right].map((value) => (isNumber(value) ? "number" : value.type));
   if (kinds[0] === kinds[1] && ["number", "StringValue", "ArrayValue"].includes(kinds[0]!)) return;

@@ -64,7 +64,7 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
   }
 }
 
-/** By type of node, the part whose name is no variable's. */
+/** The part of a node that has a name of something else than a variable, by type of node. */
 const NAMELESS: Readonly<Record<string, string>> = {
   ...{ BinaryExpression: "operator", UnaryExpression: "operator", TestExpression: "test" },
   ...{ FilterExpression: "filter", FilterStatement: "filter", KeywordArgumentExpression: "key" },

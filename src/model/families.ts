@@ -45,7 +45,7 @@ export interface Family {
   readonly capsScores: boolean;
   /** The class caps logits where config.json gives a cap. */
   readonly capsLogits: boolean;
-  /** config.json gives factors on embeddings, on what is added to the residual stream, and on logits (Granite). */
+  /** config.json gives factors on embeddings, on additions to the residual stream, and on logits (Granite). */
   readonly multipliers: boolean;
   /**
    * Which layers have a sliding window: none, all, those that `layer_types` names, or all unless `layer_types` is there
@@ -102,7 +102,7 @@ export interface Family {
     readonly positions: number;
     /** `num_key_value_heads`; where absent, the number of query heads. */
     readonly kvHeads?: number;
-    /** Length before scaling, which goes before the scaling's own parameter; only in classes with such a default. */
+    /** Length before scaling, of classes with a default for it, which overrides the scaling's own parameter. */
     readonly originalPositions?: number;
     /** Ids of tokens that begin and end texts and fill batches. */
     readonly tokenIds: TokenIds;

@@ -139,7 +139,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   ];
 }
 
-/** Parameters of the prunable spaces together: what `--sparsity` is a fraction of. */
+/** Parameters of all prunable spaces, of which `--sparsity` is a fraction. */
 export function prunableParameters(spec: ModelSpec): number {
   return spacesOf(spec).reduce((sum, space) => sum + space.units * space.unitParameters, 0);
 }

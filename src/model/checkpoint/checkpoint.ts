@@ -68,7 +68,7 @@ const MAX_LISTED = 8;
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
  * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or
- *   BAD_TENSOR listing what is missing or has the wrong shape; FORBIDDEN and NETWORK from the hub
+ *   BAD_TENSOR listing tensors that are missing or have the wrong shape; FORBIDDEN and NETWORK from the hub
  */
 export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
   requireWord(name, "model", MODEL_HINT);

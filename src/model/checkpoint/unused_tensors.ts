@@ -33,7 +33,7 @@ export function requireCountedLayers(source: TensorSource, { layers }: ModelSpec
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
   throw new GpruneError(
     "BAD_CONFIG",
-    `${where}: num_hidden_layers: expected ${last + 1}, as the weights have layers, got ${layers.length} (without ${list(stray)})`,
+    `${where}: num_hidden_layers: expected ${last + 1}, as the weights have layers, got ${layers.length} (without ${listNames(stray)})`,
     { hint: "config.json and the weights must come from the same model." },
   );
 }
@@ -63,10 +63,10 @@ export function unusedTensors(
 export function unusedText({ origin, unusedTensors: names = [] }: Model): string | null {
   if (names.length === 0) return null;
   const subject = names.length === 1 ? "1 tensor is" : `${names.length} tensors are`;
-  return `${origin.name}: ${subject} not used and will not be in the output: ${list(names)}`;
+  return `${origin.name}: ${subject} not used and will not be in the output: ${listNames(names)}`;
 }
 
-function list(names: readonly string[]): string {
+function listNames(names: readonly string[]): string {
   const more = names.length > MAX_LISTED ? [`and ${names.length - MAX_LISTED} more`] : [];
   return [...names.slice(0, MAX_LISTED).map(plainName), ...more].join(", ");
 }

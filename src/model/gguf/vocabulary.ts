@@ -141,7 +141,7 @@ export function ggufTokenizerObstacle({
   }
 }
 
-/** Whether most special tokens strip, and the vocabulary has the four tokens that llama.cpp needs to strip as well. */
+/** Whether most special tokens strip, and the vocabulary has the four tokens without which llama.cpp does not. */
 function stripsAsPhi3({ added_tokens }: TokenizerJson, { idOf }: Vocabulary): boolean {
   const others = added_tokens.filter(({ content, special }) => special && !PHI3_UNSTRIPPED.includes(content));
   const stripping = others.filter(({ rstrip }) => rstrip).length;

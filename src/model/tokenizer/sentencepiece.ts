@@ -10,7 +10,7 @@ const MAX_TOKEN_LENGTH = 1024;
 /**
  * Every way to cut a token into two tokens, best tokens first; of one token's pairs, the longest left part first.
  * @param tokens - unique, index = id
- * @param priorities - larger is better: scores, or what stands in for them
+ * @param priorities - larger is better: scores, or negated positions
  * @param joinable - whether a token may be the result of a merge
  * @throws GpruneError BAD_FILE for a token that is too long
  */

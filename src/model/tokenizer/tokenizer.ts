@@ -185,8 +185,8 @@ export class Tokenizer {
    * library loses a U+FEFF that is spelled in byte tokens.
    */
   decode(ids: ArrayLike<number>): string {
-    const known = Array.from(ids).filter((id) => id < this.vocabSize);
-    return known.length === 0 ? "" : this.#engine.decode(known);
+    const tokenIds = Array.from(ids).filter((id) => id < this.vocabSize);
+    return tokenIds.length === 0 ? "" : this.#engine.decode(tokenIds);
   }
 }
 
