@@ -27,20 +27,11 @@ export function ropeKeys(
   { ropeByLayerType, defaults }: Family,
 ): ConfigKeys {
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
-  const full = mainRope({ layers }) ?? unused;
-  if (!ropeByLayerType) {
-    const scaling = {
-      ...scalingOfVersion4(full, maxPositions),
-      ...(full.scaling?.type === "longrope" ? originalLength(full) : {}),
-    };
-    const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
-    const parameters = { ...ropeParameters(full, maxPositions), ...partial };
-    return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
-  }
-  const ropes = (isFull: boolean): readonly RopeSpec[] =>
-    ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
-  const local = ropes(false)[0] ?? full;
-  const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
+  const main = mainRope({ layers }) ?? unused;
+  if (!ropeByLayerType) return flatKeys(main, headDim, maxPositions);
+  const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
+  const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
+  const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
   // In transformers 4 the plain keys are those of layers without a window.
   const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
   return {
@@ -51,6 +42,18 @@ export function ropeKeys(
       full_attention: ropeParameters(global, maxPositions),
       sliding_attention: ropeParameters(local, maxPositions),
     },
+  };
+}
+
+/** The keys of families with the same rotary embedding in all layers. */
+function flatKeys(rope: RopeSpec, headDim: number, maxPositions: number): ConfigKeys {
+  const partial = rope.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(rope, headDim) } : {};
+  return {
+    rope_theta: rope.theta,
+    ...scalingOfVersion4(rope, maxPositions),
+    ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
+    ...partial,
+    rope_parameters: { ...ropeParameters(rope, maxPositions), ...partial },
   };
 }
 

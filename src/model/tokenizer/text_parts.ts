@@ -49,14 +49,16 @@ export function partingOf(
   if (step !== null && isByteLevelCut(step)) {
     return normalizer === null || normalizer.type === "NFC" ? BEFORE_SPACE : null;
   }
-  const isPrefixed = isDeepStrictEqual(normalizer, PREFIXED_SIGNS);
-  const makesSigns =
-    normalizer === null
-      ? step !== null && isMetaspace(step)
-      : isPrefixed || isDeepStrictEqual(normalizer, SIGNS);
-  const isUncut = normalizer === null || step === null || isIdle(step);
-  if (!makesSigns || !isUncut || !endsAtSpaces()) return null;
-  return isPrefixed ? AT_SPACE : BEFORE_WORD;
+  const parting = signParting(normalizer, step);
+  return parting !== null && endsAtSpaces() ? parting : null;
+}
+
+/** The parting of vocabularies with space signs, by the step that makes the signs; null where no other may follow. */
+function signParting(normalizer: TokenizerStep | null, step: TokenizerStep | null): Parting | null {
+  if (normalizer === null) return step !== null && isMetaspace(step) ? BEFORE_WORD : null;
+  if (step !== null && !isIdle(step)) return null;
+  if (isDeepStrictEqual(normalizer, PREFIXED_SIGNS)) return AT_SPACE;
+  return isDeepStrictEqual(normalizer, SIGNS) ? BEFORE_WORD : null;
 }
 
 /** Whether a step is Metaspace, which puts a space sign before a text without one. */

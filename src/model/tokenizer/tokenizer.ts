@@ -280,11 +280,11 @@ function cutsWords(step: TokenizerStep | null): boolean {
  * @returns null when a cut could change tokens
  */
 function spaceCut(json: TokenizerJson, pieces: readonly string[] | null): TokenizerStep | null {
-  const line = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
-  const lines = line === "" ? "" : "|\\n+";
-  if (splitsAtSpaces(json)) return isolate(`▁[^▁${line}]*|[^▁${line}]+${lines}`);
-  if (endsAtSpaces(json, pieces)) return isolate(`▁*[^▁${line}]+|▁+${lines}`);
-  return line === "" ? null : isolate(`[^${line}]+${lines}`);
+  const lineEnd = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
+  const orLineEnds = lineEnd === "" ? "" : "|\\n+";
+  if (splitsAtSpaces(json)) return isolate(`▁[^▁${lineEnd}]*|[^▁${lineEnd}]+${orLineEnds}`);
+  if (endsAtSpaces(json, pieces)) return isolate(`▁*[^▁${lineEnd}]+|▁+${orLineEnds}`);
+  return lineEnd === "" ? null : isolate(`[^${lineEnd}]+${orLineEnds}`);
 }
 
 function splitsAtSpaces({ pre_tokenizer: step }: TokenizerJson): boolean {
