@@ -1,11 +1,11 @@
 /**
  * The one error class of the project.
  *
- * A message reads `where: expected X, got Y`; `hint` says what to do next. Codes are stable and may be
- * matched by callers. A message that starts with `internal:` reports a broken invariant of ours, never bad input.
+ * A message reads `where: expected X, got Y`; `hint` says what to do next. Codes are stable and may be matched by
+ * callers. A message that starts with `internal:` reports a broken invariant of ours, never bad input.
  */
 
-/** Stable machine-readable reasons; every one is the caller's to fix except `INTERNAL` and mostly `NETWORK`. */
+/** Stable machine-readable reasons. All are the caller's to fix, except `INTERNAL` and mostly `NETWORK`. */
 export type ErrorCode =
   | "NOT_FOUND"
   | "BAD_FILE"
@@ -31,14 +31,14 @@ export type ErrorCode =
   | "UNIT_FAILED"
   | "INTERNAL";
 
-/** Extra facts of an error. */
+/** Optional parts of an error. */
 export interface ErrorDetails {
-  /** What the user can do about it, one sentence. */
+  /** Advice to the user, one sentence. */
   readonly hint?: string | undefined;
   readonly cause?: unknown;
 }
 
-/** Characters of a message; a file with a million wrong keys does not get a million lines on the screen. */
+/** Longest message, characters: a file with a million wrong keys must not print a million lines. */
 const MAX_MESSAGE = 8000;
 
 /** An error whose message is meant to be read by the user of the tool. */
@@ -48,7 +48,7 @@ export class GpruneError extends Error {
   readonly hint: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(shortened(message), "cause" in details ? { cause: details.cause } : undefined);
+    super(truncate(message), "cause" in details ? { cause: details.cause } : undefined);
     this.code = code;
     this.hint = details.hint;
   }
@@ -59,12 +59,12 @@ export class GpruneError extends Error {
     return { code, message, ...(hint !== undefined && { hint }) };
   }
 
-  /** The error that was made plain, in another process. */
+  /** Rebuilds an error from `plain`. */
   static fromPlain({ code, message, hint }: PlainError): GpruneError {
     return new GpruneError(code, message, { hint });
   }
 
-  /** The same error in other words, whose cause it is; what is not given stays. */
+  /** A copy with another message, hint or both, and this error as its cause. */
   inOtherWords({ message = this.message, hint = this.hint }: Partial<ErrorWords>): GpruneError {
     return new GpruneError(this.code, message, { hint, cause: this });
   }
@@ -77,23 +77,23 @@ export interface PlainError {
   readonly hint?: string;
 }
 
-/** What an error says. */
+/** Message and hint of an error. */
 export interface ErrorWords {
   readonly message: string;
   readonly hint: string;
 }
 
-function shortened(message: string): string {
-  const rest = message.length - MAX_MESSAGE;
-  return rest <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${rest} characters more)`;
+function truncate(message: string): string {
+  const excess = message.length - MAX_MESSAGE;
+  return excess <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${excess} characters more)`;
 }
 
-/** What is said of a failure by whatever was thrown. */
+/** The message of whatever was thrown, an Error or not. */
 export function reasonOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }
 
-/** The code of an error that has one, as those of Node do. */
+/** The `code` of an error that has one, such as `ENOENT` of Node's. */
 export function codeOf(cause: unknown): string | undefined {
   return cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
 }
@@ -104,8 +104,8 @@ export function internalError(message: string): GpruneError {
 }
 
 /**
- * Refuses what is no word, as a caller has it of a variable that is not set.
- * @param where - what the caller gives
+ * Refuses a name or path that is empty or no string, such as the value of an unset variable.
+ * @param where - the argument, for the message
  * @throws GpruneError BAD_ARGUMENT
  */
 export function requireWord(value: unknown, where: string, hint?: string): void {

@@ -1,6 +1,6 @@
 /**
- * What a caller gives, checked by the name under which it is given. Programs in JavaScript, and variables that are not
- * set, give what the types forbid.
+ * Checks of arguments of the public API. Programs in JavaScript and unset variables pass values that the types forbid.
+ * `where` is the argument's name in messages.
  */
 import { GpruneError } from "../errors.ts";
 import { plainName } from "./plain_text.ts";
@@ -21,12 +21,13 @@ export function requirePositive(where: string, value: number): void {
   if (!(Number.isFinite(value) && value > 0)) throw badArgument(where, "a positive number", value);
 }
 
-/** @throws GpruneError BAD_ARGUMENT for what is not among the words that may be said */
-export function requireOneOf(where: string, word: unknown, known: readonly string[]): void {
-  if (!known.some((each) => each === word)) throw badArgument(where, `one of ${known.join(", ")}`, word);
+/** @throws GpruneError BAD_ARGUMENT unless `word` is one of `choices` */
+export function requireOneOf(where: string, word: unknown, choices: readonly string[]): void {
+  if (!choices.some((choice) => choice === word))
+    throw badArgument(where, `one of ${choices.join(", ")}`, word);
 }
 
-/** @throws GpruneError BAD_ARGUMENT for a list of nothing */
+/** @throws GpruneError BAD_ARGUMENT for an empty list */
 export function requireSome(where: string, { length }: readonly unknown[]): void {
   if (length === 0) throw badArgument(where, "at least one", "none");
 }
@@ -34,17 +35,17 @@ export function requireSome(where: string, { length }: readonly unknown[]): void
 /** @throws GpruneError BAD_ARGUMENT unless each of `count` sets has a weight above 0 */
 export function requireWeights(weights: readonly number[], count: number): void {
   if (weights.length !== count) throw badArgument("weights", `${count}, one for each set`, weights.length);
-  for (const [place, weight] of weights.entries()) requirePositive(`weight ${place + 1}`, weight);
+  for (const [index, weight] of weights.entries()) requirePositive(`weight ${index + 1}`, weight);
 }
 
-/** The first name that two of a list have; undefined when all are different. */
+/** The first name that repeats an earlier one; undefined when all differ. */
 export function duplicateName(named: readonly { readonly name: string }[]): string | undefined {
   const names = named.map(({ name }) => name);
   return names.find((name, index) => names.indexOf(name) !== index);
 }
 
-/** @throws GpruneError BAD_ARGUMENT where two of a list have one name */
+/** @throws GpruneError BAD_ARGUMENT when two items have the same name */
 export function requireOwnNames(where: string, named: readonly { readonly name: string }[]): void {
-  const twice = duplicateName(named);
-  if (twice !== undefined) throw badArgument(where, "different names", `${plainName(twice)} twice`);
+  const duplicate = duplicateName(named);
+  if (duplicate !== undefined) throw badArgument(where, "different names", `${plainName(duplicate)} twice`);
 }

@@ -1,4 +1,4 @@
-/** Numbers of bytes, as people write them: `4GB`, `512MiB`, `4000000000`. GB are decimal, GiB binary. */
+/** Sizes in bytes as people write them: `4GB`, `512MiB`, `4000000000`. GB are decimal, GiB binary. */
 
 const UNITS: Readonly<Record<string, number>> = {
   B: 1,
@@ -13,17 +13,17 @@ const UNITS: Readonly<Record<string, number>> = {
 };
 const SIZE = /^\s*(?<amount>\d+(?:\.\d+)?)\s*(?<unit>[KMGT]?i?B)?\s*$/i;
 
-/** Bytes; null for what is no size. */
+/** The bytes of a written size, rounded down; null for text that is no positive size. */
 export function parseSize(text: string): number | null {
   const { amount, unit = "B" } = SIZE.exec(text)?.groups ?? {};
   const bytes = Math.floor(Number(amount) * (UNITS[unit.toUpperCase()] ?? Number.NaN));
   return bytes > 0 && Number.isSafeInteger(bytes) ? bytes : null;
 }
 
-/** Bytes that are meant where a number has no unit; fewer are a unit that was forgotten. */
+/** A smaller number without a unit was not meant as bytes. */
 const MIN_BARE_BYTES = 1e6;
 
-/** Whether a size is a number so small that its unit was forgotten. */
+/** Whether a size is a bare number, so small that its unit must have been forgotten. */
 export function lacksUnit(text: string): boolean {
   return /^[\s\d.]*$/.test(text) && Number(text) < MIN_BARE_BYTES;
 }
@@ -33,7 +33,7 @@ export function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(2)} GB`;
 }
 
-/** What suffices for so many bytes, and works when it is given: rounded up. */
+/** Gigabytes rounded up, so that a limit of the printed size is enough for `bytes`. */
 export function enoughGigabytes(bytes: number): string {
   return gigabytes(Math.ceil(bytes / 1e7) * 1e7);
 }
@@ -47,7 +47,7 @@ export function decimalSize(bytes: number): string {
   ]);
 }
 
-/** The same in binary units. */
+/** As `decimalSize`, in binary units. */
 export function binarySize(bytes: number): string {
   return inUnit(bytes, [
     ["GiB", 2 ** 30],
@@ -57,8 +57,8 @@ export function binarySize(bytes: number): string {
 }
 
 /**
- * A size that was needed and a smaller one that there was, each in the unit that fits; in bytes where they look alike
- * then.
+ * A needed size and the smaller one that was found, each in the binary unit that fits; in bytes where both would read
+ * the same.
  */
 export function contrastedSizes(needed: number, found: number): readonly [string, string] {
   const [a, b] = [binarySize(needed), binarySize(found)];

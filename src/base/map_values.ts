@@ -1,4 +1,4 @@
-/** Values of records and maps: others in the place of each, and those that are made when they are asked for. */
+/** Values of records and maps: mapped to others, and made when first needed. */
 
 export function mapValues<V, R>(
   record: Readonly<Record<string, V>>,
@@ -7,16 +7,16 @@ export function mapValues<V, R>(
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value, key)]));
 }
 
-/** What can be asked for by key: a `Map` or a `WeakMap`. */
+/** A `Map` or a `WeakMap`. */
 interface Keyed<K, V> {
   get(key: K): V | undefined;
   set(key: K, value: V): unknown;
 }
 
-/** The value of a key, made the first time. */
+/** The value of a key, made and stored when first needed. */
 export function getOrMake<K, V>(map: Keyed<K, V>, key: K, make: () => V): V {
-  const known = map.get(key);
-  if (known !== undefined) return known;
+  const existing = map.get(key);
+  if (existing !== undefined) return existing;
   const made = make();
   map.set(key, made);
   return made;

@@ -1,4 +1,4 @@
-/** Facts about this package: where it lies and which versions a result depends on. */
+/** Facts about this package: its directory and the versions that a result depends on. */
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
 
@@ -11,13 +11,13 @@ export function packageDirectory(): string {
 
 /** Versions of gprune, Node and ONNX Runtime, as recorded in results. */
 export function versions(): Readonly<Record<"gprune" | "node" | "onnxruntime", string>> {
-  const own = require("gprune/package.json") as {
+  const manifest = require("gprune/package.json") as {
     readonly version: string;
     readonly dependencies: Readonly<Record<string, string>>;
   };
   return {
-    gprune: own.version,
+    gprune: manifest.version,
     node: process.versions.node,
-    onnxruntime: own.dependencies["onnxruntime-node"]!,
+    onnxruntime: manifest.dependencies["onnxruntime-node"]!,
   };
 }

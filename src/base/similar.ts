@@ -1,10 +1,10 @@
-/** Words that a misspelt one may mean. */
+/** Suggestions for misspelt words. */
 
-/** Letters that may be wrong, as a share of the word, and at most. */
+/** Most letters that may be wrong: as a share of the word, and in all. */
 const SHARE_WRONG = 0.4;
 const MOST_WRONG = 3;
 
-/** The word that is most like another one; undefined where none is like it. */
+/** The nearest of `words` to a misspelt one, whatever the case of letters; undefined where none is near. */
 export function mostSimilar(word: string, words: readonly string[]): string | undefined {
   const near = words
     .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
@@ -12,7 +12,7 @@ export function mostSimilar(word: string, words: readonly string[]): string | un
   return near.sort((a, b) => a.distance - b.distance)[0]?.candidate;
 }
 
-/** Letters to insert, leave out or replace to make one word of another (Levenshtein). */
+/** Letters to insert, delete or replace to turn one word into another (Levenshtein). */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

@@ -1,7 +1,7 @@
 /**
- * What a long computation asks of the keeper of its progress. A run is a sequence of named stages; a stage may report
- * states between its units of work, from which it can go on. Where these are kept, if anywhere, is not known here: see
- * io/run/directory.ts. Values and states are plain: numbers, strings, arrays, records, maps and typed arrays.
+ * How a long computation saves its progress. A run is a sequence of named stages; between units of work, a stage may
+ * report a state that it can resume from. Where states are saved, if anywhere, is not known here (io/run/directory.ts).
+ * Values and states are plain: numbers, strings, arrays, records, maps and typed arrays.
  */
 
 import { GpruneError } from "../errors.ts";
@@ -9,17 +9,17 @@ import type { OnProgress } from "./progress.ts";
 
 /** Progress inside a stage whose states are of type S. */
 export interface Checkpoints<S = unknown> {
-  /** The last state that was kept; undefined when the stage begins. */
+  /** The last saved state; undefined when the stage begins. */
   restore(): Promise<S | undefined>;
   /**
-   * Says that a unit of work is done. The state is asked for when it is to be kept, and is not changed before the
-   * promise resolves.
-   * @throws GpruneError INTERRUPTED when the run is to stop; the state has been kept then
+   * Reports that a unit of work is done. `state` is called only when the state is to be saved; the caller must not
+   * change it before the promise resolves.
+   * @throws GpruneError INTERRUPTED when the run is to stop; the state has been saved then
    */
   reached(state: () => S): Promise<void>;
 }
 
-/** Computes stages, or gives back what was kept of them. */
+/** Computes stages, or returns their saved values. */
 export interface Stages {
   /**
    * The value of a stage. Names are unique in a run.
@@ -28,13 +28,13 @@ export interface Stages {
   run<T, S = unknown>(name: string, compute: (checkpoints: Checkpoints<S>) => Promise<T>): Promise<T>;
 }
 
-/** Keeps nothing. */
+/** Saves nothing. */
 export const NO_CHECKPOINTS: Checkpoints<never> = { restore: async () => undefined, reached: async () => {} };
 
-/** Computes everything and keeps nothing. */
+/** Computes everything and saves nothing. */
 export const NO_STAGES: Stages = { run: (_name, compute) => compute(NO_CHECKPOINTS as Checkpoints<never>) };
 
-/** Seconds that a run which is to stop has for the unit of work it is at, so that its state can be kept. */
+/** Seconds that an interrupted run gets to finish its unit of work, so that its state can be saved. */
 const GRACE_SECONDS = 10;
 
 /** The error of a run that was told to stop. */
@@ -44,9 +44,9 @@ export function interrupted(signal: AbortSignal, hint: string): GpruneError {
 }
 
 /**
- * Progress events that end a run which was told to stop and does not come to the end of a unit of work, some time after
- * the first event that knows of it. Where the state is kept in time, this never happens; where none is kept, 0 seconds
- * of grace end it at that event, or before it begins.
+ * A listener that ends a run which was told to stop and does not finish its unit of work in time: `graceSeconds` after
+ * the first event that sees the signal. A run that saves its state in time has stopped by then; one that saves none
+ * has no grace to wait for, and ends at that event or before it begins.
  * @throws GpruneError INTERRUPTED, from the event; at once without grace
  */
 export function interruptible(
@@ -55,16 +55,16 @@ export function interruptible(
   graceSeconds: number = GRACE_SECONDS,
 ): OnProgress {
   if (signal === undefined) return onProgress;
-  let told: number | null = null;
-  const stopInTime = (): void => {
+  let noticedAt: number | null = null;
+  const throwIfOverdue = (): void => {
     if (!signal.aborted) return;
-    told ??= performance.now();
-    if (performance.now() - told >= 1000 * graceSeconds)
+    noticedAt ??= performance.now();
+    if (performance.now() - noticedAt >= 1000 * graceSeconds)
       throw interrupted(signal, "The step that was being computed is dropped.");
   };
-  stopInTime();
+  throwIfOverdue();
   return (event) => {
     onProgress(event);
-    stopInTime();
+    throwIfOverdue();
   };
 }

@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { compileChat } from "./chat.ts";
 
 const VALUES = {
@@ -15,7 +15,7 @@ const VALUES = {
   add_generation_prompt: true,
 };
 
-/** What the environment of transformers 5.24 (jinja2 3.1.6) makes of VALUES. */
+/** Templates and their texts for VALUES in the environment of transformers 5.24 (jinja2 3.1.6). */
 const RENDERED: readonly (readonly [template: string, text: string])[] = [
   [
     "{% for m in messages %}{{ m.content.lstrip('\\n') }}|{{ m.content.strip('\\n') }}|{{ m.content.rstrip('\\n') }}|{{ m.content.strip() }}\n{% endfor %}",
@@ -100,11 +100,11 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ],
 ];
 
-it.each(RENDERED)("%j is rendered as transformers renders it", (template, text) => {
+test.each(RENDERED)("%j is rendered as transformers renders it", (template, text) => {
   expect(compileChat(template)(VALUES)).toBe(text);
 });
 
-it("refuses sums of what is no text, as transformers does", () => {
+test("refuses sums of what is no text, as transformers does", () => {
   for (const content of [1, true, { a: 1 }, [{ type: "image" }]]) {
     const values = { ...VALUES, messages: [{ role: "user", content }] };
     expect(() => compileChat("{{ 'User: ' + messages[0].content }}")(values)).toThrow(
@@ -114,7 +114,7 @@ it("refuses sums of what is no text, as transformers does", () => {
   expect(() => compileChat("{{ missing + 'a' }}")(VALUES)).toThrow("got an undefined value and a text");
 });
 
-it.each([
+test.each([
   ["{{ messages[0].x.y }}", "expected a value with y, got an undefined one"],
   ["{{ messages[9].role is defined }}", "expected a value with role, got an undefined one"],
   ["{{ messages[0].x['y'] }}", "expected a value with parts, got an undefined one"],

@@ -1,11 +1,11 @@
-/** Filters of jinja2, and methods of Python's values, that the library has not or computes in another way. */
+/** Filters of jinja2 and methods of Python's values that the library lacks or computes differently. */
 import type { Value } from "./library.ts";
-import { json, quotedAs, SAFE_JSON, str } from "./printing.ts";
+import { json, jsonQuoter, SAFE_JSON, str } from "./printing.ts";
 import {
   capitalize,
   codePointIndex,
   occurrences,
-  replaced,
+  replace,
   type Side,
   strip,
   titleLetters,
@@ -15,9 +15,9 @@ import { Bool, equal, Float, Int, isNumber, itemsOf, kindOf, List, Str, Tuple } 
 
 /** A filter or a method. */
 export interface Operation {
-  /** Names of its arguments, in their order. */
+  /** Names of its arguments, in order. */
   readonly parameters: readonly string[];
-  /** Nothing for values that the library is right for. */
+  /** Undefined for values that the library computes correctly. */
   apply(value: Value, args: Readonly<Record<string, Value>>): Value | undefined;
 }
 
@@ -29,8 +29,8 @@ function ofText(change: (text: string) => string): Operation {
   return operation((value) => (value.type === "StringValue" ? new Str(change(value.value)) : undefined));
 }
 
-/** An operation of texts on what is none as well, which is printed first. */
-function printed({ parameters, apply }: Operation): Operation {
+/** An operation on texts that also takes other values, as they are printed. */
+function onPrinted({ parameters, apply }: Operation): Operation {
   return operation((value, args) => apply(new Str(str(value)), args), ...parameters);
 }
 
@@ -46,7 +46,7 @@ const items = operation((value) => {
   return new List(Array.from(value.value, ([key, item]) => new Tuple([new Str(key), item])));
 });
 
-/** A method of a text that takes texts. */
+/** A method of a text whose arguments are texts. */
 function withTexts(
   apply: (text: string, ...others: readonly string[]) => Value,
   ...parameters: readonly string[]
@@ -70,7 +70,7 @@ const joining = operation((value, { iterable }) => {
   return new Str(itemsOf(iterable).map(requireText).join(value.value));
 }, "iterable");
 
-/** Of an item in a list, or of a text in another, the latter in code points; -1 for none. */
+/** Index of an item in a list or, in code points, of a text in another; -1 where it is missing. */
 function positionIn(value: Value, sought: Value): number {
   if (value.type === "StringValue") return codePointIndex(value.value, requireText(sought));
   return itemsOf(value).findIndex((item) => equal(item, sought));
@@ -117,7 +117,7 @@ export const METHODS: ReadonlyMap<string, Operation> = new Map([
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** A number of what is one or a text that spells one. */
+/** Converts numbers, and texts that spell one; other values become the default. */
 function toNumber(make: (number: number) => Value): Operation {
   return operation((value, { default: fallback = make(0) }) => {
     if (isNumber(value)) return make(Number(value.value));
@@ -135,7 +135,7 @@ const withDefault = operation(
   "boolean",
 );
 
-/** Texts are the same whatever their case. */
+/** Items without repetitions; texts that differ in case alone are the same. */
 const unique = operation((value) => {
   const key = (item: Value): Value =>
     item.type === "StringValue" ? new Str(item.value.toLowerCase()) : item;
@@ -152,7 +152,7 @@ const replacing = operation(
     if (old === undefined || other === undefined)
       throw new Error("expected arguments old and new, got fewer");
     const times = count?.type === "IntegerValue" && count.value >= 0 ? count.value : undefined;
-    return new Str(replaced(value.value, { old: str(old), new: str(other), times }));
+    return new Str(replace(value.value, { old: str(old), new: str(other), times }));
   },
   "old",
   "new",
@@ -164,12 +164,13 @@ export const PLAIN_JSON: Operation = operation(
   (value, { ensure_ascii: ascii, indent, separators, sort_keys: sorted }) => {
     if (value.type === "UndefinedValue") return;
     const isIndented = indent?.type === "IntegerValue";
-    const given = separators?.type === "ArrayValue" ? separators.value.map(str) : [];
+    const [itemSeparator = isIndented ? "," : ", ", keySeparator = ": "] =
+      separators?.type === "ArrayValue" ? separators.value.map(str) : [];
     const style = {
-      quoted: quotedAs(ascii?.value === true),
+      quote: jsonQuoter(ascii?.value === true),
       sortKeys: sorted?.value === true,
       indent: isIndented ? indent.value : null,
-      separators: [given[0] ?? (isIndented ? "," : ", "), given[1] ?? ": "],
+      separators: [itemSeparator, keySeparator],
     } as const;
     return new Str(json(value, style));
   },
@@ -201,10 +202,10 @@ export const FILTERS: ReadonlyMap<string, Operation> = new Map([
   ["default", withDefault],
   ["unique", unique],
   ["items", items],
-  ["trim", printed(stripping("start", "end"))],
-  ["upper", printed(ofText((text) => text.toUpperCase()))],
-  ["lower", printed(ofText((text) => text.toLowerCase()))],
-  ["capitalize", printed(ofText(capitalize))],
-  ["title", printed(ofText(titleWords))],
-  ["replace", printed(replacing)],
+  ["trim", onPrinted(stripping("start", "end"))],
+  ["upper", onPrinted(ofText((text) => text.toUpperCase()))],
+  ["lower", onPrinted(ofText((text) => text.toLowerCase()))],
+  ["capitalize", onPrinted(ofText(capitalize))],
+  ["title", onPrinted(ofText(titleWords))],
+  ["replace", onPrinted(replacing)],
 ]);

@@ -1,6 +1,6 @@
 /**
- * The library's interpreter with what Python and jinja2 compute in another way: operators, filters, methods and tuples.
- * All else is the library's, which gets the parts of an expression that have their values already.
+ * The library's interpreter, corrected where Python and jinja2 compute differently: operators, filters, methods and
+ * tuples. All else is left to the library, which is given the parts of an expression as values.
  */
 import { METHODS, type Operation } from "./filters.ts";
 import * as library from "./library.ts";
@@ -11,18 +11,18 @@ type Node = library.Node;
 type Value = library.Value;
 type Scope = library.Environment;
 
-/** In what environments of jinja2 differ. */
+/** Settings of a jinja2 environment. */
 export interface Dialect {
   /**
-   * `StrictUndefined`: what is undefined is an error wherever it is used. Else it is printed as nothing, and has
-   * nothing in it.
+   * `StrictUndefined`: an undefined value is an error wherever it is used. Otherwise it is printed as nothing, and is
+   * empty to iterate over.
    */
   readonly isStrict: boolean;
   readonly filters: ReadonlyMap<string, Operation>;
 }
 
-/** Filters that see that a value is undefined. */
-const OF_UNDEFINED: ReadonlySet<string> = new Set(["default", "tojson", "items"]);
+/** Filters that get an undefined value as it is; the others get an empty text. */
+const TAKES_UNDEFINED: ReadonlySet<string> = new Set(["default", "tojson", "items"]);
 
 export class PythonInterpreter extends library.Interpreter {
   readonly #dialect: Dialect;
@@ -49,7 +49,7 @@ export class PythonInterpreter extends library.Interpreter {
       case "TestExpression":
         return this.#test(node, scope);
       case "MemberExpression":
-        return super.evaluate({ ...node, object: this.#whole(node, scope) }, scope);
+        return super.evaluate({ ...node, object: this.#object(node, scope) }, scope);
       case "TupleLiteral":
         return new Tuple(node.value.map((item) => this.evaluate(item, scope)));
       case "BinaryExpression":
@@ -78,11 +78,11 @@ export class PythonInterpreter extends library.Interpreter {
       return evaluated(operator === "~" ? withoutUndefined(value) : value);
     };
     const [left, right] = [side(node.left), side(node.right)];
-    const own = OPERATORS.get(operator)?.(left.value, right.value);
-    return own ?? super.evaluate({ ...node, left, right }, scope);
+    const result = OPERATORS.get(operator)?.(left.value, right.value);
+    return result ?? super.evaluate({ ...node, left, right }, scope);
   }
 
-  /** What a loop goes over: the library's know no texts, and nothing of what is undefined. */
+  /** The iterable of a loop. The library's loops take neither texts nor undefined values: those become lists. */
   #iterable(node: Node, scope: Scope): Node {
     if (node.type === "SelectExpression") {
       return { ...node, lhs: this.#iterable(node.lhs, scope), test: required(node.test) };
@@ -92,20 +92,20 @@ export class PythonInterpreter extends library.Interpreter {
     return evaluated(isText ? new List(itemsOf(withoutUndefined(value))) : value);
   }
 
-  /** What a part is taken of. @throws Error for an undefined value, which has none in any dialect */
-  #whole({ object, property, computed }: library.MemberExpression, scope: Scope): library.Evaluated {
+  /** The object of a member expression. @throws Error for an undefined one, in either dialect */
+  #object({ object, property, computed }: library.MemberExpression, scope: Scope): library.Evaluated {
     const value = this.evaluate(object, scope);
     if (value.type !== "UndefinedValue") return evaluated(value);
     throw new Error(`expected a value with ${computed ? "parts" : property.value}, got an undefined one`);
   }
 
-  /** `value if test` without an else, which gives nothing otherwise; that alone is no error in any dialect. */
+  /** `value if test` without an else: where the test fails, its undefined value is no error in either dialect. */
   #select({ lhs, test }: library.SelectExpression, scope: Scope): Value {
     if (this.evaluate(required(test), scope).__bool__().value) return this.evaluate(lhs, scope);
     return this.#dialect.isStrict ? new Str("") : toValue(undefined);
   }
 
-  /** The library's tests of what can be gone over know neither dicts nor what is undefined. */
+  /** The library's tests `iterable` and `sequence` know neither dicts nor undefined values. */
   #test(node: library.TestExpression, scope: Scope): Value {
     const value = this.evaluate(node.operand, scope);
     if (!["iterable", "sequence"].includes(node.test.value)) {
@@ -123,11 +123,11 @@ export class PythonInterpreter extends library.Interpreter {
       requireFunction(called.value, `a known function, got ${name}`);
       return super.evaluate({ ...node, callee: called }, scope);
     }
-    const object = this.#whole(callee, scope);
+    const object = this.#object(callee, scope);
     const { value: name } = callee.property;
     const method = METHODS.get(name);
-    const own = method?.apply(object.value, this.#arguments(method, args, scope));
-    if (own !== undefined) return own;
+    const result = method?.apply(object.value, this.#arguments(method, args, scope));
+    if (result !== undefined) return result;
     const called = evaluated(super.evaluate({ ...callee, object }, scope));
     requireFunction(called.value, `a known method of ${kindOf(object.value)}, got ${name}`);
     return super.evaluate({ ...node, callee: called }, scope);
@@ -137,22 +137,23 @@ export class PythonInterpreter extends library.Interpreter {
     const { filter } = node;
     const [{ value: name }, args] =
       filter.type === "Identifier" ? [filter, []] : [filter.callee, filter.args];
-    const given = this.evaluate(node.operand, scope);
-    const value = name === "default" ? given : this.#checked(given);
-    const operand = evaluated(OF_UNDEFINED.has(name) ? value : withoutUndefined(value));
+    const input = this.evaluate(node.operand, scope);
+    const value = name === "default" ? input : this.#checked(input);
+    const operand = evaluated(TAKES_UNDEFINED.has(name) ? value : withoutUndefined(value));
     const operation = this.#dialect.filters.get(name);
-    const own = operation?.apply(operand.value, this.#arguments(operation, args, scope));
-    const result = own ?? super.evaluate({ ...node, operand }, scope);
+    const result =
+      operation?.apply(operand.value, this.#arguments(operation, args, scope)) ??
+      super.evaluate({ ...node, operand }, scope);
     return name === "dictsort" ? new List(itemsOf(result).map((pair) => new Tuple(itemsOf(pair)))) : result;
   }
 
-  /** @throws Error for an undefined value, where those are errors */
+  /** @throws Error for an undefined value, in the strict dialect */
   #checked(value: Value): Value {
     if (!this.#dialect.isStrict || value.type !== "UndefinedValue") return value;
     throw new Error("expected a value, got an undefined one");
   }
 
-  /** @throws Error for arguments that it does not take */
+  /** Arguments of an operation, by name. @throws Error for arguments that it does not take */
   #arguments({ parameters }: Operation, nodes: readonly Node[], scope: Scope): Record<string, Value> {
     const values = nodes.map((node, index): [string, Value] => {
       const isNamed = node.type === "KeywordArgumentExpression";
@@ -166,7 +167,7 @@ export class PythonInterpreter extends library.Interpreter {
   }
 }
 
-/** @throws Error for what cannot be called */
+/** @throws Error for a value that cannot be called */
 function requireFunction({ type }: Value, expectation: string): void {
   if (type !== "FunctionValue") throw new Error(`expected ${expectation}`);
 }
@@ -179,7 +180,7 @@ function required(part: Node): library.Required {
   return { type: "Required", part };
 }
 
-/** What is undefined is as good as an empty text. */
+/** The value, or an empty text in place of an undefined one. */
 function withoutUndefined(value: Value): Value {
   return value.type === "UndefinedValue" ? new Str("") : value;
 }

@@ -1,6 +1,6 @@
 /**
- * What is used of @huggingface/jinja, with types: the library's own cannot be resolved from ES modules, and leave out
- * values and syntax trees. The one importer of it.
+ * The part of @huggingface/jinja that is used, with types of our own: the library's cannot be resolved from ES modules,
+ * and leave out values and syntax trees. Its only importer.
  */
 import * as library from "@huggingface/jinja";
 import { reasonOf } from "../errors.ts";
@@ -36,10 +36,10 @@ export type NamedArgument = Readonly<{ type: "KeywordArgumentExpression"; key: N
 /** A name, or a call of one. */
 type Filter = Name | (CallExpression & Readonly<{ callee: Name }>);
 export type FilterExpression = Readonly<{ type: "FilterExpression"; operand: Node; filter: Filter }>;
-/** What a loop goes over with a condition. */
+/** `lhs if test`: an expression without an else, or the iterable of a loop with a condition. */
 export type SelectExpression = Readonly<{ type: "SelectExpression"; lhs: Node; test: Node }>;
 export type For = Readonly<{ type: "For"; iterable: Node }>;
-/** What depends on whether something holds. */
+/** The statement, and the expression with an else. */
 type If = Readonly<{ type: "If"; test: Node }>;
 type Ternary = Readonly<{ type: "Ternary"; condition: Node }>;
 /** `not`, or a sign. */
@@ -51,9 +51,9 @@ export type TestExpression = Readonly<{
   negate: boolean;
   test: Name;
 }>;
-/** Not the parser's: what has its value. */
+/** Not the parser's: a part that has been evaluated. */
 export type Evaluated = Readonly<{ type: "Evaluated"; value: Value }>;
-/** Not the parser's: what must have a value. */
+/** Not the parser's: a part whose value must not be undefined. */
 export type Required = Readonly<{ type: "Required"; part: Node }>;
 type OtherNode = Readonly<{ type: "Program" | "FilterStatement" }>;
 /** A part of a syntax tree, of the types that are read here. */
@@ -75,9 +75,9 @@ export type Node =
   | Required
   | OtherNode;
 
-/** Variables. */
+/** Variables of a scope. */
 export interface Environment {
-  /** Declares a variable with what the library makes of a value of JSON or of a function. */
+  /** Declares a variable, and makes its value from a JSON value or a function. */
   set(name: string, value: unknown): Value;
   /** Gives a variable a value, declared or not. */
   setVariable(name: string, value: Value): void;
@@ -91,33 +91,33 @@ export interface Interpreter {
 export const Interpreter: new (scope: Environment) => Interpreter = library.Interpreter;
 
 export type Token = Readonly<{ type: string; value: string }>;
-/** Whether line breaks after blocks and white space before them go. */
+/** Whether white space before blocks (`lstrip_blocks`) and line breaks after them (`trim_blocks`) are removed. */
 export type TokenizeOptions = Readonly<{ lstrip_blocks?: boolean; trim_blocks?: boolean }>;
 export const tokenize: (template: string, options?: TokenizeOptions) => readonly Token[] = library.tokenize;
 
-/** Tokens before a wrong one that a message shows, and characters of them all. */
+/** Tokens before a wrong one that a message shows, and most characters of all that it shows. */
 const NEAR = 3;
 const SHOWN = 60;
 
 /**
- * The syntax tree.
- * @throws Error that says near what the parser gave up
+ * The syntax tree of a template.
+ * @throws Error that quotes the tokens at which the parser gave up
  */
 export function parse(tokens: readonly Token[]): Node {
-  let last = 0;
-  const read = new Proxy(tokens, {
-    get(all, key) {
-      if (typeof key === "string" && /^\d+$/.test(key)) last = Math.max(last, Number(key));
-      return Reflect.get(all, key);
+  let lastRead = 0;
+  const watched = new Proxy(tokens, {
+    get(target, key) {
+      if (typeof key === "string" && /^\d+$/.test(key)) lastRead = Math.max(lastRead, Number(key));
+      return Reflect.get(target, key);
     },
   });
   try {
-    return library.parse(read);
+    return library.parse(watched);
   } catch (cause) {
-    // Beyond the last token, the library reads of undefined. It leaves a placeholder in one message.
-    const reason = cause instanceof TypeError ? "Unexpected end" : reasonOf(cause);
-    const shown = reason.replace(/^Parser Error: |, got \$\{.+?\} instead\.|\.$/g, "");
-    const near = tokens.slice(Math.max(0, last - NEAR), last + 1).map(({ value }) => value.trim());
-    throw new Error(`${shown}, near ${JSON.stringify(near.join(" ").slice(-SHOWN))}`, { cause });
+    // Beyond the last token, the library reads properties of undefined. It leaves a placeholder in one message.
+    const message = cause instanceof TypeError ? "Unexpected end" : reasonOf(cause);
+    const reason = message.replace(/^Parser Error: |, got \$\{.+?\} instead\.|\.$/g, "");
+    const near = tokens.slice(Math.max(0, lastRead - NEAR), lastRead + 1).map(({ value }) => value.trim());
+    throw new Error(`${reason}, near ${JSON.stringify(near.join(" ").slice(-SHOWN))}`, { cause });
   }
 }

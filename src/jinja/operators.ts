@@ -1,9 +1,9 @@
-/** Operators that Python and the library compute in different ways. */
+/** Operators that the library computes differently from Python. */
 import type { Value } from "./library.ts";
 import { str } from "./printing.ts";
 import { Bool, equal, Float, Int, isNumber, kindOf, Str } from "./values.ts";
 
-/** Nothing for values that the library is right for. */
+/** Undefined for values that the library computes correctly. */
 type Operator = (left: Value, right: Value) => Value | undefined;
 
 /** `in`, or `not in`. */
@@ -14,18 +14,18 @@ function membership(isWanted: boolean): Operator {
   };
 }
 
-/** With the divisor's sign. Python formats texts with it; the library would write NaN. */
-const remainder: Operator = (left, right) => {
+/** Python's `%` of numbers has the divisor's sign. Texts, which Python formats, would be NaN in the library. */
+const modulo: Operator = (left, right) => {
   if (!isNumber(left) || !isNumber(right)) {
     throw new Error(`expected two numbers for %, got ${kindOf(left)} and ${kindOf(right)}`);
   }
   const divisor = Number(right.value);
-  const rest = Number(left.value) % divisor;
-  const value = rest !== 0 && rest < 0 !== divisor < 0 ? rest + divisor : rest;
+  const remainder = Number(left.value) % divisor;
+  const value = remainder !== 0 && remainder < 0 !== divisor < 0 ? remainder + divisor : remainder;
   return left.type === "FloatValue" || right.type === "FloatValue" ? new Float(value) : new Int(value);
 };
 
-/** Of alike values; the library writes out what is none, into texts as well. */
+/** `+` of two numbers, texts or lists; other pairs, which the library would join as texts, are errors. */
 const sum: Operator = (left, right) => {
   const kinds = [left, right].map((value) => (isNumber(value) ? "number" : value.type));
   if (kinds[0] === kinds[1] && ["number", "StringValue", "ArrayValue"].includes(kinds[0]!)) return;
@@ -37,7 +37,7 @@ export const OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator
   ["!=", (left, right) => new Bool(!equal(left, right))],
   ["~", (left, right) => new Str(str(left) + str(right))],
   ["+", sum],
-  ["%", remainder],
+  ["%", modulo],
   ["in", membership(true)],
   ["not in", membership(false)],
 ]);

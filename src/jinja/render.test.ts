@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { renderTemplates, templateNames } from "./render.ts";
 
 const RECORD = {
@@ -18,7 +18,7 @@ const RECORD = {
   ],
 };
 
-/** What jinja2 3.1.6 makes of RECORD, with undefined values that are errors. */
+/** Templates and their texts for RECORD by jinja2 3.1.6 with `StrictUndefined`. */
 const RENDERED: readonly (readonly [template: string, text: string])[] = [
   [
     "{{ 1.0 }} {{ 4/2 }} {{ 5.0 // 2 }} {{ tiny }} {{ [1.0, half] }} {{ -0.0 }}",
@@ -98,13 +98,13 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
 ];
 
 describe("renderTemplates", () => {
-  it("computes and prints as jinja2 does", async () => {
+  test("computes and prints as jinja2 does", async () => {
     const templates = Object.fromEntries(RENDERED.map(([template]) => [template, template]));
     const [texts] = await renderTemplates(templates, [RECORD], () => "here");
     expect(texts).toEqual(Object.fromEntries(RENDERED));
   });
 
-  it("takes fields for themselves that are called as functions of templates are", async () => {
+  test("takes fields for themselves that are called as functions of templates are", async () => {
     const record = { range: [0, 5], namespace: "n", none: "x", True: 0 };
     const template = "{{ range[1] }} {{ namespace }} {{ none }} {{ True }}";
     expect(await renderTemplates({ template }, [record], () => "here")).toEqual([
@@ -112,7 +112,7 @@ describe("renderTemplates", () => {
     ]);
   });
 
-  it("renders any number of records in their order, up to one that fails", async () => {
+  test("renders any number of records in their order, up to one that fails", async () => {
     const records = Array.from({ length: 200 }, (_, n) => ({ n }));
     const where = (record: number): string => `record ${record}`;
     const texts = await renderTemplates({ t: "{{ n }}" }, records, where);
@@ -121,7 +121,7 @@ describe("renderTemplates", () => {
     await expect(renderTemplates({ t: "{{ n }}" }, short, where)).rejects.toThrow(/^record 150: t: /);
   });
 
-  it("passes on what fails to name a record, and what cannot be sent", async () => {
+  test("passes on what fails to name a record, and what cannot be sent", async () => {
     const nowhere = (record: number): string => {
       throw new Error(`no name for ${record}`);
     };
@@ -135,7 +135,7 @@ describe("renderTemplates", () => {
     );
   });
 
-  it.each([
+  test.each([
     ["{{ 7 % 0 }}", "expected finite numbers, whole ones below 2^53, got NaN"],
     ["{{ '%s' % 'a' }}", "expected two numbers for %, got a text and a text"],
     ["{{ 2 ** 64 }}", "expected finite numbers, whole ones below 2^53, got 18446744073709552000"],
@@ -174,7 +174,7 @@ describe("renderTemplates", () => {
 });
 
 describe("templateNames", () => {
-  it.each([
+  test.each([
     ["{{ a in b }} {{ a not in c }}", "a b c"],
     ["{{ a and b or not c }} {{ -d }} {{ a if e else f }}", "a b c d e f"],
     ["{{ a|join(b) }} {{ c|replace('x', d)|trim }} {{ e|map(attribute='f')|list }}", "a b c d e"],
@@ -192,7 +192,7 @@ describe("templateNames", () => {
 });
 
 describe("what is no template", () => {
-  it.each([
+  test.each([
     [
       "{{ a is sameas b }}",
       'Expected closing expression token. Identifier !== CloseExpression, near "a is sameas b"',

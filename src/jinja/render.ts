@@ -1,23 +1,23 @@
 /**
- * Jinja templates from untrusted files. A template is a program that may loop for ever or fill the memory, so
- * they are rendered in a worker thread that is ended when it takes too long.
+ * Jinja templates from untrusted files. A template is a program that may loop for ever or fill the memory, so templates
+ * are rendered in a worker thread that is ended when it takes too long.
  *
  * Operators, filters, methods and printing are Python's (interpreter.ts) in both dialects. Templates of tasks are
- * rendered as lm-evaluation-harness does (`apply_template` in lm_eval/utils.py): white space stays, and what is
- * undefined is an error. Chat templates as transformers does (chat.ts): the line break after a tag goes, so does white
- * space before one and at a template's end, and what is undefined is printed as nothing.
+ * rendered as lm-evaluation-harness does (`apply_template` in lm_eval/utils.py): white space stays, and undefined
+ * values are errors. Chat templates are rendered as transformers does (chat.ts): line breaks after tags and at the end
+ * of the template are removed, as is white space before tags, and undefined values are printed as nothing.
  */
 import { Worker } from "node:worker_threads";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { isOutOfMemory, ownThread } from "../io/files/own_program.ts";
 import { type Name, parse, tokenize } from "./library.ts";
 
-/** Characters of one template. */
+/** Most characters of a template. */
 const MAX_LENGTH = 2 ** 16;
-/** From one record to the next, so that a file may have any number of them. */
+/** Most seconds from one record to the next, so that a file may have any number of records. */
 const MAX_SECONDS = 20;
 const MAX_MEGABYTES = 512;
-/** Of the texts of all records. */
+/** Most characters of the texts of all records. */
 const MAX_CHARACTERS = 2 ** 28;
 
 /** Names that a template may use and a record need not have. */
@@ -26,7 +26,7 @@ const BUILT_IN: ReadonlySet<string> = new Set([
   ...["range", "loop", "namespace", "caller", "varargs", "kwargs"],
 ]);
 
-/** What the thread renders. It is told records in lots: of all of them it has not the room. */
+/** Work for the thread. Records are sent in lots afterwards, since all of them may not fit into its memory. */
 export interface RenderRequest {
   readonly dialect: "harness" | "chat";
   /** By their names. */
@@ -36,14 +36,14 @@ export interface RenderRequest {
 /** Records in a lot. */
 const LOT = 64;
 
-/** What it answers for each record of a lot, up to one that fails. */
+/** The thread's answer for each record of a lot, up to the first that fails. */
 export type RenderAnswer =
   | { readonly texts: Readonly<Record<string, string>> }
   | { readonly template: string; readonly problem: string };
 
 /**
  * Checks the syntax of a template.
- * @returns names that it takes from a record
+ * @returns names of the fields that it reads from a record
  * @throws GpruneError BAD_FILE naming `where`
  */
 export function templateNames(text: string, where: string): ReadonlySet<string> {
@@ -64,15 +64,15 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
   }
 }
 
-/** The part of a node that holds the name of no variable, by the node's type. */
+/** The part of a node that has a name of something else than a variable, by type of node. */
 const NAMELESS: Readonly<Record<string, string>> = {
   ...{ BinaryExpression: "operator", UnaryExpression: "operator", TestExpression: "test" },
   ...{ FilterExpression: "filter", FilterStatement: "filter", KeywordArgumentExpression: "key" },
 };
-/** Parts that give variables a value. */
+/** Parts of nodes that bind variables. */
 const BINDING: ReadonlySet<string> = new Set(["loopvar", "assignee", "name"]);
 
-/** What is read of any node. */
+/** The parts of a node that say how its names are meant. */
 interface NamingNode {
   readonly type?: string;
   readonly value?: unknown;
@@ -89,7 +89,7 @@ function collectNames(node: unknown, used: Set<string>, bound: Set<string>): voi
   const { type = "", value, computed, args = [], callerArgs } = node as NamingNode;
   if (type === "Identifier" && typeof value === "string") used.add(value);
   const parameters = type === "Macro" ? args : (callerArgs ?? []);
-  // With a default, a parameter is a named argument.
+  // A parameter with a default is a named argument.
   for (const parameter of parameters) bound.add(String(parameter.key?.value ?? parameter.value));
   for (const [part, child] of Object.entries(node)) {
     if (part === "property" && computed === false) continue;
@@ -100,8 +100,8 @@ function collectNames(node: unknown, used: Set<string>, bound: Set<string>): voi
 
 /**
  * Renders all templates for every record.
- * @param templates - by the names that messages call them
- * @param where - what a message calls a record by its index
+ * @param templates - by their names in messages
+ * @param where - the name of a record in messages, by its index
  * @returns texts [records], by the templates' names
  * @throws GpruneError BAD_TEXT for a record that a template fails on, BAD_FILE when the templates take too long
  */
@@ -110,25 +110,25 @@ export async function renderTemplates<T extends Readonly<Record<string, string>>
   records: readonly unknown[],
   where: (record: number) => string,
 ): Promise<readonly T[]> {
-  const place = (record: number, template = "templates"): string => `${where(record)}: ${template}`;
-  return rendered({ dialect: "harness", templates }, records, place) as Promise<readonly T[]>;
+  const label = (record: number, template = "templates"): string => `${where(record)}: ${template}`;
+  return renderAll({ dialect: "harness", templates }, records, label) as Promise<readonly T[]>;
 }
 
 /**
  * Renders a chat template for the values of every conversation.
- * @param where - what a message calls the template and a conversation by its index
- * @throws GpruneError as `renderTemplates`, and BAD_TEXT for what is no template
+ * @param where - the name of the template and a conversation in messages, by the conversation's index
+ * @throws GpruneError as `renderTemplates`, and BAD_TEXT for a text that is no template
  */
 export async function renderChats(
   template: string,
   conversations: readonly unknown[],
   where: (conversation: number) => string,
 ): Promise<readonly string[]> {
-  const texts = await rendered({ dialect: "chat", templates: { chat: template } }, conversations, where);
+  const texts = await renderAll({ dialect: "chat", templates: { chat: template } }, conversations, where);
   return texts.map(({ chat }) => chat!);
 }
 
-async function rendered(
+async function renderAll(
   request: RenderRequest,
   records: readonly unknown[],
   where: (record: number, template?: string) => string,
@@ -147,18 +147,18 @@ async function rendered(
     );
   const ask = (): void => worker.postMessage(records.slice(texts.length, texts.length + LOT));
   return new Promise((resolve, reject) => {
-    const end = (settle: () => void): void => {
+    const finish = (settle: () => void): void => {
       clearTimeout(timer);
       void worker.terminate();
       settle();
     };
-    /** What throws in an event would end the process: `where` may, and so may what cannot be sent. */
+    /** An error in an event handler would end the process: `where` may throw, and some records cannot be sent. */
     const guarded = <T>(handle: (event: T) => void): ((event: T) => void) => {
       return (event) => {
         try {
           handle(event);
         } catch (error) {
-          end(() => reject(error));
+          finish(() => reject(error));
         }
       };
     };
@@ -173,7 +173,7 @@ async function rendered(
       }
       characters += Object.values(answer.texts).reduce((sum, { length }) => sum + length, 0);
       if (characters > MAX_CHARACTERS) throw tooLong();
-      if (texts.push(answer.texts) === records.length) end(() => resolve(texts));
+      if (texts.push(answer.texts) === records.length) finish(() => resolve(texts));
       else if (texts.length % LOT === 0) ask();
     };
     const fail = (error: Error): never => {

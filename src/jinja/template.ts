@@ -1,4 +1,4 @@
-/** A template that is rendered as jinja2 does with undefined values that are errors. */
+/** Templates of tasks, rendered as by jinja2 with `StrictUndefined`. */
 import { FILTERS } from "./filters.ts";
 import { type Dialect, PythonInterpreter } from "./interpreter.ts";
 import { Environment, parse, type Token, type TokenizeOptions, tokenize } from "./library.ts";
@@ -10,19 +10,20 @@ export const CONSTANTS = { true: true, false: false, none: null, True: true, Fal
 
 const HARNESS: Dialect = { isStrict: true, filters: FILTERS };
 
-/** As in jinja2.sandbox. An allocation beyond all limits would end the process, not the thread alone. */
+/** As in jinja2.sandbox. An allocation beyond all limits would end the process, not just the thread. */
 const MAX_RANGE = 100_000;
 
 /**
- * @returns what renders a record
- * @throws Error for what is no template
+ * Compiles the template of a task.
+ * @returns a function from a record to its text
+ * @throws Error for a text that is no template
  */
 export function compileTemplate(text: string): (record: unknown) => string {
-  const program = parse(printing(text, { keepsEnd: true }));
+  const program = parse(printingTokens(text, { keepsEnd: true }));
   return (record) => {
     const scope = new Environment();
     scope.set("range", range);
-    // Fields are what is meant where functions have their names; constants stay what they are.
+    // Fields take precedence over functions of the same name, constants over fields.
     for (const [name, value] of Object.entries({ ...Object(record), ...CONSTANTS })) {
       scope.setVariable(name, toValue(value));
     }
@@ -30,33 +31,33 @@ export function compileTemplate(text: string): (record: unknown) => string {
   };
 }
 
-/** How a template is read. */
+/** Options of {@link printingTokens}. */
 interface ReadingOptions extends TokenizeOptions {
-  /** Whether a line break at its end is one of the text's. */
+  /** Whether a line break at the end of the template is part of the text. */
   readonly keepsEnd?: boolean;
 }
 
 /**
- * Tokens of a template with `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as
- * Python does. Nor does it take all line breaks for one and the same; one at the end it removes.
- * @throws Error for what is no template
+ * Tokens of a template with `{{ value }}` as `{{ (value) | string }}`, since the library prints neither None nor floats
+ * as Python does. Line breaks of all kinds become `\n`, which the library would not do; it removes one at the end.
+ * @throws Error for a text that is no template
  */
-export function printing(
+export function printingTokens(
   text: string,
   { keepsEnd = false, ...options }: ReadingOptions = {},
 ): readonly Token[] {
-  const [, open, ...rest] = tokenize("{{ () | string }}");
+  const [, opening, ...closing] = tokenize("{{ () | string }}");
   const lines = text.replace(/\r\n?/g, "\n") + (keepsEnd ? "\n" : "");
   const tokens = tokenize(lines, options);
   requireSingleComparisons(tokens);
   return tokens.flatMap((token) => {
-    if (token.type === "OpenExpression") return [token, open!];
-    return token.type === "CloseExpression" ? rest : [token];
+    if (token.type === "OpenExpression") return [token, opening!];
+    return token.type === "CloseExpression" ? closing : [token];
   });
 }
 
-/** Words and marks between which comparisons have nothing to do with each other. */
-const APART: ReadonlySet<string> = new Set(["and", "or", "if", "else", ",", ":", "="]);
+/** Words and marks that separate independent comparisons. */
+const SEPARATORS: ReadonlySet<string> = new Set(["and", "or", "if", "else", ",", ":", "="]);
 
 /** @throws Error for comparisons in a row, `1 < x < 3`, which the library does not tell from `(1 < x) < 3` */
 function requireSingleComparisons(tokens: readonly Token[]): void {
@@ -66,11 +67,11 @@ function requireSingleComparisons(tokens: readonly Token[]): void {
     if (type === "Text" || type === "StringLiteral" || type === "Comment") continue;
     if (type.startsWith("Open")) last.push(undefined);
     else if (type.startsWith("Close")) last.pop();
-    else if (APART.has(value)) last[last.length - 1] = undefined;
+    else if (SEPARATORS.has(value)) last[last.length - 1] = undefined;
     else if (type === "ComparisonBinaryOperator" || value === "in") {
-      const before = last.at(-1);
-      if (before !== undefined)
-        throw new Error(`expected comparisons joined by and, got ${before} before ${value}`);
+      const previous = last.at(-1);
+      if (previous !== undefined)
+        throw new Error(`expected comparisons joined by and, got ${previous} before ${value}`);
       last[last.length - 1] = value;
     }
   }

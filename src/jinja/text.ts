@@ -1,14 +1,15 @@
-/** Methods of Python's texts. */
+/** Methods of Python's `str`. Indices and characters are code points. */
 
 export type Side = "start" | "end";
 
 /**
- * What `str.isspace` is true of, which JavaScript's white space is not: it has U+FEFF, and lacks separators and U+0085.
+ * White space as `str.isspace` has it; JavaScript's includes U+FEFF, and lacks U+0085 and the separators U+001C to
+ * U+001F.
  */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are white space in Python
 const WHITE_SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
-/** @param characters - to remove; white space if there are none */
+/** @param characters - to remove; white space if undefined */
 export function strip(text: string, characters: string | undefined, sides: readonly Side[]): string {
   const isRemoved = (letter: string): boolean => characters?.includes(letter) ?? WHITE_SPACE.test(letter);
   const letters = Array.from(text);
@@ -23,7 +24,7 @@ export function capitalize(text: string): string {
   return first.toUpperCase() + text.slice(first.length).toLowerCase();
 }
 
-/** `str.title`: a word is a run of letters, it's has two. */
+/** `str.title`: a word is a run of letters, so "it's" has two. */
 export function titleLetters(text: string): string {
   return text.replace(/\p{Cased}+/gu, capitalize);
 }
@@ -34,9 +35,10 @@ export function titleWords(text: string): string {
 }
 
 /**
- * `str.replace`: an empty text is found before and after every character. @param times - at most; any number if absent
+ * `str.replace`: an empty text is found before and after every character. @param times - replacements at most; any
+ * number if undefined
  */
-export function replaced(
+export function replace(
   text: string,
   {
     old,

@@ -1,4 +1,4 @@
-/** The program of the thread that renders templates for render.ts. It answers for each record, up to one that fails. */
+/** The thread that renders templates for render.ts. It answers for each record of a lot, up to the first that fails. */
 import { parentPort, workerData } from "node:worker_threads";
 import { reasonOf } from "../errors.ts";
 import { compileChat } from "./chat.ts";
@@ -6,7 +6,7 @@ import type { RenderAnswer, RenderRequest } from "./render.ts";
 import { compileTemplate } from "./template.ts";
 
 const { dialect, templates } = workerData as RenderRequest;
-const answer = (message: RenderAnswer): void => parentPort?.postMessage(message);
+const send = (answer: RenderAnswer): void => parentPort?.postMessage(answer);
 const compile = dialect === "chat" ? compileChat : compileTemplate;
 const renderers = Object.entries(templates).map(([name, text]) => {
   let render: ((record: unknown) => string) | undefined;
@@ -33,8 +33,8 @@ function answerFor(record: unknown): RenderAnswer {
 
 parentPort?.on("message", (records: readonly unknown[]) => {
   for (const record of records) {
-    const message = answerFor(record);
-    answer(message);
-    if ("problem" in message) return;
+    const answer = answerFor(record);
+    send(answer);
+    if ("problem" in answer) return;
   }
 });

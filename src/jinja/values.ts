@@ -1,10 +1,10 @@
-/** Values of templates. The library does not export their classes: they are taken from values that it makes. */
+/** Values of templates. The library does not export their classes, so they are taken from values that it makes. */
 import * as library from "./library.ts";
 
 type Value = library.Value;
 type ClassOf<T extends Value> = new (value: T["value"]) => T;
 
-/** What the library makes of a value of JSON. */
+/** A JSON value as a value of the library. */
 export function toValue(value: unknown): Value {
   return new library.Environment().set("value", value);
 }
@@ -18,7 +18,7 @@ export const Bool: ClassOf<library.BooleanValue> = classOf(false);
 export const Int: ClassOf<library.IntegerValue> = classOf(0);
 export const Float: ClassOf<library.FloatValue> = classOf(0.5);
 export const List: ClassOf<library.ArrayValue> = classOf([]);
-/** The library's own is not taken to pieces by loops. */
+/** The library's own tuples are not unpacked by loops. */
 export class Tuple extends List {}
 
 const KINDS: Readonly<Record<Value["type"], string>> = {
@@ -32,19 +32,19 @@ const KINDS: Readonly<Record<Value["type"], string>> = {
   ...{ NullValue: "None", UndefinedValue: "an undefined value" },
 };
 
-/** What messages call a value. */
+/** The kind of a value in messages. */
 export function kindOf({ type }: Value): string {
   return KINDS[type];
 }
 
-/** Whether arithmetic takes it: True is 1. */
+/** Whether a value is a number to arithmetic, where True is 1. */
 export function isNumber(value: Value): value is library.NumberValue {
   return ["IntegerValue", "FloatValue", "BooleanValue"].includes(value.type);
 }
 
 /**
- * What a loop goes over: items, keys or characters.
- * @throws Error for what is no list, dict or text
+ * The items that a loop visits: those of a list, keys of a dict, characters of a text.
+ * @throws Error for other values
  */
 export function itemsOf(value: Value): readonly Value[] {
   if (value.type === "ArrayValue") return value.value;

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type CardFields, cardFields, inheritedCard } from "./card_fields.ts";
 
 function fieldsOf(...lines: readonly string[]): CardFields {
@@ -6,7 +6,7 @@ function fieldsOf(...lines: readonly string[]): CardFields {
 }
 
 describe("cardFields", () => {
-  it("takes licence and languages from the front matter, and nothing else", () => {
+  test("takes licence and languages from the front matter, and nothing else", () => {
     expect(
       fieldsOf(
         "license: llama3.2",
@@ -28,7 +28,7 @@ describe("cardFields", () => {
     expect(cardFields(Buffer.from("---\nlicense: mit\n---"))).toEqual({ license: "mit" });
   });
 
-  it("leaves out what is not plain strings or lists of them", () => {
+  test("leaves out what is not plain strings or lists of them", () => {
     expect(fieldsOf("license: 3", "language: {a: b}", "license_link: [a]", "license_name: x")).toEqual({
       license_name: "x",
     });
@@ -37,14 +37,14 @@ describe("cardFields", () => {
     expect(fieldsOf(`license: ${"x".repeat(1001)}`)).toEqual({});
   });
 
-  it("are what a model made from another inherits of its card", () => {
+  test("are what a model made from another inherits of its card", () => {
     const card = Buffer.from("---\nlicense: mit\ntags: [a]\n---\n# 1.2 billion parameters\n");
     expect(Buffer.from(inheritedCard(card).card!).toString()).toBe('---\nlicense: "mit"\n---\n');
     expect(inheritedCard(Buffer.from("# only text"))).toEqual({});
     expect(inheritedCard(undefined)).toEqual({});
   });
 
-  it("fails for no card, whatever it holds", () => {
+  test("fails for no card, whatever it holds", () => {
     const bomb = Array.from({ length: 30 }, (_, i) => {
       const alias = `*a${i - 1}`;
       return i === 0 ? "a0: &a0 [x, x]" : `a${i}: &a${i} [${alias}, ${alias}, ${alias}]`;

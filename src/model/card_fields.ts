@@ -1,7 +1,6 @@
 /**
- * What a model's card says that holds for models made from it as well: its licence and its languages, from the front
- * matter of README.md. A card is a stranger's text that nothing is computed from, so what is not as expected is left
- * out.
+ * The fields of a model card that hold for derived models as well: licence and languages, from the front matter of
+ * README.md. A card is untrusted text and nothing is computed from it, so unexpected values are left out.
  *
  * Keys: modelcard.md of huggingface/hub-docs.
  */
@@ -9,7 +8,7 @@
 import { plainText } from "../base/plain_text.ts";
 import { parseYaml } from "../io/files/yaml.ts";
 
-/** Under the keys of the front matter. */
+/** Fields by their keys in the front matter. */
 export interface CardFields {
   readonly license?: string | readonly string[];
   readonly license_name?: string;
@@ -17,32 +16,29 @@ export interface CardFields {
   readonly language?: string | readonly string[];
 }
 
-/** Bytes of a card that is carried. */
+/** Largest card that is carried, bytes. */
 export const MAX_CARD_BYTES: number = 2 ** 22;
 
-/** Characters of a value, a link among them, and values of a list; models of many languages have some hundred. */
+/** Most characters of a value, which may be a link, and most values of a list; some models name a hundred languages. */
 const MAX_CHARACTERS = 1000;
 const MAX_VALUES = 1000;
 
 const FRONT_MATTER = /^\ufeff?---[ \t]*\r?\n(?<yaml>[\s\S]*?)\r?\n---[ \t]*(?:\r?\n|$)/;
 
-/**
- * The fields of a card that are plain strings, or plain lists of such where lists are usual; nothing of one that is no
- * YAML.
- */
+/** The fields of a card that are plain strings, or lists of those where lists are usual; none without valid YAML. */
 export function cardFields(card: Uint8Array | undefined): CardFields {
-  const found = frontMatter(new TextDecoder().decode(card));
-  const one = (key: string): string | undefined => (isPlain(found[key]) ? found[key] : undefined);
-  const some = (key: string): string | readonly string[] | undefined => {
-    const value = found[key];
+  const entries = frontMatter(new TextDecoder().decode(card));
+  const text = (key: string): string | undefined => (isPlain(entries[key]) ? entries[key] : undefined);
+  const textOrList = (key: string): string | readonly string[] | undefined => {
+    const value = entries[key];
     const isList = Array.isArray(value) && value.length > 0 && value.length <= MAX_VALUES;
-    return isList && value.every(isPlain) ? value : one(key);
+    return isList && value.every(isPlain) ? value : text(key);
   };
   const fields = {
-    license: some("license"),
-    license_name: one("license_name"),
-    license_link: one("license_link"),
-    language: some("language"),
+    license: textOrList("license"),
+    license_name: text("license_name"),
+    license_link: text("license_link"),
+    language: textOrList("language"),
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
@@ -53,16 +49,14 @@ export function cardHasTag(card: Uint8Array, tag: string): boolean {
   return Array.isArray(tags) && tags.includes(tag);
 }
 
-/** Lines of front matter; JSON is YAML in which no string is taken for something else, as `no` is for false. */
+/** Lines of front matter. JSON is YAML in which no string is taken for another type, as a bare `no` is for false. */
 export function frontMatterLines(fields: Readonly<Record<string, unknown>>): string {
   return Object.entries(fields)
     .map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`)
     .join("");
 }
 
-/**
- * What is left of a card for a model that is made from the card's; nothing when it says nothing that holds for both.
- */
+/** The card that derived models inherit, of nothing but `cardFields`; none if there are no fields. */
 export function inheritedCard(card: Uint8Array | undefined): { readonly card?: Uint8Array } {
   const lines = frontMatterLines({ ...cardFields(card) });
   return lines === "" ? {} : { card: Buffer.from(`---\n${lines}---\n`) };
@@ -79,7 +73,7 @@ function frontMatter(card: string): Readonly<Record<string, unknown>> {
   }
 }
 
-/** A string of one line that is nothing but what one sees. */
+/** Whether a value is one line of visible text, of limited length. */
 function isPlain(value: unknown): value is string {
   return (
     typeof value === "string" &&

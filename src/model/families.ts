@@ -12,7 +12,7 @@ export type BiasRule = "never" | "always" | "attention_bias" | "mlp_bias";
 
 type ActivationKey = "hidden_act" | "hidden_activation";
 
-/** Projections that get their biases together. */
+/** Projections that have biases together or not at all. */
 export type BiasPart = "qkv" | "o" | "mlp";
 
 /** Ids of special tokens, as config.json has them; null for none. */
@@ -31,7 +31,7 @@ export interface Family {
    * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
    */
   readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
-  /** What config.json calls GELU is its tanh approximation (configuration_gemma.py). */
+  /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
   readonly biases: Readonly<Record<BiasPart, BiasRule>>;
   readonly qkNorm: boolean;
@@ -41,25 +41,25 @@ export interface Family {
   readonly scaledEmbeddings: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
   readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier";
-  /** The class caps scores where config.json gives a number for that. */
+  /** The class caps attention scores where config.json gives a cap. */
   readonly capsScores: boolean;
-  /** The class caps logits where config.json gives a number for that. */
+  /** The class caps logits where config.json gives a cap. */
   readonly capsLogits: boolean;
-  /** config.json gives factors on embeddings, on what is added to the stream, and on logits (Granite). */
+  /** config.json gives factors on embeddings, on additions to the residual stream, and on logits (Granite). */
   readonly multipliers: boolean;
   /**
-   * Which layers have a sliding window: none, all, those that `layer_types` names, or all but for configurations that
-   * have `layer_types`, which transformers then takes for another family's (configuration_auto.py), so that no class of
-   * this one has layers that differ.
+   * Which layers have a sliding window: none, all, those that `layer_types` names, or all unless `layer_types` is there
+   * to name them. transformers reads the last case as another family (configuration_auto.py), so the class of this one
+   * has no layers that differ.
    */
   readonly windows: "none" | "all" | "layer_types" | "all_but_layer_types";
   /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
   readonly readsWindowPattern: boolean;
-  /** The class reads `use_sliding_window`; the others have their windows whatever it says. */
+  /** The class reads `use_sliding_window`; others ignore it. */
   readonly windowSwitch: boolean;
   /**
-   * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, those have
-   * them (configuration_smollm3.py).
+   * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, the windows
+   * are those layers' (configuration_smollm3.py).
    */
   readonly unrotatedLayers: boolean;
   /** Separate rotary parameters for windowed layers. */
@@ -69,42 +69,40 @@ export interface Family {
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
   /**
-   * Scalings of rotary frequencies that the class takes: any, or longrope alone, for heads of C / N, and in
-   * transformers 4 under the keys `type`, `short_factor` and `long_factor` alone (configuration_phi3.py).
+   * Scalings of rotary frequencies that the class accepts: any, or only longrope, for heads of C / N, and in
+   * transformers 4 with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py).
    */
   readonly scaledRotary: "any" | "longrope";
-  /** What the class takes names of scalings for that once meant something else (configuration_phi3.py). */
+  /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"]>>;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
-  /** Biases that transformers' class has and vLLM's leaves out without a word (qwen3.py, gemma.py). */
+  /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**
-   * The class may load models of other families that compute the same. Not where other readers take more from the name
-   * than config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and
+   * The class may load models of other families that compute the same. False where other readers infer more from the
+   * name than config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and
    * llama.cpp leaves each 4th layer of a SmolLM3 unrotated (smollm3.cpp).
    */
   readonly standsIn: boolean;
   /**
-   * What transformers 5 makes the tokenizer of: the class that tokenizer_config.json declares, tokenizer.json as it is
-   * whatever is declared, or a class of the family's own with splitting and decoding of its own (tokenization_auto.py).
+   * How transformers 5 builds the tokenizer: by the class that tokenizer_config.json declares, from tokenizer.json
+   * whatever is declared, or by a class of the family's own, which splits and decodes in its own way
+   * (tokenization_auto.py).
    */
   readonly tokenizer: "declared" | "file" | "own";
-  /** What the family assumes where config.json is silent. */
+  /** Values of the family where config.json has none. */
   readonly defaults: {
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;
     /** `max_position_embeddings` */
     readonly positions: number;
-    /** `num_key_value_heads`; as many as query heads where there is none. */
+    /** `num_key_value_heads`; where absent, the number of query heads. */
     readonly kvHeads?: number;
-    /**
-     * The length before scaling, whatever is said among the scaling's parameters; of classes with a default for that
-     * alone.
-     */
+    /** Length before scaling, of classes with a default for it, which overrides the scaling's own parameter. */
     readonly originalPositions?: number;
     /** Ids of tokens that begin and end texts and fill batches. */
     readonly tokenIds: TokenIds;
@@ -112,7 +110,7 @@ export interface Family {
     readonly activation: string;
     /** Where absent, C / N. */
     readonly headDim?: number;
-    /** Where the class has `scoreScale`: its scalar. */
+    /** `query_pre_attn_scalar`, where `scoreScale` is that. */
     readonly scoreScalar?: number;
     /** Caps of scores and logits, where the class has any. */
     readonly scoreSoftcap?: number;
@@ -121,11 +119,11 @@ export interface Family {
     readonly window: number | null;
     /** Base for windowed layers, where they differ. */
     readonly localRopeTheta?: number;
-    /** Every how many layers one has no window, in configurations older than `layer_types`. */
+    /** n where every n-th layer has no window, in configurations older than `layer_types`. */
     readonly windowPattern?: number;
     /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
     readonly firstWindowed?: number;
-    /** Every how many layers one is not rotated. */
+    /** n where every n-th layer is not rotated. */
     readonly unrotatedEvery?: number;
   };
 }
@@ -196,7 +194,7 @@ export const FAMILIES: readonly Family[] = [
   {
     ...LLAMA,
     modelType: "mistral",
-    // A Mistral with `layer_types`, which transformers takes for one (configuration_auto.py).
+    // transformers reads a Mistral with `layer_types` as a Ministral (configuration_auto.py).
     alsoNamed: ["ministral"],
     architecture: "MistralForCausalLM",
     configClass: "MistralConfig",
@@ -348,10 +346,10 @@ export const FAMILIES: readonly Family[] = [
   },
 ];
 
-/** Before the `model_type` of a checkpoint that our own modelling file loads, so that no stock class takes it. */
+/** Prefix of the `model_type` of checkpoints that our own modelling file loads, so that no stock class takes them. */
 export const REMOTE_CODE_PREFIX = "gprune_";
 
-/** The part that a projection gets its bias with. */
+/** The projections that a projection has its bias together with. */
 export function biasPart(projection: Projection): BiasPart {
   if (projection === "o_proj") return "o";
   return /^[qkv]_/.test(projection) ? "qkv" : "mlp";
@@ -367,8 +365,9 @@ export const MODEL_TYPES: readonly string[] = FAMILIES.flatMap(({ modelType, als
 ]);
 
 /**
- * @param hint - for a family that is not in the table
- * @throws GpruneError UNSUPPORTED for such a one
+ * The family of a model type.
+ * @param hint - for a model type that is not in the table
+ * @throws GpruneError UNSUPPORTED for a model type that is not in the table
  */
 export function familyByName(modelType: string, where: string, hint?: () => string): Family {
   const family = FAMILIES.find((candidate) => {

@@ -1,6 +1,6 @@
 /**
- * A model: its spec and the source of its tensors. Pruning, recovery and export take one and give one, so a pruned
- * model needs no special case anywhere.
+ * A model: its spec and the source of its tensors. Pruning and recovery take a model and return one, so a pruned model
+ * needs no special case anywhere.
  */
 import type { TensorSource } from "../tensor/tensor.ts";
 import type { ModelSpec } from "./spec.ts";
@@ -17,31 +17,29 @@ export interface CarriedFile {
 
 /** Where a model came from, for cards and error messages. */
 export interface ModelOrigin {
-  /** What the user typed, or the file's own name. */
+  /** As the user typed it, or the path of the file. */
   readonly name: string;
   readonly format: "hf" | "gguf" | "memory";
   /** general.architecture of a GGUF file; absent for other formats. */
   readonly architecture?: string;
   /** dtype most parameters are stored in, e.g. `BF16` or `Q4_1`. */
   readonly dtype: string;
-  /** Where it lies on the disk; absent for models in memory. */
+  /** Path on disk; absent for models in memory. */
   readonly path?: string;
 }
 
-/**
- * Shapes of a model and where its tensors are read from, one at a time; whoever opened it closes `weights` at the end.
- */
+/** A model, whose tensors are read one at a time; whoever opened it closes `weights` at the end. */
 export interface Model {
   readonly spec: ModelSpec;
   /** Holds at least every tensor of `weightsOf(spec)`, in those shapes. */
   readonly weights: TensorSource;
   /** tokenizer.json and its companions, and the licence. */
   readonly files: readonly CarriedFile[];
-  /** Its card, README.md, for copies of the model; what is made from it has a card of its own. */
+  /** README.md, for copies of the model; derived models get a card of their own. */
   readonly card?: Uint8Array;
   /** Metadata of a GGUF file that travels to another one unchanged, by key, as the file spells it. */
   readonly ggufMetadata?: ReadonlyMap<string, Uint8Array>;
-  /** Names of tensors of the file that are not read and would be missed; absent when there are none. */
+  /** Names of tensors in the file that no weight is read from, buffers aside; absent when there are none. */
   readonly unusedTensors?: readonly string[];
   readonly origin: ModelOrigin;
 }

@@ -11,13 +11,13 @@
 import { elementCount } from "../tensor/tensor.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "./spec.ts";
 
-/** What the units of a space are: FFN neurons, or key/value heads with the query heads that read them. */
+/** Kind of units: FFN neurons, or key/value heads with the query heads that read them. */
 export type SpaceKind = "ffn" | "kv";
 
-/** Both of them, as a layer has them: attention before FFN. */
+/** Both kinds in the order of a layer: attention before FFN. */
 export const SPACE_KINDS = ["kv", "ffn"] as const;
 
-/** A list of units that can be removed together with everything that belongs to them. */
+/** A list of units, each of which can be removed with everything that belongs to it. */
 export interface Space {
   /** `layers.3.ffn`, the key in plans. */
   readonly id: string;
@@ -31,7 +31,7 @@ export interface Space {
   readonly unitParameters: number;
 }
 
-/** An axis of a weight: the space it carries (null: nothing that is pruned) and how many indices make a unit. */
+/** An axis of a weight: the space it carries (null if it is never pruned) and the number of indices per unit. */
 export interface Axis {
   readonly space: string | null;
   readonly blockSize: number;
@@ -87,7 +87,7 @@ export function channelCount({ units, unitChannels }: Space): number {
   return units * unitChannels;
 }
 
-/** Sum of channel values over every unit's channels, [units]. */
+/** Sums of channel values over the channels of each unit, [units]. */
 export function sumOverUnits(channels: Float32Array | Float64Array, space: Space): Float64Array {
   const { units, unitChannels } = space;
   const sums = new Float64Array(units);
@@ -95,7 +95,7 @@ export function sumOverUnits(channels: Float32Array | Float64Array, space: Space
   return sums;
 }
 
-/** The channels of units, in their order. */
+/** Channel indices of units, in the units' order, [units.length * unitChannels]. */
 export function channelsOf(units: readonly number[], unitChannels: number): Int32Array {
   return Int32Array.from({ length: units.length * unitChannels }, (_, i) => {
     return units[Math.floor(i / unitChannels)]! * unitChannels + (i % unitChannels);
@@ -139,7 +139,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   ];
 }
 
-/** Parameters of the prunable spaces together: what `--sparsity` is a fraction of. */
+/** Parameters of all prunable spaces, of which `--sparsity` is a fraction. */
 export function prunableParameters(spec: ModelSpec): number {
   return spacesOf(spec).reduce((sum, space) => sum + space.units * space.unitParameters, 0);
 }

@@ -1,5 +1,5 @@
 /**
- * What a decoder-only transformer is, as one JSON value: sizes, per-layer widths and the switches in which the
+ * The specification of a decoder-only transformer as one JSON value: sizes, per-layer widths and the switches in which
  * families differ. Graphs, surgery, configuration files and exports are all derived from it.
  *
  * Shape letters, used in every docstring of this project: B batch, T tokens, C hidden size, F neurons of an FFN,
@@ -34,12 +34,12 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
 export interface RopeSpec {
   /** Base of the geometric frequency sequence. */
   readonly theta: number;
-  /** Channels of a head that are rotated; H unless the family rotates a part only. */
+  /** Channels of a head that are rotated; H unless the family rotates only a part. */
   readonly rotaryDim: number;
   readonly scaling: RopeScaling | null;
 }
 
-/** Changes of the rotary frequencies for longer contexts, as transformers' modeling_rope_utils.py has them. */
+/** Scalings of the rotary frequencies for longer contexts, as in transformers' modeling_rope_utils.py. */
 export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongropeScaling | DynamicScaling;
 
 /** Positions are divided. */
@@ -48,7 +48,7 @@ export interface LinearScaling {
   readonly factor: number;
 }
 
-/** Llama 3.1's: slow frequencies are divided, fast ones are not. */
+/** Llama 3.1's scaling: slow frequencies are divided, fast ones are not. */
 export interface Llama3Scaling {
   readonly type: "llama3";
   readonly factor: number;
@@ -61,19 +61,19 @@ export interface Llama3Scaling {
 export interface YarnScaling {
   readonly type: "yarn";
   readonly factor: number;
-  /** The longest sequence before. */
+  /** The longest sequence before scaling, tokens. */
   readonly originalMaxPositions: number;
-  /** On cosines and sines, and so twice on scores. */
+  /** Factor on cosines and sines, so scores have its square. */
   readonly attentionFactor: number;
-  /** A channel that turns so often within the original length, or more often, keeps its frequency. */
+  /** Channels with at least this many turns within the original length keep their frequency. */
   readonly betaFast: number;
-  /** One that turns so often, or less often, has it divided by the whole factor. */
+  /** Channels with at most this many turns have their frequency divided by the whole factor. */
   readonly betaSlow: number;
-  /** The channels between which that changes are whole numbers. */
+  /** The bounds of the channels in between are rounded to whole numbers. */
   readonly truncate: boolean;
 }
 
-/** LongRoPE (arXiv 2402.13753): each frequency is divided by a factor of its own, in long sequences by another one. */
+/** LongRoPE (arXiv 2402.13753): each frequency has two divisors, one for short and one for long sequences. */
 export interface LongropeScaling {
   readonly type: "longrope";
   /** For sequences up to the original length, [rotaryDim / 2]. */
@@ -81,7 +81,7 @@ export interface LongropeScaling {
   /** For all tokens of longer sequences, [rotaryDim / 2]. */
   readonly longFactors: readonly number[];
   readonly originalMaxPositions: number;
-  /** On cosines and sines, whatever the length of a sequence. */
+  /** Factor on cosines and sines, for sequences of any length. */
   readonly attentionFactor: number;
 }
 
@@ -102,7 +102,7 @@ export interface LayerSpec {
   readonly groupSize: number;
   /** Tokens a query sees, itself included; null for the whole past. */
   readonly window: number | null;
-  /** Null where nothing tells places apart but the mask (NoPE, arXiv 2305.19466). */
+  /** Null for layers without position embedding (NoPE, arXiv 2305.19466). */
   readonly rope: RopeSpec | null;
   /** Projections that carry a bias. */
   readonly biases: readonly Projection[];
@@ -118,7 +118,7 @@ export interface ModelSpec {
   /** H. */
   readonly headDim: number;
   readonly layers: readonly LayerSpec[];
-  /** Whether the output projection is the embedding matrix. */
+  /** Whether the output matrix is the embedding matrix. */
   readonly tiedEmbeddings: boolean;
   readonly activation: "silu" | "gelu_tanh";
   readonly normEps: number;
@@ -126,17 +126,17 @@ export interface ModelSpec {
   readonly normOffset: 0 | 1;
   /** RMSNorm over H on queries and keys before the rotation (Qwen3, Gemma 3). */
   readonly qkNorm: boolean;
-  /** RMSNorm on the outputs of attention and FFN before they are added to the stream (Gemma). */
+  /** RMSNorm on the outputs of attention and FFN before they are added to the residual stream (Gemma 2 and 3). */
   readonly postNorms: boolean;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
-  /** Factor on the outputs of attention and FFN before they are added to the stream: 1 but in Granite. */
+  /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */
   readonly residualScale: number;
   /** Factor on query-key products, usually H^-1/2. */
   readonly attentionScale: number;
   /** Scores become c * tanh(scores / c) before the mask is added; null for none. */
   readonly scoreSoftcap: number | null;
-  /** Logits are divided by this: 1 but in Granite. */
+  /** Divisor of the logits: 1 except in Granite. */
   readonly logitDivisor: number;
   /** Logits become c * tanh(logits / c); null for none. */
   readonly logitSoftcap: number | null;
@@ -151,7 +151,7 @@ export function queryHeads({ kvGroups, groupSize }: Pick<LayerSpec, "kvGroups" |
   return kvGroups * groupSize;
 }
 
-/** The layer with more biases, listed in the order of `PROJECTIONS`. */
+/** The layer with biases on more projections, in the order of `PROJECTIONS`. */
 export function withBiases(layer: LayerSpec, added: readonly Projection[]): LayerSpec {
   const biases = PROJECTIONS.filter(
     (projection) => added.includes(projection) || layer.biases.includes(projection),
@@ -164,43 +164,43 @@ export function ropesOf({ layers }: Pick<ModelSpec, "layers">): readonly RopeSpe
   return layers.flatMap(({ rope }) => rope ?? []);
 }
 
-/** Rotary embedding of the layers that see everything or, when all rotated ones have windows, of all; null for none. */
+/** Rotary embedding of the rotated layers without a window, else of the rotated ones with one; null for none. */
 export function mainRope({ layers }: Pick<ModelSpec, "layers">): RopeSpec | null {
   const full = layers.filter(({ window }) => window === null);
   return ropesOf({ layers: full })[0] ?? ropesOf({ layers })[0] ?? null;
 }
 
-/** What YaRN's settings are where nothing is said (arXiv 2309.00071). */
+/** Default settings of YaRN (arXiv 2309.00071). */
 export const YARN_DEFAULTS: Pick<YarnScaling, "betaFast" | "betaSlow" | "truncate"> = {
   betaFast: 32,
   betaSlow: 1,
   truncate: true,
 };
 
-/** The attention factor of YaRN that goes with a factor on the length, where nothing else is said. */
+/** Default attention factor of YaRN for a factor on the length: 0.1 slope ln(factor) + 1. */
 export function yarnAttentionFactor(factor: number, slope = 1): number {
   return factor <= 1 ? 1 : 0.1 * slope * Math.log(factor) + 1;
 }
 
-/** The attention factor of LongRoPE that goes with a factor on the original length, where nothing else is said. */
+/** Default attention factor of LongRoPE for a factor on the original length: sqrt(1 + ln(factor) / ln(original)). */
 export function longropeAttentionFactor(factor: number, originalMaxPositions: number): number {
   return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
 }
 
-/** The attention factor of a scaling where nothing else is said. @param maxPositions - the longest sequence, tokens */
+/** Default attention factor of a scaling. @param maxPositions - the longest sequence, tokens */
 export function usualAttentionFactor(scaling: YarnScaling | LongropeScaling, maxPositions: number): number {
   if (scaling.type === "yarn") return yarnAttentionFactor(scaling.factor);
   const { originalMaxPositions: original } = scaling;
   return longropeAttentionFactor(maxPositions / original, original);
 }
 
-/** The length up to which short factors hold, tokens; null for models without. */
+/** Longest sequence that LongRoPE's short factors apply to, tokens; null for models without LongRoPE. */
 export function longropeSwitch(spec: Pick<ModelSpec, "layers">): number | null {
   const scalings = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "longrope" ? [scaling] : []));
   return scalings[0]?.originalMaxPositions ?? null;
 }
 
-/** The longest sequence that the rotary embeddings are stretched to, tokens; 0 where they do not say. */
+/** Longest sequence that YaRN or dynamic scaling stretches rotary embeddings to, tokens; 0 without either. */
 export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
   const lengths = ropesOf(spec).map(({ scaling }) =>
     scaling?.type === "yarn" || scaling?.type === "dynamic"

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { parameterCount } from "./spaces.ts";
 import { storedBytes } from "./stored_size.ts";
@@ -11,7 +11,7 @@ describe("storedBytes", () => {
   };
   const parameters = parameterCount(model.spec);
 
-  it.each([
+  test.each([
     ["F32", 4],
     ["BF16", 2],
     ["Q8_0", 34 / 32],
@@ -21,7 +21,7 @@ describe("storedBytes", () => {
     expect(stored(dtype)).toBeCloseTo(parameters * bytes, 6);
   });
 
-  it("knows no other types", () => {
+  test("knows no other types", () => {
     expect(() => stored("Q9")).toThrow("internal: dtype Q9");
   });
 });

@@ -1,4 +1,4 @@
-/** How much room a model's weights take where they are stored. */
+/** Size of a model's weights as they are stored. */
 import { internalError } from "../errors.ts";
 import { GGML_TYPES } from "../io/formats/ggml_types.ts";
 import { STORED_DTYPES } from "../tensor/dtype.ts";
@@ -6,7 +6,7 @@ import { elementCount } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
 import { weightsOf } from "./spaces.ts";
 
-/** Bytes of all weights in the types they are stored in; headers and other files are not counted. */
+/** Bytes of all weights in their stored types, without headers and other files. */
 export function storedBytes({ spec, weights, origin }: Model): number {
   return weightsOf(spec).reduce((sum, { name, shape }) => {
     const dtype = weights.info(name)?.dtype;

@@ -1,30 +1,29 @@
 /**
  * Matrices in blocks of small integers, as quantised files hold them: neighbours of a row share a scale, and in some
- * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset, or the sum of two such terms. Values only;
- * formats of files are elsewhere (io/formats/ggml_blocks.ts), and so is what multiplies by them
- * (graph/runtime/block_products.ts).
+ * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset, or the sum of two of these terms. File formats
+ * are in io/formats/ggml_blocks.ts, matrix products in graph/runtime/block_products.ts.
  */
 
-/** How the weights of a matrix are held. */
+/** Layout of a matrix in blocks. */
 export interface BlockLayout {
   /** Bits of a code. */
   readonly bits: 4 | 8;
-  /** Neighbours that share a scale. */
+  /** Weights that share a scale. */
   readonly blockSize: 16 | 32 | 64;
   /** Whether blocks have offsets. */
   readonly offsets: boolean;
-  /** How many are added up. */
+  /** Number of terms that add up to a weight. */
   readonly terms: 1 | 2;
 }
 
-/** A matrix [N, I] in blocks, G = ceil(I / blockSize) of them in a row; what the last one has beyond I stands for 0. */
+/** A matrix [N, I] in blocks, G = ceil(I / blockSize) of them in a row; codes of the last one beyond I stand for 0. */
 export interface BlockTensor {
   /** [N, I] */
   readonly shape: readonly [number, number];
   readonly layout: BlockLayout;
   /**
-   * [terms * N, G, blockSize * bits / 8], all rows of a term together; of two codes in a byte the lower half is the
-   * first.
+   * [terms * N, G, blockSize * bits / 8], all rows of a term together; the lower half of a byte is the first of its two
+   * codes.
    */
   readonly codes: Uint8Array;
   /** [terms * N, G] */
@@ -33,15 +32,15 @@ export interface BlockTensor {
   readonly offsets: Float32Array | null;
 }
 
-/** What a source can give in blocks, without turning it into float32. */
+/** Matrices that a source stores in blocks, read without conversion to float32. */
 export interface BlockSource {
-  /** How a matrix is held, or undefined when it is not held in blocks, or not known. */
+  /** Layout of a matrix; undefined for one that is not in blocks and for unknown names. */
   layout(name: string): BlockLayout | undefined;
   /** @throws GpruneError BAD_TENSOR for a name without a layout, BAD_FILE when bytes are missing */
   read(name: string): Promise<BlockTensor>;
 }
 
-/** Blocks of a row of so many weights. */
+/** Blocks in a row of `columns` weights. */
 export function blocksOfRow(columns: number, { blockSize }: { readonly blockSize: number }): number {
   return Math.ceil(columns / blockSize);
 }

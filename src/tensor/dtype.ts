@@ -1,7 +1,7 @@
 /**
  * Number formats of stored tensors: the bits an element occupies, how it becomes a float32, and the way back for the
  * three formats that are written. Names and sizes are those of safetensors (huggingface/safetensors, `Dtype` in
- * safetensors/src/tensor.rs). Block-quantised GGUF formats are not here, they are not element-wise.
+ * safetensors/src/tensor.rs). Block-quantised GGUF formats are elsewhere (io/formats), since they are not element-wise.
  *
  * Bytes are little-endian, in the files and on every platform that onnxruntime-node runs on, so typed arrays are laid
  * over them directly. Bit patterns travel as integers: a NaN keeps its payload.
@@ -57,7 +57,7 @@ export function isFloatDType(name: string): name is FloatDType {
 }
 
 /**
- * Decodes elements into memory that is already there. Integers and float64 are rounded to the nearest float32.
+ * Decodes elements into existing memory. Integers and float64 are rounded to the nearest float32.
  * @param dtype - a key of `STORED_DTYPES`
  * @param bytes - exactly the elements of `target`
  * @throws GpruneError UNSUPPORTED for formats without element-wise values (float8, float6, float4, complex)
@@ -110,7 +110,7 @@ export function float16Value(pattern: number): number {
   return scratchFloat[0]!;
 }
 
-/** The half-precision number that is stored at a byte offset. */
+/** The value of the float16 at byte offset `at`. */
 export function float16At(bytes: Uint8Array, at: number): number {
   return float16Value(bytes[at]! | (bytes[at + 1]! << 8));
 }
@@ -143,9 +143,7 @@ function copyOf({ buffer, byteOffset, byteLength }: Uint8Array | Float32Array): 
   return buffer.slice(byteOffset, byteOffset + byteLength);
 }
 
-/*
- * Eight elements a turn: V8 neither unrolls a loop nor uses vector instructions, and this is twice as fast.
- */
+// The loops below are unrolled by 8, which is twice as fast: V8 neither unrolls loops nor vectorises them.
 
 function decodeFloat16(bytes: Uint8Array, target: Float32Array): void {
   const table = float16Table();
@@ -217,7 +215,7 @@ function float16FromFloat32Bits(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7c00 | ((magnitude >>> 13) & 0x3ff || 0x200);
-  // 2^16 and more is infinite; what is between 65520 and 2^16 reaches infinity by the carry of the rounding below.
+  // 2^16 and more is infinite; from 65520 to 2^16 the carry of the rounding below gives infinity.
   if (magnitude >= 0x47800000) return sign | 0x7c00;
   // 2^-14, the smallest normal: drop 13 fraction bits and move the bias from 127 to 15.
   if (magnitude >= 0x38800000) {

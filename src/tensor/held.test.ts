@@ -1,11 +1,11 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { heldSource } from "./held.ts";
 import { memorySource } from "./memory.ts";
 import type { TensorSource } from "./tensor.ts";
 
 const TENSOR = { shape: [3, 2], data: Float32Array.of(1, 2, 3, 4, 5, 6) };
 
-/** A source that says what was read from it, and fails as often as it is told to. */
+/** A source that records its reads, the first `failures` of which fail. */
 function watched(failures = 0): { source: TensorSource; reads: string[] } {
   const reads: string[] = [];
   const memory = memorySource(new Map([["a", TENSOR]]));
@@ -21,7 +21,7 @@ function watched(failures = 0): { source: TensorSource; reads: string[] } {
 }
 
 describe("heldSource", () => {
-  it("reads a tensor once, and takes its parts from it", async () => {
+  test("reads a tensor once, and takes its parts from it", async () => {
     const { source, reads } = watched();
     const held = heldSource(source);
     const [first, second] = await Promise.all([held.read("a"), held.read("a")]);
@@ -31,7 +31,7 @@ describe("heldSource", () => {
     await expect(held.read("a", { start: 1, end: 4 })).rejects.toThrow("expected rows inside 0..3");
   });
 
-  it("does not read more than the parts that it is asked for", async () => {
+  test("does not read more than the parts that it is asked for", async () => {
     const { source, reads } = watched();
     const held = heldSource(source);
     for (let i = 0; i < 2; i++) {
@@ -40,7 +40,7 @@ describe("heldSource", () => {
     expect(reads).toEqual(["a 0..1", "a 0..1"]);
   });
 
-  it("asks again for what could not be read", async () => {
+  test("asks again for what could not be read", async () => {
     const { source, reads } = watched(1);
     const held = heldSource(source);
     await expect(held.read("a")).rejects.toThrow("not now");

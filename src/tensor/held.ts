@@ -1,27 +1,27 @@
-/** A source that is read again and again, and keeps what it has given. */
+/** A cache of whole tensors over a source that is read repeatedly. */
 import { sliceRows } from "./memory.ts";
 import type { RowRange, Tensor, TensorSource } from "./tensor.ts";
 
 /**
- * Keeps every tensor that is read whole, as long as anybody has the source; parts of it are views from then on. Whoever
- * reads one must not change it. Blocks of small integers are not given.
+ * Keeps every tensor that is read whole for as long as the source lives; rows of a kept tensor are views of it. Callers
+ * must not change what they read. Has no `blocks`.
  */
 export function heldSource(source: TensorSource): TensorSource {
   const held = new Map<string, Promise<Tensor>>();
-  const whole = (name: string): Promise<Tensor> => {
-    const reading = source.read(name);
-    held.set(name, reading);
-    // What could not be read is asked for again; the first caller gets the error.
-    reading.catch(() => held.delete(name));
-    return reading;
+  const readAndHold = (name: string): Promise<Tensor> => {
+    const tensor = source.read(name);
+    held.set(name, tensor);
+    // A failed read is not kept: this caller gets the error, the next one tries again.
+    tensor.catch(() => held.delete(name));
+    return tensor;
   };
   return {
     names: source.names,
     info: (name) => source.info(name),
     async read(name: string, rows?: RowRange): Promise<Tensor> {
-      const known = held.get(name);
-      if (rows === undefined) return known ?? whole(name);
-      return known === undefined ? source.read(name, rows) : sliceRows(await known, rows, name);
+      const tensor = held.get(name);
+      if (rows === undefined) return tensor ?? readAndHold(name);
+      return tensor === undefined ? source.read(name, rows) : sliceRows(await tensor, rows, name);
     },
     close: () => source.close(),
   };

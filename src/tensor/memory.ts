@@ -1,6 +1,4 @@
-/**
- * Tensors in memory, as a `TensorSource`. Not a cache: each is where its maker put it.
- */
+/** A map of tensors as a `TensorSource`. Not a cache: tensors stay where they are, in memory or in a stash. */
 import { GpruneError } from "../errors.ts";
 import { type AnyTensor, loaded } from "./stash.ts";
 import type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor.ts";
@@ -38,12 +36,12 @@ export function sliceRows(tensor: Tensor, rows: RowRange, name: string): Tensor 
 /** @throws GpruneError BAD_TENSOR unless `0 <= start <= end <= shape[0]` */
 export function checkRows({ start, end }: RowRange, shape: readonly number[], name: string): void {
   const count = shape[0] ?? 0;
-  const whole = Number.isInteger(start) && Number.isInteger(end);
-  if (whole && 0 <= start && start <= end && end <= count) return;
+  const areIntegers = Number.isInteger(start) && Number.isInteger(end);
+  if (areIntegers && 0 <= start && start <= end && end <= count) return;
   throw new GpruneError("BAD_TENSOR", `${name}: expected rows inside 0..${count}, got ${start}..${end}`);
 }
 
-/** The error of every source for a name it does not have. */
+/** The error of every source for a name that it does not have. */
 export function unknownTensor(name: string): GpruneError {
   return new GpruneError("BAD_TENSOR", `${name}: expected a tensor of the model, got an unknown name`);
 }

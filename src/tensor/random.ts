@@ -1,5 +1,5 @@
 /**
- * Seeded random streams, the only source of chance in the project. A stream belongs to a seed and a label, so
+ * Seeded random streams, the only source of randomness in the project. A stream belongs to a seed and a label, so
  * streams are independent of each other and of the order in which they are drawn from.
  */
 import { uniformFloat64 } from "pure-rand/distribution/uniformFloat64";

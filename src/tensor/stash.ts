@@ -1,11 +1,11 @@
 /**
- * Places where tensors wait until they are needed again: in memory, or where the opener of a stash puts them
- * (io/files/spill_file.ts). Float32 goes in and the same bits come out, so no result depends on the place.
+ * Storage for tensors between their uses, in memory or in a file (io/files/spill_file.ts). The float32 bits that go in
+ * come out again, so no result depends on the kind of storage.
  */
 import { internalError } from "../errors.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** Numbers that are not in memory and are read on demand, each time anew. */
+/** Float32 values that are read on demand, each time anew. */
 export class StoredFloats {
   readonly length: number;
   readonly read: () => Promise<Float32Array>;
@@ -16,30 +16,30 @@ export class StoredFloats {
   }
 }
 
-/** A tensor whose numbers are somewhere else. */
+/** A tensor whose values are read on demand. */
 export interface StoredTensor {
   readonly shape: readonly number[];
   readonly data: StoredFloats;
 }
 
-/** A tensor, wherever its numbers are. */
+/** A tensor in memory, or one that is read on demand. */
 export type AnyTensor = Tensor | StoredTensor;
 
-/** Tensors by slot. Who puts a tensor gives it away: it is not changed afterwards. */
+/** Tensors by slot. The stash owns what is put there: the caller must not change it afterwards. */
 export interface Stash {
-  /** Puts a tensor in place of what was there; one of the same slot has the same number of elements. */
+  /** Replaces the tensor of a slot; all tensors of one slot have the same number of elements. */
   put(slot: number, tensor: Tensor): Promise<void>;
-  /** @param next - the slot that is asked for next, which may be read already */
+  /** @param next - the slot that will be read next, which may be read ahead */
   get(slot: number, next?: number): Promise<Tensor>;
-  /** What is in a slot, until something else is put there. */
+  /** The tensor of a slot, perhaps still to be read; valid until the slot's next `put`. */
   entry(slot: number): AnyTensor;
-  /** Forgets all of it. */
+  /** Drops all tensors. */
   close(): Promise<void>;
 }
 
 /** Opens stashes outside memory. */
 export interface Scratch {
-  /** @param name - what is kept there, as a part of a file's name */
+  /** @param name - of the contents; becomes part of a file's name */
   openStash(name: string): Promise<Stash>;
 }
 
@@ -66,21 +66,18 @@ export class MemoryStash implements Stash {
   }
 }
 
-/**
- * Tensors by name, kept in a stash and read when they are asked for. A state that holds the map holds references, not
- * values.
- */
+/** Tensors by name, kept in a stash and read on demand. A state that has the map has references, not values. */
 export class StashedTensors {
   readonly tensors: Map<string, StoredTensor> = new Map();
   readonly #open: () => Promise<Stash>;
   #stash: Stash | undefined;
 
-  /** @param open - opens the stash, once there is something to put there */
+  /** @param open - opens the stash, when the first tensor is set */
   constructor(open: () => Promise<Stash>) {
     this.#open = open;
   }
 
-  /** @throws GpruneError INTERNAL for a name that is there already */
+  /** @throws GpruneError INTERNAL for a name that is set already */
   async set(name: string, tensor: AnyTensor): Promise<void> {
     if (this.tensors.has(name)) throw internalError(`two tensors ${name}`);
     const slot = this.tensors.size;
@@ -93,12 +90,12 @@ export class StashedTensors {
   }
 }
 
-/** The tensor, read if it is somewhere else. */
+/** The tensor in memory, read if it is not there. */
 export async function loaded(tensor: AnyTensor): Promise<Tensor> {
   return isStored(tensor) ? { shape: tensor.shape, data: await tensor.data.read() } : tensor;
 }
 
-/** The tensor as one that is read on demand, though it may be in memory. */
+/** The tensor as one that is read on demand, even if it is in memory. */
 export function stored(tensor: AnyTensor): StoredTensor {
   if (isStored(tensor)) return tensor;
   const { shape, data } = tensor;

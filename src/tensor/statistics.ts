@@ -1,9 +1,9 @@
 /**
  * Rank statistics in float64: ranks with ties, Spearman's correlation, quantiles, moments. All answers are finite for
- * finite input of any length >= 1; values that do not vary are a documented case, never NaN.
+ * finite input of any length >= 1; constant values are a documented case, never NaN.
  *
- * Ranks are multiples of 1/2, so sums of ranks and of products of ranks are exact below 2^53: what is built from them
- * does not depend on the order of the values.
+ * Ranks are multiples of 1/2, so sums of ranks and of products of ranks are exact below 2^53: statistics built from
+ * them do not depend on the order of the values.
  */
 
 /** Arithmetic mean; 0 for no values. */
@@ -42,8 +42,8 @@ export function averageRanks(values: ArrayLike<number>): Float64Array {
 }
 
 /**
- * Spearman's rank correlation, Pearson's correlation of the average ranks, in [-1, 1]. 0 when either side is
- * constant: then it orders nothing, so it says nothing about the other.
+ * Spearman's rank correlation, Pearson's correlation of the average ranks, in [-1, 1]; 0 when either side is constant,
+ * since it has no order to compare.
  */
 export function spearman(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return rankCorrelation(averageRanks(a), averageRanks(b));
@@ -79,7 +79,7 @@ export function quantile(sorted: ArrayLike<number>, fraction: number): number {
   return low + (high - low) * (at - below);
 }
 
-/** Where repeated measurements lie. */
+/** Median and range of repeated measurements. */
 export interface Spread {
   readonly median: number;
   readonly min: number;
@@ -92,14 +92,14 @@ export function spread(values: readonly number[]): Spread {
   return { median: quantile(sorted, 0.5), min: sorted[0]!, max: sorted.at(-1)! };
 }
 
-/** The item of which `of` is largest, the first of equals. @throws TypeError for no items */
-export function largestBy<T>(items: readonly T[], of: (item: T) => number): T {
-  return items.reduce((a, b) => (of(b) > of(a) ? b : a));
+/** The item with the largest key, the first of equals. @throws TypeError for no items */
+export function largestBy<T>(items: readonly T[], key: (item: T) => number): T {
+  return items.reduce((a, b) => (key(b) > key(a) ? b : a));
 }
 
-/** The item of which `of` is smallest, as `largestBy`. */
-export function smallestBy<T>(items: readonly T[], of: (item: T) => number): T {
-  return largestBy(items, (item) => -of(item));
+/** The item with the smallest key, as `largestBy`. */
+export function smallestBy<T>(items: readonly T[], key: (item: T) => number): T {
+  return largestBy(items, (item) => -key(item));
 }
 
 /** The nearest number in [low, high]. */

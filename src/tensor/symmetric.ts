@@ -1,16 +1,16 @@
-/** Symmetric matrices as their lower triangles: row i has columns 0 to i, one row after the other. */
+/** Symmetric matrices as their packed lower triangles: row i has columns 0 to i, one row after the other. */
 
 /** Numbers in the triangle of an [n, n] matrix. */
 export function triangleLength(n: number): number {
   return (n * (n + 1)) / 2;
 }
 
-/** Place of row i's first column. */
+/** Index of row i's first column in the triangle. */
 export function triangleRow(i: number): number {
   return (i * (i + 1)) / 2;
 }
 
-/** Some rows and columns of the matrix whose triangle is given, [rows, columns]. */
+/** The given rows and columns of a symmetric matrix, from its triangle, [rows, columns]. */
 export function gatherSymmetric(
   triangle: ArrayLike<number>,
   rows: Int32Array,

@@ -1,6 +1,6 @@
 /**
- * Dense float32 tensors in row-major order and the one operation that pruning is made of: keeping some blocks
- * of an axis. Not an array library: arithmetic on tensors runs in ONNX Runtime (src/graph).
+ * Dense float32 tensors in row-major order and the one operation that pruning consists of: keeping some blocks of an
+ * axis. Not an array library: arithmetic on tensors runs in ONNX Runtime (src/graph).
  */
 import { internalError } from "../errors.ts";
 import type { BlockSource } from "./blocks.ts";
@@ -17,22 +17,23 @@ export interface RowRange {
   readonly end: number;
 }
 
-/** What a file says about a stored tensor: the format's own dtype name and the shape. */
+/** Dtype, by the file format's own name, and shape of a stored tensor. */
 export interface TensorInfo {
   readonly dtype: string;
   readonly shape: readonly number[];
 }
 
-/** The dtype that holds most elements; F32 of none. */
+/** The dtype of most elements; F32 for no tensors. */
 export function commonDType(tensors: readonly TensorInfo[]): string {
   const counts = new Map<string, number>();
   for (const { dtype, shape } of tensors) counts.set(dtype, (counts.get(dtype) ?? 0) + elementCount(shape));
-  return [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most), ["F32", 0])[0];
+  const [dtype] = [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most), ["F32", 0]);
+  return dtype;
 }
 
 /**
- * Tensors that are read one at a time, as float32, on demand. Implemented by checkpoint files
- * (src/io) and by views over another source (surgery, renaming, replaced tensors).
+ * Tensors that are read one at a time, as float32, on demand. Implemented by checkpoint files (src/io) and by views of
+ * another source (surgery, renaming, replaced tensors).
  */
 export interface TensorSource {
   /** Every tensor's name, in a fixed order. */
@@ -44,7 +45,7 @@ export interface TensorSource {
    * @throws GpruneError BAD_TENSOR for an unknown name or rows out of range, BAD_FILE when bytes are missing
    */
   read(name: string, rows?: RowRange): Promise<Tensor>;
-  /** Matrices that are stored in blocks of small integers, as such; absent where the source has none. */
+  /** Matrices that are stored in blocks of small integers, as they are; absent where the source has none. */
   readonly blocks?: BlockSource;
   /** Releases file handles; reading afterwards is a bug. */
   close(): Promise<void>;

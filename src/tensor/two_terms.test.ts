@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type BlockTensor, blocksOfRow } from "./blocks.ts";
 import { inTwoTerms, TWO_TERMS } from "./two_terms.ts";
 
@@ -44,7 +44,7 @@ function largestAround(data: Float32Array, columns: number, index: number): numb
 }
 
 describe("a matrix in two terms", () => {
-  it("is off by 2^-14 of a block's largest at most", () => {
+  test("is off by 2^-14 of a block's largest at most", () => {
     fc.assert(
       fc.property(matrices, ({ shape, data }) => {
         const columns = shape[1]!;
@@ -59,7 +59,7 @@ describe("a matrix in two terms", () => {
     );
   });
 
-  it("has bfloat16 numbers of a 64th of the largest and more as they are", () => {
+  test("has bfloat16 numbers of a 64th of the largest and more as they are", () => {
     fc.assert(
       fc.property(matrices, ({ shape, data: list }) => {
         const columns = shape[1]!;
@@ -73,7 +73,7 @@ describe("a matrix in two terms", () => {
     );
   });
 
-  it("has zeros behind the ends of rows", () => {
+  test("has zeros behind the ends of rows", () => {
     const { codes, scales } = inTwoTerms({ shape: [2, 65], data: new Float32Array(130).fill(1) });
     expect(codes).toHaveLength(2 * 2 * 2 * 64);
     expect(scales).toEqual(

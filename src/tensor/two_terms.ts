@@ -1,9 +1,9 @@
 /**
- * A matrix of floating-point numbers as two terms of 8-bit integers in blocks (blocks.ts), so that what multiplies by
- * integers can multiply by it: 2.1 bytes a weight. Scales are powers of two, s and s / 256, with the largest magnitude
- * of the block at most 127 s: the first term is the weight rounded to s, the second what that leaves, rounded to s /
- * 256. So bfloat16 weights are exact down to a 64th of their block's largest, float16 weights down to an eighth, and
- * all others are off by 2^-14 of the largest at most.
+ * A matrix of floating-point numbers as two terms of 8-bit integers in blocks (blocks.ts), for products with integer
+ * matrices: 2.1 bytes a weight. Scales are powers of two, s and s / 256, with the largest magnitude of the block at
+ * most 127 s: the first term is the weight rounded to s, the second the remainder rounded to s / 256. So bfloat16
+ * weights are exact down to a 64th of their block's largest, float16 weights down to an eighth, and all others are off
+ * by at most 2^-14 of the largest.
  */
 import { type BlockLayout, type BlockTensor, blocksOfRow, emptyBlocks } from "./blocks.ts";
 import type { Tensor } from "./tensor.ts";
@@ -33,7 +33,7 @@ export function inTwoTerms({ shape, data }: Tensor): BlockTensor {
     scales[block] = scale;
     scales[term + block] = scale / STEPS;
     const places = { start, end, first: block * blockSize, second: (term + block) * blockSize };
-    divide({ data, codes, scale }, places);
+    encodeBlock({ data, codes, scale }, places);
   }
   return result;
 }
@@ -45,8 +45,8 @@ function scaleOf(data: Float32Array, start: number, end: number): number {
   return largest === 0 ? 1 : 2 ** Math.ceil(Math.log2(largest / LARGEST));
 }
 
-/** Fills the codes of a block. @param places - where its weights are, and where the codes of both terms begin */
-function divide(
+/** Fills the codes of a block. @param places - range of its weights, and where the codes of both terms begin */
+function encodeBlock(
   { data, codes, scale }: { readonly data: Float32Array; readonly codes: Uint8Array; readonly scale: number },
   { start, end, first, second }: Readonly<Record<"start" | "end" | "first" | "second", number>>,
 ): void {
@@ -54,13 +54,13 @@ function divide(
   const apart = second - first;
   let place = first;
   for (let i = start; i < end; i++, place++) {
-    // Halves are rounded up, so that the rest lies in [-1/2, 1/2). Cutting off rounds down, since nothing is below 0.
+    // Halves are rounded up, so that the remainder lies in [-1/2, 1/2). `| 0` rounds down, since nothing is below 0.
     const steps = data[i]! * factor + ZERO;
-    const whole = (steps + 0.5) | 0;
-    const rest = ((steps - whole) * STEPS + (ZERO + 0.5)) | 0;
-    codes[place] = whole;
-    codes[place + apart] = Math.min(rest, ZERO + LARGEST);
+    const coarse = (steps + 0.5) | 0;
+    const fine = ((steps - coarse) * STEPS + (ZERO + 0.5)) | 0;
+    codes[place] = coarse;
+    codes[place + apart] = Math.min(fine, ZERO + LARGEST);
   }
-  // Behind the end of a row.
+  // Padding behind the end of a row.
   for (; place < first + TWO_TERMS.blockSize; place++) codes[place] = codes[place + apart] = ZERO;
 }

@@ -1,6 +1,6 @@
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { tensorsOf } from "../../../test/plans.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
@@ -31,7 +31,7 @@ async function checkpointOf(
 }
 
 describe("openModel", () => {
-  it("opens a directory with its tokenizer files, its licence and nothing else it holds", async () => {
+  test("opens a directory with its tokenizer files, its licence and nothing else it holds", async () => {
     const model = tinyModel({ layers: [{ neurons: 3 }, { kvGroups: 1 }] });
     const directory = await checkpointOf(model);
     await writeFile(join(directory, "tokenizer.json"), "{}");
@@ -45,7 +45,7 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
-  it("refuses a file that is a link to somewhere else, and a chat template of more than a megabyte", async () => {
+  test("refuses a file that is a link to somewhere else, and a chat template of more than a megabyte", async () => {
     const directory = await checkpointOf(tinyModel());
     const secret = join(await temporaryDirectory(), "id_rsa");
     await writeFile(secret, "secret");
@@ -63,7 +63,7 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
-  it("carries further chat templates and the card", async () => {
+  test("carries further chat templates and the card", async () => {
     const directory = await checkpointOf(tinyModel());
     await mkdir(join(directory, "additional_chat_templates"));
     for (const name of ["tool_use.jinja", "rag.jinja", "notes.txt", ".hidden.jinja"]) {
@@ -87,7 +87,7 @@ describe("openModel", () => {
     await expect(openModel(directory)).rejects.toMatchObject({ code: "BAD_FILE" });
   });
 
-  it("leaves out biases that the configuration does not announce, as transformers does, and names them", async () => {
+  test("leaves out biases that the configuration does not announce, as transformers does, and names them", async () => {
     const model = tinyModel({ family: "mistral" });
     const name = `${LAYER}.mlp.down_proj.bias`;
     const opened = await openModel(await checkpointOf(model, { [name]: randomTensor([8]) }));
@@ -96,7 +96,7 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
-  it("believes the file where config.json ties the output matrix to the embedding", async () => {
+  test("believes the file where config.json ties the output matrix to the embedding", async () => {
     const model = tinyModel();
     const [name, embedding] = ["lm_head.weight", randomTensor([16, 8])];
     const own = randomTensor([16, 8], { seed: 1 });
@@ -112,7 +112,7 @@ describe("openModel", () => {
     await expect(opened({ [name]: randomTensor([15, 8]) })).rejects.toThrow("expected [16, 8], got [15, 8]");
   });
 
-  it("finds a tied embedding under the name of the output matrix", async () => {
+  test("finds a tied embedding under the name of the output matrix", async () => {
     const model = tinyModel();
     const changes = { "model.embed_tokens.weight": undefined, "lm_head.weight": randomTensor([16, 8]) };
     const opened = await openModel(await checkpointOf(model, changes));
@@ -122,20 +122,23 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
-  it.each([true, false])("opens what was saved without a head, whose names lack the prefix", async (tied) => {
-    const model = tinyModel({ tiedEmbeddings: tied });
-    const stored = [...(await tensorsOf(model))];
-    const directory = await checkpointOf(model, {
-      ...Object.fromEntries(stored.map(([name]) => [name, undefined])),
-      ...Object.fromEntries(stored.map(([name, tensor]) => [name.replace("model.", ""), tensor])),
-    });
-    const opened = await openModel(directory);
-    expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
-    expect(opened.weights.info("norm.weight")).toBeUndefined();
-    await opened.weights.close();
-  });
+  test.each([true, false])(
+    "opens what was saved without a head, whose names lack the prefix",
+    async (tied) => {
+      const model = tinyModel({ tiedEmbeddings: tied });
+      const stored = [...(await tensorsOf(model))];
+      const directory = await checkpointOf(model, {
+        ...Object.fromEntries(stored.map(([name]) => [name, undefined])),
+        ...Object.fromEntries(stored.map(([name, tensor]) => [name.replace("model.", ""), tensor])),
+      });
+      const opened = await openModel(directory);
+      expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
+      expect(opened.weights.info("norm.weight")).toBeUndefined();
+      await opened.weights.close();
+    },
+  );
 
-  it("refuses layers that the configuration does not count", async () => {
+  test("refuses layers that the configuration does not count", async () => {
     const model = tinyModel();
     const extra = (layer: number, name: string): string => `model.layers.${layer}.${name}.weight`;
     const directory = await checkpointOf(model, {
@@ -148,7 +151,7 @@ describe("openModel", () => {
     });
   });
 
-  it("names tensors that are not used, but for buffers and an output matrix that is the embedding", async () => {
+  test("names tensors that are not used, but for buffers and an output matrix that is the embedding", async () => {
     const model = tinyModel();
     const embedding = randomTensor([16, 8]);
     const harmless = {
@@ -176,7 +179,7 @@ describe("openModel", () => {
     );
   });
 
-  it("names what is not used as the file does where names lack the prefix", async () => {
+  test("names what is not used as the file does where names lack the prefix", async () => {
     const model = tinyModel();
     const stored = [...(await tensorsOf(model))];
     const directory = await checkpointOf(model, {
@@ -189,7 +192,7 @@ describe("openModel", () => {
     expect(opened.unusedTensors).toEqual(["pooler.weight"]);
   });
 
-  it("lists every tensor that is missing or has another shape", async () => {
+  test("lists every tensor that is missing or has another shape", async () => {
     const directory = await checkpointOf(tinyModel(), {
       "model.norm.weight": undefined,
       [`${LAYER}.mlp.up_proj.weight`]: randomTensor([5, 8]),
@@ -207,7 +210,7 @@ describe("openModel", () => {
     });
   });
 
-  it("does not list more than eight", async () => {
+  test("does not list more than eight", async () => {
     const model = tinyModel();
     const names = [...(await tensorsOf(model)).keys()];
     const changes = Object.fromEntries(names.slice(1).map((name) => [name, undefined]));
@@ -217,7 +220,7 @@ describe("openModel", () => {
     });
   });
 
-  it("notices a fused tensor of another height", async () => {
+  test("notices a fused tensor of another height", async () => {
     const model = tinyModel({ family: "phi3" });
     const parts = ["gate_proj", "up_proj"].map((name) => `${LAYER}.mlp.${name}.weight`);
     const changes = {
@@ -230,7 +233,7 @@ describe("openModel", () => {
     });
   });
 
-  it("says what is missing", async () => {
+  test("says what is missing", async () => {
     const directory = await temporaryDirectory();
     await expect(openModel(join(directory, "none"))).rejects.toMatchObject({
       code: "NOT_FOUND",
@@ -251,7 +254,7 @@ describe("openModel", () => {
     await expect(openModel(directory)).rejects.toMatchObject({ code: "UNSUPPORTED" });
   });
 
-  it("says that config.json is no JSON", async () => {
+  test("says that config.json is no JSON", async () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, "config.json"), "{");
     await expect(openModel(directory)).rejects.toMatchObject({ code: "BAD_FILE" });

@@ -1,6 +1,6 @@
 /**
- * Opens a model wherever it lies: a Hugging Face directory or a GGUF file, on the disk or on the hub. Whatever the
- * format, every tensor the spec asks for is there in the right shape before anything is computed.
+ * Opens a model: a Hugging Face directory or a GGUF file, on disk or on the hub. In either format, every tensor that
+ * the spec asks for is checked to be there in the right shape before anything is computed.
  */
 import { join } from "node:path";
 import { GpruneError, requireWord } from "../../errors.ts";
@@ -29,10 +29,7 @@ import { withStoredHead } from "./stored_head.ts";
 import { withFullNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 
-/**
- * Files that travel to the output unchanged, where there are any: what reads and writes text, and what a copy must come
- * with.
- */
+/** Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. */
 const CARRIED_FILES = [
   "tokenizer.json",
   "tokenizer_config.json",
@@ -62,20 +59,20 @@ const MAX_CARRIED_BYTES = 2 ** 27;
 const MODEL_HINT =
   "Give a Hugging Face directory (config.json and safetensors), a .gguf file, or hf://ORG/NAME.";
 
-/** Problems listed in one message. */
+/** Most problems in one message. */
 const MAX_LISTED = 8;
 
 /**
- * Opens a checkpoint; weights are read on demand, until `model.weights.close()`. What is on the hub is downloaded into
- * its cache first, unless it is there.
+ * Opens a checkpoint; weights are read on demand, until `model.weights.close()`. A model on the hub is first downloaded
+ * into the hub's cache, unless it is there already.
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
  * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or
- *   BAD_TENSOR listing what is missing or has the wrong shape; FORBIDDEN and NETWORK from the hub
+ *   BAD_TENSOR listing tensors that are missing or have the wrong shape; FORBIDDEN and NETWORK from the hub
  */
 export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
   requireWord(name, "model", MODEL_HINT);
-  const path = await localModel(name, options);
+  const path = await localPath(name, options);
   const opened =
     (await kindOfPath(path)) === "directory" ? await openHuggingFace(path) : await openGgufModel(path);
   const model = { ...opened, origin: { ...opened.origin, name, path } };
@@ -93,10 +90,10 @@ export async function modelFiles({
   origin: { path },
 }: Model): Promise<readonly { readonly path: string; readonly bytes: number }[]> {
   if (path === undefined) return [];
-  const names = (await kindOfPath(path)) === "directory" ? await checkpointFiles(path) : [path];
+  const paths = (await kindOfPath(path)) === "directory" ? await checkpointFiles(path) : [path];
   const files: { path: string; bytes: number }[] = [];
-  for (const name of names) {
-    files.push({ path: name, bytes: await PositionalFile.use(name, async ({ size }) => size) });
+  for (const file of paths) {
+    files.push({ path: file, bytes: await PositionalFile.use(file, async ({ size }) => size) });
   }
   return files;
 }
@@ -111,8 +108,8 @@ async function checkpointFiles(directory: string): Promise<readonly string[]> {
   return [join(directory, "config.json"), ...weights];
 }
 
-/** Where a model is on the disk, perhaps only now. */
-async function localModel(name: string, options: HubOptions): Promise<string> {
+/** The path of a model on disk, after downloading it if necessary. */
+async function localPath(name: string, options: HubOptions): Promise<string> {
   if (!isHubAddress(name) && (await kindOfPath(name)) !== "missing") return name;
   const address = parseHubAddress(name);
   if (address === null) {
@@ -123,7 +120,7 @@ async function localModel(name: string, options: HubOptions): Promise<string> {
   try {
     return await fetchModel(address, options);
   } catch (error) {
-    throw isHubAddress(name) ? error : notHereEither(name, error);
+    throw isHubAddress(name) ? error : withoutLocalFile(name, error);
   }
 }
 
@@ -138,15 +135,15 @@ async function fetchModel(address: HubAddress, options: HubOptions): Promise<str
   });
 }
 
-/** A user who mistyped a path learns that the hub was asked because there is no such path. */
-function notHereEither(name: string, error: unknown): unknown {
+/** The hub's error with a hint for users who mistyped a path, and do not know why the hub was asked. */
+function withoutLocalFile(name: string, error: unknown): unknown {
   if (!(error instanceof GpruneError)) return error;
-  const what = `There is no file or directory ${name} either.`;
-  return error.inOtherWords({ hint: `${what} ${error.hint ?? ""}`.trim() });
+  const missing = `There is no file or directory ${name} either.`;
+  return error.inOtherWords({ hint: `${missing} ${error.hint ?? ""}`.trim() });
 }
 
 /**
- * Compares the tensors a model has with those its spec asks for.
+ * Compares the tensors of a model with those that its spec asks for.
  * @throws GpruneError BAD_TENSOR listing every difference, up to eight
  */
 function checkWeights({ spec, weights, origin }: Model): void {
@@ -183,7 +180,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
       weights: fused ? splitFused(tensors, declared) : tensors,
     });
     const unused = unusedTensors(weights, stored, spec);
-    const wanted = weightsOf(spec).map(({ name, shape }) => ({
+    const infos = weightsOf(spec).map(({ name, shape }) => ({
       dtype: weights.info(name)?.dtype ?? "none",
       shape,
     }));
@@ -193,7 +190,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
       files: await carriedFiles(directory),
       ...(await cardOf(directory)),
       ...(unused.length > 0 && { unusedTensors: unused }),
-      origin: { name: directory, format: "hf", dtype: commonDType(wanted) },
+      origin: { name: directory, format: "hf", dtype: commonDType(infos) },
     };
   } catch (error) {
     await tensors.close();
@@ -214,16 +211,16 @@ async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> 
   return files;
 }
 
-/** Paths of chat templates beside the first one, in their order. */
+/** Names of the chat templates beside the first one, with their directory. */
 async function furtherTemplates(directory: string): Promise<readonly string[]> {
-  const found = await namesIn(join(directory, TEMPLATES_DIRECTORY));
-  const names = found
+  const names = await namesIn(join(directory, TEMPLATES_DIRECTORY));
+  return names
     .map((name) => `${TEMPLATES_DIRECTORY}/${name}`)
-    .filter((name) => TEMPLATE_NAME.test(name));
-  return names.slice(0, MAX_TEMPLATES);
+    .filter((name) => TEMPLATE_NAME.test(name))
+    .slice(0, MAX_TEMPLATES);
 }
 
-/** The model's card; nothing for one of a size that no card has. */
+/** The model's card; none if it is too large to be one. */
 async function cardOf(directory: string): Promise<Pick<Model, "card">> {
   const path = await fileInside(directory, CARD_FILE);
   if ((await kindOfPath(path)) !== "file") return {};

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tensorsOf } from "../../../test/plans.ts";
 import { randomTensor, tinyModel, tinySpec } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
@@ -29,7 +29,7 @@ async function fusedCheckpoint(): Promise<{
 }
 
 describe("splitFused", () => {
-  it("gives back what was joined, whole and by rows", async () => {
+  test("gives back what was joined, whole and by rows", async () => {
     const { spec, separate, fused } = await fusedCheckpoint();
     const split = splitFused(memorySource(fused), spec);
     expect([...split.names].sort()).toEqual([...separate.keys()].sort());
@@ -42,7 +42,7 @@ describe("splitFused", () => {
     expect([...rows.data]).toEqual([...separate.get(name)!.data.subarray(2 * 8, 5 * 8)]);
   });
 
-  it("joins rows in the order q, k, v and gate, up", async () => {
+  test("joins rows in the order q, k, v and gate, up", async () => {
     const { fused, separate } = await fusedCheckpoint();
     const data = (...names: readonly string[]): readonly number[] =>
       names.flatMap((name) => [...separate.get(`model.layers.1.${name}.weight`)!.data]);
@@ -54,7 +54,7 @@ describe("splitFused", () => {
     );
   });
 
-  it("refuses rows outside a part, although the fused tensor has them", async () => {
+  test("refuses rows outside a part, although the fused tensor has them", async () => {
     const { spec, fused } = await fusedCheckpoint();
     const split = splitFused(memorySource(fused), spec);
     await expect(
@@ -62,7 +62,7 @@ describe("splitFused", () => {
     ).rejects.toMatchObject({ code: "BAD_TENSOR" });
   });
 
-  it.each([[[33, 8]], [[31, 8]], [[]]])(
+  test.each([[[33, 8]], [[31, 8]], [[]]])(
     "does not pass a fused tensor of shape %j off as its parts",
     async (shape) => {
       const { spec, fused } = await fusedCheckpoint();
@@ -76,7 +76,7 @@ describe("splitFused", () => {
     },
   );
 
-  it("knows no part of a tensor that is missing", () => {
+  test("knows no part of a tensor that is missing", () => {
     const empty: TensorSource = memorySource(new Map());
     const split = splitFused(empty, tinySpec({ family: "phi3" }));
     expect(split.info("model.layers.0.mlp.up_proj.weight")).toBeUndefined();

@@ -39,14 +39,14 @@ interface Part {
 }
 
 /**
- * The same tensors with fused ones presented as their parts; reads just the rows of a part. A fused tensor of another
- * height gives every part its own shape, which is never a part's, so that it is noticed.
+ * A view of the tensors with fused ones as their parts; reads only the rows of a part. A fused tensor of the wrong
+ * height shows its own shape for every part, so that the check of shapes reports it.
  */
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
   const partRows = new Map<string, Part>();
-  const hidden = new Set<string>();
+  const fusedNames = new Set<string>();
   for (const { name, parts } of fusedTensors(spec)) {
-    hidden.add(name);
+    fusedNames.add(name);
     const total = parts.reduce((sum, part) => sum + rowsOf(spec, part), 0);
     let start = 0;
     for (const part of parts) {
@@ -56,7 +56,7 @@ export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource 
     }
   }
   return {
-    names: [...source.names.filter((name) => !hidden.has(name)), ...partRows.keys()],
+    names: [...source.names.filter((name) => !fusedNames.has(name)), ...partRows.keys()],
     info: (name) => {
       const part = partRows.get(name);
       if (part === undefined) return source.info(name);
@@ -75,7 +75,7 @@ export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource 
   };
 }
 
-/** The rows of several tensors one after another. */
+/** Reads the parts of a fused tensor and joins their rows. */
 export async function readFused(source: TensorSource, { name, parts }: FusedTensor): Promise<Tensor> {
   const tensors = await Promise.all(parts.map((part) => source.read(part)));
   const width = tensors[0]!.shape[1];
@@ -90,6 +90,7 @@ export async function readFused(source: TensorSource, { name, parts }: FusedTens
   return { shape: [rows, width], data };
 }
 
+/** Rows of a projection, by its checkpoint name. */
 function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
   const { neurons, kvGroups, groupSize } = layers[Number(name.split(".")[2])]!;
   if (name.includes(".mlp.")) return neurons;

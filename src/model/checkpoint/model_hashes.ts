@@ -1,4 +1,4 @@
-/** What a model is, by the SHA-256 of its files. */
+/** The identity of a model: SHA-256 of its files. */
 
 import { basename } from "node:path";
 import { counting, type OnProgress } from "../../base/progress.ts";
@@ -9,35 +9,35 @@ import { modelFiles } from "./checkpoint.ts";
 
 const WEIGHTS_FILE = /\.(safetensors|gguf)$/;
 
-/** Hashes of models that are open, so that whoever asks again does not read gigabytes again. */
-const known = new WeakMap<Model, Promise<Readonly<Record<string, string>>>>();
+/** Hashes of open models, so that gigabytes are read only once. */
+const cache = new WeakMap<Model, Promise<Readonly<Record<string, string>>>>();
 
 /**
- * SHA-256 by file name, hexadecimal, of configuration, weights and carried files. Reads the weights once, however often
- * it is asked.
+ * SHA-256 by file name, hexadecimal, of configuration, weights and carried files. Reads the weights on the first call
+ * only.
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function modelHashes(
   model: Model,
   onProgress: OnProgress,
 ): Promise<Readonly<Record<string, string>>> {
-  const hashes = known.get(model) ?? hashFiles(model, onProgress);
-  known.set(model, hashes);
+  const hashes = cache.get(model) ?? hashFiles(model, onProgress);
+  cache.set(model, hashes);
   try {
     return await hashes;
   } catch (error) {
-    known.delete(model);
+    cache.delete(model);
     throw error;
   }
 }
 
-/** One SHA-256 of the files that hold a model's weights, whatever their names; null for a model that is in no file. */
+/** One SHA-256 over the files of a model's weights, whatever their names; null for a model without files. */
 export function weightsHash(hashes: Readonly<Record<string, string>>): string | null {
   const files = Object.entries(hashes).filter(([name]) => WEIGHTS_FILE.test(name));
   return files.length === 0 ? null : sha256Hex(JSON.stringify(files.map(([, hash]) => hash).sort()));
 }
 
-/** Whether two hashes of weights are the same; undefined where one of them is not known. */
+/** Whether two hashes of weights are equal; undefined where either is unknown. */
 export function isSameWeights(
   a: string | null | undefined,
   b: string | null | undefined,
@@ -54,8 +54,6 @@ async function hashFiles(model: Model, onProgress: OnProgress): Promise<Readonly
     const digest = await digestFile(path, onBytes);
     hashes.push([basename(path), digest.sha256]);
   }
-  const carried = model.files.map(({ name, bytes }) => {
-    return [name, sha256Hex(bytes)] as const;
-  });
+  const carried = model.files.map(({ name, bytes }) => [name, sha256Hex(bytes)] as const);
   return Object.fromEntries([...hashes, ...carried]);
 }

@@ -1,6 +1,6 @@
 /**
- * Which output matrix a Hugging Face checkpoint has where config.json says that it is the embedding. What is in the
- * file counts, as in transformers 5 (`tie_weights` of modeling_utils.py).
+ * The output matrix of a Hugging Face checkpoint whose config.json ties it to the embedding. The tensors in the file
+ * decide, as in transformers 5 (`tie_weights` of modeling_utils.py).
  */
 
 import type { TensorSource } from "../../tensor/tensor.ts";
@@ -8,47 +8,48 @@ import { EMBEDDING, HEAD } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import { renamedSource } from "./stored_names.ts";
 
-/** Elements of each matrix that are compared at once. */
-const COMPARED = 2 ** 22;
+/** Elements of each matrix that are read and compared at a time. */
+const COMPARED_ELEMENTS = 2 ** 22;
 
-/** A model's spec and weights, as far as they are known. */
-interface Read {
+/** A model that is being opened. */
+interface SpecAndWeights {
   readonly spec: ModelSpec;
   readonly weights: TensorSource;
 }
 
 /**
- * Tied as declared, unless there is an output matrix with other numbers, which was trained for itself. One that stands
- * in place of the embedding is both: of tensors that share memory, safetensors' `save_model` keeps the name that comes
- * first.
+ * Keeps the declared tie unless the file has an output matrix with other values, which was trained separately. An
+ * output matrix without an embedding is both: of tensors that share memory, safetensors' `save_model` keeps the name
+ * that comes first.
  */
-export async function withStoredHead({ spec, weights }: Read): Promise<Read> {
+export async function withStoredHead({ spec, weights }: SpecAndWeights): Promise<SpecAndWeights> {
   if (!spec.tiedEmbeddings || weights.info(HEAD) === undefined) return { spec, weights };
   if (weights.info(EMBEDDING) === undefined) return { spec, weights: renamed(weights, HEAD, EMBEDDING) };
   return { spec: { ...spec, tiedEmbeddings: await areEqual({ spec, weights }) }, weights };
 }
 
-/** Whether both matrices are as they should be, and the same; NaN equals nothing; reading the weights reports it. */
-async function areEqual({ spec, weights }: Read): Promise<boolean> {
+/**
+ * Whether both matrices have the right shape and the same values. NaN equals nothing; it is reported when the weights
+ * are read.
+ */
+async function areEqual({ spec, weights }: SpecAndWeights): Promise<boolean> {
   const { vocabSize: rows, hiddenSize: columns } = spec;
   const hasShape = (name: string): boolean => weights.info(name)!.shape.join() === `${rows},${columns}`;
   if (!hasShape(EMBEDDING) || !hasShape(HEAD)) return false;
-  const step = Math.max(1, Math.floor(COMPARED / columns));
+  const step = Math.max(1, Math.floor(COMPARED_ELEMENTS / columns));
   for (let start = 0; start < rows; start += step) {
-    const part = { start, end: Math.min(rows, start + step) };
-    const [{ data: own }, { data: head }] = [
-      await weights.read(EMBEDDING, part),
-      await weights.read(HEAD, part),
-    ];
-    if (own.some((value, i) => value !== head[i])) return false;
+    const range = { start, end: Math.min(rows, start + step) };
+    const { data: embedding } = await weights.read(EMBEDDING, range);
+    const { data: head } = await weights.read(HEAD, range);
+    if (embedding.some((value, i) => value !== head[i])) return false;
   }
   return true;
 }
 
-/** The same tensors, one of them under another name. */
-function renamed(source: TensorSource, stored: string, name: string): TensorSource {
+/** The same tensors, with `stored` under the name `alias`. */
+function renamed(source: TensorSource, stored: string, alias: string): TensorSource {
   return renamedSource(source, {
-    nameOf: (own) => (own === stored ? name : own),
-    storedAs: (asked) => (asked === name ? stored : asked),
+    nameOf: (name) => (name === stored ? alias : name),
+    storedAs: (name) => (name === alias ? stored : name),
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Tensors of a checkpoint that no weight of the model is read from. Whole layers that config.json does not count are
- * refused, since without them it is another model; what else there is, such as a classifier's output, no output will
- * have, and whoever opens the model can say so.
+ * refused, since it is another model without them. Others, such as a classifier's matrix, are listed, so that the user
+ * can be told that they will not be in the output.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -20,7 +20,7 @@ const BUFFER =
 
 const LAYER_NAME = /^model\.layers\.(\d+)\./;
 
-/** Names in one message. */
+/** Most names in one message. */
 const MAX_LISTED = 8;
 
 /**
@@ -33,18 +33,18 @@ export function requireCountedLayers(source: TensorSource, { layers }: ModelSpec
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
   throw new GpruneError(
     "BAD_CONFIG",
-    `${where}: num_hidden_layers: expected ${last + 1}, as the weights have layers, got ${layers.length} (without ${listed(stray)})`,
+    `${where}: num_hidden_layers: expected ${last + 1}, as the weights have layers, got ${layers.length} (without ${listNames(stray)})`,
     { hint: "config.json and the weights must come from the same model." },
   );
 }
 
-/** -1 for what belongs to no layer. */
+/** The layer of a tensor; -1 for those outside the layers. */
 function layerOf(name: string): number {
   return Number(LAYER_NAME.exec(name)?.[1] ?? -1);
 }
 
 /**
- * Names, as the file has them, of tensors that would be missed.
+ * Names, as in the file, of the tensors that no weight is read from, buffers aside.
  * @param source - the model's weights
  * @param stored - the file's own
  */
@@ -59,14 +59,14 @@ export function unusedTensors(
   return unused.map((name) => (stored.info(name) === undefined ? name.replace(/^model\./, "") : name));
 }
 
-/** What the user of a model should know about tensors that are not used; null when all are. */
+/** A warning about the tensors of a model that are not used; null when all are. */
 export function unusedText({ origin, unusedTensors: names = [] }: Model): string | null {
   if (names.length === 0) return null;
-  const what = names.length === 1 ? "1 tensor is" : `${names.length} tensors are`;
-  return `${origin.name}: ${what} not used and will not be in the output: ${listed(names)}`;
+  const subject = names.length === 1 ? "1 tensor is" : `${names.length} tensors are`;
+  return `${origin.name}: ${subject} not used and will not be in the output: ${listNames(names)}`;
 }
 
-function listed(names: readonly string[]): string {
+function listNames(names: readonly string[]): string {
   const more = names.length > MAX_LISTED ? [`and ${names.length - MAX_LISTED} more`] : [];
   return [...names.slice(0, MAX_LISTED).map(plainName), ...more].join(", ");
 }

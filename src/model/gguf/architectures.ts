@@ -1,23 +1,23 @@
 /**
- * The architectures of GGUF files as data: which family they are, how llama.cpp stores them and what it loads. No other
+ * The architectures of GGUF files as data: their family, how llama.cpp stores them and which models it loads. No other
  * file asks for an architecture by name.
  *
- * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; what it loads was tried with its release v0.5.0.
+ * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
  */
 import { GpruneError } from "../../errors.ts";
 import { type ModelSpec, PROJECTIONS, type Projection } from "../spec.ts";
 
-/** What llama.cpp can hold under the name of an architecture. */
+/** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {
-  /** Families of ours whose computation it is. */
+  /** Families that it computes. */
   readonly families: readonly string[];
   /** Layers may have different widths; else llama.cpp builds every layer like the first. */
   readonly perLayerWidths: boolean;
   /** Projections that may carry a bias. */
   readonly biases: readonly Projection[];
-  /** The heads together must be as wide as the hidden state, N * H = C. */
+  /** The query heads together must be as wide as the hidden state, N * H = C. */
   readonly fullWidthAttention: boolean;
-  /** There is no output matrix besides the embedding. */
+  /** The output matrix must be the embedding. */
   readonly tiedOnly: boolean;
   /** Rotary frequencies may be divided by Llama 3's factors. */
   readonly rotaryFactors: boolean;
@@ -27,7 +27,7 @@ export interface GgufLoads {
   readonly partialRotation: boolean;
   /** Sliding windows are computed; else every token sees all before it. */
   readonly windows: boolean;
-  /** Logits may be capped by a tangent. */
+  /** Logits may have a soft cap. */
   readonly logitSoftcap: boolean;
 }
 
@@ -35,34 +35,34 @@ export interface GgufArchitecture {
   /** Key into the table of families (families.ts). */
   readonly family: string;
   readonly activation: ModelSpec["activation"];
-  /** Rows of q_proj and k_proj are interleaved for llama.cpp's rotation of neighbouring channels. */
+  /** Rows of q_proj and k_proj are interleaved, as llama.cpp rotates neighbouring channels. */
   readonly permuted: boolean;
   /** Norm weights are stored with the family's offset added, 1 + w. */
   readonly offsetNorms: boolean;
-  /** Tensors that hold the rows of several projections, one after another. */
+  /** Projections whose rows are stored one after another in one tensor, by the tensor's name. */
   readonly fused: Readonly<Record<string, readonly Projection[]>>;
   /** How the vocabulary of type "llama" becomes merges: by score, or by position in the file. */
   readonly mergeOrder: "score" | "position";
   /**
-   * Layers with a sliding window where the file names a window and no pattern: every layer but each n-th; 0 all
-   * layers, null none.
+   * Layers with a sliding window where the file has a window and no pattern: all but each n-th; 0: all layers; null:
+   * none.
    */
   readonly fullAttentionEvery: number | null;
-  /** Tokens of the window where the file is silent; null: none. */
+  /** Tokens of the window where the file has no key; null: none. */
   readonly defaultWindow: number | null;
-  /** Cap of the scores where the file is silent, for they always have one; null: they never have. */
+  /** Cap of the scores where the file has no key; null: scores are never capped. */
   readonly defaultScoreSoftcap: number | null;
-  /** Cap of the logits where the file is silent, for they always have one; null: they have what the file says. */
+  /** Cap of the logits where the file has no key; null: none. */
   readonly defaultLogitSoftcap: number | null;
   /** Each n-th layer is not rotated; null: all are. */
   readonly unrotatedEvery: number | null;
-  /** Base of the rotation in windowed layers where the file is silent; null: the same as in the others. */
+  /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
   readonly localRopeTheta: number | null;
-  /** Number of layers of the one size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2. */
+  /** Number of layers of the one model size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2; null: none. */
   readonly hiddenScaledLayers: number | null;
   /**
-   * The file gives factors on embeddings, scores, what is added to the stream, and logits; and `rope.scaling.finetuned`
-   * says whether heads are rotated at all.
+   * The file has factors on embeddings, scores, additions to the residual stream, and logits; and
+   * `rope.scaling.finetuned` says whether heads are rotated at all.
    */
   readonly multipliers: boolean;
   readonly loads: GgufLoads;
@@ -112,7 +112,7 @@ const GEMMA: GgufArchitecture = {
   mergeOrder: "position",
 };
 
-/** A family's own architecture stands before those that hold it as well: the first one that fits is written. */
+/** A family's own architecture comes before others that can hold it: the first that fits is written. */
 const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, GgufArchitecture>([
   ["llama", LLAMA],
   [
@@ -221,7 +221,7 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
   ],
 ]);
 
-/** Architectures that hold a family, by name, best first. */
+/** Names and architectures that can hold a family, best first. */
 export function architecturesOfFamily(family: string): readonly (readonly [string, GgufArchitecture])[] {
   return [...ARCHITECTURES].filter(([, { loads }]) => loads.families.includes(family));
 }

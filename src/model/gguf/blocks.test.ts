@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
@@ -21,14 +21,14 @@ afterAll(() => runtime.close());
 
 const SIZES = { hiddenSize: 256, headDim: 64, vocabSize: 96 } as const;
 const rope = { theta: 100, rotaryDim: 64, scaling: null } as const;
-/** The second has rows of down_proj that fill no whole blocks. */
+/** The rows of the second layer's down_proj are no whole number of blocks. */
 const LAYERS = [
   { neurons: 256, rope },
   { neurons: 72, kvGroups: 1, rope },
 ] as const;
 const BIASES = ["q_proj", "k_proj", "v_proj"] as const;
 
-/** By what is particular in how they are stored. */
+/** Models by what is particular in their storage. */
 const CASES: Readonly<Record<string, TinyModelOptions>> = {
   "llama, whose heads are permuted": { layers: LAYERS },
   "phi3, whose projections are fused": { family: "phi3", tiedEmbeddings: false, layers: LAYERS },
@@ -57,7 +57,7 @@ async function withExport(
 }
 
 describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
-  it.each(["q8_0", "q4_0", "q4_k", "q6_k"] as const)(
+  test.each(["q8_0", "q4_0", "q4_k", "q6_k"] as const)(
     "of type %s gives its matrices in blocks",
     async (dtype) => {
       await withExport(options, dtype, async ({ spec, weights }) => {
@@ -80,7 +80,7 @@ describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
     },
   );
 
-  it("goes on with the tokens that float32 weights give", async () => {
+  test("goes on with the tokens that float32 weights give", async () => {
     await withExport(options, "q4_k", async (model) => {
       const runner = new DecoderRunner(model, runtime);
       const prompt = randomWindows([5], { vocabSize: SIZES.vocabSize })[0]!;
@@ -96,7 +96,7 @@ describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
   });
 });
 
-it.each(["f32", "f16", "bf16"] as const)("a file of %s gives none", async (dtype) => {
+test.each(["f32", "f16", "bf16"] as const)("a file of %s gives none", async (dtype) => {
   await withExport({ layers: LAYERS }, dtype, async ({ spec, weights }) => {
     for (const { name } of weightsOf(spec)) expect(weights.blocks!.layout(name)).toBeUndefined();
     await expect(weights.blocks!.read("lm_head.weight")).rejects.toMatchObject({ code: "BAD_TENSOR" });

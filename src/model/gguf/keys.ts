@@ -1,4 +1,4 @@
-/** The keys of a GGUF file under its architecture's name, with the checks that all of them share. */
+/** Keys of a GGUF file under its architecture's prefix, read with checks of their values. */
 import { GpruneError } from "../../errors.ts";
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import type { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
@@ -32,13 +32,13 @@ export class GgufKeys {
     return this.metadata.number(this.key(name)) === 0 ? 0 : this.size(name);
   }
 
-  /** A factor, which llama.cpp takes as absent when it is 0. */
+  /** A factor; llama.cpp treats 0 as absent. */
   factor<Absent extends number | null>(name: string, absent: Absent): number | Absent {
     const value = this.metadata.optionalNumber(this.key(name)) ?? 0;
     return value === 0 ? absent : this.positive(name, value);
   }
 
-  /** A setting that nothing can be computed with unless it is positive. */
+  /** The value of a setting that must be positive, as a short decimal number. */
   positive(name: string, value: number): number {
     if (Number.isFinite(value) && value > 0) return decimal(value);
     throw new GpruneError("BAD_FILE", this.message(name, "a positive number", value));

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   type BuiltTensor,
   type BuiltValue,
@@ -28,24 +28,24 @@ const LONGROPE_TENSORS = [
   floatTensor("rope_factors_long.weight", [2], Float32Array.of(2, 4.5)),
 ];
 
-async function withModel(test: Case, use: (model: Model) => Promise<void>): Promise<void> {
-  await withFile(await fileOf(test), async (path) => {
+async function withModel(example: Case, use: (model: Model) => Promise<void>): Promise<void> {
+  await withFile(await fileOf(example), async (path) => {
     const model = await openGgufModel(path);
     await use(model);
     await model.weights.close();
   });
 }
 
-describe.each(Object.entries(CASES))("a GGUF of %s", (_, test) => {
-  it("has the spec and the weights of the model it was made from", async () => {
-    await withModel(test, async ({ spec, weights, files, origin }) => {
+describe.each(Object.entries(CASES))("a GGUF of %s", (_, example) => {
+  test("has the spec and the weights of the model it was made from", async () => {
+    await withModel(example, async ({ spec, weights, files, origin }) => {
       expect(spec).toEqual({
-        ...test.model.spec,
+        ...example.model.spec,
         extra: { bos_token_id: null, eos_token_id: 3, pad_token_id: null },
       });
       expect(weights.names).toEqual(weightsOf(spec).map(({ name }) => name));
       for (const { name, shape } of weightsOf(spec)) {
-        const expected = await test.model.weights.read(name);
+        const expected = await example.model.weights.read(name);
         expect(weights.info(name)).toEqual({ dtype: "F32", shape });
         const read = await weights.read(name);
         expect(read.shape).toEqual(shape);
@@ -59,8 +59,8 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, test) => {
     });
   });
 
-  it("gives any rows as the whole tensor has them", async () => {
-    await withModel(test, async ({ spec, weights }) => {
+  test("gives any rows as the whole tensor has them", async () => {
+    await withModel(example, async ({ spec, weights }) => {
       await fc.assert(
         fc.asyncProperty(fc.constantFrom(...weightsOf(spec)), fc.nat(), fc.nat(), async (weight, a, b) => {
           const rows = weight.shape[0]!;
@@ -78,18 +78,18 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, test) => {
 });
 
 describe("caps", () => {
-  it.each(["attn_logit_softcapping", "final_logit_softcapping"])(
+  test.each(["attn_logit_softcapping", "final_logit_softcapping"])(
     "are read where llama.cpp reads them: %s",
     async (key) => {
-      const test: Case = { ...CASES.llama!, extra: [[`llama.${key}`, f32(3)]] };
-      await withModel(test, async ({ spec }) => {
+      const example: Case = { ...CASES.llama!, extra: [[`llama.${key}`, f32(3)]] };
+      await withModel(example, async ({ spec }) => {
         expect(spec).toMatchObject({ scoreSoftcap: null, logitSoftcap: null });
       });
     },
   );
 });
 
-it("takes a norm's epsilon of 0", async () => {
+test("takes a norm's epsilon of 0", async () => {
   const { model } = CASES.llama!;
   const spec = { ...model.spec, normEps: 0 };
   await withModel({ ...CASES.llama!, model: { ...model, spec } }, async (read) => {
@@ -101,7 +101,7 @@ describe("sliding windows", () => {
   const [on, off] = [16, null];
   const flags = (value: readonly boolean[]): BuiltValue => ({ type: "array", of: "bool", value });
 
-  it.each<[string, BuiltValue, readonly (number | null)[]]>([
+  test.each<[string, BuiltValue, readonly (number | null)[]]>([
     ["each third layer without", u32(3), [on, on, off]],
     ["none, of a period of one", u32(1), [off, off, off]],
     ["all, of none", u32(0), [on, on, on]],
@@ -119,7 +119,7 @@ describe("sliding windows", () => {
 describe("stretched positions", () => {
   const linear = { type: "linear", factor: 4 };
 
-  it.each<[string, NonNullable<Case["extra"]>, unknown]>([
+  test.each<[string, NonNullable<Case["extra"]>, unknown]>([
     [
       "a type and a factor",
       [
@@ -171,7 +171,7 @@ describe("LongRoPE", () => {
     ["phi3.rope.scaling.attn_factor", f32(Math.sqrt(1 + Math.log(4) / Math.log(16)))],
   ];
 
-  it.each<[string, Case["extra"]]>([
+  test.each<[string, Case["extra"]]>([
     ["without a type, as llama.cpp writes Phi-3", extra],
     ["with its type", [...extra, ["phi3.rope.scaling.type", text("longrope")]]],
   ])("is read %s", async (_, entries) => {
@@ -222,7 +222,7 @@ describe("refusals", () => {
     data: new Uint8Array(bytes),
   });
 
-  it.each<[string, Partial<Case>, BuiltTensor[], string]>([
+  test.each<[string, Partial<Case>, BuiltTensor[], string]>([
     ["unknown architectures", { architecture: "mamba" }, [], "got mamba"],
     ["mixtures of experts", { extra: [["llama.expert_count", u32(8)]] }, [], "expert_count"],
     [
@@ -262,7 +262,7 @@ describe("refusals", () => {
     expect(error).toMatchObject({ code: "UNSUPPORTED", message: expect.stringContaining(says) });
   });
 
-  it.each<[string, Partial<Case>, string]>([
+  test.each<[string, Partial<Case>, string]>([
     ["no layers", { extra: [["llama.block_count", u32(0)]] }, "block_count"],
     ["a billion layers", { extra: [["llama.block_count", u32(1e9)]] }, "block_count"],
     ["a string for a size", { extra: [["llama.embedding_length", text("8")]] }, "embedding_length"],
@@ -336,7 +336,7 @@ describe("Llama 3's rotary factors", () => {
 
   const spec: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling: null };
 
-  it.each([8, 32])("gives back the factor %d", (factor) => {
+  test.each([8, 32])("gives back the factor %d", (factor) => {
     expect(llama3Scaling(factorsOf(spec, factor), spec)).toEqual({
       type: "llama3",
       factor,
@@ -346,7 +346,7 @@ describe("Llama 3's rotary factors", () => {
     });
   });
 
-  it("takes ones for no scaling and others for nothing it knows", () => {
+  test("takes ones for no scaling and others for nothing it knows", () => {
     expect(llama3Scaling(new Float32Array(64).fill(1), spec)).toBeNull();
     expect(llama3Scaling(new Float32Array(64).fill(2), spec)).toBeUndefined();
     expect(llama3Scaling(new Float32Array(63).fill(1), spec)).toBeUndefined();
@@ -368,7 +368,7 @@ describe.skipIf(!existsSync(smolLm))("SmolLM2-135M-Instruct in Q4_1", () => {
     "model.embed_tokens.weight": "3fd491c8066dd9dc1a2bf6796701526c82817d95c0ecabacdef3013c2b8bbbaa",
   };
 
-  it("has transformers' weights bit for bit and tokenizers' tokens", async () => {
+  test("has transformers' weights bit for bit and tokenizers' tokens", async () => {
     const { spec, weights, files, origin } = await openGgufModel(smolLm);
     expect(weights.names).toEqual(weightsOf(spec).map(({ name }) => name));
     expect(origin.dtype).toBe("Q4_1");

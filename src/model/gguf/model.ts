@@ -1,7 +1,7 @@
 /**
- * GGUF files as models: tensors under Llama checkpoint names and in their row order, the spec from the metadata, the
- * tokenizer rebuilt as Hugging Face files. Every tensor of the file must have a place in the model, since one that is
- * left out would change what is computed.
+ * Opens GGUF files as models: tensors under Llama checkpoint names and in their row order, the spec from the metadata,
+ * the tokenizer rebuilt as Hugging Face files. Every tensor of the file must have a place in the model, since leaving
+ * one out would change what is computed.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -22,7 +22,7 @@ import { type StoredWeight, storedWeights } from "./weights.ts";
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
 const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
 
-/** What a file says that holds for the model in any other form; what it says of its own form is written anew. */
+/** Metadata that holds for the model in any file; keys about the file itself are written anew. */
 const CARRIED_KEYS =
   /^tokenizer\.|^general\.(?!architecture$|file_type$|quantization_version$|alignment$|size_label$)/;
 
@@ -59,14 +59,14 @@ export async function openGgufModel(path: string): Promise<Model> {
   }
 }
 
-/** The tokenizer, and who made the model under which name and licence. */
+/** Metadata of the tokenizer, and of the model's name, makers and licence. */
 async function carriedMetadata(file: GgufFile): Promise<ReadonlyMap<string, Uint8Array>> {
   const keys = [...file.metadata.keys()].filter((key) => CARRIED_KEYS.test(key));
   const entries = keys.map(async (key) => [key, await file.encodedValue(key)] as const);
   return new Map(await Promise.all(entries));
 }
 
-/** Licence and languages, as a card has them. */
+/** A card with the licence and languages of the file. */
 function cardOf({ metadata }: GgufFile): Pick<Model, "card"> {
   const fields = Object.entries({
     license: metadata.get("general.license"),
@@ -85,29 +85,32 @@ function placeTensors(
   architecture: GgufArchitecture,
 ): ReadonlyMap<string, StoredWeight> {
   const stored = new Map<string, StoredWeight>();
-  /** Rows of each tensor that earlier weights took. */
-  const taken = new Map<string, number>();
+  /** Rows of each tensor that weights are read from so far. */
+  const usedRows = new Map<string, number>();
   for (const { weight, tensor, fused, permutedHeadDim, normOffset } of ggufPlaces(spec, architecture)) {
     const info = source.info(tensor);
     if (info === undefined) continue;
-    const start = taken.get(tensor) ?? 0;
+    const start = usedRows.get(tensor) ?? 0;
     const end = fused ? start + weight.shape[0]! : info.shape[0]!;
-    taken.set(tensor, end);
+    usedRows.set(tensor, end);
     stored.set(weight.name, { tensor, rows: { start, end }, permutedHeadDim, addend: -normOffset });
   }
-  for (const name of source.names) checkTensor({ path, source }, name, taken.get(name));
+  for (const name of source.names) checkTensor({ path, source }, name, usedRows.get(name));
   return stored;
 }
 
-/** A tensor must be taken by weights completely and be of a type that can be read. */
+/**
+ * @throws GpruneError UNSUPPORTED for a tensor that no weight is read from or of a type that is not read, BAD_FILE for
+ *   one that has other rows than its weights
+ */
 function checkTensor(
   { path, source }: Pick<GgufFile, "path" | "source">,
   name: string,
-  takenRows: number | undefined,
+  usedRows: number | undefined,
 ): void {
   if (ROTARY_TABLE.test(name)) return;
   const { shape, dtype } = source.info(name)!;
-  if (takenRows === undefined) {
+  if (usedRows === undefined) {
     throw new GpruneError(
       "UNSUPPORTED",
       `${path}: expected tensors of the model's family, got ${plainName(name)}`,
@@ -116,10 +119,10 @@ function checkTensor(
       },
     );
   }
-  if (takenRows !== (shape[0] ?? 1)) {
+  if (usedRows !== (shape[0] ?? 1)) {
     throw new GpruneError(
       "BAD_FILE",
-      `${path}: ${plainName(name)}: expected ${takenRows} rows, got ${shape[0] ?? 1}`,
+      `${path}: ${plainName(name)}: expected ${usedRows} rows, got ${shape[0] ?? 1}`,
     );
   }
   dequantizerOf(GGML_TYPES.get(dtype)!, `${path}: tensor ${name}`);

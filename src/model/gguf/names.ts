@@ -1,6 +1,6 @@
 /**
- * Names of tensors in GGUF files for the Llama checkpoint names that weights have here. As in
- * gguf-py/gguf/tensor_mapping.py of llama.cpp.
+ * Names of tensors in GGUF files for the Llama checkpoint names used here, as in gguf-py/gguf/tensor_mapping.py of
+ * llama.cpp.
  */
 
 import { familyByName } from "../families.ts";
@@ -43,7 +43,7 @@ export function ggufName(name: string, architecture: GgufArchitecture): string |
   return stem && `blk.${layer}.${stem}.${part}`;
 }
 
-/** Whether a weight is some rows of a tensor that holds others as well. */
+/** Whether a weight is part of a tensor that holds several. */
 export function isFused(name: string, architecture: GgufArchitecture): boolean {
   return fusedStem(layerPart(name).module ?? "", architecture) !== undefined;
 }

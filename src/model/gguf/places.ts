@@ -1,20 +1,21 @@
-/** Where the weights of a model stand in a GGUF file, for reading and for writing. */
+/** Where the weights of a model are stored in a GGUF file, for reading and for writing. */
 
+import { getOrMake } from "../../base/map_values.ts";
 import { type WeightSpec, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architectures.ts";
 import { ggufName, isFused } from "./names.ts";
 
-/** The place of one weight. */
+/** Where and how one weight is stored. */
 export interface GgufPlace {
   readonly weight: WeightSpec;
   /** Name in the file. */
   readonly tensor: string;
-  /** It is some rows of that tensor, after those of the weights before it. */
+  /** The tensor holds several weights; the rows of this one follow those of the weights before it. */
   readonly fused: boolean;
   /** H when llama.cpp interleaves the rows of each head, else null. */
   readonly permutedHeadDim: number | null;
-  /** What is added to every element in the file. */
+  /** Added to every element in the file. */
   readonly normOffset: number;
 }
 
@@ -49,7 +50,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
 export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufTensorPlan[] {
   const byName = new Map<string, GgufPlace[]>();
   for (const place of ggufPlaces(spec, architecture)) {
-    byName.set(place.tensor, [...(byName.get(place.tensor) ?? []), place]);
+    getOrMake(byName, place.tensor, () => []).push(place);
   }
   return [...byName].map(([name, parts]) => {
     const rows = parts.reduce((sum, { weight }) => sum + weight.shape[0]!, 0);

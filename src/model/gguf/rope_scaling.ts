@@ -1,8 +1,7 @@
 /**
- * How a GGUF file scales rotary frequencies, read: linear scaling and YaRN from keys, LongRoPE from factors, Llama 3's
- * recovered from the factors that llama.cpp stores instead of the setting. What is computed is what llama.cpp computes
- * (llama-context.cpp, rope_yarn in ggml-cpu/ops.cpp); where a file says something that llama.cpp does not look at, it
- * is refused.
+ * Reads how a GGUF file scales rotary frequencies: linear scaling and YaRN from keys, LongRoPE from factors, Llama 3's
+ * scaling recovered from the factors that llama.cpp stores in its place. The result is what llama.cpp computes
+ * (llama-context.cpp, rope_yarn in ggml-cpu/ops.cpp); settings that it does not look at are refused.
  */
 import { GpruneError } from "../../errors.ts";
 import {
@@ -25,6 +24,7 @@ const ORIGINAL_LENGTH = "rope.scaling.original_context_length";
 const TYPES = ["none", "linear", "yarn", "longrope"] as const;
 
 /**
+ * The scaling of a file; null for none.
  * @param rope - without its scaling
  * @throws GpruneError BAD_FILE for impossible values, UNSUPPORTED for scalings that are not computed
  */
@@ -36,17 +36,17 @@ export async function ropeScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<Rop
   }
   const longrope = await longropeScaling(keys, rope, type);
   const scaling = type === "yarn" ? yarnScaling(keys) : linearScaling(keys, type);
-  const all = [longrope, scaling, await llama3ScalingOf(keys, rope)].filter((found) => found !== null);
-  if (all.length > 1) {
-    const types = all.map((found) => found.type).join(" and ");
+  const scalings = [longrope, scaling, await llama3ScalingOf(keys, rope)].filter((found) => found !== null);
+  if (scalings.length > 1) {
+    const types = scalings.map((found) => found.type).join(" and ");
     throw new GpruneError("UNSUPPORTED", keys.message("rope.scaling", "one scaling", types));
   }
-  if (all[0]?.type !== "yarn" && all[0]?.type !== "longrope")
-    requireValue(keys, "rope.scaling.attn_factor", 1);
-  return all[0] ?? null;
+  const [only = null] = scalings;
+  if (only?.type !== "yarn" && only?.type !== "longrope") requireValue(keys, "rope.scaling.attn_factor", 1);
+  return only;
 }
 
-/** llama.cpp's own Phi-3 files have the factors and no type. */
+/** LongRoPE, also in llama.cpp's own Phi-3 files, which have the factors and no type. */
 async function longropeScaling(
   keys: GgufKeys,
   { rotaryDim }: RopeSpec,
@@ -94,14 +94,14 @@ async function llama3ScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScal
   );
 }
 
-/** What positions are divided by, 0 for nothing. Files from before November 2023 have the older key and no type. */
+/** Divisor of positions, 0 for none. Files from before November 2023 have the older key and no type. */
 function linearFactor(keys: GgufKeys): number {
   const names = ["rope.scaling.factor", "rope.scale_linear"];
-  const given = names.find((name) => keys.metadata.has(keys.key(name)));
-  return given === undefined ? 0 : keys.factor(given, 0);
+  const present = names.find((name) => keys.metadata.has(keys.key(name)));
+  return present === undefined ? 0 : keys.factor(present, 0);
 }
 
-/** `attn_factor` multiplies what YaRN has by itself. */
+/** `attn_factor` multiplies YaRN's own attention factor. */
 function yarnScaling(keys: GgufKeys): YarnScaling {
   const factor = linearFactor(keys) || 1;
   const usual = yarnAttentionFactor(factor);
@@ -123,12 +123,12 @@ function originalLength(keys: GgufKeys): number | undefined {
   return keys.metadata.has(keys.key(ORIGINAL_LENGTH)) ? keys.size(ORIGINAL_LENGTH) : undefined;
 }
 
-/** The usual value for one that is it but for rounding, else the short decimal number. */
+/** `usual` for a value that differs from it by rounding, else the value as a short decimal number. */
 function closest(value: number, usual: number): number {
   return isClose(value, usual) ? usual : Number(value.toPrecision(7));
 }
 
-/** llama.cpp reads these keys for other architectures alone. */
+/** @throws GpruneError UNSUPPORTED for an unusual value of a key that llama.cpp reads for other architectures only */
 function requireValue(keys: GgufKeys, name: string, usual: number): void {
   const value = keys.metadata.optionalNumber(keys.key(name)) ?? usual;
   if (isClose(value, usual)) return;

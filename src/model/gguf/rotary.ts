@@ -1,7 +1,8 @@
 /**
- * Rotary embedding as GGUF files have it: the order of channels that llama.cpp rotates, and Llama 3's factors on the
- * frequencies, which it stores in place of the setting. Both ways.
+ * Rotary embedding in GGUF files, both ways: the order of channels that llama.cpp rotates, and Llama 3's factors on the
+ * frequencies, which it stores in place of the setting.
  */
+import { clamp } from "../../tensor/statistics.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Llama3Scaling, RopeScaling, RopeSpec } from "../spec.ts";
 
@@ -13,10 +14,10 @@ export const LONGROPE_FACTORS = {
   short: "rope_factors_short.weight",
 } as const;
 
-/** The published Llama 3.1, 3.2 and 3.3 models share these (their config.json). */
+/** Settings that the published Llama 3.1, 3.2 and 3.3 models share (their config.json). */
 const LOW_FREQUENCY_FACTOR = 1;
 const HIGH_FREQUENCY_FACTOR = 4;
-/** What files mean that do not say it. */
+/** Original length in files without the key. */
 const ORIGINAL_MAX_POSITIONS = 8192;
 /** Stored factors are float32 results of float32 arithmetic. */
 const FACTOR_TOLERANCE = 1e-4;
@@ -42,13 +43,13 @@ export function storedRows({ shape, data }: Tensor, headDim: number): Tensor {
   return { shape, data: stored };
 }
 
-/** Whether the factors of a scaling say enough to tell it from others. */
+/** Whether a scaling has the published settings, with which it can be recovered from its factors. */
 export function isPublishedScaling(scaling: Llama3Scaling): boolean {
   return scaling.lowFreqFactor === LOW_FREQUENCY_FACTOR && scaling.highFreqFactor === HIGH_FREQUENCY_FACTOR;
 }
 
 /**
- * What Llama 3's scaling divides rotary frequencies by, as conversion/llama.py of llama.cpp computes it.
+ * The divisors of rotary frequencies under Llama 3's scaling, as conversion/llama.py of llama.cpp computes them.
  * @returns shape [rotaryDim / 2]
  */
 export function llama3Factors(rope: RopeSpec, scaling: Llama3Scaling): Float32Array {
@@ -59,9 +60,9 @@ export function llama3Factors(rope: RopeSpec, scaling: Llama3Scaling): Float32Ar
 }
 
 /**
- * The scaling that gives these factors on rotary frequencies, null for factors of 1, undefined when it is none of
- * Llama 3's. Inverse of `_compute_llama3_parameters` in transformers' modeling_rope_utils.py.
- * @param factors - shape [rotaryDim / 2]: what frequencies were divided by
+ * The scaling with these factors, null if all are 1, undefined if they are none of Llama 3's. Inverse of
+ * `_compute_llama3_parameters` in transformers' modeling_rope_utils.py.
+ * @param factors - divisors of rotary frequencies, shape [rotaryDim / 2]
  */
 export function llama3Scaling(
   factors: Float32Array,
@@ -87,7 +88,7 @@ function keptShare({ theta, rotaryDim }: RopeSpec, scaling: Llama3Scaling, i: nu
   const { lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
   const wavelength = 2 * Math.PI * theta ** ((2 * i) / rotaryDim);
   const blend = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-  return Math.min(1, Math.max(0, blend));
+  return clamp(blend, 0, 1);
 }
 
 /** The short decimal number a float32 was made from, 1e-5 for 9.999999747378752e-6. */

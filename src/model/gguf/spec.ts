@@ -1,5 +1,6 @@
 /**
- * The metadata of a GGUF file as a `ModelSpec`. Biases and tied embeddings follow from which tensors there are.
+ * Reads the metadata of a GGUF file into a `ModelSpec`; spec_writer.ts is the inverse. Biases and tied embeddings
+ * follow from which tensors exist.
  *
  * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
  */
@@ -80,7 +81,7 @@ class SpecReader {
     throw new GpruneError("BAD_FILE", this.#keys.message(name, "at most 2^31 positions", stretched));
   }
 
-  /** Factors that the file gives where llama.cpp reads such keys, or those of the family. */
+  /** Factors of the file where llama.cpp reads those keys, else the usual ones. */
   #scales(
     usual: Pick<ModelSpec, "embeddingScale" | "attentionScale">,
   ): Pick<ModelSpec, "embeddingScale" | "attentionScale" | "residualScale" | "logitDivisor"> {
@@ -93,7 +94,7 @@ class SpecReader {
     };
   }
 
-  /** llama.cpp reads these keys where the architecture has such caps, and nowhere else. */
+  /** llama.cpp reads these keys only where the architecture has those caps. */
   #softcaps(): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
     const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, loads } = this.#architecture;
     return {
@@ -113,9 +114,10 @@ class SpecReader {
       const hint = hints[key] ?? "Mixtures of experts are not pruned.";
       throw new GpruneError("UNSUPPORTED", this.#keys.message(key, `at most ${most}`, value), { hint });
     }
-    const switched = this.#architecture.multipliers ? this.#keys.key("rope.scaling.finetuned") : null;
-    if (switched !== null && this.#metadata.optionalFlag(switched) === false) {
-      throw new GpruneError("UNSUPPORTED", this.#keys.message(switched, "rotated heads", "false"));
+    if (!this.#architecture.multipliers) return;
+    const rotated = this.#keys.key("rope.scaling.finetuned");
+    if (this.#metadata.optionalFlag(rotated) === false) {
+      throw new GpruneError("UNSUPPORTED", this.#keys.message(rotated, "rotated heads", "false"));
     }
   }
 
@@ -180,27 +182,26 @@ class SpecReader {
     );
   }
 
-  /** Sliding window of every layer; a file without a window length has what the architecture assumes. */
+  /** Sliding window of every layer; a file without a window length has the architecture's. */
   #windows(layerCount: number): readonly (number | null)[] {
     const { fullAttentionEvery: every, defaultWindow } = this.#architecture;
     const name = "attention.sliding_window";
-    const absent = this.#metadata.has(this.#keys.key(name)) ? null : (defaultWindow ?? 0);
-    const length = absent ?? this.#keys.count(name);
+    const length = this.#metadata.has(this.#keys.key(name)) ? this.#keys.count(name) : (defaultWindow ?? 0);
     if (every === null || length === 0) return Array.from({ length: layerCount }, () => null);
-    return this.#isWindowed(layerCount, every).map((windowed) => (windowed ? length : null));
+    return this.#windowedLayers(layerCount, every).map((windowed) => (windowed ? length : null));
   }
 
   /**
-   * Which layers have a window. Where layers take turns the file may say otherwise than the architecture: by a number,
-   * as llama.cpp reads it, or by a flag for each layer, as Ollama writes them.
+   * Whether each layer has a window. Where layers alternate, the file may override the architecture's pattern: by a
+   * number, as llama.cpp reads it, or by a flag for each layer, as Ollama writes them.
    */
-  #isWindowed(layerCount: number, usual: number): readonly boolean[] {
+  #windowedLayers(layerCount: number, usual: number): readonly boolean[] {
     const name = "attention.sliding_window_pattern";
     const key = this.#keys.key(name);
-    const isSaid = usual > 0 && this.#metadata.has(key);
-    const flags = isSaid ? this.#metadata.optionalFlags(key, layerCount) : undefined;
+    const overrides = usual > 0 && this.#metadata.has(key);
+    const flags = overrides ? this.#metadata.optionalFlags(key, layerCount) : undefined;
     if (flags !== undefined) return flags;
-    const every = isSaid ? this.#keys.count(name) : usual;
+    const every = overrides ? this.#keys.count(name) : usual;
     return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
   }
 
@@ -209,7 +210,7 @@ class SpecReader {
     return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
   }
 
-  /** Rotary embedding of layers that see everything and of layers with a window. */
+  /** Rotary embedding of layers without and with a window. */
   async #rope(headDim: number): Promise<{ readonly full: RopeSpec; readonly windowed: RopeSpec }> {
     const theta = this.#base("rope.freq_base", 10_000);
     const rotaryDim = this.#metadata.optionalNumber(this.#keys.key("rope.dimension_count")) ?? headDim;
@@ -246,7 +247,7 @@ class SpecReader {
     );
   }
 
-  /** Null where there is none, so that no reader takes the one that its class has. */
+  /** Token ids; null where there is none, so that no reader assumes the default of its class. */
   #extra(): Readonly<Record<string, unknown>> {
     const tokens = this.#tokenCount() ?? this.#vocabSize();
     return Object.fromEntries(

@@ -1,6 +1,6 @@
 /**
- * The metadata of a GGUF file derived from a `ModelSpec`, complete and never patched from another file. The way back is
- * in spec.ts.
+ * The metadata of a GGUF file derived from a `ModelSpec`, complete and never patched from another file; spec.ts is the
+ * inverse.
  *
  * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
  */
@@ -18,14 +18,17 @@ import {
 import type { GgufArchitecture } from "./architectures.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
-/** Everything under the architecture's own prefix. */
+/** Values by key, without or with the architecture's prefix. */
+type Entries = readonly (readonly [string, EncodedValue])[];
+
+/** All metadata under the architecture's prefix. */
 export function ggufMetadataOf(
   spec: ModelSpec,
   name: string,
   architecture: GgufArchitecture,
 ): ReadonlyMap<string, EncodedValue> {
   const rope = mainRope(spec);
-  const entries: readonly (readonly [string, EncodedValue])[] = [
+  const entries: Entries = [
     ["vocab_size", u32(spec.vocabSize)],
     ["context_length", u32(spec.maxPositions)],
     ["embedding_length", u32(spec.hiddenSize)],
@@ -45,7 +48,7 @@ export function ggufMetadataOf(
   return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));
 }
 
-/** What rotary frequencies are divided by, shape [rotaryDim / 2], by the names of the tensors that hold it. */
+/** Divisors of rotary frequencies, shape [rotaryDim / 2], by the names of the tensors that hold them. */
 export function rotaryFactors(spec: ModelSpec): ReadonlyMap<string, Float32Array> {
   const rope = mainRope(spec);
   switch (rope?.scaling?.type) {
@@ -61,13 +64,13 @@ export function rotaryFactors(spec: ModelSpec): ReadonlyMap<string, Float32Array
   }
 }
 
-/** A number where all layers agree, else an array. */
+/** One number where all layers agree, else an array. */
 function perLayer({ layers }: ModelSpec, width: (layer: LayerSpec) => number): EncodedValue {
   const widths = layers.map(width);
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
 }
 
-function ropeEntries(rope: RopeSpec): readonly (readonly [string, EncodedValue])[] {
+function ropeEntries(rope: RopeSpec): Entries {
   return [
     ["rope.dimension_count", u32(rope.rotaryDim)],
     ["rope.freq_base", f32(rope.theta)],
@@ -75,7 +78,7 @@ function ropeEntries(rope: RopeSpec): readonly (readonly [string, EncodedValue])
   ];
 }
 
-function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, EncodedValue])[] {
+function scalingEntries({ scaling }: RopeSpec): Entries {
   switch (scaling?.type) {
     case undefined:
       return [];
@@ -101,12 +104,8 @@ function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, Enco
   }
 }
 
-/** llama.cpp multiplies the attention factor that goes with the factor by `attn_factor` (llama-context.cpp). */
-function yarnEntries({
-  factor,
-  originalMaxPositions,
-  attentionFactor,
-}: YarnScaling): readonly (readonly [string, EncodedValue])[] {
+/** llama.cpp multiplies YaRN's default attention factor by `attn_factor` (llama-context.cpp). */
+function yarnEntries({ factor, originalMaxPositions, attentionFactor }: YarnScaling): Entries {
   const usual = yarnAttentionFactor(factor);
   return [
     ["rope.scaling.type", text("yarn")],
@@ -118,10 +117,7 @@ function yarnEntries({
   ];
 }
 
-function factorEntries(
-  spec: ModelSpec,
-  { multipliers }: GgufArchitecture,
-): readonly (readonly [string, EncodedValue])[] {
+function factorEntries(spec: ModelSpec, { multipliers }: GgufArchitecture): Entries {
   if (!multipliers) return [];
   return [
     ["attention.scale", f32(spec.attentionScale)],
@@ -134,7 +130,7 @@ function factorEntries(
 function windowEntries(
   { layers }: ModelSpec,
   { fullAttentionEvery, localRopeTheta }: GgufArchitecture,
-): readonly (readonly [string, EncodedValue])[] {
+): Entries {
   const windowed = layers.find(({ window }) => window !== null);
   if (fullAttentionEvery === null || windowed === undefined) return [];
   const length = ["attention.sliding_window", u32(windowed.window ?? 0)] as const;

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { GgufValue } from "../../io/formats/gguf_header.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { mergesOfPieces } from "../tokenizer/sentencepiece.ts";
@@ -63,7 +63,7 @@ function json(files: ReturnType<typeof tokenizerFilesOfGguf>, name: string): Rec
 }
 
 describe("byte-level vocabularies", () => {
-  it.each(Object.entries(byteLevel.ids))("%s: cuts and joins as tokenizers does", (pre, ids) => {
+  test.each(Object.entries(byteLevel.ids))("%s: cuts and joins as tokenizers does", (pre, ids) => {
     const tokenizer = Tokenizer.fromFiles(convert(byteLevelEntries(pre)));
     texts.forEach((text, i) => {
       expect([...tokenizer.encode(text)], JSON.stringify(text)).toEqual(ids[i]);
@@ -71,11 +71,11 @@ describe("byte-level vocabularies", () => {
     });
   });
 
-  it("refuses words it cannot cut, and names those it can", () => {
+  test("refuses words it cannot cut, and names those it can", () => {
     expect(() => convert(byteLevelEntries("viking"))).toThrow(/expected one of .*llama-bpe.*, got viking/);
   });
 
-  it("carries special tokens and the chat template", () => {
+  test("carries special tokens and the chat template", () => {
     const files = convert(byteLevelEntries("llama-bpe"));
     const end = byteLevel.tokens.indexOf("<|end|>");
     expect(json(files, "tokenizer_config.json")).toMatchObject({
@@ -93,7 +93,7 @@ describe("byte-level vocabularies", () => {
     expect(Tokenizer.fromFiles(silent).addsBos).toBe(false);
   });
 
-  it("finds a repeated token among many at once", () => {
+  test("finds a repeated token among many at once", () => {
     const tokens = Array.from({ length: 300_000 }, (_, id) => `token ${Math.max(1, id)}`);
     const { "ggml.token_type": _, ...entries } = byteLevelEntries("gpt-2");
     const start = process.cpuUsage();
@@ -104,7 +104,7 @@ describe("byte-level vocabularies", () => {
     expect(process.cpuUsage(start).user).toBeLessThan(5e6);
   });
 
-  it.each<[string, Record<string, GgufValue>]>([
+  test.each<[string, Record<string, GgufValue>]>([
     ["repeated tokens", { "ggml.tokens": byteLevel.tokens.with(3, "a") }],
     ["merges that are no pairs", { "ggml.merges": ["ab"] }],
     ["types for other tokens", { "ggml.token_type": [1, 1] }],
@@ -117,7 +117,7 @@ describe("byte-level vocabularies", () => {
 });
 
 describe("SentencePiece vocabularies", () => {
-  it.each([
+  test.each([
     ["prefix", true],
     ["no prefix", false],
   ])("%s: joins as tokenizers does", (name, prefix) => {
@@ -131,7 +131,7 @@ describe("SentencePiece vocabularies", () => {
     expect(tokenizer).toMatchObject({ bosId: 1, eosIds: [2], addsBos: true });
   });
 
-  it("takes the order of tokens for that of merges where scores say nothing, as Gemma's files need", () => {
+  test("takes the order of tokens for that of merges where scores say nothing, as Gemma's files need", () => {
     const { tokens, scores } = sentencePiece;
     // Joined pieces stand in the file in their order of merging.
     const spelled = tokens.map((token) => (/^▁{2,}$/.test(token) ? " ".repeat(token.length) : token));
@@ -143,12 +143,12 @@ describe("SentencePiece vocabularies", () => {
     });
   });
 
-  it("needs scores", () => {
+  test("needs scores", () => {
     const { "ggml.scores": _, ...entries } = SENTENCE_PIECE;
     expect(() => convert(entries)).toThrow("expected a score per token");
   });
 
-  it("lists the cuts of better tokens first and refuses endless tokens", () => {
+  test("lists the cuts of better tokens first and refuses endless tokens", () => {
     const tokens = ["a", "b", "c", "ab", "bc", "abc"];
     const merges = mergesOfPieces(tokens, [-9, -9, -9, -1, -0.5, -2], (id) => id > 2);
     expect(merges).toEqual([
@@ -162,13 +162,13 @@ describe("SentencePiece vocabularies", () => {
 });
 
 describe("other files", () => {
-  it("have no tokenizer files or are refused", () => {
+  test("have no tokenizer files or are refused", () => {
     expect(convert({})).toEqual([]);
     expect(convert({ "ggml.model": "none" })).toEqual([]);
     expect(() => convert({ "ggml.model": "bert" })).toThrow("expected gpt2 or llama, got bert");
   });
 
-  it("may name a second token that ends what the model says", () => {
+  test("may name a second token that ends what the model says", () => {
     const names = (turn: GgufValue): readonly string[] =>
       convert({ ...SENTENCE_PIECE, "ggml.eot_token_id": turn }).map(({ name }) => name);
     const isNamed = [7, 2, 10_000].map((turn) => names(turn).includes("generation_config.json"));
@@ -178,12 +178,12 @@ describe("other files", () => {
     expect(Tokenizer.fromFiles(files)).toMatchObject({ bosId: 1, eosIds: [2, 7], prefixId: 1 });
   });
 
-  it("take an id that no token has for none, as -1 in 32 bits", () => {
+  test("take an id that no token has for none, as -1 in 32 bits", () => {
     const files = convert({ ...SENTENCE_PIECE, "ggml.padding_token_id": 2 ** 32 - 1 });
     expect(json(files, "tokenizer_config.json")).not.toHaveProperty("pad_token");
   });
 
-  it("may name tokens like object members", () => {
+  test("may name tokens like object members", () => {
     const tokens = [...byteLevel.tokens, "__proto__", "constructor", ""];
     const types = [...byteLevel.types, 1, 4, 5];
     const entries = { ...byteLevelEntries("gpt-2"), "ggml.tokens": tokens, "ggml.token_type": types };

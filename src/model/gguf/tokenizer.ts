@@ -2,8 +2,8 @@
  * The tokenizer of a GGUF file as the files of a Hugging Face directory: tokenizer.json and tokenizer_config.json,
  * rebuilt from vocabulary, merges or scores, and token types. Byte-level BPE ("gpt2") and SentencePiece BPE ("llama").
  *
- * What a GGUF does not say is taken from llama.cpp's behaviour (llama-vocab.cpp) and the shape of the tokenizer.json
- * of the models concerned.
+ * Settings that a GGUF lacks follow llama.cpp's behaviour (llama-vocab.cpp) and the tokenizer.json of the models
+ * concerned.
  */
 
 import { mapValues } from "../../base/map_values.ts";
@@ -14,9 +14,9 @@ import { requireTemplate } from "../tokenizer/chat_template.ts";
 import { type TokenizerNode, wordCutByName } from "../tokenizer/pretokenizers.ts";
 import { mergesOfPieces } from "../tokenizer/sentencepiece.ts";
 
-/** How a file's tokenizer is to be read. */
+/** Options of {@link tokenizerFilesOfGguf}. */
 export interface GgufTokenizerOptions {
-  /** For messages. */
+  /** The file, for messages. */
   readonly path: string;
   /** Which SentencePiece tokens are joined first: those of better score, or those that come first. */
   readonly mergeOrder: "score" | "position";
@@ -38,8 +38,7 @@ export const SPACE = "▁";
 
 type SpecialRole = "bos" | "eos" | "unk" | "pad";
 /**
- * Where special tokens stand by their roles; config.json has them under `ROLE_token_id`, tokenizer_config.json under
- * `ROLE_token`.
+ * Keys of special tokens by role; config.json has them under `ROLE_token_id`, tokenizer_config.json under `ROLE_token`.
  */
 export const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
   bos: "tokenizer.ggml.bos_token_id",
@@ -48,18 +47,18 @@ export const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
   pad: "tokenizer.ggml.padding_token_id",
 };
 
-/** Key of the token that ends a turn; llama.cpp ends there as well. */
+/** Key of the token that ends a turn; llama.cpp stops generating there as well. */
 const END_OF_TURN_KEY = "tokenizer.ggml.eot_token_id";
 
 /**
- * The id under a key; undefined where there is none or no token has it, as llama.cpp takes it (4294967295 is -1 there).
+ * The token id under a key; undefined where there is none or no token has it, as in llama.cpp (4294967295 is its -1).
  */
 export function specialTokenId(metadata: GgufMetadata, key: string, tokens: number): number | undefined {
   const id = metadata.optionalNumber(key);
   return id !== undefined && id >= 0 && id < tokens ? id : undefined;
 }
 
-/** A vocabulary with what both kinds of tokenizers need to know of it. */
+/** A vocabulary and its metadata, from which tokenizers of both kinds are built. */
 interface Vocabulary {
   readonly path: string;
   readonly metadata: GgufMetadata;
@@ -69,7 +68,7 @@ interface Vocabulary {
   readonly special: Readonly<Partial<Record<SpecialRole, string>>>;
 }
 
-/** The steps of tokenizer.json that differ, and what tokenizer_config.json says of the BOS token. */
+/** The parts of tokenizer.json that differ between kinds, and whether texts begin with the BOS token. */
 interface Parts {
   readonly normalizer: TokenizerNode | null;
   readonly pre_tokenizer: TokenizerNode | null;
@@ -87,7 +86,7 @@ const BUILDERS: ReadonlyMap<string, (vocabulary: Vocabulary, options: GgufTokeni
   ]);
 
 /**
- * tokenizer.json, tokenizer_config.json and perhaps generation_config.json; empty for a file without a tokenizer.
+ * tokenizer.json, tokenizer_config.json and perhaps generation_config.json; none for a file without a tokenizer.
  * @throws GpruneError UNSUPPORTED for other kinds of tokenizers, BAD_FILE for an inconsistent vocabulary
  */
 export function tokenizerFilesOfGguf(
@@ -125,14 +124,14 @@ function readVocabulary(metadata: GgufMetadata, { path, mergeOrder }: GgufTokeni
   const types =
     metadata.optionalNumbers("tokenizer.ggml.token_type", stored.length) ??
     stored.map(() => TOKEN_TYPE.normal);
-  // Gemma's files spell runs of spaces with spaces; its merges are over the signs.
+  // Gemma's files spell runs of spaces with spaces; its merges are over space signs.
   const spelled = mergeOrder === "position" ? stored.map(spellSpaces) : stored;
   // Padding may be nameless; llama.cpp gives it the same names.
   const tokens = spelled.map((token, id) => (token === "" ? `[EMPTY_${id}]` : token));
   const seen = new Set<string>();
-  const twice = tokens.find((token) => seen.has(token) || !seen.add(token));
-  if (twice !== undefined) {
-    const got = `${JSON.stringify(twice)} twice`;
+  const duplicate = tokens.find((token) => seen.has(token) || !seen.add(token));
+  if (duplicate !== undefined) {
+    const got = `${JSON.stringify(duplicate)} twice`;
     throw new GpruneError("BAD_FILE", `${path}: tokenizer.ggml.tokens: expected unique tokens, got ${got}`);
   }
   const roles = Object.entries(ROLE_KEYS).flatMap(([role, key]) => {
@@ -167,7 +166,7 @@ function byteLevelParts({ path, metadata, tokens, special }: Vocabulary): Parts 
   };
 }
 
-/** The shape of Llama 2's tokenizer.json: a space before each text, spaces as signs, unknown characters as bytes. */
+/** As Llama 2's tokenizer.json: a space before each text, spaces as signs, unknown characters as bytes. */
 function sentencePieceParts(vocabulary: Vocabulary, { path, mergeOrder }: GgufTokenizerOptions): Parts {
   const { metadata, tokens, types, special } = vocabulary;
   const scores = metadata.optionalNumbers("tokenizer.ggml.scores", tokens.length);
@@ -243,7 +242,7 @@ function bosTemplate(tokens: readonly string[], bos: string | undefined): Tokeni
   };
 }
 
-/** Tokens that are found in the text before anything else happens to it. */
+/** Tokens that are matched in a text before any other step. */
 function addedTokens({ tokens, types, special }: Vocabulary): readonly TokenizerNode[] {
   const roles = new Set(Object.values(special));
   return tokens.flatMap((content, id) => {
@@ -263,7 +262,7 @@ function tokenizerConfig(
   const template = metadata.optionalText(key);
   return {
     tokenizer_class: "PreTrainedTokenizerFast",
-    // else transformers 4 adds token_type_ids, which no decoder takes
+    // Without this transformers 4 adds token_type_ids, which no decoder takes.
     model_input_names: ["input_ids", "attention_mask"],
     model_max_length: maxLength,
     clean_up_tokenization_spaces: false,
@@ -275,8 +274,8 @@ function tokenizerConfig(
 }
 
 /**
- * generation_config.json where a second token ends what the model says, as the one that ends a turn of a chat does: a
- * tokenizer's configuration has room for one. None where the file names no such token.
+ * generation_config.json for a model with a second end token, that of a chat's turn: tokenizer_config.json has room for
+ * only one. None where the file names no second one.
  */
 function generationConfig({ metadata, tokens }: Vocabulary): readonly CarriedFile[] {
   const idOf = (key: string): number | undefined => specialTokenId(metadata, key, tokens.length);

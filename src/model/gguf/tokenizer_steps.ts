@@ -1,7 +1,7 @@
 /**
- * The steps of a tokenizer.json that llama.cpp takes as well, by its kind of tokenizer (llama-vocab.cpp of
- * ggml-org/llama.cpp). With others it would cut texts otherwise, without a word. What it leaves out and docs/FORMATS.md
- * says is allowed: NFC, and where `prepend_scheme: first` differs from `always`.
+ * The steps of a tokenizer.json that llama.cpp has as well, by its kind of tokenizer (llama-vocab.cpp of
+ * ggml-org/llama.cpp). Others are refused, since it would silently make other tokens. Allowed, and documented in
+ * docs/FORMATS.md, are two that it leaves out: NFC, and the difference between `prepend_scheme` `first` and `always`.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -12,31 +12,32 @@ import { SPACE } from "./tokenizer.ts";
 /** tokenizer.ggml.model: byte-level BPE, or BPE of whole texts in which space signs stand for spaces. */
 export type GgufTokenizerKind = "gpt2" | "llama";
 
-/** What of a tokenizer.json is looked at. */
+/** The parts of a tokenizer.json that are checked. */
 export interface TokenizerSteps {
   readonly normalizer?: unknown;
   readonly pre_tokenizer?: unknown;
 }
 
-/** Steps that one kind of tokenizer takes. */
-type Taken = (step: TokenizerNode, tokens: readonly string[]) => boolean;
+/** Whether a step is one that llama.cpp has. */
+type StepTest = (step: TokenizerNode, tokens: readonly string[]) => boolean;
 
-const isNfc: Taken = ({ type }) => type === "NFC";
+const isNfc: StepTest = ({ type }) => type === "NFC";
 
-/** Byte-level BPE is cut as `tokenizer.ggml.pre` says, which is compared by itself (pretokenizers.ts). */
-const NORMALIZERS: Readonly<Record<GgufTokenizerKind, readonly Taken[]>> = {
+/** Normalizers by kind of tokenizer. */
+const NORMALIZERS: Readonly<Record<GgufTokenizerKind, readonly StepTest[]>> = {
   gpt2: [isNfc],
   llama: [isNfc, ({ type, prepend }) => type === "Prepend" && prepend === SPACE, makesSigns],
 };
-const CUTS: readonly Taken[] = [
+/** Pre-tokenizers of "llama". Those of "gpt2" have names in `tokenizer.ggml.pre` (pretokenizers.ts). */
+const CUTS: readonly StepTest[] = [
   isWholeMetaspace,
-  // After the signs are there it finds nothing; Gemma has it.
+  // Gemma's, which finds no spaces once they are signs.
   ({ type, pattern }) => type === "Split" && Object(pattern).String === " ",
 ];
 
 /**
  * @param tokens - of the vocabulary, without added ones
- * @throws GpruneError UNSUPPORTED naming the steps that llama.cpp does not take
+ * @throws GpruneError UNSUPPORTED naming the steps that llama.cpp does not have
  */
 export function requireGgufSteps(
   kind: GgufTokenizerKind,
@@ -45,19 +46,19 @@ export function requireGgufSteps(
 ): void {
   const normalizers = stepsOf(normalizer);
   const cuts = kind === "gpt2" ? [] : stepsOf(cut);
-  const isTaken = (step: TokenizerNode, by: readonly Taken[]): boolean =>
-    by.some((takes) => takes(step, tokens));
+  const passesAny = (step: TokenizerNode, tests: readonly StepTest[]): boolean =>
+    tests.some((test) => test(step, tokens));
   const foreign = [
-    ...normalizers.filter((step) => !isTaken(step, NORMALIZERS[kind])),
-    ...cuts.filter((step) => !isTaken(step, CUTS)),
+    ...normalizers.filter((step) => !passesAny(step, NORMALIZERS[kind])),
+    ...cuts.filter((step) => !passesAny(step, CUTS)),
   ];
-  if (foreign.length > 0) throw unsupported("steps that llama.cpp has", foreign.map(named).join(", "));
+  if (foreign.length > 0) throw unsupported("steps that llama.cpp has", foreign.map(describeStep).join(", "));
   const signs = [...normalizers.filter(makesSigns), ...cuts.filter(isMetaspace)];
   if (kind === "llama" && signs.length === 0)
     throw unsupported(`a step that makes ${SPACE} of spaces, as llama.cpp does`, "none");
 }
 
-/** Every step in order: of a sequence those in it. */
+/** The steps of a part in order, with sequences replaced by the steps in them. */
 export function stepsOf(step: unknown): readonly TokenizerNode[] {
   if (typeof step !== "object" || step === null) return [];
   const { type, normalizers, pretokenizers } = step as TokenizerNode;
@@ -73,13 +74,13 @@ function isMetaspace({ type, replacement = SPACE }: TokenizerNode): boolean {
   return type === "Metaspace" && replacement === SPACE;
 }
 
-/** llama.cpp merges through whole texts, which is the same as word by word where no token goes on behind a sign. */
+/** llama.cpp merges over whole texts: the same as word by word if no token has a space sign but as its first. */
 function isWholeMetaspace(step: TokenizerNode, tokens: readonly string[]): boolean {
   if (!isMetaspace(step)) return false;
   return step.split === false || tokens.every((token) => token.lastIndexOf(SPACE) <= 0);
 }
 
-function named(step: TokenizerNode): string {
+function describeStep(step: TokenizerNode): string {
   return plainName(JSON.stringify(step));
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { GpruneError } from "../../errors.ts";
 import type { GgufValue } from "../../io/formats/gguf_header.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
@@ -14,7 +14,7 @@ import {
   ggufVocabularyOf,
 } from "./vocabulary.ts";
 
-/** Vocabularies and what tokenizers (Rust) makes of texts, made by scripts/make-tokenizer-fixtures.py. */
+/** Vocabularies, and token ids of texts by tokenizers (Rust), made by scripts/make-tokenizer-fixtures.py. */
 const {
   texts: samples,
   byteLevel,
@@ -31,7 +31,7 @@ function convert(files: readonly CarriedFile[], options: Partial<GgufVocabularyO
   return ggufVocabularyOf(files, { vocabSize: 8, fallbackIds: {}, ...options }).metadata;
 }
 
-/** Encoded values as a reader of files gives them; what these tests need of that. */
+/** Encoded values as a reader of files gives them, for the types that these tests need. */
 function decoded(entries: ReadonlyMap<string, EncodedValue>): ReadonlyMap<string, GgufValue> {
   return new Map([...entries].map(([key, bytes]) => [key, decodedValue(Buffer.from(bytes))]));
 }
@@ -106,7 +106,7 @@ describe("files of a GGUF", () => {
   });
   const options = { path: "a.gguf", mergeOrder: "score", maxLength: 64 } as const;
 
-  it.each([
+  test.each([
     "gpt-2",
     "smollm",
     "llama-bpe",
@@ -127,27 +127,30 @@ describe("files of a GGUF", () => {
     });
   });
 
-  it.each([true, false])("of SentencePiece give the same tokens again (space before texts: %s)", (prefix) => {
-    const entries = new Map<string, GgufValue>(
-      Object.entries({
-        "tokenizer.ggml.model": "llama",
-        "tokenizer.ggml.tokens": sentencePiece.tokens,
-        "tokenizer.ggml.token_type": sentencePiece.types,
-        "tokenizer.ggml.scores": sentencePiece.scores,
-        "tokenizer.ggml.bos_token_id": 1,
-        "tokenizer.ggml.eos_token_id": 2,
-        "tokenizer.ggml.unknown_token_id": 0,
-        "tokenizer.ggml.add_space_prefix": prefix,
-      }),
-    );
-    const files = tokenizerFilesOfGguf(new GgufMetadata("a.gguf", entries), options);
-    const written = decoded(convert(files, { vocabSize: sentencePiece.tokens.length }));
-    const { "tokenizer.ggml.scores": _, ...kept } = Object.fromEntries(entries);
-    expect(Object.fromEntries(written)).toMatchObject({ ...kept, "tokenizer.ggml.add_bos_token": true });
-    const again = Tokenizer.fromFiles(tokenizerFilesOfGguf(new GgufMetadata("b.gguf", written), options));
-    const ids = sentencePiece.ids[prefix ? "prefix" : "no prefix"];
-    for (const [i, sample] of samples.entries()) expect([...again.encode(sample)]).toEqual(ids[i]);
-  });
+  test.each([true, false])(
+    "of SentencePiece give the same tokens again (space before texts: %s)",
+    (prefix) => {
+      const entries = new Map<string, GgufValue>(
+        Object.entries({
+          "tokenizer.ggml.model": "llama",
+          "tokenizer.ggml.tokens": sentencePiece.tokens,
+          "tokenizer.ggml.token_type": sentencePiece.types,
+          "tokenizer.ggml.scores": sentencePiece.scores,
+          "tokenizer.ggml.bos_token_id": 1,
+          "tokenizer.ggml.eos_token_id": 2,
+          "tokenizer.ggml.unknown_token_id": 0,
+          "tokenizer.ggml.add_space_prefix": prefix,
+        }),
+      );
+      const files = tokenizerFilesOfGguf(new GgufMetadata("a.gguf", entries), options);
+      const written = decoded(convert(files, { vocabSize: sentencePiece.tokens.length }));
+      const { "tokenizer.ggml.scores": _, ...kept } = Object.fromEntries(entries);
+      expect(Object.fromEntries(written)).toMatchObject({ ...kept, "tokenizer.ggml.add_bos_token": true });
+      const again = Tokenizer.fromFiles(tokenizerFilesOfGguf(new GgufMetadata("b.gguf", written), options));
+      const ids = sentencePiece.ids[prefix ? "prefix" : "no prefix"];
+      for (const [i, sample] of samples.entries()) expect([...again.encode(sample)]).toEqual(ids[i]);
+    },
+  );
 });
 
 describe("the cut into words", () => {
@@ -166,7 +169,7 @@ describe("the cut into words", () => {
     pretokenizers: [{ type: "Digits", individual_digits: true }, BYTE_LEVEL],
   };
 
-  it.each<[string, readonly CarriedFile[]]>([
+  test.each<[string, readonly CarriedFile[]]>([
     ["gpt-2", withCut(BYTE_LEVEL)],
     ["smollm", withCut(digits)],
     ["llama-bpe", withCut(split("Isolated", false), true)],
@@ -176,7 +179,7 @@ describe("the cut into words", () => {
     same(convert(files), "tokenizer.ggml.pre", text(name));
   });
 
-  it("is refused with what was found when it has no name, and can be named", () => {
+  test("is refused with what was found when it has no name, and can be named", () => {
     const files = withCut({ type: "Sequence", pretokenizers: [{ type: "Digits" }, BYTE_LEVEL] });
     expect(() => convert(files)).toThrow(
       expect.objectContaining({
@@ -188,7 +191,7 @@ describe("the cut into words", () => {
     same(convert(files, { pre: "viking" }), "tokenizer.ggml.pre", text("viking"));
   });
 
-  it.each<[string, readonly CarriedFile[], string | null]>([
+  test.each<[string, readonly CarriedFile[], string | null]>([
     ["smollm", withCut(digits), null],
     ["starcoder", withCut(digits), null],
     ["llama-bpe", withCut(digits), "cuts words as smollm does, not as llama-bpe"],
@@ -200,19 +203,19 @@ describe("the cut into words", () => {
     else expect(cutWarning(files, name)).toContain(warning);
   });
 
-  it("is another one with a space before texts", () => {
+  test("is another one with a space before texts", () => {
     expect(() => convert(withCut({ ...BYTE_LEVEL, add_prefix_space: true }))).toThrow("add_prefix_space");
   });
 });
 
 describe("entries", () => {
-  it("name rows that have no token, and say what kind each token is", () => {
+  test("name rows that have no token, and say what kind each token is", () => {
     const entries = convert([file("tokenizer.json", SMALL)], { vocabSize: 6 });
     same(entries, "tokenizer.ggml.tokens", texts(["a", "b", "ab", "<|end|>", "  tool", "[PAD5]"]));
     expect(decoded(entries).get("tokenizer.ggml.token_type")).toEqual([1, 1, 1, 3, 4, 5]);
   });
 
-  it.each([
+  test.each([
     [{ prepend_scheme: "first", split: false }, true],
     [{ prepend_scheme: "never" }, false],
     [{}, true],
@@ -228,7 +231,7 @@ describe("entries", () => {
 
   const signs = { type: "Replace", pattern: { String: " " }, content: "▁" };
   const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: false };
-  it.each([
+  test.each([
     [signs, null],
     [{ type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, signs] }, null],
     [signs, { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false }],
@@ -237,7 +240,7 @@ describe("entries", () => {
     expect(convert(bytes(normalizer, cut, ["▁a▁"])).get("tokenizer.ggml.model")).toEqual(text("llama"));
   });
 
-  it.each([
+  test.each([
     [{ type: "Sequence", normalizers: [signs, { type: "Lowercase" }] }, null, '{"type":"Lowercase"}'],
     [{ type: "NFKC" }, metaspace, '{"type":"NFKC"}'],
     [{ type: "Prepend", prepend: "x" }, metaspace, '"prepend":"x"'],
@@ -258,7 +261,7 @@ describe("entries", () => {
     );
   });
 
-  it("and that is said beforehand", () => {
+  test("and that is said beforehand", () => {
     const refused = { files: bytes({ type: "NFKC" }, metaspace, []) };
     expect(ggufTokenizerObstacle(refused)).toMatch(
       /expected steps that llama.cpp has, got \{"type":"NFKC"\}/,
@@ -269,19 +272,19 @@ describe("entries", () => {
     expect(ggufTokenizerObstacle({ ...refused, ggufMetadata: metadata })).toBeNull();
   });
 
-  it("are made of words that Metaspace splits where no token goes on behind a sign", () => {
+  test("are made of words that Metaspace splits where no token goes on behind a sign", () => {
     const cut = { ...metaspace, split: true };
     expect(convert(bytes(null, cut, ["▁a", "▁"])).get("tokenizer.ggml.model")).toEqual(text("llama"));
   });
 
-  it.each(["NFKC", "NFD", "Lowercase", "StripAccents"])("are not made of bytes after %s", (type) => {
+  test.each(["NFKC", "NFD", "Lowercase", "StripAccents"])("are not made of bytes after %s", (type) => {
     const normalizer = { type: "Sequence", normalizers: [{ type: "NFC" }, { type }] };
     expect(() => convert([file("tokenizer.json", { ...SMALL, normalizer })])).toThrow(
       `expected steps that llama.cpp has, got {"type":"${type}"}`,
     );
   });
 
-  it("take roles from tokenizer_config.json, then from the configuration", () => {
+  test("take roles from tokenizer_config.json, then from the configuration", () => {
     const config = file("tokenizer_config.json", { eos_token: { content: "<|end|>" }, bos_token: null });
     const fallbackIds = { bos_token_id: 1, eos_token_id: [0, 2], pad_token_id: 99 };
     const entries = convert([file("tokenizer.json", SMALL), config], { fallbackIds });
@@ -291,12 +294,12 @@ describe("entries", () => {
     same(entries, "tokenizer.ggml.add_bos_token", flag(false));
   });
 
-  it("take an id of -1 for none", () => {
+  test("take an id of -1 for none", () => {
     const entries = convert([file("tokenizer.json", SMALL)], { fallbackIds: { pad_token_id: -1 } });
     expect(entries.has("tokenizer.ggml.padding_token_id")).toBe(false);
   });
 
-  it("prefer the template of its own file, and of several the default", () => {
+  test("prefer the template of its own file, and of several the default", () => {
     const json = file("tokenizer.json", SMALL);
     const one = file("tokenizer_config.json", { chat_template: "one" });
     const several = file("tokenizer_config.json", {
@@ -311,7 +314,7 @@ describe("entries", () => {
     expect(convert([json]).has("tokenizer.chat_template")).toBe(false);
   });
 
-  it("leave out added tokens that the embedding has no row for, as those of the small Gemma 3", () => {
+  test("leave out added tokens that the embedding has no row for, as those of the small Gemma 3", () => {
     const files = [
       file("tokenizer.json", SMALL),
       file("tokenizer_config.json", { eos_token: "<|end|>", pad_token: "▁▁tool" }),
@@ -323,7 +326,7 @@ describe("entries", () => {
     expect(metadata.has("tokenizer.ggml.padding_token_id")).toBe(false);
   });
 
-  it("of a model without tokenizer.json say that there is no vocabulary", () => {
+  test("of a model without tokenizer.json say that there is no vocabulary", () => {
     const entries = convert([]);
     expect([...entries.keys()]).toEqual(["tokenizer.ggml.model"]);
     same(entries, "tokenizer.ggml.model", text("none"));
@@ -331,7 +334,7 @@ describe("entries", () => {
 });
 
 describe("refusals", () => {
-  it("of a chat template of more than a megabyte, wherever it stands", () => {
+  test("of a chat template of more than a megabyte, wherever it stands", () => {
     const long = "x".repeat(2 ** 20 + 1);
     const json = file("tokenizer.json", SMALL);
     const message = "expected a chat template of at most 1048576 bytes, got 1048577";
@@ -344,7 +347,7 @@ describe("refusals", () => {
     expect(() => convert([json, file("chat_template.jinja", long.slice(1))])).not.toThrow();
   });
 
-  it("of more tokens than the model has, and of other kinds of tokenizers", () => {
+  test("of more tokens than the model has, and of other kinds of tokenizers", () => {
     const files = [file("tokenizer.json", SMALL)];
     expect(() => convert(files, { vocabSize: 2 })).toThrow(/below the 2 rows of the embedding, got 2/);
     for (const model of [

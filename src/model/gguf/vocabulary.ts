@@ -1,9 +1,9 @@
 /**
  * The tokenizer of a Hugging Face directory as the metadata of a GGUF file: vocabulary, merges or scores, token types,
- * special tokens and the chat template. Byte-level BPE becomes "gpt2", SentencePiece BPE "llama". The way back is in
- * tokenizer.ts.
+ * special tokens and the chat template. Byte-level BPE becomes "gpt2", SentencePiece BPE "llama". tokenizer.ts is the
+ * inverse.
  *
- * What llama.cpp wants follows conversion/base.py and llama-vocab.cpp of ggml-org/llama.cpp.
+ * After conversion/base.py and llama-vocab.cpp of ggml-org/llama.cpp.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -29,7 +29,7 @@ import { ROLE_KEYS, SPACE, TOKEN_TYPE } from "./tokenizer.ts";
 import { type GgufTokenizerKind, requireGgufSteps, stepsOf } from "./tokenizer_steps.ts";
 
 export interface GgufVocabularyOptions {
-  /** Rows of the embedding matrix; llama.cpp wants as many tokens. */
+  /** V, rows of the embedding matrix; llama.cpp wants as many tokens. */
   readonly vocabSize: number;
   /** Token ids of the configuration, for roles that tokenizer_config.json does not name. */
   readonly fallbackIds: Readonly<Record<string, unknown>>;
@@ -65,21 +65,21 @@ type TokenizerJson = z.infer<typeof tokenizerSchema>;
 
 type TokenizerConfig = z.infer<typeof specialTokens>;
 
-/** Roles of tokens. */
 const ROLES = ["bos", "eos", "unk", "pad"] as const;
 
+/** Special tokens that keep the spaces behind them where llama.cpp strips as in Phi-3 (llama-vocab.cpp). */
 const PHI3_UNSTRIPPED: readonly string[] = ["<unk>", "<s>", "<|endoftext|>"];
 
 type Entries = readonly (readonly [string, EncodedValue])[];
 
-/** A tokenizer as metadata. */
+/** A tokenizer as metadata, and its added tokens that cannot be expressed there. */
 export interface GgufVocabulary {
   readonly metadata: ReadonlyMap<string, EncodedValue>;
-  /** Whether special tokens take the spaces behind them along, as llama.cpp has it of models that are called Phi-3. */
+  /** Whether special tokens strip the spaces behind them, which llama.cpp does in models called Phi-3. */
   readonly stripsAsPhi3: boolean;
-  /** Added tokens that take spaces beside them along in tokenizer.json, which cannot be said of them in the file. */
+  /** Added tokens that strip spaces beside them in tokenizer.json, but not in the file. */
   readonly unstripped: readonly string[];
-  /** Added tokens that the embedding has no row for, which no model can compute. */
+  /** Added tokens without a row in the embedding, which the model cannot compute. */
   readonly leftOut: readonly string[];
 }
 
@@ -92,9 +92,9 @@ interface Vocabulary {
 }
 
 /**
- * Metadata of a tokenizer; that of a file without one when there is no tokenizer.json.
+ * Metadata of a tokenizer; without tokenizer.json, that of a file without one.
  * @throws GpruneError UNSUPPORTED for kinds of tokenizers, their steps and cuts into words that llama.cpp does not
- *   have, BAD_FILE for a malformed file or one whose own vocabulary, added tokens aside, is larger than the model's
+ *   have, BAD_FILE for a malformed file or one whose vocabulary, added tokens aside, is larger than the model's
  */
 export function ggufVocabularyOf(
   files: readonly CarriedFile[],
@@ -125,7 +125,7 @@ export function ggufVocabularyOf(
   return { metadata, stripsAsPhi3: strips, unstripped: unstripped(json, { strips, leftOut }), leftOut };
 }
 
-/** Why llama.cpp cannot have a model's tokenizer; null where it can, where it brings that of a GGUF file, or none. */
+/** Why llama.cpp cannot have a model's tokenizer; null where it can, or the model has that of a GGUF file or none. */
 export function ggufTokenizerObstacle({
   files,
   ggufMetadata,
@@ -141,30 +141,30 @@ export function ggufTokenizerObstacle({
   }
 }
 
-/** It needs four tokens for that (llama-vocab.cpp), of which three take nothing along. */
+/** Whether most special tokens strip, and the vocabulary has the four tokens without which llama.cpp does not. */
 function stripsAsPhi3({ added_tokens }: TokenizerJson, { idOf }: Vocabulary): boolean {
   const others = added_tokens.filter(({ content, special }) => special && !PHI3_UNSTRIPPED.includes(content));
   const stripping = others.filter(({ rstrip }) => rstrip).length;
   return [...PHI3_UNSTRIPPED, "</s>"].every((token) => idOf.has(token)) && stripping > others.length / 2;
 }
 
-/** @param strips - whether special tokens take the spaces behind them along */
+/** @param strips - whether llama.cpp strips the spaces behind special tokens */
 function unstripped(
   { added_tokens }: TokenizerJson,
   { strips, leftOut }: { readonly strips: boolean; readonly leftOut: readonly string[] },
 ): readonly string[] {
-  const isSaid = ({ content, special, lstrip, rstrip }: TokenizerJson["added_tokens"][number]): boolean => {
-    const takesBehind = strips && special && !PHI3_UNSTRIPPED.includes(content);
-    return !lstrip && (!rstrip || takesBehind);
+  const isKept = ({ content, special, lstrip, rstrip }: TokenizerJson["added_tokens"][number]): boolean => {
+    const stripsBehind = strips && special && !PHI3_UNSTRIPPED.includes(content);
+    return !lstrip && (!rstrip || stripsBehind);
   };
   return added_tokens
-    .filter((token) => !isSaid(token) && !leftOut.includes(token.content))
+    .filter((token) => !isKept(token) && !leftOut.includes(token.content))
     .map(({ content }) => content);
 }
 
 /**
- * Tokens of the model and added ones, with names for the rows that have none. Added ones beyond the last row are left
- * out, as llama.cpp's converter does: the small Gemma 3 share a tokenizer with those that see pictures.
+ * Tokens of the vocabulary and added ones, with names for the rows that have none. Added ones beyond the last row are
+ * left out, as by llama.cpp's converter: the small Gemma 3 models share a tokenizer with the multimodal ones.
  */
 function vocabularyOf(
   { model, added_tokens }: TokenizerJson,
@@ -203,25 +203,22 @@ function vocabularyOf(
  */
 function requireKind(json: TokenizerJson): GgufTokenizerKind {
   const kind = kindOf(json);
+  if (kind === null) {
+    throw new GpruneError(
+      "UNSUPPORTED",
+      `tokenizer.json: expected byte-level BPE or BPE with byte fallback for llama.cpp, got ${json.model.type}`,
+    );
+  }
   requireGgufSteps(kind, json, Object.keys(json.model.vocab));
   return kind;
 }
 
-function kindOf(json: TokenizerJson): GgufTokenizerKind {
-  const kind = knownKind(json);
-  if (kind !== null) return kind;
-  throw new GpruneError(
-    "UNSUPPORTED",
-    `tokenizer.json: expected byte-level BPE or BPE with byte fallback for llama.cpp, got ${json.model.type}`,
-  );
-}
-
-function knownKind({ model, pre_tokenizer: cut }: TokenizerJson): GgufTokenizerKind | null {
+function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): GgufTokenizerKind | null {
   if (model.type === "BPE" && model.byte_fallback === true) return "llama";
   return model.type === "BPE" && JSON.stringify(cut ?? null).includes('"ByteLevel"') ? "gpt2" : null;
 }
 
-/** What distinguishes the two kinds. */
+/** Metadata that differs between the two kinds. */
 const KIND_ENTRIES: Readonly<
   Record<GgufTokenizerKind, (json: TokenizerJson, vocabulary: Vocabulary, pre: string | undefined) => Entries>
 > = {
@@ -237,9 +234,8 @@ const KIND_ENTRIES: Readonly<
 };
 
 /**
- * What to know about a name for the cut into words that was given: that it is not known, or not what the tokenizer
- * does.
- * @returns null when there is nothing
+ * A warning about a user's name for the cut into words: that it is unknown, without effect, or another cut than the
+ * tokenizer's; null for none.
  * @throws GpruneError BAD_FILE for a malformed tokenizer.json
  */
 export function cutWarning(files: readonly CarriedFile[], pre: string): string | null {
@@ -247,7 +243,7 @@ export function cutWarning(files: readonly CarriedFile[], pre: string): string |
     return `--pre: no cut into words called ${pre} is known here, and llama.cpp loads the file only if it knows one`;
   }
   const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
-  const kind = json === undefined ? null : knownKind(json);
+  const kind = json === undefined ? null : kindOf(json);
   if (json === undefined || kind === null) return null;
   if (kind === "llama") {
     return pre === "default"
@@ -283,8 +279,8 @@ function cutName(cut: TokenizerNode, ignoreMerges: boolean): string {
 }
 
 /**
- * llama.cpp joins the neighbours whose join scores best, so a token scores minus the rank of its first merge; those
- * that nothing is joined to come last.
+ * Scores of tokens. llama.cpp merges the neighbours whose merge scores best, so a token's score is minus the rank of
+ * its first merge; tokens that no merge gives come last.
  */
 function scoresOf(
   { tokens, idOf }: Vocabulary,
@@ -299,8 +295,8 @@ function scoresOf(
 }
 
 /**
- * Whether a space comes before each text: the older normaliser, or the newer step before cutting, which adds one unless
- * it says otherwise (metaspace.rs of tokenizers).
+ * Whether a space is put before each text: by the older Prepend normalizer, or by Metaspace, which does so unless it
+ * says otherwise (metaspace.rs of tokenizers).
  */
 function addsSpace({ normalizer, pre_tokenizer: cut }: TokenizerJson): boolean {
   return [normalizer, cut].flatMap(stepsOf).some(({ type, prepend_scheme: scheme }) => {

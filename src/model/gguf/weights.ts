@@ -1,6 +1,6 @@
 /**
- * Weights of a model as views of the tensors of a GGUF file: other names, parts of fused tensors, rows back in the
- * checkpoint's order, norms without their offset. Reads just the rows that are asked for.
+ * Weights of a model as views of the tensors of a GGUF file: under their checkpoint names, split from fused tensors,
+ * with rows in the checkpoint's order and norms without their offset. Reads only the rows that are asked for.
  */
 import { type BlockSource, gatherBlockRows } from "../../tensor/blocks.ts";
 import { checkRows, sliceRows, unknownTensor } from "../../tensor/memory.ts";
@@ -19,7 +19,7 @@ export interface StoredWeight {
   readonly addend: number;
 }
 
-/** The weights `stored` names, over the file's tensors. */
+/** A source of the weights in `stored`, read from the file's tensors. */
 export function storedWeights(source: TensorSource, stored: ReadonlyMap<string, StoredWeight>): TensorSource {
   return {
     ...(source.blocks && { blocks: storedBlocks(source.blocks, stored) }),
@@ -40,7 +40,7 @@ export function storedWeights(source: TensorSource, stored: ReadonlyMap<string, 
   };
 }
 
-/** The same weights in blocks, where the file has them so. */
+/** The weights that the file has in blocks. */
 function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWeight>): BlockSource {
   return {
     layout: (name) => {

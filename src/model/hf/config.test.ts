@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   GEMMA,
   GEMMA1,
@@ -16,7 +16,7 @@ import { readConfig } from "./config.ts";
 import { writeConfig } from "./form.ts";
 
 describe("readConfig", () => {
-  it("fills in what the family assumes", () => {
+  test("fills in what the family assumes", () => {
     const spec = read(LLAMA);
     expect(spec).toMatchObject({
       family: "llama",
@@ -39,7 +39,7 @@ describe("readConfig", () => {
     });
   });
 
-  it("assumes of a silent file what the class of its family does", () => {
+  test("assumes of a silent file what the class of its family does", () => {
     const { hidden_activation: _a, query_pre_attn_scalar: _q, sliding_window: _s, ...silent } = GEMMA;
     expect(read({ ...silent, head_dim: 16 })).toMatchObject({
       headDim: 16,
@@ -63,11 +63,11 @@ describe("readConfig", () => {
     expect(read({ ...qwen3, head_dim: null }).headDim).toBe(8);
   });
 
-  it("takes a norm's epsilon of 0", () => {
+  test("takes a norm's epsilon of 0", () => {
     expect(read({ ...LLAMA, rms_norm_eps: 0 }).normEps).toBe(0);
   });
 
-  it("caps scores and logits as Gemma 2 does, logits as Gemma 3 does, and nothing in other families", () => {
+  test("caps scores and logits as Gemma 2 does, logits as Gemma 3 does, and nothing in other families", () => {
     const { attn_logit_softcapping: _a, final_logit_softcapping: _f, ...silent } = GEMMA2;
     const caps = { attn_logit_softcapping: 7, final_logit_softcapping: 9 };
     const none = { attn_logit_softcapping: null, final_logit_softcapping: null };
@@ -80,7 +80,7 @@ describe("readConfig", () => {
     expect(read({ ...LLAMA, ...caps })).toMatchObject({ scoreSoftcap: null, logitSoftcap: null });
   });
 
-  it("assumes of a silent Gemma 2 what its class does", () => {
+  test("assumes of a silent Gemma 2 what its class does", () => {
     const silent = { ...LLAMA, model_type: "gemma2", num_hidden_layers: 3, hidden_act: "gelu" };
     expect(read(silent)).toMatchObject({
       headDim: 256,
@@ -94,7 +94,7 @@ describe("readConfig", () => {
     expect(read(silent).layers[0]!.rope).toEqual({ theta: 10_000, rotaryDim: 256, scaling: null });
   });
 
-  it("reads the factors of Granite, 1 where they are absent, and those of no other family", () => {
+  test("reads the factors of Granite, 1 where they are absent, and those of no other family", () => {
     expect(read(GRANITE)).toMatchObject({
       embeddingScale: 12,
       attentionScale: 0.015625,
@@ -106,7 +106,7 @@ describe("readConfig", () => {
     expect(read({ ...GRANITE, model_type: "llama" })).toMatchObject({ ...ones, attentionScale: 8 ** -0.5 });
   });
 
-  it.each([
+  test.each([
     [LLAMA, 16, 2048],
     [{ ...LLAMA, model_type: "mistral" }, 8, 131_072],
     [QWEN, 16, 32_768],
@@ -123,20 +123,20 @@ describe("readConfig", () => {
     expect(read({ ...config, ...heads, num_key_value_heads: null }).layers[0]!.kvGroups).toBe(16);
   });
 
-  it("takes heads of any size and fewer key/value heads", () => {
+  test("takes heads of any size and fewer key/value heads", () => {
     const spec = read({ ...LLAMA, head_dim: 24, num_key_value_heads: 2 });
     expect(spec.headDim).toBe(24);
     expect(spec.layers[0]).toMatchObject({ kvGroups: 2, groupSize: 2 });
   });
 
-  it("reads widths of single layers", () => {
+  test("reads widths of single layers", () => {
     const per_layer_config = { 1: { intermediate_size: 7, num_attention_heads: 2, num_key_value_heads: 1 } };
     const { layers } = read({ ...LLAMA, per_layer_config });
     expect(layers[0]).toMatchObject({ neurons: 48, kvGroups: 4, groupSize: 1 });
     expect(layers[1]).toMatchObject({ neurons: 7, kvGroups: 1, groupSize: 2 });
   });
 
-  it("carries token ids and drops what names code, paths or anything unknown", () => {
+  test("carries token ids and drops what names code, paths or anything unknown", () => {
     const spec = read({
       ...LLAMA,
       bos_token_id: 1,
@@ -156,7 +156,7 @@ describe("readConfig", () => {
     });
   });
 
-  it("carries the dropout that further training is to use", () => {
+  test("carries the dropout that further training is to use", () => {
     const rates = { attention_dropout: 0.1, embd_pdrop: 0, resid_pdrop: 0.2 };
     const spec = read({ ...PHI3, ...rates });
     expect(spec.extra).toEqual(rates);
@@ -164,7 +164,7 @@ describe("readConfig", () => {
     expect(() => read({ ...PHI3, attention_dropout: 1.1 })).toThrow("attention_dropout");
   });
 
-  it("lists the families it knows", () => {
+  test("lists the families it knows", () => {
     const known = MODEL_TYPES.join(", ");
     expect(() => read({ ...LLAMA, model_type: "mamba" })).toThrow(
       expect.objectContaining({
@@ -175,7 +175,7 @@ describe("readConfig", () => {
     expect(known).toContain("llama");
   });
 
-  it.each([
+  test.each([
     [{ model_type: "gpt2", n_embd: 768 }, /^gprune prunes the families llama, mistral, .* as one of them\.$/],
     [{ model_type: "qwen3_moe", num_experts: 128 }, /^Mixtures of experts are not pruned\. .*families llama/],
     [{ model_type: "mixtral", num_local_experts: 8 }, /^Mixtures of experts are not pruned\./],
@@ -196,7 +196,7 @@ describe("readConfig", () => {
     );
   });
 
-  it.each([
+  test.each([
     [null, "expected a JSON object"],
     [[], "expected a JSON object"],
     [{ vocab_size: 1 }, '"model_type"'],
@@ -243,13 +243,13 @@ describe("readConfig", () => {
     );
   });
 
-  it("refuses Llama 3's scaling whose bands are the wrong way round, of which programs make different things", () => {
+  test("refuses Llama 3's scaling whose bands are the wrong way round, of which programs make different things", () => {
     const bands = { low_freq_factor: 4, high_freq_factor: 1 };
     const rope_scaling = { rope_type: "llama3", factor: 8, original_max_position_embeddings: 64, ...bands };
     expect(() => read({ ...LLAMA, rope_scaling })).toThrow("a larger high_freq_factor");
   });
 
-  it.each(["gelu", "relu", "constructor", "toString"])("refuses the activation %s", (hidden_act) => {
+  test.each(["gelu", "relu", "constructor", "toString"])("refuses the activation %s", (hidden_act) => {
     expect(() => read({ ...LLAMA, hidden_act })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(`got ${hidden_act}`) }),
     );
@@ -257,9 +257,9 @@ describe("readConfig", () => {
 });
 
 describe("activations", () => {
-  it("are the tangent's GELU where Gemma's configuration says GELU, and only there", () => {
+  test("are the tangent's GELU where Gemma's configuration says GELU, and only there", () => {
     expect(read({ ...GEMMA1, hidden_act: "gelu" }).activation).toBe("gelu_tanh");
-    // What the first versions of the file had besides.
+    // The key that the first versions of the file had as well.
     expect(read({ ...GEMMA1, hidden_act: "gelu", hidden_activation: null }).activation).toBe("gelu_tanh");
     expect(() => read({ ...GEMMA, hidden_activation: "gelu" })).toThrow("got gelu");
   });

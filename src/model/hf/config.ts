@@ -1,12 +1,13 @@
 /**
- * config.json of a Hugging Face checkpoint: read into a `ModelSpec`, and written from one. Nothing else of the file
- * is trusted: keys that name code, paths or flags are dropped, a short list of harmless settings is carried along.
+ * Reads the config.json of a Hugging Face checkpoint into a `ModelSpec`; config_writer.ts is the inverse. Nothing else
+ * of the file is trusted: keys that name code, paths or flags are dropped, and a short list of harmless settings is
+ * carried along.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX } from "../families.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
-import { bad, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
+import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
 
 /** The largest size or count in a config; real vocabularies and widths are far below. */
@@ -14,7 +15,7 @@ const MAX_SIZE = 2 ** 31;
 const MAX_LAYERS = 4096;
 
 const size = z.int().positive().max(MAX_SIZE);
-/** Anything else that a layer may have for itself would change what it computes. */
+/** Other settings of a single layer are refused, since they would change what it computes. */
 const layerOverride = z.strictObject({
   intermediate_size: size.optional(),
   num_attention_heads: size.optional(),
@@ -23,7 +24,7 @@ const layerOverride = z.strictObject({
 
 const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
 
-/** Fraction of activations that training sets to zero. */
+/** Fraction of activations that training sets to zero, 0..1. */
 const dropout = z.number().min(0).max(1).nullish();
 
 /** Settings carried to the output unchanged. */
@@ -89,6 +90,7 @@ const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
 };
 
 /**
+ * The spec that a config.json describes.
  * @param config - parsed config.json
  * @param where - the file, for messages
  * @throws GpruneError UNSUPPORTED for an unknown family or feature, BAD_CONFIG for values out of range
@@ -107,7 +109,7 @@ export function readConfig(config: unknown, where: string): ModelSpec {
 }
 
 /**
- * The family under whose name a configuration goes, which says how it and its tensors are stored.
+ * The family that `model_type` names, which decides how the configuration and the tensors are stored.
  * @param config - parsed config.json
  * @param where - the file, for messages
  * @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one
@@ -127,10 +129,10 @@ export function familyOfConfig(config: unknown, where: string): Family {
 
 function specOf(config: Config, context: Context): ModelSpec {
   const { family } = context;
-  const silent = config.head_dim === undefined ? family.defaults.headDim : undefined;
-  const headDim = config.head_dim ?? silent ?? config.hidden_size / config.num_attention_heads;
+  const defaultHeadDim = config.head_dim === undefined ? family.defaults.headDim : undefined;
+  const headDim = config.head_dim ?? defaultHeadDim ?? config.hidden_size / config.num_attention_heads;
   if (!Number.isInteger(headDim)) {
-    throw bad(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
+    throw badConfig(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
   }
   const layers = Array.from({ length: config.num_hidden_layers }, (_, index) =>
     layerOf(config, context, { index, headDim }),
@@ -155,7 +157,7 @@ function specOf(config: Config, context: Context): ModelSpec {
   };
 }
 
-/** People add YaRN to a config.json and leave the length as it was. */
+/** The longest sequence, tokens: people add YaRN to a config.json and leave the length as it was. */
 function maxPositionsOf(
   { max_position_embeddings: longest }: Config,
   context: Context,
@@ -163,10 +165,10 @@ function maxPositionsOf(
 ): number {
   const stretched = stretchedPositions({ layers });
   if (stretched <= MAX_SIZE) return Math.max(longest, stretched);
-  throw bad(context, `a rotary scaling to at most ${MAX_SIZE} positions`, stretched);
+  throw badConfig(context, `a rotary scaling to at most ${MAX_SIZE} positions`, stretched);
 }
 
-/** What embeddings, the outputs of blocks, and logits are multiplied or divided by. */
+/** Factors on embeddings and on the outputs of attention and FFN, and the divisor of the logits. */
 function scalesOf(
   config: Config,
   { multipliers, scaledEmbeddings }: Family,
@@ -186,16 +188,17 @@ function scalesOf(
 }
 
 function softcapsOf(
-  { attn_logit_softcapping: scores, final_logit_softcapping: logits }: Config,
+  config: Config,
   { capsScores, capsLogits, defaults }: Family,
 ): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
-  const [score, logit] = [
-    scores === undefined ? defaults.scoreSoftcap : scores,
-    logits === undefined ? defaults.logitSoftcap : logits,
-  ];
+  // Null is no cap, absent the class's own.
+  const {
+    attn_logit_softcapping: scoreSoftcap = defaults.scoreSoftcap,
+    final_logit_softcapping: logitSoftcap = defaults.logitSoftcap,
+  } = config;
   return {
-    scoreSoftcap: capsScores ? (score ?? null) : null,
-    logitSoftcap: capsLogits ? (logit ?? null) : null,
+    scoreSoftcap: capsScores ? (scoreSoftcap ?? null) : null,
+    logitSoftcap: capsLogits ? (logitSoftcap ?? null) : null,
   };
 }
 
@@ -214,7 +217,7 @@ function layerOf(
   const heads = override.num_attention_heads ?? config.num_attention_heads;
   const kvGroups = override.num_key_value_heads ?? kvHeadsOf(config, context.family) ?? heads;
   if (heads % kvGroups !== 0) {
-    throw bad(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
+    throw badConfig(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
   }
   const window = windowOf(config, context, index);
   return {
@@ -229,32 +232,34 @@ function layerOf(
   };
 }
 
-/** What the class assumes counts where it divides the heads; no model was made with another. */
+/** The class's default counts only where it divides the query heads; no model was made with one that does not. */
 function kvHeadsOf(
-  { num_key_value_heads: given, num_attention_heads: heads }: Config,
+  { num_key_value_heads: configured, num_attention_heads: heads }: Config,
   { defaults: { kvHeads } }: Family,
 ): number | null | undefined {
-  return given === undefined && kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : given;
+  if (configured !== undefined) return configured;
+  return kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : undefined;
 }
 
 function windowOf(config: Config, context: Context, index: number): number | null {
   const { family } = context;
-  const window = config.sliding_window === undefined ? family.defaults.window : config.sliding_window;
   if (family.windows === "none") return null;
+  const { sliding_window: window = family.defaults.window } = config;
   const isAll = family.windows === "all" || (family.windows === "all_but_layer_types" && !config.layer_types);
   if (!isAll && !isWindowed(config, context, index)) return null;
   if (window !== null && family.windowSwitch && config.use_sliding_window === false) {
-    throw bad(context, `use_sliding_window true, as layer_types gives layer ${index} a window`, false);
+    throw badConfig(context, `use_sliding_window true, as layer_types gives layer ${index} a window`, false);
   }
   return window;
 }
 
-/** As `layer_types` says or, in files older than that key, as transformers derives it. */
+/** Whether a layer has a window: as `layer_types` says or, in files older than that key, as transformers derives it. */
 function isWindowed(config: Config, context: Context, index: number): boolean {
   const { defaults, unrotatedLayers, readsWindowPattern } = context.family;
   const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
   if (types) {
-    if (types[index] === undefined) throw bad(context, "layer_types to name every layer's", types.length);
+    if (types[index] === undefined)
+      throw badConfig(context, "layer_types to name every layer's", types.length);
     return types[index] === "sliding_attention";
   }
   if (unrotatedLayers) return used === true && !isRotated(config, context, index);
@@ -266,11 +271,12 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
 function isRotated(config: Config, context: Context, index: number): boolean {
   const { unrotatedLayers, defaults } = context.family;
   if (!unrotatedLayers) return true;
-  const given = config.no_rope_layers;
+  const flags = config.no_rope_layers;
   const every = config.no_rope_layer_interval ?? defaults.unrotatedEvery;
-  if (!given) return every === undefined || (index + 1) % every !== 0;
-  const flag = given[index];
-  if (flag === undefined) throw bad(context, "no_rope_layers to have a number for every layer", given.length);
+  if (!flags) return every === undefined || (index + 1) % every !== 0;
+  const flag = flags[index];
+  if (flag === undefined)
+    throw badConfig(context, "no_rope_layers to have a number for every layer", flags.length);
   return flag !== 0;
 }
 

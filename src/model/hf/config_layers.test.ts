@@ -1,5 +1,5 @@
-/** What config.json says of single layers: rotary embedding and windows. */
-import { describe, expect, it } from "vitest";
+/** Settings of single layers in config.json: rotary embedding and windows. */
+import { describe, expect, test } from "vitest";
 import {
   GEMMA,
   GEMMA2,
@@ -28,7 +28,7 @@ describe("rotary parameters", () => {
     originalMaxPositions: 8192,
   };
 
-  it.each([
+  test.each([
     [{ rope_theta: 500 }, { theta: 500, scaling: null }],
     [
       { rope_theta: 500, rope_scaling: null },
@@ -59,7 +59,7 @@ describe("rotary parameters", () => {
     expect(read({ ...LLAMA, ...keys }).layers[0]!.rope).toEqual({ rotaryDim: 8, ...expected });
   });
 
-  it("start from the longest sequence where Llama 3's scaling says no other", () => {
+  test("start from the longest sequence where Llama 3's scaling says no other", () => {
     const { original_max_position_embeddings: _, ...silent } = factors;
     const keys = { rope_scaling: { rope_type: "llama3", ...silent }, max_position_embeddings: 64 };
     expect(read({ ...LLAMA, ...keys }).layers[0]!.rope?.scaling).toEqual({
@@ -71,11 +71,11 @@ describe("rotary parameters", () => {
   describe.each([{ partial_rotary_factor: 0.5 }, { rope_parameters: { partial_rotary_factor: 0.5 } }])(
     "for a part of a head: %j",
     (keys) => {
-      it("rotate that part in a Phi-3", () => {
+      test("rotate that part in a Phi-3", () => {
         expect(read({ ...PHI3, ...keys }).layers[0]!.rope?.rotaryDim).toBe(4);
       });
 
-      it.each([LLAMA, GEMMA2, QWEN, GRANITE, SMOLLM3])(
+      test.each([LLAMA, GEMMA2, QWEN, GRANITE, SMOLLM3])(
         "are refused in other families: $model_type",
         (config) => {
           expect(() => read({ ...config, ...keys })).toThrow(
@@ -89,7 +89,7 @@ describe("rotary parameters", () => {
     },
   );
 
-  it.each([
+  test.each([
     { rope_scaling: { type: "yarn" } },
     { rope_scaling: { type: "toString", factor: 2 } },
     { rope_scaling: { type: "longrope", short_factor: [1] } },
@@ -102,13 +102,13 @@ describe("rotary parameters", () => {
     );
   });
 
-  it("leaves out flat ones where layers of either type have their own, as configuration_gemma3.py does", () => {
+  test("leaves out flat ones where layers of either type have their own, as configuration_gemma3.py does", () => {
     const flat = { rope_parameters: { rope_type: "linear", factor: 2, rope_theta: 500 } };
     expect(read({ ...GEMMA, ...flat })).toEqual(read(GEMMA));
     expect(read({ ...GEMMA, ...flat, rope_theta: 70 })).toEqual(read({ ...GEMMA, rope_theta: 70 }));
   });
 
-  it("reads one set for windowed layers and one for the others, before and since transformers 5", () => {
+  test("reads one set for windowed layers and one for the others, before and since transformers 5", () => {
     const layer_types = ["sliding_attention", "full_attention"];
     const scaled = { rope_type: "linear", factor: 8 };
     const config = { ...GEMMA, num_hidden_layers: 2, layer_types };
@@ -130,17 +130,17 @@ describe("rotary parameters", () => {
     ]);
     const written = JSON.parse(JSON.stringify(writeConfig(read({ ...config, ...before }), "float32")));
     expect(written).toMatchObject({ rope_scaling: scaled, rope_parameters: since });
-    // What transformers before 5 sees of it.
+    // The keys that transformers before 5 reads.
     expect(read({ ...written, rope_parameters: undefined })).toEqual(read({ ...config, ...before }));
   });
 });
 
 describe("layers that are not rotated", () => {
-  /** For every layer whether it is rotated. */
+  /** Whether each layer is rotated. */
   const rotated = (config: object): readonly boolean[] =>
     read(config).layers.map(({ rope }) => rope !== null);
 
-  it("are each 4th of a SmolLM3, or as its configuration says", () => {
+  test("are each 4th of a SmolLM3, or as its configuration says", () => {
     expect(rotated(SMOLLM3)).toEqual([true, true, true, false, true]);
     expect(rotated({ ...SMOLLM3, no_rope_layers: null })).toEqual([true, true, true, false, true]);
     expect(rotated({ ...SMOLLM3, no_rope_layer_interval: 2 })).toEqual([true, false, true, false, true]);
@@ -151,7 +151,7 @@ describe("layers that are not rotated", () => {
     expect(read(SMOLLM3).layers[0]!.rope).toEqual({ theta: 2_000_000, rotaryDim: 8, scaling: null });
   });
 
-  it("have the windows where layer_types does not say otherwise", () => {
+  test("have the windows where layer_types does not say otherwise", () => {
     const config = { ...SMOLLM3, use_sliding_window: true, sliding_window: 16 };
     expect(windowsOf(config)).toEqual([null, null, null, 16, null]);
     expect(windowsOf({ ...config, use_sliding_window: undefined })).toEqual([null, null, null, null, null]);
@@ -161,7 +161,7 @@ describe("layers that are not rotated", () => {
 });
 
 describe("windows", () => {
-  it("are those of all layers in Mistral, of none in Llama", () => {
+  test("are those of all layers in Mistral, of none in Llama", () => {
     expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: 16 })).toEqual([16, 16]);
     expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: null })).toEqual([null, null]);
     // As Ministral, which transformers takes such a configuration for.
@@ -174,7 +174,7 @@ describe("windows", () => {
     expect(windowsOf({ ...LLAMA, sliding_window: 16 })).toEqual([null, null]);
   });
 
-  it("are those that layer_types names", () => {
+  test("are those that layer_types names", () => {
     const types = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"];
     const config = { ...QWEN, layer_types: types };
     expect(windowsOf({ ...config, use_sliding_window: true })).toEqual([null, 16, null, 16]);
@@ -189,7 +189,7 @@ describe("windows", () => {
     ]);
   });
 
-  it("are refused where layer_types names some and use_sliding_window switches them off", () => {
+  test("are refused where layer_types names some and use_sliding_window switches them off", () => {
     const layer_types = ["full_attention", "full_attention", "full_attention", "sliding_attention"];
     for (const config of [QWEN, { ...SMOLLM3, num_hidden_layers: 4, sliding_window: 16 }]) {
       expect(() => read({ ...config, layer_types, use_sliding_window: false })).toThrow(
@@ -201,7 +201,7 @@ describe("windows", () => {
     }
   });
 
-  it("are not switched off in families whose classes know no switch", () => {
+  test("are not switched off in families whose classes know no switch", () => {
     const off = { use_sliding_window: false };
     expect(windowsOf({ ...GEMMA, ...off })).toEqual(windowsOf(GEMMA));
     const layer_types = ["full_attention", "sliding_attention"];
@@ -210,7 +210,7 @@ describe("windows", () => {
     expect(windowsOf({ ...GEMMA, ...off, num_hidden_layers: 2, layer_types })).toEqual([null, 16]);
   });
 
-  it("are derived as transformers does where layer_types is missing", () => {
+  test("are derived as transformers does where layer_types is missing", () => {
     const gemma = [16, 16, 16, 16, 16, null, 16];
     expect(windowsOf(GEMMA)).toEqual(gemma);
     expect(windowsOf({ ...GEMMA, sliding_window_pattern: 6 })).toEqual(gemma);

@@ -3,7 +3,7 @@ import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX, type TokenIds 
 import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
 
-/** The modelling file that lies beside a config.json which needs it. */
+/** Our modelling file, written beside a config.json that needs it. */
 export const MODELLING_FILE = "modeling_gprune.py";
 
 const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
@@ -32,21 +32,21 @@ const FLOAT_KEYS = [
 ] as const;
 const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
 
-/** config.json as text: what is a float in Python has a decimal point. */
+/** config.json as text, in which floats of Python have a decimal point. */
 export function configText(config: ConfigKeys): string {
   return `${JSON.stringify(config, null, 2).replaceAll(WHOLE_FLOATS, "$1.0$2")}\n`;
 }
 
 /** How config.json presents a model. */
 export interface HfForm {
-  /** The family under whose name it goes: its own, or another whose stock class computes the same. */
+  /** The family that it is written as: its own, or another that computes the same. */
   readonly family: Family;
   /** Whether it needs our modelling file, and so `trust_remote_code`. */
   readonly remoteCode: boolean;
 }
 
 /**
- * Of widths that differ between layers the usual keys hold the largest.
+ * config.json of a model in a form. Where widths differ between layers, the usual keys have the largest.
  * @param dtype - transformers' name of the stored dtype, e.g. `float16`
  */
 export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): ConfigKeys {
@@ -80,20 +80,19 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
   };
 }
 
-/**
- * Ids of special tokens that the model's own family assumes where config.json is silent, and the one whose name it gets
- * does not.
- */
+/** Default token ids of the model's own family that the family it is written as does not share. */
 function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
-  const own = familyByName(spec.family, "model").defaults.tokenIds;
-  const others = Object.entries(own).filter(([key, id]) => id !== defaults.tokenIds[key as keyof TokenIds]);
-  return Object.fromEntries(others);
+  const { tokenIds } = familyByName(spec.family, "model").defaults;
+  const unshared = Object.entries(tokenIds).filter(
+    ([key, id]) => id !== defaults.tokenIds[key as keyof TokenIds],
+  );
+  return Object.fromEntries(unshared);
 }
 
 /**
- * What our own modelling file (resources/modeling_gprune.py) reads: the widths of every layer under `per_layer_config`
- * (transformers' heterogeneous configurations), and exactly the biases there are. vLLM asks for `AutoModel`, the
- * decoder without its head. What a model is that goes under another family's name is said for whoever writes it again.
+ * Keys for our own modelling file (resources/modeling_gprune.py): the widths of every layer under `per_layer_config`
+ * (transformers' heterogeneous configurations), and exactly the biases that exist. vLLM asks for `AutoModel`, the
+ * decoder without its head. A model written as another family has its own in `source_model_type`, for reading it back.
  */
 function remoteCodeKeys(
   { layers, family }: ModelSpec,
@@ -123,7 +122,7 @@ function remoteCodeKeys(
   };
 }
 
-/** A flag is set as soon as one projection under it has a bias; the others are then stored as zeros. */
+/** A flag is set as soon as one of its projections has a bias; the others' biases are then stored as zeros. */
 function biasFlags({ layers }: ModelSpec, { biases }: Family): ConfigKeys {
   const present = layers.flatMap((layer) => layer.biases);
   const flags: ConfigKeys = {};
@@ -149,7 +148,7 @@ function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): Config
   return { ...scores[scoreScale], ...(multipliers ? factors : {}) };
 }
 
-/** A cap that is absent is said where the class would assume one. */
+/** An absent cap is written as null where the class would assume one. */
 function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Family): ConfigKeys {
   const scores = scoreSoftcap !== null || defaults.scoreSoftcap !== undefined;
   const logits = logitSoftcap !== null || defaults.logitSoftcap !== undefined;
@@ -163,7 +162,7 @@ function windowKeys({ layers }: ModelSpec, { windows, defaults }: Family): Confi
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
   if (windows !== "layer_types") return { sliding_window: window };
-  // Classes of families whose layers take turns make a mask for windows even where no layer has one.
+  // Classes of families with alternating layers build a mask for windows even where no layer has one.
   const unused = defaults.windowPattern === undefined ? null : defaults.window;
   return {
     sliding_window: window ?? unused,

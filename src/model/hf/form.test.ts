@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { GEMMA, GEMMA1, GEMMA2, GRANITE, LLAMA, QWEN, read, SMOLLM3 } from "../../../test/family_configs.ts";
 import { type TinyModelOptions, tinySpec } from "../../../test/tiny_model.ts";
 import { hasUniformWidths, PROJECTIONS } from "../spec.ts";
@@ -16,7 +16,7 @@ describe("writeConfig", () => {
   const layers = fc.array(widths, { minLength: 1, maxLength: 5 });
   const biases = fc.subarray([...PROJECTIONS]);
 
-  it("writes what readConfig reads, for widths of every kind", () => {
+  test("writes what readConfig reads, for widths of every kind", () => {
     fc.assert(
       fc.property(layers, fc.boolean(), (widthsOfLayers, tiedEmbeddings) => {
         const spec = {
@@ -31,7 +31,7 @@ describe("writeConfig", () => {
     );
   });
 
-  it("says what a model is that goes under another family's name with our modelling file, so that it is written so again", () => {
+  test("says what a model is that goes under another family's name with our modelling file, so that it is written so again", () => {
     const spec = tinySpec({ family: "mistral", layers: [{}, { window: 8 }] });
     const config = writeConfig(spec, "float32");
     expect(config).toMatchObject({ model_type: "gprune_qwen2", source_model_type: "mistral" });
@@ -41,18 +41,18 @@ describe("writeConfig", () => {
     expect(() => read({ ...config, source_model_type: "x" })).toThrow("expected one of the model types");
   });
 
-  it.each<[string, TinyModelOptions]>([
+  test.each<[string, TinyModelOptions]>([
     ["of its own family with our modelling file", { layers: [{ neurons: 3 }, {}] }],
     ["of a stock class", { family: "phi3", layers: [{ biases: ["o_proj"] }] }],
   ])("says so of no model %s", (_, options) => {
     expect(writeConfig(tinySpec(options), "float32")).not.toHaveProperty("source_model_type");
   });
 
-  it("reads only our own configurations as another family's", () => {
+  test("reads only our own configurations as another family's", () => {
     expect(read({ ...LLAMA, source_model_type: "mistral" }).family).toBe("llama");
   });
 
-  it("loses no bias, and adds one only where the class has a flag for several", () => {
+  test("loses no bias, and adds one only where the class has a flag for several", () => {
     fc.assert(
       fc.property(layers, fc.array(biases, { minLength: 5, maxLength: 5 }), (widthsOfLayers, wanted) => {
         const spec = tinySpec({
@@ -67,7 +67,7 @@ describe("writeConfig", () => {
     );
   });
 
-  it("writes heads that are rotated in part so that the part comes back", () => {
+  test("writes heads that are rotated in part so that the part comes back", () => {
     for (let headDim = 2; headDim <= 256; headDim += 2) {
       for (let rotaryDim = 2; rotaryDim <= headDim; rotaryDim += 2) {
         const spec = tinySpec({ headDim, layers: [{ rope: { theta: 10_000, rotaryDim, scaling: null } }] });
@@ -78,7 +78,7 @@ describe("writeConfig", () => {
     }
   });
 
-  it.each([
+  test.each([
     GEMMA1,
     { ...GEMMA1, attention_bias: true, tie_word_embeddings: false, rope_theta: 500 },
     GEMMA2,
@@ -105,14 +105,14 @@ describe("writeConfig", () => {
     expect(read(writeConfig(spec, "float32"))).toEqual(spec);
   });
 
-  it("announces a bias that one layer has", () => {
+  test("announces a bias that one layer has", () => {
     const biased = tinySpec({ layers: [{}, { biases: ["o_proj"] }] });
     const config = writeConfig(biased, "float32");
     expect(config).toMatchObject({ attention_bias: true, mlp_bias: false });
     expect(read(config).layers[0]!.biases).toEqual(["q_proj", "k_proj", "v_proj", "o_proj"]);
   });
 
-  it("names our modelling file, and a model type that no stock class takes, for layers that differ", () => {
+  test("names our modelling file, and a model type that no stock class takes, for layers that differ", () => {
     const biases = ["o_proj"] as const;
     const config = writeConfig(tinySpec({ layers: [{}, { neurons: 5, biases }] }), "float32");
     expect(config).toMatchObject({
@@ -129,7 +129,7 @@ describe("writeConfig", () => {
     });
   });
 
-  it("writes floats of Python with a decimal point, and nothing else", () => {
+  test("writes floats of Python with a decimal point, and nothing else", () => {
     const config = { ...GEMMA2, rope_theta: 10_000, rms_norm_eps: 1e-6 };
     const text = configText(writeConfig(read(config), "float32"));
     expect(text).toContain('"final_logit_softcapping": 30.0');
@@ -142,7 +142,7 @@ describe("writeConfig", () => {
     expect(configText({ architectures: ['"factor": 8'], n: 1 })).not.toContain(".0");
   });
 
-  it("names a window for a Gemma 3 without windows, whose class makes a mask for them", () => {
+  test("names a window for a Gemma 3 without windows, whose class makes a mask for them", () => {
     const config = { ...GEMMA, num_hidden_layers: 1, layer_types: ["full_attention"] };
     const written = writeConfig(read(config), "float32");
     expect(written).toMatchObject({ sliding_window: 4096, layer_types: ["full_attention"] });
@@ -150,18 +150,18 @@ describe("writeConfig", () => {
     expect(writeConfig(read({ ...QWEN, use_sliding_window: false }), "float32").sliding_window).toBeNull();
   });
 
-  it("names the activation of Gemma 2 twice, since vLLM wants both", () => {
+  test("names the activation of Gemma 2 twice, since vLLM wants both", () => {
     const name = "gelu_pytorch_tanh";
     expect(writeConfig(read(GEMMA2), "float32")).toMatchObject({ hidden_act: name, hidden_activation: name });
   });
 
-  it("refuses layers that are not rotated where the family has no key for them", () => {
+  test("refuses layers that are not rotated where the family has no key for them", () => {
     expect(() => writeConfig(tinySpec({ layers: [{}, { rope: null }] }), "float32")).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED" }),
     );
   });
 
-  it("refuses layers that it has no keys for", () => {
+  test("refuses layers that it has no keys for", () => {
     const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
     expect(() => writeConfig(tinySpec({ layers }), "float32")).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED" }),
@@ -178,7 +178,7 @@ describe("hfForm", () => {
   const window = { window: 8 };
   const granite = { family: "granite", residualScale: 0.22, logitDivisor: 6 };
 
-  it.each<[string, TinyModelOptions, string]>([
+  test.each<[string, TinyModelOptions, string]>([
     ["its own class", { layers: [{ biases: recovered }, {}] }, "llama"],
     ["Mistral for heads that do not divide the hidden size", { layers: [three] }, "mistral"],
     [
@@ -240,7 +240,7 @@ describe("hfForm", () => {
     expect(writeConfig(tinySpec(options), "float32").model_type).toBe(expected);
   });
 
-  it("gives nothing for heads rotated in part with scaled frequencies", () => {
+  test("gives nothing for heads rotated in part with scaled frequencies", () => {
     const rope = { theta: 10_000, rotaryDim: 2, scaling };
     for (const family of ["phi3", "qwen2"]) {
       expect(findHfForm(tinySpec({ family, layers: [{ rope }] })), family).toBeNull();

@@ -1,6 +1,7 @@
 /**
- * Which class of transformers is to load a model: a stock class wherever one computes the same, else our own modelling
- * file. "The same" is not a list of cases: a family can hold a spec if its configuration, read back, is that spec.
+ * The choice of the class of transformers that loads a model: a stock class wherever one computes the same, else our
+ * own modelling file. "The same" is not a list of cases: a family can hold a spec if its configuration, read back, is
+ * that spec.
  */
 import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
@@ -23,12 +24,12 @@ import { configOf, type HfForm } from "./config_writer.ts";
  *
  * 1. its own family's stock class;
  * 2. another family's: Mistral for a Llama whose heads do not divide its hidden size, Llama for a Qwen2 with biases on
- *    its output projections; one that vLLM builds in the same shapes goes first;
- * 3. its own family's with our modelling file;
- * 4. another family's with that: Qwen2 for a Mistral some of whose layers have windows (a Ministral), whose tokenizer
- *    the stock class of Qwen2 would not take.
+ *    its output projections;
+ * 3. its own family's class in our modelling file;
+ * 4. another family's class there: Qwen2 for a Mistral with windows in some layers (a Ministral), whose tokenizer the
+ *    stock class of Qwen2 would not take.
  *
- * Null when config.json has no keys for what the spec says.
+ * Stock classes whose counterpart in vLLM computes the same go first. Null when config.json has no keys for the spec.
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
@@ -41,7 +42,7 @@ export function findHfForm(spec: ModelSpec): HfForm | null {
   return families.map((family) => ({ family, remoteCode: true })).find((form) => holds(spec, form)) ?? null;
 }
 
-/** The form of a model. @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says */
+/** The form of a model. @throws GpruneError UNSUPPORTED when config.json has no keys for the spec */
 export function hfForm(spec: ModelSpec): HfForm {
   const form = findHfForm(spec);
   if (form !== null) return form;
@@ -57,16 +58,16 @@ export function hfForm(spec: ModelSpec): HfForm {
 /**
  * config.json of a model in its form.
  * @param dtype - transformers' name of the stored dtype, e.g. `float16`
- * @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says
+ * @throws GpruneError UNSUPPORTED when config.json has no keys for the spec
  */
 export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unknown> {
   return configOf(spec, hfForm(spec), dtype);
 }
 
 /**
- * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out; none reads the attention
- * factor of YaRN or LongRoPE, and all stretch every text as the longest under dynamic scaling
- * (model_executor/layers/rotary_embedding). Null for nothing.
+ * The first thing that vLLM's class of a family gets wrong; null for none. Some assume heads of C / N, some leave out
+ * biases, none reads the attention factor of YaRN or LongRoPE, and all stretch every text as if it were the longest
+ * under dynamic scaling (model_executor/layers/rotary_embedding).
  */
 export function vllmObstacle(
   { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
@@ -96,13 +97,13 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
   return fits && holds(spec, { family, remoteCode: false });
 }
 
-/** Whether a configuration says all of a spec; biases that a flag adds are stored as zeros. */
+/** Whether config.json in a form, read back, is the spec; biases that a flag adds do not count: they are zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
   const { partialRotary, scaledRotary, fusedProjections } = form.family;
   const ropes = ropesOf(spec);
   if (!partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
-  if (scaledRotary === "longrope" && !ropes.every((rope) => isForPhi3(rope, spec, form))) return false;
-  if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isJoined))) return false;
+  if (scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form))) return false;
+  if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isFusable))) return false;
   const read = readConfig(configOf(spec, form, "float32"), "config.json");
   const hasBiases = spec.layers.every(({ biases }, index) =>
     biases.every((projection) => read.layers[index]!.biases.includes(projection)),
@@ -111,9 +112,10 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
 }
 
 /**
- * Whether a class that takes longrope alone takes it: the stock one wants as many factors as heads of C / N have pairs.
+ * Whether a class that accepts no scaling but longrope accepts a rope. The stock class wants as many factors as heads
+ * of C / N have pairs of channels.
  */
-function isForPhi3(
+function fitsLongropeOnly(
   { scaling }: RopeSpec,
   { hiddenSize, headDim, layers }: ModelSpec,
   { remoteCode }: HfForm,
@@ -123,12 +125,12 @@ function isForPhi3(
   return scaling.type === "longrope" && (remoteCode || keepsHeads);
 }
 
-/** A spec without what may differ between two families that compute the same, and what is only carried along. */
+/** A spec without family, carried settings and biases, which may differ between models that compute the same. */
 function computation({ layers, ...spec }: ModelSpec): unknown {
   return { ...spec, family: null, extra: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
 }
 
-/** Whether a projection is part of a joined one where there are such; joined ones carry no bias. */
-function isJoined(projection: Projection): boolean {
+/** Whether families with fused tensors fuse a projection with others; fused tensors carry no bias. */
+function isFusable(projection: Projection): boolean {
   return Object.values(INPUT_PROJECTIONS).some((projections) => projections.includes(projection));
 }

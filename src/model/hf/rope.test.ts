@@ -1,5 +1,5 @@
 /** Scalings of rotary frequencies in config.json, both ways. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { GEMMA, LLAMA, PHI3, QWEN, read } from "../../../test/family_configs.ts";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import type { LayerSpec, LongropeScaling, ModelSpec, YarnScaling } from "../spec.ts";
@@ -24,7 +24,7 @@ function scalingOf(config: Readonly<Record<string, unknown>>): unknown {
 describe("YaRN in config.json", () => {
   const given = { factor: 4, original_max_position_embeddings: 64 };
 
-  it.each<[Readonly<Record<string, unknown>>, Partial<YarnScaling>]>([
+  test.each<[Readonly<Record<string, unknown>>, Partial<YarnScaling>]>([
     [{ rope_scaling: { type: "yarn", ...given } }, {}],
     [{ rope_scaling: { rope_type: "yarn", ...given } }, {}],
     [{ rope_parameters: { rope_type: "yarn", rope_theta: 10_000, ...given } }, {}],
@@ -49,12 +49,12 @@ describe("YaRN in config.json", () => {
     expect(scalingOf({ ...LLAMA, ...keys })).toEqual({ ...YARN, ...expected });
   });
 
-  it("takes the original length beside the parameters before the one among them, as transformers does", () => {
+  test("takes the original length beside the parameters before the one among them, as transformers does", () => {
     const keys = { rope_scaling: { type: "yarn", ...given }, original_max_position_embeddings: 32 };
     expect(scalingOf({ ...QWEN, ...keys })).toMatchObject({ originalMaxPositions: 32 });
   });
 
-  it("stretches a length that was left as it was, and no other", () => {
+  test("stretches a length that was left as it was, and no other", () => {
     const scaled = (max_position_embeddings: number): ModelSpec =>
       read({ ...QWEN, max_position_embeddings, rope_scaling: { type: "yarn", ...given } });
     expect(scaled(64).maxPositions).toBe(256);
@@ -62,13 +62,13 @@ describe("YaRN in config.json", () => {
     expect(scaled(300).maxPositions).toBe(300);
   });
 
-  it("is what Phi-3 calls something else", () => {
+  test("is what Phi-3 calls something else", () => {
     expect(() => read({ ...PHI3, rope_scaling: { type: "yarn", ...given } })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED" }),
     );
   });
 
-  it.each([
+  test.each([
     [{ factor: 1e12 }, "at most 2147483648 positions"],
     [
       { mscale: 1e308, mscale_all_dim: 1e308, factor: 1e30, original_max_position_embeddings: 1 },
@@ -80,7 +80,7 @@ describe("YaRN in config.json", () => {
     );
   });
 
-  it("is for layers without windows where those have parameters of their own, and always truncated there", () => {
+  test("is for layers without windows where those have parameters of their own, and always truncated there", () => {
     const full_attention = { rope_type: "yarn", rope_theta: 500, ...given, truncate: false };
     const sliding_attention = { rope_type: "default", rope_theta: 70 };
     const spec = read({ ...GEMMA, rope_parameters: { full_attention, sliding_attention } });
@@ -89,7 +89,7 @@ describe("YaRN in config.json", () => {
     expect(read(writeConfig(spec, "float32"))).toEqual(spec);
   });
 
-  it.each([
+  test.each([
     { factor: -1 },
     { factor: "4" },
     { attention_factor: 0 },
@@ -105,7 +105,7 @@ describe("YaRN in config.json", () => {
     );
   });
 
-  it.each<Partial<YarnScaling>>([
+  test.each<Partial<YarnScaling>>([
     {},
     { attentionFactor: 1 },
     { betaFast: 8, betaSlow: 2, truncate: false },
@@ -118,7 +118,7 @@ describe("YaRN in config.json", () => {
     }
   });
 
-  it("is written without what other programs assume, and with floats as Python wants them", () => {
+  test("is written without what other programs assume, and with floats as Python wants them", () => {
     const written = (change: Partial<YarnScaling>): Record<string, unknown> => {
       const rope = { theta: 10_000, rotaryDim: 4, scaling: { ...YARN, ...change } };
       return writeConfig(tinySpec({ maxPositions: 256, layers: [{ rope }] }), "float32");
@@ -132,7 +132,7 @@ describe("YaRN in config.json", () => {
     );
   });
 
-  it("is not vLLM's where the attention factor is another", () => {
+  test("is not vLLM's where the attention factor is another", () => {
     const form = (attentionFactor: number): string | null => {
       const rope = { theta: 10_000, rotaryDim: 4, scaling: { ...YARN, attentionFactor } };
       const spec = tinySpec({ maxPositions: 256, layers: [{ rope }] });
@@ -156,7 +156,7 @@ describe("LongRoPE in config.json", () => {
   };
   const inside = { ...given, original_max_position_embeddings: 64 };
 
-  it.each<[Readonly<Record<string, unknown>>, Partial<LongropeScaling>]>([
+  test.each<[Readonly<Record<string, unknown>>, Partial<LongropeScaling>]>([
     [{ rope_scaling: { type: "longrope", ...inside } }, {}],
     [{ rope_scaling: { rope_type: "longrope", ...given }, original_max_position_embeddings: 64 }, {}],
     [{ rope_parameters: { rope_type: "longrope", rope_theta: 10_000, ...inside } }, {}],
@@ -174,7 +174,7 @@ describe("LongRoPE in config.json", () => {
     expect(scalingOf({ ...LLAMA, ...heads, ...keys })).toEqual({ ...expected, ...change });
   });
 
-  it.each(["longrope", "su", "yarn"])(
+  test.each(["longrope", "su", "yarn"])(
     "is what Phi-3 calls %s, from 4096 tokens on unless it says otherwise",
     (type) => {
       const phi3 = { ...PHI3, ...heads, rope_scaling: { type, ...given } };
@@ -185,7 +185,7 @@ describe("LongRoPE in config.json", () => {
     },
   );
 
-  it("wants a factor for every pair of rotated channels", () => {
+  test("wants a factor for every pair of rotated channels", () => {
     const phi4 = { ...PHI3, ...heads, head_dim: 8, rope_scaling: { type: "longrope", ...given } };
     expect(() => read(phi4)).toThrow(
       expect.objectContaining({
@@ -197,7 +197,7 @@ describe("LongRoPE in config.json", () => {
     expect(scalingOf(part)).toEqual(expected);
   });
 
-  it.each([{ short_factor: ["1", 1] }, { long_factor: [1, 0] }, { long_factor: [1, null] }])(
+  test.each([{ short_factor: ["1", 1] }, { long_factor: [1, 0] }, { long_factor: [1, null] }])(
     "refuses %j",
     (change) => {
       expect(() =>
@@ -206,7 +206,7 @@ describe("LongRoPE in config.json", () => {
     },
   );
 
-  it("starts from more than one token", () => {
+  test("starts from more than one token", () => {
     const one = { type: "longrope", ...given, original_max_position_embeddings: 1 };
     expect(() => read({ ...LLAMA, ...heads, rope_scaling: one })).toThrow(
       expect.objectContaining({
@@ -216,7 +216,7 @@ describe("LongRoPE in config.json", () => {
     );
   });
 
-  it("is written with the keys that Phi-3 in transformers 4 wants, and the length where version 5 looks, too", () => {
+  test("is written with the keys that Phi-3 in transformers 4 wants, and the length where version 5 looks, too", () => {
     const config = { ...PHI3, ...heads, hidden_size: 16, rope_scaling: { type: "longrope", ...given } };
     const spec = read({ ...config, original_max_position_embeddings: 64 });
     const written = writeConfig(spec, "float32");
@@ -226,7 +226,7 @@ describe("LongRoPE in config.json", () => {
     expect(read(written)).toEqual(spec);
   });
 
-  it("is written and read back in every family, with an attention factor of its own and without", () => {
+  test("is written and read back in every family, with an attention factor of its own and without", () => {
     for (const family of ["llama", "mistral", "qwen2", "smollm3", "granite", "phi3"]) {
       for (const attentionFactor of [expected.attentionFactor, 1]) {
         const rope = { theta: 10_000, rotaryDim: 4, scaling: { ...expected, attentionFactor } };
@@ -236,7 +236,7 @@ describe("LongRoPE in config.json", () => {
     }
   });
 
-  it("needs our modelling file, or another class, for a Phi-3 whose heads are not as wide as the hidden state", () => {
+  test("needs our modelling file, or another class, for a Phi-3 whose heads are not as wide as the hidden state", () => {
     const typeOf = (layer: Partial<LayerSpec>): unknown => {
       const rope = { theta: 10_000, rotaryDim: 4, scaling: expected };
       const spec = tinySpec({ family: "phi3", maxPositions: 256, layers: [{ rope, ...layer }] });
@@ -262,7 +262,7 @@ describe("dynamic scaling in config.json", () => {
     rope_parameters: { rope_type: "dynamic", factor: 4 },
   };
 
-  it("starts from the longest sequence that is said, and takes longer ones by its factor", () => {
+  test("starts from the longest sequence that is said, and takes longer ones by its factor", () => {
     for (const config of [scaled, since, { ...scaled, original_max_position_embeddings: 16 }]) {
       const spec = read(config);
       expect(spec.layers[0]!.rope?.scaling).toEqual({ type: "dynamic", factor: 4, originalMaxPositions: 64 });
@@ -270,7 +270,7 @@ describe("dynamic scaling in config.json", () => {
     }
   });
 
-  it("is written with the length that it starts from, and read back", () => {
+  test("is written with the length that it starts from, and read back", () => {
     const spec = read(scaled);
     const written = writeConfig(spec, "float32");
     expect(written).toMatchObject({ max_position_embeddings: 64 });
@@ -278,12 +278,12 @@ describe("dynamic scaling in config.json", () => {
     expect(read(written)).toEqual(spec);
   });
 
-  it("is not vLLM's, which stretches every text", () => {
+  test("is not vLLM's, which stretches every text", () => {
     const spec = read(scaled);
     expect(vllmObstacle(spec, findHfForm(spec)!.family)).toBe("stretches short texts, too");
   });
 
-  it("is refused where it would shrink, or where there is no pair of channels to grow", () => {
+  test("is refused where it would shrink, or where there is no pair of channels to grow", () => {
     const shrinking = { ...scaled, rope_scaling: { type: "dynamic", factor: 0.5 } };
     expect(() => read(shrinking)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
     expect(() => read({ ...scaled, head_dim: 2 })).toThrow(

@@ -1,6 +1,6 @@
 /**
- * Rotary embedding as config.json has it, read: `rope_scaling` of transformers 4, `rope_parameters` of version 5, and
- * the keys beside them. What is computed from them, as modeling_rope_utils.py of transformers 5 does.
+ * Reads the rotary embedding from config.json: `rope_scaling` of transformers 4, `rope_parameters` of version 5, and
+ * the keys beside them, interpreted as in modeling_rope_utils.py of transformers 5.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -13,7 +13,7 @@ import {
   yarnAttentionFactor,
 } from "../spec.ts";
 
-/** Whose config.json is read. */
+/** The config.json that is read. */
 export interface Context {
   readonly family: Family;
   /** The file, for messages. */
@@ -31,7 +31,7 @@ const factors = z
   .nullish();
 const part = z.number().positive().max(1);
 
-/** Null is as good as absent, but for `factor`. */
+/** Null means absent, except for `factor`. */
 const parameters = z.object({
   rope_type: z.string().nullish(),
   type: z.string().nullish(),
@@ -80,7 +80,7 @@ const byLayerType = parameters.extend({
   sliding_attention: parameters.nullish(),
 });
 
-/** What config.json says of rotary embedding. */
+/** Keys of config.json for rotary embedding. */
 export interface RopeConfig {
   readonly max_position_embeddings: number;
   readonly rope_theta: number | undefined;
@@ -93,7 +93,7 @@ export interface RopeConfig {
 
 type RopeKeys = Omit<RopeConfig, "max_position_embeddings">;
 
-/** The schemas of those keys but the first one. */
+/** Schemas of those keys, `max_position_embeddings` aside. */
 export const ROPE_KEYS: { readonly [K in keyof RopeKeys]: z.ZodType<RopeKeys[K]> } = {
   rope_theta: positive.optional(),
   rope_local_base_freq: positive.optional(),
@@ -122,21 +122,21 @@ export function ropeOf(
     ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
     : (parameters.rope_theta ?? config.rope_theta);
   const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
-  requireRotation(part, context);
+  requireRotatable(part, context);
   const rotaryDim = Math.floor(headDim * part);
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
-    throw bad(context, "an even number of rotated channels", rotaryDim);
+    throw badConfig(context, "an even number of rotated channels", rotaryDim);
   }
   const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling };
 }
 
 /**
- * Classes that cannot rotate a part of each head do not agree on what to make of one: transformers 5 rotates whole
- * heads, version 4 fails, and vLLM rotates the part.
+ * Refuses to rotate a part of each head where the class cannot, since programs disagree on the result: transformers 5
+ * rotates whole heads, version 4 fails, and vLLM rotates the part.
  * @param part - fraction of the channels of a head, 0..1
  */
-function requireRotation(part: number, { family, where }: Context): void {
+function requireRotatable(part: number, { family, where }: Context): void {
   if (part === 1 || family.partialRotary) return;
   const expected = `partial_rotary_factor 1, as a ${family.modelType} rotates whole heads`;
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${part}`, {
@@ -145,21 +145,21 @@ function requireRotation(part: number, { family, where }: Context): void {
 }
 
 /**
- * Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. Where
- * there are both, `rope_scaling` counts, as in either version: people add it to stretch a model
- * (modeling_rope_utils.py); layers without windows that have parameters of their own take it into those. Flat ones say
- * nothing to a class that has them by layer type (configuration_gemma3.py).
+ * Rotary parameters of a layer: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before.
+ * Where both are there, `rope_scaling` wins, as in either version, since people add it to stretch a model
+ * (modeling_rope_utils.py). A class with parameters by layer type ignores flat ones, and merges `rope_scaling` into
+ * those of layers without windows (configuration_gemma3.py).
  */
 function ropeParameters(config: RopeConfig, context: Context, local: boolean): RopeParameters {
   const { ropeByLayerType } = context.family;
-  const given = config.rope_parameters ?? {};
-  const own = given[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : given);
+  const flat = config.rope_parameters ?? {};
+  const ofType = flat[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : flat);
   const scaling = config.rope_scaling ?? {};
-  if (local || Object.keys(scaling).length === 0) return own;
-  return ropeByLayerType ? { ...own, ...scaling } : scaling;
+  if (local || Object.keys(scaling).length === 0) return ofType;
+  return ropeByLayerType ? { ...ofType, ...scaling } : scaling;
 }
 
-/** By type, what reads a scaling; undefined where the parameters lack what it needs. */
+/** Readers of scalings by type; they return undefined where a parameter is missing. */
 const SCALINGS: Readonly<Record<string, ScalingReader>> = {
   default: () => null,
   linear: ({ factor }) => (isNumber(factor) ? { type: "linear", factor } : undefined),
@@ -172,15 +172,15 @@ const SCALINGS: Readonly<Record<string, ScalingReader>> = {
   dynamic: dynamicScaling,
 };
 
-type ScalingReader = (parameters: RopeParameters, given: Given) => RopeScaling | null | undefined;
+type ScalingReader = (parameters: RopeParameters, inputs: ScalingInputs) => RopeScaling | null | undefined;
 
-/** What a scaling depends on besides its parameters. */
-interface Given {
+/** Quantities that a scaling depends on besides its parameters. */
+interface ScalingInputs {
   /** rotaryDim / 2. */
   readonly pairs: number;
-  /** The longest sequence. */
+  /** The longest sequence, tokens. */
   readonly longest: number;
-  /** The longest one before scaling. */
+  /** The longest sequence before scaling, tokens. */
   readonly original: number;
   readonly context: Context;
 }
@@ -191,8 +191,8 @@ function scalingOf(
   { pairs, ...context }: Context & { readonly pairs: number },
 ): RopeSpec["scaling"] {
   const { family, where } = context;
-  const given = parameters.rope_type ?? parameters.type ?? "default";
-  const type = Object.hasOwn(family.scalingNames, given) ? family.scalingNames[given]! : given;
+  const name = parameters.rope_type ?? parameters.type ?? "default";
+  const type = Object.hasOwn(family.scalingNames, name) ? family.scalingNames[name]! : name;
   const read = Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
   const { max_position_embeddings: longest } = config;
   const original = originalLength(parameters, config, family);
@@ -207,30 +207,27 @@ function scalingOf(
 }
 
 /**
- * The length that scaling starts from, as `standardize_rope_params` finds it: a key beside the parameters, or what the
- * class has for it, goes before one among them, except where those are by type of layer; else it is the longest
- * sequence.
+ * The length before scaling, as `standardize_rope_params` finds it: the key beside the parameters or the class's
+ * default, both ignored where parameters are by layer type; then the key among them; then the longest sequence.
  */
 function originalLength(
   parameters: RopeParameters,
   config: RopeConfig,
   { ropeByLayerType, defaults }: Family,
 ): number {
-  const given = config.original_max_position_embeddings ?? defaults.originalPositions;
-  const beside = ropeByLayerType ? null : given;
-  return beside ?? parameters.original_max_position_embeddings ?? config.max_position_embeddings;
+  const beside = config.original_max_position_embeddings ?? defaults.originalPositions;
+  const first = ropeByLayerType ? null : beside;
+  return first ?? parameters.original_max_position_embeddings ?? config.max_position_embeddings;
 }
 
-/**
- * `_compute_yarn_parameters`: its own factor where the key is null, and `truncate` by type of layer is not looked at.
- */
+/** `_compute_yarn_parameters`: a null factor is longest / original; by layer type, `truncate` is ignored. */
 function yarnScaling(
   parameters: RopeParameters,
-  { longest, original, context }: Given,
+  { longest, original, context }: ScalingInputs,
 ): RopeScaling | undefined {
-  const { factor: given, attention_factor: attention, mscale, mscale_all_dim: allDim } = parameters;
-  if (given === undefined) return undefined;
-  const factor = given ?? longest / original;
+  const { attention_factor: attention, mscale, mscale_all_dim: allDim } = parameters;
+  if (parameters.factor === undefined) return undefined;
+  const factor = parameters.factor ?? longest / original;
   const ratio =
     mscale && allDim ? yarnAttentionFactor(factor, mscale) / yarnAttentionFactor(factor, allDim) : null;
   return {
@@ -249,11 +246,12 @@ function yarnScaling(
  */
 function longropeScaling(
   { short_factor: shortFactors, long_factor: longFactors, ...parameters }: RopeParameters,
-  { pairs, longest, original, context }: Given,
+  { pairs, longest, original, context }: ScalingInputs,
 ): RopeScaling | undefined {
   if (!shortFactors || !longFactors) return undefined;
   for (const { length } of [shortFactors, longFactors]) {
-    if (length !== pairs) throw bad(context, `short_factor and long_factor of ${pairs} numbers`, length);
+    if (length !== pairs)
+      throw badConfig(context, `short_factor and long_factor of ${pairs} numbers`, length);
   }
   const usual = longropeAttentionFactor(parameters.factor ?? longest / original, original);
   return {
@@ -266,29 +264,29 @@ function longropeScaling(
 }
 
 /**
- * `_compute_dynamic_ntk_parameters`: it starts from the longest sequence, and takes two pairs of channels to grow the
- * base.
+ * `_compute_dynamic_ntk_parameters`: the original length is the longest sequence. To grow the base takes two pairs of
+ * channels.
  */
 function dynamicScaling(
   { factor }: RopeParameters,
-  { pairs, longest, context }: Given,
+  { pairs, longest, context }: ScalingInputs,
 ): RopeScaling | undefined {
   if (!isNumber(factor) || factor < 1) return undefined;
-  if (pairs < 2) throw bad(context, "dynamic scaling of at least 4 rotated channels", 2 * pairs);
+  if (pairs < 2) throw badConfig(context, "dynamic scaling of at least 4 rotated channels", 2 * pairs);
   return { type: "dynamic", factor, originalMaxPositions: longest };
 }
 
 /** @throws GpruneError BAD_CONFIG for an attention factor that settings make infinite */
 function finite(attentionFactor: number, context: Context): number {
   if (Number.isFinite(attentionFactor)) return attentionFactor;
-  throw bad(context, "rotary parameters that give an attention factor", attentionFactor);
+  throw badConfig(context, "rotary parameters that give an attention factor", attentionFactor);
 }
 
 function isNumber(value: number | null | undefined): value is number {
   return typeof value === "number";
 }
 
-/** A value out of range. */
-export function bad({ where }: Context, expected: string, got: unknown): GpruneError {
+/** The error for a value out of range. */
+export function badConfig({ where }: Context, expected: string, got: unknown): GpruneError {
   return new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${String(got)}`);
 }

@@ -1,4 +1,4 @@
-/** Rotary embedding as config.json has it, written. The way back is in rope.ts. */
+/** Writes the rotary embedding to config.json; rope.ts is the inverse. */
 import type { Family } from "../families.ts";
 import {
   type LongropeScaling,
@@ -15,7 +15,7 @@ import {
 /** Keys of a config.json. */
 export type ConfigKeys = Record<string, unknown>;
 
-/** The longest sequence as config.json says it: what dynamic scaling starts from where there is such. */
+/** `max_position_embeddings`: the longest sequence or, under dynamic scaling, the length that it starts from. */
 export function maxPositionKey(spec: ModelSpec): ConfigKeys {
   const scaled = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "dynamic" ? [scaling] : []));
   return { max_position_embeddings: scaled[0]?.originalMaxPositions ?? spec.maxPositions };
@@ -27,21 +27,12 @@ export function ropeKeys(
   { ropeByLayerType, defaults }: Family,
 ): ConfigKeys {
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
-  const full = mainRope({ layers }) ?? unused;
-  if (!ropeByLayerType) {
-    const scaling = {
-      ...scalingOfVersion4(full, maxPositions),
-      ...(full.scaling?.type === "longrope" ? originalLength(full) : {}),
-    };
-    const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
-    const parameters = { ...ropeParameters(full, maxPositions), ...partial };
-    return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
-  }
-  const ropes = (isFull: boolean): readonly RopeSpec[] =>
-    ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
-  const local = ropes(false)[0] ?? full;
-  const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
-  // Before transformers 5 layers without a window had the plain keys.
+  const main = mainRope({ layers }) ?? unused;
+  if (!ropeByLayerType) return flatKeys(main, headDim, maxPositions);
+  const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
+  const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
+  const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
+  // In transformers 4 the plain keys are those of layers without a window.
   const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
   return {
     rope_theta: global.theta,
@@ -54,7 +45,19 @@ export function ropeKeys(
   };
 }
 
-/** A factor whose product with H, rounded down as readers do, is the number of rotated channels. */
+/** The keys of families with the same rotary embedding in all layers. */
+function flatKeys(rope: RopeSpec, headDim: number, maxPositions: number): ConfigKeys {
+  const partial = rope.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(rope, headDim) } : {};
+  return {
+    rope_theta: rope.theta,
+    ...scalingOfVersion4(rope, maxPositions),
+    ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
+    ...partial,
+    rope_parameters: { ...ropeParameters(rope, maxPositions), ...partial },
+  };
+}
+
+/** The fraction of H that gives the number of rotated channels when rounded down, as readers do. */
 function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
   const part = rotaryDim / headDim;
   return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
@@ -66,8 +69,8 @@ function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Con
 }
 
 /**
- * What transformers 4 reads, and version 5, too. Version 4 wants three keys for the longrope of Phi-3, and for that of
- * every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
+ * `rope_scaling`, which transformers 4 and 5 read. Version 4 wants exactly three keys for the longrope of Phi-3, and
+ * for that of every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
  */
 function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): ConfigKeys {
   if (scaling === null) return {};
@@ -81,7 +84,7 @@ function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
   return { original_max_position_embeddings: scaling.originalMaxPositions };
 }
 
-/** All keys of a scaling but its type and the original length. */
+/** Keys of a scaling without its type and the original length. */
 function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigKeys {
   switch (scaling?.type) {
     case undefined:
@@ -106,7 +109,7 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigK
   }
 }
 
-/** Left out, as those below, where it is what others assume: programs differ in which of these keys they know. */
+/** Left out where it is the default, as are the keys below: programs differ in which of them they know. */
 function attentionKey(scaling: YarnScaling | LongropeScaling, maxPositions: number): ConfigKeys {
   const { attentionFactor } = scaling;
   const isUsual = attentionFactor === usualAttentionFactor(scaling, maxPositions);

@@ -1,18 +1,16 @@
-/** What the user of a model of an unsupported family can do. */
+/** Hints for users of models of unsupported families. */
 import { isJsonObject } from "../../io/files/json.ts";
 import { FAMILY_NAMES } from "../families.ts";
 
-/**
- * How config.json counts experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py).
- */
+/** Numbers of experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py). */
 const EXPERT_KEYS = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"] as const;
 
 const FAMILIES = `gprune prunes the families ${FAMILY_NAMES.join(", ")}, and what is stored as one of them.`;
 
-/** Parts of models that take pictures or sound as well (configuration_llava.py, configuration_qwen2_vl.py). */
+/** Configurations of the parts of multimodal models (configuration_llava.py, configuration_qwen2_vl.py). */
 const PART_KEYS = ["text_config", "vision_config", "audio_config"] as const;
 
-/** @param config - parsed config.json */
+/** The hint for a config.json of an unknown family. @param config - parsed config.json */
 export function unsupportedHint(config: object): string {
   const entries: Readonly<Record<string, unknown>> = { ...config };
   const text = isJsonObject(entries.text_config) ? entries.text_config : {};

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Tokenizer } from "./tokenizer.ts";
 
 const LETTERS = ["a", "b", "Ġ", "Ċ", "Â", "ħ", "ï", "»", "¿", "Ġa", "<m>", "  "];
@@ -33,9 +33,9 @@ function piecesOf(
 const NEXT_LINE = ["Â", "ħ"];
 const NO_BREAK = ["ï", "»", "¿"];
 
-/** What tokenizers 0.23.3 makes of them. */
+/** Expected pieces are those of tokenizers 0.23.3. */
 describe("white space as Unicode has it", () => {
-  it.each([
+  test.each([
     [
       "before an added token",
       { lstrip: true },
@@ -59,7 +59,7 @@ describe("white space as Unicode has it", () => {
     expect(piecesOf("a\ufeff<m>\ufeffb", flags)).toEqual(noBreak);
   });
 
-  it("is taken up as far as there is any, and between two tokens", () => {
+  test("is taken up as far as there is any, and between two tokens", () => {
     const both = { lstrip: true, rstrip: true };
     expect(piecesOf("a \n <m> \u0085 <m>\n\nb ", both)).toEqual(["a", "<m>", "<m>", "b", "Ġ"]);
     expect(piecesOf(" <m> ", both)).toEqual(["<m>"]);
@@ -67,18 +67,18 @@ describe("white space as Unicode has it", () => {
     expect(piecesOf(`${spaces}a${spaces}<m>`, both)).toHaveLength(100_001);
   });
 
-  it("stays where it is a token itself", () => {
+  test("stays where it is a token itself", () => {
     expect(piecesOf("a  <m>", { lstrip: true }, { spaces: true })).toEqual(["a", "  ", "<m>"]);
   });
 
-  it("is put before the text alone, not between the halves of a character", () => {
+  test("is put before the text alone, not between the halves of a character", () => {
     const step = { ...BYTE_LEVEL, add_prefix_space: true };
     // Its bytes are in no token of this vocabulary.
     expect(piecesOf("a😀a", {}, { step })).toEqual(["Ġa", "a"]);
     expect(piecesOf("😀 a", {}, { step })).toEqual(["Ġ", "Ġa"]);
   });
 
-  it("ends words behind a space that is put before the text", () => {
+  test("ends words behind a space that is put before the text", () => {
     const step = { ...BYTE_LEVEL, add_prefix_space: true };
     expect(piecesOf("a\ufeff a", {}, { step })).toEqual(["Ġa", ...NO_BREAK, "Ġa"]);
     expect(piecesOf("a\u0085 a<m> a<m>a", {}, { step })).toEqual([

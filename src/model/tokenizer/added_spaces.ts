@@ -1,7 +1,6 @@
 /**
- * White space beside added tokens that take it up (`lstrip`, `rstrip`), as tokenizers (Rust) has it: by Unicode. The
- * library has JavaScript's, with U+FEFF and without U+0085, and takes a neighbouring token for white space when it is
- * some.
+ * White space that added tokens strip beside them (`lstrip`, `rstrip`): Unicode's, as in tokenizers (Rust). The library
+ * strips JavaScript's, with U+FEFF and without U+0085, and also a neighbouring token that is white space.
  */
 import type { TokenizerEngine } from "./engine.ts";
 
@@ -14,17 +13,17 @@ export interface AddedToken {
   readonly rstrip?: boolean | null | undefined;
 }
 
-/** Found before any normalisation, so that the white space beside it is that of the text. */
+/** Whether a token is matched before any normalisation, so that the white space beside it is the text's. */
 function isFoundInText({ normalized, special }: AddedToken): boolean {
   return !(normalized ?? special !== true);
 }
 
-/** The tokens as the library should have them. */
+/** The tokens for the library, which is not to strip beside those that are matched in the text. */
 export function withoutStripping<Token extends AddedToken>(added: readonly Token[]): Token[] {
   return added.map((token) => (isFoundInText(token) ? { ...token, lstrip: false, rstrip: false } : token));
 }
 
-/** An engine of `withoutStripping` tokens that takes up white space as the tokens say. */
+/** An engine of `withoutStripping` tokens, given texts without the white space that the tokens strip. */
 export function strippingSpaces(engine: TokenizerEngine, added: readonly AddedToken[]): TokenizerEngine {
   const tokens = new Map(
     added
@@ -32,15 +31,15 @@ export function strippingSpaces(engine: TokenizerEngine, added: readonly AddedTo
       .map((token) => [token.content, token]),
   );
   if (![...tokens.values()].some(({ lstrip, rstrip }) => lstrip || rstrip)) return engine;
-  // The longest of those that begin at a place.
+  // Longest first: of several tokens that begin at a place, the longest matches.
   const contents = [...tokens.keys()].sort((a, b) => b.length - a.length);
-  const any = new RegExp(
+  const anyToken = new RegExp(
     contents.map((content) => content.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|"),
     "g",
   );
-  const stripped = (text: string): string => {
+  const strip = (text: string): string => {
     let [result, done] = ["", 0];
-    for (const { 0: content, index } of text.matchAll(any)) {
+    for (const { 0: content, index } of text.matchAll(anyToken)) {
       const { lstrip, rstrip } = tokens.get(content)!;
       let end = index;
       if (lstrip) while (end > done && isSpace(text[end - 1]!)) end--;
@@ -52,8 +51,8 @@ export function strippingSpaces(engine: TokenizerEngine, added: readonly AddedTo
   };
   return {
     ...engine,
-    encode: (text, special) => engine.encode(stripped(text), special),
-    encodePieces: (text, special) => engine.encodePieces(stripped(text), special),
+    encode: (text, special) => engine.encode(strip(text), special),
+    encodePieces: (text, special) => engine.encodePieces(strip(text), special),
   };
 }
 

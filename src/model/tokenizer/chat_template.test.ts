@@ -1,9 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Message } from "../../io/texts/conversations.ts";
 import type { CarriedFile } from "../model.ts";
 import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "./chat_template.ts";
 
-/** With much of what real templates use. */
+/** Uses much of what real templates use. */
 const TEMPLATE = `{{- bos_token }}
 {%- for message in messages %}
     {%- if message.role not in ['user', 'assistant', 'system'] %}
@@ -39,9 +39,9 @@ function modelWith(template: string) {
 }
 
 describe("chat templates", () => {
-  it("render as transformers renders them, on the day that does not move", async () => {
+  test("render as transformers renders them, on the day that does not move", async () => {
     const model = modelWith(TEMPLATE);
-    // What apply_chat_template of transformers 5.24 gives on 26 July 2024.
+    // From apply_chat_template of transformers 5.24 on 26 July 2024.
     expect(await chatRendererOf(model)!([CONVERSATION, CONVERSATION.slice(1, 2)], where)).toEqual([
       "<s><system>Be brief. on 26 July 2024</system>\n<user>Hi\nthere</user>\n<assistant>Hello.</assistant>\n</s>",
       "<s><user>Hi\nthere</user>\n</s>",
@@ -51,7 +51,7 @@ describe("chat templates", () => {
     ]);
   });
 
-  it("are those of chat_template.jinja, else of the configuration, of several the default", () => {
+  test("are those of chat_template.jinja, else of the configuration, of several the default", () => {
     const listed = (name: string) => [
       { name: "tool_use", template: "tools" },
       { name, template: "listed" },
@@ -64,7 +64,7 @@ describe("chat templates", () => {
     expect(chatTemplateIn([])).toBeUndefined();
   });
 
-  it("say which conversation they do not take", async () => {
+  test("say which conversation they do not take", async () => {
     const render = chatRendererOf(modelWith(TEMPLATE))!;
     await expect(render([CONVERSATION, [{ role: "judge", content: "" }]], where)).rejects.toMatchObject({
       code: "BAD_TEXT",
@@ -76,13 +76,13 @@ describe("chat templates", () => {
     });
   });
 
-  it("know of no tools and no documents", async () => {
+  test("know of no tools and no documents", async () => {
     const asking =
       "{% for given in [tools, documents] %}{{ 'some' if given is not none else 'none ' }}{% endfor %}";
     expect(await chatRendererOf(modelWith(asking))!([CONVERSATION], where)).toEqual(["none none "]);
   });
 
-  it("end when they take too much", async () => {
+  test("end when they take too much", async () => {
     const endless = modelWith(
       "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     );
@@ -94,7 +94,7 @@ describe("chat templates", () => {
     });
   }, 60_000);
 
-  it("end when they make too much of many conversations", async () => {
+  test("end when they make too much of many conversations", async () => {
     const doubling =
       "{% set ns = namespace(t='ab') %}{% for i in range(24) %}{% set ns.t = ns.t + ns.t %}{% endfor %}{{ ns.t }}";
     const conversations = new Array<typeof CONVERSATION>(40).fill(CONVERSATION);
@@ -106,7 +106,7 @@ describe("chat templates", () => {
     });
   }, 60_000);
 
-  it("are missed where a model has none, or none of several is the default", () => {
+  test("are missed where a model has none, or none of several is the default", () => {
     const model = { ...modelWith(""), files: [] };
     expect(chatRendererOf(model)).toBeUndefined();
     expect(chatRendererOf(modelWith(""))).toBeUndefined();

@@ -1,7 +1,7 @@
 /**
- * Chat templates: what makes one text of a conversation. They are programs of strangers. gprune carries their text, of
- * a limited size, from the tokenizer of a model to the tokenizer of the output, and runs one only for conversations
- * that it is given, in a thread that is ended when it takes too much (jinja/render.ts).
+ * Chat templates, which turn a conversation into one text. They are untrusted programs. gprune carries their text, of a
+ * limited size, from the tokenizer of a model to that of the output, and runs one only for conversations that it is
+ * given, in a thread that is ended when it takes too much (jinja/render.ts).
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -11,7 +11,7 @@ import { renderChats } from "../../jinja/render.ts";
 import type { CarriedFile, Model } from "../model.ts";
 import { ofModel, parseTokenizerFile, specialTokens, specialTokenText } from "./files.ts";
 
-/** Bytes of UTF-8; real templates have up to some tens of KB. */
+/** Largest template, bytes of UTF-8; real ones have up to some tens of KB. */
 export const MAX_TEMPLATE_BYTES: number = 2 ** 20;
 
 const CONFIG = "tokenizer_config.json";
@@ -22,7 +22,7 @@ const configSchema = specialTokens.extend({
 });
 
 /**
- * The template itself.
+ * The template itself, of a limited size.
  * @param where - file and key, for the message
  * @throws GpruneError BAD_FILE when it is too long
  */
@@ -38,19 +38,19 @@ export function requireTemplate(template: string, where: string): string {
 const JINJA = "chat_template.jinja";
 
 /**
- * chat_template.jinja, which transformers prefers, or the template of tokenizer_config.json, of several the default;
- * undefined where there is none.
+ * chat_template.jinja, which transformers prefers, else the template of tokenizer_config.json, of several the default
+ * one; undefined where there is none.
  * @throws GpruneError BAD_FILE when it is too long
  */
 export function chatTemplateIn(files: readonly CarriedFile[]): string | undefined {
   const file = files.find(({ name }) => name === JINJA);
   if (file !== undefined) return requireTemplate(decodeText(file.bytes, JINJA), JINJA) || undefined;
   const configured = configOf(files).chat_template;
-  const found =
+  const template =
     typeof configured === "string"
       ? configured
       : configured?.find(({ name }) => name === "default")?.template;
-  return found ? requireTemplate(found, `${CONFIG}: chat_template`) : undefined;
+  return template ? requireTemplate(template, `${CONFIG}: chat_template`) : undefined;
 }
 
 function configOf(files: readonly CarriedFile[]): z.infer<typeof configSchema> {
@@ -58,10 +58,10 @@ function configOf(files: readonly CarriedFile[]): z.infer<typeof configSchema> {
 }
 
 /**
- * Renders conversations by a model's template, as `apply_chat_template` of transformers does, but for the date;
- * undefined for a model without a template. Errors are BAD_TEXT for a conversation that the template does not take,
- * BAD_FILE when it takes too much.
- * @param toBeAnswered - whether texts end where the model answers (`add_generation_prompt`)
+ * Renders conversations by a model's template, as `apply_chat_template` of transformers does, but on a fixed date;
+ * undefined for a model without a template. Rendering throws BAD_TEXT for a conversation that the template refuses,
+ * BAD_FILE when it takes too much time or memory.
+ * @param toBeAnswered - whether texts end where the model's answer begins (`add_generation_prompt`)
  * @throws GpruneError as `chatTemplateIn`, with the model's name before the file's
  */
 export function chatRendererOf(
@@ -70,10 +70,10 @@ export function chatRendererOf(
 ): ConversationRenderer | undefined {
   const template = ofModel(model, () => chatTemplateIn(model.files));
   if (template === undefined) return undefined;
-  const given = { ...givenBy(model), add_generation_prompt: toBeAnswered };
+  const variables = { ...templateVariables(model), add_generation_prompt: toBeAnswered };
   const { name } = model.origin;
   return (conversations, where) => {
-    const values = conversations.map((messages) => ({ ...given, messages }));
+    const values = conversations.map((messages) => ({ ...variables, messages }));
     return renderChats(template, values, (index) => `${name}: chat template, ${where(index)}`);
   };
 }
@@ -93,8 +93,8 @@ export function chatPrompterOf(model: Pick<Model, "files" | "origin">): Conversa
   });
 }
 
-/** What transformers gives a template besides the conversation. */
-function givenBy({ files }: Pick<Model, "files">): Readonly<Record<string, unknown>> {
+/** Variables that transformers gives a template besides the conversation. */
+function templateVariables({ files }: Pick<Model, "files">): Readonly<Record<string, unknown>> {
   const { bos_token, eos_token, unk_token, pad_token } = configOf(files);
   const tokens = Object.entries({ bos_token, eos_token, unk_token, pad_token }).flatMap(([role, token]) => {
     const content = specialTokenText(token);

@@ -1,10 +1,10 @@
-/** Steps of tokenizers that the library computes otherwise than tokenizers (Rust), as steps that it computes alike. */
+/** Replaces steps that the library computes differently from tokenizers (Rust) by steps that it computes alike. */
 import { z } from "zod";
 import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
 
-/** A step of tokenizer.json, with what is looked at. */
+/** A step of tokenizer.json, with the settings that are read. */
 export interface TokenizerStep {
   readonly type: string;
   readonly pretokenizers?: readonly unknown[] | undefined;
@@ -41,7 +41,7 @@ export const stepSchema: z.ZodType<TokenizerStep> = z.looseObject({
   strip_right: z.boolean().optional(),
 });
 
-/** Pre-tokenizers of the library that disagree with tokenizers, as steps that do not. */
+/** Replacements of pre-tokenizers that the library computes differently, by type. */
 const CORRECTIONS: Readonly<Record<string, (step: TokenizerStep) => TokenizerStep>> = {
   Sequence: (step) => sequence(z.array(stepSchema).parse(step.pretokenizers).map(correctedStep)),
   // The library's step has JavaScript's \s, with U+FEFF and without U+0085, its Split step has Unicode's.
@@ -55,18 +55,18 @@ const CORRECTIONS: Readonly<Record<string, (step: TokenizerStep) => TokenizerSte
         ]),
   // The library's step knows 0 to 9, tokenizers' every number character.
   Digits: (step) => isolate(step.individual_digits === true ? "\\p{N}" : "\\p{N}+"),
-  // The library's words have the letters of English alone, and its spaces those of JavaScript.
+  // The library's words have only English letters, and its white space is JavaScript's.
   Whitespace: () => ({ ...isolate(WORDS), behavior: "Removed", invert: true }),
   WhitespaceSplit: () => SPACES_REMOVED,
   BertPreTokenizer: () => sequence([SPACES_REMOVED, isolate(PUNCTUATION)]),
-  // The library's step leaves neighbours together whatever the file says.
+  // The library's step leaves adjacent marks together whatever the file says.
   Punctuation: ({ behavior = "Isolated" }) => split({ ...isolate(PUNCTUATION), behavior }),
   Split: split,
 };
 
 /**
- * A step of the library that tokenizers does not have. It matches a whole character: the library's own words for \A
- * hold between the halves of those beyond U+FFFF too.
+ * A step that tokenizers does not have as a pre-tokenizer. It matches a whole character, since the library's \A also
+ * matches between the halves of a surrogate pair.
  */
 const PREFIX_SPACE: TokenizerStep = { type: "Replace", pattern: { Regex: "\\A[^ ]" }, content: " $&" };
 
@@ -76,14 +76,14 @@ const WORDS = `[${WORD_CHARACTERS}]+|[^${WORD_CHARACTERS}\\s]+`;
 const PUNCTUATION = "[\\p{P}\\x21-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7e]";
 const SPACES_REMOVED: TokenizerStep = { ...isolate("\\s+"), behavior: "Removed" };
 
-/** A pre-tokenizer as the library should have it. */
+/** A pre-tokenizer for the library. */
 export function correctedStep(step: TokenizerStep): TokenizerStep {
   return Object.hasOwn(CORRECTIONS, step.type) ? CORRECTIONS[step.type]!(step) : step;
 }
 
 /**
- * A normalizer or decoder likewise: what Replace puts in is text, and `$1` in it no part of the match; what Strip takes
- * off is white space as Unicode has it.
+ * A normalizer or decoder for the library: the content of Replace is literal, `$1` included, and Strip removes
+ * Unicode's white space.
  */
 export function correctedReplace(step: TokenizerStep): TokenizerStep {
   const { type, content, normalizers, decoders } = step;
@@ -101,21 +101,21 @@ export function correctedReplace(step: TokenizerStep): TokenizerStep {
   return { ...step, content: content.replaceAll("$", "$$$$") };
 }
 
-/** The normalizer of that name; the decoder has a `content`. */
+/** The Strip normalizer; the decoder of that name has a `content`. */
 function strippedSpaces({
   strip_left: left = true,
   strip_right: right = true,
 }: TokenizerStep): TokenizerStep {
-  // Behind a space no search for the end begins, so that long gaps take no longer.
+  // No search for the end begins behind a space, so that long gaps take linear time.
   const ends = [...(left ? ["\\A\\s+"] : []), ...(right ? ["(?<!\\s)\\s+\\z"] : [])];
   return { type: "Replace", pattern: { Regex: ends.join("|") || "(?!)" }, content: "" };
 }
 
 /**
- * A Split step. The library leaves matches by themselves or removes them, or keeps nothing but matches (`invert`). What
- * other behaviours join to one piece is one match here; inverted, pieces between matches are what is joined, which is
- * the same for all but the two that merge, where it is the other way round. Every such expression ends its search
- * somewhere, so that it takes no longer than the one in it.
+ * A Split step. The library isolates matches, removes them, or keeps nothing else (`invert`). For other behaviours the
+ * expression is extended to match a whole piece. Inverted, the pieces between matches are merged instead, which swaps
+ * the two merging behaviours and changes no others. Every extended expression has an end to its search, so that it
+ * takes no longer than the one in it.
  */
 function split(step: TokenizerStep): TokenizerStep {
   const { behavior, invert = false } = step;
@@ -124,27 +124,27 @@ function split(step: TokenizerStep): TokenizerStep {
   if (behavior === "Contiguous") return isolate(`(?:${regexOf(step)})+`);
   if (behavior === undefined || merges[behavior] === undefined) return { ...step, invert: false };
   const regex = regexOf(step);
-  // Between two characters nothing can be merged.
+  // A match between two characters has nothing to merge.
   if (isLookaround(regex)) return isolate(regex);
   requireNoReferences(regex, behavior);
   const withNext = `(?:${regex})[\\s\\S]*?(?=(?:${regex})|(?![\\s\\S]))`;
   return isolate(merges[behavior] ? withNext : `[\\s\\S]*?(?:${regex})|[\\s\\S]+`);
 }
 
-/** Whether an expression is one group that looks ahead or behind, and so matches no character. */
+/** Whether an expression is one lookahead or lookbehind, which matches no characters. */
 function isLookaround(regex: string): boolean {
   if (!/^\(\?<?[=!]/.test(regex)) return false;
   let depth = 0;
   // Brackets in classes and after a backslash open and close nothing.
-  const brackets = regex.replaceAll(/\\.|\[(?:\\.|[^\]\\])*\]/gs, (part) => "x".repeat(part.length));
-  for (const [place, letter] of [...brackets].entries()) {
+  const letters = [...regex.replaceAll(/\\.|\[(?:\\.|[^\]\\])*\]/gs, (part) => "x".repeat(part.length))];
+  for (const [place, letter] of letters.entries()) {
     if (letter === "(") depth++;
-    if (letter === ")" && --depth === 0) return place === [...brackets].length - 1;
+    if (letter === ")" && --depth === 0) return place === letters.length - 1;
   }
   return false;
 }
 
-/** @throws GpruneError UNSUPPORTED for an expression that cannot stand twice in another */
+/** @throws GpruneError UNSUPPORTED for an expression that cannot occur twice in another */
 function requireNoReferences(regex: string, behavior: string): void {
   if (!/\\[1-9]|\\k<|\(\?<[^=!]/.test(regex)) return;
   throw new GpruneError(

@@ -1,23 +1,23 @@
 /**
- * The library that tokenises, behind what we ask of it; the one importer of @huggingface/tokenizers. It runs in this
- * process, or, for tokenizers with regular expressions of strangers, in a thread that can be ended.
+ * An interface to @huggingface/tokenizers, and its only importer. The library runs in this process or, for tokenizers
+ * with unknown regular expressions, in a thread that can be ended.
  */
 import { createRequire } from "node:module";
 import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { GpruneError, reasonOf } from "../../errors.ts";
 
-/** Ids of a text and their parts of it, as many. */
+/** Token ids of a text and the part of the text that each stands for. */
 export interface Pieces {
   readonly ids: readonly number[];
   readonly pieces: readonly string[];
 }
 
-/** What a tokenizer of the library can be asked. */
+/** The operations of the library's tokenizer that are used. */
 export interface TokenizerEngine {
   /** Ids of a text. @param special - whether the tokens that belong around every text are added */
   encode(text: string, special: boolean): readonly number[];
-  /** The same, with the part of the text that each id stands for. */
+  /** As `encode`, with the part of the text that each id stands for. */
   encodePieces(text: string, special: boolean): Pieces;
   decode(ids: readonly number[]): string;
   idOf(token: string): number | undefined;
@@ -45,16 +45,16 @@ export function directEngine({ json, config }: EngineFiles): TokenizerEngine {
   };
 }
 
-/** What the library throws means that it does not know the tokenizer: it checks little beforehand. */
+/** Reports any error of the library as an unknown tokenizer: it checks little beforehand. */
 function attempt<T>(run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    throw unknown(reasonOf(cause), cause);
+    throw unknownTokenizer(reasonOf(cause), cause);
   }
 }
 
-function unknown(reason: string, cause?: unknown): GpruneError {
+function unknownTokenizer(reason: string, cause?: unknown): GpruneError {
   return new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
     cause,
   });
@@ -66,19 +66,19 @@ function largest(ids: Iterable<number>): number {
   return most;
 }
 
-/** What a thread may take, milliseconds of the clock. */
+/** Time limits of a thread, milliseconds of the clock. */
 export interface ThreadTimes {
-  /** To build a tokenizer, of half a million merges perhaps. */
+  /** To build a tokenizer, which may have half a million merges. */
   readonly build: number;
-  /** For any text. */
+  /** For a text of any length. */
   readonly call: number;
-  /** And more for each of its characters. */
+  /** In addition, for each character of the text. */
   readonly character: number;
 }
 
-/** Ten times and more what real tokenizers take: other programs may keep the processor busy. */
+/** At least ten times what real tokenizers take: other programs may keep the processor busy. */
 const TIMES: ThreadTimes = { build: 60_000, call: 10_000, character: 0.02 };
-/** Megabytes of the thread's heap, at most; the largest vocabularies need a third. */
+/** Largest heap of the thread, megabytes; the largest vocabularies need a third. */
 const MAX_HEAP_MB = 2048;
 
 /** The thread's program: answers one request after the other and wakes the thread that waits for the answer. */
@@ -113,8 +113,8 @@ port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...pa
 const ABANDONED = new FinalizationRegistry<Worker>((worker) => void worker.terminate());
 
 /**
- * Runs in a thread of its own, which is ended when an answer takes longer than 10 seconds and 20 microseconds for each
- * character. The caller waits, as it would for the library itself.
+ * Runs in a thread of its own, which is ended when an answer takes longer than 10 seconds plus 20 microseconds for each
+ * character. The caller blocks, as it would in the library itself.
  */
 export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): TokenizerEngine {
   const { port1: port, port2 } = new MessageChannel();
@@ -128,7 +128,7 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): T
     workerData: { library: libraryPath(), ...files, port: port2, answered },
     transferList: [port2],
   });
-  // Errors are answers; a thread that dies answers nothing, and the caller's time runs out.
+  // Errors come as answers; a thread that dies sends none, and the caller's time runs out.
   worker.on("error", () => {});
   worker.unref();
   let isOver = false;
@@ -142,7 +142,7 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): T
     }
     const { value, error } = receiveMessageOnPort(port)!.message as { value?: unknown; error?: string };
     if (error === undefined) return value;
-    throw unknown(error);
+    throw unknownTokenizer(error);
   };
   const ask = (characters: number, ...request: readonly unknown[]): unknown => {
     if (!isOver) port.postMessage(request);
@@ -160,7 +160,7 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): T
   return engine;
 }
 
-/** The library's file for `require`, which a thread needs no loader for. */
+/** The library's CommonJS file, for which the thread needs no loader. */
 function libraryPath(): string {
   return createRequire(import.meta.url).resolve("@huggingface/tokenizers");
 }

@@ -1,4 +1,4 @@
-/** Reading of tokenizer.json and its companions under limits. */
+/** Reads tokenizer.json and its companions under limits. */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import { type JsonLimits, MAX_JSON_DEPTH, parseJson } from "../../io/files/json.ts";
@@ -27,13 +27,13 @@ export const specialTokens: z.ZodObject<Record<Role, SpecialToken>, z.core.$loos
   pad_token: specialToken,
 });
 
-/** Its text; undefined for none. */
+/** The text of a special token; undefined for none. */
 export function specialTokenText(token: z.infer<SpecialToken>): string | undefined {
   return typeof token === "string" ? token : token?.content;
 }
 
 /**
- * A file's content, undefined when it is not there.
+ * The content of a file; undefined when it is missing.
  * @throws GpruneError BAD_FILE when it exceeds a limit or is no such file
  */
 export function parseTokenizerFile<T>(
@@ -49,7 +49,7 @@ export function parseTokenizerFile<T>(
   throw new GpruneError("BAD_FILE", `${name}: expected a Hugging Face tokenizer file, got ${reason}`);
 }
 
-/** A vocabulary by token has ids within the limit; a list (Unigram) has its indices. By hand: zod would copy it. */
+/** Whether ids are within the limit; those of a list (Unigram) are its indices. By hand: zod would copy them. */
 export function hasSmallIds(vocab: unknown): boolean {
   if (typeof vocab !== "object" || vocab === null) return false;
   return (
@@ -58,10 +58,10 @@ export function hasSmallIds(vocab: unknown): boolean {
   );
 }
 
-/** Messages that begin with a file alone. */
+/** Messages that begin with the name of a file. */
 const FILE_FIRST = /^((tokenizer|tokenizer_config|generation_config)\.json|chat_template\.jinja): /;
 
-/** Reads; what is wrong with a file is reported with the model that it came with. */
+/** Calls `read`; errors about a file get the name of the model that it belongs to. */
 export function ofModel<T>({ origin }: Pick<Model, "origin">, read: () => T): T {
   try {
     return read();

@@ -1,7 +1,7 @@
 /**
- * How byte-level BPE vocabularies cut text into words before merging, by the name GGUF files give it
- * (`tokenizer.ggml.pre`). A vocabulary works only with the cut its merges were learned on, so unknown names are
- * refused. Cuts are Hugging Face `pre_tokenizers`, as in the tokenizer.json of the models that use them.
+ * How byte-level BPE vocabularies cut text into words before merging, by its name in GGUF files (`tokenizer.ggml.pre`).
+ * A vocabulary works only with the cut that its merges were learned on, so unknown names are refused. Cuts are Hugging
+ * Face `pre_tokenizers`, as in the tokenizer.json of the models that use them.
  *
  * Names and regular expressions: llama-vocab.cpp of ggml-org/llama.cpp, which quotes the originals.
  */
@@ -10,7 +10,7 @@ import { GpruneError } from "../../errors.ts";
 /** A node of tokenizer.json. */
 export type TokenizerNode = Readonly<Record<string, unknown>>;
 
-/** What a name stands for. */
+/** One way to cut text into words. */
 export interface WordCut {
   /** Steps before the byte alphabet. */
   readonly steps: readonly TokenizerNode[];
@@ -18,7 +18,7 @@ export interface WordCut {
   readonly normalizer: TokenizerNode | null;
   /** Words that are tokens stay whole, whatever the merges say. */
   readonly ignoreMerges: boolean;
-  /** Whether texts start with the BOS token where the file is silent. */
+  /** Whether texts start with the BOS token where the file does not say. */
   readonly addBos: boolean;
 }
 
@@ -27,25 +27,27 @@ export const GPT2_WORDS =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const LETTERS = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+";
+const SYMBOLS = " ?[^\\s\\p{L}\\p{N}]+";
 const SPACES = "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 /** Words whose letters change from upper to lower case at most once. */
-const CASED_WORDS = (suffix: string): string =>
-  `[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+${suffix}|` +
-  `[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*${suffix}`;
+function casedWords(suffix: string): string {
+  const start = "[^\\r\\n\\p{L}\\p{N}]?";
+  const [upper, lower] = ["[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]", "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"];
+  return `${start}${upper}*${lower}+${suffix}|${start}${upper}+${lower}*${suffix}`;
+}
 
-const LLAMA3_WORDS =
-  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|` + ` ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${SPACES}`;
-const QWEN2_WORDS =
-  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|` + ` ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${SPACES}`;
-const GPT4O_WORDS = `${CASED_WORDS(`${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${SPACES}`;
-const TEKKEN_WORDS = `${CASED_WORDS("")}|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${SPACES}`;
+const LLAMA3_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}{1,3}|${SYMBOLS}[\\r\\n]*|${SPACES}`;
+const QWEN2_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}|${SYMBOLS}[\\r\\n]*|${SPACES}`;
+const GPT4O_WORDS = `${casedWords(`${CONTRACTIONS}?`)}|\\p{N}{1,3}|${SYMBOLS}[\\r\\n/]*|${SPACES}`;
+const TEKKEN_WORDS = `${casedWords("")}|\\p{N}|${SYMBOLS}[\\r\\n/]*|${SPACES}`;
 const DEEPSEEK3_WORDS =
   "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|" +
   ` ?[\\p{P}\\p{S}]+[\\r\\n]*|${SPACES}`;
 
 const DIGITS: TokenizerNode = { type: "Digits", individual_digits: true };
 
-/** Cuts text at every match, keeping matches and what is between them. */
+/** A step that cuts text around every match, and keeps matches as well as the text between them. */
 function split(regex: string): TokenizerNode {
   return { type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false };
 }
@@ -56,7 +58,7 @@ const LLAMA3: WordCut = { ...GPT2, steps: [split(LLAMA3_WORDS)], ignoreMerges: t
 const QWEN2: WordCut = { ...GPT2, steps: [split(QWEN2_WORDS)], normalizer: { type: "NFC" } };
 const GPT4O: WordCut = { ...GPT2, steps: [split(GPT4O_WORDS)] };
 
-/** Cuts by their names in GGUF; of several names for one the most usual stands first. */
+/** Cuts by their names in GGUF files; of several names for one cut, the most usual comes first. */
 const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ["gpt-2", GPT2],
   // Files from before April 2024 say "default" or nothing.
@@ -96,17 +98,18 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ],
 ]);
 
-/** Expressions that were read with care: none goes back over a text more than a few times. */
+/** Reviewed expressions: none goes back over a text more than a few times. */
 const KNOWN_EXPRESSIONS: ReadonlySet<string> = new Set(
   [...WORD_CUTS.values()].flatMap(({ steps }) => steps.flatMap(expressionsOf)),
 );
 
-/** Whether a regular expression of a tokenizer.json is one of this file. */
+/** Whether a regular expression of a tokenizer.json is one of this file's. */
 export function isKnownExpression(expression: string): boolean {
   return KNOWN_EXPRESSIONS.has(expression);
 }
 
 /**
+ * The cut of a name.
  * @param name - tokenizer.ggml.pre
  * @throws GpruneError UNSUPPORTED for names that are not in the table
  */
@@ -127,16 +130,16 @@ export function isWordCutName(name: string): boolean {
 
 /** Whether two names stand for the same words; normalisation is not compared. */
 export function isSameCut(a: string, b: string): boolean {
-  const [one, other] = [a, b].map((name) => {
+  const key = (name: string): string => {
     const { steps = [], ignoreMerges } = WORD_CUTS.get(name) ?? {};
     return JSON.stringify([ignoreMerges, steps.flatMap(expressionsOf)]);
-  });
-  return one === other;
+  };
+  return key(a) === key(b);
 }
 
 /**
- * The name llama.cpp has for the cut of a tokenizer.json, undefined when it has none. Normalisation is not compared,
- * for llama.cpp does none.
+ * llama.cpp's name for the cut of a tokenizer.json, undefined when it has none. Normalisation is not compared, as
+ * llama.cpp does none.
  * @param step - `pre_tokenizer`
  * @param ignoreMerges - of the BPE model
  */
@@ -148,11 +151,11 @@ export function wordCutName(step: TokenizerNode, ignoreMerges: boolean): string 
   return found?.[0];
 }
 
-/** What the steps of a cut split at, in order; for a step that does more than split, what it is. */
+/** The expressions that the steps of a cut split at, in order; a step that does more than split is given as JSON. */
 export function expressionsOf(step: TokenizerNode): readonly string[] {
   const { type, pretokenizers, pattern, behavior, invert } = step;
   if (type === "Sequence" && Array.isArray(pretokenizers)) return pretokenizers.flatMap(expressionsOf);
-  // Keeping the matches only is the same where, as in all of these, everything matches.
+  // Keeping only the matches is the same where everything matches, as in all of these.
   const isolates =
     (behavior === "Isolated" && invert !== true) || (behavior === "Removed" && invert === true);
   const regex = Object(pattern).Regex;

@@ -1,32 +1,31 @@
 /**
- * SentencePiece vocabularies as byte-pair merges. SentencePiece's BPE joins the neighbours whose join is the best
- * token; tokenizer.json wants a list of pairs instead. As `generate_merges` of transformers'
- * tokenization_utils_base.py.
+ * SentencePiece vocabularies as byte-pair merges. SentencePiece's BPE merges the neighbours that give the best token;
+ * tokenizer.json wants a list of pairs instead. As `generate_merges` of transformers' tokenization_utils_base.py.
  */
 import { GpruneError } from "../../errors.ts";
 
-/** Longer tokens are refused: their cuts would take quadratic time. SentencePiece's own default is 16 characters. */
+/** Longest token, characters, since cutting takes quadratic time. SentencePiece's own default is 16. */
 const MAX_TOKEN_LENGTH = 1024;
 
 /**
- * Every way to cut a token into two tokens, best tokens first; of one token's pairs the longest left part first.
+ * Every way to cut a token into two tokens, best tokens first; of one token's pairs, the longest left part first.
  * @param tokens - unique, index = id
- * @param priorities - larger is better: scores, or what stands in for them
+ * @param priorities - larger is better: scores, or negated positions
  * @param joinable - whether a token may be the result of a merge
- * @throws GpruneError BAD_FILE for a token too long to be one
+ * @throws GpruneError BAD_FILE for a token that is too long
  */
 export function mergesOfPieces(
   tokens: readonly string[],
   priorities: readonly number[],
   joinable: (id: number) => boolean,
 ): readonly (readonly [string, string])[] {
-  const known = new Set(tokens);
+  const vocabulary = new Set(tokens);
   const order = tokens.map((_, id) => id).filter(joinable);
   order.sort((a, b) => priorities[b]! - priorities[a]! || a - b);
-  return order.flatMap((id) => cutsOf(tokens[id]!, known));
+  return order.flatMap((id) => cutsOf(tokens[id]!, vocabulary));
 }
 
-function cutsOf(token: string, known: ReadonlySet<string>): readonly (readonly [string, string])[] {
+function cutsOf(token: string, vocabulary: ReadonlySet<string>): readonly (readonly [string, string])[] {
   if (token.length > MAX_TOKEN_LENGTH) {
     const message = `tokenizer: expected tokens of at most ${MAX_TOKEN_LENGTH} characters, got ${token.length}`;
     throw new GpruneError("BAD_FILE", message);
@@ -36,7 +35,7 @@ function cutsOf(token: string, known: ReadonlySet<string>): readonly (readonly [
   for (let at = token.length - 1; at > 0; at--) {
     const left = token.slice(0, at);
     const right = token.slice(at);
-    if (known.has(left) && known.has(right)) cuts.push([left, right]);
+    if (vocabulary.has(left) && vocabulary.has(right)) cuts.push([left, right]);
   }
   return cuts;
 }

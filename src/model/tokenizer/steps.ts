@@ -1,18 +1,18 @@
 /**
- * The steps of a tokenizer.json that change or cut text, judged before any text goes through them: which regular
- * expressions there are that were not reviewed, and how much longer a text can become.
+ * Checks the steps of a tokenizer.json that change or cut text before any text goes through them: whether their regular
+ * expressions were reviewed, and how much longer they can make a text.
  */
 import { GpruneError } from "../../errors.ts";
 import { isKnownExpression, type TokenizerNode } from "./pretokenizers.ts";
 
-/** Steps of real tokenizers replace characters one by one and put one before the text. */
+/** Most growth of a text. Steps of real tokenizers replace characters one by one and put one before the text. */
 const MAX_GROWTH = 16;
 
 /**
  * Whether every regular expression of normalizer, pre-tokenizer and decoder, steps inside steps included, is one of
  * pretokenizers.ts; others can take for ever on some text.
- * @throws GpruneError BAD_FILE for a pattern that is none, UNSUPPORTED when together they can make a text more than 16
- *   times as long
+ * @throws GpruneError BAD_FILE for a malformed pattern, UNSUPPORTED for steps that together can make a text more than
+ *   16 times as long
  */
 export function haveKnownExpressions(steps: readonly unknown[]): boolean {
   const nodes = steps.flatMap(nodesOf);
@@ -39,10 +39,10 @@ interface Pattern {
   readonly String?: string;
 }
 
-/** Steps without a meaning when they lack a pattern. */
+/** Steps that must have a pattern. */
 const PATTERN_STEPS: ReadonlySet<unknown> = new Set(["Split", "Replace"]);
 
-/** The pattern of a node that has one. */
+/** The pattern of a node; none for a node without. */
 function patternOf({ type, pattern }: TokenizerNode): readonly Pattern[] {
   if (pattern === undefined && !PATTERN_STEPS.has(type)) return [];
   const { Regex: regex, String: text } = Object(pattern) as Record<string, unknown>;
@@ -51,7 +51,7 @@ function patternOf({ type, pattern }: TokenizerNode): readonly Pattern[] {
   throw new GpruneError("BAD_FILE", "tokenizer.json: expected a pattern with Regex or String, got another");
 }
 
-/** How many times as long a step can make a text: the new characters for each place that it may find. */
+/** How many times as long a step can make a text: its new characters for each place that it may match. */
 function growthOf(node: TokenizerNode): number {
   const { content, prepend } = node;
   if (typeof prepend === "string") return 1 + prepend.length;

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { CUT_NAMES } from "../../../test/word_cuts.ts";
 import { wordCutByName } from "./pretokenizers.ts";
 import { type Parting, partingOf, partsOf } from "./text_parts.ts";
@@ -59,7 +59,7 @@ function expectSameTokens(tokenizer: Tokenizer, parting: Parting): void {
   );
 }
 
-it.each([...CUT_NAMES, "command-r"])("tokens of parts are those of the whole: %s", (name) => {
+test.each([...CUT_NAMES, "command-r"])("tokens of parts are those of the whole: %s", (name) => {
   const { steps, normalizer } = wordCutByName(name, "test");
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
   const pre_tokenizer = { type: "Sequence", pretokenizers: [...steps, byteLevel] };
@@ -72,7 +72,7 @@ describe("tokens of parts are those of the whole, with space signs", () => {
   const joins = (pair: string): boolean => !/[^▁]▁/.test(pair);
   const added = [{ content: "<m>", rstrip: true, lstrip: true }];
 
-  it.each<[string, Parts]>([
+  test.each<[string, Parts]>([
     ["before every text", { normalizer: { type: "Sequence", normalizers: [PREFIX, SIGNS] } }],
     ["for spaces alone", { normalizer: SIGNS }],
     [
@@ -99,7 +99,7 @@ describe("tokens of parts are those of the whole, with space signs", () => {
   });
 });
 
-it("texts stay whole where steps or tokens may lie across a cut", () => {
+test("texts stay whole where steps or tokens may lie across a cut", () => {
   const parting = (parts: object, endsAtSpaces = true): Parting | null =>
     partingOf(
       { normalizer: null, pre_tokenizer: null, added_tokens: [], ...parts } as never,
@@ -118,7 +118,7 @@ it("texts stay whole where steps or tokens may lie across a cut", () => {
   }
 });
 
-it("a long text is encoded in parts, and loses nothing", () => {
+test("a long text is encoded in parts, and loses nothing", () => {
   const { json, tokenizer } = tokenizerOf({ pre_tokenizer: { type: "ByteLevel", use_regex: true } });
   const text = "ab 1\n\n.as  b".repeat(10_000);
   const parts = [...partsOf(text, partingOf(json as never, () => false)!)];

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { CarriedFile } from "../model.ts";
 import { isSameTokenizer, Tokenizer } from "./tokenizer.ts";
 
@@ -45,7 +45,7 @@ describe("words of more than 2^18 characters", () => {
   const merges = [["a", "b"]] as const;
   const tokenizer = Tokenizer.fromFiles([tokenizerJson({ tokens: ["a", "b", "ab", " "], merges })]);
 
-  it("are cut, and lose nothing", () => {
+  test("are cut, and lose nothing", () => {
     const text = (pairs: number): string => `b${"ab".repeat(pairs)}`;
     expect(tokenizer.encode(text(2 ** 16))).toHaveLength(2 ** 16 + 1);
     // One pair lies on both sides of the cut.
@@ -54,7 +54,7 @@ describe("words of more than 2^18 characters", () => {
     expect(tokenizer.decode(ids).replaceAll(" ", "")).toBe(text(2 ** 17));
   });
 
-  it("are none where there is white space between", () => {
+  test("are none where there is white space between", () => {
     expect(tokenizer.encode(`b${"ab".repeat(2 ** 16)} ${"ab".repeat(2 ** 16)}`)).toHaveLength(2 ** 17 + 2);
   });
 });
@@ -63,7 +63,7 @@ describe("Tokenizer.fromFiles", () => {
   const tokens = ["a", "b", "<s>", "</s>", "<end>"];
   const json = tokenizerJson({ tokens, added: tokens.slice(2) });
 
-  it("needs tokenizer.json and nothing else", () => {
+  test("needs tokenizer.json and nothing else", () => {
     expect(() => Tokenizer.fromFiles([])).toThrow(
       expect.objectContaining({ code: "NOT_FOUND", hint: expect.stringContaining("original model") }),
     );
@@ -78,7 +78,7 @@ describe("Tokenizer.fromFiles", () => {
     expect(tokenizer).toMatchObject({ eosIds: [], bosId: null, addsBos: false, vocabSize: 5 });
   });
 
-  it("takes the token for unknown words of whole-word vocabularies from tokenizer.json", () => {
+  test("takes the token for unknown words of whole-word vocabularies from tokenizer.json", () => {
     const vocab = { a: 0, b: 1, "?": 2 };
     const wordsOf = (model: object): Tokenizer =>
       Tokenizer.fromFiles([
@@ -94,14 +94,14 @@ describe("Tokenizer.fromFiles", () => {
     );
   });
 
-  it("takes special ids from both configurations", () => {
+  test("takes special ids from both configurations", () => {
     const config = file("tokenizer_config.json", { bos_token: { content: "<s>" }, eos_token: "</s>" });
     const generation = file("generation_config.json", { eos_token_id: [4, 3] });
     expect(Tokenizer.fromFiles([json, config])).toMatchObject({ eosIds: [3], bosId: 2 });
     expect(Tokenizer.fromFiles([generation, json, config])).toMatchObject({ eosIds: [3, 4], bosId: 2 });
   });
 
-  it("adds no tokens of its own to a text and tells that transformers would", () => {
+  test("adds no tokens of its own to a text and tells that transformers would", () => {
     const post_processor = {
       type: "TemplateProcessing",
       single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
@@ -120,7 +120,7 @@ describe("Tokenizer.fromFiles", () => {
     expect(Tokenizer.fromFiles([json, config, generation])).toMatchObject({ addsBos: false, bosId: 0 });
   });
 
-  it.each<[string, CarriedFile[], string]>([
+  test.each<[string, CarriedFile[], string]>([
     ["text that is no JSON", [{ name: "tokenizer.json", bytes: Buffer.from("{") }], "BAD_FILE"],
     ["bytes that are no text", [{ name: "tokenizer.json", bytes: Uint8Array.of(0xff) }], "BAD_FILE"],
     ["no object", [file("tokenizer.json", [])], "BAD_FILE"],
@@ -161,7 +161,7 @@ describe("corrections of the library", () => {
     );
   }
 
-  it("cuts before spaces without changing tokens", () => {
+  test("cuts before spaces without changing tokens", () => {
     const parts = { merges: PIECE_MERGES, normalizer: SPACES };
     // A token that goes on after a space, which nothing makes, keeps the text whole.
     agree(
@@ -170,14 +170,14 @@ describe("corrections of the library", () => {
     );
   });
 
-  it("does not cut where tokens go on after a space", () => {
+  test("does not cut where tokens go on after a space", () => {
     const merges = [["a", "▁"], ["a▁", "a"], ...PIECE_MERGES] as const;
     const tokens = [...PIECES, "a▁", "a▁a"];
     const tokenizer = Tokenizer.fromFiles([tokenizerJson({ tokens, merges, normalizer: SPACES })]);
     expect([...tokenizer.encode("a a")]).toEqual([tokens.indexOf("a▁a")]);
   });
 
-  it("cuts where Metaspace does", () => {
+  test("cuts where Metaspace does", () => {
     const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "never" };
     const parts = { tokens: PIECES, merges: PIECE_MERGES };
     const splitting = Tokenizer.fromFiles([
@@ -190,7 +190,7 @@ describe("corrections of the library", () => {
     expect([...whole.encode("  ab")]).toEqual([4, 6]);
   });
 
-  it("knows all numbers and spaces that tokenizers knows", () => {
+  test("knows all numbers and spaces that tokenizers knows", () => {
     // Bytes of U+00B2, U+0085 and U+FEFF in the alphabet of byte-level vocabularies.
     const tokens = [
       "Ġ",
@@ -231,7 +231,7 @@ describe("corrections of the library", () => {
     expect(pieces("\ufeff  a")).toEqual(["ï»¿", "Ġ", "Ġa"]);
   });
 
-  it.each<[string, object, readonly (readonly string[])[]]>([
+  test.each<[string, object, readonly (readonly string[])[]]>([
     [
       "Whitespace",
       {},
@@ -297,7 +297,7 @@ describe("corrections of the library", () => {
   });
 
   // The behaviours by the examples of tokenizers' documentation; inverted as its split.rs computes them.
-  it.each<[string, boolean, readonly string[]]>([
+  test.each<[string, boolean, readonly string[]]>([
     ["Removed", false, ["the", "final", "countdown"]],
     ["Removed", true, ["-", "-", "-"]],
     ["Isolated", false, ["the", "-", "final", "-", "-", "countdown"]],
@@ -320,7 +320,7 @@ describe("corrections of the library", () => {
     }
   });
 
-  it.each([
+  test.each([
     [{ strip_left: true, strip_right: true }, "\ufeff a b"],
     [{ strip_left: true, strip_right: false }, "\ufeff a b\u0085 "],
     [{ strip_left: false, strip_right: true }, "\u0085 \ufeff a b"],
@@ -335,7 +335,7 @@ describe("corrections of the library", () => {
     expect([...tokenizer.encode("\u0085 \ufeff a b\u0085 ")]).toEqual([0]);
   });
 
-  it("refuses added tokens that are none inside words", () => {
+  test("refuses added tokens that are none inside words", () => {
     const added = [{ id: 1, content: "the", single_word: true }];
     const model = { type: "WordLevel", vocab: { a: 0, the: 1 } };
     expect(() => Tokenizer.fromFiles([file("tokenizer.json", { added_tokens: added, model })])).toThrow(
@@ -343,7 +343,7 @@ describe("corrections of the library", () => {
     );
   });
 
-  it("replaces by the text that is given, dollar signs and all", () => {
+  test("replaces by the text that is given, dollar signs and all", () => {
     const vocab = { "a$1$&b": 0 };
     const normalizer = {
       type: "Sequence",
@@ -355,7 +355,7 @@ describe("corrections of the library", () => {
     expect([...tokenizer.encode("axb")]).toEqual([0]);
   });
 
-  it.each([
+  test.each([
     ["MergedWithPrevious", false],
     ["MergedWithNext", false],
     ["MergedWithNext", true],
@@ -369,7 +369,7 @@ describe("corrections of the library", () => {
     expect([...tokenizer.encode("aBcDeF)")].map((id) => words[id])).toEqual(words);
   });
 
-  it.each(["(-|_)\\1", "(?<q>-)\\k<q>"])("refuses to merge by %s, which cannot stand twice", (regex) => {
+  test.each(["(-|_)\\1", "(?<q>-)\\k<q>"])("refuses to merge by %s, which cannot stand twice", (regex) => {
     const step = { type: "Split", pattern: { Regex: regex }, behavior: "MergedWithNext" };
     const model = { type: "WordLevel", vocab: { a: 0 } };
     expect(() => Tokenizer.fromFiles([file("tokenizer.json", { pre_tokenizer: step, model })])).toThrow(
@@ -377,7 +377,7 @@ describe("corrections of the library", () => {
     );
   });
 
-  it("decodes dollar signs that Replace puts in", () => {
+  test("decodes dollar signs that Replace puts in", () => {
     const decoder = {
       type: "Sequence",
       decoders: [{ type: "Replace", pattern: { String: "_" }, content: "$$" }],
@@ -387,7 +387,7 @@ describe("corrections of the library", () => {
   });
 });
 
-it("takes tokenizers for the same whose configurations name other classes, and no others", () => {
+test("takes tokenizers for the same whose configurations name other classes, and no others", () => {
   const tokenizer = file("tokenizer.json", { model: { type: "WordLevel", vocab: { a: 0 } } });
   const configured = (config: object) => [tokenizer, file("tokenizer_config.json", config)];
   const llama = configured({ bos_token: "a", tokenizer_class: "LlamaTokenizer" });

@@ -1,6 +1,6 @@
 /**
- * Text to token ids and back. What the library (engine.ts) gets wrong or slow is corrected in the
- * tokenizer.json it is given (`tuned`), never in the file that is carried to the output.
+ * Text to token ids and back. Errors and slowness of the library (engine.ts) are corrected in the tokenizer.json that
+ * it is given (`tuned`), never in the file that is carried to the output.
  *
  * Text is data: no BOS or EOS is added, but a special token that is spelled out in a text becomes that token, as in
  * transformers.
@@ -64,7 +64,7 @@ const generationSchema = z.looseObject({
 });
 type GenerationConfig = z.infer<typeof generationSchema>;
 
-/** Files of tokenizers that transformers turns into a tokenizer.json. */
+/** Files of tokenizers that transformers can convert to a tokenizer.json. */
 const SLOW_FILES: ReadonlySet<string> = new Set(["tokenizer.model", "vocab.json"]);
 
 /** A model's tokenizer: text to token ids and back. */
@@ -74,8 +74,8 @@ export class Tokenizer {
   /** Id that starts a text, null for tokenizers without one. */
   readonly bosId: number | null;
   /**
-   * Id that stands for the context where there is none, as `prefix_token_id` in lm-evaluation-harness: what
-   * tokenizer_config.json names to begin a text, else to end one; null for tokenizers without either.
+   * Id that is the context where there is no other, as `prefix_token_id` in lm-evaluation-harness: the BOS token of
+   * tokenizer_config.json, else its EOS token; null for tokenizers without either.
    */
   readonly prefixId: number | null;
   /** Whether transformers puts `bosId` before a text by default. */
@@ -95,19 +95,19 @@ export class Tokenizer {
     this.#engine = engine;
     this.#parting = parting;
     const [bos, eos] = [idOf(engine, config.bos_token), idOf(engine, config.eos_token)];
-    const ends = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
+    const eosIds = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
+    const bosIds = [generation.bos_token_id ?? undefined, bos].filter((id) => id !== undefined);
     const added = engine.encode("", true);
-    // Where the files disagree, what the tokenizer itself puts before texts begins them.
-    const named = [generation.bos_token_id ?? undefined, bos].filter((id) => id !== undefined);
-    this.bosId = named.find((id) => id === added[0]) ?? named[0] ?? null;
-    this.eosIds = [...new Set(ends)].sort((a, b) => a - b);
+    // Where the files disagree, the id that the tokenizer itself puts before texts counts.
+    this.bosId = bosIds.find((id) => id === added[0]) ?? bosIds[0] ?? null;
+    this.eosIds = [...new Set(eosIds)].sort((a, b) => a - b);
     this.prefixId = bos ?? eos ?? this.bosId ?? this.eosIds[0] ?? null;
     this.addsBos = this.bosId !== null && added[0] === this.bosId;
     this.addsEos = this.eosIds.includes(added.slice(this.addsBos ? 1 : 0).at(-1) ?? -1);
     this.vocabSize = engine.largestId + 1;
   }
 
-  /** Bytes of memory that `encode` holds for each character of a long text, about. */
+  /** Bytes of memory that `encode` holds for each character of a long text, approximately. */
   get characterBytes(): number {
     return this.#parting === null ? CHARACTER_BYTES.whole : CHARACTER_BYTES.inParts;
   }
@@ -123,7 +123,7 @@ export class Tokenizer {
   }
 
   /**
-   * @param files - tokenizer.json; tokenizer_config.json and generation_config.json where there are any
+   * @param files - tokenizer.json; tokenizer_config.json and generation_config.json if present
    * @throws GpruneError NOT_FOUND without tokenizer.json, BAD_FILE for a malformed file, UNSUPPORTED for parts that
    *   the library does not know or that lengthen texts without end
    */
@@ -140,11 +140,11 @@ export class Tokenizer {
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
     requireKnownMerges(json);
     requireFoundAnywhere(json);
-    const known = haveKnownExpressions([json.normalizer, json.pre_tokenizer, json.decoder]);
+    const isReviewed = haveKnownExpressions([json.normalizer, json.pre_tokenizer, json.decoder]);
     const pieces = unigramPieces(json.model);
-    const run = known && isQuick(json, pieces) ? directEngine : guardedEngine;
+    const makeEngine = isReviewed && isQuick(json, pieces) ? directEngine : guardedEngine;
     const open = (file: TokenizerJson): TokenizerEngine =>
-      withByteFallback(run({ json: file, config: withUnknown(config, json) }), json.model);
+      withByteFallback(makeEngine({ json: file, config: withUnknown(config, json) }), json.model);
     try {
       const file = tuned(json, pieces);
       const whole = cuttingLongWords(open(file), () => open(withCut(file, WORD_CUT)));
@@ -161,9 +161,9 @@ export class Tokenizer {
   }
 
   /**
-   * Token ids of a text, without tokens that the text does not contain. Words of more than 2^18 characters are cut.
-   * @throws GpruneError UNSUPPORTED when regular expressions of the file's own do not come to an end in time, BAD_TEXT
-   *   for a part of the text that no token stands for
+   * Token ids of a text, without added BOS or EOS. Words of more than 2^18 characters are cut.
+   * @throws GpruneError UNSUPPORTED when regular expressions of the file's own take too long, BAD_TEXT for a part of
+   *   the text that no token stands for
    */
   encode(text: string): Int32Array {
     if (this.#parting === null) return this.#encodePart(text);
@@ -172,7 +172,7 @@ export class Tokenizer {
 
   #encodePart(text: string): Int32Array {
     const ids = this.#engine.encode(text, false);
-    // The id for unknown words is what the file says, which may be none.
+    // The id for unknown words is the file's, which may be no token's.
     if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < this.vocabSize))
       return Int32Array.from(ids);
     throw new GpruneError("BAD_TEXT", "text: expected words of the vocabulary, got one that has no token", {
@@ -181,32 +181,33 @@ export class Tokenizer {
   }
 
   /**
-   * Text of token ids, special tokens included; ids beyond the last token are nothing, as in tokenizers (Rust). The
+   * Text of token ids, special tokens included; ids beyond the last token are skipped, as in tokenizers (Rust). The
    * library loses a U+FEFF that is spelled in byte tokens.
    */
   decode(ids: ArrayLike<number>): string {
-    const known = Array.from(ids).filter((id) => id < this.vocabSize);
-    return known.length === 0 ? "" : this.#engine.decode(known);
+    const tokenIds = Array.from(ids).filter((id) => id < this.vocabSize);
+    return tokenIds.length === 0 ? "" : this.#engine.decode(tokenIds);
   }
 }
 
-/** Files that decide about tokens. */
 const CONFIG = "tokenizer_config.json";
+/** Files that decide about tokens. */
 const FILES = ["tokenizer.json", CONFIG, "generation_config.json"] as const;
 
 /**
- * Whether two models' tokenizers are the same: their files byte by byte, or in all that the configurations say to us.
+ * Whether two models' tokenizers are the same: their files are equal byte by byte or, of tokenizer_config.json, in all
+ * settings but the class.
  */
 export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFile[]): boolean {
   return FILES.every((name) => {
-    const [own, other] = [a, b].map((files) => files.find((file) => file.name === name));
-    if (own === undefined || other === undefined) return own === other;
-    if (Buffer.compare(own.bytes, other.bytes) === 0) return true;
-    return name === CONFIG && isDeepStrictEqual(settingsIn(own), settingsIn(other));
+    const [fileA, fileB] = [a, b].map((files) => files.find((file) => file.name === name));
+    if (fileA === undefined || fileB === undefined) return fileA === fileB;
+    if (Buffer.compare(fileA.bytes, fileB.bytes) === 0) return true;
+    return name === CONFIG && isDeepStrictEqual(settingsIn(fileA), settingsIn(fileB));
   });
 }
 
-/** What a configuration says, but for the class that others load it with. */
+/** Settings of a configuration, without the class that transformers loads the tokenizer with. */
 function settingsIn(file: CarriedFile): unknown {
   const { tokenizer_class: _, ...settings } = parse([file], CONFIG, z.looseObject({})) ?? {};
   return settings;
@@ -218,8 +219,7 @@ function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): num
 }
 
 /**
- * @throws GpruneError UNSUPPORTED for merges over words whose later characters are spelled differently, which the
- * library ignores
+ * @throws GpruneError UNSUPPORTED for a prefix of continued words, which the library ignores when it merges
  */
 function requireKnownMerges({ model }: TokenizerJson): void {
   const { type, continuing_subword_prefix: prefix } = model;
@@ -231,7 +231,7 @@ function requireKnownMerges({ model }: TokenizerJson): void {
 }
 
 /**
- * @throws GpruneError UNSUPPORTED for added tokens that are none inside a word, where the library finds them as well
+ * @throws GpruneError UNSUPPORTED for added tokens that must not match inside words, where the library matches them
  */
 function requireFoundAnywhere({ added_tokens: added }: TokenizerJson): void {
   const token = added.find(({ single_word: alone }) => alone === true);
@@ -242,12 +242,12 @@ function requireFoundAnywhere({ added_tokens: added }: TokenizerJson): void {
   });
 }
 
-/** The library takes the token for unknown words of whole-word vocabularies from the configuration alone. */
+/** The library reads the token for unknown words of whole-word vocabularies from the configuration only. */
 function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): TokenizerConfig {
   return model.type === "WordLevel" ? { ...config, unk_token: model.unk_token } : config;
 }
 
-/** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */
+/** The tokenizer.json for the library: it gives the tokens of tokenizers (Rust) for every text, and faster. */
 function tuned(file: TokenizerJson, pieces: readonly string[] | null): TokenizerJson {
   const json = {
     ...file,
@@ -267,37 +267,37 @@ function withCut(json: TokenizerJson, cut: TokenizerStep): TokenizerJson {
   return { ...json, pre_tokenizer: sequence(step == null ? [cut] : [step, cut]) };
 }
 
-/** Whether a text falls into short words already, as it does in all byte-level tokenizers. */
+/** Whether a step already cuts texts into short words, as those of all byte-level tokenizers do. */
 function cutsWords(step: TokenizerStep | null): boolean {
   return step?.type === "Sequence" || step?.type === "ByteLevel";
 }
 
 /**
- * SentencePiece vocabularies merge over the whole text, which is slow and caches nothing, and what Unigram weighs of a
- * long text does not fit on the stack. When no token continues after a word with a space sign, none crosses the border
- * before one, and cutting there changes nothing; nor does it around the line ends of Unigram that are no part of other
- * tokens.
+ * A cut into words at spaces. SentencePiece vocabularies merge over the whole text, which is slow and caches nothing,
+ * and Unigram's lattice of a long text does not fit on the stack. If no token continues from a word into a space sign,
+ * none crosses the boundary before one, and a cut there changes nothing; nor does a cut around line ends that are no
+ * part of other Unigram pieces.
  * @returns null when a cut could change tokens
  */
 function spaceCut(json: TokenizerJson, pieces: readonly string[] | null): TokenizerStep | null {
-  const line = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
-  const lines = line === "" ? "" : "|\\n+";
-  if (splitsAtSpaces(json)) return isolate(`▁[^▁${line}]*|[^▁${line}]+${lines}`);
-  if (endsAtSpaces(json, pieces)) return isolate(`▁*[^▁${line}]+|▁+${lines}`);
-  return line === "" ? null : isolate(`[^${line}]+${lines}`);
+  const lineEnd = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
+  const orLineEnds = lineEnd === "" ? "" : "|\\n+";
+  if (splitsAtSpaces(json)) return isolate(`▁[^▁${lineEnd}]*|[^▁${lineEnd}]+${orLineEnds}`);
+  if (endsAtSpaces(json, pieces)) return isolate(`▁*[^▁${lineEnd}]+|▁+${orLineEnds}`);
+  return lineEnd === "" ? null : isolate(`[^${lineEnd}]+${orLineEnds}`);
 }
 
 function splitsAtSpaces({ pre_tokenizer: step }: TokenizerJson): boolean {
   return step?.type === "Metaspace" && step.split !== false;
 }
 
-/** Whether tokens are made of a whole text, and none goes on before a space sign and behind it. */
+/** Whether the model merges over whole texts, and no token has a space sign behind another character. */
 function endsAtSpaces(
   { model, added_tokens: added }: TokenizerJson,
   pieces: readonly string[] | null,
 ): boolean {
   if (pieces === null && model.type !== "BPE") return false;
-  const whole = new Set(added.map((token) => token.content));
+  const addedContents = new Set(added.map((token) => token.content));
   const tokens = pieces ?? Object.keys(Object(model.vocab));
-  return !tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
+  return !tokens.some((token) => /[^▁]▁/u.test(token) && !addedContents.has(token));
 }

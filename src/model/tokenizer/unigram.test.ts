@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { CarriedFile } from "../model.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
@@ -43,23 +43,23 @@ const TEXTS: readonly (readonly [string, readonly number[], readonly number[]])[
 ];
 
 describe("Unigram vocabularies", () => {
-  it.each(TEXTS)("cut %j as tokenizers does", (text, bytes, unknown) => {
+  test.each(TEXTS)("cut %j as tokenizers does", (text, bytes, unknown) => {
     expect([...tokenizerOf(true).encode(text)]).toEqual(bytes);
     expect([...tokenizerOf(false).encode(text)]).toEqual(unknown);
   });
 
-  it("do so in a thread, beside regular expressions of the file's own", () => {
+  test("do so in a thread, beside regular expressions of the file's own", () => {
     const normalizer = { type: "Replace", pattern: { Regex: "x+" }, content: "é" };
     expect([...tokenizerOf(true, { normalizer }).encode("axx")]).toEqual([4, 203, 177]);
   });
 
-  it("stay unknown where a byte has no piece", () => {
+  test("stay unknown where a byte has no piece", () => {
     const json = { model: { type: "Unigram", unk_id: 0, vocab: PIECES.slice(0, 9), byte_fallback: true } };
     const bytes = Buffer.from(JSON.stringify(json));
     expect([...Tokenizer.fromFiles([{ name: "tokenizer.json", bytes }]).encode("a\0é")]).toEqual([2, 0]);
   });
 
-  it("take texts of any length, with spaces or with lines alone", () => {
+  test("take texts of any length, with spaces or with lines alone", () => {
     for (const text of ["ab ba\n".repeat(60_000), "abba\n".repeat(60_000)]) {
       expect(tokenizerOf(true).encode(text).length).toBeGreaterThan(120_000);
     }

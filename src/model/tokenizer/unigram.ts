@@ -1,6 +1,6 @@
 /**
- * Unigram vocabularies with byte fallback, as SentencePiece has them: characters without a piece become the pieces of
- * their bytes. The library of engine.ts makes them unknown.
+ * Unigram vocabularies with byte fallback, as in SentencePiece: characters without a piece become the pieces of their
+ * bytes. The library of engine.ts makes them unknown.
  */
 import { z } from "zod";
 import type { TokenizerEngine } from "./engine.ts";
@@ -19,8 +19,8 @@ export function unigramPieces(model: unknown): readonly string[] | null {
 }
 
 /**
- * The engine of a model, whose unknown characters are bytes where the model says so and has pieces for all of them. As
- * `tokenize` of tokenizers/src/models/unigram/model.rs.
+ * An engine that encodes unknown characters as bytes, where the model asks for that and has pieces for all their bytes.
+ * As `tokenize` of tokenizers/src/models/unigram/model.rs.
  */
 export function withByteFallback(engine: TokenizerEngine, model: unknown): TokenizerEngine {
   const result = unigram.safeParse(model);
@@ -30,7 +30,7 @@ export function withByteFallback(engine: TokenizerEngine, model: unknown): Token
   const byteIds = Array.from({ length: 256 }, (_, byte) =>
     engine.idOf(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`),
   );
-  const idsOf = (piece: string): readonly number[] | null => {
+  const byteIdsOf = (piece: string): readonly number[] | null => {
     const ids = Array.from(Buffer.from(piece), (byte) => byteIds[byte]);
     return ids.every((id) => id !== undefined) ? ids : null;
   };
@@ -40,7 +40,7 @@ export function withByteFallback(engine: TokenizerEngine, model: unknown): Token
       const { ids, pieces } = engine.encodePieces(text, special);
       return ids.flatMap((id, i) => {
         const isUnknown = (id === unknown || !Number.isInteger(id)) && pieces[i] !== unknownPiece;
-        return (isUnknown && idsOf(pieces[i]!)) || id;
+        return (isUnknown && byteIdsOf(pieces[i]!)) || id;
       });
     },
   };

@@ -1,8 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { hasLongWord, isQuick } from "./word_limits.ts";
 
 describe("hasLongWord", () => {
-  it("finds stretches that are longer than the limit, wherever they begin", () => {
+  test("finds stretches that are longer than the limit, wherever they begin", () => {
     for (const before of [0, 1, 7, 10, 13]) {
       for (const letter of ["x", " "]) {
         const around = letter === " " ? "y" : " ";
@@ -19,7 +19,7 @@ describe("hasLongWord", () => {
 describe("isQuick", () => {
   const file = (model: object, content = "<s>") => ({ model, added_tokens: [{ content }] });
 
-  it("is false for what takes long words of its own accord", () => {
+  test("is false for what takes long words of its own accord", () => {
     expect(isQuick(file({ type: "BPE" }), null)).toBe(true);
     expect(isQuick(file({ type: "WordPiece" }), null)).toBe(true);
     expect(isQuick(file({ type: "WordPiece", max_input_chars_per_word: 1e9 }), null)).toBe(false);

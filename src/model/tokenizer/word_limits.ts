@@ -1,12 +1,12 @@
 /**
- * Bounds on the words that a tokenizer's model gets, and on what it does with them. The library holds some 400 bytes
- * for each character of a word that BPE merges, and other models take a word's length times that of their longest
- * token, or its square.
+ * Bounds on the words that a tokenizer's model gets, and on the time that it takes. The library holds some 400 bytes
+ * for each character of a word that BPE merges; the time of other models grows with a word's length times that of the
+ * longest token, or with its square.
  */
 import { isolate, type TokenizerStep } from "./corrections.ts";
 import type { TokenizerEngine } from "./engine.ts";
 
-/** Characters of a word, at most: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
+/** Most characters of a word: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
 const MAX_WORD = 2 ** 18;
 /**
  * Real vocabularies have pieces of up to 50 characters and special tokens of up to 100, and WordPiece gives up on words
@@ -16,12 +16,12 @@ const MAX_PIECE = 128;
 const MAX_ADDED = 512;
 const MAX_WORDPIECE = 200;
 
-/** Cuts what is longer. */
+/** Cuts longer words. */
 export const WORD_CUT: TokenizerStep = isolate(`[\\s\\S]{1,${MAX_WORD}}`);
 
 /**
- * An engine that leaves texts with words that are too long to another. @param open - one with `WORD_CUT`, when it is
- * needed
+ * An engine that passes texts with too long words to a second one.
+ * @param open - makes the second, with `WORD_CUT`, when it is first needed
  */
 export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerEngine): TokenizerEngine {
   let cutting: TokenizerEngine | undefined;
@@ -38,8 +38,8 @@ export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerE
 }
 
 /**
- * Whether a text may have a word that is too long, for tokenizers that cut at white space: as long a stretch of white
- * space, or without any. It has a character at a multiple of its length, so few are looked at.
+ * Whether a text may have a too long word, for tokenizers that cut at white space: a stretch of more than `longest`
+ * characters that are all white space, or none of them. It covers one of the places that are tried, `longest` apart.
  */
 export function hasLongWord(text: string, longest: number = MAX_WORD): boolean {
   for (let place = longest - 1; place < text.length; place += longest) {
@@ -56,13 +56,13 @@ function isSpace(text: string, place: number): boolean {
   return /\s/.test(text[place]!);
 }
 
-/** What of a tokenizer.json says how long its model may take. */
+/** The parts of a tokenizer.json that bound the time of its model. */
 interface ModelFile {
   readonly model: { readonly type?: string | undefined; readonly max_input_chars_per_word?: unknown };
   readonly added_tokens: readonly { readonly content: string }[];
 }
 
-/** Whether tokens take no longer than those of real vocabularies. @param pieces - of Unigram, else null */
+/** Whether a model takes no longer than real ones. @param pieces - of Unigram, else null */
 export function isQuick(
   { model, added_tokens: added }: ModelFile,
   pieces: readonly string[] | null,
