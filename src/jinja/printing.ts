@@ -32,7 +32,7 @@ export interface JsonStyle {
 
 /** As `htmlsafe_json_dumps` of jinja2: ASCII, sorted keys, and escapes for the special characters of HTML. */
 export const SAFE_JSON: JsonStyle = {
-  quote: (text) => JSON.stringify(text).replace(/[<>&'\u0080-\uffff]/g, escapeUnit),
+  quote: (text) => JSON.stringify(text).replace(/[<>&'\u007f-\uffff]/g, escapeUnit),
   sortKeys: true,
   indent: null,
   separators: [", ", ": "],

@@ -52,6 +52,7 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{{ marked|tojson }} {{ [1.0, dict]|tojson }}",
     '"\\u003cb\\u003e\\u0026\\u0027\\u00e9" [1.0, {"a": null, "k": 1}]',
   ],
+  ["{{ 'a\x7f~'|tojson }}", '"a\\u007f~"'],
   ["{{ ['a', 'A', 'b']|unique|list }} {{ [2, 1]|reverse|list }}", "['a', 'b'] [1, 2]"],
   ["{{ rows|selectattr('b')|map(attribute='a')|list }} {{ range(3)|list }}", "[1] [0, 1, 2]"],
   ["{{ list|length }} {{ words|length }} {{ dict|length }} {{ words|list|first }}", "2 16 2 i"],
