@@ -195,6 +195,27 @@ export function decidesByText({ plan, method }: RunConfig, { input }: Metric): b
   return plan === undefined && (method !== "none" || input !== "weights");
 }
 
+/** Whether anything is learned from the texts: what is removed, or how it is made up for. */
+function learnsFromText(config: RunConfig, metric: Metric): boolean {
+  return decidesByText(config, metric) || config.recover !== "none";
+}
+
+/** Whether a run has no text to learn from, and needs some. @throws GpruneError BAD_ARGUMENT for an unknown metric */
+export function lacksText(config: RunConfig): boolean {
+  const hasSets = config.calibration.length > 0 || config.ownText === "always";
+  return !hasSets && learnsFromText(config, metricByName(config.metric));
+}
+
+/** @throws GpruneError BAD_ARGUMENT where there is no text to learn from */
+export function requireSets(config: RunConfig): void {
+  if (!lacksText(config)) return;
+  const decides = config.plan === undefined;
+  const metrics = decides ? `--method none with a metric of weights (${metricsOfWeights()}) and ` : "";
+  throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
+    hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${metrics}--recover none needs no text.`,
+  });
+}
+
 /** The calibration sets; one that the model is yet to write is as large as it will be. */
 export async function loadCalibration(
   config: SettledConfig,
@@ -204,14 +225,7 @@ export async function loadCalibration(
     onProgress,
   }: { readonly model: Model; readonly metric: Metric; readonly onProgress: OnProgress },
 ): Promise<readonly SampledSet[]> {
-  const decided = !decidesByText(config, metric);
-  const learns = !decided || config.recover !== "none";
-  if (learns && config.calibration.length === 0) {
-    const decides = decided ? "" : `--method none with a metric of weights (${metricsOfWeights()}) and `;
-    throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-      hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${decides}--recover none needs no text.`,
-    });
-  }
+  const learns = learnsFromText(config, metric);
   if (config.calibration.length === 0) return [];
   const { samples, refitSamples, seqLen, seed } = config;
   requireWindowsFit(model, seqLen);

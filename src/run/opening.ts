@@ -14,7 +14,7 @@ import type { Model } from "../model/model.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
-import { fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
+import { fallbackByName, loadCalibration, readPlan, requireFit, requireSets, settle } from "./inputs.ts";
 
 /** What a run is made of before the model is read. */
 export interface AskedRun {
@@ -29,8 +29,8 @@ export interface AskedRun {
 
 /**
  * Finds what a configuration names, but for the model and the texts.
- * @throws GpruneError UNSUPPORTED when a device that is required is not there, and as `metricByName`, `fallbackByName`
- * and `readPlan`
+ * @throws GpruneError UNSUPPORTED when a device that is required is not there, and as `metricByName`, `fallbackByName`,
+ * `requireSets` and `readPlan`
  */
 export async function askedRun(
   asked: RunConfig,
@@ -42,6 +42,7 @@ export async function askedRun(
   const { name, dtype: deviceDtype } = device.used;
   const config: RunConfig = { ...asked, device: name, deviceDtype, requireDevice: false };
   const [metric, fallback] = [metricByName(config.metric), fallbackByName(config.fallback)];
+  requireSets(config);
   return { config, device, metric, fallback, given: await readPlan(config) };
 }
 

@@ -28,7 +28,8 @@ test("a run that ends while the directory is looked at is in the list when someb
     end = resolve;
   });
   const runs = new Runs(root, () => ({ ending, stop: () => {} }));
-  await runs.start({ name: "small", settings: { model: "hf://a/m" } });
+  const calibration = [{ name: "own", path: "self" }];
+  await runs.start({ name: "small", settings: { model: "hf://a/m", calibration } });
   // The list is being made, and the run ends before it is there.
   const before = runs.state();
   end({ state: "finished" });
@@ -101,6 +102,16 @@ test("a form that names what is not there is refused with every field that is wr
   ]);
   const address = { ...right, model: "hf://nobody" };
   expect(await refused("new", address)).toEqual(["BAD_ARGUMENT", "model", expect.stringContaining("hf://")]);
+  const textless = { model: root, calibration: [] };
+  const noSets = expect.stringContaining("expected at least one set, got none");
+  expect(await refused("new", textless)).toEqual(["BAD_ARGUMENT", "calibration", noSets]);
+  const ofWeights = { ...textless, model: "nowhere", method: "none", metric: "magnitude", recover: "none" };
+  for (const needless of [ofWeights, { ...textless, model: "nowhere", ownText: "always" }])
+    expect(await refused("new", needless)).toEqual([
+      "BAD_ARGUMENT",
+      "model",
+      expect.stringContaining("nowhere"),
+    ]);
   const alone = { ...right, method: "none", allocation: "curves", rounds: 0 };
   expect(await refused("new", alone)).toEqual([
     "BAD_CONFIG",
