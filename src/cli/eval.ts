@@ -83,7 +83,7 @@ async function evaluateAll(
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const seqLen = windowLength(models, material.seqLen);
-    const heard = hearing(options.quiet);
+    const heard = hearing();
     const told = { ...material, ...heard.listeners, seqLen, onProgress, ...keeping(resume) };
     const hashed = save && baseline !== undefined ? models[0]! : null;
     const baselineHash = hashed && weightsHash(await modelHashes(hashed, onProgress));

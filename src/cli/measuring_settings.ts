@@ -13,11 +13,10 @@ export interface Heard {
   readonly listeners: Pick<MaterialOptions, "onShots" | "onWithoutBos" | "onCut">;
 }
 
-export function hearing(quiet: boolean | undefined): Heard {
+export function hearing(): Heard {
   const shots = new Map<string, number>();
   const onShots = (task: string, count: number): void => void shots.set(task, count);
-  const hints = quiet ? {} : { onWithoutBos: sayWithoutBos, onCut: sayCut };
-  return { shots, listeners: { onShots, ...hints } };
+  return { shots, listeners: { onShots, onWithoutBos: sayWithoutBos, onCut: sayCut } };
 }
 
 /** How scores were measured, as `--json` prints it. */
