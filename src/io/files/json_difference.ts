@@ -1,19 +1,18 @@
 /** How two JSON values differ, for people. */
+import { firstFew } from "../../base/lists.ts";
 import type { JsonValue } from "./json_document.ts";
 
-/** Differences listed, and characters shown of each value. */
-const MAX_LISTED = 8;
+/** Characters shown of each value. */
 const MAX_SHOWN = 60;
 
-/** Lines such as `sparsity: 0.5 instead of 0.3`, up to eight; empty when the values are equal. */
+/** Lines such as `sparsity: 0.5 instead of 0.3`, the first few; empty when the values are equal. */
 export function differences(before: JsonValue, now: JsonValue): readonly string[] {
   const [old, fresh] = [leaves(before), leaves(now)];
   const paths = [...new Set([...old.keys(), ...fresh.keys()])];
   const lines = paths
     .filter((path) => old.get(path) !== fresh.get(path))
     .map((path) => `${path}: ${shown(fresh.get(path))} instead of ${shown(old.get(path))}`);
-  const more = lines.length - MAX_LISTED;
-  return more > 0 ? [...lines.slice(0, MAX_LISTED), `and ${more} more`] : lines;
+  return firstFew(lines);
 }
 
 /** Every value that holds no others, as JSON, by its path. */
