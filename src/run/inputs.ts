@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { AllocationName } from "../base/choices.ts";
+import { namesText } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { Checkpoints, Stages } from "../base/stages.ts";
@@ -109,7 +110,7 @@ function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
   return Array.from(names).flatMap(([path, sets]) =>
     sets.length === 1
       ? []
-      : [`sets ${sets.map(plainName).join(", ")}: the same text, ${plainName(path)}, ${sets.length} times`],
+      : [`sets ${namesText(sets)}: the same text, ${plainName(path)}, ${sets.length} times`],
   );
 }
 
