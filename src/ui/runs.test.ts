@@ -141,6 +141,22 @@ test("a new run like another begins with what is no default", async () => {
   expect(run?.settings).toEqual({ model: "m", sparsity: 0.4, calibration });
 });
 
+test("what files say of a run turns nothing around on the page, and its settings stay as they are", async () => {
+  const root = await temporaryDirectory();
+  const { record } = reportFiles();
+  const turning = "models/\u202ebew";
+  const settings = { ...record.settings, model: turning, metric: "x\u2066" };
+  const held_out = record.held_out.slice(0, 1).map((text) => ({ ...text, name: "\u202edeb" }));
+  await mkdir(join(root, "small"));
+  const turned = { ...record, base: turning, settings, held_out };
+  await writeFile(join(root, "small", "run.json"), formatRunRecord(turned));
+  const [run] = (await new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} })).state())
+    .runs;
+  const how = expect.stringContaining("x\\u2066");
+  expect(run).toMatchObject({ base: "models/\\u202ebew", how, settings: { model: turning } });
+  expect(run?.outcome?.perplexity?.on).toBe("held-out text \\u202edeb");
+});
+
 test.each([
   ["allocation", {}],
   ["metric", { plan: "plan.json" }],
