@@ -24,7 +24,7 @@ import {
   SHAPES,
   type Shape,
 } from "./base/choices.ts";
-import { mostSimilar } from "./base/similar.ts";
+import { meantHint } from "./base/similar.ts";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/runtime/device.ts";
@@ -298,22 +298,21 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const sourceOf = typeof where === "string" ? () => where : where;
   const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
   const what = z.prettifyError(error).replaceAll("✖ ", "");
-  const meant = meantKey(error);
-  const question = meant === undefined ? "" : `Did you mean ${meant}? `;
+  const help = "`gprune prune --help` says what the options mean.";
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
-    hint: `${question}\`gprune prune --help\` says what the options mean.`,
+    hint: [...keyHint(error), help].join(" "),
     cause: error,
   });
 }
 
-/** The known key that is most like the first unknown one; undefined without one, or where none is like it. */
-function meantKey({ issues }: z.ZodError): string | undefined {
+/** Which known key the first unknown one may mean; nothing without one, or where none is like it. */
+function keyHint({ issues }: z.ZodError): readonly string[] {
   const unknown = issues.find((issue) => issue.code === "unrecognized_keys");
   const [key] = unknown?.keys ?? [];
-  if (unknown === undefined || key === undefined) return undefined;
+  if (unknown === undefined || key === undefined) return [];
   const { shape } = unknown.path.length === 0 ? fields : textSet;
-  // As the command line writes it, or with a slip.
-  return mostSimilar(key.replaceAll(/[-_]/g, ""), Object.keys(shape));
+  const hint = meantHint(key, Object.keys(shape));
+  return hint === undefined ? [] : [hint];
 }
 
 /** Settings that do not count where a plan is given, which has decided. */

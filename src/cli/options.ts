@@ -1,7 +1,7 @@
 /** Options that judge their values while the command line is parsed, before anything is opened. */
 import { type Command, Option } from "commander";
 import { lacksUnit, parseSize } from "../base/byte_size.ts";
-import { mostSimilar } from "../base/similar.ts";
+import { meantHint } from "../base/similar.ts";
 import { GpruneError } from "../errors.ts";
 import { expandHome } from "../io/files/home.ts";
 
@@ -76,8 +76,7 @@ export function choiceOption(flags: string, description: string, choices: readon
   return option.argParser((text: string) => {
     const word = text.toLowerCase();
     if (choices.includes(word)) return word;
-    const meant = mostSimilar(word, choices);
-    const hint = meant === undefined ? undefined : `Did you mean ${meant}?`;
+    const hint = meantHint(word, choices);
     throw badValue(option, { expected: `one of ${choices.join(", ")}`, got: text, hint });
   });
 }
