@@ -125,6 +125,24 @@ export function requireWords(command: Command): void {
   if (empty !== undefined) throw emptyWord(empty.long ?? empty.flags);
 }
 
+/**
+ * Refuses words beyond a command's arguments, such as the value of an option that is not named.
+ * @throws GpruneError BAD_ARGUMENT with how the command is used
+ */
+export function requireNoMoreWords(command: Command): void {
+  const { args, registeredArguments } = command;
+  const last = registeredArguments.at(-1);
+  const extra = last?.variadic ? undefined : args[registeredArguments.length];
+  if (extra === undefined) return;
+  const place = last === undefined ? "arguments" : `arguments after ${last.name().toUpperCase()}`;
+  const [usage] = command.usage().split("\n");
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `${command.name()}: expected no ${place}, got ${JSON.stringify(extra)}`,
+    { hint: `gprune ${command.name()} ${usage}` },
+  );
+}
+
 function emptyWord(what: string): GpruneError {
   return new GpruneError("BAD_ARGUMENT", `${what}: expected a value, got ""`, {
     hint: "A variable of the shell may not be set.",
