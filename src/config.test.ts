@@ -1,11 +1,11 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { formatRunConfig, parseRunConfig, resolveRunConfig, runConfigJsonSchema } from "./config.ts";
 
 const LEAST = { model: "in", output: "out" };
 
 describe("resolveRunConfig", () => {
-  it("fills in defaults", () => {
+  test("fills in defaults", () => {
     expect(
       resolveRunConfig({ ...LEAST, calibration: [{ name: "web", path: "web.txt" }] }, "here"),
     ).toMatchObject({
@@ -19,7 +19,7 @@ describe("resolveRunConfig", () => {
     });
   });
 
-  it("keeps what was given", () => {
+  test("keeps what was given", () => {
     const given = {
       ...LEAST,
       sparsity: 0,
@@ -32,7 +32,7 @@ describe("resolveRunConfig", () => {
     expect(resolveRunConfig(given, "here")).toMatchObject(given);
   });
 
-  it.each([
+  test.each([
     [{ output: "out" }, "model"],
     [{ ...LEAST, model: "" }, "model"],
     [{ ...LEAST, sparsity: 1 }, "sparsity"],
@@ -67,7 +67,7 @@ describe("resolveRunConfig", () => {
     );
   });
 
-  it("names every wrong field at once", () => {
+  test("names every wrong field at once", () => {
     expect(() => resolveRunConfig({ ...LEAST, sparsity: 2, seed: -1, dtype: "f64" }, "here")).toThrow(
       expect.objectContaining({ message: expect.stringMatching(/^here: .*sparsity.*seed.*dtype/s) }),
     );
@@ -75,7 +75,7 @@ describe("resolveRunConfig", () => {
 });
 
 describe("resolveRunConfig of values from several places", () => {
-  it("names the ones that the wrong fields come from", () => {
+  test("names the ones that the wrong fields come from", () => {
     const sourceOf = (field: string): string => (field === "rounds" ? "command line" : "run.yaml");
     const sourcesOf = (wrong: object): string => {
       try {
@@ -92,7 +92,7 @@ describe("resolveRunConfig of values from several places", () => {
 });
 
 describe("parseRunConfig", () => {
-  it("gives the fields of a file and no others", () => {
+  test("gives the fields of a file and no others", () => {
     const text = "# a comment\nsparsity: 0.5\ncalibration:\n  - {name: web, path: web.txt}\n";
     const fields = { sparsity: 0.5, calibration: [{ name: "web", path: "web.txt" }] };
     expect(parseRunConfig(text, "run.yaml")).toEqual(fields);
@@ -101,7 +101,7 @@ describe("parseRunConfig", () => {
     expect(parseRunConfig("# nothing\n", "run.yaml")).toEqual({});
   });
 
-  it.each([
+  test.each([
     ["sparsity: [0.3", /^run\.yaml: .* at line 1, column \d+/],
     ["seed: 1\nsparsity: 0.3\nseed: 2", /^run\.yaml: Map keys must be unique at line 3, column 1/],
     ["seed: 1\n\tsamples: 2", /^run\.yaml: .* at line 2, column \d+/],
@@ -128,7 +128,7 @@ describe("parseRunConfig", () => {
     );
   });
 
-  it("prints nothing of a file on its own", async () => {
+  test("prints nothing of a file on its own", async () => {
     const warnings: Error[] = [];
     const listen = (warning: Error): void => void warnings.push(warning);
     process.on("warning", listen);
@@ -153,7 +153,7 @@ describe("parseRunConfig", () => {
     expect(warnings).toEqual([]);
   });
 
-  it("refuses aliases that multiply", () => {
+  test("refuses aliases that multiply", () => {
     const levels = ["a: &a [x, x, x, x, x, x, x, x, x]"];
     for (const [name, last] of ["ba", "cb", "dc", "ed", "fe"]) {
       levels.push(`${name}: &${name} [${Array(9).fill(`*${last}`).join(", ")}]`);
@@ -165,7 +165,7 @@ describe("parseRunConfig", () => {
 });
 
 describe("formatRunConfig", () => {
-  it("writes what parseRunConfig reads", () => {
+  test("writes what parseRunConfig reads", () => {
     const sets = fc.uniqueArray(
       fc.record({
         name: fc.string({ minLength: 1 }).filter((name) => name !== "__proto__"),
@@ -199,7 +199,7 @@ describe("formatRunConfig", () => {
 });
 
 describe("runConfigJsonSchema", () => {
-  it("describes every field and asks for model and output", () => {
+  test("describes every field and asks for model and output", () => {
     const schema = runConfigJsonSchema() as {
       required: readonly string[];
       additionalProperties: boolean;

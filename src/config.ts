@@ -24,7 +24,7 @@ import {
   SHAPES,
   type Shape,
 } from "./base/choices.ts";
-import { mostSimilar } from "./base/similar.ts";
+import { meantHint } from "./base/similar.ts";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/runtime/device.ts";
@@ -296,22 +296,21 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const sourceOf = typeof where === "string" ? () => where : where;
   const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
   const what = z.prettifyError(error).replaceAll("✖ ", "");
-  const suggestion = suggestedKey(error);
-  const question = suggestion === undefined ? "" : `Did you mean ${suggestion}? `;
+  const help = "`gprune prune --help` says what the options mean.";
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
-    hint: `${question}\`gprune prune --help\` says what the options mean.`,
+    hint: [...keyHint(error), help].join(" "),
     cause: error,
   });
 }
 
-/** The valid key most similar to the first unknown key; undefined if there is no unknown key, or none is similar. */
-function suggestedKey({ issues }: z.ZodError): string | undefined {
+/** A hint at the valid key most similar to the first unknown key; empty if there is no unknown key, or none is similar. */
+function keyHint({ issues }: z.ZodError): readonly string[] {
   const unknown = issues.find((issue) => issue.code === "unrecognized_keys");
   const [key] = unknown?.keys ?? [];
-  if (unknown === undefined || key === undefined) return undefined;
+  if (unknown === undefined || key === undefined) return [];
   const { shape } = unknown.path.length === 0 ? fields : textSet;
-  // Options of the command line have hyphens; otherwise it is a typing error.
-  return mostSimilar(key.replaceAll(/[-_]/g, ""), Object.keys(shape));
+  const hint = meantHint(key, Object.keys(shape));
+  return hint === undefined ? [] : [hint];
 }
 
 /** Settings that have no effect when a plan is given, because the plan has decided them. */

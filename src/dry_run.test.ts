@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { temporaryDirectory } from "../test/directories.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
 import { type RunConfig, resolveRunConfig } from "./config.ts";
@@ -17,7 +17,7 @@ async function tinyRun(settings: object): Promise<{ readonly root: string; reado
   return { root, config: resolveRunConfig(input, "test") };
 }
 
-it("foresees what the run will give, and leaves nothing behind", async () => {
+test("foresees what the run will give, and leaves nothing behind", async () => {
   const { root, config } = await tinyRun({ method: "none" });
   const before = await readdir(root);
   const found = await dryRun(config);
@@ -39,7 +39,7 @@ it("foresees what the run will give, and leaves nothing behind", async () => {
   expect(again.sparsity.asked).toBe(result.sparsity.achieved);
 });
 
-it("refuses to say that a run would begin where an unfinished one waits", async () => {
+test("refuses to say that a run would begin where an unfinished one waits", async () => {
   const { config } = await tinyRun({ method: "none" });
   const stages = await RunDirectory.claim(config.output);
   stages.begin({});
@@ -51,7 +51,7 @@ it("refuses to say that a run would begin where an unfinished one waits", async 
   });
 });
 
-it.each([
+test.each([
   [{ maxMemory: 1_000_000 }, "OUT_OF_MEMORY"],
   [{ samples: 3, seqLen: 65 }, "BAD_ARGUMENT"],
   [{ metric: "magnitude", plan: "nowhere.json" }, "NOT_FOUND"],
@@ -61,7 +61,7 @@ it.each([
   await expect(prune(config)).rejects.toMatchObject({ code });
 });
 
-it("does not begin after the signal to stop", async () => {
+test("does not begin after the signal to stop", async () => {
   const { config } = await tinyRun({ method: "none" });
   const stopped = { code: "INTERRUPTED", message: "stopped before the run was finished" };
   await expect(dryRun(config, { signal: AbortSignal.abort() })).rejects.toMatchObject(stopped);

@@ -212,6 +212,14 @@ describe("refuses settings", () => {
     for (const words of [["prun"], ["help", "prun"]]) await expectRefused(words, unknown);
   });
 
+  test("with words that no option is named before", async () => {
+    await expectRefused(
+      ["generate", "@model", "Once upon"],
+      'error BAD_ARGUMENT: generate: expected no arguments after MODEL, got "Once upon"\n' +
+        "hint: gprune generate MODEL --prompt TEXT [--chat] [options]\n",
+    );
+  });
+
   test.each([
     ["--steps 5", "--steps: expected --recover distill beside it, got --recover lstsq"],
     ["--method none --max-modules 2", "--max-modules: expected --method gprune beside it, got --method none"],

@@ -34,7 +34,7 @@ describe("windows that are held out", () => {
 
   test("are missed before the work where a text is used up", async () => {
     const many = ["--samples", "500", "--seq-len", "24", "--method", "none", "--own-text", "never"];
-    const run = await gprune("prune", first, "-o", join(root(), "many"), ...many, ...calibration);
+    const run = await gprune("prune", first, "-o", join(root(), "many"), ...many, ...calibration, "-q");
     expect(run.code).toBe(0);
     expect(run.stderr).toMatch(
       /^hint: stories has \d+ windows of 24 tokens, 500 were asked for, so none are held out for the check;/m,
@@ -250,7 +250,8 @@ describe("prune", () => {
   test("says when the widths that are allowed leave nothing near what was asked", async () => {
     const plain = [...BY_WEIGHTS, "--no-report"];
     const widths = ["--shape", "uniform", "--round-to", "40", "--sparsity", "0.1"];
-    const far = await gprune("prune", join(root(), "model"), "-o", join(root(), "far"), ...plain, ...widths);
+    const output = ["-o", join(root(), "far"), "-q"];
+    const far = await gprune("prune", join(root(), "model"), ...output, ...plain, ...widths);
     const ways = "a smaller --round-to or --shape per-layer";
     expect(far.stderr).toMatch(
       new RegExp(`^hint: \\d+\\.\\d\\d % went where 10\\.00 % was asked; ${ways} comes closer$`, "m"),

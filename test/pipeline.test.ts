@@ -4,7 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   evaluate,
   METRICS,
+  type MemoryPlan,
   openModel,
+  type PruneOptions,
   type PruneResult,
   parsePlan,
   prune,
@@ -32,13 +34,13 @@ afterAll(async () => {
 });
 
 /** Prunes the tiny model by 30 % with few windows and one thread, unless `settings` say otherwise. */
-async function run(settings: RunConfigInput): Promise<PruneResult> {
+async function run(settings: RunConfigInput, options: PruneOptions = {}): Promise<PruneResult> {
   runs += 1;
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
   const shared = { model, output: join(root(), `run-${runs}`), sparsity: 0.3, calibration };
   const small = { samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2, report: false };
   const input = { ...shared, ...small, ownText: "never", ...settings } as const;
-  return prune(resolveRunConfig(input, "test"));
+  return prune(resolveRunConfig(input, "test"), options);
 }
 
 test("checks the configuration that it is given", async () => {
@@ -198,6 +200,32 @@ describe("prune", () => {
     expect(await hashes(again.output)).toEqual(await hashes(first.output));
     expect(again.sparsity).toEqual({ asked: first.sparsity.achieved, achieved: first.sparsity.achieved });
   });
+
+  test.each([
+    { recover: "lstsq", ownText: "auto" },
+    { recover: "bias", allocation: "curves", ownText: "auto" },
+  ] as const)(
+    "a budget of memory is kept to as planned, and gives the bytes of a run without: %j",
+    async (settings) => {
+      const free = await run(settings);
+      let planned: MemoryPlan | undefined;
+      const onPlanned = (plan: MemoryPlan): void => {
+        planned = plan;
+      };
+      const tight = await run({ ...settings, maxMemory: "450MB" }, { onPlanned });
+      expect(planned).toMatchObject({ budget: 450e6 });
+      expect(planned!.peak).toBeLessThanOrEqual(450e6);
+      expect(tight.memory).toMatchObject({ budget: 450e6, peak: planned!.peak, stages: planned!.stages });
+      const files = ["model.safetensors", "plan.json", "config.json", "facts.json"];
+      expect(await hashes(tight.output, files)).toEqual(await hashes(free.output, files));
+      const configured = await readFile(join(tight.output, "gprune.yaml"), "utf8");
+      expect(configured.replaceAll(tight.output, free.output)).toBe(
+        await readFile(join(free.output, "gprune.yaml"), "utf8"),
+      );
+      await expect(run({ ...settings, maxMemory: "100MB" })).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
+      await expect(access(join(root(), `run-${runs}.run`))).rejects.toMatchObject({ code: "ENOENT" });
+    },
+  );
 
   test("a plan's run plans memory for what goes with the plan, and for nothing that decides", async () => {
     const { output } = await run({ recover: "none", sparsity: 0.5 });

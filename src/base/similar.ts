@@ -2,14 +2,29 @@
 
 /** Most letters that may be wrong: as a share of the word, and in all. */
 const SHARE_WRONG = 0.4;
-const MOST_WRONG = 3;
+const MAX_WRONG = 3;
 
-/** The nearest of `words` to a misspelt one, whatever the case of letters; undefined where none is near. */
-export function mostSimilar(word: string, words: readonly string[]): string | undefined {
+/**
+ * `Did you mean seqLen?`: the first word that begins with the given one, else the one that is most like it; case,
+ * hyphens and underscores do not count.
+ * @returns undefined where none is like it
+ */
+export function meantHint(given: string, words: readonly string[]): string | undefined {
+  const letters = lettersOf(given);
+  if (letters === "") return undefined;
+  const meant = words.find((word) => lettersOf(word).startsWith(letters)) ?? mostSimilar(letters, words);
+  return meant === undefined ? undefined : `Did you mean ${meant}?`;
+}
+
+function mostSimilar(letters: string, words: readonly string[]): string | undefined {
   const near = words
-    .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
-    .filter(({ distance }) => distance <= Math.min(MOST_WRONG, SHARE_WRONG * word.length));
-  return near.sort((a, b) => a.distance - b.distance)[0]?.candidate;
+    .map((word) => ({ word, distance: editDistance(letters, lettersOf(word)) }))
+    .filter(({ distance }) => distance <= Math.min(MAX_WRONG, SHARE_WRONG * letters.length));
+  return near.sort((a, b) => a.distance - b.distance)[0]?.word;
+}
+
+function lettersOf(word: string): string {
+  return word.toLowerCase().replaceAll(/[-_]/g, "");
 }
 
 /** Letters to insert, delete or replace to turn one word into another (Levenshtein). */

@@ -92,5 +92,5 @@ export function jsonOption(): Option {
 
 /** Options of commands that take a while. */
 export function tellingOptions(): readonly Option[] {
-  return [jsonOption(), new Option("-q, --quiet", "no progress")];
+  return [jsonOption(), new Option("-q, --quiet", "no progress; warnings and hints are said all the same")];
 }

@@ -32,7 +32,7 @@ export async function compareCommand(
   const found = await withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const speed = timing && { ...timing, onProgress };
     const seqLen = windowLength(models, material.seqLen);
-    const heard = hearing(options.quiet);
+    const heard = hearing();
     const told = { ...material, ...heard.listeners, seqLen, speed, onProgress, ...keeping(resume) };
     return {
       models: await compareModels({ models, runtime }, texts, told),

@@ -1,7 +1,7 @@
 /** `gprune eval` */
 
 import { join, resolve } from "node:path";
-import { plainName } from "../base/plain_text.ts";
+import { namesText } from "../base/lists.ts";
 import { windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
@@ -83,7 +83,7 @@ async function evaluateAll(
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const seqLen = windowLength(models, material.seqLen);
-    const heard = hearing(options.quiet);
+    const heard = hearing();
     const told = { ...material, ...heard.listeners, seqLen, onProgress, ...keeping(resume) };
     const hashed = save && baseline !== undefined ? models[0]! : null;
     const baselineHash = hashed && weightsHash(await modelHashes(hashed, onProgress));
@@ -120,9 +120,7 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
         ? "other settings"
         : "another baseline, or with none";
     const kept = await keepBeside(directory, run.evaluation!);
-    say(
-      `${path}: no longer has ${dropped.map(plainName).join(", ")}, measured with ${other}; ${kept} has that`,
-    );
+    say(`${path}: no longer has ${namesText(dropped)}, measured with ${other}; ${kept} has that`);
   }
   await writeFileAtomically(path, formatEvaluation(evaluation));
   const page = await renderReport({ ...run, evaluation });

@@ -12,7 +12,7 @@ import {
   inspectCommand,
   reportCommand,
 } from "./measuring_commands.ts";
-import { requireWords } from "./options.ts";
+import { requireNoMoreWords, requireWords } from "./options.ts";
 import {
   demoCommand,
   pruneCommand,
@@ -63,7 +63,7 @@ for (const command of [
   workerCommand,
   demoCommand,
 ]) {
-  command.copyInheritedSettings(program);
+  command.copyInheritedSettings(program).allowExcessArguments();
   command.showHelpAfterError(`\`gprune ${command.name()} --help\` shows options and examples.`);
   program.addCommand(command);
 }
@@ -83,7 +83,10 @@ program.addCommand(
 );
 program.helpCommand(false);
 
-program.hook("preAction", (_, command) => requireWords(command));
+program.hook("preAction", (_, command) => {
+  requireNoMoreWords(command);
+  requireWords(command);
+});
 
 mindStreams();
 if (!isComputeChild()) handleExits();

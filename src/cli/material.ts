@@ -1,4 +1,5 @@
 /** Texts and tasks of the commands that evaluate models, from options of the command line. */
+import { namesText } from "../base/lists.ts";
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/material.ts";
@@ -96,7 +97,7 @@ function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonl
   const stray = pools.find(({ name }) => !names.includes(name));
   if (stray === undefined) return pools;
   throw new GpruneError("BAD_ARGUMENT", `--fewshot: expected the name of a task, got ${stray.name}`, {
-    hint: `Tasks are ${names.join(", ") || "given with --tasks"}.`,
+    hint: `Tasks are ${namesText(names) || "given with --tasks"}.`,
   });
 }
 

@@ -13,12 +13,11 @@ export interface Heard {
   readonly listeners: Pick<MaterialOptions, "onShots" | "onWithoutBos" | "onCut">;
 }
 
-/** Listeners for an evaluation; hints go to stderr unless quiet. */
-export function hearing(quiet: boolean | undefined): Heard {
+/** Listeners for an evaluation, whose hints go to stderr. */
+export function hearing(): Heard {
   const shots = new Map<string, number>();
   const onShots = (task: string, count: number): void => void shots.set(task, count);
-  const hints = quiet ? {} : { onWithoutBos: sayWithoutBos, onCut: sayCut };
-  return { shots, listeners: { onShots, ...hints } };
+  return { shots, listeners: { onShots, onWithoutBos: sayWithoutBos, onCut: sayCut } };
 }
 
 /** Settings of an evaluation, as `--json` prints them. */

@@ -6,6 +6,7 @@ import {
   countOption,
   directoryOption,
   numberOption,
+  requireNoMoreWords,
   requireWords,
   sizeOption,
   textSetsOption,
@@ -145,6 +146,27 @@ describe("requireWords", () => {
     expect(() => requireWords(command("m", "-o", ""))).toThrow('--output: expected a value, got ""');
     expect(() => requireWords(command(""))).toThrow('MODEL: expected a value, got ""');
     expect(() => requireWords(command("m", "a", "b", ""))).toThrow('OTHERS: expected a value, got ""');
+  });
+});
+
+describe("requireNoMoreWords", () => {
+  const command = (words: readonly string[], ...names: readonly string[]): Command => {
+    const made = new Command("look").exitOverride().allowExcessArguments().usage("MODEL [options]\nmore");
+    for (const name of names) made.argument(name);
+    return made.parse(words, { from: "user" });
+  };
+
+  test("refuses the first word beyond the arguments, and says how the command is used", () => {
+    expect(() => requireNoMoreWords(command(["m", "a", "b"], "<model>"))).toThrowError(
+      expect.objectContaining({
+        code: "BAD_ARGUMENT",
+        message: 'look: expected no arguments after MODEL, got "a"',
+        hint: "gprune look MODEL [options]",
+      }),
+    );
+    expect(() => requireNoMoreWords(command(["a"]))).toThrow('look: expected no arguments, got "a"');
+    requireNoMoreWords(command(["m"], "<model>"));
+    requireNoMoreWords(command(["m", "a", "b"], "<model>", "[others...]"));
   });
 });
 

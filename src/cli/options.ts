@@ -1,7 +1,7 @@
 /** Options that validate their values while the command line is parsed, before anything is opened. */
 import { type Command, Option } from "commander";
 import { lacksUnit, parseSize } from "../base/byte_size.ts";
-import { mostSimilar } from "../base/similar.ts";
+import { meantHint } from "../base/similar.ts";
 import { GpruneError } from "../errors.ts";
 import { expandHome } from "../io/files/home.ts";
 
@@ -77,8 +77,7 @@ export function choiceOption(flags: string, description: string, choices: readon
   return option.argParser((text: string) => {
     const word = text.toLowerCase();
     if (choices.includes(word)) return word;
-    const meant = mostSimilar(word, choices);
-    const hint = meant === undefined ? undefined : `Did you mean ${meant}?`;
+    const hint = meantHint(word, choices);
     throw badValue(option, { expected: `one of ${choices.join(", ")}`, got: text, hint });
   });
 }
@@ -125,6 +124,24 @@ export function requireWords(command: Command): void {
     return given[option.attributeName()] === "" && !MAY_BE_EMPTY.has(option.attributeName());
   });
   if (empty !== undefined) throw emptyWord(empty.long ?? empty.flags);
+}
+
+/**
+ * Refuses words beyond a command's arguments, such as the value of an option that is not named.
+ * @throws GpruneError BAD_ARGUMENT with how the command is used
+ */
+export function requireNoMoreWords(command: Command): void {
+  const { args, registeredArguments } = command;
+  const last = registeredArguments.at(-1);
+  const extra = last?.variadic ? undefined : args[registeredArguments.length];
+  if (extra === undefined) return;
+  const place = last === undefined ? "arguments" : `arguments after ${last.name().toUpperCase()}`;
+  const [usage] = command.usage().split("\n");
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `${command.name()}: expected no ${place}, got ${JSON.stringify(extra)}`,
+    { hint: `gprune ${command.name()} ${usage}` },
+  );
 }
 
 function emptyWord(what: string): GpruneError {

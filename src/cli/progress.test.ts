@@ -77,14 +77,16 @@ describe("lineDisplay", () => {
 });
 
 describe("withProgress", () => {
-  test("hands the result through, and says nothing when quiet", async () => {
+  test("hands the result through, and says hints alone when quiet", async () => {
     const write = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
     const result = await withProgress({ quiet: true }, async (onProgress) => {
       onProgress(event(0));
+      onProgress(event(0, { hint: "more text" }));
       return 7;
     });
     expect(result).toBe(7);
-    expect(write).not.toHaveBeenCalled();
+    expect(write).toHaveBeenCalledExactlyOnceWith("hint: more text\n");
+    write.mockClear();
     await withProgress({}, async (onProgress) => onProgress(event(0)));
     expect(write).toHaveBeenCalledExactlyOnceWith("calibrate: 1,000 tokens\n");
     write.mockRestore();

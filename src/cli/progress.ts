@@ -8,14 +8,14 @@ import { currentOutlet, plainText, say, writeErr } from "./terminal.ts";
 const LINE_INTERVAL = 10;
 
 /**
- * Runs with a progress display: nothing when quiet, a bar on a terminal, else lines. The display is removed when `run`
- * has ended or the process is interrupted.
+ * Runs with a progress display: hints alone when quiet, a bar on a terminal, else lines. The display is removed when
+ * `run` has ended or the process is interrupted.
  */
 export async function withProgress<T>(
   { quiet = false }: { readonly quiet?: boolean | undefined },
   run: (onProgress: OnProgress) => Promise<T>,
 ): Promise<T> {
-  const display = quiet ? noDisplay() : sayingHints(distantDisplay() ?? (await loudDisplay()));
+  const display = sayingHints(quiet ? noDisplay() : (distantDisplay() ?? (await loudDisplay())));
   const forget = onInterrupt(() => display.stop());
   try {
     return await run(display.onProgress);

@@ -28,7 +28,7 @@ export async function pruneCommand(model: string | undefined, options: PruneComm
   await requireCalibration(config.calibration).catch(sayFile);
   if (options.dryRun) return printDryRun(config, options).catch(sayFile);
   const result = await pruned(config, options).catch(sayFile);
-  if (!options.quiet) sayFarFromAsked(result, config);
+  sayFarFromAsked(result, config);
   if (options.json) printJson(result);
   else print(summaryOf(result, config));
 }

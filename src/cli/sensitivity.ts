@@ -1,4 +1,5 @@
 /** `gprune sensitivity` */
+import { namesText } from "../base/lists.ts";
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import { requireOneOwnText, requireWindowsFit, windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
@@ -68,7 +69,7 @@ async function requirePicture(path: string): Promise<void> {
 
 /** Writes the picture; an existing file is replaced. */
 async function draw({ model, metric, sets, spaces }: SensitivityReport, path: string): Promise<void> {
-  const title = `${model}: ${metric} over ${sets.join(", ")}`;
+  const title = `${model}: ${metric} over ${namesText(sets)}`;
   await writeFileAtomically(path, await pictureFile(sensitivityPicture(spaces, { title }), path));
   say(`picture: ${path}`);
 }
@@ -89,7 +90,7 @@ function tableOf({ model, metric, sets, spaces }: SensitivityReport): string {
     `|${shadesOf(space)}|`,
   ]);
   return [
-    `${plainText(model)}, ${metric} over ${sets.map(plainText).join(", ")}`,
+    `${plainText(model)}, ${metric} over ${namesText(sets)}`,
     table([header, ...rows]),
     "Kendall W: 1 when all sets rank the units alike. sigma: standard deviation of a unit's rank (0 to 1) over the sets.",
     `sigma by rank: least important units left, most important right; darker is more sensitive (${SHADES}), blank has no unit.`,

@@ -1,13 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { suiteDirectory } from "../../test/directories.ts";
-import { hashes } from "../../test/run_cli.ts";
-import { writeTinyCheckpoint, writeTinyTexts } from "../../test/tiny_checkpoint.ts";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "../config.ts";
 import { LOT_BYTES } from "../graph/runtime/memory_policy.ts";
-import { prune } from "../pipeline.ts";
 import { leftInOutputs } from "../prune/remaining.ts";
 import { settle } from "../run/inputs.ts";
 import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
@@ -318,52 +312,4 @@ describe("planMemory", () => {
     );
     expect(rest[0]).toMatch(/^ {2}calibrate +[\d.]+ GB {2}layers 1\.\d+, base 0\.40, /);
   });
-});
-
-describe("a run with a budget", () => {
-  const root = suiteDirectory("memory");
-  let model: string;
-  let texts: { readonly stories: string; readonly code: string };
-  let runs = 0;
-
-  beforeAll(async () => {
-    model = await writeTinyCheckpoint(join(root(), "model"));
-    texts = await writeTinyTexts(root());
-  });
-
-  function configOf(settings: RunConfigInput): ReturnType<typeof resolveRunConfig> {
-    const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
-    const small = { samples: 5, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 3, report: false };
-    runs += 1;
-    const output = join(root(), `run-${runs}`);
-    return resolveRunConfig({ model, output, calibration, ...small, ...settings }, "test");
-  }
-
-  test.each([{ recover: "lstsq" }, { recover: "bias", allocation: "curves" }] as const)(
-    "says what it plans, and gives the bytes of one without: %j",
-    async (settings) => {
-      const free = configOf(settings);
-      await prune(free);
-      const tight = configOf({ ...settings, maxMemory: "450MB" });
-      let found: MemoryPlan | undefined;
-      const result = await prune(tight, {
-        onPlanned: (plan) => {
-          found = plan;
-        },
-      });
-      expect(found).toMatchObject({ budget: 450e6 });
-      expect(found!.peak).toBeLessThanOrEqual(450e6);
-      expect(result.memory).toMatchObject({ budget: 450e6, peak: found!.peak, stages: found!.stages });
-      const files = ["model.safetensors", "plan.json", "config.json", "facts.json"];
-      expect(await hashes(tight.output, files)).toEqual(await hashes(free.output, files));
-      const configured = await readFile(join(tight.output, "gprune.yaml"), "utf8");
-      expect(configured.replaceAll(tight.output, free.output)).toBe(
-        await readFile(join(free.output, "gprune.yaml"), "utf8"),
-      );
-      await expect(prune(configOf({ ...settings, maxMemory: "100MB" }))).rejects.toMatchObject({
-        code: "OUT_OF_MEMORY",
-      });
-      expect((await readdir(root())).filter((name) => name.endsWith(".run"))).toEqual([]);
-    },
-  );
 });

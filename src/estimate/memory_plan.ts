@@ -3,6 +3,7 @@
  * stays within a budget.
  */
 import { decimalSize, enoughGigabytes, gigabytes } from "../base/byte_size.ts";
+import { orList } from "../base/lists.ts";
 import { isOwnText, OWN_TEXT } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { CPU } from "../graph/runtime/device.ts";
@@ -121,11 +122,6 @@ export function waysToNeedLess(run: PlannedRun): readonly string[] {
   return Object.entries(WAYS).flatMap(([way, change]) =>
     leastPlan(change(run), collect).peak < enough ? [way] : [],
   );
-}
-
-/** `A`, `A or B`, `A, B or C` */
-export function orList(words: readonly string[]): string {
-  return [words.slice(0, -1).join(", "), ...words.slice(-1)].filter((part) => part !== "").join(" or ");
 }
 
 /** Lines for people. */

@@ -6,6 +6,7 @@
  */
 import { dirname, posix, resolve } from "node:path";
 import { z } from "zod";
+import { namesText } from "../base/lists.ts";
 import { GpruneError } from "../errors.ts";
 import { readSmallFile } from "../io/files/file.ts";
 import { isJsonObject } from "../io/files/json.ts";
@@ -217,7 +218,7 @@ function templatesOf(
     const missing = [...templateNames(template, `${path}: ${part}`)].find((name) => !fields.has(name));
     if (missing === undefined) continue;
     throw new GpruneError("BAD_FILE", `${path}: ${part}: expected a field of the records, got ${missing}`, {
-      hint: `They have ${[...fields].join(", ")}.`,
+      hint: `They have ${namesText([...fields])}.`,
     });
   }
   return templates;

@@ -5,7 +5,7 @@
  */
 import { basename } from "node:path";
 import { GGUF_CHOICES, type GgufDType } from "../base/choices.ts";
-import { plainName } from "../base/plain_text.ts";
+import { namesText } from "../base/lists.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
 import { writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { type EncodedValue, text, texts, u32 } from "../io/formats/gguf_values.ts";
@@ -28,8 +28,6 @@ import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 
 /** GGML_QNT_VERSION of ggml.h. */
 const QUANTIZATION_VERSION = 2;
-/** Tokens named in a warning. */
-const MAX_LISTED = 5;
 
 /** Options of {@link exportGguf}. */
 export interface ExportGgufOptions {
@@ -186,12 +184,6 @@ function storedPart({ permutedHeadDim, normOffset }: GgufPlace, tensor: Tensor):
   return { shape: rows.shape, data: rows.data.map((value) => value + normOffset) };
 }
 
-/** The first few. */
-function listed(tokens: readonly string[]): string {
-  const rest = tokens.length - MAX_LISTED;
-  return plainName(tokens.slice(0, MAX_LISTED).join(", ")) + (rest > 0 ? ` and ${rest} more` : "");
-}
-
 function warningsOf(
   { files, ggufMetadata }: Model,
   { name, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
@@ -227,10 +219,10 @@ function warningsOf(
     hasVocabulary ? null : "there is no tokenizer.json beside the weights, so the file has no vocabulary",
     leftOut.length === 0
       ? null
-      : `the file leaves out added tokens of tokenizer.json that the embedding has no rows for: ${listed(leftOut)}`,
+      : `the file leaves out added tokens of tokenizer.json that the embedding has no rows for: ${namesText(leftOut)}`,
     unstripped.length === 0
       ? null
-      : `llama.cpp leaves spaces beside added tokens that take them along in tokenizer.json: ${listed(unstripped)}`,
+      : `llama.cpp leaves spaces beside added tokens that take them along in tokenizer.json: ${namesText(unstripped)}`,
     cut,
     fallbackWarning(tensors, dtype),
   ];

@@ -11,6 +11,7 @@ import {
   requireSome,
 } from "../base/arguments.ts";
 import type { AllocationName, Shape } from "../base/choices.ts";
+import { namesText } from "../base/lists.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
 import type { TokenSet } from "../calibrate/calibrate.ts";
@@ -118,8 +119,8 @@ function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: Gprune
     if (bySet.size === names.length && names.every((name) => bySet.has(name))) continue;
     throw badArgument(
       what,
-      `those of ${names.join(", ")}`,
-      `those of ${[...bySet.keys()].join(", ") || "none"}`,
+      `those of ${namesText(names)}`,
+      `those of ${namesText([...bySet.keys()]) || "none"}`,
     );
   }
   for (const [name, weight] of weights) requirePositive(`weight of ${name}`, weight);

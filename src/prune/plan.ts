@@ -5,6 +5,7 @@
  * Not here: how plans are decided (allocation.ts) and carried out (surgery.ts), and their text form (plan_json.ts).
  */
 
+import { firstFew } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import type { JsonValue } from "../io/files/json_document.ts";
@@ -172,9 +173,7 @@ const WRONG_SHAPE = "A plan fits only models of the shape it was made for.";
 
 /** The error for a plan that cannot be used. */
 export function badPlan(where: string, problems: readonly string[], hint: string = WRONG_SHAPE): GpruneError {
-  const shown = problems.slice(0, 5).join("; ");
-  const more = problems.length > 5 ? `; and ${problems.length - 5} more` : "";
-  return new GpruneError("BAD_PLAN", `${where}: ${shown}${more}`, { hint });
+  return new GpruneError("BAD_PLAN", `${where}: ${firstFew(problems).join("; ")}`, { hint });
 }
 
 /** The base of a plan for the model after a plan. */

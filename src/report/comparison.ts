@@ -1,4 +1,5 @@
 /** The page that sets several runs beside each other. */
+import { namesText } from "../base/lists.ts";
 import { comparisonPictures } from "./charts/comparison.ts";
 import { row, section } from "./elements.ts";
 import { factsOf, meanQuality, type RunFiles } from "./facts.ts";
@@ -68,7 +69,7 @@ function bestOf(runs: readonly NamedFacts[], which: TextKind): Html | null {
   const limits =
     others === null
       ? ""
-      : ` that ${which === "texts" ? "are" : "is"} the same in all runs (${names.join(", ")})`;
+      : ` that ${which === "texts" ? "are" : "is"} the same in all runs (${namesText(names)})`;
   const missing = measured.length === runs.length ? "" : ` of ${measured.map(({ name }) => name).join(", ")}`;
   return html`<li>Best${missing} beside ${besideWhom(measured, which)} on ${KINDS[which]}${limits}: ${best.join(", ")}, perplexity ${times(lowest)}.</li>`;
 }

@@ -44,6 +44,14 @@ test.each<[string, RunFiles, string | null]>([
   );
 });
 
+test("many texts that are not the same are named by the first few", () => {
+  const many = (dense: number) =>
+    recorded(() => ({
+      held_out: Array.from({ length: 70 }, (_, t) => ({ name: `t${t}`, windows: 2, dense, pruned: 20 })),
+    }));
+  expect(shared("heldOut", many(10), many(11)).others).toMatch(/^t0, t1, .*, and 62 more \(the model before/);
+});
+
 test("evaluation texts are the same where the baseline says so", () => {
   const evaluation = files.evaluation!;
   const changed = (more: object): RunFiles => ({ ...files, evaluation: { ...evaluation, ...more } });

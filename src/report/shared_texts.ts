@@ -2,6 +2,7 @@
  * Finds the texts that several runs were measured on alike, so that their numbers can be compared. Runs do not keep the
  * texts, so this is inferred from their records, and texts count as the same only where that leaves no doubt.
  */
+import { namesText } from "../base/lists.ts";
 import { isSamePath } from "./facts.ts";
 import type { NamedFacts } from "./references.ts";
 import { shortName } from "./text.ts";
@@ -42,7 +43,7 @@ export function sharedTexts(runs: readonly NamedFacts[], which: TextKind): Share
     if (reason !== null) reasons.set(reason, [...(reasons.get(reason) ?? []), name]);
     return reason === null;
   });
-  const parts = [...reasons].map(([reason, texts]) => `${texts.join(", ")} (${reason})`);
+  const parts = [...reasons].map(([reason, texts]) => `${namesText(texts)} (${reason})`);
   return { names: shared, others: parts.length === 0 ? null : parts.join("; ") };
 }
 

@@ -158,4 +158,8 @@ test("says when sets of several names are one text", () => {
     "sets a, c: the same text, a.txt, 2 times",
   ]);
   expect(told(set("a", "a.jsonl#x"), set("b", "a.jsonl#y"))).toEqual([]);
+  const many = Array.from({ length: 70 }, (_, index) => set(`s${index}`, "a.txt"));
+  expect(told(...many)).toEqual([
+    "sets s0, s1, s2, s3, s4, s5, s6, s7, and 62 more: the same text, a.txt, 70 times",
+  ]);
 });

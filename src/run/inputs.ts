@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { AllocationName } from "../base/choices.ts";
+import { namesText } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { Checkpoints, Stages } from "../base/stages.ts";
@@ -109,7 +110,7 @@ function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
   return Array.from(names).flatMap(([path, sets]) =>
     sets.length === 1
       ? []
-      : [`sets ${sets.map(plainName).join(", ")}: the same text, ${plainName(path)}, ${sets.length} times`],
+      : [`sets ${namesText(sets)}: the same text, ${plainName(path)}, ${sets.length} times`],
   );
 }
 
@@ -198,6 +199,27 @@ export function decidesByText({ plan, method }: RunConfig, { input }: Metric): b
   return plan === undefined && (method !== "none" || input !== "weights");
 }
 
+/** Whether anything is learned from the texts: what is removed, or how it is made up for. */
+function learnsFromText(config: RunConfig, metric: Metric): boolean {
+  return decidesByText(config, metric) || config.recover !== "none";
+}
+
+/** Whether a run has no text to learn from, and needs some. @throws GpruneError BAD_ARGUMENT for an unknown metric */
+export function lacksText(config: RunConfig): boolean {
+  const hasSets = config.calibration.length > 0 || config.ownText === "always";
+  return !hasSets && learnsFromText(config, metricByName(config.metric));
+}
+
+/** @throws GpruneError BAD_ARGUMENT where there is no text to learn from */
+export function requireSets(config: RunConfig): void {
+  if (!lacksText(config)) return;
+  const decides = config.plan === undefined;
+  const metrics = decides ? `--method none with a metric of weights (${metricsOfWeights()}) and ` : "";
+  throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
+    hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${metrics}--recover none needs no text.`,
+  });
+}
+
 /** Loads the calibration sets. A set that the model has not written yet already has its final size. */
 export async function loadCalibration(
   config: SettledConfig,
@@ -207,14 +229,7 @@ export async function loadCalibration(
     onProgress,
   }: { readonly model: Model; readonly metric: Metric; readonly onProgress: OnProgress },
 ): Promise<readonly SampledSet[]> {
-  const byText = decidesByText(config, metric);
-  const learns = byText || config.recover !== "none";
-  if (learns && config.calibration.length === 0) {
-    const decides = byText ? `--method none with a metric of weights (${metricsOfWeights()}) and ` : "";
-    throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-      hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${decides}--recover none needs no text.`,
-    });
-  }
+  const learns = learnsFromText(config, metric);
   if (config.calibration.length === 0) return [];
   const { samples, refitSamples, seqLen, seed } = config;
   requireWindowsFit(model, seqLen);

@@ -14,7 +14,7 @@ import type { Model } from "../model/model.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
-import { fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
+import { fallbackByName, loadCalibration, readPlan, requireFit, requireSets, settle } from "./inputs.ts";
 
 /** A run with its device, metrics and plan, before the model is read. */
 export interface PreparedRun {
@@ -29,7 +29,8 @@ export interface PreparedRun {
 
 /**
  * Resolves the device, the metrics and the plan of a configuration.
- * @throws GpruneError UNSUPPORTED when a required device is missing; as `metricByName`, `fallbackByName`, `readPlan`
+ * @throws GpruneError UNSUPPORTED when a device that is required is not there, and as `metricByName`, `fallbackByName`,
+ * `requireSets` and `readPlan`
  */
 export async function prepareRun(
   settings: RunConfig,
@@ -41,6 +42,7 @@ export async function prepareRun(
   const { name, dtype: deviceDtype } = device.used;
   const config: RunConfig = { ...settings, device: name, deviceDtype, requireDevice: false };
   const [metric, fallback] = [metricByName(config.metric), fallbackByName(config.fallback)];
+  requireSets(config);
   return { config, device, metric, fallback, given: await readPlan(config) };
 }
 

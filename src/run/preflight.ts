@@ -3,10 +3,11 @@
  * of tokens. Estimates ignore small items and err upwards. Not here: the plan of memory by stage (memory_plan.ts).
  */
 
+import { orList } from "../base/lists.ts";
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { learnable, type SampledSet } from "../calibrate/windows.ts";
 import type { SettledConfig } from "../config.ts";
-import { type MemoryPlan, orList, planMemory, waysToNeedLess } from "../estimate/memory_plan.ts";
+import { type MemoryPlan, planMemory, waysToNeedLess } from "../estimate/memory_plan.ts";
 import { type PlannedRun, refitsOutputs } from "../estimate/planned_run.ts";
 import { storedDType } from "../export/hf.ts";
 import { requireDisk, requireMemory } from "../export/room.ts";

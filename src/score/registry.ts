@@ -2,7 +2,7 @@
  * Every importance metric. To add one: a file beside this one, a row here, a case in metrics.test.ts.
  */
 
-import { mostSimilar } from "../base/similar.ts";
+import { meantHint } from "../base/similar.ts";
 import { GpruneError, requireWord } from "../errors.ts";
 import { fisher } from "./fisher.ts";
 import { flapIfv } from "./flap_ifv.ts";
@@ -43,10 +43,8 @@ export function metricByName(name: string, where: string = "metric"): Metric {
   const metric = METRICS.find((candidate) => simplified(candidate.name) === simplified(name));
   if (metric !== undefined) return metric;
   const names = METRICS.map((candidate) => candidate.name);
-  const suggestion =
-    names.find((candidate) => candidate.startsWith(name.toLowerCase())) ?? mostSimilar(name, names);
   throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names.join(", ")}, got "${name}"`, {
-    hint: suggestion === undefined ? undefined : `Did you mean ${suggestion}?`,
+    hint: meantHint(name, names),
   });
 }
 

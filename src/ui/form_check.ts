@@ -1,12 +1,16 @@
-/** Checks of a form before a run is started: whether all files that it names exist, and its name is free. */
+/**
+ * Checks of a form before a run is started: whether all files that it names exist, its name is free, and there is text
+ * where some is needed.
+ */
 import { join } from "node:path";
 import { z } from "zod";
-import { isOwnText } from "../calibrate/windows.ts";
+import { isOwnText, OWN_TEXT } from "../calibrate/windows.ts";
 import type { RunConfig } from "../config.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { parseHubAddress } from "../io/hub/address.ts";
 import { mayBeText } from "../io/texts/texts.ts";
+import { lacksText } from "../run/inputs.ts";
 import type { FieldProblem } from "./api.ts";
 
 /** Gives the reason why a field is refused; null when it is valid. */
@@ -21,6 +25,7 @@ export async function requireStartable(directory: string, name: string, config: 
   const checks: readonly FieldCheck[] = [
     [["name"], () => whyTaken(directory, name)],
     [["model"], () => whyNoModel(model)],
+    [["calibration"], async () => whyNoSets(config)],
     ...calibration.map((set, index): FieldCheck => [["calibration", index, "path"], () => whyNoText(set)]),
     ...(plan === undefined ? [] : [[["plan"], () => whyNoFile(plan)] satisfies FieldCheck]),
   ];
@@ -65,6 +70,11 @@ async function whyTaken(directory: string, name: string): Promise<string | null>
 async function whyNoModel(model: string): Promise<string | null> {
   if ((await kindOfPath(model)) !== "missing" || parseHubAddress(model) !== null) return null;
   return `expected a model, got no such file or directory: ${model}`;
+}
+
+function whyNoSets(config: RunConfig): string | null {
+  if (!lacksText(config)) return null;
+  return `expected at least one set, got none; the path ${OWN_TEXT} is text that the model writes`;
 }
 
 async function whyNoText(set: RunConfig["calibration"][number]): Promise<string | null> {

@@ -28,7 +28,8 @@ test("a run that ends while the directory is looked at is in the list when someb
     end = resolve;
   });
   const runs = new Runs(root, () => ({ ending, stop: () => {} }));
-  await runs.start({ name: "small", settings: { model: "hf://a/m" } });
+  const calibration = [{ name: "own", path: "self" }];
+  await runs.start({ name: "small", settings: { model: "hf://a/m", calibration } });
   // The run ends while the list is being read.
   const before = runs.state();
   end({ state: "finished" });
@@ -101,6 +102,16 @@ test("a form that names what is not there is refused with every field that is wr
   ]);
   const address = { ...right, model: "hf://nobody" };
   expect(await refused("new", address)).toEqual(["BAD_ARGUMENT", "model", expect.stringContaining("hf://")]);
+  const textless = { model: root, calibration: [] };
+  const noSets = expect.stringContaining("expected at least one set, got none");
+  expect(await refused("new", textless)).toEqual(["BAD_ARGUMENT", "calibration", noSets]);
+  const ofWeights = { ...textless, model: "nowhere", method: "none", metric: "magnitude", recover: "none" };
+  for (const needless of [ofWeights, { ...textless, model: "nowhere", ownText: "always" }])
+    expect(await refused("new", needless)).toEqual([
+      "BAD_ARGUMENT",
+      "model",
+      expect.stringContaining("nowhere"),
+    ]);
   const alone = { ...right, method: "none", allocation: "curves", rounds: 0 };
   expect(await refused("new", alone)).toEqual([
     "BAD_CONFIG",
@@ -128,6 +139,22 @@ test("a new run like another begins with what is no default", async () => {
   // Two sets of weight 2; the model was too large for a set of its own text.
   const calibration = ["web", "code"].map((name) => ({ name, path: `texts/${name}`, weight: 2 }));
   expect(run?.settings).toEqual({ model: "m", sparsity: 0.4, calibration });
+});
+
+test("what files say of a run turns nothing around on the page, and its settings stay as they are", async () => {
+  const root = await temporaryDirectory();
+  const { record } = reportFiles();
+  const turning = "models/\u202ebew";
+  const settings = { ...record.settings, model: turning, metric: "x\u2066" };
+  const held_out = record.held_out.slice(0, 1).map((text) => ({ ...text, name: "\u202edeb" }));
+  await mkdir(join(root, "small"));
+  const turned = { ...record, base: turning, settings, held_out };
+  await writeFile(join(root, "small", "run.json"), formatRunRecord(turned));
+  const [run] = (await new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} })).state())
+    .runs;
+  const how = expect.stringContaining("x\\u2066");
+  expect(run).toMatchObject({ base: "models/\\u202ebew", how, settings: { model: turning } });
+  expect(run?.outcome?.perplexity?.on).toBe("held-out text \\u202edeb");
 });
 
 test.each([

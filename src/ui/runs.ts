@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { versions } from "../base/package.ts";
+import { plainText } from "../base/plain_text.ts";
 import { type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/files/file.ts";
@@ -162,7 +163,7 @@ export class Runs {
   }
 
   #asShown(run: RunSummary): RunSummary {
-    const shown = this.#shown.get(run) ?? { ...run, settings: run.settings && askedSettings(run.settings) };
+    const shown = this.#shown.get(run) ?? shownOf(run);
     this.#shown.set(run, shown);
     return shown;
   }
@@ -177,7 +178,7 @@ export class Runs {
     // Another run may have started while the form was checked.
     this.#requireIdle();
     const live = new LiveRunRecorder(
-      { id, base: config.model, settings: resume ? askedSettings(settings) : settings },
+      { id, base: plainText(config.model), settings: resume ? askedSettings(settings) : settings },
       { onChange: () => this.#changed(), before: resume ? this.#live : null },
     );
     const handle = this.#start({ config, resume }, live);
@@ -205,6 +206,22 @@ export class Runs {
   #changed(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** A run as the page shows it: settings without defaults, and harmless text in place of what files say. */
+function shownOf({ base, how, outcome, settings, note, ...run }: RunSummary): RunSummary {
+  const perplexity = outcome?.perplexity ?? null;
+  return {
+    ...run,
+    base: plainText(base),
+    how: plainText(how),
+    outcome: outcome && {
+      ...outcome,
+      perplexity: perplexity && { ...perplexity, on: plainText(perplexity.on) },
+    },
+    settings: settings && askedSettings(settings),
+    note: note && plainText(note),
+  };
 }
 
 /** An error as the page shows it. */

@@ -21,6 +21,8 @@ interface Puppet {
 const root = suiteDirectory("ui");
 let server: UiServer;
 const puppets: Puppet[] = [];
+/** What a form needs at least. */
+const SETTINGS = { model: "hf://a/m", calibration: [{ name: "own", path: "self" }] };
 
 const start: StartRun = ({ config, resume }, listener) => {
   let end: (ending: RunEnding) => void = () => {};
@@ -272,17 +274,16 @@ describe("runs", () => {
   test("start from a form, are followed live, and stop", async () => {
     const post = (path: string, body: unknown): Promise<Answered> =>
       ask(path, { method: "POST", headers: bearer(), body });
-    const wrong = await post("/api/runs", { name: "new", settings: { model: "hf://a/m", sparsity: 2 } });
+    const wrong = await post("/api/runs", { name: "new", settings: { ...SETTINGS, sparsity: 2 } });
     expect([wrong.status, wrong.text]).toEqual([400, expect.stringContaining("sparsity")]);
-    expect(
-      (await post("/api/runs", { name: "new", settings: { model: "hf://a/m", output: "/tmp/x" } })).status,
-    ).toBe(202);
+    const asked = { name: "new", settings: { ...SETTINGS, output: "/tmp/x" } };
+    expect((await post("/api/runs", asked)).status).toBe(202);
     const [puppet] = puppets as [Puppet];
     expect(puppet).toMatchObject({
       resume: false,
       config: { model: "hf://a/m", output: join(root(), "runs", "new") },
     });
-    const twice = await post("/api/runs", { name: "other", settings: { model: "hf://a/m" } });
+    const twice = await post("/api/runs", { name: "other", settings: SETTINGS });
     expect([twice.status, twice.text]).toEqual([
       409,
       expect.stringContaining("expected no run under way, got new"),
@@ -330,8 +331,7 @@ describe("runs", () => {
   });
 
   test("say why they failed", async () => {
-    const body = { name: "bad", settings: { model: "hf://a/m" } };
-    await ask("/api/runs", { method: "POST", headers: bearer(), body });
+    await ask("/api/runs", { method: "POST", headers: bearer(), body: { name: "bad", settings: SETTINGS } });
     const problem = { code: "NOT_FOUND", message: "hf://a/m: expected a model", hint: null };
     puppets.at(-1)!.end({ state: "failed", problem });
     const events = follow();

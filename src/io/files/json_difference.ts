@@ -1,11 +1,11 @@
 /** Differences between two JSON values, as lines for people. */
+import { firstFew } from "../../base/lists.ts";
 import type { JsonValue } from "./json_document.ts";
 
-/** Lines of differences, and characters shown of each value. */
-const MAX_LISTED = 8;
+/** Characters shown of each value. */
 const MAX_SHOWN = 60;
 
-/** Lines such as `sparsity: 0.5 instead of 0.3`, up to eight; empty when the values are equal. */
+/** Lines such as `sparsity: 0.5 instead of 0.3`, the first few; empty when the values are equal. */
 export function differences(before: JsonValue, now: JsonValue): readonly string[] {
   const [oldLeaves, newLeaves] = [leaves(before), leaves(now)];
   const paths = [...new Set([...oldLeaves.keys(), ...newLeaves.keys()])];
@@ -14,8 +14,7 @@ export function differences(before: JsonValue, now: JsonValue): readonly string[
     .map(
       (path) => `${path}: ${abbreviate(newLeaves.get(path))} instead of ${abbreviate(oldLeaves.get(path))}`,
     );
-  const more = lines.length - MAX_LISTED;
-  return more > 0 ? [...lines.slice(0, MAX_LISTED), `and ${more} more`] : lines;
+  return firstFew(lines);
 }
 
 /** The scalars and empty containers inside a value, as JSON, by path. */

@@ -3,6 +3,7 @@
  * else downloaded. Only the needed files are fetched.
  */
 import { z } from "zod";
+import { firstFew, namesText } from "../../base/lists.ts";
 import { type OnProgress, silent } from "../../base/progress.ts";
 import { GpruneError } from "../../errors.ts";
 import { INDEX_FILE, SINGLE_FILE, shardNames } from "../formats/safetensors_shards.ts";
@@ -20,8 +21,6 @@ export interface HubOptions extends HubClientOptions {
 }
 
 const CONFIG = "config.json";
-/** Files listed in a message. */
-const MAX_LISTED = 5;
 /** Files that one pattern may match. */
 const MAX_MATCHES = 64;
 
@@ -165,13 +164,13 @@ async function describeMissing(
 }
 
 function noCheckpoint({ repo }: Access, names: ReadonlySet<string>): GpruneError {
-  const gguf = [...names].filter((name) => name.endsWith(".gguf")).slice(0, MAX_LISTED);
+  const gguf = [...names].filter((name) => name.endsWith(".gguf"));
   if (gguf.length > 0) {
     return new GpruneError(
       "NOT_FOUND",
       `${hubName(repo)}: expected ${CONFIG} and safetensors, got GGUF files`,
       {
-        hint: `Name one: ${gguf.map((name) => `${hubName(repo)}/${name}`).join(", ")}.`,
+        hint: `Name one: ${firstFew(gguf.map((name) => `${hubName(repo)}/${name}`)).join(", ")}.`,
       },
     );
   }
@@ -219,11 +218,9 @@ async function missingFiles(cache: RepoCache, commit: string): Promise<readonly 
 }
 
 function notCached({ repo, cache }: Access, missing: readonly string[]): GpruneError {
-  const more = missing.length > MAX_LISTED ? [`${missing.length - MAX_LISTED} more`] : [];
-  const list = [...missing.slice(0, MAX_LISTED), ...more].join(", ");
   return new GpruneError(
     "NOT_FOUND",
-    `${hubName(repo)}: expected ${list} in ${cache.directory}, got nothing there`,
+    `${hubName(repo)}: expected ${namesText(missing)} in ${cache.directory}, got nothing there`,
     {
       hint: "HF_HUB_OFFLINE is set; unset it to download, or point HF_HOME or HF_HUB_CACHE to a cache that has it.",
     },

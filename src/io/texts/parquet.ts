@@ -5,7 +5,7 @@
  */
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
-import { plainName } from "../../base/plain_text.ts";
+import { namesText } from "../../base/lists.ts";
 import { GpruneError, reasonOf } from "../../errors.ts";
 import type { PositionalFile } from "../files/file.ts";
 import { CONVERSATION_FIELDS } from "./conversations.ts";
@@ -174,8 +174,7 @@ function chooseColumn(
         texts[0])
       : firstIn([...texts, ...conversations], [column]);
   if (found !== undefined) return found;
-  const hint =
-    texts.length === 0 ? "It has no column of texts." : `It has texts in ${texts.map(plainName).join(", ")}.`;
+  const hint = texts.length === 0 ? "It has no column of texts." : `It has texts in ${namesText(texts)}.`;
   const wanted = column === undefined ? "a column of texts" : `texts in column ${column}`;
   throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
 }

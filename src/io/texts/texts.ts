@@ -6,6 +6,7 @@
  * are too many files for even one piece each, evenly spaced files are read.
  */
 import { stat } from "node:fs/promises";
+import { namesText } from "../../base/lists.ts";
 import { plainName } from "../../base/plain_text.ts";
 import { type OnProgress, silent } from "../../base/progress.ts";
 import { GpruneError } from "../../errors.ts";
@@ -335,12 +336,9 @@ function fieldHint(document: unknown): string | undefined {
   if (!isJsonObject(document)) return undefined;
   const texts = Object.keys(document).filter((name) => typeof document[name] === "string");
   if (texts.length === 0) return undefined;
-  const named = texts.slice(0, MAX_FIELDS).map(plainName).join(", ");
+  const named = namesText(texts);
   return `It has texts in ${named}; say which behind the path, as in PATH#${plainName(texts[0]!)}.`;
 }
-
-/** Fields listed in a message. */
-const MAX_FIELDS = 8;
 
 /**
  * The text or the conversation of a document; none when the field is null, as in Parquet rows, or has no messages.

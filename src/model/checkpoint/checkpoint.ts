@@ -3,6 +3,7 @@
  * the spec asks for is checked to be there in the right shape before anything is computed.
  */
 import { join } from "node:path";
+import { firstFew } from "../../base/lists.ts";
 import { GpruneError, requireWord } from "../../errors.ts";
 import { kindOfPath, PositionalFile, readSmallFile } from "../../io/files/file.ts";
 import { fileInside } from "../../io/files/inside.ts";
@@ -58,9 +59,6 @@ const MAX_CARRIED_BYTES = 2 ** 27;
 
 const MODEL_HINT =
   "Give a Hugging Face directory (config.json and safetensors), a .gguf file, or hf://ORG/NAME.";
-
-/** Most problems in one message. */
-const MAX_LISTED = 8;
 
 /**
  * Opens a checkpoint; weights are read on demand, until `model.weights.close()`. A model on the hub is first downloaded
@@ -144,7 +142,7 @@ function withoutLocalFile(name: string, error: unknown): unknown {
 
 /**
  * Compares the tensors of a model with those that its spec asks for.
- * @throws GpruneError BAD_TENSOR listing every difference, up to eight
+ * @throws GpruneError BAD_TENSOR listing the first few differences
  */
 function checkWeights({ spec, weights, origin }: Model): void {
   const problems = weightsOf(spec).flatMap(({ name, shape }) => {
@@ -155,8 +153,9 @@ function checkWeights({ spec, weights, origin }: Model): void {
     ];
   });
   if (problems.length === 0) return;
-  const more = problems.length > MAX_LISTED ? [`and ${problems.length - MAX_LISTED} more`] : [];
-  const list = [...problems.slice(0, MAX_LISTED), ...more].map((problem) => `\n  ${problem}`).join("");
+  const list = firstFew(problems)
+    .map((problem) => `\n  ${problem}`)
+    .join("");
   throw new GpruneError("BAD_TENSOR", `${origin.name}: tensors do not fit the configuration:${list}`, {
     hint: "config.json and the weights must come from the same model.",
   });

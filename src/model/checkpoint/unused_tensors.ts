@@ -4,7 +4,7 @@
  * can be told that they will not be in the output.
  */
 
-import { plainName } from "../../base/plain_text.ts";
+import { namesText } from "../../base/lists.ts";
 import { GpruneError } from "../../errors.ts";
 import type { TensorSource } from "../../tensor/tensor.ts";
 import type { Model } from "../model.ts";
@@ -20,9 +20,6 @@ const BUFFER =
 
 const LAYER_NAME = /^model\.layers\.(\d+)\./;
 
-/** Most names in one message. */
-const MAX_LISTED = 8;
-
 /**
  * @param where - the model's directory
  * @throws GpruneError BAD_CONFIG naming tensors of layers that the configuration does not count
@@ -33,7 +30,7 @@ export function requireCountedLayers(source: TensorSource, { layers }: ModelSpec
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
   throw new GpruneError(
     "BAD_CONFIG",
-    `${where}: num_hidden_layers: expected ${last + 1}, as the weights have layers, got ${layers.length} (without ${listNames(stray)})`,
+    `${where}: num_hidden_layers: expected ${last + 1}, as the weights have layers, got ${layers.length} (without ${namesText(stray)})`,
     { hint: "config.json and the weights must come from the same model." },
   );
 }
@@ -63,10 +60,5 @@ export function unusedTensors(
 export function unusedText({ origin, unusedTensors: names = [] }: Model): string | null {
   if (names.length === 0) return null;
   const subject = names.length === 1 ? "1 tensor is" : `${names.length} tensors are`;
-  return `${origin.name}: ${subject} not used and will not be in the output: ${listNames(names)}`;
-}
-
-function listNames(names: readonly string[]): string {
-  const more = names.length > MAX_LISTED ? [`and ${names.length - MAX_LISTED} more`] : [];
-  return [...names.slice(0, MAX_LISTED).map(plainName), ...more].join(", ");
+  return `${origin.name}: ${subject} not used and will not be in the output: ${namesText(names)}`;
 }

@@ -1,4 +1,5 @@
 /** Charts of several runs at once. */
+import { namesText } from "../../base/lists.ts";
 import { largestBy } from "../../tensor/statistics.ts";
 import type { Facts } from "../facts.ts";
 import { percent, times } from "../format.ts";
@@ -52,7 +53,7 @@ function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOp
   const ends = values.map(({ ratio }) => ratio);
   const span = { min: Math.min(1, ...ends) / 1.04, max: Math.max(1, ...ends) * 1.08 };
   const unlike =
-    others === null ? "" : ` The same in all runs: ${shared.length === 0 ? "no text" : shared.join(", ")}.`;
+    others === null ? "" : ` The same in all runs: ${shared.length === 0 ? "no text" : namesText(shared)}.`;
   return {
     id,
     title,

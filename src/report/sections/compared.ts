@@ -1,4 +1,5 @@
 /** Tables of several runs: one row for each, or one for each text where runs are few. */
+import { namesText } from "../../base/lists.ts";
 import { type Cell, type Column, numbers, table } from "../elements.ts";
 import { meanQuality, type Quality } from "../facts.ts";
 import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
@@ -52,7 +53,7 @@ function meansOf(runs: readonly NamedFacts[], which: TextKind): Means {
     const note = measured.length === 0 ? null : `${TITLES[which]}: means do not compare: ${others}.`;
     return { columns: [], cells: () => [], note };
   }
-  const mean = `${names.length === 1 ? "" : "geometric mean of "}${names.join(", ")}`;
+  const mean = `${names.length === 1 ? "" : "geometric mean of "}${namesText(names)}`;
   const note = `${TITLES[which]}: ${mean}${others === null ? "" : `; not the same in all runs: ${others}`}.`;
   return {
     columns: numbers(["perplexity", "ratio"], TITLES[which]),

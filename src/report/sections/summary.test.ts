@@ -61,6 +61,10 @@ test("warns where the model was worse than guessing", () => {
     "On b, c the model's perplexity before pruning is above 100, the size of its vocabulary: worse than guessing.",
   );
   expect(topWith({ a: [99, 120] })).not.toContain("guessing");
+  const many = Object.fromEntries(
+    Array.from({ length: 70 }, (_, index) => [`t${index}`, [101, 90] as const]),
+  );
+  expect(topWith(many)).toContain("On t0, t1, t2, t3, t4, t5, t6, t7, and 62 more the model's perplexity");
 });
 
 test.each([

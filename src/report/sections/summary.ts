@@ -1,4 +1,5 @@
 /** The top of a report: what a person should know after ten seconds. */
+import { namesText } from "../../base/lists.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { deepestLayers } from "../charts/shape.ts";
 import {
@@ -46,7 +47,7 @@ function guessWarning({ record, heldOut, texts, otherBaseline }: Facts): Html | 
   const measured = [...(otherBaseline === null ? texts : []), ...heldOut];
   const names = measured.flatMap(({ name, dense }) => (dense > words ? [name] : []));
   if (names.length === 0) return null;
-  return html`<p class="warning">On ${[...new Set(names)].join(", ")} the model's perplexity before pruning is above ${whole(words)}, the size of its vocabulary: worse than guessing. What pruning does to such texts says nothing about the model.</p>`;
+  return html`<p class="warning">On ${namesText([...new Set(names)])} the model's perplexity before pruning is above ${whole(words)}, the size of its vocabulary: worse than guessing. What pruning does to such texts says nothing about the model.</p>`;
 }
 
 const RECOVERIES: Readonly<Record<string, string>> = {
