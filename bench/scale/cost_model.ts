@@ -3,6 +3,7 @@
  * workers/remote_passes.ts makes, with the floating-point operations, bytes and waits of each. Times are seconds, sizes
  * bytes, rates per second.
  */
+import { GRAM_STRIPS } from "../../src/graph/decoder/programs.ts";
 import type { LlamaShape } from "./shapes.ts";
 
 /** Rates of one machine, and of what joins the machines. */
@@ -77,7 +78,7 @@ const HELD_OUT = 2;
 const SLOPE_ROUNDS = 3;
 const STEP = 0.08;
 /** Share of the products of all channels with each other that is computed; the rest follows by symmetry. */
-const PRODUCTS = 0.75;
+const PRODUCTS = (GRAM_STRIPS + 1) / (2 * GRAM_STRIPS);
 const NOTHING: UnitCost = { compute: 0, move: 0 };
 
 /** The phases of a run, in order. */

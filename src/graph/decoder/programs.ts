@@ -50,11 +50,11 @@ export function structureFor(
  *   P, H] as inputs, of which the first `offset` places are taken
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
- * - `moments`: hidden and what a weighted regression on the channels of a kind needs: of the sum over tokens of w x x^T
- *   what does not follow by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and
- *   `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root mean square of the stream after this half of
- *   the layer, with mean 1. How many channels are in the first part and in the rest is how long the int32 inputs
- *   `KIND.first` [f] and `KIND.rest` [r] are; what they hold does not matter
+ * - `moments`: hidden and what a weighted regression on the channels of a kind needs: the lower triangle of the sum over
+ *   tokens of w x x^T in `GRAM_STRIPS` strips of rows, `KIND.products0` [r, c] and so on, each as wide as its last row
+ *   wants, and `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root mean square of the stream after this
+ *   half of the layer, with mean 1. A strip's sizes are the lengths of the int32 inputs `KIND.rows0` [r] and
+ *   `KIND.columns0` [c], whose values do not matter
  * - `statisticsAndMoments`: what both give
  * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need
  *   (`keptValues`)
@@ -137,6 +137,9 @@ function sumOverTokens(b: GraphBuilder, x: Value): Value {
  */
 const SMALLEST_SQUARE = 1e-30;
 
+/** Strips of rows in which `moments` computes symmetric products: with n strips (n + 1) / 2n of them are computed. */
+export const GRAM_STRIPS: number = 4;
+
 /**
  * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
  * micro-batch. Every layer normalises the stream before it reads it, so a large token matters no more than a small one,
@@ -173,14 +176,12 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
     const importance = tokenImportance(b, layer.streams[kind]);
     const root = b.sqrt(importance);
     const weighted = b.mul(x, root);
-    const part = (name: "first" | "rest", end: "first" | "last"): Value => {
-      const like = b.input(`${kind}.${name}`, [`${kind}.${name}`], "int32");
-      return b.flatten(endOfLast(b, weighted, { like, end }));
-    };
-    const [first, rest] = [part("first", "first"), part("rest", "last")];
-    b.output(`${kind}.firstFirst`, b.matmul(first, first, { transA: true }));
-    b.output(`${kind}.restFirst`, b.matmul(rest, first, { transA: true }));
-    b.output(`${kind}.restRest`, b.matmul(rest, rest, { transA: true }));
+    for (let strip = 0; strip < GRAM_STRIPS; strip++) {
+      const length = (name: string): Value => b.input(name, [name], "int32");
+      const columns = endOfLast(b, weighted, { like: length(`${kind}.columns${strip}`), end: "first" });
+      const rows = endOfLast(b, columns, { like: length(`${kind}.rows${strip}`), end: "last" });
+      b.output(`${kind}.products${strip}`, b.matmul(b.flatten(rows), b.flatten(columns), { transA: true }));
+    }
     b.output(`${kind}.weighted`, b.matmul(importance, x, { transA: true }));
   }
 }
