@@ -3,6 +3,7 @@
  * workers/remote_passes.ts, with the floating-point operations, bytes and waits of each. Times are in seconds, sizes in
  * bytes, rates per second.
  */
+import { GRAM_STRIPS } from "../../src/graph/decoder/programs.ts";
 import type { LlamaShape } from "./shapes.ts";
 
 /** Rates of one machine, and of the store and queue. */
@@ -78,7 +79,7 @@ const HELD_OUT = 2;
 const SLOPE_ROUNDS = 3;
 const STEP = 0.08;
 /** Computed share of the Gram matrix of all channels; the rest follows by symmetry. */
-const PRODUCTS = 0.75;
+const PRODUCTS = (GRAM_STRIPS + 1) / (2 * GRAM_STRIPS);
 const NOTHING: UnitCost = { compute: 0, move: 0 };
 
 /** The phases of a run, in order. */

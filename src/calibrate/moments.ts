@@ -7,6 +7,7 @@
  * `moments`).
  */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
+import { GRAM_STRIPS } from "../graph/decoder/programs.ts";
 import { type MemoryPolicy, stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
 import type { SpaceKind } from "../model/spaces.ts";
@@ -27,71 +28,71 @@ export interface SpaceMoments {
 /** Moments by space id. */
 export type Moments = ReadonlyMap<string, SpaceMoments>;
 
-/**
- * Numbers of channels in the two parts whose Gram matrices are summed separately. Neither is empty, which a device may
- * refuse: a single channel is in both.
- */
-export function gramParts(channels: number): { readonly first: number; readonly rest: number } {
-  const first = Math.ceil(channels / 2);
-  return { first, rest: Math.max(1, channels - first) };
+/** Consecutive rows of a lower triangle, with the columns of the last of them. */
+interface GramStrip {
+  readonly rows: number;
+  readonly columns: number;
 }
 
-/** Inputs of the program `moments` for a space: tensors as long as the two parts of its channels. */
+/**
+ * The strips in which the Gram matrix of some channels is computed, `GRAM_STRIPS` of nearly equal height: together they
+ * cover the lower triangle. No strip is empty, which a device may refuse: with fewer channels than strips, some strips
+ * compute the same row.
+ */
+export function gramStrips(channels: number): readonly GramStrip[] {
+  const end = (strip: number): number => Math.ceil((channels * strip) / GRAM_STRIPS);
+  return Array.from({ length: GRAM_STRIPS }, (_, strip) => ({
+    rows: Math.max(1, end(strip + 1) - end(strip)),
+    columns: end(strip + 1),
+  }));
+}
+
+/** Inputs of the program `moments` for a space: tensors whose lengths are the sizes of the strips. */
 export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
-  const { first, rest } = gramParts(channels);
   const ofLength = (length: number): Feeds[string] => ({ shape: [length], data: new Int32Array(length) });
-  return { [`${kind}.first`]: ofLength(first), [`${kind}.rest`]: ofLength(rest) };
+  return Object.fromEntries(
+    gramStrips(channels).flatMap(({ rows, columns }, strip) => [
+      [`${kind}.rows${strip}`, ofLength(rows)],
+      [`${kind}.columns${strip}`, ofLength(columns)],
+    ]),
+  );
 }
 
 /** Sums of one space over micro-batches; the weights of all tokens sum to 1. */
 export class MomentSums {
   readonly #kind: SpaceKind;
-  /** E x x^T: of the first channels, of the rest with the first, of the rest. */
-  readonly #firstFirst: Float64Array;
-  readonly #restFirst: Float64Array;
-  readonly #restRest: Float64Array;
+  readonly #strips: readonly GramStrip[];
+  /** E x x^T by strip, [rows, columns] each. */
+  readonly #products: readonly Float64Array[];
   readonly #mean: Float64Array;
 
   constructor(kind: SpaceKind, channels: number) {
-    const { first, rest } = gramParts(channels);
     this.#kind = kind;
-    this.#firstFirst = new Float64Array(first * first);
-    this.#restFirst = new Float64Array(rest * first);
-    this.#restRest = new Float64Array(rest * rest);
+    this.#strips = gramStrips(channels);
+    this.#products = this.#strips.map(({ rows, columns }) => new Float64Array(rows * columns));
     this.#mean = new Float64Array(channels);
   }
 
   /** @param outputs - of the program `moments`; @param tokenWeight - of each of the tokens summed over */
   add(outputs: Outputs, tokenWeight: number): void {
-    const sums = {
-      firstFirst: this.#firstFirst,
-      restFirst: this.#restFirst,
-      restRest: this.#restRest,
-      weighted: this.#mean,
-    };
-    for (const [name, sum] of Object.entries(sums)) {
+    const addOutput = (sum: Float64Array, name: string): void => {
       addScaled(sum, outputs[`${this.#kind}.${name}`]!.data, tokenWeight);
-    }
+    };
+    for (const [strip, sum] of this.#products.entries()) addOutput(sum, `products${strip}`);
+    addOutput(this.#mean, "weighted");
   }
 
   /** The moments about the means. */
   finish(): SpaceMoments & { readonly covariance: Tensor } {
     const mean = this.#mean;
-    const channels = mean.length;
-    const { first, rest } = gramParts(channels);
-    const squares = new Float64Array(channels);
-    const data = new Float32Array(triangleLength(channels));
-    for (let i = 0; i < channels; i++) {
-      const row = triangleRow(i);
-      for (let j = 0; j <= i; j++) {
-        const product =
-          i < first
-            ? this.#firstFirst[i * first + j]!
-            : j < first
-              ? this.#restFirst[(i - first) * first + j]!
-              : this.#restRest[(i - first) * rest + j - first]!;
-        data[row + j] = product - mean[i]! * mean[j]!;
-        if (j === i) squares[i] = product;
+    const squares = new Float64Array(mean.length);
+    const data = new Float32Array(triangleLength(mean.length));
+    for (const [strip, { rows, columns }] of this.#strips.entries()) {
+      const products = this.#products[strip]!;
+      for (let i = columns - rows; i < columns; i++) {
+        const [source, target] = [(i - columns + rows) * columns, triangleRow(i)];
+        for (let j = 0; j <= i; j++) data[target + j] = products[source + j]! - mean[i]! * mean[j]!;
+        squares[i] = products[source + i]!;
       }
     }
     return { mean, squares, covariance: { shape: [data.length], data } };

@@ -1,5 +1,5 @@
-/** Bytes that the stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
-import { gramParts } from "../calibrate/moments.ts";
+/** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
+import { gramStrips } from "../calibrate/moments.ts";
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
@@ -140,7 +140,7 @@ export class RunSizes {
   /** Memory of measuring statistics and, for least squares, moments, layer by layer. */
   get measuring(): Items {
     if (!refitsOutputs(this.#run)) return this.passing(["statistics"]);
-    const sums = total(this.channels.map((n) => gramParts(n).first ** 2 + gramParts(n).rest * n));
+    const sums = total(this.channels.flatMap(gramStrips).map(({ rows, columns }) => rows * columns));
     return {
       ...this.passing([hasStatistics(this.#run) ? "statisticsAndMoments" : "moments"]),
       // Sums of both kinds of spaces in float64, and the covariances of one.

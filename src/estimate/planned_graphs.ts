@@ -1,7 +1,7 @@
 /** The graphs of a planned run, and the sizes of their symbolic dimensions. */
 
 import { getOrMake } from "../base/map_values.ts";
-import { gramParts } from "../calibrate/moments.ts";
+import { momentFeeds } from "../calibrate/moments.ts";
 import { changedChannels, MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
 import { layerSizes, layerStructure } from "../graph/decoder/decoder.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/decoder/forward.ts";
@@ -75,10 +75,10 @@ export class PlannedGraphs {
     const whole = { tokens: config.seqLen, window: layer.window };
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
     const { headDim: H } = spec;
-    const widths = layerSizes(layer);
-    const [kv, ffn] = [gramParts(widths.N * H), gramParts(widths.F)];
-    const parts = { "kv.first": kv.first, "kv.rest": kv.rest, "ffn.first": ffn.first, "ffn.rest": ffn.rest };
-    const sizes = { ...widths, H, gT: layer.groupSize * batch.T, ...parts, ...this.#slopeSizes };
+    const own = layerSizes(layer);
+    const feeds = { ...momentFeeds("kv", own.N * H), ...momentFeeds("ffn", own.F) };
+    const strips = Object.fromEntries(Object.entries(feeds).map(([name, { shape }]) => [name, shape[0]!]));
+    const sizes = { ...own, H, gT: layer.groupSize * batch.T, ...strips, ...this.#slopeSizes };
     return { graph, sizes: { ...batch, ...sizes } };
   }
 

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { maxDifference } from "../../test/numbers.ts";
-import { gramParts, MomentSums, momentFeeds, type SpaceMoments } from "../calibrate/moments.ts";
+import { gramStrips, MomentSums, momentFeeds, type SpaceMoments } from "../calibrate/moments.ts";
 import { compileProducts } from "../graph/runtime/double_products.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -22,7 +22,6 @@ const KEPT = ALL.subarray(0, INPUTS);
 function momentsAround(constant: number): SpaceMoments {
   const random = randomStream(1, "inputs");
   const n = ALL.length;
-  const { first } = gramParts(n);
   const products = new Float32Array(n * n);
   const weighted = new Float32Array(n);
   for (let token = 0; token < TOKENS; token++) {
@@ -33,23 +32,16 @@ function momentsAround(constant: number): SpaceMoments {
       weighted[i]! += a;
     }
   }
-  const part = (rows: Int32Array, columns: Int32Array): Tensor => {
-    const data = Float32Array.from(
-      [...rows].flatMap((i) => Array.from(columns, (j) => products[i * n + j]!)),
-    );
-    return { shape: [rows.length, columns.length], data };
-  };
-  const [before, behind] = [ALL.subarray(0, first), ALL.subarray(first)];
+  const strips = gramStrips(n).map(({ rows, columns }, strip) => {
+    const data = Float32Array.from({ length: rows * columns }, (_, index) => {
+      const row = columns - rows + Math.floor(index / columns);
+      return products[row * n + (index % columns)]!;
+    });
+    return [`ffn.products${strip}`, { shape: [rows, columns], data }] as const;
+  });
   const sums = new MomentSums("ffn", n);
-  sums.add(
-    {
-      "ffn.firstFirst": part(before, before),
-      "ffn.restFirst": part(behind, before),
-      "ffn.restRest": part(behind, behind),
-      "ffn.weighted": { shape: [1, 1, n], data: weighted },
-    },
-    1 / TOKENS,
-  );
+  const mean = { shape: [1, 1, n], data: weighted };
+  sums.add({ ...Object.fromEntries(strips), "ffn.weighted": mean }, 1 / TOKENS);
   return sums.finish();
 }
 
@@ -94,15 +86,18 @@ describe("covariancesOf", () => {
     });
     expect([...none.cross, ...none.residualMean]).toEqual(new Array(8).fill(0));
   });
+});
 
+describe("momentFeeds", () => {
   test.each([
-    [5, 3, 2],
-    [4, 2, 2],
-    [2, 1, 1],
-    [1, 1, 1],
-  ])("tells the program how many of %d channels each of the two parts has", (channels, first, rest) => {
-    const feeds = momentFeeds("kv", channels);
-    expect([feeds["kv.first"]!.shape, feeds["kv.rest"]!.shape]).toEqual([[first], [rest]]);
+    [10, [3, 2, 3, 2], [3, 5, 8, 10]],
+    [4, [1, 1, 1, 1], [1, 2, 3, 4]],
+    [2, [1, 1, 1, 1], [1, 1, 2, 2]],
+    [1, [1, 1, 1, 1], [1, 1, 1, 1]],
+  ])("cuts the triangle of %d channels into strips, none of them empty", (channels, rows, columns) => {
+    const lengths = (name: string): readonly number[] =>
+      [0, 1, 2, 3].map((strip) => momentFeeds("kv", channels)[`kv.${name}${strip}`]!.shape[0]!);
+    expect([lengths("rows"), lengths("columns")]).toEqual([rows, columns]);
   });
 });
 

@@ -49,11 +49,11 @@ export function structureFor(
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
  * - `gram`: the outputs of `statistics`, and the Gram matrix `KIND.gram` [channels, channels], the sum over tokens of
  *   x x^T
- * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T
- *   without the block that follows by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest`
- *   [r, r], and `KIND.weighted` [B, 1, channels], the sums of w x; w is the inverse root mean square of the residual
- *   stream after this half of the layer, scaled to mean 1. The channels are split into the first f and the other r by
- *   the lengths of the int32 inputs `KIND.first` [f] and `KIND.rest` [r], whose elements are ignored
+ * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T,
+ *   its lower triangle in `GRAM_STRIPS` strips of rows, `KIND.products0` [r, c] and so on, each with the columns of its
+ *   last row, and `KIND.weighted` [B, 1, channels], the sums of w x; w is the inverse root mean square of the residual
+ *   stream after this half of the layer, scaled to mean 1. The size of a strip is given by the lengths of the int32
+ *   inputs `KIND.rows0` [r] and `KIND.columns0` [c], whose elements are ignored
  * - `statisticsAndMoments`: the outputs of both
  * - `keeping`: hidden, and the activations that the `Kept` programs below take as inputs (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.centre` and `ffn.centre` [channels] as inputs: gradient of the layer
@@ -135,6 +135,9 @@ function sumOverTokens(b: GraphBuilder, x: Value): Value {
  */
 const SMALLEST_SQUARE = 1e-30;
 
+/** Strips of rows in which `moments` computes a Gram matrix: n strips compute (n + 1) / 2n of its elements. */
+export const GRAM_STRIPS: number = 4;
+
 /**
  * Weight of each token, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
  * micro-batch. Every layer normalises the residual stream before reading it, so large hidden states matter no more than
@@ -171,14 +174,12 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
     const importance = tokenImportance(b, layer.streams[kind]);
     const root = b.sqrt(importance);
     const weighted = b.mul(x, root);
-    const part = (name: "first" | "rest", end: "first" | "last"): Value => {
-      const like = b.input(`${kind}.${name}`, [`${kind}.${name}`], "int32");
-      return b.flatten(endOfLast(b, weighted, { like, end }));
-    };
-    const [first, rest] = [part("first", "first"), part("rest", "last")];
-    b.output(`${kind}.firstFirst`, b.matmul(first, first, { transA: true }));
-    b.output(`${kind}.restFirst`, b.matmul(rest, first, { transA: true }));
-    b.output(`${kind}.restRest`, b.matmul(rest, rest, { transA: true }));
+    for (let strip = 0; strip < GRAM_STRIPS; strip++) {
+      const length = (name: string): Value => b.input(name, [name], "int32");
+      const columns = endOfLast(b, weighted, { like: length(`${kind}.columns${strip}`), end: "first" });
+      const rows = endOfLast(b, columns, { like: length(`${kind}.rows${strip}`), end: "last" });
+      b.output(`${kind}.products${strip}`, b.matmul(b.flatten(rows), b.flatten(columns), { transA: true }));
+    }
     b.output(`${kind}.weighted`, b.matmul(importance, x, { transA: true }));
   }
 }
