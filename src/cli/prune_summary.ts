@@ -1,5 +1,6 @@
 /** Summaries that `gprune prune` prints at the end, and `--dry-run` instead. */
 import { gigabytes } from "../base/byte_size.ts";
+import { firstFew } from "../base/lists.ts";
 import type { RunConfig } from "../config.ts";
 import type { DryRun } from "../dry_run.ts";
 import { planText } from "../estimate/memory_plan.ts";
@@ -135,7 +136,7 @@ function calibrationOf({
     return `${plainText(name)} (${windows}${refit === undefined ? "" : `, least squares ${refit}`})`;
   });
   const rate = speed === null ? "" : `, ${Math.round(speed).toLocaleString("en")} tokens/s`;
-  return `windows of ${named.join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
+  return `windows of ${firstFew(named).join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
 }
 
 /** Total time with the time of each stage; none for a run that had already ended when it was resumed. */
