@@ -303,7 +303,9 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   });
 }
 
-/** A hint at the valid key most similar to the first unknown key; empty if there is no unknown key, or none is similar. */
+/**
+ * A hint at the valid key most similar to the first unknown key; empty if there is no unknown key, or none is similar.
+ */
 function keyHint({ issues }: z.ZodError): readonly string[] {
   const unknown = issues.find((issue) => issue.code === "unrecognized_keys");
   const [key] = unknown?.keys ?? [];
