@@ -273,7 +273,7 @@ export async function loadTokenSet(
 
 /**
  * Cuts a set's text into windows and chooses among them. Windows begin with BOS where the tokenizer puts it first: the
- * model is going to see it, and some can do little without (docs/EXPERIMENTS.md).
+ * model is going to see it, and some can do little without (docs/METHODS.md).
  * @throws GpruneError BAD_TEXT for a text without a whole window
  */
 export function sampledSet(
