@@ -34,16 +34,22 @@ interface GramStrip {
   readonly columns: number;
 }
 
+/** Lower strips take longer to cut out than they save, unless there are fewer than `FEWEST_STRIPS`. */
+const LEAST_ROWS = 384;
+const FEWEST_STRIPS = 4;
+
 /**
- * The strips in which the Gram matrix of some channels is computed, `GRAM_STRIPS` of nearly equal height: together they
- * cover the lower triangle. No strip is empty, which a device may refuse: with fewer channels than strips, some strips
- * compute the same row.
+ * The strips in which the Gram matrix of some channels is computed, nearly all of equal height: together they cover the
+ * lower triangle. There are always `GRAM_STRIPS`, as the program has, and none is empty, which a device may refuse:
+ * those that are not needed compute the first row, and with very few channels some compute the same row.
  */
 export function gramStrips(channels: number): readonly GramStrip[] {
-  const end = (strip: number): number => Math.ceil((channels * strip) / GRAM_STRIPS);
+  const needed = Math.min(Math.max(Math.floor(channels / LEAST_ROWS), FEWEST_STRIPS), GRAM_STRIPS);
+  const first = GRAM_STRIPS - needed;
+  const end = (strip: number): number => Math.ceil((channels * Math.max(0, strip + 1 - first)) / needed);
   return Array.from({ length: GRAM_STRIPS }, (_, strip) => ({
-    rows: Math.max(1, end(strip + 1) - end(strip)),
-    columns: end(strip + 1),
+    rows: Math.max(1, end(strip) - end(strip - 1)),
+    columns: Math.max(1, end(strip)),
   }));
 }
 

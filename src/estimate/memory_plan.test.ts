@@ -234,7 +234,7 @@ describe("planMemory", () => {
     expect(moments).toBe(32 * each);
     for (const [stage, items] of Object.entries(stages))
       expect([stage, items.moments]).toEqual([stage, 32 * each]);
-    const sums = 10 * (1024 ** 2 + 2752 ** 2);
+    const sums = 36 * (512 ** 2 + 1376 ** 2);
     expect(stages.calibrate!["Gram matrices"]).toBe(8 * sums + 4 * triangle(11_008));
     expect(plan({ recover: "bias" }).moments).toBe(0);
   });

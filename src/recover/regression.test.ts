@@ -90,13 +90,14 @@ describe("covariancesOf", () => {
 
 describe("momentFeeds", () => {
   test.each([
-    [10, [3, 2, 3, 2], [3, 5, 8, 10]],
-    [4, [1, 1, 1, 1], [1, 2, 3, 4]],
-    [2, [1, 1, 1, 1], [1, 1, 2, 2]],
-    [1, [1, 1, 1, 1], [1, 1, 1, 1]],
+    [4000, Array(8).fill(500), [500, 1000, 1500, 2000, 2500, 3000, 3500, 4000]],
+    [10, [1, 1, 1, 1, 3, 2, 3, 2], [1, 1, 1, 1, 3, 5, 8, 10]],
+    [4, Array(8).fill(1), [1, 1, 1, 1, 1, 2, 3, 4]],
+    [2, Array(8).fill(1), [1, 1, 1, 1, 1, 1, 2, 2]],
+    [1, Array(8).fill(1), Array(8).fill(1)],
   ])("cuts the triangle of %d channels into strips, none of them empty", (channels, rows, columns) => {
     const lengths = (name: string): readonly number[] =>
-      [0, 1, 2, 3].map((strip) => momentFeeds("kv", channels)[`kv.${name}${strip}`]!.shape[0]!);
+      Array.from({ length: 8 }, (_, strip) => momentFeeds("kv", channels)[`kv.${name}${strip}`]!.shape[0]!);
     expect([lengths("rows"), lengths("columns")]).toEqual([rows, columns]);
   });
 });

@@ -135,8 +135,8 @@ function sumOverTokens(b: GraphBuilder, x: Value): Value {
  */
 const SMALLEST_SQUARE = 1e-30;
 
-/** Strips of rows in which `moments` computes a Gram matrix: n strips compute (n + 1) / 2n of its elements. */
-export const GRAM_STRIPS: number = 4;
+/** Strips of rows in which `moments` computes a Gram matrix: n equal ones compute (n + 1) / 2n of its elements. */
+export const GRAM_STRIPS: number = 8;
 
 /**
  * Weight of each token, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
