@@ -20,13 +20,13 @@ export async function renderComparison(runs: readonly RunFiles[]): Promise<strin
   const figures = await figuresOf(comparisonPictures(named));
   const sections = [
     section("numbers", "In numbers", [comparedRuns(named), comparedWays(named)]),
-    section("quality", "How they do", [
+    section("quality", "Quality", [
       row(figures, "compare-texts", "compare-tasks", "compare-held-out"),
       comparedQuality(named, "texts"),
       comparedTasks(named),
       comparedQuality(named, "heldOut"),
     ]),
-    section("shape", "What is left", [row(figures, "compare-sparsity", "compare-ffn")]),
+    section("shape", "What remains", [row(figures, "compare-sparsity", "compare-ffn")]),
   ];
   return pageText({
     title: `gprune: ${names.join(", ")}`,

@@ -25,14 +25,14 @@ export function picturesOf(facts: Facts): readonly Picture[] {
       : perplexityPicture(heldOut, {
           id: "held-out",
           title: "Perplexity on held-out calibration text",
-          caption: "Windows of the calibration texts that decided nothing. Number: how many times higher.",
+          caption: "Windows of the calibration texts that pruning did not use. Labels: ratio to dense.",
         }),
     texts.length === 0
       ? null
       : perplexityPicture(texts, {
           id: "texts",
           title: "Perplexity on evaluation texts",
-          caption: `Texts of gprune eval. Number: how many times higher than ${baselineWords(facts)}'s.`,
+          caption: `Texts of gprune eval. Labels: ratio to ${baselineWords(facts)}.`,
           from: baselineLabel(facts),
         }),
     tasksPicture(facts),

@@ -98,3 +98,12 @@ test("what was written before the machine was started anew may have holes, and i
   expect(await resumeAndFinish(target)).toBe(0);
   expect(await readdir(join(target, ".."))).toEqual(["blob"]);
 });
+
+test("a file that cannot be emptied or finished is a failed output", async () => {
+  const target = join(await temporaryDirectory(), "blob");
+  const file = await PartialFile.claim(target);
+  await file.discard();
+  for (const fail of [() => file.restart(), () => file.finish()]) {
+    await expect(fail()).rejects.toMatchObject({ code: "OUTPUT_FAILED" });
+  }
+});

@@ -83,9 +83,13 @@ export class PartialFile {
     this.#hash.update(bytes);
   }
 
-  /** Drops all bytes. */
+  /** Drops all bytes. @throws GpruneError OUTPUT_FAILED */
   async restart(): Promise<void> {
-    await this.#handle.truncate(0);
+    try {
+      await this.#handle.truncate(0);
+    } catch (cause) {
+      throw outputFailed(this.#target, cause);
+    }
     this.#size = 0;
     this.#hash = createHash("sha256");
   }

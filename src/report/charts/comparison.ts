@@ -20,14 +20,14 @@ export function comparisonPictures(runs: readonly NamedFacts[]): readonly Pictur
     layerPicture(runs, {
       id: "compare-sparsity",
       title: "Removed from every layer",
-      caption: "Share of a layer's attention and FFN parameters that is gone.",
+      caption: "Share of a layer's attention and FFN parameters removed.",
       y: { title: "removed", scale: { domain: [0, 1] }, axis: { format: "~%", tickCount: 5 } },
       of: ({ removed }) => removed,
     }),
     layerPicture(runs, {
       id: "compare-ffn",
       title: "FFN neurons of every layer",
-      caption: "Neurons that stay.",
+      caption: "Neurons kept.",
       y: { title: "neurons", ...linearScale({ min: 0, max: 1.05 * neurons }) },
       of: ({ ffn }) => ffn.after,
     }),

@@ -20,8 +20,7 @@ export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts):
     id: "rounds",
     title: "Loss while the budget rises",
     words: `Next-token loss on calibration windows, first to last of ${rounds.length} rounds: ${words.join(", ")}.`,
-    caption:
-      "Next-token loss before each round, on windows of each set in turn, with what was removed until then.",
+    caption: "Next-token loss of the model as pruned before each round, on windows of every set.",
     chart: (palette) => ({
       height: PLOT_HEIGHT,
       data: { values },

@@ -27,13 +27,13 @@ export function heatMapPicture(facts: Facts): Picture | null {
   const least = smallestBy(spaces, ({ meanSigma }) => meanSigma);
   return {
     id: "sensitivity",
-    title: "Where ranks move from set to set",
+    title: "Where ranks shift between sets",
     words:
       `Mean sensitivity of FFN neurons by layer and rank. Highest in layer ${most.layer} ` +
       `(${most.meanSigma.toFixed(3)}), lowest in layer ${least.layer} (${least.meanSigma.toFixed(3)}).`,
     caption:
       "σ of FFN neurons: standard deviation of a neuron's rank over the calibration sets, by layer and mean rank. " +
-      "What stands out most moves most.",
+      "The strongest colour marks the largest shifts.",
     chart: (palette) => sigmaMap(spaces, { palette }),
   };
 }

@@ -21,7 +21,7 @@ export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
     words:
       `${whole(kept)} of ${whole(total)} ${UNIT_NAMES[kind]} stay. ` +
       `Layer ${narrowest.layer} is the narrowest with ${whole(narrowest.after)} of ${whole(narrowest.before)}.`,
-    caption: "Solid: what stays. Faint: what was removed. Layer 0 reads the embeddings.",
+    caption: "Solid: kept. Faint: removed. Layer 0 reads the embeddings.",
     chart: (palette) => ({
       height: PLOT_HEIGHT,
       data: { values },
@@ -109,7 +109,7 @@ export function sparsityPicture(facts: Facts): Picture {
     words:
       `Most was removed from layer ${deepest.layer} (${percent(deepest.removed)} of its attention and FFN parameters), ` +
       `least from layer ${lightest.layer} (${percent(lightest.removed)}); ${percent(record.sparsity.achieved)} overall.`,
-    caption: `Share of the units that is gone. Dashed: the whole model.${points}`,
+    caption: `Share of units removed. Dashed: the whole model.${points}`,
     chart: (palette) => ({
       height: PLOT_HEIGHT,
       layer: [

@@ -106,7 +106,7 @@ export function sensitivityPicture(
     words:
       `Sensitivity of ${spaces.length} spaces: standard deviation over calibration sets of each unit's importance rank. ` +
       `Most sensitive on average: ${most.space} (${most.meanSigma.toFixed(3)}), least: ${least.space} (${least.meanSigma.toFixed(3)}).`,
-    caption: "What stands out most moves most from set to set.",
+    caption: "The strongest colour marks the largest shifts between sets.",
     chart: (palette) => ({
       width: undefined,
       autosize: undefined,

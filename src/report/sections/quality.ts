@@ -10,7 +10,7 @@ import type { SavedAccuracy, SavedSettings, SavedText } from "../saved_evaluatio
 import { count, decimal } from "./shape.ts";
 
 export function qualitySection(facts: Facts, figures: Figures): Section | null {
-  return section("quality", "How it does", [
+  return section("quality", "Quality", [
     row(figures, "texts", "layer-error"),
     textTable(facts),
     ...(taskTable(facts) === null

@@ -17,7 +17,7 @@ export function runSection(facts: Facts, figures: Figures): Section | null {
     row(
       figures,
       html`<div class="stack">${figures.get("timings") ?? null}<div class="facts"><h3>Who loads the result</h3>${runtimes}</div></div>`,
-      html`<div class="facts"><h3>Settings</h3>${given(facts)}<p class="aside">As they came out: some follow from the sets. Options that are not listed have their defaults, or do not count here.</p></div>`,
+      html`<div class="facts"><h3>Settings</h3>${given(facts)}<p class="aside">Resolved values: some follow from the sets. Options not listed have their defaults or no effect in this run.</p></div>`,
     ),
     calibrationTable(facts),
     again(record),
@@ -31,7 +31,7 @@ function again(record: Facts["record"]): Html {
   const to = (ending: string): string => shellWord(`${output}-${ending}`);
   const config = `gprune prune --config ${file("gprune.yaml")}`;
   const versions = record.versions.map(({ name, version }) => `${name} ${version}`).join(", ");
-  return html`<p class="aside">Where the run was started, <code>${config} -o ${to("again")}</code> runs it again; <code>${config} --plan ${file("plan.json")} -o ${to("replay")}</code> carries out the same plan without deciding anew. ${versions}.</p>`;
+  return html`<p class="aside">Where the run was started, <code>${config} -o ${to("again")}</code> runs it again; <code>${config} --plan ${file("plan.json")} -o ${to("replay")}</code> applies the same plan without deciding again. ${versions}.</p>`;
 }
 
 /** Settings that the report shows elsewhere. */

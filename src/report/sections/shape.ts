@@ -15,7 +15,7 @@ import type { Facts } from "../facts.ts";
 import { percent, whole } from "../format.ts";
 
 export function shapeSection(facts: Facts, figures: Figures): Section | null {
-  return section("shape", "What is left", [
+  return section("shape", "What remains", [
     row(figures, "composition", "sparsity", "widths-ffn", "widths-kv"),
     layerTable(facts),
   ]);
@@ -45,7 +45,7 @@ function layerTable({ layers, grounds }: Facts) {
       ...(known ? [decimal(ofFfn?.kendallW), decimal(ofKv?.kendallW), decimal(ofFfn?.meanSigma, 3)] : []),
     ];
   });
-  const caption = "Layers: share of their attention and FFN parameters that was removed, and units that stay";
+  const caption = "Layers: removed share of attention and FFN parameters, and kept units";
   return table({ caption, columns, rows });
 }
 

@@ -15,8 +15,8 @@ test.each([
   [[0.1, 0.5], "Layers cut deepest: 1 (50 %). Least: layer 0 (10 %)."],
   [[0, 0, 0.5, 0], "Layers cut deepest: 2 (50 %). Least: layer 3 (0 %)."],
   [[0.5, 0.4, 0.3, 0.2, 0.1], "Layers cut deepest: 0 (50 %), 1 (40 %), 2 (30 %). Least: layer 4 (10 %)."],
-  [[0.4, 0.41], "Every layer gives up about the same share."],
-  [[0, 0], "No layer gives up anything."],
+  [[0.4, 0.41], "About the same share is removed from every layer."],
+  [[0, 0], "Nothing is removed from any layer."],
 ])("of layers that lose %j the deepest are not the least", (removed, sentence) => {
   expect(topOf(removed)).toContain(sentence);
 });

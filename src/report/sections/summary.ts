@@ -176,8 +176,9 @@ function agreementFinding(facts: Facts): string | null {
 function shapeFinding({ layers }: Facts): string {
   const sorted = deepestLayers(layers, layers.length);
   const [shallowest, ...others] = sorted.toReversed() as [LayerFacts, ...LayerFacts[]];
-  if (sorted[0]!.removed === 0) return "No layer gives up anything.";
-  if (sorted[0]!.removed - shallowest.removed < 0.02) return "Every layer gives up about the same share.";
+  if (sorted[0]!.removed === 0) return "Nothing is removed from any layer.";
+  if (sorted[0]!.removed - shallowest.removed < 0.02)
+    return "About the same share is removed from every layer.";
   // Neither the least pruned layer nor one that loses nothing is listed among the deepest.
   const deepest = sorted.slice(0, Math.min(3, others.length)).filter(({ removed }) => removed > 0);
   const list = deepest.map(({ layer, removed }) => `${layer} (${percent(removed, 0)})`).join(", ");

@@ -19,7 +19,7 @@ import { count, decimal, share, significant } from "./shape.ts";
 export function whySection(facts: Facts, figures: Figures): Section | null {
   if (facts.grounds.spaces.length === 0) return null;
   return section("why", "Why these units", [
-    html`<p>A unit's importance is measured on every calibration set alone. Units whose rank moves from set to set are <em>sensitive</em> (σ); units that behave alike form a <em>module</em> and compete only inside it; a module whose activation scores do not hold on a set left out is scored by the weights instead. Where the sets agree that the loss says otherwise than the scores (consensus, 0 to 1), units are ranked by what they were seen to cost.</p>`,
+    html`<p>The importance of every unit is measured on each calibration set separately. Units whose rank shifts between sets are <em>sensitive</em> (σ). Units that behave alike form a <em>module</em> and compete only within it. A module whose activation scores do not predict those of a held-out set is scored by its weights instead. Where the sets agree that the loss contradicts the scores (consensus, 0 to 1), units are ranked by their measured cost.</p>`,
     row(figures, "sensitivity", "sigma", "kendall", "sets", "profiles", "reliability"),
     moduleTable(facts),
     spaceTable(facts),
@@ -27,7 +27,7 @@ export function whySection(facts: Facts, figures: Figures): Section | null {
 }
 
 export function courseSection(facts: Facts, figures: Figures): Section | null {
-  return section("budget", "How the budget was shared", [
+  return section("budget", "How the budget was allocated", [
     ...(figures.has("training") || roundColumns(facts).length > MOST_BESIDE
       ? [row(figures, "rounds", "training"), roundTable(facts)]
       : [row(figures, "rounds", roundTable(facts))]),
@@ -43,7 +43,7 @@ function moduleTable({ grounds }: Facts): Html {
     space.modules.map((module, index) => moduleRow(space, module, index)),
   );
   return table({
-    caption: "Behaviour modules: who competed with whom, scored by what",
+    caption: "Behaviour modules: units that compete with each other, and the metric that scores them",
     columns: [
       { title: "Module" },
       ...numbers(["Units", "Removed"]),
@@ -99,7 +99,7 @@ function spaceTable({ grounds }: Facts): Html {
       ...numbers(["Units", "W"]),
       ...numbers(["mean", "median", "90 % below", "largest"], "σ"),
       ...numbers(["Modules"]),
-      { title: "Why as many" },
+      { title: "Why this number" },
     ],
     rows: grounds.spaces.map((space) => [
       space.space,
@@ -134,8 +134,8 @@ function roundTable(facts: Facts): Html | null {
   const weighted = isWeighted(facts);
   return table({
     caption: weighted
-      ? "Rounds: removed after each, loss of every set before it in nats per token, and how much the set counted"
-      : "Rounds: removed after each, and loss of every set before it, nats per token",
+      ? "Rounds: share removed after each, and every set's loss before it (nats per token) and weight"
+      : "Rounds: share removed after each, and every set's loss before it (nats per token)",
     columns: roundColumns(facts),
     rows: rounds.map(({ sparsity, losses, weights }, index) => [
       `${index + 1}`,
@@ -150,7 +150,7 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
   if (moves.length === 0) return null;
   return table({
     caption:
-      "After learning, asked of the refitted model: widths, by what a million parameters more are worth (nats), and neurons exchanged for others",
+      "Refinement on the refitted model: changes of width, the loss that a million more parameters would save (nats), and exchanged neurons",
     columns: [{ title: "Space" }, ...numbers(["Units", "Moved to", "By", "Worth", "Exchanged"])],
     rows: moves.map(({ space, from, to, worth, exchanged }) => [
       space,
