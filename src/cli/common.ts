@@ -61,10 +61,7 @@ export function seqLenOption(min: number): Option {
 }
 
 export function resumeOption(): Option {
-  return directoryOption(
-    "--resume <dir>",
-    "keep every finished text and task in DIR, and take from there what is finished already",
-  );
+  return directoryOption("--resume <dir>", "keep finished texts and tasks in DIR, and continue from those");
 }
 
 export function redisOption(description: string): Option {
@@ -77,7 +74,7 @@ export function redisOption(description: string): Option {
 export function storeOption(): Option {
   return new Option(
     "--store <place>",
-    "directory, or s3://BUCKET[/PREFIX], that the run and all its workers reach",
+    "directory or s3://BUCKET[/PREFIX] that the run and all workers can reach",
   );
 }
 
@@ -92,5 +89,5 @@ export function jsonOption(): Option {
 
 /** Options of commands that take a while. */
 export function tellingOptions(): readonly Option[] {
-  return [jsonOption(), new Option("-q, --quiet", "no progress; warnings and hints are said all the same")];
+  return [jsonOption(), new Option("-q, --quiet", "no progress; warnings and hints are still printed")];
 }

@@ -17,10 +17,10 @@ export function deviceOptions(): readonly Option[] {
     choiceOption("--device <name>", "where to compute: cpu, webgpu or cuda (default: cpu)", DEVICE_NAMES),
     choiceOption(
       "--device-dtype <name>",
-      "format of products with weights on a device: f32, or f16 (default: f32)",
+      "precision of products with weights on a device (default: f32)",
       DEVICE_DTYPES,
     ),
-    new Option("--require-device", "fail without the device, in place of computing on the CPU"),
+    new Option("--require-device", "fail if the device is missing, instead of using the CPU"),
   ];
 }
 

@@ -9,7 +9,7 @@ export const exportCommand: Command = new GpruneCommand("export")
   .description("Writes a model in another format or dtype.")
   .usage("MODEL -o OUT [options]")
   .argument("<model>", MODEL)
-  .requiredOption("-o, --output <path>", "directory to be made, or a file named *.gguf")
+  .requiredOption("-o, --output <path>", "output directory, new or empty, or a new file named *.gguf")
   .addOption(
     choiceOption("--format <name>", "format of the output (default: gguf for *.gguf, else hf)", [
       "hf",
@@ -18,18 +18,15 @@ export const exportCommand: Command = new GpruneCommand("export")
     ]),
   )
   .addOption(dtypeOption([...new Set([...DTYPE_CHOICES, ...GGUF_CHOICES, ...ONNX_CHOICES])]))
-  .option(
-    "--pre <name>",
-    "gguf: llama.cpp's name for the tokenizer's cut into words, when it is not recognised",
-  )
-  .option("--resume", "hf: keep finished shards in OUT.run until all are there, and go on with those")
+  .option("--pre <name>", "gguf: llama.cpp's name of the pre-tokenizer, if it is not recognised")
+  .option("--resume", "hf: keep finished shards in OUT.run until all are written, and continue from them")
   .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
 auto keeps the dtype of a float checkpoint and writes a quantised one as f32; ONNX files of bf16 checkpoints are f32.
-hf is a Hugging Face directory (f32, f16, bf16); gguf a file for llama.cpp (f32, f16, bf16 and the q types; rows that do not
-fill their blocks are stored as Q8_0 or F16, and a warning counts them); onnx a directory for transformers.js and ONNX
+hf is a Hugging Face directory (f32, f16, bf16); gguf a file for llama.cpp (f32, f16, bf16 and the q types; rows that do
+not fill their blocks are stored as Q8_0 or F16, with a warning); onnx a directory for transformers.js and ONNX
 Runtime: one decoder with a key/value cache (f32, f16; int8 and int4, whose products round activations to 8 bits).
 
 Examples:
@@ -45,9 +42,9 @@ export const pushCommand: Command = new GpruneCommand("push")
   .description("Uploads the output of prune or export to the hub.")
   .usage("DIR ORG/NAME [options]")
   .argument("<dir>", "directory that gprune wrote")
-  .argument("<repo>", "ORG/NAME on the hub; made when there is none")
-  .option("--private", "make it private; one that exists must be")
-  .option("--revision <branch>", "branch to commit to, made when there is none (default: main)")
+  .argument("<repo>", "ORG/NAME on the hub; created if it does not exist")
+  .option("--private", "create it as private; an existing one must be private")
+  .option("--revision <branch>", "branch to commit to, created if it does not exist (default: main)")
   .addOptions(tellingOptions())
   .addHelpText(
     "after",

@@ -25,7 +25,7 @@ import { mindStreams, writeErr, writeOut } from "./terminal.ts";
 
 const program = new Command("gprune")
   .description(
-    "Makes transformer language models smaller so that they still work on data they did not calibrate on.",
+    "Makes transformer language models smaller so that they still work on data outside the calibration sets.",
   )
   .version(versions().gprune, "-V, --version", "print the version")
   .showSuggestionAfterError()
@@ -36,11 +36,12 @@ const program = new Command("gprune")
   .addHelpText(
     "after",
     notes(`
-Progress goes to stderr, results to stdout. Exit codes: 0 good, 1 the input was wrong, 2 a bug in gprune,
-130 and 143 interrupted; ui and worker end with 0 when they are told to. An output directory appears complete or not at all; an interrupted prune can be resumed.
+Progress goes to stderr, results to stdout. Exit codes: 0 success, 1 wrong input, 2 a bug in gprune, 130 and 143
+interrupted; ui and worker exit with 0 when they are stopped. An output directory appears complete or not at all; an
+interrupted prune can be resumed.
 
-Models on the hub go into its usual cache; HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected.
-NO_COLOR and FORCE_COLOR decide about colours.
+Models from the hub are kept in its usual cache; HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are
+respected, and so are NO_COLOR and FORCE_COLOR.
 
 Examples:
   $ gprune demo

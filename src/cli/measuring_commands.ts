@@ -28,16 +28,16 @@ function materialOptions(formats: string): readonly Option[] {
     ),
     textSetsOption(
       "--fewshot <tasks...>",
-      "NAME=PATH each: where a task's solved questions come from, not its own",
+      "NAME=PATH each: file with the solved questions of a task, in place of its own",
     ),
-    new Option("--chat", "put the questions of tasks as messages, by the model's chat template"),
-    new Option("--system <text>", "with --chat: what a system message says before them"),
-    countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }),
+    new Option("--chat", "ask the questions of tasks as chat messages, with the model's chat template"),
+    new Option("--system <text>", "with --chat: system message before them"),
+    countOption("--seed <n>", "seed of the choice of solved questions", { min: 0, default: 0 }),
     seqLenOption(2),
-    new Option("--bos", "begin every window with BOS, without which Gemma and a few others can do little"),
+    new Option("--bos", "begin every window with BOS, which Gemma and a few others need"),
     countOption(
       "--limit <n>",
-      "at most so many windows of each text, the first ones, of a directory from all over it, and documents of each task",
+      "use at most the first n windows of each text (of a directory evenly spaced ones) and documents of each task",
       { min: 1 },
     ),
   ];
@@ -46,37 +46,37 @@ function materialOptions(formats: string): readonly Option[] {
 export const evalCommand: Command = new GpruneCommand("eval")
   .summary("perplexity of a model on texts, and accuracy on tasks")
   .description(
-    "Measures perplexity on texts, accuracy on tasks, or both, of a model alone or beside a baseline.",
+    "Measures perplexity on texts, accuracy on tasks, or both, of one model or of a model and a baseline.",
   )
   .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
   .argument("<model>", MODEL)
   .addOptions(materialOptions("below"))
-  .option("--baseline <model>", "second model to be shown beside it, and how far the first is from it")
-  .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
+  .option("--baseline <model>", "second model to show beside it, with the distance between the two")
+  .option("--save", "save the result in MODEL, an output of gprune prune, and add it to its report")
   .addOption(resumeOption())
   .addOptions(computingOptions())
   .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
-Perplexity is over consecutive windows that do not overlap; the last partial one is dropped. acc is the share of
+Perplexity is measured on consecutive windows without overlap; the last partial window is dropped. acc is the share of
 documents whose right answer is the most probable one, acc_norm the same with log-probabilities divided by the answers'
-lengths in characters, both as in lm-evaluation-harness and with their standard errors.
+lengths in characters, both as in lm-evaluation-harness and with standard errors.
 
 Tasks may be in the published layouts of arc_easy, arc_challenge, boolq, hellaswag, lambada, openbook_qa, piqa and
-winogrande, with the harness's prompts; have records {query, choices, gold} or {contexts, continuation, gold}; or be a YAML
-file as the harness has them, with Jinja templates (doc_to_text, doc_to_choice, doc_to_target).
+winogrande, with the harness's prompts; have records {query, choices, gold} or {contexts, continuation, gold}; or be a
+YAML file of the harness with Jinja templates (doc_to_text, doc_to_choice, doc_to_target).
 
-Against a baseline of the same vocabulary and layers: KL(baseline || model) in nats per token, how often both put the
-same token first, and the relative error of the hidden states after the last layer (of all layers in --json). --json also
-has how everything was measured, as settings.
+A baseline with the same vocabulary and layers adds KL(baseline || model) in nats per token, how often both rank the same
+token first, and the relative error of the hidden states after the last layer (of all layers in --json). --json also
+contains the settings of every measurement.
 
-With --resume DIR a command that was cut off by Ctrl-C, a crash or a power failure goes on when it is repeated, after the last
-text or task that was finished. What depends on a changed model, text or setting is computed anew. Remove DIR in the end.
+With --resume DIR, repeating a command that was cut off by Ctrl-C, a crash or a power failure continues after the last
+finished text or task. Results that depend on a changed model, text or setting are computed again. Remove DIR at the end.
 
---save keeps what earlier ones saved: texts measured with the same --baseline, --seq-len, --limit and --bos, tasks measured with
-the same --baseline, --limit, solved questions, --chat and --system. What does not go with the new result moves to a file
-of its own, evaluation.1.json and so on, which the report does not show.
+--save keeps earlier results that fit the new ones: texts measured with the same --baseline, --seq-len, --limit and --bos,
+tasks measured with the same --baseline, --limit, solved questions, --chat and --system. Others move to files of their
+own, evaluation.1.json and so on, which the report does not show.
 
 Examples:
   $ gprune eval MODEL --text news=news.txt code=code.jsonl
@@ -90,29 +90,30 @@ Examples:
   .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
 
 export const compareCommand: Command = new GpruneCommand("compare")
-  .summary("several models in one table; the first is what the others are compared with")
-  .description("Compares parameters, size and widths of models, and with --text and --tasks how they do.")
+  .summary("several models in one table, compared with the first")
+  .description("Compares parameters, size and widths of models, and with --text and --tasks their quality.")
   .usage("A B [C...] [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
   .argument("<a>", MODEL)
   .argument("<b>", "another model")
   .argument("[others...]", "further models")
   .addOptions(materialOptions("in gprune eval --help"))
   .addOption(resumeOption())
-  .option("--speed", "also how fast they answer with this runtime, and in how much memory")
-  .addOption(countOption("--batch <n>", "with --speed: sequences at once (default: 1)", { min: 1 }))
+  .option("--speed", "also compare speed and memory in this runtime")
+  .addOption(countOption("--batch <n>", "with --speed: sequences in a batch (default: 1)", { min: 1 }))
   .addOption(
     countOption("--prompt-tokens <n>", "with --speed: tokens of a prompt (default: 128)", { min: 1 }),
   )
-  .addOption(countOption("--new-tokens <n>", "with --speed: tokens to go on with (default: 32)", { min: 1 }))
-  .addOption(countOption("--repeats <n>", "with --speed: rounds that count (default: 5)", { min: 1 }))
+  .addOption(countOption("--new-tokens <n>", "with --speed: tokens to generate (default: 32)", { min: 1 }))
+  .addOption(countOption("--repeats <n>", "with --speed: measured rounds (default: 5)", { min: 1 }))
   .addOptions(computingOptions())
   .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
-With --speed models take turns, and a cell has the median and the range of the rounds, and how many times as fast as the
-first model it is: the median over rounds of the ratio within a round, which need not be that of the medians. Peak memory is that of a process of its own for each model, Node and ONNX Runtime included. Weights are
-float32 for that, also of quantised files, whose integers gprune generate multiplies by.
+With --speed, models take turns. A cell shows the median and the range over the rounds, and the speed relative to the
+first model: the median of the ratios within rounds, which may differ from the ratio of the medians. Peak memory is that
+of a separate process for each model, Node and ONNX Runtime included. Weights are float32 there, even those of quantised
+files, which gprune generate multiplies as integers.
 
 Examples:
   $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md
@@ -127,16 +128,13 @@ Examples:
 export const reportCommand: Command = new GpruneCommand("report")
   .summary("make the report of a run, or compare several runs")
   .description(
-    "Makes report.html of an output of gprune prune again, with what gprune eval --save has added; with several outputs, " +
+    "Rebuilds report.html of an output of gprune prune, with the results of gprune eval --save; for several outputs, makes " +
       "one page that compares them.",
   )
   .usage("RUN... [options]")
   .argument("<runs...>", "directories that gprune prune wrote")
-  .option(
-    "-o, --output <file>",
-    "file named *.html, in place of one that may be there (default: RUN/report.html)",
-  )
-  .option("--pictures <dir>", "also write every figure as SVG and PNG there")
+  .option("-o, --output <file>", "file named *.html, replaced if it exists (default: RUN/report.html)")
+  .option("--pictures <dir>", "also write every figure to this directory as SVG and PNG")
   .addOption(jsonOption())
   .addHelpText(
     "after",
@@ -154,38 +152,40 @@ export const inspectCommand: Command = new GpruneCommand("inspect")
   .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
 
 export const generateCommand: Command = new GpruneCommand("generate")
-  .summary("continue a prompt, the most probable token each time; or write texts to calibrate on")
-  .description(
-    "Continues a prompt or answers it, the most probable token each time; or writes texts to calibrate on.",
-  )
+  .summary("continue a prompt greedily, or write texts to calibrate on")
+  .description("Continues or answers a prompt greedily, or writes texts to calibrate on.")
   .usage("MODEL --prompt TEXT [--chat] [options]\n       gprune generate MODEL --sample [-o FILE] [options]")
   .argument("<model>", MODEL)
   .option("--prompt <text>", "text to continue; - reads it from the standard input")
-  .option("--chat", "answer the prompt as a message, by the model's chat template")
-  .option("--system <text>", "with --chat: what a system message says before it")
+  .option("--chat", "answer the prompt as a chat message, with the model's chat template")
+  .option("--system <text>", "with --chat: system message before it")
   .addOption(
-    countOption("--max-tokens <n>", "tokens to generate at most, 32; with --chat 256; of every sample 512", {
-      min: 1,
-    }),
+    countOption(
+      "--max-tokens <n>",
+      "most tokens to generate (default: 32; with --chat 256; with --sample 512 each)",
+      {
+        min: 1,
+      },
+    ),
   )
-  .option("--sample", "texts drawn from what the model knows, as JSON Lines")
+  .option("--sample", "sample texts from the model, as JSON Lines")
   .addOption(countOption("--count <n>", "windows of --max-tokens tokens to sample (default: 16)", { min: 1 }))
-  .addOption(numberOption("--temperature <t>", "of sampling (default: 1)", { min: 0.01 }))
+  .addOption(numberOption("--temperature <t>", "sampling temperature (default: 1)", { min: 0.01 }))
   .addOption(
     numberOption(
       "--top-p <p>",
-      "draw from the most probable tokens that together have this probability (default: 1)",
+      "sample from the most probable tokens that together have this probability (default: 1)",
       { min: 0.01, max: 1 },
     ),
   )
-  .addOption(countOption("--seed <n>", "draws the samples (default: 0)", { min: 0 }))
-  .option("-o, --output <file>", "with --sample: file to be made; the standard output when absent")
+  .addOption(countOption("--seed <n>", "seed of the samples (default: 0)", { min: 0 }))
+  .option("-o, --output <file>", "with --sample: output file, which must not exist (default: stdout)")
   .addOptions(computingOptions())
   .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
-The last line end of a prompt from the standard input is not part of it.
+A final newline of a prompt from the standard input is dropped.
 
 Examples:
   $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64

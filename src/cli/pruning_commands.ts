@@ -42,28 +42,27 @@ export const pruneCommand: Command = new GpruneCommand("prune")
   )
   .usage("MODEL -o DIR [options]")
   .argument("[model]", `${MODEL}; may be in the --config file instead`)
-  .option("-o, --output <dir>", "directory to be made")
+  .option("-o, --output <dir>", "output directory, new or empty")
   .addOption(sparsityOption("(default: 0.3)"))
-  .optionsGroup("What decides:")
-  .addOption(choiceOption("--method <name>", "gprune, or the metric alone (default: gprune)", METHODS))
+  .optionsGroup("Method:")
+  .addOption(
+    choiceOption("--method <name>", "gprune, or none for the metric alone (default: gprune)", METHODS),
+  )
   .option("--metric <name>", "importance metric, see below (default: flap-wifv)")
   .addOption(
     choiceOption(
       "--allocation <name>",
-      "how layers share the budget; learned with gprune, else the metric's own. curves needs no gradients",
+      "how layers share the budget (default: learned with gprune, else the metric's own); curves needs no gradients",
       ALLOCATION_NAMES,
     ),
   )
-  .option(
-    "--refine",
-    "move learned widths by what others are worth to the refitted model (so it is by default)",
-  )
-  .option("--no-refine", "leave learned widths as they are, which decides in about two thirds of the time")
-  .option("--robust", "when learning, let the sets that suffer most count more")
+  .option("--refine", "refine learned widths by measuring alternatives on the refitted model (default)")
+  .option("--no-refine", "skip that, which takes about two thirds of the time")
+  .option("--robust", "give sets whose loss increases most a higher weight in learning")
   .addOption(
     choiceOption(
       "--recover <how>",
-      "how removed units are made up for: least squares with gprune, else biases; distill trains after least squares",
+      "how to compensate for removed units (default: lstsq with gprune, else bias); distill trains after least squares",
       RECOVERIES,
     ),
   )
@@ -77,45 +76,41 @@ export const pruneCommand: Command = new GpruneCommand("prune")
   .addOption(
     countOption(
       "--gradient-windows <n>",
-      "windows of every set in each round (default: 2, or so many that the sets have 10)",
+      "windows per set in each round (default: 2, or more with few sets: 10 in all)",
       { min: 1 },
     ),
   )
   .addOption(
     countOption(
       "--max-modules <n>",
-      `most behaviour modules in one space, up to ${MAX_MODULES}; 1 switches them off (default: 4)`,
+      `most behaviour modules per space, up to ${MAX_MODULES}; 1 turns them off (default: 4)`,
       { min: 1, max: MAX_MODULES },
     ),
   )
   .option("--fallback <name>", "metric of modules with unreliable scores (default: magnitude)")
   .addOption(
-    choiceOption(
-      "--shape <name>",
-      "widths: every layer its own, or the same in all (default: per-layer)",
-      SHAPES,
-    ),
+    choiceOption("--shape <name>", "widths of each layer, or the same in all (default: per-layer)", SHAPES),
   )
   .addOption(
-    countOption("--round-to <n>", "FFN widths that change become multiples of this (default: 1)", { min: 1 }),
+    countOption("--round-to <n>", "make changed FFN widths multiples of this (default: 1)", { min: 1 }),
   )
-  .addOption(countOption("--seed <n>", "drives every random choice (default: 0)", { min: 0 }))
-  .option("--plan <file>", "carry out a plan.json instead of deciding anew; excludes the options that decide")
+  .addOption(countOption("--seed <n>", "seed of every random choice (default: 0)", { min: 0 }))
+  .option("--plan <file>", "apply this plan.json; excludes the options that decide")
   .option(
     "--config <file>",
-    "YAML file with any of these settings; options override it, and paths in it start at the current directory",
+    "YAML file with any of these settings; options override it, paths in it are relative to the current directory",
   )
   .optionsGroup("Calibration:")
   .addOption(textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each, see below"))
   .addOption(
-    countOption("--samples <n>", "windows of every set (default: 16, or so many that the sets have 80)", {
+    countOption("--samples <n>", "windows per set (default: 16, or more with few sets: 80 in all)", {
       min: 1,
     }),
   )
   .addOption(
     countOption(
       "--refit-samples <n>",
-      "windows of every set for least squares (default: twice as many, up to 240 of all sets); so many that they need more than 8 MB of a longer text also change which windows decide",
+      "windows per set for least squares (default: twice as many, at most 240 in all); if they need more than 8 MB of a text, the other windows change too",
       {
         min: 1,
       },
@@ -125,54 +120,48 @@ export const pruneCommand: Command = new GpruneCommand("prune")
   .addOption(
     choiceOption(
       "--own-text <when>",
-      "whether the model writes one more set; auto: beside fewer than five sets, see below (default: auto)",
+      "whether to add a set of text that the model writes; auto: with fewer than five sets, see below (default: auto)",
       OWN_TEXT_CHOICES,
     ),
   )
   .optionsGroup("Output and running:")
   .addOption(dtypeOption())
-  .option("--no-report", "write no report.html")
+  .option("--no-report", "do not write report.html")
   .addOptions(computingOptions())
-  .addOption(
-    sizeOption(
-      "--max-memory <size>",
-      "memory that computing may take, 4GB or 512MiB; the bytes stay the same",
-    ),
-  )
-  .option("--dry-run", "read and check everything, say what the run would take and give, and stop")
-  .option("--resume", "go on with a run that was interrupted, with the same bytes in the end")
-  .addOption(redisOption("have `gprune worker`s compute the passes over the texts; needs --store"))
+  .addOption(sizeOption("--max-memory <size>", "memory limit, as 4GB or 512MiB; does not change the result"))
+  .option("--dry-run", "check everything, print what the run would need and result in, and stop")
+  .option("--resume", "continue an interrupted run; the result has the same bytes")
+  .addOption(redisOption("let `gprune worker`s compute the passes over the texts; needs --store"))
   .addOption(storeOption())
   .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
-Metrics, from activations or gradients on the calibration sets or from the weights alone:
+Metrics, by what they are computed from:
 ${metricLines()}
 
-PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. Of a
-directory every file that is text is read, source files among them, in subdirectories, too, but nothing hidden and no
-node_modules. #COLUMN after a file or a directory says which column or field holds the text, or a conversation, which
-the model's chat template turns into text. NAME=self is text that the
-model writes by itself, where there are no texts. Fewer than five sets get such a one beside them, for what they leave
-out, with gprune, no --plan, and a model whose layers take at most 4 GiB in float32; all are in memory meanwhile, with
-keys and values of 24 windows. --own-text never does without.
+PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. All
+text files of a directory and its subdirectories are read, source files included, except hidden ones and node_modules.
+#COLUMN after a path names the column or field with the text, or with conversations, which the model's chat template
+turns into text. NAME=self stands for text that the model writes itself. gprune adds such a set to fewer than five sets,
+to cover what they leave out, unless there is a --plan, --own-text is never, or the model's layers take more than 4 GiB
+in float32: meanwhile all of them are in memory, with keys and values of 24 windows.
 
-Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
-follows it, so MODEL goes before it. The last line on stdout is the output directory.
+Use several calibration sets of different kinds: they keep the model general. --calib takes every value that follows it,
+so put MODEL before it. The last line on stdout is the output directory.
 
-Who loads the result is said before the run. Layers of their own widths (the default) are smaller at the same quality and
-need trust_remote_code in transformers; --shape uniform with --recover none gives what stock classes build, with few exceptions:
-the line "runs in" says it of a run.
+The programs that can load the result are printed before the run. Layers of different widths (the default) are smaller at
+the same quality and need trust_remote_code in transformers; --shape uniform with --recover none suits stock classes, with
+few exceptions: see the lines "runs in" of a run.
 
-With --max-memory what does not fit waits in files beside the output. The plan is printed first; a run that cannot stay
-within it is refused with what would do.
+With --max-memory, data that does not fit is kept in files beside the output. The memory plan is printed first; if the run
+cannot stay within the limit, it is refused with a limit that suffices.
 
---device webgpu and cuda compute on a graphics card, with the CPU in its place and a warning when it is not there. Numbers are
-then the CPU's within rounding, not to the bit.
+--device webgpu and cuda compute on a graphics card; without one, the CPU is used with a warning. The results equal the
+CPU's within rounding, not bit by bit.
 
-Until the output is there, what has been computed is kept in DIR.run. Ctrl-C stops where --resume can go on, a second one at
-once; after a crash or a power failure --resume works too.
+Progress is kept in DIR.run until the output is complete. Ctrl-C stops at the next point where --resume can continue, a
+second one at once; --resume also works after a crash or a power failure.
 
 Examples:
   $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
@@ -188,10 +177,8 @@ Examples:
   .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
 
 export const sensitivityCommand: Command = new GpruneCommand("sensitivity")
-  .summary("how much each unit's importance moves from calibration set to calibration set, without pruning")
-  .description(
-    "Measures how much each unit's importance moves from calibration set to calibration set, without pruning.",
-  )
+  .summary("how much each unit's importance shifts between calibration sets, without pruning")
+  .description("Measures how much each unit's importance shifts between calibration sets, without pruning.")
   .usage("MODEL --calib NAME=PATH... [options]")
   .argument("<model>", MODEL)
   .addOption(
@@ -201,9 +188,9 @@ export const sensitivityCommand: Command = new GpruneCommand("sensitivity")
     ).makeOptionMandatory(),
   )
   .option("--metric <name>", `importance metric: ${TEXT_METRICS}`, "flap-wifv")
-  .addOption(countOption("--samples <n>", "windows of every set", { min: 1, default: 16 }))
+  .addOption(countOption("--samples <n>", "windows per set", { min: 1, default: 16 }))
   .addOption(seqLenOption(MIN_SEQ_LEN))
-  .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
+  .addOption(countOption("--seed <n>", "seed of the choice of windows", { min: 0, default: 0 }))
   .option("--picture <file>", "heat map and histogram as .svg or .png")
   .addOptions(computingOptions())
   .addOptions(tellingOptions())
@@ -220,17 +207,17 @@ export const sensitivityCommand: Command = new GpruneCommand("sensitivity")
 export const workerCommand: Command = new GpruneCommand("worker")
   .summary("compute units of work of distributed prunes, on this machine")
   .description(
-    "Computes units of work of every `gprune prune` that has the same queue and store, until a signal comes. " +
+    "Computes units of work of every `gprune prune` with the same queue and store, until it gets a signal. " +
       "Any number may run, on any number of machines; all need the same version of gprune and processors with the same " +
-      "instruction sets, so that the output has the bytes of a run on one machine.",
+      "instruction sets, so that the output is the same as that of a run on one machine, byte for byte.",
   )
   .usage("--redis URL --store DIR [options]")
   .addOption(redisOption("where units wait").makeOptionMandatory())
   .addOption(storeOption().makeOptionMandatory())
-  .option("--model <path>", "where the model lies on this machine (default: where the run has it)")
+  .option("--model <path>", "path of the model on this machine (default: the run's path)")
   .addOption(threadsOption())
-  .addOption(countOption("--unit-limit <seconds>", "time that a unit may take (default: 21600)", { min: 1 }))
-  .option("--json", "print a line of JSON on stdout for everything that happens")
+  .addOption(countOption("--unit-limit <seconds>", "time limit of a unit (default: 21600)", { min: 1 }))
+  .option("--json", "print every event as a line of JSON on stdout")
   .addHelpText(
     "after",
     notes(`
@@ -250,7 +237,7 @@ export const uiCommand: Command = new GpruneCommand("ui")
   )
   .usage("[DIR] [options]")
   .argument("[dir]", "directory of runs", ".")
-  .addOption(countOption("--port <n>", "port to listen on; 0 is any that is free", { min: 0, default: 0 }))
+  .addOption(countOption("--port <n>", "port to listen on; 0 picks a free one", { min: 0, default: 0 }))
   .addHelpText("after", "\nExample:\n  $ gprune ui runs --port 4747")
   .action(async (directory, options) => (await import("./ui.ts")).uiCommand(directory, options));
 
@@ -258,7 +245,7 @@ export const demoCommand: Command = new GpruneCommand("demo")
   .summary("the whole job on the embedded model, in about a minute")
   .description("Runs the whole job on the embedded model, which takes about a minute.")
   .usage("[options]")
-  .option("-o, --output <dir>", "where the pruned demo models go (default: a new temporary directory)")
+  .option("-o, --output <dir>", "directory for the pruned demo models (default: a new temporary directory)")
   .addOption(sparsityOption("", 0.4))
   .addOptions(deviceOptions())
   .addOptions(tellingOptions())
