@@ -57,7 +57,7 @@ export const pruneCommand: Command = new GpruneCommand("prune")
     ),
   )
   .option("--refine", "refine learned widths by measuring alternatives on the refitted model (default)")
-  .option("--no-refine", "skip that, which takes about two thirds of the time")
+  .option("--no-refine", "keep learned widths; deciding then takes about two thirds of the time")
   .option("--robust", "give sets whose loss increases most a higher weight in learning")
   .addOption(
     choiceOption(
@@ -110,7 +110,7 @@ export const pruneCommand: Command = new GpruneCommand("prune")
   .addOption(
     countOption(
       "--refit-samples <n>",
-      "windows per set for least squares (default: twice as many, at most 240 in all); if they need more than 8 MB of a text, the other windows change too",
+      "windows per set for least squares (default: twice as many, at most 240 in all); if they need more than 8 MB of a text, the windows that decide change, too",
       {
         min: 1,
       },
