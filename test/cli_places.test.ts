@@ -85,7 +85,18 @@ describe("places that are refused", () => {
     }
     // No hint for a path that the command line names.
     await expectRefused(
-      ["prune", model, "-o", join(root(), "other"), "--config", paths, "--plan", "no/other.json"],
+      [
+        "prune",
+        model,
+        "-o",
+        join(root(), "other"),
+        "--config",
+        paths,
+        "--plan",
+        "no/other.json",
+        "--calib",
+        ...texts,
+      ],
       "^error NOT_FOUND: no/other.json: expected a readable file, got ENOENT\n$",
     );
   });

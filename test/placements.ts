@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { mapValues } from "../src/base/map_values.ts";
+import { momentSizes } from "../src/calibrate/moments.ts";
 import type { LayerStructure } from "../src/graph/decoder/decoder.ts";
 import { HEAD_PROGRAMS } from "../src/graph/decoder/head_programs.ts";
 import { LAYER_PROGRAMS, structureFor } from "../src/graph/decoder/programs.ts";
@@ -39,7 +40,7 @@ const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, lo
 /** Sizes of the graphs' symbolic dimensions; none is a multiple of a tile. */
 const SIZES: Readonly<Record<string, number>> = {
   ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37 },
-  ...{ "kv.first": 24, "kv.rest": 24, "ffn.first": 19, "ffn.rest": 18 },
+  ...{ ...momentSizes("kv", 48), ...momentSizes("ffn", 37) },
   ...{ M: 21, V: 67, A: 1, "kv.V": 3, "ffn.V": 2, "kv.r": 7, "ffn.r": 5 },
 };
 

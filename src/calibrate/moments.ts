@@ -6,6 +6,7 @@
  * stored. Tokens of a micro-batch are weighted by the inverse root mean square of the residual stream (the program
  * `moments`).
  */
+import { mapValues } from "../base/map_values.ts";
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import { GRAM_STRIPS } from "../graph/decoder/programs.ts";
 import { type MemoryPolicy, stashFor } from "../graph/runtime/memory_policy.ts";
@@ -53,15 +54,20 @@ export function gramStrips(channels: number): readonly GramStrip[] {
   }));
 }
 
+/** Sizes of the strips by the names that they have in the program `moments`. */
+export function momentSizes(kind: SpaceKind, channels: number): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    gramStrips(channels).flatMap(({ rows, columns }, strip) => [
+      [`${kind}.rows${strip}`, rows],
+      [`${kind}.columns${strip}`, columns],
+    ]),
+  );
+}
+
 /** Inputs of the program `moments` for a space: tensors whose lengths are the sizes of the strips. */
 export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
   const ofLength = (length: number): Feeds[string] => ({ shape: [length], data: new Int32Array(length) });
-  return Object.fromEntries(
-    gramStrips(channels).flatMap(({ rows, columns }, strip) => [
-      [`${kind}.rows${strip}`, ofLength(rows)],
-      [`${kind}.columns${strip}`, ofLength(columns)],
-    ]),
-  );
+  return mapValues(momentSizes(kind, channels), ofLength);
 }
 
 /** Sums of one space over micro-batches; the weights of all tokens sum to 1. */

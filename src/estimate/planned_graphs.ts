@@ -1,7 +1,7 @@
 /** The graphs of a planned run, and the sizes of their symbolic dimensions. */
 
 import { getOrMake } from "../base/map_values.ts";
-import { momentFeeds } from "../calibrate/moments.ts";
+import { momentSizes } from "../calibrate/moments.ts";
 import { changedChannels, MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
 import { layerSizes, layerStructure } from "../graph/decoder/decoder.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/decoder/forward.ts";
@@ -76,8 +76,7 @@ export class PlannedGraphs {
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
     const { headDim: H } = spec;
     const own = layerSizes(layer);
-    const feeds = { ...momentFeeds("kv", own.N * H), ...momentFeeds("ffn", own.F) };
-    const strips = Object.fromEntries(Object.entries(feeds).map(([name, { shape }]) => [name, shape[0]!]));
+    const strips = { ...momentSizes("kv", own.N * H), ...momentSizes("ffn", own.F) };
     const sizes = { ...own, H, gT: layer.groupSize * batch.T, ...strips, ...this.#slopeSizes };
     return { graph, sizes: { ...batch, ...sizes } };
   }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
+import { momentSizes } from "../../calibrate/moments.ts";
 import { layerStructure } from "../decoder/decoder.ts";
 import { HEAD_PROGRAMS } from "../decoder/head_programs.ts";
 import { LAYER_PROGRAMS } from "../decoder/programs.ts";
@@ -55,10 +56,8 @@ describe("footprint", () => {
       gT: 32,
       P: 0,
       S: 16,
-      "kv.first": 8,
-      "kv.rest": 8,
-      "ffn.first": 32,
-      "ffn.rest": 32,
+      ...momentSizes("kv", 16),
+      ...momentSizes("ffn", 64),
       "kv.V": 2,
       "kv.r": 4,
       "ffn.r": 3,
