@@ -37,10 +37,12 @@ describe("help", () => {
       sparsity,
       method,
       metric,
+      "learned with gprune, else the metric's own",
+      "lstsq with gprune, else bias",
       steps,
       rounds,
       // With five sets or more (run_inputs.test.ts).
-      "2, or so many that the sets have 10",
+      "2, or more with few sets: 10 in all",
       maxModules,
       fallback,
       shape,
@@ -48,8 +50,8 @@ describe("help", () => {
       seed,
     ];
     const last = [
-      "16, or so many that the sets have 80",
-      "twice as many, up to 240 of all sets",
+      "16, or more with few sets: 80 in all",
+      "twice as many, at most 240 in all",
       "512, or what the model takes if that is less",
       ownText,
       dtype,

@@ -94,7 +94,7 @@ describe("renderReport", () => {
     expect(other).toContain("geometric mean of 2 evaluation texts against b1<");
     expect(other).toContain("Perplexity rises most against b1 on code");
     expect(other).toContain("The most probable next token is b1&#39;s in");
-    expect(other).toContain("how many times higher than b1&#39;s.");
+    expect(other).toContain("Labels: ratio to b1.");
     expect(other).toContain("Perplexity from baseline to pruned: ");
   });
 
