@@ -5,7 +5,8 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
-import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX } from "../families.ts";
+import { familyByName, REMOTE_CODE_PREFIX } from "../families.ts";
+import { biasPart, type Family } from "../family.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";

@@ -1,5 +1,6 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
-import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX, type TokenIds } from "../families.ts";
+import { familyByName, REMOTE_CODE_PREFIX } from "../families.ts";
+import { biasPart, type Family, type TokenIds } from "../family.ts";
 import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
 

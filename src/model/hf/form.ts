@@ -5,7 +5,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
-import { biasPart, FAMILIES, type Family, familyByName } from "../families.ts";
+import { FAMILIES, familyByName } from "../families.ts";
+import { biasPart, type Family } from "../family.ts";
 import { INPUT_PROJECTIONS } from "../spaces.ts";
 import {
   hasUniformWidths,

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
-import type { Family } from "../families.ts";
+import type { Family } from "../family.ts";
 import {
   longropeAttentionFactor,
   type RopeScaling,

@@ -1,5 +1,5 @@
 /** Writes the rotary embedding to config.json; rope.ts is the inverse. */
-import type { Family } from "../families.ts";
+import type { Family } from "../family.ts";
 import {
   type LongropeScaling,
   type ModelSpec,

@@ -1,0 +1,132 @@
+/**
+ * A model family: which of the switches of `ModelSpec` it has, how its config.json names them, and how programs read
+ * it. families.ts has those that there are.
+ */
+import type { Projection, RopeScaling } from "./spec.ts";
+
+/** Whether projections carry biases: always, never, or as a flag in config.json says. */
+export type BiasRule = "never" | "always" | "attention_bias" | "mlp_bias";
+
+type ActivationKey = "hidden_act" | "hidden_activation";
+
+/** Projections that have biases together or not at all. */
+export type BiasPart = "qkv" | "o" | "mlp";
+
+/** Ids of special tokens, as config.json has them; null for none. */
+export type TokenIds = Readonly<Record<"bos_token_id" | "eos_token_id" | "pad_token_id", number | null>>;
+
+export interface Family {
+  /** `model_type` in config.json. */
+  readonly modelType: string;
+  /** Other model types whose configurations mean the same; they are read as this one's. */
+  readonly alsoNamed: readonly string[];
+  /** Class name under `architectures`. */
+  readonly architecture: string;
+  /** Class name of the configuration. */
+  readonly configClass: string;
+  /**
+   * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
+   */
+  readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
+  /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
+  readonly geluIsTanh: boolean;
+  readonly biases: Readonly<Record<BiasPart, BiasRule>>;
+  readonly qkNorm: boolean;
+  readonly postNorms: boolean;
+  readonly normOffset: 0 | 1;
+  /** Token embeddings are multiplied by sqrt(C). */
+  readonly scaledEmbeddings: boolean;
+  /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
+  readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier";
+  /** The class caps attention scores where config.json gives a cap. */
+  readonly capsScores: boolean;
+  /** The class caps logits where config.json gives a cap. */
+  readonly capsLogits: boolean;
+  /** config.json gives factors on embeddings, on additions to the residual stream, and on logits (Granite). */
+  readonly multipliers: boolean;
+  /**
+   * Which layers have a sliding window: none, all, those that `layer_types` names, or all unless `layer_types` is there
+   * to name them. transformers reads the last case as another family (configuration_auto.py), so the class of this one
+   * has no layers that differ.
+   */
+  readonly windows: "none" | "all" | "layer_types" | "all_but_layer_types";
+  /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
+  readonly readsWindowPattern: boolean;
+  /** The class reads `use_sliding_window`; others ignore it. */
+  readonly windowSwitch: boolean;
+  /**
+   * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, the windows
+   * are those layers' (configuration_smollm3.py).
+   */
+  readonly unrotatedLayers: boolean;
+  /** Separate rotary parameters for windowed layers. */
+  readonly ropeByLayerType: boolean;
+  /** q, k, v and gate, up are stored as one tensor each. */
+  readonly fusedProjections: boolean;
+  /** The class can rotate a part of each head. */
+  readonly partialRotary: boolean;
+  /**
+   * Scalings of rotary frequencies that the class accepts: any, or only longrope, for heads of C / N, and in
+   * transformers 4 with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py).
+   */
+  readonly scaledRotary: "any" | "longrope";
+  /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
+  readonly scalingNames: Readonly<Record<string, RopeScaling["type"]>>;
+  /** The class refuses a hidden size that is no multiple of the number of query heads. */
+  readonly headsDivideHidden: boolean;
+  /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
+  readonly vllmReadsHeadDim: boolean;
+  /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
+  readonly vllmOmits: readonly BiasPart[];
+  /**
+   * The class may load models of other families that compute the same. False where other readers infer more from the
+   * name than config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and
+   * llama.cpp leaves each 4th layer of a SmolLM3 unrotated (smollm3.cpp).
+   */
+  readonly standsIn: boolean;
+  /**
+   * How transformers 5 builds the tokenizer: by the class that tokenizer_config.json declares, from tokenizer.json
+   * whatever is declared, or by a class of the family's own, which splits and decodes in its own way
+   * (tokenization_auto.py).
+   */
+  readonly tokenizer: "declared" | "file" | "own";
+  /** Values of the family where config.json has none. */
+  readonly defaults: {
+    readonly tiedEmbeddings: boolean;
+    readonly normEps: number;
+    readonly ropeTheta: number;
+    /** `max_position_embeddings` */
+    readonly positions: number;
+    /** `num_key_value_heads`; where absent, the number of query heads. */
+    readonly kvHeads?: number;
+    /** Length before scaling, of classes with a default for it, which overrides the scaling's own parameter. */
+    readonly originalPositions?: number;
+    /** Ids of tokens that begin and end texts and fill batches. */
+    readonly tokenIds: TokenIds;
+    /** Its name in config.json. */
+    readonly activation: string;
+    /** Where absent, C / N. */
+    readonly headDim?: number;
+    /** `query_pre_attn_scalar`, where `scoreScale` is that. */
+    readonly scoreScalar?: number;
+    /** Caps of scores and logits, where the class has any. */
+    readonly scoreSoftcap?: number;
+    readonly logitSoftcap?: number;
+    /** Tokens that layers with a window see; null for none. */
+    readonly window: number | null;
+    /** Base for windowed layers, where they differ. */
+    readonly localRopeTheta?: number;
+    /** n where every n-th layer has no window, in configurations older than `layer_types`. */
+    readonly windowPattern?: number;
+    /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
+    readonly firstWindowed?: number;
+    /** n where every n-th layer is not rotated. */
+    readonly unrotatedEvery?: number;
+  };
+}
+
+/** The projections that a projection has its bias together with. */
+export function biasPart(projection: Projection): BiasPart {
+  if (projection === "o_proj") return "o";
+  return /^[qkv]_/.test(projection) ? "qkv" : "mlp";
+}
