@@ -149,6 +149,11 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel({ family: "qwen2", layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }),
   },
   qwen3: { architecture: "qwen3", model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }) },
+  "the text model of a Qwen3-VL": {
+    architecture: "qwen3vl",
+    model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }),
+    extra: [["qwen3vl.rope.dimension_sections", i32s([1, 1, 1, 0])]],
+  },
   gemma: {
     architecture: "gemma",
     model: tinyModel({ family: "gemma", ...GEMMA1_SWITCHES, headDim: 6 }),

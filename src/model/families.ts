@@ -39,6 +39,7 @@ const LLAMA: Family = {
   standsIn: true,
   tokenizer: "declared",
   defaults: {
+    sizes: { vocab: 32_000, hidden: 4096, neurons: 11_008, layers: 32, heads: 32 },
     tiedEmbeddings: false,
     normEps: 1e-6,
     ropeTheta: 10_000,
@@ -51,6 +52,7 @@ const LLAMA: Family = {
 
 const QWEN_DEFAULTS = {
   ...LLAMA.defaults,
+  sizes: { vocab: 151_936, hidden: 4096, neurons: 22_016, layers: 32, heads: 32 },
   positions: 32_768,
   kvHeads: 32,
   tokenIds: { bos_token_id: null, eos_token_id: null, pad_token_id: null },
@@ -59,6 +61,7 @@ const QWEN_DEFAULTS = {
 } as const;
 const GEMMA_DEFAULTS = {
   ...LLAMA.defaults,
+  sizes: { vocab: 256_000, hidden: 2304, neurons: 9216, layers: 26, heads: 8 },
   tiedEmbeddings: true,
   positions: 8192,
   kvHeads: 4,
@@ -80,11 +83,19 @@ export const FAMILIES: readonly Family[] = [
     windows: "all_but_layer_types",
     headsDivideHidden: false,
     tokenizer: "file",
-    defaults: { ...LLAMA.defaults, positions: 131_072, kvHeads: 8, window: 4096 },
+    defaults: {
+      ...LLAMA.defaults,
+      sizes: { vocab: 32_000, hidden: 4096, neurons: 14_336, layers: 32, heads: 32 },
+      positions: 131_072,
+      kvHeads: 8,
+      window: 4096,
+    },
   },
   {
     ...LLAMA,
     modelType: "qwen2",
+    // Text models of Qwen2-VL and Qwen2.5-VL, whose positions in text alone are the usual ones.
+    alsoNamed: ["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"],
     architecture: "Qwen2ForCausalLM",
     configClass: "Qwen2Config",
     biases: { qkv: "always", o: "never", mlp: "never" },
@@ -92,12 +103,14 @@ export const FAMILIES: readonly Family[] = [
     windowSwitch: true,
     headsDivideHidden: false,
     vllmReadsHeadDim: false,
+    scalingNames: { mrope: "default" },
     tokenizer: "own",
     defaults: QWEN_DEFAULTS,
   },
   {
     ...LLAMA,
     modelType: "qwen3",
+    alsoNamed: ["qwen3_vl_text"],
     architecture: "Qwen3ForCausalLM",
     configClass: "Qwen3Config",
     biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
@@ -119,7 +132,11 @@ export const FAMILIES: readonly Family[] = [
     scaledEmbeddings: true,
     headsDivideHidden: false,
     vllmOmits: ["qkv", "o"],
-    defaults: { ...GEMMA_DEFAULTS, kvHeads: 16 },
+    defaults: {
+      ...GEMMA_DEFAULTS,
+      sizes: { vocab: 256_000, hidden: 3072, neurons: 24_576, layers: 28, heads: 16 },
+      kvHeads: 16,
+    },
   },
   {
     ...LLAMA,
@@ -162,6 +179,7 @@ export const FAMILIES: readonly Family[] = [
     ropeByLayerType: true,
     defaults: {
       ...GEMMA_DEFAULTS,
+      sizes: { ...GEMMA_DEFAULTS.sizes, vocab: 262_208 },
       positions: 131_072,
       ropeTheta: 1_000_000,
       scoreScalar: 256,
@@ -185,6 +203,7 @@ export const FAMILIES: readonly Family[] = [
     tokenizer: "file",
     defaults: {
       ...LLAMA.defaults,
+      sizes: { vocab: 32_064, hidden: 3072, neurons: 8192, layers: 32, heads: 32 },
       normEps: 1e-5,
       positions: 4096,
       originalPositions: 4096,
@@ -214,6 +233,7 @@ export const FAMILIES: readonly Family[] = [
     standsIn: false,
     defaults: {
       ...LLAMA.defaults,
+      sizes: { vocab: 128_256, hidden: 2048, neurons: 11_008, layers: 36, heads: 16 },
       tiedEmbeddings: true,
       ropeTheta: 2_000_000,
       positions: 32_768,

@@ -15,6 +15,15 @@ export type BiasPart = "qkv" | "o" | "mlp";
 /** Ids of special tokens, as config.json has them; null for none. */
 export type TokenIds = Readonly<Record<"bos_token_id" | "eos_token_id" | "pad_token_id", number | null>>;
 
+/** Sizes of the model that a class makes without a configuration. */
+export interface ClassSizes {
+  readonly vocab: number;
+  readonly hidden: number;
+  readonly neurons: number;
+  readonly layers: number;
+  readonly heads: number;
+}
+
 export interface Family {
   /** `model_type` in config.json. */
   readonly modelType: string;
@@ -71,7 +80,7 @@ export interface Family {
    */
   readonly scaledRotary: "any" | "longrope";
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
-  readonly scalingNames: Readonly<Record<string, RopeScaling["type"]>>;
+  readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
@@ -92,6 +101,7 @@ export interface Family {
   readonly tokenizer: "declared" | "file" | "own";
   /** Values of the family where config.json has none. */
   readonly defaults: {
+    readonly sizes: ClassSizes;
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;

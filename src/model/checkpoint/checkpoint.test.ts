@@ -138,6 +138,41 @@ describe("openModel", () => {
     },
   );
 
+  test.each([
+    ["language_model.model.", "language_model.lm_head.", "vision_tower.patch.weight"],
+    ["model.language_model.", "lm_head.", "model.vision_tower.patch.weight"],
+    ["model.text_model.", "lm_head.", "model.vision_model.patch.weight"],
+  ])(
+    "opens the text model of a multimodal one, named %s, and says what it leaves",
+    async (decoder, head, image) => {
+      for (const tied of [true, false]) {
+        const model = tinyModel({ tiedEmbeddings: tied });
+        const stored = [...(await tensorsOf(model))];
+        const directory = await checkpointOf(model, {
+          ...Object.fromEntries(stored.map(([name]) => [name, undefined])),
+          ...Object.fromEntries(
+            stored.map(([name, tensor]) => [
+              name.replace(/^model\./, decoder).replace(/^lm_head\./, head),
+              tensor,
+            ]),
+          ),
+          [image]: randomTensor([2, 2]),
+          [`${decoder}layers.0.mlp.router.weight`]: randomTensor([2, 8]),
+        });
+        const text = writeConfig(model.spec, "float32");
+        const whole = { model_type: "llava", text_config: text, vision_config: {} };
+        await writeFile(join(directory, "config.json"), JSON.stringify(whole));
+        const opened = await openModel(directory);
+        expect(opened.spec).toEqual(model.spec);
+        for (const [name, tensor] of stored) expect(await opened.weights.read(name)).toEqual(tensor);
+        expect(new Set(opened.unusedTensors)).toEqual(
+          new Set([image, `${decoder}layers.0.mlp.router.weight`]),
+        );
+        await opened.weights.close();
+      }
+    },
+  );
+
   test("refuses layers that the configuration does not count", async () => {
     const model = tinyModel();
     const extra = (layer: number, name: string): string => `model.layers.${layer}.${name}.weight`;
@@ -176,6 +211,18 @@ describe("openModel", () => {
     expect(classifier.unusedTensors).toEqual([`${LAYER}.mlp.router.weight`, "score.weight"]);
     expect(unusedText(classifier)).toBe(
       `${directory}: 2 tensors are not used and will not be in the output: ${LAYER}.mlp.router.weight, score.weight`,
+    );
+  });
+
+  test("names many tensors that are not used by their modules", () => {
+    const unusedTensors = [
+      ...Array.from({ length: 9 }, (_, i) => `vision_tower.encoder.layers.${i}.weight`),
+      "model.multi_modal_projector.weight",
+      "bias",
+    ];
+    const model = tinyModel();
+    expect(unusedText({ ...model, unusedTensors })).toBe(
+      `${model.origin.name}: 11 tensors are not used and will not be in the output: vision_tower (9), model.multi_modal_projector (1), bias (1)`,
     );
   });
 

@@ -22,12 +22,13 @@ import { commonDType } from "../../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { openGgufModel } from "../gguf/model.ts";
 import { familyOfConfig, readConfig } from "../hf/config.ts";
+import { textConfig } from "../hf/text_config.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model.ts";
 import { weightsOf } from "../spaces.ts";
 import { MAX_TEMPLATE_BYTES } from "../tokenizer/chat_template.ts";
 import { splitFused } from "./fused.ts";
 import { withStoredHead } from "./stored_head.ts";
-import { withFullNames } from "./stored_names.ts";
+import { withUsualNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 
 /** Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. */
@@ -167,10 +168,9 @@ async function openHuggingFace(directory: string): Promise<Model> {
     const message = `${directory}: expected a model, got a directory without config.json`;
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
-  const config = await readJsonFile(configPath, CONFIG_JSON_LIMITS);
+  const config = textConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS));
   const declared = readConfig(config, configPath);
-  const stored = await openCheckpointTensors(directory);
-  const tensors = withFullNames(stored);
+  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory));
   try {
     requireCountedLayers(tensors, declared, directory);
     const fused = familyOfConfig(config, configPath).fusedProjections;
@@ -178,7 +178,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
       spec: declared,
       weights: fused ? splitFused(tensors, declared) : tensors,
     });
-    const unused = unusedTensors(weights, stored, spec);
+    const unused = unusedTensors(weights, spec, storedName);
     const infos = weightsOf(spec).map(({ name, shape }) => ({
       dtype: weights.info(name)?.dtype ?? "none",
       shape,

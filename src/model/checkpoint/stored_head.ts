@@ -6,7 +6,7 @@
 import type { TensorSource } from "../../tensor/tensor.ts";
 import { EMBEDDING, HEAD } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
-import { renamedSource } from "./stored_names.ts";
+import { withAlias } from "./stored_names.ts";
 
 /** Elements of each matrix that are read and compared at a time. */
 const COMPARED_ELEMENTS = 2 ** 22;
@@ -24,7 +24,8 @@ interface SpecAndWeights {
  */
 export async function withStoredHead({ spec, weights }: SpecAndWeights): Promise<SpecAndWeights> {
   if (!spec.tiedEmbeddings || weights.info(HEAD) === undefined) return { spec, weights };
-  if (weights.info(EMBEDDING) === undefined) return { spec, weights: renamed(weights, HEAD, EMBEDDING) };
+  if (weights.info(EMBEDDING) === undefined)
+    return { spec, weights: withAlias(weights, { stored: HEAD, alias: EMBEDDING }) };
   return { spec: { ...spec, tiedEmbeddings: await areEqual({ spec, weights }) }, weights };
 }
 
@@ -44,12 +45,4 @@ async function areEqual({ spec, weights }: SpecAndWeights): Promise<boolean> {
     if (embedding.some((value, i) => value !== head[i])) return false;
   }
   return true;
-}
-
-/** The same tensors, with `stored` under the name `alias`. */
-function renamed(source: TensorSource, stored: string, alias: string): TensorSource {
-  return renamedSource(source, {
-    nameOf: (name) => (name === stored ? alias : name),
-    storedAs: (name) => (name === alias ? stored : name),
-  });
 }

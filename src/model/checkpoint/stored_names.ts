@@ -1,35 +1,72 @@
 /** Tensors of a Hugging Face checkpoint under the names used here, where the file has others. */
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 
-const PREFIX = "model.";
-const HEAD = /^lm_head\./;
-
-/**
- * The same tensors with the decoder's prefix, which is missing where a model was saved without its head, as embedding
- * models are: transformers loads those into the class with a head as well (`base_model_prefix`).
- */
-export function withFullNames(source: TensorSource): TensorSource {
-  const bare = "norm.weight";
-  if (source.info(PREFIX + bare) !== undefined || source.info(bare) === undefined) return source;
-  return renamedSource(source, {
-    nameOf: (stored) => (HEAD.test(stored) ? stored : PREFIX + stored),
-    storedAs: (name) => (name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name),
-  });
+/** Prefixes of the names of a decoder's tensors, and of those of its output matrix. */
+interface Prefixes {
+  readonly decoder: string;
+  readonly head: string;
 }
 
-/** The same tensors under other names; `storedAs` is the inverse of `nameOf`. */
-export function renamedSource(
+const USUAL: Prefixes = { decoder: "model.", head: "lm_head." };
+
+/**
+ * Other prefixes that transformers loads: none where a model was saved without its head, as embedding models are
+ * (`base_model_prefix`), and those of text models in multimodal models, as version 4 saved them (modeling_gemma3.py),
+ * as version 5 does, and of one family (modeling_idefics3.py).
+ */
+const OTHERS: readonly Prefixes[] = [
+  { decoder: "", head: "lm_head." },
+  { decoder: "language_model.model.", head: "language_model.lm_head." },
+  { decoder: "model.language_model.", head: "lm_head." },
+  { decoder: "model.text_model.", head: "lm_head." },
+];
+
+const LAST_NORM = "norm.weight";
+
+/** A checkpoint's tensors with the names used here. */
+export interface NamedTensors {
+  readonly tensors: TensorSource;
+  /** The name in the file. @param name - one of `tensors.names` */
+  storedName(name: string): string;
+}
+
+/** Gives the tensors of the decoder and of its output matrix the usual prefixes; others keep their names. */
+export function withUsualNames(source: TensorSource): NamedTensors {
+  const hasNorm = ({ decoder }: Prefixes): boolean => source.info(decoder + LAST_NORM) !== undefined;
+  const prefixes = hasNorm(USUAL) ? undefined : OTHERS.find(hasNorm);
+  if (prefixes === undefined) return { tensors: source, storedName: (name) => name };
+  const { decoder, head } = prefixes;
+  const storedNames = namesOf(source, (stored) => {
+    if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
+    return stored.startsWith(decoder) ? USUAL.decoder + stored.slice(decoder.length) : stored;
+  });
+  return { tensors: renamedSource(source, storedNames), storedName: (name) => storedNames.get(name)! };
+}
+
+/** The same tensors, with `stored` under the name `alias`. */
+export function withAlias(
   source: TensorSource,
-  {
-    nameOf,
-    storedAs,
-  }: { readonly nameOf: (stored: string) => string; readonly storedAs: (name: string) => string },
+  { stored, alias }: { readonly stored: string; readonly alias: string },
 ): TensorSource {
+  return renamedSource(
+    source,
+    namesOf(source, (name) => (name === stored ? alias : name)),
+  );
+}
+
+/** The names that tensors get, with those in the file. */
+function namesOf(source: TensorSource, nameOf: (stored: string) => string): ReadonlyMap<string, string> {
+  return new Map(source.names.map((stored) => [nameOf(stored), stored]));
+}
+
+function renamedSource(source: TensorSource, storedNames: ReadonlyMap<string, string>): TensorSource {
   return {
-    names: source.names.map(nameOf),
-    info: (name): TensorInfo | undefined =>
-      nameOf(storedAs(name)) === name ? source.info(storedAs(name)) : undefined,
-    read: (name, rows) => source.read(storedAs(name), rows),
+    names: [...storedNames.keys()],
+    info: (name): TensorInfo | undefined => {
+      const stored = storedNames.get(name);
+      return stored === undefined ? undefined : source.info(stored);
+    },
+    read: (name, rows) => source.read(storedNames.get(name) ?? name, rows),
     close: () => source.close(),
   };
 }

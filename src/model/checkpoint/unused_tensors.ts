@@ -18,6 +18,9 @@ import type { ModelSpec } from "../spec.ts";
 const BUFFER =
   /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(self_)?attn\.(bias|masked_bias)|position_ids)$/;
 
+/** More tensors than this are named by their modules. */
+const MAX_NAMED = 8;
+
 const LAYER_NAME = /^model\.layers\.(\d+)\./;
 
 /**
@@ -43,22 +46,33 @@ function layerOf(name: string): number {
 /**
  * Names, as in the file, of the tensors that no weight is read from, buffers aside.
  * @param source - the model's weights
- * @param stored - the file's own
+ * @param storedName - the name in the file of one of them
  */
 export function unusedTensors(
   source: TensorSource,
-  stored: TensorSource,
   spec: ModelSpec,
+  storedName: (name: string) => string,
 ): readonly string[] {
   // A head that is not used is the embedding (stored_head.ts).
   const used = new Set([HEAD, ...weightsOf(spec).map(({ name }) => name)]);
   const unused = source.names.filter((name) => !used.has(name) && !BUFFER.test(name));
-  return unused.map((name) => (stored.info(name) === undefined ? name.replace(/^model\./, "") : name));
+  return unused.map(storedName);
 }
 
 /** A warning about the tensors of a model that are not used; null when all are. */
 export function unusedText({ origin, unusedTensors: names = [] }: Model): string | null {
   if (names.length === 0) return null;
   const subject = names.length === 1 ? "1 tensor is" : `${names.length} tensors are`;
-  return `${origin.name}: ${subject} not used and will not be in the output: ${namesText(names)}`;
+  const list = namesText(names.length > MAX_NAMED ? modulesOf(names) : names);
+  return `${origin.name}: ${subject} not used and will not be in the output: ${list}`;
+}
+
+/** The outermost modules of many tensors, each with the number of its tensors: `vision_tower (437)`. */
+function modulesOf(names: readonly string[]): readonly string[] {
+  const counts = new Map<string, number>();
+  for (const name of names) {
+    const module = /^(model\.)?[^.]*/.exec(name)![0];
+    counts.set(module, (counts.get(module) ?? 0) + 1);
+  }
+  return [...counts].map(([module, count]) => `${module} (${count})`);
 }

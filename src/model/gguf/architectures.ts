@@ -81,6 +81,7 @@ const LLAMA_LOADS: GgufLoads = {
   logitSoftcap: false,
 };
 const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false, longrope: false };
+const READ_ONLY: GgufLoads = { ...NO_EXTRAS, families: [] };
 
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const FUSED_QKV = { attn_qkv: QKV } as const;
@@ -133,6 +134,9 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
     "qwen3",
     { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
   ],
+  // Text models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, whose images are in another file; read, and written without them.
+  ["qwen2vl", { ...LLAMA, family: "qwen2", permuted: false, loads: READ_ONLY }],
+  ["qwen3vl", { ...LLAMA, family: "qwen3", permuted: false, loads: READ_ONLY }],
   [
     "gemma",
     {

@@ -181,10 +181,13 @@ describe("readConfig", () => {
     [{ model_type: "mixtral", num_local_experts: 8 }, /^Mixtures of experts are not pruned\./],
     [{ model_type: "deepseek_v3", n_routed_experts: 256 }, /^Mixtures of experts are not pruned\./],
     [
-      { model_type: "llava", text_config: { model_type: "llama" } },
-      /the text model can be pruned if it is saved/,
+      { model_type: "kosmos-2", text_config: { model_type: "kosmos_2_text_model" } },
+      /the text model is pruned if it is of one of these families/,
     ],
-    [{ model_type: "qwen2_vl", vision_config: {} }, /the text model can be pruned if it is saved/],
+    [
+      { model_type: "blip-2", vision_config: {} },
+      /the text model is pruned if it is of one of these families/,
+    ],
     [
       { model_type: "llama4", text_config: { num_local_experts: 16 } },
       /^Mixtures of experts are not pruned\./,

@@ -16,7 +16,7 @@ export function unsupportedHint(config: object): string {
   const text = isJsonObject(entries.text_config) ? entries.text_config : {};
   if (hasExperts(entries) || hasExperts(text)) return `Mixtures of experts are not pruned. ${FAMILIES}`;
   if (!PART_KEYS.some((key) => isJsonObject(entries[key]))) return FAMILIES;
-  return `Of a model that takes more than text, the text model can be pruned if it is saved on its own. ${FAMILIES}`;
+  return `Of a model that takes more than text, the text model is pruned if it is of one of these families. ${FAMILIES}`;
 }
 
 function hasExperts(config: Readonly<Record<string, unknown>>): boolean {

@@ -1,0 +1,61 @@
+import { describe, expect, test } from "vitest";
+import { GEMMA, LLAMA, QWEN, read } from "../../../test/family_configs.ts";
+import { readConfig } from "./config.ts";
+import { textConfig } from "./text_config.ts";
+
+/** The spec of the text model of a config.json. */
+const readText = (config: unknown) => readConfig(textConfig(config), "config.json");
+
+describe("textConfig", () => {
+  test("is a configuration without text_config itself", () => {
+    for (const config of [LLAMA, null, [], "x", { ...LLAMA, text_config: null }]) {
+      expect(textConfig(config)).toBe(config);
+    }
+  });
+
+  test.each([
+    ["gemma3", GEMMA],
+    ["llava", LLAMA],
+    ["a model of tomorrow", QWEN],
+  ])("gives the text model of %s", (whole, text) => {
+    const spec = readText({ model_type: whole, vision_config: {}, text_config: text });
+    expect(spec).toEqual(read({ ...text, tie_word_embeddings: true }));
+  });
+
+  test("completes what Gemma 3 4B leaves to the class, with the tokens of the whole model", () => {
+    const text = {
+      model_type: "gemma3_text",
+      hidden_size: 2560,
+      num_hidden_layers: 34,
+      sliding_window: 1024,
+    };
+    const spec = readText({ model_type: "gemma3", eos_token_id: [1, 106], text_config: text });
+    expect(spec).toMatchObject({ vocabSize: 262_208, hiddenSize: 2560, headDim: 256 });
+    expect(spec.layers).toHaveLength(34);
+    expect(spec.layers[0]).toMatchObject({ neurons: 9216, kvGroups: 4, groupSize: 2, window: 1024 });
+    expect(spec.extra).toMatchObject({ eos_token_id: [1, 106] });
+  });
+
+  test("takes the positions of Qwen2-VL and Qwen3-VL for those of text alone", () => {
+    const mrope = { type: "mrope", mrope_section: [1, 1, 2] };
+    const expected = read({ ...QWEN, tie_word_embeddings: true });
+    const nested = { ...QWEN, model_type: "qwen2_5_vl_text", rope_scaling: mrope };
+    expect(readText({ model_type: "qwen2_5_vl", text_config: nested })).toEqual(expected);
+    const flat = { ...QWEN, model_type: "qwen2_5_vl", rope_scaling: mrope, vision_config: {} };
+    expect(readText({ ...flat, tie_word_embeddings: true })).toEqual(expected);
+    const interleaved = { rope_type: "default", mrope_interleaved: true, mrope_section: [1, 1, 2] };
+    const qwen3 = { ...QWEN, model_type: "qwen3_vl_text", rope_scaling: interleaved };
+    expect(readText({ model_type: "qwen3_vl", text_config: qwen3 })).toEqual(
+      read({ ...QWEN, model_type: "qwen3", tie_word_embeddings: true }),
+    );
+  });
+
+  test.each([
+    [{ model_type: "paligemma", text_config: { ...LLAMA, model_type: "gemma" } }, "UNSUPPORTED"],
+    [{ model_type: "mllama", text_config: { ...LLAMA, model_type: "mllama_text_model" } }, "UNSUPPORTED"],
+    [{ model_type: "llava", text_config: { ...LLAMA, model_type: 7 } }, "UNSUPPORTED"],
+    [{ model_type: "llava", quantization_config: {}, text_config: LLAMA }, "BAD_CONFIG"],
+  ])("leaves %j to be refused", (config, code) => {
+    expect(() => readText(config)).toThrow(expect.objectContaining({ code }));
+  });
+});
