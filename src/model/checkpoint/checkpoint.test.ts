@@ -9,6 +9,7 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import { writeConfig } from "../hf/form.ts";
 import type { Model } from "../model.ts";
 import { openModel } from "./checkpoint.ts";
+import { readFused } from "./fused.ts";
 import { unusedText } from "./unused_tensors.ts";
 
 const LAYER = "model.layers.0";
@@ -172,6 +173,35 @@ describe("openModel", () => {
       }
     },
   );
+
+  test("opens a Granite 4 without experts, whose FFN has other names", async () => {
+    const model = tinyModel({ family: "granite" });
+    const changes: Record<string, Tensor | undefined> = {};
+    for (const layer of model.spec.layers.keys()) {
+      const mlp = `model.layers.${layer}.mlp`;
+      const parts = [`${mlp}.gate_proj.weight`, `${mlp}.up_proj.weight`];
+      const shared = `model.layers.${layer}.shared_mlp`;
+      changes[`${shared}.input_linear.weight`] = await readFused(model.weights, { name: "fused", parts });
+      changes[`${shared}.output_linear.weight`] = await model.weights.read(`${mlp}.down_proj.weight`);
+      for (const name of [...parts, `${mlp}.down_proj.weight`]) changes[name] = undefined;
+    }
+    const directory = await checkpointOf(model, changes);
+    const { intermediate_size: neurons, ...config } = writeConfig(model.spec, "float32");
+    const granite4 = {
+      ...config,
+      model_type: "granitemoehybrid",
+      num_local_experts: 0,
+      position_embedding_type: "rope",
+      layer_types: model.spec.layers.map(() => "attention"),
+      shared_intermediate_size: neurons,
+    };
+    await writeFile(join(directory, "config.json"), JSON.stringify(granite4));
+    const opened = await openModel(directory);
+    expect(opened.spec).toEqual(model.spec);
+    expect(opened.unusedTensors).toBeUndefined();
+    expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
+    await opened.weights.close();
+  });
 
   test("refuses layers that the configuration does not count", async () => {
     const model = tinyModel();

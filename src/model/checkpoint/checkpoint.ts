@@ -21,8 +21,8 @@ import { type HubOptions, hubFile, hubModelDirectory } from "../../io/hub/hub.ts
 import { commonDType } from "../../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { openGgufModel } from "../gguf/model.ts";
-import { familyOfConfig, readConfig } from "../hf/config.ts";
-import { textConfig } from "../hf/text_config.ts";
+import { readConfig } from "../hf/config.ts";
+import { plainConfig } from "../hf/plain_config.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model.ts";
 import { weightsOf } from "../spaces.ts";
 import { MAX_TEMPLATE_BYTES } from "../tokenizer/chat_template.ts";
@@ -168,16 +168,13 @@ async function openHuggingFace(directory: string): Promise<Model> {
     const message = `${directory}: expected a model, got a directory without config.json`;
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
-  const config = textConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS));
+  const config = plainConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS));
   const declared = readConfig(config, configPath);
   const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory));
   try {
     requireCountedLayers(tensors, declared, directory);
-    const fused = familyOfConfig(config, configPath).fusedProjections;
-    const { spec, weights } = await withStoredHead({
-      spec: declared,
-      weights: fused ? splitFused(tensors, declared) : tensors,
-    });
+    const separate = splitFused(tensors, declared);
+    const { spec, weights } = await withStoredHead({ spec: declared, weights: separate });
     const unused = unusedTensors(weights, spec, storedName);
     const infos = weightsOf(spec).map(({ name, shape }) => ({
       dtype: weights.info(name)?.dtype ?? "none",

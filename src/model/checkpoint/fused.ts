@@ -1,5 +1,5 @@
 /**
- * Families that store several projections as one tensor (Phi-3: q, k, v as `qkv_proj`, gate and up as
+ * Checkpoints that store several projections as one tensor (Phi-3: q, k, v as `qkv_proj`, gate and up as
  * `gate_up_proj`). Reading splits them into the usual seven projections, writing joins them again.
  */
 import { internalError } from "../../errors.ts";
@@ -39,13 +39,14 @@ interface Part {
 }
 
 /**
- * A view of the tensors with fused ones as their parts; reads only the rows of a part. A fused tensor of the wrong
- * height shows its own shape for every part, so that the check of shapes reports it.
+ * A view of the tensors with those that are fused as their parts; reads only the rows of a part. A fused tensor of the
+ * wrong height shows its own shape for every part, so that the check of shapes reports it.
  */
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
   const partRows = new Map<string, Part>();
   const fusedNames = new Set<string>();
   for (const { name, parts } of fusedTensors(spec)) {
+    if (source.info(name) === undefined) continue;
     fusedNames.add(name);
     const total = parts.reduce((sum, part) => sum + rowsOf(spec, part), 0);
     let start = 0;
@@ -55,6 +56,7 @@ export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource 
       start = end;
     }
   }
+  if (fusedNames.size === 0) return source;
   return {
     names: [...source.names.filter((name) => !fusedNames.has(name)), ...partRows.keys()],
     info: (name) => {

@@ -30,17 +30,22 @@ export interface NamedTensors {
   storedName(name: string): string;
 }
 
-/** Gives the tensors of the decoder and of its output matrix the usual prefixes; others keep their names. */
+/** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
 export function withUsualNames(source: TensorSource): NamedTensors {
   const hasNorm = ({ decoder }: Prefixes): boolean => source.info(decoder + LAST_NORM) !== undefined;
-  const prefixes = hasNorm(USUAL) ? undefined : OTHERS.find(hasNorm);
-  if (prefixes === undefined) return { tensors: source, storedName: (name) => name };
-  const { decoder, head } = prefixes;
+  const { decoder, head } = hasNorm(USUAL) ? USUAL : (OTHERS.find(hasNorm) ?? USUAL);
   const storedNames = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
-    return stored.startsWith(decoder) ? USUAL.decoder + stored.slice(decoder.length) : stored;
+    return stored.startsWith(decoder) ? USUAL.decoder + usualPart(stored.slice(decoder.length)) : stored;
   });
   return { tensors: renamedSource(source, storedNames), storedName: (name) => storedNames.get(name)! };
+}
+
+/** A decoder's tensor without prefix; Granite 4 calls the FFN of every layer shared (modeling_granitemoehybrid.py). */
+function usualPart(name: string): string {
+  return name
+    .replace(".shared_mlp.input_linear.", ".mlp.gate_up_proj.")
+    .replace(".shared_mlp.output_linear.", ".mlp.down_proj.");
 }
 
 /** The same tensors, with `stored` under the name `alias`. */

@@ -109,13 +109,8 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   return { ...spec, family: familyByName(source, where).modelType };
 }
 
-/**
- * The family that `model_type` names, which decides how the configuration and the tensors are stored.
- * @param config - parsed config.json
- * @param where - the file, for messages
- * @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one
- */
-export function familyOfConfig(config: unknown, where: string): Family {
+/** @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one */
+function familyOfConfig(config: unknown, where: string): Family {
   const modelType = z.looseObject({ model_type: z.string() }).safeParse(config);
   if (!modelType.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);

@@ -1,15 +1,40 @@
 import { describe, expect, test } from "vitest";
-import { GEMMA, LLAMA, QWEN, read } from "../../../test/family_configs.ts";
+import { GEMMA, GRANITE, LLAMA, QWEN, read } from "../../../test/family_configs.ts";
 import { readConfig } from "./config.ts";
-import { textConfig } from "./text_config.ts";
+import { plainConfig } from "./plain_config.ts";
 
-/** The spec of the text model of a config.json. */
-const readText = (config: unknown) => readConfig(textConfig(config), "config.json");
+/** The spec of the plain configuration of a config.json. */
+const readPlain = (config: unknown) => readConfig(plainConfig(config), "config.json");
 
-describe("textConfig", () => {
+describe("plainConfig", () => {
+  test("takes a Granite 4 without experts and state-space layers for a Granite", () => {
+    const dense = {
+      ...GRANITE,
+      model_type: "granitemoehybrid",
+      intermediate_size: 7,
+      shared_intermediate_size: GRANITE.intermediate_size,
+      num_local_experts: 0,
+      position_embedding_type: "rope",
+      layer_types: ["attention", "full_attention"],
+    };
+    expect(readPlain(dense)).toEqual(read(GRANITE));
+    expect(readPlain({ model_type: "a model of tomorrow", text_config: dense })).toEqual(
+      read({ ...GRANITE, tie_word_embeddings: true }),
+    );
+    for (const other of [
+      { num_local_experts: 8 },
+      { position_embedding_type: null },
+      { layer_types: ["attention", "mamba"] },
+    ]) {
+      expect(() => readPlain({ ...dense, ...other })).toThrow(
+        expect.objectContaining({ code: "UNSUPPORTED" }),
+      );
+    }
+  });
+
   test("is a configuration without text_config itself", () => {
     for (const config of [LLAMA, null, [], "x", { ...LLAMA, text_config: null }]) {
-      expect(textConfig(config)).toBe(config);
+      expect(plainConfig(config)).toBe(config);
     }
   });
 
@@ -18,7 +43,7 @@ describe("textConfig", () => {
     ["llava", LLAMA],
     ["a model of tomorrow", QWEN],
   ])("gives the text model of %s", (whole, text) => {
-    const spec = readText({ model_type: whole, vision_config: {}, text_config: text });
+    const spec = readPlain({ model_type: whole, vision_config: {}, text_config: text });
     expect(spec).toEqual(read({ ...text, tie_word_embeddings: true }));
   });
 
@@ -29,7 +54,7 @@ describe("textConfig", () => {
       num_hidden_layers: 34,
       sliding_window: 1024,
     };
-    const spec = readText({ model_type: "gemma3", eos_token_id: [1, 106], text_config: text });
+    const spec = readPlain({ model_type: "gemma3", eos_token_id: [1, 106], text_config: text });
     expect(spec).toMatchObject({ vocabSize: 262_208, hiddenSize: 2560, headDim: 256 });
     expect(spec.layers).toHaveLength(34);
     expect(spec.layers[0]).toMatchObject({ neurons: 9216, kvGroups: 4, groupSize: 2, window: 1024 });
@@ -40,12 +65,12 @@ describe("textConfig", () => {
     const mrope = { type: "mrope", mrope_section: [1, 1, 2] };
     const expected = read({ ...QWEN, tie_word_embeddings: true });
     const nested = { ...QWEN, model_type: "qwen2_5_vl_text", rope_scaling: mrope };
-    expect(readText({ model_type: "qwen2_5_vl", text_config: nested })).toEqual(expected);
+    expect(readPlain({ model_type: "qwen2_5_vl", text_config: nested })).toEqual(expected);
     const flat = { ...QWEN, model_type: "qwen2_5_vl", rope_scaling: mrope, vision_config: {} };
-    expect(readText({ ...flat, tie_word_embeddings: true })).toEqual(expected);
+    expect(readPlain({ ...flat, tie_word_embeddings: true })).toEqual(expected);
     const interleaved = { rope_type: "default", mrope_interleaved: true, mrope_section: [1, 1, 2] };
     const qwen3 = { ...QWEN, model_type: "qwen3_vl_text", rope_scaling: interleaved };
-    expect(readText({ model_type: "qwen3_vl", text_config: qwen3 })).toEqual(
+    expect(readPlain({ model_type: "qwen3_vl", text_config: qwen3 })).toEqual(
       read({ ...QWEN, model_type: "qwen3", tie_word_embeddings: true }),
     );
   });
@@ -56,6 +81,6 @@ describe("textConfig", () => {
     [{ model_type: "llava", text_config: { ...LLAMA, model_type: 7 } }, "UNSUPPORTED"],
     [{ model_type: "llava", quantization_config: {}, text_config: LLAMA }, "BAD_CONFIG"],
   ])("leaves %j to be refused", (config, code) => {
-    expect(() => readText(config)).toThrow(expect.objectContaining({ code }));
+    expect(() => readPlain(config)).toThrow(expect.objectContaining({ code }));
   });
 });

@@ -1,0 +1,67 @@
+/**
+ * Configurations of models that compute what a model of a known family does, with that family's keys: the text models
+ * of multimodal ones, and Granite 4 without experts and state-space layers.
+ */
+import { isJsonObject } from "../../io/files/json.ts";
+import { FAMILIES } from "../families.ts";
+import type { Family } from "../family.ts";
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/**
+ * The configuration of a known family that says the same; the same object if there is none.
+ * @param config - parsed config.json
+ */
+export function plainConfig(config: unknown): unknown {
+  return isJsonObject(config) ? denseGranite(textModel(config)) : config;
+}
+
+/** Keys that the whole model's configuration has for the text model as well. */
+const SHARED_KEYS = ["bos_token_id", "eos_token_id", "pad_token_id", "quantization_config"] as const;
+
+/** A model that attends to prompts in both directions, unlike its text model alone (modeling_paligemma.py). */
+const PREFIX_MODEL = "paligemma";
+
+/**
+ * `text_config` of a multimodal model (Gemma 3, Mistral Small 3, LLaVA, Qwen-VL, SmolVLM, ...), with what it leaves out
+ * because the class or the whole model has it. It ties the output matrix to the embedding, as versions of transformers
+ * disagree on whose `tie_word_embeddings` counts; the tensors decide (stored_head.ts).
+ */
+function textModel(config: JsonObject): JsonObject {
+  const { model_type: whole, text_config: text } = config;
+  if (!isJsonObject(text) || whole === PREFIX_MODEL) return config;
+  const plain = denseGranite(text);
+  const family = FAMILIES.find(({ modelType, alsoNamed }) =>
+    [modelType, ...alsoNamed].some((name) => name === plain.model_type),
+  );
+  if (family === undefined) return config;
+  const shared = SHARED_KEYS.flatMap((key) => (config[key] === undefined ? [] : [[key, config[key]]]));
+  return { ...sizesOf(family), ...Object.fromEntries(shared), ...plain, tie_word_embeddings: true };
+}
+
+/** Sizes of the family's class, which `text_config` lacks where the model has the same (`to_diff_dict`). */
+function sizesOf({ defaults: { sizes } }: Family): JsonObject {
+  return {
+    vocab_size: sizes.vocab,
+    hidden_size: sizes.hidden,
+    intermediate_size: sizes.neurons,
+    num_hidden_layers: sizes.layers,
+    num_attention_heads: sizes.heads,
+  };
+}
+
+/**
+ * A Granite 4 that has neither experts nor state-space layers (micro, 1b, 350m) is a Granite whose FFN is the shared
+ * one (modeling_granitemoehybrid.py). stored_names.ts knows its tensors.
+ */
+function denseGranite(config: JsonObject): JsonObject {
+  const { model_type: type, layer_types: types, ...settings } = config;
+  const isDense =
+    type === "granitemoehybrid" &&
+    settings.num_local_experts === 0 &&
+    settings.position_embedding_type === "rope" &&
+    Array.isArray(types) &&
+    types.every((name) => name === "attention" || name === "full_attention");
+  if (!isDense) return config;
+  return { ...settings, model_type: "granite", intermediate_size: settings.shared_intermediate_size };
+}
