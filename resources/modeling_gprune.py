@@ -1,5 +1,5 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later:
+Decoder models pruned by gprune, for transformers 4.57 and later (Ministral 3 for 5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -45,6 +45,11 @@ from transformers import (
     SmolLM3ForCausalLM,
     SmolLM3Model,
 )
+
+try:
+    from transformers import Ministral3Config, Ministral3ForCausalLM, Ministral3Model
+except ImportError:  # transformers 4
+    Ministral3Config = Ministral3ForCausalLM = Ministral3Model = None
 
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 
@@ -232,3 +237,15 @@ class GpruneSmolLM3Model(PrunedModel, SmolLM3Model):
 
 class GpruneSmolLM3ForCausalLM(PrunedForCausalLM, SmolLM3ForCausalLM):
     config_class = GpruneSmolLM3Config
+
+
+if Ministral3Config is not None:
+
+    class GpruneMinistral3Config(PrunedConfig, Ministral3Config):
+        model_type = "gprune_ministral3"
+
+    class GpruneMinistral3Model(PrunedModel, Ministral3Model):
+        config_class = GpruneMinistral3Config
+
+    class GpruneMinistral3ForCausalLM(PrunedForCausalLM, Ministral3ForCausalLM):
+        config_class = GpruneMinistral3Config

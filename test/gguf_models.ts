@@ -1,7 +1,7 @@
 /** Models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
 import type { Model } from "../src/model/model.ts";
 import { weightsOf } from "../src/model/spaces.ts";
-import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf } from "../src/model/spec.ts";
+import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf, YARN_DEFAULTS } from "../src/model/spec.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import {
   type BuiltTensor,
@@ -126,6 +126,15 @@ const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
   layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(10_000), window: 16 },
 );
 
+/** The rotary embedding of a Ministral 3. */
+const GROWING: RopeSpec = {
+  ...rope(10_000),
+  scaling: {
+    ...{ type: "yarn", factor: 2, originalMaxPositions: 16, attentionFactor: 1, queryGrowth: 0.1 },
+    ...YARN_DEFAULTS,
+  },
+};
+
 /** A model for every way of storing one. */
 export const CASES: Readonly<Record<string, Case>> = {
   llama: { architecture: "llama", permute: true, model: tinyModel() },
@@ -149,6 +158,23 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel({ family: "qwen2", layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }),
   },
   qwen3: { architecture: "qwen3", model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }) },
+  ministral3: {
+    architecture: "mistral3",
+    permute: true,
+    model: tinyModel({ family: "ministral3", layers: [{ rope: GROWING }, { rope: GROWING }] }),
+    extra: [
+      ["mistral3.rope.scaling.type", text("yarn")],
+      ["mistral3.rope.scaling.factor", f32(2)],
+      ["mistral3.rope.scaling.original_context_length", u32(16)],
+      ["mistral3.rope.scaling.yarn_log_multiplier", f32(1)],
+      ["mistral3.attention.temperature_scale", f32(0.1)],
+    ],
+  },
+  "a newer file of a Mistral": {
+    architecture: "mistral3",
+    permute: true,
+    model: tinyModel({ family: "mistral" }),
+  },
   "the text model of a Qwen3-VL": {
     architecture: "qwen3vl",
     model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }),

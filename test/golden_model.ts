@@ -11,6 +11,7 @@ export const GOLDEN_FAMILIES = [
   "llama3-rope-tied",
   "llama-bias",
   "mistral-window",
+  "ministral3",
   "qwen2",
   "qwen3",
   "gemma",

@@ -26,6 +26,7 @@ const STRUCTURE: LayerStructure = {
   headDim: 8,
   groupSize: 2,
   rotaryDim: 6,
+  scalesQueries: true,
   biases: ["q_proj"],
   activation: "gelu_tanh",
   normEps: 1e-5,

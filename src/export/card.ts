@@ -58,7 +58,7 @@ const LOAD_STOCK = `The stock classes of transformers load it:
 
 const LOAD_REMOTE_CODE = `\`${MODELLING_FILE}\` builds every layer in the widths (\`per_layer_config\`) and with the biases
 (\`projection_biases\`) that config.json gives it, from transformers' own layers. It is short: read it, then let
-transformers 4.57 or later run it:
+transformers 4.57 or later (for a Ministral 3, 5 or later) run it:
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)

@@ -12,6 +12,7 @@ import {
   mainRope,
   PROJECTIONS,
   queryHeads,
+  type RopeScaling,
   type RopeSpec,
   YARN_DEFAULTS,
   type YarnScaling,
@@ -144,7 +145,8 @@ function unrotatedObstacle(
  * llama.cpp has one rotary embedding for all layers that have any, and in some architectures a second base, unscaled,
  * for layers with sliding windows.
  */
-function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitecture): string | null {
+function rotaryObstacle(spec: ModelSpec, architecture: GgufArchitecture): string | null {
+  const { loads, localRopeTheta } = architecture;
   const main = mainRope(spec);
   if (main === null) return null;
   const rotated = spec.layers.filter(({ rope }) => rope !== null);
@@ -154,13 +156,14 @@ function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitec
   const isAllowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
   if (!isRegular || !isAllowed) return "rotary embeddings that differ from layer to layer";
   if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "heads that are rotated in part";
-  return scalingObstacle(main, { loads, localRopeTheta });
+  return scalingObstacle(main, architecture);
 }
 
 function scalingObstacle(
   { scaling }: RopeSpec,
-  { loads, localRopeTheta }: Pick<GgufArchitecture, "loads" | "localRopeTheta">,
+  { loads, localRopeTheta, growingFamily }: GgufArchitecture,
 ): string | null {
+  if (growingFamily !== null) return growingObstacle(scaling);
   switch (scaling?.type) {
     case undefined:
     case "linear":
@@ -180,10 +183,23 @@ function scalingObstacle(
 
 /** For these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor for all. */
 function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | null {
-  const isUsual = isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);
-  if (!isUsual) return "YaRN with other settings than 32 and 1 turns, truncated";
+  if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
+  if (scaling.queryGrowth !== undefined) return "queries that grow with their position";
   const isPlain = scaling.attentionFactor === yarnAttentionFactor(scaling.factor);
   return hasLocalRope && !isPlain ? "an attention factor of YaRN in some layers" : null;
+}
+
+/** For this architecture llama.cpp also assumes an attention factor of 1; a growth of 0 would be another family's. */
+function growingObstacle(scaling: RopeScaling | null): string | null {
+  if (scaling?.type !== "yarn" || !scaling.queryGrowth) return "queries that do not grow with their position";
+  if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
+  return scaling.attentionFactor === 1 ? null : "an attention factor of YaRN";
+}
+
+const UNUSUAL_TURNS = "YaRN with other settings than 32 and 1 turns, truncated";
+
+function hasUsualTurns(scaling: YarnScaling): boolean {
+  return isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);
 }
 
 /** Where llama.cpp computes sliding windows, it fixes which layers have one: all, or all but every n-th. */

@@ -70,6 +70,8 @@ export interface Family {
   readonly unrotatedLayers: boolean;
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
+  /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
+  readonly growsQueries: boolean;
   /** q, k, v and gate, up are stored as one tensor each. */
   readonly fusedProjections: boolean;
   /** The class can rotate a part of each head. */

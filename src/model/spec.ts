@@ -71,6 +71,11 @@ export interface YarnScaling {
   readonly betaSlow: number;
   /** The bounds of the channels in between are rounded to whole numbers. */
   readonly truncate: boolean;
+  /**
+   * beta, where queries at position p are multiplied by 1 + beta ln(1 + floor(p / original length)) (Ministral 3);
+   * absent in families without.
+   */
+  readonly queryGrowth?: number;
 }
 
 /** LongRoPE (arXiv 2402.13753): each frequency has two divisors, one for short and one for long sequences. */

@@ -22,7 +22,8 @@ import {
   addAttention,
   blockSizes,
 } from "./attention.ts";
-import { gelu, rmsNorm } from "./formulas.ts";
+import { gelu, type RotaryAngles, rmsNorm, rotate, rotateQueries } from "./formulas.ts";
+import { queryGrowth } from "./frequencies.ts";
 
 /** Properties that a layer's graph depends on, apart from its widths. */
 export interface LayerStructure extends AttentionRule {
@@ -30,6 +31,8 @@ export interface LayerStructure extends AttentionRule {
   readonly headDim: number;
   /** Channels of a head that are rotated; 0 for none. */
   readonly rotaryDim: number;
+  /** Rotated queries are multiplied by a factor of their position. */
+  readonly scalesQueries: boolean;
   readonly biases: readonly Projection[];
   readonly activation: ModelSpec["activation"];
   readonly normEps: number;
@@ -65,6 +68,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     headDim: spec.headDim,
     groupSize: layer.groupSize,
     rotaryDim: layer.rope?.rotaryDim ?? 0,
+    scalesQueries: layer.rope !== null && queryGrowth(layer.rope) !== null,
     biases: layer.biases,
     activation: spec.activation,
     normEps: spec.normEps,
@@ -83,12 +87,6 @@ export interface WeightSupply {
   tensor(name: string, shape: readonly Dim[]): Value;
   /** x [.., inputs] times the transpose of a projection's weight [outputs, inputs]. */
   product(x: Value, projection: Projection, outputs: Dim): Value;
-}
-
-/** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
-export interface RotaryAngles {
-  readonly cos: Value;
-  readonly sin: Value;
 }
 
 /** Inputs of attention besides hidden states and weights. */
@@ -141,11 +139,11 @@ export interface LayerGraphOptions {
 
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if
- * that is not 0, `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then
- * token; with a span the mask of one block, `blockSizes`), and with `cached` the keys and values of the past,
- * `past_keys` and `past_values` [B, K, P, H], where P may exceed their number, and `past_mask` [g*T, P], which hides
- * the unused places. With `forest` every sequence has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1,
- * g*T, T].
+ * that is not 0, `query_scale` [T] if queries are scaled, `mask` [g*T, T] (0 where a query sees a key, very negative
+ * elsewhere; queries ordered by head, then token; with a span the mask of one block, `blockSizes`), and with `cached`
+ * the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may exceed their number, and
+ * `past_mask` [g*T, P], which hides the unused places. With `forest` every sequence has angles, scales and a mask of
+ * its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T, T].
  */
 export function buildLayer(
   b: GraphBuilder,
@@ -224,7 +222,7 @@ function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure, batc
 /** Attention's inputs as inputs of the graph, see `buildLayer`. */
 function attentionInputs(
   b: GraphBuilder,
-  { headDim, rotaryDim, span }: LayerStructure,
+  { headDim, rotaryDim, scalesQueries, span }: LayerStructure,
   { cached = false, forest = false, sizes }: LayerGraphOptions,
 ): AttentionInputs {
   const half = rotaryDim / 2;
@@ -232,10 +230,15 @@ function attentionInputs(
   const tokens = span?.tokens ?? "T";
   const angles = (name: string): Value =>
     b.reshape(b.input(name, [...batch, tokens, half]), [...batch, tokens, 1, half]);
+  const queryScale = (): Value =>
+    b.reshape(b.input("query_scale", [...batch, tokens]), [...batch, tokens, 1, 1]);
   const past = (name: string): Value =>
     b.input(name, [sizes ? 1 : "B", (sizes ?? ANY_SIZES).K, "P", headDim]);
   return {
-    angles: rotaryDim === 0 ? null : { cos: angles("cos"), sin: angles("sin") },
+    angles:
+      rotaryDim === 0
+        ? null
+        : { cos: angles("cos"), sin: angles("sin"), queryScale: scalesQueries ? queryScale() : null },
     mask: b.input("mask", maskShape(forest, span)),
     past: null,
     cache: cached
@@ -315,8 +318,8 @@ class LayerBuilder {
     const { headDim, groupSize } = this.#structure;
     const { K } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
-    const queries = this.#rotate(this.#headsOf(x, "q_proj", "q_norm"), angles);
-    const newKeys = this.#rotate(this.#headsOf(x, "k_proj", "k_norm"), angles);
+    const queries = rotateQueries(b, this.#headsOf(x, "q_proj", "q_norm"), angles);
+    const newKeys = rotate(b, this.#headsOf(x, "k_proj", "k_norm"), angles);
     const newValues = this.#headsOf(x, "v_proj");
     const total = mask.shape.at(-1)!;
     const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
@@ -367,24 +370,6 @@ class LayerBuilder {
   #channels(heads: Dim): Dim {
     const { headDim } = this.#structure;
     return typeof heads === "number" ? heads * headDim : `${heads}*${headDim}`;
-  }
-
-  /** Rotates channel pairs (i, i + R/2) of the first R channels of the last axis by the token's angles. */
-  #rotate(x: Value, angles: RotaryAngles | null): Value {
-    if (angles === null) return x;
-    const b = this.#b;
-    const { headDim, rotaryDim } = this.#structure;
-    const half = rotaryDim / 2;
-    const axis = x.shape.length - 1;
-    const [cos, sin] = [b.cast(angles.cos, x.type), b.cast(angles.sin, x.type)];
-    const first = b.slice(x, axis, { start: 0, end: half });
-    const second = b.slice(x, axis, { start: half, end: rotaryDim });
-    const rotated = [
-      b.sub(b.mul(first, cos), b.mul(second, sin)),
-      b.add(b.mul(second, cos), b.mul(first, sin)),
-    ];
-    const unrotated = rotaryDim < headDim ? [b.slice(x, axis, { start: rotaryDim, end: headDim })] : [];
-    return b.concat([...rotated, ...unrotated], axis, headDim);
   }
 
   #withPast(present: Value, past: Value | undefined, span: Dim): Value {

@@ -9,9 +9,10 @@
 import { getOrMake } from "../../base/map_values.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
-import { cos, powers, range, sin, sizeOf } from "../ir/operators.ts";
-import { addLayer, layerSizes, layerStructure, type RotaryAngles, type WeightSupply } from "./decoder.ts";
-import { attentionFactor, dynamicExponents, inverseFrequencies } from "./frequencies.ts";
+import { cos, floor, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
+import { addLayer, layerSizes, layerStructure, type WeightSupply } from "./decoder.ts";
+import type { RotaryAngles } from "./formulas.ts";
+import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
 import { addLogits } from "./head.ts";
 import { INVISIBLE } from "./positions.ts";
 
@@ -72,14 +73,26 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   return b.finish();
 }
 
-/** Cosines and sines of the tokens' angles, times the attention factor, [B, T, 1, rotaryDim / 2] each. */
+/** Cosines and sines of the tokens' angles, times the attention factor, and the factors of their queries. */
 function rotaryAngles(b: GraphBuilder, positions: Value, rope: RopeSpec): RotaryAngles {
   const [batch, tokens] = positions.shape;
   const column = b.reshape(b.cast(positions, "float32"), [batch!, tokens!, 1, 1]);
   const angles = b.mul(column, frequenciesOf(b, positions, rope));
   const factor = attentionFactor(rope);
   const scaled = (x: Value): Value => (factor === 1 ? x : b.mul(x, b.scalar(factor)));
-  return { cos: scaled(cos(b, angles)), sin: scaled(sin(b, angles)) };
+  return {
+    cos: scaled(cos(b, angles)),
+    sin: scaled(sin(b, angles)),
+    queryScale: queryScaleOf(b, column, rope),
+  };
+}
+
+/** Factors of the queries at positions [B, T, 1, 1]; null where they have none. */
+function queryScaleOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value | null {
+  const growth = queryGrowth(rope);
+  if (growth === null) return null;
+  const stretches = floor(b, b.div(positions, b.scalar(growth.original)));
+  return b.add(b.scalar(1), b.mul(b.scalar(growth.beta), log(b, b.add(b.scalar(1), stretches))));
 }
 
 /** Frequencies of rotated channel pairs, [rotaryDim / 2], with the scaling that the last position calls for. */

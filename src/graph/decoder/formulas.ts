@@ -28,3 +28,34 @@ export function gelu(b: GraphBuilder, x: Value): Value {
   const inner = b.mul(b.add(x, b.mul(cube, scalar(0.044715))), scalar(Math.sqrt(2 / Math.PI)));
   return b.mul(b.mul(x, scalar(0.5)), b.add(b.tanh(inner), scalar(1)));
 }
+
+/** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
+export interface RotaryAngles {
+  readonly cos: Value;
+  readonly sin: Value;
+  /** Factors of the rotated queries, broadcasting to [B, T, 1, 1]; null where they have none. */
+  readonly queryScale: Value | null;
+}
+
+/** Rotates channel pairs (i, i + R/2) of the first R channels of the last axis by the token's angles: [B, T, N, H]. */
+export function rotate(b: GraphBuilder, x: Value, angles: RotaryAngles | null): Value {
+  if (angles === null) return x;
+  const axis = x.shape.length - 1;
+  const [headDim, half] = [x.shape[axis], angles.cos.shape.at(-1)] as readonly [number, number];
+  const [cos, sin] = [b.cast(angles.cos, x.type), b.cast(angles.sin, x.type)];
+  const first = b.slice(x, axis, { start: 0, end: half });
+  const second = b.slice(x, axis, { start: half, end: 2 * half });
+  const rotated = [
+    b.sub(b.mul(first, cos), b.mul(second, sin)),
+    b.add(b.mul(second, cos), b.mul(first, sin)),
+  ];
+  const unrotated = 2 * half < headDim ? [b.slice(x, axis, { start: 2 * half, end: headDim })] : [];
+  return b.concat([...rotated, ...unrotated], axis, headDim);
+}
+
+/** Rotates queries, and scales them where they grow with their position. */
+export function rotateQueries(b: GraphBuilder, x: Value, angles: RotaryAngles | null): Value {
+  const rotated = rotate(b, x, angles);
+  const scale = angles?.queryScale ?? null;
+  return scale === null ? rotated : b.mul(rotated, b.cast(scale, rotated.type));
+}

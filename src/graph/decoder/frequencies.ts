@@ -55,6 +55,14 @@ export function attentionFactor({ scaling }: RopeSpec): number {
   return scaling?.type === "yarn" || scaling?.type === "longrope" ? scaling.attentionFactor : 1;
 }
 
+/** beta and original length of queries that grow with their position (`YarnScaling`); null where they do not. */
+export function queryGrowth({
+  scaling,
+}: RopeSpec): { readonly beta: number; readonly original: number } | null {
+  if (scaling?.type !== "yarn" || !scaling.queryGrowth) return null;
+  return { beta: scaling.queryGrowth, original: scaling.originalMaxPositions };
+}
+
 /** Whether sequences of two lengths (in tokens) are rotated by the same frequencies. */
 export function hasSameFrequencies(
   spec: Pick<ModelSpec, "layers">,

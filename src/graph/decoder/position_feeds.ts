@@ -8,6 +8,7 @@ import {
   cacheMask,
   causalMask,
   forestMask,
+  type RotaryTables,
   rotaryTables,
   type Span,
   spanPositions,
@@ -15,7 +16,7 @@ import {
 import { depths } from "./prefix_forest.ts";
 
 /** The graph inputs that depend on positions alone. */
-export const POSITION_INPUTS: ReadonlySet<string> = new Set(["cos", "sin", "mask"]);
+export const POSITION_INPUTS: ReadonlySet<string> = new Set(["cos", "sin", "query_scale", "mask"]);
 
 /** Bytes of the cache, unless the latest feeds alone have more. */
 const KEPT_BYTES = 32e6;
@@ -102,8 +103,11 @@ export function forestFeeds(
     const last = positions.reduce((most, position) => Math.max(most, position), 0);
     return rotaryTables(rope, positions, last + 1);
   });
-  const [cos, sin] = [stack(angles.map((table) => table.cos)), stack(angles.map((table) => table.sin))];
-  return { cos, sin, mask };
+  const stacked = Object.keys(angles[0]!).map((name) => [
+    name,
+    stack(angles.map((tables) => tables[name as keyof RotaryTables]!)),
+  ]);
+  return { ...Object.fromEntries(stacked), mask };
 }
 
 /** Stacks tensors of one shape along a new first axis. */

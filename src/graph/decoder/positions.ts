@@ -2,7 +2,7 @@
 import type { RopeSpec } from "../../model/spec.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type AttentionSpan, blockSizes } from "./attention.ts";
-import { attentionFactor, inverseFrequencies } from "./frequencies.ts";
+import { attentionFactor, inverseFrequencies, queryGrowth } from "./frequencies.ts";
 
 /** Positions `offset` to `offset + tokens` of a sequence. */
 export interface Span {
@@ -19,15 +19,20 @@ export function spanPositions({ tokens, offset }: Span): Int32Array {
   return Int32Array.from({ length: tokens }, (_, t) => offset + t);
 }
 
+/** Tables of one rotary embedding, by the names of the graph's inputs. */
+export interface RotaryTables {
+  /** Of the rotation angles, times the attention factor, [T, rotaryDim / 2]. */
+  readonly cos: Tensor;
+  readonly sin: Tensor;
+  /** Factors of queries, [T]; absent where these do not grow with their position. */
+  readonly query_scale?: Tensor;
+}
+
 /**
- * cos and sin of the rotation angles at positions [T], times the attention factor, shape [T, rotaryDim / 2] each.
+ * Tables for positions [T].
  * @param sequence - length of the whole sequence, tokens
  */
-export function rotaryTables(
-  rope: RopeSpec,
-  positions: Int32Array,
-  sequence: number,
-): { readonly cos: Tensor; readonly sin: Tensor } {
+export function rotaryTables(rope: RopeSpec, positions: Int32Array, sequence: number): RotaryTables {
   const frequencies = inverseFrequencies(rope, sequence);
   const factor = attentionFactor(rope);
   const half = frequencies.length;
@@ -43,7 +48,15 @@ export function rotaryTables(
     }
   }
   const shape = [tokens, half];
-  return { cos: { shape, data: cos }, sin: { shape, data: sin } };
+  return { cos: { shape, data: cos }, sin: { shape, data: sin }, ...queryScale(rope, positions) };
+}
+
+function queryScale(rope: RopeSpec, positions: Int32Array): Pick<RotaryTables, "query_scale"> {
+  const growth = queryGrowth(rope);
+  if (growth === null) return {};
+  const { beta, original } = growth;
+  const data = Float32Array.from(positions, (p) => 1 + beta * Math.log(1 + Math.floor(p / original)));
+  return { query_scale: { shape: [positions.length], data } };
 }
 
 /**

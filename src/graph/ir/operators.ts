@@ -10,6 +10,14 @@ export function sin(b: GraphBuilder, x: Value): Value {
   return b.operator("Sin", [x], x);
 }
 
+export function floor(b: GraphBuilder, x: Value): Value {
+  return b.operator("Floor", [x], x);
+}
+
+export function log(b: GraphBuilder, x: Value): Value {
+  return b.operator("Log", [x], x);
+}
+
 /** x to the powers of a vector: [1] and [N] give [N]. */
 export function powers(b: GraphBuilder, x: Value, exponents: Value): Value {
   return b.operator("Pow", [x, exponents], exponents);

@@ -34,6 +34,11 @@ export interface GgufLoads {
 export interface GgufArchitecture {
   /** Key into the table of families (families.ts). */
   readonly family: string;
+  /**
+   * The family of files whose queries grow with their position (`YarnScaling.queryGrowth`); in all files of the
+   * architecture, YaRN leaves the scores as they are. Null for none.
+   */
+  readonly growingFamily: string | null;
   readonly activation: ModelSpec["activation"];
   /** Rows of q_proj and k_proj are interleaved, as llama.cpp rotates neighbouring channels. */
   readonly permuted: boolean;
@@ -88,6 +93,7 @@ const FUSED_QKV = { attn_qkv: QKV } as const;
 
 const LLAMA: GgufArchitecture = {
   family: "llama",
+  growingFamily: null,
   activation: "silu",
   permuted: true,
   offsetNorms: false,
@@ -116,6 +122,16 @@ const GEMMA: GgufArchitecture = {
 /** A family's own architecture comes before others that can hold it: the first that fits is written. */
 const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, GgufArchitecture>([
   ["llama", LLAMA],
+  // Ministral 3, and newer files of other Mistrals.
+  [
+    "mistral3",
+    {
+      ...LLAMA,
+      family: "mistral",
+      growingFamily: "ministral3",
+      loads: { ...NO_EXTRAS, families: ["ministral3"], biases: PROJECTIONS },
+    },
+  ],
   [
     "qwen2",
     {

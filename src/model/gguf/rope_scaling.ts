@@ -13,29 +13,39 @@ import {
   type YarnScaling,
   yarnAttentionFactor,
 } from "../spec.ts";
+import type { GgufArchitecture } from "./architectures.ts";
 import type { GgufKeys } from "./keys.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Scaling } from "./rotary.ts";
 
 /** Relative difference of attention factors that the rounding of settings to float32 explains. */
 const FACTOR_TOLERANCE = 1e-6;
 
-const ORIGINAL_LENGTH = "rope.scaling.original_context_length";
+export const ORIGINAL_LENGTH = "rope.scaling.original_context_length";
+/** Key of `YarnScaling.queryGrowth`. */
+export const QUERY_GROWTH = "attention.temperature_scale";
+/** Key of Hugging Face's `mscale_all_dim`: with 1, YaRN leaves the scores as they are; with 0, it sharpens them. */
+export const YARN_LOG_MULTIPLIER = "rope.scaling.yarn_log_multiplier";
 
 const TYPES = ["none", "linear", "yarn", "longrope"] as const;
 
 /**
  * The scaling of a file; null for none.
  * @param rope - without its scaling
+ * @param architecture - of the file
  * @throws GpruneError BAD_FILE for impossible values, UNSUPPORTED for scalings that are not computed
  */
-export async function ropeScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScaling | null> {
+export async function ropeScalingOf(
+  keys: GgufKeys,
+  rope: RopeSpec,
+  architecture: GgufArchitecture,
+): Promise<RopeScaling | null> {
   const name = "rope.scaling.type";
   const type = keys.metadata.optionalText(keys.key(name)) ?? "linear";
   if (!TYPES.some((known) => known === type)) {
     throw new GpruneError("UNSUPPORTED", keys.message(name, TYPES.join(", "), type));
   }
   const longrope = await longropeScaling(keys, rope, type);
-  const scaling = type === "yarn" ? yarnScaling(keys) : linearScaling(keys, type);
+  const scaling = type === "yarn" ? yarnScaling(keys, architecture) : linearScaling(keys, type);
   const scalings = [longrope, scaling, await llama3ScalingOf(keys, rope)].filter((found) => found !== null);
   if (scalings.length > 1) {
     const types = scalings.map((found) => found.type).join(" and ");
@@ -43,6 +53,7 @@ export async function ropeScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<Rop
   }
   const [only = null] = scalings;
   if (only?.type !== "yarn" && only?.type !== "longrope") requireValue(keys, "rope.scaling.attn_factor", 1);
+  if (only?.type !== "yarn" || only.queryGrowth === undefined) requireValue(keys, QUERY_GROWTH, 0);
   return only;
 }
 
@@ -102,20 +113,22 @@ function linearFactor(keys: GgufKeys): number {
 }
 
 /** `attn_factor` multiplies YaRN's own attention factor. */
-function yarnScaling(keys: GgufKeys): YarnScaling {
+function yarnScaling(keys: GgufKeys, { growingFamily }: GgufArchitecture): YarnScaling {
   const factor = linearFactor(keys) || 1;
-  const usual = yarnAttentionFactor(factor);
+  const usual = growingFamily === null ? yarnAttentionFactor(factor) : 1;
+  const growth = growingFamily === null ? null : keys.factor(QUERY_GROWTH, null);
   requireValue(keys, "rope.scaling.yarn_ext_factor", 1);
   requireValue(keys, "rope.scaling.yarn_attn_factor", usual);
   requireValue(keys, "rope.scaling.yarn_beta_fast", YARN_DEFAULTS.betaFast);
   requireValue(keys, "rope.scaling.yarn_beta_slow", YARN_DEFAULTS.betaSlow);
-  requireValue(keys, "rope.scaling.yarn_log_multiplier", 0);
+  requireValue(keys, YARN_LOG_MULTIPLIER, growingFamily === null ? 0 : 1);
   return {
     type: "yarn",
     factor,
     originalMaxPositions: originalLength(keys) ?? keys.size("context_length"),
     attentionFactor: closest(keys.factor("rope.scaling.attn_factor", 1) * usual, usual),
     ...YARN_DEFAULTS,
+    ...(growth !== null && { queryGrowth: growth }),
   };
 }
 

@@ -13,7 +13,7 @@ import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPo
 import type { GgufArchitecture } from "./architectures.ts";
 import { GgufKeys } from "./keys.ts";
 import { ggufName } from "./names.ts";
-import { ropeScalingOf } from "./rope_scaling.ts";
+import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
 
 /** Far above every model; keeps a lying header from being expanded into as many layers. */
@@ -44,7 +44,7 @@ class SpecReader {
 
   async read(): Promise<ModelSpec> {
     this.#refuseUnsupported();
-    const family = familyByName(this.#architecture.family, this.#file.path);
+    const family = familyByName(this.#familyName(), this.#file.path);
     const hiddenSize = this.#keys.size("embedding_length");
     const layerCount = this.#keys.size("block_count", MAX_LAYERS);
     const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
@@ -219,10 +219,15 @@ class SpecReader {
       throw new GpruneError("BAD_FILE", this.#keys.message("rope.dimension_count", expected, rotaryDim));
     }
     const plain = { theta, rotaryDim, scaling: null };
-    const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain) };
+    const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain, this.#architecture) };
     const { localRopeTheta } = this.#architecture;
     if (localRopeTheta === null) return { full, windowed: full };
     return { full, windowed: { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) } };
+  }
+
+  #familyName(): string {
+    const { family, growingFamily } = this.#architecture;
+    return growingFamily !== null && this.#keys.factor(QUERY_GROWTH, null) !== null ? growingFamily : family;
   }
 
   /** Base of rotary frequencies. */

@@ -16,6 +16,7 @@ import {
   yarnAttentionFactor,
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architectures.ts";
+import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
 /** Values by key, without or with the architecture's prefix. */
@@ -89,7 +90,7 @@ function scalingEntries({ scaling }: RopeSpec): Entries {
       ];
     // The factors of Llama 3 are a tensor; with the length they can be told from others.
     case "llama3":
-      return [["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)]];
+      return [[ORIGINAL_LENGTH, u32(scaling.originalMaxPositions)]];
     case "yarn":
       return yarnEntries(scaling);
     case "dynamic":
@@ -98,19 +99,25 @@ function scalingEntries({ scaling }: RopeSpec): Entries {
     case "longrope":
       return [
         ["rope.scaling.type", text("longrope")],
-        ["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)],
+        [ORIGINAL_LENGTH, u32(scaling.originalMaxPositions)],
         ["rope.scaling.attn_factor", f32(scaling.attentionFactor)],
       ];
   }
 }
 
 /** llama.cpp multiplies YaRN's default attention factor by `attn_factor` (llama-context.cpp). */
-function yarnEntries({ factor, originalMaxPositions, attentionFactor }: YarnScaling): Entries {
-  const usual = yarnAttentionFactor(factor);
-  return [
+function yarnEntries({ factor, originalMaxPositions, attentionFactor, queryGrowth }: YarnScaling): Entries {
+  const entries = [
     ["rope.scaling.type", text("yarn")],
     ["rope.scaling.factor", f32(factor)],
-    ["rope.scaling.original_context_length", u32(originalMaxPositions)],
+    [ORIGINAL_LENGTH, u32(originalMaxPositions)],
+  ] as const;
+  if (queryGrowth !== undefined) {
+    return [...entries, [YARN_LOG_MULTIPLIER, f32(1)], [QUERY_GROWTH, f32(queryGrowth)]];
+  }
+  const usual = yarnAttentionFactor(factor);
+  return [
+    ...entries,
     ...(attentionFactor === usual
       ? []
       : [["rope.scaling.attn_factor", f32(attentionFactor / usual)] as const]),

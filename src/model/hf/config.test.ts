@@ -164,6 +164,28 @@ describe("readConfig", () => {
     expect(() => read({ ...PHI3, attention_dropout: 1.1 })).toThrow("attention_dropout");
   });
 
+  test("reads how queries of a Ministral 3 grow, and wants to know it", () => {
+    const yarn = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 512 };
+    const growing = { ...yarn, mscale: 1, mscale_all_dim: 1, llama_4_scaling_beta: 0.1 };
+    const ministral3 = { ...LLAMA, model_type: "ministral3", head_dim: 8, num_key_value_heads: 4 };
+    const spec = read({ ...ministral3, rope_parameters: growing });
+    expect(spec.layers[0]!.rope!.scaling).toMatchObject({ attentionFactor: 1, queryGrowth: 0.1 });
+    expect(writeConfig(spec, "float32")).toMatchObject({
+      model_type: "ministral3",
+      rope_parameters: { llama_4_scaling_beta: 0.1, attention_factor: 1 },
+    });
+    for (const parameters of [undefined, yarn, { rope_type: "default", llama_4_scaling_beta: 0.1 }]) {
+      expect(() => read({ ...ministral3, rope_parameters: parameters })).toThrow(
+        expect.objectContaining({
+          code: "BAD_CONFIG",
+          message: expect.stringContaining("llama_4_scaling_beta"),
+        }),
+      );
+    }
+    const llama = read({ ...LLAMA, rope_parameters: growing }).layers[0]!.rope!.scaling;
+    expect(llama).not.toHaveProperty("queryGrowth");
+  });
+
   test("lists the families it knows", () => {
     const known = MODEL_TYPES.join(", ");
     expect(() => read({ ...LLAMA, model_type: "mamba" })).toThrow(

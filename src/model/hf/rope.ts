@@ -47,6 +47,7 @@ const parameters = z.object({
   beta_fast: z.number().nonnegative().nullish(),
   beta_slow: z.number().nonnegative().nullish(),
   truncate: z.boolean().nullish(),
+  llama_4_scaling_beta: z.number().nonnegative().nullish(),
   short_factor: factors,
   long_factor: factors,
 });
@@ -61,7 +62,8 @@ type NumberKey =
   | "mscale"
   | "mscale_all_dim"
   | "beta_fast"
-  | "beta_slow";
+  | "beta_slow"
+  | "llama_4_scaling_beta";
 interface RopeParameters extends Partial<Readonly<Record<NumberKey, number | null | undefined>>> {
   readonly rope_type?: string | null | undefined;
   readonly type?: string | null | undefined;
@@ -197,6 +199,9 @@ function scalingOf(
   const { max_position_embeddings: longest } = config;
   const original = originalLength(parameters, config, family);
   const scaling = read?.(parameters, { pairs, longest, original, context });
+  if (family.growsQueries && (scaling?.type !== "yarn" || scaling.queryGrowth === undefined)) {
+    throw badConfig(context, "rope type yarn with llama_4_scaling_beta", JSON.stringify(parameters));
+  }
   if (scaling !== undefined) return scaling;
   const expected =
     "rope type default, linear with factor, llama3 with factor, low_freq_factor and a larger high_freq_factor, yarn with factor, " +
@@ -226,6 +231,7 @@ function yarnScaling(
   { longest, original, context }: ScalingInputs,
 ): RopeScaling | undefined {
   const { attention_factor: attention, mscale, mscale_all_dim: allDim } = parameters;
+  const growth = context.family.growsQueries ? parameters.llama_4_scaling_beta : null;
   if (parameters.factor === undefined) return undefined;
   const factor = parameters.factor ?? longest / original;
   const ratio =
@@ -238,6 +244,7 @@ function yarnScaling(
     betaFast: parameters.beta_fast || YARN_DEFAULTS.betaFast,
     betaSlow: parameters.beta_slow || YARN_DEFAULTS.betaSlow,
     truncate: context.family.ropeByLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
+    ...(isNumber(growth) && { queryGrowth: growth }),
   };
 }
 

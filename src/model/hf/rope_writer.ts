@@ -122,5 +122,6 @@ function turnKeys(scaling: YarnScaling): ConfigKeys {
     ...(scaling.betaFast === betaFast ? {} : { beta_fast: scaling.betaFast }),
     ...(scaling.betaSlow === betaSlow ? {} : { beta_slow: scaling.betaSlow }),
     ...(scaling.truncate === truncate ? {} : { truncate: scaling.truncate }),
+    ...(scaling.queryGrowth === undefined ? {} : { llama_4_scaling_beta: scaling.queryGrowth }),
   };
 }
