@@ -18,7 +18,7 @@ export interface Store {
   keep(fill: (path: string) => Promise<Digest>): Promise<Digest>;
   /**
    * Passes an object to `use` as a file, which may be gone afterwards; null when there is no such object.
-   * @throws GpruneError STORE_FAILED
+   * @throws GpruneError STORE_FAILED, or OUTPUT_FAILED when this machine has no place for the file
    */
   read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null>;
   /** Whether an object of this size exists; its content is not read. */
