@@ -29,13 +29,15 @@ interface Place {
 /**
  * All runs below a directory, newest first. Other directories are left out; damaged runs are listed with the reason.
  * @param known - cache of earlier calls: finished runs with unchanged files are not read again, and stay the same
- *   objects
+ *   objects; runs that are gone are removed from it
  */
 export async function listRuns(
   directory: string,
   known: KnownRuns = new Map(),
 ): Promise<readonly RunSummary[]> {
   const runs = await runsBelow("", { root: directory, known }, DEPTH);
+  const ids = new Set(runs.map(({ id }) => id));
+  for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
   return runs.toSorted((a, b) => (b.started ?? "9").localeCompare(a.started ?? "9"));
 }
 
