@@ -1,6 +1,7 @@
 /** Lists the runs below a directory: finished outputs, and unfinished runs by their OUT.run. */
 import { basename, join } from "node:path";
 import { z } from "zod";
+import { plainText } from "../base/plain_text.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath, stampOf } from "../io/files/file.ts";
 import { directoriesIn } from "../io/files/listing.ts";
@@ -63,7 +64,8 @@ async function summaryOf(id: string, { root, known }: Place): Promise<RunSummary
     return null;
   } catch (error) {
     const note = reasonOf(error);
-    return { id, state: "damaged", base: "", started: null, how: "", outcome: null, settings: null, note };
+    const nothing = { base: "", started: null, how: "", outcome: null, settings: null };
+    return { id, name: plainText(id), state: "damaged", ...nothing, note };
   }
 }
 
@@ -87,6 +89,7 @@ async function finished(path: string, id: string): Promise<RunSummary> {
   const { problem, ...evaluated } = await evaluationIn(path);
   return {
     id,
+    name: plainText(id),
     state: "finished",
     base,
     started,
@@ -172,6 +175,7 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
   const stages = [...manifest.entries.keys()].filter((name) => !name.startsWith(`${OUTPUT}/`));
   return {
     id,
+    name: plainText(id),
     state: holder === null ? "unfinished" : "running elsewhere",
     base: settings.model,
     started: holder?.since ?? null,
