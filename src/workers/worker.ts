@@ -77,6 +77,7 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   "NETWORK",
   "BAD_FILE",
   "NOT_FOUND",
+  "FORBIDDEN",
   "INTERNAL",
 ]);
 
