@@ -335,6 +335,16 @@ describe("corrections of the library", () => {
     expect([...tokenizer.encode("\u0085 \ufeff a b\u0085 ")]).toEqual([0]);
   });
 
+  test.each([
+    { type: "Lowercase" },
+    { type: "BertNormalizer", lowercase: true, strip_accents: false },
+    { type: "Sequence", normalizers: [{ type: "NFC" }, { type: "Lowercase" }] },
+  ])("makes letters small one by one, as tokenizers does: %j", (normalizer) => {
+    const model = { type: "WordLevel", vocab: { "οδοσ άσ": 0, other: 1 }, unk_token: "other" };
+    const tokenizer = Tokenizer.fromFiles([file("tokenizer.json", { normalizer, model })]);
+    expect([...tokenizer.encode("ΟΔΟΣ ΆΣ")]).toEqual([0]);
+  });
+
   test("refuses added tokens that are none inside words", () => {
     const added = [{ id: 1, content: "the", single_word: true }];
     const model = { type: "WordLevel", vocab: { a: 0, the: 1 } };
