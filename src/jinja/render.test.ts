@@ -95,6 +95,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{{ (3 > 2) == yes }} {{ 1 == 1 and 2 == 2 or 3 == 4 }} {{ 1 if 2 == 2 else 3 == 3 }} {{ {'a': 1 == 1, 'b': 2 in [2 == 3]} }}{% for x in list if x == 'a' %}{{ x in 'a == b' }}{% endfor %}",
     "True True 1 {'a': True, 'b': False}True",
   ],
+  [
+    "{% for a in list %}{% for b in numbers if b > 1 %}{{ loop.depth }}{{ loop['depth0'] }}{% endfor %}{{ loop.depth }}{{ loop.index }} {% else %}{{ half }}{% endfor %}",
+    "1011 1012 ",
+  ],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
