@@ -28,6 +28,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ["{{ -7 % 3 }} {{ 7 % -3 }} {{ -7.5 % 2 }} {{ 6 % 3 }}", "2 -2 0.5 0"],
   ["{{ words|title }} {{ words.title() }}", "It's O'clock A1b It'S O'Clock A1B"],
   ["{{ 'éA'|capitalize }} {{ 'ÉA'.capitalize() }}", "Éa Éa"],
+  [
+    "{{ 'ΑΣ'|capitalize }} {{ 'ΑΣ'.capitalize() }} {{ 'ΑΣ'.title() }} {{ 'ΑΣ ΑΑΣ'|title }} {{ 'ΑΣ'|lower }} {{ 'İΣ'.capitalize() }}",
+    "Ας Ας Ας Ασ Αας ας İς",
+  ],
   ["{{ dict.items()|list }} {{ dict|items|list }}", "[('k', 1), ('a', None)] [('k', 1), ('a', None)]"],
   ["{{ dict.keys()|list }} {{ dict.values()|list }} {{ (1, 2) }}", "['k', 'a'] [1, None] (1, 2)"],
   ["{% for k, v in dict.items() %}{{ k }}={{ v }};{% endfor %}", "k=1;a=None;"],
