@@ -31,9 +31,9 @@ describe("a run without text", () => {
   };
 
   test.each<[RunConfigInput, string]>([
-    [{}, "--method none, --metric magnitude|pon|maw|random, --recover none"],
+    [{}, "--method none, --metric magnitude (or pon, maw, random), --recover none"],
     [{ metric: "magnitude" }, "--method none, --recover none"],
-    [{ method: "none", recover: "none" }, "--metric magnitude|pon|maw|random"],
+    [{ method: "none", recover: "none" }, "--metric magnitude (or pon, maw, random)"],
     [{ method: "none", metric: "magnitude" }, "--recover none"],
     [{ plan: "plan.json" }, "--recover none"],
   ])("with %j is told what it would need besides", (given, options) => {

@@ -213,10 +213,11 @@ export function requireSets(config: RunConfig): void {
   if (!lacksText(config)) return;
   const { plan, method, metric, recover } = config;
   const decides = plan === undefined;
+  const [first, ...others] = metricsOfWeights();
   const byText = [
     ...(decides && method !== "none" ? ["--method none"] : []),
     ...(decides && metricByName(metric).input !== "weights"
-      ? [`--metric ${metricsOfWeights().join("|")}`]
+      ? [`--metric ${first} (or ${others.join(", ")})`]
       : []),
     ...(recover !== "none" ? ["--recover none"] : []),
   ];
