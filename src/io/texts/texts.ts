@@ -324,7 +324,7 @@ function placeOf(path: string, { start }: Piece): string {
 
 /** Decodes the content of a text file. @throws GpruneError BAD_TEXT for invalid UTF-8 */
 export function decodeText(bytes: Uint8Array, where: string): string {
-  const hint = "Convert the file to UTF-8.";
+  const hint = "Convert the file to UTF-8, or decompress it.";
   return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
 }
 
