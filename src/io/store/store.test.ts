@@ -108,7 +108,10 @@ describe.each([
 test("a directory that cannot be a store is refused", async () => {
   const directory = await temporaryDirectory();
   await writeFile(join(directory, "file"), "");
-  await expect(openStore(join(directory, "file"))).rejects.toMatchObject({ code: "STORE_FAILED" });
+  await expect(openStore(join(directory, "file"))).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    hint: expect.stringMatching(/^A part of the path is a file; .* All machines need to read and write it/),
+  });
 });
 
 test("a record that is there and cannot be read is not taken for none", async () => {
