@@ -147,6 +147,13 @@ describe("refuses texts", () => {
     );
   });
 
+  test("and what is to be saved with a model that is no output", async () => {
+    await expectRefused(
+      ["eval", "@model", "--text", "web=@file", "--save"],
+      /^error NOT_FOUND: @model: expected an output of gprune prune, got no run\.json\nhint: --save adds .* leave it out/,
+    );
+  });
+
   test("without a name, with one name twice, or none at all", async () => {
     await expectRefused(
       ["eval", "--text", "web=@file", "@model"],
@@ -207,6 +214,10 @@ describe("refuses settings", () => {
     await expectRefused(["prune", "-o", "@outputs/out"], /^error BAD_ARGUMENT: model: expected /);
     await expectRefused(["prune", "@model"], /^error BAD_ARGUMENT: output: expected /);
     await expectRefused(["inspect"], "error: missing required argument 'model'");
+    await expectRefused(
+      ["ui", "@outputs", "--port", "99999"],
+      'error BAD_ARGUMENT: --port: expected a whole number of at least 0 and at most 65535, got "99999"',
+    );
     const unknown =
       "error: unknown command 'prun'\n(Did you mean prune?)\n`gprune --help` shows all commands.\n";
     for (const words of [["prun"], ["help", "prun"]]) await expectRefused(words, unknown);

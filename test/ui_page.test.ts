@@ -71,7 +71,7 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
       points,
     }));
     const live: LiveRun = {
-      ...{ id: "new", base: "model", settings: {}, state: "running", elapsed: 1, curves },
+      ...{ id: "new", name: "new", base: "model", settings: {}, state: "running", elapsed: 1, curves },
       ...{ stages: [], memory: null, log: [], failure: null },
     };
     const body = `event: state\ndata: ${JSON.stringify({ ...state, live })}\n\n`;

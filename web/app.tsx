@@ -131,8 +131,8 @@ function Announcement({ live }: { live: LiveRun | null }) {
     live === null
       ? ""
       : live.state === "running"
-        ? `${live.id}: ${stageRows(live.stages).at(-1)?.name ?? "starting"}`
-        : `${live.id}: ${live.state}`;
+        ? `${live.name}: ${stageRows(live.stages).at(-1)?.name ?? "starting"}`
+        : `${live.name}: ${live.state}`;
   return (
     <p class="unseen" role="status">
       {text}

@@ -40,7 +40,7 @@ export function LivePanel({ live, listed, isFollowed }: LivePanelProps) {
     <section class="live" aria-labelledby="live-title">
       <div class="bar">
         <h2 id="live-title" ref={title} tabIndex={-1}>
-          {live.id} <span class={`state ${live.state}`}>{STATES[live.state]}</span>
+          {live.name} <span class={`state ${live.state}`}>{STATES[live.state]}</span>
         </h2>
         <Actions live={live} listed={listed} isFollowed={isFollowed} title={title} />
       </div>
@@ -96,12 +96,12 @@ function Actions({ live, listed, isFollowed, title }: ActionsProps) {
       )}
       {isOver && listed === "unfinished" && (
         <button type="button" class="action primary" onClick={() => ask("/api/resume", { id: live.id })}>
-          Resume<span class="unseen"> {live.id}</span>
+          Resume<span class="unseen"> {live.name}</span>
         </button>
       )}
       {isOver && listed === undefined && (
         <a class="action" href={`#new?${new URLSearchParams({ like: live.id })}`}>
-          New like this<span class="unseen"> {live.id}</span>
+          New like this<span class="unseen"> {live.name}</span>
         </a>
       )}
     </div>

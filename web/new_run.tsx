@@ -34,7 +34,7 @@ export function NewRun({ state, like }: NewRunProps) {
     <>
       {start?.ended != null && (
         <p class="aside">
-          These are the settings of {start.id}, which {start.ended}.{" "}
+          These are the settings of {start.from}, which {start.ended}.{" "}
           <a href={`#new?${EMPTY}`}>Start from none</a>
         </p>
       )}
@@ -54,8 +54,8 @@ const EMPTY = new URLSearchParams({ like: "" });
 
 /** Initial settings of a form, from another run. */
 interface Start {
-  /** Run that the settings come from. */
-  readonly id: string;
+  /** Name of the run that the settings come from. */
+  readonly from: string;
   readonly settings: Settings | null;
   readonly name: string;
   /** How the last run ended, if the settings are its own; null for a run of the list. */
@@ -70,15 +70,15 @@ function startOf({ runs, live }: UiState, like: string | null): Start | null {
   const names = new Set(runs.map(({ id }) => id));
   const listed = like === null ? undefined : runs.find(({ id }) => id === like);
   if (listed !== undefined) {
-    const { id, settings } = listed;
-    return { id, settings, name: nextName(id, names), ended: null };
+    const { id, name, settings } = listed;
+    return { from: name, settings, name: nextName(id, names), ended: null };
   }
   const ended = live?.state === "failed" ? "failed" : live?.state === "stopped" ? "was stopped" : null;
   if (live === null || ended === null || (like !== null && like !== live.id)) return null;
   // The list has the settings of a stopped run that kept something.
   if (ended === "was stopped" && names.has(live.id)) return null;
-  const { id, settings } = live;
-  return { id, settings, name: names.has(id) ? nextName(id, names) : id, ended };
+  const { id, name, settings } = live;
+  return { from: name, settings, name: names.has(id) ? nextName(id, names) : id, ended };
 }
 
 interface FormProps {

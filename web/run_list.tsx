@@ -55,8 +55,8 @@ export function RunList({ runs, total, isBusy, onResume }: RunListProps) {
 }
 
 /** Whether every word occurs in the run's name, model, method or state. */
-function isWanted({ id, base, how, state }: RunSummary, words: string): boolean {
-  const text = [id, base, how, state].join(" ").toLowerCase();
+function isWanted({ name, base, how, state }: RunSummary, words: string): boolean {
+  const text = [name, base, how, state].join(" ").toLowerCase();
   return words
     .toLowerCase()
     .split(/\s+/)
@@ -120,7 +120,7 @@ function Run({ run, isBusy, isSelected, onToggle, onResume }: RunProps) {
     <article class="run">
       <div class="who">
         <h3>
-          {run.id} {!isFinished && <span class={`state ${run.state.split(" ")[0]}`}>{run.state}</span>}
+          {run.name} {!isFinished && <span class={`state ${run.state.split(" ")[0]}`}>{run.state}</span>}
         </h3>
         <p class="note">
           {run.base !== "" && <span title={run.base}>{lastPart(run.base)} · </span>}
@@ -134,14 +134,14 @@ function Run({ run, isBusy, isSelected, onToggle, onResume }: RunProps) {
         {isFinished && (
           <label class="choice">
             <input type="checkbox" checked={isSelected} onChange={() => onToggle(run.id)} />
-            Compare<span class="unseen"> {run.id}</span>
+            Compare<span class="unseen"> {run.name}</span>
           </label>
         )}
         {isFinished && <ReportLink id={run.id} text="Report" />}
-        {run.state === "unfinished" && <Resume id={run.id} isBusy={isBusy} onResume={onResume} />}
+        {run.state === "unfinished" && <Resume run={run} isBusy={isBusy} onResume={onResume} />}
         {run.settings !== null && (
           <a class="action" href={`#new?${new URLSearchParams({ like: run.id })}`}>
-            New like this<span class="unseen"> {run.id}</span>
+            New like this<span class="unseen"> {run.name}</span>
           </a>
         )}
       </div>
@@ -180,7 +180,7 @@ function Figure({ name, value, note }: { name: string; value: string; note: stri
   );
 }
 
-function Resume({ id, isBusy, onResume }: { id: string } & Pick<RunListProps, "isBusy" | "onResume">) {
+function Resume({ run: { id, name }, isBusy, onResume }: Omit<RunProps, "isSelected" | "onToggle">) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const resume = async (): Promise<void> => {
     const refused = await post("/api/resume", { id });
@@ -191,7 +191,7 @@ function Resume({ id, isBusy, onResume }: { id: string } & Pick<RunListProps, "i
     <>
       {problem !== null && <ProblemNote problem={problem} />}
       <button type="button" class="action primary" disabled={isBusy} onClick={resume}>
-        Resume<span class="unseen"> {id}</span>
+        Resume<span class="unseen"> {name}</span>
       </button>
     </>
   );

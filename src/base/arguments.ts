@@ -10,10 +10,15 @@ export function badArgument(where: string, expected: string, got: unknown): Gpru
   return new GpruneError("BAD_ARGUMENT", `${where}: expected ${expected}, got ${got}`);
 }
 
-/** @throws GpruneError BAD_ARGUMENT unless a number is whole and at least `least` */
-export function requireCount(where: string, count: number, least = 1): void {
-  if (!(Number.isSafeInteger(count) && count >= least))
-    throw badArgument(where, `a whole number of at least ${least}`, count);
+/** @throws GpruneError BAD_ARGUMENT unless a number is whole, at least `least` and at most `most` */
+export function requireCount(
+  where: string,
+  count: number,
+  { least = 1, most = Number.MAX_SAFE_INTEGER }: { readonly least?: number; readonly most?: number } = {},
+): void {
+  if (Number.isSafeInteger(count) && count >= least && count <= most) return;
+  const limit = most === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${most}`;
+  throw badArgument(where, `a whole number of at least ${least}${limit}`, count);
 }
 
 /** @throws GpruneError BAD_ARGUMENT unless a number is above 0 and finite */

@@ -98,9 +98,7 @@ export async function measureActivations(
   { onProgress = silent, checkpoints = NO_CHECKPOINTS, end }: CalibrateOptions = {},
 ): Promise<Activations> {
   const { layers } = runner.model.spec;
-  if (end !== undefined) requireCount("end", end, 0);
-  if (end !== undefined && end > layers.length)
-    throw badArgument("end", `at most ${layers.length} layers`, end);
+  if (end !== undefined) requireCount("end", end, { least: 0, most: layers.length });
   const batches = sets.flatMap(measuredBatches);
   const stream = { batches, states: await stashFor(runner.memory, "calibrate") };
   const { stats, moments, from } = await begin(runner, { sets, stream, end }, checkpoints);

@@ -98,7 +98,7 @@ export function cutWindows(
 ): readonly Int32Array[] {
   const { where, first = null } = options;
   const minLength = first === null ? 1 : 2;
-  requireCount(`tokens in a window of ${where}`, length, minLength);
+  requireCount(`tokens in a window of ${where}`, length, { least: minLength });
   const stride = first === null ? length : length - 1;
   const text = ids[0] === first ? ids.subarray(1) : ids;
   const count = Math.floor(text.length / stride);

@@ -62,9 +62,15 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
   await save(path, savedEvaluation(measured, namedAsBase(baseline, run, baselineHash), told));
 }
 
+const SAVED_WHERE =
+  "--save adds the result to the report of a run, in the directory that gprune prune -o RUN wrote; leave it out for other models.";
+
 /** Reads the run that the evaluation is saved with. @throws GpruneError without a run, or if it cannot be written */
 async function savableRun(directory: string): Promise<RunFiles> {
-  const run = await readRun(directory);
+  const run = await readRun(directory).catch((error: unknown) => {
+    if (!(error instanceof GpruneError) || error.code !== "NOT_FOUND") throw error;
+    throw error.inOtherWords({ hint: SAVED_WHERE });
+  });
   for (const name of [RUN_FILES.evaluation, RUN_FILES.report])
     await requireReplaceableFile(join(directory, name));
   return run;

@@ -237,7 +237,9 @@ export const uiCommand: Command = new GpruneCommand("ui")
   )
   .usage("[DIR] [options]")
   .argument("[dir]", "directory of runs", ".")
-  .addOption(countOption("--port <n>", "port to listen on; 0 picks a free one", { min: 0, default: 0 }))
+  .addOption(
+    countOption("--port <n>", "port to listen on; 0 picks a free one", { min: 0, max: 65_535, default: 0 }),
+  )
   .addHelpText("after", "\nExample:\n  $ gprune ui runs --port 4747")
   .action(async (directory, options) => (await import("./ui.ts")).uiCommand(directory, options));
 

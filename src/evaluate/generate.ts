@@ -40,7 +40,7 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<Int32Array> {
   if (prompt.length === 0) throw new GpruneError("BAD_TEXT", "prompt: expected at least one token, got none");
-  requireCount("maxTokens", options.maxTokens, 0);
+  requireCount("maxTokens", options.maxTokens, { least: 0 });
   requireRoomFor(runner, prompt.length, options.maxTokens);
   const decoder = await loadFastDecoder(runner, options.maxTokens);
   try {

@@ -88,8 +88,8 @@ export async function readMaterial(
   sets: readonly TextSet[],
   { seqLen, tasks: taskSets = [], fewShot = DEFAULT_SHOTS, limit, onProgress, onShots }: MaterialRequest,
 ): Promise<ReadMaterial> {
-  requireCount("--seq-len", seqLen, MIN_WINDOW);
-  if (limit !== undefined) requireCount("--limit", limit, 1);
+  requireCount("--seq-len", seqLen, { least: MIN_WINDOW });
+  if (limit !== undefined) requireCount("--limit", limit);
   for (const list of [sets, taskSets]) requireOwnNames("texts and tasks", list);
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress };

@@ -54,7 +54,7 @@ export async function sampleTexts(
 ): Promise<readonly (readonly string[])[]> {
   const { maxPositions } = runner.model.spec;
   requireCount("count", count);
-  requireCount("first", first, 0);
+  requireCount("first", first, { least: 0 });
   requireCount("tokens", options.tokens);
   requirePositive("temperature", options.temperature);
   if (!(options.topP > 0 && options.topP <= 1))

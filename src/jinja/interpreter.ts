@@ -5,7 +5,7 @@
 import { METHODS, type Operation } from "./filters.ts";
 import * as library from "./library.ts";
 import { OPERATORS } from "./operators.ts";
-import { Bool, itemsOf, kindOf, List, Str, Tuple, toValue } from "./values.ts";
+import { Bool, Int, itemsOf, kindOf, List, Str, Tuple, toValue } from "./values.ts";
 
 type Node = library.Node;
 type Value = library.Value;
@@ -23,6 +23,10 @@ export interface Dialect {
 
 /** Filters that get an undefined value as it is; the others get an empty text. */
 const TAKES_UNDEFINED: ReadonlySet<string> = new Set(["default", "tojson", "items"]);
+
+const LOOP_START: library.LoopStart = { type: "LoopStart" };
+/** The value of a statement that prints nothing. */
+const NOTHING: Value = toValue(null);
 
 export class PythonInterpreter extends library.Interpreter {
   readonly #dialect: Dialect;
@@ -59,7 +63,9 @@ export class PythonInterpreter extends library.Interpreter {
       case "FilterExpression":
         return this.#filter(node, scope);
       case "For":
-        return super.evaluate({ ...node, iterable: this.#iterable(node.iterable, scope) }, scope);
+        return this.#loop(node, scope);
+      case "LoopStart":
+        return this.#addDepth(scope);
       case "FilterStatement":
         if (!this.#dialect.isStrict) return super.evaluate(node, scope);
         throw new Error("expected filters of values, got one of a block");
@@ -80,6 +86,21 @@ export class PythonInterpreter extends library.Interpreter {
     const [left, right] = [side(node.left), side(node.right)];
     const result = OPERATORS.get(operator)?.(left.value, right.value);
     return result ?? super.evaluate({ ...node, left, right }, scope);
+  }
+
+  #loop(node: library.For, scope: Scope): Value {
+    const iterable = this.#iterable(node.iterable, scope);
+    return super.evaluate({ ...node, iterable, body: [LOOP_START, ...node.body] }, scope);
+  }
+
+  /** Gives `loop` its depth, which the library leaves out: the first, as its parser takes no `recursive`. */
+  #addDepth(scope: Scope): Value {
+    const loop = super.evaluate({ type: "Identifier", value: "loop" }, scope);
+    if (loop.type === "ObjectValue") {
+      const parts = loop.value as Map<string, Value>;
+      parts.set("depth", new Int(1)).set("depth0", new Int(0));
+    }
+    return NOTHING;
   }
 
   /** The iterable of a loop. The library's loops take neither texts nor undefined values: those become lists. */

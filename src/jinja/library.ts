@@ -38,7 +38,7 @@ type Filter = Name | (CallExpression & Readonly<{ callee: Name }>);
 export type FilterExpression = Readonly<{ type: "FilterExpression"; operand: Node; filter: Filter }>;
 /** `lhs if test`: an expression without an else, or the iterable of a loop with a condition. */
 export type SelectExpression = Readonly<{ type: "SelectExpression"; lhs: Node; test: Node }>;
-export type For = Readonly<{ type: "For"; iterable: Node }>;
+export type For = Readonly<{ type: "For"; iterable: Node; body: readonly Node[] }>;
 /** The statement, and the expression with an else. */
 type If = Readonly<{ type: "If"; test: Node }>;
 type Ternary = Readonly<{ type: "Ternary"; condition: Node }>;
@@ -55,6 +55,8 @@ export type TestExpression = Readonly<{
 export type Evaluated = Readonly<{ type: "Evaluated"; value: Value }>;
 /** Not the parser's: a part whose value must not be undefined. */
 export type Required = Readonly<{ type: "Required"; part: Node }>;
+/** Not the parser's: the beginning of a loop's body. */
+export type LoopStart = Readonly<{ type: "LoopStart" }>;
 type OtherNode = Readonly<{ type: "Program" | "FilterStatement" }>;
 /** A part of a syntax tree, of the types that are read here. */
 export type Node =
@@ -73,6 +75,7 @@ export type Node =
   | TestExpression
   | Evaluated
   | Required
+  | LoopStart
   | OtherNode;
 
 /** Variables of a scope. */

@@ -28,6 +28,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ["{{ -7 % 3 }} {{ 7 % -3 }} {{ -7.5 % 2 }} {{ 6 % 3 }}", "2 -2 0.5 0"],
   ["{{ words|title }} {{ words.title() }}", "It's O'clock A1b It'S O'Clock A1B"],
   ["{{ 'éA'|capitalize }} {{ 'ÉA'.capitalize() }}", "Éa Éa"],
+  [
+    "{{ 'ΑΣ'|capitalize }} {{ 'ΑΣ'.capitalize() }} {{ 'ΑΣ'.title() }} {{ 'ΑΣ ΑΑΣ'|title }} {{ 'ΑΣ'|lower }} {{ 'İΣ'.capitalize() }}",
+    "Ας Ας Ας Ασ Αας ας İς",
+  ],
   ["{{ dict.items()|list }} {{ dict|items|list }}", "[('k', 1), ('a', None)] [('k', 1), ('a', None)]"],
   ["{{ dict.keys()|list }} {{ dict.values()|list }} {{ (1, 2) }}", "['k', 'a'] [1, None] (1, 2)"],
   ["{% for k, v in dict.items() %}{{ k }}={{ v }};{% endfor %}", "k=1;a=None;"],
@@ -94,6 +98,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   [
     "{{ (3 > 2) == yes }} {{ 1 == 1 and 2 == 2 or 3 == 4 }} {{ 1 if 2 == 2 else 3 == 3 }} {{ {'a': 1 == 1, 'b': 2 in [2 == 3]} }}{% for x in list if x == 'a' %}{{ x in 'a == b' }}{% endfor %}",
     "True True 1 {'a': True, 'b': False}True",
+  ],
+  [
+    "{% for a in list %}{% for b in numbers if b > 1 %}{{ loop.depth }}{{ loop['depth0'] }}{% endfor %}{{ loop.depth }}{{ loop.index }} {% else %}{{ half }}{% endfor %}",
+    "1011 1012 ",
   ],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];

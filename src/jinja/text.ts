@@ -19,9 +19,10 @@ export function strip(text: string, characters: string | undefined, sides: reado
   return letters.slice(start, end).join("");
 }
 
+/** `str.capitalize`: small letters depend on the letters before them, as the last sigma of a word does. */
 export function capitalize(text: string): string {
   const [first = ""] = text;
-  return first.toUpperCase() + text.slice(first.length).toLowerCase();
+  return first.toUpperCase() + text.toLowerCase().slice(first.toLowerCase().length);
 }
 
 /** `str.title`: a word is a run of letters, so "it's" has two. */
@@ -29,9 +30,15 @@ export function titleLetters(text: string): string {
   return text.replace(/\p{Cased}+/gu, capitalize);
 }
 
-/** The filter `title` of jinja2: words begin after white space, hyphens and opening brackets. */
+/**
+ * The filter `title` of jinja2: words begin after white space, hyphens and opening brackets; the first letter of each
+ * and the others are taken apart.
+ */
 export function titleWords(text: string): string {
-  return text.replace(/[^-\s({[<]+/g, capitalize);
+  return text.replace(
+    /([^-\s({[<])([^-\s({[<]*)/gu,
+    (_, first: string, rest: string) => first.toUpperCase() + rest.toLowerCase(),
+  );
 }
 
 /**

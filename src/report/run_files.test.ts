@@ -44,6 +44,7 @@ describe("readRun", () => {
       code: "NOT_FOUND",
       message: `${directory}: expected an output of gprune prune, got no run.json`,
     });
+    await expect(readRun(join(directory, "none"))).rejects.toThrow("got no such directory");
     await writeFile(join(directory, "run.json"), formatRunRecord(files.record));
     await writeFile(join(directory, "training.json"), "[1]");
     await expect(readRun(directory)).rejects.toThrow("training.json: expected the loss curve of a training");

@@ -65,7 +65,8 @@ export function readBaseHash(directory: string): Promise<string | null> {
 export async function readRecord(directory: string): Promise<RunRecord> {
   const record = await read(directory, RUN_FILES.record, parseRunRecord);
   if (record !== null) return record;
-  const message = `${directory}: expected an output of gprune prune, got no ${RUN_FILES.record}`;
+  const missing = (await kindOfPath(directory)) === "missing" ? "such directory" : RUN_FILES.record;
+  const message = `${directory}: expected an output of gprune prune, got no ${missing}`;
   const hint = "It is the directory that gprune prune -o RUN wrote.";
   throw new GpruneError("NOT_FOUND", message, { hint });
 }

@@ -12,7 +12,7 @@ import {
   type SettledConfig,
 } from "../config.ts";
 import { metricByName } from "../score/registry.ts";
-import { loadCalibration, settle, warningsOf } from "./inputs.ts";
+import { loadCalibration, requireSets, settle, warningsOf } from "./inputs.ts";
 
 /** @param sets - how many are named */
 function settled(sets: number, given: RunConfigInput = {}, spec = tinySpec()): SettledConfig {
@@ -23,6 +23,29 @@ function settled(sets: number, given: RunConfigInput = {}, spec = tinySpec()): S
 /** Names of the sets that the model writes. */
 const written = ({ calibration }: SettledConfig): readonly string[] =>
   calibration.filter(({ path }) => path === "self").map(({ name }) => name);
+
+describe("a run without text", () => {
+  const asked = (given: RunConfigInput): (() => void) => {
+    const config = resolveRunConfig({ model: "in", output: "out", ...given }, "test");
+    return () => requireSets(config);
+  };
+
+  test.each<[RunConfigInput, string]>([
+    [{}, "--method none, --metric magnitude (or pon, maw, random), --recover none"],
+    [{ metric: "magnitude" }, "--method none, --recover none"],
+    [{ method: "none", recover: "none" }, "--metric magnitude (or pon, maw, random)"],
+    [{ method: "none", metric: "magnitude" }, "--recover none"],
+    [{ plan: "plan.json" }, "--recover none"],
+  ])("with %j is told what it would need besides", (given, options) => {
+    const hint = expect.stringContaining(`To do without text, add ${options}.`);
+    expect(asked(given)).toThrow(expect.objectContaining({ hint }));
+  });
+
+  test("is no problem where nothing is learned from it", () => {
+    expect(asked({ method: "none", metric: "magnitude", recover: "none" })).not.toThrow();
+    expect(asked({ plan: "plan.json", recover: "none" })).not.toThrow();
+  });
+});
 
 describe("settle", () => {
   test("has as many windows for few sets together as for five", () => {

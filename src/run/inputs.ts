@@ -44,7 +44,7 @@ export function fallbackByName(name: string, where: string = "fallback"): Metric
   if (metric.input === "weights") return metric;
   throw new GpruneError(
     "BAD_ARGUMENT",
-    `${where}: expected one of ${metricsOfWeights()}, got ${metric.name}`,
+    `${where}: expected one of ${metricsOfWeights().join(", ")}, got ${metric.name}`,
     {
       hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
     },
@@ -52,10 +52,8 @@ export function fallbackByName(name: string, where: string = "fallback"): Metric
 }
 
 /** Names of the metrics that need no text. */
-function metricsOfWeights(): string {
-  return METRICS.filter(({ input }) => input === "weights")
-    .map(({ name }) => name)
-    .join(", ");
+function metricsOfWeights(): readonly string[] {
+  return METRICS.filter(({ input }) => input === "weights").map(({ name }) => name);
 }
 
 /** Reads the given plan; null if the configuration has none. @throws GpruneError BAD_ARGUMENT, BAD_PLAN, BAD_FILE */
@@ -213,10 +211,18 @@ export function lacksText(config: RunConfig): boolean {
 /** @throws GpruneError BAD_ARGUMENT where there is no text to learn from */
 export function requireSets(config: RunConfig): void {
   if (!lacksText(config)) return;
-  const decides = config.plan === undefined;
-  const metrics = decides ? `--method none with a metric of weights (${metricsOfWeights()}) and ` : "";
+  const { plan, method, metric, recover } = config;
+  const decides = plan === undefined;
+  const [first, ...others] = metricsOfWeights();
+  const byText = [
+    ...(decides && method !== "none" ? ["--method none"] : []),
+    ...(decides && metricByName(metric).input !== "weights"
+      ? [`--metric ${first} (or ${others.join(", ")})`]
+      : []),
+    ...(recover !== "none" ? ["--recover none"] : []),
+  ];
   throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-    hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${metrics}--recover none needs no text.`,
+    hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes. To do without text, add ${byText.join(", ")}.`,
   });
 }
 

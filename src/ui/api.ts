@@ -9,6 +9,8 @@ export const MAX_COMPARED = 12;
 export interface RunSummary {
   /** Path below the directory, with slashes: `small`, `demo-out/gprune-all-kinds`. */
   readonly id: string;
+  /** The id as it is shown: what could turn the direction of writing is spelled out. */
+  readonly name: string;
   readonly state: "finished" | "unfinished" | "running elsewhere" | "damaged";
   /** The model, as the run's settings name it. */
   readonly base: string;
@@ -53,6 +55,8 @@ export type LiveState = "running" | "stopping" | "finished" | "stopped" | "faile
 export interface LiveRun {
   /** Name of the run's directory. */
   readonly id: string;
+  /** The id as it is shown, as in a {@link RunSummary}. */
+  readonly name: string;
   readonly base: string;
   /** Settings as they were requested. */
   readonly settings: Settings;

@@ -37,8 +37,8 @@ test("counts rounds as the run does, and goes on with the curves of a run that g
   const later = new LiveRunRecorder(about, { onChange: () => {} });
   for (const round of [4, 5]) learn(later, round, round);
   expect(later.snapshot().curves[0]!.points.map(([round]) => round)).toEqual([4, 5]);
-  const other = new LiveRunRecorder({ ...about, id: "b" }, { onChange: () => {}, before: first });
-  expect(other.snapshot().curves).toEqual([]);
+  const other = new LiveRunRecorder({ ...about, id: "\u202eb" }, { onChange: () => {}, before: first });
+  expect(other.snapshot()).toMatchObject({ id: "\u202eb", name: "\\u202eb", curves: [] });
 });
 
 test("keeps what was done when a stage was first heard of", () => {

@@ -1,4 +1,5 @@
 /** Records the events of a run in progress, and makes snapshots for the page. */
+import { plainText } from "../base/plain_text.ts";
 import type { NamedValue, ProgressEvent } from "../base/progress.ts";
 import type { LiveCurve, LiveRun, LiveStage, LiveState, Problem, Settings } from "./api.ts";
 import type { RunListener } from "./start_run.ts";
@@ -105,6 +106,7 @@ export class LiveRunRecorder implements RunListener {
     const seconds = ({ start, end, ended }: Stage): number => ((ended ? end : now) - start) / 1000;
     return {
       id: this.id,
+      name: plainText(this.id),
       base: this.#base,
       settings: this.#settings,
       state: this.#state,

@@ -1,4 +1,4 @@
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
@@ -65,6 +65,9 @@ test("reads a finished run again only when one of its files has changed", async 
   // The same number of bytes.
   await writeFile(join(root, "a", "run.json"), formatRunRecord({ ...record, base: "models/mob" }));
   expect((await list()).get("a")).toMatchObject({ base: "models/mob" });
+  await rm(join(root, "b"), { recursive: true });
+  await list();
+  expect([...known.keys()]).toEqual(["a"]);
 });
 
 test("a new run like one whose sets only checked the result has them, too", async () => {

@@ -1,6 +1,7 @@
 /** Lists the runs below a directory: finished outputs, and unfinished runs by their OUT.run. */
 import { basename, join } from "node:path";
 import { z } from "zod";
+import { plainText } from "../base/plain_text.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath, stampOf } from "../io/files/file.ts";
 import { directoriesIn } from "../io/files/listing.ts";
@@ -29,13 +30,15 @@ interface Place {
 /**
  * All runs below a directory, newest first. Other directories are left out; damaged runs are listed with the reason.
  * @param known - cache of earlier calls: finished runs with unchanged files are not read again, and stay the same
- *   objects
+ *   objects; runs that are gone are removed from it
  */
 export async function listRuns(
   directory: string,
   known: KnownRuns = new Map(),
 ): Promise<readonly RunSummary[]> {
   const runs = await runsBelow("", { root: directory, known }, DEPTH);
+  const ids = new Set(runs.map(({ id }) => id));
+  for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
   return runs.toSorted((a, b) => (b.started ?? "9").localeCompare(a.started ?? "9"));
 }
 
@@ -61,7 +64,8 @@ async function summaryOf(id: string, { root, known }: Place): Promise<RunSummary
     return null;
   } catch (error) {
     const note = reasonOf(error);
-    return { id, state: "damaged", base: "", started: null, how: "", outcome: null, settings: null, note };
+    const nothing = { base: "", started: null, how: "", outcome: null, settings: null };
+    return { id, name: plainText(id), state: "damaged", ...nothing, note };
   }
 }
 
@@ -85,6 +89,7 @@ async function finished(path: string, id: string): Promise<RunSummary> {
   const { problem, ...evaluated } = await evaluationIn(path);
   return {
     id,
+    name: plainText(id),
     state: "finished",
     base,
     started,
@@ -170,6 +175,7 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
   const stages = [...manifest.entries.keys()].filter((name) => !name.startsWith(`${OUTPUT}/`));
   return {
     id,
+    name: plainText(id),
     state: holder === null ? "unfinished" : "running elsewhere",
     base: settings.model,
     started: holder?.since ?? null,

@@ -147,14 +147,22 @@ test("what files say of a run turns nothing around on the page, and its settings
   const turning = "models/\u202ebew";
   const settings = { ...record.settings, model: turning, metric: "x\u2066" };
   const held_out = record.held_out.slice(0, 1).map((text) => ({ ...text, name: "\u202edeb" }));
-  await mkdir(join(root, "small"));
+  const id = "\u202ellams";
+  await mkdir(join(root, id));
   const turned = { ...record, base: turning, settings, held_out };
-  await writeFile(join(root, "small", "run.json"), formatRunRecord(turned));
-  const [run] = (await new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} })).state())
-    .runs;
+  await writeFile(join(root, id, "run.json"), formatRunRecord(turned));
+  const runs = new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} }));
+  const [run] = (await runs.state()).runs;
   const how = expect.stringContaining("x\\u2066");
-  expect(run).toMatchObject({ base: "models/\\u202ebew", how, settings: { model: turning } });
+  expect(run).toMatchObject({
+    id,
+    name: "\\u202ellams",
+    base: "models/\\u202ebew",
+    how,
+    settings: { model: turning },
+  });
   expect(run?.outcome?.perplexity?.on).toBe("held-out text \\u202edeb");
+  await expect(runs.resume({ id })).rejects.toThrow("got \\u202ellams");
 });
 
 test.each([

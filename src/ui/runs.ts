@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { versions } from "../base/package.ts";
-import { plainText } from "../base/plain_text.ts";
+import { plainName, plainText } from "../base/plain_text.ts";
 import { type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/files/file.ts";
@@ -137,7 +137,7 @@ export class Runs {
       (run) => run.id === id && run.state === state,
     );
     if (found === undefined)
-      throw new GpruneError("NOT_FOUND", `run: expected one that is ${state}, got ${id}`);
+      throw new GpruneError("NOT_FOUND", `run: expected one that is ${state}, got ${plainName(id)}`);
     return found;
   }
 
@@ -196,7 +196,8 @@ export class Runs {
   #requireIdle(): void {
     if (this.#handle === null) return;
     const hint = "Wait for it, or stop it; a stopped run can be resumed.";
-    throw new GpruneError("LOCKED", `start: expected no run under way, got ${this.#live?.id}`, { hint });
+    const name = plainName(this.#live!.id);
+    throw new GpruneError("LOCKED", `start: expected no run under way, got ${name}`, { hint });
   }
 
   #configOf(id: string, settings: Settings, where: string): RunConfig {

@@ -63,11 +63,15 @@ const STATUS = {
   BAD_ARGUMENT: 400,
   BAD_CONFIG: 400,
   BAD_FILE: 400,
+  FORBIDDEN: 403,
   NOT_FOUND: 404,
   LOCKED: 409,
 } as const;
 
-/** Starts the server. @throws GpruneError NOT_FOUND when the directory cannot be read, BAD_ARGUMENT for a used port */
+/**
+ * Starts the server.
+ * @throws GpruneError NOT_FOUND or FORBIDDEN when the directory cannot be read, BAD_ARGUMENT for a used port
+ */
 export async function serveUi({ directory, start, port = 0, page }: UiOptions): Promise<UiServer> {
   const root = resolve(directory);
   if ((await kindOfPath(root)) !== "directory") {

@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { redisForTest } from "../../test/redis_for_test.ts";
@@ -33,7 +34,7 @@ async function withJob({ record }: { readonly record?: string } = {}) {
   if (record !== undefined) await store.claim(recordName(key), record);
   const queue = await JobQueue.open({ redis: server.url, name }, () => {});
   await queue.add(key, formatJob(job));
-  return { store, queue, key, worker: { redis: server.url, store: address, threads: 1 } };
+  return { store, queue, key, job, worker: { redis: server.url, store: address, threads: 1 } };
 }
 
 test.skipIf(!hasRedis)(
@@ -83,6 +84,24 @@ test.skipIf(!hasRedis)(
     });
     expect(finished).toMatchObject([{ unit: key, first: true }]);
     expect(parseResult((await store.record(recordName(key)))!, key)).toHaveProperty("losses");
+    await queue.close();
+  },
+);
+
+test.skipIf(!hasRedis)(
+  "a worker without the model of a unit says how to be rid of units whose run is over",
+  { timeout: 120_000 },
+  async () => {
+    const { queue, key, job, worker } = await withJob();
+    await rm(job.model, { recursive: true });
+    await expect(runWorker(worker)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: `${job.model}: expected a model, got no such file or directory`,
+      hint: expect.stringMatching(
+        /^Give a .* A unit in the queue needs it\. If its run is over, empty the store/,
+      ),
+    });
+    expect(await queue.state(key)).toMatchObject({ kind: "open" });
     await queue.close();
   },
 );

@@ -69,6 +69,9 @@ const UNIT_SECONDS = 6 * 3600;
 
 /** Errors of opening the model that make this machine unfit for any unit of the queue. */
 const UNFIT: ReadonlySet<ErrorCode> = new Set(["MODEL_DIFFERS", "NOT_FOUND", "FORBIDDEN", "UNSUPPORTED"]);
+/** Hint beside them: the worker cannot know whether a run still waits for the unit. */
+const LEFT_OVER =
+  "A unit in the queue needs it. If its run is over, empty the store: workers and runs then have another queue.";
 /** Transient errors, which another attempt may not have. */
 const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   "STORE_FAILED",
@@ -77,6 +80,7 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   "NETWORK",
   "BAD_FILE",
   "NOT_FOUND",
+  "FORBIDDEN",
   "INTERNAL",
 ]);
 
@@ -192,7 +196,8 @@ class UnitWorker {
     const { code, message } = failure;
     if (this.#stopping || (atModel && UNFIT.has(code))) {
       await this.#tell({ event: "dropped", unit: key });
-      if (!this.#stopping) this.#refuse(GpruneError.fromPlain(failure));
+      const hint = `${failure.hint ?? ""} ${LEFT_OVER}`.trim();
+      if (!this.#stopping) this.#refuse(GpruneError.fromPlain({ ...failure, hint }));
       return new JobGivenBack();
     }
     await this.#tell({ event: "failed", unit: key, reason: message });

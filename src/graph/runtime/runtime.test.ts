@@ -54,7 +54,12 @@ describe("Runtime", () => {
   });
 
   test.each([0, -1, 1.5, Number.NaN, 100_000])("refuses %s threads", (threads) => {
-    expect(() => new Runtime({ threads })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+    expect(() => new Runtime({ threads })).toThrow(
+      expect.objectContaining({
+        code: "BAD_ARGUMENT",
+        message: `threads: expected a whole number of at least 1 and at most 1024, got ${threads}`,
+      }),
+    );
   });
 
   test("serves inputs of any size with one program", async () => {

@@ -100,8 +100,7 @@ export class Runtime {
   /** @throws GpruneError BAD_ARGUMENT unless `threads` is a whole number of 1 to 1024 */
   constructor(options: RuntimeOptions = {}) {
     const { threads = 1 } = options;
-    requireCount("threads", threads);
-    if (threads > MAX_THREADS) throw badArgument("threads", `at most ${MAX_THREADS}`, threads);
+    requireCount("threads", threads, { most: MAX_THREADS });
     this.#options = options;
     this.memory = options.memory ?? ROOMY;
     this.device = options.device ?? CPU;

@@ -1,12 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
-import { symlink } from "node:fs/promises";
+import { chmod, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, describe, expect, test, vi } from "vitest";
-import { kindOfPath, PositionalFile, readSmallFile } from "./file.ts";
+import { kindOfPath, PositionalFile, readSmallFile, unreadable } from "./file.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "gprune-file-"));
 const file = join(directory, "ten");
@@ -92,6 +92,25 @@ describe("a file that is forgotten", () => {
     process.off("warning", warned);
     expect(warned).not.toHaveBeenCalled();
   });
+});
+
+test.skipIf(process.getuid?.() === 0)("a file that may not be read is said to be there", async () => {
+  const secret = join(directory, "secret");
+  await writeFile(secret, "text");
+  await chmod(secret, 0);
+  await expect(PositionalFile.open(secret)).rejects.toMatchObject({
+    code: "FORBIDDEN",
+    message: `${secret}: expected a readable file, got EACCES`,
+    hint: expect.stringContaining("permissions"),
+  });
+});
+
+test("what cannot be opened is told by why", () => {
+  const codeFor = (code: string): string =>
+    unreadable("path", "a file", Object.assign(new Error("no"), { code })).code;
+  expect(["EACCES", "EPERM", "ENOENT", "EMFILE"].map(codeFor)).toEqual([
+    ...["FORBIDDEN", "FORBIDDEN", "NOT_FOUND", "NOT_FOUND"],
+  ]);
 });
 
 describe("readSmallFile and kindOfPath", () => {

@@ -14,9 +14,11 @@ const MAX_READ_BYTES = 2 ** 30;
 /** Bytes hashed at a time. */
 const HASH_BYTES = 2 ** 26;
 /** Error codes of a path without permission. */
-const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
+const FORBIDDEN: ReadonlySet<string | undefined> = new Set(["EACCES", "EPERM"]);
 /** Error codes of a path at which nothing exists or can exist. A failing disk or network has others. */
 const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"]);
+/** Hint for a path without permission. */
+const CHECK_PERMISSIONS = "Check its permissions, and those of the directories above it.";
 /** Hint for a file that cannot be read. */
 const CHECK_DISK = "Check the disk, and that the file is still there; then repeat the command.";
 
@@ -43,15 +45,14 @@ export class PositionalFile {
   }
 
   /**
-   * @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened, BAD_FILE as `kindOfPath`
+   * @throws GpruneError NOT_FOUND when there is no such regular file, as `unreadable`, and BAD_FILE as `kindOfPath`
    */
   static async open(path: string): Promise<PositionalFile> {
     // Checked before opening, because opening a named pipe waits for a writer.
     const kind = await kindOfPath(path);
     if (kind === "directory" || kind === "other") throw notRegular(path, kind === "directory");
     const handle = await open(path, "r").catch((cause: unknown) => {
-      const reason = codeOf(cause) ?? "unknown reason";
-      throw new GpruneError("NOT_FOUND", `${path}: expected a readable file, got ${reason}`, { cause });
+      throw unreadable(path, "a readable file", cause);
     });
     const stat = await handle.stat();
     if (!stat.isFile()) {
@@ -142,6 +143,15 @@ export class PositionalFile {
   }
 }
 
+/** Error of a path that cannot be opened: FORBIDDEN without permission, else NOT_FOUND. */
+export function unreadable(path: string, expected: string, cause: unknown): GpruneError {
+  const reason = codeOf(cause);
+  const message = `${path}: expected ${expected}, got ${reason ?? String(cause)}`;
+  const isForbidden = FORBIDDEN.has(reason);
+  const hint = isForbidden ? CHECK_PERMISSIONS : undefined;
+  return new GpruneError(isForbidden ? "FORBIDDEN" : "NOT_FOUND", message, { hint, cause });
+}
+
 function notRegular(path: string, isDirectory: boolean): GpruneError {
   const got = isDirectory ? "a directory" : "something else";
   return new GpruneError("NOT_FOUND", `${path}: expected a regular file, got ${got}`);
@@ -183,7 +193,7 @@ export function endingOf(name: string): string {
 
 /**
  * Reads a whole file of at most `maxBytes`.
- * @throws GpruneError NOT_FOUND when it cannot be opened, BAD_FILE when it is larger
+ * @throws GpruneError NOT_FOUND and FORBIDDEN when it cannot be opened, BAD_FILE when it is larger
  */
 export async function readSmallFile(path: string, maxBytes: number): Promise<Uint8Array> {
   return PositionalFile.use(path, async (file) => {

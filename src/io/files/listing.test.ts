@@ -17,6 +17,9 @@ test("a directory that cannot be listed is refused with the reason", async () =>
 test.skipIf(process.getuid?.() === 0)("so is one whose entries may not be read", async () => {
   const root = await temporaryDirectory();
   await chmod(root, 0o300);
-  await expect(requireReadable(root)).rejects.toThrow("got EACCES");
+  await expect(requireReadable(root)).rejects.toMatchObject({
+    code: "FORBIDDEN",
+    message: expect.stringContaining("got EACCES"),
+  });
   await chmod(root, 0o700);
 });

@@ -1,7 +1,7 @@
 /** Directory listings. */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { codeOf, GpruneError } from "../../errors.ts";
+import { unreadable } from "./file.ts";
 
 /** Entries listed of one directory, the first by name. */
 const MAX_ENTRIES = 10_000;
@@ -18,14 +18,10 @@ export async function directoriesIn(path: string): Promise<readonly string[]> {
   return names.filter((_, index) => kinds[index]);
 }
 
-/** Checks that a directory can be listed. @throws GpruneError NOT_FOUND when it cannot */
+/** Checks that a directory can be listed. @throws GpruneError NOT_FOUND or FORBIDDEN when it cannot */
 export async function requireReadable(directory: string): Promise<void> {
   await readdir(directory).catch((cause: unknown) => {
-    const reason = codeOf(cause) ?? String(cause);
-    throw new GpruneError("NOT_FOUND", `${directory}: expected a directory that can be read, got ${reason}`, {
-      hint: "Check its permissions.",
-      cause,
-    });
+    throw unreadable(directory, "a directory that can be read", cause);
   });
 }
 

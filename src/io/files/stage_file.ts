@@ -114,7 +114,7 @@ class HashingWriter {
 /**
  * Reads a value.
  * @returns undefined when the file does not have this digest
- * @throws GpruneError NOT_FOUND, or BAD_FILE when it cannot be read
+ * @throws GpruneError NOT_FOUND, FORBIDDEN, or BAD_FILE when it cannot be read
  */
 export async function readValue(path: string, { bytes, sha256 }: Digest): Promise<unknown> {
   return PositionalFile.use(path, async (file) => {

@@ -132,7 +132,7 @@ export class DirectoryStore implements Store {
 /** Whether a file could not be opened or read because a system call failed. */
 function isSystemError(error: unknown): error is GpruneError {
   if (!(error instanceof GpruneError) || errnoOf(error.cause) === undefined) return false;
-  return error.code === "NOT_FOUND" || error.code === "BAD_FILE";
+  return ["NOT_FOUND", "FORBIDDEN", "BAD_FILE"].includes(error.code);
 }
 
 /** Error STORE_FAILED for an object or record that exists and cannot be read. */

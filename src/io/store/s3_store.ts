@@ -6,14 +6,12 @@
  * AWS_SESSION_TOKEN, AWS_REGION; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names another server.
  */
 import { randomUUID } from "node:crypto";
-import { createWriteStream } from "node:fs";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { AwsClient } from "aws4fetch";
 import { GpruneError } from "../../errors.ts";
+import { OutputFile, outputFailed } from "../files/output_file.ts";
 import type { Digest } from "../files/stage_file.ts";
 import { sha256Hex } from "./sha256.ts";
 import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
@@ -164,23 +162,35 @@ export class S3Store implements Store {
     await this.#send(`records/${name}`, { method: "DELETE" }, { accept: [404] });
   }
 
-  /** Downloads an object to a local file. @returns false when there is none */
+  /**
+   * Downloads an object to a local file.
+   * @returns false when there is none
+   * @throws GpruneError STORE_FAILED, or OUTPUT_FAILED when the file cannot be written
+   */
   async #download(key: string, path: string): Promise<boolean> {
-    const readBody = ({ body }: Response): Promise<void> =>
-      pipeline(Readable.fromWeb(body! as never), createWriteStream(path));
+    const readBody = async ({ body }: Response): Promise<void> => {
+      // What a download that broke off has left.
+      await rm(path, { force: true });
+      const file = await OutputFile.create(path);
+      try {
+        for await (const piece of body!) await file.write(piece);
+      } finally {
+        await file.close();
+      }
+    };
     const { status } = await this.#send(key, { method: "GET" }, { accept: [404], readBody });
     return status !== 404;
   }
 
-  /** A local path for an object in transit. @throws GpruneError STORE_FAILED */
+  /** A local path for an object in transit. @throws GpruneError OUTPUT_FAILED when there is no place for it */
   async #scratchPath(): Promise<string> {
     await mkdir(this.#scratch, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-      throw storeFailed(this.#scratch, error);
+      throw outputFailed(this.#scratch, error);
     });
     return join(this.#scratch, `gprune-store-${randomUUID()}`);
   }
 
-  /** Sends a request, with retries, and reads the response. @throws GpruneError STORE_FAILED */
+  /** Sends a request, with retries, and reads the response. @throws GpruneError STORE_FAILED; those of `readBody` */
   async #send<T = never>(
     key: string,
     request: S3Request,
@@ -198,6 +208,8 @@ export class S3Store implements Store {
           ? new Error(`status ${status}`)
           : new PermanentFailure(`status ${status}`);
       } catch (error) {
+        // This machine's failure, not the bucket's.
+        if (error instanceof GpruneError) throw error;
         if (error instanceof PermanentFailure) throw storeFailed(this.name, error, GpruneError);
         if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, causeOf(error));
         await pause(attempt);

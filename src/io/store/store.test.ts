@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { CREDENTIALS, MockS3 } from "../../../test/mock_s3.ts";
+import { armFailPoints } from "../files/fail_points.ts";
 import { readValue } from "../files/stage_file.ts";
 import { openStore } from "./open_store.ts";
 import { S3Store } from "./s3_store.ts";
@@ -107,7 +108,10 @@ describe.each([
 test("a directory that cannot be a store is refused", async () => {
   const directory = await temporaryDirectory();
   await writeFile(join(directory, "file"), "");
-  await expect(openStore(join(directory, "file"))).rejects.toMatchObject({ code: "STORE_FAILED" });
+  await expect(openStore(join(directory, "file"))).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    hint: expect.stringMatching(/^A part of the path is a file; .* All machines need to read and write it/),
+  });
 });
 
 test("a record that is there and cannot be read is not taken for none", async () => {
@@ -177,6 +181,35 @@ test("a bucket that fails now and then is asked again, and nothing is left on th
   s3.cuts = 1;
   expect(await keptValue(store, object)).toEqual(VALUE);
   expect(await own()).toEqual(before);
+});
+
+test("a full disk of this machine ends a download at once, and is not said to be the bucket's failure", async () => {
+  const scratch = await temporaryDirectory();
+  const store = await S3Store.open("s3://bucket/full", s3.environment, scratch);
+  const object = await keepValue(store, VALUE);
+  onTestFinished(() => armFailPoints(null));
+  let writes = 0;
+  armFailPoints(() => {
+    writes += 1;
+    throw Object.assign(new Error("full"), { code: "ENOSPC", errno: -28 });
+  });
+  await expect(keptValue(store, object)).rejects.toMatchObject({
+    code: "OUTPUT_FAILED",
+    message: expect.stringMatching(/gprune-store-[\w-]+: expected to write it, got ENOSPC$/),
+    hint: expect.stringContaining("disk is full"),
+  });
+  expect(writes).toBe(1);
+  expect(await readdir(scratch)).toEqual([]);
+});
+
+test("a place for downloads that cannot be made is named", async () => {
+  const file = join(await temporaryDirectory(), "file");
+  await writeFile(file, "");
+  const store = await S3Store.open("s3://bucket", s3.environment, join(file, "scratch"));
+  await expect(keptValue(store, { bytes: 8, sha256: "0".repeat(64) })).rejects.toMatchObject({
+    code: "OUTPUT_FAILED",
+    message: `${join(file, "scratch")}: expected to write it, got ENOTDIR`,
+  });
 });
 
 test("a record whose download breaks off is asked for again, and then said to be the store's failure", async () => {

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { codeOf, GpruneError, reasonOf } from "../../errors.ts";
-import { writeNewFile } from "../files/output_file.ts";
+import { writeHint, writeNewFile } from "../files/output_file.ts";
 import { type Digest, readValue, writeValue } from "../files/stage_file.ts";
 
 /** A store that all machines reach. */
@@ -18,7 +18,7 @@ export interface Store {
   keep(fill: (path: string) => Promise<Digest>): Promise<Digest>;
   /**
    * Passes an object to `use` as a file, which may be gone afterwards; null when there is no such object.
-   * @throws GpruneError STORE_FAILED
+   * @throws GpruneError STORE_FAILED, or OUTPUT_FAILED when this machine has no place for the file
    */
   read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null>;
   /** Whether an object of this size exists; its content is not read. */
@@ -107,8 +107,10 @@ export function storeFailed(
   type: typeof GpruneError = storeError(codeOf(cause)),
 ): GpruneError {
   const reason = codeOf(cause) ?? reasonOf(cause);
+  const shared =
+    "All machines need to read and write it: a directory that they share, or s3://BUCKET/PREFIX.";
   return new type("STORE_FAILED", `${name}: expected a store that can be written, got ${reason}`, {
-    hint: "All machines need to read and write it: a directory that they share, or s3://BUCKET/PREFIX.",
+    hint: [writeHint(cause) ?? [], shared].flat().join(" "),
     cause,
   });
 }

@@ -126,7 +126,10 @@ describe("readText of a directory of source files", () => {
     expect(events.at(-1)!.stage).toBe(`read 1 files of ${directory}, skipped 2 unreadable`);
     await chmod(join(directory, "d"), 0o700);
     await chmod(directory, 0);
-    await expect(read()).rejects.toThrow(`${directory}: expected a readable directory, got EACCES`);
+    await expect(read()).rejects.toMatchObject({
+      code: "FORBIDDEN",
+      message: `${directory}: expected a readable directory, got EACCES`,
+    });
     await chmod(directory, 0o700);
   });
 });

@@ -7,9 +7,8 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { OnProgress } from "../../base/progress.ts";
 import { GpruneError } from "../../errors.ts";
-import { endingOf, kindOfPath, PositionalFile } from "../files/file.ts";
+import { endingOf, kindOfPath, PositionalFile, unreadable } from "../files/file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
-import { errnoOf } from "../files/output_file.ts";
 import { asConversation, CONVERSATION_FIELDS } from "./conversations.ts";
 
 /** Default fields with the text of a JSON document, in order of preference. */
@@ -69,7 +68,8 @@ interface SelectionOptions {
 
 /**
  * Selects the text files of a directory tree.
- * @throws GpruneError NOT_FOUND when there are none, BAD_FILE when the tree has too many entries
+ * @throws GpruneError NOT_FOUND when there are none, FORBIDDEN when it may not be read, BAD_FILE when the tree has too
+ *   many entries
  */
 export async function textFilesIn(
   directory: string,
@@ -120,7 +120,7 @@ async function entriesBelow(directory: string): Promise<{
   for (let parent = waiting.pop(); parent !== undefined; parent = waiting.pop()) {
     const entries = await readdir(join(directory, parent), { withFileTypes: true }).catch(
       (cause: unknown) => {
-        if (parent === "") throw unreadable(directory, cause);
+        if (parent === "") throw unreadable(directory, "a readable directory", cause);
         countOne(skipped, "unreadable");
         return [];
       },
@@ -138,15 +138,6 @@ async function entriesBelow(directory: string): Promise<{
     }
   }
   return { paths: found.sort().map((path) => join(directory, path)), skipped };
-}
-
-function unreadable(directory: string, cause: unknown): GpruneError {
-  const reason = errnoOf(cause) ?? String(cause);
-  const hint = "Check its permissions.";
-  return new GpruneError("NOT_FOUND", `${directory}: expected a readable directory, got ${reason}`, {
-    hint,
-    cause,
-  });
 }
 
 function tooMany(directory: string): GpruneError {

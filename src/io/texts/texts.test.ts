@@ -141,6 +141,7 @@ describe("readText", () => {
     await expect(readContent("a.txt", Uint8Array.of(0x61, 0xff, 0xfe))).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: expect.stringMatching(/a\.txt: expected UTF-8 text, got other bytes$/),
+      hint: "Convert the file to UTF-8, or decompress it.",
     });
   });
 

@@ -105,8 +105,8 @@ async function mayHoldDocuments(path: string): Promise<boolean> {
  * Progress reports files that are skipped, because there are too many or because they are not text.
  * @param name - as for `textPlace`
  * @param maxBytes - bytes read in total
- * @throws GpruneError NOT_FOUND when there is no such file, BAD_TEXT when it is not UTF-8 or has no text field or no
- *   text; and as `textPlace`
+ * @throws GpruneError NOT_FOUND when there is no such file, FORBIDDEN when it may not be read, BAD_TEXT when it is not
+ *   UTF-8 or has no text field or no text; and as `textPlace`
  */
 export async function readText(name: string, maxBytes: number, options: TextOptions = {}): Promise<string> {
   const { onProgress = silent, renderer } = options;
@@ -183,8 +183,11 @@ async function textFiles(
       hint: "Texts are read in pieces from all over a file, which a pipe cannot give: write it to a file first.",
     });
   }
-  const got = kind === "forbidden" ? "one that may not be read" : "none";
-  throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got ${got}`);
+  const [code, got] =
+    kind === "forbidden"
+      ? (["FORBIDDEN", "one that may not be read"] as const)
+      : (["NOT_FOUND", "none"] as const);
+  throw new GpruneError(code, `${path}: expected a text file or directory, got ${got}`);
 }
 
 /** Amount of text read of a file, its column or field, and the renderer of conversations. */
@@ -321,7 +324,7 @@ function placeOf(path: string, { start }: Piece): string {
 
 /** Decodes the content of a text file. @throws GpruneError BAD_TEXT for invalid UTF-8 */
 export function decodeText(bytes: Uint8Array, where: string): string {
-  const hint = "Convert the file to UTF-8.";
+  const hint = "Convert the file to UTF-8, or decompress it.";
   return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
 }
 

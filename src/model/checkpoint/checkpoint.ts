@@ -66,8 +66,8 @@ const MODEL_HINT =
  * into the hub's cache, unless it is there already.
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
- * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or
- *   BAD_TENSOR listing tensors that are missing or have the wrong shape; FORBIDDEN and NETWORK from the hub
+ * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, FORBIDDEN, UNSUPPORTED (family, tensor type), BAD_CONFIG,
+ *   BAD_FILE, or BAD_TENSOR listing tensors that are missing or have the wrong shape; NETWORK from the hub
  */
 export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
   requireWord(name, "model", MODEL_HINT);

@@ -20,6 +20,7 @@ export interface TokenizerStep {
     | { readonly Regex?: string | undefined; readonly String?: string | undefined }
     | undefined;
   readonly content?: unknown;
+  readonly lowercase?: boolean | null | undefined;
   readonly strip_left?: boolean | undefined;
   readonly strip_right?: boolean | undefined;
 }
@@ -37,6 +38,7 @@ export const stepSchema: z.ZodType<TokenizerStep> = z.looseObject({
   invert: z.boolean().optional(),
   pattern: z.looseObject({ Regex: z.string().optional(), String: z.string().optional() }).optional(),
   content: z.unknown().optional(),
+  lowercase: z.boolean().nullish(),
   strip_left: z.boolean().optional(),
   strip_right: z.boolean().optional(),
 });
@@ -82,8 +84,8 @@ export function correctedStep(step: TokenizerStep): TokenizerStep {
 }
 
 /**
- * A normalizer or decoder for the library: the content of Replace is literal, `$1` included, and Strip removes
- * Unicode's white space.
+ * A normalizer or decoder for the library: the content of Replace is literal, `$1` included, Strip removes Unicode's
+ * white space, and the small letter of sigma is the same at the end of a word.
  */
 export function correctedReplace(step: TokenizerStep): TokenizerStep {
   const { type, content, normalizers, decoders } = step;
@@ -96,10 +98,15 @@ export function correctedReplace(step: TokenizerStep): TokenizerStep {
       ...(decoders && { decoders: corrected(decoders) }),
     };
   }
+  if (type === "Lowercase" || (type === "BertNormalizer" && step.lowercase === true))
+    return { type: "Sequence", normalizers: [SMALL_SIGMA, step] };
   if (type === "Strip" && content === undefined) return strippedSpaces(step);
   if (type !== "Replace" || typeof content !== "string") return step;
   return { ...step, content: content.replaceAll("$", "$$$$") };
 }
+
+/** Before letters become small: tokenizers takes them one by one, and JavaScript gives the last of a word as ς. */
+const SMALL_SIGMA: TokenizerStep = { type: "Replace", pattern: { String: "Σ" }, content: "σ" };
 
 /** The Strip normalizer; the decoder of that name has a `content`. */
 function strippedSpaces({

@@ -320,39 +320,12 @@ describe("corrections of the library", () => {
     }
   });
 
-  test.each([
-    [{ strip_left: true, strip_right: true }, "\ufeff a b"],
-    [{ strip_left: true, strip_right: false }, "\ufeff a b\u0085 "],
-    [{ strip_left: false, strip_right: true }, "\u0085 \ufeff a b"],
-    [{ strip_left: false, strip_right: false }, "\u0085 \ufeff a b\u0085 "],
-  ])("strips white space as Unicode has it: %j", (sides, expected) => {
-    const words = [expected, "elsewhere"];
-    const vocab = Object.fromEntries(words.map((word, id) => [word, id]));
-    const model = { type: "WordLevel", vocab, unk_token: "elsewhere" };
-    const tokenizer = Tokenizer.fromFiles([
-      file("tokenizer.json", { normalizer: { type: "Strip", ...sides }, model }),
-    ]);
-    expect([...tokenizer.encode("\u0085 \ufeff a b\u0085 ")]).toEqual([0]);
-  });
-
   test("refuses added tokens that are none inside words", () => {
     const added = [{ id: 1, content: "the", single_word: true }];
     const model = { type: "WordLevel", vocab: { a: 0, the: 1 } };
     expect(() => Tokenizer.fromFiles([file("tokenizer.json", { added_tokens: added, model })])).toThrow(
       "expected added tokens without single_word, got the",
     );
-  });
-
-  test("replaces by the text that is given, dollar signs and all", () => {
-    const vocab = { "a$1$&b": 0 };
-    const normalizer = {
-      type: "Sequence",
-      normalizers: [{ type: "Replace", pattern: { Regex: "(x)" }, content: "$1$&" }],
-    };
-    const tokenizer = Tokenizer.fromFiles([
-      file("tokenizer.json", { normalizer, model: { type: "WordLevel", vocab } }),
-    ]);
-    expect([...tokenizer.encode("axb")]).toEqual([0]);
   });
 
   test.each([
