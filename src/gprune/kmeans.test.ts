@@ -65,6 +65,39 @@ describe("kMeans", () => {
     );
   });
 
+  test("keeps the best of its runs", () => {
+    fc.assert(
+      fc.property(clouds, ({ seed, n, dimensions, k }) => {
+        const points = cloud(seed, n * dimensions);
+        const random = randomStream(seed, "k");
+        const runs = Array.from({ length: k === 1 ? 1 : 4 }, () =>
+          kMeans(points, { dimensions, k, restarts: 1, random }),
+        );
+        const best = kMeans(points, { dimensions, k, restarts: 4, random: randomStream(seed, "k") });
+        expect(best.inertia).toBe(Math.min(...runs.map(({ inertia }) => inertia)));
+      }),
+    );
+  });
+
+  test("seeds every place once where there are as many places as centres", () => {
+    for (let seed = 0; seed < 20; seed++) {
+      // Places that agree in one of their coordinates: all of them count in distances.
+      const points = Float64Array.from({ length: 40 }, (_, at) => [0, 0, 0, 1, 1, 0, 1, 1][at % 8]!);
+      const { inertia } = kMeans(points, {
+        dimensions: 2,
+        k: 4,
+        restarts: 1,
+        random: randomStream(seed, "k"),
+      });
+      expect(inertia).toBe(0);
+    }
+  });
+
+  test("gives a point that two centres are equally near to the first of them", () => {
+    const options = { dimensions: 1, k: 3, restarts: 1, random: randomStream(0, "k") };
+    expect([...kMeans(new Float64Array(4).fill(2), options).assignment]).toEqual([0, 0, 0, 0]);
+  });
+
   test("leaves centres empty when fewer points differ", () => {
     const { assignment, inertia } = kMeans(Float64Array.of(1, 1, 5, 5, 1), {
       dimensions: 1,
