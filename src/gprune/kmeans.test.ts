@@ -93,6 +93,16 @@ describe("kMeans", () => {
     }
   });
 
+  test("draws seeds with the squared distance to the nearest seed as weight", () => {
+    // Corners of a rectangle. The seed after (0, 0) has weights 9, 13 and 4, and the last one leads to the worse split.
+    const points = Float64Array.of(0, 0, 3, 0, 3, 2, 0, 2);
+    const inertiaAt = (draw: number): number => {
+      const draws = [0, draw, 0];
+      return kMeans(points, { dimensions: 2, k: 2, restarts: 1, random: () => draws.shift()! }).inertia;
+    };
+    expect([0, 21.9 / 26, 22.1 / 26, 25.9 / 26].map(inertiaAt)).toEqual([4, 4, 9, 9]);
+  });
+
   test("gives a point that two centres are equally near to the first of them", () => {
     const options = { dimensions: 1, k: 3, restarts: 1, random: randomStream(0, "k") };
     expect([...kMeans(new Float64Array(4).fill(2), options).assignment]).toEqual([0, 0, 0, 0]);
