@@ -59,19 +59,18 @@ describe("chooseModules", () => {
         return [common, common, -common].map((value) => value + normal(random));
       },
     ],
-  ])("explains as much as it expects of %s and a Gaussian copula", (_, sets, scores) => {
+    [
+      "three sets that contradict each other more than Gaussian variables can",
+      3,
+      (random) => {
+        const values = [random(), random(), random()];
+        return values.map((value) => value - (values[0]! + values[1]! + values[2]!) / 3);
+      },
+    ],
+  ])("explains as much as it expects of %s", (_, sets, scores) => {
     for (const { explained, expected, excess } of evidenceOf(scores, sets)) {
       expect(Math.abs(explained - expected)).toBeLessThan(0.04);
       expect(Math.log((1 - expected) / (1 - explained))).toBeCloseTo(excess, 10);
     }
-  });
-
-  test("is finite for three sets that contradict each other more than Gaussian variables can", () => {
-    const evidence = evidenceOf((random) => {
-      const values = [random(), random(), random()];
-      const centre = (values[0]! + values[1]! + values[2]!) / 3;
-      return values.map((value) => value - centre);
-    }, 3);
-    for (const row of evidence) expect(Object.values(row).every(Number.isFinite)).toBe(true);
   });
 });

@@ -96,6 +96,15 @@ describe("rankByMarginals", () => {
     }
   });
 
+  test("puts removed units below others that cost nothing", () => {
+    const nothing = new Map(spaces.map(({ id, units }) => [id, new Float64Array(units)]));
+    for (const { space, values } of rankByMarginals(nothing, removal)) {
+      for (const [unit, value] of values.entries()) {
+        expect(value).toBe(space.kind === "ffn" && unit % 3 === 0 ? -1 : 0);
+      }
+    }
+  });
+
   test("weighs removed units again where layers stay equal, at no more than the cheapest present one", () => {
     const marginals = randomMarginals(4, 1e-3);
     const present = ranked({});

@@ -16,15 +16,16 @@ const weights = new Map([
   ["b", 3],
 ]);
 
-/** Random slopes and neurons' squares of two sets of one and two windows. */
+/** Random slopes and neurons' squares of two sets of one and two windows; more parameters are better. */
 function randomSlopes(choices: readonly SpaceAlternatives[]): ReadonlyMap<string, SlopeStats> {
   return new Map(
     [...weights.keys()].map((set, d) => {
       const random = randomStream(7, set);
       const draw = (length: number): Float64Array => Float64Array.from({ length }, random);
       const spaces = choices.map(({ space, alternatives }) => {
-        const slopes = { sums: draw(alternatives.length), squares: draw(alternatives.length) };
-        return [space.id, slopes] as const;
+        const sums = alternatives.map(({ more }) => -more * random() * space.unitParameters);
+        const squares = alternatives.map(() => 10 * random() * space.unitParameters);
+        return [space.id, { sums: Float64Array.from(sums), squares: Float64Array.from(squares) }] as const;
       });
       const neurons = choices.flatMap(({ space }) =>
         space.kind === "ffn" ? [[space.id, draw(space.units)] as const] : [],
