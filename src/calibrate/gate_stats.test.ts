@@ -45,9 +45,11 @@ describe("gateStatistics", () => {
     const merged = mergeGateStats(parts.get("first")!, parts.get("second")!);
     expect(merged.windows).toBe(whole.windows);
     expect(merged.loss).toBeCloseTo(whole.loss, 6);
-    for (const [id, { squares }] of whole.spaces) {
-      for (const [u, value] of squares.entries()) {
-        expect(merged.spaces.get(id)!.squares[u]! / value).toBeCloseTo(1, 4);
+    for (const [id, stats] of whole.spaces) {
+      for (const key of ["squares", "absolute"] as const) {
+        for (const [u, value] of stats[key].entries()) {
+          expect(merged.spaces.get(id)![key][u]! / value).toBeCloseTo(1, 4);
+        }
       }
     }
     const [second] = (await gateStatistics(runner, sets.slice(1))).values();

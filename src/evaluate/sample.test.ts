@@ -105,18 +105,19 @@ describe("sampleTexts", () => {
     expect(new Set(beginnings).size).toBe(16 - ends.length);
     const greedy = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, {
       ...OPTIONS,
-      ...{ count: 200, tokens: 3, temperature: 1e-4 },
+      ...{ count: 100, tokens: 8, temperature: 0.2 },
     });
     const reference = await referenceDecoder(model);
     const continued = greedy.flatMap((texts) => {
-      if (texts.length !== 2) return [];
-      const [first, second] = texts.map((text) => tokenizer.encode(text)[0]!) as [number, number];
+      const [first, second] = texts.map((text) => [...tokenizer.encode(text)]);
+      if (second === undefined || first!.length < 2) return [];
       return ends.map((end) => {
-        const row = reference(Int32Array.of(first, end)).logits[1]!;
-        return row[second] === Math.max(...row);
+        const row = reference(Int32Array.of(...first!, end)).logits.at(-1)!;
+        return row[second[0]!] === Math.max(...row);
       });
     });
-    expect(continued.filter(Boolean).length).toBeLessThan(continued.length / 4);
+    expect(continued.length).toBeGreaterThan(40);
+    expect(continued.filter(Boolean).length).toBeLessThan(continued.length / 5);
   });
 
   test("begins windows with words, where tokens are words", async () => {
