@@ -304,7 +304,7 @@ describe("compareModels", () => {
     const compared = await compareModels({ models, runtime }, [text], { seqLen: 4 });
     for (const [index, { texts }] of own.entries()) expect(compared[index]!.texts).toEqual(texts);
     expect(compared[1]!.divergence).toEqual(own[1]!.fromFirst!.divergence);
-    const task = { name: "task", path: join(directory, "task.jsonl") };
+    const task = { name: "task", path: join(directory, "task.jsonl"), weight: 1 };
     await writeFile(task.path, `${JSON.stringify({ goal: "a b", sol1: "c", sol2: "d", label: 0 })}\n`);
     const [scored] = await compareModels({ models, runtime }, [], { seqLen: 4, tasks: [task] });
     expect(scored!.tasks.task).toMatchObject({ n: 1 });
