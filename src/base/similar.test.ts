@@ -7,7 +7,7 @@ test.each([
   ["Q4K", ["q4_0", "q4_k"], "Did you mean q4_k?"],
   ["calib", ["samples", "calibration"], "Did you mean calibration?"],
   ["q8", ["q4_0", "q8_0"], "Did you mean q8_0?"],
-  ["wieghts", ["heights", "weights"], "Did you mean weights?"],
+  ["abcdefgh", ["abcdexyz", "abcdefgx"], "Did you mean abcdefgx?"],
   ["abcdefghijkl", ["abcdefghixyz"], "Did you mean abcdefghixyz?"],
   ["abcdefghijkl", ["abcdefghwxyz"], undefined],
   ["abcdef", ["abcxef"], "Did you mean abcxef?"],
