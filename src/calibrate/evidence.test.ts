@@ -4,8 +4,10 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { calibrate } from "./calibrate.ts";
-import { gatherEvidence } from "./evidence.ts";
+import { type Evidence, gatherEvidence, poolEvidence } from "./evidence.ts";
+import { poolGateStats } from "./gate_stats.ts";
 import { localPasses } from "./passes.ts";
+import { poolStats } from "./stats.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
@@ -27,4 +29,16 @@ describe("gatherEvidence", () => {
     expect(whole.stats).toEqual(stats.get("single"));
     expect(moments.size).toBe(0);
   });
+});
+
+test("pooled evidence has gradients where all of it has", async () => {
+  const model = tinyModel({});
+  const sets = [0, 1].map((seed) => ({ name: `${seed}`, windows: randomWindows([8], { seed }) }));
+  const passes = localPasses(model, runtime);
+  const { evidence } = await gatherEvidence({ model, passes }, sets, { gradients: true });
+  const [a, b] = [...evidence.values()].map(({ whole }) => whole) as [Evidence, Evidence];
+  const pooled = poolEvidence([a, b], [1, 2]);
+  expect(pooled.stats).toEqual(poolStats([a.stats, b.stats], [1, 2]));
+  expect(pooled.gates).toEqual(poolGateStats([a.gates!, b.gates!], [1, 2]));
+  expect(poolEvidence([a, { stats: b.stats }], [1, 2])).toEqual({ stats: pooled.stats });
 });

@@ -7,7 +7,7 @@ import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
-import { spacesOf } from "../model/spaces.ts";
+import { channelCount, spacesOf } from "../model/spaces.ts";
 import { gateGradients } from "./gate_gradients.ts";
 
 let runtime: Runtime;
@@ -49,8 +49,10 @@ describe("gateGradients", () => {
             .map(({ id }) => id)
             .sort(),
         );
-        for (const [id, gradient] of gates) {
-          const expected = [...gradient.keys()].map((channel) => {
+        for (const space of spacesOf(model.spec)) {
+          const { id } = space;
+          const gradient = gates.get(id)!;
+          const expected = Array.from({ length: channelCount(space) }, (_, channel) => {
             const centre = centres.get(id)?.[channel] ?? 0;
             const lossAt = (gate: number): number =>
               reference(windows[w]!, gated(id, channel, { centre, gate })).loss;
@@ -70,6 +72,7 @@ describe("gateGradients", () => {
       const [alone] = await gateGradients(runner, [windows[w]!]);
       expect(alone!.loss).toBeCloseTo(loss, 6);
       for (const [id, gradient] of gates) {
+        expect(gradient.length).toBeGreaterThan(0);
         expect(maxDifference(gradient, alone!.gates.get(id)!)).toBeLessThan(1e-6);
       }
     }

@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import { expectSameStats } from "../../test/stats_equality.ts";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
-import { type CalibrationStats, CHANNEL_SUMS, mergeStats, poolStats } from "./stats.ts";
+import { spacesOf } from "../model/spaces.ts";
+import { type CalibrationStats, CHANNEL_SUMS, channelMeans, mergeStats, poolStats } from "./stats.ts";
 
 const SPEC = tinySpec();
 
@@ -88,5 +89,35 @@ describe("poolStats", () => {
   test("leaves a single set as it is", () => {
     const own = statsOfActivations(randomActivations(SPEC));
     expect(poolStats([own], [7])).toEqual(own);
+  });
+
+  test("refuses no sets, weights that are none, and sets of nothing", () => {
+    const own = statsOfActivations(randomActivations(SPEC));
+    expect(() => poolStats([], [])).toThrow("statistics");
+    for (const weights of [[1], [1, 0], [1, -1], [1, Number.NaN]]) {
+      expect(() => poolStats([own, own], weights)).toThrow("weight");
+    }
+    for (const nothing of [
+      { ...own, tokens: 0 },
+      { ...own, sequences: 0 },
+    ]) {
+      const message = "calibration: expected at least one window of tokens, got none";
+      expect(() => poolStats([own, nothing], [1, 1])).toThrow(message);
+      expect(() => channelMeans(nothing, spacesOf(SPEC)[0]!)).toThrow(message);
+    }
+  });
+});
+
+describe("channelMeans", () => {
+  test("refuses statistics of another model", () => {
+    const [, , kv] = spacesOf(SPEC);
+    const of = (layers: readonly { kvGroups: number }[]): CalibrationStats =>
+      statsOfActivations(randomActivations(tinySpec({ layers })));
+    const wider = of([{ kvGroups: 2 }, { kvGroups: 3 }]);
+    const shorter = of([{ kvGroups: 2 }]);
+    expect(() => channelMeans(wider, kv!)).toThrow("statistics of layers.1.kv: expected 16 channels, got 24");
+    expect(() => channelMeans(shorter, kv!)).toThrow(
+      "statistics of layers.1.kv: expected 16 channels, got none",
+    );
   });
 });

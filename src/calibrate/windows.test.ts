@@ -137,6 +137,8 @@ describe("splitWindows", () => {
     [300, 3, 100],
     [255, 2, 127],
     [192, 2, 96],
+    [134, 2, 67],
+    [130, 1, 128],
     [129, 1, 128],
     [128, 1, 128],
   ])("makes of a window of %i tokens %i pieces of %i, so that hardly any are lost", (length, count, size) => {

@@ -292,7 +292,22 @@ describe("compareModels", () => {
       widths: { ffn: [3, 6], kv: [2, 1] },
     });
     expect(dense).toMatchObject({ model: "tiny", dtype: "F32", texts: {}, tasks: {} });
-    expect(small).not.toHaveProperty("divergence");
+    for (const absent of ["divergence", "speed"]) expect(small).not.toHaveProperty(absent);
+  });
+
+  test("scores texts and tasks where they are given", async () => {
+    const directory = await temporaryDirectory();
+    const models = [letterModel(), letterModel({ seed: 1 })];
+    const text = { name: "letters", path: join(directory, "letters"), weight: 1 };
+    await writeFile(text.path, "a b c d e f g h");
+    const own = await evaluateTogether({ models, runtime }, [text], { seqLen: 4 });
+    const compared = await compareModels({ models, runtime }, [text], { seqLen: 4 });
+    for (const [index, { texts }] of own.entries()) expect(compared[index]!.texts).toEqual(texts);
+    expect(compared[1]!.divergence).toEqual(own[1]!.fromFirst!.divergence);
+    const task = { name: "task", path: join(directory, "task.jsonl"), weight: 1 };
+    await writeFile(task.path, `${JSON.stringify({ goal: "a b", sol1: "c", sol2: "d", label: 0 })}\n`);
+    const [scored] = await compareModels({ models, runtime }, [], { seqLen: 4, tasks: [task] });
+    expect(scored!.tasks.task).toMatchObject({ n: 1 });
   });
 });
 

@@ -32,9 +32,13 @@ describe("perplexity", () => {
     expect(ppl).toBeCloseTo(16, 4);
   });
 
-  test.each([[[]], [[9, 1]]])("refuses windows of %j tokens, which predict nothing", async (lengths) => {
+  test.each([
+    [[], "no window"],
+    [[9, 1], "one of 1"],
+  ])("refuses windows of %j tokens, which predict nothing", async (lengths, got) => {
     const act = perplexity(new DecoderRunner(tinyModel(), runtime), randomWindows(lengths));
-    await expect(act).rejects.toMatchObject({ code: "BAD_TEXT" });
+    const message = `windows: expected windows of two tokens or more, got ${got}`;
+    await expect(act).rejects.toMatchObject({ code: "BAD_TEXT", message });
   });
 
   test("does not depend on the order of the windows", async () => {

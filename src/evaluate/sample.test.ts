@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { letterModel } from "../../test/letter_model.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { sampleTexts } from "./sample.ts";
 
 let runtime: Runtime;
@@ -56,6 +58,7 @@ describe("sampleTexts", () => {
     const reference = await referenceDecoder(letters);
     for (const texts of windows) {
       const ids = Int32Array.of(15, ...beginning.encode(texts.join(" ")));
+      expect(ids).toHaveLength(options.tokens);
       const { logits } = reference(ids);
       for (let t = 2; t < ids.length; t++) {
         expect(logits[t - 1]![ids[t]!]).toBe(Math.max(...logits[t - 1]!));
@@ -88,9 +91,80 @@ describe("sampleTexts", () => {
     expect((await sample()).flat().join(" ")).toContain("d");
   });
 
-  test("refuses more tokens than the model holds", async () => {
-    await expect(sample({ tokens: model.spec.maxPositions + 1 })).rejects.toMatchObject({
-      code: "BAD_ARGUMENT",
+  test("begins a text anew after an end, and gives no empty texts", async () => {
+    const ends = [3, 6, 9, 12];
+    const ending = { ...model, spec: { ...model.spec, extra: { eos_token_id: ends } } };
+    const windows = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, {
+      ...OPTIONS,
+      count: 200,
+      tokens: 4,
     });
+    expect(windows.flat()).not.toContain("");
+    // Second texts begin with any letter, those that end texts too, and not as the model goes on.
+    const beginnings = windows.flatMap((texts) => (texts.length === 2 ? [texts[1]![0]] : []));
+    expect(new Set(beginnings).size).toBe(16 - ends.length);
+    const greedy = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, {
+      ...OPTIONS,
+      ...{ count: 100, tokens: 8, temperature: 0.2 },
+    });
+    const reference = await referenceDecoder(model);
+    const continued = greedy.flatMap((texts) => {
+      const [first, second] = texts.map((text) => [...tokenizer.encode(text)]);
+      if (second === undefined || first!.length < 2) return [];
+      return ends.map((end) => {
+        const row = reference(Int32Array.of(...first!, end)).logits.at(-1)!;
+        return row[second[0]!] === Math.max(...row);
+      });
+    });
+    expect(continued.length).toBeGreaterThan(40);
+    expect(continued.filter(Boolean).length).toBeLessThan(continued.length / 5);
+  });
+
+  test("begins windows with words, where tokens are words", async () => {
+    const vocab = Object.fromEntries(Array.from("ab1c2.d!34567890", (letter, id) => [letter, id]));
+    const { files, ...rest } = letterModel({}, { model: { type: "WordLevel", vocab, unk_token: "0" } });
+    const options = { ...OPTIONS, count: 60, tokens: 1 };
+    const runner = new DecoderRunner({ ...rest, files }, runtime);
+    const windows = await sampleTexts(runner, Tokenizer.fromFiles(files), options);
+    expect([...new Set(windows.flat())].sort()).toEqual(["a", "b", "c", "d"]);
+  });
+
+  test("draws from the smallest set of tokens that has the probability", async () => {
+    const read = async (name: string): Promise<Tensor> => {
+      const { shape, data } = await model.weights.read(name);
+      return { shape, data: new Float32Array(data.length) };
+    };
+    const runner = new DecoderRunner({ ...model, weights: { ...model.weights, read } }, runtime);
+    // All letters are equally probable.
+    for (const [topP, letters] of [
+      [0.25, 4],
+      [0.26, 5],
+    ] as const) {
+      const windows = await sampleTexts(runner, tokenizer, { ...OPTIONS, count: 120, tokens: 2, topP });
+      const drawn = new Set(windows.flatMap((texts) => tokenizer.encode(texts.join(" "))[1]!));
+      expect([...drawn].sort()).toEqual([...Array(letters).keys()]);
+    }
+  });
+
+  test("counts every token for progress", async () => {
+    const events: ProgressEvent[] = [];
+    const onProgress = (event: ProgressEvent): number => events.push(event);
+    await sampleTexts(new DecoderRunner(model, runtime), tokenizer, { ...OPTIONS, count: 30, onProgress });
+    expect(events.at(-1)).toMatchObject({ done: 360, total: 360, unit: "tokens" });
+  });
+
+  test("takes as many tokens as the model holds and refuses more, and probabilities that are none", async () => {
+    const { maxPositions } = model.spec;
+    const [texts] = await sample({ count: 1, tokens: maxPositions });
+    expect(tokenizer.encode(texts!.join(" "))).toHaveLength(maxPositions);
+    for (const change of [
+      { tokens: maxPositions + 1 },
+      { topP: 0 },
+      { topP: 1.01 },
+      { topP: Number.NaN },
+      { temperature: 0 },
+    ]) {
+      await expect(sample(change)).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+    }
   });
 });

@@ -50,7 +50,7 @@ const label = z.union([index, z.string().regex(/^\d+$/).transform(Number)], {
   error: "the number of the right answer",
 });
 const gapped = text.regex(/_\s*\S/, { error: "a sentence that goes on after a gap, _," });
-const truth = z.union([z.boolean(), z.int().min(0).max(1)], { error: "true or false" });
+const truth = z.union([z.boolean(), z.literal([0, 1])], { error: "true or false" });
 const lettered = z.object(
   { text: listOf(answer), label: listOf(answer) },
   { error: "an object of two lists, text and label" },

@@ -174,6 +174,18 @@ describe("scoreTask", () => {
     expect(await score([twice(0), twice(0), twice(1)])).toMatchObject({ acc: 2 / 3, acc_norm: 2 / 3 });
   });
 
+  test("counts a single candidate where each of its tokens is the most probable one", async () => {
+    const reference = await referenceDecoder(model);
+    const { logits } = reference(Int32Array.of(0, 1));
+    const best = logits[1]!.indexOf(Math.max(...logits[1]!));
+    const [right, wrong] = [best, (best + 1) % 16].map((id) => question("a b", [LETTERS[id]!]));
+    expect(await score([right!, right!, right!, wrong!])).toMatchObject({
+      acc: 3 / 4,
+      acc_norm: 3 / 4,
+      n: 4,
+    });
+  });
+
   test("knows no standard error of one document", async () => {
     const { stderr, acc_norm_stderr } = await score([question("a", ["b", "b"])]);
     expect([stderr, acc_norm_stderr]).toEqual([null, null]);

@@ -61,7 +61,7 @@ describe("behaviourPoints", () => {
     const [rho] = randomRanks(1);
     for (const ranks of [[rho!, rho!, rho!], [rho!], [new Float64Array(UNITS).fill(0.5)]]) {
       const behaviour = behaviourPoints(ranks);
-      expect(behaviour.components).toBe(0);
+      expect([behaviour.components, behaviour.explained]).toEqual([0, 1]);
       expect(behaviour.points.every(Number.isFinite)).toBe(true);
       expect(column(behaviour, 1).every((x) => x === 0)).toBe(true);
     }

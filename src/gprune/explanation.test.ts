@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
@@ -45,6 +46,27 @@ describe("explainDecision", () => {
     }
   });
 
+  test("tells the units of several modules apart", () => {
+    const [analysis] = analyses.filter(({ space }) => space.id === "layers.0.ffn");
+    const { modules, verdicts, sensitivity } = analysis!;
+    const divided = {
+      ...analysis!,
+      modules: {
+        ...modules,
+        assignment: modules.assignment.map((_, unit) => (unit < 20 ? 0 : 1)),
+        modules: [modules.modules[0]!, modules.modules[0]!],
+      },
+      verdicts: [verdicts[0]!, verdicts[0]!],
+    };
+    const [row] = explainDecision({ analyses: [divided], keep, rounds: [], consensus }).spaces;
+    expect(row!.modules.map(({ kept }) => kept)).toEqual([2, 1]);
+    for (const [d, ranks] of sensitivity.ranks.entries()) {
+      const of = (units: Float64Array): number => units.reduce((sum, rank) => sum + rank, 0) / units.length;
+      expect(row!.modules[0]!.profile[d]).toBeCloseTo(of(ranks.subarray(0, 20)), 3);
+      expect(row!.modules[1]!.profile[d]).toBeCloseTo(of(ranks.subarray(20)), 3);
+    }
+  });
+
   test("says how far the sets agreed that a module's order was wrong, if they were asked", () => {
     for (const [index, { modules }] of explanation.spaces.entries()) {
       for (const { consensus: alpha } of modules) expect(alpha).toBe(index / 8);
@@ -80,6 +102,24 @@ describe("explainDecision", () => {
       const ids = (keep as Record<string, readonly number[]>)[space];
       expect(kept).toBe(ids?.includes(unit) ?? true);
     }
+  });
+
+  test("shows the most sensitive units, and of equally sensitive ones the first", () => {
+    const analysis = analyses.find(({ space }) => space.id === "layers.0.ffn")!;
+    const sigmas = fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 80, maxLength: 80 });
+    fc.assert(
+      fc.property(sigmas, (values) => {
+        const sensitivity = { ...analysis.sensitivity, sigma: Float64Array.from(values, (v) => v / 60) };
+        const shown = explainDecision({
+          analyses: [{ ...analysis, sensitivity }],
+          keep,
+          rounds: [],
+          consensus,
+        }).profiles;
+        const order = [...values.keys()].sort((a, b) => values[b]! - values[a]!);
+        expect(shown.map(({ unit }) => unit)).toEqual(order.slice(0, 12));
+      }),
+    );
   });
 
   test("is JSON with four significant digits, and whole numbers as they are", () => {

@@ -96,8 +96,7 @@ function explainModules(
 function agreementOf(analyses: readonly SpaceAnalysis[], kind: SpaceKind): readonly (readonly number[])[] {
   // Two units have only two possible orders, which says little about agreement.
   const compared = analyses.filter(({ space }) => space.kind === kind && space.units > 2);
-  const sets = analyses[0]?.sensitivity.ranks.length ?? 0;
-  if (compared.length === 0) return [];
+  const sets = compared[0]?.sensitivity.ranks.length ?? 0;
   const rows = Array.from({ length: sets }, () => new Array<number>(sets).fill(1));
   for (let a = 0; a < sets; a++) {
     for (let b = 0; b < a; b++) {

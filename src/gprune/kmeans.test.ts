@@ -65,6 +65,49 @@ describe("kMeans", () => {
     );
   });
 
+  test("keeps the best of its runs", () => {
+    fc.assert(
+      fc.property(clouds, ({ seed, n, dimensions, k }) => {
+        const points = cloud(seed, n * dimensions);
+        const random = randomStream(seed, "k");
+        const runs = Array.from({ length: k === 1 ? 1 : 4 }, () =>
+          kMeans(points, { dimensions, k, restarts: 1, random }),
+        );
+        const best = kMeans(points, { dimensions, k, restarts: 4, random: randomStream(seed, "k") });
+        expect(best.inertia).toBe(Math.min(...runs.map(({ inertia }) => inertia)));
+      }),
+    );
+  });
+
+  test("seeds every place once where there are as many places as centres", () => {
+    for (let seed = 0; seed < 20; seed++) {
+      // Places that agree in one of their coordinates: all of them count in distances.
+      const points = Float64Array.from({ length: 40 }, (_, at) => [0, 0, 0, 1, 1, 0, 1, 1][at % 8]!);
+      const { inertia } = kMeans(points, {
+        dimensions: 2,
+        k: 4,
+        restarts: 1,
+        random: randomStream(seed, "k"),
+      });
+      expect(inertia).toBe(0);
+    }
+  });
+
+  test("draws seeds with the squared distance to the nearest seed as weight", () => {
+    // Corners of a rectangle. The seed after (0, 0) has weights 9, 13 and 4, and the last one leads to the worse split.
+    const points = Float64Array.of(0, 0, 3, 0, 3, 2, 0, 2);
+    const inertiaAt = (draw: number): number => {
+      const draws = [0, draw, 0];
+      return kMeans(points, { dimensions: 2, k: 2, restarts: 1, random: () => draws.shift()! }).inertia;
+    };
+    expect([0, 21.9 / 26, 22.1 / 26, 25.9 / 26].map(inertiaAt)).toEqual([4, 4, 9, 9]);
+  });
+
+  test("gives a point that two centres are equally near to the first of them", () => {
+    const options = { dimensions: 1, k: 3, restarts: 1, random: randomStream(0, "k") };
+    expect([...kMeans(new Float64Array(4).fill(2), options).assignment]).toEqual([0, 0, 0, 0]);
+  });
+
   test("leaves centres empty when fewer points differ", () => {
     const { assignment, inertia } = kMeans(Float64Array.of(1, 1, 5, 5, 1), {
       dimensions: 1,

@@ -243,6 +243,40 @@ describe("learnAllocation", () => {
     expect(removed[1]!).toBeGreaterThan(5 * removed[0]!);
   });
 
+  test("counts a round half as much as the next when a sixteenth is removed in between", async () => {
+    for (const [last, isCheaper] of [
+      [1.9, true],
+      [2.1, false],
+    ] as const) {
+      // Means of layer 0: (1 / 2 + 3) / 1.5, of layer 2: (3 / 2 + last) / 1.5.
+      const costs = [
+        [1, 3],
+        [3, last],
+      ];
+      const measure = async (keep: Keep, round: number): Promise<ReadonlyMap<string, RoundMeasurement>> => {
+        const [first, third] = costs[round - 1]!;
+        const value = ({ kind, layer }: Space): number =>
+          kind === "kv" || layer === 1 ? 1e6 : layer === 0 ? first! : third!;
+        return new Map([["a", { gates: statsOf(keep, value) }]]);
+      };
+      const { keep } = await learnAllocation(request({ sparsity: 1 / 8, rounds: 2, measure }));
+      expect("layers.2.ffn" in keep).toBe(isCheaper);
+    }
+  });
+
+  test.each(["per-layer", "uniform"] as const)("accepts gradients that are all zero: %s", async (shape) => {
+    const measure = async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> =>
+      new Map([["a", { gates: statsOf(keep, () => 0, evenSpaces) }]]);
+    const settings = { spec: even, analyses: analyses(evenSpaces), shape, measure };
+    const { keep, order } = await learnAllocation(request(settings));
+    expect(achievedSparsity(makePlan(even, keep), even)).toBeGreaterThan(0.35);
+    for (const space of evenSpaces) {
+      const scores = sumOverUnits(analyses(evenSpaces).find((own) => own.space === space)!.importance, space);
+      const own = order.get(space.id)!;
+      expect([...own].sort((a, b) => scores[a]! - scores[b]!)).toEqual(own);
+    }
+  });
+
   test("weighs sets, whatever the size of their gradients", async () => {
     const measure =
       (scale: number) =>
@@ -285,5 +319,22 @@ describe("learnAllocation", () => {
     expect(plain.rounds[1]!.weights).toEqual({ a: 2, b: 2 });
     expect(plain.weights).toBe(weights);
     expect(keep["layers.2.ffn"]!.length).toBeLessThan(plain.keep["layers.2.ffn"]!.length);
+  });
+
+  test("keeps robust weights above 0 and their sum, however much the losses change", async () => {
+    for (const change of [-5000, 5000]) {
+      const measure = async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> => {
+        const gates = statsOf(keep, ({ layer }) => layer + 1);
+        const losses = { a: change, b: change - 1, c: change - 3000 };
+        return new Map(
+          Object.entries(losses).map(([name, loss]) => [name, { gates, denseLoss: 1.5 - loss }] as const),
+        );
+      };
+      const { rounds } = await learnAllocation(request({ robust: true, rounds: 1, measure }));
+      const { a, b, c } = rounds[0]!.weights;
+      expect(a! + b!).toBeCloseTo(3, 12);
+      expect(a! / b!).toBeCloseTo(Math.E, 12);
+      expect(c).toBe(3e-100);
+    }
   });
 });

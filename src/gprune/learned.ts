@@ -68,8 +68,6 @@ export interface RoundMeasurement {
 const HALF_LIFE = 1 / 16;
 /** Step of the robust weights, per nat. */
 const ROBUST_STEP = 1;
-/** All exponents are shifted alike until the largest is within +-100; only their differences matter. */
-const LARGEST_EXPONENT = 100;
 /** Smallest share of the total weight that a set keeps, so that no weight underflows to 0. */
 const SMALLEST_SHARE = 1e-100;
 
@@ -217,10 +215,10 @@ function robustWeights(
     if (denseLoss === undefined) throw internalError(`no dense loss of ${name}`);
     return [name, ROBUST_STEP * (meanLoss(gates) - denseLoss)];
   });
+  // Only their differences matter, and no power of e overflows.
   const largest = Math.max(...exponents.map(([, exponent]) => exponent));
-  const shift = largest - Math.min(Math.max(largest, -LARGEST_EXPONENT), LARGEST_EXPONENT);
   const raised = exponents.map(([name, exponent]): readonly [string, number] => {
-    return [name, weightOf(weights, name) * Math.exp(exponent - shift)];
+    return [name, weightOf(weights, name) * Math.exp(exponent - largest)];
   });
   const before = raised.reduce((sum, [name]) => sum + weightOf(weights, name), 0);
   const after = raised.reduce((sum, [, weight]) => sum + weight, 0);

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { randomStream } from "../tensor/random.ts";
+import { behaviourPoints } from "./behaviour.ts";
 import { behaviourModules, type ModuleOptions, type UnitModules } from "./modules.ts";
 import { unitSensitivity } from "./sensitivity.ts";
 
@@ -51,8 +52,10 @@ const planted = { units: 600, sets: 5, seed: 1 };
 
 describe("behaviourModules", () => {
   test("separates three planted behaviours", () => {
-    const { assignment, modules, evidence } = modulesOf(scoresOf(three, planted));
+    const { assignment, modules, evidence, reason } = modulesOf(scoresOf(three, planted));
     expect(modules).toHaveLength(3);
+    const [here, alike] = [evidence[2]!.explained, evidence[2]!.expected].map((x) => Math.round(100 * x));
+    expect(reason).toContain(`3 modules explain ${here} % of the behaviour, against ${alike} %`);
     expect(evidence).toHaveLength(4);
     const right = assignment.filter((module, u) => module === assignment[u % 3]).length;
     expect(right / planted.units).toBeGreaterThan(0.97);
@@ -75,7 +78,13 @@ describe("behaviourModules", () => {
         { units: 200, sets: 5, seed },
         { units: 400, sets: 2, seed },
         { units: 200, sets: 12, seed },
-      ].map((shape) => modulesOf(scoresOf(behaviour, shape)).modules.length),
+      ].map((shape) => {
+        const { modules, evidence, reason } = modulesOf(scoresOf(behaviour, shape));
+        const excesses = evidence.map(({ excess }) => excess);
+        const best = 1 + excesses.indexOf(Math.max(...excesses));
+        if (modules.length === 1) expect(reason).toContain(best === 1 ? "no grouping" : `${best} groups`);
+        return modules.length;
+      }),
     );
     expect(counts.filter((count) => count === 1).length).toBeGreaterThanOrEqual(13);
   });
@@ -145,6 +154,28 @@ describe("behaviourModules", () => {
     expect(modules.reduce((sum, { size }) => sum + size, 0)).toBe(units);
     expect(modules.some(({ size }) => size === few)).toBe(does === "keeps");
     expect(reason.includes("Too small ones were joined to others")).toBe(does === "joins");
+  });
+
+  test("joins a behaviour that few units have to the module with the nearest mean", () => {
+    const few = [...Array(10).keys()];
+    const behaviour: Behaviour = (u, d, { t, noise }) => {
+      if (u < few.length) return (d < 2 ? 9 : -9) + 0.1 * noise;
+      return u % 2 === 0 ? t + 0.05 * noise : (d === 0 ? 4 : -4) + 0.1 * noise;
+    };
+    const scores = scoresOf(behaviour, planted);
+    const { assignment, modules, reason } = modulesOf(scores);
+    expect(reason).toContain("Too small ones were joined to others: 3 are left");
+    const { points, dimensions } = behaviourPoints(unitSensitivity(scores).ranks);
+    const meanOf = (units: readonly number[]): readonly number[] =>
+      [...Array(dimensions).keys()].map(
+        (j) => units.reduce((sum, u) => sum + points[u * dimensions + j]!, 0) / units.length,
+      );
+    const distances = modules.map((_, number) => {
+      const others = [...assignment.keys()].filter((u) => assignment[u] === number && !few.includes(u));
+      return Math.hypot(...meanOf(others).map((x, j) => x - meanOf(few)[j]!));
+    });
+    const nearest = distances.indexOf(Math.min(...distances));
+    expect(few.map((u) => assignment[u])).toEqual(few.map(() => nearest));
   });
 
   test.each<[string, Planted, Partial<ModuleOptions>, string]>([

@@ -44,6 +44,29 @@ describe("reorderedNeurons", () => {
     };
     expect(orderWith(1)).toEqual([1, 0, 2]);
     expect(orderWith(50)).toEqual([0, 1, 2]);
+    const [first, second] = [
+      [100, 1, 2],
+      [1, 2, 3],
+    ];
+    for (const scale of [1e-6, 1, 1e6]) {
+      const scaled = measured(
+        { "layers.0.ffn": first! },
+        { "layers.0.ffn": second!.map((value) => scale * value) },
+      );
+      expect(reorderedNeurons(order, scaled, EQUAL).get("layers.0.ffn")).toEqual([1, 0, 2]);
+      expect(reorderedNeurons(order, scaled, new Map(EQUAL).set("set1", 50)).get("layers.0.ffn")).toEqual([
+        0, 1, 2,
+      ]);
+    }
+  });
+
+  test("learns nothing from a set whose gradients are all zero", () => {
+    const order = new Map([["layers.0.ffn", [0, 1, 2, 3]]]);
+    const own = { "layers.0.ffn": [8, 1, 2, 4] };
+    const zero = { "layers.0.ffn": [0, 0, 0, 0] };
+    expect(reorderedNeurons(order, measured(own, zero), EQUAL)).toEqual(
+      reorderedNeurons(order, measured(own), EQUAL),
+    );
   });
 
   test("is a permutation, and what is last by both stays last, whatever values are", () => {

@@ -1,13 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
-import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import { prunableParameters, SPACE_KINDS, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { randomStream } from "../tensor/random.ts";
 import {
   changedChannels,
+  MAX_ALTERNATIVES,
   movedWidths,
   type Slope,
   type SpaceAlternatives,
@@ -72,6 +73,12 @@ describe("widthAlternatives", () => {
           ...Array(Math.min(2, gone)).fill(1),
         ]);
     }
+    for (const kind of SPACE_KINDS) {
+      const counts = widthAlternatives(request).map(({ space, alternatives }) =>
+        space.kind === kind ? alternatives.length : 0,
+      );
+      expect(Math.max(...counts)).toBe(MAX_ALTERNATIVES[kind]);
+    }
   });
 
   test("has none for what cannot change, and whole blocks of neurons", () => {
@@ -112,6 +119,9 @@ describe("movedWidths", () => {
     const same = movedWidths(request, choices, nothing);
     expect(same.keep).toEqual(request.keep);
     expect(same.moves.every(({ from, to, exchanged }) => from === to && exchanged === 0)).toBe(true);
+    // KV groups would come back by their slopes, but nothing tells what their parameters are worth in neurons.
+    const back = slopesOf(choices, ({ kind }) => (kind === "kv" ? 1 : 0));
+    expect(movedWidths(request, choices, back).keep).toEqual(request.keep);
     const order = new Map(
       Array.from(request.order, ([id, units]) => [id, id.endsWith("ffn") ? units.toReversed() : units]),
     );
@@ -165,6 +175,51 @@ describe("movedWidths", () => {
     );
     const careful = movedWidths(request, choices, slopes);
     expect(keptUnits(careful.keep, going.space)).toEqual(going.present);
+  });
+
+  /** The plan without the first KV groups of these layers, and slopes by which one goes in others, at a gain. */
+  function leavingGroups(gone: readonly number[], gains: ReadonlyMap<number, number>): Keep {
+    const dense = requestFor(spec, { sparsity: 0 });
+    const kept = gone.map((index) => {
+      const id = `layers.${index}.kv`;
+      return [id, [...dense.order.get(id)!.slice(1)].sort((a, b) => a - b)] as const;
+    });
+    const keep = Object.fromEntries(kept);
+    const request = { ...dense, keep, sparsity: achievedSparsity(makePlan(spec, keep), spec) };
+    const choices = widthAlternatives(request);
+    const slopes = new Map(
+      choices.map((choice) => {
+        const { space, alternatives } = choice;
+        const gain = space.kind === "kv" ? gains.get(space.layer) : undefined;
+        const own = alternatives.map(({ more }) => {
+          if (space.kind === "ffn") return { first: -more * space.unitParameters, square: 0 };
+          const first = (more < 0 ? 1 - (gain ?? 0) : 1) * space.unitParameters;
+          return { first, square: 0 };
+        });
+        return [space.id, own] as const;
+      }),
+    );
+    return movedWidths(request, choices, slopes).keep;
+  }
+
+  const layersWithout = (keep: Keep): readonly number[] =>
+    spec.layers.flatMap((_, index) => (widthOf(keep, `layers.${index}.kv`) < 4 ? [index] : []));
+
+  test("lets one group in sixteen go at most, those that gain most", () => {
+    const gains = new Map([
+      [0, 0.2],
+      [1, 0.4],
+      [2, 0.1],
+      [3, 0.3],
+    ]);
+    const neurons = spec.layers.length * layer.neurons;
+    const keep = leavingGroups([4, 5, 6, 7], gains);
+    // Neurons cannot come back, since none is gone: the budget keeps four groups away, two of them new ones.
+    expect(spec.layers.reduce((sum, _, index) => sum + widthOf(keep, `layers.${index}.ffn`), 0)).toBe(
+      neurons,
+    );
+    expect(layersWithout(keep).length).toBe(4);
+    expect(layersWithout(keep).every((index) => [1, 3, 4, 5, 6, 7].includes(index))).toBe(true);
   });
 
   test("fills no rest of the budget with KV groups that nobody asked for, where blocks of neurons are dearer than they", () => {

@@ -11,8 +11,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import type { Importance } from "../score/importance.ts";
 import { ALLOCATIONS, allocationByName } from "./allocate.ts";
 import { standardise, standardisedUnits } from "./allocate_global.ts";
-import { makePlan, removedParameters, validatePlan, widths } from "./plan.ts";
-import { removeRanked } from "./ranked.ts";
+import { type Keep, keptUnits, makePlan, removedParameters, validatePlan, widths } from "./plan.ts";
 
 const specs = tinyOptions.map(tinySpec);
 const fractions = fc.double({ min: 0, max: 1, noNaN: true });
@@ -144,6 +143,15 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     }
   });
 
+  test("refuses importance of another model", () => {
+    const spec = tinySpec();
+    const act = (importance: Importance) => (): unknown =>
+      allocation.allocate({ spec, importance, sparsity: 0.1 });
+    const wider = randomScores(tinySpec({ layers: [{ kvGroups: 3 }, {}] }));
+    expect(act(new Map())).toThrow("importance of layers.0.kv: expected 16 scores, got none");
+    expect(act(wider)).toThrow("importance of layers.0.kv: expected 16 scores, got 24");
+  });
+
   test("says the largest possible sparsity when more is asked for", () => {
     const spec = tinySpec({ layers: [{ neurons: 10, kvGroups: 2, groupSize: 1 }] });
     const importance = randomScores(spec);
@@ -153,7 +161,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     );
     for (const sparsity of [-0.1, 1, Number.NaN]) {
       const act = (): unknown => allocation.allocate({ spec, importance, sparsity });
-      expect(act).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+      expect(act).toThrow(`sparsity: expected a fraction 0 <= s < 1, got ${sparsity}`);
     }
     for (const roundTo of [0, 1.5]) {
       const act = (): unknown => allocation.allocate({ spec, importance, sparsity: 0, roundTo });
@@ -164,6 +172,55 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
 
 describe("uniform", () => {
   const { allocate } = allocationByName("uniform");
+  const removedOf = (spec: ModelSpec, keep: Keep): readonly { readonly kv: number; readonly all: number }[] =>
+    spec.layers.map((_, layer) => {
+      const [kv, ffn] = spacesOf(spec).slice(2 * layer, 2 * layer + 2) as [Space, Space];
+      const [groups, neurons] = [kv, ffn].map((space) => space.units - keptUnits(keep, space).length);
+      return { kv: groups!, all: groups! * kv.unitParameters + neurons! * ffn.unitParameters };
+    });
+
+  test("takes the same fraction of unequal layers, whole groups rounded down and neurons for the rest", () => {
+    const layers = fc.array(
+      fc.record({ neurons: fc.integer({ min: 40, max: 80 }), kvGroups: fc.integer({ min: 1, max: 6 }) }),
+      { minLength: 1, maxLength: 5 },
+    );
+    const sparsities = fc.double({ min: 0, max: 0.6, noNaN: true });
+    fc.assert(
+      fc.property(layers, sparsities, (own, sparsity) => {
+        const spec = tinySpec({ layers: own });
+        const removed = removedOf(spec, allocate({ spec, importance: randomScores(spec), sparsity }));
+        let share = 0;
+        for (const [layer, { kv, all }] of removed.entries()) {
+          const { neurons, kvGroups } = own[layer]!;
+          const [space] = spacesOf(spec).slice(2 * layer) as [Space];
+          share += sparsity * (neurons * 24 + kvGroups * space.unitParameters) - all;
+          expect(kv).toBe(Math.min(kvGroups - 1, Math.floor(sparsity * kvGroups + 1e-9)));
+          expect(share).toBeGreaterThanOrEqual(-0.01);
+          expect(share).toBeLessThan(24);
+        }
+      }),
+    );
+  });
+
+  test("lets neurons of earlier layers fill what the groups of the last one leave", () => {
+    const spec = tinySpec({ layers: [{ neurons: 60 }, { neurons: 1, kvGroups: 5 }] });
+    for (let sparsity = 0.1; sparsity < 0.6; sparsity += 0.05) {
+      const keep = allocate({ spec, importance: randomScores(spec), sparsity });
+      const missing = sparsity * prunableParameters(spec) - removedParameters(makePlan(spec, keep), spec);
+      expect(missing).toBeLessThan(24);
+    }
+  });
+
+  test("gives groups and neurons the same fraction where all layers stay equal", () => {
+    const layer = { neurons: 90, kvGroups: 6 };
+    const spec = tinySpec({ layers: [layer, layer] });
+    const fractions = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
+    for (const sparsity of fractions) {
+      const keep = allocate({ spec, importance: randomScores(spec), sparsity, shape: "uniform" });
+      for (const { kv } of removedOf(spec, keep))
+        expect(Math.abs(kv - 6 * sparsity)).toBeLessThanOrEqual(0.6);
+    }
+  });
 
   test("treats equal layers alike but for one neuron", () => {
     fc.assert(
@@ -209,6 +266,7 @@ describe("global", () => {
 
   test("standardises with n - 1 and gives zeros where nothing varies", () => {
     expect([...standardise(Float64Array.of(1, 2, 3))]).toEqual([-1, 0, 1]);
+    expect([...standardise(Float64Array.of(10, 20, 30))]).toEqual([-1, 0, 1]);
     expect([...standardise(Float64Array.of(0.1, 0.1, 0.1))]).toEqual([0, 0, 0]);
     expect([...standardise(Float64Array.of(7))]).toEqual([0]);
     expect([...standardise(new Float64Array(2))]).toEqual([0, 0]);
@@ -229,6 +287,17 @@ describe("global", () => {
     expect(keep["layers.1.ffn"]).toHaveLength(1);
     expect(keep["layers.1.kv"]).toHaveLength(1);
     expect([...standardisedUnits(new Float64Array(1), space("kv", 1, 1))]).toEqual([-1]);
+  });
+
+  test("gives a space without scores the lowest z that there is, and no other", () => {
+    for (const n of [2, 3, 10]) {
+      const [lowest] = standardise(Float64Array.from({ length: n }, (_, j) => (j === 0 ? 0 : 1)));
+      for (const z of standardisedUnits(new Float64Array(n), space("ffn", n, 1))) {
+        expect(z).toBeCloseTo(lowest!, 12);
+      }
+      const some = Float64Array.from({ length: n }, (_, j) => j);
+      expect(standardisedUnits(some, space("ffn", n, 1))).toEqual(standardise(some));
+    }
   });
 
   test("squares attention scores, and only those, before standardising", () => {
@@ -269,27 +338,6 @@ describe("global", () => {
     const plan = makePlan(spec, allocate({ spec, importance, sparsity: 482 / prunableParameters(spec) }));
     expect(removedParameters(plan, spec)).toBe(472);
     expect(plan.keep).toEqual({ "layers.0.kv": [1], "layers.0.ffn": [9, 10, 11] });
-  });
-});
-
-describe("removeRanked", () => {
-  test("takes blocks of equal values in turn, however their means round", () => {
-    const spec = tinySpec({
-      layers: [
-        { neurons: 100, kvGroups: 1 },
-        { neurons: 100, kvGroups: 1 },
-      ],
-    });
-    for (const low of [0.3, 0.367380544069706, 0.32786183948383507, 0.7456992929423947]) {
-      const ranked = spacesOf(spec).map((s) => {
-        const value = s.kind === "kv" ? 10 : low * (s.layer + 1);
-        return { space: s, values: new Float64Array(s.units).fill(value) };
-      });
-      // Of 52 neurons the first block has 4, the others 16.
-      const sparsity = (52 * 24) / prunableParameters(spec);
-      const keep = removeRanked(ranked, { spec, sparsity, roundTo: 16 });
-      expect(widths(makePlan(spec, keep), spec).ffn).toEqual([48, 100]);
-    }
   });
 });
 

@@ -84,7 +84,7 @@ function layerFractions(layers: readonly LayerQueues[], budget: number): readonl
     const open = layers.filter((layer) => !full.has(layer));
     const given = [...full].reduce((sum, layer) => sum + layer.removable, 0);
     const parameters = open.reduce((sum, layer) => sum + layer.parameters, 0);
-    const fraction = parameters === 0 ? 0 : (budget - given) / parameters;
+    const fraction = (budget - given) / parameters;
     const exhausted = open.filter((layer) => layer.removable < fraction * layer.parameters);
     if (exhausted.length === 0) {
       return layers.map((layer) => (full.has(layer) ? layer.removable / layer.parameters : fraction));

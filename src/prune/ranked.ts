@@ -44,10 +44,9 @@ function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest)
   ledger.grant(removalBudget(request, queues));
   const valued = queues.flatMap((queue, index) => valuedTurns(queue, ranked[index]!.values));
   const turns = valued.sort((a, b) => a.value - b.value);
-  for (const { queue, block } of turns) {
-    if (ledger.taken(queue) !== block) continue;
+  for (const { queue } of turns) {
     if (ledger.fits(queue)) ledger.take(queue);
-    // A KV group that does not fit is skipped; a block of neurons that does not fit ends the ranking.
+    // KV groups that do not fit are skipped; a block of neurons that does not fit ends the ranking.
     else if (queue.space.kind === "ffn") break;
   }
   spendRest(ledger, turns);

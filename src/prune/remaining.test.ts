@@ -33,3 +33,16 @@ test.each([1, 2, 4])(
     );
   },
 );
+
+test.each([1, 2, 4])(
+  "one kind of units alone leaves as much as is counted in output projections, with %i query heads in a KV group",
+  (groupSize) => {
+    const layer = { neurons: 12, kvGroups: 4, groupSize };
+    const spec = tinySpec({ layers: [layer, layer] });
+    const excesses = ["kv", "ffn"].map((kind) => {
+      const plan = makePlan(spec, { [`layers.0.${kind}`]: [0] });
+      return leftInOutputs(spec, achievedSparsity(plan, spec)) - outputsOf(prunedSpec(spec, plan));
+    });
+    expect(Math.min(...excesses)).toBeCloseTo(0, 6);
+  },
+);

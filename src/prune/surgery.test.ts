@@ -84,6 +84,7 @@ describe("applyPlan", () => {
           expect(same.spec).toEqual(model.spec);
           for (const [name, tensor] of await tensorsOf(same)) {
             expect(bits(tensor)).toEqual(bits(before.get(name)!));
+            expect(tensor).toBe(await model.weights.read(name));
           }
         }
       }),
@@ -114,7 +115,10 @@ describe("applyPlan", () => {
     const model = tinyModel();
     const { weights } = applyPlan(model, makePlan(model.spec, { "layers.0.ffn": [0, 1] }));
     const reading = weights.read("model.layers.0.mlp.up_proj.weight", { start: 0, end: 3 });
-    await expect(reading).rejects.toMatchObject({ code: "BAD_TENSOR" });
+    await expect(reading).rejects.toMatchObject({
+      code: "BAD_TENSOR",
+      message: expect.stringContaining("expected rows inside 0..2, got 0..3"),
+    });
     expect((await weights.read("model.layers.0.mlp.up_proj.weight", { start: 1, end: 1 })).shape).toEqual([
       0, 8,
     ]);

@@ -128,6 +128,19 @@ describe("removeUniform", () => {
     );
   });
 
+  test("weighs the unspent budget as neurons, by their own values", () => {
+    // A block of neurons has 384 parameters, a KV group 192. Of 575 parameters one block or two groups leave 191.
+    const spec = tinySpec({ layers: [{ neurons: 64, kvGroups: 4 }] });
+    const values = {
+      ffn: Float64Array.from({ length: 64 }, (_, unit) => [1, 10, 100, 100][Math.floor(unit / 16)]!),
+      kv: Float64Array.of(1.5, 1.5, 100, 100),
+    };
+    const ranked = spacesOf(spec).map((space) => ({ space, values: values[space.kind] }));
+    const request = { spec, roundTo: 16, sparsity: 575 / prunableParameters(spec) };
+    // The block alone is cheaper, but the next one would be dear.
+    expect(removeUniform(ranked, request)).toEqual({ "layers.0.kv": [2, 3] });
+  });
+
   test("comes within half a block a layer of the nearest it could, and removes groups where no block of neurons fits", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, fc.constantFrom(8, 16, 64), (spec, seed, part, roundTo) => {

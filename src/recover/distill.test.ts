@@ -53,6 +53,35 @@ describe("distill", () => {
     for (const [name, { data }] of before) expect((await student.weights.read(name)).data).toEqual(data);
   });
 
+  test("adds up the gradients of windows of different lengths", async () => {
+    const [long, short] = [
+      { name: "long", weight: 1, windows: randomWindows([12, 12, 12, 12]) },
+      { name: "short", weight: 1, windows: randomWindows([7, 7, 7, 7], { seed: 1 }) },
+    ];
+    /** The first moments after one step, which are proportional to its gradients. */
+    const gradientsOf = async (own: readonly WeightedTokenSet[]): Promise<readonly number[]> => {
+      let moments: TrainingSnapshot["moments"] = new Map();
+      const checkpoints: Checkpoints<TrainingSnapshot> = {
+        restore: async () => undefined,
+        reached: async (state) => {
+          ({ moments } = state());
+        },
+      };
+      await distill({ ...request, sets: own, steps: 1, checkpoints });
+      return [...moments.values()].flatMap(({ first }) => [...first]);
+    };
+    // A step takes eight windows: every one of both sets, or all of one set twice.
+    const [both, ofLong, ofShort] = [
+      await gradientsOf([long, short]),
+      await gradientsOf([long]),
+      await gradientsOf([short]),
+    ];
+    const largest = Math.max(...both.map(Math.abs));
+    for (const [i, value] of both.entries()) {
+      expect(Math.abs(value - (ofLong[i]! + ofShort[i]!) / 2)).toBeLessThan(1e-5 * largest);
+    }
+  });
+
   test("learns the same, to the bit, from activations that were kept", async () => {
     const keeping = new Runtime({ threads: 1, memory: { ...ROOMY, keepActivations: true } });
     const programs = vi.spyOn(keeping, "program");

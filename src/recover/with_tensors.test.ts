@@ -21,6 +21,7 @@ describe("withTensors", () => {
     expect(changed.weights.info("bias")).toEqual({ dtype: "F32", shape: [8] });
     expect((await changed.weights.read("bias", { start: 2, end: 4 })).data).toEqual(bias.data.slice(2, 4));
     const other = "model.layers.0.mlp.up_proj.weight";
+    expect(changed.weights.info(other)).toEqual(model.weights.info(other));
     expect(await changed.weights.read(other)).toBe(await model.weights.read(other));
   });
 

@@ -40,6 +40,7 @@ describe.each(METRICS)("metric $name", (metric) => {
     const importance = await scoreModel({ model, metric, stats: degenerateStats(), gates, seed: 3 });
     for (const scores of importance.values()) {
       expect(scores.every((score) => Number.isFinite(score) && score >= 0)).toBe(true);
+      if (metric.input === "activations") expect(scores[0]).toBe(0);
     }
   });
 });

@@ -1,3 +1,5 @@
+import { uniformFloat64 } from "pure-rand/distribution/uniformFloat64";
+import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 import { describe, expect, test } from "vitest";
 import { randomStream } from "./random.ts";
 
@@ -6,7 +8,37 @@ const draw = (seed: number, label: string, n = 2000): number[] => {
   return Array.from({ length: n }, next);
 };
 
+const word = (value: bigint): bigint => BigInt.asUintN(32, value);
+
+/** FNV-1a of a text of single bytes, as published (offset basis and prime of 32 bits). */
+function fnv1a(text: string): bigint {
+  let state = 2_166_136_261n;
+  for (const byte of Buffer.from(text)) state = word((state ^ BigInt(byte)) * 16_777_619n);
+  return state;
+}
+
+/** The finaliser of MurmurHash3 (fmix32). */
+function finalised(state: bigint): bigint {
+  const first = word((state ^ (state >> 16n)) * 0x85ebca6bn);
+  const second = word((first ^ (first >> 13n)) * 0xc2b2ae35n);
+  return second ^ (second >> 16n);
+}
+
 describe("randomStream", () => {
+  test("is xoroshiro128+ from the finalised FNV-1a of seed and label, so that runs repeat in every version", () => {
+    // Test vectors of both hashes' authors.
+    expect(["", "a", "foobar"].map(fnv1a)).toEqual([0x811c9dc5n, 0xe40c292cn, 0xbf9cf968n]);
+    expect([0n, 1n].map(finalised)).toEqual([0n, 0x514e28b7n]);
+    for (const [seed, label] of [
+      [0, "layers.0.ffn"],
+      [1, "windows web"],
+      [7, ""],
+    ] as const) {
+      const generator = xoroshiro128plus(Number(BigInt.asIntN(32, finalised(fnv1a(`${seed}/${label}`)))));
+      expect(draw(seed, label, 5)).toEqual(Array.from({ length: 5 }, () => uniformFloat64(generator)));
+    }
+  });
+
   test("repeats for one seed and label, and differs for another", () => {
     expect(draw(1, "a")).toEqual(draw(1, "a"));
     expect(draw(1, "a")).not.toEqual(draw(2, "a"));

@@ -1,0 +1,112 @@
+import { expect, test } from "vitest";
+import { randomWindows } from "../../test/random_windows.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
+import type { ProgressEvent } from "../base/progress.ts";
+import type { TokenSet } from "../calibrate/calibrate.ts";
+import type { GateStats } from "../calibrate/gate_stats.ts";
+import type { MadeModel } from "../calibrate/passes.ts";
+import { poolStats } from "../calibrate/stats.ts";
+import { windowsInTurn } from "../calibrate/windows.ts";
+import { spacesOf } from "../model/spaces.ts";
+import type { RunPasses } from "../recover/passes.ts";
+import { metricByName } from "../score/registry.ts";
+import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune.ts";
+
+const model = tinyModel({ layers: [{ neurons: 12 }, { neurons: 12 }] });
+const sets = [
+  { name: "many", windows: randomWindows([6, 6, 6, 6, 6]) },
+  { name: "one", windows: randomWindows([6], { seed: 1 }) },
+];
+const stats = sets.map((_, seed) => statsOfActivations(randomActivations(model.spec, { seed })));
+
+interface Observed {
+  readonly decision: GpruneDecision;
+  /** Sets that every round's gradients were measured on. */
+  readonly rounds: readonly (readonly TokenSet[])[];
+  /** Windows that losses were measured on, and the model. */
+  readonly losses: readonly { readonly made: MadeModel; readonly windows: readonly Int32Array[] }[];
+  readonly events: readonly ProgressEvent[];
+}
+
+/** Learns with passes that give every unit the same gradient, a mean loss of 3, and dense losses of 2 and 1. */
+async function decide(change: Partial<GpruneRequest>): Promise<Observed> {
+  const rounds: (readonly TokenSet[])[] = [];
+  const losses: Observed["losses"][number][] = [];
+  const events: ProgressEvent[] = [];
+  const passes = {
+    gateStatistics: async ({ model: { spec } }: MadeModel, chosen: readonly TokenSet[]) => {
+      rounds.push(chosen);
+      const squares = spacesOf(spec).map(({ id, units }) => [id, new Float64Array(units).fill(1)] as const);
+      const spaces = new Map(squares.map(([id, values]) => [id, { absolute: values, squares: values }]));
+      return new Map(
+        chosen.map(({ name, windows: { length } }): [string, GateStats] => {
+          return [name, { windows: length, loss: 3 * length, spaces }];
+        }),
+      );
+    },
+    losses: async (requests: Observed["losses"]) => {
+      losses.push(...requests);
+      return requests.map((_, d) => ({ nll: 10, predictions: d === 0 ? 5 : 10 }));
+    },
+  } as unknown as RunPasses;
+  const decision = await decideGprune({
+    ...{ model, passes, sets, allocation: "learned", shape: "per-layer", robust: false, refine: false },
+    runtime: undefined as unknown as GpruneRequest["runtime"],
+    weights: new Map(sets.map(({ name }) => [name, 1])),
+    evidence: new Map(sets.map(({ name }, d) => [name, { whole: { stats: stats[d]! }, halves: null }])),
+    pooled: { stats: poolStats(stats, [1, 1]) },
+    moments: new Map(),
+    metric: metricByName("wifv"),
+    fallback: metricByName("magnitude"),
+    ...{ sparsity: 0.3, roundTo: 1, rounds: 3, gradientWindows: 2, maxModules: 2, seed: 4 },
+    onProgress: (event) => events.push(event),
+    ...change,
+  });
+  return { decision, rounds, losses, events };
+}
+
+test("every round measures the next windows of every set, and dense losses only where weights are robust", async () => {
+  const { decision, rounds, losses, events } = await decide({});
+  expect(decision.rounds.map((round) => round.losses)).toEqual(Array(3).fill({ many: 3, one: 3 }));
+  for (const [round, chosen] of rounds.entries()) {
+    const turns = [
+      { start: 2 * round, count: 2 },
+      { start: round, count: 1 },
+    ];
+    const expected = sets.map(({ name, windows }, d) => {
+      return { name, windows: windowsInTurn(windows, turns[d]!, { seed: 4, label: `${name} rounds` }) };
+    });
+    expect(chosen).toEqual(expected);
+  }
+  expect(losses).toEqual([]);
+  const scored = events.filter(({ stage }) => stage === "score");
+  expect(scored.map(({ done, total }) => [done, total])).toEqual([
+    [1, 4],
+    [2, 4],
+    [3, 4],
+    [4, 4],
+  ]);
+});
+
+test("robust weights grow with the losses beyond those of the dense model on the same windows", async () => {
+  const { decision, rounds, losses } = await decide({ robust: true, rounds: 1 });
+  expect(losses.map(({ windows }) => windows)).toEqual(rounds[0]!.map(({ windows }) => windows));
+  for (const { made } of losses) expect(made.model).toBe(model);
+  const { many, one } = decision.rounds[0]!.weights;
+  expect(one! / many!).toBeCloseTo(Math.E, 12);
+});
+
+test("evidence and weights must be those of the sets", async () => {
+  const evidence = new Map([
+    ["many", { whole: { stats: stats[0]! }, halves: null }],
+    ["other", { whole: { stats: stats[1]! }, halves: null }],
+  ]);
+  await expect(decide({ evidence })).rejects.toThrow(
+    "evidence: expected those of many, one, got those of many, other",
+  );
+  const weights = new Map([["many", 1]]);
+  await expect(decide({ weights })).rejects.toThrow(
+    "weights: expected those of many, one, got those of many",
+  );
+});

@@ -1,0 +1,58 @@
+import { describe, expect, test } from "vitest";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { prunableParameters, spacesOf } from "../model/spaces.ts";
+import { makePlan, widths } from "./plan.ts";
+import { removeRanked } from "./ranked.ts";
+
+describe("removeRanked", () => {
+  test("takes blocks of equal values in turn, however their means round", () => {
+    const spec = tinySpec({
+      layers: [
+        { neurons: 100, kvGroups: 1 },
+        { neurons: 100, kvGroups: 1 },
+      ],
+    });
+    for (const low of [0.3, 0.367380544069706, 0.32786183948383507, 0.7456992929423947]) {
+      const ranked = spacesOf(spec).map((s) => {
+        const value = s.kind === "kv" ? 10 : low * (s.layer + 1);
+        return { space: s, values: new Float64Array(s.units).fill(value) };
+      });
+      // Of 52 neurons the first block has 4, the others 16.
+      const sparsity = (52 * 24) / prunableParameters(spec);
+      const keep = removeRanked(ranked, { spec, sparsity, roundTo: 16 });
+      expect(widths(makePlan(spec, keep), spec).ffn).toEqual([48, 100]);
+    }
+  });
+
+  test("fills a rest that is too small for a whole block with a layer's first block, which may be smaller", () => {
+    const spec = tinySpec({ layers: [{ neurons: 64 }, { neurons: 61 }] });
+    const ranked = spacesOf(spec).map((space) => {
+      return { space, values: new Float64Array(space.units).fill(space.kind === "kv" ? 9 : space.layer) };
+    });
+    const keep = removeRanked(ranked, { spec, sparsity: (13 * 24) / prunableParameters(spec), roundTo: 8 });
+    expect(widths(makePlan(spec, keep), spec).ffn).toEqual([56, 56]);
+  });
+
+  test("gives the neurons back that were taken last, in the order of all layers", () => {
+    const layer = { neurons: 12, kvGroups: 3, groupSize: 1 };
+    const spec = tinySpec({ layers: [layer, layer] });
+    // From the dearest on: neuron 10 of layer 1, neurons 10 and 9 of layer 0, neuron 9 of layer 1.
+    const last = [
+      [3, 4],
+      [2, 5],
+    ];
+    const ranked = spacesOf(spec).map((space) => {
+      const value = (unit: number): number => (unit < 9 ? 1 : (last[space.layer]![unit - 9] ?? 6));
+      return {
+        space,
+        values: Float64Array.from({ length: space.units }, (_, unit) =>
+          space.kind === "kv" ? 9 : value(unit),
+        ),
+      };
+    });
+    // All 22 neurons that may go have 528 parameters, a group 128: two groups need 18 more than there are.
+    const keep = removeRanked(ranked, { spec, sparsity: (528 + 2 * 128 - 18) / prunableParameters(spec) });
+    expect(keep["layers.0.ffn"]).toEqual([11]);
+    expect(keep["layers.1.ffn"]).toEqual([10, 11]);
+  });
+});
