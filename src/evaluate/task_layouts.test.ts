@@ -83,7 +83,7 @@ describe("published layouts", () => {
     [
       "an empty right answer",
       { activity_label: "a", ctx_a: "b", ctx_b: "c", endings: ["x", "y"], label: "" },
-      "label: the number of the right answer",
+      "label: the index of the right answer",
     ],
     [
       "an unknown letter",
@@ -93,9 +93,9 @@ describe("published layouts", () => {
     [
       "no gap",
       { sentence: "Ann had helped.", option1: "Ann", option2: "Eve", answer: "1" },
-      "sentence: a sentence that goes on after a gap, _,",
+      "sentence: a sentence with a gap (_) and text after it",
     ],
-    ["one word", { text: "word" }, "text: a text of two words or more that ends with one"],
+    ["one word", { text: "word" }, "text: a text of at least two words that ends with a word"],
   ])("refuse %s", (_, record, message) => {
     expect(() => question(record)).toThrow(message);
   });

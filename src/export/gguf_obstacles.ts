@@ -48,7 +48,7 @@ const RULES: readonly Rule[] = [
   {
     finds: ({ layers, headDim, hiddenSize }, { loads }) =>
       loads.fullWidthAttention && layers.some((layer) => queryHeads(layer) * headDim !== hiddenSize)
-        ? `heads that are not together as wide as the hidden size ${hiddenSize}`
+        ? `query heads whose total width differs from the hidden size ${hiddenSize}`
         : null,
   },
   {
@@ -59,11 +59,11 @@ const RULES: readonly Rule[] = [
       );
       return foreign.length === 0 ? null : `biases at ${foreign.join(", ")}`;
     },
-    hint: "If recovery added biases to the outputs, prune this family with --recover none for llama.cpp; a model's own have no place there.",
+    hint: "If recovery added the biases, prune without recovery for llama.cpp (--recover none).",
   },
   {
     finds: ({ tiedEmbeddings }, { loads }) =>
-      loads.tiedOnly && !tiedEmbeddings ? "an output matrix besides the embedding" : null,
+      loads.tiedOnly && !tiedEmbeddings ? "an output matrix that is not tied to the embedding" : null,
   },
   {
     finds: (spec, { family, activation, multipliers }) => {
@@ -75,29 +75,29 @@ const RULES: readonly Rule[] = [
         spec.normOffset === normOffset &&
         (multipliers || isClose(spec.embeddingScale, scale)) &&
         spec.activation === activation;
-      return matches ? null : "norms, an activation or an embedding scale of another kind";
+      return matches ? null : "the model's norms, activation or embedding scale";
     },
   },
   {
     finds: ({ attentionScale, ...spec }, architecture) =>
       architecture.multipliers || isClose(attentionScale, scoreScale(spec, architecture))
         ? null
-        : `the score scale ${attentionScale}`,
+        : `the attention scale ${attentionScale}`,
   },
   {
     finds: ({ residualScale, logitDivisor }, { multipliers }) =>
-      multipliers || (residualScale === 1 && logitDivisor === 1) ? null : "factors on blocks or logits",
+      multipliers || (residualScale === 1 && logitDivisor === 1) ? null : "residual or logit multipliers",
   },
   {
     finds: ({ scoreSoftcap }, { defaultScoreSoftcap }) => {
       if ((scoreSoftcap === null) === (defaultScoreSoftcap === null)) return null;
-      return scoreSoftcap === null ? "scores that are not capped" : "capped scores";
+      return scoreSoftcap === null ? "attention without softcapping" : "attention softcapping";
     },
   },
   {
     finds: ({ logitSoftcap }, { loads, defaultLogitSoftcap }) => {
-      if (logitSoftcap === null) return defaultLogitSoftcap === null ? null : "logits that are not capped";
-      return loads.logitSoftcap ? null : "capped logits";
+      if (logitSoftcap === null) return defaultLogitSoftcap === null ? null : "logits without softcapping";
+      return loads.logitSoftcap ? null : "logit softcapping";
     },
   },
   { finds: unrotatedObstacle },
@@ -136,8 +136,8 @@ function unrotatedObstacle(
   );
   if (isUsual) return null;
   return every === null
-    ? "layers that are not rotated"
-    : `other layers not rotated than each ${ordinal(every)}`;
+    ? "layers without rotary embeddings"
+    : `layers without rotary embeddings other than every ${ordinal(every)}`;
 }
 
 /**
@@ -152,8 +152,8 @@ function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitec
   const expected = (window: number | null) => (window === null ? main : windowed);
   const isRegular = rotated.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
   const isAllowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
-  if (!isRegular || !isAllowed) return "rotary embeddings that differ from layer to layer";
-  if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "heads that are rotated in part";
+  if (!isRegular || !isAllowed) return "rotary embeddings that differ between layers";
+  if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "partial rotary embeddings";
   return scalingObstacle(main, { loads, localRopeTheta });
 }
 
@@ -166,24 +166,22 @@ function scalingObstacle(
     case "linear":
       return null;
     case "llama3":
-      return loads.rotaryFactors && isPublishedScaling(scaling)
-        ? null
-        : "Llama 3's scaling of rotary frequencies";
+      return loads.rotaryFactors && isPublishedScaling(scaling) ? null : "Llama 3 RoPE scaling";
     case "yarn":
       return yarnObstacle(scaling, localRopeTheta !== null);
     case "dynamic":
-      return "dynamic scaling of rotary frequencies";
+      return "dynamic RoPE scaling";
     case "longrope":
-      return loads.longrope ? null : "LongRoPE's scaling of rotary frequencies";
+      return loads.longrope ? null : "LongRoPE scaling";
   }
 }
 
 /** For these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor for all. */
 function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | null {
   const isUsual = isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);
-  if (!isUsual) return "YaRN with other settings than 32 and 1 turns, truncated";
+  if (!isUsual) return "YaRN with settings other than beta_fast 32, beta_slow 1 and truncation";
   const isPlain = scaling.attentionFactor === yarnAttentionFactor(scaling.factor);
-  return hasLocalRope && !isPlain ? "an attention factor of YaRN in some layers" : null;
+  return hasLocalRope && !isPlain ? "a YaRN attention factor in some layers only" : null;
 }
 
 /** Where llama.cpp computes sliding windows, it fixes which layers have one: all, or all but every n-th. */
@@ -192,10 +190,10 @@ function windowObstacle(
   { loads, fullAttentionEvery: every, defaultWindow }: GgufArchitecture,
 ): string | null {
   const length = layers.find(({ window }) => window !== null)?.window ?? null;
-  if (length === null) return defaultWindow === null ? null : "layers that all lack a sliding window";
+  if (length === null) return defaultWindow === null ? null : "layers without sliding windows";
   if (!loads.windows || every === null) return null;
   const isUsual = layers.every(({ window }, index) => window === ((index + 1) % every === 0 ? null : length));
-  return isUsual ? null : `sliding windows in other layers than all but each ${ordinal(every)}`;
+  return isUsual ? null : `sliding windows in layers other than all but every ${ordinal(every)}`;
 }
 
 /** `2nd`, `4th`. */

@@ -66,7 +66,7 @@ export async function readRecord(directory: string): Promise<RunRecord> {
   const record = await read(directory, RUN_FILES.record, parseRunRecord);
   if (record !== null) return record;
   const message = `${directory}: expected an output of gprune prune, got no ${RUN_FILES.record}`;
-  const hint = "It is the directory that gprune prune -o RUN wrote.";
+  const hint = "Give the output directory of gprune prune.";
   throw new GpruneError("NOT_FOUND", message, { hint });
 }
 
@@ -94,5 +94,8 @@ function parseBaseHash(text: string, where: string): string | null {
 function parseCurve(text: string, where: string): readonly TrainingStep[] {
   const result = curveSchema.safeParse(parseJson(text, { ...CURVE_LIMITS, where }));
   if (result.success) return result.data;
-  throw new GpruneError("BAD_FILE", `${where}: expected the loss curve of a training, got something else`);
+  throw new GpruneError(
+    "BAD_FILE",
+    `${where}: expected the loss curve of a distillation, got something else`,
+  );
 }

@@ -18,11 +18,11 @@ const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
 /** Error codes of a path at which nothing exists or can exist. A failing disk or network has others. */
 const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"]);
 /** Hint for a file that cannot be read. */
-const CHECK_DISK = "Check the disk, and that the file is still there; then repeat the command.";
+const CHECK_DISK = "Check the disk and whether the file still exists, then repeat the command.";
 
 /** Hint for a read after `close`. */
 const KEEP_OPEN =
-  "Close a model when nothing that was made of it is used any more: what is pruned of it reads its files.";
+  "Close a model only when neither it nor a model pruned from it is used any more: both read its files.";
 
 /** Closes files that were garbage collected while open. Node would warn, and from version 25 on end the process. */
 const UNCLOSED = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
@@ -50,7 +50,7 @@ export class PositionalFile {
     const kind = await kindOfPath(path);
     if (kind === "directory" || kind === "other") throw notRegular(path, kind === "directory");
     const handle = await open(path, "r").catch((cause: unknown) => {
-      const reason = codeOf(cause) ?? "unknown reason";
+      const reason = kind === "missing" ? "no such file or directory" : (codeOf(cause) ?? "unknown reason");
       throw new GpruneError("NOT_FOUND", `${path}: expected a readable file, got ${reason}`, { cause });
     });
     const stat = await handle.stat();
@@ -81,7 +81,7 @@ export class PositionalFile {
     if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
       throw new GpruneError(
         "BAD_FILE",
-        `${this.path}: expected a valid span, got ${length} bytes at ${offset}`,
+        `${this.path}: expected a valid range, got ${length} bytes at offset ${offset}`,
       );
     }
     if (offset + length > this.size) {
@@ -96,7 +96,11 @@ export class PositionalFile {
     while (done < length) {
       const chunk = Math.min(MAX_READ_BYTES, length - done);
       const bytesRead = await this.#readSome(bytes, { done, chunk, offset });
-      if (bytesRead === 0) throw new GpruneError("BAD_FILE", `${this.path}: ended while it was being read`);
+      if (bytesRead === 0)
+        throw new GpruneError(
+          "BAD_FILE",
+          `${this.path}: expected more data, got the end of the file (it shrank while being read)`,
+        );
       done += bytesRead;
     }
     return bytes;
@@ -121,7 +125,7 @@ export class PositionalFile {
 
   #requireOpen(): void {
     if (!this.#closed) return;
-    const message = `${this.path}: expected an open file, got one that was closed`;
+    const message = `${this.path}: expected an open file, got a closed one`;
     throw new GpruneError("BAD_ARGUMENT", message, { hint: KEEP_OPEN });
   }
 
@@ -136,7 +140,7 @@ export class PositionalFile {
     } catch (cause) {
       this.#requireOpen();
       const reason = codeOf(cause) ?? String(cause);
-      const message = `${this.path}: expected to read it, got ${reason}`;
+      const message = `${this.path}: expected a readable file, got ${reason}`;
       throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
     }
   }
@@ -162,7 +166,7 @@ export async function kindOfPath(
     const reason = codeOf(cause) ?? String(cause);
     if (FORBIDDEN.has(reason)) return "forbidden";
     if (MISSING.has(reason)) return "missing";
-    const message = `${path}: expected to learn what is there, got ${reason}`;
+    const message = `${path}: expected a readable path, got ${reason}`;
     throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
   }
 }

@@ -22,8 +22,8 @@ export async function directoriesIn(path: string): Promise<readonly string[]> {
 export async function requireReadable(directory: string): Promise<void> {
   await readdir(directory).catch((cause: unknown) => {
     const reason = codeOf(cause) ?? String(cause);
-    throw new GpruneError("NOT_FOUND", `${directory}: expected a directory that can be read, got ${reason}`, {
-      hint: "Check its permissions.",
+    throw new GpruneError("NOT_FOUND", `${directory}: expected a readable directory, got ${reason}`, {
+      hint: "Check that it exists and its permissions.",
       cause,
     });
   });
