@@ -51,10 +51,10 @@ describe("resolveRunConfig", () => {
     [{ ...LEAST, calibration: [{ name: "web", path: "web.txt", weight: 1e160 }] }, "weight"],
     [{ ...LEAST, threads: 100_000 }, "threads"],
     [{ ...LEAST, calibration: [{ name: "", path: "web.txt" }] }, "name"],
-    [{ ...LEAST, calibration: [{ name: "__proto__", path: "web.txt" }] }, "a name that plans cannot hold"],
+    [{ ...LEAST, calibration: [{ name: "__proto__", path: "web.txt" }] }, "not allowed as the name of a set"],
     [
       { ...LEAST, calibration: ["a", "b"].map((path) => ({ name: "web", path })) },
-      "two sets of the same name",
+      "expected different names, got two sets with the same name",
     ],
     [{ ...LEAST, speed: 3 }, "speed"],
     [{ ...LEAST, constructor: 3 }, "constructor"],
@@ -145,7 +145,7 @@ describe("parseRunConfig", () => {
       expect.objectContaining({ hint: expect.stringMatching(/^Did you mean path\? /) }),
     );
     expect(() => parseRunConfig("nothing like it: 1", "run.yaml")).toThrowError(
-      expect.objectContaining({ hint: "`gprune prune --help` says what the options mean." }),
+      expect.objectContaining({ hint: "`gprune prune --help` explains the options." }),
     );
     expect(() => parseRunConfig("? {a: b}\n: 1", "run.yaml")).toThrow("Unrecognized key");
     await new Promise(setImmediate);
@@ -210,7 +210,7 @@ describe("runConfigJsonSchema", () => {
     const names = Object.keys(schema.properties);
     expect(names).toEqual(expect.arrayContaining(["sparsity", "calibration", "seed"]));
     expect(names.filter((name) => !schema.properties[name]!.description)).toEqual([]);
-    const path = { description: expect.stringContaining("or self for text that the model writes") };
+    const path = { description: expect.stringContaining("or self for text that the model generates") };
     expect(schema.properties.calibration!.items).toMatchObject({ properties: { path } });
   });
 });

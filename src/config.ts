@@ -34,15 +34,20 @@ const textSet = z.strictObject({
   name: z
     .string()
     .min(1)
-    .refine((name) => name !== "__proto__", "a name that plans cannot hold")
+    .refine((name) => name !== "__proto__", "not allowed as the name of a set")
     .describe("name of the set, for reports"),
   path: z
     .string()
     .min(1)
     .describe(
-      "text, JSON, JSON Lines or Parquet file, directory of texts or source files, hf://datasets/ORG/NAME/FILE[#COLUMN], or self for text that the model writes",
+      "text, JSON, JSON Lines or Parquet file, directory of texts or source files, hf://datasets/ORG/NAME/FILE[#COLUMN], or self for text that the model generates",
     ),
-  weight: z.number().min(SET_WEIGHTS.min).max(SET_WEIGHTS.max).default(1).describe("how much the set counts"),
+  weight: z
+    .number()
+    .min(SET_WEIGHTS.min)
+    .max(SET_WEIGHTS.max)
+    .default(1)
+    .describe("weight of the set relative to the others"),
 });
 
 const size = z.union([z.int().positive(), z.string()]).transform((value, context) => {
@@ -63,21 +68,24 @@ const fields = z.strictObject({
     .string()
     .min(1)
     .describe("Hugging Face directory, .gguf file or hf://ORG/NAME[@REVISION][/FILE.gguf]"),
-  output: z.string().min(1).describe("directory to be made"),
+  output: z.string().min(1).describe("output directory"),
   sparsity: z.number().min(0).lt(1).default(0.3).describe("fraction of the prunable parameters to remove"),
-  method: z.enum(METHODS).default("gprune").describe("gprune, or the metric alone"),
+  method: z.enum(METHODS).default("gprune").describe("gprune, or none for the metric alone"),
   metric: z.string().default("flap-wifv").describe("importance metric"),
   allocation: z
     .enum(ALLOCATION_NAMES)
     .optional()
-    .describe("how layers share the budget; learned with gprune, else the metric's own"),
-  robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
+    .describe("how the budget is divided among layers; default: learned with gprune, else the metric's own"),
+  robust: z
+    .boolean()
+    .default(false)
+    .describe("give sets whose loss increases most a higher weight in learning"),
   rounds: z.int().min(1).max(MAX_ROUNDS).default(8).describe("rounds of learned allocation"),
   refine: z
     .boolean()
     .optional()
     .describe(
-      "whether learned widths are adjusted by measuring the refitted model; on by default with learned allocation, widths per layer and least squares",
+      "adjust learned widths by measurements on the refitted model; default: on with learned allocation, shape per-layer and least squares",
     ),
   gradientWindows: z
     .int()
@@ -85,75 +93,78 @@ const fields = z.strictObject({
     .max(MAX_WINDOWS)
     .optional()
     .describe(
-      "windows of every set for gradients, in each round; 2, with fewer than five sets so many that all have 10",
+      "windows per set for gradients in each round; default: 2, or more with fewer than five sets (10 in all)",
     ),
-  fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
-  maxModules: z.int().min(1).max(MAX_MODULES).default(4).describe("most modules in one space"),
+  fallback: z
+    .string()
+    .default("magnitude")
+    .describe("metric for modules whose activation scores are unreliable"),
+  maxModules: z.int().min(1).max(MAX_MODULES).default(4).describe("maximum number of modules in one space"),
   calibration: z
     .array(textSet)
-    .refine((sets) => new Set(sets.map(({ name }) => name)).size === sets.length, "two sets of the same name")
+    .refine(
+      (sets) => new Set(sets.map(({ name }) => name)).size === sets.length,
+      "expected different names, got two sets with the same name",
+    )
     .default([])
     .describe("calibration sets"),
   ownText: z
     .enum(OWN_TEXT_CHOICES)
     .default("auto")
     .describe(
-      "whether text that the model writes becomes one more set; auto: beside fewer than five, with gprune, no plan, and layers of up to 4 GiB in float32",
+      "add a set of text that the model generates; auto: with gprune, fewer than five sets, no plan, and layers of at most 4 GiB in float32",
     ),
   samples: z
     .int()
     .positive()
     .max(MAX_WINDOWS)
     .optional()
-    .describe("windows of every calibration set; 16, with fewer than five sets so many that all have 80"),
+    .describe("windows per calibration set; default: 16, or more with fewer than five sets (80 in all)"),
   refitSamples: z
     .int()
     .positive()
     .max(MAX_WINDOWS)
     .optional()
     .describe(
-      "windows of every set for least squares, as far as the text has them; twice samples, up to 240 of all sets",
+      "windows per set for least squares, if the text is long enough; default: twice samples, at most 240 in all",
     ),
   seqLen: z
     .int()
     .min(MIN_SEQ_LEN)
     .optional()
-    .describe("tokens in a window; 512, or as many as the model takes if that is fewer"),
-  seed: z.int().min(0).default(0).describe("drives every random choice"),
+    .describe("tokens in a window; default: 512, or the model's context length if that is less"),
+  seed: z.int().min(0).default(0).describe("seed of every random choice"),
   recover: z
     .enum(RECOVERIES)
     .optional()
-    .describe("how removed units are made up for; lstsq with gprune, else bias"),
-  steps: z
-    .int()
-    .positive()
-    .max(MAX_STEPS)
-    .default(300)
-    .describe("training steps of recovery by distillation"),
+    .describe("how to compensate for removed units; default: lstsq with gprune, else bias"),
+  steps: z.int().positive().max(MAX_STEPS).default(300).describe("training steps of distillation"),
   learningRate: z
     .number()
     .positive()
     .optional()
-    .describe("highest learning rate of distillation; by the model's width and what was removed"),
-  shape: z
-    .enum(SHAPES)
-    .default("per-layer")
-    .describe("widths: every layer its own, or the same in all layers"),
-  roundTo: z.int().positive().default(1).describe("FFN widths that change become multiples of this"),
+    .describe(
+      "peak learning rate of distillation; default: depends on the model's width and on what was removed",
+    ),
+  shape: z.enum(SHAPES).default("per-layer").describe("widths of each layer, or the same in all"),
+  roundTo: z.int().positive().default(1).describe("make changed FFN widths multiples of this"),
   dtype: z.enum(DTYPE_CHOICES).default("auto").describe("dtype of the output"),
-  report: z.boolean().default(true).describe("whether report.html is written beside the model"),
-  plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
-  threads: z.int().positive().max(MAX_THREADS).optional().describe("threads of one operator"),
+  report: z.boolean().default(true).describe("write report.html"),
+  plan: z.string().optional().describe("plan.json to apply instead of deciding again"),
+  threads: z.int().positive().max(MAX_THREADS).optional().describe("threads per operator"),
   device: z
     .enum(DEVICE_NAMES)
     .default("cpu")
-    .describe("where graphs run; the CPU, with a message, when the device is not there"),
+    .describe("where to compute; without the device, the CPU is used with a warning"),
   deviceDtype: z
     .enum(DEVICE_DTYPES)
     .default("f32")
-    .describe("number format of products with weights on a device"),
-  requireDevice: z.boolean().default(false).describe("whether a run without the device is refused"),
-  maxMemory: size.optional().describe("memory that the computing process may take: 4GB, 512MiB, or bytes"),
+    .describe("precision of products with weights on a device"),
+  requireDevice: z
+    .boolean()
+    .default(false)
+    .describe("fail if the device is missing, instead of using the CPU"),
+  maxMemory: size.optional().describe("memory limit, as 4GB or 512MiB"),
 });
 
 /** Default settings, except for those that depend on other settings or on the run. */
@@ -230,7 +241,7 @@ const runConfigSchema = fields.refine(
   {
     path: ["allocation"],
     error:
-      "learned and curves need method gprune; with maxModules 1 that is the metric with its sparsity learned alone",
+      "learned and curves need method gprune; maxModules 1 keeps the metric's own order and only learns the allocation",
   },
 );
 
@@ -296,7 +307,7 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const sourceOf = typeof where === "string" ? () => where : where;
   const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
   const what = z.prettifyError(error).replaceAll("✖ ", "");
-  const help = "`gprune prune --help` says what the options mean.";
+  const help = "`gprune prune --help` explains the options.";
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
     hint: [...keyHint(error), help].join(" "),
     cause: error,

@@ -112,7 +112,7 @@ async function measure(
       seqLen: SEQ_LEN,
       limit: EVALUATION_WINDOWS,
       signal,
-      onProgress: (event) => onProgress({ ...event, stage: `evaluate ${title}` }),
+      onProgress: (event) => onProgress({ ...event, stage: `${title}: ${event.stage}` }),
     });
     const tokenizer = Tokenizer.of(model);
     const runner = new DecoderRunner(model, runtime);

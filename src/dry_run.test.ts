@@ -63,6 +63,6 @@ test.each([
 
 test("does not begin after the signal to stop", async () => {
   const { config } = await tinyRun({ method: "none" });
-  const stopped = { code: "INTERRUPTED", message: "stopped before the run was finished" };
+  const stopped = { code: "INTERRUPTED", message: "stopped before the run finished" };
   await expect(dryRun(config, { signal: AbortSignal.abort() })).rejects.toMatchObject(stopped);
 });

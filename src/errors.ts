@@ -85,7 +85,7 @@ export interface ErrorWords {
 
 function truncate(message: string): string {
   const excess = message.length - MAX_MESSAGE;
-  return excess <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${excess} characters more)`;
+  return excess <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${excess} more characters)`;
 }
 
 /** The message of whatever was thrown, an Error or not. */
@@ -112,6 +112,6 @@ export function requireWord(value: unknown, where: string, hint?: string): void 
   if (typeof value === "string" && value !== "") return;
   const got = value === "" ? '""' : String(value);
   throw new GpruneError("BAD_ARGUMENT", `${where}: expected a name or a path, got ${got}`, {
-    hint: hint ?? "A variable may not be set.",
+    hint: hint ?? "A variable may be unset.",
   });
 }

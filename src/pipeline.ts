@@ -115,14 +115,14 @@ export async function prune(settings: RunConfig, options: PruneOptions = {}): Pr
 function requireUsable({ checkpointInterval = 0, maxShardBytes = 1 }: PruneOptions): void {
   requireCount("maxShardBytes", maxShardBytes);
   if (!(checkpointInterval >= 0))
-    throw badArgument("checkpointInterval", "seconds from 0 on", checkpointInterval);
+    throw badArgument("checkpointInterval", "a number of seconds, at least 0", checkpointInterval);
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a distributed run on another device than its workers' CPU */
 function requireCpu({ device }: RunConfig): void {
   if (device === "cpu") return;
   throw new GpruneError("BAD_ARGUMENT", `device: expected cpu for a distributed run, got ${device}`, {
-    hint: "Workers compute on the CPU, so that the plan is that of a single machine to the byte.",
+    hint: "Workers compute on the CPU, so that the plan has the same bytes as on one machine.",
   });
 }
 

@@ -52,10 +52,10 @@ describe("help", () => {
     const last = [
       "16, or more with few sets: 80 in all",
       "twice as many, at most 240 in all",
-      "512, or what the model takes if that is less",
+      "512, or the model's context length if that is less",
       ownText,
       dtype,
-      "one for each core",
+      "one per core",
       device,
       deviceDtype,
     ];
@@ -178,16 +178,16 @@ describe("prune, inspect, report, eval and compare", () => {
     const decided = await gprune("prune", model, "-o", original, "--sparsity", "0.4", ...BY_WEIGHTS);
     expect(decided.code).toBe(0);
     expect(decided.stdout).toMatch(/^calibration +none$/m);
-    expect(decided.stdout).toMatch(/^held out +nothing; no texts were given$/m);
+    expect(decided.stdout).toMatch(/^held out +not measured; no texts were given$/m);
     const plan = join(original, "plan.json");
     const again = await gprune("prune", model, "-o", replayed, "--plan", plan, "--recover", "none");
     expect(again.code).toBe(0);
-    expect(again.stdout).toMatch(/^removed .* \(as the plan says\)$/m);
+    expect(again.stdout).toMatch(/^removed .* \(by the given plan\)$/m);
     expect(again.stdout).toContain(`gprune eval '${replayed}' --text NAME=FILE --baseline ${model} --save\n`);
     expect(await hashes(replayed)).toEqual(await hashes(original));
     const refitted = ["--recover", "lstsq", "--refit-samples", "9", ...SMALL.slice(0, 4), ...calib];
     const fitted = await gprune("prune", model, "-o", join(root(), "refitted"), "--plan", plan, ...refitted);
-    const used = "windows of stories (3, least squares 9), code (3, least squares 9); 432 tokens, ";
+    const used = "windows per set: stories 3 (least squares 9), code 3 (least squares 9); 432 tokens, ";
     expect(fitted.stdout).toContain(used);
     const byFile = join(root(), "replayed-by-file");
     const config = join(replayed, "gprune.yaml");
@@ -269,12 +269,14 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(text.stderr).toBe("");
     expect(lines(text)).toEqual([
       `${first} against ${model}`,
-      expect.stringMatching(/^text +baseline +ppl +ratio +windows$/),
+      expect.stringMatching(/^text +baseline ppl +ppl +ratio +windows$/),
       expect.stringMatching(/^stories +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
       expect.stringMatching(/^code +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
       expect.stringMatching(/^geometric mean +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3}$/),
       "",
-      expect.stringMatching(/^distance from the baseline +loss +KL +same top token +hidden error$/),
+      expect.stringMatching(
+        /^distance from the baseline +loss, nats +KL, nats +same top token +hidden error$/,
+      ),
       expect.stringMatching(/^stories +-?0\.\d{4} +0\.\d{4} +\d+\.\d % +0\.\d{4}$/),
       expect.stringMatching(/^code +-?0\.\d{4} +0\.\d{4} +\d+\.\d % +0\.\d{4}$/),
     ]);
@@ -320,7 +322,7 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(await readFile(join(output, "report.html"), "utf8")).toContain("stories");
     const other = await save("--text", code, "--limit", "1");
     expect(other.stderr).toBe(
-      `${path}: no longer has stories, code, measured with other settings; evaluation.1.json has that\n`,
+      `${path}: stories, code moved to evaluation.1.json, since measured with other settings\n`,
     );
     expect(await names()).toEqual(["code"]);
     const kept = JSON.parse(await readFile(join(output, "evaluation.1.json"), "utf8"));
@@ -349,7 +351,7 @@ describe("prune, inspect, report, eval and compare", () => {
       "-q",
     );
     expect(fast.stdout).toMatch(/^\| decoding tokens\/s +\| [^|]+ \| [^|]+, ×\d+\.\d\d \|$/m);
-    expect(fast.stdout).toMatch(/^\| peak memory of a process +\| +\d+\.\d MB \| +\d+\.\d MB \|$/m);
+    expect(fast.stdout).toMatch(/^\| peak memory +\| +\d+\.\d MB \| +\d+\.\d MB \|$/m);
     expect(await gprune("compare", model)).toMatchObject({ code: 1 });
   });
 
@@ -377,7 +379,7 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(json(compared)).toMatchObject({ models: [{}, { tasks: (shown as { tasks: object }).tasks }] });
     const stray = await gprune("eval", first, ...options, "--num-fewshot", "1", "--fewshot", `twice=${path}`);
     expect(stray.stderr).toBe(
-      "error BAD_ARGUMENT: --fewshot: expected the name of a task, got twice\nhint: Tasks are once.\n",
+      "error BAD_ARGUMENT: --fewshot: expected the name of a task, got twice\nhint: The tasks are once.\n",
     );
     const beside = await gprune(
       "eval",

@@ -67,7 +67,7 @@ describe("refuses models", () => {
     );
     await expectRefused(
       ["inspect", "@file"],
-      /first bytes: expected "GGUF", got .*\nhint: A model is a \.gguf file or/,
+      /first bytes: expected "GGUF", got .*\nhint: Give a \.gguf file or/,
     );
   });
 
@@ -117,13 +117,13 @@ describe("refuses texts", () => {
     );
     await expectRefused(
       pruneOf("@model", "--calib", "my web=@file"),
-      /^error BAD_ARGUMENT: --calib: expected NAME=PATH.*\nhint: .* Names have no spaces/,
+      /^error BAD_ARGUMENT: --calib: expected NAME=PATH.*\nhint: .* Names must not contain spaces/,
     );
   });
 
   test("in windows that are longer than the model takes", async () => {
     const longer =
-      /^error BAD_ARGUMENT: --seq-len: expected at most the 64 tokens that @model takes, got 65\nhint: Give --seq-len 64, or less\.\n$/m;
+      /^error BAD_ARGUMENT: window length: expected at most 64 tokens, the context length of @model, got 65\nhint: Use windows of at most 64 tokens \(--seq-len\)\.\n$/m;
     const long = ["--seq-len", "65"];
     const texts = ["a=@empty.txt", "b=@empty.txt"];
     await expectRefused([...pruneOf("@model", "--calib", ...texts), ...long], longer);
@@ -157,7 +157,7 @@ describe("refuses texts", () => {
   test("without a name, with one name twice, or none at all", async () => {
     await expectRefused(
       ["eval", "--text", "web=@file", "@model"],
-      /^error BAD_ARGUMENT: --text: expected NAME=PATH, got "@model"\nhint: .* the model goes before it/,
+      /^error BAD_ARGUMENT: --text: expected NAME=PATH, got "@model"\nhint: .* put the model before it/,
     );
     await expectRefused(
       pruneOf("@model", "--calib", "a=@file", "a=@empty.txt"),
@@ -232,31 +232,28 @@ describe("refuses settings", () => {
   });
 
   test.each([
-    ["--steps 5", "--steps: expected --recover distill beside it, got --recover lstsq"],
-    ["--method none --max-modules 2", "--max-modules: expected --method gprune beside it, got --method none"],
-    [
-      "--recover bias --refit-samples 9",
-      "--refit-samples: expected --recover lstsq beside it, got --recover bias",
-    ],
-    ["--method none --robust", "--robust: expected --method gprune beside it, got --method none"],
-    [
-      "--allocation curves --rounds 4",
-      "--rounds: expected --allocation learned beside it, got --allocation curves",
-    ],
-    ["--refine --recover bias", "--refine: expected --recover lstsq beside it, got --recover bias"],
-    ["--refine --shape uniform", "--refine: expected --shape per-layer beside it, got --shape uniform"],
-    ["--dry-run --resume", "--dry-run: expected it without --resume, got both"],
+    ["--steps 5", "--steps: expected --recover distill, got --recover lstsq"],
+    ["--method none --max-modules 2", "--max-modules: expected --method gprune, got --method none"],
+    ["--recover bias --refit-samples 9", "--refit-samples: expected --recover lstsq, got --recover bias"],
+    ["--method none --robust", "--robust: expected --method gprune, got --method none"],
+    ["--allocation curves --rounds 4", "--rounds: expected --allocation learned, got --allocation curves"],
+    ["--refine --recover bias", "--refine: expected --recover lstsq, got --recover bias"],
+    ["--refine --shape uniform", "--refine: expected --shape per-layer, got --shape uniform"],
+    ["--dry-run --resume", "--dry-run: expected no --resume, got both"],
   ])("prune %s, which would change nothing", async (options, message) => {
     await expectRefused(pruneOf("@model", ...options.split(" ")), `error BAD_ARGUMENT: ${message}\nhint: `);
   });
 
   test.each([
-    ["compare @model @model --repeats 3", "--repeats: expected --speed beside it, got none"],
-    ["eval @model --text a=@file --num-fewshot 2", "--num-fewshot: expected --tasks beside it, got none"],
-    ["eval @model --text a=@file --chat", "--chat: expected --tasks beside it, got none"],
-    ["compare @model @model --tasks a=@file --system Brief", "--system: expected --chat beside it, got none"],
-    ["eval @model --text a=@file b=@file:2", "--text: expected NAME=PATH, got a weight of b"],
-    ["sensitivity @model --calib a=@file b=@file:2", "--calib: expected NAME=PATH, got a weight of b"],
+    ["compare @model @model --repeats 3", "--repeats: expected --speed, got none"],
+    ["eval @model --text a=@file --num-fewshot 2", "--num-fewshot: expected --tasks, got none"],
+    ["eval @model --text a=@file --chat", "--chat: expected --tasks, got none"],
+    ["compare @model @model --tasks a=@file --system Brief", "--system: expected --chat, got none"],
+    ["eval @model --text a=@file b=@file:2", "--text: expected NAME=PATH without a weight, got :2 after b"],
+    [
+      "sensitivity @model --calib a=@file b=@file:2",
+      "--calib: expected NAME=PATH without a weight, got :2 after b",
+    ],
   ])("%s, which would change nothing", async (commandLine, message) => {
     await expectRefused(commandLine.split(" "), `error BAD_ARGUMENT: ${message}`);
   });
@@ -264,15 +261,15 @@ describe("refuses settings", () => {
   test("whose output or text is taken for another kind", async () => {
     await expectRefused(
       ["prune", "@model", "-o", "x.gguf", ...BY_WEIGHTS],
-      "error BAD_ARGUMENT: output: expected the name of a directory, got x.gguf\nhint: Prune into a directory",
+      "error BAD_ARGUMENT: output: expected a directory name, got x.gguf\nhint: Prune into a directory",
     );
     await expectRefused(
       ["eval", "@model", "--text", "a=self"],
-      "error NOT_FOUND: self: expected the text of set a, got no such file or directory\nhint: Text that the model writes",
+      "error NOT_FOUND: self: expected the text of set a, got no such file or directory\nhint: Text that the model generates",
     );
     await expectRefused(
       ["eval", "@model", "--text", "a=@file#text"],
-      /: expected the text of set a, got no such file or directory\nhint: .* is a plain text, which has no fields: leave #text out\./,
+      /: expected the text of set a, got no such file or directory\nhint: .* is a plain text file, which has no fields; leave #text out\./,
     );
   });
 });
@@ -304,7 +301,7 @@ describe("refuses plans", () => {
   });
 
   test("beside options that decide, wherever the plan is named", async () => {
-    const refused = "error BAD_ARGUMENT: plan: expected no option that decides beside it, got ";
+    const refused = "error BAD_ARGUMENT: plan: expected no other option that decides what to remove, got ";
     const plan = ["--plan", "@corrupt.json"];
     await expectRefused(
       pruneOf("@model", ...plan, "--sparsity", "0.9", "--max-modules", "1", "--robust"),
@@ -326,44 +323,44 @@ describe("refuses outputs", () => {
   test("of samples that are to go to a directory", async () => {
     await expectRefused(
       ["generate", "@model", "--sample", "-o", "@outputs/texts/"],
-      'error BAD_ARGUMENT: output: expected the name of a file, got "@outputs/texts/"',
+      'error BAD_ARGUMENT: output: expected a file name, got "@outputs/texts/"',
     );
   });
 
   test("of a prompt that are to go to a file, or to be drawn", async () => {
     await expectRefused(
       ["generate", "@model", "--prompt", "Once", "-o", "@outputs/out"],
-      /^error BAD_ARGUMENT: --output: expected it with --sample, got it with --prompt\nhint: /,
+      /^error BAD_ARGUMENT: --output: expected --sample, got --prompt\nhint: /,
     );
     await expectRefused(
       ["generate", "@model", "--prompt", "Once", "--seed", "0"],
-      /^error BAD_ARGUMENT: --seed: expected it with --sample, got it with --prompt\nhint: /,
+      /^error BAD_ARGUMENT: --seed: expected --sample, got --prompt\nhint: /,
     );
   });
 
   test("of answers without a question, or by a model that does not chat", async () => {
     await expectRefused(
       ["generate", "@model", "--sample", "--chat"],
-      "error BAD_ARGUMENT: --chat: expected it with --prompt, got it with --sample",
+      "error BAD_ARGUMENT: --chat: expected --prompt, got --sample",
     );
     await expectRefused(
       ["generate", "@model", "--prompt", "Hi", "--system", "Be brief."],
-      "error BAD_ARGUMENT: --system: expected it with --chat, got it without",
+      "error BAD_ARGUMENT: --system: expected --chat, got none",
     );
     await expectRefused(
       ["generate", "@model", "--prompt", "Hi", "--chat"],
-      /^error BAD_ARGUMENT: --chat: expected a model with a chat template, got .*\nhint: Without --chat/,
+      /^error BAD_ARGUMENT: chat: expected a model with a chat template, got .*\nhint: Give the prompt as plain text/,
     );
   });
 
   test("that are taken, or inside a file", async () => {
     await expectRefused(
       pruneOf("@model", "-o", "@model"),
-      "error OUTPUT_EXISTS: @model: expected a new or empty directory, got a directory with files in it",
+      "error OUTPUT_EXISTS: @model: expected a new or empty directory, got a directory that is not empty",
     );
     await expectRefused(
       pruneOf("@model", "-o", "@file/out"),
-      /^error OUTPUT_FAILED: @file\/out: expected to write it, got ENOTDIR\nhint: /,
+      /^error OUTPUT_FAILED: @file\/out: expected a writable path, got ENOTDIR\nhint: /,
     );
     await expectRefused(["export", "@model", "-o", "@file"], "error OUTPUT_EXISTS: @file: ");
     await expectRefused(

@@ -35,7 +35,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
         code: 1,
         stdout: "",
         stderr:
-          "error OUTPUT_FAILED: standard output: expected to write it, got ENOSPC\n" +
+          "error OUTPUT_FAILED: standard output: expected a writable path, got ENOSPC\n" +
           "hint: The disk is full; free some space or write to another disk.\n",
       });
     }

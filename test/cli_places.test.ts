@@ -43,7 +43,7 @@ async function expectRefused(commandLine: readonly string[], stderr: string): Pr
 
 describe("places that are refused", () => {
   test("of export named like files where the format is a directory, or the other way round", async () => {
-    const directory = "error BAD_ARGUMENT: --output: expected the name of a directory for the format";
+    const directory = "error BAD_ARGUMENT: --output: expected a directory name for the format";
     const cases: readonly (readonly [string, readonly string[], string])[] = [
       ["x.onnx", [], `${directory} hf, got ${root()}/x.onnx\nhint: .* -o ${root()}/x --format onnx\n`],
       ["x.ONNX", ["--format", "onnx"], `${directory} onnx, got ${root()}/x.ONNX\nhint: .* -o ${root()}/x `],
@@ -51,7 +51,7 @@ describe("places that are refused", () => {
       [
         "x.gguf",
         ["--format", "hf"],
-        `${directory} hf, got ${root()}/x.gguf\nhint: Leave --format out for a GGUF file, or name a directory: -o ${root()}/x\n`,
+        `${directory} hf, got ${root()}/x.gguf\nhint: For a GGUF file, leave --format out; otherwise name a directory: -o ${root()}/x\n`,
       ],
       ["y.safetensors/", [], `${directory} hf, got ${root()}/y.safetensors\nhint: .* -o ${root()}/y\n`],
       [
@@ -67,14 +67,14 @@ describe("places that are refused", () => {
 
   test("paths of a configuration file that are not there, with where they start", async () => {
     const paths = join(root(), "paths.yaml");
-    const start = `hint: ${paths} names it. Relative paths start at the current directory, ${process.cwd()}. Run gprune where `;
+    const start = `hint: The path is from ${paths}. Relative paths start at the current directory, ${process.cwd()}. Run gprune in `;
     const cases = [
       ["model: no/such/model", "no/such/model: expected a model, got no such file or directory"],
       [
         "calibration: [{name: st, path: no/st.txt}]",
         "no/st.txt: expected the text of set st, got no such file or directory",
       ],
-      ["plan: no/plan.json", "no/plan.json: expected a readable file, got ENOENT"],
+      ["plan: no/plan.json", "no/plan.json: expected a readable file, got no such file or directory"],
     ] as const;
     for (const [line, message] of cases) {
       await writeFile(paths, `${line}\n`);
@@ -97,7 +97,7 @@ describe("places that are refused", () => {
         "--calib",
         ...texts,
       ],
-      "^error NOT_FOUND: no/other.json: expected a readable file, got ENOENT\n$",
+      "^error NOT_FOUND: no/other.json: expected a readable file, got no such file or directory\n$",
     );
   });
 });
@@ -118,9 +118,7 @@ describe("what is written in the end", () => {
     expect(sensitivity).toMatchObject({
       code: 1,
       stdout: "",
-      stderr: expect.stringMatching(
-        `^error OUTPUT_EXISTS: ${picture}: expected the name of a file, got a dir`,
-      ),
+      stderr: expect.stringMatching(`^error OUTPUT_EXISTS: ${picture}: expected a file name, got a dir`),
     });
     const report = join(output, "report.html");
     await mkdir(report);
@@ -128,9 +126,7 @@ describe("what is written in the end", () => {
     expect(evaluated).toMatchObject({
       code: 1,
       stdout: "",
-      stderr: expect.stringMatching(
-        `^error OUTPUT_EXISTS: ${report}: expected the name of a file, got a dir`,
-      ),
+      stderr: expect.stringMatching(`^error OUTPUT_EXISTS: ${report}: expected a file name, got a dir`),
     });
     await rm(report, { recursive: true });
     expect(await readdir(output)).not.toContain("evaluation.json");
@@ -138,7 +134,7 @@ describe("what is written in the end", () => {
 
   test("is printed all the same when it cannot be written, and the error names the file", async () => {
     const refused = (path: string): RegExp =>
-      new RegExp(`^error OUTPUT_FAILED: ${path}: expected to write it, got EFBIG\n`);
+      new RegExp(`^error OUTPUT_FAILED: ${path}: expected a writable path, got EFBIG\n`);
     const picture = join(root(), "sigma.svg");
     const sensitivity = gpruneOfSmallFiles(
       "sensitivity",

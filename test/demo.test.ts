@@ -22,7 +22,9 @@ test("prunes the embedded model in three ways, and measures and continues texts 
   timeout: 1_200_000,
 }, async () => {
   const output = join(await temporaryDirectory(), "out");
-  const { sparsity, models } = json(await gprune("demo", "-q", "--json", "-o", output));
+  const demo = await gprune("demo", "--json", "-o", output);
+  expect(demo.stderr).toContain("\ndense: evaluate arithmetic: 3,072 tokens\n");
+  const { sparsity, models } = json(demo);
   expect(sparsity).toBe(0.4);
   const rows = models as readonly Row[];
   expect(rows.map(({ title }) => title)).toEqual(TITLES);

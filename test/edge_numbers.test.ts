@@ -224,7 +224,7 @@ describe("shapes", () => {
     const model = await checkpoint(options);
     const uniform = { ...GPRUNE, shape: "uniform", sparsity: 0.25 } as const;
     const alike = new Set(options.layers.map(({ neurons }) => neurons)).size === 1;
-    if (!alike) await expect(run({ model, ...uniform })).rejects.toThrow("layers that differ in width");
+    if (!alike) await expect(run({ model, ...uniform })).rejects.toThrow("layers differ in width");
     const all = [ALONE, GPRUNE, { ...GPRUNE, recover: "lstsq" } as const, ...(alike ? [uniform] : [])];
     for (const settings of all) {
       const result = await run({ model, ...settings, sparsity: 0.25 });

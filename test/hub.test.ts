@@ -68,13 +68,13 @@ test("a GGUF file of a repository is fetched alone", async () => {
     stdout: online.stdout,
   });
   const whole = await run("gguf", ["inspect", "hf://org/tiny-GGUF"]);
-  expect(whole.stderr).toContain("hint: Name one: hf://org/tiny-GGUF/q/tiny.gguf.");
+  expect(whole.stderr).toContain("hint: Choose one: hf://org/tiny-GGUF/q/tiny.gguf.");
 });
 
 test("a directory of the same name goes first; what is nowhere is said to be nowhere", async () => {
   await expect(openModel("org/none", hub.options(join(root(), "none")))).rejects.toMatchObject({
     code: "NOT_FOUND",
-    hint: expect.stringMatching(/^There is no file or directory org\/none either\. /),
+    hint: expect.stringMatching(/^There is no local file or directory org\/none either\. /),
   });
   hub.reset();
   await openModel("demo/model", hub.options(join(root(), "none"))).then(({ weights }) => weights.close());

@@ -66,7 +66,7 @@ describe.each([
     run.child.kill(signal);
     const { stdout, stderr, ...result } = await run.result;
     expect({ ...result, stdout }).toEqual({ code, stdout: "" });
-    expect(stderr).toContain("stopping at the end of this step; Ctrl-C again stops at once");
+    expect(stderr).toContain("stopping after the current step; press Ctrl-C again to stop at once");
     expect(stderr).toMatch(new RegExp(`interrupted by ${signal}\\nhint: Progress is kept in .*/out\\.run; `));
     await expect(access(output)).rejects.toMatchObject({ code: "ENOENT" });
     const again = await gprune(...pruneTo(output));
@@ -80,7 +80,7 @@ describe.each([
   test("twice stops at once, and there is no output", async () => {
     const { run, output } = await runUntil("calibrate: ");
     run.child.kill(signal);
-    await run.said("stopping at the end of this step");
+    await run.said("stopping after the current step");
     // A signal within a second would count as the same.
     await setTimeout(1100);
     run.child.kill(signal);
@@ -99,7 +99,7 @@ test("Ctrl-C in the demo leaves nothing of it, and a directory that was there", 
     run.child.kill("SIGINT");
     const { code, stderr } = await run.result;
     expect(code).toBe(130);
-    expect(stderr).toMatch(/\ninterrupted by SIGINT; nothing half written is left behind\n$/);
+    expect(stderr).toMatch(/\ninterrupted by SIGINT; no partial output is left\n$/);
     expect(await readdir(parent, { recursive: true })).toEqual(["there"]);
   }
 });
@@ -109,7 +109,7 @@ test("Ctrl-C before anything was kept leaves nothing, or says how the run is res
   run.child.kill("SIGINT");
   const { code, stderr } = await run.result;
   expect(code).toBe(130);
-  if (stderr.includes("nothing half written is left behind")) expect(await readdir(parent)).toEqual([]);
+  if (stderr.includes("no partial output is left")) expect(await readdir(parent)).toEqual([]);
   else expect(stderr).toContain("--resume");
 });
 
@@ -118,12 +118,12 @@ describe("a process that is killed", () => {
     [
       "SIGKILL",
       1,
-      /^error OUT_OF_MEMORY: the computing process was ended by SIGKILL, most likely .*\nhint: .*--resume goes on/m,
+      /^error OUT_OF_MEMORY: the computing process was ended by SIGKILL, probably .*\nhint: .*continue with --resume/m,
     ],
     [
       "SIGABRT",
       2,
-      /internal: the computing process ended by SIGABRT\..*--resume goes on(.*\n)*This is a bug in gprune/,
+      /internal: the computing process ended by SIGABRT\..*continue with --resume(.*\n)*This is a bug in gprune/,
     ],
   ] as const)("by %s while it computes: the other one says what to do", async (signal, code, says) => {
     const { run, output } = await runUntil("recover: ");
@@ -237,7 +237,9 @@ test("what a run depends on must not have changed", async () => {
   expect(stderr).toMatch(
     /\n {2}settings\.samples: 23 instead of 24\n {2}settings\.refitSamples: 46 instead of 48\n {2}settings\.seed: 1 instead of 0\n/,
   );
-  expect(stderr).toMatch(/\nhint: Repeat the command that began it, or remove .*out\.run to start anew\./);
+  expect(stderr).toMatch(
+    /\nhint: Repeat the original command with --resume, or remove .*out\.run to start over\./,
+  );
   await expectResumed(output);
 });
 
@@ -247,7 +249,7 @@ test("a run that has ended takes no time when it is resumed", async () => {
   expect((await gprune(...small)).stdout).toMatch(/^time +\d+\.\d s \(/m);
   const { code, stdout } = await gprune(...small, "--resume");
   expect(code).toBe(0);
-  expect(stdout).toMatch(/^time +none, the run had ended and its output is whole$/m);
+  expect(stdout).toMatch(/^time +none; the run was already complete$/m);
   const other = await gprune(...small, "--resume", "--sparsity", "0.1");
   expect(other.code).toBe(1);
   expect(other.stderr).toMatch(
@@ -266,10 +268,10 @@ test.each([
   const { code, stdout, stderr } = await gprune(...small);
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
   expect(stderr).toContain(
-    `error OUTPUT_EXISTS: ${output}: expected the whole output of this run, got one that cannot be read (`,
+    `error OUTPUT_EXISTS: ${output}: expected the complete output of this run, got one that cannot be read (`,
   );
   expect(stderr).toContain(reason);
-  expect(stderr).toMatch(/\nhint: Remove the directory, then the same command makes it anew\./);
+  expect(stderr).toMatch(/\nhint: Remove the directory and repeat the command\./);
   await rm(output, { recursive: true });
   expect(await gprune(...small)).toMatchObject({ code: 0 });
 });
@@ -281,7 +283,7 @@ test("a directory that is not ours is left alone", async () => {
   const { code, stderr } = await gprune(...pruneTo(output, "--resume"));
   expect(code).toBe(1);
   expect(stderr).toMatch(
-    /error OUTPUT_EXISTS: .*foreign\.run: expected a directory for the progress of a run, got .*thesis\.txt/,
+    /error OUTPUT_EXISTS: .*foreign\.run: expected a directory with the progress of a run, got .*thesis\.txt/,
   );
   expect(await readdir(`${output}.run`)).toEqual(["thesis.txt"]);
 });
@@ -292,9 +294,7 @@ test("of two runs on one directory the second is refused, with who holds it and 
   expect(second.code).toBe(1);
   const pid = await computingProcess(output);
   expect(second.stderr).toMatch(
-    new RegExp(
-      `error LOCKED: .*lock: expected no other run there, got process ${pid} on .* since \\d{4}-\\d\\d-`,
-    ),
+    new RegExp(`error LOCKED: .*lock: expected no other run, got process ${pid} on .* since \\d{4}-\\d\\d-`),
   );
   expect(await run.result).toMatchObject({ code: 0 });
   expect(await hashes(output, FILES)).toEqual(expected);

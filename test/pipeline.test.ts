@@ -187,7 +187,7 @@ describe("prune", () => {
     const act = (settings: RunConfigInput): Promise<unknown> => run({ ...settings, calibration });
     await expect(act({ sparsity: 0.99 })).rejects.toThrow("sparsity: expected at most");
     await expect(act({ model: uneven.output, shape: "uniform" })).rejects.toThrow(
-      "shape: expected per-layer for layers that differ in width, got uniform",
+      "shape: expected per-layer for a model whose layers differ in width, got uniform",
     );
     const plan = join(uneven.output, "plan.json");
     await expect(act({ plan, shape: "uniform" })).rejects.toMatchObject({ code: "BAD_PLAN" });
@@ -259,7 +259,7 @@ describe("prune", () => {
     const yaml = await read("gprune.yaml");
     expect(yaml).toContain(`plan: ${plan}`);
     expect(yaml).not.toMatch(/sparsity|method|metric|rounds/);
-    expect(await read("README.md")).toContain("of the attention and FFN parameters (as the plan says)");
+    expect(await read("README.md")).toContain("of the attention and FFN parameters (by the given plan)");
     const page = (await read("report.html")).replaceAll("\u00a0", " ");
     expect(page).toContain("%, by a given plan");
     expect(page).toContain("a given plan; FFN");

@@ -103,8 +103,8 @@ describe("decideGprune", () => {
     [{ gradientWindows: 0 }, "gradientWindows: expected a whole number of at least 1, got 0"],
     [{ maxModules: 0 }, "maxModules: expected a whole number of at least 1, got 0"],
     [{ roundTo: Number.NaN }, "roundTo: expected a whole number of at least 1, got NaN"],
-    [{ sparsity: Number.NaN }, "sparsity: expected a fraction 0 <= s < 1, got NaN"],
-    [{ sparsity: 1 }, "sparsity: expected a fraction 0 <= s < 1, got 1"],
+    [{ sparsity: Number.NaN }, "sparsity: expected a fraction of at least 0 and below 1, got NaN"],
+    [{ sparsity: 1 }, "sparsity: expected a fraction of at least 0 and below 1, got 1"],
     [{ sets: [] }, "sets: expected at least one, got none"],
     [{ sets: [a, a] }, "sets: expected different names, got a twice"],
     [{ weights: new Map([["a", 1]]) }, "weights: expected those of a, b, got those of a"],
@@ -222,8 +222,8 @@ describe("sampleTexts", () => {
   test.each([
     [{ temperature: 0 }, "temperature: expected a positive number, got 0"],
     [{ temperature: Number.NaN }, "temperature: expected a positive number, got NaN"],
-    [{ topP: 0 }, "topP: expected a number above 0, at most 1, got 0"],
-    [{ topP: 2 }, "topP: expected a number above 0, at most 1, got 2"],
+    [{ topP: 0 }, "topP: expected a number above 0 and at most 1, got 0"],
+    [{ topP: 2 }, "topP: expected a number above 0 and at most 1, got 2"],
     [{ tokens: 0 }, "tokens: expected a whole number of at least 1, got 0"],
     [{ count: 1.5 }, "count: expected a whole number of at least 1, got 1.5"],
   ])("refuses %j", async (wrong, message) => {
@@ -283,7 +283,7 @@ describe("prune", () => {
   );
 
   test.each([-1, Number.NaN])("refuses to keep states every %d seconds", async (checkpointInterval) => {
-    const message = `checkpointInterval: expected seconds from 0 on, got ${checkpointInterval}`;
+    const message = `checkpointInterval: expected a number of seconds, at least 0, got ${checkpointInterval}`;
     await expectRefusal(() => prune(config, { checkpointInterval }), message);
   });
 });
@@ -296,8 +296,8 @@ describe("a model that was closed", () => {
     for (const closed of [pruned, dense]) {
       await expect(closed.weights.read("model.norm.weight")).rejects.toMatchObject({
         code: "BAD_ARGUMENT",
-        message: expect.stringMatching(/model\.safetensors: expected an open file, got one that was closed$/),
-        hint: expect.stringContaining("reads its files"),
+        message: expect.stringMatching(/model\.safetensors: expected an open file, got a closed one$/),
+        hint: expect.stringContaining("both read its files"),
       });
     }
   });

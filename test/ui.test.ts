@@ -101,8 +101,8 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await page.getByText("More settings").first().click();
     await expectGoodLooks();
     const small = {
-      "Windows of each set": "3",
-      "Tokens in a window": "24",
+      "Windows per set": "3",
+      "Tokens per window": "24",
       Rounds: "3",
       "Gradient windows": "2",
     };
@@ -123,12 +123,12 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     // A directory without a model is noticed only when the run opens it.
     await startRun("first", {});
     await page.getByRole("alert").getByText("runs: expected a model").waitFor();
-    await page.getByText("None had begun.").waitFor();
-    // The entries are there again, by the run's link and by the one to a new run, until "Start from none".
+    await page.getByText("No stage was started.").waitFor();
+    // The entries are there again, by the run's link and by the one to a new run, until "Start with an empty form".
     await page.getByRole("link", { name: "New like this first" }).click();
     await page.getByText("These are the settings of first, which failed.").waitFor();
     expect(await page.getByLabel("Name", { exact: true }).first().inputValue()).toBe("first");
-    await page.getByRole("link", { name: "Start from none" }).click();
+    await page.getByRole("link", { name: "Start with an empty form" }).click();
     await expect.poll(() => page.getByLabel("Model", { exact: true }).inputValue()).toBe("");
     await page.getByRole("link", { name: "All runs" }).click();
     await page.getByRole("link", { name: "New run" }).first().click();
@@ -139,7 +139,9 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
       expect(await sets.nth(Number(index)).getByLabel("Path").inputValue()).toBe(path);
     }
     expect(await page.getByLabel("Rounds", { exact: true }).inputValue()).toBe("3");
-    await page.getByText(`Relative paths lead from ${process.cwd()}, where gprune ui was started.`).waitFor();
+    await page
+      .getByText(`Relative paths start at ${process.cwd()}, the directory where gprune ui was started.`)
+      .waitFor();
     await expectGoodLooks();
     await startRun("first", { Model: model });
     const live = page.getByRole("region", { name: /^first/ });
@@ -170,7 +172,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     const more = page.getByText("More settings").first();
     await more.click();
     const allocation = page.getByLabel("Allocation", { exact: true });
-    const derived = [allocation, page.getByLabel("Windows of each set for least squares", { exact: true })];
+    const derived = [allocation, page.getByLabel("Windows per set for least squares", { exact: true })];
     for (const field of derived) expect(await field.inputValue()).toBe("");
     // The set that the model wrote is there as well.
     expect(await page.getByRole("group", { name: /^Set \d/ }).count()).toBe(3);

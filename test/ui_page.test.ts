@@ -35,13 +35,13 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
     await expect.poll(() => boxes.count()).toBe(MAX_COMPARED + 1);
     for (const box of await boxes.all()) await box.check();
     await page
-      .getByText(`${MAX_COMPARED + 1} runs chosen; at most ${MAX_COMPARED} can be compared`)
+      .getByText(`${MAX_COMPARED + 1} runs selected; at most ${MAX_COMPARED} can be compared`)
       .waitFor();
     expect(await violations(page)).toEqual([]);
     const link = page.getByRole("link", { name: /^Compare/ });
     expect(await link.count()).toBe(0);
     await boxes.first().uncheck();
-    await page.getByText(`${MAX_COMPARED} runs chosen`, { exact: true }).waitFor();
+    await page.getByText(`${MAX_COMPARED} runs selected`, { exact: true }).waitFor();
     const opened = page.context().waitForEvent("page");
     await link.click();
     const comparison = await opened;
@@ -117,8 +117,8 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
       return asked === 2 ? route.fulfill({ status: 503 }) : route.continue();
     });
     await page.reload();
-    await page.getByText("The connection is lost.").waitFor();
-    await page.getByText("The connection is lost.").waitFor({ state: "detached" });
+    await page.getByText("Connection lost.").waitFor();
+    await page.getByText("Connection lost.").waitFor({ state: "detached" });
     expect(asked).toBe(3);
   });
 

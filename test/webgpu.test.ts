@@ -128,7 +128,7 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
       NO_ADAPTER,
     ).result;
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("warning: webgpu: ") });
-    expect(stderr).toContain("computing on cpu in place of webgpu");
+    expect(stderr).toContain("computing on cpu instead of webgpu");
     const { device } = JSON.parse(stdout);
     expect(device).toMatchObject({
       used: "cpu",
@@ -157,6 +157,6 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
     ).result;
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     expect(stderr).toContain("webgpu: ONNX Runtime refused");
-    expect(stderr).toContain("Without --require-device the CPU computes instead");
+    expect(stderr).toContain("Without --require-device, the CPU is used instead");
   });
 });

@@ -141,7 +141,7 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
     const openPasses = distributed({ redis: server.url, store });
     await expect(prune(configOf(model), { openPasses })).rejects.toMatchObject({
       code: "UNIT_FAILED",
-      message: expect.stringContaining("ended by the limit of 1 s"),
+      message: expect.stringContaining("ended by the time limit of 1 s"),
     });
     worker.child.kill("SIGTERM");
     expect(await worker.result).toMatchObject({ code: 0 });

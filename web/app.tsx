@@ -29,7 +29,7 @@ export function App() {
         <main>
           <h1>gprune</h1>
           <ProblemNote problem={connection.problem} />
-          <p class="aside">Open the address that gprune ui printed; it lets this browser in.</p>
+          <p class="aside">Open the address that gprune ui printed; it contains the access token.</p>
         </main>
       );
     case "open":
@@ -56,7 +56,7 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
       <main ref={main} tabIndex={-1}>
         {isLost && (
           <p class="problem" role="status">
-            The connection is lost. Is gprune ui still running? This page tries again by itself.
+            Connection lost. Check that gprune ui is running; the page reconnects automatically.
           </p>
         )}
         <Announcement live={state.live} />

@@ -70,7 +70,7 @@ function Control({ id, property, isRequired, entry, isWrong, onChange }: Control
       property.type === "boolean" ? { true: "yes", false: "no" } : {};
     const unsaid =
       property.default === undefined
-        ? "what fits the method"
+        ? "chosen automatically"
         : `${words[`${property.default}`] ?? property.default} (default)`;
     return (
       <select {...shared}>
@@ -112,7 +112,7 @@ function ListField({ name, property, items, problems, onChange }: ListFieldProps
   return (
     <div class="list">
       <p class="note">
-        {property.description}; several of different kinds keep the model general.{" "}
+        {property.description}; use several of different kinds to keep the model general.{" "}
         {required.map((field) => `${labelOf(field)}: ${properties[field]?.description}.`).join(" ")}
       </p>
       {problems.has(name) && (

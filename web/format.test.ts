@@ -12,6 +12,7 @@ test("writes seconds as people say them", () => {
 test("writes speeds, and a dash for one that is not known", () => {
   expect(plain(rate(809.7, "tokens"))).toBe("810 tokens/s");
   expect(plain(rate(0.98, "steps"))).toBe("1.0 steps/s");
+  expect(plain(rate(1234.5, "tokens"))).toBe("1,235 tokens/s");
   expect(plain(rate(12.4e6, "bytes"))).toBe("12 MB/s");
   expect(rate(null, "tokens")).toBe("–");
 });

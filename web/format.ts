@@ -26,7 +26,7 @@ export function moment(iso: string): string {
 export function rate(perSecond: number | null, unit: string): string {
   if (perSecond === null) return "–";
   if (unit === "bytes") return `${(perSecond / 1e6).toFixed(0)}${UNIT}MB/s`;
-  return `${perSecond.toFixed(perSecond < 10 ? 1 : 0)}${UNIT}${unit}/s`;
+  return `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond).toLocaleString("en")}${UNIT}${unit}/s`;
 }
 
 /** Last part of a path. */

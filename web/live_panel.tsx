@@ -139,13 +139,13 @@ function Figures({
           {live.memory === null ? "–" : bytes(isActive ? live.memory.now : live.memory.peak)}
         </span>
         <span class="note">
-          {live.memory !== null && (isActive ? `${bytes(live.memory.peak)} at most` : "at most")}
+          {live.memory !== null && (isActive ? `peak ${bytes(live.memory.peak)}` : "peak")}
         </span>
       </li>
       <li>
         <span class="label">Time</span>
         <span class="value">{clock(elapsed)}</span>
-        <span class="note">{isActive ? "so far" : "in all"}</span>
+        <span class="note">{isActive ? "so far" : "total"}</span>
       </li>
     </ul>
   );
@@ -169,7 +169,9 @@ function Stages({ rows, state }: { rows: readonly StageRow[]; state: LiveState }
   return (
     <div class="facts">
       <h3>Stages</h3>
-      {rows.length === 0 && <p class="note">{isActive ? "None has begun yet." : "None had begun."}</p>}
+      {rows.length === 0 && (
+        <p class="note">{isActive ? "No stage has started yet." : "No stage was started."}</p>
+      )}
       <ol class="stages">
         {rows.map((row, index) => (
           <li key={`${index} ${row.name}`} class={row.ended ? "ended" : "current"}>

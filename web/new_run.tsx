@@ -35,7 +35,7 @@ export function NewRun({ state, like }: NewRunProps) {
       {start?.ended != null && (
         <p class="aside">
           These are the settings of {start.from}, which {start.ended}.{" "}
-          <a href={`#new?${EMPTY}`}>Start from none</a>
+          <a href={`#new?${EMPTY}`}>Start with an empty form</a>
         </p>
       )}
       <Form
@@ -116,7 +116,7 @@ function Form({ schema, start, name: firstName, workingDirectory, isBusy }: Form
   return (
     <form ref={form} onSubmit={submit} onInvalidCapture={openGroup} class="form">
       <p class="aside">
-        Relative paths lead from <code>{workingDirectory}</code>, where gprune ui was started.
+        Relative paths start at <code>{workingDirectory}</code>, the directory where gprune ui was started.
       </p>
       {GROUPS.map(({ title, fields }, index) => (
         <fieldset key={title}>
@@ -170,7 +170,7 @@ function SubmitRow({ isBusy }: { isBusy: boolean }) {
       <button type="submit" class="action primary" disabled={isBusy}>
         Start pruning
       </button>
-      {isBusy && <p class="note">A run is under way; one at a time.</p>}
+      {isBusy && <p class="note">A run is in progress. Only one can run at a time.</p>}
     </div>
   );
 }
@@ -209,7 +209,7 @@ function NameField({ name, problem, onChange }: NameFieldProps) {
         onInput={(event) => onChange(event.currentTarget.value)}
       />
       <p class="note" id="run-name-note">
-        directory to be made here: letters, digits, dots, dashes
+        output directory to create here: letters, digits, dots, dashes, underscores
       </p>
       <FieldProblemNote id="run-name" problem={problem} />
     </div>

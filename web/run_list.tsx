@@ -101,8 +101,8 @@ function Empty() {
     <section class="empty">
       <h2>No runs yet</h2>
       <p>
-        Start one with <a href="#new">New run</a>, or with gprune prune in a terminal; what it leaves in this
-        directory appears here.
+        Start one with <a href="#new">New run</a>, or with gprune prune in a terminal. Runs in this directory
+        appear here.
       </p>
     </section>
   );
@@ -204,7 +204,7 @@ function CompareBar({ ids, onClear }: { ids: readonly string[]; onClear: () => v
   return (
     <section class="compare" aria-label="Comparison">
       <p role="status">
-        {isTooFew ? "1 run chosen; choose another" : `${ids.length} runs chosen`}
+        {isTooFew ? "1 run selected; select another one" : `${ids.length} runs selected`}
         {isTooMany && `; at most ${MAX_COMPARED} can be compared`}
       </p>
       <button type="button" class="action" onClick={onClear}>

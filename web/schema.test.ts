@@ -38,7 +38,7 @@ test("settings come back from the form that shows them", () => {
 
 test("names fields for people", () => {
   expect(otherFields(SCHEMA)).toEqual(["refine"]);
-  expect(["gradientWindows", "seqLen"].map(labelOf)).toEqual(["Gradient windows", "Tokens in a window"]);
+  expect(["gradientWindows", "seqLen"].map(labelOf)).toEqual(["Gradient windows", "Tokens per window"]);
   const paths = ["sparsity", "calibration.0", "calibration.1.path"];
   expect(paths.map(pathLabel)).toEqual(["Sparsity", "Set 1", "Set 2, path"]);
 });

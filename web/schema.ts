@@ -46,15 +46,15 @@ export function otherFields({ properties }: RunSchema): readonly string[] {
 /** Labels of fields whose keys would not explain them. */
 const LABELS: Readonly<Record<string, string>> = {
   calibration: "Set",
-  samples: "Windows of each set",
-  refitSamples: "Windows of each set for least squares",
-  seqLen: "Tokens in a window",
+  samples: "Windows per set",
+  refitSamples: "Windows per set for least squares",
+  seqLen: "Tokens per window",
   recover: "Recovery",
-  maxModules: "Most modules",
+  maxModules: "Maximum modules",
   roundTo: "Round widths to",
   refine: "Refine learned widths",
   steps: "Training steps",
-  dtype: "Stored as",
+  dtype: "Output dtype",
 };
 
 /** `gradientWindows` as `Gradient windows`. */

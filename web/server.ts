@@ -96,6 +96,6 @@ async function asked<T>(path: string, init: RequestInit = {}): Promise<Answer<T>
     return response.ok ? { value: value as T, problem: null } : { value: null, problem: value as Problem };
   } catch {
     const message = "The server does not answer.";
-    return { value: null, problem: { code: NO_ANSWER, message, hint: "Is gprune ui still running?" } };
+    return { value: null, problem: { code: NO_ANSWER, message, hint: "Check that gprune ui is running." } };
   }
 }

@@ -55,7 +55,7 @@ describe("plainText, plainName and plainJson", () => {
 test("an error's message has an end", () => {
   const { message } = new GpruneError("BAD_FILE", `x: ${"y".repeat(1e6)}`);
   expect(message.length).toBeLessThan(10_000);
-  expect(message).toMatch(/^x: y+ \.\.\. \(992003 characters more\)$/);
+  expect(message).toMatch(/^x: y+ \.\.\. \(992003 more characters\)$/);
 });
 
 describe("shellWord", () => {

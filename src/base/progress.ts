@@ -2,7 +2,7 @@
 
 /** One step of a stage. */
 export interface ProgressEvent {
-  /** `calibrate`, `evaluate dense`, ...: a new name starts a new stage. */
+  /** `calibrate`, `evaluate web`, ...: a new name starts a new stage. */
   readonly stage: string;
   /** Work done so far, in `unit`s; may be fractional: a token that is through half of the layers is half done. */
   readonly done: number;

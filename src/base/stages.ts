@@ -40,7 +40,7 @@ const GRACE_SECONDS = 10;
 /** The error of a run that was told to stop. */
 export function interrupted(signal: AbortSignal, hint: string): GpruneError {
   const cause: unknown = signal.reason;
-  return new GpruneError("INTERRUPTED", "stopped before the run was finished", { hint, cause });
+  return new GpruneError("INTERRUPTED", "stopped before the run finished", { hint, cause });
 }
 
 /**
@@ -60,7 +60,7 @@ export function interruptible(
     if (!signal.aborted) return;
     noticedAt ??= performance.now();
     if (performance.now() - noticedAt >= 1000 * graceSeconds)
-      throw interrupted(signal, "The step that was being computed is dropped.");
+      throw interrupted(signal, "The result of the current step was discarded.");
   };
   throwIfOverdue();
   return (event) => {

@@ -240,7 +240,7 @@ function requireFiniteStats(set: TokenSet, { spaces }: CalibrationStats): void {
       "NOT_FINITE",
       `statistics of ${id}: expected finite sums, got NaN or infinity, on ${textsOfSet(set)}`,
       {
-        hint: "Its activations are so large that their squares exceed float32; check the checkpoint and the texts.",
+        hint: "The squared activations overflow float32; check the checkpoint and the texts.",
       },
     );
   }

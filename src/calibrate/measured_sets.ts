@@ -69,8 +69,12 @@ function requireSameBeginning(
   for (let index = 0; index < count; index++) {
     const [a, b] = [calibrated[index]!, fitted[index]!];
     if (a === b || (a.length === b.length && a.every((id, t) => id === b[t]))) continue;
-    const expected = "the same for statistics and for least squares";
-    throw badArgument(`windows of calibration set ${name}`, expected, `others from window ${index + 1} on`);
+    const expected = "the same windows for statistics and for least squares";
+    throw badArgument(
+      `windows of calibration set ${name}`,
+      expected,
+      `different ones from window ${index + 1} on`,
+    );
   }
 }
 

@@ -51,12 +51,12 @@ export function dtypeOption(choices: readonly string[] = DTYPE_CHOICES): Option 
 
 export function threadsOption(): Option {
   const range = { min: 1, max: MAX_THREADS };
-  return countOption("--threads <n>", "threads of one operator (default: one for each core)", range);
+  return countOption("--threads <n>", "threads per operator (default: one per core)", range);
 }
 
 /** @param min - least number of tokens in a window */
 export function seqLenOption(min: number): Option {
-  const usual = "512, or what the model takes if that is less";
+  const usual = "512, or the model's context length if that is less";
   return countOption("--seq-len <n>", `tokens in a window (default: ${usual})`, { min });
 }
 
@@ -89,5 +89,5 @@ export function jsonOption(): Option {
 
 /** Options of commands that take a while. */
 export function tellingOptions(): readonly Option[] {
-  return [jsonOption(), new Option("-q, --quiet", "no progress; warnings and hints are still printed")];
+  return [jsonOption(), new Option("-q, --quiet", "print no progress; warnings and hints still appear")];
 }

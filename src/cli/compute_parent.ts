@@ -52,8 +52,8 @@ class Watch {
     const isFirst = this.#process.stopped === null;
     this.#process.stop(signal);
     if (!isFirst) return;
-    this.#say("\nstopping at the end of this step; Ctrl-C again stops at once\n");
-    const again = (): void => this.#say("still finishing a step; Ctrl-C stops at once\n");
+    this.#say("\nstopping after the current step; press Ctrl-C again to stop at once\n");
+    const again = (): void => this.#say("still finishing the current step; press Ctrl-C to stop at once\n");
     this.#timers.push(setInterval(again, 1000 * PATIENCE_SECONDS));
   }
 
@@ -71,8 +71,8 @@ class Watch {
     if (seconds - this.#told < SILENCE_SECONDS) return;
     this.#told = seconds;
     this.#say(
-      `no sign of life from the computing process ${this.#process.pid} for ${seconds} s; ` +
-        "it is in one very long operation, or stuck. Ctrl-C ends it.\n",
+      `no message from the computing process (pid ${this.#process.pid}) for ${seconds} s; ` +
+        "it is in a very long operation or stuck. Press Ctrl-C to end it.\n",
     );
   }
 
@@ -92,7 +92,7 @@ function printOutcome(outcome: Outcome): number {
       return outcome.exitCode;
     case "interrupted": {
       const { by, atOnce, hint } = outcome;
-      const rest = atOnce || hint !== undefined ? "" : "; nothing half written is left behind";
+      const rest = atOnce || hint !== undefined ? "" : "; no partial output is left";
       writeErr(`\ninterrupted by ${by}${rest}\n`);
       if (hint !== undefined) writeErr(`hint: ${plainText(hint)}\n`);
       return EXIT_CODES[by];

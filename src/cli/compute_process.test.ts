@@ -60,7 +60,7 @@ describe("a computing process", () => {
     "has failed as it has said when %s ends it after that",
     async (signal) => {
       const { outcome } = await heard(`
-      const failure = { code: "OUTPUT_FAILED", message: "out: expected to write it, got ENOSPC" };
+      const failure = { code: "OUTPUT_FAILED", message: "out: expected a writable path, got ENOSPC" };
       process.send({ type: "failed", failure }, () => process.kill(process.pid, "${signal}"));
       setInterval(() => {}, 1000);
     `);

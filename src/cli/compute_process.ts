@@ -28,7 +28,7 @@ const TAIL_LENGTH = 8192;
 const SAME_SIGNAL_MS = 1000;
 
 /** Hint for a run whose progress is kept. */
-const RESUME_HINT = "What had been kept stays; --resume goes on with it.";
+const RESUME_HINT = "Saved progress is kept; continue with --resume.";
 
 /** A command line to run. */
 export interface ComputeCommand {
@@ -210,11 +210,10 @@ export class ComputeProcess {
     const gotNone = isOutOfMemory(this.#tail);
     if (signal === "SIGKILL" || signal === "SIGTERM" || gotNone) {
       const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-      const used =
-        this.#rss > 0 ? `; it had ${gib(this.#rss)} of ${gib(memoryLimit())} when last heard of` : "";
-      const reason = gotNone ? "it got no more memory" : "most likely memory ran out";
+      const used = this.#rss > 0 ? `; it last used ${gib(this.#rss)} of ${gib(memoryLimit())}` : "";
+      const reason = gotNone ? "it could not allocate memory" : "probably because memory ran out";
       return new GpruneError("OUT_OF_MEMORY", `the computing process was ended by ${how}, ${reason}${used}`, {
-        hint: `Give fewer or shorter windows, close other programs, or use a larger machine.${resume}`,
+        hint: `Use fewer or shorter windows, close other programs, or use a larger machine.${resume}`,
       });
     }
     return new GpruneError("INTERNAL", `internal: the computing process ended by ${how}.${resume}`);
@@ -224,7 +223,7 @@ export class ComputeProcess {
 function notStarted(cause: unknown): GpruneError {
   const reason = reasonOf(cause);
   return new GpruneError("OUT_OF_MEMORY", `the computing process could not be started: ${reason}`, {
-    hint: "Close other programs; the machine may have no more memory or processes to give.",
+    hint: "Close other programs; the machine may be out of memory or processes.",
     cause,
   });
 }

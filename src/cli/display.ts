@@ -25,7 +25,7 @@ export class Rate {
     const perSecond = this.#perSecond(done);
     return unit === "bytes"
       ? `${(perSecond / 1e6).toFixed(0)} MB/s`
-      : `${perSecond.toFixed(perSecond < 10 ? 1 : 0)} ${unit}/s`;
+      : `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond).toLocaleString("en")} ${unit}/s`;
   }
 
   /** `1:05 left`; empty while too little is done. */

@@ -83,7 +83,7 @@ async function evaluateAll(
   const { texts, ...material } = await namedMaterial(options);
   if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither", {
-      hint: "For example --text news=news.txt, or --tasks arc_easy=arc_easy.jsonl.",
+      hint: "For example --text news=news.txt or --tasks arc_easy=arc_easy.jsonl.",
     });
   }
   const paths = baseline === undefined ? [path] : [baseline, path];
@@ -122,11 +122,9 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   const { evaluation, dropped } = addedTo(run.evaluation, now);
   if (dropped.length > 0) {
     const other =
-      run.evaluation && isSameBaseline(run.evaluation, now)
-        ? "other settings"
-        : "another baseline, or with none";
+      run.evaluation && isSameBaseline(run.evaluation, now) ? "other settings" : "another baseline or none";
     const kept = await keepBeside(directory, run.evaluation!);
-    say(`${path}: no longer has ${namesText(dropped)}, measured with ${other}; ${kept} has that`);
+    say(`${path}: ${namesText(dropped)} moved to ${kept}, since measured with ${other}`);
   }
   await writeFileAtomically(path, formatEvaluation(evaluation));
   const page = await renderReport({ ...run, evaluation });
@@ -156,9 +154,11 @@ function report(
   const { incomparable, other_tokens: others } = measured.fromFirst ?? {};
   const isChat = Object.values(settings.tasks).some(({ chat }) => chat);
   const notes = [
-    ...(isChat ? ["Questions were put as messages of a chat."] : []),
+    ...(isChat ? ["Questions were asked as chat messages."] : []),
     ...(incomparable === undefined ? [] : [`No divergence: ${plainText(incomparable)}.`]),
-    ...(others ? ["No ratio: texts are cut into other tokens, so perplexities do not compare."] : []),
+    ...(others
+      ? ["No ratio: the models tokenize the texts differently, so perplexities are not comparable."]
+      : []),
   ];
   return [names.join(" against "), [...tables, ...notes].join("\n\n")].join("\n");
 }
@@ -172,7 +172,10 @@ function divergenceRows({ fromFirst }: Evaluated["measured"]): readonly (readonl
     `${(100 * divergence.agreement).toFixed(1)} %`,
     divergence.layers.at(-1)!.toFixed(4),
   ]);
-  return [["distance from the baseline", "loss", "KL", "same top token", "hidden error"], ...rows];
+  return [
+    ["distance from the baseline", "loss, nats", "KL, nats", "same top token", "hidden error"],
+    ...rows,
+  ];
 }
 
 /** Header, and one row for each text with its perplexity. */
@@ -197,7 +200,7 @@ function textRows(
   if (scores.length > 1) {
     rows.push(line("geometric mean", [mean(measured), baseline && mean(baseline)]));
   }
-  const beside = ["text", "baseline", "ppl", ...(hasRatio ? ["ratio"] : [])];
+  const beside = ["text", "baseline ppl", "ppl", ...(hasRatio ? ["ratio"] : [])];
   return [[...(baseline === undefined ? ["text", "ppl"] : beside), "windows"], ...rows];
 }
 

@@ -56,7 +56,7 @@ export function handleExits(): void {
     process.on(signal, () => {
       if (answer !== null) return answer(signal);
       undo();
-      writeErr(`\ninterrupted by ${signal}; nothing half written is left behind\n`);
+      writeErr(`\ninterrupted by ${signal}; no partial output is left\n`);
       process.exit(EXIT_CODES[signal]);
     });
   }

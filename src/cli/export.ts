@@ -35,8 +35,8 @@ interface ExportCommandOptions {
 
 /** Options of a single format, with the hint for using them with another. */
 const OWN_OPTIONS = {
-  resume: "Files of other formats are written in one piece.",
-  pre: "Other formats hold the tokenizer itself.",
+  resume: "Only safetensors shards can be resumed; other formats are written in one step.",
+  pre: "Other formats contain the tokenizer itself.",
 } as const;
 
 /** An output format. */
@@ -137,16 +137,16 @@ const FILE_NAMES: ReadonlyMap<string, (stem: string) => string> = new Map([
   [
     "onnx",
     (stem) =>
-      `ONNX goes into a directory, with what transformers.js needs beside it: -o ${stem} --format onnx`,
+      `An ONNX export is a directory, with the files that transformers.js needs: -o ${stem} --format onnx`,
   ],
   [
     "safetensors",
-    (stem) => `model.safetensors goes into a directory, with its configuration beside it: -o ${stem}`,
+    (stem) => `A safetensors checkpoint is a directory, with config.json and tokenizer: -o ${stem}`,
   ],
-  ["gguf", (stem) => `Leave --format out for a GGUF file, or name a directory: -o ${stem}`],
+  ["gguf", (stem) => `For a GGUF file, leave --format out; otherwise name a directory: -o ${stem}`],
   ...["bin", "pt", "pth"].map((ending): [string, (stem: string) => string] => [
     ending,
-    (stem) => `Weights are written as safetensors, into a directory: -o ${stem}`,
+    (stem) => `Weights are written as safetensors in a directory: -o ${stem}`,
   ]),
 ]);
 
@@ -155,7 +155,7 @@ async function requireDirectoryFor(format: string, output: string): Promise<void
   const { stem = "", ending = "" } = /^(?<stem>.*[^/])\.(?<ending>\w+)$/.exec(output)?.groups ?? {};
   const hint = FILE_NAMES.get(ending.toLowerCase())?.(stem);
   if (hint !== undefined) {
-    const message = `--output: expected the name of a directory for the format ${format}, got ${output}`;
+    const message = `--output: expected a directory name for the format ${format}, got ${output}`;
     throw new GpruneError("BAD_ARGUMENT", message, { hint });
   }
   await requireFreeDirectory(output);

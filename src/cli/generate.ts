@@ -156,22 +156,22 @@ async function readPrompt(): Promise<string> {
 function requireSampling(options: GenerateCommandOptions): void {
   const idle = SAMPLE_OPTIONS.find((name) => options[name] !== undefined);
   if (idle === undefined) return;
-  const message = `${optionOf(idle)}: expected it with --sample, got it with --prompt`;
+  const message = `${optionOf(idle)}: expected --sample, got --prompt`;
   throw new GpruneError("BAD_ARGUMENT", message, {
     hint:
       idle === "output"
-        ? "What continues a prompt goes to the standard output; > FILE keeps it."
-        : "A prompt is continued once, with the most probable token each time.",
+        ? "The continuation of a prompt is printed on stdout; redirect it with > FILE."
+        : "A prompt is continued greedily: the most probable token at each step.",
   });
 }
 
 /** @throws GpruneError BAD_ARGUMENT for --chat with --sample, and --system without --chat */
 function requireChat({ chat = false, system, sample = false }: GenerateCommandOptions): void {
   if (chat && sample) {
-    throw new GpruneError("BAD_ARGUMENT", "--chat: expected it with --prompt, got it with --sample");
+    throw new GpruneError("BAD_ARGUMENT", "--chat: expected --prompt, got --sample");
   }
   if (system !== undefined && !chat) {
-    throw new GpruneError("BAD_ARGUMENT", "--system: expected it with --chat, got it without");
+    throw new GpruneError("BAD_ARGUMENT", "--system: expected --chat, got none");
   }
 }
 

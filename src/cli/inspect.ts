@@ -22,10 +22,10 @@ function report(facts: Inspection): string {
   const rows: (readonly [string, string])[] = [
     ["model", facts.model],
     ["family", `${facts.family} (${facts.format}, ${facts.dtype})`],
-    ["parameters", `${number(parameters.total)}, of them prunable ${number(parameters.prunable)}`],
+    ["parameters", `${number(parameters.total)} (${number(parameters.prunable)} prunable)`],
     ["layers", `${facts.layers}, hidden size ${facts.hidden_size}, head size ${facts.head_dim}`],
     ["vocabulary", `${number(facts.vocab_size)}, ${embeddings}`],
-    ["tokenizer", facts.tokenizer ? "yes" : "none, so that nothing can read texts for it"],
+    ["tokenizer", facts.tokenizer ? "yes" : "none, so texts cannot be tokenized"],
     ["neurons", perLayer(widths.ffn)],
     ["KV groups", perLayer(widths.kv)],
     ["query heads", perLayer(widths.heads)],

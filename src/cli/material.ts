@@ -65,7 +65,7 @@ export async function namedMaterial({
   }
   if (limit !== undefined) requireMaterial("limit", { texts, tasks });
   const pools = poolsOf(fewshot, tasks);
-  await requireTexts(pools, "solved questions of task");
+  await requireTexts(pools, "few-shot examples of task");
   const fewShot = { count: numFewshot, seed, pools };
   return { texts, tasks, fewShot, chat: chatOf({ chat, system }), seqLen, bos, limit };
 }
@@ -97,19 +97,19 @@ function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonl
   const stray = pools.find(({ name }) => !names.includes(name));
   if (stray === undefined) return pools;
   throw new GpruneError("BAD_ARGUMENT", `--fewshot: expected the name of a task, got ${stray.name}`, {
-    hint: `Tasks are ${namesText(names) || "given with --tasks"}.`,
+    hint: names.length > 0 ? `The tasks are ${namesText(names)}.` : "Give tasks with --tasks.",
   });
 }
 
 /** Hints on stderr that texts are measured without the BOS token that the model expects. */
 export function sayWithoutBos(model: string): void {
-  say(`hint: --bos begins windows with BOS, as the tokenizer of ${model} begins texts`);
+  say(`hint: the tokenizer of ${model} begins texts with BOS; --bos begins every window with it`);
 }
 
 /** Hints on stderr that prompts of a task were truncated to the context length. */
 export function sayCut(task: string, count: number): void {
-  const questions = count === 1 ? "1 question is" : `${count} questions are`;
+  const prompts = count === 1 ? "1 prompt" : `${count} prompts`;
   say(
-    `hint: ${questions} too long for the model in ${plainText(task)} and lost what stands first: system message, solved questions`,
+    `hint: ${prompts} of ${plainText(task)} longer than the context, cut at the start (system message, few-shot examples)`,
   );
 }

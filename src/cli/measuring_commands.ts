@@ -23,16 +23,16 @@ function materialOptions(formats: string): readonly Option[] {
     ),
     countOption(
       "--num-fewshot <n>",
-      "solved questions before each question of a task (default: what a YAML file says, or 0)",
+      "few-shot examples before each question of a task (default: what a YAML file says, or 0)",
       { min: 0 },
     ),
     textSetsOption(
       "--fewshot <tasks...>",
-      "NAME=PATH each: file with the solved questions of a task, in place of its own",
+      "NAME=PATH each: file with the few-shot examples of a task, in place of its own",
     ),
     new Option("--chat", "ask the questions of tasks as chat messages, with the model's chat template"),
-    new Option("--system <text>", "with --chat: system message before them"),
-    countOption("--seed <n>", "seed of the choice of solved questions", { min: 0, default: 0 }),
+    new Option("--system <text>", "with --chat: system message before the questions"),
+    countOption("--seed <n>", "seed of the choice of few-shot examples", { min: 0, default: 0 }),
     seqLenOption(2),
     new Option("--bos", "begin every window with BOS, which Gemma and a few others need"),
     countOption(

@@ -71,7 +71,7 @@ describe("sizeOption", () => {
       expect(() => parsed(memory(), "--max-memory", text)).toThrowError(
         expect.objectContaining({
           message: `${expected}"${text}"`,
-          hint: `Without a unit it is bytes; say ${text}GB or ${text}MB.`,
+          hint: `A number without a unit would mean bytes; write ${text}GB or ${text}MB.`,
         }),
       );
     }
@@ -125,7 +125,10 @@ describe("textSetsOption", () => {
 
   test("notices a model that it has swallowed", () => {
     expect(() => parsed(option(), "--text", "a=1", "model")).toThrowError(
-      expect.objectContaining({ code: "BAD_ARGUMENT", hint: expect.stringContaining("model goes before") }),
+      expect.objectContaining({
+        code: "BAD_ARGUMENT",
+        hint: expect.stringContaining("put the model before"),
+      }),
     );
   });
 });

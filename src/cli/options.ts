@@ -56,7 +56,9 @@ export function sizeOption(flags: string, description: string): Option {
     const bytes = parseSize(text);
     if (bytes !== null && !lacksUnit(text)) return bytes;
     const hint =
-      bytes === null ? undefined : `Without a unit it is bytes; say ${text.trim()}GB or ${text.trim()}MB.`;
+      bytes === null
+        ? undefined
+        : `A number without a unit would mean bytes; write ${text.trim()}GB or ${text.trim()}MB.`;
     throw badValue(option, { expected: "a size such as 4GB or 512MiB", got: text, hint });
   });
 }
@@ -66,7 +68,7 @@ export function directoryOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
     if (text !== "" && !text.startsWith("-")) return expandHome(text);
-    const hint = `${option.long} takes a directory of your choice; ./${text} is one of that name.`;
+    const hint = `${option.long} needs a directory; for a directory named ${text}, write ./${text}.`;
     throw badValue(option, { expected: "a directory", got: text, hint });
   });
 }
@@ -91,7 +93,7 @@ export function textSetsOption(flags: string, description: string): Option {
     if (end > 0) return [...(previous ?? []), text.slice(0, end) + expandHome(text.slice(end))];
     const isFile = /[./]/.test(text);
     const named = isFile ? `name=${text}` : `${text}=PATH`;
-    const hint = `Give a name and a path, as in ${named}; ${option.long} takes every value that follows it, so the model goes before it.`;
+    const hint = `Give a name and a path, as in ${named}. ${option.long} takes all values that follow it, so put the model before it.`;
     throw badValue(option, { expected: "NAME=PATH", got: text, hint });
   });
 }
@@ -146,7 +148,7 @@ export function requireNoMoreWords(command: Command): void {
 
 function emptyWord(what: string): GpruneError {
   return new GpruneError("BAD_ARGUMENT", `${what}: expected a value, got ""`, {
-    hint: "A variable of the shell may not be set.",
+    hint: "A shell variable may be unset.",
   });
 }
 
@@ -161,7 +163,7 @@ export function idleOption(
   { needed, got }: { readonly needed: string; readonly got: string },
 ): GpruneError {
   const option = optionOf(setting);
-  return new GpruneError("BAD_ARGUMENT", `${option}: expected ${needed} beside it, got ${got}`, {
-    hint: `It would change nothing. Leave ${option} out, or say ${needed}.`,
+  return new GpruneError("BAD_ARGUMENT", `${option}: expected ${needed}, got ${got}`, {
+    hint: `Without ${needed} it has no effect. Add that or leave ${option} out.`,
   });
 }

@@ -60,11 +60,14 @@ describe("lineDisplay", () => {
     onProgress(event(0));
     onProgress(event(1000));
     onProgress(event(0));
+    seconds(1);
+    onProgress(event(1000));
     expect(lines).toEqual([
       "save: done, 2.5 MB",
       "calibrate: 1,000 tokens",
       "calibrate: done, 1,000 tokens",
       "calibrate: 1,000 tokens",
+      "calibrate: done, 1,000 tokens, 1,000 tokens/s",
     ]);
   });
 

@@ -64,8 +64,8 @@ const COMPUTING_OPTIONS = ["resume", "redis", "store"] as const;
 async function printDryRun(config: RunConfig, options: PruneCommandOptions): Promise<void> {
   const idle = COMPUTING_OPTIONS.find((name) => options[name] !== undefined);
   if (idle !== undefined) {
-    throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected it without --${idle}, got both`, {
-      hint: "It computes nothing. Leave one of the two out.",
+    throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected no --${idle}, got both`, {
+      hint: "A dry run prunes nothing. Leave one of the two out.",
     });
   }
   const found = await withProgress(options, (onProgress) =>
@@ -88,7 +88,7 @@ function sayFarFromAsked(
     ...(roundTo > 1 ? ["a smaller --round-to"] : []),
     ...(shape === "uniform" ? ["--shape per-layer"] : []),
   ];
-  say(`hint: ${percent(achieved)} went where ${percent(asked)} was asked; ${ways.join(" or ")} comes closer`);
+  say(`hint: removed ${percent(achieved)} instead of ${percent(asked)}; ${ways.join(" or ")} comes closer`);
 }
 
 /** Passes over texts by workers, with --redis and --store. @throws GpruneError BAD_ARGUMENT for one of the two alone */
@@ -106,7 +106,7 @@ function distributionOf(
     };
   }
   const [given, missing] = redis === undefined ? ["--store", "--redis"] : ["--redis", "--store"];
-  throw new GpruneError("BAD_ARGUMENT", `${missing}: expected it together with ${given}, got none`, {
+  throw new GpruneError("BAD_ARGUMENT", `${missing}: expected together with ${given}, got none`, {
     hint: "gprune prune MODEL -o OUT --calib NAME=PATH --redis redis://HOST --store DIR",
   });
 }
@@ -120,7 +120,7 @@ async function withResumeHint(error: unknown, { output }: RunConfig): Promise<un
   const kept = await keptProgress(output);
   const { code, message, hint = "" } = error;
   if (kept === null) return code === "INTERRUPTED" ? new GpruneError(code, message) : error;
-  const goOn = `Progress is kept in ${kept}; repeat the command with --resume to go on.`;
+  const goOn = `Progress is kept in ${kept}; repeat the command with --resume to continue.`;
   return error.inOtherWords({ hint: code === "INTERRUPTED" ? goOn : `${hint} ${goOn}`.trim() });
 }
 
@@ -131,7 +131,7 @@ function sayBeforehand(asked: RunConfig): (runtimes: Runtimes, config: SettledCo
     const isAsked = asked.ownText === "always" || calibration.length === asked.calibration.length;
     if (isAsked) return;
     say(
-      "a set of the model's own text stands beside few sets for what they leave out; --own-text never does without",
+      "hint: added a calibration set of text that the model generates, since there are fewer than five sets (to leave it out: --own-text never)",
     );
   };
 }

@@ -58,7 +58,7 @@ export async function configOf(model: string | undefined, options: PruneCommandO
   const given = { ...settings, ...noReport, ...(model !== undefined && { model }), ...calibration };
   const input = { ...file, ...given };
   requireSetting(input, "model", "a Hugging Face directory, .gguf file or hf://ORG/NAME");
-  requireSetting(input, "output", "a directory to be made (-o)");
+  requireSetting(input, "output", "an output directory (-o)");
   const config = resolveRunConfig(input, (field) =>
     path === undefined || Object.hasOwn(given, field) ? "command line" : path,
   );
@@ -113,8 +113,9 @@ export function withPathHint(
   const { message, hint = "" } = error;
   const path = paths.find((name) => !isAbsolute(name) && message.startsWith(`${name}: `));
   if (path === undefined) return error;
-  const where = `${file} names it. Relative paths start at the current directory, ${process.cwd()}.`;
-  const next = "Run gprune where they lead to the files, or name the files anew on the command line.";
+  const where = `The path is from ${file}. Relative paths start at the current directory, ${process.cwd()}.`;
+  const next =
+    "Run gprune in the directory that they are relative to, or give the paths on the command line.";
   return error.inOtherWords({ hint: `${where} ${next} ${hint}`.trim() });
 }
 
@@ -179,9 +180,9 @@ function refuseDecided(given: Readonly<Record<string, unknown>>): void {
   if (found.length === 0) return;
   throw new GpruneError(
     "BAD_ARGUMENT",
-    `plan: expected no option that decides beside it, got ${found.map(optionOf).join(", ")}`,
+    `plan: expected no other option that decides what to remove, got ${found.map(optionOf).join(", ")}`,
     {
-      hint: "The plan has decided which units stay. Leave these options out, or --plan to decide anew.",
+      hint: "The plan says which units stay. Leave these options out, or leave --plan out to decide again.",
     },
   );
 }
@@ -189,14 +190,14 @@ function refuseDecided(given: Readonly<Record<string, unknown>>): void {
 /** @throws GpruneError BAD_ARGUMENT for the name of a GGUF file, which `gprune export` writes */
 function requireDirectoryName(output: string): void {
   if (!/\.gguf\/*$/i.test(output)) return;
-  throw new GpruneError("BAD_ARGUMENT", `output: expected the name of a directory, got ${output}`, {
-    hint: `Prune into a directory, and make the file of it: gprune export DIR -o ${output}`,
+  throw new GpruneError("BAD_ARGUMENT", `output: expected a directory name, got ${output}`, {
+    hint: `Prune into a directory, then export it: gprune export DIR -o ${output}`,
   });
 }
 
 function requireSetting(input: Readonly<Record<string, unknown>>, name: string, expected: string): void {
   if (input[name] !== undefined) return;
   throw new GpruneError("BAD_ARGUMENT", `${name}: expected ${expected}, got none`, {
-    hint: "gprune prune MODEL -o OUT --calib NAME=PATH; `gprune prune --help` shows more.",
+    hint: "Usage: gprune prune MODEL -o OUT --calib NAME=PATH; `gprune prune --help` shows more.",
   });
 }

@@ -28,6 +28,6 @@ test("the first few of many sets are named with their windows, and all tokens co
   };
   const config = resolveRunConfig({ model: "m", output: "out" }, "test");
   expect(summaryOf(result, config)).toMatch(
-    /^calibration +windows of s0 \(16\), .*, s7 \(16\), and 22 more; 30,000 tokens$/m,
+    /^calibration +windows per set: s0 16, .*, s7 16, and 22 more; 30,000 tokens$/m,
   );
 });

@@ -21,15 +21,16 @@ export function summaryOf(
   const rows: (readonly [string, string])[] = [
     [
       "removed",
-      `${percent(sparsity.achieved)} of attention and FFN (${plan === undefined ? `asked: ${percent(sparsity.asked)}` : "as the plan says"})`,
+      `${percent(sparsity.achieved)} of attention and FFN (${plan === undefined ? `asked: ${percent(sparsity.asked)}` : "by the given plan"})`,
     ],
     ["parameters", parametersOf(parameters)],
-    ["neurons", `${range(widths.ffn)} in a layer`],
-    ["KV groups", `${range(widths.kv)} in a layer`],
+    ["neurons", `${range(widths.ffn)} per layer`],
+    ["KV groups", `${range(widths.kv)} per layer`],
     ...runtimeRows(result.runtimes),
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
+    ["memory", `${gigabytes(result.peak_rss_bytes)} at peak`],
     ["report", reportOf(result)],
     [
       "next",
@@ -44,15 +45,15 @@ export function dryRunText({ sparsity, parameters, memory, time, disk, ...found 
   const held = Object.values(found.held_out_windows);
   const rows: (readonly [string, string])[] = [
     ["to remove", `${percent(sparsity.asked)} of attention and FFN`],
-    ["parameters", `${parametersOf(parameters)}, about`],
+    ["parameters", parametersOf(parameters, "about ")],
     ...runtimeRows(found.runtimes),
     ["calibration", calibrationOf({ ...found, held_out: found.held_out_windows, tokens_per_second: null })],
-    ["held out", held.length === 0 ? "nothing" : `${range(held)} windows of each set`],
+    ["held out", held.length === 0 ? "none" : `${range(held)} windows per set`],
     ...(time === null ? [] : [["time", aboutTime(time)] as const]),
-    ["disk", `${gigabytes(disk.output)} for the output, ${gigabytes(disk.most)} at most meanwhile`],
+    ["disk", `${gigabytes(disk.output)} for the output, at most ${gigabytes(disk.most)} during the run`],
   ];
-  const closing = "Nothing was pruned or written. Without --dry-run the same command does it.";
-  return [pairs(rows), planText(memory), closing].join("\n");
+  const closing = "Nothing was pruned or written. Repeat the command without --dry-run to prune.";
+  return [pairs(rows), planText(memory), closing].join("\n\n");
 }
 
 /** `about 8 min on this machine: calibrate 3 min, learn 2 min, ...` */
@@ -61,7 +62,7 @@ function aboutTime({ seconds, stages, busy }: NonNullable<DryRun["time"]>): stri
     .filter(([, own]) => own >= 0.5)
     .map(([stage, own]) => `${stage} ${about(own)}`);
   const parts = each.length > 1 ? `: ${each.join(", ")}` : "";
-  const where = busy ? "on this machine, which other programs keep busy" : "on this machine";
+  const where = busy ? "on this machine, which is busy with other programs" : "on this machine";
   return `about ${about(seconds)} ${where}${parts}`;
 }
 
@@ -74,9 +75,9 @@ function about(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${10 * Math.floor((minutes % 60) / 10)} min`;
 }
 
-function parametersOf({ before, after }: PruneResult["parameters"]): string {
+function parametersOf({ before, after }: PruneResult["parameters"], about = ""): string {
   const count = (parameters: number): string => short(parameters).replace(UNIT, " ");
-  return `${count(before)} -> ${count(after)}, ${percent(1 - after / before)} fewer`;
+  return `${count(before)} -> ${about}${count(after)}, ${percent(1 - after / before)} fewer`;
 }
 
 function runtimeRows(runtimes: Runtimes): readonly (readonly [string, string])[] {
@@ -87,8 +88,8 @@ function reportOf({
   report,
   report_problem: problem,
 }: Pick<PruneResult, "report" | "report_problem">): string {
-  if (problem !== null) return `none (${plainText(problem)}); gprune report makes it from run.json`;
-  return report === null ? "none was asked for" : plainText(report);
+  if (problem !== null) return `not written (${plainText(problem)}); gprune report makes it from run.json`;
+  return report === null ? "not requested" : plainText(report);
 }
 
 /** Perplexities before and after on unused windows of the calibration texts. */
@@ -107,10 +108,10 @@ function heldOutOf({
   const on =
     count === undefined || counts.size > 1
       ? ""
-      : ` on ${windowsText(count)}${scores.length > 1 ? " each" : ""}`;
-  if (sets.length > 0) return `perplexity${on} of ${sets.join(", ")}`;
+      : ` on ${windowsText(count)}${scores.length > 1 ? " per set" : ""}`;
+  if (sets.length > 0) return `perplexity${on}: ${sets.join(", ")}`;
   const isUsedUp = Object.keys(calibration).length > 0;
-  return `nothing; ${isUsedUp ? "the texts were used up" : "no texts were given"}`;
+  return `not measured; ${isUsedUp ? "no text was left" : "no texts were given"}`;
 }
 
 function windowsText(count: number): string {
@@ -126,25 +127,25 @@ function calibrationOf({
 }): string {
   const sets = Object.entries(calibration);
   if (sets.length === 0) {
-    return Object.keys(heldOut).length === 0 ? "none" : "none; nothing here learns from texts";
+    return Object.keys(heldOut).length === 0 ? "none" : "not needed with these settings";
   }
   // All windows of a set have the same length, those of least squares too.
   const tokens = sets.reduce((sum, [, { tokens: own, windows, refit_windows: refit = 0 }]) => {
     return sum + (own * Math.max(windows, refit)) / windows;
   }, 0);
   const named = sets.map(([name, { windows, refit_windows: refit }]) => {
-    return `${plainText(name)} (${windows}${refit === undefined ? "" : `, least squares ${refit}`})`;
+    return `${plainText(name)} ${windows}${refit === undefined ? "" : ` (least squares ${refit})`}`;
   });
   const rate = speed === null ? "" : `, ${Math.round(speed).toLocaleString("en")} tokens/s`;
-  return `windows of ${firstFew(named).join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
+  return `windows per set: ${firstFew(named).join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
 }
 
 /** Total time with the time of each stage; none for a run that had already ended when it was resumed. */
-function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" | "peak_rss_bytes">): string {
-  if (Object.keys(timings).length === 0) return "none, the run had ended and its output is whole";
+function timeOf({ timings }: Pick<PruneResult, "timings">): string {
+  if (Object.keys(timings).length === 0) return "none; the run was already complete";
   const seconds = Object.values(timings).reduce((sum, time) => sum + time, 0);
   const stages = Object.entries(timings)
     .filter(([, time]) => time >= 0.1)
     .map(([stage, time]) => `${stage} ${time.toFixed(1)}`);
-  return `${seconds.toFixed(1)} s (${stages.join(", ")}), ${gigabytes(peak)} at most`;
+  return `${seconds.toFixed(1)} s (${stages.join(", ")})`;
 }

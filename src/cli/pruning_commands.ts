@@ -120,7 +120,7 @@ export const pruneCommand: Command = new GpruneCommand("prune")
   .addOption(
     choiceOption(
       "--own-text <when>",
-      "whether to add a set of text that the model writes; auto: with fewer than five sets, see below (default: auto)",
+      "whether to add a set of text that the model generates; auto: with fewer than five sets, see below (default: auto)",
       OWN_TEXT_CHOICES,
     ),
   )
@@ -143,9 +143,9 @@ ${metricLines()}
 PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. All
 text files of a directory and its subdirectories are read, source files included, except hidden ones and node_modules.
 #COLUMN after a path names the column or field with the text, or with conversations, which the model's chat template
-turns into text. NAME=self stands for text that the model writes itself. gprune adds such a set to fewer than five sets,
-to cover what they leave out, unless there is a --plan, --own-text is never, or the model's layers take more than 4 GiB
-in float32: meanwhile all of them are in memory, with keys and values of 24 windows.
+turns into text. NAME=self stands for text that the model generates. With fewer than five sets, gprune adds one of this
+kind to cover what they leave out, unless there is a --plan, --own-text is never, or the model's layers take more than
+4 GiB in float32: meanwhile all of them are in memory, with keys and values of 24 windows.
 
 Use several calibration sets of different kinds: they keep the model general. --calib takes every value that follows it,
 so put MODEL before it. The last line on stdout is the output directory.
@@ -230,7 +230,7 @@ Examples:
   .action(async (options) => (await import("./worker.ts")).workerCommand(options));
 
 export const uiCommand: Command = new GpruneCommand("ui")
-  .summary("a local page: runs, live progress, new runs, comparisons, reports")
+  .summary("serve a local page: runs, live progress, new runs, comparisons, reports")
   .description(
     "Serves a page on this machine that lists the runs below a directory, starts, shows, stops and resumes prunes, " +
       "compares runs and opens their reports. It listens on 127.0.0.1 only; the address it prints has a token in it.",

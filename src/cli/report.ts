@@ -27,7 +27,7 @@ export async function reportCommand(
   const [run] = runs as [RunFiles];
   if (runs.length > 1 && output === undefined) {
     throw new GpruneError("BAD_ARGUMENT", "report: expected -o FILE with several runs, got none", {
-      hint: "For example gprune report A B -o comparison.html.",
+      hint: "For example gprune report RUN1 RUN2 -o comparison.html.",
     });
   }
   if (runs.length > 1 && pictures !== undefined) {
@@ -54,7 +54,7 @@ function requirePageName(path: string): void {
 async function requireDirectory(path: string): Promise<void> {
   const kind = await kindOfPath(path);
   if (kind === "directory" || kind === "missing") return;
-  throw new GpruneError("OUTPUT_EXISTS", `${path}: expected a directory for the pictures, got a file`);
+  throw new GpruneError("OUTPUT_EXISTS", `${path}: expected a directory for pictures, got a file`);
 }
 
 /** Writes every picture as SVG and as PNG; existing files are replaced. @returns their paths */

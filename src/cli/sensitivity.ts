@@ -32,15 +32,15 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   const { samples, seed } = options;
   const metric = metricByName(options.metric, "--metric");
   if (metric.input === "weights") {
-    throw new GpruneError("BAD_ARGUMENT", `--metric: expected one that looks at texts, got ${metric.name}`, {
-      hint: "Ranks by weights alone are the same for every set.",
+    throw new GpruneError("BAD_ARGUMENT", `--metric: expected a metric that uses texts, got ${metric.name}`, {
+      hint: "A metric of the weights alone ranks units the same for every set.",
     });
   }
   if (options.picture !== undefined) await requirePicture(options.picture);
   const texts = parseMeasuredSets(options.calib, "--calib");
   if (texts.length < 2) {
     throw new GpruneError("BAD_ARGUMENT", `--calib: expected at least two sets, got ${texts.length}`, {
-      hint: "Sensitivity is how much ranks move from one set to another.",
+      hint: "Sensitivity is how much ranks differ between sets.",
     });
   }
   requireOneOwnText(texts, "--calib");
@@ -92,8 +92,9 @@ function tableOf({ model, metric, sets, spaces }: SensitivityReport): string {
   return [
     `${plainText(model)}, ${metric} over ${namesText(sets)}`,
     table([header, ...rows]),
+    "",
     "Kendall W: 1 when all sets rank the units alike. sigma: standard deviation of a unit's rank (0 to 1) over the sets.",
-    `sigma by rank: least important units left, most important right; darker is more sensitive (${SHADES}), blank has no unit.`,
+    `sigma by rank: least important units left, most important right; darker is more sensitive (${SHADES}), blank where there is no unit.`,
   ].join("\n");
 }
 

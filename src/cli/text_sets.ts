@@ -23,7 +23,7 @@ function parsedSets(
   const twice = duplicateName(sets);
   if (twice === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected different names, got ${twice} twice`, {
-    hint: "Give every set a name of its own; a directory of files is one set.",
+    hint: "Give every set its own name. A directory of files can be one set.",
   });
 }
 
@@ -35,14 +35,18 @@ export function parseMeasuredSets(values: readonly string[], option: string): re
   const sets = parsedSets(values, option);
   const heavy = sets.find(({ weight }) => weight !== 1);
   if (heavy === undefined) return sets;
-  throw new GpruneError("BAD_ARGUMENT", `${option}: expected NAME=PATH, got a weight of ${heavy.name}`, {
-    hint: `It would change nothing: weights are for gprune prune. Leave :${heavy.weight} out.`,
-  });
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `${option}: expected NAME=PATH without a weight, got :${heavy.weight} after ${heavy.name}`,
+    {
+      hint: `Weights have an effect only in gprune prune. Leave :${heavy.weight} out.`,
+    },
+  );
 }
 
 /** A path that ends like a weight, but was not parsed as one. */
 const LOOKS_WEIGHTED = /:[-+.\de]+$/;
-const WEIGHT_HINT = "A weight after a path is a number above 0 such as :2 or :0.5.";
+const WEIGHT_HINT = "A weight after a path is a number above 0, such as :2 or :0.5.";
 
 /**
  * @param what - name of the kind of set, for messages
@@ -60,11 +64,11 @@ export async function requireTexts(sets: readonly TextSet[], what = "text of set
 /** Hint for a path that does not exist. */
 async function hintFor(path: string): Promise<string | null> {
   if (path === OWN_TEXT)
-    return "Text that the model writes is for calibration, in gprune prune and sensitivity.";
+    return "Text that the model generates can only be used for calibration (gprune prune, gprune sensitivity).";
   if (LOOKS_WEIGHTED.test(path)) return WEIGHT_HINT;
   const [before = "", field] = path.split("#");
   const isPlain = field !== undefined && (await kindOfPath(before)) === "file";
-  return isPlain ? `${before} is a plain text, which has no fields: leave #${field} out.` : null;
+  return isPlain ? `${before} is a plain text file, which has no fields; leave #${field} out.` : null;
 }
 
 /** As {@link requireTexts}, for calibration sets, one of which may be text that the model will write. */

@@ -18,9 +18,9 @@ export async function uiCommand(directory: string, { port }: UiOptions): Promise
   onSignals((signal) => {
     if (isLeaving) process.exit(EXIT_CODES[signal]);
     isLeaving = true;
-    say("\nstopping; Ctrl-C again leaves at once");
+    say("\nstopping; press Ctrl-C again to exit at once");
     void server.close().then(() => process.exit(0));
   });
-  say("The page is open to this machine only, and to whoever has this address. Ctrl-C ends it.");
+  say("Only this machine can open the page, with this address. Press Ctrl-C to stop.");
   print(server.address);
 }

@@ -50,14 +50,16 @@ function endingOf(outcome: Outcome, file: string): RunEnding {
 
 /** Sentences with advice about the command line. */
 const COMMAND_ADVICE = /command|(^|[\s`])--[a-z]|^Run gprune/;
+/** Options in parentheses after what they set. */
+const NAMED_OPTIONS = / \(--[a-z][^()]*\)/g;
 
 /**
- * A hint without the sentences about the command line or a file that the page's user never saw.
+ * A hint without options, and without sentences about the command line or a file that the page's user never saw.
  * @param file - the configuration file that was made for the run
  * @returns null when nothing is left
  */
 export function hintForPage(hint: string, file: string): string | null {
-  const sentences = hint.split(/(?<=[.!?])\s+/);
+  const sentences = hint.replaceAll(NAMED_OPTIONS, "").split(/(?<=[.!?])\s+/);
   const left = sentences.filter((sentence) => !sentence.includes(file) && !COMMAND_ADVICE.test(sentence));
   return left.length === 0 ? null : left.join(" ");
 }

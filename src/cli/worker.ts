@@ -18,7 +18,7 @@ export async function workerCommand(options: WorkerOptions): Promise<void> {
   let isComputing = false;
   onSignals((signal) => {
     if (end.signal.aborted) process.exit(EXIT_CODES[signal]);
-    say(isComputing ? "giving the unit back and leaving" : "leaving");
+    say(isComputing ? "stopping; the current unit goes back to the queue" : "stopping");
     end.abort();
   });
   const { redis, store, model, threads, unitLimit: unitSeconds } = options;
@@ -42,19 +42,19 @@ export async function workerCommand(options: WorkerOptions): Promise<void> {
 function lineOf(event: WorkerEvent): string {
   switch (event.event) {
     case "listening":
-      return `listening at ${event.queue}; Ctrl-C ends it`;
+      return `listening at ${event.queue}; press Ctrl-C to stop`;
     case "moved":
-      return "the store was emptied: its runs have another queue now";
+      return "the store was emptied; listening at the new queue of its runs";
     case "started":
       return `${nameOf(event.unit)} started: ${event.what}`;
     case "finished":
       return `${nameOf(event.unit)} finished in ${event.seconds.toFixed(1)} s${event.first ? "" : ", after another worker"}`;
     case "known":
-      return `${nameOf(event.unit)} is known already`;
+      return `${nameOf(event.unit)} already has a result`;
     case "failed":
       return `${nameOf(event.unit)} failed: ${event.reason}`;
     case "dropped":
-      return `${nameOf(event.unit)} given back`;
+      return `${nameOf(event.unit)} returned to the queue`;
   }
 }
 

@@ -135,9 +135,9 @@ describe("planMemory", () => {
       expect.objectContaining({
         code: "OUT_OF_MEMORY",
         message: expect.stringMatching(
-          /^max-memory: expected at least [\d.]+ GB for this run, got 1\.00 GB$/,
+          /^memory limit: expected at least [\d.]+ GB for this run, got 1\.00 GB$/,
         ),
-        hint: expect.stringMatching(/^(calibrate|refine) alone takes .*Gram matrices/),
+        hint: expect.stringMatching(/^The largest stage, (calibrate|refine), needs \(GB\): .*Gram matrices/),
       }),
     );
   });
@@ -146,19 +146,23 @@ describe("planMemory", () => {
     [
       { recover: "lstsq" },
       5120,
-      /^refine .* Give more memory, learned widths as they are \(--no-refine\) or a recovery that needs less/,
+      /stage, refine, .* Use more memory \(--max-memory\), no refinement of widths \(--no-refine\) or a recovery that needs less/,
     ],
     [
       { recover: "lstsq", refine: false },
       5120,
-      /^refit .* Give more memory or a recovery that needs less \(--recover bias\)\.$/,
+      /stage, refit, .* Use more memory \(--max-memory\) or a recovery that needs less memory \(--recover bias\)\.$/,
     ],
-    [{ recover: "bias" }, 5120, /memory, shorter windows \(--seq-len\) or fewer windows \(--samples\)\.$/],
-    [{ recover: "none" }, 0, /^save .* Give more memory\.$/],
+    [
+      { recover: "bias" },
+      5120,
+      /memory \(--max-memory\), shorter windows \(--seq-len\) or fewer windows \(--samples\)\.$/,
+    ],
+    [{ recover: "none" }, 0, /stage, save, .* Use more memory \(--max-memory\)\.$/],
     [
       { recover: "bias", seqLen: 4096, allocation: "global" },
       40_960,
-      /Give more memory or shorter windows \(--seq-len\)\.$/,
+      /Use more memory \(--max-memory\) or shorter windows \(--seq-len\)\.$/,
     ],
   ] as const)("suggests only what lowers the peak: %j, %i tokens", (settings, tokens, hint) => {
     const found = (): MemoryPlan => plan({ maxMemory: "0.1GB", ...settings }, { tokens });
@@ -308,7 +312,7 @@ describe("planMemory", () => {
   test("is said in lines", () => {
     const [first, ...rest] = planText(plan({ maxMemory: "5GB" }, { tokens: 1_000_000 })).split("\n");
     expect(first).toMatch(
-      /^memory: at most [\d.]+ GB of 5\.00 GB; up to [\d.]+ GB wait in files beside the output; the next layer is read while/,
+      /^memory: at most [\d.]+ GB of 5\.00 GB; up to [\d.]+ GB in files beside the output; the next layer is read while/,
     );
     expect(rest[0]).toMatch(/^ {2}calibrate +[\d.]+ GB {2}layers 1\.\d+, base 0\.40, /);
   });

@@ -127,11 +127,11 @@ describe("compareOnWindows", () => {
 
 describe("incomparable", () => {
   test.each([
-    [{ vocabSize: 17 }, "expected 16 words in the vocabulary, got 17"],
-    [{ hiddenSize: 12 }, "expected 8 as hidden size, got 12"],
+    [{ vocabSize: 17 }, "expected 16 tokens in the vocabulary, got 17"],
+    [{ hiddenSize: 12 }, "expected 8 as the hidden size, got 12"],
     [{ layers: [{}] }, "expected 3 layers, got 1"],
-    [{ layers: [{}, {}, {}], logitSoftcap: 30 }, /^expected .* as the head's settings, got .*30/],
-    [{ layers: [{}, {}, {}], logitDivisor: 8 }, /^expected .* as the head's settings, got .*8/],
+    [{ layers: [{}, {}, {}], logitSoftcap: 30 }, /^expected .* as the settings of the output head, got .*30/],
+    [{ layers: [{}, {}, {}], logitDivisor: 8 }, /^expected .* as the settings of the output head, got .*8/],
   ])("says why for %j", (changes, reason) => {
     expect(incomparable(dense.spec, tinySpec({ layers: [{}, {}, {}], ...changes }))).toMatch(reason);
   });

@@ -44,10 +44,10 @@ export interface ComparedText {
 /** Why two models cannot be compared token by token and layer by layer; null when they can. */
 export function incomparable(first: ModelSpec, other: ModelSpec): string | null {
   const facts: readonly (readonly [string, (spec: ModelSpec) => unknown])[] = [
-    ["words in the vocabulary", ({ vocabSize }) => vocabSize],
-    ["as hidden size", ({ hiddenSize }) => hiddenSize],
+    ["tokens in the vocabulary", ({ vocabSize }) => vocabSize],
+    ["as the hidden size", ({ hiddenSize }) => hiddenSize],
     ["layers", ({ layers }) => layers.length],
-    ["as the head's settings", headSettings],
+    ["as the settings of the output head", headSettings],
   ];
   const different = facts.find(([, of]) => of(first) !== of(other));
   if (different === undefined) return null;

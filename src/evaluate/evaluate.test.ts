@@ -48,7 +48,7 @@ describe("evaluate", () => {
     expect(scores.t).toEqual(await perplexity(new DecoderRunner(model, runtime), windows));
     await expect(evaluate({ model, runtime }, texts, { seqLen: 4, bos: true })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
-      message: `--bos: expected ${model.origin.name}'s tokenizer to have a token that begins texts, got one without`,
+      message: `bos: expected a tokenizer of ${model.origin.name} with a BOS token, got one without`,
     });
   });
 
@@ -66,7 +66,7 @@ describe("evaluate", () => {
       evaluateTogether({ models: [model, other(files)], runtime }, texts, { seqLen: 4 });
     await expect(both([])).rejects.toMatchObject({
       code: "NOT_FOUND",
-      message: "/models/other: tokenizer.json: expected with the model, got no such file",
+      message: "/models/other: tokenizer.json: expected a tokenizer beside the weights, got no such file",
       hint: expect.stringContaining("Put the tokenizer.json"),
     });
     await expect(both([{ name: "tokenizer.json", bytes: Buffer.from("{") }])).rejects.toMatchObject({
@@ -145,13 +145,13 @@ describe("evaluate", () => {
     await write("num_fewshot: 2\n");
     expect(await scored({ ...shots, count: 1 })).toEqual(one);
     await expect(scored()).rejects.toMatchObject({
-      message: "task t: expected more than 2 questions to show 2 before each, got 2 different ones",
+      message: "task t: expected more than 2 questions for 2 few-shot examples, got 2 different ones",
     });
     await write("num_fewshot: 0\n");
     await expect(scored({ ...shots, pools: tasks })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
       message:
-        "task t: expected --num-fewshot, or num_fewshot in the task's file, beside solved questions, got neither",
+        "task t: expected a number of few-shot examples (--num-fewshot, or num_fewshot in the task's file), got a file of examples alone",
     });
   });
 
@@ -196,9 +196,9 @@ describe("evaluate", () => {
   });
 
   test.each([
-    [{ seqLen: 1 }, "--seq-len: expected a whole number of at least 2, got 1"],
-    [{ seqLen: 2.5 }, "--seq-len: expected a whole number of at least 2, got 2.5"],
-    [{ seqLen: 4, limit: 0 }, "--limit: expected a whole number of at least 1, got 0"],
+    [{ seqLen: 1 }, "window length: expected a whole number of at least 2, got 1"],
+    [{ seqLen: 2.5 }, "window length: expected a whole number of at least 2, got 2.5"],
+    [{ seqLen: 4, limit: 0 }, "limit: expected a whole number of at least 1, got 0"],
   ])("refuses %j", async (options, message) => {
     await expect(evaluate({ model: letterModel(), runtime }, [], options)).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
@@ -269,7 +269,7 @@ describe("evaluateTogether", () => {
     });
     expect(together[1]!.fromFirst).toEqual({
       divergence: null,
-      incomparable: "expected the same tokens of text letters, got others",
+      incomparable: "expected the same tokens of text letters, got different ones",
       other_tokens: true,
     });
     const shallow = { ...other, ...tinyModel({ layers: [{}] }), files: other.files };

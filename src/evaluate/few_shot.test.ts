@@ -50,7 +50,7 @@ describe("withShots", () => {
     expect(prompts[0]).toBe("Q1? yes\n\nQ2? no\n\nQ3? yes\n\nQ0?");
     expect(prompts[1]).toBe("Q0? no\n\nQ0? no\n\nQ0? no\n\nQ1?");
     expect(() => withShots(documents, { ...SETTINGS, count: 3, pool: pool.slice(0, 3) })).toThrow(
-      "task t: expected more than 3 questions to show 3 before each, got 1 different ones",
+      "task t: expected more than 3 questions for 3 few-shot examples, got 1 different ones",
     );
   });
 
@@ -87,7 +87,7 @@ describe("withShots", () => {
 
   test("refuses a pool that is too small", () => {
     expect(() => withShots(POOL, { ...SETTINGS, count: 6 })).toThrow(
-      "task t: expected more than 6 questions to show 6 before each, got 6 different ones",
+      "task t: expected more than 6 questions for 6 few-shot examples, got 6 different ones",
     );
     expect(withShots(POOL.slice(0, 1), { ...SETTINGS, count: 5 })).toHaveLength(1);
   });

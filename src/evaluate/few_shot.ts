@@ -59,8 +59,8 @@ function shotText(document: TaskDocument): string {
 }
 
 function tooFew(name: string, count: number, available: number): GpruneError {
-  const expected = `more than ${count} questions to show ${count} before each`;
+  const expected = `more than ${count} questions for ${count} few-shot examples`;
   return new GpruneError("BAD_TEXT", `task ${name}: expected ${expected}, got ${available} different ones`, {
-    hint: "Ask for fewer with --num-fewshot, or name a larger file with --fewshot.",
+    hint: "Use fewer examples (--num-fewshot) or a larger file of examples (--fewshot).",
   });
 }

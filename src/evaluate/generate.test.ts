@@ -56,11 +56,11 @@ describe("generate", () => {
     expect(await generate(runner, prompt, { maxTokens: 2, stopIds: [] })).toHaveLength(2);
     await expect(generate(runner, prompt, { maxTokens: 3, stopIds: [] })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
-      message: `--max-tokens: expected at most 2 tokens after the ${maxPositions - 2} of the prompt, got 3`,
+      message: `tokens to generate: expected at most 2 after a prompt of ${maxPositions - 2} tokens, got 3`,
     });
     const long = new Int32Array(maxPositions + 1);
     await expect(generate(runner, long, { maxTokens: 0, stopIds: [] })).rejects.toMatchObject({
-      message: `--prompt: expected at most the ${maxPositions} tokens that the model takes, got ${maxPositions + 1}`,
+      message: `prompt: expected at most ${maxPositions} tokens, the context length of the model, got ${maxPositions + 1}`,
     });
   });
 });

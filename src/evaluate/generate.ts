@@ -71,12 +71,12 @@ function requireRoomFor({ model: { spec } }: DecoderRunner, prompt: number, more
   const room = spec.maxPositions - prompt;
   if (more <= room) return;
   if (room < 0) {
-    const expected = `at most the ${spec.maxPositions} tokens that the model takes`;
-    throw new GpruneError("BAD_ARGUMENT", `--prompt: expected ${expected}, got ${prompt}`);
+    const expected = `at most ${spec.maxPositions} tokens, the context length of the model`;
+    throw new GpruneError("BAD_ARGUMENT", `prompt: expected ${expected}, got ${prompt}`);
   }
-  const expected = `at most ${room} tokens after the ${prompt} of the prompt`;
-  throw new GpruneError("BAD_ARGUMENT", `--max-tokens: expected ${expected}, got ${more}`, {
-    hint: `The model takes ${spec.maxPositions} tokens together.`,
+  const expected = `at most ${room} after a prompt of ${prompt} tokens`;
+  throw new GpruneError("BAD_ARGUMENT", `tokens to generate: expected ${expected}, got ${more}`, {
+    hint: `The context length of the model is ${spec.maxPositions} tokens. Generate fewer (--max-tokens) or shorten the prompt.`,
   });
 }
 

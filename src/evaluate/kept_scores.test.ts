@@ -103,7 +103,7 @@ describe("evaluate with keep", () => {
     };
     await expect(run({ keep, onProgress, signal: stop.signal })).rejects.toMatchObject({
       code: "INTERRUPTED",
-      hint: `Finished texts and tasks are kept in ${keep}; the same command goes on from there.`,
+      hint: `Finished texts and tasks are kept in ${keep}; repeat the command to continue from there.`,
     });
     expect(seen.filter((stage) => stage === "evaluate two")).toHaveLength(1);
     const { evaluation, computed } = await run({ keep });

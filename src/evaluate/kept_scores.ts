@@ -62,7 +62,7 @@ export async function withKeptScores<T>(
 }
 
 function withResumeHint(error: GpruneError, keep: string): GpruneError {
-  const hint = `Finished texts and tasks are kept in ${keep}; the same command goes on from there.`;
+  const hint = `Finished texts and tasks are kept in ${keep}; repeat the command to continue from there.`;
   return error.inOtherWords({ hint });
 }
 

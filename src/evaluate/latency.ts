@@ -138,6 +138,6 @@ export function requireWorkloadFits(
   throw new GpruneError(
     "BAD_ARGUMENT",
     `speed of ${small.origin.name}: expected at most ${small.spec.maxPositions} tokens, got ${tokens}`,
-    { hint: "Ask for shorter prompts or fewer tokens with --prompt-tokens and --new-tokens." },
+    { hint: "Use shorter prompts (--prompt-tokens) or generate fewer tokens (--new-tokens)." },
   );
 }

@@ -96,7 +96,7 @@ describe("questions as messages", () => {
   test("need a template", async () => {
     await expect(asked(letterModel(), { chat: {} })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
-      message: "--chat: expected a model with a chat template, got tiny",
+      message: "chat: expected a model with a chat template, got tiny",
     });
   });
 

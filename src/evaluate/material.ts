@@ -88,8 +88,8 @@ export async function readMaterial(
   sets: readonly TextSet[],
   { seqLen, tasks: taskSets = [], fewShot = DEFAULT_SHOTS, limit, onProgress, onShots }: MaterialRequest,
 ): Promise<ReadMaterial> {
-  requireCount("--seq-len", seqLen, { least: MIN_WINDOW });
-  if (limit !== undefined) requireCount("--limit", limit);
+  requireCount("window length", seqLen, { least: MIN_WINDOW });
+  if (limit !== undefined) requireCount("limit", limit);
   for (const list of [sets, taskSets]) requireOwnNames("texts and tasks", list);
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress };
@@ -180,8 +180,8 @@ async function readQuestions(
 }
 
 function unusedShots(task: string, count: number | undefined): GpruneError {
-  const expected = "--num-fewshot, or num_fewshot in the task's file, beside solved questions";
-  const got = count === undefined ? "neither" : `--num-fewshot ${count}`;
+  const expected = "a number of few-shot examples (--num-fewshot, or num_fewshot in the task's file)";
+  const got = count === undefined ? "a file of examples alone" : `${count}`;
   return badArgument(`task ${plainName(task)}`, expected, got);
 }
 
@@ -195,7 +195,7 @@ export function readsAlike(a: Model, b: Model, { chat }: MaterialOptions): boole
 export function otherTokens(first: Material, other: Material): string | null {
   if (first === other) return null;
   const text = first.windows.find(([, windows], t) => !isSame(windows, other.windows[t]![1]));
-  return text === undefined ? null : `expected the same tokens of text ${text[0]}, got others`;
+  return text === undefined ? null : `expected the same tokens of text ${text[0]}, got different ones`;
 }
 
 function isSame(windows: readonly Int32Array[], others: readonly Int32Array[]): boolean {
@@ -209,6 +209,6 @@ function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Buffer {
 
 function requireBos({ bosId }: Tokenizer, model: string): number {
   if (bosId !== null) return bosId;
-  const expected = `${plainName(model)}'s tokenizer to have a token that begins texts`;
-  throw badArgument("--bos", expected, "one without");
+  const expected = `a tokenizer of ${plainName(model)} with a BOS token`;
+  throw badArgument("bos", expected, "one without");
 }

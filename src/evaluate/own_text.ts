@@ -27,7 +27,7 @@ import { type SampleState, sampleTexts } from "./sample.ts";
 const SPARE_WINDOWS = 1;
 
 const HINT =
-  "What this model writes is no text to calibrate on. Name texts instead; prune takes --own-text never.";
+  "Text that this model generates is not usable for calibration. Give texts instead (--own-text never).";
 
 /** Number of the first window of a set for checks only; beyond the windows of any set that a plan was made on. */
 const FIRST_CHECKED = 2 ** 30;

@@ -26,7 +26,7 @@ afterAll(async () => {
   for (const { weights } of Object.values(models)) await weights.close();
 });
 
-describe("the peak memory of a process with one model", () => {
+describe("the peak memory with one model", () => {
   test("is that of the model alone, whatever was measured before and whatever the caller holds", async () => {
     const ballast = Buffer.alloc(2 ** 30, 1);
     const held = peakResidentBytes();

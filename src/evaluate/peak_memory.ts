@@ -69,7 +69,7 @@ function ask(request: PeakRequest, name: string): Promise<PeakAnswer> {
     child.once("message", (answer) => resolve(answer as PeakAnswer));
     child.once("error", reject);
     child.once("close", (code, signal) => {
-      const ending = `expected a process that answers, it ended with ${signal ?? `exit code ${code}`}`;
+      const ending = `expected an answer of the measuring process, got ${signal ?? `exit code ${code}`}`;
       // The kernel kills a process that takes too much memory.
       const isMemory = signal === "SIGKILL" || isOutOfMemory(stderr);
       const message = `internal: memory of ${name}: ${ending}`;
@@ -88,7 +88,7 @@ function failed(name: string, { code, message, hint }: PeakProblem): GpruneError
 
 function outOfMemory(name: string, problem: string, stderr: string): GpruneError {
   return new GpruneError("OUT_OF_MEMORY", `memory of ${name}: ${problem}`, {
-    hint: "Ask for shorter prompts or fewer sequences with --prompt-tokens and --batch, or leave --speed out.",
+    hint: "Use shorter prompts (--prompt-tokens) or smaller batches (--batch), or leave --speed out.",
     cause: new Error(stderr),
   });
 }

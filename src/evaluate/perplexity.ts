@@ -37,8 +37,8 @@ export async function perplexity(
 export function requirePredictions(windows: readonly Int32Array[]): void {
   const least = windows.reduce((length, window) => Math.min(length, window.length), Number.POSITIVE_INFINITY);
   if (windows.length > 0 && least >= 2) return;
-  const got = windows.length === 0 ? "no window" : `one of ${least}`;
-  throw new GpruneError("BAD_TEXT", `windows: expected windows of two tokens or more, got ${got}`);
+  const got = windows.length === 0 ? "no windows" : `a window of ${least}`;
+  throw new GpruneError("BAD_TEXT", `windows: expected windows of at least two tokens, got ${got}`);
 }
 
 /** The score of a text from the sum of its losses over `windows` windows. */

@@ -58,10 +58,10 @@ export async function sampleTexts(
   requireCount("tokens", options.tokens);
   requirePositive("temperature", options.temperature);
   if (!(options.topP > 0 && options.topP <= 1))
-    throw badArgument("topP", "a number above 0, at most 1", options.topP);
+    throw badArgument("topP", "a number above 0 and at most 1", options.topP);
   if (options.tokens > maxPositions) {
-    const expected = `at most the model's ${maxPositions} tokens`;
-    throw new GpruneError("BAD_ARGUMENT", `--max-tokens: expected ${expected}, got ${options.tokens}`);
+    const expected = `at most ${maxPositions} tokens, the context length of the model`;
+    throw new GpruneError("BAD_ARGUMENT", `tokens in a sample: expected ${expected}, got ${options.tokens}`);
   }
   const beginnings = beginningsOf(tokenizer, runner.model.spec.vocabSize);
   const ends: ReadonlySet<number> = new Set(endingIds(runner.model, tokenizer));

@@ -56,7 +56,11 @@ describe("readTask", () => {
 
   test.each<[string, readonly unknown[], string]>([
     ["no documents", ["", " "], "PATH: expected at least one record, got an empty file"],
-    ["an unknown form", [{ title: "a" }], 'PATH line 1: expected a question, got {"title":"a"}'],
+    [
+      "an unknown form",
+      [{ title: "a" }],
+      'PATH line 1: expected a document of a known layout, got {"title":"a"}',
+    ],
     ["another form later", [CHOICE, PARTIAL], "PATH line 2: expected a text as query, got nothing"],
     ["no object later", [CHOICE, [1]], "PATH line 2: expected an object, got [1]"],
     [
@@ -67,7 +71,7 @@ describe("readTask", () => {
     [
       "an empty choice",
       [{ ...CHOICE, choices: ["", "b"] }],
-      'PATH line 1: expected a text that is not empty as choices.0, got ""',
+      'PATH line 1: expected a non-empty text as choices.0, got ""',
     ],
     [
       "a single choice",

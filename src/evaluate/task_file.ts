@@ -60,8 +60,8 @@ function layoutOf({ where, value }: JsonLine): TaskLayout {
   const layout = TASK_LAYOUTS.find(({ fields }) => fields.every(has));
   if (layout !== undefined) return layout;
   const fieldSets = TASK_LAYOUTS.map(({ fields }) => `{${fields.join(", ")}}`).join(", ");
-  throw new GpruneError("BAD_TEXT", `${where}: expected a question, got ${shown(value)}`, {
-    hint: `Records must have one of these sets of fields: ${fieldSets}.`,
+  throw new GpruneError("BAD_TEXT", `${where}: expected a document of a known layout, got ${shown(value)}`, {
+    hint: `Documents must have one of these sets of fields: ${fieldSets}.`,
   });
 }
 

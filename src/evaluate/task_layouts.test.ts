@@ -83,7 +83,7 @@ describe("published layouts", () => {
     [
       "an empty right answer",
       { activity_label: "a", ctx_a: "b", ctx_b: "c", endings: ["x", "y"], label: "" },
-      "label: the number of the right answer",
+      "label: the index of the right answer",
     ],
     [
       "an unknown letter",
@@ -93,13 +93,13 @@ describe("published layouts", () => {
     [
       "no gap",
       { sentence: "Ann had helped.", option1: "Ann", option2: "Eve", answer: "1" },
-      "sentence: a sentence that goes on after a gap, _,",
+      "sentence: a sentence with a gap (_) and text after it",
     ],
     ["an empty answer", { goal: "g", sol1: "a", sol2: "", label: 0 }, "sol2: a text that is not empty"],
     ["a truth of more than one", { question: "q", passage: "P", label: 2 }, "label: true or false"],
     ["an unknown truth", { question: "q", passage: "P", label: -1 }, "label: true or false"],
     ["a label beyond the choices", { goal: "g", sol1: "a", sol2: "b", label: 2 }, "label: 0 or 1"],
-    ["one word", { text: "word" }, "text: a text of two words or more that ends with one"],
+    ["one word", { text: "word" }, "text: a text of at least two words that ends with a word"],
   ])("refuse %s", (_, record, message) => {
     expect(() => question(record)).toThrow(message);
   });

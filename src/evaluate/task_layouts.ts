@@ -43,17 +43,17 @@ export interface TaskLayout {
 }
 
 const text = z.string({ error: "a text" });
-const answer = text.min(1, { error: "a text that is not empty" });
+const answer = text.min(1, { error: "a non-empty text" });
 const index = z.int({ error: "a whole number" });
 /** A number or, in some files, its digits. Test splits without answers have -1 or an empty text. */
 const label = z.union([index, z.string().regex(/^\d+$/).transform(Number)], {
-  error: "the number of the right answer",
+  error: "the index of the right answer",
 });
-const gapped = text.regex(/_\s*\S/, { error: "a sentence that goes on after a gap, _," });
+const gapped = text.regex(/_\s*\S/, { error: "a sentence with a gap (_) and text after it" });
 const truth = z.union([z.boolean(), z.literal([0, 1])], { error: "true or false" });
 const lettered = z.object(
   { text: listOf(answer), label: listOf(answer) },
-  { error: "an object of two lists, text and label" },
+  { error: "an object with two lists, text and label" },
 );
 
 export const TASK_LAYOUTS: readonly TaskLayout[] = [
@@ -139,7 +139,9 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   {
     fields: ["text"],
     question: z
-      .object({ text: text.regex(/\S \S+$/, { error: "a text of two words or more that ends with one" }) })
+      .object({
+        text: text.regex(/\S \S+$/, { error: "a text of at least two words that ends with a word" }),
+      })
       .transform(({ text: passage }) => {
         const gap = passage.lastIndexOf(" ");
         const whole = candidate(passage.slice(0, gap), passage.slice(gap), "");

@@ -129,7 +129,7 @@ target_delimiter: ""
     expect(await readTask(path)).toHaveLength(2);
     await expect(readPool(path, null, {})).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: `${path}: fewshot_config: expected sampler and split, no other is read and it would change prompts, got doc_to_text`,
+      message: `${path}: fewshot_config: expected only sampler and split, since other keys would change prompts, got doc_to_text`,
     });
   });
 
@@ -215,7 +215,7 @@ target_delimiter: ""
         { gold: 0, candidates: [{ context: "The sun", answer: "2" }, { context: "The moon" }] },
       ]);
       await expect(readYaml(yaml, [...records, { ...records[0], n: 2 }])).rejects.toMatchObject({
-        message: "a.jsonl line 3: expected doc_to_text to give a choice or its number, 0 to 1, got 2",
+        message: "a.jsonl line 3: expected a choice or its index, 0 to 1 from doc_to_text, got 2",
       });
     },
   );
@@ -233,8 +233,8 @@ target_delimiter: ""
   test("say that digits of a template are a number, though there is such a choice", async () => {
     const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: options\ndoc_to_target: "{{a}}"\n`;
     await expect(readYaml(yaml, [{ q: "?", options: ["8", "9"], a: "8" }])).rejects.toMatchObject({
-      message: "a.jsonl line 1: expected doc_to_target to give a choice or its number, 0 to 1, got 8",
-      hint: "Digits are read as a number, as in lm-evaluation-harness; name the field of the choice itself.",
+      message: "a.jsonl line 1: expected a choice or its index, 0 to 1 from doc_to_target, got 8",
+      hint: "Digits are read as an index, as in lm-evaluation-harness; give the field that holds the choice itself.",
     });
     expect(
       await readYaml(yaml.replace('"{{a}}"', "a"), [{ q: "?", options: ["8", "9"], a: "9" }]),
@@ -251,7 +251,7 @@ target_delimiter: ""
       "a value that is not there",
       HEAD + TEMPLATES.replace("question.strip()", "choices.texts"),
       "BAD_TEXT",
-      "a.jsonl line 1: doc_to_text: expected a value, got an undefined one",
+      "a.jsonl line 1: doc_to_text: expected a defined value, got an undefined one",
     ],
     [
       "an unknown field",
@@ -263,7 +263,7 @@ target_delimiter: ""
       "a template that does not end",
       HEAD + TEMPLATES.replace("()}}", "()"),
       "BAD_FILE",
-      "task.yaml: doc_to_text: expected a Jinja template: ",
+      "task.yaml: doc_to_text: expected a valid Jinja template, got: ",
     ],
     [
       "a function of Python",
@@ -275,37 +275,37 @@ target_delimiter: ""
       "another kind of task",
       `${HEAD}output_type: generate_until\n${TEMPLATES}`,
       "BAD_FILE",
-      "task.yaml: expected multiple_choice, no other is scored",
+      "task.yaml: expected multiple_choice; other types are not supported",
     ],
     [
       "what includes another file and lacks its templates",
       `${HEAD}include: base.yaml\ndoc_to_text: a\n`,
       "BAD_FILE",
-      "task.yaml: expected no other file, put what it says into this one\n  → at include\nexpected a template, a field or two",
+      "task.yaml: expected no include; copy the included settings into this file\n  → at include\nexpected a template, a field or a list",
     ],
     [
       "what would change prompts and is not read",
       `${HEAD}gen_prefix: "The answer is"\nfewshot_delimiter: "\\n"\n${TEMPLATES}`,
       "BAD_FILE",
-      "task.yaml: expected none, it is not read and would change prompts\n  → at gen_prefix\nexpected an empty line between",
+      "task.yaml: expected none; this key would change prompts and is not supported\n  → at gen_prefix\nexpected an empty line",
     ],
     [
       "no file",
       `dataset_path: org/name\n${TEMPLATES}`,
       "BAD_FILE",
-      "task.yaml: expected dataset_kwargs.data_files to name a file of test",
+      "task.yaml: expected a file of test in dataset_kwargs.data_files, got none",
     ],
     [
       "a right answer that is no choice",
       HEAD + TEMPLATES.replace("{{choices.label.index(answerKey)}}", "C"),
       "BAD_TEXT",
-      "a.jsonl line 1: expected doc_to_target to give a choice or its number, 0 to 1, got C",
+      "a.jsonl line 1: expected a choice or its index, 0 to 1 from doc_to_target, got C",
     ],
     [
       "choices that are no texts",
       HEAD + TEMPLATES.replace("{{choices.text}}", "{{[1, 2]}}"),
       "BAD_TEXT",
-      "a.jsonl line 1: expected doc_to_choice to give two texts or more, got [1, 2]",
+      "a.jsonl line 1: expected at least two texts from doc_to_choice, got [1, 2]",
     ],
     [
       "what fails at a record",

@@ -24,11 +24,15 @@ const dataFiles = z.union([
   z.record(z.string(), z.union([z.string(), z.array(z.string()).length(1)])),
 ]);
 const text = z.string({ error: "expected a text" });
-const COUNT = { error: "expected a whole number from 0" };
+const COUNT = { error: "expected a whole number of at least 0" };
 /** A key by which the harness would change prompts, and which is not supported. */
-const unread = z.literal("", { error: "expected none, it is not read and would change prompts" }).nullish();
+const unread = z
+  .literal("", { error: "expected none; this key would change prompts and is not supported" })
+  .nullish();
 const schema = z.object({
-  include: z.undefined({ error: "expected no other file, put what it says into this one" }).optional(),
+  include: z
+    .undefined({ error: "expected no include; copy the included settings into this file" })
+    .optional(),
   dataset_path: text,
   dataset_kwargs: z.object({ data_files: dataFiles }).optional(),
   test_split: z.string().nullish(),
@@ -38,24 +42,31 @@ const schema = z.object({
   fewshot_config: z
     .looseObject({
       sampler: z
-        .enum(["default", "first_n"], { error: "expected default or first_n, no other is known" })
+        .enum(["default", "first_n"], {
+          error: "expected default or first_n; other samplers are not supported",
+        })
         .optional(),
       split: z.string().nullish(),
     })
     .nullish(),
   output_type: z
-    .literal("multiple_choice", { error: "expected multiple_choice, no other is scored" })
+    .literal("multiple_choice", { error: "expected multiple_choice; other types are not supported" })
     .default("multiple_choice"),
   doc_to_text: text,
   doc_to_choice: z.union([z.string(), z.array(z.string()).min(2)], {
-    error: "expected a template, a field or two texts or more",
+    error: "expected a template, a field or a list of at least two texts",
   }),
   doc_to_target: z.union([z.string(), z.int()], { error: "expected a template, a field or a number" }),
   target_delimiter: z.string().default(" "),
   gen_prefix: unread,
   use_prompt: unread,
   fewshot_delimiter: z
-    .literal("\n\n", { error: "expected an empty line between solved questions, no other is read" })
+    .literal("\n\n", {
+      error:
+        "expected an empty line (\
+\
+); other delimiters are not supported",
+    })
     .optional(),
   description: z.string().default(""),
   num_fewshot: z.int(COUNT).min(0, COUNT).nullish(),
@@ -101,9 +112,9 @@ export async function readTemplatedPool(
   const { sampler: _, split, ...unread } = config ?? {};
   const [key] = Object.keys(unread);
   if (key !== undefined) {
-    const expected = "expected sampler and split, no other is read and it would change prompts";
+    const expected = "expected only sampler and split, since other keys would change prompts";
     throw new GpruneError("BAD_FILE", `${file.path}: fewshot_config: ${expected}, got ${key}`, {
-      hint: "Name a file of solved questions with --fewshot.",
+      hint: "Give a file of few-shot examples instead (--fewshot).",
     });
   }
   const scoredName = scoredSplit(file.task);
@@ -118,7 +129,7 @@ async function readTemplate(name: string, options: HubOptions): Promise<Template
   const { data, error } = schema.safeParse(value);
   if (error === undefined) return { name, path, task: data, options };
   throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`, {
-    hint: "It needs dataset_path, dataset_kwargs, doc_to_text, doc_to_choice and doc_to_target, as docs/TASKS.md shows.",
+    hint: "It needs dataset_path, dataset_kwargs, doc_to_text, doc_to_choice and doc_to_target, see docs/TASKS.md.",
   });
 }
 
@@ -173,9 +184,9 @@ function dataFile(
   if (file === undefined) {
     throw new GpruneError(
       "BAD_FILE",
-      `${path}: expected dataset_kwargs.data_files to name a file of ${split}`,
+      `${path}: expected a file of ${split} in dataset_kwargs.data_files, got none`,
       {
-        hint: "Name a JSON Lines, JSON or Parquet file, or hf://datasets/ORG/NAME/FILE.",
+        hint: "Give a JSON Lines, JSON or Parquet file, or hf://datasets/ORG/NAME/FILE.",
       },
     );
   }
@@ -218,7 +229,7 @@ function templatesOf(
     const missing = [...templateNames(template, `${path}: ${part}`)].find((name) => !fields.has(name));
     if (missing === undefined) continue;
     throw new GpruneError("BAD_FILE", `${path}: ${part}: expected a field of the records, got ${missing}`, {
-      hint: `They have ${namesText([...fields])}.`,
+      hint: `The records have ${namesText([...fields])}.`,
     });
   }
   return templates;
@@ -228,7 +239,10 @@ function templatesOf(
 function listTemplate(template: string, where: string): string {
   const { expression } = /^\s*\{\{(?<expression>(?:(?!\}\}).)+)\}\}\s*$/s.exec(template)?.groups ?? {};
   if (expression !== undefined) return `{{ (${expression}) | tojson }}`;
-  throw new GpruneError("BAD_FILE", `${where}: expected {{ a list }}, a field or a list, got ${template}`);
+  throw new GpruneError(
+    "BAD_FILE",
+    `${where}: expected {{ a list }}, the name of a field, or a list, got ${template}`,
+  );
 }
 
 /**
@@ -241,9 +255,9 @@ function choosesContexts({ value }: JsonLine, prompt: string, { doc_to_text: fie
 }
 
 const CONTEXTS_HINT =
-  "Where it is a number for the first record, choices are contexts and it is that of the right one.";
+  "If doc_to_text is a number in the first record, the choices are contexts and it is the index of the right one.";
 const DIGITS_HINT =
-  "Digits are read as a number, as in lm-evaluation-harness; name the field of the choice itself.";
+  "Digits are read as an index, as in lm-evaluation-harness; give the field that holds the choice itself.";
 
 function questionOf(
   { where, value }: JsonLine,
@@ -257,7 +271,7 @@ function questionOf(
   if (choices === undefined || choices.length < 2) {
     throw new GpruneError(
       "BAD_TEXT",
-      `${where}: expected doc_to_choice to give two texts or more, got ${listed}`,
+      `${where}: expected at least two texts from doc_to_choice, got ${listed}`,
     );
   }
   const [part, right] = hasContexts
@@ -266,8 +280,8 @@ function questionOf(
   const named = isJsonObject(value) ? value[task[part]] : undefined;
   const gold = namedGold(named, choices) ?? goldOf(right, choices);
   if (gold < 0 || gold >= choices.length) {
-    const expected = `a choice or its number, 0 to ${choices.length - 1}`;
-    throw new GpruneError("BAD_TEXT", `${where}: expected ${part} to give ${expected}, got ${right}`, {
+    const expected = `a choice or its index, 0 to ${choices.length - 1}`;
+    throw new GpruneError("BAD_TEXT", `${where}: expected ${expected} from ${part}, got ${right}`, {
       hint: hasContexts ? CONTEXTS_HINT : choices.includes(right) ? DIGITS_HINT : undefined,
     });
   }

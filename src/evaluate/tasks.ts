@@ -60,7 +60,7 @@ export function encodeDocument(
 
 function withoutContext(where: string): GpruneError {
   return new GpruneError("BAD_TEXT", `${where}: expected a context, got none`, {
-    hint: "This tokenizer has no token that begins or ends a text and could stand in for it.",
+    hint: "An empty context needs a BOS or EOS token, and this tokenizer has neither.",
   });
 }
 

@@ -22,10 +22,12 @@ export function requireFinite(name: string, tensor: Tensor, format: WrittenGgmlT
   if (bad < 0) return tensor;
   const value = tensor.data[bad]!;
   if (!Number.isFinite(value)) {
-    const message = `${name}: expected finite ${format} values, got ${value}`;
-    throw new GpruneError("NOT_FINITE", message, { hint: "The weights are damaged." });
+    const message = `${name}: expected finite weights, got ${value}`;
+    throw new GpruneError("NOT_FINITE", message, {
+      hint: "The checkpoint is damaged; copy or download it again.",
+    });
   }
   throw new GpruneError("OUT_OF_RANGE", `${name}: expected ${format} values up to ${limit}, got ${value}`, {
-    hint: `Store it as ${format in WIDE ? "" : "bf16 or "}f32 with --dtype.`,
+    hint: `Use the dtype ${format in WIDE ? "" : "bf16 or "}f32 (--dtype).`,
   });
 }

@@ -42,7 +42,7 @@ describe("foreseeRuntimes", () => {
     expect(() => foreseeRuntimes(run({ plan: uneven, shape: "uniform" }))).toThrow(
       expect.objectContaining({
         message: expect.stringContaining("the same widths in every layer"),
-        hint: "Leave --shape out, or make a plan with --shape uniform.",
+        hint: "Apply the plan with widths per layer (without --shape), or make a uniform plan (--shape uniform).",
       }),
     );
   });

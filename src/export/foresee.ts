@@ -47,8 +47,12 @@ function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
 function plannedSpec({ spec, shape }: ForeseenRun, plan: PruningPlan): ModelSpec {
   const planned = prunedSpec(spec, plan);
   if (shape !== "uniform" || hasUniformWidths(planned)) return planned;
-  const problem = "shape uniform: expected the same widths in every layer, got others";
-  throw badPlan("plan", [problem], "Leave --shape out, or make a plan with --shape uniform.");
+  const problem = "shape uniform: expected the same widths in every layer, got different ones";
+  throw badPlan(
+    "plan",
+    [problem],
+    "Apply the plan with widths per layer (without --shape), or make a uniform plan (--shape uniform).",
+  );
 }
 
 /** The spec with its first layer a neuron wider than before: nearly every run leaves layers of different widths. */

@@ -152,11 +152,9 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
 
 test("says that llama.cpp takes LongRoPE's long factors by the room in its context", async () => {
   const { path, warnings } = await exported(tinyModel({ layers: [{ rope: longrope() }] }));
-  expect(warnings[0]).toMatch(
-    /rotary factors of long texts wherever its context has room for more than 8 tokens/,
-  );
+  expect(warnings[0]).toMatch(/uses the long RoPE factors whenever its context size exceeds 8 tokens/);
   const { spec, weights, origin } = await openModel(path);
-  const note = "long rotary factors in contexts of more than 8 tokens";
+  const note = "long RoPE factors at context sizes above 8 tokens";
   expect(runtimesOf(spec, origin)["llama.cpp"]).toBe(`yes (as llama, ${note})`);
   await weights.close();
 });
@@ -171,7 +169,7 @@ test("names added tokens that it leaves out because the embedding has no rows fo
   };
   const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(tokenizer)) }];
   const { path, warnings } = await exported({ ...model, files });
-  expect(warnings).toEqual([expect.stringMatching(/leaves out added tokens .*: <image_soft_token>$/)]);
+  expect(warnings).toEqual([expect.stringMatching(/omits added tokens .*: <image_soft_token>$/)]);
   const file = await openGguf(path);
   expect(file.metadata.get("tokenizer.ggml.tokens")).toHaveLength(vocabSize);
   await file.source.close();
@@ -184,7 +182,7 @@ describe("zeros", () => {
       layers: [{ neurons: 3 }, { kvGroups: 1 }].map((l) => ({ ...l, window: 16 })),
     });
     const { path, warnings } = await exported(model);
-    expect(warnings[0]).toContain("filled up with zeros to 6 neurons and 2 KV groups");
+    expect(warnings[0]).toContain("padded with zeros to 6 neurons and 2 KV groups");
     const opened = await openModel(path);
     const before = await tensorsOf(model);
     for (const [name, { shape, data }] of await tensorsOf(opened)) {
@@ -250,8 +248,8 @@ describe("types", () => {
     const { warnings } = await typesOf("q8_0");
     // o_proj has rows of 16 in three layers, down_proj of 5 in one.
     expect(warnings.at(-1)).toBe(
-      "4 of 23 matrices have rows that do not fill whole Q8_0 blocks and are stored larger: 4 as F16; " +
-        "gprune prune --round-to 32 gives FFN widths that fit in layers that lose neurons",
+      "4 of 23 matrices are stored in larger types, since their rows do not fill whole Q8_0 blocks: 4 as F16; " +
+        "gprune prune --round-to 32 makes the FFN widths of pruned layers fit",
     );
   });
 
@@ -283,7 +281,9 @@ describe("metadata", () => {
     const first = await exported(model, { dtype: "q8_0" });
     const opened = await openModel(first.path);
     const second = await exported(opened, { dtype: "f16", pre: "smolm" });
-    expect(second.warnings).toContainEqual(expect.stringContaining("--pre: no cut into words called smolm"));
+    expect(second.warnings).toContainEqual(
+      expect.stringContaining("pre-tokenizer smolm is not one that gprune knows"),
+    );
     const file = await openGguf(second.path);
     expect(Object.fromEntries(file.metadata)).toMatchObject({
       "general.architecture": "llama",
@@ -352,7 +352,7 @@ test("says which added tokens take spaces along that they will not take in llama
   const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }];
   const { warnings } = await exported({ ...tinyModel(), files });
   expect(warnings).toEqual([
-    "llama.cpp leaves spaces beside added tokens that take them along in tokenizer.json: <|user|>, <mask>",
+    "llama.cpp keeps spaces beside added tokens that strip them in tokenizer.json: <|user|>, <mask>",
   ]);
 });
 

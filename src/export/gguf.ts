@@ -206,23 +206,23 @@ function warningsOf(
   const warnings: readonly (string | null)[] = [
     zeros === 0
       ? null
-      : `llama.cpp's ${name} builds every layer alike: all were filled up with zeros to ${sizes}, ` +
-        `${zeros.toLocaleString("en")} parameters that compute nothing`,
+      : `llama.cpp's ${name} builds all layers with the same widths: they were padded with zeros to ${sizes}, ` +
+        `${zeros.toLocaleString("en")} parameters without effect`,
     ignoredWindow === null
       ? null
-      : `llama.cpp's ${name} computes no sliding windows: texts of more than ${ignoredWindow} tokens see more than ` +
-        "the model was made for",
+      : `llama.cpp's ${name} ignores the sliding windows: beyond ${ignoredWindow} tokens it attends to more context than ` +
+        "the model was trained with",
     contextSwitch === null
       ? null
-      : `llama.cpp takes the rotary factors of long texts wherever its context has room for more than ${contextSwitch} ` +
-        "tokens: give it no more for texts up to that length",
-    hasVocabulary ? null : "there is no tokenizer.json beside the weights, so the file has no vocabulary",
+      : `llama.cpp uses the long RoPE factors whenever its context size exceeds ${contextSwitch} ` +
+        "tokens: do not set a larger one for texts up to that length",
+    hasVocabulary ? null : "the model has no tokenizer.json, so the file has no vocabulary",
     leftOut.length === 0
       ? null
-      : `the file leaves out added tokens of tokenizer.json that the embedding has no rows for: ${namesText(leftOut)}`,
+      : `the file omits added tokens of tokenizer.json for which the embedding has no rows: ${namesText(leftOut)}`,
     unstripped.length === 0
       ? null
-      : `llama.cpp leaves spaces beside added tokens that take them along in tokenizer.json: ${namesText(unstripped)}`,
+      : `llama.cpp keeps spaces beside added tokens that strip them in tokenizer.json: ${namesText(unstripped)}`,
     cut,
     fallbackWarning(tensors, dtype),
   ];

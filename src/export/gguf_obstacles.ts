@@ -49,7 +49,7 @@ const RULES: readonly Rule[] = [
   {
     finds: ({ layers, headDim, hiddenSize }, { loads }) =>
       loads.fullWidthAttention && layers.some((layer) => queryHeads(layer) * headDim !== hiddenSize)
-        ? `heads that are not together as wide as the hidden size ${hiddenSize}`
+        ? `query heads whose total width differs from the hidden size ${hiddenSize}`
         : null,
   },
   {
@@ -60,11 +60,11 @@ const RULES: readonly Rule[] = [
       );
       return foreign.length === 0 ? null : `biases at ${foreign.join(", ")}`;
     },
-    hint: "If recovery added biases to the outputs, prune this family with --recover none for llama.cpp; a model's own have no place there.",
+    hint: "If recovery added the biases, prune without recovery for llama.cpp (--recover none).",
   },
   {
     finds: ({ tiedEmbeddings }, { loads }) =>
-      loads.tiedOnly && !tiedEmbeddings ? "an output matrix besides the embedding" : null,
+      loads.tiedOnly && !tiedEmbeddings ? "an output matrix that is not tied to the embedding" : null,
   },
   {
     finds: (spec, { family, activation, multipliers }) => {
@@ -76,29 +76,29 @@ const RULES: readonly Rule[] = [
         spec.normOffset === normOffset &&
         (multipliers || isClose(spec.embeddingScale, scale)) &&
         spec.activation === activation;
-      return matches ? null : "norms, an activation or an embedding scale of another kind";
+      return matches ? null : "the model's norms, activation or embedding scale";
     },
   },
   {
     finds: ({ attentionScale, ...spec }, architecture) =>
       architecture.multipliers || isClose(attentionScale, scoreScale(spec, architecture))
         ? null
-        : `the score scale ${attentionScale}`,
+        : `the attention scale ${attentionScale}`,
   },
   {
     finds: ({ residualScale, logitDivisor }, { multipliers }) =>
-      multipliers || (residualScale === 1 && logitDivisor === 1) ? null : "factors on blocks or logits",
+      multipliers || (residualScale === 1 && logitDivisor === 1) ? null : "residual or logit multipliers",
   },
   {
     finds: ({ scoreSoftcap }, { defaultScoreSoftcap }) => {
       if ((scoreSoftcap === null) === (defaultScoreSoftcap === null)) return null;
-      return scoreSoftcap === null ? "scores that are not capped" : "capped scores";
+      return scoreSoftcap === null ? "attention without softcapping" : "attention softcapping";
     },
   },
   {
     finds: ({ logitSoftcap }, { loads, defaultLogitSoftcap }) => {
-      if (logitSoftcap === null) return defaultLogitSoftcap === null ? null : "logits that are not capped";
-      return loads.logitSoftcap ? null : "capped logits";
+      if (logitSoftcap === null) return defaultLogitSoftcap === null ? null : "logits without softcapping";
+      return loads.logitSoftcap ? null : "logit softcapping";
     },
   },
   { finds: unrotatedObstacle },
@@ -137,8 +137,8 @@ function unrotatedObstacle(
   );
   if (isUsual) return null;
   return every === null
-    ? "layers that are not rotated"
-    : `other layers not rotated than each ${ordinal(every)}`;
+    ? "layers without rotary embeddings"
+    : `layers without rotary embeddings other than every ${ordinal(every)}`;
 }
 
 /**
@@ -154,8 +154,8 @@ function rotaryObstacle(spec: ModelSpec, architecture: GgufArchitecture): string
   const expected = (window: number | null) => (window === null ? main : windowed);
   const isRegular = rotated.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
   const isAllowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
-  if (!isRegular || !isAllowed) return "rotary embeddings that differ from layer to layer";
-  if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "heads that are rotated in part";
+  if (!isRegular || !isAllowed) return "rotary embeddings that differ between layers";
+  if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "partial rotary embeddings";
   return scalingObstacle(main, architecture);
 }
 
@@ -169,15 +169,13 @@ function scalingObstacle(
     case "linear":
       return null;
     case "llama3":
-      return loads.rotaryFactors && isPublishedScaling(scaling)
-        ? null
-        : "Llama 3's scaling of rotary frequencies";
+      return loads.rotaryFactors && isPublishedScaling(scaling) ? null : "Llama 3 RoPE scaling";
     case "yarn":
       return yarnObstacle(scaling, localRopeTheta !== null);
     case "dynamic":
-      return "dynamic scaling of rotary frequencies";
+      return "dynamic RoPE scaling";
     case "longrope":
-      return loads.longrope ? null : "LongRoPE's scaling of rotary frequencies";
+      return loads.longrope ? null : "LongRoPE scaling";
   }
 }
 
@@ -186,17 +184,17 @@ function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | nul
   if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
   if (scaling.queryGrowth !== undefined) return "queries that grow with their position";
   const isPlain = scaling.attentionFactor === yarnAttentionFactor(scaling.factor);
-  return hasLocalRope && !isPlain ? "an attention factor of YaRN in some layers" : null;
+  return hasLocalRope && !isPlain ? "a YaRN attention factor in some layers only" : null;
 }
 
 /** For this architecture llama.cpp also assumes an attention factor of 1; a growth of 0 would be another family's. */
 function growingObstacle(scaling: RopeScaling | null): string | null {
   if (scaling?.type !== "yarn" || !scaling.queryGrowth) return "queries that do not grow with their position";
   if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
-  return scaling.attentionFactor === 1 ? null : "an attention factor of YaRN";
+  return scaling.attentionFactor === 1 ? null : "a YaRN attention factor";
 }
 
-const UNUSUAL_TURNS = "YaRN with other settings than 32 and 1 turns, truncated";
+const UNUSUAL_TURNS = "YaRN with settings other than beta_fast 32, beta_slow 1 and truncation";
 
 function hasUsualTurns(scaling: YarnScaling): boolean {
   return isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);
@@ -208,10 +206,10 @@ function windowObstacle(
   { loads, fullAttentionEvery: every, defaultWindow }: GgufArchitecture,
 ): string | null {
   const length = layers.find(({ window }) => window !== null)?.window ?? null;
-  if (length === null) return defaultWindow === null ? null : "layers that all lack a sliding window";
+  if (length === null) return defaultWindow === null ? null : "layers without sliding windows";
   if (!loads.windows || every === null) return null;
   const isUsual = layers.every(({ window }, index) => window === ((index + 1) % every === 0 ? null : length));
-  return isUsual ? null : `sliding windows in other layers than all but each ${ordinal(every)}`;
+  return isUsual ? null : `sliding windows in layers other than all but every ${ordinal(every)}`;
 }
 
 /** `2nd`, `4th`. */

@@ -44,7 +44,7 @@ export function findGgufTarget(spec: ModelSpec): GgufAnswer {
     found: ggufObstacles(widened(spec, architecture) ?? spec, architecture),
   }));
   const reasons = obstacles.map(
-    ({ name, found }) => `${name} cannot have ${found.map(({ what }) => what).join(" or ")}`,
+    ({ name, found }) => `${name} does not support ${found.map(({ what }) => what).join(" or ")}`,
   );
   const hint = obstacles.flatMap(({ found }) => found.flatMap((obstacle) => obstacle.hint ?? []))[0];
   return { target: null, reason: reasons.join("; "), hint };
@@ -58,7 +58,7 @@ export function requireGgufTarget(spec: ModelSpec, where: string): GgufTarget {
   const answer = findGgufTarget(spec);
   if (answer.target !== null) return answer.target;
   const { reason, hint } = answer;
-  const message = `${where}: expected a model that llama.cpp can hold, got what it cannot: ${reason}`;
+  const message = `${where}: expected a model that llama.cpp supports, got one that it does not: ${reason}`;
   throw new GpruneError("UNSUPPORTED", message, { hint });
 }
 

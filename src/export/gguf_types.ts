@@ -60,11 +60,11 @@ export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): st
   const { blockSize } = writtenGgmlType(RECIPES[dtype].matrices[0]!);
   const replacements = [...counts].map(([type, count]) => `${count} as ${type}`).join(", ");
   const hint = fallen.some(({ name }) => name.includes("ffn_down"))
-    ? `; gprune prune --round-to ${blockSize} gives FFN widths that fit in layers that lose neurons`
+    ? `; gprune prune --round-to ${blockSize} makes the FFN widths of pruned layers fit`
     : "";
   return (
-    `${fallen.length} of ${matrices.length} matrices have rows that do not fill whole ${dtype.toUpperCase()} ` +
-    `blocks and are stored larger: ${replacements}${hint}`
+    `${fallen.length} of ${matrices.length} matrices are stored in larger types, since their rows do not fill whole ` +
+    `${dtype.toUpperCase()} blocks: ${replacements}${hint}`
   );
 }
 

@@ -36,9 +36,7 @@ test.each([
   const output = join(await temporaryDirectory(), "out");
   await expect(write(tinyModel(), output, { dtype: "q9" as "auto" })).rejects.toMatchObject({
     code: "BAD_ARGUMENT",
-    message: expect.stringMatching(
-      `^--dtype: expected one of auto, f32, .* for the format ${format}, got q9$`,
-    ),
+    message: expect.stringMatching(`^dtype: expected one of auto, f32, .* for the format ${format}, got q9$`),
   });
   expect(await readdir(dirname(output))).toEqual([]);
 });
@@ -166,8 +164,8 @@ describe("exportHuggingFace", () => {
   });
 
   test.each([
-    ["f32", "NOT_FINITE", Number.NaN, "expected finite F32 values, got NaN"],
-    ["bf16", "NOT_FINITE", Number.NEGATIVE_INFINITY, "expected finite BF16 values, got -Infinity"],
+    ["f32", "NOT_FINITE", Number.NaN, "expected finite weights, got NaN"],
+    ["bf16", "NOT_FINITE", Number.NEGATIVE_INFINITY, "expected finite weights, got -Infinity"],
     ["f16", "OUT_OF_RANGE", 70_000, "expected F16 values up to 65504, got 70000"],
     ["bf16", "OUT_OF_RANGE", Math.fround(3.4e38), "expected BF16 values up to 3.3895313892515355e+38, got"],
   ] as const)(

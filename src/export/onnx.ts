@@ -62,17 +62,17 @@ export async function exportOnnx(
 
 /** The card's instructions for loading; docs/ONNX.md says more. @param name - of the decoder's file */
 function loadingText(name: string): string {
-  return `transformers.js loads it:
+  return `transformers.js loads this model:
 
     import { pipeline } from "@huggingface/transformers";
     const generator = await pipeline("text-generation", "PATH");
 
-Other programs run \`onnx/${name}\`, a decoder with a key/value cache, by ONNX Runtime.
+Other programs can run \`onnx/${name}\`, a decoder with a key/value cache, in ONNX Runtime.
 
 | program | loads it |
 |---|---|
 | onnx | yes |
-| transformers.js | yes, from version 4 on where layers have different numbers of KV heads |`;
+| transformers.js | yes; version 4 or later if layers have different numbers of KV heads |`;
 }
 
 function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {

@@ -20,7 +20,7 @@ export async function requireExportRoom(
   { spec }: Pick<Model, "spec">,
   { output, bytes }: { readonly output: string; readonly bytes: number },
 ): Promise<void> {
-  const fewer = "Free some space, write to another disk, or choose a --dtype of fewer bits.";
+  const fewer = "Free some space, write to another disk, or choose a smaller dtype (--dtype).";
   await requireDisk(output, bytes, fewer);
   const largest = Math.max(...weightsOf(spec).map(({ shape }) => elementCount(shape)));
   const needed = BASE_BYTES + COPIES * 4 * largest;

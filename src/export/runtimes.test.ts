@@ -18,7 +18,7 @@ describe("runtimesOf", () => {
   });
 
   test("has no answer but no of llama.cpp where it cannot have the tokenizer", () => {
-    const tokenizer = "tokenizer.json: expected steps that llama.cpp has, got others";
+    const tokenizer = "tokenizer.json: expected steps that llama.cpp supports, got others";
     expect(runtimesOf(tinySpec({}), { tokenizer })["llama.cpp"]).toBe(`no (${tokenizer})`);
     expect(runtimesOf(tinySpec({}))["llama.cpp"]).toMatch(/^after gprune export/);
   });
@@ -27,7 +27,7 @@ describe("runtimesOf", () => {
     expect(answers({ layers: [{}, { neurons: 5 }] })).toEqual(
       same("with trust_remote_code (layers differ in width)"),
     );
-    const reason = "no stock class has these heads and biases in a qwen3";
+    const reason = "no stock class of qwen3 has these heads and biases";
     expect(answers({ family: "qwen3", qkNorm: true, layers: [{ biases: RECOVERED }] })).toEqual(
       same(`with trust_remote_code (${reason})`),
     );
@@ -42,7 +42,7 @@ describe("runtimesOf", () => {
     );
     expect(answers({ ...full, layers: [{ biases, kvGroups: 1, groupSize: 3 }] })).toEqual([
       "yes (Qwen2ForCausalLM)",
-      "with --model-impl transformers (its Qwen2ForCausalLM assumes another head size)",
+      "with --model-impl transformers (its Qwen2ForCausalLM assumes a different head size)",
     ]);
   });
 
@@ -53,13 +53,13 @@ describe("runtimesOf", () => {
     );
     expect(answers({ ...qwen3, layers: [{ biases: ["o_proj"] }] })).toEqual([
       "yes (Qwen3ForCausalLM)",
-      "with --model-impl transformers (its Qwen3ForCausalLM leaves out biases)",
+      "with --model-impl transformers (its Qwen3ForCausalLM ignores biases)",
     ]);
     const gemma = { family: "gemma", ...GEMMA1_SWITCHES };
     expect(answers(gemma)).toEqual(same("yes (GemmaForCausalLM)"));
     expect(answers({ ...gemma, layers: [{ biases: ["v_proj"] }] })).toEqual([
       "yes (GemmaForCausalLM)",
-      "with --model-impl transformers (its GemmaForCausalLM leaves out biases)",
+      "with --model-impl transformers (its GemmaForCausalLM ignores biases)",
     ]);
   });
 
@@ -69,7 +69,7 @@ describe("runtimesOf", () => {
     const layers = [{ rope: { theta: 10_000, rotaryDim: 4, scaling } }];
     const vllm = (options: TinyModelOptions): string =>
       runtimesOf(tinySpec({ ...options, maxPositions: 256, layers })).vllm;
-    const what = "takes another attention factor";
+    const what = "uses a different attention factor";
     expect(vllm({})).toBe(`with --model-impl transformers (its LlamaForCausalLM ${what})`);
     expect(vllm({ family: "granite", logitDivisor: 2 })).toBe(`no (its GraniteForCausalLM ${what})`);
   });
@@ -77,7 +77,7 @@ describe("runtimesOf", () => {
   test("says no to layers that no configuration describes", () => {
     const rope = (theta: number) => ({ theta, rotaryDim: 4, scaling: null });
     const odd = { layers: [{ rope: rope(10) }, { rope: rope(20) }] };
-    expect(answers(odd)).toEqual(same("no (config.json has no keys for these layers)"));
+    expect(answers(odd)).toEqual(same("no (config.json cannot describe these layers)"));
   });
 
   test("knows a GGUF file from a directory", () => {
@@ -87,13 +87,13 @@ describe("runtimesOf", () => {
     };
     const exported = "after gprune export --format hf (LlamaForCausalLM)";
     expect(answer({ layers: [{ window: 8 }] }, "llama").at(-1)).toBe(
-      "yes (as llama, without the window of 8 tokens)",
+      "yes (as llama, ignoring the sliding window of 8 tokens)",
     );
     expect(answer({}, "llama")).toEqual([exported, exported, "yes (as llama)"]);
     const uneven = { layers: [{}, { neurons: 5 }] };
     const directory = "after gprune export --format hf, with trust_remote_code (layers differ in width)";
     expect(answer(uneven, "deci")).toEqual([directory, directory, "yes (as deci)"]);
-    const not = "no (llama cannot have layers of different widths)";
+    const not = "no (llama does not support layers of different widths)";
     expect(answer(uneven, "llama")).toEqual([
       directory,
       directory,
@@ -105,15 +105,15 @@ describe("runtimesOf", () => {
     const answer = (options: TinyModelOptions): string => runtimesOf(tinySpec(options))["llama.cpp"];
     expect(answer({})).toBe("after gprune export (as llama)");
     expect(answer({ family: "mistral", layers: [{ window: 8 }] })).toBe(
-      "after gprune export (as llama, without the window of 8 tokens)",
+      "after gprune export (as llama, ignoring the sliding window of 8 tokens)",
     );
     const uneven = { family: "qwen3", qkNorm: true, layers: [{ neurons: 3 }, {}] };
     expect(answer(uneven)).toBe("after gprune export (as openelm)");
     expect(answer({ ...uneven, tiedEmbeddings: false })).toBe(
-      "after gprune export (as qwen3, with 6 % more parameters, which are zeros)",
+      "after gprune export (as qwen3, padded with zeros, 6 % more parameters)",
     );
     expect(answer({ family: "qwen3", qkNorm: true, layers: [{ biases: ["down_proj"] }] })).toBe(
-      "no (qwen3 cannot have biases at down_proj; openelm cannot have biases at down_proj)",
+      "no (qwen3 does not support biases at down_proj; openelm does not support biases at down_proj)",
     );
   });
 });

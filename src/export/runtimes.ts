@@ -52,17 +52,15 @@ function llamaCppFileAnswer(spec: ModelSpec, name: string): string {
     return `yes (${[`as ${name}`, ...limitNotes(targetLimits(spec, architecture))].join(", ")})`;
   }
   const exported = llamaCppAnswer(spec);
-  const reason = `${name} cannot have ${obstacles.join(" or ")}`;
+  const reason = `${name} does not support ${obstacles.join(" or ")}`;
   return exported.startsWith("no") ? exported : `no (${reason}), but ${exported}`;
 }
 
 /** Notes on what llama.cpp computes differently from the model. */
 function limitNotes({ ignoredWindow, contextSwitch }: TargetLimits): readonly string[] {
   return [
-    ...(ignoredWindow === null ? [] : [`without the window of ${ignoredWindow} tokens`]),
-    ...(contextSwitch === null
-      ? []
-      : [`long rotary factors in contexts of more than ${contextSwitch} tokens`]),
+    ...(ignoredWindow === null ? [] : [`ignoring the sliding window of ${ignoredWindow} tokens`]),
+    ...(contextSwitch === null ? [] : [`long RoPE factors at context sizes above ${contextSwitch} tokens`]),
   ];
 }
 
@@ -70,12 +68,12 @@ function limitNotes({ ignoredWindow, contextSwitch }: TargetLimits): readonly st
 function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vllm"> {
   const form = findHfForm(spec);
   if (form === null) {
-    return sameAnswer("no (config.json has no keys for these layers)");
+    return sameAnswer("no (config.json cannot describe these layers)");
   }
   const { family, remoteCode } = form;
   if (remoteCode) {
     const reason = hasUniformWidths(spec)
-      ? `no stock class has these heads and biases in a ${family.modelType}`
+      ? `no stock class of ${family.modelType} has these heads and biases`
       : "layers differ in width";
     return sameAnswer(`with trust_remote_code (${reason})`);
   }
@@ -100,7 +98,7 @@ function llamaCppAnswer(spec: ModelSpec, tokenizer: string | null = null): strin
   const percent = Math.max(1, Math.round((100 * zeros) / parameterCount(spec)));
   const notes = [
     `as ${name}`,
-    ...(zeros === 0 ? [] : [`with ${percent} % more parameters, which are zeros`]),
+    ...(zeros === 0 ? [] : [`padded with zeros, ${percent} % more parameters`]),
     ...limitNotes(answer.target),
   ];
   return `after gprune export (${notes.join(", ")})`;

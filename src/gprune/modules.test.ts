@@ -153,7 +153,7 @@ describe("behaviourModules", () => {
     expect(modules.every(({ size }) => size >= least)).toBe(true);
     expect(modules.reduce((sum, { size }) => sum + size, 0)).toBe(units);
     expect(modules.some(({ size }) => size === few)).toBe(does === "keeps");
-    expect(reason.includes("Too small ones were joined to others")).toBe(does === "joins");
+    expect(reason.includes("Small modules were merged")).toBe(does === "joins");
   });
 
   test("joins a behaviour that few units have to the module with the nearest mean", () => {
@@ -179,10 +179,10 @@ describe("behaviourModules", () => {
   });
 
   test.each<[string, Planted, Partial<ModuleOptions>, string]>([
-    ["few units", { units: 63, sets: 5, seed: 0 }, {}, "from 64 on, there are 63"],
-    ["one unit", { units: 1, sets: 5, seed: 0 }, {}, "from 64 on, there are 1"],
-    ["one set", { units: 600, sets: 1, seed: 0 }, {}, "one calibration set"],
-    ["a maximum of one", planted, { maxModules: 1 }, "no more were asked for"],
+    ["few units", { units: 63, sets: 5, seed: 0 }, {}, "at least 64 units, the space has 63"],
+    ["one unit", { units: 1, sets: 5, seed: 0 }, {}, "at least 64 units, the space has 1"],
+    ["one set", { units: 600, sets: 1, seed: 0 }, {}, "a single calibration set"],
+    ["a maximum of one", planted, { maxModules: 1 }, "the setting allows only one"],
   ])("is one module for %s", (_, shape, options, reason) => {
     const result = modulesOf(scoresOf(three, shape), options);
     expect(result.modules).toHaveLength(1);
@@ -195,7 +195,7 @@ describe("behaviourModules", () => {
     for (const behaviour of [() => 1, (u: number) => u, (_: number, d: number) => d] as Behaviour[]) {
       const result = modulesOf(scoresOf(behaviour, planted));
       expect(result.modules).toHaveLength(1);
-      expect(result.reason).toContain("no unit changes its rank");
+      expect(result.reason).toContain("no unit's rank changes");
     }
   });
 

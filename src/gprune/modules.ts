@@ -97,11 +97,13 @@ function oneModule(spaceId: string, sensitivity: Sensitivity, reason: string): U
 /** Why a space is not clustered; undefined where it is. */
 function undividedReason({ sets, sigma }: Sensitivity, maxModules: number): string | undefined {
   const units = sigma.length;
-  if (maxModules === 1) return "One module: no more were asked for.";
-  if (units < MIN_UNITS) return `One module: units can be grouped from ${MIN_UNITS} on, there are ${units}.`;
-  if (sets.length < 2) return "One module: one calibration set cannot show how ranks change between sets.";
+  if (maxModules === 1) return "One module: the setting allows only one.";
+  if (units < MIN_UNITS)
+    return `One module: clustering needs at least ${MIN_UNITS} units, the space has ${units}.`;
+  if (sets.length < 2)
+    return "One module: with a single calibration set, rank changes between sets are unknown.";
   if (sigma.every((value) => value < SMALLEST_DEVIATION))
-    return "One module: no unit changes its rank between sets.";
+    return "One module: no unit's rank changes between sets.";
   return undefined;
 }
 
@@ -192,16 +194,17 @@ function meanAndRange(
 
 function countReason(evidence: readonly CountEvidence[], k: number, modules: number): string {
   const shares = ({ explained, expected }: CountEvidence): readonly [string, string] => [
-    `explain ${Math.round(100 * explained)} % of the behaviour`,
-    `${Math.round(100 * expected)} % on units that all behave alike`,
+    `explain ${Math.round(100 * explained)} % of the variance of the units' ranks`,
+    `${Math.round(100 * expected)} % expected if all units behaved alike`,
   ];
   if (k > 1) {
     const [here, alike] = shares(evidence[k - 1]!);
-    const joined = modules < k ? ` Too small ones were joined to others: ${modules} are left.` : "";
-    return `${k} modules ${here}, against ${alike}.${joined}`;
+    const joined = modules < k ? ` Small modules were merged: ${modules} remain.` : "";
+    return `${k} modules ${here}, compared with ${alike}.${joined}`;
   }
   const best = evidence.reduce((top, candidate) => (candidate.excess > top.excess ? candidate : top));
-  if (best.k === 1) return "One module: no grouping explains more than on units that all behave alike.";
+  if (best.k === 1)
+    return "One module: no clustering explains more than expected if all units behaved alike.";
   const [here, alike] = shares(best);
-  return `One module: ${best.k} groups ${here}, hardly more than the ${alike}.`;
+  return `One module: ${best.k} clusters ${here}, hardly more than the ${alike}.`;
 }

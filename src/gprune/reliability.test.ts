@@ -163,7 +163,7 @@ describe("judgeModules", () => {
     expect(row).toMatchObject({ observed: null, others: null, corrected: row!.own });
     expect(verdict!.r).toBe(row!.own);
     expect(verdict!.r).toBeGreaterThan(0.8);
-    expect(verdict!.reason).toContain("one half of the set predicts the other");
+    expect(verdict!.reason).toContain("scores from one half of the set predict those of the other half");
   });
 
   test("takes no set of one window for reliable in itself", () => {
@@ -186,12 +186,12 @@ describe("judgeModules", () => {
     });
     const one = judged(single("set0", "set1", "set3"));
     expect(one).toMatchObject({ r: judged(only("set2")).r, perSet: [{ set: "set2", observed: null }] });
-    expect(one.reason).toContain("one half of the only set of several windows predicts the other");
+    expect(one.reason).toContain(
+      "scores from one half of the only set with several windows predict those of the other half",
+    );
     const none = judged(single(...sets.keys()));
     expect(none).toMatchObject({ r: null, splitHalf: null, perSet: [], verdict: "activation" });
-    expect(none.reason).toBe(
-      "Activation scores: sets of one window cannot tell how reliable their scores are.",
-    );
+    expect(none.reason).toBe("Activation scores: with one window per set, reliability cannot be measured.");
   });
 
   test("does not measure fewer than three units", () => {

@@ -190,28 +190,28 @@ function judge({ r, magnitude, sets, size }: ModuleEvidence): {
   if (r === null) {
     return { verdict: "activation", reason: `Activation scores: ${whyNotMeasured(size)}.` };
   }
-  const one = sets.all === 1 ? "the set" : "the only set of several windows";
+  const one = sets.all === 1 ? "the set" : "the only set with several windows";
   const by =
     sets.halved === 1
-      ? `one half of ${one} predicts the other`
+      ? `scores from one half of ${one} predict those of the other half`
       : "scores from the other sets predict those of a held-out set";
   if (r >= RELIABILITY_THRESHOLD) {
     const reason = `Activation scores: ${by} with r = ${r.toFixed(2)}, at least ${RELIABILITY_THRESHOLD}.`;
     return { verdict: "activation", reason };
   }
-  const found = `${by} with r = ${r.toFixed(2)}, below ${RELIABILITY_THRESHOLD},`;
+  const found = `${by} with r = ${r.toFixed(2)}, below ${RELIABILITY_THRESHOLD}`;
   const quantile = `quantile ${magnitude.toFixed(2)}`;
   if (magnitude >= MAGNITUDE_THRESHOLD) {
-    const reason = `Activation scores: ${found} but the units score high (${quantile}, at least ${MAGNITUDE_THRESHOLD}).`;
+    const reason = `Activation scores: ${found}, but the units score high (${quantile}, at least ${MAGNITUDE_THRESHOLD}).`;
     return { verdict: "activation", reason };
   }
   const level = `the units score low (${quantile}, below ${MAGNITUDE_THRESHOLD})`;
-  return { verdict: "fallback", reason: `Activation-independent scores: ${found} and ${level}.` };
+  return { verdict: "fallback", reason: `Activation-independent scores: ${found}, and ${level}.` };
 }
 
 function whyNotMeasured(size: number): string {
-  if (size >= MIN_UNITS) return "sets of one window cannot tell how reliable their scores are";
-  return `${size === 1 ? "one unit is" : `${size} units are`} too few to measure how reliable their scores are`;
+  if (size >= MIN_UNITS) return "with one window per set, reliability cannot be measured";
+  return `${size === 1 ? "one unit is" : `${size} units are`} too few to measure reliability`;
 }
 
 /** Sum of the values of these units. */

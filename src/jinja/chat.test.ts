@@ -108,7 +108,7 @@ test("refuses sums of what is no text, as transformers does", () => {
   for (const content of [1, true, { a: 1 }, [{ type: "image" }]]) {
     const values = { ...VALUES, messages: [{ role: "user", content }] };
     expect(() => compileChat("{{ 'User: ' + messages[0].content }}")(values)).toThrow(
-      "to add, got a text and",
+      "for +, got a text and",
     );
   }
   expect(() => compileChat("{{ missing + 'a' }}")(VALUES)).toThrow("got an undefined value and a text");

@@ -80,7 +80,7 @@ const position = operation((value, { value: sought }) => {
   if (value.type === "ObjectValue" || sought === undefined) return;
   const found = positionIn(value, sought);
   if (found >= 0) return new Int(found);
-  throw new Error(`index: expected something in ${kindOf(value)}, got ${str(sought)}`);
+  throw new Error(`index: expected a part of ${kindOf(value)}, got ${str(sought)}`);
 }, "value");
 
 const counting = operation((value, { value: sought }) => {
@@ -150,7 +150,7 @@ const replacing = operation(
   (value, { old, new: other, count }) => {
     if (value.type !== "StringValue") return;
     if (old === undefined || other === undefined)
-      throw new Error("expected arguments old and new, got fewer");
+      throw new Error("expected the arguments old and new, got fewer");
     const times = count?.type === "IntegerValue" && count.value >= 0 ? count.value : undefined;
     return new Str(replace(value.value, { old: str(old), new: str(other), times }));
   },

@@ -68,7 +68,7 @@ export class PythonInterpreter extends library.Interpreter {
         return this.#addDepth(scope);
       case "FilterStatement":
         if (!this.#dialect.isStrict) return super.evaluate(node, scope);
-        throw new Error("expected filters of values, got one of a block");
+        throw new Error("expected filters on values, got one on a block");
       default:
         return super.evaluate(node, scope);
     }
@@ -171,7 +171,7 @@ export class PythonInterpreter extends library.Interpreter {
   /** @throws Error for an undefined value, in the strict dialect */
   #checked(value: Value): Value {
     if (!this.#dialect.isStrict || value.type !== "UndefinedValue") return value;
-    throw new Error("expected a value, got an undefined one");
+    throw new Error("expected a defined value, got an undefined one");
   }
 
   /** Arguments of an operation, by name. @throws Error for arguments that it does not take */

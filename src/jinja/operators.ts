@@ -29,7 +29,7 @@ const modulo: Operator = (left, right) => {
 const sum: Operator = (left, right) => {
   const kinds = [left, right].map((value) => (isNumber(value) ? "number" : value.type));
   if (kinds[0] === kinds[1] && ["number", "StringValue", "ArrayValue"].includes(kinds[0]!)) return;
-  throw new Error(`expected two texts, numbers or lists to add, got ${kindOf(left)} and ${kindOf(right)}`);
+  throw new Error(`expected two texts, numbers or lists for +, got ${kindOf(left)} and ${kindOf(right)}`);
 };
 
 export const OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator>([

@@ -150,30 +150,30 @@ describe("renderTemplates", () => {
     ["{{ 2 ** 64 }}", "expected finite numbers, whole ones below 2^53, got 18446744073709552000"],
     ["{{ range(100001) }}", "range: expected at most 100000 numbers, got 100001"],
     ["{{ words.upper }}", "expected a value to print, got a function"],
-    ["{{ dict.b == 1 }}", "expected a value, got an undefined one"],
-    ["{{ dict.b or 'x' }}", "expected a value, got an undefined one"],
-    ["{{ dict.b and 'x' }}", "expected a value, got an undefined one"],
-    ["{{ not dict.b }}", "expected a value, got an undefined one"],
-    ["{{ 'a' if dict.b else 'c' }}", "expected a value, got an undefined one"],
-    ["{{ 'a' if dict.b }}", "expected a value, got an undefined one"],
-    ["{{ dict.b if yes }}", "expected a value, got an undefined one"],
-    ["{% if false %}{% elif dict.b %}{% endif %}", "expected a value, got an undefined one"],
-    ["{% for x in list if x.b %}{% endfor %}", "expected a value, got an undefined one"],
-    ["{{ dict.b is iterable }}", "expected a value, got an undefined one"],
+    ["{{ dict.b == 1 }}", "expected a defined value, got an undefined one"],
+    ["{{ dict.b or 'x' }}", "expected a defined value, got an undefined one"],
+    ["{{ dict.b and 'x' }}", "expected a defined value, got an undefined one"],
+    ["{{ not dict.b }}", "expected a defined value, got an undefined one"],
+    ["{{ 'a' if dict.b else 'c' }}", "expected a defined value, got an undefined one"],
+    ["{{ 'a' if dict.b }}", "expected a defined value, got an undefined one"],
+    ["{{ dict.b if yes }}", "expected a defined value, got an undefined one"],
+    ["{% if false %}{% elif dict.b %}{% endif %}", "expected a defined value, got an undefined one"],
+    ["{% for x in list if x.b %}{% endfor %}", "expected a defined value, got an undefined one"],
+    ["{{ dict.b is iterable }}", "expected a defined value, got an undefined one"],
     ["{{ dict.b.c is defined }}", "expected a value with c, got an undefined one"],
     ["{{ rows|join(',', attribute='a') }}", "expected arguments (d), got attribute"],
     ["{{ words.title(1) }}", "expected arguments (), got more"],
     ["{{ words.swapcase() }}", "expected a known method of a text, got swapcase"],
     ["{{ rows[0].a() }}", "expected a known method of a dict, got a"],
     ["{{ lipsum() }}", "expected a known function, got lipsum"],
-    ["{{ list.index('c') }}", "index: expected something in a list, got c"],
-    ["{{ words.index('z') }}", "index: expected something in a text, got z"],
+    ["{{ list.index('c') }}", "index: expected a part of a list, got c"],
+    ["{{ words.index('z') }}", "index: expected a part of a text, got z"],
     ["{{ ','.join(numbers) }}", "expected a text, got a number"],
     ["{{ ','.join(5) }}", "expected a list, got a number"],
     ["{{ 3 > 2 == true }}", "expected comparisons joined by and, got > before =="],
     ["{{ 1 if 1 < half < 3 else 2 }}", "expected comparisons joined by and, got < before <"],
     ["{{ [1 in numbers not in list] }}", "expected comparisons joined by and, got in before in"],
-    ["{% filter upper %}a{% endfilter %}", "expected filters of values, got one of a block"],
+    ["{% filter upper %}a{% endfilter %}", "expected filters on values, got one on a block"],
   ])("refuses %s", async (template, problem) => {
     await expect(renderTemplates({ template }, [RECORD], () => "here")).rejects.toMatchObject({
       code: "BAD_TEXT",
@@ -210,6 +210,8 @@ describe("what is no template", () => {
     ["some {% foo %} text", 'Unknown statement type: foo, near "some {% foo"'],
     ["{% if a %} text", 'Unexpected end, near "a %} text"'],
   ])("is refused with the place: %s", (template, reason) => {
-    expect(() => templateNames(template, "here")).toThrow(`here: expected a Jinja template: ${reason}`);
+    expect(() => templateNames(template, "here")).toThrow(
+      `here: expected a valid Jinja template, got: ${reason}`,
+    );
   });
 });

@@ -65,7 +65,7 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
     return new Set([...used].filter((name) => !bound.has(name)));
   } catch (cause) {
     const reason = reasonOf(cause);
-    throw new GpruneError("BAD_FILE", `${where}: expected a Jinja template: ${reason}`, { cause });
+    throw new GpruneError("BAD_FILE", `${where}: expected a valid Jinja template, got: ${reason}`, { cause });
   }
 }
 
@@ -148,7 +148,7 @@ async function renderAll(
   const tooLong = (): GpruneError =>
     new GpruneError(
       "BAD_FILE",
-      `${where(texts.length)}: expected to take at most ${MAX_SECONDS} s of processor time and ${MAX_MEGABYTES} MB, and to make at most ${MAX_CHARACTERS} characters of all records, got more`,
+      `${where(texts.length)}: expected a template that needs at most ${MAX_SECONDS} s of processor time and ${MAX_MEGABYTES} MB, and at most ${MAX_CHARACTERS} characters for all records, got more`,
     );
   const ask = (): void => worker.postMessage(records.slice(texts.length, texts.length + LOT));
   return new Promise((resolve, reject) => {

@@ -344,8 +344,8 @@ describe("global", () => {
 describe("allocationByName", () => {
   test.each([
     ["fair", undefined],
-    ["learned", "learned takes more than importance: decideGprune shares the budget so."],
-    ["curves", "curves takes more than importance: decideGprune shares the budget so."],
+    ["learned", "learned needs more than importance scores; decideGprune computes it."],
+    ["curves", "curves needs more than importance scores; decideGprune computes it."],
   ])("lists the known names for %s, and says who else can share a budget", (name, hint) => {
     const message = `allocation: expected one of uniform, global, got "${name}"`;
     const error = new GpruneError("BAD_ARGUMENT", message, { hint });

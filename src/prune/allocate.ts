@@ -21,7 +21,7 @@ export function allocationByName(name: string): Allocation {
   const names = ALLOCATIONS.map((candidate) => candidate.name).join(", ");
   throw new GpruneError("BAD_ARGUMENT", `allocation: expected one of ${names}, got "${name}"`, {
     hint: ALLOCATION_NAMES.some((other) => other === name)
-      ? `${name} takes more than importance: decideGprune shares the budget so.`
+      ? `${name} needs more than importance scores; decideGprune computes it.`
       : undefined,
   });
 }

@@ -81,7 +81,8 @@ export function queuesOf(ranked: readonly RankedSpace[], request: RemovalRequest
 
 /** @throws GpruneError BAD_ARGUMENT outside 0 <= s < 1 */
 export function requireSparsity(sparsity: number): void {
-  if (!(sparsity >= 0 && sparsity < 1)) throw badArgument("sparsity", "a fraction 0 <= s < 1", sparsity);
+  if (!(sparsity >= 0 && sparsity < 1))
+    throw badArgument("sparsity", "a fraction of at least 0 and below 1", sparsity);
 }
 
 /**
@@ -96,7 +97,7 @@ export function removalBudget({ spec, sparsity }: RemovalRequest, queues: readon
     const removable = queues.reduce((sum, queue) => sum + capacity(queue), 0);
     const largest = Math.floor((removable / prunable) * 10_000) / 10_000;
     throw new GpruneError("BAD_ARGUMENT", `sparsity: expected at most ${largest}, got ${sparsity}`, {
-      hint: "Every layer keeps at least one KV group and one neuron, or as many neurons as widths are rounded to.",
+      hint: "Every layer keeps at least one KV group and one neuron (or one multiple of the rounding).",
     });
   }
   return budget;

@@ -42,7 +42,7 @@ describe("validatePlan", () => {
     ["other widths", onBase({ neurons: [6, 5] }), "base neurons: expected [6, 4], got [6, 5]"],
     ["other group sizes", onBase({ groupSizes: [2, 2] }), "expected [2, 1], got 2 layers of 2"],
     ["more layers", onBase({ kvGroups: [2, 3, 3] }), "base kvGroups: expected [2, 3], got [2, 3, 3]"],
-    ["an unknown space", keeping({ "layers.2.ffn": [0] }), 'of 2 layers, got "layers.2.ffn"'],
+    ["an unknown space", keeping({ "layers.2.ffn": [0] }), 'with 2 layers, got "layers.2.ffn"'],
     ["a space named like a method", keeping({ toString: [0] }), 'got "toString"'],
     [
       "an empty list",
@@ -52,10 +52,10 @@ describe("validatePlan", () => {
     [
       "a unit out of range",
       keeping({ "layers.0.kv": [0, 2] }),
-      "keep layers.0.kv: expected units 0..1, got 2",
+      "keep layers.0.kv: expected units 0 to 1, got 2",
     ],
-    ["a negative unit", keeping({ "layers.0.kv": [-1] }), "expected units 0..1, got -1"],
-    ["half a unit", keeping({ "layers.0.kv": [0.5] }), "expected units 0..1, got 0.5"],
+    ["a negative unit", keeping({ "layers.0.kv": [-1] }), "expected units 0 to 1, got -1"],
+    ["half a unit", keeping({ "layers.0.kv": [0.5] }), "expected units 0 to 1, got 0.5"],
     ["descending units", keeping({ "layers.0.ffn": [3, 1] }), "expected ascending units, got 1 after 3"],
     ["a repeated unit", keeping({ "layers.0.ffn": [3, 3] }), "expected ascending units, got 3 after 3"],
   ])("refuses %s", (_, bad, problem) => {

@@ -94,10 +94,10 @@ export function keepProblems({ base, keep }: PruningPlan): readonly string[] {
   return Object.entries(keep).flatMap(([id, kept]) => {
     const count = units.get(id);
     if (count === undefined)
-      return [`keep: expected a space of ${base.neurons.length} layers, got "${plainName(id)}"`];
+      return [`keep: expected spaces of a model with ${base.neurons.length} layers, got "${plainName(id)}"`];
     if (kept.length === 0) return [`keep ${id}: expected at least one unit, got none`];
     const bad = kept.find((unit) => !(Number.isInteger(unit) && unit >= 0 && unit < count));
-    if (bad !== undefined) return [`keep ${id}: expected units 0..${count - 1}, got ${bad}`];
+    if (bad !== undefined) return [`keep ${id}: expected units 0 to ${count - 1}, got ${bad}`];
     const at = kept.findIndex((unit, i) => i > 0 && unit <= kept[i - 1]!);
     return at < 0 ? [] : [`keep ${id}: expected ascending units, got ${kept[at]} after ${kept[at - 1]}`];
   });
@@ -169,7 +169,7 @@ export function achievedSparsity(plan: PruningPlan, spec: ModelSpec): number {
   return removedParameters(plan, spec) / prunableParameters(spec);
 }
 
-const WRONG_SHAPE = "A plan fits only models of the shape it was made for.";
+const WRONG_SHAPE = "A plan fits only models with the shape that it was made for.";
 
 /** The error for a plan that cannot be used. */
 export function badPlan(where: string, problems: readonly string[], hint: string = WRONG_SHAPE): GpruneError {

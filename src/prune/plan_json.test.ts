@@ -80,7 +80,7 @@ describe("parsePlan", () => {
     [
       "indices beyond its own widths",
       changed({ keep: { "layers.0.ffn": [6] } }),
-      /expected units 0..5, got 6/,
+      /expected units 0 to 5, got 6/,
     ],
     ["nothing", "", /expected JSON/],
     [

@@ -161,7 +161,7 @@ describe("removeUniform", () => {
   test("refuses layers that differ, and more than can go", () => {
     const uneven = tinySpec({ layers: [{}, { neurons: 5 }] });
     expect(() => removeUniform(randomRanking(uneven, 0), requestFor(uneven, 0.5, 1))).toThrow(
-      "shape: expected per-layer for layers that differ in width, got uniform",
+      "shape: expected per-layer for a model whose layers differ in width, got uniform",
     );
     const request = { ...requestFor(tinySpec(), 1, 1), sparsity: 0.99 };
     expect(() => uniformOutcomes(request)).toThrow("sparsity: expected at most");

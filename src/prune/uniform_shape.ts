@@ -110,9 +110,9 @@ function requireAlike(spec: ModelSpec): void {
   if (hasUniformWidths(spec)) return;
   throw new GpruneError(
     "BAD_ARGUMENT",
-    "shape: expected per-layer for layers that differ in width, got uniform",
+    "shape: expected per-layer for a model whose layers differ in width, got uniform",
     {
-      hint: "Equal widths come from a model whose layers are alike: prune the original once, by more.",
+      hint: "For equal widths, prune the original model, with a higher sparsity.",
     },
   );
 }

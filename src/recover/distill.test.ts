@@ -107,7 +107,7 @@ describe("distill", () => {
     await expect(distill({ ...request, steps, learningRate: 1e39 })).rejects.toMatchObject({
       code: "NOT_FINITE",
       message: expect.stringMatching(/, after step 1 of training$/),
-      hint: "Training diverged: give a learning rate below 1e+39.",
+      hint: "Training diverged: use a learning rate below 1e+39.",
     });
   });
 

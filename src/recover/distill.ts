@@ -156,7 +156,7 @@ function asDivergence(error: unknown, steps: number, learningRate: number): unkn
   if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || steps === 0) return error;
   return error.inOtherWords({
     message: `${error.message}, after step ${steps} of training`,
-    hint: `Training diverged: give a learning rate below ${learningRate}.`,
+    hint: `Training diverged: use a learning rate below ${learningRate}.`,
   });
 }
 

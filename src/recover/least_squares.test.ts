@@ -240,7 +240,7 @@ describe("refitLeastSquares", () => {
     const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 1] });
     await expect(refitLeastSquares({ dense, plan, runtime, moments })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
-      message: `moments of layers.0.ffn: expected those of 6 channels, got ${got}`,
+      message: `moments of layers.0.ffn: expected 6 channels, got ${got}`,
     });
   });
 

@@ -148,9 +148,9 @@ function requireMoments(moments: Moments, space: Space): SpaceMoments {
   const spaceMoments = moments.get(space.id);
   const [expected, found] = [channelCount(space), spaceMoments?.mean.length ?? 0];
   if (spaceMoments !== undefined && found === expected) return spaceMoments;
-  const message = `moments of ${space.id}: expected those of ${expected} channels, got ${found}`;
+  const message = `moments of ${space.id}: expected ${expected} channels, got ${found}`;
   throw new GpruneError("BAD_ARGUMENT", message, {
-    hint: "Gather them on the model that is refitted, with every set that is to count (gatherEvidence, fitted).",
+    hint: "Gather them on the model that is refitted, with every set that is fitted (gatherEvidence).",
   });
 }
 

@@ -59,7 +59,7 @@ function bestOf(runs: readonly NamedFacts[], which: TextKind): Html | null {
   if (measured.length < 2) return null;
   const { names, others } = sharedTexts(measured, which);
   if (names.length === 0) {
-    return html`<li>No run is the best on ${KINDS[which]}, of which none is surely the same in all runs: ${others}.</li>`;
+    return html`<li>No best run on ${KINDS[which]}, since no text is certain to be the same in all runs: ${others}.</li>`;
   }
   const compared = measured.map(({ name, facts }) => {
     return { run: name, ...meanQuality(facts[which].filter((text) => names.includes(text.name))) };
@@ -71,7 +71,7 @@ function bestOf(runs: readonly NamedFacts[], which: TextKind): Html | null {
       ? ""
       : ` that ${which === "texts" ? "are" : "is"} the same in all runs (${namesText(names)})`;
   const missing = measured.length === runs.length ? "" : ` of ${measured.map(({ name }) => name).join(", ")}`;
-  return html`<li>Best${missing} beside ${besideWhom(measured, which)} on ${KINDS[which]}${limits}: ${best.join(", ")}, perplexity ${times(lowest)}.</li>`;
+  return html`<li>Best${missing} relative to ${besideWhom(measured, which)} on ${KINDS[which]}${limits}: ${best.join(", ")}, perplexity ${times(lowest)}.</li>`;
 }
 
 function besideWhom(runs: readonly NamedFacts[], which: TextKind): string {

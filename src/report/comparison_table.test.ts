@@ -41,9 +41,9 @@ test("has no lines of divergence where there is none", () => {
 });
 
 test("says whose perplexities do not compare", () => {
-  const note = "\n\no cuts the texts into other tokens, so its perplexities do not compare.";
+  const note = "\n\no tokenizes the texts differently, so its perplexities are not comparable.";
   expect(comparisonTable([dense, { ...other, other_tokens: true }])).toContain(note);
-  expect(comparisonTable([dense, other])).not.toContain("do not compare");
+  expect(comparisonTable([dense, other])).not.toContain("not comparable");
 });
 
 test("says of growth that it is growth", () => {
@@ -60,12 +60,12 @@ test("is Markdown with a column for each model", () => {
     ["parameters", "2,000", "1,500 (-25.0 %)", "2,000"],
     ["prunable", "1,000", "500 (-50.0 %)", "1,000"],
     ["stored", "4.0 MB (F16)", "4.0 MB (F16)", "4.0 MB (F16)"],
-    ["neurons in a layer", "9", "3 to 9", "9"],
-    ["KV groups in a layer", "2", "1 to 2", "2"],
+    ["neurons per layer", "9", "3 to 9", "9"],
+    ["KV groups per layer", "2", "1 to 2", "2"],
     ["perplexity, web", "4.00", "4.00", "4.00"],
     ["perplexity, code", "9.00", "9.00", "9.00"],
     ["perplexity, geometric mean", "6.00", "6.00", "6.00"],
-    ["loss over the first, nats, mean", "", "0.2500", ""],
+    ["loss difference, nats, mean", "", "0.2500", ""],
     ["KL from the first, nats, mean", "", "0.2000", ""],
     ["same top token, mean", "", "50.0 %", ""],
     ["hidden error, last layer", "", "1.0000", ""],

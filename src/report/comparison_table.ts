@@ -18,8 +18,8 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
     ["parameters", each(({ parameters }) => relative(parameters.total, first.parameters.total))],
     ["prunable", each(({ parameters }) => relative(parameters.prunable, first.parameters.prunable))],
     ["stored", each(({ bytes, dtype }) => `${(bytes / 1e6).toFixed(1)} MB (${dtype})`)],
-    ["neurons in a layer", each(({ widths }) => range(widths.ffn))],
-    ["KV groups in a layer", each(({ widths }) => range(widths.kv))],
+    ["neurons per layer", each(({ widths }) => range(widths.ffn))],
+    ["KV groups per layer", each(({ widths }) => range(widths.kv))],
     ...textLines(models),
     ...taskLines(models),
     ...speedLines(models),
@@ -28,7 +28,7 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
   const notes = models.flatMap(({ model, incomparable, other_tokens: others }) => [
     ...(incomparable === undefined ? [] : [`${visible(model)} has no divergence: ${visible(incomparable)}.`]),
     ...(others
-      ? [`${visible(model)} cuts the texts into other tokens, so its perplexities do not compare.`]
+      ? [`${visible(model)} tokenizes the texts differently, so its perplexities are not comparable.`]
       : []),
   ]);
   return [markdown(rows), ...notes.map((note) => `\n${note}`)].join("\n");
@@ -75,7 +75,7 @@ function divergenceLines(models: readonly ComparedModel[], names: readonly strin
     return [names.length > 1 ? `${title}, mean` : title, cells];
   };
   return [
-    line("loss over the first, nats", "loss_difference", (value) => value.toFixed(4)),
+    line("loss difference, nats", "loss_difference", (value) => value.toFixed(4)),
     line("KL from the first, nats", "kl", (value) => value.toFixed(4)),
     line("same top token", "agreement", (value) => percent(value)),
     ["hidden error, last layer", models.map((model) => lastLayerError(model))],
@@ -115,7 +115,7 @@ function speedLines(models: readonly ComparedModel[]): readonly Line[] {
     line("first token, ms", ({ first_token: wait }) => (1000 * wait.median).toFixed(1)),
     line("weights in float32", ({ memory }) => `${(memory.weights / 1e6).toFixed(1)} MB`),
     line("key/value cache", ({ memory }) => `${(memory.cache / 1e6).toFixed(1)} MB`),
-    line("peak memory of a process", peakCell),
+    line("peak memory", peakCell),
   ];
 }
 

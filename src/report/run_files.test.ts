@@ -47,13 +47,15 @@ describe("readRun", () => {
     await expect(readRun(join(directory, "none"))).rejects.toThrow("got no such directory");
     await writeFile(join(directory, "run.json"), formatRunRecord(files.record));
     await writeFile(join(directory, "training.json"), "[1]");
-    await expect(readRun(directory)).rejects.toThrow("training.json: expected the loss curve of a training");
+    await expect(readRun(directory)).rejects.toThrow(
+      "training.json: expected the loss curve of a distillation",
+    );
   });
 });
 
 describe("files that are something else", () => {
   test.each([
-    ["{}", "expected the record of a run, got no record"],
+    ["{}", "expected the record of a run, got something else"],
     ['{"format": "gprune-run", "version": 2}', "expected the record of a run, got version 2"],
     ['{"format": "gprune-run", "version": {"toString": 1}}', "expected the record of a run, got version {"],
     ["[", "expected JSON"],

@@ -67,7 +67,7 @@ export async function readRecord(directory: string): Promise<RunRecord> {
   if (record !== null) return record;
   const missing = (await kindOfPath(directory)) === "missing" ? "such directory" : RUN_FILES.record;
   const message = `${directory}: expected an output of gprune prune, got no ${missing}`;
-  const hint = "It is the directory that gprune prune -o RUN wrote.";
+  const hint = "Give the output directory of gprune prune.";
   throw new GpruneError("NOT_FOUND", message, { hint });
 }
 
@@ -95,5 +95,8 @@ function parseBaseHash(text: string, where: string): string | null {
 function parseCurve(text: string, where: string): readonly TrainingStep[] {
   const result = curveSchema.safeParse(parseJson(text, { ...CURVE_LIMITS, where }));
   if (result.success) return result.data;
-  throw new GpruneError("BAD_FILE", `${where}: expected the loss curve of a training, got something else`);
+  throw new GpruneError(
+    "BAD_FILE",
+    `${where}: expected the loss curve of a distillation, got something else`,
+  );
 }

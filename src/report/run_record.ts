@@ -216,10 +216,10 @@ export function parseRunRecord(text: string, where: string): RunRecord {
   const got =
     isJsonObject(value) && value.format === "gprune-run"
       ? `version ${JSON.stringify(value.version)}`
-      : "no record";
+      : "something else";
   throw new GpruneError(
     "BAD_FILE",
     `${where}: expected the record of a run, got ${got} (${issue?.path.join(".")}: ${issue?.message})`,
-    { hint: "gprune prune writes run.json beside plan.json." },
+    { hint: "gprune prune writes run.json into its output directory." },
   );
 }

@@ -277,9 +277,9 @@ export function taskSettings(
   const { num_fewshot: shots, seed, chat, system } = settings;
   return {
     questions: `${n}`,
-    "solved questions before each": shots === null ? "as each task wants" : `${shots}`,
-    "drawn with seed": `${seed ?? "none"}`,
-    "put as": chat ? "messages" : "text",
+    "few-shot examples": shots === null ? "as in each task's file" : `${shots}`,
+    "seed of the examples": `${seed ?? "none"}`,
+    "asked as": chat ? "chat messages" : "text",
     "system message": system ?? "none",
   };
 }
@@ -296,6 +296,6 @@ export function parseEvaluation(text: string, where: string): SavedEvaluation {
   const [issue] = result.error.issues;
   const got = `${issue?.path.join(".")}: ${issue?.message}`;
   throw new GpruneError("BAD_FILE", `${where}: expected a saved evaluation, got something else (${got})`, {
-    hint: "gprune eval --save writes it; remove the file, or evaluate again.",
+    hint: "gprune eval --save writes this file; remove it or evaluate again.",
   });
 }

@@ -27,9 +27,13 @@ const elsewhere = (run: RunFiles): RunFiles => ({ ...run, record: { ...run.recor
 test.each<[string, RunFiles, string | null]>([
   ["itself", files, null],
   ["a run on another machine", denser(1 + 1e-4), null],
-  ["a run on other text", denser(1.1), "the model before pruning has other perplexities on it"],
+  ["a run on other text", denser(1.1), "the dense model has different perplexities on it"],
   ["the same model elsewhere", elsewhere(files), null],
-  ["a model that is not quite the same", elsewhere(denser(1 + 1e-4)), "other models, web and other/model"],
+  [
+    "a model that is not quite the same",
+    elsewhere(denser(1 + 1e-4)),
+    "different models, web and other/model",
+  ],
   ["a run with other windows", withSettings({ samples: 8 }), "--samples ? and 8"],
   ["other windows", withSettings({ seqLen: 64, seed: 1 }), "--seq-len ? and 64; --seed ? and 1"],
   [
@@ -49,7 +53,9 @@ test("many texts that are not the same are named by the first few", () => {
     recorded(() => ({
       held_out: Array.from({ length: 70 }, (_, t) => ({ name: `t${t}`, windows: 2, dense, pruned: 20 })),
     }));
-  expect(shared("heldOut", many(10), many(11)).others).toMatch(/^t0, t1, .*, and 62 more \(the model before/);
+  expect(shared("heldOut", many(10), many(11)).others).toMatch(
+    /^t0, t1, .*, and 62 more \(the dense model has/,
+  );
 });
 
 test("evaluation texts are the same where the baseline says so", () => {

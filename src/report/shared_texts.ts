@@ -87,16 +87,16 @@ function whyOther(runs: readonly (Measurement | null)[]): string | null {
   const [first, ...others] = measurements as [Measurement, ...Measurement[]];
   const isOther = others.some((other) => !isSameMeasurement(first, other));
   if (different.length === 0 && !isOther) return null;
-  if (models.length > 1) return `other models, ${models.join(" and ")}`;
+  if (models.length > 1) return `different models, ${models.join(" and ")}`;
   if (different.length > 0) return different.join("; ");
-  return "the model before pruning has other perplexities on it";
+  return "the dense model has different perplexities on it";
 }
 
 /** The settings that are not equal in all measurements, as `windows 4 and 8`. */
 export function whatDiffers(all: readonly Measurement["how"][]): readonly string[] {
   const names = new Set(all.flatMap((how) => Object.keys(how)));
   return [...names].flatMap((what) => {
-    const values = [...new Set(all.map((how) => how[what] ?? "not known"))];
+    const values = [...new Set(all.map((how) => how[what] ?? "unknown"))];
     return values.length === 1 ? [] : [`${what} ${values.join(" and ")}`];
   });
 }

@@ -159,16 +159,18 @@ describe("loadCalibration", () => {
   };
 
   test("says where a text has no windows left for the check, and what to do", async () => {
-    const more = "give more text or --samples 8 at most";
-    const hint = (samples: number, kept: string): string =>
-      `web has 10 windows of 8 tokens, ${samples} were asked for, so ${kept} held out for the check; ${more}`;
+    const more = "give more text or use at most 8 windows (--samples)";
+    const hint = (taken: number, kept: string): string =>
+      `set web has 10 windows of 8 tokens, calibration takes ${taken}, so ${kept} held out for evaluation; ${more}`;
     expect(await hintsOf(8)).toEqual([]);
     expect(await hintsOf(9)).toEqual([hint(9, "only 1 is")]);
-    expect(await hintsOf(10)).toEqual([hint(10, "none are")]);
-    expect(await hintsOf(500)).toEqual([hint(500, "none are")]);
+    expect(await hintsOf(10)).toEqual([hint(10, "none is")]);
+    expect(await hintsOf(500)).toEqual([hint(10, "none is")]);
     expect(await hintsOf(500, { method: "none", metric: "magnitude", recover: "none" })).toEqual([]);
     expect(await hintsOf(5, { seqLen: 32 })).toEqual([
-      expect.stringMatching(/has 2 windows of 32 tokens, .*; give more text or a smaller --seq-len$/),
+      expect.stringMatching(
+        /has 2 windows of 32 tokens, .*; give more text or use shorter windows \(--seq-len\)$/,
+      ),
     ]);
   });
 });
@@ -178,11 +180,11 @@ test("says when sets of several names are one text", () => {
   const told = (...calibration: readonly ReturnType<typeof set>[]) =>
     warningsOf(null, { model: tinyModel(), config: { calibration: [...calibration] }, weights: null });
   expect(told(set("a", "a.txt"), set("b", "b.txt"), set("c", "a.txt"))).toEqual([
-    "sets a, c: the same text, a.txt, 2 times",
+    "sets a, c are the same text, a.txt",
   ]);
   expect(told(set("a", "a.jsonl#x"), set("b", "a.jsonl#y"))).toEqual([]);
   const many = Array.from({ length: 70 }, (_, index) => set(`s${index}`, "a.txt"));
   expect(told(...many)).toEqual([
-    "sets s0, s1, s2, s3, s4, s5, s6, s7, and 62 more: the same text, a.txt, 70 times",
+    "sets s0, s1, s2, s3, s4, s5, s6, s7, and 62 more are the same text, a.txt",
   ]);
 });

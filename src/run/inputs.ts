@@ -46,7 +46,7 @@ export function fallbackByName(name: string, where: string = "fallback"): Metric
     "BAD_ARGUMENT",
     `${where}: expected one of ${metricsOfWeights().join(", ")}, got ${metric.name}`,
     {
-      hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
+      hint: "Modules fall back where activation scores are unreliable, so this metric must use the weights alone.",
     },
   );
 }
@@ -96,7 +96,7 @@ export function warningsOf(
     ...(unused === null ? [] : [unused]),
     ...sameTexts(calibration),
     ...(isOther
-      ? [`${where}: the plan was made for a model with other weights than ${model.origin.name} has`]
+      ? [`${where}: the plan was made for a model with other weights than those of ${model.origin.name}`]
       : []),
   ];
 }
@@ -106,9 +106,7 @@ function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
   const names = new Map<string, readonly string[]>();
   for (const { name, path } of sets) names.set(path, [...(names.get(path) ?? []), name]);
   return Array.from(names).flatMap(([path, sets]) =>
-    sets.length === 1
-      ? []
-      : [`sets ${namesText(sets)}: the same text, ${plainName(path)}, ${sets.length} times`],
+    sets.length === 1 ? [] : [`sets ${namesText(sets)} are the same text, ${plainName(path)}`],
   );
 }
 
@@ -222,7 +220,7 @@ export function requireSets(config: RunConfig): void {
     ...(recover !== "none" ? ["--recover none"] : []),
   ];
   throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-    hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes. To do without text, add ${byText.join(", ")}.`,
+    hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model generates. To do without text, add ${byText.join(", ")}.`,
   });
 }
 
@@ -256,17 +254,18 @@ export async function loadCalibration(
 /** Reports a hint if a text has too few windows to hold some out for the check. */
 function hintIfUsedUp(
   { name, windows, heldOut, unused }: SampledSet,
-  { samples, seqLen }: Pick<SettledConfig, "samples" | "seqLen">,
+  { seqLen }: Pick<SettledConfig, "seqLen">,
   onProgress: OnProgress,
 ): void {
   if (heldOut.length === HELD_OUT_WINDOWS) return;
   const count = windows.length + heldOut.length + unused.length;
   const maxSamples = count - HELD_OUT_WINDOWS;
-  const kept = heldOut.length === 0 ? "none are" : `only ${heldOut.length} is`;
-  const instead = maxSamples > 0 ? `--samples ${maxSamples} at most` : "a smaller --seq-len";
+  const kept = heldOut.length === 0 ? "none is" : `only ${heldOut.length} is`;
+  const instead =
+    maxSamples > 0 ? `use at most ${maxSamples} windows (--samples)` : "use shorter windows (--seq-len)";
   onProgress({
     ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
-    hint: `${name} has ${count} windows of ${seqLen} tokens, ${samples} were asked for, so ${kept} held out for the check; give more text or ${instead}`,
+    hint: `set ${name} has ${count} windows of ${seqLen} tokens, calibration takes ${windows.length}, so ${kept} held out for evaluation; give more text or ${instead}`,
   });
 }
 

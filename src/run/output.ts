@@ -124,7 +124,7 @@ function hubId({ origin }: Model, name: string): string | null {
 function otherRun(output: string, changes: readonly string[]): GpruneError {
   const list = changes.map((change) => `\n  ${change}`).join("");
   return new GpruneError("OUTPUT_EXISTS", `${output}: expected the output of the same run, got${list}`, {
-    hint: "Choose another directory, or repeat the command that made this one.",
+    hint: "Choose another directory or repeat the command that made this one.",
   });
 }
 
@@ -148,10 +148,10 @@ async function requireWhole(output: string): Promise<void> {
     await weights.close();
   } catch (error) {
     if (!(error instanceof GpruneError)) throw error;
-    const message = `${output}: expected the whole output of this run, got one that cannot be read (${error.message})`;
+    const message = `${output}: expected the complete output of this run, got one that cannot be read (${error.message})`;
     throw new GpruneError("OUTPUT_EXISTS", message, {
       cause: error,
-      hint: "Remove the directory, then the same command makes it anew.",
+      hint: "Remove the directory and repeat the command.",
     });
   }
 }

@@ -120,15 +120,15 @@ describe("requireRoom", () => {
     await expect(
       requireRoom({ memory: 2 ** 60, disk: 0, lessDisk: null }, output, ways),
     ).rejects.toMatchObject({
-      hint: "Give this or that.",
+      hint: "Use this or that.",
     });
     const bare = { memory: 0, disk: 2 ** 62, lessDisk: null };
     await expect(requireRoom(bare, output)).rejects.toMatchObject({
-      hint: "Free some space, or write to another disk.",
+      hint: "Free some space or write to another disk.",
     });
     await expect(requireRoom({ ...bare, lessDisk: "this is less" }, output)).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
-      hint: "Free some space, or write to another disk; this is less.",
+      hint: "Free some space or write to another disk; this is less.",
       message: expect.stringMatching(/yet: expected 4294967296\.00 GiB of free space, got [\d.]+ GiB$/),
     });
   });

@@ -135,8 +135,8 @@ export async function requireRoom(
 ): Promise<void> {
   requireMemory(memory, "this run", () => {
     const lower = ways();
-    return lower.length === 0 ? undefined : `Give ${orList(lower)}.`;
+    return lower.length === 0 ? undefined : `Use ${orList(lower)}.`;
   });
   const instead = lessDisk === null ? "" : `; ${lessDisk}`;
-  await requireDisk(output, disk, `Free some space, or write to another disk${instead}.`);
+  await requireDisk(output, disk, `Free some space or write to another disk${instead}.`);
 }

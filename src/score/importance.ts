@@ -83,7 +83,7 @@ export async function scoreEach(
 function requireInput({ name, input }: Metric, { stats, gates }: ScoreInputs): void {
   if (input === "activations" && stats === undefined) {
     throw new GpruneError("BAD_ARGUMENT", `metric ${name}: expected activation statistics, got none`, {
-      hint: "Give a calibration set, or choose a metric that needs only weights, such as magnitude.",
+      hint: "Give a calibration set, or use a metric of the weights, such as magnitude.",
     });
   }
   if (input === "gradients" && gates === undefined) {

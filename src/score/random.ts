@@ -9,7 +9,7 @@ import type { Metric, ScoringView } from "./metric.ts";
 
 export const random: Metric = {
   name: "random",
-  summary: "a seeded random number, the control",
+  summary: "a seeded random number, as a control",
   input: "weights",
   allocation: "uniform",
   reads: [],

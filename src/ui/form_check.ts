@@ -61,10 +61,10 @@ function refusal(cause: z.ZodError): GpruneError {
 
 async function whyTaken(directory: string, name: string): Promise<string | null> {
   if ((await kindOfPath(join(directory, name))) !== "missing") {
-    return `expected a name that is free, got ${name}, which is there already`;
+    return `expected an unused name, got ${name}, which exists`;
   }
   const isKept = (await kindOfPath(join(directory, `${name}.run`))) !== "missing";
-  return isKept ? `expected a name that is free, got that of an unfinished run, which can be resumed` : null;
+  return isKept ? `expected an unused name, got that of an unfinished run, which can be resumed` : null;
 }
 
 async function whyNoModel(model: string): Promise<string | null> {
@@ -74,7 +74,7 @@ async function whyNoModel(model: string): Promise<string | null> {
 
 function whyNoSets(config: RunConfig): string | null {
   if (!lacksText(config)) return null;
-  return `expected at least one set, got none; the path ${OWN_TEXT} is text that the model writes`;
+  return `expected at least one set, got none; the path ${OWN_TEXT} stands for text that the model generates`;
 }
 
 async function whyNoText(set: RunConfig["calibration"][number]): Promise<string | null> {

@@ -75,10 +75,10 @@ export function guardOf(token: string, port: () => number): Guard {
       // Browsers leave out port 80.
       const suffixes = port() === 80 ? ["", ":80"] : [`:${port()}`];
       const hosts = suffixes.flatMap((suffix) => [`127.0.0.1${suffix}`, `localhost${suffix}`]);
-      if (!hosts.includes(host)) return refusal(c, 421, `host: expected ${hosts[0]}, got another`);
+      if (!hosts.includes(host)) return refusal(c, 421, `host: expected ${hosts[0]}, got another host`);
       const origin = c.req.header("Origin");
       if (origin !== undefined && origin !== `http://${host}`) {
-        return refusal(c, 403, "origin: expected this server's page, got another");
+        return refusal(c, 403, "origin: expected this server's page, got another origin");
       }
       return next();
     },
@@ -88,7 +88,11 @@ export function guardOf(token: string, port: () => number): Guard {
       const isReading = READING.has(c.req.method);
       const given = cookiesOf(c.req.header("Cookie") ?? "", cookie());
       if (isReading && given.some((value) => equal(value, pass))) return next();
-      return refusal(c, 401, "token: expected the one of the address that gprune ui printed");
+      return refusal(
+        c,
+        401,
+        "token: expected the token in the address that gprune ui printed, got another or none",
+      );
     },
     entrance: async (c, next) => {
       const given = c.req.query("token");

@@ -168,8 +168,10 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
   if (otherSchema.safeParse(manifest.facts).success) return null;
   const kept = keptSchema.safeParse(manifest.facts);
   if (!kept.success) {
-    const hint = "Remove the directory to start anew.";
-    throw new GpruneError("BAD_CHECKPOINT", `${basename(path)}: expected the settings of a run`, { hint });
+    const hint = "Remove the directory to start over.";
+    throw new GpruneError("BAD_CHECKPOINT", `${basename(path)}: expected the settings of a run, got none`, {
+      hint,
+    });
   }
   const { settings } = kept.data;
   const stages = [...manifest.entries.keys()].filter((name) => !name.startsWith(`${OUTPUT}/`));
@@ -186,7 +188,7 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
       ...writtenSchema.parse(manifest.written),
       ...limitsSchema.parse(manifest.limits),
     }),
-    note: `kept: ${stages.join(", ") || "nothing"}`,
+    note: `saved stages: ${stages.join(", ") || "none"}`,
   };
 }
 
@@ -197,7 +199,7 @@ function withoutOutput({ output: _, ...settings }: Settings): Settings {
 /** `GPrune on flap-wifv, 30 % asked, recovery lstsq` */
 function howOf(settings: Settings): string {
   const { method, metric, sparsity, recover } = settings;
-  if (hasGivenPlan({ settings })) return `a given plan, recovery ${recover}`;
+  if (hasGivenPlan({ settings })) return `given plan, recovery ${recover}`;
   const way = method === "none" ? `${metric} alone` : `GPrune on ${metric}`;
   const asked = typeof sparsity === "number" ? `, ${Math.round(1000 * sparsity) / 10} % asked` : "";
   return `${way}${asked}, recovery ${recover}`;

@@ -79,7 +79,7 @@ test("a form that names what is not there is refused with every field that is wr
     const problem = problemOf(await runs.start({ name, settings }).catch((error: unknown) => error));
     return [problem.code, ...(problem.fields ?? []).flatMap(({ path, message }) => [path, message])];
   };
-  const there = expect.stringContaining("expected a name that is free");
+  const there = expect.stringContaining("expected an unused name");
   expect(await refused("done", right)).toEqual(["BAD_ARGUMENT", "name", there]);
   expect(await refused("half", right)).toEqual([
     "BAD_ARGUMENT",

@@ -34,9 +34,7 @@ const LIST_AGE = 3000;
 const MAX_RUNS = 500;
 
 const startSchema: z.ZodType<StartRequest> = z.strictObject({
-  name: z
-    .string()
-    .regex(NAME, "expected letters, digits, dots, dashes and underscores, and no .run at the end"),
+  name: z.string().regex(NAME, "expected letters, digits, dots, dashes and underscores, not ending in .run"),
   settings: z.record(z.string(), z.unknown()),
 });
 const resumeSchema: z.ZodType<ResumeRequest> = z.strictObject({ id: z.string() });
@@ -100,7 +98,8 @@ export class Runs {
 
   /** Asks the current run to stop; the second call kills it. @throws GpruneError NOT_FOUND when there is none */
   stop(): void {
-    if (this.#handle === null) throw new GpruneError("NOT_FOUND", "stop: expected a run under way, got none");
+    if (this.#handle === null)
+      throw new GpruneError("NOT_FOUND", "stop: expected a run in progress, got none");
     this.#live!.stopping();
     this.#handle.stop();
   }
@@ -137,7 +136,10 @@ export class Runs {
       (run) => run.id === id && run.state === state,
     );
     if (found === undefined)
-      throw new GpruneError("NOT_FOUND", `run: expected one that is ${state}, got ${plainName(id)}`);
+      throw new GpruneError(
+        "NOT_FOUND",
+        `run: expected the name of a run that is ${state}, got ${plainName(id)}`,
+      );
     return found;
   }
 
@@ -195,9 +197,9 @@ export class Runs {
 
   #requireIdle(): void {
     if (this.#handle === null) return;
-    const hint = "Wait for it, or stop it; a stopped run can be resumed.";
+    const hint = "Wait for it or stop it; a stopped run can be resumed.";
     const name = plainName(this.#live!.id);
-    throw new GpruneError("LOCKED", `start: expected no run under way, got ${name}`, { hint });
+    throw new GpruneError("LOCKED", `start: expected no run in progress, got ${name}`, { hint });
   }
 
   #configOf(id: string, settings: Settings, where: string): RunConfig {

@@ -253,7 +253,7 @@ describe("runs", () => {
     expect(first.outcome!.perplexity!.dense).toBeCloseTo(Math.sqrt(110), 10);
     expect(first.outcome!.perplexity!.pruned).toBeCloseTo(Math.sqrt(15 * 17), 10);
     expect(first.settings).not.toHaveProperty("output");
-    expect(runs.find(({ id }) => id === "nested/second")!.how).toBe("a given plan, recovery lstsq");
+    expect(runs.find(({ id }) => id === "nested/second")!.how).toBe("given plan, recovery lstsq");
     expect(runs.find(({ id }) => id === "broken")!.note).toContain("run.json");
   });
 
@@ -286,7 +286,7 @@ describe("runs", () => {
     const twice = await post("/api/runs", { name: "other", settings: SETTINGS });
     expect([twice.status, twice.text]).toEqual([
       409,
-      expect.stringContaining("expected no run under way, got new"),
+      expect.stringContaining("expected no run in progress, got new"),
     ]);
 
     const events = follow();

@@ -75,7 +75,7 @@ const STATUS = {
 export async function serveUi({ directory, start, port = 0, page }: UiOptions): Promise<UiServer> {
   const root = resolve(directory);
   if ((await kindOfPath(root)) !== "directory") {
-    throw new GpruneError("NOT_FOUND", `${directory}: expected a directory of runs, got none`);
+    throw new GpruneError("NOT_FOUND", `${directory}: expected a directory, got none`);
   }
   await requireReadable(root);
   const token = newToken();
@@ -134,7 +134,11 @@ function appOf({ runs, token, port, page }: AppParts): Hono {
   app.get("/runs/report", async (c) => document(c, await runs.report(c.req.query("run") ?? "")));
   app.get("/runs/compare", async (c) => document(c, await runs.comparison(c.req.queries("run") ?? [])));
   app.notFound((c) => {
-    return problemAnswer(c, { code: "NOT_FOUND", message: "expected a page of gprune", hint: null }, 404);
+    return problemAnswer(
+      c,
+      { code: "NOT_FOUND", message: "address: expected a page of gprune, got another", hint: null },
+      404,
+    );
   });
   app.onError((error, c) => {
     if (error instanceof SyntaxError) {
@@ -205,7 +209,7 @@ async function sendStates(stream: SSEStreamingApi, runs: Runs): Promise<void> {
 async function asset(c: Context, directory: string, name: string): Promise<Response> {
   const path = join(directory, name);
   if ((await kindOfPath(path)) !== "file") {
-    const hint = "Run `npm run build` in a checkout of the sources.";
+    const hint = "Run `npm run build` in the source checkout.";
     return c.json({ code: "NOT_FOUND", message: `${name}: expected the built page, got none`, hint }, 404);
   }
   const type = TYPES[name.slice(name.lastIndexOf(".") + 1)] ?? "application/octet-stream";
@@ -226,7 +230,7 @@ function listen(app: Hono, port: number): Promise<Server> {
     const refuse = (cause: NodeJS.ErrnoException): void => {
       const message = `--port: expected a free port, got ${port} (${cause.code})`;
       reject(
-        new GpruneError("BAD_ARGUMENT", message, { hint: "Leave --port away for any free one.", cause }),
+        new GpruneError("BAD_ARGUMENT", message, { hint: "Leave --port out to use any free port.", cause }),
       );
     };
     const answer = getRequestListener(app.fetch);

@@ -203,7 +203,7 @@ async function requireHashes(
   if (wrong === undefined && names.length === Object.keys(expected).length) return;
   throw new GpruneError(
     "MODEL_DIFFERS",
-    `${name}: expected the files of the model that is pruned, got other ones${wrong ? ` (${wrong})` : ""}`,
-    { hint: "Copy the model to this machine again, or say with --model where the right one lies." },
+    `${name}: expected the files of the model that is pruned, got different ones${wrong ? ` (${wrong})` : ""}`,
+    { hint: "Copy the model to this machine again, or give the path of the right one (--model)." },
   );
 }

@@ -72,7 +72,7 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #waiting = new Map<string, Waiting>();
   readonly #stop = (): void => {
-    this.fail(interrupted(this.#options.signal!, "Units that were finished are in the store."));
+    this.fail(interrupted(this.#options.signal!, "Finished units are in the store."));
   };
   #queue!: JobQueue;
   /** Runs the sweeps, once the queue is open. */
@@ -156,7 +156,7 @@ export class Dispatcher {
   /** Ends all waiting. Units stay in the queue: a resumed run uses their results. */
   async close(): Promise<void> {
     this.#stopWatching();
-    this.fail(new GpruneError("INTERRUPTED", "stopped before the units were finished"));
+    this.fail(new GpruneError("INTERRUPTED", "stopped before the units were computed"));
     await this.#queue.close();
   }
 
@@ -233,8 +233,8 @@ export class Dispatcher {
     this.#swept = now;
     if (now - this.#answered > 1000 * patience && this.#waiting.size > 0) {
       this.fail(
-        new GpruneError("QUEUE_FAILED", `the queue: expected an answer in ${patience} s, got none`, {
-          hint: "Units that were finished are in the store; resume the run when the server is back.",
+        new GpruneError("QUEUE_FAILED", `queue: expected an answer within ${patience} s, got none`, {
+          hint: "Finished units are in the store; resume the run when the queue server is back.",
         }),
       );
     }
@@ -261,7 +261,7 @@ export class Dispatcher {
       {
         hint:
           failure?.hint ??
-          "Workers tried it several times; what they say on stderr may tell more. --resume tries it again.",
+          "Workers tried it several times; see their stderr. Resume the run to try again (--resume).",
       },
     );
   }

@@ -26,14 +26,15 @@ test("says why a Redis server that hangs up on other machines may do so", async 
 test("asks to start a server that is not there", async () => {
   await expect(reachServer("redis://127.0.0.1:1")).rejects.toMatchObject({
     code: "QUEUE_FAILED",
-    hint: expect.stringContaining("Start it"),
+    hint: expect.stringContaining("Start the server"),
   });
 });
 
 test("refuses addresses of other protocols", async () => {
   await expect(reachServer("amqp://guest:secret@host")).rejects.toMatchObject({
     code: "BAD_ARGUMENT",
-    message: "--redis: expected redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE, got amqp://host",
+    message:
+      "queue server: expected redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE, got amqp://host",
   });
 });
 

@@ -40,7 +40,7 @@ export async function reachServer(url: string): Promise<QueueServer> {
   if (/^rediss?:$/.test(protocol)) return RedisServer.reach(url);
   if (/^postgres(ql)?:$/.test(protocol)) return PostgresServer.reach(url);
   const expected = "redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE";
-  throw new GpruneError("BAD_ARGUMENT", `--redis: expected ${expected}, got ${withoutSecrets(url)}`);
+  throw new GpruneError("BAD_ARGUMENT", `queue server: expected ${expected}, got ${withoutSecrets(url)}`);
 }
 
 class RedisServer implements QueueServer {
@@ -178,8 +178,8 @@ async function firstAnswer(
     const message = `${withoutSecrets(url)}: expected a ${kind} server, got ${reason}`;
     const hungUp = kind === "Redis" && /closed|EPIPE|ECONNRESET/.test(reason);
     const hint = hungUp
-      ? "It ends the connection: Redis does so to other machines unless it has a password, or protected-mode no."
-      : "Start it, or give the address of one that runs with --redis.";
+      ? "It closes the connection, as Redis does for other machines unless it has a password or protected-mode no."
+      : "Start the server, or give the address of a running one (--redis).";
     throw new GpruneError("QUEUE_FAILED", message, { hint, cause });
   } finally {
     clearTimeout(timer);

@@ -176,7 +176,7 @@ export function parseJob(data: unknown, key: string, queue: string): UnitJob {
   if (success && unitKey(job.unit, queue) === key) return job;
   throw new GpruneError(
     "UNIT_FAILED",
-    `unit ${key}: expected a unit of work of that name, got something else`,
+    `unit ${key}: expected a unit of work with this key, got something else`,
   );
 }
 

@@ -73,7 +73,7 @@ export class UnitProcess {
     try {
       return await new Promise<UnitAnswer>((resolve, reject) => {
         const onExit = (code: number | null, signal: NodeJS.Signals | null): void => {
-          const how = late ? `the limit of ${seconds} s` : (signal ?? `exit code ${code}`);
+          const how = late ? `the time limit of ${seconds} s` : (signal ?? `exit code ${code}`);
           reject(new GpruneError("UNIT_FAILED", `the computing process was ended by ${how}`));
         };
         const onError = (error: Error | null): void => {

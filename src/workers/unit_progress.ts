@@ -43,8 +43,7 @@ export class UnitProgress {
   #report(): void {
     const { onProgress, total, ...facts } = this.#facts;
     const { workers } = this.#dispatcher;
-    const detail =
-      workers === 0 ? "no worker listens yet" : `${workers} ${workers === 1 ? "worker" : "workers"}`;
+    const detail = workers === 0 ? "no workers yet" : `${workers} ${workers === 1 ? "worker" : "workers"}`;
     try {
       onProgress({ ...facts, done: Math.min(total, this.#done), total, detail });
     } catch (error) {

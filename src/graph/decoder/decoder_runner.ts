@@ -242,7 +242,7 @@ export function requireKnownTokens(ids: Int32Array, vocabSize: number, where?: s
   if (place < 0) return;
   const token = `${where === undefined ? "" : `${where}, `}token ${place}`;
   throw new GpruneError("BAD_TEXT", `${token}: expected an id below ${vocabSize}, got ${ids[place]}`, {
-    hint: "The model has no embedding for it: the tokenizer is another model's, or the text spells out a token of the tokenizer alone.",
+    hint: "The embedding has no row for this token: the tokenizer may be another model's, or the text contains a special token that the model lacks.",
   });
 }
 

@@ -73,7 +73,7 @@ export async function solveSpd(
     ridge = ridge > 0 ? ridge * 10 : SMALLEST_RIDGE * meanDiagonal(matrix, n);
   }
   throw new GpruneError("NOT_FINITE", `${name}: expected a positive definite matrix, got an indefinite one`, {
-    hint: "Give more calibration text, or recover without least squares: --recover bias.",
+    hint: "Give more calibration text, or recover without least squares (--recover bias).",
   });
 }
 

@@ -100,16 +100,14 @@ describe("finding a device", () => {
 
   test("says that the CPU has no half precision", async () => {
     const found = await findDevice({ device: "cpu", deviceDtype: "f16", requireDevice: false });
-    expect(fallbackText(found)).toBe(
-      "the CPU computes in f32 alone; computing on cpu in place of cpu in f16",
-    );
+    expect(fallbackText(found)).toBe("the CPU computes only in f32; computing on cpu instead of cpu in f16");
   });
 
   test("refuses what is not there when nothing else will do", async () => {
     const asked = findDevice({ device: "cpu", deviceDtype: "f16", requireDevice: true });
     await expect(asked).rejects.toMatchObject({
       code: "UNSUPPORTED",
-      message: "the CPU computes in f32 alone",
+      message: "the CPU computes only in f32",
     });
   });
 });

@@ -65,11 +65,11 @@ export async function findDevice({
   return { asked, used: CPU, problem: `${problems.at(-1)}. ${NEEDS[device]}` };
 }
 
-const HALF_ON_CPU = "the CPU computes in f32 alone";
+const HALF_ON_CPU = "the CPU computes only in f32";
 
 function requirementError(problem: string, device: DeviceName): GpruneError {
   return new GpruneError("UNSUPPORTED", problem, {
-    hint: `${NEEDS[device]}. Without --require-device the CPU computes instead.`,
+    hint: `${NEEDS[device]}. Without --require-device, the CPU is used instead.`,
   });
 }
 
@@ -77,7 +77,7 @@ function requirementError(problem: string, device: DeviceName): GpruneError {
 export function fallbackText({ asked, used, problem }: DeviceFound): string | null {
   return problem === null
     ? null
-    : `${problem}; computing on ${deviceText(used)} in place of ${deviceText(asked)}`;
+    : `${problem}; computing on ${deviceText(used)} instead of ${deviceText(asked)}`;
 }
 
 /** Tolerance of the check: float16 rounding with a margin. */

@@ -30,8 +30,8 @@ export function requireFiniteResult({ data }: Tensor, { what, weights, nameOf, d
   throw new GpruneError("NOT_FINITE", `${what}: expected finite activations, got NaN or infinity`, {
     hint:
       dtype === "f32"
-        ? "All of its weights are finite, so the activations grow beyond float32; check the checkpoint and the texts."
-        : "All of its weights are finite, so the activations grow beyond float16; try --device-dtype f32.",
+        ? "All weights are finite, so the activations overflow float32; check the checkpoint and the texts."
+        : "All weights are finite, so the activations overflow float16; use f32 on the device (--device-dtype f32).",
   });
 }
 

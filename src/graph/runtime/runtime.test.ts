@@ -20,7 +20,7 @@ function feeds(rows: number): { readonly x: Tensor; readonly weight: Tensor } {
   };
 }
 
-const CLOSED = { code: "BAD_ARGUMENT", message: "runtime: expected an open one, got one that was closed" };
+const CLOSED = { code: "BAD_ARGUMENT", message: "runtime: expected an open runtime, got a closed one" };
 
 /** sum = x + x in float64, which the builder does not make. */
 function doubleGraph(): Graph {

@@ -277,7 +277,7 @@ export class Runtime {
   }
 
   #requireOpen(): void {
-    if (this.#closed) throw badArgument("runtime", "an open one", "one that was closed");
+    if (this.#closed) throw badArgument("runtime", "an open runtime", "a closed one");
   }
 }
 
@@ -316,7 +316,7 @@ function refusal(
     return new GpruneError("INTERNAL", `internal: ONNX Runtime refused ${what}: ${reason}`, { cause });
   }
   return new GpruneError("UNSUPPORTED", `${deviceText(device)}: ONNX Runtime refused ${what}: ${reason}`, {
-    hint: "Leave --device out to compute on the CPU; docs/DEVICES.md says what devices need.",
+    hint: "Compute on the CPU (without --device); docs/DEVICES.md lists what devices need.",
     cause,
   });
 }

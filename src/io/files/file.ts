@@ -20,11 +20,11 @@ const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG
 /** Hint for a path without permission. */
 const CHECK_PERMISSIONS = "Check its permissions, and those of the directories above it.";
 /** Hint for a file that cannot be read. */
-const CHECK_DISK = "Check the disk, and that the file is still there; then repeat the command.";
+const CHECK_DISK = "Check the disk and whether the file still exists, then repeat the command.";
 
 /** Hint for a read after `close`. */
 const KEEP_OPEN =
-  "Close a model when nothing that was made of it is used any more: what is pruned of it reads its files.";
+  "Close a model only when neither it nor a model pruned from it is used any more: both read its files.";
 
 /** Closes files that were garbage collected while open. Node would warn, and from version 25 on end the process. */
 const UNCLOSED = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
@@ -82,7 +82,7 @@ export class PositionalFile {
     if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
       throw new GpruneError(
         "BAD_FILE",
-        `${this.path}: expected a valid span, got ${length} bytes at ${offset}`,
+        `${this.path}: expected a valid range, got ${length} bytes at offset ${offset}`,
       );
     }
     if (offset + length > this.size) {
@@ -97,7 +97,11 @@ export class PositionalFile {
     while (done < length) {
       const chunk = Math.min(MAX_READ_BYTES, length - done);
       const bytesRead = await this.#readSome(bytes, { done, chunk, offset });
-      if (bytesRead === 0) throw new GpruneError("BAD_FILE", `${this.path}: ended while it was being read`);
+      if (bytesRead === 0)
+        throw new GpruneError(
+          "BAD_FILE",
+          `${this.path}: expected more data, got the end of the file (it shrank while being read)`,
+        );
       done += bytesRead;
     }
     return bytes;
@@ -122,7 +126,7 @@ export class PositionalFile {
 
   #requireOpen(): void {
     if (!this.#closed) return;
-    const message = `${this.path}: expected an open file, got one that was closed`;
+    const message = `${this.path}: expected an open file, got a closed one`;
     throw new GpruneError("BAD_ARGUMENT", message, { hint: KEEP_OPEN });
   }
 
@@ -137,7 +141,7 @@ export class PositionalFile {
     } catch (cause) {
       this.#requireOpen();
       const reason = codeOf(cause) ?? String(cause);
-      const message = `${this.path}: expected to read it, got ${reason}`;
+      const message = `${this.path}: expected a readable file, got ${reason}`;
       throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
     }
   }
@@ -146,7 +150,8 @@ export class PositionalFile {
 /** Error of a path that cannot be opened: FORBIDDEN without permission, else NOT_FOUND. */
 export function unreadable(path: string, expected: string, cause: unknown): GpruneError {
   const reason = codeOf(cause);
-  const message = `${path}: expected ${expected}, got ${reason ?? String(cause)}`;
+  const got = reason === "ENOENT" ? "no such file or directory" : (reason ?? String(cause));
+  const message = `${path}: expected ${expected}, got ${got}`;
   const isForbidden = FORBIDDEN.has(reason);
   const hint = isForbidden ? CHECK_PERMISSIONS : undefined;
   return new GpruneError(isForbidden ? "FORBIDDEN" : "NOT_FOUND", message, { hint, cause });
@@ -172,7 +177,7 @@ export async function kindOfPath(
     const reason = codeOf(cause) ?? String(cause);
     if (FORBIDDEN.has(reason)) return "forbidden";
     if (MISSING.has(reason)) return "missing";
-    const message = `${path}: expected to learn what is there, got ${reason}`;
+    const message = `${path}: expected a readable path, got ${reason}`;
     throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
   }
 }

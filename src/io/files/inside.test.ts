@@ -46,7 +46,7 @@ describe("fileInside", () => {
     await symlink(target, join(model, "link"));
     await expect(fileInside(model, "link")).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: expect.stringContaining("expected a file of the directory, got a link to"),
+      message: expect.stringContaining("expected a file inside the directory, got a link to"),
     });
   });
 

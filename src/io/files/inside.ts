@@ -23,7 +23,7 @@ export async function fileInside(directory: string, name: string): Promise<strin
   if (real === path || real.startsWith(root.endsWith(sep) ? root : root + sep) || HUB_BLOB.test(real)) {
     return path;
   }
-  throw new GpruneError("BAD_FILE", `${path}: expected a file of the directory, got a link to ${real}`, {
-    hint: "Links out of a model's directory are not followed; put the file itself there.",
+  throw new GpruneError("BAD_FILE", `${path}: expected a file inside the directory, got a link to ${real}`, {
+    hint: "Links that leave a model's directory are not followed; put the file itself there.",
   });
 }

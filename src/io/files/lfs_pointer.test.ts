@@ -20,7 +20,7 @@ test.each([
   await expect(openModel(directory)).rejects.toMatchObject({
     code: "BAD_FILE",
     message: `${join(directory, name)}: expected ${expected}, got a Git LFS pointer`,
-    hint: "The file itself is not there: run `git lfs pull` in its directory.",
+    hint: "The file itself was not downloaded: run `git lfs pull` in its directory.",
   });
 });
 

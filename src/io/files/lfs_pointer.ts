@@ -22,7 +22,7 @@ export function refuseLfsPointer(
 ): void {
   if (bytes.length >= MAX_BYTES || !FIRST_LINE.equals(bytes.subarray(0, FIRST_LINE.length))) return;
   throw new GpruneError("BAD_FILE", `${where}: expected ${expected}, got a Git LFS pointer`, {
-    hint: "The file itself is not there: run `git lfs pull` in its directory.",
+    hint: "The file itself was not downloaded: run `git lfs pull` in its directory.",
   });
 }
 

@@ -21,7 +21,7 @@ export async function directoriesIn(path: string): Promise<readonly string[]> {
 /** Checks that a directory can be listed. @throws GpruneError NOT_FOUND or FORBIDDEN when it cannot */
 export async function requireReadable(directory: string): Promise<void> {
   await readdir(directory).catch((cause: unknown) => {
-    throw unreadable(directory, "a directory that can be read", cause);
+    throw unreadable(directory, "a readable directory", cause);
   });
 }
 

@@ -177,7 +177,7 @@ describe("writeFileAtomically", () => {
     const writing = withFullDisk(2, () => writeFileAtomically(path, "new content"));
     await expect(writing).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
-      message: `${path}: expected to write it, got ENOSPC`,
+      message: `${path}: expected a writable path, got ENOSPC`,
       hint: expect.stringContaining("disk is full"),
     });
     expect(await readdir(root)).toEqual(["run.json"]);

@@ -194,7 +194,7 @@ async function renameTo(path: string, temporaryPath: string): Promise<void> {
   await rename(temporaryPath, path).catch((cause: unknown) => {
     const errno = errnoOf(cause);
     if (errno === "ENOTEMPTY" || errno === "EEXIST") {
-      throw outputExists(path, "one that somebody else just wrote");
+      throw outputExists(path, "one that another process just wrote");
     }
     throw cause;
   });

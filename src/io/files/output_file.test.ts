@@ -34,7 +34,7 @@ test.skipIf(!CAN_FILL_DISK)("a full disk is named, with what to do", async () =>
   );
   await expect(writing).rejects.toMatchObject({
     code: "OUTPUT_FAILED",
-    message: `${path}: expected to write it, got ENOSPC`,
+    message: `${path}: expected a writable path, got ENOSPC`,
     hint: expect.stringContaining("disk is full"),
   });
 });

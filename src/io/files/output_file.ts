@@ -13,17 +13,17 @@ const MAX_WRITE_BYTES = 2 ** 30;
 const WRITE_HINTS: ReadonlyMap<string, string> = new Map([
   ["ENOSPC", "The disk is full; free some space or write to another disk."],
   ["EDQUOT", "The disk quota is used up; free some space or write to another disk."],
-  ["EFBIG", "The file system or a ulimit does not allow files this large; write to another disk."],
-  ["EACCES", "You may not write there; choose another place or change the permissions."],
-  ["EPERM", "You may not write there; choose another place or change the permissions."],
+  ["EFBIG", "The file system or a ulimit does not allow files of this size; write to another disk."],
+  ["EACCES", "You have no permission to write there; choose another place or change the permissions."],
+  ["EPERM", "You have no permission to write there; choose another place or change the permissions."],
   ["EROFS", "The file system is read-only; choose another place."],
   ["ENAMETOOLONG", "Choose a shorter name."],
-  ["ENOTDIR", "A part of the path is a file; choose another place."],
+  ["ENOTDIR", "A parent of the path is a file; choose another place."],
   ["EISDIR", "The path is a directory; choose another name."],
-  ["EEXIST", "Choose a name that is not in use."],
+  ["EEXIST", "The name is in use; choose another one."],
   ["EMFILE", "Too many files are open; raise the limit with `ulimit -n`."],
-  ["EBUSY", "Something is mounted there or uses it; choose another place, such as a directory inside it."],
-  ["EIO", "The disk reports an error; check it and write to another one."],
+  ["EBUSY", "It is a mount point or in use; choose another place, such as a directory inside it."],
+  ["EIO", "The disk reported an error; check it, or write to another disk."],
 ]);
 
 /** The errno name of a failed system call, or undefined when `cause` is something else. */
@@ -40,7 +40,7 @@ export function writeHint(cause: unknown): string | undefined {
 export function outputFailed(path: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const hint = writeHint(cause);
-  const message = `${path}: expected to write it, got ${errnoOf(cause) ?? String(cause)}`;
+  const message = `${path}: expected a writable path, got ${errnoOf(cause) ?? String(cause)}`;
   return new GpruneError("OUTPUT_FAILED", message, { hint, cause });
 }
 

@@ -39,7 +39,7 @@ interface Surroundings {
 }
 
 describe("requireFreeDirectory", () => {
-  const irreplaceable = "expected a directory that the output can take the place of, got";
+  const irreplaceable = "expected a directory that the output can replace, got";
 
   test.skipIf(!CAN_MOUNT)("a mount point, which no rename replaces, is refused", async () => {
     const root = await temporaryDirectory();
@@ -50,7 +50,7 @@ describe("requireFreeDirectory", () => {
     for (const before of mounts) {
       expect(checkInChild(target, { before })).toBe(
         `OUTPUT_EXISTS | ${target}: ${irreplaceable} a mount point (a volume or disk of its own) | ` +
-          `Name a directory inside it: -o ${join(target, "model")}`,
+          `Choose a directory inside it: -o ${join(target, "model")}`,
       );
       expect(checkInChild(join(target, "model"), { before })).toBe("free");
     }
@@ -65,11 +65,11 @@ describe("requireFreeDirectory", () => {
     for (const target of [".", cwd, "../link"]) {
       expect(checkInChild(target, { cwd })).toBe(
         `OUTPUT_EXISTS | ${target}: ${irreplaceable} the current directory | ` +
-          `Name a directory inside it: -o ${join(target, "model")}`,
+          `Choose a directory inside it: -o ${join(target, "model")}`,
       );
     }
     expect(checkInChild("..", { cwd })).toContain(
-      "..: expected a directory that the output can take the place of, got a",
+      "..: expected a directory that the output can replace, got a",
     );
     await mkdir(join(root, "..here"));
     expect(checkInChild("../..here", { cwd })).toBe("free");
@@ -84,9 +84,9 @@ describe("requireFreeDirectory", () => {
     await chmod(root, 0o755);
     await chmod(target, 0o777);
     await chmod(parent, 0o555);
-    const refused = `OUTPUT_FAILED | ${parent}: expected to make a directory beside ${target}, where the output begins, got EACCES | You may not write there; choose another place or change the permissions.`;
+    const refused = `OUTPUT_FAILED | ${parent}: expected a writable directory for a temporary directory beside ${target}, got EACCES | You have no permission to write there; choose another place or change the permissions.`;
     expect(checkInChild(target, { uid: NOBODY })).toBe(
-      `${refused} Name a directory inside it: -o ${join(target, "model")}`,
+      `${refused} Choose a directory inside it: -o ${join(target, "model")}`,
     );
     expect(checkInChild(`${target}2`, { uid: NOBODY })).toBe(refused.replace("par/out,", "par/out2,"));
     await chmod(parent, 0o755);
@@ -113,11 +113,11 @@ describe("other places that are looked at before hours of work", () => {
     expect(await readdir(root)).toEqual(["file"]);
     await expect(requireReplaceableFile(root)).rejects.toMatchObject({
       code: "OUTPUT_EXISTS",
-      message: `${root}: expected the name of a file, got a directory`,
+      message: `${root}: expected a file name, got a directory`,
     });
     await expect(requireReplaceableFile(join(root, "file", "x"))).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
-      message: `${join(root, "file")}: expected to make the file ${join(root, "file", "x")}, got ENOTDIR`,
+      message: `${join(root, "file")}: expected a writable directory for the file ${join(root, "file", "x")}, got ENOTDIR`,
     });
   });
 });

@@ -16,7 +16,7 @@ import { errnoOf, outputFailed, writeHint } from "./output_file.ts";
  */
 export async function requireFreeDirectory(target: string): Promise<void> {
   const path = await freeDirectory(target);
-  requireWritable(dirname(path), `a directory beside ${target}, where the output begins`, target);
+  requireWritable(dirname(path), `a temporary directory beside ${target}`, target);
 }
 
 /**
@@ -47,7 +47,7 @@ export async function requireReplaceableFile(target: string): Promise<void> {
   requireWritable(dirname(path), `the file ${target}`);
   const found = await lstat(path).catch(() => null);
   if (found?.isDirectory()) {
-    throw new GpruneError("OUTPUT_EXISTS", `${target}: expected the name of a file, got a directory`, {
+    throw new GpruneError("OUTPUT_EXISTS", `${target}: expected a file name, got a directory`, {
       hint: "Choose another name.",
     });
   }
@@ -66,7 +66,7 @@ function requireWritable(parent: string, purpose: string, target?: string): void
     // Synchronous, so that no interrupt comes between the two calls.
     rmdirSync(mkdtempSync(join(existing, ".gprune-")));
   } catch (cause) {
-    const message = `${existing}: expected to make ${purpose}, got ${errnoOf(cause) ?? String(cause)}`;
+    const message = `${existing}: expected a writable directory for ${purpose}, got ${errnoOf(cause) ?? String(cause)}`;
     const inside = target !== undefined && existsSync(target) ? ` ${insideHint(target)}` : "";
     const hint = `${writeHint(cause) ?? ""}${inside}`.trim();
     throw new GpruneError("OUTPUT_FAILED", message, { ...(hint !== "" && { hint }), cause });
@@ -98,9 +98,7 @@ async function realPathOf(target: string): Promise<string | null> {
   });
   if (found === null) return null;
   return realpath(path).catch((cause: unknown) => {
-    throw errnoOf(cause) === "ENOENT"
-      ? outputExists(target, "a link to nowhere")
-      : outputFailed(target, cause);
+    throw errnoOf(cause) === "ENOENT" ? outputExists(target, "a broken link") : outputFailed(target, cause);
   });
 }
 
@@ -109,7 +107,7 @@ async function requireEmpty(target: string, real: string): Promise<void> {
   const names = await readdir(real).catch((cause: unknown) => {
     throw errnoOf(cause) === "ENOTDIR" ? outputExists(target, "a file") : outputFailed(target, cause);
   });
-  if (names.length > 0) throw outputExists(target, "a directory with files in it");
+  if (names.length > 0) throw outputExists(target, "a directory that is not empty");
 }
 
 /**
@@ -120,7 +118,7 @@ async function requireNotCurrent(target: string, real: string): Promise<void> {
   const fromTarget = relative(real, await realpath("."));
   if (fromTarget === "") throw irreplaceable(target, "the current directory");
   if (!isAbsolute(fromTarget) && fromTarget.split(sep)[0] !== "..") {
-    throw irreplaceable(target, "a directory that the current one lies in");
+    throw irreplaceable(target, "a parent of the current directory");
   }
 }
 
@@ -132,7 +130,7 @@ async function requireNotCurrent(target: string, real: string): Promise<void> {
 export async function freeFile(target: string): Promise<string> {
   const path = resolve(target);
   if (target === "" || target.endsWith("/")) {
-    throw new GpruneError("BAD_ARGUMENT", `output: expected the name of a file, got "${target}"`);
+    throw new GpruneError("BAD_ARGUMENT", `output: expected a file name, got "${target}"`);
   }
   const found = await lstat(path).catch((cause: unknown) => {
     if (errnoOf(cause) === "ENOENT") return null;
@@ -144,24 +142,24 @@ export async function freeFile(target: string): Promise<string> {
 
 /** Error OUTPUT_EXISTS for a file name that is in use. */
 export function fileExists(target: string): GpruneError {
-  return new GpruneError("OUTPUT_EXISTS", `${target}: expected a new file, got a name that is in use`, {
-    hint: "Choose another output file, or remove this one.",
+  return new GpruneError("OUTPUT_EXISTS", `${target}: expected a new file, got one that exists`, {
+    hint: "Choose another output file or remove this one.",
   });
 }
 
 /** Error OUTPUT_EXISTS for a directory name that is in use. */
 export function outputExists(target: string, found: string): GpruneError {
   return new GpruneError("OUTPUT_EXISTS", `${target}: expected a new or empty directory, got ${found}`, {
-    hint: "Choose another output directory, or remove this one.",
+    hint: "Choose another output directory or remove this one.",
   });
 }
 
 /** Error OUTPUT_EXISTS for a directory that a rename cannot or should not replace. */
 function irreplaceable(target: string, found: string): GpruneError {
-  const message = `${target}: expected a directory that the output can take the place of, got ${found}`;
+  const message = `${target}: expected a directory that the output can replace, got ${found}`;
   return new GpruneError("OUTPUT_EXISTS", message, { hint: insideHint(target) });
 }
 
 function insideHint(target: string): string {
-  return `Name a directory inside it: -o ${join(target, "model")}`;
+  return `Choose a directory inside it: -o ${join(target, "model")}`;
 }

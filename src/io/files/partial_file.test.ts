@@ -21,7 +21,9 @@ test.each<FailPoint>(["before-write", "mid-write"])(
     });
     await expect(file.append(Buffer.from("world"))).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
-      message: expect.stringMatching(/blob\.gprune-[\w-]+\.incomplete: expected to write it, got ENOSPC$/),
+      message: expect.stringMatching(
+        /blob\.gprune-[\w-]+\.incomplete: expected a writable path, got ENOSPC$/,
+      ),
       hint: expect.stringContaining("disk is full"),
     });
     expect(file.size).toBe(7);

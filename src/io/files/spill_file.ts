@@ -127,7 +127,10 @@ export class SpillFile implements Stash {
         const length = Math.min(MAX_READ_BYTES, bytes - done);
         const { bytesRead } = await this.#handle.read(target, done, length, offset + done);
         if (bytesRead === 0)
-          throw new GpruneError("OUTPUT_FAILED", `${this.#path}: ended while it was being read`);
+          throw new GpruneError(
+            "OUTPUT_FAILED",
+            `${this.#path}: expected more data, got the end of the file (it shrank while being read)`,
+          );
         done += bytesRead;
       }
     } catch (cause) {

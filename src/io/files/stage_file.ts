@@ -158,7 +158,7 @@ async function floatsAt(path: string, offset: number, size: number): Promise<Flo
 }
 
 function notOurs(path: string): GpruneError {
-  return new GpruneError("BAD_FILE", `${path}: expected a value that gprune kept, got something else`);
+  return new GpruneError("BAD_FILE", `${path}: expected a value saved by gprune, got something else`);
 }
 
 /** The value for the header: whatever JSON cannot hold becomes a record with one key that starts with `$`. */

@@ -16,6 +16,6 @@ export function decodeUtf8(bytes: Uint8Array, { where, code, expected, hint }: U
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new GpruneError(code, `${where}: expected ${expected}, got other bytes`, { hint, cause });
+    throw new GpruneError(code, `${where}: expected ${expected}, got invalid bytes`, { hint, cause });
   }
 }

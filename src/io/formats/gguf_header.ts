@@ -245,7 +245,7 @@ class HeaderReader {
       "UNSUPPORTED",
       `${this.#path}: ${what}: expected a known ggml type, got type ${id}`,
       {
-        hint: "Types that ggml removed or added later are not read; convert the file to Q8_0 or F16.",
+        hint: "Types that ggml has removed, and newer ones, are not supported; convert the file to Q8_0 or F16.",
       },
     );
   }
@@ -255,7 +255,7 @@ class HeaderReader {
     const got = JSON.stringify(String.fromCharCode(...[0, 8, 16, 24].map((shift) => (magic >> shift) & 255)));
     const message = `${this.#path}: first bytes: expected "GGUF", got ${plainName(got)}`;
     throw new GpruneError("BAD_FILE", message, {
-      hint: "A model is a .gguf file or a Hugging Face directory; of such a directory name no single file.",
+      hint: "Give a .gguf file or a Hugging Face directory; for a directory, do not name a file in it.",
     });
   }
 

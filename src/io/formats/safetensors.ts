@@ -174,7 +174,7 @@ function checkSpans(entries: ReadonlyMap<string, Entry>, file: PositionalFile, d
   }
   if (dataStart + end === file.size) return;
   const hint = "The file is damaged or incomplete; copy or download it again.";
-  const message = `${file.path}: expected ${dataStart + end} bytes by its header, got a file of ${file.size}`;
+  const message = `${file.path}: expected ${dataStart + end} bytes according to its header, got a file of ${file.size}`;
   throw new GpruneError("BAD_FILE", message, { hint });
 }
 

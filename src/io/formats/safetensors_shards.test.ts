@@ -76,7 +76,7 @@ test.each(Object.keys(SHARDED))("a link from %s out of the directory is refused"
   await symlink(`${directory}.elsewhere`, join(directory, name));
   await expect(openCheckpointTensors(directory)).rejects.toMatchObject({
     code: "BAD_FILE",
-    message: expect.stringContaining(`${name}: expected a file of the directory, got a link to`),
+    message: expect.stringContaining(`${name}: expected a file inside the directory, got a link to`),
   });
 });
 
@@ -91,19 +91,24 @@ describe("directories that are no checkpoint", () => {
     ["an index that is no JSON", { ...SHARDED, [INDEX]: "{" }, "BAD_FILE", /index\.json: expected JSON/],
     ["an index without weight_map", { ...SHARDED, [INDEX]: {} }, "BAD_FILE", /weight_map/],
     ["a weight_map that is a list", withWeightMap([SHARD_1]), "BAD_FILE", /weight_map/],
-    ["a tensor that is in no shard", withWeightMap({ a: SHARD_1, z: SHARD_1 }), "BAD_FILE", /expected z in/],
+    [
+      "a tensor that is in no shard",
+      withWeightMap({ a: SHARD_1, z: SHARD_1 }),
+      "BAD_FILE",
+      /expected the tensor z in/,
+    ],
     [
       "a tensor that is elsewhere",
       withWeightMap({ a: SHARD_2, b: SHARD_1 }),
       "BAD_FILE",
-      /expected a in .*00002/,
+      /expected the tensor a in .*00002/,
     ],
     ["two entries of a name", { ...SHARDED, [INDEX]: `{"weight_map":{"a":1,"a":1}}` }, "BAD_FILE", /once/],
     [
       "a tensor in two shards",
       { ...SHARDED, [SHARD_2]: float32File({ a: [9], c: [4] }) },
       "BAD_FILE",
-      /expected a in one shard/,
+      /expected the tensor a in one shard/,
     ],
   ])("%s", async (_, files, code, message) => {
     const opening = openCheckpointTensors(await directoryOf(files));
@@ -134,7 +139,7 @@ describe("directories that are no checkpoint", () => {
     const opening = openCheckpointTensors(await directoryOf(withWeightMap({ a: name })));
     await expect(opening).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: expect.stringContaining("expected the name of a .safetensors file"),
+      message: expect.stringContaining("expected names of .safetensors files"),
     });
   });
 

@@ -57,7 +57,7 @@ function noCheckpoint(directory: string, files: readonly string[]): GpruneError 
       `${directory}: expected ${SINGLE_FILE} or ${INDEX_FILE}, got neither`,
       files.includes("onnx")
         ? {
-            hint: "It is an ONNX export, for ONNX Runtime and transformers.js: name the model that it was made from.",
+            hint: "It is an ONNX export for ONNX Runtime and transformers.js; give the model that it was made from.",
           }
         : {},
     );
@@ -77,7 +77,7 @@ async function openIndexed(directory: string): Promise<TensorSource> {
       if (shardByName.get(name) !== shards.get(file)) {
         throw new GpruneError(
           "BAD_FILE",
-          `${indexPath}: expected ${plainName(name)} in ${file}, got a file without it`,
+          `${indexPath}: expected the tensor ${plainName(name)} in ${file}, got a file without it`,
         );
       }
     }
@@ -108,7 +108,7 @@ function parseWeightMap(index: unknown, path: string): ReadonlyMap<string, strin
   for (const [name, file] of Object.entries(weightMap)) {
     if (typeof file !== "string" || !SHARD_NAME.test(file)) {
       const got = plainName(String(JSON.stringify(file)));
-      throw new GpruneError("BAD_FILE", `${path}: expected the name of a .safetensors file, got ${got}`);
+      throw new GpruneError("BAD_FILE", `${path}: expected names of .safetensors files, got ${got}`);
     }
     fileOf.set(name, file);
   }
@@ -150,7 +150,7 @@ function indexTensors(shards: ReadonlyMap<string, SafetensorsFile>): ReadonlyMap
       if (other !== undefined) {
         throw new GpruneError(
           "BAD_FILE",
-          `${shard.path}: expected ${plainName(name)} in one shard, got it in ${other.path} too`,
+          `${shard.path}: expected the tensor ${plainName(name)} in one shard, got it also in ${other.path}`,
         );
       }
       shardByName.set(name, shard);

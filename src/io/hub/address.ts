@@ -70,10 +70,10 @@ function parseAddress(name: string): HubAddress {
   const expected = dataset
     ? "hf://datasets/ORG/NAME[@REVISION]/FILE[#COLUMN]"
     : "hf://ORG/NAME[@REVISION] or hf://ORG/NAME[@REVISION]/FILE.gguf";
-  throw new GpruneError("BAD_ARGUMENT", `${name}: expected ${expected}, got something else`, {
+  throw new GpruneError("BAD_ARGUMENT", `${name}: expected ${expected}, got another form`, {
     hint: dataset
-      ? "Name one .parquet, .jsonl, .json or text file of the dataset."
-      : "A slash in REVISION is %2F.",
+      ? "Give one .parquet, .jsonl, .json or text file of the dataset."
+      : "Write a slash in REVISION as %2F.",
   });
 }
 

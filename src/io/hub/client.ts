@@ -126,21 +126,24 @@ export class HubClient {
   ): { readonly code: "FORBIDDEN" | "NOT_FOUND" | "NETWORK"; readonly hint: string } {
     const fixToken =
       this.settings.token === undefined
-        ? "set HF_TOKEN to a token that may read it"
-        : "check that your token may read it";
+        ? "set HF_TOKEN to a token with read access"
+        : "check that your token has read access";
     if (reason === "GatedRepo" || status === 403) {
-      const hint = `It may be gated: accept its licence on its page at the hub, then ${fixToken}.`;
+      const hint = `It may be gated: accept its licence on its hub page, then ${fixToken}.`;
       return { code: "FORBIDDEN", hint };
     }
     if (reason === "RepoNotFound") {
       return { code: "NOT_FOUND", hint: `Check the name; if it is private, ${fixToken}.` };
     }
     if (status === 401) {
-      return { code: "FORBIDDEN", hint: `If it is gated, accept its licence at the hub; then ${fixToken}.` };
+      return {
+        code: "FORBIDDEN",
+        hint: `If it is gated, accept its licence on its hub page; then ${fixToken}.`,
+      };
     }
     if (status === 404) return { code: "NOT_FOUND", hint: "Check the name, the revision and the file." };
     if (status === 429)
-      return { code: "NETWORK", hint: "The hub limits how often you may ask; try again later." };
+      return { code: "NETWORK", hint: "The hub limits the rate of requests; try again later." };
     return { code: "NETWORK", hint: "Try again later." };
   }
 }
@@ -191,7 +194,7 @@ function nextUrl(location: string, from: URL): URL {
   if (url !== null && allowed.includes(url.protocol)) return url;
   throw new GpruneError(
     "BAD_FILE",
-    `${from.host}: expected an address with ${allowed.join(" or ")}, got another`,
+    `${from.host}: expected an address with ${allowed.join(" or ")}, got another one`,
   );
 }
 
@@ -227,7 +230,7 @@ export function networkError(what: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const inner = cause instanceof Error ? cause.cause : undefined;
   const reason = codeOf(inner) ?? reasonOf(cause);
-  return new GpruneError("NETWORK", `${what}: expected to reach the hub, got ${reason}`, {
+  return new GpruneError("NETWORK", `${what}: expected an answer from the hub, got ${reason}`, {
     hint: "Check the network and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only the cache is used.",
     cause,
   });

@@ -46,13 +46,9 @@ export async function describeFile(client: HubClient, repo: HubRepo, wanted: Wan
   if (isCommit(commit) && isEtag(etag) && Number.isSafeInteger(size) && size >= 0) {
     return { file, commit, etag, size };
   }
-  throw new GpruneError(
-    "BAD_FILE",
-    `${what}: expected its commit, ETag and size from the hub, got other headers`,
-    {
-      hint: "Is HF_ENDPOINT a hub?",
-    },
-  );
+  throw new GpruneError("BAD_FILE", `${what}: expected headers with commit, ETag and size, got others`, {
+    hint: "Check that HF_ENDPOINT is the address of a hub.",
+  });
 }
 
 /** `W/"abc"` and `"abc"` as `abc`. */
@@ -123,7 +119,7 @@ async function fill(client: HubClient, transfer: Transfer): Promise<void> {
     "BAD_FILE",
     `${remote.file}: expected SHA-256 ${remote.etag}, got ${partial.sha256()}`,
     {
-      hint: "The download was damaged on its way; try again.",
+      hint: "The download was damaged in transfer; try again.",
     },
   );
 }
@@ -144,7 +140,7 @@ async function fetchRest(
   if (start > 0 && !isPartial) await partial.restart();
   if (answer.status !== 200 && !isPartial) {
     await answer.body?.cancel();
-    return networkError(remote.file, new Error(`no answer from byte ${start}`));
+    return networkError(remote.file, new Error(`no data from byte ${start} on`));
   }
   const announced = answer.headers.get("content-length");
   if (announced !== null && partial.size + Number(announced) !== remote.size) {
@@ -168,11 +164,14 @@ async function fetchRest(
     throw error;
   }
   if (partial.size === remote.size) return null;
-  return networkError(remote.file, new Error(`the end after ${partial.size} of ${remote.size} bytes`));
+  return networkError(
+    remote.file,
+    new Error(`the end of the data after ${partial.size} of ${remote.size} bytes`),
+  );
 }
 
 function wrongSize({ file, size }: RemoteFile, got: number): GpruneError {
   return new GpruneError("BAD_FILE", `${file}: expected ${size} bytes, got ${got}`, {
-    hint: "The hub or something on the way to it is at fault; try again later.",
+    hint: "The hub or a proxy may be at fault; try again later.",
   });
 }

@@ -178,10 +178,10 @@ describe("a model", () => {
     await expect(fetchModel()).rejects.toMatchObject({
       code: "UNSUPPORTED",
       message:
-        "hf://org/name: expected model.safetensors or model.safetensors.index.json, got a repository without",
+        "hf://org/name: expected model.safetensors or model.safetensors.index.json, got a repository without it",
     });
     addModel(new Map([["x.Q4_0.gguf", WEIGHTS]]));
-    await expect(fetchModel()).rejects.toMatchObject({ hint: "Name one: hf://org/name/x.Q4_0.gguf." });
+    await expect(fetchModel()).rejects.toMatchObject({ hint: "Choose one: hf://org/name/x.Q4_0.gguf." });
   });
 });
 
@@ -279,11 +279,11 @@ describe("names from the hub never become paths elsewhere", () => {
         ["model.safetensors.index.json", index],
       ]),
     );
-    await expect(fetchModel()).rejects.toThrow("expected the name of a .safetensors file, got ");
+    await expect(fetchModel()).rejects.toThrow("expected names of .safetensors files, got ");
     addModel();
     hub.faults.etag = "../../../evil";
     await expect(fetchModel()).rejects.toThrow(
-      "hf://org/name/tokenizer.json: expected its commit, ETag and size from the hub",
+      "hf://org/name/tokenizer.json: expected headers with commit, ETag and size",
     );
     hub.faults.commit = "../../../evil";
     await expect(fetchModel()).rejects.toThrow("hf://org/name: expected a commit and a list of files");
@@ -357,7 +357,7 @@ describe("failures", () => {
     expect(await fetchModel(nowhere)).toBe(directory);
     await expect(
       fetchModel(hub.options(join(home, "empty"), { HF_ENDPOINT: "http://127.0.0.1:1" })),
-    ).rejects.toThrow("hf://org/name: expected to reach the hub, got ");
+    ).rejects.toThrow("hf://org/name: expected an answer from the hub, got ");
   });
 
   test("of unknown names, and redirects to other protocols", async () => {
@@ -376,7 +376,7 @@ test("offline, what is missing is named and nobody is asked", async () => {
   addModel();
   await expect(fetchModel(offline())).rejects.toMatchObject({
     code: "NOT_FOUND",
-    message: `hf://org/name: expected config.json, model.safetensors in ${home}/hub/models--org--name, got nothing there`,
+    message: `hf://org/name: expected config.json, model.safetensors in ${home}/hub/models--org--name, got none`,
     hint: expect.stringContaining("HF_HUB_OFFLINE is set"),
   });
   expect(hub.seen).toEqual([]);

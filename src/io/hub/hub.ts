@@ -118,7 +118,7 @@ async function requestRepoInfo({ client, repo }: Access): Promise<z.infer<typeof
     "BAD_FILE",
     `${hubName(repo)}: expected a commit and a list of files, got something else`,
     {
-      hint: "Is HF_ENDPOINT a hub?",
+      hint: "Check that HF_ENDPOINT is the address of a hub.",
       cause: result.error,
     },
   );
@@ -170,14 +170,18 @@ function noCheckpoint({ repo }: Access, names: ReadonlySet<string>): GpruneError
       "NOT_FOUND",
       `${hubName(repo)}: expected ${CONFIG} and safetensors, got GGUF files`,
       {
-        hint: `Name one: ${firstFew(gguf.map((name) => `${hubName(repo)}/${name}`)).join(", ")}.`,
+        hint: `Choose one: ${firstFew(gguf.map((name) => `${hubName(repo)}/${name}`)).join(", ")}.`,
       },
     );
   }
   const missing = names.has(CONFIG) ? `${SINGLE_FILE} or ${INDEX_FILE}` : CONFIG;
-  return new GpruneError("UNSUPPORTED", `${hubName(repo)}: expected ${missing}, got a repository without`, {
-    hint: "gprune reads safetensors and GGUF; look for a conversion of this model.",
-  });
+  return new GpruneError(
+    "UNSUPPORTED",
+    `${hubName(repo)}: expected ${missing}, got a repository without it`,
+    {
+      hint: "gprune reads safetensors and GGUF; look for a conversion of this model.",
+    },
+  );
 }
 
 /** Downloads files one after the other, as one stage of progress. @returns their paths in the snapshot */
@@ -220,7 +224,7 @@ async function missingFiles(cache: RepoCache, commit: string): Promise<readonly 
 function notCached({ repo, cache }: Access, missing: readonly string[]): GpruneError {
   return new GpruneError(
     "NOT_FOUND",
-    `${hubName(repo)}: expected ${namesText(missing)} in ${cache.directory}, got nothing there`,
+    `${hubName(repo)}: expected ${namesText(missing)} in ${cache.directory}, got none`,
     {
       hint: "HF_HUB_OFFLINE is set; unset it to download, or point HF_HOME or HF_HUB_CACHE to a cache that has it.",
     },

@@ -59,10 +59,7 @@ export async function uploadLarge(
     const reply = replies.data?.objects.find(({ oid }) => oid === large.oid);
     if (reply === undefined || reply.error !== undefined) {
       const got = reply?.error?.message ?? "no answer about it";
-      throw new GpruneError(
-        "BAD_FILE",
-        `${large.path}: expected a place in the storage of ${what}, got ${got}`,
-      );
+      throw new GpruneError("BAD_FILE", `${large.path}: expected an upload address for ${what}, got ${got}`);
     }
     const { upload, verify } = reply.actions ?? {};
     const before = uploaded;

@@ -140,7 +140,7 @@ describe("nothing is sent", () => {
     const anonymous = hub.options(join(root(), "home"));
     await expect(pushDirectory(directory, "org/new", anonymous)).rejects.toMatchObject({ code: "FORBIDDEN" });
     await expect(pushDirectory(directory, "org/new", options({ HF_HUB_OFFLINE: "1" }))).rejects.toThrow(
-      "expected a network, got HF_HUB_OFFLINE",
+      "expected network access, got HF_HUB_OFFLINE",
     );
     for (const name of ["name", "org/name@v1", "hf://datasets/org/name/x", "hf://org/name/x.gguf", "../x"]) {
       await expect(pushDirectory(directory, name, options())).rejects.toMatchObject({ code: "BAD_ARGUMENT" });

@@ -91,9 +91,13 @@ function parseTarget(name: string, revision: string | undefined): HubRepo {
   const at = revision === undefined ? "" : `@${encodeURIComponent(revision)}`;
   const address = name.includes("@") ? null : parseHubAddress(`${name}${at}`);
   if (address?.kind === "model" && address.file === undefined) return address;
-  throw new GpruneError("BAD_ARGUMENT", `${name}${at}: expected ORG/NAME and a branch, got something else`, {
-    hint: "For example gprune push OUT my-org/my-model --revision main.",
-  });
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `${name}${at}: expected ORG/NAME and a branch name, got another form`,
+    {
+      hint: "For example gprune push OUT my-org/my-model --revision main.",
+    },
+  );
 }
 
 /** @throws GpruneError FORBIDDEN without a token, BAD_ARGUMENT offline */
@@ -104,10 +108,10 @@ async function writingClient(
 ): Promise<HubClient> {
   const settings = await hubSettings(environment);
   if (settings.offline) {
-    throw new GpruneError("BAD_ARGUMENT", `${hubName(repo)}: expected a network, got HF_HUB_OFFLINE`);
+    throw new GpruneError("BAD_ARGUMENT", `${hubName(repo)}: expected network access, got HF_HUB_OFFLINE`);
   }
   if (settings.token !== undefined) return new HubClient(settings, options);
-  throw new GpruneError("FORBIDDEN", `${hubName(repo)}: expected a token that may write, got none`, {
+  throw new GpruneError("FORBIDDEN", `${hubName(repo)}: expected a token with write access, got none`, {
     hint: "Set HF_TOKEN, or log in with `hf auth login`.",
   });
 }
@@ -170,7 +174,7 @@ async function createUnlessExists(
 function requirePrivate(state: unknown, what: string): void {
   if (repoState.safeParse(state).data?.private === true) return;
   throw new GpruneError("BAD_ARGUMENT", `${what}: expected a private repository, got a public one`, {
-    hint: "Make it private on its page, choose another name, or leave --private out.",
+    hint: "Make it private on its hub page, choose another name, or leave --private out.",
   });
 }
 
@@ -189,7 +193,7 @@ async function largeFiles(
     const modes = uploadModes.safeParse(answer).data?.files ?? [];
     for (const { path, size } of batch) {
       const mode = modes.find((reply) => reply.path === path)?.uploadMode;
-      if (mode === undefined) throw badReply(repo, `where ${path} belongs`);
+      if (mode === undefined) throw badReply(repo, `an upload mode for ${path}`);
       const file = files.get(path)!;
       if (mode === "lfs" || size > MAX_REGULAR_BYTES) large.push({ path, file, oid: await file.sha256() });
     }
@@ -243,6 +247,6 @@ function pageOf({ client, repo: { id, revision } }: Target): string {
 function badReply(repo: HubRepo, expected: string): GpruneError {
   return new GpruneError(
     "BAD_FILE",
-    `${hubName(repo)}: expected the hub to say ${expected}, got something else`,
+    `${hubName(repo)}: expected ${expected} from the hub, got something else`,
   );
 }

@@ -49,10 +49,10 @@ test("a bad endpoint or token is refused without being shown", async () => {
     "https://host?secret",
   ]) {
     await expect(hubSettings({ HF_HOME: home(), HF_ENDPOINT })).rejects.toThrow(
-      "HF_ENDPOINT: expected http(s)://HOST[/PATH], got something else",
+      "HF_ENDPOINT: expected http(s)://HOST[/PATH], got another form",
     );
   }
   await expect(hubSettings({ HF_HOME: home(), HF_TOKEN: "sec\nret" })).rejects.toThrow(
-    "HF_TOKEN: expected a token in ASCII, got other characters",
+    "HF_TOKEN: expected ASCII characters without spaces, got others",
   );
 });

@@ -46,7 +46,7 @@ function parseEndpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   const isPlain = url && `${url.username}${url.password}${url.search}${url.hash}` === "";
   if (isPlain && ["http:", "https:"].includes(url.protocol)) return url.href.replace(/\/+$/, "");
-  throw new GpruneError("BAD_ARGUMENT", "HF_ENDPOINT: expected http(s)://HOST[/PATH], got something else");
+  throw new GpruneError("BAD_ARGUMENT", "HF_ENDPOINT: expected http(s)://HOST[/PATH], got another form");
 }
 
 async function storedToken(path: string): Promise<string | undefined> {
@@ -58,5 +58,5 @@ async function storedToken(path: string): Promise<string | undefined> {
 /** Refuses what is no header value: the error of `fetch` would quote it. */
 function checkToken(token: string | undefined): string | undefined {
   if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
-  throw new GpruneError("BAD_ARGUMENT", "HF_TOKEN: expected a token in ASCII, got other characters");
+  throw new GpruneError("BAD_ARGUMENT", "HF_TOKEN: expected ASCII characters without spaces, got others");
 }

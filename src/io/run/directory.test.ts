@@ -105,7 +105,7 @@ describe("stages", () => {
     });
     await expect(stopped).rejects.toMatchObject({
       code: "INTERRUPTED",
-      hint: `Progress is in ${output}.run.`,
+      hint: `Progress is kept in ${output}.run.`,
     });
     await again.leave();
     const last = await claimed(output);
@@ -123,7 +123,7 @@ describe("a claim", () => {
     const before = (await readdir(`${output}.run`)).sort();
     await expect(RunDirectory.claim(output)).rejects.toMatchObject({
       code: "OUTPUT_EXISTS",
-      hint: `Go on with it by --resume, or remove ${output}.run to start anew.`,
+      hint: `Continue it with --resume, or remove ${output}.run to start over.`,
     });
     const other = await RunDirectory.claim(output, { resume: true });
     expect(() => other.begin({ seed: 1 })).toThrow(/got\n {2}seed: 1 instead of 0$/);
@@ -169,8 +169,8 @@ describe("a claim", () => {
       await symlink(elsewhere, `${output}.run`);
       await expect(RunDirectory.claim(output)).rejects.toMatchObject({
         code: "OUTPUT_FAILED",
-        message: `${elsewhere}: expected a directory on the file system of ${dirname(output)}, where the output goes, got one on another`,
-        hint: expect.stringContaining("Choose an output on that file system"),
+        message: `${elsewhere}: expected a directory on the same file system as the output in ${dirname(output)}, got another file system`,
+        hint: expect.stringContaining("Choose an output on the file system of this directory"),
       });
       expect(await readdir(elsewhere)).toEqual([]);
       const run = await RunDirectory.claim(join(elsewhere, "out"));

@@ -143,9 +143,13 @@ export class RunDirectory implements Stages, Scratch {
       return;
     }
     const list = changes.map((change) => `\n  ${change}`).join("");
-    throw new GpruneError("BAD_CHECKPOINT", `${this.path}: expected to go on with the same run, got${list}`, {
-      hint: `Repeat the command that began it, or remove ${this.path} to start anew.`,
-    });
+    throw new GpruneError(
+      "BAD_CHECKPOINT",
+      `${this.path}: expected the settings and inputs of the interrupted run, got${list}`,
+      {
+        hint: `Repeat the original command with --resume, or remove ${this.path} to start over.`,
+      },
+    );
   }
 
   async run<T, S = unknown>(name: string, compute: (checkpoints: Checkpoints<S>) => Promise<T>): Promise<T> {
@@ -236,7 +240,10 @@ export class RunDirectory implements Stages, Scratch {
   #throwIfAborted(): void {
     const { signal } = this.#options;
     if (!signal?.aborted) return;
-    throw interrupted(signal, this.hasProgress ? `Progress is in ${this.path}.` : "Nothing was kept yet.");
+    throw interrupted(
+      signal,
+      this.hasProgress ? `Progress is kept in ${this.path}.` : "No progress was saved yet.",
+    );
   }
 
   /** Reads a value or state; undefined when there is none or it is damaged. */
@@ -331,8 +338,10 @@ function stateName(stage: string): string {
 async function requireOurs(path: string): Promise<void> {
   const foreign = (await readdir(path)).find((name) => !OWN_NAME.test(name));
   if (foreign === undefined) return;
-  const message = `${path}: expected a directory for the progress of a run, got one with ${foreign} in it`;
-  throw new GpruneError("OUTPUT_EXISTS", message, { hint: "Choose another output, or move it away." });
+  const message = `${path}: expected a directory with the progress of a run, got one that contains ${foreign}`;
+  throw new GpruneError("OUTPUT_EXISTS", message, {
+    hint: "Choose another output or move the directory away.",
+  });
 }
 
 /**
@@ -344,14 +353,15 @@ async function requireSameFileSystem(directory: string, place: string): Promise<
   const [source, target] = await Promise.all([directory, place].map((path) => stat(path).catch(() => null)));
   if (!source?.isDirectory() || !target) return;
   if (source.dev === target.dev && !(await isMountPoint(directory))) return;
-  const message = `${directory}: expected a directory on the file system of ${place}, where the output goes, got one on another`;
-  const hint = "Choose an output on that file system, or move what is in the directory beside this one.";
+  const message = `${directory}: expected a directory on the same file system as the output in ${place}, got another file system`;
+  const hint =
+    "Choose an output on the file system of this directory, or move its contents next to the output.";
   throw new GpruneError("OUTPUT_FAILED", message, { hint });
 }
 
 function unfinished(path: string): GpruneError {
   return new GpruneError("OUTPUT_EXISTS", `${path}: expected no unfinished run, got one`, {
-    hint: `Go on with it by --resume, or remove ${path} to start anew.`,
+    hint: `Continue it with --resume, or remove ${path} to start over.`,
   });
 }
 

@@ -32,9 +32,7 @@ test("a held lock is refused, naming the process and since when; a released one 
   await expect(RunLock.take(path)).rejects.toMatchObject({
     code: "LOCKED",
     message: expect.stringMatching(
-      new RegExp(
-        `lock: expected no other run there, got process ${process.pid} on ${hostname()} since \\d{4}-`,
-      ),
+      new RegExp(`lock: expected no other run, got process ${process.pid} on ${hostname()} since \\d{4}-`),
     ),
     hint: expect.any(String),
   });
@@ -100,7 +98,7 @@ test("a lock that says nothing is taken over, one of another machine is not", as
   await leaveStaleLock(path, { host: "elsewhere", pid: await deadProcess() });
   await expect(RunLock.take(path)).rejects.toMatchObject({
     code: "LOCKED",
-    hint: `Wait for it, or remove ${path} when it is gone.`,
+    hint: `Wait for it; if it has ended, remove ${path}.`,
   });
 });
 
@@ -112,7 +110,7 @@ test.runIf(process.platform === "linux")(
     await expect(RunLock.take(path)).rejects.toMatchObject({
       code: "LOCKED",
       message: expect.stringContaining(`on ${hostname()}, in another container, since`),
-      hint: `Wait for it; if it is gone, its lock counts no more in 10 minutes, or remove ${path}.`,
+      hint: `Wait for it; if it has ended, its lock expires in 10 minutes, or remove ${path}.`,
     });
   },
 );

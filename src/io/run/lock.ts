@@ -92,9 +92,13 @@ export class RunLock {
     } finally {
       await rm(temporary, { force: true }).catch(() => {});
     }
-    throw new GpruneError("LOCKED", `${path}: expected to get the lock, got others in between each time`, {
-      hint: "Start one run at a time.",
-    });
+    throw new GpruneError(
+      "LOCKED",
+      `${path}: expected a free lock, got one that other runs took at each attempt`,
+      {
+        hint: "Start one run at a time.",
+      },
+    );
   }
 
   /** The acquired lock, after the removal of files that dead processes have left beside it. */
@@ -220,15 +224,15 @@ function isOrphan(holder: Holder): boolean {
 function locked(path: string, holder: Holder): GpruneError {
   const { pid, host, since } = holder;
   const container = isInContainer(holder) ? ", in another container," : "";
-  const message = `${path}: expected no other run there, got process ${pid} on ${host}${container} since ${since}`;
+  const message = `${path}: expected no other run, got process ${pid} on ${host}${container} since ${since}`;
   return new GpruneError("LOCKED", message, { hint: lockedHint(path, holder) });
 }
 
 function lockedHint(path: string, holder: Holder): string {
   if (isInContainer(holder)) {
-    return `Wait for it; if it is gone, its lock counts no more in ${ABANDONED_SECONDS / 60} minutes, or remove ${path}.`;
+    return `Wait for it; if it has ended, its lock expires in ${ABANDONED_SECONDS / 60} minutes, or remove ${path}.`;
   }
-  if (isElsewhere(holder)) return `Wait for it, or remove ${path} when it is gone.`;
+  if (isElsewhere(holder)) return `Wait for it; if it has ended, remove ${path}.`;
   if (holder.pid !== process.pid) return "Wait for it, stop it, or choose another output.";
-  return `Wait for it; remove ${path} when it was a thread of this process that is gone.`;
+  return `Wait for it; if it was a thread of this process that has ended, remove ${path}.`;
 }

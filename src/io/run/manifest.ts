@@ -167,7 +167,7 @@ async function readContent(path: string): Promise<Content | null> {
   } catch (cause) {
     if (cause instanceof GpruneError && errnoOf(cause.cause) !== undefined) throw cause;
     throw new GpruneError("BAD_CHECKPOINT", `${path}: expected the manifest of a run, got something else`, {
-      hint: "It is damaged, or of another version of gprune; remove its directory to start anew.",
+      hint: "It is damaged or from another version of gprune; remove its directory to start over.",
       cause,
     });
   }

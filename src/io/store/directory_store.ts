@@ -54,7 +54,7 @@ export class DirectoryStore implements Store {
       if (!isSystemError(error)) throw error;
       // Another process may have removed it since.
       if (errnoOf(error.cause) === "ENOENT") return null;
-      throw unreadable(path, error, "an object");
+      throw unreadable(path, error, "object");
     }
   }
 
@@ -99,7 +99,7 @@ export class DirectoryStore implements Store {
       return new TextDecoder().decode(await readSmallFile(path, MAX_RECORD));
     } catch (error) {
       if (errnoOf((error as GpruneError).cause) === "ENOENT") return null;
-      throw unreadable(path, error as GpruneError, "a record");
+      throw unreadable(path, error as GpruneError, "record");
     }
   }
 
@@ -139,11 +139,11 @@ function isSystemError(error: unknown): error is GpruneError {
 function unreadable(path: string, error: GpruneError, what: string): GpruneError {
   const reason = errnoOf(error.cause);
   const message =
-    reason === undefined ? error.message : `${path}: expected ${what} that can be read, got ${reason}`;
+    reason === undefined ? error.message : `${path}: expected a readable ${what}, got ${reason}`;
   const hint =
     reason === "EACCES"
-      ? "Runs and workers read each other's files: start them as one user, or let all of them read the store (umask, chmod)."
-      : "Check the disk that the machines share; what gprune has not written there can be removed.";
+      ? "Runs and workers read each other's files: start them as one user, or give all of them read access (umask, chmod)."
+      : "Check the shared disk; files there that gprune has not written can be removed.";
   const type = reason === undefined ? GpruneError : storeError(reason);
   return new type("STORE_FAILED", message, { hint, cause: error });
 }

@@ -89,7 +89,7 @@ export class S3Store implements Store {
   ): Promise<S3Store> {
     const { bucket, prefix = "" } = ADDRESS.exec(address)?.groups ?? {};
     if (bucket === undefined) {
-      throw new GpruneError("BAD_ARGUMENT", `--store: expected s3://BUCKET[/PREFIX], got ${address}`);
+      throw new GpruneError("BAD_ARGUMENT", `store: expected s3://BUCKET[/PREFIX], got ${address}`);
     }
     const client = createClient(environment);
     const root = `${bucketUrl(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
@@ -107,7 +107,7 @@ export class S3Store implements Store {
           "STORE_FAILED",
           `${this.name}: expected objects below 2 GiB, got ${digest.bytes} bytes`,
           {
-            hint: "Give shorter windows, or a directory as the store.",
+            hint: "Use shorter windows (--seq-len), or a directory as the store (--store).",
           },
         );
       }
@@ -224,9 +224,9 @@ function createClient(environment: Environment): AwsClient {
   if (!accessKeyId || !secretAccessKey) {
     throw new GpruneError(
       "BAD_ARGUMENT",
-      "--store: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, got none",
+      "store: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, got none",
       {
-        hint: "A store in a bucket takes the variables of the AWS command line.",
+        hint: "Set the environment variables of the AWS command line to use a bucket as the store.",
       },
     );
   }

@@ -121,7 +121,7 @@ test("a record that is there and cannot be read is not taken for none", async ()
   await symlink("unit-1", record);
   await expect(store.record("unit-1")).rejects.toMatchObject({
     code: "STORE_FAILED",
-    message: `${record}: expected a record that can be read, got ELOOP`,
+    message: `${record}: expected a readable record, got ELOOP`,
   });
   await rm(record);
   await writeFile(record, Buffer.of(0xff, 0xfe));
@@ -141,7 +141,7 @@ test("an object that is removed before it is opened is none, and one that cannot
   await keepValue(store, VALUE);
   await expect(readAfter((path) => symlink(path, path))).rejects.toMatchObject({
     code: "STORE_FAILED",
-    message: expect.stringMatching(/: expected an object that can be read, got ELOOP$/),
+    message: expect.stringMatching(/: expected a readable object, got ELOOP$/),
   });
 });
 
@@ -153,7 +153,7 @@ test.skipIf(process.getuid?.() === 0)("a record of another user's is said to be 
   await chmod(record, 0);
   await expect(store.record("unit-1")).rejects.toMatchObject({
     code: "STORE_FAILED",
-    message: `${record}: expected a record that can be read, got EACCES`,
+    message: `${record}: expected a readable record, got EACCES`,
     hint: expect.stringContaining("as one user"),
   });
 });

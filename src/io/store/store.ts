@@ -64,8 +64,8 @@ export async function requireValue(store: Store, object: Digest): Promise<unknow
   if (value !== undefined) return value;
   throw new GpruneError(
     "STORE_FAILED",
-    `${store.name}: expected the object ${object.sha256}, got another one or none`,
-    { hint: "Something removed or changed it; repeat the run, which makes again what is missing." },
+    `${store.name}: expected the object ${object.sha256}, got a different one or none`,
+    { hint: "The object was removed or changed; repeat the run, which computes it again." },
   );
 }
 
@@ -108,8 +108,8 @@ export function storeFailed(
 ): GpruneError {
   const reason = codeOf(cause) ?? reasonOf(cause);
   const shared =
-    "All machines need to read and write it: a directory that they share, or s3://BUCKET/PREFIX.";
-  return new type("STORE_FAILED", `${name}: expected a store that can be written, got ${reason}`, {
+    "All machines must be able to read and write it: use a shared directory or s3://BUCKET/PREFIX.";
+  return new type("STORE_FAILED", `${name}: expected a writable store, got ${reason}`, {
     hint: [writeHint(cause) ?? [], shared].flat().join(" "),
     cause,
   });

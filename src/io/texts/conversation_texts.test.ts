@@ -53,7 +53,7 @@ describe("readText of conversations", () => {
     await expect(readText(path, 1e6)).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: `${path}:2: expected text, got a conversation`,
-      hint: "A model's chat template makes a text of one, and there is none here.",
+      hint: "A conversation needs a model's chat template to become text, and there is none here.",
     });
     const wrong = await pathOf("b.jsonl", lines({ messages: ["Hi"] }));
     await expect(readText(wrong, 1e6, { renderer })).rejects.toMatchObject({
@@ -101,7 +101,7 @@ describe("readText of conversations", () => {
     expect(await readText(path, 1e6, { renderer })).toBe("one\n\ntwo");
     await expect(readText(`${path}#conversations`, 1e6, { renderer })).rejects.toMatchObject({
       code: "BAD_TEXT",
-      hint: "It has texts in body.",
+      hint: "Its text columns are body.",
     });
   });
 

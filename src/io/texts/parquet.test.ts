@@ -49,11 +49,11 @@ describe("readParquetTexts", () => {
       read(parquetWriteBuffer({ columnData: [ids, title] }), { column: "id" }),
     ).rejects.toMatchObject({
       code: "BAD_TEXT",
-      message: expect.stringMatching(/a\.parquet: expected texts in column id, got none$/),
-      hint: "It has texts in title.",
+      message: expect.stringMatching(/a\.parquet: expected a text column id, got none$/),
+      hint: "Its text columns are title.",
     });
     await expect(read(parquetWriteBuffer({ columnData: [ids] }))).rejects.toMatchObject({
-      hint: "It has no column of texts.",
+      hint: "It has no text column.",
     });
   });
 

@@ -174,8 +174,8 @@ function chooseColumn(
         texts[0])
       : firstIn([...texts, ...conversations], [column]);
   if (found !== undefined) return found;
-  const hint = texts.length === 0 ? "It has no column of texts." : `It has texts in ${namesText(texts)}.`;
-  const wanted = column === undefined ? "a column of texts" : `texts in column ${column}`;
+  const hint = texts.length === 0 ? "It has no text column." : `Its text columns are ${namesText(texts)}.`;
+  const wanted = column === undefined ? "a text column" : `a text column ${column}`;
   throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
 }
 
@@ -285,6 +285,6 @@ async function withBadFile<T>(path: string, read: () => Promise<T>): Promise<T> 
 
 function badParquet(path: string, expected: string, got: string): GpruneError {
   return new GpruneError("BAD_FILE", `${path}: expected ${expected}, got ${got}`, {
-    hint: "Download it again, or write it anew with smaller row groups.",
+    hint: "Download it again or rewrite it with smaller row groups.",
   });
 }

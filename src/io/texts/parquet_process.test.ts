@@ -64,8 +64,8 @@ describe("parquetTexts", () => {
     const path = await fileOf(good().subarray(1));
     await expect(parquetTexts({ path, maxBytes: 1e6, column: "body" })).rejects.toMatchObject({
       code: "BAD_TEXT",
-      message: `${path}: expected texts in column body, got none`,
-      hint: "It has texts in text.",
+      message: `${path}: expected a text column body, got none`,
+      hint: "Its text columns are text.",
     });
     await expect(
       parquetTexts({ path: `${path}.missing`, maxBytes: 1e6, column: undefined }),
@@ -80,7 +80,7 @@ describe("parquetTexts", () => {
     const limits = { seconds: 50, heapMegabytes: 128 };
     await expect(parquetTexts({ path, maxBytes: 1e6, column: undefined }, limits)).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: `${path}: expected a Parquet file that unpacks in 50 seconds and 128 MB, got more`,
+      message: `${path}: expected a Parquet file that can be decoded in 50 seconds and 128 MB, got a larger one`,
     });
   });
 
@@ -88,7 +88,7 @@ describe("parquetTexts", () => {
     const path = await fileOf(endlessPage());
     const limits = { seconds: 3, heapMegabytes: 128 };
     await expect(parquetTexts({ path, maxBytes: 1e6, column: undefined }, limits)).rejects.toThrow(
-      "expected a Parquet file that unpacks in 3 seconds",
+      "expected a Parquet file that can be decoded in 3 seconds",
     );
   });
 
@@ -126,7 +126,7 @@ describe("the end of the process", () => {
       expect(await ask(path)).toMatchObject({
         code: "INTERNAL",
         message: expect.stringMatching(
-          /a\.parquet: expected a process that unpacks it, it did not start: spawn /,
+          /a\.parquet: expected rows from the decoding process, but it did not start: spawn /,
         ),
         hint: expect.stringContaining("Repeat the command"),
       });
@@ -142,7 +142,7 @@ describe("the end of the process", () => {
       expect(await ask(path)).toMatchObject({
         code: "INTERNAL",
         message: expect.stringMatching(
-          /a\.parquet: expected a process that unpacks it, it ended with exit code 1: Error: Cannot find module/,
+          /a\.parquet: expected rows from the decoding process, but it ended with exit code 1: Error: Cannot find module/,
         ),
       });
     } finally {
@@ -158,7 +158,7 @@ describe("the end of the process", () => {
     await expect(parquetRows(path, 3000, { maxBytes: 1000 })).rejects.toMatchObject({
       code: "BAD_FILE",
       message: `${path}: expected rows of at most 1000 bytes as JSON, got more`,
-      hint: "Ask for fewer rows with --limit, or write it anew in several files.",
+      hint: "Read fewer rows (--limit) or split the file.",
     });
     expect(await parquetRows(path, 3000)).toHaveLength(3000);
   });

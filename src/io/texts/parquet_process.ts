@@ -113,30 +113,30 @@ function childFailure(
   }: ProcessLimits & { readonly maxBytes: number; readonly stderr: string },
 ): GpruneError {
   if (cause.code === "ERR_CHILD_PROCESS_STDIO_MAXBUFFER") {
-    const hint = "Ask for fewer rows with --limit, or write it anew in several files.";
+    const hint = "Read fewer rows (--limit) or split the file.";
     const message = `${path}: expected rows of at most ${maxBytes} bytes as JSON, got more`;
     return new GpruneError("BAD_FILE", message, { hint, cause });
   }
   if (cause.killed || isOutOfMemory(stderr)) {
     const limits = `${seconds} seconds and ${heapMegabytes} MB`;
-    const hint = "Download it again, or write it anew with smaller row groups.";
-    const message = `${path}: expected a Parquet file that unpacks in ${limits}, got more`;
+    const hint = "Download it again or rewrite it with smaller row groups.";
+    const message = `${path}: expected a Parquet file that can be decoded in ${limits}, got a larger one`;
     return new GpruneError("BAD_FILE", message, { hint, cause });
   }
-  const expected = `${path}: expected a process that unpacks it`;
+  const expected = `${path}: expected rows from the decoding process`;
   // The kernel kills processes when memory runs out.
   if (cause.signal === "SIGKILL") {
-    const hint = "Free memory and repeat the command, or write the file anew with smaller row groups.";
-    return new GpruneError("OUT_OF_MEMORY", `${expected}, it was ended by SIGKILL`, { hint, cause });
+    const hint = "Free memory and repeat the command, or rewrite the file with smaller row groups.";
+    return new GpruneError("OUT_OF_MEMORY", `${expected}, but it was ended by SIGKILL`, { hint, cause });
   }
   const errorLine = stderr.split("\n").find((line) => /Error\b.*:/.test(line)) ?? "";
   const end = cause.signal ? `was ended by ${cause.signal}` : `ended with exit code ${cause.code}`;
   const started = typeof cause.code === "string" ? `did not start: ${cause.message}` : end;
   return new GpruneError(
     "INTERNAL",
-    `internal: ${expected}, it ${started}${errorLine && `: ${errorLine.trim()}`}`,
+    `internal: ${expected}, but it ${started}${errorLine && `: ${errorLine.trim()}`}`,
     {
-      hint: "Repeat the command; if the file fails again, write it as JSON Lines, and report this.",
+      hint: "Repeat the command; if it fails again, convert the file to JSON Lines and report this.",
       cause,
     },
   );

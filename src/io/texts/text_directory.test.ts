@@ -38,9 +38,9 @@ describe("readText of a directory of source files", () => {
     const { directory, read, events } = await readTree(Object.fromEntries(files));
     await read();
     const told = events.map(({ stage, done, total }) => `${stage} ${done}/${total}`);
-    expect(told.filter((line) => line.startsWith("look into"))).toEqual(
+    expect(told.filter((line) => line.startsWith("scan "))).toEqual(
       [...Array.from({ length: 16 }, (_, lot) => 64 * (lot + 1)), 1030].map(
-        (done) => `look into ${directory} ${done}/1030`,
+        (done) => `scan ${directory} ${done}/1030`,
       ),
     );
     const onProgress = (): never => {
@@ -84,7 +84,7 @@ describe("readText of a directory of source files", () => {
       },
     ]);
     await writeFile(join(directory, "c.txt"), Uint8Array.of(0xff));
-    await expect(read()).rejects.toThrow("c.txt: expected UTF-8 text, got other bytes");
+    await expect(read()).rejects.toThrow("c.txt: expected UTF-8 text, got invalid bytes");
   });
 
   test("leaves out JSON that holds settings and no texts", async () => {

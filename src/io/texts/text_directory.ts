@@ -77,7 +77,7 @@ export async function textFilesIn(
 ): Promise<FoundFiles> {
   const { paths, skipped } = await entriesBelow(directory);
   const files: FoundFile[] = [];
-  const stage = `look into ${directory}`;
+  const stage = `scan ${directory}`;
   for (let start = 0; start < paths.length; start += BATCH) {
     const batch = paths.slice(start, start + BATCH);
     const reasons = await Promise.all(batch.map((path) => reasonToSkip(path, { column, chats })));
@@ -91,11 +91,10 @@ export async function textFilesIn(
   }
   const hasColumns = files.some(({ path }) => DOCUMENT_EXTENSIONS.includes(endingOf(path)));
   if (files.length > 0 && (column === undefined || hasColumns)) return { files, skipped };
-  const needed =
-    column === undefined ? "files that are text" : `files ending in ${DOCUMENT_EXTENSIONS.join(", ")}`;
+  const needed = column === undefined ? "text files" : `files ending in ${DOCUMENT_EXTENSIONS.join(", ")}`;
   const but = skipped.size === 0 ? "" : ` (skipped ${skippedText(skipped)})`;
   throw new GpruneError("NOT_FOUND", `${directory}: expected ${needed}, got none${but}`, {
-    hint: "Hidden files, node_modules and what is not UTF-8 are left out; docs/HUB.md says what is read.",
+    hint: "Hidden files, node_modules and files that are not UTF-8 are skipped; docs/HUB.md lists what is read.",
   });
 }
 
@@ -141,9 +140,9 @@ async function entriesBelow(directory: string): Promise<{
 }
 
 function tooMany(directory: string): GpruneError {
-  const expected = `at most ${MAX_ENTRIES} files and directories below it`;
+  const expected = `at most ${MAX_ENTRIES} files and directories in it`;
   return new GpruneError("BAD_FILE", `${directory}: expected ${expected}, got more`, {
-    hint: "Name a directory in it, or write the texts to one JSON Lines file, of which samples are read.",
+    hint: "Give one of its subdirectories, or write the texts to a JSON Lines file, from which samples are read.",
   });
 }
 

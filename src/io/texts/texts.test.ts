@@ -58,7 +58,7 @@ describe("readText", () => {
       "list.json item 2: expected an object with a text field (text)",
     );
     await expect(read("a.jsonl#bdy")).rejects.toMatchObject({
-      hint: expect.stringMatching(/^It has texts in .*body.*; say which behind the path, as in PATH#/),
+      hint: expect.stringMatching(/^It has text in .*body.*; select one after the path, as in PATH#/),
     });
     await expect(readText("hf://org/name", MEBIBYTE)).rejects.toThrow(
       "hf://org/name: expected a file, got a repository",
@@ -140,7 +140,7 @@ describe("readText", () => {
   test("refuses what is not UTF-8", async () => {
     await expect(readContent("a.txt", Uint8Array.of(0x61, 0xff, 0xfe))).rejects.toMatchObject({
       code: "BAD_TEXT",
-      message: expect.stringMatching(/a\.txt: expected UTF-8 text, got other bytes$/),
+      message: expect.stringMatching(/a\.txt: expected UTF-8 text, got invalid bytes$/),
       hint: "Convert the file to UTF-8, or decompress it.",
     });
   });
@@ -167,7 +167,7 @@ describe("readText", () => {
     await expect(readText(directory, 1)).rejects.toMatchObject({
       code: "NOT_FOUND",
       message: expect.stringMatching(
-        /: expected files that are text, got none \(skipped 1 hidden, 1 empty, 1 not text\)$/,
+        /: expected text files, got none \(skipped 1 hidden, 1 empty, 1 not text\)$/,
       ),
     });
   });
@@ -182,7 +182,7 @@ describe("readText of a pipe", () => {
       await expect(readText(path, MEBIBYTE)).rejects.toMatchObject({
         code: "NOT_FOUND",
         message: `${path}: expected a text file or directory, got a pipe or device`,
-        hint: expect.stringMatching(/write it to a file first\.$/),
+        hint: expect.stringMatching(/write the text to a file first\.$/),
       });
     }
   });

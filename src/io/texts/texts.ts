@@ -73,7 +73,7 @@ export async function textPlace(name: string, options: HubOptions = {}): Promise
     return { path: await hubFile({ ...repo, file }, options), column: repo.column };
   }
   throw new GpruneError("BAD_ARGUMENT", `${name}: expected a file, got a repository`, {
-    hint: "Name one: hf://datasets/ORG/NAME/FILE.",
+    hint: "Give one of its files: hf://datasets/ORG/NAME/FILE.",
   });
 }
 
@@ -131,7 +131,7 @@ export async function readText(name: string, maxBytes: number, options: TextOpti
   const text = parts.filter((part) => part !== "").join("\n\n");
   if (text.trim() !== "") return text;
   throw new GpruneError("BAD_TEXT", `${name}: expected text, got none`, {
-    hint: "It is empty, holds only white space, or is one line that is too long to be read whole.",
+    hint: "It is empty, contains only white space, or is a single line that is too long.",
   });
 }
 
@@ -180,12 +180,12 @@ async function textFiles(
   if (kind === "file") return { files: [{ path, guessed: false }], skipped: new Map() };
   if (kind === "other" || STREAM.test(path)) {
     throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got a pipe or device`, {
-      hint: "Texts are read in pieces from all over a file, which a pipe cannot give: write it to a file first.",
+      hint: "Samples are read from all parts of a file, which a pipe does not allow; write the text to a file first.",
     });
   }
   const [code, got] =
     kind === "forbidden"
-      ? (["FORBIDDEN", "one that may not be read"] as const)
+      ? (["FORBIDDEN", "one without read permission"] as const)
       : (["NOT_FOUND", "none"] as const);
   throw new GpruneError(code, `${path}: expected a text file or directory, got ${got}`);
 }
@@ -230,7 +230,7 @@ async function joinDocuments(documents: readonly Document[], { render }: ReadOpt
   const where = (index: number): string => chats[index]!.where;
   if (render === undefined) {
     throw new GpruneError("BAD_TEXT", `${where(0)}: expected text, got a conversation`, {
-      hint: "A model's chat template makes a text of one, and there is none here.",
+      hint: "A conversation needs a model's chat template to become text, and there is none here.",
     });
   }
   const conversations = chats.map(({ conversation }) => conversation);
@@ -250,9 +250,9 @@ async function readParquet(
     if (typeof value === "string") return [value];
     if (isEmptyList(value)) return [];
     const conversation = asConversation(value);
-    const where = `${path} item ${row + 1} of those read`;
+    const where = `${path} sampled item ${row + 1}`;
     if (conversation !== null) return [{ conversation, where }];
-    throw new GpruneError("BAD_TEXT", `${where}: expected a list of messages, got others`, {
+    throw new GpruneError("BAD_TEXT", `${where}: expected a list of messages, got another form`, {
       hint: MESSAGE_HINT,
     });
   });
@@ -276,7 +276,7 @@ async function readJson(file: PositionalFile, options: ReadOptions): Promise<rea
   const limits = { maxBytes: MAX_LIST_BYTES, maxDepth: MAX_JSON_DEPTH };
   if (size > limits.maxBytes) {
     throw new GpruneError("BAD_FILE", `${where}: expected at most ${limits.maxBytes} bytes, got ${size}`, {
-      hint: "Write it as JSON Lines, of which samples are read.",
+      hint: "Convert it to JSON Lines, from which samples are read.",
     });
   }
   const documents = parseJson(await file.read(0, size), { ...limits, where }) as readonly unknown[];
@@ -340,7 +340,7 @@ function fieldHint(document: unknown): string | undefined {
   const texts = Object.keys(document).filter((name) => typeof document[name] === "string");
   if (texts.length === 0) return undefined;
   const named = namesText(texts);
-  return `It has texts in ${named}; say which behind the path, as in PATH#${plainName(texts[0]!)}.`;
+  return `It has text in ${named}; select one after the path, as in PATH#${plainName(texts[0]!)}.`;
 }
 
 /**

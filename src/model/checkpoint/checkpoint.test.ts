@@ -53,7 +53,7 @@ describe("openModel", () => {
     await symlink(secret, join(directory, "added_tokens.json"));
     await expect(openModel(directory)).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: `${directory}/added_tokens.json: expected a file of the directory, got a link to ${secret}`,
+      message: `${directory}/added_tokens.json: expected a file inside the directory, got a link to ${secret}`,
     });
     await rm(join(directory, "added_tokens.json"));
     await writeFile(join(directory, "chat_template.jinja"), "x".repeat(2 ** 20 + 1));
@@ -88,7 +88,7 @@ describe("openModel", () => {
     await expect(openModel(directory)).rejects.toMatchObject({ code: "BAD_FILE" });
   });
 
-  test("leaves out biases that the configuration does not announce, as transformers does, and names them", async () => {
+  test("ignores biases that the configuration does not announce, as transformers does, and names them", async () => {
     const model = tinyModel({ family: "mistral" });
     const name = `${LAYER}.mlp.down_proj.bias`;
     const opened = await openModel(await checkpointOf(model, { [name]: randomTensor([8]) }));
@@ -212,7 +212,7 @@ describe("openModel", () => {
     });
     await expect(openModel(directory)).rejects.toMatchObject({
       code: "BAD_CONFIG",
-      message: `${directory}: num_hidden_layers: expected 4, as the weights have layers, got 2 (without ${extra(2, "mlp.up_proj")}, ${extra(3, "mlp.up_proj")})`,
+      message: `${directory}: num_hidden_layers: expected 4 for the layers in the weights, got 2 (tensors beyond: ${extra(2, "mlp.up_proj")}, ${extra(3, "mlp.up_proj")})`,
     });
   });
 
@@ -240,7 +240,7 @@ describe("openModel", () => {
     await classifier.weights.close();
     expect(classifier.unusedTensors).toEqual([`${LAYER}.mlp.router.weight`, "score.weight"]);
     expect(unusedText(classifier)).toBe(
-      `${directory}: 2 tensors are not used and will not be in the output: ${LAYER}.mlp.router.weight, score.weight`,
+      `${directory}: 2 tensors are unused and will not be in the output: ${LAYER}.mlp.router.weight, score.weight`,
     );
   });
 

@@ -129,15 +129,19 @@ async function fetchModel(address: HubAddress, options: HubOptions): Promise<str
     return hubModelDirectory(address, [...CARRIED_FILES, TEMPLATE_NAME, CARD_FILE], options);
   }
   if (kind === "model" && file?.endsWith(".gguf")) return hubFile({ ...address, file }, options);
-  throw new GpruneError("BAD_ARGUMENT", `${hubName(address)}/${file}: expected a model, got another file`, {
-    hint: "Give hf://ORG/NAME or hf://ORG/NAME/FILE.gguf.",
-  });
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `${hubName(address)}/${file}: expected a model, got another kind of file`,
+    {
+      hint: "Give hf://ORG/NAME or hf://ORG/NAME/FILE.gguf.",
+    },
+  );
 }
 
 /** The hub's error with a hint for users who mistyped a path, and do not know why the hub was asked. */
 function withoutLocalFile(name: string, error: unknown): unknown {
   if (!(error instanceof GpruneError)) return error;
-  const missing = `There is no file or directory ${name} either.`;
+  const missing = `There is no local file or directory ${name} either.`;
   return error.inOtherWords({ hint: `${missing} ${error.hint ?? ""}`.trim() });
 }
 

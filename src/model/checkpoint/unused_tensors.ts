@@ -33,7 +33,7 @@ export function requireCountedLayers(source: TensorSource, { layers }: ModelSpec
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
   throw new GpruneError(
     "BAD_CONFIG",
-    `${where}: num_hidden_layers: expected ${last + 1}, as the weights have layers, got ${layers.length} (without ${namesText(stray)})`,
+    `${where}: num_hidden_layers: expected ${last + 1} for the layers in the weights, got ${layers.length} (tensors beyond: ${namesText(stray)})`,
     { hint: "config.json and the weights must come from the same model." },
   );
 }
@@ -64,7 +64,7 @@ export function unusedText({ origin, unusedTensors: names = [] }: Model): string
   if (names.length === 0) return null;
   const subject = names.length === 1 ? "1 tensor is" : `${names.length} tensors are`;
   const list = namesText(names.length > MAX_NAMED ? modulesOf(names) : names);
-  return `${origin.name}: ${subject} not used and will not be in the output: ${list}`;
+  return `${origin.name}: ${subject} unused and will not be in the output: ${list}`;
 }
 
 /** The outermost modules of many tensors, each with the number of its tensors: `vision_tower (437)`. */

@@ -255,7 +255,7 @@ describe("refusals", () => {
       [floatTensor("rope_freqs.weight", [2], Float32Array.of(1, 8))],
       "one scaling, got yarn and llama3",
     ],
-    ["unknown rotary factors", {}, [vector("rope_freqs.weight")], "rotary factors of Llama 3"],
+    ["unknown rotary factors", {}, [vector("rope_freqs.weight")], "RoPE factors of Llama 3"],
     ["layers without attention", { extra: [["llama.attention.head_count_kv", i32s([0, 2])]] }, [], "layer 0"],
   ])("refuses %s", async (_, change, tensors, says) => {
     const error = await failure(change, tensors);

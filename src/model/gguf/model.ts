@@ -115,7 +115,7 @@ function checkTensor(
       "UNSUPPORTED",
       `${path}: expected tensors of the model's family, got ${plainName(name)}`,
       {
-        hint: "The model computes something that is not supported; nothing is pruned rather than dropping it.",
+        hint: "The model has a part that gprune does not support and would drop.",
       },
     );
   }

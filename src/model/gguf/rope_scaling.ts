@@ -100,7 +100,7 @@ async function llama3ScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScal
   if (scaling !== undefined) return scaling;
   throw new GpruneError(
     "UNSUPPORTED",
-    keys.message(LLAMA3_FACTORS, "the rotary factors of Llama 3", "other factors"),
+    keys.message(LLAMA3_FACTORS, "the RoPE factors of Llama 3", "different factors"),
     { hint: "Use the original Hugging Face checkpoint." },
   );
 }
@@ -146,7 +146,7 @@ function requireValue(keys: GgufKeys, name: string, usual: number): void {
   const value = keys.metadata.optionalNumber(keys.key(name)) ?? usual;
   if (isClose(value, usual)) return;
   throw new GpruneError("UNSUPPORTED", keys.message(name, String(usual), value), {
-    hint: "llama.cpp does not compute it for this architecture. Use the original Hugging Face checkpoint.",
+    hint: "llama.cpp does not support other values for this architecture. Use the original Hugging Face checkpoint.",
   });
 }
 

@@ -111,13 +111,13 @@ class SpecReader {
     for (const [key, most] of Object.entries(limits)) {
       const value = this.#metadata.optionalNumber(key) ?? 0;
       if (value <= most) continue;
-      const hint = hints[key] ?? "Mixtures of experts are not pruned.";
+      const hint = hints[key] ?? "Mixture-of-experts models are not supported.";
       throw new GpruneError("UNSUPPORTED", this.#keys.message(key, `at most ${most}`, value), { hint });
     }
     if (!this.#architecture.multipliers) return;
     const rotated = this.#keys.key("rope.scaling.finetuned");
     if (this.#metadata.optionalFlag(rotated) === false) {
-      throw new GpruneError("UNSUPPORTED", this.#keys.message(rotated, "rotated heads", "false"));
+      throw new GpruneError("UNSUPPORTED", this.#keys.message(rotated, "true", "false"));
     }
   }
 
@@ -127,7 +127,7 @@ class SpecReader {
       : hiddenSize / heads[0]!;
     const valueLength = this.#metadata.optionalNumber(this.#keys.key("attention.value_length")) ?? headDim;
     if (valueLength !== headDim) {
-      const expected = `the key length ${headDim}`;
+      const expected = `${headDim}, the key length`;
       throw new GpruneError(
         "UNSUPPORTED",
         this.#keys.message("attention.value_length", expected, valueLength),
@@ -168,7 +168,7 @@ class SpecReader {
     if (Object.values(sizes).some((size) => size === 0)) {
       throw new GpruneError(
         "UNSUPPORTED",
-        this.#keys.message(`layer ${layer}`, "attention and an FFN", "one of them"),
+        this.#keys.message(`layer ${layer}`, "attention and an FFN", "only one of them"),
       );
     }
     const valid = [...Object.values(sizes), sizes.heads / sizes.kvGroups].every(
@@ -178,7 +178,7 @@ class SpecReader {
     const got = `${sizes.heads} heads, ${sizes.kvGroups} key/value heads, ${sizes.neurons} neurons`;
     throw new GpruneError(
       "BAD_FILE",
-      this.#keys.message(`layer ${layer}`, "positive sizes, heads a multiple", got),
+      this.#keys.message(`layer ${layer}`, "positive sizes, with heads a multiple of key/value heads", got),
     );
   }
 

@@ -145,7 +145,7 @@ describe("SentencePiece vocabularies", () => {
 
   test("needs scores", () => {
     const { "ggml.scores": _, ...entries } = SENTENCE_PIECE;
-    expect(() => convert(entries)).toThrow("expected a score per token");
+    expect(() => convert(entries)).toThrow("expected a score for each token");
   });
 
   test("lists the cuts of better tokens first and refuses endless tokens", () => {

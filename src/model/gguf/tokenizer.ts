@@ -173,7 +173,7 @@ function sentencePieceParts(vocabulary: Vocabulary, { path, mergeOrder }: GgufTo
   if (scores === undefined) {
     throw new GpruneError(
       "BAD_FILE",
-      `${path}: tokenizer.ggml.scores: expected a score per token, got nothing`,
+      `${path}: tokenizer.ggml.scores: expected a score for each token, got none`,
     );
   }
   const priorities = mergeOrder === "score" ? scores : tokens.map((_, id) => -id);

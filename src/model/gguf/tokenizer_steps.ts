@@ -52,10 +52,11 @@ export function requireGgufSteps(
     ...normalizers.filter((step) => !passesAny(step, NORMALIZERS[kind])),
     ...cuts.filter((step) => !passesAny(step, CUTS)),
   ];
-  if (foreign.length > 0) throw unsupported("steps that llama.cpp has", foreign.map(describeStep).join(", "));
+  if (foreign.length > 0)
+    throw unsupported("steps that llama.cpp supports", foreign.map(describeStep).join(", "));
   const signs = [...normalizers.filter(makesSigns), ...cuts.filter(isMetaspace)];
   if (kind === "llama" && signs.length === 0)
-    throw unsupported(`a step that makes ${SPACE} of spaces, as llama.cpp does`, "none");
+    throw unsupported(`a step that replaces spaces by ${SPACE}, as llama.cpp does`, "none");
 }
 
 /** The steps of a part in order, with sequences replaced by the steps in them. */
@@ -86,6 +87,6 @@ function describeStep(step: TokenizerNode): string {
 
 function unsupported(expected: string, got: string): GpruneError {
   return new GpruneError("UNSUPPORTED", `tokenizer.json: expected ${expected}, got ${got}`, {
-    hint: "llama.cpp would cut texts into other tokens; the other formats carry this tokenizer as it is.",
+    hint: "llama.cpp would tokenize texts differently. Other formats include this tokenizer unchanged.",
   });
 }

@@ -194,8 +194,8 @@ describe("the cut into words", () => {
   test.each<[string, readonly CarriedFile[], string | null]>([
     ["smollm", withCut(digits), null],
     ["starcoder", withCut(digits), null],
-    ["llama-bpe", withCut(digits), "cuts words as smollm does, not as llama-bpe"],
-    ["smolm", withCut(digits), "no cut into words called smolm is known here"],
+    ["llama-bpe", withCut(digits), "pre-tokenizer llama-bpe differs from that of tokenizer.json (smollm)"],
+    ["smolm", withCut(digits), "pre-tokenizer smolm is not one that gprune knows"],
     ["llama-bpe", withCut({ type: "Sequence", pretokenizers: [{ type: "Digits" }, BYTE_LEVEL] }), null],
     ["llama-bpe", [], null],
   ])("given as %s is warned of where it is not the tokenizer's", (name, files, warning) => {
@@ -254,7 +254,7 @@ describe("entries", () => {
     ],
     [null, { ...metaspace, split: true }, '"split":true'],
     [null, { ...metaspace, replacement: "_" }, '"replacement":"_"'],
-    [null, null, "expected a step that makes ▁ of spaces, as llama.cpp does, got none"],
+    [null, null, "expected a step that replaces spaces by ▁, as llama.cpp does, got none"],
   ])("are not made with byte fallback and other steps: %j, %j", (normalizer, cut, got) => {
     expect(() => convert(bytes(normalizer, cut, ["▁a▁"]))).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(got) }) as GpruneError,
@@ -264,7 +264,7 @@ describe("entries", () => {
   test("and that is said beforehand", () => {
     const refused = { files: bytes({ type: "NFKC" }, metaspace, []) };
     expect(ggufTokenizerObstacle(refused)).toMatch(
-      /expected steps that llama.cpp has, got \{"type":"NFKC"\}/,
+      /expected steps that llama.cpp supports, got \{"type":"NFKC"\}/,
     );
     expect(ggufTokenizerObstacle({ files: bytes(null, metaspace, []) })).toBeNull();
     expect(ggufTokenizerObstacle({ files: [] })).toBeNull();
@@ -280,7 +280,7 @@ describe("entries", () => {
   test.each(["NFKC", "NFD", "Lowercase", "StripAccents"])("are not made of bytes after %s", (type) => {
     const normalizer = { type: "Sequence", normalizers: [{ type: "NFC" }, { type }] };
     expect(() => convert([file("tokenizer.json", { ...SMALL, normalizer })])).toThrow(
-      `expected steps that llama.cpp has, got {"type":"${type}"}`,
+      `expected steps that llama.cpp supports, got {"type":"${type}"}`,
     );
   });
 

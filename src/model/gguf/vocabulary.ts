@@ -240,7 +240,7 @@ const KIND_ENTRIES: Readonly<
  */
 export function cutWarning(files: readonly CarriedFile[], pre: string): string | null {
   if (!isWordCutName(pre)) {
-    return `--pre: no cut into words called ${pre} is known here, and llama.cpp loads the file only if it knows one`;
+    return `pre-tokenizer ${pre} is not one that gprune knows; llama.cpp loads the file only if it knows this name`;
   }
   const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
   const kind = json === undefined ? null : kindOf(json);
@@ -248,11 +248,11 @@ export function cutWarning(files: readonly CarriedFile[], pre: string): string |
   if (kind === "llama") {
     return pre === "default"
       ? null
-      : "--pre: llama.cpp cuts no words for a tokenizer of this kind, so it changes nothing";
+      : `pre-tokenizer ${pre} has no effect: llama.cpp uses none for this kind of tokenizer`;
   }
   const found = wordCutName(json.pre_tokenizer as TokenizerNode, json.model.ignore_merges === true);
   if (found === undefined || isSameCut(found, pre)) return null;
-  return `--pre: tokenizer.json cuts words as ${found} does, not as ${pre}, so that llama.cpp will make other tokens`;
+  return `pre-tokenizer ${pre} differs from that of tokenizer.json (${found}), so llama.cpp will tokenize differently`;
 }
 
 function mergesOf({ merges }: TokenizerJson["model"]): readonly (readonly [string, string])[] {
@@ -272,9 +272,9 @@ function cutName(cut: TokenizerNode, ignoreMerges: boolean): string {
   const got = expressionsOf(cut).map((expression) => JSON.stringify(expression));
   throw new GpruneError(
     "UNSUPPORTED",
-    `tokenizer.json: expected a cut into words that llama.cpp has a name for, got ${got.join(", then ")}` +
-      `${ignoreMerges ? ", words that are tokens staying whole" : ""}`,
-    { hint: "If llama.cpp has it, name it as its convert_hf_to_gguf.py does: --pre NAME." },
+    `tokenizer.json: expected a pre-tokenizer that llama.cpp has a name for, got ${got.join(", then ")}` +
+      `${ignoreMerges ? ", with ignore_merges" : ""}`,
+    { hint: "If llama.cpp has it, give its name in convert_hf_to_gguf.py (--pre NAME)." },
   );
 }
 

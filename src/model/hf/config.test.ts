@@ -198,10 +198,13 @@ describe("readConfig", () => {
   });
 
   test.each([
-    [{ model_type: "gpt2", n_embd: 768 }, /^gprune prunes the families llama, mistral, .* as one of them\.$/],
-    [{ model_type: "qwen3_moe", num_experts: 128 }, /^Mixtures of experts are not pruned\. .*families llama/],
-    [{ model_type: "mixtral", num_local_experts: 8 }, /^Mixtures of experts are not pruned\./],
-    [{ model_type: "deepseek_v3", n_routed_experts: 256 }, /^Mixtures of experts are not pruned\./],
+    [{ model_type: "gpt2", n_embd: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
+    [
+      { model_type: "qwen3_moe", num_experts: 128 },
+      /^Mixture-of-experts models are not supported\. .*families are llama/,
+    ],
+    [{ model_type: "mixtral", num_local_experts: 8 }, /^Mixture-of-experts models are not supported\./],
+    [{ model_type: "deepseek_v3", n_routed_experts: 256 }, /^Mixture-of-experts models are not supported\./],
     [
       { model_type: "kosmos-2", text_config: { model_type: "kosmos_2_text_model" } },
       /the text model is pruned if it is of one of these families/,
@@ -212,9 +215,9 @@ describe("readConfig", () => {
     ],
     [
       { model_type: "llama4", text_config: { num_local_experts: 16 } },
-      /^Mixtures of experts are not pruned\./,
+      /^Mixture-of-experts models are not supported\./,
     ],
-    [{ model_type: "x", text_config: null, num_experts: "8" }, /^gprune prunes the families/],
+    [{ model_type: "x", text_config: null, num_experts: "8" }, /^Supported families are/],
   ])("says what somebody with %j can do", (config, hint) => {
     expect(() => read(config)).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED", hint: expect.stringMatching(hint) }),
@@ -230,7 +233,7 @@ describe("readConfig", () => {
     [{ ...LLAMA, intermediate_size: 1.5 }, "intermediate_size"],
     [{ ...LLAMA, num_hidden_layers: 1e9 }, "num_hidden_layers"],
     [{ ...LLAMA, hidden_size: "32" }, "hidden_size"],
-    [{ ...LLAMA, num_attention_heads: 5 }, "head_dim, or hidden_size divisible by num_attention_heads"],
+    [{ ...LLAMA, num_attention_heads: 5 }, "head_dim, or a hidden_size divisible by num_attention_heads"],
     [{ ...LLAMA, num_key_value_heads: 3 }, "num_attention_heads divisible by num_key_value_heads in layer 0"],
     [{ ...LLAMA, per_layer_config: { 1: { num_key_value_heads: 3 } } }, "num_key_value_heads in layer 1"],
     [{ ...LLAMA, per_layer_config: { constructor: {} } }, "per_layer_config"],
@@ -243,20 +246,20 @@ describe("readConfig", () => {
     [{ ...PHI3, partial_rotary_factor: 0.1 }, "even number of rotated channels, got 0"],
     [
       { ...GEMMA, layer_types: ["full_attention", "sliding_attention"] },
-      "layer_types to name every layer's, got 2",
+      "layer_types with an entry for every layer, got 2",
     ],
-    [{ ...SMOLLM3, no_rope_layers: [1, 1, 1, 1] }, "no_rope_layers to have a number for every layer, got 4"],
+    [{ ...SMOLLM3, no_rope_layers: [1, 1, 1, 1] }, "no_rope_layers with an entry for every layer, got 4"],
     [{ ...SMOLLM3, no_rope_layer_interval: 0 }, "no_rope_layer_interval"],
     [{ ...GRANITE, residual_multiplier: 0 }, "residual_multiplier"],
     [{ ...GRANITE, logits_scaling: -8 }, "logits_scaling"],
     [{ ...QWEN, layer_types: ["full_attention", "linear_attention"] }, "layer_types"],
     [
       { ...LLAMA, quantization_config: { bits: 4 } },
-      "quantised checkpoints are not read; use the original weights",
+      "expected none; quantised checkpoints are not supported, use the original weights",
     ],
     [
       { ...GEMMA, use_bidirectional_attention: true },
-      "only models whose tokens see what is before them are read",
+      "expected causal attention; bidirectional attention is not supported",
     ],
     [{ ...LLAMA, bos_token_id: { auto_map: "evil" } }, "bos_token_id"],
     [{ ...LLAMA, eos_token_id: [1, "2"] }, "eos_token_id"],

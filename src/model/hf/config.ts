@@ -72,10 +72,10 @@ const schema = carried.extend({
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.number().positive().nullish(),
   use_bidirectional_attention: z
-    .literal(false, { error: "only models whose tokens see what is before them are read" })
+    .literal(false, { error: "expected causal attention; bidirectional attention is not supported" })
     .nullish(),
   quantization_config: z
-    .null({ error: "quantised checkpoints are not read; use the original weights" })
+    .null({ error: "expected none; quantised checkpoints are not supported, use the original weights" })
     .optional(),
   per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
   projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
@@ -128,7 +128,7 @@ function specOf(config: Config, context: Context): ModelSpec {
   const defaultHeadDim = config.head_dim === undefined ? family.defaults.headDim : undefined;
   const headDim = config.head_dim ?? defaultHeadDim ?? config.hidden_size / config.num_attention_heads;
   if (!Number.isInteger(headDim)) {
-    throw badConfig(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
+    throw badConfig(context, "head_dim, or a hidden_size divisible by num_attention_heads", headDim);
   }
   const layers = Array.from({ length: config.num_hidden_layers }, (_, index) =>
     layerOf(config, context, { index, headDim }),
@@ -161,7 +161,7 @@ function maxPositionsOf(
 ): number {
   const stretched = stretchedPositions({ layers });
   if (stretched <= MAX_SIZE) return Math.max(longest, stretched);
-  throw badConfig(context, `a rotary scaling to at most ${MAX_SIZE} positions`, stretched);
+  throw badConfig(context, `RoPE scaling to at most ${MAX_SIZE} positions`, stretched);
 }
 
 /** Factors on embeddings and on the outputs of attention and FFN, and the divisor of the logits. */
@@ -244,7 +244,11 @@ function windowOf(config: Config, context: Context, index: number): number | nul
   const isAll = family.windows === "all" || (family.windows === "all_but_layer_types" && !config.layer_types);
   if (!isAll && !isWindowed(config, context, index)) return null;
   if (window !== null && family.windowSwitch && config.use_sliding_window === false) {
-    throw badConfig(context, `use_sliding_window true, as layer_types gives layer ${index} a window`, false);
+    throw badConfig(
+      context,
+      `use_sliding_window true, since layer_types gives layer ${index} a window`,
+      false,
+    );
   }
   return window;
 }
@@ -255,7 +259,7 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
   const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
   if (types) {
     if (types[index] === undefined)
-      throw badConfig(context, "layer_types to name every layer's", types.length);
+      throw badConfig(context, "layer_types with an entry for every layer", types.length);
     return types[index] === "sliding_attention";
   }
   if (unrotatedLayers) return used === true && !isRotated(config, context, index);
@@ -272,7 +276,7 @@ function isRotated(config: Config, context: Context, index: number): boolean {
   if (!flags) return every === undefined || (index + 1) % every !== 0;
   const flag = flags[index];
   if (flag === undefined)
-    throw badConfig(context, "no_rope_layers to have a number for every layer", flags.length);
+    throw badConfig(context, "no_rope_layers with an entry for every layer", flags.length);
   return flag !== 0;
 }
 
@@ -293,5 +297,8 @@ function activationOf(config: Config, context: Context): ModelSpec["activation"]
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
   const known = Object.keys(ACTIVATIONS).join(", ");
-  throw new GpruneError("UNSUPPORTED", `${context.where}: expected activation ${known}, got ${name}`);
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `${context.where}: expected one of the activations ${known}, got ${name}`,
+  );
 }

@@ -81,7 +81,7 @@ describe("rotary parameters", () => {
           expect(() => read({ ...config, ...keys })).toThrow(
             expect.objectContaining({
               code: "UNSUPPORTED",
-              message: expect.stringContaining("partial_rotary_factor 1, as a"),
+              message: expect.stringContaining("partial_rotary_factor 1 for "),
             }),
           );
         },
@@ -195,7 +195,9 @@ describe("windows", () => {
       expect(() => read({ ...config, layer_types, use_sliding_window: false })).toThrow(
         expect.objectContaining({
           code: "BAD_CONFIG",
-          message: expect.stringContaining("use_sliding_window true, as layer_types gives layer 3 a window"),
+          message: expect.stringContaining(
+            "use_sliding_window true, since layer_types gives layer 3 a window",
+          ),
         }),
       );
     }

@@ -49,9 +49,9 @@ export function hfForm(spec: ModelSpec): HfForm {
   if (form !== null) return form;
   throw new GpruneError(
     "UNSUPPORTED",
-    `${spec.family}: expected layers that config.json can describe, got others`,
+    `${spec.family}: expected layers that config.json can describe, got different ones`,
     {
-      hint: "Their rotary embeddings or windows differ in a way that the family's configuration has no keys for.",
+      hint: "The family's configuration has no keys for these rotary embeddings or sliding windows.",
     },
   );
 }
@@ -75,15 +75,16 @@ export function vllmObstacle(
   { vllmReadsHeadDim, vllmOmits }: Family,
 ): string | null {
   const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
-  if (!keepsHeads) return "assumes another head size";
+  if (!keepsHeads) return "assumes a different head size";
   const omits = layers.some(({ biases }) =>
     biases.some((projection) => vllmOmits.includes(biasPart(projection))),
   );
-  if (omits) return "leaves out biases";
+  if (omits) return "ignores biases";
   const ropes = ropesOf({ layers });
-  if (ropes.some(({ scaling }) => scaling?.type === "dynamic")) return "stretches short texts, too";
+  if (ropes.some(({ scaling }) => scaling?.type === "dynamic"))
+    return "applies dynamic RoPE scaling to short texts too";
   return ropes.some((rope) => hasOwnAttentionFactor(rope, maxPositions))
-    ? "takes another attention factor"
+    ? "uses a different attention factor"
     : null;
 }
 

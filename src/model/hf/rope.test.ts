@@ -72,7 +72,7 @@ describe("YaRN in config.json", () => {
     [{ factor: 1e12 }, "at most 2147483648 positions"],
     [
       { mscale: 1e308, mscale_all_dim: 1e308, factor: 1e30, original_max_position_embeddings: 1 },
-      "an attention factor",
+      "a finite attention factor",
     ],
   ])("is refused where %j would make it endless", (change, says) => {
     expect(() => read({ ...LLAMA, rope_scaling: { type: "yarn", ...given, ...change } })).toThrow(
@@ -139,7 +139,7 @@ describe("YaRN in config.json", () => {
       return vllmObstacle(spec, findHfForm(spec)!.family);
     };
     expect(form(YARN.attentionFactor)).toBeNull();
-    expect(form(1)).toBe("takes another attention factor");
+    expect(form(1)).toBe("uses a different attention factor");
   });
 });
 
@@ -211,7 +211,7 @@ describe("LongRoPE in config.json", () => {
     expect(() => read({ ...LLAMA, ...heads, rope_scaling: one })).toThrow(
       expect.objectContaining({
         code: "BAD_CONFIG",
-        message: expect.stringContaining("an attention factor"),
+        message: expect.stringContaining("a finite attention factor"),
       }),
     );
   });
@@ -280,7 +280,9 @@ describe("dynamic scaling in config.json", () => {
 
   test("is not vLLM's, which stretches every text", () => {
     const spec = read(scaled);
-    expect(vllmObstacle(spec, findHfForm(spec)!.family)).toBe("stretches short texts, too");
+    expect(vllmObstacle(spec, findHfForm(spec)!.family)).toBe(
+      "applies dynamic RoPE scaling to short texts too",
+    );
   });
 
   test("is refused where it would shrink, or where there is no pair of channels to grow", () => {
@@ -289,7 +291,7 @@ describe("dynamic scaling in config.json", () => {
     expect(() => read({ ...scaled, head_dim: 2 })).toThrow(
       expect.objectContaining({
         code: "BAD_CONFIG",
-        message: expect.stringContaining("at least 4 rotated channels, got 2"),
+        message: expect.stringContaining("at least 4 rotated channels for dynamic RoPE scaling, got 2"),
       }),
     );
   });

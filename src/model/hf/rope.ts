@@ -140,9 +140,9 @@ export function ropeOf(
  */
 function requireRotatable(part: number, { family, where }: Context): void {
   if (part === 1 || family.partialRotary) return;
-  const expected = `partial_rotary_factor 1, as a ${family.modelType} rotates whole heads`;
+  const expected = `partial_rotary_factor 1 for ${family.modelType}`;
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${part}`, {
-    hint: "Programs differ in what they compute for it. Take the key out if whole heads are rotated.",
+    hint: "Programs disagree on other values. Remove the key if whole heads are rotated.",
   });
 }
 
@@ -207,7 +207,7 @@ function scalingOf(
     "rope type default, linear with factor, llama3 with factor, low_freq_factor and a larger high_freq_factor, yarn with factor, " +
     "longrope with short_factor and long_factor, or dynamic with a factor of at least 1";
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${JSON.stringify(parameters)}`, {
-    hint: "Other scalings of rotary frequencies are not computed.",
+    hint: "Other RoPE scalings are not supported.",
   });
 }
 
@@ -279,14 +279,14 @@ function dynamicScaling(
   { pairs, longest, context }: ScalingInputs,
 ): RopeScaling | undefined {
   if (!isNumber(factor) || factor < 1) return undefined;
-  if (pairs < 2) throw badConfig(context, "dynamic scaling of at least 4 rotated channels", 2 * pairs);
+  if (pairs < 2) throw badConfig(context, "at least 4 rotated channels for dynamic RoPE scaling", 2 * pairs);
   return { type: "dynamic", factor, originalMaxPositions: longest };
 }
 
 /** @throws GpruneError BAD_CONFIG for an attention factor that settings make infinite */
 function finite(attentionFactor: number, context: Context): number {
   if (Number.isFinite(attentionFactor)) return attentionFactor;
-  throw badConfig(context, "rotary parameters that give an attention factor", attentionFactor);
+  throw badConfig(context, "rope_parameters with a finite attention factor", attentionFactor);
 }
 
 function isNumber(value: number | null | undefined): value is number {

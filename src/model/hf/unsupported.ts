@@ -5,7 +5,7 @@ import { FAMILY_NAMES } from "../families.ts";
 /** Numbers of experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py). */
 const EXPERT_KEYS = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"] as const;
 
-const FAMILIES = `gprune prunes the families ${FAMILY_NAMES.join(", ")}, and what is stored as one of them.`;
+const FAMILIES = `Supported families are ${FAMILY_NAMES.join(", ")}, and models stored as one of them.`;
 
 /** Configurations of the parts of multimodal models (configuration_llava.py, configuration_qwen2_vl.py). */
 const PART_KEYS = ["text_config", "vision_config", "audio_config"] as const;
@@ -14,9 +14,10 @@ const PART_KEYS = ["text_config", "vision_config", "audio_config"] as const;
 export function unsupportedHint(config: object): string {
   const entries: Readonly<Record<string, unknown>> = { ...config };
   const text = isJsonObject(entries.text_config) ? entries.text_config : {};
-  if (hasExperts(entries) || hasExperts(text)) return `Mixtures of experts are not pruned. ${FAMILIES}`;
+  if (hasExperts(entries) || hasExperts(text))
+    return `Mixture-of-experts models are not supported. ${FAMILIES}`;
   if (!PART_KEYS.some((key) => isJsonObject(entries[key]))) return FAMILIES;
-  return `Of a model that takes more than text, the text model is pruned if it is of one of these families. ${FAMILIES}`;
+  return `Of a multimodal model, the text model is pruned if its family is supported. ${FAMILIES}`;
 }
 
 function hasExperts(config: Readonly<Record<string, unknown>>): boolean {

@@ -91,7 +91,7 @@ describe("chat templates", () => {
     await expect(chatRendererOf(endless)!([CONVERSATION], where)).rejects.toMatchObject({
       code: "BAD_FILE",
       message: expect.stringMatching(
-        /^tiny: chat template, talk 0: expected to take at most 20 s of processor time and 512 MB, /,
+        /^tiny: chat template, talk 0: expected a template that needs at most 20 s of processor time and 512 MB, /,
       ),
     });
   });
@@ -111,7 +111,7 @@ describe("chat templates", () => {
     await expect(chatRendererOf(modelWith(doubling))!(conversations, where)).rejects.toMatchObject({
       code: "BAD_FILE",
       message: expect.stringMatching(
-        /^tiny: chat template, talk 8: .* at most 268435456 characters of all records, got more$/,
+        /^tiny: chat template, talk 8: .* at most 268435456 characters for all records, got more$/,
       ),
     });
   }, 60_000);
@@ -120,11 +120,11 @@ describe("chat templates", () => {
     const model = { ...modelWith(""), files: [] };
     expect(chatRendererOf(model)).toBeUndefined();
     expect(chatRendererOf(modelWith(""))).toBeUndefined();
-    expect(() => chatPrompterOf(model)).toThrow("--chat: expected a model with a chat template, got tiny");
+    expect(() => chatPrompterOf(model)).toThrow("chat: expected a model with a chat template, got tiny");
     const listed = [{ name: "tool_use", template: "x" }];
     const several = { ...model, files: [file("tokenizer_config.json", { chat_template: listed })] };
     expect(() => chatPrompterOf(several)).toThrow(
-      expect.objectContaining({ hint: "It has several, and none of them is called default." }),
+      expect.objectContaining({ hint: "It has several, but none is named default." }),
     );
   });
 });

@@ -86,10 +86,10 @@ export function chatPrompterOf(model: Pick<Model, "files" | "origin">): Conversa
   const renderer = chatRendererOf(model, true);
   if (renderer !== undefined) return renderer;
   const got = model.origin.name;
-  throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${got}`, {
+  throw new GpruneError("BAD_ARGUMENT", `chat: expected a model with a chat template, got ${got}`, {
     hint: Array.isArray(configOf(model.files).chat_template)
-      ? "It has several, and none of them is called default."
-      : "Without --chat everything is put to it as plain text.",
+      ? "It has several, but none is named default."
+      : "Give the prompt as plain text (without --chat).",
   });
 }
 

@@ -156,7 +156,7 @@ function requireNoReferences(regex: string, behavior: string): void {
   if (!/\\[1-9]|\\k<|\(\?<[^=!]/.test(regex)) return;
   throw new GpruneError(
     "UNSUPPORTED",
-    `tokenizer.json: expected a Split step of ${behavior} without references to groups, got ${plainName(regex)}`,
+    `tokenizer.json: expected a ${behavior} Split step without group references, got ${plainName(regex)}`,
   );
 }
 

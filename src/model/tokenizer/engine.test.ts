@@ -68,7 +68,7 @@ describe("regular expressions of the file's own", () => {
     const engine = guardedEngine({ json: { ...json, ...parts, model }, config: {} }, times);
     const failure = expect.objectContaining({
       code: "UNSUPPORTED",
-      message: "tokenizer.json: expected a text to be cut into words within 1.0 s, got no end",
+      message: "tokenizer.json: expected the text to be tokenized within 1.0 s, got no result",
     });
     expect(() => engine.encode(`${"a".repeat(40)}c`, false)).toThrow(failure);
     expect(() => engine.encode("b", false)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
@@ -77,7 +77,7 @@ describe("regular expressions of the file's own", () => {
   test("are run in a thread, whichever file they come from", () => {
     const tokenizer = letters({ pre_tokenizer: split("(a+)+$") });
     expect([...tokenizer.encode("b")]).toEqual([1]);
-    expect(() => tokenizer.encode(`${"a".repeat(40)}c`)).toThrow("within 10.0 s, got no end");
+    expect(() => tokenizer.encode(`${"a".repeat(40)}c`)).toThrow("within 10.0 s, got no result");
   });
 
   test("that are no expressions are refused", () => {
@@ -107,7 +107,7 @@ test("a word without a token is refused, not taken for another, where there is n
   const tokenizer = letters({ model: { ...json.model, unk_token: "?" } });
   expect([...tokenizer.encode("a b p")]).toEqual([0, 1, 15]);
   expect(() => tokenizer.encode("a z")).toThrow(
-    expect.objectContaining({ code: "BAD_TEXT", message: expect.stringContaining("no token") }),
+    expect.objectContaining({ code: "BAD_TEXT", message: expect.stringContaining("without a token") }),
   );
 });
 
@@ -142,13 +142,13 @@ test("what the library fails at is not supported, in a thread as in the process"
 
 describe("steps that lengthen texts", () => {
   test.each([
-    ["replace nothing by something long", [replace({ String: "" }, "x".repeat(1000))], "1001 times"],
-    ["replace a character by many", [replace({ String: "a" }, "a".repeat(17))], "17 times"],
-    ["multiply each other", Array(30).fill(replace({ String: "a" }, "aa")), "1073741824 times"],
-    ["put something long before", [{ type: "Prepend", prepend: "x".repeat(16) }], "17 times"],
-    ["replace matches", [replace({ Regex: "." }, "x".repeat(16))], "17 times"],
+    ["replace nothing by something long", [replace({ String: "" }, "x".repeat(1000))], "1001-fold"],
+    ["replace a character by many", [replace({ String: "a" }, "a".repeat(17))], "17-fold"],
+    ["multiply each other", Array(30).fill(replace({ String: "a" }, "aa")), "1073741824-fold"],
+    ["put something long before", [{ type: "Prepend", prepend: "x".repeat(16) }], "17-fold"],
+    ["replace matches", [replace({ Regex: "." }, "x".repeat(16))], "17-fold"],
   ])("are refused when they %s", (_, normalizers, got) => {
-    const message = `tokenizer.json: expected steps that make a text at most 16 times as long, got ${got}`;
+    const message = `tokenizer.json: expected steps that lengthen a text at most 16-fold, got ${got}`;
     expect(() => letters({ normalizer: { type: "Sequence", normalizers } })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED", message }),
     );

@@ -169,9 +169,9 @@ function tooSlow(milliseconds: number): GpruneError {
   const seconds = (milliseconds / 1000).toFixed(1);
   return new GpruneError(
     "UNSUPPORTED",
-    `tokenizer.json: expected a text to be cut into words within ${seconds} s, got no end`,
+    `tokenizer.json: expected the text to be tokenized within ${seconds} s, got no result`,
     {
-      hint: "It has regular expressions or tokens of its own, which take too long on this text. Use the tokenizer of the original model.",
+      hint: "Its regular expressions or added tokens take too long on this text. Use the tokenizer of the original model.",
     },
   );
 }

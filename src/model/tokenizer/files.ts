@@ -46,7 +46,7 @@ export function parseTokenizerFile<T>(
   const result = schema.safeParse(parseJson(file.bytes, { ...TOKENIZER_LIMITS, where: name }));
   if (result.success) return result.data;
   const reason = z.prettifyError(result.error);
-  throw new GpruneError("BAD_FILE", `${name}: expected a Hugging Face tokenizer file, got ${reason}`);
+  throw new GpruneError("BAD_FILE", `${name}: expected a Hugging Face tokenizer file, got: ${reason}`);
 }
 
 /** Whether ids are within the limit; those of a list (Unigram) are its indices. By hand: zod would copy them. */

@@ -119,7 +119,7 @@ export function wordCutByName(name: string, where: string): WordCut {
   const known = [...WORD_CUTS.keys()].join(", ");
   const message = `${where}: tokenizer.ggml.pre: expected one of ${known}, got ${name}`;
   throw new GpruneError("UNSUPPORTED", message, {
-    hint: "Use the original Hugging Face checkpoint, whose tokenizer.json says how text is cut.",
+    hint: "Use the original Hugging Face checkpoint, whose tokenizer.json contains the pre-tokenizer.",
   });
 }
 

@@ -21,7 +21,7 @@ export function haveKnownExpressions(steps: readonly unknown[]): boolean {
   if (growth > MAX_GROWTH) {
     throw new GpruneError(
       "UNSUPPORTED",
-      `tokenizer.json: expected steps that make a text at most ${MAX_GROWTH} times as long, got ${growth} times`,
+      `tokenizer.json: expected steps that lengthen a text at most ${MAX_GROWTH}-fold, got ${growth}-fold`,
     );
   }
   return patterns.every(({ Regex: regex }) => regex === undefined || isKnownExpression(regex));
@@ -48,7 +48,10 @@ function patternOf({ type, pattern }: TokenizerNode): readonly Pattern[] {
   const { Regex: regex, String: text } = Object(pattern) as Record<string, unknown>;
   if (typeof regex === "string") return [{ Regex: regex }];
   if (typeof text === "string") return [{ String: text }];
-  throw new GpruneError("BAD_FILE", "tokenizer.json: expected a pattern with Regex or String, got another");
+  throw new GpruneError(
+    "BAD_FILE",
+    "tokenizer.json: expected a pattern with Regex or String, got another form",
+  );
 }
 
 /** How many times as long a step can make a text: its new characters for each place that it may match. */

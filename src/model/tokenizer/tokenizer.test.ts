@@ -346,7 +346,7 @@ describe("corrections of the library", () => {
     const step = { type: "Split", pattern: { Regex: regex }, behavior: "MergedWithNext" };
     const model = { type: "WordLevel", vocab: { a: 0 } };
     expect(() => Tokenizer.fromFiles([file("tokenizer.json", { pre_tokenizer: step, model })])).toThrow(
-      /expected a Split step of MergedWithNext without references to groups/,
+      /expected a MergedWithNext Split step without group references/,
     );
   });
 

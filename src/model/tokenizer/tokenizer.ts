@@ -130,11 +130,15 @@ export class Tokenizer {
   static fromFiles(files: readonly CarriedFile[]): Tokenizer {
     const json = parse(files, "tokenizer.json", tokenizerSchema);
     if (json === undefined) {
-      throw new GpruneError("NOT_FOUND", "tokenizer.json: expected with the model, got no such file", {
-        hint: files.some(({ name }) => SLOW_FILES.has(name))
-          ? "Have transformers make it of the other files: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)."
-          : "Put the tokenizer.json of the original model next to its weights.",
-      });
+      throw new GpruneError(
+        "NOT_FOUND",
+        "tokenizer.json: expected a tokenizer beside the weights, got no such file",
+        {
+          hint: files.some(({ name }) => SLOW_FILES.has(name))
+            ? "Create it with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)."
+            : "Put the tokenizer.json of the original model next to its weights.",
+        },
+      );
     }
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
@@ -175,8 +179,8 @@ export class Tokenizer {
     // The id for unknown words is the file's, which may be no token's.
     if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < this.vocabSize))
       return Int32Array.from(ids);
-    throw new GpruneError("BAD_TEXT", "text: expected words of the vocabulary, got one that has no token", {
-      hint: "The tokenizer has no token for unknown words; use that of the original model.",
+    throw new GpruneError("BAD_TEXT", "text: expected words in the vocabulary, got one without a token", {
+      hint: "The tokenizer has no token for unknown words; use the tokenizer of the original model.",
     });
   }
 
@@ -226,7 +230,7 @@ function requireKnownMerges({ model }: TokenizerJson): void {
   if (type !== "BPE" || typeof prefix !== "string" || prefix === "") return;
   throw new GpruneError(
     "UNSUPPORTED",
-    `tokenizer.json: expected BPE without a prefix of continued words, got ${plainName(prefix)}`,
+    `tokenizer.json: expected BPE without continuing_subword_prefix, got ${plainName(prefix)}`,
   );
 }
 
@@ -238,7 +242,7 @@ function requireFoundAnywhere({ added_tokens: added }: TokenizerJson): void {
   if (token === undefined) return;
   const message = `tokenizer.json: expected added tokens without single_word, got ${plainName(token.content)}`;
   throw new GpruneError("UNSUPPORTED", message, {
-    hint: "Set its single_word to false, if texts may have the token inside words.",
+    hint: "If the token may match inside words, set its single_word to false.",
   });
 }
 

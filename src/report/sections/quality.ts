@@ -96,8 +96,8 @@ function taskTable({ evaluation }: Facts): Html | null {
 /** Shots and chat format of the questions, for a caption; empty for plain zero-shot texts. */
 function howAsked(settings: SavedSettings["tasks"]): string {
   const { num_fewshot: shots = 0, chat = false } = settings ?? {};
-  const after = shots ? `, after ${shots} solved ${shots === 1 ? "question" : "questions"}` : "";
-  return `${after}${chat ? ", as messages of a chat" : ""}`;
+  const after = shots ? `, with ${shots} few-shot ${shots === 1 ? "example" : "examples"}` : "";
+  return `${after}${chat ? ", as chat messages" : ""}`;
 }
 
 /** An accuracy, with its standard error if it has one. */

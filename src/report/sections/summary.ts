@@ -61,7 +61,7 @@ const RECOVERIES: Readonly<Record<string, string>> = {
 export function methodSentence(facts: Pick<Facts, "record">): string {
   const { method, metric, allocation, recover } = facts.record.settings;
   const decided = hasGivenPlan(facts.record)
-    ? "A given plan was carried out"
+    ? "A given plan was applied"
     : method === "gprune"
       ? `GPrune on ${metric}, ${allocation} allocation`
       : `Metric ${metric}, ${allocation} allocation`;
