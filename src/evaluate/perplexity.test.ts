@@ -37,7 +37,7 @@ describe("perplexity", () => {
     [[9, 1], "one of 1"],
   ])("refuses windows of %j tokens, which predict nothing", async (lengths, got) => {
     const act = perplexity(new DecoderRunner(tinyModel(), runtime), randomWindows(lengths));
-    const message = `windows: expected windows of two tokens or more, got ${got}`;
+    const message = `windows: expected windows of at least two tokens, got ${got}`;
     await expect(act).rejects.toMatchObject({ code: "BAD_TEXT", message });
   });
 

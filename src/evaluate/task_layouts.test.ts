@@ -95,7 +95,7 @@ describe("published layouts", () => {
       { sentence: "Ann had helped.", option1: "Ann", option2: "Eve", answer: "1" },
       "sentence: a sentence with a gap (_) and text after it",
     ],
-    ["an empty answer", { goal: "g", sol1: "a", sol2: "", label: 0 }, "sol2: a text that is not empty"],
+    ["an empty answer", { goal: "g", sol1: "a", sol2: "", label: 0 }, "sol2: a non-empty text"],
     ["a truth of more than one", { question: "q", passage: "P", label: 2 }, "label: true or false"],
     ["an unknown truth", { question: "q", passage: "P", label: -1 }, "label: true or false"],
     ["a label beyond the choices", { goal: "g", sol1: "a", sol2: "b", label: 2 }, "label: 0 or 1"],

@@ -10,7 +10,7 @@ test("a directory that cannot be listed is refused with the reason", async () =>
   const nowhere = requireReadable(join(root, "none"));
   await expect(nowhere).rejects.toMatchObject({
     code: "NOT_FOUND",
-    message: `${join(root, "none")}: expected a readable directory, got ENOENT`,
+    message: `${join(root, "none")}: expected a readable directory, got no such file or directory`,
   });
 });
 

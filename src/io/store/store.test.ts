@@ -110,7 +110,9 @@ test("a directory that cannot be a store is refused", async () => {
   await writeFile(join(directory, "file"), "");
   await expect(openStore(join(directory, "file"))).rejects.toMatchObject({
     code: "STORE_FAILED",
-    hint: expect.stringMatching(/^A part of the path is a file; .* All machines need to read and write it/),
+    hint: expect.stringMatching(
+      /^A parent of the path is a file; .* All machines must be able to read and write it/,
+    ),
   });
 });
 
@@ -195,7 +197,7 @@ test("a full disk of this machine ends a download at once, and is not said to be
   });
   await expect(keptValue(store, object)).rejects.toMatchObject({
     code: "OUTPUT_FAILED",
-    message: expect.stringMatching(/gprune-store-[\w-]+: expected to write it, got ENOSPC$/),
+    message: expect.stringMatching(/gprune-store-[\w-]+: expected a writable path, got ENOSPC$/),
     hint: expect.stringContaining("disk is full"),
   });
   expect(writes).toBe(1);
@@ -208,7 +210,7 @@ test("a place for downloads that cannot be made is named", async () => {
   const store = await S3Store.open("s3://bucket", s3.environment, join(file, "scratch"));
   await expect(keptValue(store, { bytes: 8, sha256: "0".repeat(64) })).rejects.toMatchObject({
     code: "OUTPUT_FAILED",
-    message: `${join(file, "scratch")}: expected to write it, got ENOTDIR`,
+    message: `${join(file, "scratch")}: expected a writable path, got ENOTDIR`,
   });
 });
 

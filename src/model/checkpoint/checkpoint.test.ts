@@ -252,7 +252,7 @@ describe("openModel", () => {
     ];
     const model = tinyModel();
     expect(unusedText({ ...model, unusedTensors })).toBe(
-      `${model.origin.name}: 11 tensors are not used and will not be in the output: vision_tower (9), model.multi_modal_projector (1), bias (1)`,
+      `${model.origin.name}: 11 tensors are unused and will not be in the output: vision_tower (9), model.multi_modal_projector (1), bias (1)`,
     );
   });
 
