@@ -33,8 +33,8 @@ describe("perplexity", () => {
   });
 
   test.each([
-    [[], "no window"],
-    [[9, 1], "one of 1"],
+    [[], "no windows"],
+    [[9, 1], "a window of 1"],
   ])("refuses windows of %j tokens, which predict nothing", async (lengths, got) => {
     const act = perplexity(new DecoderRunner(tinyModel(), runtime), randomWindows(lengths));
     const message = `windows: expected windows of at least two tokens, got ${got}`;
