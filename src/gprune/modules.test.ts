@@ -55,7 +55,9 @@ describe("behaviourModules", () => {
     const { assignment, modules, evidence, reason } = modulesOf(scoresOf(three, planted));
     expect(modules).toHaveLength(3);
     const [here, alike] = [evidence[2]!.explained, evidence[2]!.expected].map((x) => Math.round(100 * x));
-    expect(reason).toContain(`3 modules explain ${here} % of the behaviour, against ${alike} %`);
+    expect(reason).toContain(
+      `3 modules explain ${here} % of the variance of the units' ranks, compared with ${alike} %`,
+    );
     expect(evidence).toHaveLength(4);
     const right = assignment.filter((module, u) => module === assignment[u % 3]).length;
     expect(right / planted.units).toBeGreaterThan(0.97);
@@ -82,7 +84,7 @@ describe("behaviourModules", () => {
         const { modules, evidence, reason } = modulesOf(scoresOf(behaviour, shape));
         const excesses = evidence.map(({ excess }) => excess);
         const best = 1 + excesses.indexOf(Math.max(...excesses));
-        if (modules.length === 1) expect(reason).toContain(best === 1 ? "no grouping" : `${best} groups`);
+        if (modules.length === 1) expect(reason).toContain(best === 1 ? "no clustering" : `${best} clusters`);
         return modules.length;
       }),
     );
@@ -164,7 +166,7 @@ describe("behaviourModules", () => {
     };
     const scores = scoresOf(behaviour, planted);
     const { assignment, modules, reason } = modulesOf(scores);
-    expect(reason).toContain("Too small ones were joined to others: 3 are left");
+    expect(reason).toContain("Small modules were merged: 3 remain");
     const { points, dimensions } = behaviourPoints(unitSensitivity(scores).ranks);
     const meanOf = (units: readonly number[]): readonly number[] =>
       [...Array(dimensions).keys()].map(

@@ -161,7 +161,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     );
     for (const sparsity of [-0.1, 1, Number.NaN]) {
       const act = (): unknown => allocation.allocate({ spec, importance, sparsity });
-      expect(act).toThrow(`sparsity: expected a fraction 0 <= s < 1, got ${sparsity}`);
+      expect(act).toThrow(`sparsity: expected a fraction of at least 0 and below 1, got ${sparsity}`);
     }
     for (const roundTo of [0, 1.5]) {
       const act = (): unknown => allocation.allocate({ spec, importance, sparsity: 0, roundTo });
