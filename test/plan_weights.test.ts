@@ -26,7 +26,7 @@ test("a plan knows the weights it was made for, and is carried out on others wit
 
   expect(await pruned(copy, "same", path)).toEqual([]);
   expect(await pruned(other, "another", path)).toEqual([
-    `${path}: the plan was made for a model with other weights than ${other} has`,
+    `${path}: the plan was made for a model with other weights than those of ${other}`,
   ]);
   const old = join(root, "old.json");
   const { model_sha256: _, ...provenance } = plan.provenance;

@@ -45,7 +45,7 @@ describe("measuredSets", () => {
     );
     const shorter = copies.map((window, index) => (index === 2 ? window.subarray(0, 7) : window));
     const message = (place: number): string =>
-      `windows of calibration set a: expected the same for statistics and for least squares, got others from window ${place} on`;
+      `windows of calibration set a: expected the same windows for statistics and for least squares, got different ones from window ${place} on`;
     expect(() => measuredSets([set], [{ ...set, windows: changed }])).toThrow(message(2));
     expect(() => measuredSets([set], [{ ...set, windows: shorter }])).toThrow(message(3));
     expect(() => measuredSets([], [{ ...set, windows: [] }])).toThrow(

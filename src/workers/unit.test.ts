@@ -41,7 +41,7 @@ test("only what is a unit, under its own key, is taken from a queue", () => {
   for (const data of wrong) {
     expect(() => parseJob(data, key, "queue")).toThrowError(expect.objectContaining({ code: "UNIT_FAILED" }));
   }
-  expect(() => parseJob(formatJob(job), unitKey(UNIT, "other"), "queue")).toThrowError(/of that name/);
+  expect(() => parseJob(formatJob(job), unitKey(UNIT, "other"), "queue")).toThrowError(/with this key/);
 });
 
 test("records are results of their own unit or nothing", () => {
