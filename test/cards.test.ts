@@ -96,7 +96,7 @@ test("copies of a pruned model have cards that hold for them, and other cards ar
   expect(original).toContain("modeling_gprune.py");
   const [onnx, hf] = (await copies(output)) as [string, string];
   expect(original).toContain("`plan.json` lists");
-  expect(hf).toBe(original.replace(/`plan\.json` holds .*? The/, "The"));
+  expect(hf).toBe(original.replace(/`plan\.json` lists .*? The/, "The"));
   for (const word of ["modeling_gprune", "plan.json", "gprune eval", "trust_remote_code", "after gprune"])
     expect(onnx).not.toContain(word);
   expect(onnx).toContain("\nlibrary_name: transformers.js\ntags: [gprune, ");
