@@ -101,7 +101,7 @@ test("copies of a pruned model have cards that hold for them, and other cards ar
     expect(onnx).not.toContain(word);
   expect(onnx).toContain("\nlibrary_name: transformers.js\ntags: [gprune, ");
   expect(onnx).toMatch(
-    /\n## Loading\n\ntransformers\.js loads it:\n[^#]*`onnx\/model\.onnx`[^#]*\n\n## Evaluation\n\n/,
+    /\n## Loading\n\ntransformers\.js loads this model:\n[^#]*`onnx\/model\.onnx`[^#]*\n\n## Evaluation\n\n/,
   );
   expect(onnx.split("The configuration was:")[1]).toBe(original.split("The configuration was:")[1]);
   expect(await copies(base)).toEqual([CARD, CARD]);
