@@ -2,7 +2,7 @@
 import { plainName } from "./plain_text.ts";
 
 /** Most items of a list in one message. */
-const MAX_LISTED = 8;
+export const MAX_LISTED = 8;
 
 /** The first few of a list and, in place of the others, `and 62 more`. */
 export function firstFew(items: readonly string[]): readonly string[] {

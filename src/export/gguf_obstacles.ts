@@ -179,6 +179,8 @@ function scalingObstacle(
   }
 }
 
+const UNUSUAL_TURNS = "YaRN with settings other than beta_fast 32, beta_slow 1 and truncation";
+
 /** For these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor for all. */
 function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | null {
   if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
@@ -193,8 +195,6 @@ function growingObstacle(scaling: RopeScaling | null): string | null {
   if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
   return scaling.attentionFactor === 1 ? null : "a YaRN attention factor";
 }
-
-const UNUSUAL_TURNS = "YaRN with settings other than beta_fast 32, beta_slow 1 and truncation";
 
 function hasUsualTurns(scaling: YarnScaling): boolean {
   return isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);

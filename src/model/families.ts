@@ -280,15 +280,20 @@ export const MODEL_TYPES: readonly string[] = FAMILIES.flatMap(({ modelType, als
   ...alsoNamed,
 ]);
 
+/** The family of a model type; undefined for one that is not in the table. */
+export function findFamily(modelType: unknown): Family | undefined {
+  return FAMILIES.find(({ modelType: own, alsoNamed }) =>
+    [own, ...alsoNamed].some((name) => name === modelType),
+  );
+}
+
 /**
  * The family of a model type.
  * @param hint - for a model type that is not in the table
  * @throws GpruneError UNSUPPORTED for a model type that is not in the table
  */
 export function familyByName(modelType: string, where: string, hint?: () => string): Family {
-  const family = FAMILIES.find((candidate) => {
-    return candidate.modelType === modelType || candidate.alsoNamed.includes(modelType);
-  });
+  const family = findFamily(modelType);
   if (family !== undefined) return family;
   throw new GpruneError(
     "UNSUPPORTED",

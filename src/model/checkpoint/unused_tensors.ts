@@ -4,7 +4,7 @@
  * can be told that they will not be in the output.
  */
 
-import { namesText } from "../../base/lists.ts";
+import { MAX_LISTED, namesText } from "../../base/lists.ts";
 import { GpruneError } from "../../errors.ts";
 import type { TensorSource } from "../../tensor/tensor.ts";
 import type { Model } from "../model.ts";
@@ -17,9 +17,6 @@ import type { ModelSpec } from "../spec.ts";
  */
 const BUFFER =
   /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(self_)?attn\.(bias|masked_bias)|position_ids)$/;
-
-/** More tensors than this are named by their modules. */
-const MAX_NAMED = 8;
 
 const LAYER_NAME = /^model\.layers\.(\d+)\./;
 
@@ -63,7 +60,7 @@ export function unusedTensors(
 export function unusedText({ origin, unusedTensors: names = [] }: Model): string | null {
   if (names.length === 0) return null;
   const subject = names.length === 1 ? "1 tensor is" : `${names.length} tensors are`;
-  const list = namesText(names.length > MAX_NAMED ? modulesOf(names) : names);
+  const list = namesText(names.length > MAX_LISTED ? modulesOf(names) : names);
   return `${origin.name}: ${subject} unused and will not be in the output: ${list}`;
 }
 

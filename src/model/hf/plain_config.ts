@@ -3,7 +3,7 @@
  * of multimodal ones, and Granite 4 without experts and state-space layers.
  */
 import { isJsonObject } from "../../io/files/json.ts";
-import { FAMILIES } from "../families.ts";
+import { findFamily } from "../families.ts";
 import type { Family } from "../family.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -31,9 +31,7 @@ function textModel(config: JsonObject): JsonObject {
   const { model_type: whole, text_config: text } = config;
   if (!isJsonObject(text) || whole === PREFIX_MODEL) return config;
   const plain = denseGranite(text);
-  const family = FAMILIES.find(({ modelType, alsoNamed }) =>
-    [modelType, ...alsoNamed].some((name) => name === plain.model_type),
-  );
+  const family = findFamily(plain.model_type);
   if (family === undefined) return config;
   const shared = SHARED_KEYS.flatMap((key) => (config[key] === undefined ? [] : [[key, config[key]]]));
   return { ...sizesOf(family), ...Object.fromEntries(shared), ...plain, tie_word_embeddings: true };
