@@ -42,7 +42,7 @@ function concatRows(...parts: Tensor[]): Tensor {
 export interface Layout {
   readonly architecture: string;
   readonly permute?: boolean;
-  readonly postNorms?: boolean;
+  readonly norms?: "around";
   readonly fused?: boolean;
 }
 
@@ -66,7 +66,7 @@ const POST_NORMS = [
 
 /** A model's tensors as a file stores them. */
 export async function storedTensors({ spec, weights }: Model, layout: Layout): Promise<BuiltTensor[]> {
-  const renames = [...NAMES, ...(layout.postNorms ? POST_NORMS : PLAIN_NORMS)];
+  const renames = [...NAMES, ...(layout.norms ? POST_NORMS : PLAIN_NORMS)];
   const tensors = new Map<string, Tensor>();
   for (const { name } of weightsOf(spec)) {
     const stored = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
@@ -157,7 +157,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     architecture: "qwen2",
     model: tinyModel({ family: "qwen2", layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }),
   },
-  qwen3: { architecture: "qwen3", model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }) },
+  qwen3: { architecture: "qwen3", model: tinyModel({ family: "qwen3", qkNorm: "head", headDim: 6 }) },
   ministral3: {
     architecture: "mistral3",
     permute: true,
@@ -177,7 +177,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   "the text model of a Qwen3-VL": {
     architecture: "qwen3vl",
-    model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }),
+    model: tinyModel({ family: "qwen3", qkNorm: "head", headDim: 6 }),
     extra: [["qwen3vl.rope.dimension_sections", i32s([1, 1, 1, 0])]],
   },
   gemma: {
@@ -186,7 +186,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   gemma2: {
     architecture: "gemma2",
-    postNorms: true,
+    norms: "around",
     model: tinyModel({ family: "gemma2", ...GEMMA2_SWITCHES, layers: [{ window: 16 }, {}, { window: 16 }] }),
     extra: [
       ["gemma2.attention.sliding_window", u32(16)],
@@ -196,7 +196,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   "gemma2 that leaves window and caps to the reader": {
     architecture: "gemma2",
-    postNorms: true,
+    norms: "around",
     model: tinyModel({
       family: "gemma2",
       ...GEMMA2_SWITCHES,
@@ -207,7 +207,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   gemma3: {
     architecture: "gemma3",
-    postNorms: true,
+    norms: "around",
     model: tinyModel({
       family: "gemma3_text",
       ...GEMMA_SWITCHES,

@@ -20,7 +20,7 @@ const layers: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
 export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   headDim: fc.constantFrom(2, 4),
   hiddenSize: fc.constantFrom(4, 6),
-  qkNorm: fc.boolean(),
+  qkNorm: fc.constantFrom(null, "head", "rotated_head", "projection"),
   tiedEmbeddings: fc.boolean(),
   seed: fc.nat(1000),
   layers: fc.array(layers, { minLength: 1, maxLength: 4 }),

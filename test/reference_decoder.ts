@@ -83,18 +83,21 @@ class LayerContext {
   }
 
   attention(stream: Rows, gate: (rows: Rows) => Rows): Rows {
-    const normed = this.norm(stream, "input_layernorm");
-    const { headDim, qkNorm, postNorms, attentionScale, scoreSoftcap } = this.spec;
+    const { headDim, qkNorm, norms, attentionScale, scoreSoftcap } = this.spec;
+    const normed = norms === "after" ? stream : this.norm(stream, "input_layernorm");
     const { groupSize, rope, window } = this.layer;
-    const heads = (projection: string): readonly Rows[] =>
-      normed.map((row) => chunks(this.project("self_attn", projection, row), headDim));
     const prepared = (projection: string, normName: string): readonly Rows[] =>
-      heads(projection).map((row, t) =>
-        row.map((head) => rotate(qkNorm ? norm(head, this.vector(normName), this.spec) : head, t, rope)),
-      );
+      normed.map((input, t) => {
+        const normIf = (kind: string, row: Row): Row =>
+          qkNorm === kind ? norm(row, this.vector(normName), this.spec) : row;
+        const row = normIf("projection", this.project("self_attn", projection, input));
+        return chunks(row, headDim).map((head) =>
+          normIf("rotated_head", rotate(normIf("head", head), t, rope)),
+        );
+      });
     const queries = prepared("q_proj", "self_attn.q_norm.weight");
     const keys = prepared("k_proj", "self_attn.k_norm.weight");
-    const values = heads("v_proj");
+    const values = normed.map((row) => chunks(this.project("self_attn", "v_proj", row), headDim));
     const mixed = queries.map((row, t) =>
       row.flatMap((query, n) => {
         const group = Math.floor(n / groupSize);
@@ -115,18 +118,19 @@ class LayerContext {
       }),
     );
     const out = gate(mixed).map((row) => this.project("self_attn", "o_proj", row));
-    return this.join(stream, postNorms ? this.norm(out, "post_attention_layernorm") : out);
+    return this.join(stream, norms === "before" ? out : this.norm(out, "post_attention_layernorm"));
   }
 
   ffn(stream: Rows, gate: (rows: Rows) => Rows): Rows {
-    const { activation, postNorms } = this.spec;
-    const normed = this.norm(stream, postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm");
+    const { activation, norms } = this.spec;
+    const entering = norms === "around" ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+    const normed = norms === "after" ? stream : this.norm(stream, entering);
     const inner = normed.map((row) => {
       const up = this.project("mlp", "up_proj", row);
       return this.project("mlp", "gate_proj", row).map((x, j) => ACTIVATIONS[activation](x) * up[j]!);
     });
     const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
-    return this.join(stream, postNorms ? this.norm(out, "post_feedforward_layernorm") : out);
+    return this.join(stream, norms === "before" ? out : this.norm(out, "post_feedforward_layernorm"));
   }
 
   private join(stream: Rows, output: Rows): Rows {

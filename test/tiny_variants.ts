@@ -11,18 +11,18 @@ export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset"
 
 /** Switches of Gemma 2, for a hidden size of 8. */
 export const GEMMA2_SWITCHES: typeof GEMMA1_SWITCHES &
-  Pick<TinyModelOptions, "postNorms" | "scoreSoftcap" | "logitSoftcap"> = {
+  Pick<TinyModelOptions, "norms" | "scoreSoftcap" | "logitSoftcap"> = {
   ...GEMMA1_SWITCHES,
-  postNorms: true,
+  norms: "around",
   scoreSoftcap: 1.5,
   logitSoftcap: 3,
 };
 
 /** Switches of Gemma 3, for a hidden size of 8. */
-export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qkNorm" | "postNorms"> = {
+export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qkNorm" | "norms"> = {
   ...GEMMA1_SWITCHES,
-  qkNorm: true,
-  postNorms: true,
+  qkNorm: "head",
+  norms: "around",
 };
 
 const WIDTHS = [
@@ -37,7 +37,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     layers: WIDTHS.map((widths) => ({ ...widths, biases: PROJECTIONS })),
     tiedEmbeddings: false,
   },
-  "query and key norms, wide heads": { layers: WIDTHS, qkNorm: true, headDim: 6 },
+  "query and key norms, wide heads": { layers: WIDTHS, qkNorm: "head", headDim: 6 },
   "windows, linear scaling and partial rotation": {
     layers: WIDTHS.map((widths, index) => ({
       ...widths,
@@ -61,6 +61,9 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
       window: index === 0 ? null : 3,
     })),
   },
+  "as OLMo 2": { layers: WIDTHS, family: "olmo2", norms: "after", qkNorm: "projection" },
+  "as EXAONE 4": { layers: WIDTHS, norms: "after", qkNorm: "head" },
+  "as HunYuan": { layers: WIDTHS, qkNorm: "rotated_head", headDim: 6 },
   "as Gemma": {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
     ...GEMMA_SWITCHES,

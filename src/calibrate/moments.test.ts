@@ -25,7 +25,7 @@ const models: readonly (readonly [string, TinyModelOptions])[] = [
   ["biases and a window", { layers: [{ biases: PROJECTIONS, window: 3, groupSize: 3 }] }],
   [
     "norms after blocks and on heads",
-    { qkNorm: true, postNorms: true, normOffset: 1, activation: "gelu_tanh" },
+    { qkNorm: "head", norms: "around", normOffset: 1, activation: "gelu_tanh" },
   ],
 ];
 

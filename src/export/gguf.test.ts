@@ -87,8 +87,8 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   mistral: { family: "mistral", readAs: "llama", tiedEmbeddings: false },
   qwen2: { family: "qwen2", layers: [{ biases: QKV, kvGroups: 1 }] },
   "uneven qwen2": { family: "qwen2", readAs: "llama", layers: UNEVEN.map((w) => ({ ...w, biases: QKV })) },
-  qwen3: { family: "qwen3", qkNorm: true, headDim: 6, layers: [{ rope: { ...rope(1e6), rotaryDim: 6 } }] },
-  "uneven qwen3": { family: "qwen3", qkNorm: true, layers: UNEVEN },
+  qwen3: { family: "qwen3", qkNorm: "head", headDim: 6, layers: [{ rope: { ...rope(1e6), rotaryDim: 6 } }] },
+  "uneven qwen3": { family: "qwen3", qkNorm: "head", layers: UNEVEN },
   gemma: {
     family: "gemma",
     ...GEMMA1_SWITCHES,

@@ -68,11 +68,11 @@ const RULES: readonly Rule[] = [
   },
   {
     finds: (spec, { family, activation, multipliers }) => {
-      const { qkNorm, postNorms, normOffset, scaledEmbeddings } = familyByName(family, "llama.cpp");
+      const { qkNorm, norms, normOffset, scaledEmbeddings } = familyByName(family, "llama.cpp");
       const scale = scaledEmbeddings ? Math.sqrt(spec.hiddenSize) : 1;
       const matches =
         spec.qkNorm === qkNorm &&
-        spec.postNorms === postNorms &&
+        spec.norms === norms &&
         spec.normOffset === normOffset &&
         (multipliers || isClose(spec.embeddingScale, scale)) &&
         spec.activation === activation;

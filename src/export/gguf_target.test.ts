@@ -20,7 +20,7 @@ const YARN = {
   attentionFactor: yarnAttentionFactor(4),
 } as const;
 const UNEVEN: readonly Partial<LayerSpec>[] = [{ neurons: 3 }, { kvGroups: 1 }];
-const QWEN3 = { family: "qwen3", qkNorm: true } as const;
+const QWEN3 = { family: "qwen3", qkNorm: "head" } as const;
 const GEMMA3 = {
   family: "gemma3_text",
   ...GEMMA_SWITCHES,

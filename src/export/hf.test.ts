@@ -123,7 +123,7 @@ describe("exportHuggingFace", () => {
     await fc.assert(
       fc.asyncProperty(tinyOptions, fc.constantFrom("llama", "phi3"), async (options, family) => {
         const layers = options.layers!.map((layer) => ({ ...layer, biases: recoverable(layer.biases) }));
-        const model = tinyModel({ ...options, qkNorm: false, family, layers });
+        const model = tinyModel({ ...options, qkNorm: null, family, layers });
         const directory = join(await temporaryDirectory(), "out");
         await exportHuggingFace(model, directory);
         const opened = await openModel(directory);

@@ -28,7 +28,7 @@ describe("runtimesOf", () => {
       same("with trust_remote_code (layers differ in width)"),
     );
     const reason = "no stock class of qwen3 has these heads and biases";
-    expect(answers({ family: "qwen3", qkNorm: true, layers: [{ biases: RECOVERED }] })).toEqual(
+    expect(answers({ family: "qwen3", qkNorm: "head", layers: [{ biases: RECOVERED }] })).toEqual(
       same(`with trust_remote_code (${reason})`),
     );
   });
@@ -47,7 +47,7 @@ describe("runtimesOf", () => {
   });
 
   test("knows that vLLM's Qwen3 and Gemma leave out biases that transformers' have", () => {
-    const qwen3 = { family: "qwen3", qkNorm: true };
+    const qwen3 = { family: "qwen3", qkNorm: "head" } as const;
     expect(answers({ ...qwen3, layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] })).toEqual(
       same("yes (Qwen3ForCausalLM)"),
     );
@@ -107,12 +107,12 @@ describe("runtimesOf", () => {
     expect(answer({ family: "mistral", layers: [{ window: 8 }] })).toBe(
       "after gprune export (as llama, ignoring the sliding window of 8 tokens)",
     );
-    const uneven = { family: "qwen3", qkNorm: true, layers: [{ neurons: 3 }, {}] };
+    const uneven = { family: "qwen3", qkNorm: "head", layers: [{ neurons: 3 }, {}] } as const;
     expect(answer(uneven)).toBe("after gprune export (as openelm)");
     expect(answer({ ...uneven, tiedEmbeddings: false })).toBe(
       "after gprune export (as qwen3, padded with zeros, 6 % more parameters)",
     );
-    expect(answer({ family: "qwen3", qkNorm: true, layers: [{ biases: ["down_proj"] }] })).toBe(
+    expect(answer({ family: "qwen3", qkNorm: "head", layers: [{ biases: ["down_proj"] }] })).toBe(
       "no (qwen3 does not support biases at down_proj; openelm does not support biases at down_proj)",
     );
   });

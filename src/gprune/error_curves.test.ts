@@ -189,9 +189,9 @@ async function relativeError(
       inverse += weight / square(start, (i) => after[batch]!.data[i]!);
     }
   }
-  const { postNorms, normEps, residualScale } = runner.model.spec;
+  const { norms, normEps, residualScale } = runner.model.spec;
   const relative = error * inverse * residualScale ** 2;
-  if (!postNorms) return relative;
+  if (norms === "before") return relative;
   const name = kind === "kv" ? "post_attention_layernorm" : "post_feedforward_layernorm";
   const norm = (dense.weights[`${name}.weight`] as Tensor).data.map((weight) => (1 + weight) ** 2);
   const gain = norm.reduce((sum, value) => sum + value, 0) / (output + 8 * normEps);

@@ -32,7 +32,7 @@ import { type Graph, GraphBuilder } from "../graph/ir/graph.ts";
 import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
+import { BLOCK_NORMS, channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Marginals } from "./marginals.ts";
@@ -151,13 +151,8 @@ interface Output {
   readonly norm: { readonly weight: Tensor; readonly offset: number; readonly eps: number } | null;
 }
 
-const POST_NORM: Readonly<Record<Space["kind"], string>> = {
-  kv: "post_attention_layernorm",
-  ffn: "post_feedforward_layernorm",
-};
-
 function outputOf(
-  { spec: { postNorms, normOffset: offset, normEps: eps } }: Model,
+  { spec: { norms, normOffset: offset, normEps: eps } }: Model,
   {
     layer,
     space: { kind },
@@ -166,13 +161,14 @@ function outputOf(
 ): Output {
   const projection = OUTPUT_PROJECTION[kind];
   const module = `${PROJECTION_MODULE[projection]}.${projection}`;
+  const norm = BLOCK_NORMS[norms][kind].output;
   const tensors = layer.weights as Readonly<Record<string, Tensor>>;
   return {
     weight: tensors[`${module}.weight`]!,
     bias: tensors[`${module}.bias`],
     mean: moments.mean(kind),
     covariance: moments.covariance(kind),
-    norm: postNorms ? { weight: tensors[`${POST_NORM[kind]}.weight`]!, offset, eps } : null,
+    norm: norm === null ? null : { weight: tensors[`${norm}.weight`]!, offset, eps },
   };
 }
 

@@ -2,7 +2,7 @@
  * A model family: which of the switches of `ModelSpec` it has, how its config.json names them, and how programs read
  * it. families.ts has those that there are.
  */
-import type { Projection, RopeScaling } from "./spec.ts";
+import type { NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | "attention_bias" | "mlp_bias";
@@ -40,8 +40,8 @@ export interface Family {
   /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
   readonly biases: Readonly<Record<BiasPart, BiasRule>>;
-  readonly qkNorm: boolean;
-  readonly postNorms: boolean;
+  readonly qkNorm: QkNorm | null;
+  readonly norms: NormPlacement;
   readonly normOffset: 0 | 1;
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;

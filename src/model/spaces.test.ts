@@ -25,8 +25,8 @@ describe("numbers of parameters", () => {
     const plain = tinySpec({ layers: [layer, layer] });
     const biased = tinySpec({
       layers: [layer, { ...layer, biases: ["q_proj", "k_proj", "down_proj"] }],
-      qkNorm: true,
-      postNorms: true,
+      qkNorm: "head",
+      norms: "around",
       tiedEmbeddings: false,
     });
     const { hiddenSize: size, headDim, vocabSize } = plain;

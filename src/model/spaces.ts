@@ -7,9 +7,17 @@
  * |---|---|---|
  * | `layers.i.ffn` | neuron | rows of gate_proj and up_proj, columns of down_proj |
  * | `layers.i.kv` | KV group | H rows of k_proj and v_proj, g*H rows of q_proj, g*H columns of o_proj |
+ *
+ * Biases, and norms over a whole projection, go with its rows.
  */
 import { elementCount } from "../tensor/tensor.ts";
-import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "./spec.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  type NormPlacement,
+  PROJECTION_MODULE,
+  type Projection,
+} from "./spec.ts";
 
 /** Kind of units: FFN neurons, or key/value heads with the query heads that read them. */
 export type SpaceKind = "ffn" | "kv";
@@ -55,6 +63,28 @@ export const INPUT_PROJECTIONS: Readonly<Record<SpaceKind, readonly Projection[]
   kv: ["q_proj", "k_proj", "v_proj"],
 };
 
+/** Norms on what enters a block of a layer and on its output, by name; null for none. */
+interface BlockNorms {
+  readonly input: string | null;
+  readonly output: string | null;
+}
+
+/** The norms of attention (kv) and FFN for each placement. */
+export const BLOCK_NORMS: Readonly<Record<NormPlacement, Readonly<Record<SpaceKind, BlockNorms>>>> = {
+  before: {
+    kv: { input: "input_layernorm", output: null },
+    ffn: { input: "post_attention_layernorm", output: null },
+  },
+  around: {
+    kv: { input: "input_layernorm", output: "post_attention_layernorm" },
+    ffn: { input: "pre_feedforward_layernorm", output: "post_feedforward_layernorm" },
+  },
+  after: {
+    kv: { input: null, output: "post_attention_layernorm" },
+    ffn: { input: null, output: "post_feedforward_layernorm" },
+  },
+};
+
 /** `layers.3.ffn`. */
 export function spaceId(layer: number, kind: SpaceKind): string {
   return `layers.${layer}.${kind}`;
@@ -72,7 +102,7 @@ export function projectionName(
 /** Every prunable space of a model, layer by layer, attention before FFN. */
 export function spacesOf(spec: ModelSpec): readonly Space[] {
   return spec.layers.flatMap((layer, index) => {
-    const weights = projectionWeights(spec, layer, index);
+    const weights = layerWeightsOf(spec, index);
     return SPACE_KINDS.map((kind): Space => {
       const id = spaceId(index, kind);
       const units = kind === "ffn" ? layer.neurons : layer.kvGroups;
@@ -123,20 +153,26 @@ export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
 export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightSpec[] {
   const layer = spec.layers[index]!;
   const prefix = `model.layers.${index}`;
-  const norms = spec.postNorms
-    ? [
-        "input_layernorm",
-        "post_attention_layernorm",
-        "pre_feedforward_layernorm",
-        "post_feedforward_layernorm",
-      ]
-    : ["input_layernorm", "post_attention_layernorm"];
-  const qkNorms = spec.qkNorm ? ["q_norm", "k_norm"] : [];
+  const norms = SPACE_KINDS.flatMap((kind) => {
+    const { input, output } = BLOCK_NORMS[spec.norms][kind];
+    return [input, output].filter((name) => name !== null);
+  });
   return [
     ...norms.map((name) => plain(`${prefix}.${name}.weight`, [spec.hiddenSize])),
-    ...qkNorms.map((name) => plain(`${prefix}.self_attn.${name}.weight`, [spec.headDim])),
+    ...qkNormWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
   ];
+}
+
+/** Norms on queries and keys; one over a whole projection has a weight for each of its channels, which go with it. */
+function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  if (spec.qkNorm === null) return [];
+  const { queries, keys } = attentionAxes(spec, layer, index);
+  return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
+    const name = `model.layers.${index}.self_attn.${norm}.weight`;
+    if (spec.qkNorm !== "projection") return plain(name, [spec.headDim]);
+    return { name, shape: [layer.kvGroups * axis.blockSize], axes: [axis] };
+  });
 }
 
 /** Parameters of all prunable spaces, of which `--sparsity` is a fraction. */
@@ -159,10 +195,19 @@ export function parameterCount(spec: ModelSpec): number {
   return weightsOf(spec).reduce((sum, weight) => sum + elementCount(weight.shape), 0);
 }
 
+/** The axes of queries, and of keys and values, whose unit is a KV group. */
+function attentionAxes(
+  { headDim }: ModelSpec,
+  { groupSize }: LayerSpec,
+  index: number,
+): { readonly queries: Axis; readonly keys: Axis } {
+  const space = spaceId(index, "kv");
+  return { queries: { space, blockSize: groupSize * headDim }, keys: { space, blockSize: headDim } };
+}
+
 function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   const neuron: Axis = { space: spaceId(index, "ffn"), blockSize: 1 };
-  const keyValue: Axis = { space: spaceId(index, "kv"), blockSize: spec.headDim };
-  const query: Axis = { space: spaceId(index, "kv"), blockSize: layer.groupSize * spec.headDim };
+  const { keys: keyValue, queries: query } = attentionAxes(spec, layer, index);
   const axesOf: Readonly<Record<Projection, readonly [Axis, Axis]>> = {
     q_proj: [query, FREE],
     k_proj: [keyValue, FREE],

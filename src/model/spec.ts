@@ -113,6 +113,18 @@ export interface LayerSpec {
   readonly biases: readonly Projection[];
 }
 
+/**
+ * RMSNorm on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
+ * or over all channels of a projection, before the rotation (OLMo 2).
+ */
+export type QkNorm = "head" | "rotated_head" | "projection";
+
+/**
+ * RMSNorm of attention and FFN: on their inputs (Llama), on their inputs and on their outputs before these are added to
+ * the residual stream (Gemma 2), or on their outputs alone (OLMo 2).
+ */
+export type NormPlacement = "before" | "around" | "after";
+
 /** A whole model. Everything is plain JSON. */
 export interface ModelSpec {
   /** Key into the table of families, equal to `model_type` in config.json. */
@@ -129,10 +141,8 @@ export interface ModelSpec {
   readonly normEps: number;
   /** RMSNorm multiplies by (normOffset + weight): 1 in Gemma, else 0. */
   readonly normOffset: 0 | 1;
-  /** RMSNorm over H on queries and keys before the rotation (Qwen3, Gemma 3). */
-  readonly qkNorm: boolean;
-  /** RMSNorm on the outputs of attention and FFN before they are added to the residual stream (Gemma 2 and 3). */
-  readonly postNorms: boolean;
+  readonly qkNorm: QkNorm | null;
+  readonly norms: NormPlacement;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */

@@ -65,7 +65,10 @@ function meanSquare(a: Float32Array, b: Float32Array): number {
 }
 
 const everything: fc.Arbitrary<TinyModelOptions> = fc
-  .tuple(tinyOptions, fc.record({ postNorms: fc.boolean(), normOffset: fc.constantFrom(0, 1) }))
+  .tuple(
+    tinyOptions,
+    fc.record({ norms: fc.constantFrom("before", "around", "after"), normOffset: fc.constantFrom(0, 1) }),
+  )
   .map(([options, switches]) => ({
     ...options,
     ...switches,
@@ -109,7 +112,7 @@ describe("refitLeastSquares", () => {
     "recovers duplicate units exactly, $biases",
     async ({ biases }) => {
       const layer = { neurons: 6, kvGroups: 2, groupSize: 2, biases };
-      const dense = await withDuplicates(tinyModel({ layers: [layer, layer], qkNorm: true, seed: 3 }));
+      const dense = await withDuplicates(tinyModel({ layers: [layer, layer], qkNorm: "head", seed: 3 }));
       const plan = makePlan(dense.spec, {
         "layers.0.kv": [0],
         "layers.0.ffn": [0, 1, 2, 3, 4],

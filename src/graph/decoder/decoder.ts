@@ -5,12 +5,13 @@
  * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
-import type { SpaceKind } from "../../model/spaces.ts";
+import { BLOCK_NORMS, type SpaceKind } from "../../model/spaces.ts";
 import {
   type LayerSpec,
   type ModelSpec,
   PROJECTION_MODULE,
   type Projection,
+  type QkNorm,
   queryHeads,
 } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
@@ -37,8 +38,8 @@ export interface LayerStructure extends AttentionRule {
   readonly activation: ModelSpec["activation"];
   readonly normEps: number;
   readonly normOffset: 0 | 1;
-  readonly qkNorm: boolean;
-  readonly postNorms: boolean;
+  readonly qkNorm: ModelSpec["qkNorm"];
+  readonly norms: ModelSpec["norms"];
   readonly residualScale: number;
 }
 
@@ -74,7 +75,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     normEps: spec.normEps,
     normOffset: spec.normOffset,
     qkNorm: spec.qkNorm,
-    postNorms: spec.postNorms,
+    norms: spec.norms,
     attentionScale: spec.attentionScale,
     scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
@@ -280,20 +281,17 @@ class LayerBuilder {
   }
 
   attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
-    const { postNorms } = this.#structure;
-    const attention = this.#attention(this.#norm(input, "input_layernorm"), inputs);
+    const norms = BLOCK_NORMS[this.#structure.norms].kv;
+    const attention = this.#attention(this.#norm(input, norms.input), inputs);
     const projected = this.#linear(attention.tap, "o_proj", this.#structure.hiddenSize);
-    const attended = postNorms ? this.#norm(projected, "post_attention_layernorm") : projected;
-    return { ...attention, output: this.#residual(input, attended) };
+    return { ...attention, output: this.#residual(input, this.#norm(projected, norms.output)) };
   }
 
   ffnBlock(input: Value): BlockValues {
-    const { postNorms } = this.#structure;
-    const norm = postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
-    const tap = this.#neurons(this.#norm(input, norm));
+    const norms = BLOCK_NORMS[this.#structure.norms].ffn;
+    const tap = this.#neurons(this.#norm(input, norms.input));
     const projected = this.#linear(tap, "down_proj", this.#structure.hiddenSize);
-    const fed = postNorms ? this.#norm(projected, "post_feedforward_layernorm") : projected;
-    return { tap, output: this.#residual(input, fed) };
+    return { tap, output: this.#residual(input, this.#norm(projected, norms.output)) };
   }
 
   /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
@@ -304,7 +302,9 @@ class LayerBuilder {
     return b.add(stream, residualScale === 1 ? update : b.mul(update, b.scalar(residualScale, stream.type)));
   }
 
-  #norm(x: Value, name: string): Value {
+  /** x itself where there is no norm. */
+  #norm(x: Value, name: string | null): Value {
+    if (name === null) return x;
     const weight = this.#weights.tensor(`${name}.weight`, [x.shape.at(-1)!]);
     return rmsNorm(this.#b, x, { ...this.#structure, weight });
   }
@@ -318,8 +318,12 @@ class LayerBuilder {
     const { headDim, groupSize } = this.#structure;
     const { K } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
-    const queries = rotateQueries(b, this.#headsOf(x, "q_proj", "q_norm"), angles);
-    const newKeys = rotate(b, this.#headsOf(x, "k_proj", "k_norm"), angles);
+    const queries = this.#normedIf(
+      "rotated_head",
+      rotateQueries(b, this.#headsOf(x, "q_proj"), angles),
+      "q_norm",
+    );
+    const newKeys = this.#normedIf("rotated_head", rotate(b, this.#headsOf(x, "k_proj"), angles), "k_norm");
     const newValues = this.#headsOf(x, "v_proj");
     const total = mask.shape.at(-1)!;
     const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
@@ -358,12 +362,19 @@ class LayerBuilder {
     return this.#b.add(product, this.#b.cast(bias, product.type));
   }
 
-  /** Output of a projection split into heads, with the QK norm of families that have one: [B, T, heads, H]. */
-  #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj", norm?: "q_norm" | "k_norm"): Value {
+  /** Output of a projection split into heads, normed if that comes before the rotation: [B, T, heads, H]. */
+  #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj"): Value {
+    const norm = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
     const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
     const product = this.#linear(x, projection, this.#channels(count));
-    const heads = this.#b.reshape(product, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
-    return norm !== undefined && this.#structure.qkNorm ? this.#norm(heads, `self_attn.${norm}`) : heads;
+    const channels = this.#normedIf("projection", product, norm);
+    const heads = this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
+    return this.#normedIf("head", heads, norm);
+  }
+
+  /** x with a norm of queries or keys, if theirs is of this kind. */
+  #normedIf(kind: QkNorm, x: Value, norm: "q_norm" | "k_norm" | null): Value {
+    return norm !== null && this.#structure.qkNorm === kind ? this.#norm(x, `self_attn.${norm}`) : x;
   }
 
   /** Number of channels of `heads` heads. */

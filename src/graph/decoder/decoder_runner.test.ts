@@ -114,7 +114,8 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     });
     expect(second.keys!.shape).toEqual([1, kvGroups, 3, headDim]);
     const joined = [...first.hidden!.data, ...second.hidden!.data];
-    expect(maxDifference(joined, whole.hidden!.data)).toBeLessThan(1e-6);
+    const largest = whole.hidden!.data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    expect(maxDifference(joined, whole.hidden!.data)).toBeLessThan(5e-7 * largest);
   });
 });
 

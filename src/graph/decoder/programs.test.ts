@@ -99,7 +99,7 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
     // Six of q, k, v, gate, up and the weighted values, one of o_proj, whose result is in the stream; down_proj where a
     // norm reads its result.
-    expect(products("backward") - products("backwardKept")).toBe(model.spec.postNorms ? 8 : 7);
+    expect(products("backward") - products("backwardKept")).toBe(model.spec.norms === "before" ? 7 : 8);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
     const needed = ["q", "k", "v", "gate", "up"].map((name) => `kept.${name}_proj`);
     expect(kept).toEqual(expect.arrayContaining([...needed, "kept.tap", "kept.stream"]));

@@ -37,7 +37,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   Reshape: (b, { inputs: [x] }, g) => [() => b.reshape(g, x!.shape)],
   ReduceSum: (b, { inputs: [x] }, g) => [() => b.expandLike(g, x!)],
   ReduceMean: (b, { inputs: [x], output }, g) => [
-    () => b.expandLike(b.mul(g, b.scalar(1 / averagedCount(x!, output))), x!),
+    () => b.expandLike(shareOfMean(b, { x: x!, output, g }), x!),
   ],
   Concat: (b, { inputs, attributes }, g) => {
     const axis = attributes.axis as number;
@@ -137,12 +137,19 @@ function sumToShape(b: GraphBuilder, gradient: Value, shape: readonly Dim[]): Va
   return extra === 0 ? summed : b.reshape(summed, shape);
 }
 
-/** Number of elements that each mean was taken over. */
-function averagedCount(input: Value, output: Value): number {
-  return input.shape.reduce<number>(
-    (product, dim, axis) => (output.shape[axis] === dim ? product : product * staticSize(input, axis)),
-    1,
-  );
+/** g divided by the number of elements of x that each mean was taken over. */
+function shareOfMean(
+  b: GraphBuilder,
+  { x, output, g }: { readonly x: Value; readonly output: Value; readonly g: Value },
+): Value {
+  const averaged = x.shape.flatMap((dim, axis) => (output.shape[axis] === dim ? [] : [{ dim, axis }]));
+  const fixed = averaged.reduce((product, { dim }) => (typeof dim === "number" ? product * dim : product), 1);
+  return averaged
+    .filter(({ dim }) => typeof dim !== "number")
+    .reduce(
+      (share, { axis }) => b.div(share, b.reduceSum(b.onesAlong(x, axis), [0, 1])),
+      b.mul(g, b.scalar(1 / fixed)),
+    );
 }
 
 function staticSize(value: Value, axis: number): number {

@@ -37,8 +37,8 @@ const POST_NORM_MODULES: Readonly<Record<string, string>> = {
 export function ggufName(name: string, architecture: GgufArchitecture): string | undefined {
   const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined) return MODEL_TENSORS[name];
-  const { postNorms } = familyByName(architecture.family, name);
-  const modules = { ...LAYER_MODULES, ...(postNorms ? POST_NORM_MODULES : {}) };
+  const { norms } = familyByName(architecture.family, name);
+  const modules = { ...LAYER_MODULES, ...(norms === "before" ? {} : POST_NORM_MODULES) };
   const stem = fusedStem(module, architecture) ?? modules[module];
   return stem && `blk.${layer}.${stem}.${part}`;
 }

@@ -63,7 +63,7 @@ class SpecReader {
       normEps: this.#keys.notNegative("attention.layer_norm_rms_epsilon"),
       normOffset: family.normOffset,
       qkNorm: family.qkNorm,
-      postNorms: family.postNorms,
+      norms: family.norms,
       ...this.#scales({
         embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
         attentionScale: scoreWidth ** -0.5,

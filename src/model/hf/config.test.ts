@@ -86,8 +86,8 @@ describe("readConfig", () => {
       headDim: 256,
       activation: "gelu_tanh",
       attentionScale: 256 ** -0.5,
-      qkNorm: false,
-      postNorms: true,
+      qkNorm: null,
+      norms: "around",
       normOffset: 1,
     });
     expect(windowsOf(silent)).toEqual([4096, null, 4096]);

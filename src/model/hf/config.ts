@@ -144,7 +144,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     normEps: config.rms_norm_eps ?? family.defaults.normEps,
     normOffset: family.normOffset,
     qkNorm: family.qkNorm,
-    postNorms: family.postNorms,
+    norms: family.norms,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
     ...softcapsOf(config, family),
