@@ -16,6 +16,7 @@ const LAYERS = [
   "io/run",
   "jinja",
   "model/*.ts",
+  "model/families",
   "model/tokenizer",
   "model/hf",
   "model/gguf",

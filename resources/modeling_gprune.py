@@ -12,44 +12,8 @@ config.json gives the widths of each layer under `per_layer_config` and the proj
 attention, rotary embedding, cache and generation are transformers' own.
 """
 
+import transformers
 from torch import nn
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma2Model,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    Gemma3TextModel,
-    GemmaConfig,
-    GemmaForCausalLM,
-    GemmaModel,
-    GraniteConfig,
-    GraniteForCausalLM,
-    GraniteModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlamaModel,
-    MistralConfig,
-    MistralForCausalLM,
-    MistralModel,
-    Phi3Config,
-    Phi3ForCausalLM,
-    Phi3Model,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen2Model,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    Qwen3Model,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-    SmolLM3Model,
-)
-
-try:
-    from transformers import Ministral3Config, Ministral3ForCausalLM, Ministral3Model
-except ImportError:  # transformers 4
-    Ministral3Config = Ministral3ForCausalLM = Ministral3Model = None
 
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 
@@ -114,138 +78,50 @@ class PrunedForCausalLM:
         self.post_init()
 
 
-class GpruneLlamaConfig(PrunedConfig, LlamaConfig):
-    model_type = "gprune_llama"
-
-
-class GpruneLlamaModel(PrunedModel, LlamaModel):
-    config_class = GpruneLlamaConfig
-
-
-class GpruneLlamaForCausalLM(PrunedForCausalLM, LlamaForCausalLM):
-    config_class = GpruneLlamaConfig
-
-
-class GpruneMistralConfig(PrunedConfig, MistralConfig):
-    model_type = "gprune_mistral"
-
-
-class GpruneMistralModel(PrunedModel, MistralModel):
-    config_class = GpruneMistralConfig
-
-
-class GpruneMistralForCausalLM(PrunedForCausalLM, MistralForCausalLM):
-    config_class = GpruneMistralConfig
-
-
-class GpruneQwen2Config(PrunedConfig, Qwen2Config):
-    model_type = "gprune_qwen2"
-
-
-class GpruneQwen2Model(PrunedModel, Qwen2Model):
-    config_class = GpruneQwen2Config
-
-
-class GpruneQwen2ForCausalLM(PrunedForCausalLM, Qwen2ForCausalLM):
-    config_class = GpruneQwen2Config
-
-
-class GpruneQwen3Config(PrunedConfig, Qwen3Config):
-    model_type = "gprune_qwen3"
-
-
-class GpruneQwen3Model(PrunedModel, Qwen3Model):
-    config_class = GpruneQwen3Config
-
-
-class GpruneQwen3ForCausalLM(PrunedForCausalLM, Qwen3ForCausalLM):
-    config_class = GpruneQwen3Config
-
-
-class GpruneGemmaConfig(PrunedConfig, GemmaConfig):
-    model_type = "gprune_gemma"
-
-
-class GpruneGemmaModel(PrunedModel, GemmaModel):
-    config_class = GpruneGemmaConfig
-
-
-class GpruneGemmaForCausalLM(PrunedForCausalLM, GemmaForCausalLM):
-    config_class = GpruneGemmaConfig
-
-
-class GpruneGemma2Config(PrunedConfig, Gemma2Config):
-    model_type = "gprune_gemma2"
-
-
-class GpruneGemma2Model(PrunedModel, Gemma2Model):
-    config_class = GpruneGemma2Config
-
-
-class GpruneGemma2ForCausalLM(PrunedForCausalLM, Gemma2ForCausalLM):
-    config_class = GpruneGemma2Config
-
-
-class GpruneGemma3TextConfig(PrunedConfig, Gemma3TextConfig):
-    model_type = "gprune_gemma3_text"
-
-
-class GpruneGemma3TextModel(PrunedModel, Gemma3TextModel):
-    config_class = GpruneGemma3TextConfig
-
-
-class GpruneGemma3ForCausalLM(PrunedForCausalLM, Gemma3ForCausalLM):
-    config_class = GpruneGemma3TextConfig
-
-
-class GprunePhi3Config(PrunedConfig, Phi3Config):
-    model_type = "gprune_phi3"
-
-
-class GprunePhi3Model(PrunedModel, Phi3Model):
-    config_class = GprunePhi3Config
-
-
-class GprunePhi3ForCausalLM(PrunedForCausalLM, Phi3ForCausalLM):
-    config_class = GprunePhi3Config
-
-
-class GpruneGraniteConfig(PrunedConfig, GraniteConfig):
-    model_type = "gprune_granite"
-
-    @property
-    def logit_scale(self):
-        """What vLLM multiplies logits by."""
-        return 1 / self.logits_scaling
-
-
-class GpruneGraniteModel(PrunedModel, GraniteModel):
-    config_class = GpruneGraniteConfig
-
-
-class GpruneGraniteForCausalLM(PrunedForCausalLM, GraniteForCausalLM):
-    config_class = GpruneGraniteConfig
-
-
-class GpruneSmolLM3Config(PrunedConfig, SmolLM3Config):
-    model_type = "gprune_smollm3"
-
-
-class GpruneSmolLM3Model(PrunedModel, SmolLM3Model):
-    config_class = GpruneSmolLM3Config
-
-
-class GpruneSmolLM3ForCausalLM(PrunedForCausalLM, SmolLM3ForCausalLM):
-    config_class = GpruneSmolLM3Config
-
-
-if Ministral3Config is not None:
-
-    class GpruneMinistral3Config(PrunedConfig, Ministral3Config):
-        model_type = "gprune_ministral3"
-
-    class GpruneMinistral3Model(PrunedModel, Ministral3Model):
-        config_class = GpruneMinistral3Config
-
-    class GpruneMinistral3ForCausalLM(PrunedForCausalLM, Ministral3ForCausalLM):
-        config_class = GpruneMinistral3Config
+def add(stock, pruned, **members):
+    """Adds the pruned version of a class of transformers under its own name after "Gprune"."""
+    name = f"Gprune{stock.__name__}"
+    added = type(name, (pruned, stock), {"__module__": __name__, **members})
+    globals()[name] = added
+    return added
+
+
+def define(model_type, stem, causal_stem=None):
+    """
+    Adds the classes of a family, where this version of transformers has them: configuration and decoder, whose names
+    begin with `stem`, and the causal language model, whose name begins with `causal_stem` if that differs.
+    """
+    names = (f"{stem}Config", f"{stem}Model", f"{causal_stem or stem}ForCausalLM")
+    if not all(hasattr(transformers, name) for name in names):
+        return
+    config, model, causal = (getattr(transformers, name) for name in names)
+    pruned_config = add(config, PrunedConfig, model_type=f"gprune_{model_type}")
+    add(model, PrunedModel, config_class=pruned_config)
+    add(causal, PrunedForCausalLM, config_class=pruned_config)
+
+
+for family in (
+    ("llama", "Llama"),
+    ("mistral", "Mistral"),
+    ("ministral3", "Ministral3"),
+    ("qwen2", "Qwen2"),
+    ("qwen3", "Qwen3"),
+    ("gemma", "Gemma"),
+    ("gemma2", "Gemma2"),
+    ("gemma3_text", "Gemma3Text", "Gemma3"),
+    ("phi3", "Phi3"),
+    ("granite", "Granite"),
+    ("smollm3", "SmolLM3"),
+    ("olmo2", "Olmo2"),
+    ("olmo3", "Olmo3"),
+    ("exaone4", "Exaone4"),
+    ("seed_oss", "SeedOss"),
+    ("ernie4_5", "Ernie4_5"),
+    ("hunyuan_v1_dense", "HunYuanDenseV1"),
+    ("glm", "Glm"),
+    ("glm4", "Glm4"),
+):
+    define(*family)
+
+# What vLLM multiplies the logits of Granite by.
+globals()["GpruneGraniteConfig"].logit_scale = property(lambda config: 1 / config.logits_scaling)

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parseRunConfig, resolveRunConfig } from "../src/index.ts";
-import { FAMILY_NAMES } from "../src/model/families.ts";
+import { FAMILY_NAMES } from "../src/model/families/families.ts";
 
 const DIRECTORY = join(import.meta.dirname, "..", "docs", "configs");
 const names = readdirSync(DIRECTORY);

@@ -13,14 +13,15 @@ import {
   text,
   u32,
 } from "./gguf_builder.ts";
+import { TINY_FAMILIES } from "./tiny_families.ts";
 import { tinyModel } from "./tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
 
-/** llama.cpp's permutation of query and key rows: W.reshape(N, 2, H/2, width).swapaxes(1, 2). */
-function permuteRows({ shape, data }: Tensor, headDim: number): Tensor {
+/** llama.cpp's permutation of query and key rows: W.reshape(N, 2, R/2, width).swapaxes(1, 2), for R rows of a head. */
+function permuteRows({ shape, data }: Tensor, headDim: number, rotaryDim: number): Tensor {
   const width = shape[1] ?? 1;
-  const result = new Float32Array(data.length);
-  const half = headDim / 2;
+  const result = Float32Array.from(data);
+  const half = rotaryDim / 2;
   for (let head = 0; head * headDim < shape[0]!; head++) {
     for (let side = 0; side < 2; side++) {
       for (let i = 0; i < half; i++) {
@@ -42,8 +43,10 @@ function concatRows(...parts: Tensor[]): Tensor {
 export interface Layout {
   readonly architecture: string;
   readonly permute?: boolean;
-  readonly norms?: "around";
-  readonly fused?: boolean;
+  readonly norms?: "around" | "after";
+  /** Other names of tensors. */
+  readonly renamed?: Readonly<Record<string, string>>;
+  readonly fused?: "all" | "ffn";
 }
 
 const NAMES: readonly (readonly [RegExp, string])[] = [
@@ -69,28 +72,35 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
   const renames = [...NAMES, ...(layout.norms ? POST_NORMS : PLAIN_NORMS)];
   const tensors = new Map<string, Tensor>();
   for (const { name } of weightsOf(spec)) {
-    const stored = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
+    const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
+    const stored = usual.replace(/\w+(?=\.weight$)/, (stem) => layout.renamed?.[stem] ?? stem);
     const tensor = await weights.read(name);
     const data = name.includes("norm") ? tensor.data.map((value) => value + spec.normOffset) : tensor.data;
     const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
-    tensors.set(stored, isRotated ? permuteRows(tensor, spec.headDim) : { shape: tensor.shape, data });
+    tensors.set(
+      stored,
+      isRotated
+        ? permuteRows(tensor, spec.headDim, spec.layers[0]!.rope!.rotaryDim)
+        : { shape: tensor.shape, data },
+    );
   }
-  if (layout.fused === true) fuse(tensors, spec);
+  if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
 }
 
-function fuse(tensors: Map<string, Tensor>, spec: ModelSpec): void {
+function fuse(tensors: Map<string, Tensor>, spec: ModelSpec, fused: "all" | "ffn"): void {
   const take = (name: string): Tensor => {
     const tensor = tensors.get(name)!;
     tensors.delete(name);
     return tensor;
   };
   for (const layer of spec.layers.keys()) {
-    const [q, k, v, gate, up] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"].map((stem) =>
-      take(`blk.${layer}.${stem}.weight`),
-    );
-    tensors.set(`blk.${layer}.attn_qkv.weight`, concatRows(q!, k!, v!));
-    tensors.set(`blk.${layer}.ffn_up.weight`, concatRows(gate!, up!));
+    const takeAll = (stems: readonly string[]): Tensor[] =>
+      stems.map((stem) => take(`blk.${layer}.${stem}.weight`));
+    if (fused === "all") {
+      tensors.set(`blk.${layer}.attn_qkv.weight`, concatRows(...takeAll(["attn_q", "attn_k", "attn_v"])));
+    }
+    tensors.set(`blk.${layer}.ffn_up.weight`, concatRows(...takeAll(["ffn_gate", "ffn_up"])));
   }
 }
 
@@ -253,13 +263,54 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   phi3: {
     architecture: "phi3",
-    fused: true,
+    fused: "all",
     model: tinyModel({
       family: "phi3",
       tiedEmbeddings: false,
       layers: [{ window: 7 }, { window: 7, groupSize: 1 }],
     }),
     extra: [["phi3.attention.sliding_window", u32(7)]],
+  },
+  olmo2: { architecture: "olmo2", norms: "after", model: tinyModel(TINY_FAMILIES.olmo2) },
+  olmo3: {
+    architecture: "olmo2",
+    norms: "after",
+    model: tinyModel(TINY_FAMILIES.olmo3),
+    extra: [
+      ["olmo2.attention.sliding_window", u32(16)],
+      ["olmo2.rope.scaling.type", text("yarn")],
+      ["olmo2.rope.scaling.factor", f32(4)],
+      ["olmo2.rope.scaling.original_context_length", u32(16)],
+    ],
+  },
+  exaone4: { architecture: "exaone4", norms: "after", model: tinyModel(TINY_FAMILIES.exaone4) },
+  "exaone4 of 64 layers": {
+    architecture: "exaone4",
+    norms: "after",
+    model: tinyModel(TINY_FAMILIES["exaone4 of 64 layers"]),
+    extra: [["exaone4.attention.sliding_window", u32(16)]],
+  },
+  seed_oss: {
+    architecture: "seed_oss",
+    renamed: { ffn_norm: "post_attention_norm" },
+    model: tinyModel(TINY_FAMILIES.seed_oss),
+  },
+  ernie4_5: { architecture: "ernie4_5", permute: true, model: tinyModel(TINY_FAMILIES.ernie4_5) },
+  "hunyuan-dense": { architecture: "hunyuan-dense", model: tinyModel(TINY_FAMILIES.hunyuan) },
+  chatglm: {
+    architecture: "chatglm",
+    permute: true,
+    fused: "ffn",
+    model: tinyModel(TINY_FAMILIES.glm),
+    extra: [["chatglm.rope.dimension_count", u32(2)]],
+  },
+  glm4: {
+    architecture: "glm4",
+    permute: true,
+    norms: "around",
+    fused: "ffn",
+    model: tinyModel(TINY_FAMILIES.glm4),
+    extra: [["glm4.rope.dimension_count", u32(2)]],
   },
 };
 

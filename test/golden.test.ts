@@ -10,7 +10,7 @@ import type { ModelSpec } from "../src/model/spec.ts";
 import { decode, encode, type FloatDType } from "../src/tensor/dtype.ts";
 import { temporaryDirectory } from "./directories.ts";
 import { goldenNumbers } from "./golden_contract.ts";
-import { GOLDEN_FAMILIES, type GoldenModel, openGolden, READ_AS_OTHERS } from "./golden_model.ts";
+import { GOLDEN_FAMILIES, type GoldenModel, openGolden, READ_AS_OTHERS, readAll } from "./golden_model.ts";
 
 describe.each([...GOLDEN_FAMILIES, ...READ_AS_OTHERS])("golden numbers of %s", (family) => {
   const runtime = new Runtime({ threads: 2 });
@@ -51,6 +51,15 @@ describe.each(GOLDEN_FAMILIES)("the golden model of %s", (family) => {
     } finally {
       await exported.weights.close();
     }
+  });
+
+  test("exports in F32 exactly the tensors that transformers saved", async () => {
+    const directory = join(await temporaryDirectory(), "model");
+    await exportHuggingFace(golden.model, directory, { dtype: "f32" });
+    const saved = await readAll(join(import.meta.dirname, "golden", family, "model.safetensors"));
+    const exported = await readAll(join(directory, "model.safetensors"));
+    expect([...exported.keys()].sort()).toEqual([...saved.keys()].sort());
+    for (const [name, tensor] of exported) expect(tensor, name).toEqual(saved.get(name));
   });
 });
 

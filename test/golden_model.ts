@@ -20,6 +20,14 @@ export const GOLDEN_FAMILIES = [
   "phi3",
   "granite",
   "smollm3",
+  "olmo2",
+  "olmo3",
+  "exaone4",
+  "seed_oss",
+  "ernie4_5",
+  "hunyuan",
+  "glm",
+  "glm4",
 ] as const;
 
 /** Fixtures that are read as one family, and written as another that computes the same. */

@@ -8,4 +8,5 @@ export const CUT_NAMES: readonly string[] = [
   "tekken",
   "deepseek-coder",
   "deepseek-v3",
+  "seed-coder",
 ];

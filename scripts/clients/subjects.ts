@@ -173,7 +173,7 @@ async function wideOptions(
       kvGroups: shape === "uniform" ? 2 : 1 + (index % 2),
       groupSize: 2,
       biases: biased ? PROJECTIONS.filter((name) => BIASES.includes(name) || biases.includes(name)) : biases,
-      rope: rope && { ...rope, rotaryDim: WIDE_HEAD },
+      rope: rope && { ...rope, rotaryDim: (WIDE_HEAD * rope.rotaryDim) / headDim },
     })),
   };
 }

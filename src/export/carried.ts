@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { isJsonObject } from "../io/files/json.ts";
 import { writeFileAtomically } from "../io/files/output_directory.ts";
-import { familyByName } from "../model/families.ts";
+import { familyByName } from "../model/families/families.ts";
 import type { HfForm } from "../model/hf/config_writer.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model/model.ts";
 import { type CopiedCard, copiedCard } from "./carried_card.ts";

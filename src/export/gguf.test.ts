@@ -6,6 +6,7 @@ import { CAN_FILL_DISK, withFullDisk } from "../../test/file_faults.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { longrope } from "../../test/scaled_ropes.ts";
+import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GgufDType } from "../base/choices.ts";
@@ -113,6 +114,7 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
     ),
   },
   phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
+  ...TINY_FAMILIES,
 };
 
 async function exported(

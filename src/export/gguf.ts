@@ -12,10 +12,10 @@ import { type EncodedValue, text, texts, u32 } from "../io/formats/gguf_values.t
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf_writer.ts";
 import { cardFields } from "../model/card_fields.ts";
 import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf/places.ts";
-import { storedRows } from "../model/gguf/rotary.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
+import { rowsInPairs } from "../model/rotary_rows.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
@@ -178,8 +178,8 @@ async function readTensor({ shape, parts }: GgufTensorPlan, read: WeightReader):
   return { shape, data };
 }
 
-function storedPart({ permutedHeadDim, normOffset }: GgufPlace, tensor: Tensor): Tensor {
-  const rows = permutedHeadDim === null ? tensor : storedRows(tensor, permutedHeadDim);
+function storedPart({ paired, normOffset }: GgufPlace, tensor: Tensor): Tensor {
+  const rows = paired === null ? tensor : rowsInPairs(tensor, paired);
   if (normOffset === 0) return rows;
   return { shape: rows.shape, data: rows.data.map((value) => value + normOffset) };
 }

@@ -3,8 +3,8 @@
  * architecture are data (model/gguf/architectures.ts); no rule depends on an architecture's name.
  */
 import { isDeepStrictEqual } from "node:util";
-import { familyByName } from "../model/families.ts";
-import type { GgufArchitecture } from "../model/gguf/architectures.ts";
+import { familyByName } from "../model/families/families.ts";
+import { forLayers, type GgufArchitecture } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   hasUniformWidths,
@@ -63,8 +63,10 @@ const RULES: readonly Rule[] = [
     hint: "If recovery added the biases, prune without recovery for llama.cpp (--recover none).",
   },
   {
-    finds: ({ tiedEmbeddings }, { loads }) =>
-      loads.tiedOnly && !tiedEmbeddings ? "an output matrix that is not tied to the embedding" : null,
+    finds: ({ tiedEmbeddings }, { loads: { head } }) => {
+      if (head === "any" || (head === "tied") === tiedEmbeddings) return null;
+      return `an output matrix that is ${tiedEmbeddings ? "" : "not "}tied to the embedding`;
+    },
   },
   {
     finds: (spec, { family, activation, multipliers }) => {
@@ -108,8 +110,9 @@ const RULES: readonly Rule[] = [
 
 /** All obstacles of a model; empty where the architecture can hold it. */
 export function ggufObstacles(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufObstacle[] {
+  const present = forLayers(architecture, spec.layers.length);
   return RULES.flatMap(({ finds, hint = null }) => {
-    const what = finds(spec, architecture);
+    const what = finds(spec, present);
     return what === null ? [] : [{ what, hint }];
   });
 }
@@ -127,11 +130,15 @@ function isClose(a: number, b: number): boolean {
   return Math.abs(a - b) <= SCALE_TOLERANCE * Math.abs(b);
 }
 
-/** llama.cpp fixes which layers have no rotary embedding: none, or every n-th. */
+/** llama.cpp fixes which layers have no rotary embedding: none, every n-th, or those without a window. */
 function unrotatedObstacle(
   { layers }: ModelSpec,
-  { unrotatedEvery: every }: GgufArchitecture,
+  { unrotatedEvery: every, unrotatedUnwindowed }: GgufArchitecture,
 ): string | null {
+  if (unrotatedUnwindowed) {
+    const isUsual = layers.every(({ rope, window }) => (rope === null) === (window === null));
+    return isUsual ? null : "layers without rotary embeddings other than those without sliding windows";
+  }
   const isUsual = layers.every(
     ({ rope }, index) => (rope === null) === (every !== null && (index + 1) % every === 0),
   );
@@ -142,18 +149,19 @@ function unrotatedObstacle(
 }
 
 /**
- * llama.cpp has one rotary embedding for all layers that have any, and in some architectures a second base, unscaled,
- * for layers with sliding windows.
+ * llama.cpp has one rotary embedding for all layers that have any, and in some architectures another one, unscaled, for
+ * layers with sliding windows, with a base of its own or the same.
  */
 function rotaryObstacle(spec: ModelSpec, architecture: GgufArchitecture): string | null {
-  const { loads, localRopeTheta } = architecture;
+  const { loads, localRopeTheta, unscaledWindows } = architecture;
   const main = mainRope(spec);
   if (main === null) return null;
   const rotated = spec.layers.filter(({ rope }) => rope !== null);
   const windowed = rotated.find(({ window }) => window !== null)?.rope ?? main;
   const expected = (window: number | null) => (window === null ? main : windowed);
   const isRegular = rotated.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
-  const isAllowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
+  const usual = unscaledWindows && windowed !== main ? { ...main, scaling: null } : main;
+  const isAllowed = localRopeTheta === null ? isDeepStrictEqual(windowed, usual) : windowed.scaling === null;
   if (!isRegular || !isAllowed) return "rotary embeddings that differ between layers";
   if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "partial rotary embeddings";
   return scalingObstacle(main, architecture);

@@ -15,10 +15,12 @@ import {
 } from "../io/files/output_directory.ts";
 import { type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
+import { storedLayerName } from "../model/checkpoint/stored_names.ts";
 import { readConfig } from "../model/hf/config.ts";
 import { configText, MODELLING_FILE } from "../model/hf/config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf/form.ts";
 import type { Model } from "../model/model.ts";
+import { type PairedHeads, pairedWeights, rowsInPairs } from "../model/rotary_rows.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { FLOAT_BYTES, type FloatDType, isFloatDType } from "../tensor/dtype.ts";
@@ -137,10 +139,12 @@ function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrit
   const specified = weightsOf(spec);
   const shapes = new Map(specified.map(({ name, shape }) => [name, shape]));
   const implied = weightsOf(writtenSpec(spec)).filter(({ name }) => !shapes.has(name));
-  const fused = hfForm(spec).family.fusedProjections ? fusedTensors(spec) : [];
+  const { family } = hfForm(spec);
+  const fused = fusedTensors(spec, family.fused);
+  const paired: ReadonlyMap<string, PairedHeads> = family.rotatesPairs ? pairedWeights(spec) : new Map();
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
   const entry = (name: string, shape: readonly number[], read: () => Promise<Tensor>): TensorToWrite => ({
-    name,
+    name: storedLayerName(name, family.storedNames),
     shape,
     dtype: stored,
     read: async () => requireFinite(name, await read(), stored),
@@ -148,7 +152,13 @@ function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrit
   return [
     ...specified
       .filter(({ name }) => !parts.has(name))
-      .map(({ name, shape }) => entry(name, shape, () => weights.read(name))),
+      .map(({ name, shape }) => {
+        const heads = paired.get(name);
+        return entry(name, shape, async () => {
+          const tensor = await weights.read(name);
+          return heads === undefined ? tensor : rowsInPairs(tensor, heads);
+        });
+      }),
     ...implied.map(({ name, shape }) => entry(name, shape, async () => zeros(shape))),
     ...fused.map((tensor) => {
       const rows = tensor.parts.reduce((sum, part) => sum + shapes.get(part)![0]!, 0);

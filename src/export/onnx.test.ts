@@ -7,6 +7,7 @@ import { GOLDEN_FAMILIES, openGolden } from "../../test/golden_model.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { OnnxDecoder } from "../../test/onnx_session.ts";
 import { runModel } from "../../test/run_model.ts";
+import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
@@ -113,7 +114,9 @@ describe("exportOnnx", () => {
         expect(config["transformers.js_config"].dtype).toBe(name);
         const expected = await expectedLogits(model, IDS);
         const got = await logitsInSteps(decoder, IDS);
-        expect(rms(got.map((logit, i) => logit - expected[i]!)) / rms(expected)).toBeLessThan(tolerance);
+        const error = rms(got.map((logit, i) => logit - expected[i]!)) / rms(expected);
+        // A norm on the output of a block gives its error the weight of the whole output, however small that is.
+        expect(error).toBeLessThan(model.spec.norms === "after" ? 2 * tolerance : tolerance);
         await decoder.close();
       }
     },
@@ -127,6 +130,13 @@ describe("exportOnnx", () => {
     expect([...(await readFile(join(directory, "tokenizer.json")))]).toEqual([1, 2, 3]);
     const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
     expect(config).toMatchObject({ model_type: "llama", "transformers.js_config": { dtype: "fp32" } });
+    await decoder.close();
+  });
+
+  test("is a Llama's for transformers.js where that does not know the family", async () => {
+    const { directory, decoder } = await exported(tinyModel(TINY_FAMILIES.glm4));
+    const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    expect(config).toMatchObject({ model_type: "llama", num_key_value_heads: 2, head_dim: 4 });
     await decoder.close();
   });
 

@@ -10,7 +10,7 @@ import { buildDecoder } from "../graph/decoder/decoder_model.ts";
 import { GraphBuilder } from "../graph/ir/graph.ts";
 import { writeDirectoryAtomically, writeFileAtomically } from "../io/files/output_directory.ts";
 import { makeDirectory } from "../io/files/output_file.ts";
-import { familyByName } from "../model/families.ts";
+import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -88,8 +88,10 @@ function clientConfig(
   { dtype, cacheType }: OnnxFormat,
   { name, dataFiles }: { readonly name: string; readonly dataFiles: number },
 ): Readonly<Record<string, unknown>> {
+  const own = familyByName(spec.family, "spec");
+  const family = own.transformersJsType === null ? own : familyByName(own.transformersJsType, "spec");
   return {
-    ...configOf(spec, { family: familyByName(spec.family, "spec"), remoteCode: false }, cacheType),
+    ...configOf(spec, { family, remoteCode: false }, cacheType),
     "transformers.js_config": {
       dtype,
       ...(cacheType === "float16" ? { kv_cache_dtype: { [dtype]: cacheType } } : {}),

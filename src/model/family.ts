@@ -1,11 +1,15 @@
 /**
  * A model family: which of the switches of `ModelSpec` it has, how its config.json names them, and how programs read
- * it. families.ts has those that there are.
+ * it. families/ has those that there are.
  */
 import type { NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
 
+/** Flags of config.json for biases. */
+export const BIAS_FLAGS = ["attention_bias", "attention_out_bias", "mlp_bias", "use_bias"] as const;
+export type BiasFlag = (typeof BIAS_FLAGS)[number];
+
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
-export type BiasRule = "never" | "always" | "attention_bias" | "mlp_bias";
+export type BiasRule = "never" | "always" | BiasFlag;
 
 type ActivationKey = "hidden_act" | "hidden_activation";
 
@@ -13,7 +17,13 @@ type ActivationKey = "hidden_act" | "hidden_activation";
 export type BiasPart = "qkv" | "o" | "mlp";
 
 /** Ids of special tokens, as config.json has them; null for none. */
-export type TokenIds = Readonly<Record<"bos_token_id" | "eos_token_id" | "pad_token_id", number | null>>;
+export type TokenIds = Readonly<
+  Record<"bos_token_id" | "eos_token_id" | "pad_token_id", number | readonly number[] | null>
+>;
+
+/** Tensors that hold the rows of several projections, by their names in a layer's attention or FFN. */
+export const FUSED_NAMES = ["qkv_proj", "gate_up_proj"] as const;
+export type FusedName = (typeof FUSED_NAMES)[number];
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -64,16 +74,23 @@ export interface Family {
   /** The class reads `use_sliding_window`; others ignore it. */
   readonly windowSwitch: boolean;
   /**
-   * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, the windows
-   * are those layers' (configuration_smollm3.py).
+   * Layers that are not rotated: none; those that `no_rope_layers` says, which have the windows where these are used
+   * and `layer_types` is absent (configuration_smollm3.py); or those without a window in models that have a length for
+   * windows (modeling_exaone4.py).
    */
-  readonly unrotatedLayers: boolean;
+  readonly unrotated: "none" | "flags" | "unwindowed";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
   readonly growsQueries: boolean;
-  /** q, k, v and gate, up are stored as one tensor each. */
-  readonly fusedProjections: boolean;
+  /** The base of dynamic scaling with `alpha` is theta * alpha^(H / (H - 2)), whatever the length of a text. */
+  readonly scalesBase: boolean;
+  /** Tensors that hold several projections. */
+  readonly fused: readonly FusedName[];
+  /** The channels that are rotated together stand in pairs (rotary_rows.ts). */
+  readonly rotatesPairs: boolean;
+  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (spaces.ts): stored by usual. */
+  readonly storedNames: Readonly<Record<string, string>>;
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
   /**
@@ -89,6 +106,11 @@ export interface Family {
   readonly vllmReadsHeadDim: boolean;
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
+  /**
+   * Model type by which transformers.js loads the family's ONNX files, which compute everything themselves; null for
+   * its own, which transformers.js must know.
+   */
+  readonly transformersJsType: string | null;
   /**
    * The class may load models of other families that compute the same. False where other readers infer more from the
    * name than config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and
@@ -126,6 +148,10 @@ export interface Family {
     readonly logitSoftcap?: number;
     /** Tokens that layers with a window see; null for none. */
     readonly window: number | null;
+    /** Flags for biases that are set. */
+    readonly biased: readonly BiasFlag[];
+    /** Fraction of a head's channels that is rotated; 1 where absent. */
+    readonly rotaryPart?: number;
     /** Base for windowed layers, where they differ. */
     readonly localRopeTheta?: number;
     /** n where every n-th layer has no window, in configurations older than `layer_types`. */

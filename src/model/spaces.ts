@@ -11,6 +11,7 @@
  * Biases, and norms over a whole projection, go with its rows.
  */
 import { elementCount } from "../tensor/tensor.ts";
+import type { FusedName } from "./family.ts";
 import {
   type LayerSpec,
   type ModelSpec,
@@ -83,6 +84,12 @@ export const BLOCK_NORMS: Readonly<Record<NormPlacement, Readonly<Record<SpaceKi
     kv: { input: null, output: "post_attention_layernorm" },
     ffn: { input: null, output: "post_feedforward_layernorm" },
   },
+};
+
+/** The parts of tensors that hold several projections, in the order of rows. */
+export const FUSIONS: Readonly<Record<FusedName, readonly Projection[]>> = {
+  qkv_proj: INPUT_PROJECTIONS.kv,
+  gate_up_proj: INPUT_PROJECTIONS.ffn,
 };
 
 /** `layers.3.ffn`. */

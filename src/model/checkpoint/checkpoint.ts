@@ -20,10 +20,12 @@ import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../../i
 import { type HubOptions, hubFile, hubModelDirectory } from "../../io/hub/hub.ts";
 import { commonDType } from "../../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "../card_fields.ts";
+import { familyByName } from "../families/families.ts";
 import { openGgufModel } from "../gguf/model.ts";
 import { readConfig } from "../hf/config.ts";
 import { plainConfig } from "../hf/plain_config.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model.ts";
+import { inHalves } from "../rotary_rows.ts";
 import { weightsOf } from "../spaces.ts";
 import { MAX_TEMPLATE_BYTES } from "../tokenizer/chat_template.ts";
 import { splitFused } from "./fused.ts";
@@ -174,11 +176,13 @@ async function openHuggingFace(directory: string): Promise<Model> {
   }
   const config = plainConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS));
   const declared = readConfig(config, configPath);
-  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory));
+  const { storedNames, rotatesPairs } = familyByName(declared.family, configPath);
+  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), storedNames);
   try {
     requireCountedLayers(tensors, declared, directory);
     const separate = splitFused(tensors, declared);
-    const { spec, weights } = await withStoredHead({ spec: declared, weights: separate });
+    const ordered = rotatesPairs ? inHalves(separate, declared) : separate;
+    const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);
     const infos = weightsOf(spec).map(({ name, shape }) => ({
       dtype: weights.info(name)?.dtype ?? "none",

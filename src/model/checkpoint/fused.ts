@@ -5,14 +5,9 @@
 import { internalError } from "../../errors.ts";
 import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
-import { projectionName } from "../spaces.ts";
-import type { ModelSpec, Projection } from "../spec.ts";
-
-/** Fused tensors and their parts, in the order of rows. */
-const FUSIONS: readonly { readonly fused: string; readonly parts: readonly Projection[] }[] = [
-  { fused: "self_attn.qkv_proj", parts: ["q_proj", "k_proj", "v_proj"] },
-  { fused: "mlp.gate_up_proj", parts: ["gate_proj", "up_proj"] },
-];
+import { FUSED_NAMES, type FusedName } from "../family.ts";
+import { FUSIONS, projectionName } from "../spaces.ts";
+import { type ModelSpec, PROJECTION_MODULE } from "../spec.ts";
 
 /** A tensor made of the rows of others. */
 export interface FusedTensor {
@@ -20,13 +15,16 @@ export interface FusedTensor {
   readonly parts: readonly string[];
 }
 
-/** The fused tensors of a whole model. */
-export function fusedTensors(spec: ModelSpec): readonly FusedTensor[] {
+/** Those of a model that have one of these names, in all layers. */
+export function fusedTensors(spec: ModelSpec, names: readonly FusedName[]): readonly FusedTensor[] {
   return spec.layers.flatMap((_, index) =>
-    FUSIONS.map(({ fused, parts }) => ({
-      name: `model.layers.${index}.${fused}.weight`,
-      parts: parts.map((part) => projectionName(index, part)),
-    })),
+    names.map((fused) => {
+      const parts = FUSIONS[fused];
+      return {
+        name: `model.layers.${index}.${PROJECTION_MODULE[parts[0]!]}.${fused}.weight`,
+        parts: parts.map((part) => projectionName(index, part)),
+      };
+    }),
   );
 }
 
@@ -45,7 +43,7 @@ interface Part {
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
   const partRows = new Map<string, Part>();
   const fusedNames = new Set<string>();
-  for (const { name, parts } of fusedTensors(spec)) {
+  for (const { name, parts } of fusedTensors(spec, FUSED_NAMES)) {
     if (source.info(name) === undefined) continue;
     fusedNames.add(name);
     const total = parts.reduce((sum, part) => sum + rowsOf(spec, part), 0);

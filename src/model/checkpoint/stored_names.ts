@@ -1,5 +1,6 @@
 /** Tensors of a Hugging Face checkpoint under the names used here, where the file has others. */
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
+import type { Family } from "../family.ts";
 
 /** Prefixes of the names of a decoder's tensors, and of those of its output matrix. */
 interface Prefixes {
@@ -30,15 +31,38 @@ export interface NamedTensors {
   storedName(name: string): string;
 }
 
-/** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
-export function withUsualNames(source: TensorSource): NamedTensors {
+/**
+ * Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs.
+ * @param layerNames - the family's (`Family.storedNames`)
+ */
+export function withUsualNames(source: TensorSource, layerNames: Family["storedNames"]): NamedTensors {
   const hasNorm = ({ decoder }: Prefixes): boolean => source.info(decoder + LAST_NORM) !== undefined;
   const { decoder, head } = hasNorm(USUAL) ? USUAL : (OTHERS.find(hasNorm) ?? USUAL);
+  const usualNames = new Map(Object.entries(layerNames).map(([usual, stored]) => [stored, usual]));
+  const usualLayerName = (name: string): string => renamedLayerPart(name, (part) => usualNames.get(part));
   const storedNames = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
-    return stored.startsWith(decoder) ? USUAL.decoder + usualPart(stored.slice(decoder.length)) : stored;
+    return stored.startsWith(decoder)
+      ? usualLayerName(USUAL.decoder + usualPart(stored.slice(decoder.length)))
+      : stored;
   });
   return { tensors: renamedSource(source, storedNames), storedName: (name) => storedNames.get(name)! };
+}
+
+/** The name under which a family's checkpoints have a tensor of a layer. @param name - the usual one */
+export function storedLayerName(name: string, layerNames: Family["storedNames"]): string {
+  return renamedLayerPart(name, (part) => layerNames[part]);
+}
+
+/** `model.layers.3.self_attn.q_norm.weight` with another name for `self_attn.q_norm`, if there is one. */
+function renamedLayerPart(name: string, newName: (part: string) => string | undefined): string {
+  return name.replace(
+    /^(model\.layers\.\d+\.)(.+)(\.\w+)$/,
+    (whole, prefix: string, part: string, kind: string) => {
+      const renamed = newName(part);
+      return renamed === undefined ? whole : prefix + renamed + kind;
+    },
+  );
 }
 
 /** A decoder's tensor without prefix; Granite 4 calls the FFN of every layer shared (modeling_granitemoehybrid.py). */

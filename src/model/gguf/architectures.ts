@@ -17,8 +17,8 @@ export interface GgufLoads {
   readonly biases: readonly Projection[];
   /** The query heads together must be as wide as the hidden state, N * H = C. */
   readonly fullWidthAttention: boolean;
-  /** The output matrix must be the embedding. */
-  readonly tiedOnly: boolean;
+  /** Whether the output matrix must be the embedding, or must not be it. */
+  readonly head: "any" | "tied" | "separate";
   /** Rotary frequencies may be divided by Llama 3's factors. */
   readonly rotaryFactors: boolean;
   /** Rotary frequencies may be divided by LongRoPE's factors. */
@@ -39,9 +39,13 @@ export interface GgufArchitecture {
    * architecture, YaRN leaves the scores as they are. Null for none.
    */
   readonly growingFamily: string | null;
+  /** The family of files with a sliding window; null where it is the same. */
+  readonly windowedFamily: string | null;
   readonly activation: ModelSpec["activation"];
-  /** Rows of q_proj and k_proj are interleaved, as llama.cpp rotates neighbouring channels. */
+  /** Rows of q_proj and k_proj are in pairs (rotary_rows.ts), as llama.cpp rotates neighbouring channels. */
   readonly permuted: boolean;
+  /** Names of parts of a layer that differ from those of other architectures (names.ts). */
+  readonly names: Readonly<Record<string, string>>;
   /** Norm weights are stored with the family's offset added, 1 + w. */
   readonly offsetNorms: boolean;
   /** Projections whose rows are stored one after another in one tensor, by the tensor's name. */
@@ -63,6 +67,12 @@ export interface GgufArchitecture {
   readonly unrotatedEvery: number | null;
   /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
   readonly localRopeTheta: number | null;
+  /** Layers with a window are rotated without the scaling of the others. */
+  readonly unscaledWindows: boolean;
+  /** Layers without a window are not rotated if others have one. */
+  readonly unrotatedUnwindowed: boolean;
+  /** Windows, and what depends on them, exist in models of this many layers only; null: in all. */
+  readonly windowsAtLayers: number | null;
   /** Number of layers of the one model size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2; null: none. */
   readonly hiddenScaledLayers: number | null;
   /**
@@ -73,12 +83,15 @@ export interface GgufArchitecture {
   readonly loads: GgufLoads;
 }
 
+/** Families that compute what Llama does. */
+const LLAMA_LIKE = ["llama", "mistral", "seed_oss", "ernie4_5"] as const;
+
 const LLAMA_LOADS: GgufLoads = {
-  families: ["llama", "mistral"],
+  families: LLAMA_LIKE,
   perLayerWidths: false,
   biases: PROJECTIONS,
   fullWidthAttention: false,
-  tiedOnly: false,
+  head: "any",
   rotaryFactors: true,
   longrope: true,
   partialRotation: false,
@@ -94,8 +107,10 @@ const FUSED_QKV = { attn_qkv: QKV } as const;
 const LLAMA: GgufArchitecture = {
   family: "llama",
   growingFamily: null,
+  windowedFamily: null,
   activation: "silu",
   permuted: true,
+  names: {},
   offsetNorms: false,
   fused: {},
   mergeOrder: "score",
@@ -105,6 +120,9 @@ const LLAMA: GgufArchitecture = {
   defaultLogitSoftcap: null,
   unrotatedEvery: null,
   localRopeTheta: null,
+  unscaledWindows: false,
+  unrotatedUnwindowed: false,
+  windowsAtLayers: null,
   hiddenScaledLayers: null,
   multipliers: false,
   loads: LLAMA_LOADS,
@@ -119,7 +137,6 @@ const GEMMA: GgufArchitecture = {
   mergeOrder: "position",
 };
 
-/** A family's own architecture comes before others that can hold it: the first that fits is written. */
 const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, GgufArchitecture>([
   ["llama", LLAMA],
   // Ministral 3, and newer files of other Mistrals.
@@ -157,7 +174,7 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
     "gemma",
     {
       ...GEMMA,
-      loads: { ...NO_EXTRAS, families: ["gemma"], biases: QKV, tiedOnly: true },
+      loads: { ...NO_EXTRAS, families: ["gemma"], biases: QKV, head: "tied" },
     },
   ],
   [
@@ -175,7 +192,7 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
         ...NO_EXTRAS,
         families: ["gemma2"],
         biases: QKV,
-        tiedOnly: true,
+        head: "tied",
         windows: true,
         logitSoftcap: true,
       },
@@ -223,11 +240,96 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       loads: { ...NO_EXTRAS, families: ["smollm3"], biases: QKV },
     },
   ],
-  // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
   [
-    "deci",
-    { ...LLAMA, loads: { ...LLAMA_LOADS, families: ["llama", "mistral", "qwen2"], perLayerWidths: true } },
+    "olmo2",
+    {
+      ...LLAMA,
+      family: "olmo2",
+      windowedFamily: "olmo3",
+      permuted: false,
+      fullAttentionEvery: 4,
+      unscaledWindows: true,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["olmo2", "olmo3"],
+        biases: QKV,
+        fullWidthAttention: true,
+        head: "separate",
+        windows: true,
+      },
+    },
   ],
+  [
+    "exaone4",
+    {
+      ...LLAMA,
+      family: "exaone4",
+      permuted: false,
+      fullAttentionEvery: 4,
+      defaultWindow: 4096,
+      unrotatedUnwindowed: true,
+      // EXAONE 4.0 32B.
+      windowsAtLayers: 64,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["exaone4"],
+        biases: QKV,
+        fullWidthAttention: true,
+        rotaryFactors: true,
+        windows: true,
+      },
+    },
+  ],
+  [
+    "seed_oss",
+    {
+      ...LLAMA,
+      family: "seed_oss",
+      permuted: false,
+      names: { post_attention_layernorm: "post_attention_norm" },
+      loads: { ...NO_EXTRAS, families: ["seed_oss"], biases: QKV },
+    },
+  ],
+  // It loads biases of o_proj and ignores them.
+  [
+    "ernie4_5",
+    { ...LLAMA, family: "ernie4_5", loads: { ...NO_EXTRAS, families: ["ernie4_5"], biases: QKV } },
+  ],
+  [
+    "hunyuan-dense",
+    {
+      ...LLAMA,
+      family: "hunyuan_v1_dense",
+      permuted: false,
+      loads: { ...NO_EXTRAS, families: ["hunyuan_v1_dense"], biases: QKV },
+    },
+  ],
+  [
+    "glm4",
+    {
+      ...LLAMA,
+      family: "glm4",
+      fused: { ffn_up: ["gate_proj", "up_proj"] },
+      loads: { ...NO_EXTRAS, families: ["glm4"], biases: QKV, partialRotation: true },
+    },
+  ],
+  [
+    "chatglm",
+    {
+      ...LLAMA,
+      family: "glm",
+      fused: { ffn_up: ["gate_proj", "up_proj"] },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["glm"],
+        biases: QKV,
+        fullWidthAttention: true,
+        partialRotation: true,
+      },
+    },
+  ],
+  // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
+  ["deci", { ...LLAMA, loads: { ...LLAMA_LOADS, families: [...LLAMA_LIKE, "qwen2"], perLayerWidths: true } }],
   // Apple's OpenELM is a tied Qwen3 of uneven layers.
   [
     "openelm",
@@ -236,14 +338,24 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       family: "qwen3",
       permuted: false,
       fused: FUSED_QKV,
-      loads: { ...NO_EXTRAS, families: ["qwen3"], perLayerWidths: true, tiedOnly: true },
+      loads: { ...NO_EXTRAS, families: ["qwen3"], perLayerWidths: true, head: "tied" },
     },
   ],
 ]);
 
-/** Names and architectures that can hold a family, best first. */
+/** Names and architectures that can hold a family, its own before others: the first that fits is written. */
 export function architecturesOfFamily(family: string): readonly (readonly [string, GgufArchitecture])[] {
-  return [...ARCHITECTURES].filter(([, { loads }]) => loads.families.includes(family));
+  const able = [...ARCHITECTURES].filter(([, { loads }]) => loads.families.includes(family));
+  const isOwn = ([, architecture]: readonly [string, GgufArchitecture]): boolean =>
+    architecture.family === family;
+  return [...able.filter(isOwn), ...able.filter((entry) => !isOwn(entry))];
+}
+
+/** An architecture as it is for models of a number of layers. */
+export function forLayers(architecture: GgufArchitecture, count: number): GgufArchitecture {
+  const { windowsAtLayers } = architecture;
+  if (windowsAtLayers === null || windowsAtLayers === count) return architecture;
+  return { ...architecture, fullAttentionEvery: null, defaultWindow: null, unrotatedUnwindowed: false };
 }
 
 /**

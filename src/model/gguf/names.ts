@@ -3,7 +3,7 @@
  * llama.cpp.
  */
 
-import { familyByName } from "../families.ts";
+import { familyByName } from "../families/families.ts";
 import type { GgufArchitecture } from "./architectures.ts";
 
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
@@ -38,7 +38,8 @@ export function ggufName(name: string, architecture: GgufArchitecture): string |
   const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined) return MODEL_TENSORS[name];
   const { norms } = familyByName(architecture.family, name);
-  const modules = { ...LAYER_MODULES, ...(norms === "before" ? {} : POST_NORM_MODULES) };
+  const normModules = norms === "before" ? {} : POST_NORM_MODULES;
+  const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...normModules, ...architecture.names };
   const stem = fusedStem(module, architecture) ?? modules[module];
   return stem && `blk.${layer}.${stem}.${part}`;
 }

@@ -1,6 +1,7 @@
 /** Where the weights of a model are stored in a GGUF file, for reading and for writing. */
 
 import { getOrMake } from "../../base/map_values.ts";
+import { type PairedHeads, pairedWeights } from "../rotary_rows.ts";
 import { type WeightSpec, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architectures.ts";
@@ -13,8 +14,8 @@ export interface GgufPlace {
   readonly tensor: string;
   /** The tensor holds several weights; the rows of this one follow those of the weights before it. */
   readonly fused: boolean;
-  /** H when llama.cpp interleaves the rows of each head, else null. */
-  readonly permutedHeadDim: number | null;
+  /** The heads whose rows are stored in pairs; null where they are in place. */
+  readonly paired: PairedHeads | null;
   /** Added to every element in the file. */
   readonly normOffset: number;
 }
@@ -28,18 +29,18 @@ export interface GgufTensorPlan {
 
 /** The places of a model's weights, in the order of `weightsOf`. */
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
+  const paired: ReadonlyMap<string, PairedHeads> = architecture.permuted ? pairedWeights(spec) : new Map();
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
     const tensor = ggufName(name, architecture);
     if (tensor === undefined) return [];
     const isNorm = name.endsWith("norm.weight");
-    const isRotated = /\.(q|k)_proj\./.test(name);
     return [
       {
         weight,
         tensor,
         fused: isFused(name, architecture),
-        permutedHeadDim: architecture.permuted && isRotated ? spec.headDim : null,
+        paired: paired.get(name) ?? null,
         normOffset: architecture.offsetNorms && isNorm ? spec.normOffset : 0,
       },
     ];

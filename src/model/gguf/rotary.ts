@@ -1,9 +1,5 @@
-/**
- * Rotary embedding in GGUF files, both ways: the order of channels that llama.cpp rotates, and Llama 3's factors on the
- * frequencies, which it stores in place of the setting.
- */
+/** Rotary embedding in GGUF files, both ways: Llama 3's factors on the frequencies, which stand for the setting. */
 import { clamp } from "../../tensor/statistics.ts";
-import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Llama3Scaling, RopeScaling, RopeSpec } from "../spec.ts";
 
 /** The tensor that holds Llama 3's factors. */
@@ -21,27 +17,6 @@ const HIGH_FREQUENCY_FACTOR = 4;
 const ORIGINAL_MAX_POSITIONS = 8192;
 /** Stored factors are float32 results of float32 arithmetic. */
 const FACTOR_TOLERANCE = 1e-4;
-
-/**
- * Row of the file that holds row `row` of the checkpoint: llama.cpp rotates channels 2i and 2i + 1 of a head, the
- * checkpoint i and i + H/2, so row (s, i) of a head, s in 0..1, i in 0..H/2, stands at (i, s).
- */
-export function storedRow(row: number, headDim: number): number {
-  const channel = row % headDim;
-  const half = headDim / 2;
-  const [side, index] = channel < half ? [0, channel] : [1, channel - half];
-  return row - channel + 2 * index + side;
-}
-
-/** Rows of q_proj or k_proj, weights or biases, in the order of the file. */
-export function storedRows({ shape, data }: Tensor, headDim: number): Tensor {
-  const width = elementCount(shape.slice(1));
-  const stored = new Float32Array(data.length);
-  for (let row = 0; row < shape[0]!; row++) {
-    stored.set(data.subarray(row * width, (row + 1) * width), storedRow(row, headDim) * width);
-  }
-  return { shape, data: stored };
-}
 
 /** Whether a scaling has the published settings, with which it can be recovered from its factors. */
 export function isPublishedScaling(scaling: Llama3Scaling): boolean {

@@ -7,10 +7,10 @@
 import { GpruneError } from "../../errors.ts";
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
-import { familyByName } from "../families.ts";
+import { familyByName } from "../families/families.ts";
 import { projectionName } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "../spec.ts";
-import type { GgufArchitecture } from "./architectures.ts";
+import { forLayers, type GgufArchitecture } from "./architectures.ts";
 import { GgufKeys } from "./keys.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
@@ -37,9 +37,9 @@ class SpecReader {
 
   constructor(file: GgufFile, architecture: GgufArchitecture) {
     this.#file = file;
-    this.#architecture = architecture;
     this.#metadata = new GgufMetadata(file.path, file.metadata);
     this.#keys = new GgufKeys(file, this.#metadata);
+    this.#architecture = forLayers(architecture, this.#keys.size("block_count", MAX_LAYERS));
   }
 
   async read(): Promise<ModelSpec> {
@@ -155,7 +155,7 @@ class SpecReader {
         kvGroups: sizes.kvGroups,
         groupSize: headCount / sizes.kvGroups,
         window,
-        rope: this.#isRotated(layer) ? (window === null ? rope.full : rope.windowed) : null,
+        rope: this.#isRotated(layer, windows) ? (window === null ? rope.full : rope.windowed) : null,
         biases: PROJECTIONS.filter((projection) => {
           const name = ggufName(projectionName(layer, projection, "bias"), this.#architecture);
           return name !== undefined && this.#file.source.info(name) !== undefined;
@@ -182,13 +182,19 @@ class SpecReader {
     );
   }
 
-  /** Sliding window of every layer; a file without a window length has the architecture's. */
+  /** Sliding window of every layer. */
   #windows(layerCount: number): readonly (number | null)[] {
-    const { fullAttentionEvery: every, defaultWindow } = this.#architecture;
-    const name = "attention.sliding_window";
-    const length = this.#metadata.has(this.#keys.key(name)) ? this.#keys.count(name) : (defaultWindow ?? 0);
+    const { fullAttentionEvery: every } = this.#architecture;
+    const length = this.#windowLength();
     if (every === null || length === 0) return Array.from({ length: layerCount }, () => null);
     return this.#windowedLayers(layerCount, every).map((windowed) => (windowed ? length : null));
+  }
+
+  /** Tokens, the architecture's where the file has no key; 0 for none. */
+  #windowLength(): number {
+    const name = "attention.sliding_window";
+    const { defaultWindow } = this.#architecture;
+    return this.#metadata.has(this.#keys.key(name)) ? this.#keys.count(name) : (defaultWindow ?? 0);
   }
 
   /**
@@ -205,8 +211,9 @@ class SpecReader {
     return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
   }
 
-  #isRotated(layer: number): boolean {
-    const { unrotatedEvery } = this.#architecture;
+  #isRotated(layer: number, windows: readonly (number | null)[]): boolean {
+    const { unrotatedEvery, unrotatedUnwindowed } = this.#architecture;
+    if (unrotatedUnwindowed && windows.some((window) => window !== null)) return windows[layer] !== null;
     return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
   }
 
@@ -220,13 +227,14 @@ class SpecReader {
     }
     const plain = { theta, rotaryDim, scaling: null };
     const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain, this.#architecture) };
-    const { localRopeTheta } = this.#architecture;
-    if (localRopeTheta === null) return { full, windowed: full };
+    const { localRopeTheta, unscaledWindows } = this.#architecture;
+    if (localRopeTheta === null) return { full, windowed: unscaledWindows ? plain : full };
     return { full, windowed: { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) } };
   }
 
   #familyName(): string {
-    const { family, growingFamily } = this.#architecture;
+    const { family, growingFamily, windowedFamily } = this.#architecture;
+    if (windowedFamily !== null && this.#windowLength() > 0) return windowedFamily;
     return growingFamily !== null && this.#keys.factor(QUERY_GROWTH, null) !== null ? growingFamily : family;
   }
 

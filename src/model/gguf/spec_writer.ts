@@ -15,7 +15,7 @@ import {
   type YarnScaling,
   yarnAttentionFactor,
 } from "../spec.ts";
-import type { GgufArchitecture } from "./architectures.ts";
+import { forLayers, type GgufArchitecture } from "./architectures.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
@@ -134,10 +134,8 @@ function factorEntries(spec: ModelSpec, { multipliers }: GgufArchitecture): Entr
   ];
 }
 
-function windowEntries(
-  { layers }: ModelSpec,
-  { fullAttentionEvery, localRopeTheta }: GgufArchitecture,
-): Entries {
+function windowEntries({ layers }: ModelSpec, architecture: GgufArchitecture): Entries {
+  const { fullAttentionEvery, localRopeTheta } = forLayers(architecture, layers.length);
   const windowed = layers.find(({ window }) => window !== null);
   if (fullAttentionEvery === null || windowed === undefined) return [];
   const length = ["attention.sliding_window", u32(windowed.window ?? 0)] as const;

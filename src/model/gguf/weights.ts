@@ -3,9 +3,9 @@
  * with rows in the checkpoint's order and norms without their offset. Reads only the rows that are asked for.
  */
 import { type BlockSource, gatherBlockRows } from "../../tensor/blocks.ts";
-import { checkRows, sliceRows, unknownTensor } from "../../tensor/memory.ts";
+import { checkRows, unknownTensor } from "../../tensor/memory.ts";
 import type { RowRange, Tensor, TensorInfo, TensorSource } from "../../tensor/tensor.ts";
-import { storedRow } from "./rotary.ts";
+import { type PairedHeads, pairedRow, readInHalves } from "../rotary_rows.ts";
 
 /** Where and how a weight is stored. */
 export interface StoredWeight {
@@ -13,8 +13,8 @@ export interface StoredWeight {
   readonly tensor: string;
   /** Its rows in that tensor. */
   readonly rows: RowRange;
-  /** H when llama.cpp interleaved the rows of each head, else null. */
-  readonly permutedHeadDim: number | null;
+  /** The heads whose rows are in pairs; null where they are in place. */
+  readonly paired: PairedHeads | null;
   /** Added to every element. */
   readonly addend: number;
 }
@@ -50,11 +50,10 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
     read: async (name) => {
       const weight = stored.get(name);
       if (weight === undefined) throw unknownTensor(name);
-      const { tensor, rows, permutedHeadDim } = weight;
+      const { tensor, rows, paired } = weight;
       const whole = await source.read(tensor);
       const count = rows.end - rows.start;
-      if (permutedHeadDim !== null)
-        return gatherBlockRows(whole, count, (row) => storedRow(row, permutedHeadDim));
+      if (paired !== null) return gatherBlockRows(whole, count, (row) => pairedRow(row, paired));
       if (count === whole.shape[0]) return whole;
       return gatherBlockRows(whole, count, (row) => rows.start + row);
     },
@@ -62,30 +61,10 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
 }
 
 async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowRange): Promise<Tensor> {
-  const { tensor, permutedHeadDim, addend } = weight;
+  const { tensor, paired, addend } = weight;
   const first = weight.rows.start;
-  if (permutedHeadDim !== null) return readPermuted(source, tensor, { rows, headDim: permutedHeadDim });
+  if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
   const stored = await source.read(tensor, { start: first + rows.start, end: first + rows.end });
   if (addend === 0) return stored;
   return { shape: stored.shape, data: stored.data.map((value) => value + addend) };
-}
-
-/** Rows back in the checkpoint's order; whole heads are read. */
-async function readPermuted(
-  source: TensorSource,
-  tensor: string,
-  { rows, headDim }: { readonly rows: RowRange; readonly headDim: number },
-): Promise<Tensor> {
-  const firstRow = Math.floor(rows.start / headDim) * headDim;
-  const count = source.info(tensor)?.shape[0] ?? 0;
-  const lastRow = Math.min(count, Math.ceil(rows.end / headDim) * headDim);
-  const stored = await source.read(tensor, { start: firstRow, end: lastRow });
-  const width = stored.shape[1] ?? 1;
-  const data = new Float32Array(stored.data.length);
-  for (let row = 0; row < lastRow - firstRow; row++) {
-    const from = storedRow(row, headDim) * width;
-    data.set(stored.data.subarray(from, from + width), row * width);
-  }
-  const heads = { shape: stored.shape, data };
-  return sliceRows(heads, { start: rows.start - firstRow, end: rows.end - firstRow }, tensor);
 }

@@ -11,7 +11,7 @@ import {
   SMOLLM3,
   windowsOf,
 } from "../../../test/family_configs.ts";
-import { MODEL_TYPES } from "../families.ts";
+import { MODEL_TYPES } from "../families/families.ts";
 import { readConfig } from "./config.ts";
 import { writeConfig } from "./form.ts";
 

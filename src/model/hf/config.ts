@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
-import { familyByName, REMOTE_CODE_PREFIX } from "../families.ts";
+import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
@@ -55,12 +55,15 @@ const schema = carried.extend({
   hidden_activation: z.string().nullish(),
   max_position_embeddings: size.optional(),
   tie_word_embeddings: z.boolean().optional(),
-  attention_bias: z.boolean().default(false),
-  mlp_bias: z.boolean().default(false),
+  attention_bias: z.boolean().optional(),
+  attention_out_bias: z.boolean().optional(),
+  mlp_bias: z.boolean().optional(),
+  use_bias: z.boolean().optional(),
   sliding_window: size.nullish(),
   use_sliding_window: z.boolean().optional(),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
-  sliding_window_pattern: size.nullish(),
+  // EXAONE 4 also has texts, and 0, beside `layer_types`, which then counts.
+  sliding_window_pattern: z.union([size, z.literal(0), z.string()]).nullish(),
   no_rope_layers: z.array(z.int()).max(MAX_LAYERS).nullish(),
   no_rope_layer_interval: size.optional(),
   max_window_layers: z.int().nonnegative().optional(),
@@ -255,22 +258,28 @@ function windowOf(config: Config, context: Context, index: number): number | nul
 
 /** Whether a layer has a window: as `layer_types` says or, in files older than that key, as transformers derives it. */
 function isWindowed(config: Config, context: Context, index: number): boolean {
-  const { defaults, unrotatedLayers, readsWindowPattern } = context.family;
+  const { defaults, unrotated, readsWindowPattern } = context.family;
   const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
   if (types) {
     if (types[index] === undefined)
       throw badConfig(context, "layer_types with an entry for every layer", types.length);
     return types[index] === "sliding_attention";
   }
-  if (unrotatedLayers) return used === true && !isRotated(config, context, index);
+  if (unrotated === "flags") return used === true && !isRotated(config, context, index);
   const pattern = (readsWindowPattern ? config.sliding_window_pattern : null) ?? defaults.windowPattern;
+  if (typeof pattern === "string" || pattern === 0)
+    throw badConfig(context, "layer_types", `the pattern ${pattern} alone`);
   if (pattern !== undefined) return (index + 1) % pattern !== 0;
   return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
 }
 
 function isRotated(config: Config, context: Context, index: number): boolean {
-  const { unrotatedLayers, defaults } = context.family;
-  if (!unrotatedLayers) return true;
+  const { unrotated, defaults } = context.family;
+  if (unrotated === "none") return true;
+  if (unrotated === "unwindowed") {
+    const { sliding_window: window = defaults.window } = config;
+    return window === null || isWindowed(config, context, index);
+  }
   const flags = config.no_rope_layers;
   const every = config.no_rope_layer_interval ?? defaults.unrotatedEvery;
   if (!flags) return every === undefined || (index + 1) % every !== 0;
@@ -281,13 +290,11 @@ function isRotated(config: Config, context: Context, index: number): boolean {
 }
 
 function biasesOf(config: Config, family: Family): readonly Projection[] {
-  const present = {
-    never: false,
-    always: true,
-    attention_bias: config.attention_bias,
-    mlp_bias: config.mlp_bias,
-  };
-  return PROJECTIONS.filter((projection) => present[family.biases[biasPart(projection)]]);
+  return PROJECTIONS.filter((projection) => {
+    const rule = family.biases[biasPart(projection)];
+    if (rule === "never" || rule === "always") return rule === "always";
+    return config[rule] ?? family.defaults.biased.includes(rule);
+  });
 }
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {

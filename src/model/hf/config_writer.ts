@@ -1,5 +1,6 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
-import { familyByName, REMOTE_CODE_PREFIX } from "../families.ts";
+import { isDeepStrictEqual } from "node:util";
+import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family, type TokenIds } from "../family.ts";
 import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
@@ -70,7 +71,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...(remoteCode ? {} : biasFlags(spec, family)),
     ...ropeKeys(spec, family),
     ...windowKeys(spec, family),
-    ...(family.unrotatedLayers
+    ...(family.unrotated === "flags"
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
       : {}),
     ...scaleKeys(spec, family),
@@ -85,7 +86,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
 function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
   const { tokenIds } = familyByName(spec.family, "model").defaults;
   const unshared = Object.entries(tokenIds).filter(
-    ([key, id]) => id !== defaults.tokenIds[key as keyof TokenIds],
+    ([key, id]) => !isDeepStrictEqual(id, defaults.tokenIds[key as keyof TokenIds]),
   );
   return Object.fromEntries(unshared);
 }
@@ -159,14 +160,18 @@ function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Fa
   };
 }
 
-function windowKeys({ layers }: ModelSpec, { windows, defaults }: Family): ConfigKeys {
+function windowKeys({ layers }: ModelSpec, { windows, unrotated, defaults }: Family): ConfigKeys {
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
   if (windows !== "layer_types") return { sliding_window: window };
-  // Classes of families with alternating layers build a mask for windows even where no layer has one.
-  const unused = defaults.windowPattern === undefined ? null : defaults.window;
+  // Classes of families with alternating layers build a mask for windows even where no layer has one; for one, a length
+  // says that layers without windows are not rotated.
+  const needsLength =
+    unrotated === "unwindowed"
+      ? layers.some(({ rope }) => rope === null)
+      : defaults.windowPattern !== undefined;
   return {
-    sliding_window: window ?? unused,
+    sliding_window: window ?? (needsLength ? defaults.window : null),
     use_sliding_window: window !== null,
     layer_types: layers.map((layer) => (layer.window === null ? "full_attention" : "sliding_attention")),
   };

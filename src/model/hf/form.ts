@@ -5,9 +5,9 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
-import { FAMILIES, familyByName } from "../families.ts";
+import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
-import { INPUT_PROJECTIONS } from "../spaces.ts";
+import { FUSIONS } from "../spaces.ts";
 import {
   hasUniformWidths,
   type ModelSpec,
@@ -101,11 +101,11 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
 
 /** Whether config.json in a form, read back, is the spec; biases that a flag adds do not count: they are zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
-  const { partialRotary, scaledRotary, fusedProjections } = form.family;
+  const { partialRotary, scaledRotary, fused } = form.family;
   const ropes = ropesOf(spec);
   if (!partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
   if (scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form))) return false;
-  if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isFusable))) return false;
+  if (spec.layers.some(({ biases }) => biases.some((projection) => isFused(projection, fused)))) return false;
   const read = readConfig(configOf(spec, form, "float32"), "config.json");
   const hasBiases = spec.layers.every(({ biases }, index) =>
     biases.every((projection) => read.layers[index]!.biases.includes(projection)),
@@ -132,7 +132,7 @@ function computation({ layers, ...spec }: ModelSpec): unknown {
   return { ...spec, family: null, extra: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
 }
 
-/** Whether families with fused tensors fuse a projection with others; fused tensors carry no bias. */
-function isFusable(projection: Projection): boolean {
-  return Object.values(INPUT_PROJECTIONS).some((projections) => projections.includes(projection));
+/** Whether a projection is part of one of these tensors, which carry no bias. */
+function isFused(projection: Projection, fused: Family["fused"]): boolean {
+  return fused.some((name) => FUSIONS[name].includes(projection));
 }

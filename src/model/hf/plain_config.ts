@@ -3,7 +3,7 @@
  * of multimodal ones, and Granite 4 without experts and state-space layers.
  */
 import { isJsonObject } from "../../io/files/json.ts";
-import { findFamily } from "../families.ts";
+import { findFamily } from "../families/families.ts";
 import type { Family } from "../family.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;

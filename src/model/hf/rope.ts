@@ -48,6 +48,7 @@ const parameters = z.object({
   beta_slow: z.number().nonnegative().nullish(),
   truncate: z.boolean().nullish(),
   llama_4_scaling_beta: z.number().nonnegative().nullish(),
+  alpha: z.number().nonnegative().nullish(),
   short_factor: factors,
   long_factor: factors,
 });
@@ -63,7 +64,8 @@ type NumberKey =
   | "mscale_all_dim"
   | "beta_fast"
   | "beta_slow"
-  | "llama_4_scaling_beta";
+  | "llama_4_scaling_beta"
+  | "alpha";
 interface RopeParameters extends Partial<Readonly<Record<NumberKey, number | null | undefined>>> {
   readonly rope_type?: string | null | undefined;
   readonly type?: string | null | undefined;
@@ -117,20 +119,32 @@ export function ropeOf(
   context: Context,
   { headDim, windowed }: { readonly headDim: number; readonly windowed: boolean },
 ): RopeSpec {
-  const { defaults, ropeByLayerType } = context.family;
+  const { defaults, ropeByLayerType, scalesBase } = context.family;
   const local = ropeByLayerType && windowed;
   const parameters = ropeParameters(config, context, local);
-  const theta = local
-    ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
-    : (parameters.rope_theta ?? config.rope_theta);
-  const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  const theta =
+    (local
+      ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
+      : (parameters.rope_theta ?? config.rope_theta)) ?? defaults.ropeTheta;
+  const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? defaults.rotaryPart ?? 1;
   requireRotatable(part, context);
   const rotaryDim = Math.floor(headDim * part);
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
     throw badConfig(context, "an even number of rotated channels", rotaryDim);
   }
+  const alpha = scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
+  if (alpha) return { theta: scaledBase(theta, alpha, headDim), rotaryDim, scaling: null };
   const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
-  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling };
+  return { theta, rotaryDim, scaling };
+}
+
+/** `compute_default_rope_parameters` of modeling_hunyuan_v1_dense.py; heads of two channels have no other base. */
+function scaledBase(theta: number, alpha: number, headDim: number): number {
+  return headDim === 2 ? theta : theta * alpha ** (headDim / (headDim - 2));
+}
+
+function typeOf({ rope_type: type, type: oldType }: RopeParameters): string {
+  return type ?? oldType ?? "default";
 }
 
 /**
@@ -193,7 +207,7 @@ function scalingOf(
   { pairs, ...context }: Context & { readonly pairs: number },
 ): RopeSpec["scaling"] {
   const { family, where } = context;
-  const name = parameters.rope_type ?? parameters.type ?? "default";
+  const name = typeOf(parameters);
   const type = Object.hasOwn(family.scalingNames, name) ? family.scalingNames[name]! : name;
   const read = Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
   const { max_position_embeddings: longest } = config;

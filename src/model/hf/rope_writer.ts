@@ -28,7 +28,7 @@ export function ropeKeys(
 ): ConfigKeys {
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const main = mainRope({ layers }) ?? unused;
-  if (!ropeByLayerType) return flatKeys(main, headDim, maxPositions);
+  if (!ropeByLayerType) return flatKeys(main, { headDim, maxPositions, usualPart: defaults.rotaryPart ?? 1 });
   const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
@@ -46,8 +46,12 @@ export function ropeKeys(
 }
 
 /** The keys of families with the same rotary embedding in all layers. */
-function flatKeys(rope: RopeSpec, headDim: number, maxPositions: number): ConfigKeys {
-  const partial = rope.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(rope, headDim) } : {};
+function flatKeys(
+  rope: RopeSpec,
+  { headDim, maxPositions, usualPart }: Readonly<Record<"headDim" | "maxPositions" | "usualPart", number>>,
+): ConfigKeys {
+  const isWhole = rope.rotaryDim === headDim && usualPart === 1;
+  const partial = isWhole ? {} : { partial_rotary_factor: rotatedPart(rope, headDim) };
   return {
     rope_theta: rope.theta,
     ...scalingOfVersion4(rope, maxPositions),

@@ -1,6 +1,6 @@
 /** Hints for users of models of unsupported families. */
 import { isJsonObject } from "../../io/files/json.ts";
-import { FAMILY_NAMES } from "../families.ts";
+import { FAMILY_NAMES } from "../families/families.ts";
 
 /** Numbers of experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py). */
 const EXPERT_KEYS = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"] as const;

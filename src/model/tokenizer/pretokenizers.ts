@@ -40,6 +40,7 @@ function casedWords(suffix: string): string {
 const LLAMA3_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}{1,3}|${SYMBOLS}[\\r\\n]*|${SPACES}`;
 const QWEN2_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}|${SYMBOLS}[\\r\\n]*|${SPACES}`;
 const GPT4O_WORDS = `${casedWords(`${CONTRACTIONS}?`)}|\\p{N}{1,3}|${SYMBOLS}[\\r\\n/]*|${SPACES}`;
+const SEED_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|${SPACES}`;
 const TEKKEN_WORDS = `${casedWords("")}|\\p{N}|${SYMBOLS}[\\r\\n/]*|${SPACES}`;
 const DEEPSEEK3_WORDS =
   "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|" +
@@ -55,7 +56,12 @@ function split(regex: string): TokenizerNode {
 const GPT2: WordCut = { steps: [split(GPT2_WORDS)], normalizer: null, ignoreMerges: false, addBos: false };
 const SINGLE_DIGITS: WordCut = { ...GPT2, steps: [DIGITS, split(GPT2_WORDS)] };
 const LLAMA3: WordCut = { ...GPT2, steps: [split(LLAMA3_WORDS)], ignoreMerges: true, addBos: true };
+const LLAMA3_MERGED: WordCut = { ...LLAMA3, ignoreMerges: false, addBos: false };
 const QWEN2: WordCut = { ...GPT2, steps: [split(QWEN2_WORDS)], normalizer: { type: "NFC" } };
+const DEEPSEEK3: WordCut = {
+  ...GPT2,
+  steps: [split("\\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(DEEPSEEK3_WORDS)],
+};
 const GPT4O: WordCut = { ...GPT2, steps: [split(GPT4O_WORDS)] };
 
 /** Cuts by their names in GGUF files; of several names for one cut, the most usual comes first. */
@@ -64,6 +70,7 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   // Files from before April 2024 say "default" or nothing.
   ["default", GPT2],
   ["phi-2", GPT2],
+  ["exaone4", GPT2],
   ["smollm", SINGLE_DIGITS],
   ["starcoder", SINGLE_DIGITS],
   ["refact", SINGLE_DIGITS],
@@ -72,8 +79,10 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ["llama3", LLAMA3],
   ["llama-v3", LLAMA3],
   ["falcon3", LLAMA3],
-  ["smaug-bpe", { ...LLAMA3, ignoreMerges: false, addBos: false }],
-  ["dbrx", { ...LLAMA3, ignoreMerges: false, addBos: false }],
+  ["smaug-bpe", LLAMA3_MERGED],
+  ["dbrx", LLAMA3_MERGED],
+  ["glm4", LLAMA3_MERGED],
+  ["chatglm-bpe", LLAMA3_MERGED],
   ["qwen2", QWEN2],
   ["deepseek-r1-qwen", QWEN2],
   ["gpt-4o", GPT4O],
@@ -92,10 +101,9 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
       ],
     },
   ],
-  [
-    "deepseek-v3",
-    { ...GPT2, steps: [split("\\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(DEEPSEEK3_WORDS)] },
-  ],
+  ["deepseek-v3", DEEPSEEK3],
+  ["hunyuan-dense", DEEPSEEK3],
+  ["seed-coder", { ...GPT2, steps: [split(SEED_WORDS)] }],
 ]);
 
 /** Reviewed expressions: none goes back over a text more than a few times. */

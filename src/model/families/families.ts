@@ -1,0 +1,75 @@
+/**
+ * The model families; a file for each maker describes them as data, and no other file asks for a family by name.
+ * ARCHITECTURE.md shows how to add one.
+ */
+import { GpruneError } from "../../errors.ts";
+import type { Family } from "../family.ts";
+import { ERNIE4_5 } from "./ernie4_5.ts";
+import { EXAONE4 } from "./exaone4.ts";
+import { GEMMA, GEMMA2, GEMMA3 } from "./gemma.ts";
+import { GLM, GLM4 } from "./glm.ts";
+import { GRANITE } from "./granite.ts";
+import { HUNYUAN } from "./hunyuan.ts";
+import { LLAMA } from "./llama.ts";
+import { MINISTRAL3, MISTRAL } from "./mistral.ts";
+import { OLMO2, OLMO3 } from "./olmo.ts";
+import { PHI3 } from "./phi3.ts";
+import { QWEN2, QWEN3 } from "./qwen.ts";
+import { SEED_OSS } from "./seed_oss.ts";
+import { SMOLLM3 } from "./smollm3.ts";
+
+export const FAMILIES: readonly Family[] = [
+  LLAMA,
+  MISTRAL,
+  MINISTRAL3,
+  QWEN2,
+  QWEN3,
+  GEMMA,
+  GEMMA2,
+  GEMMA3,
+  PHI3,
+  GRANITE,
+  SMOLLM3,
+  OLMO2,
+  OLMO3,
+  EXAONE4,
+  SEED_OSS,
+  ERNIE4_5,
+  HUNYUAN,
+  GLM,
+  GLM4,
+];
+
+/** Prefix of the `model_type` of checkpoints that our own modelling file loads, so that no stock class takes them. */
+export const REMOTE_CODE_PREFIX = "gprune_";
+
+/** `model_type` of every family that can be read. */
+export const FAMILY_NAMES: readonly string[] = FAMILIES.map((family) => family.modelType);
+
+/** Every `model_type` that can be read. */
+export const MODEL_TYPES: readonly string[] = FAMILIES.flatMap(({ modelType, alsoNamed }) => [
+  modelType,
+  ...alsoNamed,
+]);
+
+/** The family of a model type; undefined for one that is not in the table. */
+export function findFamily(modelType: unknown): Family | undefined {
+  return FAMILIES.find(({ modelType: own, alsoNamed }) =>
+    [own, ...alsoNamed].some((name) => name === modelType),
+  );
+}
+
+/**
+ * The family of a model type.
+ * @param hint - for a model type that is not in the table
+ * @throws GpruneError UNSUPPORTED for a model type that is not in the table
+ */
+export function familyByName(modelType: string, where: string, hint?: () => string): Family {
+  const family = findFamily(modelType);
+  if (family !== undefined) return family;
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `${where}: expected one of the model types ${MODEL_TYPES.join(", ")}, got ${JSON.stringify(modelType)}`,
+    { hint: hint?.() },
+  );
+}

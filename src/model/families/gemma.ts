@@ -1,0 +1,84 @@
+/** Gemma 1, 2 and 3 (configuration_gemma*.py and modeling files of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+const GEMMA_DEFAULTS = {
+  ...LLAMA.defaults,
+  sizes: { vocab: 256_000, hidden: 2304, neurons: 9216, layers: 26, heads: 8 },
+  tiedEmbeddings: true,
+  positions: 8192,
+  kvHeads: 4,
+  tokenIds: { bos_token_id: 2, eos_token_id: 1, pad_token_id: 0 },
+  activation: "gelu_pytorch_tanh",
+  headDim: 256,
+} as const;
+
+export const GEMMA: Family = {
+  ...LLAMA,
+  modelType: "gemma",
+  architecture: "GemmaForCausalLM",
+  configClass: "GemmaConfig",
+  geluIsTanh: true,
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  normOffset: 1,
+  scaledEmbeddings: true,
+  headsDivideHidden: false,
+  vllmOmits: ["qkv", "o"],
+  defaults: {
+    ...GEMMA_DEFAULTS,
+    sizes: { vocab: 256_000, hidden: 3072, neurons: 24_576, layers: 28, heads: 16 },
+    kvHeads: 16,
+  },
+};
+
+export const GEMMA2: Family = {
+  ...LLAMA,
+  modelType: "gemma2",
+  architecture: "Gemma2ForCausalLM",
+  configClass: "Gemma2Config",
+  activationKeys: ["hidden_activation", "hidden_act"],
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  norms: "around",
+  normOffset: 1,
+  scaledEmbeddings: true,
+  scoreScale: "query_pre_attn_scalar",
+  capsScores: true,
+  capsLogits: true,
+  windows: "layer_types",
+  defaults: {
+    ...GEMMA_DEFAULTS,
+    scoreScalar: 256,
+    scoreSoftcap: 50,
+    logitSoftcap: 30,
+    window: 4096,
+    windowPattern: 2,
+  },
+};
+
+export const GEMMA3: Family = {
+  ...LLAMA,
+  modelType: "gemma3_text",
+  architecture: "Gemma3ForCausalLM",
+  configClass: "Gemma3TextConfig",
+  activationKeys: ["hidden_activation"],
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  qkNorm: "head",
+  norms: "around",
+  normOffset: 1,
+  scaledEmbeddings: true,
+  scoreScale: "query_pre_attn_scalar",
+  capsLogits: true,
+  windows: "layer_types",
+  readsWindowPattern: true,
+  ropeByLayerType: true,
+  defaults: {
+    ...GEMMA_DEFAULTS,
+    sizes: { ...GEMMA_DEFAULTS.sizes, vocab: 262_208 },
+    positions: 131_072,
+    ropeTheta: 1_000_000,
+    scoreScalar: 256,
+    window: 4096,
+    localRopeTheta: 10_000,
+    windowPattern: 6,
+  },
+};

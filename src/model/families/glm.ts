@@ -1,0 +1,42 @@
+/** GLM and GLM-4-0414 (configuration_glm.py, configuration_glm4.py and modeling files of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+export const GLM: Family = {
+  ...LLAMA,
+  modelType: "glm",
+  architecture: "GlmForCausalLM",
+  configClass: "GlmConfig",
+  biases: { qkv: "attention_bias", o: "never", mlp: "never" },
+  fused: ["gate_up_proj"],
+  rotatesPairs: true,
+  partialRotary: true,
+  headsDivideHidden: false,
+  standsIn: false,
+  tokenizer: "file",
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 151_552, hidden: 4096, neurons: 13_696, layers: 40, heads: 32 },
+    normEps: 1.5625e-7,
+    positions: 131_072,
+    kvHeads: 2,
+    headDim: 128,
+    rotaryPart: 0.5,
+    tokenIds: { bos_token_id: null, eos_token_id: [151_329, 151_336, 151_338], pad_token_id: 151_329 },
+    biased: ["attention_bias"],
+  },
+};
+
+export const GLM4: Family = {
+  ...GLM,
+  modelType: "glm4",
+  architecture: "Glm4ForCausalLM",
+  configClass: "Glm4Config",
+  norms: "around",
+  transformersJsType: "llama",
+  storedNames: {
+    post_attention_layernorm: "post_self_attn_layernorm",
+    pre_feedforward_layernorm: "post_attention_layernorm",
+    post_feedforward_layernorm: "post_mlp_layernorm",
+  },
+};

@@ -1,0 +1,25 @@
+/** Dense HunYuan (configuration_hunyuan_v1_dense.py, modeling_hunyuan_v1_dense.py of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+export const HUNYUAN: Family = {
+  ...LLAMA,
+  modelType: "hunyuan_v1_dense",
+  architecture: "HunYuanDenseV1ForCausalLM",
+  configClass: "HunYuanDenseV1Config",
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  qkNorm: "rotated_head",
+  storedNames: {
+    "self_attn.q_norm": "self_attn.query_layernorm",
+    "self_attn.k_norm": "self_attn.key_layernorm",
+  },
+  scalesBase: true,
+  headsDivideHidden: false,
+  standsIn: false,
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 290_943, hidden: 4096, neurons: 11_008, layers: 32, heads: 32 },
+    normEps: 1e-5,
+    tokenIds: { bos_token_id: 1, eos_token_id: 2, pad_token_id: 0 },
+  },
+};

@@ -1,0 +1,47 @@
+/** Mistral and Ministral 3 (configuration_mistral.py, configuration_ministral3.py, modeling files of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA, NO_BIASES } from "./llama.ts";
+
+export const MISTRAL: Family = {
+  ...LLAMA,
+  modelType: "mistral",
+  // transformers reads a Mistral with `layer_types` as a Ministral (configuration_auto.py).
+  alsoNamed: ["ministral"],
+  architecture: "MistralForCausalLM",
+  configClass: "MistralConfig",
+  biases: NO_BIASES,
+  windows: "all_but_layer_types",
+  headsDivideHidden: false,
+  tokenizer: "file",
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 32_000, hidden: 4096, neurons: 14_336, layers: 32, heads: 32 },
+    positions: 131_072,
+    kvHeads: 8,
+    window: 4096,
+  },
+};
+
+export const MINISTRAL3: Family = {
+  ...LLAMA,
+  modelType: "ministral3",
+  architecture: "Ministral3ForCausalLM",
+  configClass: "Ministral3Config",
+  biases: NO_BIASES,
+  windows: "all",
+  growsQueries: true,
+  headsDivideHidden: false,
+  // transformers 4 has no such class.
+  standsIn: false,
+  tokenizer: "file",
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 131_072, hidden: 4096, neurons: 14_336, layers: 34, heads: 32 },
+    normEps: 1e-5,
+    ropeTheta: 1_000_000,
+    positions: 262_144,
+    kvHeads: 8,
+    headDim: 128,
+    tokenIds: { bos_token_id: 1, eos_token_id: 2, pad_token_id: 11 },
+  },
+};

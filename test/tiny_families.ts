@@ -1,0 +1,52 @@
+/** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
+import { type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "../src/model/spec.ts";
+import type { TinyModelOptions } from "./tiny_model.ts";
+
+const ROPE: RopeSpec = { theta: 10_000, rotaryDim: 4, scaling: null };
+const YARN = {
+  ...YARN_DEFAULTS,
+  type: "yarn",
+  factor: 4,
+  originalMaxPositions: 16,
+  attentionFactor: yarnAttentionFactor(4),
+} as const;
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
+/** With C = 8, as some architectures want it: N * H = C. */
+const NARROW = { groupSize: 1 } as const;
+const HALF = { ...NARROW, rope: { ...ROPE, rotaryDim: 2 }, biases: QKV } as const;
+const OLMO = { norms: "after", qkNorm: "projection", tiedEmbeddings: false } as const;
+const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
+
+type TinyFamily =
+  | "olmo2"
+  | "olmo3"
+  | "exaone4"
+  | "exaone4 of 64 layers"
+  | "seed_oss"
+  | "ernie4_5"
+  | "hunyuan"
+  | "glm"
+  | "glm4";
+
+export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
+  olmo2: { ...OLMO, family: "olmo2", layers: [{ ...NARROW, biases: QKV }, NARROW] },
+  olmo3: {
+    ...OLMO,
+    family: "olmo3",
+    layers: Array.from({ length: 5 }, (_, layer) =>
+      layer === 3 ? { ...NARROW, rope: { ...ROPE, scaling: YARN } } : { ...NARROW, window: 16 },
+    ),
+  },
+  exaone4: { ...EXAONE4, layers: [NARROW, NARROW] },
+  "exaone4 of 64 layers": {
+    ...EXAONE4,
+    layers: Array.from({ length: 64 }, (_, layer) =>
+      layer % 4 === 3 ? { ...NARROW, rope: null } : { ...NARROW, window: 16 },
+    ),
+  },
+  seed_oss: { family: "seed_oss", headDim: 6, layers: [{ rope: { ...ROPE, rotaryDim: 6 }, biases: QKV }] },
+  ernie4_5: { family: "ernie4_5" },
+  hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
+  glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
+  glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
+};
