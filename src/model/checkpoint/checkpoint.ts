@@ -23,10 +23,13 @@ import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { openGgufModel } from "../gguf/model.ts";
 import { readConfig } from "../hf/config.ts";
 import { plainConfig } from "../hf/plain_config.ts";
+import { readQuantization } from "../hf/quantization.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model.ts";
-import { weightsOf } from "../spaces.ts";
+import { HEAD, weightsOf } from "../spaces.ts";
+import type { ModelSpec } from "../spec.ts";
 import { MAX_TEMPLATE_BYTES } from "../tokenizer/chat_template.ts";
-import { splitFused } from "./fused.ts";
+import { withPlainWeights } from "./float8.ts";
+import { fusedTensors, splitFused } from "./fused.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
@@ -172,12 +175,14 @@ async function openHuggingFace(directory: string): Promise<Model> {
     const message = `${directory}: expected a model, got a directory without config.json`;
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
-  const config = plainConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS));
-  const declared = readConfig(config, configPath);
+  const config = await readJsonFile(configPath, CONFIG_JSON_LIMITS);
+  const declared = readConfig(plainConfig(config), configPath);
+  const scales = readQuantization(config, configPath);
   const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory));
   try {
     requireCountedLayers(tensors, declared, directory);
-    const separate = splitFused(tensors, declared);
+    const plain = withPlainWeights(tensors, { used: readNames(declared), scales, where: directory });
+    const separate = splitFused(plain.tensors, declared);
     const { spec, weights } = await withStoredHead({ spec: declared, weights: separate });
     const unused = unusedTensors(weights, spec, storedName);
     const infos = weightsOf(spec).map(({ name, shape }) => ({
@@ -190,12 +195,22 @@ async function openHuggingFace(directory: string): Promise<Model> {
       files: await carriedFiles(directory),
       ...(await cardOf(directory)),
       ...(unused.length > 0 && { unusedTensors: unused }),
-      origin: { name: directory, format: "hf", dtype: commonDType(infos) },
+      origin: {
+        name: directory,
+        format: "hf",
+        dtype: commonDType(infos),
+        ...(plain.readAs !== undefined && { readAs: plain.readAs }),
+      },
     };
   } catch (error) {
     await tensors.close();
     throw error;
   }
+}
+
+/** Names of the tensors that a model may be read from: its weights, fused or not, and an output matrix. */
+function readNames(spec: ModelSpec): readonly string[] {
+  return [...weightsOf(spec), ...fusedTensors(spec)].map(({ name }) => name).concat(HEAD);
 }
 
 async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {

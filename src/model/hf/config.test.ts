@@ -251,10 +251,6 @@ describe("readConfig", () => {
     [{ ...GRANITE, logits_scaling: -8 }, "logits_scaling"],
     [{ ...QWEN, layer_types: ["full_attention", "linear_attention"] }, "layer_types"],
     [
-      { ...LLAMA, quantization_config: { bits: 4 } },
-      "expected none; quantised checkpoints are not supported, use the original weights",
-    ],
-    [
       { ...GEMMA, use_bidirectional_attention: true },
       "expected causal attention; bidirectional attention is not supported",
     ],

@@ -17,7 +17,7 @@ export function plainConfig(config: unknown): unknown {
 }
 
 /** Keys that the whole model's configuration has for the text model as well. */
-const SHARED_KEYS = ["bos_token_id", "eos_token_id", "pad_token_id", "quantization_config"] as const;
+const SHARED_KEYS = ["bos_token_id", "eos_token_id", "pad_token_id"] as const;
 
 /** A model that attends to prompts in both directions, unlike its text model alone (modeling_paligemma.py). */
 const PREFIX_MODEL = "paligemma";
