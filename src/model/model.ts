@@ -25,6 +25,8 @@ export interface ModelOrigin {
   readonly architecture?: string;
   /** dtype most parameters are stored in, e.g. `BF16` or `Q4_1`. */
   readonly dtype: string;
+  /** Whether the directory is of a class that gprune does not write, such as a multimodal model; absent for false. */
+  readonly converted?: boolean;
   /** dtype that holds what is read of weights stored in float8; absent when there are none. */
   readonly readAs?: FloatDType;
   /** Path on disk; absent for models in memory. */

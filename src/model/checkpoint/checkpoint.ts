@@ -22,19 +22,23 @@ import { commonDType } from "../../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { openGgufModel } from "../gguf/model.ts";
 import { readConfig } from "../hf/config.ts";
-import { plainConfig } from "../hf/plain_config.ts";
+import { isOtherClass, plainConfig } from "../hf/plain_config.ts";
 import { readQuantization } from "../hf/quantization.ts";
-import { CARD_FILE, type CarriedFile, type Model } from "../model.ts";
+import { CARD_FILE, type CarriedFile, type Model, type ModelOrigin } from "../model.ts";
 import { HEAD, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
-import { MAX_TEMPLATE_BYTES } from "../tokenizer/chat_template.ts";
+import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_template.ts";
+import { ofModel } from "../tokenizer/files.ts";
 import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 
-/** Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. */
+/**
+ * Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. The
+ * template of a processor becomes one of the tokenizer.
+ */
 const CARRIED_FILES = [
   "tokenizer.json",
   "tokenizer_config.json",
@@ -44,6 +48,7 @@ const CARRIED_FILES = [
   "vocab.json",
   "merges.txt",
   "chat_template.jinja",
+  "chat_template.json",
   "generation_config.json",
   "LICENSE",
   "LICENSE.txt",
@@ -189,18 +194,21 @@ async function openHuggingFace(directory: string): Promise<Model> {
       dtype: weights.info(name)?.dtype ?? "none",
       shape,
     }));
+    const origin: ModelOrigin = {
+      name: directory,
+      format: "hf",
+      dtype: commonDType(infos),
+      ...(isOtherClass(config) && { converted: true }),
+      ...(plain.readAs !== undefined && { readAs: plain.readAs }),
+    };
+    const files = await carriedFiles(directory);
     return {
       spec,
       weights,
-      files: await carriedFiles(directory),
+      files: ofModel({ origin }, () => withProcessorTemplate(files)),
       ...(await cardOf(directory)),
       ...(unused.length > 0 && { unusedTensors: unused }),
-      origin: {
-        name: directory,
-        format: "hf",
-        dtype: commonDType(infos),
-        ...(plain.readAs !== undefined && { readAs: plain.readAs }),
-      },
+      origin,
     };
   } catch (error) {
     await tensors.close();

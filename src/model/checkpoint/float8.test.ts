@@ -163,6 +163,7 @@ describe("weights in float8", () => {
     for (const [name, tensor] of values) expect(await opened.weights.read(name)).toEqual(tensor);
     await opened.weights.close();
     expect(unusedText(opened)).toContain("vision_tower.patch.weight");
+    expect(opened.origin.converted).toBe(true);
   });
 
   test("are split where projections are fused, with blocks that cross from one part into the next", async () => {

@@ -209,6 +209,10 @@ describe("readConfig", () => {
       { model_type: "kosmos-2", text_config: { model_type: "kosmos_2_text_model" } },
       /the text model is pruned if its family is supported/,
     ],
+    [
+      { model_type: "paligemma", text_config: { model_type: "gemma" }, vision_config: {} },
+      /^PaliGemma attends to its prompts in both directions; .* Supported families are/,
+    ],
     [{ model_type: "blip-2", vision_config: {} }, /the text model is pruned if its family is supported/],
     [
       { model_type: "llama4", text_config: { num_local_experts: 16 } },

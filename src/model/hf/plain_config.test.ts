@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { GEMMA, GRANITE, LLAMA, QWEN, read } from "../../../test/family_configs.ts";
 import { readConfig } from "./config.ts";
-import { plainConfig } from "./plain_config.ts";
+import { isOtherClass, plainConfig } from "./plain_config.ts";
 
 /** The spec of the plain configuration of a config.json. */
 const readPlain = (config: unknown) => readConfig(plainConfig(config), "config.json");
@@ -82,4 +82,13 @@ describe("plainConfig", () => {
   ])("leaves %j to be refused", (config, code) => {
     expect(() => readPlain(config)).toThrow(expect.objectContaining({ code }));
   });
+});
+
+test("isOtherClass knows the classes that are written", () => {
+  for (const type of ["mistral3", "granitemoehybrid", "qwen2_5_vl", "ministral"]) {
+    expect(isOtherClass({ model_type: type })).toBe(true);
+  }
+  for (const type of ["llama", "gprune_llama", "ministral3", "gemma3_text", 7]) {
+    expect(isOtherClass({ model_type: type })).toBe(false);
+  }
 });
