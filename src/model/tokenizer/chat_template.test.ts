@@ -89,20 +89,27 @@ describe("chat templates", () => {
     }
   });
 
-  test("get contents in parts where they make nothing of a string, as those of LLaVA and SmolVLM", async () => {
-    const model = modelWith(
-      "{% for m in messages %}{{ m.role }}:{% for part in m.content %}" +
-        "{% if part.type == 'text' %}{{ part['text'] }}{% endif %}{% endfor %};{% endfor %}",
-    );
-    const pictures: readonly Message[] = [
-      { role: "user", content: [{ type: "image" }, { type: "text", text: "What?" }] },
-    ];
-    expect(await chatRendererOf(model)!([pictures, CONVERSATION, pictures], where)).toEqual([
-      "user:What?;",
+  test.each([
+    // SmolVLM's and LLaVA's, shortened. The texts are those that transformers makes of parts.
+    [
+      "{% for m in messages %}{{ m.role }}:{% if m['content'][0]['type'] == 'image' %}!{% endif %}" +
+        "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %};{% endfor %}",
       "system:Be brief.;user: Hi\nthere ;assistant:Hello.;",
-      "user:What?;",
-    ]);
-    // A template that leaves questions out in either form, and one that only takes strings.
+    ],
+    [
+      "{% for m in messages %}{{ m.role }}:{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}" +
+        "{{ part['text'] }}{% endfor %};{% endfor %}",
+      "system:Be brief.;user: Hi\nthere ;assistant:Hello.;",
+    ],
+  ])("get contents in parts where they make nothing of a string: %s", async (template, expected) => {
+    const parts = [{ type: "image" }, { type: "text", text: "What?" }];
+    const pictures: readonly Message[] = [{ role: "user", content: parts }];
+    const texts = await chatRendererOf(modelWith(template))!([pictures, CONVERSATION, pictures], where);
+    expect(texts[1]).toBe(expected);
+    expect([texts[0], texts[2]]).toEqual(Array(2).fill(expect.stringMatching(/^user:!?What\?;$/)));
+  });
+
+  test("get strings where parts are of no use either", async () => {
     expect(await chatRendererOf(modelWith("{{ messages | length }}"))!([CONVERSATION], where)).toEqual(["3"]);
     const upper = modelWith("{% for m in messages %}{{ m.content.upper() }}{% endfor %}");
     expect(await chatRendererOf(upper)!([CONVERSATION.slice(1)], where)).toEqual([" HI\nTHERE HELLO."]);
