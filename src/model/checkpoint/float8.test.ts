@@ -13,11 +13,12 @@ import {
 import { tensorsOf } from "../../../test/plans.ts";
 import { type StoredTensor, tensorFile } from "../../../test/safetensors_builder.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
-import { exportHuggingFace } from "../../export/hf.ts";
+import { exportedBytes, exportHuggingFace } from "../../export/hf.ts";
 import { openSafetensors } from "../../io/formats/safetensors.ts";
 import { encode } from "../../tensor/dtype.ts";
 import { writeConfig } from "../hf/form.ts";
 import type { Model } from "../model.ts";
+import { parameterCount } from "../spaces.ts";
 import { storedBytes } from "../stored_size.ts";
 import { openModel } from "./checkpoint.ts";
 import { withPlainWeights } from "./float8.ts";
@@ -123,6 +124,7 @@ describe("weights in float8", () => {
     await opened.weights.close();
     const again = await openModel(output);
     expect(again.origin.dtype).toBe("BF16");
+    expect(exportedBytes(opened, "auto")).toBe(2 * parameterCount(opened.spec));
     expect(await tensorsOf(again)).toEqual(values);
     await again.weights.close();
     const file = await openSafetensors(join(output, "model.safetensors"));
