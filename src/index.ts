@@ -322,6 +322,7 @@ export type {
 export { METRICS, metricByName } from "./score/registry.ts";
 // Tensors
 export type { BlockLayout, BlockSource, BlockTensor } from "./tensor/blocks.ts";
+export type { FloatDType } from "./tensor/dtype.ts";
 export {
   type AnyTensor,
   type Scratch,

@@ -30,3 +30,22 @@ export function float32File(tensors: Readonly<Record<string, readonly number[]>>
   }
   return safetensorsBytes(header, new Uint8Array(Float32Array.from(Object.values(tensors).flat()).buffer));
 }
+
+/** A tensor as the file has it. */
+export interface StoredTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/** A valid file of any tensors. */
+export function tensorFile(tensors: Readonly<Record<string, StoredTensor>>): Uint8Array {
+  const header: Record<string, HeaderEntry> = {};
+  let end = 0;
+  for (const [name, { dtype, shape, bytes }] of Object.entries(tensors)) {
+    const start = end;
+    end += bytes.length;
+    header[name] = { dtype, shape, data_offsets: [start, end] };
+  }
+  return safetensorsBytes(header, Buffer.concat(Object.values(tensors).map(({ bytes }) => bytes)));
+}

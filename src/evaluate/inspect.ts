@@ -28,7 +28,7 @@ export interface Inspection {
   };
   /** Layers with biases at the output projections, as recovery adds them. */
   readonly output_biases: number;
-  /** Which programs load it: the GGUF file that it is, or the Hugging Face directory once gprune has written it. */
+  /** Which programs load it: the file or directory that it is, or else the directory that gprune makes of it. */
   readonly runtimes: Runtimes;
 }
 

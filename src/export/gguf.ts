@@ -14,10 +14,9 @@ import { cardFields } from "../model/card_fields.ts";
 import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf/places.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
-import type { Model } from "../model/model.ts";
+import { exactDType, type Model } from "../model/model.ts";
 import { rowsInPairs } from "../model/rotary_rows.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
-import { isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
@@ -81,7 +80,7 @@ export async function exportGguf(
 }
 
 function checkpointDType({ origin }: Model): GgufDType {
-  return isFloatDType(origin.dtype) ? (origin.dtype.toLowerCase() as GgufDType) : "f32";
+  return exactDType(origin).toLowerCase() as GgufDType;
 }
 
 /** The vocabulary made from tokenizer.json; empty for a model from GGUF, whose metadata already holds one. */

@@ -19,11 +19,11 @@ import { storedLayerName } from "../model/checkpoint/stored_names.ts";
 import { readConfig } from "../model/hf/config.ts";
 import { configText, MODELLING_FILE } from "../model/hf/config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf/form.ts";
-import type { Model } from "../model/model.ts";
+import { exactDType, type Model } from "../model/model.ts";
 import { type PairedHeads, pairedWeights, rowsInPairs } from "../model/rotary_rows.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { FLOAT_BYTES, type FloatDType, isFloatDType } from "../tensor/dtype.ts";
+import { FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
@@ -111,13 +111,13 @@ async function modellingFile(): Promise<string> {
 }
 
 /**
- * The dtype of the stored tensors: `auto` keeps that of a float checkpoint and stores a quantised one as F32, so that
- * nothing is rounded.
+ * The dtype of the stored tensors: `auto` keeps that of a float checkpoint, stores one in float8 as its scaled weights
+ * are read, and other quantised ones as F32, so that nothing is rounded.
  * @throws GpruneError BAD_ARGUMENT for a dtype that is not in DTYPE_CHOICES
  */
 export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType {
   requireDtype(choice, DTYPE_CHOICES, "hf");
-  if (choice === "auto") return isFloatDType(origin.dtype) ? origin.dtype : "F32";
+  if (choice === "auto") return exactDType(origin);
   return choice.toUpperCase() as FloatDType;
 }
 

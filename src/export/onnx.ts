@@ -12,7 +12,7 @@ import { writeDirectoryAtomically, writeFileAtomically } from "../io/files/outpu
 import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
-import type { Model } from "../model/model.ts";
+import { exactDType, type Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
@@ -40,7 +40,7 @@ export async function exportOnnx(
   { dtype = "auto", onProgress = silent, ...options }: OnnxExportOptions = {},
 ): Promise<void> {
   requireDtype(dtype, ONNX_CHOICES, "onnx");
-  const automatic = model.origin.dtype === "F16" ? "f16" : "f32";
+  const automatic = exactDType(model.origin) === "F16" ? "f16" : "f32";
   const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];
   const onnx = onnxModel(model.spec, format);
   const total = weightBytes(onnx);

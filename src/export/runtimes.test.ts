@@ -17,6 +17,16 @@ describe("runtimesOf", () => {
     expect(answers({ layers: [{ kvGroups: 3, groupSize: 1 }] })).toEqual(same("yes (MistralForCausalLM)"));
   });
 
+  test("does not speak of the directory of another class, of which this is a part", () => {
+    const { gprune, ...others } = runtimesOf(tinySpec({}), { converted: true });
+    expect(gprune).toBe("yes");
+    for (const answer of Object.values(others)) expect(answer).toMatch(/^after gprune export/);
+    const uneven = runtimesOf(tinySpec({ layers: [{}, { neurons: 5 }] }), { converted: true });
+    expect(uneven.vllm).toBe(
+      "after gprune export --format hf, with trust_remote_code (layers differ in width)",
+    );
+  });
+
   test("has no answer but no of llama.cpp where it cannot have the tokenizer", () => {
     const tokenizer = "tokenizer.json: expected steps that llama.cpp supports, got others";
     expect(runtimesOf(tinySpec({}), { tokenizer })["llama.cpp"]).toBe(`no (${tokenizer})`);

@@ -16,29 +16,33 @@ export type Runtimes = Readonly<
 const ONNX = "after gprune export --format onnx";
 
 /** Facts other than the shape that decide which programs load a model. */
-export interface LoadingFacts extends Pick<ModelOrigin, "architecture"> {
+export interface LoadingFacts extends Pick<ModelOrigin, "architecture" | "converted"> {
   /** Why llama.cpp cannot have the tokenizer (model/gguf/vocabulary.ts); null or absent where it can. */
   readonly tokenizer?: string | null;
 }
 
 /**
- * Which programs load the Hugging Face directory of a model of this shape or, where `architecture` is given, the GGUF
- * file of that architecture.
+ * Which programs load the Hugging Face directory of a model of this shape, the directory that it is read from where
+ * `converted` says that it is another, or, where `architecture` is given, the GGUF file of that architecture.
  */
-export function runtimesOf(spec: ModelSpec, { architecture, tokenizer = null }: LoadingFacts = {}): Runtimes {
+export function runtimesOf(
+  spec: ModelSpec,
+  { architecture, converted = false, tokenizer = null }: LoadingFacts = {},
+): Runtimes {
   const isFile = architecture !== undefined;
   const { transformers, vllm } = directoryAnswers(spec);
+  const answerFor = (written: string): string => (isFile || converted ? afterExport(written) : written);
   return {
     gprune: "yes",
-    transformers: isFile ? afterExport(transformers) : transformers,
-    vllm: isFile ? afterExport(vllm) : vllm,
+    transformers: answerFor(transformers),
+    vllm: answerFor(vllm),
     "llama.cpp": isFile ? llamaCppFileAnswer(spec, architecture) : llamaCppAnswer(spec, tokenizer),
     onnx: ONNX,
     "transformers.js": ONNX,
   };
 }
 
-/** The answer for a GGUF file of a program that only loads directories, from its answer for the exported directory. */
+/** The answer of a program that loads the exported directory as this model, but not what it is exported from. */
 function afterExport(answer: string): string {
   if (answer.startsWith("no")) return answer;
   return `after gprune export --format hf${answer.startsWith("yes") ? answer.slice(3) : `, ${answer}`}`;

@@ -61,6 +61,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{% if true %}\r\n  {%- if true %}\r\n a\r\n{% endif %}{% endif %}\r{{ messages[1].role }}\r\n",
     " a\nuser",
   ],
+  [
+    "{% for part in messages[1].content | selectattr('type', 'equalto', 'text') %}{{ part.text }}{% endfor %}{{ 'ab' | selectattr('x') | list }}",
+    "[]",
+  ],
   ["{{ missing|trim }}|{{ none|trim }}|{{ missing|upper }}|{{ 1.0|trim }}", "|None||1.0"],
   [
     "{{ missing is iterable }} {{ missing is sequence }} {{ messages[0] is iterable }} {{ none is iterable }} {{ missing or 'x' }}{{ 'a' if missing }} {{ ('a' if missing) is defined }}",

@@ -146,6 +146,17 @@ const unique = operation((value) => {
   return new List(kept);
 });
 
+/** Of a text, where attributes are sought that characters do not have: no undefined value is true, or equals one. */
+const byAttribute = operation(
+  (value, { test }) => {
+    const isFalse = test === undefined || ["equalto", "eq", "=="].includes(str(test));
+    return value.type === "StringValue" && isFalse ? new List([]) : undefined;
+  },
+  "attr",
+  "test",
+  "value",
+);
+
 const replacing = operation(
   (value, { old, new: other, count }) => {
     if (value.type !== "StringValue") return;
@@ -201,6 +212,7 @@ export const FILTERS: ReadonlyMap<string, Operation> = new Map([
   ["float", toNumber((number) => new Float(number))],
   ["default", withDefault],
   ["unique", unique],
+  ["selectattr", byAttribute],
   ["items", items],
   ["trim", onPrinted(stripping("start", "end"))],
   ["upper", onPrinted(ofText((text) => text.toUpperCase()))],

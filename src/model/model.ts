@@ -2,6 +2,7 @@
  * A model: its spec and the source of its tensors. Pruning and recovery take a model and return one, so a pruned model
  * needs no special case anywhere.
  */
+import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
 import type { ModelSpec } from "./spec.ts";
 
@@ -24,6 +25,10 @@ export interface ModelOrigin {
   readonly architecture?: string;
   /** dtype most parameters are stored in, e.g. `BF16` or `Q4_1`. */
   readonly dtype: string;
+  /** Whether the directory is of a class that gprune does not write, such as a multimodal model; absent for false. */
+  readonly converted?: boolean;
+  /** dtype that holds what is read of weights stored in float8; absent when there are none. */
+  readonly readAs?: FloatDType;
   /** Path on disk; absent for models in memory. */
   readonly path?: string;
 }
@@ -42,4 +47,9 @@ export interface Model {
   /** Names of tensors in the file that no weight is read from, buffers aside; absent when there are none. */
   readonly unusedTensors?: readonly string[];
   readonly origin: ModelOrigin;
+}
+
+/** The dtype that holds a model's weights without rounding them: F32 where they are stored in blocks. */
+export function exactDType({ dtype, readAs }: ModelOrigin): FloatDType {
+  return readAs ?? (isFloatDType(dtype) ? dtype : "F32");
 }

@@ -6,7 +6,7 @@ import { elementCount } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
 import { weightsOf } from "./spaces.ts";
 
-/** Bytes of all weights in their stored types, without headers and other files. */
+/** Bytes of all weights in their stored types, without headers, other files, and the scales of float8. */
 export function storedBytes({ spec, weights, origin }: Model): number {
   return weightsOf(spec).reduce((sum, { name, shape }) => {
     const dtype = weights.info(name)?.dtype;

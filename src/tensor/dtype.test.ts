@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { decode, decodeInto, encode, float16Pattern, float16Value, STORED_DTYPES } from "./dtype.ts";
+import { decode, decodeInto, encode, float16Pattern, float16Value, roundTo, STORED_DTYPES } from "./dtype.ts";
 
 /** The formats narrower than float32, as their standards give them. */
 const NARROW = [
@@ -107,6 +107,31 @@ test("float16 limits", () => {
   expect([0x3c00, 0xc000, 0x3555].map(float16Value)).toEqual([1, -2, 0.333251953125]);
 });
 
+test("float8 has the values of PyTorch's float8_e4m3fn", () => {
+  const all = Uint8Array.from({ length: 256 }, (_, pattern) => pattern);
+  const values = decode("F8_E4M3", all);
+  // torch 2.15: bytes.view(torch.float8_e4m3fn).float()
+  const patterns = [0x00, 0x01, 0x07, 0x08, 0x38, 0x3f, 0x7e, 0x7f, 0x80, 0x81, 0xfe, 0xff];
+  const expected = [0, 2 ** -9, 7 * 2 ** -9, 2 ** -6, 1, 1.875, 448, Number.NaN];
+  expect(patterns.map((pattern) => values[pattern])).toEqual([...expected, -0, -(2 ** -9), -448, Number.NaN]);
+  // Between zero and NaN each value is the one before and a step, which doubles every eight values.
+  for (let pattern = 1; pattern < 0x7f; pattern++) {
+    const step = 2 ** (Math.max(1, (pattern - 1) >> 3) - 10);
+    expect(values[pattern]! - values[pattern - 1]!).toBe(step);
+    expect(values[pattern + 0x80]).toBe(-values[pattern]!);
+  }
+});
+
+test.each(["F32", "F16", "BF16"] as const)("roundTo %s rounds in place as encode does", (dtype) => {
+  const values = Float32Array.from({ length: 5000 }, (_, i) => Math.sin(i) * 10 ** ((i % 80) - 40));
+  values.set([0, -0, Number.NaN, Number.NEGATIVE_INFINITY, 65520, 3.4028234e38]);
+  const expected = decode(dtype, encode(dtype, values).slice());
+  const whole = Float32Array.of(9.87654321, ...values);
+  expect(roundTo(dtype, whole.subarray(1))).toEqual(expected);
+  expect(whole[0]).toBe(Math.fround(9.87654321));
+  expect(whole.subarray(1)).toEqual(expected);
+});
+
 describe("other formats", () => {
   test.each([
     ["F64", Float64Array.of(1.5, -2e300, 1 / 3), [1.5, Number.NEGATIVE_INFINITY, Math.fround(1 / 3)]],
@@ -134,7 +159,7 @@ describe("other formats", () => {
     expect(decode("F32", bytes)).toEqual(Float32Array.of(2, 3));
   });
 
-  test("formats that mean nothing without scales are refused", () => {
+  test("formats that are not read are refused", () => {
     const quantised = [...STORED_DTYPES].filter(([, { decode }]) => decode === null);
     expect(quantised.length).toBeGreaterThan(0);
     for (const [dtype] of quantised) {

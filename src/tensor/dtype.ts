@@ -18,7 +18,7 @@ type Decoder = (bytes: Uint8Array, target: Float32Array) => void;
 export interface StoredDType {
   /** Bits of one element; a tensor as a whole fills complete bytes. */
   readonly bits: number;
-  /** Null for formats whose numbers mean nothing alone: they come with scales in other tensors, or are complex. */
+  /** Null for formats that are not read: packed or complex numbers, and those of scales in powers of two. */
   readonly decode: Decoder | null;
 }
 
@@ -38,7 +38,7 @@ export const STORED_DTYPES: ReadonlyMap<string, StoredDType> = new Map<string, S
   ["U8", { bits: 8, decode: (bytes, target) => target.set(bytes) }],
   ["BOOL", { bits: 8, decode: (bytes, target) => target.set(bytes) }],
   ["C64", { bits: 64, decode: null }],
-  ["F8_E4M3", { bits: 8, decode: null }],
+  ["F8_E4M3", { bits: 8, decode: decodeFloat8 }],
   ["F8_E4M3FNUZ", { bits: 8, decode: null }],
   ["F8_E5M2", { bits: 8, decode: null }],
   ["F8_E5M2FNUZ", { bits: 8, decode: null }],
@@ -60,7 +60,7 @@ export function isFloatDType(name: string): name is FloatDType {
  * Decodes elements into existing memory. Integers and float64 are rounded to the nearest float32.
  * @param dtype - a key of `STORED_DTYPES`
  * @param bytes - exactly the elements of `target`
- * @throws GpruneError UNSUPPORTED for formats without element-wise values (float8, float6, float4, complex)
+ * @throws GpruneError UNSUPPORTED for formats that are not read (float8 other than E4M3, float6, float4, complex)
  */
 export function decodeInto(dtype: string, bytes: Uint8Array, target: Float32Array): void {
   const format = STORED_DTYPES.get(dtype);
@@ -102,6 +102,21 @@ export function encode(dtype: FloatDType, values: Float32Array): Uint8Array {
   const target = new Uint16Array(values.length);
   for (let i = 0; i < source.length; i++) target[i] = toBits(source[i]!);
   return new Uint8Array(target.buffer);
+}
+
+/**
+ * Rounds floats in place to the nearest value of a format, as `encode` does.
+ * @returns `values`
+ */
+export function roundTo(dtype: FloatDType, values: Float32Array): Float32Array {
+  const bits = viewOf(Int32Array, values);
+  if (dtype === "BF16") {
+    for (let i = 0; i < bits.length; i++) bits[i] = bfloat16FromFloat32Bits(bits[i]!) << 16;
+  } else if (dtype === "F16") {
+    const table = float16Table();
+    for (let i = 0; i < bits.length; i++) bits[i] = table[float16FromFloat32Bits(bits[i]!)]!;
+  }
+  return values;
 }
 
 /** The value of one float16 bit pattern, 0..65535. */
@@ -183,6 +198,26 @@ function decodeBfloat16(bytes: Uint8Array, target: Float32Array): void {
 
 function decodeBigInts(source: BigInt64Array | BigUint64Array, target: Float32Array): void {
   for (let i = 0; i < source.length; i++) target[i] = Number(source[i]!);
+}
+
+let lazyFloat8Table: Float32Array | undefined;
+
+/**
+ * Float8 as the weights of language models have it: 1 sign bit, 4 exponent bits biased by 7, 3 fraction bits, no
+ * infinities, and NaN where all others are set (`float8_e4m3fn` of PyTorch; arXiv 2209.05433).
+ */
+function decodeFloat8(bytes: Uint8Array, target: Float32Array): void {
+  lazyFloat8Table ??= Float32Array.from({ length: 2 ** 8 }, (_, pattern) => float8Value(pattern));
+  const table = lazyFloat8Table;
+  for (let i = 0; i < bytes.length; i++) target[i] = table[bytes[i]!]!;
+}
+
+function float8Value(pattern: number): number {
+  const sign = pattern < 0x80 ? 1 : -1;
+  const exponent = (pattern >> 3) & 0xf;
+  const fraction = pattern & 7;
+  if (exponent === 0xf && fraction === 7) return Number.NaN;
+  return exponent > 0 ? sign * (8 + fraction) * 2 ** (exponent - 10) : sign * fraction * 2 ** -9;
 }
 
 let lazyFloat16Table: Int32Array | undefined;

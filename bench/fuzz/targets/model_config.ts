@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../../../src/io/files/json.ts";
 import { readConfig } from "../../../src/model/hf/config.ts";
 import { findHfForm, writeConfig } from "../../../src/model/hf/form.ts";
+import { readQuantization } from "../../../src/model/hf/quantization.ts";
 import { weightsOf } from "../../../src/model/spaces.ts";
 import type { ModelSpec } from "../../../src/model/spec.ts";
 import { tinySpec } from "../../../test/tiny_model.ts";
@@ -65,7 +66,17 @@ const further = fc.record(
     rope_parameters: hostileValue,
     per_layer_config: fc.constantFrom<unknown>({ 1: { intermediate_size: 3 } }, { "-1": {} }, { 99999: {} }),
     projection_biases: fc.constantFrom<unknown>([["o_proj"], []], [["x"]], [[], [], []]),
-    quantization_config: hostileValue,
+    quantization_config: fc.oneof(
+      hostileValue,
+      fc.constantFrom<unknown>(
+        { quant_method: "fp8", weight_block_size: [128, 1] },
+        {
+          quant_method: "compressed-tensors",
+          format: "float-quantized",
+          config_groups: { a: { weights: { num_bits: 8, type: "float", strategy: "channel" } } },
+        },
+      ),
+    ),
     auto_map: fc.constant<unknown>({ AutoModel: "evil.Evil" }),
     eos_token_id: hostileValue,
     _attn_implementation_internal: fc.constant<unknown>("evil/kernel"),
@@ -90,8 +101,10 @@ export const modelConfigTarget: FuzzTarget = {
   files: damaged(tamperedJson(configs).map(jsonBytes)).map((bytes) => ({ "config.json": bytes })),
   open: async (directory) => {
     const path = join(directory, "config.json");
-    const spec = readConfig(await readJsonFile(path, CONFIG_JSON_LIMITS), path);
-    requireSound(spec);
+    const config = await readJsonFile(path, CONFIG_JSON_LIMITS);
+    requireSound(readConfig(config, path));
+    const scales = readQuantization(config, path);
+    if (scales?.block?.some((size) => !(size >= 1))) throw new Error(`blocks of ${scales.block}`);
     return undefined;
   },
 };

@@ -240,12 +240,12 @@ describe("reading", () => {
       await expect(file.read("n")).rejects.toMatchObject({ code: "BAD_TENSOR" });
     });
     await withFile(
-      openBytes(safetensorsBytes(tensorHeader("[4]", "[0,4]", '"F8_E4M3"'), 4)),
+      openBytes(safetensorsBytes(tensorHeader("[4]", "[0,4]", '"F8_E5M2"'), 4)),
       async (file) => {
-        expect(file.info("test")).toEqual({ dtype: "F8_E4M3", shape: [4] });
+        expect(file.info("test")).toEqual({ dtype: "F8_E5M2", shape: [4] });
         await expect(file.read("test")).rejects.toMatchObject({
           code: "UNSUPPORTED",
-          message: expect.stringMatching(/x\.safetensors: test: .*F8_E4M3/),
+          message: expect.stringMatching(/x\.safetensors: test: .*F8_E5M2/),
         });
       },
     );

@@ -64,6 +64,19 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
+  test("carries the chat template of a processor as the tokenizer's", async () => {
+    const directory = await checkpointOf(tinyModel());
+    const path = join(directory, "chat_template.json");
+    await writeFile(path, JSON.stringify({ chat_template: "{{ messages }}" }));
+    const opened = await openModel(directory);
+    await opened.weights.close();
+    expect(opened.files).toEqual([
+      { name: "chat_template.jinja", bytes: new TextEncoder().encode("{{ messages }}") },
+    ]);
+    await writeFile(path, "[]");
+    await expect(openModel(directory)).rejects.toThrow(`${directory}: chat_template.json: expected`);
+  });
+
   test("carries further chat templates and the card", async () => {
     const directory = await checkpointOf(tinyModel());
     await mkdir(join(directory, "additional_chat_templates"));

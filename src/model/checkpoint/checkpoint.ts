@@ -23,17 +23,24 @@ import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { familyByName } from "../families/families.ts";
 import { openGgufModel } from "../gguf/model.ts";
 import { readConfig } from "../hf/config.ts";
-import { plainConfig } from "../hf/plain_config.ts";
-import { CARD_FILE, type CarriedFile, type Model } from "../model.ts";
+import { isOtherClass, plainConfig } from "../hf/plain_config.ts";
+import { readQuantization } from "../hf/quantization.ts";
+import { CARD_FILE, type CarriedFile, type Model, type ModelOrigin } from "../model.ts";
 import { inHalves } from "../rotary_rows.ts";
-import { weightsOf } from "../spaces.ts";
-import { MAX_TEMPLATE_BYTES } from "../tokenizer/chat_template.ts";
-import { splitFused } from "./fused.ts";
+import { HEAD, weightsOf } from "../spaces.ts";
+import type { ModelSpec } from "../spec.ts";
+import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_template.ts";
+import { ofModel } from "../tokenizer/files.ts";
+import { withPlainWeights } from "./float8.ts";
+import { fusedTensors, splitFused } from "./fused.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 
-/** Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. */
+/**
+ * Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. The
+ * template of a processor becomes one of the tokenizer.
+ */
 const CARRIED_FILES = [
   "tokenizer.json",
   "tokenizer_config.json",
@@ -43,6 +50,7 @@ const CARRIED_FILES = [
   "vocab.json",
   "merges.txt",
   "chat_template.jinja",
+  "chat_template.json",
   "generation_config.json",
   "LICENSE",
   "LICENSE.txt",
@@ -174,13 +182,15 @@ async function openHuggingFace(directory: string): Promise<Model> {
     const message = `${directory}: expected a model, got a directory without config.json`;
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
-  const config = plainConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS));
-  const declared = readConfig(config, configPath);
+  const config = await readJsonFile(configPath, CONFIG_JSON_LIMITS);
+  const declared = readConfig(plainConfig(config), configPath);
+  const scales = readQuantization(config, configPath);
   const { storedNames, rotatesPairs } = familyByName(declared.family, configPath);
   const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), storedNames);
   try {
     requireCountedLayers(tensors, declared, directory);
-    const separate = splitFused(tensors, declared);
+    const plain = withPlainWeights(tensors, { used: readNames(declared), scales, where: directory });
+    const separate = splitFused(plain.tensors, declared);
     const ordered = rotatesPairs ? inHalves(separate, declared) : separate;
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);
@@ -188,18 +198,31 @@ async function openHuggingFace(directory: string): Promise<Model> {
       dtype: weights.info(name)?.dtype ?? "none",
       shape,
     }));
+    const origin: ModelOrigin = {
+      name: directory,
+      format: "hf",
+      dtype: commonDType(infos),
+      ...(isOtherClass(config) && { converted: true }),
+      ...(plain.readAs !== undefined && { readAs: plain.readAs }),
+    };
+    const files = await carriedFiles(directory);
     return {
       spec,
       weights,
-      files: await carriedFiles(directory),
+      files: ofModel({ origin }, () => withProcessorTemplate(files)),
       ...(await cardOf(directory)),
       ...(unused.length > 0 && { unusedTensors: unused }),
-      origin: { name: directory, format: "hf", dtype: commonDType(infos) },
+      origin,
     };
   } catch (error) {
     await tensors.close();
     throw error;
   }
+}
+
+/** Names of the tensors that a model may be read from: its weights, fused or not, and an output matrix. */
+function readNames(spec: ModelSpec): readonly string[] {
+  return [...weightsOf(spec), ...fusedTensors(spec)].map(({ name }) => name).concat(HEAD);
 }
 
 async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {

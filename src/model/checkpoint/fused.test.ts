@@ -3,7 +3,6 @@ import { tensorsOf } from "../../../test/plans.ts";
 import { randomTensor, tinyModel, tinySpec } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
-import { FUSED_NAMES } from "../family.ts";
 import { weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import { fusedTensors, readFused, splitFused } from "./fused.ts";
@@ -22,7 +21,7 @@ async function fusedCheckpoint(): Promise<{
   const model = tinyModel({ family: "phi3", layers: LAYERS });
   const separate = await tensorsOf(model);
   const fused = new Map(separate);
-  for (const tensor of fusedTensors(model.spec, FUSED_NAMES)) {
+  for (const tensor of fusedTensors(model.spec)) {
     fused.set(tensor.name, await readFused(model.weights, tensor));
     for (const part of tensor.parts) fused.delete(part);
   }

@@ -15,8 +15,11 @@ export interface FusedTensor {
   readonly parts: readonly string[];
 }
 
-/** Those of a model that have one of these names, in all layers. */
-export function fusedTensors(spec: ModelSpec, names: readonly FusedName[]): readonly FusedTensor[] {
+/** Those of a model, in all layers. @param names - all when absent */
+export function fusedTensors(
+  spec: ModelSpec,
+  names: readonly FusedName[] = FUSED_NAMES,
+): readonly FusedTensor[] {
   return spec.layers.flatMap((_, index) =>
     names.map((fused) => {
       const parts = FUSIONS[fused];
@@ -43,7 +46,7 @@ interface Part {
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
   const partRows = new Map<string, Part>();
   const fusedNames = new Set<string>();
-  for (const { name, parts } of fusedTensors(spec, FUSED_NAMES)) {
+  for (const { name, parts } of fusedTensors(spec)) {
     if (source.info(name) === undefined) continue;
     fusedNames.add(name);
     const total = parts.reduce((sum, part) => sum + rowsOf(spec, part), 0);

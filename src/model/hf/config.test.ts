@@ -209,6 +209,10 @@ describe("readConfig", () => {
       { model_type: "kosmos-2", text_config: { model_type: "kosmos_2_text_model" } },
       /the text model is pruned if its family is supported/,
     ],
+    [
+      { model_type: "paligemma", text_config: { model_type: "gemma" }, vision_config: {} },
+      /^PaliGemma attends to its prompts in both directions; .* Supported families are/,
+    ],
     [{ model_type: "blip-2", vision_config: {} }, /the text model is pruned if its family is supported/],
     [
       { model_type: "llama4", text_config: { num_local_experts: 16 } },
@@ -250,10 +254,6 @@ describe("readConfig", () => {
     [{ ...GRANITE, residual_multiplier: 0 }, "residual_multiplier"],
     [{ ...GRANITE, logits_scaling: -8 }, "logits_scaling"],
     [{ ...QWEN, layer_types: ["full_attention", "linear_attention"] }, "layer_types"],
-    [
-      { ...LLAMA, quantization_config: { bits: 4 } },
-      "expected none; quantised checkpoints are not supported, use the original weights",
-    ],
     [
       { ...GEMMA, use_bidirectional_attention: true },
       "expected causal attention; bidirectional attention is not supported",

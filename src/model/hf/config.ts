@@ -77,9 +77,6 @@ const schema = carried.extend({
   use_bidirectional_attention: z
     .literal(false, { error: "expected causal attention; bidirectional attention is not supported" })
     .nullish(),
-  quantization_config: z
-    .null({ error: "expected none; quantised checkpoints are not supported, use the original weights" })
-    .optional(),
   per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
   projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
   source_model_type: z.string().optional(),

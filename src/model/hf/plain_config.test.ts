@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { GEMMA, GRANITE, LLAMA, QWEN, read } from "../../../test/family_configs.ts";
 import { readConfig } from "./config.ts";
-import { plainConfig } from "./plain_config.ts";
+import { isOtherClass, plainConfig } from "./plain_config.ts";
 
 /** The spec of the plain configuration of a config.json. */
 const readPlain = (config: unknown) => readConfig(plainConfig(config), "config.json");
@@ -79,8 +79,16 @@ describe("plainConfig", () => {
     [{ model_type: "paligemma", text_config: { ...LLAMA, model_type: "gemma" } }, "UNSUPPORTED"],
     [{ model_type: "mllama", text_config: { ...LLAMA, model_type: "mllama_text_model" } }, "UNSUPPORTED"],
     [{ model_type: "llava", text_config: { ...LLAMA, model_type: 7 } }, "UNSUPPORTED"],
-    [{ model_type: "llava", quantization_config: {}, text_config: LLAMA }, "BAD_CONFIG"],
   ])("leaves %j to be refused", (config, code) => {
     expect(() => readPlain(config)).toThrow(expect.objectContaining({ code }));
   });
+});
+
+test("isOtherClass knows the classes that are written", () => {
+  for (const type of ["mistral3", "granitemoehybrid", "qwen2_5_vl", "ministral"]) {
+    expect(isOtherClass({ model_type: type })).toBe(true);
+  }
+  for (const type of ["llama", "gprune_llama", "ministral3", "gemma3_text", 7]) {
+    expect(isOtherClass({ model_type: type })).toBe(false);
+  }
 });

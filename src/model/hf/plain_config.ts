@@ -3,7 +3,7 @@
  * of multimodal ones, and Granite 4 without experts and state-space layers.
  */
 import { isJsonObject } from "../../io/files/json.ts";
-import { findFamily } from "../families/families.ts";
+import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import type { Family } from "../family.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -16,11 +16,18 @@ export function plainConfig(config: unknown): unknown {
   return isJsonObject(config) ? denseGranite(textModel(config)) : config;
 }
 
+/** Whether a configuration is of a class that no family is written as, though it is read as one. */
+export function isOtherClass(config: unknown): boolean {
+  const type = isJsonObject(config) ? config.model_type : undefined;
+  if (typeof type !== "string" || type.startsWith(REMOTE_CODE_PREFIX)) return false;
+  return findFamily(type)?.modelType !== type;
+}
+
 /** Keys that the whole model's configuration has for the text model as well. */
-const SHARED_KEYS = ["bos_token_id", "eos_token_id", "pad_token_id", "quantization_config"] as const;
+const SHARED_KEYS = ["bos_token_id", "eos_token_id", "pad_token_id"] as const;
 
 /** A model that attends to prompts in both directions, unlike its text model alone (modeling_paligemma.py). */
-const PREFIX_MODEL = "paligemma";
+export const PREFIX_MODEL: string = "paligemma";
 
 /**
  * `text_config` of a multimodal model (Gemma 3, Mistral Small 3, LLaVA, Qwen-VL, SmolVLM, ...), with what it leaves out

@@ -1,7 +1,7 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Message } from "../../io/texts/conversations.ts";
 import type { CarriedFile } from "../model.ts";
-import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "./chat_template.ts";
+import { chatPrompterOf, chatRendererOf, chatTemplateIn, withProcessorTemplate } from "./chat_template.ts";
 
 /** Uses much of what real templates use. */
 const TEMPLATE = `{{- bos_token }}
@@ -62,6 +62,57 @@ describe("chat templates", () => {
     expect(chatTemplateIn([config(listed("other"))])).toBeUndefined();
     expect(chatTemplateIn([config("one"), file("chat_template.jinja", "own")])).toBe("own");
     expect(chatTemplateIn([])).toBeUndefined();
+  });
+
+  test("are those of the processor where the tokenizer has none, and then the tokenizer's", () => {
+    const processor = file("chat_template.json", { chat_template: "all" });
+    const tokenizer = file("tokenizer_config.json", tokens);
+    const files = withProcessorTemplate([tokenizer, processor]);
+    expect(files.map(({ name }) => name)).toEqual(["tokenizer_config.json", "chat_template.jinja"]);
+    expect(chatTemplateIn(files)).toBe("all");
+    expect(withProcessorTemplate([tokenizer])).toEqual([tokenizer]);
+    for (const own of [
+      file("chat_template.jinja", "own"),
+      file("tokenizer_config.json", { chat_template: "own" }),
+    ]) {
+      expect(withProcessorTemplate([processor, own])).toEqual([own]);
+    }
+    const empty = file("chat_template.jinja", "");
+    expect(withProcessorTemplate([empty, processor])).toEqual([files[1]]);
+    for (const wrong of [{}, { chat_template: [] }, [], { chat_template: "x".repeat(2 ** 20 + 1) }]) {
+      expect(() => withProcessorTemplate([file("chat_template.json", wrong)])).toThrow(
+        expect.objectContaining({
+          code: "BAD_FILE",
+          message: expect.stringMatching(/^chat_template\.json: /),
+        }),
+      );
+    }
+  });
+
+  test.each([
+    // SmolVLM's and LLaVA's, shortened. The texts are those that transformers makes of parts.
+    [
+      "{% for m in messages %}{{ m.role }}:{% if m['content'][0]['type'] == 'image' %}!{% endif %}" +
+        "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %};{% endfor %}",
+      "system:Be brief.;user: Hi\nthere ;assistant:Hello.;",
+    ],
+    [
+      "{% for m in messages %}{{ m.role }}:{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}" +
+        "{{ part['text'] }}{% endfor %};{% endfor %}",
+      "system:Be brief.;user: Hi\nthere ;assistant:Hello.;",
+    ],
+  ])("get contents in parts where they make nothing of a string: %s", async (template, expected) => {
+    const parts = [{ type: "image" }, { type: "text", text: "What?" }];
+    const pictures: readonly Message[] = [{ role: "user", content: parts }];
+    const texts = await chatRendererOf(modelWith(template))!([pictures, CONVERSATION, pictures], where);
+    expect(texts[1]).toBe(expected);
+    expect([texts[0], texts[2]]).toEqual(Array(2).fill(expect.stringMatching(/^user:!?What\?;$/)));
+  });
+
+  test("get strings where parts are of no use either", async () => {
+    expect(await chatRendererOf(modelWith("{{ messages | length }}"))!([CONVERSATION], where)).toEqual(["3"]);
+    const upper = modelWith("{% for m in messages %}{{ m.content.upper() }}{% endfor %}");
+    expect(await chatRendererOf(upper)!([CONVERSATION.slice(1)], where)).toEqual([" HI\nTHERE HELLO."]);
   });
 
   test("say which conversation they do not take", async () => {

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
-import type { ConversationRenderer } from "../../io/texts/conversations.ts";
+import type { Conversation, ConversationRenderer, Message } from "../../io/texts/conversations.ts";
 import { decodeText } from "../../io/texts/texts.ts";
 import { renderChats } from "../../jinja/render.ts";
 import type { CarriedFile, Model } from "../model.ts";
@@ -53,6 +53,23 @@ export function chatTemplateIn(files: readonly CarriedFile[]): string | undefine
   return template ? requireTemplate(template, `${CONFIG}: chat_template`) : undefined;
 }
 
+/** Where older processors of multimodal models have their template (`LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE`). */
+const PROCESSOR = "chat_template.json";
+const processorSchema = z.object({ chat_template: z.string() });
+
+/**
+ * The files of a model without its processor's template, which takes the place of chat_template.jinja where the
+ * tokenizer has none: `ProcessorMixin` of transformers reads it, and the tokenizer of a text model does not.
+ * @throws GpruneError BAD_FILE for a file without a template, or too long a one
+ */
+export function withProcessorTemplate(files: readonly CarriedFile[]): readonly CarriedFile[] {
+  const others = files.filter(({ name }) => name !== PROCESSOR);
+  if (others.length === files.length || chatTemplateIn(others) !== undefined) return others;
+  const { chat_template: template } = parseTokenizerFile(files, PROCESSOR, processorSchema)!;
+  const bytes = new TextEncoder().encode(requireTemplate(template, `${PROCESSOR}: chat_template`));
+  return [...others.filter(({ name }) => name !== JINJA), { name: JINJA, bytes }];
+}
+
 function configOf(files: readonly CarriedFile[]): z.infer<typeof configSchema> {
   return parseTokenizerFile(files, CONFIG, configSchema) ?? {};
 }
@@ -72,10 +89,42 @@ export function chatRendererOf(
   if (template === undefined) return undefined;
   const variables = { ...templateVariables(model), add_generation_prompt: toBeAnswered };
   const { name } = model.origin;
-  return (conversations, where) => {
+  return withParts((conversations, where) => {
     const values = conversations.map((messages) => ({ ...variables, messages }));
     return renderChats(template, values, (index) => `${name}: chat template, ${where(index)}`);
+  });
+}
+
+/**
+ * Renders a conversation again, with contents as lists of parts, if its text lacks what the user said: templates of
+ * older multimodal models go through the parts of a content, and find none in a string.
+ */
+function withParts(render: ConversationRenderer): ConversationRenderer {
+  return async (conversations, where) => {
+    const texts = await render(conversations, where);
+    const lacking = [...texts.keys()].filter((i) => !holdsQuestions(texts[i]!, conversations[i]!));
+    if (lacking.length === 0) return texts;
+    const inParts = lacking.map((i) => conversations[i]!.map(messageInParts));
+    // A template that takes no parts left the questions out for another reason.
+    const again = await render(inParts, (i) => where(lacking[i]!)).catch(() => []);
+    const better = new Map(again.map((text, i) => [lacking[i]!, text]));
+    return texts.map((text, i) => {
+      const other = better.get(i);
+      return other !== undefined && holdsQuestions(other, conversations[i]!) ? other : text;
+    });
   };
+}
+
+/** Whether a text holds all that the user says in a conversation, white space around it aside. */
+function holdsQuestions(text: string, conversation: Conversation): boolean {
+  return conversation.every(
+    ({ role, content }) => role !== "user" || typeof content !== "string" || text.includes(content.trim()),
+  );
+}
+
+function messageInParts(message: Message): Message {
+  const { content } = message;
+  return typeof content === "string" ? { ...message, content: [{ type: "text", text: content }] } : message;
 }
 
 /**

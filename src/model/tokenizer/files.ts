@@ -59,7 +59,7 @@ export function hasSmallIds(vocab: unknown): boolean {
 }
 
 /** Messages that begin with the name of a file. */
-const FILE_FIRST = /^((tokenizer|tokenizer_config|generation_config)\.json|chat_template\.jinja): /;
+const FILE_FIRST = /^((tokenizer|tokenizer_config|generation_config)\.json|chat_template\.(jinja|json)): /;
 
 /** Calls `read`; errors about a file get the name of the model that it belongs to. */
 export function ofModel<T>({ origin }: Pick<Model, "origin">, read: () => T): T {
