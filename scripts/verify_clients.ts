@@ -36,6 +36,7 @@ import {
   givenSubject,
   SHAPES,
   type Subject,
+  tokenizedSubjects,
   wideSubjects,
 } from "./clients/subjects.ts";
 import { absentRow, type Row, reportJson, reportMarkdown, summary } from "./clients/table.ts";
@@ -86,6 +87,7 @@ async function smallRows(demoOnly: boolean, options: TrialOptions): Promise<read
   for (const shape of SHAPES) subjects.push(await demoSubject(options.scratch, shape));
   if (!demoOnly) {
     subjects.push(...(await fixtureSubjects(options.scratch)));
+    subjects.push(...(await tokenizedSubjects(options.scratch)));
     if (options.clients.includes("vllm")) subjects.push(...(await wideSubjects(options.scratch)));
   }
   return runTrials(subjects, FORMATS, { ...options, threads: options.threads ?? 1 });

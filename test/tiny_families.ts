@@ -18,6 +18,7 @@ const OLMO = { norms: "after", qkNorm: "projection", tiedEmbeddings: false } as 
 const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 
 type TinyFamily =
+  | "smollm3"
   | "olmo2"
   | "olmo3"
   | "exaone4"
@@ -29,7 +30,11 @@ type TinyFamily =
   | "glm4";
 
 export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
-  olmo2: { ...OLMO, family: "olmo2", layers: [{ ...NARROW, biases: QKV }, NARROW] },
+  smollm3: {
+    family: "smollm3",
+    layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? { rope: null } : {})),
+  },
+  olmo2: { ...OLMO, family: "olmo2", layers: [NARROW, NARROW] },
   olmo3: {
     ...OLMO,
     family: "olmo3",

@@ -5,6 +5,7 @@ import { exportHuggingFace } from "../../src/export/hf.ts";
 import { exportOnnx } from "../../src/export/onnx.ts";
 import type { Model } from "../../src/model/model.ts";
 import type { ClientName } from "./clients.ts";
+import type { SubjectKind } from "./subjects.ts";
 
 /** A row of the table. */
 export interface Format {
@@ -16,8 +17,8 @@ export interface Format {
   readonly opens: boolean;
   /** Whether clients compute in float32 as gprune does, so that only the order of additions differs. */
   readonly exact: boolean;
-  /** Whether it is tried with the fixtures, which have no tokenizer. */
-  readonly forFixtures: boolean;
+  /** The subjects that it is tried with. */
+  readonly triedWith: readonly SubjectKind[];
   /** Whether gprune itself gets a row. */
   readonly ours: boolean;
   readonly write: (model: Model, path: string) => Promise<unknown>;
@@ -31,7 +32,7 @@ function directory(dtype: DTypeChoice): Format {
     ending: "",
     opens: true,
     exact: true,
-    forFixtures: dtype === "f32",
+    triedWith: dtype === "f32" ? ["model", "fixture"] : ["model"],
     ours: dtype === "f32",
     write: (model, path) => exportHuggingFace(model, path, { dtype }),
   };
@@ -45,7 +46,7 @@ function gguf(dtype: GgufDType): Format {
     ending: ".gguf",
     opens: true,
     exact: dtype === "f32",
-    forFixtures: false,
+    triedWith: dtype === "f32" ? ["model", "tokenized fixture"] : ["model"],
     ours: false,
     write: (model, path) => exportGguf(model, path, { dtype }),
   };
@@ -58,7 +59,7 @@ function onnx(dtype: OnnxDType): Format {
     ending: "",
     opens: false,
     exact: dtype === "f32",
-    forFixtures: dtype === "f32",
+    triedWith: dtype === "f32" ? ["model", "fixture"] : ["model"],
     ours: false,
     write: (model, path) => exportOnnx(model, path, { dtype }),
   };

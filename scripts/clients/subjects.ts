@@ -17,7 +17,11 @@ import { applyPlan } from "../../src/prune/surgery.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
 import { GOLDEN_FAMILIES, openGolden, READ_AS_OTHERS } from "../../test/golden_model.ts";
 import { DEMO_MODEL, demoText } from "../../test/tiny_checkpoint.ts";
-import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+import { TINY_FAMILIES } from "../../test/tiny_families.ts";
+import { type TinyModelOptions, tinyModel, tinySpec } from "../../test/tiny_model.ts";
+
+/** A model as users have them, or a fixture, tested in float32 only; of these, only llama.cpp needs tokenizers. */
+export type SubjectKind = "model" | "fixture" | "tokenized fixture";
 
 /** A model to test clients with, and its prompt. */
 export interface Subject {
@@ -29,8 +33,7 @@ export interface Subject {
   readonly text: string | null;
   /** The prompt that every client gets. */
   readonly ids: readonly number[];
-  /** Whether it is made from a fixture, and so tested only in float32. */
-  readonly fixture: boolean;
+  readonly kind: SubjectKind;
   /** Whether a format may refuse it: not every format can hold every model. */
   readonly mayBeRefused: boolean;
 }
@@ -110,7 +113,7 @@ async function subjectOf(
   const text = promptText();
   const start = tokenizer.addsBos ? [tokenizer.bosId!] : [];
   const ids = [...start, ...tokenizer.encode(text)].slice(0, PROMPT);
-  return { ...facts, directory, text, ids, fixture: false };
+  return { ...facts, directory, text, ids, kind: "model" };
 }
 
 /** The models of test/golden in both shapes, with and without biases, and tiny ones that need unusual classes. */
@@ -142,11 +145,13 @@ const WIDE_HEAD = 32;
 export async function wideSubjects(root: string): Promise<readonly Subject[]> {
   const subjects: Subject[] = [];
   for (const family of FAMILIES) {
+    const { model: golden } = await openGolden(family);
+    await golden.weights.close();
     for (const shape of SHAPES) {
       for (const biased of [true, false]) {
         const name = `${family} of wide heads${biased ? " with biases" : ""}`;
         const directory = join(root, `${name}-${shape}`.replaceAll(" ", "-"));
-        const model = tinyModel(await wideOptions(family, { shape, biased }));
+        const model = tinyModel(wideOptions(golden.spec, { shape, biased }));
         await exportHuggingFace(model, directory);
         subjects.push(fixtureOf(name, directory, { shape, spec: model.spec }));
       }
@@ -155,14 +160,41 @@ export async function wideSubjects(root: string): Promise<readonly Subject[]> {
   return subjects;
 }
 
-/** Options of a model like a family's fixture, with other layer sizes. */
-async function wideOptions(
-  family: string,
+/**
+ * Random models for llama.cpp, with the demo's tokenizer, in both shapes: those of test/tiny_families.ts, and of all
+ * other families of test/golden but the Gemmas, since llama.cpp takes GELU from a half-precision table, which moves
+ * random models by more than the comparison allows. Heads of 32 are as wide together as the hidden state, as some
+ * architectures want.
+ */
+export async function tokenizedSubjects(root: string): Promise<readonly Subject[]> {
+  const demo = await openModel(DEMO_MODEL);
+  await demo.weights.close();
+  const tiny = Object.entries(TINY_FAMILIES).map(([name, options]) => ({ name, spec: tinySpec(options) }));
+  const golden: typeof tiny = [];
+  for (const name of FAMILIES.filter((family) => !Object.hasOwn(TINY_FAMILIES, family))) {
+    const { model } = await openGolden(name);
+    await model.weights.close();
+    if (model.spec.activation === "silu") golden.push({ name, spec: model.spec });
+  }
+  const subjects: Subject[] = [];
+  for (const { name, spec } of [...golden, ...tiny]) {
+    for (const shape of SHAPES) {
+      const directory = join(root, `${name} with a tokenizer-${shape}`.replaceAll(" ", "-"));
+      const sizes = { hiddenSize: 4 * WIDE_HEAD, vocabSize: demo.spec.vocabSize };
+      const model = tinyModel({ ...wideOptions(spec, { shape, biased: false }), ...sizes });
+      await exportHuggingFace({ ...model, files: demo.files }, directory);
+      const subject = fixtureOf(name, directory, { shape, spec: model.spec });
+      subjects.push({ ...subject, kind: "tokenized fixture", mayBeRefused: true });
+    }
+  }
+  return subjects;
+}
+
+/** Options of a model like another, with other layer sizes. */
+function wideOptions(
+  { layers, headDim, attentionScale, ...spec }: ModelSpec,
   { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
-): Promise<TinyModelOptions> {
-  const { model } = await openGolden(family);
-  const { layers, headDim, attentionScale, ...spec } = model.spec;
-  await model.weights.close();
+): TinyModelOptions {
   return {
     ...spec,
     headDim: WIDE_HEAD,
@@ -185,7 +217,7 @@ function fixtureOf(
 ): Subject {
   const size = spec.vocabSize - 3;
   const ids = Array.from({ length: FIXTURE_PROMPT }, (_, i) => 3 + ((7 * i * i + 11 * i) % size));
-  return { name, shape, directory, text: null, ids, fixture: true, mayBeRefused: false };
+  return { name, shape, directory, text: null, ids, kind: "fixture", mayBeRefused: false };
 }
 
 async function writeGolden(

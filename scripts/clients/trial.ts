@@ -56,7 +56,7 @@ export async function trial(
     const ours = askClient("gprune", cases);
     return [
       ...exports
-        .filter(({ format, subject }) => format.ours && !subject.fixture)
+        .filter(({ format, subject }) => format.ours && subject.kind === "model")
         .map((item) => ownRow(item, ours)),
       ...options.clients.flatMap((client) => clientRows(client, exports, { ...options, ours })),
     ];
@@ -65,7 +65,7 @@ export async function trial(
   }
 }
 
-/** Writes a subject in all formats; fixtures only in those that are exact in float32 and need no tokenizer. */
+/** Writes a subject in the formats that it is tried with. */
 async function writeExports(
   subject: Subject,
   formats: readonly Format[],
@@ -73,7 +73,7 @@ async function writeExports(
 ): Promise<readonly Export[]> {
   const model = await openModel(subject.directory);
   const exports: Export[] = [];
-  for (const format of formats.filter(({ forFixtures }) => forFixtures || !subject.fixture)) {
+  for (const format of formats.filter(({ triedWith }) => triedWith.includes(subject.kind))) {
     const path = join(mkdtempSync(join(scratch, "export-")), `model${format.ending}`);
     const item = { subject, format, spec: model.spec, path };
     try {
@@ -134,7 +134,7 @@ function blankRow(client: ClientName, { subject, format, spec, path, refused }: 
   return {
     client,
     model: subject.name,
-    fixture: subject.fixture,
+    fixture: subject.kind !== "model",
     format: format.name,
     widths: `${subject.shape}: ${widthsOf(spec)}`,
     against: format.opens || format.exact ? "same weights" : "float32 weights",

@@ -107,12 +107,6 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
     ...FACTORS,
     layers: [{ biases: PROJECTIONS }, {}],
   },
-  smollm3: {
-    family: "smollm3",
-    layers: Array.from({ length: 5 }, (_, layer) =>
-      layer === 3 ? { rope: null } : { rope: rope(2_000_000) },
-    ),
-  },
   phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
   ...TINY_FAMILIES,
 };
