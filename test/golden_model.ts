@@ -17,6 +17,7 @@ export const GOLDEN_FAMILIES = [
   "gemma",
   "gemma2",
   "gemma3",
+  "vaultgemma",
   "phi3",
   "granite",
   "smollm3",

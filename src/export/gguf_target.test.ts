@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { LLAMA3, longrope } from "../../test/scaled_ropes.ts";
+import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
@@ -214,6 +215,32 @@ describe("refusals", () => {
       "factors elsewhere",
       { ...QWEN3, layers: [{ rope: rope({ scaling: LLAMA3 }) }] },
       "Llama 3 RoPE scaling",
+    ],
+    [
+      "families without any",
+      { ...GEMMA2, family: "vaultgemma", norms: "before" },
+      "no architecture for this",
+    ],
+    [
+      "a tied output that must be separate",
+      { ...TINY_FAMILIES.olmo2, tiedEmbeddings: true },
+      "olmo2 does not support an output matrix that is tied to the embedding",
+    ],
+    [
+      "scaled rotation in windows too",
+      {
+        ...TINY_FAMILIES.olmo3,
+        layers: [{ window: 16, rope: rope({ scaling: YARN }) }, { rope: rope({ scaling: YARN }) }],
+      },
+      "rotary embeddings that differ between layers",
+    ],
+    [
+      "windows in other numbers of layers",
+      {
+        ...TINY_FAMILIES.exaone4,
+        layers: EACH_4TH.map((layer, i) => (i % 4 === 3 ? layer : { window: 16 })),
+      },
+      "exaone4 does not support",
     ],
     ["too many layers", { layers: Array.from({ length: 513 }, () => ({})) }, "more than 512 layers"],
   ])("of %s say what is in the way", (_, options, says) => {

@@ -58,7 +58,7 @@ export function withPlainWeights(
   return { tensors: scaledSource(source, scalesOf(source, quantised, { scales, where }), readAs), readAs };
 }
 
-/** @throws GpruneError UNSUPPORTED unless a tensor is of plain numbers, or of float8 that the configuration describes */
+/** @throws GpruneError UNSUPPORTED unless a tensor is of plain numbers, or of float8 that config.json describes */
 function requirePlain(
   source: TensorSource,
   name: string,

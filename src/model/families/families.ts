@@ -6,7 +6,7 @@ import { GpruneError } from "../../errors.ts";
 import type { Family } from "../family.ts";
 import { ERNIE4_5 } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
-import { GEMMA, GEMMA2, GEMMA3 } from "./gemma.ts";
+import { GEMMA, GEMMA2, GEMMA3, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4 } from "./glm.ts";
 import { GRANITE } from "./granite.ts";
 import { HUNYUAN } from "./hunyuan.ts";
@@ -27,6 +27,7 @@ export const FAMILIES: readonly Family[] = [
   GEMMA,
   GEMMA2,
   GEMMA3,
+  VAULTGEMMA,
   PHI3,
   GRANITE,
   SMOLLM3,

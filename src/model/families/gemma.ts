@@ -1,4 +1,4 @@
-/** Gemma 1, 2 and 3 (configuration_gemma*.py and modeling files of transformers). */
+/** Gemma 1, 2 and 3 and VaultGemma (configuration_*gemma*.py and modeling files of transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -53,6 +53,16 @@ export const GEMMA2: Family = {
     window: 4096,
     windowPattern: 2,
   },
+};
+
+export const VAULTGEMMA: Family = {
+  ...GEMMA2,
+  modelType: "vaultgemma",
+  architecture: "VaultGemmaForCausalLM",
+  configClass: "VaultGemmaConfig",
+  norms: "before",
+  storedNames: { post_attention_layernorm: "pre_feedforward_layernorm" },
+  standsIn: false,
 };
 
 export const GEMMA3: Family = {
