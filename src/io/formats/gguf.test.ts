@@ -15,6 +15,7 @@ import {
   u32,
   withFile,
 } from "../../../test/gguf_builder.ts";
+import { blockWeightAt } from "../../../test/stored_blocks.ts";
 import { GpruneError } from "../../errors.ts";
 import { openGguf } from "./gguf.ts";
 import { GGUF_LIMITS } from "./gguf_header.ts";
@@ -135,6 +136,9 @@ const ACCEPTED: Readonly<Record<string, GgufParts>> = {
   metadata: { metadata: METADATA },
   "tensors: zero dimension": { tensors: [tensor("a", { dimensions: [4, 0], data: new Uint8Array(0) })] },
   "tensors: plain": { tensors: PAIR },
+  "tensors: an empty one where another begins": {
+    tensors: [tensor("a"), tensor("b", { dimensions: [4, 0], data: new Uint8Array(0), offset: 0n })],
+  },
   "tensors: alignment 1": { metadata: [align(1)], tensors: [odd("a"), odd("b")], alignment: 1 },
   "data: plain": { metadata: METADATA, tensors: [tensor("a"), odd("b"), tensor("c")] },
   "data: alignment 1": { metadata: [...METADATA, align(1)], tensors: [odd("a"), tensor("b")], alignment: 1 },
@@ -286,6 +290,45 @@ describe("contents", () => {
       ]);
       await expect(source.read("matrix", { start: 3, end: 6 })).rejects.toMatchObject({ code: "BAD_TENSOR" });
       await expect(source.read("nothing")).rejects.toMatchObject({ code: "BAD_TENSOR" });
+      await source.close();
+    });
+  });
+
+  test("reads tensors that take several reads of the file, as numbers and as blocks", async () => {
+    const rows = 1000;
+    const runs = 250;
+    // 8.5 MB of blocks with the scale 1; a read takes 8 MiB. Every quant says which block it is in.
+    const data = new Uint8Array(rows * runs * 34);
+    for (let block = 0; block < rows * runs; block++) {
+      data.set([0, 0x3c], block * 34);
+      data.fill((block % 127) + 1, block * 34 + 2, (block + 1) * 34);
+    }
+    const tensors = [{ name: "large", dimensions: [runs * 32, rows], type: Q8_0, data }];
+    await withFile(buildGguf({ tensors }), async (path) => {
+      const { source } = await openGguf(path);
+      const { data: values } = await source.read("large");
+      expect(values.findIndex((value, i) => value !== (Math.floor(i / 32) % 127) + 1)).toBe(-1);
+      const blocks = await source.blocks!.read("large");
+      expect(values.findIndex((value, i) => value !== blockWeightAt(blocks, i))).toBe(-1);
+      await source.close();
+    });
+  });
+
+  test("has blocks of quantised matrices, and of nothing else", async () => {
+    const tensors = [
+      tensor("floats"),
+      { name: "vector", dimensions: [32], type: Q8_0, data: new Uint8Array(34) },
+      { name: "matrix", dimensions: [32, 1], type: Q8_0, data: new Uint8Array(34) },
+    ];
+    await withFile(buildGguf({ tensors }), async (path) => {
+      const { source } = await openGguf(path);
+      const blocks = source.blocks!;
+      expect(["floats", "vector", "matrix", "nothing"].map((name) => blocks.layout(name)?.bits)).toEqual([
+        ...[undefined, undefined, 8, undefined],
+      ]);
+      for (const name of ["floats", "vector", "nothing"]) {
+        await expect(blocks.read(name)).rejects.toMatchObject({ code: "BAD_TENSOR" });
+      }
       await source.close();
     });
   });
