@@ -263,6 +263,32 @@ describe("contents", () => {
     });
   });
 
+  test("reads headers wherever the end of a buffer falls", async () => {
+    const scalars = [
+      ["b", bool(true)],
+      ["n", u32(7)],
+      ["t", text("hello")],
+    ] as const;
+    const lists = [
+      ["numbers", f32s([1, 2, 3])],
+      ["words", texts(["a", "", "bc"])],
+    ] as const;
+    const values = { b: true, n: 7, t: "hello", numbers: [1, 2, 3], words: ["a", "", "bc"] };
+    // After the padding come 280 bytes of header; a buffer has 256 KiB.
+    for (let filled = 2 ** 18 - 340; filled <= 2 ** 18; filled += 3) {
+      const metadata = [["pad", text("x".repeat(filled))], ...scalars, ...lists] as const;
+      await withFile(buildGguf({ metadata, tensors: PAIR }), async (path) => {
+        const file = await openGguf(path);
+        const { pad, ...others } = Object.fromEntries(file.metadata);
+        expect(pad).toHaveLength(filled);
+        expect(others).toEqual(values);
+        expect(Buffer.from(await file.encodedValue("n")).toString("hex")).toBe("0400000007000000");
+        expect((await file.source.read("two")).data).toEqual(Float32Array.from({ length: 16 }, (_, i) => i));
+        await file.source.close();
+      });
+    }
+  });
+
   test("reads rows, whole tensors and quantised vectors", async () => {
     const values = Float32Array.from({ length: 15 }, (_, i) => i);
     const blocks = Uint8Array.from(
@@ -288,6 +314,8 @@ describe("contents", () => {
         ...Array.from({ length: 32 }, () => 11),
         ...[21, 21],
       ]);
+      expect([...(await source.read("vector", { start: 63, end: 66 })).data]).toEqual([11, 21, 21]);
+      expect([...(await source.read("vector", { start: 90, end: 93 })).data]).toEqual([21, 21, 21]);
       await expect(source.read("matrix", { start: 3, end: 6 })).rejects.toMatchObject({ code: "BAD_TENSOR" });
       await expect(source.read("nothing")).rejects.toMatchObject({ code: "BAD_TENSOR" });
       await source.close();
