@@ -307,6 +307,14 @@ target_delimiter: ""
       "BAD_TEXT",
       "a.jsonl line 1: expected at least two texts from doc_to_choice, got [1, 2]",
     ],
+    ...["choices: {{choices.text}}", "{{choices.text}}, {{choices.label}}"].map(
+      (text): [string, string, string, string] => [
+        `choices that are text with a list in it: ${text}`,
+        HEAD + TEMPLATES.replace("{{choices.text}}", text),
+        "BAD_FILE",
+        `task.yaml: doc_to_choice: expected {{ a list }}, the name of a field, or a list, got ${text}`,
+      ],
+    ),
     [
       "what fails at a record",
       HEAD + TEMPLATES.replace("question.strip()", "question.nothing()"),
