@@ -1,3 +1,4 @@
+import { readdir } from "node:fs/promises";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
@@ -70,6 +71,10 @@ const REFUSED: Readonly<Record<string, { readonly parts: GgufParts; readonly say
   "metadata: key size -1": {
     parts: { entryCount: 1n, rawMetadata: Buffer.concat([string("key", 2n ** 64n - 1n), Buffer.alloc(99)]) },
     says: "a metadata key",
+  },
+  "header: more tensors than bytes": {
+    parts: { tensorCount: 1000n },
+    says: "no more than fit the 16 bytes left",
   },
   "metadata: empty key": { parts: { metadata: [["", u32(1)]] }, says: "an empty string" },
   "metadata: bad type": {
@@ -366,10 +371,19 @@ describe("contents", () => {
     await expect(open(buildGguf({ tensors }))).rejects.toMatchObject({ code: "UNSUPPORTED" });
   });
 
-  test("closes the file when it refuses it", async () => {
-    await withFile(Buffer.concat([entry("x", u32(1))]), async (path) => {
-      await expect(openGguf(path)).rejects.toBeInstanceOf(GpruneError);
-    });
+  test("names a file that is not there", async () => {
     await expect(openGguf("/nowhere/x.gguf")).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+
+  test.skipIf(process.platform !== "linux")("closes files, also those that it refuses", async () => {
+    const openFiles = async (): Promise<number> => (await readdir("/proc/self/fd")).length;
+    const before = await openFiles();
+    for (let i = 0; i < 10; i++) {
+      await withFile(Buffer.concat([entry("x", u32(1))]), async (path) => {
+        await expect(openGguf(path)).rejects.toBeInstanceOf(GpruneError);
+      });
+      await open(buildGguf({ tensors: PAIR }));
+    }
+    expect(await openFiles()).toBeLessThan(before + 10);
   });
 });
