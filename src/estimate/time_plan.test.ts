@@ -41,6 +41,23 @@ describe("planTime", () => {
     expect(calibrate! * 1e9).toBeCloseTo((2 * 4 * T * (layers + sums)) / 0.62, -3);
   });
 
+  test("counts Cholesky factors of what is kept, solutions for every output, and bytes", () => {
+    const { recover, save } = timeOf({ recover: "lstsq", sparsity: 0.25, method: "none" });
+    // Four heads of 16 channels and F neurons, three quarters of which stay; n^3 / 3 for a factor, 2 n^2 a solution.
+    const ofSpace = (n: number): number => n ** 3 / 3 + 2 * n ** 2 * C;
+    const expected = LAYERS * (ofSpace(0.75 * 64) + ofSpace(0.75 * F));
+    expect(recover! * 1e9).toBeCloseTo(expected / 0.07, -3);
+    expect(save).toBe(1);
+  });
+
+  test("counts decoding of text of its own token by token, with a cache that grows to a window", () => {
+    const own = [...CALIBRATION, { name: "self", path: "self" }];
+    const { "own text": seconds } = timeOf({ calibration: own });
+    const layers = LAYERS * 2 * (4 * C * C + 3 * C * F + 2 * (T / 2) * C);
+    const expected = (4 + 2) * T * (layers + 2 * C * V);
+    expect((seconds! * 1e9 * 0.12) / expected).toBeCloseTo(1, 1);
+  });
+
   test("has the stages that a run has", () => {
     const stages = (settings: RunConfigInput, changes?: Partial<PlannedRun>): readonly string[] =>
       Object.keys(timeOf(settings, changes));
