@@ -118,6 +118,7 @@ target_delimiter: ""
     const asked = async (documents: Promise<readonly TaskDocument[]>) =>
       (await documents).map(({ candidates }) => candidates[0]!.context);
     expect(await asked(readTask(path))).toEqual(["test"]);
+    expect((await readTask(path))[0]!.firstShots).toBe(splits.includes("first_n"));
     expect(await asked(readPool(path, null, {}))).toEqual([taken]);
   });
 
