@@ -8,6 +8,7 @@ import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { calibrate } from "./calibrate.ts";
 import { type CalibrationStats, mergeStats } from "./stats.ts";
 
@@ -90,6 +91,26 @@ describe("calibrate", () => {
       unit: "tokens",
       detail: "layer 2/2",
     });
+  });
+
+  test("names set and space when squares of finite activations overflow", async () => {
+    const { weights, ...model } = tinyModel();
+    const read = async (...args: Parameters<typeof weights.read>): Promise<Tensor> => {
+      const { shape, data } = await weights.read(...args);
+      const factor = args[0] === "model.layers.1.mlp.up_proj.weight" ? 1e25 : 1;
+      return { shape, data: data.map((value) => factor * value) };
+    };
+    const runner = new DecoderRunner({ ...model, weights: { ...weights, read } }, runtime);
+    await expect(statsOf(runner, randomWindows([8]))).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: "statistics of layers.1.ffn: expected finite sums, got NaN or infinity, on calibration set x",
+    });
+  });
+
+  test("refuses windows without owners where others have some", async () => {
+    const runner = new DecoderRunner(tinyModel(), runtime);
+    const set = { name: "x", windows: randomWindows([4, 4]), owners: ["x"] };
+    await expect(calibrate(runner, [set])).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
   });
 
   test("refuses two sets of one name", async () => {

@@ -5,7 +5,7 @@ import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { calibrate } from "./calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence } from "./evidence.ts";
-import { poolGateStats } from "./gate_stats.ts";
+import { gateStatistics, poolGateStats } from "./gate_stats.ts";
 import { localPasses } from "./passes.ts";
 import { poolStats } from "./stats.ts";
 
@@ -28,6 +28,23 @@ describe("gatherEvidence", () => {
     const stats = await calibrate(new DecoderRunner(model, runtime), sets);
     expect(whole.stats).toEqual(stats.get("single"));
     expect(moments.size).toBe(0);
+    expect([...evidence.values()].filter((set) => set.whole.gates !== undefined)).toEqual([]);
+  });
+
+  test("merges the gradients of halves, where they are asked for", async () => {
+    const model = tinyModel({});
+    const passes = localPasses(model, runtime);
+    const set = { name: "x", windows: randomWindows([8, 8, 8]) };
+    const { evidence } = await gatherEvidence({ model, passes }, [set], { gradients: true });
+    const { whole, halves } = evidence.get("x")!;
+    expect(halves!.map(({ gates }) => gates!.windows)).toEqual([2, 1]);
+    const all = (await gateStatistics(new DecoderRunner(model, runtime), [set])).get("x")!;
+    expect(whole.gates!.windows).toBe(3);
+    for (const [id, { squares }] of all.spaces) {
+      for (const [unit, value] of squares.entries()) {
+        expect(whole.gates!.spaces.get(id)!.squares[unit]! / value).toBeCloseTo(1, 4);
+      }
+    }
   });
 });
 

@@ -48,6 +48,7 @@ describe("measuredSets", () => {
       `windows of calibration set a: expected the same windows for statistics and for least squares, got different ones from window ${place} on`;
     expect(() => measuredSets([set], [{ ...set, windows: changed }])).toThrow(message(2));
     expect(() => measuredSets([set], [{ ...set, windows: shorter }])).toThrow(message(3));
+    expect(() => measuredSets([{ ...set, windows: shorter }], [set])).toThrow(message(3));
     expect(() => measuredSets([], [{ ...set, windows: [] }])).toThrow(
       "calibration set a: expected at least one token",
     );

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import { tinyModel, tinySpec } from "../../test/tiny_model.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import {
   chooseWindows,
@@ -11,7 +12,9 @@ import {
   learnable,
   loadTokenSet,
   parseTextSet,
+  requireWindowsFit,
   splitWindows,
+  windowLength,
   windowsInTurn,
 } from "./windows.ts";
 
@@ -153,6 +156,20 @@ describe("splitWindows", () => {
       (31 / 32) * (length - 1) - 1,
     );
   });
+});
+
+test("the length of windows is the usual one, or the shortest context, unless another is asked for", () => {
+  const models = [2048, 512, 300].map((maxPositions) => ({ spec: tinySpec({ maxPositions }) }));
+  expect(windowLength(models.slice(0, 1), undefined)).toBe(512);
+  expect(windowLength(models.slice(0, 2), undefined)).toBe(512);
+  expect(windowLength(models, undefined)).toBe(300);
+  expect(windowLength(models, 1024)).toBe(1024);
+});
+
+test("windows may fill a model's context and no more", () => {
+  const model = tinyModel({ maxPositions: 64 });
+  expect(() => requireWindowsFit(model, 64)).not.toThrow();
+  expect(() => requireWindowsFit(model, 65)).toThrow("at most 64 tokens, the context length of tiny, got 65");
 });
 
 describe("chooseWindows", () => {

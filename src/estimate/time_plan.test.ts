@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "../config.ts";
+import { leftInLayers } from "../prune/remaining.ts";
 import { settle } from "../run/inputs.ts";
 import { planMemory } from "./memory_plan.ts";
-import type { PlannedRun } from "./planned_run.ts";
+import { type PlannedRun, roundTokens } from "./planned_run.ts";
 import { planTime, type TimePlan } from "./time_plan.ts";
 
 const [LAYERS, C, F, V, T] = [4, 64, 256, 512, 128];
@@ -28,6 +29,12 @@ function timeOf(settings: RunConfigInput, changes?: Partial<PlannedRun>): TimePl
   return plan.stages;
 }
 
+test("rounds of learning take windows in turn, at most those there are", () => {
+  const run = planned({ gradientWindows: 3 });
+  expect([1, 2].map((rounds) => roundTokens(run, rounds))).toEqual([2 * 3 * T, 2 * 4 * T]);
+  expect(roundTokens({ ...run, tokens: 5 * T }, 1)).toBe(5 * T);
+});
+
 describe("planTime", () => {
   test("counts the operations of a forward pass", () => {
     const { check, calibrate } = timeOf({ recover: "bias", sparsity: 0.5, method: "none" });
@@ -39,6 +46,56 @@ describe("planTime", () => {
     // Statistics add up columns, by products with a vector each.
     const sums = LAYERS * 3 * 2 * (C + F);
     expect(calibrate! * 1e9).toBeCloseTo((2 * 4 * T * (layers + sums)) / 0.62, -3);
+  });
+
+  test("counts Cholesky factors of what is kept, solutions for every output, and bytes", () => {
+    const { recover, save } = timeOf({ recover: "lstsq", sparsity: 0.25, method: "none" });
+    // Four heads of 16 channels and F neurons, three quarters of which stay; n^3 / 3 for a factor, 2 n^2 a solution.
+    const ofSpace = (n: number): number => n ** 3 / 3 + 2 * n ** 2 * C;
+    const expected = LAYERS * (ofSpace(0.75 * 64) + ofSpace(0.75 * F));
+    expect(recover! * 1e9).toBeCloseTo(expected / 0.07, -3);
+    expect(save).toBe(1);
+  });
+
+  test("counts products there and back, and of the covariances, by about as many as there are", () => {
+    const matrices = LAYERS * 2 * (4 * C * C + 3 * C * F);
+    const attention = LAYERS * 2 * 2 * T * C;
+    const tokens = 2 * 4 * T;
+    // Gradients of inputs take as many products again, and of scores and values twice as many.
+    const thereAndBack = 2 * matrices + 3 * attention + 2 * 2 * C * V;
+    const { learn } = timeOf({ recover: "bias" }, { gradients: true, allocation: "global" });
+    expect((learn! * 1e9 * 0.62) / (tokens * thereAndBack)).toBeCloseTo(1, 1);
+    // Least squares has the windows twice, and multiplies what enters output projections by itself, half by symmetry.
+    const [bias, lstsq] = (["bias", "lstsq"] as const).map(
+      (recover) => timeOf({ recover, method: "none" }).calibrate!,
+    );
+    const added = (lstsq! - bias!) * 1e9 * 0.62 - tokens * (matrices + attention);
+    const squares = 2 * tokens * LAYERS * 2 * (64 ** 2 + F ** 2);
+    expect(added / squares).toBeGreaterThan(0.5);
+    expect(added / squares).toBeLessThan(1);
+    // Training has weights' gradients, too, of the three quarters that stay, and the dense model's states.
+    const { recover } = timeOf({ recover: "distill", steps: 10, sparsity: 0.25, method: "none" });
+    const { recover: refitted } = timeOf({ recover: "lstsq", sparsity: 0.25, method: "none" });
+    const trained = 10 * 8 * T * ((1 + 3 * 0.75) * (matrices + attention) + 4 * 2 * C * V);
+    const ratio = ((recover! - refitted!) * 1e9 * 0.62) / trained;
+    expect(ratio).toBeGreaterThan(0.9);
+    expect(ratio).toBeLessThan(1.1);
+  });
+
+  test("counts updates of the weights that stay, however fast products are", () => {
+    const run = planned({ recover: "distill", steps: 10, sparsity: 0.25, method: "none" });
+    const { places } = planMemory(run, Number.POSITIVE_INFINITY);
+    const { stages } = planTime(run, places, { speed: Number.POSITIVE_INFINITY, bytes: 0 });
+    const weights = leftInLayers(run.spec, 0.25);
+    expect(stages).toEqual({ recover: expect.closeTo(10 * weights * 5e-9, 12) });
+  });
+
+  test("counts decoding of text of its own token by token, with a cache that grows to a window", () => {
+    const own = [...CALIBRATION, { name: "self", path: "self" }];
+    const { "own text": seconds } = timeOf({ calibration: own });
+    const layers = LAYERS * 2 * (4 * C * C + 3 * C * F + 2 * (T / 2) * C);
+    const expected = (4 + 2) * T * (layers + 2 * C * V);
+    expect((seconds! * 1e9 * 0.12) / expected).toBeCloseTo(1, 1);
   });
 
   test("has the stages that a run has", () => {

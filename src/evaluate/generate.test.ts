@@ -42,11 +42,26 @@ describe("generate", () => {
     expect(seen).toEqual(stopped);
   });
 
+  test("takes the lowest of equally probable tokens", async () => {
+    const { weights, ...model } = tinyModel();
+    const read: typeof weights.read = async (name, rows) => {
+      const { shape, data } = await weights.read(name, rows);
+      return { shape, data: data.map(() => 0) };
+    };
+    const runner = new DecoderRunner({ ...model, weights: { ...weights, read } }, runtime);
+    const generated = await generate(runner, Int32Array.of(3), { maxTokens: 2, stopIds: [] });
+    expect([...generated]).toEqual([0, 0]);
+  });
+
   test("needs a prompt, and no token to give none", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const options = { maxTokens: 0, stopIds: [] };
     await expect(generate(runner, new Int32Array(0), options)).rejects.toMatchObject({ code: "BAD_TEXT" });
     expect(await generate(runner, Int32Array.of(1), options)).toHaveLength(0);
+    for (const maxTokens of [-1, 1.5, Number.NaN]) {
+      const act = generate(runner, Int32Array.of(1), { ...options, maxTokens });
+      await expect(act).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+    }
   });
 
   test("goes as far as the model's positions do, and no farther", async () => {
@@ -158,6 +173,11 @@ describe("a SentencePiece tokenizer that begins texts with BOS", () => {
     expect([...promptTokens("a b", tokenizer)]).toEqual([0, 3, 5]);
     expect([...promptTokens("<s>a", tokenizer)].filter((id) => id === 0)).toHaveLength(1);
     expect([...promptTokens("", tokenizer)]).toEqual([0]);
+    const without = Tokenizer.fromFiles([
+      { name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) },
+    ]);
+    expect(without.leadingId).toBeNull();
+    expect([...promptTokens("a b", without)]).toEqual([...without.encode("a b")]);
     expect(promptTokens("a ".repeat(150_000), tokenizer).length).toBeGreaterThan(150_000);
   });
 

@@ -37,6 +37,11 @@ describe("inspectModel", () => {
     });
   });
 
+  test("counts layers with a bias after either output projection", () => {
+    const biases = [["o_proj"], ["down_proj"], ["o_proj", "down_proj"], ["q_proj"], []] as const;
+    expect(inspectModel(tinyModel({ layers: biases.map((own) => ({ biases: own })) })).output_biases).toBe(3);
+  });
+
   test("says whether a tokenizer came with the model", () => {
     const files = [{ name: "tokenizer.json", bytes: new Uint8Array() }];
     expect(inspectModel({ ...tinyModel({ layers: [{}] }), files }).tokenizer).toBe(true);

@@ -18,7 +18,9 @@ describe("measureLatency", () => {
     const models = [tinyModel({ layers: [{}, {}] }), tinyModel({ layers: [{ kvGroups: 1 }, {}] })];
     const events: ProgressEvent[] = [];
     const onProgress = (event: ProgressEvent): number => events.push(event);
+    const start = performance.now();
     const [first, second] = await measureLatency({ models, runtime }, { ...OPTIONS, onProgress });
+    const seconds = (performance.now() - start) / 1000;
     expect(events.map(({ stage }) => stage)).toEqual([...Array(2).fill("memory"), ...Array(8).fill("speed")]);
     expect(first).not.toHaveProperty("over_first");
     for (const { prompt, decoding, first_token: wait } of [first!, second!]) {
@@ -28,6 +30,8 @@ describe("measureLatency", () => {
         expect(max).toBeGreaterThanOrEqual(median);
       }
       expect(prompt.max * wait.min).toBeCloseTo(12, 6);
+      // What is measured takes no longer than the measuring.
+      expect(wait.max + (2 * 3) / decoding.min).toBeLessThan(seconds);
     }
     const ratio = second!.over_first!.decoding;
     expect(ratio.min).toBeGreaterThanOrEqual((second!.decoding.min / first!.decoding.max) * (1 - 1e-9));
@@ -53,6 +57,10 @@ describe("measureLatency", () => {
       code: "BAD_ARGUMENT",
       message: expect.stringContaining(`expected at most ${promptTokens} tokens, got ${promptTokens + 3}`),
     });
+    for (const name of ["batch", "promptTokens", "newTokens", "repeats"]) {
+      const act = measureLatency({ models: [model], runtime }, { ...OPTIONS, [name]: 0 });
+      await expect(act).rejects.toThrow(`${name}: expected`);
+    }
     const unread = [{ name: "a", path: "no such text", weight: 1 }];
     await expect(
       compareModels({ models: [model], runtime }, unread, { speed: { ...OPTIONS, promptTokens } }),

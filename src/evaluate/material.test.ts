@@ -29,6 +29,31 @@ test("puts before a question the solved ones of the split that its YAML file nam
   ]);
 });
 
+test("puts before a question the solved ones of the file that is given for its task", async () => {
+  const directory = await temporaryDirectory();
+  const file = async (name: string, query: string): Promise<string> => {
+    const path = join(directory, `${name}.jsonl`);
+    await writeFile(path, JSON.stringify({ query, choices: ["e", "f"], gold: 1 }));
+    return path;
+  };
+  const tasks = [];
+  for (const name of ["s", "t"]) tasks.push({ name, path: await file(name, name), weight: 1 });
+  const pools = [{ name: "t", path: await file("shots", "shot"), weight: 1 }];
+  const request = {
+    seqLen: 4,
+    onProgress: silent,
+    tasks: tasks.slice(1),
+    fewShot: { count: 1, seed: 0, pools },
+  };
+  const read = await readMaterial([letterModel()], [], request);
+  expect(read.tasks[0]![1].map(({ solved }) => solved.map(({ context }) => context))).toEqual([["shot"]]);
+  // The only question of the other task cannot be an example for itself.
+  await expect(readMaterial([letterModel()], [], { ...request, tasks })).rejects.toMatchObject({
+    code: "BAD_TEXT",
+    message: expect.stringContaining("task s: "),
+  });
+});
+
 test("takes few windows of a directory from all of its files, and the first ones of a file", async () => {
   const directory = await temporaryDirectory();
   for (const letter of ["a", "b", "c"]) {

@@ -6,7 +6,7 @@ import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { sampleTexts } from "./sample.ts";
+import { type SampleState, sampleTexts } from "./sample.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -151,6 +151,31 @@ describe("sampleTexts", () => {
     const onProgress = (event: ProgressEvent): number => events.push(event);
     await sampleTexts(new DecoderRunner(model, runtime), tokenizer, { ...OPTIONS, count: 30, onProgress });
     expect(events.at(-1)).toMatchObject({ done: 360, total: 360, unit: "tokens" });
+    // Two lots of 15 windows, which begin with one token each.
+    const lot = Array.from({ length: 11 }, (_, step) => (step + 2) * 15);
+    expect(events.map(({ done }) => done)).toEqual([...lot, ...lot.map((done) => 180 + done)]);
+  });
+
+  test("goes on after a lot, and computes nothing twice", async () => {
+    const states: SampleState[] = [];
+    const reached = async (state: () => SampleState): Promise<void> => {
+      states.push(structuredClone(state()));
+    };
+    const options = { ...OPTIONS, count: 30 };
+    const whole = await sampleTexts(new DecoderRunner(model, runtime), tokenizer, {
+      ...options,
+      checkpoints: { restore: async () => undefined, reached },
+    });
+    expect(states.map(({ windows }) => windows.length)).toEqual([15, 30]);
+    const events: ProgressEvent[] = [];
+    const rest = await sampleTexts(new DecoderRunner(model, runtime), tokenizer, {
+      ...options,
+      onProgress: (event) => events.push(event),
+      checkpoints: { restore: async () => states[0], reached },
+    });
+    expect(rest).toEqual(whole);
+    expect(events[0]!.done).toBe(180 + 30);
+    expect(states.at(-1)).toEqual({ windows: whole });
   });
 
   test("takes as many tokens as the model holds and refuses more, and probabilities that are none", async () => {
@@ -159,6 +184,8 @@ describe("sampleTexts", () => {
     expect(tokenizer.encode(texts!.join(" "))).toHaveLength(maxPositions);
     for (const change of [
       { tokens: maxPositions + 1 },
+      { tokens: 0 },
+      { count: 0 },
       { topP: 0 },
       { topP: 1.01 },
       { topP: Number.NaN },

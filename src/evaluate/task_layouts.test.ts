@@ -64,6 +64,11 @@ describe("published layouts", () => {
       ["Ann thanked Eve since Ann| had helped.", "Ann thanked Eve since Eve| had helped. *"],
     ],
     [
+      "winogrande with a gap before no space",
+      { sentence: "Ann took _'s hat.", option1: "Eve", option2: "Ida", answer: "1" },
+      ["Ann took Eve| 's hat. *", "Ann took Ida| 's hat."],
+    ],
+    [
       "boolq",
       { question: "is it so", title: "T", answer: true, passage: "It is so." },
       ["It is so.\nQuestion: is it so?\nAnswer:| no", "It is so.\nQuestion: is it so?\nAnswer:| yes *"],

@@ -118,6 +118,7 @@ target_delimiter: ""
     const asked = async (documents: Promise<readonly TaskDocument[]>) =>
       (await documents).map(({ candidates }) => candidates[0]!.context);
     expect(await asked(readTask(path))).toEqual(["test"]);
+    expect((await readTask(path))[0]!.firstShots).toBe(splits.includes("first_n"));
     expect(await asked(readPool(path, null, {}))).toEqual([taken]);
   });
 
@@ -307,6 +308,14 @@ target_delimiter: ""
       "BAD_TEXT",
       "a.jsonl line 1: expected at least two texts from doc_to_choice, got [1, 2]",
     ],
+    ...["choices: {{choices.text}}", "{{choices.text}}, {{choices.label}}"].map(
+      (text): [string, string, string, string] => [
+        `choices that are text with a list in it: ${text}`,
+        HEAD + TEMPLATES.replace("{{choices.text}}", text),
+        "BAD_FILE",
+        `task.yaml: doc_to_choice: expected {{ a list }}, the name of a field, or a list, got ${text}`,
+      ],
+    ),
     [
       "what fails at a record",
       HEAD + TEMPLATES.replace("question.strip()", "question.nothing()"),

@@ -78,6 +78,7 @@ describe("encodeDocument", () => {
     ]);
     expect(qwen).toMatchObject({ bosId: 13, eosIds: [13, 14], prefixId: 14, addsBos: false });
     expect(split(encodeDocument(question("", ["c d"]), qwen, 64))).toEqual([[[14], [2, 3]]]);
+    expect(split(encodeDocument(question("a", ["c d"]), qwen, 64))).toEqual([[[0], [2, 3]]]);
   });
 
   test("keeps the last tokens of what is too long", () => {

@@ -63,11 +63,10 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
   test("removes no more than the budget, and less by under one neuron", () => {
     fc.assert(
       fc.property(specs, fractions, (spec, part) => {
-        fc.pre(hasFineNeurons(spec));
         const sparsity = part * largestSparsity(spec);
         const missing = sparsity * prunableParameters(spec) - removedAt(spec, sparsity);
         expect(missing).toBeGreaterThanOrEqual(-0.01);
-        expect(missing).toBeLessThan(largestNeuron(spec));
+        if (hasFineNeurons(spec)) expect(missing).toBeLessThan(largestNeuron(spec));
       }),
       { numRuns: 300 },
     );
@@ -143,6 +142,13 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     }
   });
 
+  test("can leave as few neurons as the multiple itself", () => {
+    const spec = tinySpec({ layers: [{ neurons: 61, kvGroups: 1 }] });
+    const sparsity = (53 * 24) / prunableParameters(spec);
+    const keep = allocation.allocate({ spec, importance: randomScores(spec), sparsity, roundTo: 8 });
+    expect(widths(makePlan(spec, keep), spec).ffn).toEqual([8]);
+  });
+
   test("refuses importance of another model", () => {
     const spec = tinySpec();
     const act = (importance: Importance) => (): unknown =>
@@ -200,6 +206,23 @@ describe("uniform", () => {
         }
       }),
     );
+  });
+
+  test("shares by size what layers cannot give that have no more", () => {
+    const layers = [{ neurons: 1 }, { neurons: 200 }, { neurons: 100 }].map((own) => ({
+      ...own,
+      kvGroups: 1,
+    }));
+    const spec = tinySpec({ layers });
+    const keep = allocate({
+      spec,
+      importance: randomScores(spec),
+      sparsity: (150 * 24) / prunableParameters(spec),
+    });
+    const [, second, third] = removedOf(spec, keep).map(({ all }) => all / 24);
+    const group = prunableParameters(tinySpec({ layers: [{ neurons: 1, kvGroups: 1 }] })) / 24 - 1;
+    expect(second! + third!).toBe(150);
+    expect(Math.abs(second! - (150 * (200 + group)) / (300 + 2 * group))).toBeLessThan(1);
   });
 
   test("lets neurons of earlier layers fill what the groups of the last one leave", () => {

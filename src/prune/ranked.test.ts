@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters, spacesOf } from "../model/spaces.ts";
 import { makePlan, widths } from "./plan.ts";
-import { removeRanked } from "./ranked.ts";
+import { canRemove, removeRanked } from "./ranked.ts";
 
 describe("removeRanked", () => {
   test("takes blocks of equal values in turn, however their means round", () => {
@@ -33,6 +33,25 @@ describe("removeRanked", () => {
     expect(widths(makePlan(spec, keep), spec).ffn).toEqual([56, 56]);
   });
 
+  test("leaves a rest that no block of neurons fits, though a KV group would, while any layer has neurons", () => {
+    const spec = tinySpec({
+      layers: [
+        { neurons: 16, kvGroups: 3 },
+        { neurons: 64, kvGroups: 3 },
+      ],
+    });
+    const ranked = spacesOf(spec).map((space) => {
+      return { space, values: new Float64Array(space.units).fill(space.kind === "kv" ? 9 : 1) };
+    });
+    // A block has 384 parameters, a group 192.
+    const keep = removeRanked(ranked, {
+      spec,
+      sparsity: (384 + 300) / prunableParameters(spec),
+      roundTo: 16,
+    });
+    expect(widths(makePlan(spec, keep), spec)).toEqual({ ffn: [16, 48], kv: [3, 3] });
+  });
+
   test("gives the neurons back that were taken last, in the order of all layers", () => {
     const layer = { neurons: 12, kvGroups: 3, groupSize: 1 };
     const spec = tinySpec({ layers: [layer, layer] });
@@ -54,5 +73,21 @@ describe("removeRanked", () => {
     const keep = removeRanked(ranked, { spec, sparsity: (528 + 2 * 128 - 18) / prunableParameters(spec) });
     expect(keep["layers.0.ffn"]).toEqual([11]);
     expect(keep["layers.1.ffn"]).toEqual([10, 11]);
+  });
+});
+
+describe("canRemove", () => {
+  test("is true up to what leaves one unit in every space", () => {
+    const spec = tinySpec({
+      layers: [
+        { neurons: 10, kvGroups: 2, groupSize: 1 },
+        { neurons: 7, kvGroups: 1 },
+      ],
+    });
+    const ranked = spacesOf(spec).map((space) => ({ space, values: new Float64Array(space.units) }));
+    const largest = 9 * 24 + 128 + 6 * 24;
+    const can = (parameters: number): boolean =>
+      canRemove(ranked, { spec, sparsity: parameters / prunableParameters(spec) });
+    expect([0, largest - 1, largest, largest + 1].map(can)).toEqual([true, true, true, false]);
   });
 });

@@ -141,6 +141,16 @@ describe("removeUniform", () => {
     expect(removeUniform(ranked, request)).toEqual({ "layers.0.kv": [2, 3] });
   });
 
+  test("takes groups that hardly matter, though a block of neurons would come nearer to the budget", () => {
+    const spec = tinySpec({ layers: [{ neurons: 64, kvGroups: 4, groupSize: 1 }] });
+    const ranked = spacesOf(spec).map((space) => {
+      return { space, values: new Float64Array(space.units).fill(space.kind === "kv" ? 0.01 : 1) };
+    });
+    // Of 600 parameters, a block (384) and a group (128) leave 88; three groups leave 216, less than half a block more.
+    const request = { spec, roundTo: 16, sparsity: 600 / prunableParameters(spec) };
+    expect(removeUniform(ranked, request)).toEqual({ "layers.0.kv": [3] });
+  });
+
   test("comes within half a block a layer of the nearest it could, and removes groups where no block of neurons fits", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, fc.constantFrom(8, 16, 64), (spec, seed, part, roundTo) => {

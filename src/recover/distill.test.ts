@@ -82,6 +82,50 @@ describe("distill", () => {
     }
   });
 
+  test("follows the slopes of divergence and hidden loss together", async () => {
+    const names = ["0.mlp.down_proj", "1.self_attn.q_proj", "2.input_layernorm"].map(
+      (name) => `model.layers.${name}.weight`,
+    );
+    /** Both losses of the first step, and the gradients by the first moments that it leaves. */
+    const firstStep = async (own: Model) => {
+      let moments: TrainingSnapshot["moments"] = new Map();
+      const checkpoints: Checkpoints<TrainingSnapshot> = {
+        restore: async () => undefined,
+        reached: async (state) => {
+          ({ moments } = state());
+        },
+      };
+      const { curve } = await distill({ ...request, student: own, steps: 1, checkpoints });
+      return { loss: curve[0]!.divergence + curve[0]!.hidden, moments };
+    };
+    const { moments } = await firstStep(student);
+    for (const name of names) {
+      const { shape, data } = await student.weights.read(name);
+      const lossAt = async (index: number, change: number): Promise<number> => {
+        const changed = { shape, data: data.map((value, i) => (i === index ? value + change : value)) };
+        return (await firstStep(withTensors(student, new Map([[name, changed]])))).loss;
+      };
+      // Moments have a tenth of the gradient, which is summed over the eight windows.
+      const gradient = moments.get(name)!.first.map((value) => (10 * value) / 8);
+      const largest = gradient.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      for (const index of [0, 3, 5]) {
+        const slope = ((await lossAt(index, 0.005)) - (await lossAt(index, -0.005))) / 0.01;
+        expect(Math.abs(slope - gradient[index]!)).toBeLessThan(0.01 * largest);
+      }
+    }
+  });
+
+  test("raises the learning rate over a twentieth of the steps, then lowers it along a cosine to a tenth", async () => {
+    const { curve } = await distill({ ...request, steps: 42, learningRate: 1e-3 });
+    const rates = curve.map(({ learningRate }) => 1000 * learningRate);
+    expect(rates.slice(0, 2)).toEqual([0.5, 1]);
+    for (const [index, rate] of rates.slice(2).entries()) {
+      expect(rate).toBeCloseTo(0.55 + 0.45 * Math.cos((Math.PI * (index + 1)) / 40), 12);
+    }
+    expect(rates.at(-1)).toBeCloseTo(0.1, 12);
+    expect((await distill({ ...request, steps: 1, learningRate: 1e-3 })).curve[0]!.learningRate).toBe(1e-3);
+  });
+
   test("learns the same, to the bit, from activations that were kept", async () => {
     const keeping = new Runtime({ threads: 1, memory: { ...ROOMY, keepActivations: true } });
     const programs = vi.spyOn(keeping, "program");

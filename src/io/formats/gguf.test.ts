@@ -1,3 +1,4 @@
+import { readdir } from "node:fs/promises";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
@@ -15,6 +16,7 @@ import {
   u32,
   withFile,
 } from "../../../test/gguf_builder.ts";
+import { blockWeightAt } from "../../../test/stored_blocks.ts";
 import { GpruneError } from "../../errors.ts";
 import { openGguf } from "./gguf.ts";
 import { GGUF_LIMITS } from "./gguf_header.ts";
@@ -69,6 +71,10 @@ const REFUSED: Readonly<Record<string, { readonly parts: GgufParts; readonly say
   "metadata: key size -1": {
     parts: { entryCount: 1n, rawMetadata: Buffer.concat([string("key", 2n ** 64n - 1n), Buffer.alloc(99)]) },
     says: "a metadata key",
+  },
+  "header: more tensors than bytes": {
+    parts: { tensorCount: 1000n },
+    says: "no more than fit the 16 bytes left",
   },
   "metadata: empty key": { parts: { metadata: [["", u32(1)]] }, says: "an empty string" },
   "metadata: bad type": {
@@ -135,6 +141,9 @@ const ACCEPTED: Readonly<Record<string, GgufParts>> = {
   metadata: { metadata: METADATA },
   "tensors: zero dimension": { tensors: [tensor("a", { dimensions: [4, 0], data: new Uint8Array(0) })] },
   "tensors: plain": { tensors: PAIR },
+  "tensors: an empty one where another begins": {
+    tensors: [tensor("a"), tensor("b", { dimensions: [4, 0], data: new Uint8Array(0), offset: 0n })],
+  },
   "tensors: alignment 1": { metadata: [align(1)], tensors: [odd("a"), odd("b")], alignment: 1 },
   "data: plain": { metadata: METADATA, tensors: [tensor("a"), odd("b"), tensor("c")] },
   "data: alignment 1": { metadata: [...METADATA, align(1)], tensors: [odd("a"), tensor("b")], alignment: 1 },
@@ -259,6 +268,32 @@ describe("contents", () => {
     });
   });
 
+  test("reads headers wherever the end of a buffer falls", async () => {
+    const scalars = [
+      ["b", bool(true)],
+      ["n", u32(7)],
+      ["t", text("hello")],
+    ] as const;
+    const lists = [
+      ["numbers", f32s([1, 2, 3])],
+      ["words", texts(["a", "", "bc"])],
+    ] as const;
+    const values = { b: true, n: 7, t: "hello", numbers: [1, 2, 3], words: ["a", "", "bc"] };
+    // After the padding come 280 bytes of header; a buffer has 256 KiB.
+    for (let filled = 2 ** 18 - 340; filled <= 2 ** 18; filled += 3) {
+      const metadata = [["pad", text("x".repeat(filled))], ...scalars, ...lists] as const;
+      await withFile(buildGguf({ metadata, tensors: PAIR }), async (path) => {
+        const file = await openGguf(path);
+        const { pad, ...others } = Object.fromEntries(file.metadata);
+        expect(pad).toHaveLength(filled);
+        expect(others).toEqual(values);
+        expect(Buffer.from(await file.encodedValue("n")).toString("hex")).toBe("0400000007000000");
+        expect((await file.source.read("two")).data).toEqual(Float32Array.from({ length: 16 }, (_, i) => i));
+        await file.source.close();
+      });
+    }
+  });
+
   test("reads rows, whole tensors and quantised vectors", async () => {
     const values = Float32Array.from({ length: 15 }, (_, i) => i);
     const blocks = Uint8Array.from(
@@ -284,8 +319,49 @@ describe("contents", () => {
         ...Array.from({ length: 32 }, () => 11),
         ...[21, 21],
       ]);
+      expect([...(await source.read("vector", { start: 63, end: 66 })).data]).toEqual([11, 21, 21]);
+      expect([...(await source.read("vector", { start: 90, end: 93 })).data]).toEqual([21, 21, 21]);
       await expect(source.read("matrix", { start: 3, end: 6 })).rejects.toMatchObject({ code: "BAD_TENSOR" });
       await expect(source.read("nothing")).rejects.toMatchObject({ code: "BAD_TENSOR" });
+      await source.close();
+    });
+  });
+
+  test("reads tensors that take several reads of the file, as numbers and as blocks", async () => {
+    const rows = 1000;
+    const runs = 250;
+    // 8.5 MB of blocks with the scale 1; a read takes 8 MiB. Every quant says which block it is in.
+    const data = new Uint8Array(rows * runs * 34);
+    for (let block = 0; block < rows * runs; block++) {
+      data.set([0, 0x3c], block * 34);
+      data.fill((block % 127) + 1, block * 34 + 2, (block + 1) * 34);
+    }
+    const tensors = [{ name: "large", dimensions: [runs * 32, rows], type: Q8_0, data }];
+    await withFile(buildGguf({ tensors }), async (path) => {
+      const { source } = await openGguf(path);
+      const { data: values } = await source.read("large");
+      expect(values.findIndex((value, i) => value !== (Math.floor(i / 32) % 127) + 1)).toBe(-1);
+      const blocks = await source.blocks!.read("large");
+      expect(values.findIndex((value, i) => value !== blockWeightAt(blocks, i))).toBe(-1);
+      await source.close();
+    });
+  });
+
+  test("has blocks of quantised matrices, and of nothing else", async () => {
+    const tensors = [
+      tensor("floats"),
+      { name: "vector", dimensions: [32], type: Q8_0, data: new Uint8Array(34) },
+      { name: "matrix", dimensions: [32, 1], type: Q8_0, data: new Uint8Array(34) },
+    ];
+    await withFile(buildGguf({ tensors }), async (path) => {
+      const { source } = await openGguf(path);
+      const blocks = source.blocks!;
+      expect(["floats", "vector", "matrix", "nothing"].map((name) => blocks.layout(name)?.bits)).toEqual([
+        ...[undefined, undefined, 8, undefined],
+      ]);
+      for (const name of ["floats", "vector", "nothing"]) {
+        await expect(blocks.read(name)).rejects.toMatchObject({ code: "BAD_TENSOR" });
+      }
       await source.close();
     });
   });
@@ -295,10 +371,19 @@ describe("contents", () => {
     await expect(open(buildGguf({ tensors }))).rejects.toMatchObject({ code: "UNSUPPORTED" });
   });
 
-  test("closes the file when it refuses it", async () => {
-    await withFile(Buffer.concat([entry("x", u32(1))]), async (path) => {
-      await expect(openGguf(path)).rejects.toBeInstanceOf(GpruneError);
-    });
+  test("names a file that is not there", async () => {
     await expect(openGguf("/nowhere/x.gguf")).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+
+  test.skipIf(process.platform !== "linux")("closes files, also those that it refuses", async () => {
+    const openFiles = async (): Promise<number> => (await readdir("/proc/self/fd")).length;
+    const before = await openFiles();
+    for (let i = 0; i < 10; i++) {
+      await withFile(Buffer.concat([entry("x", u32(1))]), async (path) => {
+        await expect(openGguf(path)).rejects.toBeInstanceOf(GpruneError);
+      });
+      await open(buildGguf({ tensors: PAIR }));
+    }
+    expect(await openFiles()).toBeLessThan(before + 10);
   });
 });

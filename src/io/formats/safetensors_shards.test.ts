@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { float32File } from "../../../test/safetensors_builder.ts";
-import { openCheckpointTensors } from "./safetensors_shards.ts";
+import { openCheckpointTensors, shardNames } from "./safetensors_shards.ts";
 
 /** A directory with these files: bytes and strings as they are, other values as JSON. */
 async function directoryOf(files: Readonly<Record<string, Uint8Array | string | object>>): Promise<string> {
@@ -42,7 +42,9 @@ describe("a checkpoint directory", () => {
   });
 
   test("in shards", async () => {
-    const tensors = await openCheckpointTensors(await directoryOf(SHARDED));
+    const directory = await directoryOf(SHARDED);
+    expect(await shardNames(join(directory, INDEX))).toEqual([SHARD_1, SHARD_2]);
+    const tensors = await openCheckpointTensors(directory);
     expect(tensors.names).toEqual(["a", "b", "c"]);
     expect(tensors.info("c")).toEqual({ dtype: "F32", shape: [3] });
     expect(tensors.info("unlisted")).toBeUndefined();
@@ -89,6 +91,7 @@ describe("directories that are no checkpoint", () => {
     ["a missing shard", { [INDEX]: SHARDED[INDEX], [SHARD_1]: SHARDED[SHARD_1] }, "NOT_FOUND", /00002-of/],
     ["a broken shard", { ...SHARDED, [SHARD_2]: "broken shard" }, "BAD_FILE", /00002-of.*header/],
     ["an index that is no JSON", { ...SHARDED, [INDEX]: "{" }, "BAD_FILE", /index\.json: expected JSON/],
+    ["an index of null", { ...SHARDED, [INDEX]: "null" }, "BAD_FILE", /weight_map/],
     ["an index without weight_map", { ...SHARDED, [INDEX]: {} }, "BAD_FILE", /weight_map/],
     ["a weight_map that is a list", withWeightMap([SHARD_1]), "BAD_FILE", /weight_map/],
     [
@@ -145,11 +148,13 @@ describe("directories that are no checkpoint", () => {
 
   test("too many shards", async () => {
     const map = Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [`t${i}`, `m${i}.safetensors`]));
-    const opening = openCheckpointTensors(await directoryOf(withWeightMap(map)));
-    await expect(opening).rejects.toMatchObject({
-      code: "BAD_FILE",
-      message: expect.stringContaining("1000"),
-    });
+    const directory = await directoryOf(withWeightMap(map));
+    for (const act of [openCheckpointTensors, () => shardNames(join(directory, INDEX))]) {
+      await expect(act(directory)).rejects.toMatchObject({
+        code: "BAD_FILE",
+        message: expect.stringContaining("at most 1000 shards, got 1001"),
+      });
+    }
   });
 
   test("no directory", async () => {
@@ -161,9 +166,12 @@ describe("directories that are no checkpoint", () => {
 
   test.skipIf(process.platform !== "linux")("a failure closes what was open", async () => {
     const openFiles = async (): Promise<number> => (await readdir("/proc/self/fd")).length;
-    const broken = await directoryOf(withWeightMap({ a: SHARD_1, c: SHARD_2, z: SHARD_1 }));
-    const before = await openFiles();
-    for (let i = 0; i < 10; i++) await expect(openCheckpointTensors(broken)).rejects.toThrow();
-    expect(await openFiles()).toBeLessThan(before + 10);
+    const disagreeing = await directoryOf(withWeightMap({ a: SHARD_1, c: SHARD_2, z: SHARD_1 }));
+    const broken = await directoryOf({ ...SHARDED, [SHARD_2]: "broken shard" });
+    for (const directory of [disagreeing, broken]) {
+      const before = await openFiles();
+      for (let i = 0; i < 10; i++) await expect(openCheckpointTensors(directory)).rejects.toThrow();
+      expect(await openFiles()).toBeLessThan(before + 10);
+    }
   });
 });

@@ -102,6 +102,12 @@ describe("shards", () => {
     await source.close();
   });
 
+  test("are not made for a single tensor, however large", async () => {
+    const directory = await temporaryDirectory();
+    const written = await writeSafetensors(directory, FIVE.slice(0, 1), { maxShardBytes: 8 });
+    expect(written.files).toEqual(["model.safetensors"]);
+  });
+
   test("are not made when everything just fits", async () => {
     const directory = await temporaryDirectory();
     const written = await writeSafetensors(directory, FIVE, { maxShardBytes: 80 });
