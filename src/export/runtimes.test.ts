@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
+import { YARN_DEFAULTS } from "../model/spec.ts";
 import { runtimesOf } from "./runtimes.ts";
 
 const answers = (options: TinyModelOptions): unknown => {
@@ -54,6 +56,20 @@ describe("runtimesOf", () => {
       "yes (Qwen2ForCausalLM)",
       "with --model-impl transformers (its Qwen2ForCausalLM assumes a different head size)",
     ]);
+  });
+
+  test("knows that vLLM runs transformers' class where it has none", () => {
+    const scaling = {
+      ...YARN_DEFAULTS,
+      type: "yarn",
+      factor: 4,
+      originalMaxPositions: 16,
+      attentionFactor: 2,
+    } as const;
+    const rope = { theta: 10_000, rotaryDim: 4, scaling };
+    expect(answers({ ...TINY_FAMILIES.olmo2, maxPositions: 64, layers: [{ rope }, { rope }] })).toEqual(
+      same("yes (Olmo2ForCausalLM)"),
+    );
   });
 
   test("knows that vLLM's Qwen3 and Gemma leave out biases that transformers' have", () => {

@@ -102,6 +102,8 @@ export interface Family {
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
+  /** vLLM has no class of its own, and runs transformers' in its backend for these (0.32, registry.py). */
+  readonly vllmUsesTransformers: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */

@@ -12,6 +12,7 @@ export const GLM: Family = {
   rotatesPairs: true,
   partialRotary: true,
   headsDivideHidden: false,
+  vllmUsesTransformers: true,
   standsIn: false,
   tokenizer: "file",
   defaults: {
@@ -33,6 +34,7 @@ export const GLM4: Family = {
   architecture: "Glm4ForCausalLM",
   configClass: "Glm4Config",
   norms: "around",
+  vllmUsesTransformers: false,
   transformersJsType: "llama",
   storedNames: {
     post_attention_layernorm: "post_self_attn_layernorm",

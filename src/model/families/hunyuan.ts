@@ -15,6 +15,7 @@ export const HUNYUAN: Family = {
   },
   scalesBase: true,
   headsDivideHidden: false,
+  vllmUsesTransformers: true,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

@@ -33,6 +33,7 @@ export const LLAMA: Family = {
   scaledRotary: "any",
   scalingNames: {},
   headsDivideHidden: true,
+  vllmUsesTransformers: false,
   vllmReadsHeadDim: true,
   vllmOmits: [],
   transformersJsType: null,

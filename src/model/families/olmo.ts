@@ -18,6 +18,7 @@ export const OLMO2: Family = {
   qkNorm: "projection",
   norms: "after",
   headsDivideHidden: false,
+  vllmUsesTransformers: true,
   standsIn: false,
   tokenizer: "file",
   defaults: OLMO2_DEFAULTS,

@@ -11,6 +11,7 @@ export const SMOLLM3: Family = {
   windowSwitch: true,
   unrotated: "flags",
   headsDivideHidden: false,
+  vllmUsesTransformers: true,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

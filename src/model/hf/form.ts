@@ -66,14 +66,15 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
 }
 
 /**
- * The first thing that vLLM's class of a family gets wrong; null for none. Some assume heads of C / N, some leave out
+ * The first thing that vLLM's own class of a family gets wrong; null for none. Some assume heads of C / N, some leave out
  * biases, none reads the attention factor of YaRN or LongRoPE, and all stretch every text as if it were the longest
  * under dynamic scaling (model_executor/layers/rotary_embedding).
  */
 export function vllmObstacle(
   { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
-  { vllmReadsHeadDim, vllmOmits }: Family,
+  { vllmUsesTransformers, vllmReadsHeadDim, vllmOmits }: Family,
 ): string | null {
+  if (vllmUsesTransformers) return null;
   const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
   if (!keepsHeads) return "assumes a different head size";
   const omits = layers.some(({ biases }) =>
