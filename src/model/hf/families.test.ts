@@ -89,6 +89,10 @@ describe("EXAONE 4", () => {
       "expected layer_types, got the pattern LLLG alone",
     );
     expect(() => read({ ...EXAONE4, sliding_window_pattern: 0 })).toThrow("expected layer_types");
+    const hostile = `\u001b[2J${"L".repeat(1000)}`;
+    expect(() => read({ ...EXAONE4, sliding_window_pattern: hostile })).toThrow(
+      /pattern \\x1b.{100,110} alone$/,
+    );
   });
 });
 
@@ -129,6 +133,12 @@ describe("HunYuan", () => {
     const written = rewritten({ model_type: "hunyuan_v1_dense", rope_scaling });
     expect(written).toMatchObject({ rope_parameters: { rope_type: "default" } });
     expect(written).not.toHaveProperty("rope_scaling");
+  });
+
+  test.each([1e308, 1e-308])("refuses an alpha of %s, which leaves no base", (alpha) => {
+    expect(() => rope({ type: "dynamic", alpha, factor: 1 })).toThrow(
+      /expected an alpha with a finite, positive base of the rotation, got 1e[+-]308, base (Infinity|0)$/,
+    );
   });
 
   test("alone knows alpha", () => {

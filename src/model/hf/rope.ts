@@ -133,14 +133,26 @@ export function ropeOf(
     throw badConfig(context, "an even number of rotated channels", rotaryDim);
   }
   const alpha = scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
-  if (alpha) return { theta: scaledBase(theta, alpha, headDim), rotaryDim, scaling: null };
+  if (alpha) return { theta: scaledBase(theta, { alpha, headDim, context }), rotaryDim, scaling: null };
   const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta, rotaryDim, scaling };
 }
 
-/** `compute_default_rope_parameters` of modeling_hunyuan_v1_dense.py; heads of two channels have no other base. */
-function scaledBase(theta: number, alpha: number, headDim: number): number {
-  return headDim === 2 ? theta : theta * alpha ** (headDim / (headDim - 2));
+/**
+ * `compute_default_rope_parameters` of modeling_hunyuan_v1_dense.py; heads of two channels have no other base.
+ * @throws GpruneError BAD_CONFIG for an alpha that makes the base infinite or 0
+ */
+function scaledBase(
+  theta: number,
+  {
+    alpha,
+    headDim,
+    context,
+  }: { readonly alpha: number; readonly headDim: number; readonly context: Context },
+): number {
+  const base = headDim === 2 ? theta : theta * alpha ** (headDim / (headDim - 2));
+  if (base > 0 && Number.isFinite(base)) return base;
+  throw badConfig(context, "an alpha with a finite, positive base of the rotation", `${alpha}, base ${base}`);
 }
 
 function typeOf({ rope_type: type, type: oldType }: RopeParameters): string {
