@@ -107,6 +107,18 @@ describe("OLMo 3", () => {
     rewritten(config);
   });
 
+  test.each(["olmo3", "gemma3_text"])(
+    "refuses a scaling of %s that transformers would ignore",
+    (model_type) => {
+      const config = { model_type, head_dim: 8 };
+      expect(() => ropesIn({ ...config, rope_scaling: { type: "linear", factor: 4 } })).toThrow(
+        'expected rope_scaling with rope_type, got type "linear" alone',
+      );
+      const both = { type: "linear", rope_type: "linear", factor: 4 };
+      for (const rope_scaling of [both, { type: "default" }]) ropesIn({ ...config, rope_scaling });
+    },
+  );
+
   test("has a length for windows even where no layer has one, since its class makes the mask", () => {
     const layer_types = ["full_attention", "full_attention"];
     expect(rewritten({ model_type: "olmo3", layer_types }).sliding_window).toBe(4096);
