@@ -96,6 +96,14 @@ describe("EXAONE 4", () => {
   });
 });
 
+describe("OLMo 2", () => {
+  test.each(["linear", "dynamic"])("names %s scaling as its class in transformers 4 wants it", (type) => {
+    const scaling = { rope_scaling: { rope_type: type, factor: 4 } };
+    expect(rewritten({ model_type: "olmo2", ...scaling }).rope_scaling).toEqual({ type, factor: 4 });
+    expect(rewritten({ model_type: "seed_oss", head_dim: 8, ...scaling })).toMatchObject(scaling);
+  });
+});
+
 describe("OLMo 3", () => {
   test("stretches layers without a window only, and has a base of its own in the others", () => {
     const rope_scaling = { rope_type: "linear", factor: 4 };
