@@ -101,6 +101,12 @@ describe("the architecture", () => {
     expect(targetOf({ ...GEMMA3, layers: GEMMA_LAYERS }).ignoredWindow).toBeNull();
     const windowed = EACH_4TH.map((layer, index) => (index % 4 === 3 ? { ...layer, window: 16 } : layer));
     expect(targetOf({ family: "smollm3", layers: windowed }).ignoredWindow).toBe(16);
+    // llama.cpp gives windows only to an EXAONE 4 of 64 layers; one whose layers all have a window rotates all of them.
+    const exaone4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
+    const narrow = { kvGroups: 1, window: 16 };
+    expect(targetOf({ ...exaone4, layers: [narrow, narrow, narrow] }).ignoredWindow).toBe(16);
+    const layers = Array.from({ length: 64 }, (_, i) => (i % 4 === 3 ? { kvGroups: 1, rope: null } : narrow));
+    expect(targetOf({ ...exaone4, layers }).ignoredWindow).toBeNull();
   });
 });
 

@@ -3,7 +3,7 @@
  * computes the same with layers of different widths, or the family's own with every layer padded with zeros.
  */
 import { GpruneError } from "../errors.ts";
-import { architecturesOfFamily, type GgufArchitecture } from "../model/gguf/architectures.ts";
+import { architecturesOfFamily, forLayers, type GgufArchitecture } from "../model/gguf/architectures.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { longropeSwitch, type ModelSpec, queryHeads } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
@@ -75,7 +75,8 @@ function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architectu
 export type TargetLimits = Pick<GgufTarget, "ignoredWindow" | "contextSwitch">;
 
 export function targetLimits(spec: ModelSpec, architecture: GgufArchitecture): TargetLimits {
-  return { ignoredWindow: ignoredWindow(spec, architecture), contextSwitch: contextSwitch(spec) };
+  const present = forLayers(architecture, spec.layers.length);
+  return { ignoredWindow: ignoredWindow(spec, present), contextSwitch: contextSwitch(spec) };
 }
 
 /** Tokens of the shortest sliding window if llama.cpp ignores windows under the architecture; else null. */

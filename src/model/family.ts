@@ -98,6 +98,11 @@ export interface Family {
    * transformers 4 with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py).
    */
   readonly scaledRotary: "any" | "longrope";
+  /**
+   * The key of a scaling's type in `rope_scaling`. The class of OLMo 2 in transformers 4 wants the older one, and takes
+   * linear and dynamic scaling only (configuration_olmo2.py).
+   */
+  readonly scalingTypeKey: "rope_type" | "type";
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */

@@ -2,11 +2,12 @@
 import { join } from "node:path";
 import fc from "fast-check";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../../../src/io/files/json.ts";
+import { MODEL_TYPES } from "../../../src/model/families/families.ts";
 import { readConfig } from "../../../src/model/hf/config.ts";
 import { findHfForm, writeConfig } from "../../../src/model/hf/form.ts";
 import { readQuantization } from "../../../src/model/hf/quantization.ts";
 import { weightsOf } from "../../../src/model/spaces.ts";
-import type { ModelSpec } from "../../../src/model/spec.ts";
+import { type ModelSpec, ropesOf } from "../../../src/model/spec.ts";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import type { FuzzTarget } from "../harness.ts";
@@ -27,26 +28,18 @@ const PLAIN = {
   tie_word_embeddings: true,
 };
 
-const MODEL_TYPES = [
-  "llama",
-  "mistral",
-  "qwen2",
-  "qwen3",
-  "gemma",
-  "gemma2",
-  "gemma3_text",
-  "phi3",
-  "granite",
-  "smollm3",
-  "gprune_llama",
-  "gpt2",
-];
+const NAMES = [...MODEL_TYPES, "gprune_llama", "gprune_glm4", "gpt2"];
 
 /** Keys that plain configs do not have. */
 const further = fc.record(
   {
     head_dim: fc.constantFrom<unknown>(4, 5, 2 ** 31),
+    attention_bias: hostileValue,
+    attention_out_bias: hostileValue,
+    use_bias: fc.constantFrom<unknown>(true, null, 1),
     sliding_window: hostileValue,
+    sliding_window_pattern: fc.constantFrom<unknown>(0, 1, 2, -1, 2 ** 31, "LG", "", null, [4]),
+    partial_rotary_factor: fc.constantFrom<unknown>(0.5, 0.25, 1e-308, 1, 2, -1, "0.5", null),
     residual_multiplier: hostileValue,
     attn_logit_softcapping: fc.constantFrom<unknown>(50, 0, null, "50"),
     no_rope_layers: fc.constantFrom<unknown>([1, 0], [1], [], [{}], "10"),
@@ -60,10 +53,20 @@ const further = fc.record(
       { type: "yarn", factor: 1e308, mscale: 1e308, mscale_all_dim: 1e-308, beta_fast: 1e308 },
       { type: "longrope", short_factor: [1, 1e308], long_factor: [1e-308, 1] },
       { type: "dynamic", factor: 1e9 },
+      { type: "dynamic", factor: 1, alpha: 1000 },
+      { type: "dynamic", factor: 1, alpha: 1e308 },
+      { type: "dynamic", factor: 1, alpha: 1e-308 },
       { type: 1 },
     ),
     original_max_position_embeddings: fc.constantFrom<unknown>(1, 32, 2 ** 31, -1),
-    rope_parameters: hostileValue,
+    rope_parameters: fc.oneof(
+      hostileValue,
+      fc.constantFrom<unknown>(
+        { rope_type: "default", partial_rotary_factor: 0.5 },
+        { full_attention: { rope_type: "yarn", factor: 2 }, sliding_attention: { rope_theta: 1e308 } },
+        { full_attention: { rope_type: 1 }, sliding_attention: [] },
+      ),
+    ),
     per_layer_config: fc.constantFrom<unknown>({ 1: { intermediate_size: 3 } }, { "-1": {} }, { 99999: {} }),
     projection_biases: fc.constantFrom<unknown>([["o_proj"], []], [["x"]], [[], [], []]),
     quantization_config: fc.oneof(
@@ -90,7 +93,7 @@ const written = Object.values(TINY_VARIANTS)
   .map((spec): unknown => writeConfig(spec, "float32"));
 const configs = fc.oneof(
   fc
-    .tuple(fc.constantFrom(...MODEL_TYPES), fc.oneof({ arbitrary: fc.constant({}), weight: 2 }, further))
+    .tuple(fc.constantFrom(...NAMES), fc.oneof({ arbitrary: fc.constant({}), weight: 2 }, further))
     .map(([model_type, more]): unknown => ({ model_type, ...PLAIN, ...more })),
   fc.constantFrom(...written),
 );
@@ -118,6 +121,8 @@ function requireSound(spec: ModelSpec): void {
   const factors = [spec.attentionScale, spec.embeddingScale, spec.residualScale, spec.logitDivisor];
   const scales = [spec.normEps, ...factors, spec.scoreSoftcap ?? 1, spec.logitSoftcap ?? 1];
   if (!scales.every((scale) => Number.isFinite(scale))) throw new Error(`scales ${scales}`);
+  const bases = ropesOf(spec).map(({ theta }) => theta);
+  if (!bases.every((theta) => theta > 0 && Number.isFinite(theta))) throw new Error(`bases ${bases}`);
   if (/evil|auto_map/.test(JSON.stringify(spec))) throw new Error("code in a spec");
   if (spec.layers.length <= 16 && weightsOf(spec).length === 0) throw new Error("no weights");
 }

@@ -31,6 +31,7 @@ export const LLAMA: Family = {
   storedNames: {},
   partialRotary: false,
   scaledRotary: "any",
+  scalingTypeKey: "rope_type",
   scalingNames: {},
   headsDivideHidden: true,
   vllmUsesTransformers: false,

@@ -17,6 +17,7 @@ export const OLMO2: Family = {
   biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
   qkNorm: "projection",
   norms: "after",
+  scalingTypeKey: "type",
   headsDivideHidden: false,
   vllmUsesTransformers: true,
   standsIn: false,
@@ -31,6 +32,7 @@ export const OLMO3: Family = {
   configClass: "Olmo3Config",
   windows: "layer_types",
   ropeByLayerType: true,
+  scalingTypeKey: "rope_type",
   defaults: {
     ...OLMO2_DEFAULTS,
     ropeTheta: 500_000,

@@ -355,7 +355,13 @@ export function architecturesOfFamily(family: string): readonly (readonly [strin
 export function forLayers(architecture: GgufArchitecture, count: number): GgufArchitecture {
   const { windowsAtLayers } = architecture;
   if (windowsAtLayers === null || windowsAtLayers === count) return architecture;
-  return { ...architecture, fullAttentionEvery: null, defaultWindow: null, unrotatedUnwindowed: false };
+  return {
+    ...architecture,
+    fullAttentionEvery: null,
+    defaultWindow: null,
+    unrotatedUnwindowed: false,
+    loads: { ...architecture.loads, windows: false },
+  };
 }
 
 /**

@@ -157,7 +157,7 @@ describe("readConfig", () => {
   });
 
   test("carries the dropout that further training is to use", () => {
-    const rates = { attention_dropout: 0.1, embd_pdrop: 0, resid_pdrop: 0.2 };
+    const rates = { attention_dropout: 0.1, embd_pdrop: 0, resid_pdrop: 0.2, residual_dropout: 0.3 };
     const spec = read({ ...PHI3, ...rates });
     expect(spec.extra).toEqual(rates);
     expect(writeConfig(spec, "float32")).toMatchObject(rates);

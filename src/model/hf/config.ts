@@ -4,6 +4,7 @@
  * carried along.
  */
 import { z } from "zod";
+import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
@@ -37,6 +38,7 @@ const carried = z.object({
   attention_dropout: dropout,
   embd_pdrop: dropout,
   resid_pdrop: dropout,
+  residual_dropout: dropout,
   use_cache: z.boolean().nullish(),
 });
 
@@ -265,7 +267,7 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
   if (unrotated === "flags") return used === true && !isRotated(config, context, index);
   const pattern = (readsWindowPattern ? config.sliding_window_pattern : null) ?? defaults.windowPattern;
   if (typeof pattern === "string" || pattern === 0)
-    throw badConfig(context, "layer_types", `the pattern ${pattern} alone`);
+    throw badConfig(context, "layer_types", `the pattern ${plainName(String(pattern))} alone`);
   if (pattern !== undefined) return (index + 1) % pattern !== 0;
   return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
 }

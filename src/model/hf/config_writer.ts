@@ -28,6 +28,7 @@ const FLOAT_KEYS = [
   "low_freq_factor",
   "partial_rotary_factor",
   "resid_pdrop",
+  "residual_dropout",
   "rms_norm_eps",
   "rope_local_base_freq",
   "rope_theta",

@@ -89,6 +89,18 @@ describe("EXAONE 4", () => {
       "expected layer_types, got the pattern LLLG alone",
     );
     expect(() => read({ ...EXAONE4, sliding_window_pattern: 0 })).toThrow("expected layer_types");
+    const hostile = `\u001b[2J${"L".repeat(1000)}`;
+    expect(() => read({ ...EXAONE4, sliding_window_pattern: hostile })).toThrow(
+      /pattern \\x1b.{100,110} alone$/,
+    );
+  });
+});
+
+describe("OLMo 2", () => {
+  test.each(["linear", "dynamic"])("names %s scaling as its class in transformers 4 wants it", (type) => {
+    const scaling = { rope_scaling: { rope_type: type, factor: 4 } };
+    expect(rewritten({ model_type: "olmo2", ...scaling }).rope_scaling).toEqual({ type, factor: 4 });
+    expect(rewritten({ model_type: "seed_oss", head_dim: 8, ...scaling })).toMatchObject(scaling);
   });
 });
 
@@ -102,6 +114,18 @@ describe("OLMo 3", () => {
     expect(windowsOf({ ...LLAMA, ...config })).toEqual([4096, 4096, 4096, null]);
     rewritten(config);
   });
+
+  test.each(["olmo3", "gemma3_text"])(
+    "refuses a scaling of %s that transformers would ignore",
+    (model_type) => {
+      const config = { model_type, head_dim: 8 };
+      expect(() => ropesIn({ ...config, rope_scaling: { type: "linear", factor: 4 } })).toThrow(
+        'expected rope_scaling with rope_type, got type "linear" alone',
+      );
+      const both = { type: "linear", rope_type: "linear", factor: 4 };
+      for (const rope_scaling of [both, { type: "default" }]) ropesIn({ ...config, rope_scaling });
+    },
+  );
 
   test("has a length for windows even where no layer has one, since its class makes the mask", () => {
     const layer_types = ["full_attention", "full_attention"];
@@ -129,6 +153,12 @@ describe("HunYuan", () => {
     const written = rewritten({ model_type: "hunyuan_v1_dense", rope_scaling });
     expect(written).toMatchObject({ rope_parameters: { rope_type: "default" } });
     expect(written).not.toHaveProperty("rope_scaling");
+  });
+
+  test.each([1e308, 1e-308])("refuses an alpha of %s, which leaves no base", (alpha) => {
+    expect(() => rope({ type: "dynamic", alpha, factor: 1 })).toThrow(
+      /expected an alpha with a finite, positive base of the rotation, got 1e[+-]308, base (Infinity|0)$/,
+    );
   });
 
   test("alone knows alpha", () => {

@@ -3,6 +3,7 @@
  * the keys beside them, interpreted as in modeling_rope_utils.py of transformers 5.
  */
 import { z } from "zod";
+import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import type { Family } from "../family.ts";
 import {
@@ -133,14 +134,26 @@ export function ropeOf(
     throw badConfig(context, "an even number of rotated channels", rotaryDim);
   }
   const alpha = scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
-  if (alpha) return { theta: scaledBase(theta, alpha, headDim), rotaryDim, scaling: null };
+  if (alpha) return { theta: scaledBase(theta, { alpha, headDim, context }), rotaryDim, scaling: null };
   const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta, rotaryDim, scaling };
 }
 
-/** `compute_default_rope_parameters` of modeling_hunyuan_v1_dense.py; heads of two channels have no other base. */
-function scaledBase(theta: number, alpha: number, headDim: number): number {
-  return headDim === 2 ? theta : theta * alpha ** (headDim / (headDim - 2));
+/**
+ * `compute_default_rope_parameters` of modeling_hunyuan_v1_dense.py; heads of two channels have no other base.
+ * @throws GpruneError BAD_CONFIG for an alpha that makes the base infinite or 0
+ */
+function scaledBase(
+  theta: number,
+  {
+    alpha,
+    headDim,
+    context,
+  }: { readonly alpha: number; readonly headDim: number; readonly context: Context },
+): number {
+  const base = headDim === 2 ? theta : theta * alpha ** (headDim / (headDim - 2));
+  if (base > 0 && Number.isFinite(base)) return base;
+  throw badConfig(context, "an alpha with a finite, positive base of the rotation", `${alpha}, base ${base}`);
 }
 
 function typeOf({ rope_type: type, type: oldType }: RopeParameters): string {
@@ -168,11 +181,24 @@ function requireRotatable(part: number, { family, where }: Context): void {
  */
 function ropeParameters(config: RopeConfig, context: Context, local: boolean): RopeParameters {
   const { ropeByLayerType } = context.family;
+  if (ropeByLayerType) requireTypeByNewName(config.rope_scaling ?? {}, context);
   const flat = config.rope_parameters ?? {};
   const ofType = flat[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : flat);
   const scaling = config.rope_scaling ?? {};
   if (local || Object.keys(scaling).length === 0) return ofType;
   return ropeByLayerType ? { ...ofType, ...scaling } : scaling;
+}
+
+/**
+ * Refuses `rope_scaling` with its type under the older key where a class merges it into parameters by layer type:
+ * transformers 4 does not load it, version 5 computes as if there were no scaling.
+ */
+function requireTypeByNewName({ rope_type: type, type: oldType }: RopeParameters, { where }: Context): void {
+  if (typeof type === "string" || (oldType ?? "default") === "default") return;
+  const got = `type ${plainName(JSON.stringify(oldType))} alone`;
+  throw new GpruneError("UNSUPPORTED", `${where}: expected rope_scaling with rope_type, got ${got}`, {
+    hint: "transformers ignores this scaling. Rename the key to rope_type to have it, or remove rope_scaling.",
+  });
 }
 
 /** Readers of scalings by type; they return undefined where a parameter is missing. */

@@ -22,13 +22,11 @@ export function maxPositionKey(spec: ModelSpec): ConfigKeys {
 }
 
 /** The keys for rotary embedding, as transformers 4 and 5 want them. */
-export function ropeKeys(
-  { layers, headDim, maxPositions }: ModelSpec,
-  { ropeByLayerType, defaults }: Family,
-): ConfigKeys {
+export function ropeKeys({ layers, headDim, maxPositions }: ModelSpec, family: Family): ConfigKeys {
+  const { ropeByLayerType, defaults } = family;
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const main = mainRope({ layers }) ?? unused;
-  if (!ropeByLayerType) return flatKeys(main, { headDim, maxPositions, usualPart: defaults.rotaryPart ?? 1 });
+  if (!ropeByLayerType) return flatKeys(main, { headDim, maxPositions, family });
   const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
@@ -48,13 +46,17 @@ export function ropeKeys(
 /** The keys of families with the same rotary embedding in all layers. */
 function flatKeys(
   rope: RopeSpec,
-  { headDim, maxPositions, usualPart }: Readonly<Record<"headDim" | "maxPositions" | "usualPart", number>>,
+  {
+    headDim,
+    maxPositions,
+    family: { defaults, scalingTypeKey },
+  }: Pick<ModelSpec, "headDim" | "maxPositions"> & { readonly family: Family },
 ): ConfigKeys {
-  const isWhole = rope.rotaryDim === headDim && usualPart === 1;
+  const isWhole = rope.rotaryDim === headDim && (defaults.rotaryPart ?? 1) === 1;
   const partial = isWhole ? {} : { partial_rotary_factor: rotatedPart(rope, headDim) };
   return {
     rope_theta: rope.theta,
-    ...scalingOfVersion4(rope, maxPositions),
+    ...scalingOfVersion4(rope, { maxPositions, scalingTypeKey }),
     ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
     ...partial,
     rope_parameters: { ...ropeParameters(rope, maxPositions), ...partial },
@@ -76,11 +78,14 @@ function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Con
  * `rope_scaling`, which transformers 4 and 5 read. Version 4 wants exactly three keys for the longrope of Phi-3, and
  * for that of every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
  */
-function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): ConfigKeys {
+function scalingOfVersion4(
+  { scaling }: RopeSpec,
+  { maxPositions, scalingTypeKey }: Pick<ModelSpec, "maxPositions"> & Pick<Family, "scalingTypeKey">,
+): ConfigKeys {
   if (scaling === null) return {};
   const keys = scalingKeys(scaling, maxPositions);
   if (scaling.type === "longrope") return { rope_scaling: { type: scaling.type, ...keys } };
-  return { rope_scaling: { rope_type: scaling.type, ...keys, ...originalLength({ scaling }) } };
+  return { rope_scaling: { [scalingTypeKey]: scaling.type, ...keys, ...originalLength({ scaling }) } };
 }
 
 function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
