@@ -66,8 +66,8 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
 }
 
 /**
- * The first thing that vLLM's own class of a family gets wrong; null for none. Some assume heads of C / N, some leave out
- * biases, none reads the attention factor of YaRN or LongRoPE, and all stretch every text as if it were the longest
+ * The first thing that vLLM's own class of a family gets wrong; null for none. Some assume heads of C / N, some leave
+ * out biases, none reads the attention factor of YaRN or LongRoPE, and all stretch every text as if it were the longest
  * under dynamic scaling (model_executor/layers/rotary_embedding).
  */
 export function vllmObstacle(
