@@ -351,7 +351,7 @@ export function architecturesOfFamily(family: string): readonly (readonly [strin
   return [...able.filter(isOwn), ...able.filter((entry) => !isOwn(entry))];
 }
 
-/** An architecture as it is for models of a number of layers. */
+/** An architecture as it is for models of a number of layers; llama.cpp ignores windows in others than its own. */
 export function forLayers(architecture: GgufArchitecture, count: number): GgufArchitecture {
   const { windowsAtLayers } = architecture;
   if (windowsAtLayers === null || windowsAtLayers === count) return architecture;

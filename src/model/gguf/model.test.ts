@@ -192,6 +192,8 @@ describe("LongRoPE", () => {
   });
 });
 
+const SECTIONS = ["glm4.rope.dimension_sections", i32s([8, 12, 12, 0])] as const;
+
 describe("refusals", () => {
   const base: Case = CASES.llama!;
   const gemma2With = (name: string, value: number): Case => {
@@ -231,6 +233,14 @@ describe("refusals", () => {
       [],
       "rope.scaling.finetuned",
     ],
+    ["guessing layers", { extra: [["llama.nextn_predict_layers", u32(1)]] }, [], "nextn_predict_layers"],
+    [
+      "a factor on the rotary base",
+      { ...CASES["hunyuan-dense"]!, extra: [["hunyuan-dense.rope.scaling.alpha", f32(1000)]] },
+      [],
+      "alpha: expected at most 0, got 1000",
+    ],
+    ["positions in images", { ...CASES.glm4!, extra: [SECTIONS] }, [], "sections: expected zeros, got 8,"],
     ["parts of a split file", { extra: [["split.count", u32(2)]] }, [], "split.count"],
     ["tensors without a place", {}, [vector("blk.0.attn_sinks.weight")], "got blk.0.attn_sinks.weight"],
     ["unreadable types", {}, [vector("blk.0.attn_v.bias", 20, 18)], "got IQ4_NL"],

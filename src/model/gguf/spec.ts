@@ -104,21 +104,48 @@ class SpecReader {
   }
 
   #refuseUnsupported(): void {
-    const limits = { [this.#keys.key("expert_count")]: 0, "split.count": 1 };
-    const hints: Readonly<Record<string, string>> = {
-      "split.count": "Join the parts first with llama-gguf-split --merge.",
-    };
-    for (const [key, most] of Object.entries(limits)) {
+    for (const { key, most, hint } of this.#limits()) {
       const value = this.#metadata.optionalNumber(key) ?? 0;
-      if (value <= most) continue;
-      const hint = hints[key] ?? "Mixture-of-experts models are not supported.";
-      throw new GpruneError("UNSUPPORTED", this.#keys.message(key, `at most ${most}`, value), { hint });
+      if (value > most)
+        throw new GpruneError("UNSUPPORTED", this.#keys.message(key, `at most ${most}`, value), { hint });
     }
+    this.#refuseSections();
     if (!this.#architecture.multipliers) return;
     const rotated = this.#keys.key("rope.scaling.finetuned");
     if (this.#metadata.optionalFlag(rotated) === false) {
       throw new GpruneError("UNSUPPORTED", this.#keys.message(rotated, "true", "false"));
     }
+  }
+
+  /** Numbers in the file that must not be larger. llama.cpp reads them in files of every architecture. */
+  #limits(): readonly { readonly key: string; readonly most: number; readonly hint: string }[] {
+    const original = "Use the original Hugging Face checkpoint if its family is supported.";
+    return [
+      {
+        key: this.#keys.key("expert_count"),
+        most: 0,
+        hint: "Mixture-of-experts models are not supported.",
+      },
+      { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
+      // Layers after those of the model, for guessing further tokens; and HunYuan's factor on the base, of its vision
+      // model's files.
+      { key: this.#keys.key("nextn_predict_layers"), most: 0, hint: original },
+      { key: this.#keys.key("rope.scaling.alpha"), most: 0, hint: original },
+    ];
+  }
+
+  /**
+   * Refuses a text model of a multimodal one whose rows llama.cpp takes for halves, though it takes those of the
+   * architecture's other models for pairs (GLM-4.1V; `LLAMA_ROPE_TYPE_MROPE` of llama-model.cpp).
+   */
+  #refuseSections(): void {
+    const name = "rope.dimension_sections";
+    const key = this.#keys.key(name);
+    if (!this.#architecture.permuted || !this.#metadata.has(key)) return;
+    const sections = this.#metadata.perLayer(key, 4);
+    if (sections.every((size) => size === 0)) return;
+    const hint = "The text models of multimodal GLMs are not supported.";
+    throw new GpruneError("UNSUPPORTED", this.#keys.message(name, "zeros", sections.join(", ")), { hint });
   }
 
   #headDim(hiddenSize: number, heads: readonly number[]): number {
