@@ -4,7 +4,13 @@ import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
-import { type LayerSpec, type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "../model/spec.ts";
+import {
+  type LayerSpec,
+  type RopeSpec,
+  YARN_DEFAULTS,
+  type YarnScaling,
+  yarnAttentionFactor,
+} from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const rope = (change: Partial<RopeSpec>): RopeSpec => ({
@@ -31,6 +37,16 @@ const GEMMA2 = { family: "gemma2", ...GEMMA2_SWITCHES } as const;
 const EACH_2ND = [{ window: 16 }, {}, { window: 16 }] as const;
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const OUTPUTS = ["o_proj", "down_proj"] as const;
+/** Of Ministral 3; its layers are Mistral's but for queries that grow. */
+const growing = (change: Partial<YarnScaling> = {}): TinyModelOptions => {
+  const scaling: YarnScaling = { ...YARN, attentionFactor: 1, queryGrowth: 0.1, ...change };
+  return { family: "ministral3", layers: [{ rope: rope({ scaling }) }] };
+};
+/** As many layers as the largest Gemma 2, whose scores are scaled by the hidden size over the heads: 8 over 4. */
+const LARGE_GEMMA2 = {
+  ...GEMMA2,
+  layers: Array.from({ length: 46 }, (_, index) => (index % 2 === 0 ? { window: 16 } : {})),
+};
 const gemmaLayer = (index: number): Partial<LayerSpec> =>
   index % 6 === 5 ? { rope: rope({ theta: 1e6 }) } : { window: 16 };
 const GEMMA_LAYERS = Array.from({ length: 7 }, (_, index) => gemmaLayer(index));
@@ -70,6 +86,8 @@ describe("the architecture", () => {
       { family: "granite", residualScale: 0.22, attentionScale: 0.3, layers: [{ biases: OUTPUTS }] },
       "granite",
     ],
+    ["is mistral3 for Ministral 3", growing(), "mistral3"],
+    ["is gemma2 for the largest Gemma 2", { ...LARGE_GEMMA2, attentionScale: 2 ** -0.5 }, "gemma2"],
     ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
       "is phi3 for Phi-3",
@@ -196,6 +214,28 @@ describe("refusals", () => {
     ["windows elsewhere", otherWindows, "all but every 6th"],
     ["rotary bases by layer", mixed, "rotary embeddings that differ between layers"],
     ["other factors", strange, "Llama 3 RoPE scaling"],
+    ["queries that do not grow", growing({ queryGrowth: 0 }), "queries that do not grow with their position"],
+    [
+      "growing queries without YaRN",
+      { family: "ministral3" },
+      "queries that do not grow with their position",
+    ],
+    [
+      "growing queries elsewhere",
+      { layers: [{ rope: rope({ scaling: { ...YARN, queryGrowth: 0.1 } }) }] },
+      "llama does not support queries that grow with their position",
+    ],
+    [
+      "growing queries with other turns",
+      growing({ betaSlow: 2 }),
+      "mistral3 does not support YaRN with settings",
+    ],
+    [
+      "growing queries with an attention factor",
+      growing({ attentionFactor: 1.2 }),
+      "mistral3 does not support a YaRN attention factor",
+    ],
+    ["the largest Gemma 2 with the scale of the others", LARGE_GEMMA2, "the attention scale 0.5"],
     [
       "dynamic scaling",
       { layers: [{ rope: rope({ scaling: { type: "dynamic", factor: 2, originalMaxPositions: 32 } }) }] },

@@ -111,7 +111,9 @@ describe("exportOnnx", () => {
         const { directory, decoder } = await exported(model, { dtype });
         expect(await readdir(join(directory, "onnx"))).toEqual([`model${suffix}.onnx`]);
         const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
-        expect(config["transformers.js_config"].dtype).toBe(name);
+        // All that transformers.js is told: there are no data files, and caches are in float32 by default.
+        const cache = dtype === "f16" ? { kv_cache_dtype: { fp16: "float16" } } : {};
+        expect(config["transformers.js_config"]).toEqual({ dtype: name, ...cache });
         const expected = await expectedLogits(model, IDS);
         const got = await logitsInSteps(decoder, IDS);
         const error = rms(got.map((logit, i) => logit - expected[i]!)) / rms(expected);
@@ -119,6 +121,20 @@ describe("exportOnnx", () => {
         expect(error).toBeLessThan(model.spec.norms === "after" ? 2 * tolerance : tolerance);
         await decoder.close();
       }
+    },
+  );
+
+  test.each([
+    ["F16", "model_fp16.onnx"],
+    ["BF16", "model.onnx"],
+    ["Q8_0", "model.onnx"],
+  ])(
+    "writes float16 where the model is in it, and else float32, if nothing is said: %s",
+    async (dtype, file) => {
+      const model = tinyModel();
+      const { directory, decoder } = await exported({ ...model, origin: { ...model.origin, dtype } });
+      expect(await readdir(join(directory, "onnx"))).toEqual([file]);
+      await decoder.close();
     },
   );
 

@@ -6,7 +6,7 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { changeNames } from "../calibrate/slopes.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
-import { OUTPUT_PROJECTION, projectionName, spacesOf } from "../model/spaces.ts";
+import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
 import { loaded } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -32,9 +32,6 @@ const sets = [
   { name: "b", weight: 1, windows: randomWindows([24, 24], { seed: 2 }) },
 ];
 
-/** So small that lambda, which is that of the present channels, makes no difference. */
-const RIDGE = 1e-6;
-
 /** A plan, and for each space the present units and alternatives to them. */
 const widest: Readonly<Record<string, readonly number[]>> = {
   "layers.0.ffn": [0, 2, 3, 5, 6, 8, 9, 11],
@@ -54,76 +51,92 @@ async function tensorOf({ tensors }: Refitted, name: string): Promise<Tensor> {
   return loaded(tensors.get(name)!);
 }
 
+/** Mean variance of the channels of some units. */
+function varianceOf({ id, unitChannels }: Space, units: readonly number[]): number {
+  const { mean, squares } = moments.get(id)!;
+  const channels = units.flatMap((unit) =>
+    Array.from({ length: unitChannels }, (_, c) => unit * unitChannels + c),
+  );
+  return channels.reduce((sum, j) => sum + squares[j]! - mean[j]! ** 2, 0) / channels.length;
+}
+
 describe("fitAlternatives", () => {
-  test("fits every width as least squares of that width alone does", async () => {
-    const wide = await refitProjections({
-      ...{ dense, runtime, moments, alternatives, ridge: RIDGE },
-      plan: makePlan(dense.spec, widest),
-    });
-    for (const space of spacesOf(dense.spec)) {
-      const lists = alternatives[space.id];
-      const projection = OUTPUT_PROJECTION[space.kind];
-      const [name, biasName] = [
-        projectionName(space.layer, projection),
-        projectionName(space.layer, projection, "bias"),
-      ];
-      const names = changeNames(space);
-      if (lists === undefined) {
-        for (const none of [name, biasName, ...Object.values(names)])
-          expect(wide.tensors.has(none)).toBe(false);
-        continue;
-      }
-      const units = widest[space.id] ?? lists[0]!;
-      const present = { weight: await tensorOf(wide, name), bias: await tensorOf(wide, biasName) };
-      const changes = await Promise.all(
-        [names.outputs, names.inputs, names.centres].map((each) => tensorOf(wide, each)),
-      );
-      const [size, columns] = present.weight.shape as [number, number];
-      const [count, , r] = changes[0]!.shape as [number, number, number];
-      expect(changes.map(({ shape }) => shape)).toEqual([
-        [lists.length - 1, size, r],
-        [lists.length - 1, r, columns],
-        [lists.length - 1, 1, r],
-      ]);
-      /** A row of alternative v's weight, and its bias. */
-      const fittedRow = (v: number, row: number): readonly number[] => {
-        const weights = present.weight.data.subarray(row * columns, (row + 1) * columns);
-        const own = [...weights, present.bias.data[row]!];
-        if (v === 0) return own;
-        const [outputs, inputs, centres] = changes.map(({ data }) => {
-          const length = data.length / count;
-          return data.subarray((v - 1) * length, v * length);
-        }) as [Float32Array, Float32Array, Float32Array];
-        return own.map((value, j) => {
-          let sum = value;
-          for (let i = 0; i < r; i++) {
-            const factor = j === columns ? -centres[i]! : inputs[i * columns + j]!;
-            sum += outputs[row * r + i]! * factor;
-          }
-          return sum;
-        });
-      };
-      for (const [v, kept] of lists.entries()) {
-        const plan = makePlan(dense.spec, { [space.id]: kept });
-        const isWhole = kept.length === space.units;
-        const alone = isWhole
-          ? null
-          : await refitProjections({ dense, runtime, moments, plan, ridge: RIDGE });
-        const weight = alone === null ? await dense.weights.read(name) : await tensorOf(alone, name);
-        const bias = alone === null ? null : await tensorOf(alone, biasName);
-        for (let row = 0; row < size; row++) {
-          const expected = Array.from({ length: columns }, (_, j) => {
-            const unit = kept.indexOf(units[Math.floor(j / space.unitChannels)]!);
-            const column = unit * space.unitChannels + (j % space.unitChannels);
-            return unit < 0 ? 0 : weight.data[row * weight.shape[1]! + column]!;
+  test.each([1e-6, 0.2])(
+    "fits every width as least squares of that width alone does, ridge %d",
+    async (ridge) => {
+      const wide = await refitProjections({
+        ...{ dense, runtime, moments, alternatives, ridge },
+        plan: makePlan(dense.spec, widest),
+      });
+      for (const space of spacesOf(dense.spec)) {
+        const lists = alternatives[space.id];
+        const projection = OUTPUT_PROJECTION[space.kind];
+        const [name, biasName] = [
+          projectionName(space.layer, projection),
+          projectionName(space.layer, projection, "bias"),
+        ];
+        const names = changeNames(space);
+        if (lists === undefined) {
+          for (const none of [name, biasName, ...Object.values(names)])
+            expect(wide.tensors.has(none)).toBe(false);
+          continue;
+        }
+        const units = widest[space.id] ?? lists[0]!;
+        const present = { weight: await tensorOf(wide, name), bias: await tensorOf(wide, biasName) };
+        const changes = await Promise.all(
+          [names.outputs, names.inputs, names.centres].map((each) => tensorOf(wide, each)),
+        );
+        const [size, columns] = present.weight.shape as [number, number];
+        const [count, , r] = changes[0]!.shape as [number, number, number];
+        expect(changes.map(({ shape }) => shape)).toEqual([
+          [lists.length - 1, size, r],
+          [lists.length - 1, r, columns],
+          [lists.length - 1, 1, r],
+        ]);
+        /** A row of alternative v's weight, and its bias. */
+        const fittedRow = (v: number, row: number): readonly number[] => {
+          const weights = present.weight.data.subarray(row * columns, (row + 1) * columns);
+          const own = [...weights, present.bias.data[row]!];
+          if (v === 0) return own;
+          const [outputs, inputs, centres] = changes.map(({ data }) => {
+            const length = data.length / count;
+            return data.subarray((v - 1) * length, v * length);
+          }) as [Float32Array, Float32Array, Float32Array];
+          return own.map((value, j) => {
+            let sum = value;
+            for (let i = 0; i < r; i++) {
+              const factor = j === columns ? -centres[i]! : inputs[i * columns + j]!;
+              sum += outputs[row * r + i]! * factor;
+            }
+            return sum;
           });
-          const found = fittedRow(v, row);
-          expect(maxDifference(found.slice(0, columns), expected), `${space.id} ${kept}`).toBeLessThan(1e-3);
-          if (bias !== null) expect(Math.abs(found[columns]! - bias.data[row]!)).toBeLessThan(1e-3);
+        };
+        for (const [v, kept] of lists.entries()) {
+          const plan = makePlan(dense.spec, { [space.id]: kept });
+          const isWhole = kept.length === space.units;
+          // Lambda is that of the present channels.
+          const own = (ridge * varianceOf(space, lists[0]!)) / varianceOf(space, kept);
+          const alone = isWhole
+            ? null
+            : await refitProjections({ dense, runtime, moments, plan, ridge: own });
+          const weight = alone === null ? await dense.weights.read(name) : await tensorOf(alone, name);
+          const bias = alone === null ? null : await tensorOf(alone, biasName);
+          for (let row = 0; row < size; row++) {
+            const expected = Array.from({ length: columns }, (_, j) => {
+              const unit = kept.indexOf(units[Math.floor(j / space.unitChannels)]!);
+              const column = unit * space.unitChannels + (j % space.unitChannels);
+              return unit < 0 ? 0 : weight.data[row * weight.shape[1]! + column]!;
+            });
+            const found = fittedRow(v, row);
+            expect(maxDifference(found.slice(0, columns), expected), `${space.id} ${kept}`).toBeLessThan(
+              1e-3,
+            );
+            if (bias !== null) expect(Math.abs(found[columns]! - bias.data[row]!)).toBeLessThan(1e-3);
+          }
         }
       }
-    }
-  });
+    },
+  );
 
   test("has zeros for units of the plan that are in no list", async () => {
     const tensorsOf = (keep: typeof widest): Promise<Refitted> =>

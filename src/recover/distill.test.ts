@@ -278,6 +278,11 @@ describe("planBatches", () => {
     const of = (set: WeightedTokenSet): readonly Int32Array[] =>
       drawn.filter((window) => set.windows.includes(window));
     expect([of(sets[0]!).length, of(sets[1]!).length]).toEqual([8, 4]);
+    // Never a whole window from its share, two thirds of them.
+    for (let count = 1; count <= drawn.length; count++) {
+      const taken = drawn.slice(0, count).filter((window) => sets[0]!.windows.includes(window));
+      expect(Math.abs(taken.length - (2 * count) / 3)).toBeLessThan(1);
+    }
     for (const set of sets) {
       const seen = of(set);
       for (let start = 0; start < seen.length; start += set.windows.length) {

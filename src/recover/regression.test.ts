@@ -103,6 +103,21 @@ describe("momentFeeds", () => {
 });
 
 describe("regress", () => {
+  test("names the tensor for which means are not finite", async () => {
+    const covariances = await covariancesAround(1);
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      const act = regress(
+        runtime,
+        { ...covariances, residualMean: Float64Array.of(bad) },
+        { ridge: 0.01, name: "w" },
+      );
+      await expect(act).rejects.toMatchObject({
+        code: "NOT_FINITE",
+        message: `w: expected finite numbers, got ${bad}`,
+      });
+    }
+  });
+
   test.each([0, 100, 1e4, 1e5])("finds a map whatever one input lies around, %d", async (constant) => {
     const { weight, bias } = await regress(runtime, await covariancesAround(constant), {
       ridge: 0.01,
