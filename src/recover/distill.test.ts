@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
+import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import type { Checkpoints } from "../base/stages.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
@@ -80,6 +81,23 @@ describe("distill", () => {
     for (const [i, value] of both.entries()) {
       expect(Math.abs(value - (ofLong[i]! + ofShort[i]!) / 2)).toBeLessThan(1e-5 * largest);
     }
+  });
+
+  test("compares the hidden states after every layer, relative to the dense model's", async () => {
+    const [windows] = planBatches(sets, { steps: 1, size: 8, seed: 0 });
+    const [taught, learned] = [await referenceDecoder(dense), await referenceDecoder(student)];
+    const norm = (values: readonly number[]): number => Math.hypot(...values);
+    const distances = windows!.flatMap((window) => {
+      const [targets, states] = [taught(window).hidden, learned(window).hidden];
+      return targets.flatMap((rows, layer) =>
+        rows.map((row, t) => norm(row.map((x, c) => x - states[layer]![t]![c]!)) / norm(row)),
+      );
+    });
+    const losses = distances.map((distance) => (distance <= 1 ? distance ** 2 : 2 * distance - 1));
+    expect(losses).toHaveLength(8 * 3 * 12);
+    const { curve } = await distill({ ...request, steps: 1 });
+    const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+    expect(curve[0]!.hidden / mean).toBeCloseTo(1, 4);
   });
 
   test("follows the slopes of divergence and hidden loss together", async () => {
