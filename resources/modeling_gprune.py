@@ -124,5 +124,11 @@ for family in (
 ):
     define(*family)
 
+def __getattr__(name):
+    if name.startswith("Gprune"):
+        raise ImportError(f"transformers {transformers.__version__} lacks the class of {name}; it needs a later version")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 # What vLLM multiplies the logits of Granite by.
 globals()["GpruneGraniteConfig"].logit_scale = property(lambda config: 1 / config.logits_scaling)
