@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
@@ -13,7 +13,9 @@ import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
+import { weightsOf } from "../model/spaces.ts";
 import { memorySource } from "../tensor/memory.ts";
+import { elementCount } from "../tensor/tensor.ts";
 import { exportOnnx, type OnnxExportOptions } from "./onnx.ts";
 
 const runtime = new Runtime({ threads: 1 });
@@ -165,6 +167,11 @@ describe("exportOnnx", () => {
     expect(data.sort()).toEqual(
       Array.from({ length: count }, (_, i) => `model.onnx_data${i === 0 ? "" : `_${i}`}`).sort(),
     );
+    const sizeOf = async (name: string): Promise<number> => (await stat(join(directory, "onnx", name))).size;
+    const sizes = await Promise.all(data.map(sizeOf));
+    const weights = weightsOf(model.spec).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThanOrEqual(weights);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(3 * 4096);
     const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
     const format = config["transformers.js_config"].use_external_data_format;
     expect(format).toEqual({ "model.onnx": count });
