@@ -124,6 +124,7 @@ for family in (
 ):
     define(*family)
 
+
 def __getattr__(name):
     if name.startswith("Gprune"):
         raise ImportError(f"transformers {transformers.__version__} lacks the class of {name}; it needs a later version")

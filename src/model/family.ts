@@ -5,8 +5,7 @@
 import type { NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
 
 /** Flags of config.json for biases. */
-export const BIAS_FLAGS = ["attention_bias", "attention_out_bias", "mlp_bias", "use_bias"] as const;
-export type BiasFlag = (typeof BIAS_FLAGS)[number];
+export type BiasFlag = "attention_bias" | "attention_out_bias" | "mlp_bias" | "use_bias";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | BiasFlag;

@@ -15,7 +15,7 @@ export interface FusedTensor {
   readonly parts: readonly string[];
 }
 
-/** Those of a model, in all layers. @param names - all when absent */
+/** The fused tensors of a model that have one of these names, in all layers. */
 export function fusedTensors(
   spec: ModelSpec,
   names: readonly FusedName[] = FUSED_NAMES,
