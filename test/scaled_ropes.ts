@@ -1,5 +1,12 @@
 /** Scaled rotary position embeddings for tiny models. */
-import type { Llama3Scaling, LongropeScaling, RopeSpec } from "../src/model/spec.ts";
+import {
+  type Llama3Scaling,
+  type LongropeScaling,
+  type RopeSpec,
+  YARN_DEFAULTS,
+  type YarnScaling,
+  yarnAttentionFactor,
+} from "../src/model/spec.ts";
 
 /** Scaling of Llama 3.1. */
 export const LLAMA3: Llama3Scaling = {
@@ -8,6 +15,15 @@ export const LLAMA3: Llama3Scaling = {
   lowFreqFactor: 1,
   highFreqFactor: 4,
   originalMaxPositions: 8192,
+};
+
+/** YaRN with its usual settings. */
+export const YARN: YarnScaling = {
+  ...YARN_DEFAULTS,
+  type: "yarn",
+  factor: 4,
+  originalMaxPositions: 16,
+  attentionFactor: yarnAttentionFactor(4),
 };
 
 /** LongRoPE for heads of 4 channels, with long factors for sequences of more than 8 tokens. */

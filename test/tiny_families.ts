@@ -1,15 +1,9 @@
 /** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
-import { type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "../src/model/spec.ts";
+import type { RopeSpec } from "../src/model/spec.ts";
+import { YARN } from "./scaled_ropes.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
 
 const ROPE: RopeSpec = { theta: 10_000, rotaryDim: 4, scaling: null };
-const YARN = {
-  ...YARN_DEFAULTS,
-  type: "yarn",
-  factor: 4,
-  originalMaxPositions: 16,
-  attentionFactor: yarnAttentionFactor(4),
-} as const;
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 /** With C = 8, as some architectures want it: N * H = C. */
 const NARROW = { groupSize: 1 } as const;

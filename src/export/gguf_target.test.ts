@@ -1,16 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { LLAMA3, longrope } from "../../test/scaled_ropes.ts";
+import { LLAMA3, longrope, YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
-import {
-  type LayerSpec,
-  type RopeSpec,
-  YARN_DEFAULTS,
-  type YarnScaling,
-  yarnAttentionFactor,
-} from "../model/spec.ts";
+import type { LayerSpec, RopeSpec, YarnScaling } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const rope = (change: Partial<RopeSpec>): RopeSpec => ({
@@ -19,13 +13,6 @@ const rope = (change: Partial<RopeSpec>): RopeSpec => ({
   scaling: null,
   ...change,
 });
-const YARN = {
-  ...YARN_DEFAULTS,
-  type: "yarn",
-  factor: 4,
-  originalMaxPositions: 16,
-  attentionFactor: yarnAttentionFactor(4),
-} as const;
 const UNEVEN: readonly Partial<LayerSpec>[] = [{ neurons: 3 }, { kvGroups: 1 }];
 const QWEN3 = { family: "qwen3", qkNorm: "head" } as const;
 const GEMMA3 = {
