@@ -2,8 +2,10 @@
  * Evaluates graphs in plain float64 JavaScript, element by element: the naive twin of ONNX Runtime. Every operator is
  * written from its definition in the ONNX documentation and shares no code with the builder.
  */
+
 import type { Attribute, Constant, Graph, Node, Value } from "../src/graph/ir/graph.ts";
 import { float16Pattern, float16Value } from "../src/tensor/dtype.ts";
+import { erf } from "./numbers.ts";
 
 /** A dense array of any element type, row-major. */
 export interface Array64 {
@@ -57,6 +59,8 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   Sqrt: each(Math.sqrt),
   Sigmoid: each((x) => 1 / (1 + Math.exp(-x))),
   Tanh: each(Math.tanh),
+  Erf: each(erf),
+  Relu: each((x) => Math.max(x, 0)),
   Softmax: ([x]) => logSoftmax(x!, Math.exp),
   LogSoftmax: ([x]) => logSoftmax(x!, (log) => log),
   MatMul: matmul,

@@ -27,7 +27,7 @@ export async function layerValues(
     const { taps, projected, streams } = buildLayer(b, structure);
     for (const kind of ["kv", "ffn"] as const) {
       b.output(`${kind}.inputs`, taps[kind]);
-      b.output(`${kind}.projected`, projected[OUTPUT_PROJECTION[kind]]);
+      b.output(`${kind}.projected`, projected.get(OUTPUT_PROJECTION[kind])!);
       b.output(`${kind}.stream`, streams[kind]);
     }
     return b.finish();

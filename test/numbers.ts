@@ -25,3 +25,13 @@ export function maxAbs(values: Numbers): number {
 export function relativeDifference(a: Numbers, b: Numbers): number {
   return maxDifference(a, b) / maxAbs(b);
 }
+
+/** The error function by its Maclaurin series, for |x| below 5. */
+export function erf(x: number): number {
+  let [sum, term] = [0, x];
+  for (let n = 0; n < 200; n++) {
+    sum += term / (2 * n + 1);
+    term *= -(x * x) / (n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}

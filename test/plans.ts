@@ -21,10 +21,23 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   headDim: fc.constantFrom(2, 4),
   hiddenSize: fc.constantFrom(4, 6),
   qkNorm: fc.constantFrom(null, "head", "rotated_head", "projection"),
+  norms: fc.constantFrom("before", "around", "shared"),
+  normBiases: fc.boolean(),
+  gated: fc.boolean(),
+  headBias: fc.boolean(),
   tiedEmbeddings: fc.boolean(),
   seed: fc.nat(1000),
   layers: fc.array(layers, { minLength: 1, maxLength: 4 }),
 });
+
+/** What `tinyOptions` draws and a Llama has. */
+export const LLAMA_SWITCHES: TinyModelOptions = {
+  qkNorm: null,
+  norms: "before",
+  normBiases: false,
+  gated: true,
+  headBias: false,
+};
 
 /** Valid plans for a model: each space is absent or keeps a random non-empty subset. */
 export function plansFor(spec: ModelSpec): fc.Arbitrary<PruningPlan> {

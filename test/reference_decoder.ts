@@ -4,6 +4,7 @@
  */
 import type { Model } from "../src/model/model.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../src/model/spec.ts";
+import { erf } from "./numbers.ts";
 import { tensorsOf } from "./plans.ts";
 
 type Row = readonly number[];
@@ -50,15 +51,20 @@ function run(
       taps.set(id, edit(id, rows));
       return taps.get(id)!;
     };
-    stream = context.attention(stream, (rows) => gate("kv", rows));
-    stream = context.ffn(stream, (rows) => gate("ffn", rows));
+    const attended = context.attention(stream, (rows) => gate("kv", rows));
+    const read = spec.parallel ? stream : attended;
+    stream = context.ffn({ read, joined: attended }, (rows) => gate("ffn", rows));
     hidden.push(stream);
   }
-  const finalNorm = vector(weights, "model.norm.weight");
+  const finalNorm = {
+    weight: vector(weights, "model.norm.weight"),
+    bias: spec.normBiases ? vector(weights, "model.norm.bias") : null,
+  };
+  const biases = spec.headBias ? vector(weights, "lm_head.bias") : new Array<number>(spec.vocabSize).fill(0);
   const head = spec.tiedEmbeddings ? embeddings : matrix(weights, "lm_head.weight");
   const logits = stream.map((row) =>
     softcap(
-      linear(norm(row, finalNorm, spec), head).map((x) => x / spec.logitDivisor),
+      linear(norm(row, finalNorm, spec), head).map((x, i) => (x + biases[i]!) / spec.logitDivisor),
       spec.logitSoftcap,
     ),
   );
@@ -89,14 +95,14 @@ class LayerContext {
     const prepared = (projection: string, normName: string): readonly Rows[] =>
       normed.map((input, t) => {
         const normIf = (kind: string, row: Row): Row =>
-          qkNorm === kind ? norm(row, this.vector(normName), this.spec) : row;
+          qkNorm === kind ? this.normRow(row, normName, false) : row;
         const row = normIf("projection", this.project("self_attn", projection, input));
         return chunks(row, headDim).map((head) =>
           normIf("rotated_head", rotate(normIf("head", head), t, rope)),
         );
       });
-    const queries = prepared("q_proj", "self_attn.q_norm.weight");
-    const keys = prepared("k_proj", "self_attn.k_norm.weight");
+    const queries = prepared("q_proj", "self_attn.q_norm");
+    const keys = prepared("k_proj", "self_attn.k_norm");
     const values = normed.map((row) => chunks(this.project("self_attn", "v_proj", row), headDim));
     const mixed = queries.map((row, t) =>
       row.flatMap((query, n) => {
@@ -118,19 +124,27 @@ class LayerContext {
       }),
     );
     const out = gate(mixed).map((row) => this.project("self_attn", "o_proj", row));
-    return this.join(stream, norms === "before" ? out : this.norm(out, "post_attention_layernorm"));
+    const plain = norms === "before" || norms === "shared";
+    return this.join(stream, plain ? out : this.norm(out, "post_attention_layernorm"));
   }
 
-  ffn(stream: Rows, gate: (rows: Rows) => Rows): Rows {
-    const { activation, norms } = this.spec;
-    const entering = norms === "around" ? "pre_feedforward_layernorm" : "post_attention_layernorm";
-    const normed = norms === "after" ? stream : this.norm(stream, entering);
+  ffn({ read, joined }: { readonly read: Rows; readonly joined: Rows }, gate: (rows: Rows) => Rows): Rows {
+    const { activation, gated, norms } = this.spec;
+    const entering = {
+      before: "post_attention_layernorm",
+      around: "pre_feedforward_layernorm",
+      after: null,
+      shared: "input_layernorm",
+    }[norms];
+    const normed = entering === null ? read : this.norm(read, entering);
     const inner = normed.map((row) => {
       const up = this.project("mlp", "up_proj", row);
+      if (!gated) return up.map(ACTIVATIONS[activation]);
       return this.project("mlp", "gate_proj", row).map((x, j) => ACTIVATIONS[activation](x) * up[j]!);
     });
     const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
-    return this.join(stream, norms === "before" ? out : this.norm(out, "post_feedforward_layernorm"));
+    const plain = norms === "before" || norms === "shared";
+    return this.join(joined, plain ? out : this.norm(out, "post_feedforward_layernorm"));
   }
 
   private join(stream: Rows, output: Rows): Rows {
@@ -141,7 +155,12 @@ class LayerContext {
   }
 
   private norm(rows: Rows, name: string): Rows {
-    return rows.map((row) => norm(row, this.vector(`${name}.weight`), this.spec));
+    return rows.map((row) => this.normRow(row, name, this.spec.normBiases));
+  }
+
+  private normRow(row: Row, name: string, hasBias: boolean): Row {
+    const bias = hasBias ? this.vector(`${name}.bias`) : null;
+    return norm(row, { weight: this.vector(`${name}.weight`), bias }, this.spec);
   }
 
   private project(module: string, projection: string, row: Row): Row {
@@ -159,13 +178,22 @@ class LayerContext {
 
 const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], (x: number) => number>> = {
   silu: (x) => x / (1 + Math.exp(-x)),
+  gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
+  relu: (x) => Math.max(x, 0),
+  relu2: (x) => Math.max(x, 0) ** 2,
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
 };
 
-/** x / sqrt(mean(x^2) + eps) * (offset + weight) */
-function norm(row: Row, weight: Row, { normEps, normOffset }: ModelSpec): Row {
-  const root = Math.sqrt(dot(row, row) / row.length + normEps);
-  return row.map((x, i) => (x / root) * (normOffset + weight[i]!));
+/** x / sqrt(mean(x^2) + eps) * (offset + weight) + bias, where LayerNorm first takes the mean off x */
+function norm(
+  row: Row,
+  { weight, bias }: { readonly weight: Row; readonly bias: Row | null },
+  { normType, normEps, normOffset }: ModelSpec,
+): Row {
+  const mean = normType === "layer" ? row.reduce((sum, x) => sum + x, 0) / row.length : 0;
+  const centred = row.map((x) => x - mean);
+  const root = Math.sqrt(dot(centred, centred) / row.length + normEps);
+  return centred.map((x, i) => (x / root) * (normOffset + weight[i]!) + (bias?.[i] ?? 0));
 }
 
 /** Rotates the pairs (i, i + R/2) of the first R channels of a head by position * frequency_i. */

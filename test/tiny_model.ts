@@ -27,6 +27,11 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     headDim,
     tiedEmbeddings: true,
     activation: "silu",
+    gated: true,
+    normType: "rms",
+    normBiases: false,
+    parallel: false,
+    headBias: false,
     normEps: 1e-5,
     normOffset: 0,
     qkNorm: null,
@@ -49,7 +54,7 @@ export function tinyModel(options: TinyModelOptions = {}): Model {
   const spec = tinySpec(options);
   const tensors = new Map(
     weightsOf(spec).map(({ name, shape }) => {
-      const centre = name.includes("norm") ? 1 - spec.normOffset : 0;
+      const centre = /norm.*[.]weight$/.test(name) ? 1 - spec.normOffset : 0;
       return [name, randomTensor(shape, { seed: options.seed ?? 0, name, centre })];
     }),
   );

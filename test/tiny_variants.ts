@@ -1,4 +1,5 @@
 /** Tiny models that together use every switch of a spec, with different widths in every layer. */
+import { projectionsOf } from "../src/model/spaces.ts";
 import { PROJECTIONS } from "../src/model/spec.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
 
@@ -24,6 +25,9 @@ export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qk
   qkNorm: "head",
   norms: "around",
 };
+
+const LAYER_NORMS = { normType: "layer", normBiases: true } as const;
+const PLAIN_PROJECTIONS = projectionsOf({ gated: false });
 
 const WIDTHS = [
   { neurons: 6, kvGroups: 2, groupSize: 2 },
@@ -64,6 +68,32 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
   "as OLMo 2": { layers: WIDTHS, family: "olmo2", norms: "after", qkNorm: "projection" },
   "as EXAONE 4": { layers: WIDTHS, norms: "after", qkNorm: "head" },
   "as HunYuan": { layers: WIDTHS, qkNorm: "rotated_head", headDim: 6 },
+  "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
+  "as StarCoder 2": {
+    layers: WIDTHS.map((widths) => ({ ...widths, biases: PLAIN_PROJECTIONS })),
+    ...LAYER_NORMS,
+    gated: false,
+    activation: "gelu_tanh",
+  },
+  "as Nemotron": { layers: WIDTHS, ...LAYER_NORMS, normOffset: 1, gated: false, activation: "relu2" },
+  "as GPT-NeoX": {
+    layers: WIDTHS,
+    ...LAYER_NORMS,
+    gated: false,
+    activation: "gelu",
+    parallel: true,
+    tiedEmbeddings: false,
+  },
+  "as Phi": {
+    layers: WIDTHS,
+    ...LAYER_NORMS,
+    gated: false,
+    activation: "relu",
+    parallel: true,
+    norms: "shared",
+    headBias: true,
+  },
+  "as Cohere": { layers: WIDTHS, normType: "layer", parallel: true, norms: "shared", logitDivisor: 4 },
   "as Gemma": {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
     ...GEMMA_SWITCHES,

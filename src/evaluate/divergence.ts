@@ -129,10 +129,12 @@ async function passLayers(
 /** Runs the heads on the last layers' outputs. The first head's weights stay in memory, the others' one at a time. */
 async function passHeads({ runners, streams, sums }: Passage): Promise<void> {
   const first = await runners[0]!.loadHead();
-  const { norm, projection } = first.weights;
+  const teacher = Object.fromEntries(
+    Object.entries(first.weights).map(([name, weight]) => [`teacher.${name}`, weight]),
+  );
   for (const [m, runner] of runners.entries()) {
     const head = m === 0 ? first : await runner.loadHead();
-    const pair = { weights: { ...head.weights, teacherNorm: norm!, teacherProjection: projection! } };
+    const pair = { weights: { ...head.weights, ...teacher } };
     for (const [b, batch] of streams[m]!.entries()) {
       const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
       const outputs =

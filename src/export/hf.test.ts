@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
-import { tensorsOf, tinyOptions } from "../../test/plans.ts";
+import { LLAMA_SWITCHES, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
@@ -123,7 +123,7 @@ describe("exportHuggingFace", () => {
     await fc.assert(
       fc.asyncProperty(tinyOptions, fc.constantFrom("llama", "phi3"), async (options, family) => {
         const layers = options.layers!.map((layer) => ({ ...layer, biases: recoverable(layer.biases) }));
-        const model = tinyModel({ ...options, qkNorm: null, family, layers });
+        const model = tinyModel({ ...options, ...LLAMA_SWITCHES, family, layers });
         const directory = join(await temporaryDirectory(), "out");
         await exportHuggingFace(model, directory);
         const opened = await openModel(directory);

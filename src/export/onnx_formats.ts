@@ -113,8 +113,8 @@ export class StoredWeights implements DecoderWeights {
     };
   }
 
-  finalNorm(): Value {
-    return this.#tensor("model.norm.weight");
+  vector(name: string): Value {
+    return this.#tensor(name);
   }
 
   project(x: Value): Value {

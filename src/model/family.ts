@@ -2,7 +2,7 @@
  * A model family: which of the switches of `ModelSpec` it has, how its config.json names them, and how programs read
  * it. families/ has those that there are.
  */
-import type { NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
+import type { ModelSpec, NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
 
 /** Flags of config.json for biases. */
 export type BiasFlag = "attention_bias" | "attention_out_bias" | "mlp_bias" | "use_bias";
@@ -49,9 +49,16 @@ export interface Family {
   /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
   readonly biases: Readonly<Record<BiasPart, BiasRule>>;
+  /** See `ModelSpec`, here and below. */
+  readonly gated: boolean;
+  readonly headBias: boolean;
   readonly qkNorm: QkNorm | null;
   readonly norms: NormPlacement;
+  readonly normType: ModelSpec["normType"];
   readonly normOffset: 0 | 1;
+  readonly normBiases: boolean;
+  /** Whether blocks are parallel, or as this flag in config.json says. */
+  readonly parallel: boolean | "use_parallel_residual";
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
@@ -154,6 +161,8 @@ export interface Family {
     readonly logitSoftcap?: number;
     /** Tokens that layers with a window see; null for none. */
     readonly window: number | null;
+    /** Whether blocks are parallel, where config.json may say so; not where absent. */
+    readonly parallel?: boolean;
     /** Flags for biases that are set. */
     readonly biased: readonly BiasFlag[];
     /** Fraction of a head's channels that is rotated; 1 where absent. */

@@ -5,7 +5,7 @@
  *
  * | space | unit | axes |
  * |---|---|---|
- * | `layers.i.ffn` | neuron | rows of gate_proj and up_proj, columns of down_proj |
+ * | `layers.i.ffn` | neuron | rows of gate_proj (where there is one) and up_proj, columns of down_proj |
  * | `layers.i.kv` | KV group | H rows of k_proj and v_proj, g*H rows of q_proj, g*H columns of o_proj |
  *
  * Biases, and norms over a whole projection, go with its rows.
@@ -17,6 +17,7 @@ import {
   type ModelSpec,
   type NormPlacement,
   PROJECTION_MODULE,
+  PROJECTIONS,
   type Projection,
 } from "./spec.ts";
 
@@ -84,6 +85,10 @@ export const BLOCK_NORMS: Readonly<Record<NormPlacement, Readonly<Record<SpaceKi
     kv: { input: null, output: "post_attention_layernorm" },
     ffn: { input: null, output: "post_feedforward_layernorm" },
   },
+  shared: {
+    kv: { input: "input_layernorm", output: null },
+    ffn: { input: "input_layernorm", output: null },
+  },
 };
 
 /** The parts of tensors that hold several projections, in the order of rows. */
@@ -91,6 +96,11 @@ export const FUSIONS: Readonly<Record<FusedName, readonly Projection[]>> = {
   qkv_proj: INPUT_PROJECTIONS.kv,
   gate_up_proj: INPUT_PROJECTIONS.ffn,
 };
+
+/** The projections that a model's layers have. */
+export function projectionsOf({ gated }: Pick<ModelSpec, "gated">): readonly Projection[] {
+  return gated ? PROJECTIONS : PROJECTIONS.filter((projection) => projection !== "gate_proj");
+}
 
 /** `layers.3.ffn`. */
 export function spaceId(layer: number, kind: SpaceKind): string {
@@ -142,33 +152,45 @@ export function channelsOf(units: readonly number[], unitChannels: number): Int3
 /** The embedding matrix [V, C], and the output matrix [V, C] of models that do not share it. */
 export const EMBEDDING = "model.embed_tokens.weight";
 export const HEAD = "lm_head.weight";
+/** Biases of the logits [V], where they have one. */
+export const HEAD_BIAS = "lm_head.bias";
 export const FINAL_NORM = "model.norm.weight";
+export const FINAL_NORM_BIAS = "model.norm.bias";
 
 /** Every tensor a model of this shape must have, under the Llama checkpoint names all families are read into. */
 export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
-  const norm = (name: string): WeightSpec => plain(name, [spec.hiddenSize]);
   const head = plain(HEAD, [spec.vocabSize, spec.hiddenSize]);
   return [
     plain(EMBEDDING, [spec.vocabSize, spec.hiddenSize]),
     ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
-    norm(FINAL_NORM),
+    plain(FINAL_NORM, [spec.hiddenSize]),
+    ...(spec.normBiases ? [plain(FINAL_NORM_BIAS, [spec.hiddenSize])] : []),
     ...(spec.tiedEmbeddings ? [] : [head]),
+    ...(spec.headBias ? [plain(HEAD_BIAS, [spec.vocabSize])] : []),
   ];
 }
 
 /** Every tensor of decoder layer `index`. */
 export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightSpec[] {
   const layer = spec.layers[index]!;
-  const prefix = `model.layers.${index}`;
-  const norms = SPACE_KINDS.flatMap((kind) => {
-    const { input, output } = BLOCK_NORMS[spec.norms][kind];
-    return [input, output].filter((name) => name !== null);
-  });
+  const parts = spec.normBiases ? ["weight", "bias"] : ["weight"];
+  const norms = blockNormNames(spec).flatMap((name) =>
+    parts.map((part) => `model.layers.${index}.${name}.${part}`),
+  );
   return [
-    ...norms.map((name) => plain(`${prefix}.${name}.weight`, [spec.hiddenSize])),
+    ...norms.map((name) => plain(name, [spec.hiddenSize])),
     ...qkNormWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
   ];
+}
+
+/** The norms of a layer's blocks by name, each once. */
+function blockNormNames({ norms }: ModelSpec): readonly string[] {
+  const names = SPACE_KINDS.flatMap((kind) => {
+    const { input, output } = BLOCK_NORMS[norms][kind];
+    return [input, output];
+  });
+  return [...new Set(names)].filter((name) => name !== null);
 }
 
 /** Norms on queries and keys; one over a whole projection has a weight for each of its channels, which go with it. */
@@ -228,8 +250,8 @@ function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): re
     if (axis.space === null) return spec.hiddenSize;
     return axis === neuron ? layer.neurons : layer.kvGroups * axis.blockSize;
   };
-  return Object.entries(axesOf).flatMap(([key, axes]) => {
-    const projection = key as Projection;
+  return projectionsOf(spec).flatMap((projection) => {
+    const axes = axesOf[projection];
     const weight = { name: projectionName(index, projection), shape: axes.map(size), axes };
     if (!layer.biases.includes(projection)) return [weight];
     const name = projectionName(index, projection, "bias");

@@ -113,6 +113,9 @@ export interface LayerSpec {
   readonly biases: readonly Projection[];
 }
 
+/** Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), and the square of ReLU (arXiv 2109.08668). */
+export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2";
+
 /**
  * RMSNorm on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
  * or over all channels of a projection, before the rotation (OLMo 2).
@@ -120,10 +123,10 @@ export interface LayerSpec {
 export type QkNorm = "head" | "rotated_head" | "projection";
 
 /**
- * RMSNorm of attention and FFN: on their inputs (Llama), on their inputs and on their outputs before these are added to
- * the residual stream (Gemma 2), or on their outputs alone (OLMo 2).
+ * Norms of attention and FFN: on their inputs (Llama), on their inputs and on their outputs before these are added to
+ * the residual stream (Gemma 2), on their outputs alone (OLMo 2), or one on the input of both (Phi).
  */
-export type NormPlacement = "before" | "around" | "after";
+export type NormPlacement = "before" | "around" | "after" | "shared";
 
 /** A whole model. Everything is plain JSON. */
 export interface ModelSpec {
@@ -137,12 +140,22 @@ export interface ModelSpec {
   readonly layers: readonly LayerSpec[];
   /** Whether the output matrix is the embedding matrix. */
   readonly tiedEmbeddings: boolean;
-  readonly activation: "silu" | "gelu_tanh";
+  readonly activation: Activation;
+  /** Neurons are act(gate(x)) * up(x) (arXiv 2002.05202); else act(up(x)), and there is no gate_proj. */
+  readonly gated: boolean;
+  /** RMSNorm (arXiv 1910.07467), or LayerNorm, which takes off the mean first (arXiv 1607.06450). */
+  readonly normType: "rms" | "layer";
   readonly normEps: number;
-  /** RMSNorm multiplies by (normOffset + weight): 1 in Gemma, else 0. */
+  /** Norms multiply by (normOffset + weight): 1 in Gemma and Nemotron, else 0. */
   readonly normOffset: 0 | 1;
+  /** Norms add a bias, but those on queries and keys. */
+  readonly normBiases: boolean;
   readonly qkNorm: QkNorm | null;
   readonly norms: NormPlacement;
+  /** The FFN reads the layer's input, as attention does, instead of the stream after attention (GPT-J). */
+  readonly parallel: boolean;
+  /** Logits have a bias. */
+  readonly headBias: boolean;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */

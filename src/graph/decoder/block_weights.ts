@@ -16,10 +16,11 @@ import type { Dim } from "../ir/shapes.ts";
 import { BLOCK_PARTS, type BlockPart, BlockProducts, blockWeight } from "../runtime/block_products.ts";
 import { requireFiniteBlocks, requireFiniteWeight } from "../runtime/finite.ts";
 import type { FilledProgram, Runtime } from "../runtime/runtime.ts";
-import { layerSizes, layerStructure, WeightInputs } from "./decoder.ts";
-import { type DecoderRunner, headWeights, type LoadedHead, type LoadedLayer } from "./decoder_runner.ts";
-import { addLogits } from "./head.ts";
+import { layerSizes, layerStructure } from "./decoder.ts";
+import type { DecoderRunner, LoadedHead, LoadedLayer } from "./decoder_runner.ts";
+import { addLogits, headInputs, headWeights } from "./head.ts";
 import { buildCached } from "./programs.ts";
+import { WeightInputs } from "./weight_supply.ts";
 
 /** Largest number of bytes of weights in one program: below protobuf's 2^31 - 1, with room for the graph. */
 const MAX_PROGRAM_BYTES = 2_000_000_000;
@@ -77,22 +78,23 @@ export async function loadBlockLayer(
 export async function loadBlockHead(runner: DecoderRunner, blocks: BlockSource): Promise<LoadedHead> {
   const { model, runtime } = runner;
   const { spec, weights } = model;
-  const names = headWeights(spec);
-  const projection = { name: names.projection, shape: [spec.vocabSize, spec.hiddenSize] };
+  const { projection: matrix, ...vectors } = headWeights(spec);
+  const projection = { name: matrix, shape: [spec.vocabSize, spec.hiddenSize] };
   const bytes = bytesInBlocks([projection], blocks);
   if (bytes === 0 || bytes > MAX_PROGRAM_BYTES) return runner.loadHead();
   const b = new GraphBuilder();
   const held = new HeldBlocks(b, blocks);
   const rows = b.input("hidden", ["M", spec.hiddenSize]);
-  const norm = b.input("norm", [spec.hiddenSize]);
-  const logits = addLogits(b, spec, {
-    input: b.reshape(rows, [1, "M", spec.hiddenSize]),
-    norm,
-    project: (x) => held.product(x, names.projection, spec.vocabSize)!,
+  const input = b.reshape(rows, [1, "M", spec.hiddenSize]);
+  const supply = headInputs(b, spec, {
+    matrix: { project: (x) => held.product(x, matrix, spec.vocabSize)!, rows: spec.vocabSize },
   });
+  const logits = addLogits(b, spec, { input, ...supply });
   b.output("logits", b.reshape(logits, ["M", spec.vocabSize]));
   const program = await held.open(runtime, b.finish());
-  return { weights: { norm: await weights.read(names.norm) }, program };
+  const fed: Record<string, Tensor> = {};
+  for (const [name, stored] of Object.entries(vectors)) fed[name] = await weights.read(stored);
+  return { weights: fed, program };
 }
 
 /** Total bytes of the weights that are in blocks. */

@@ -9,7 +9,6 @@ import { BLOCK_NORMS, type SpaceKind } from "../../model/spaces.ts";
 import {
   type LayerSpec,
   type ModelSpec,
-  PROJECTION_MODULE,
   type Projection,
   type QkNorm,
   queryHeads,
@@ -23,11 +22,12 @@ import {
   addAttention,
   blockSizes,
 } from "./attention.ts";
-import { gelu, type RotaryAngles, rmsNorm, rotate, rotateQueries } from "./formulas.ts";
+import { ACTIVATIONS, type NormRule, norm, type RotaryAngles, rotate, rotateQueries } from "./formulas.ts";
 import { queryGrowth } from "./frequencies.ts";
+import { moduleOf, WeightInputs, type WeightSupply } from "./weight_supply.ts";
 
 /** Properties that a layer's graph depends on, apart from its widths. */
-export interface LayerStructure extends AttentionRule {
+export interface LayerStructure extends AttentionRule, NormRule {
   readonly hiddenSize: number;
   readonly headDim: number;
   /** Channels of a head that are rotated; 0 for none. */
@@ -36,10 +36,10 @@ export interface LayerStructure extends AttentionRule {
   readonly scalesQueries: boolean;
   readonly biases: readonly Projection[];
   readonly activation: ModelSpec["activation"];
-  readonly normEps: number;
-  readonly normOffset: 0 | 1;
+  readonly gated: boolean;
   readonly qkNorm: ModelSpec["qkNorm"];
   readonly norms: ModelSpec["norms"];
+  readonly parallel: boolean;
   readonly residualScale: number;
 }
 
@@ -52,7 +52,7 @@ export interface LayerValues {
   /** Inputs of the output projections, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
   readonly taps: Readonly<Record<SpaceKind, Value>>;
   /** Output of every projection with its bias, before norms and rotation, [B, T, outputs]. */
-  readonly projected: Readonly<Record<Projection, Value>>;
+  readonly projected: ReadonlyMap<Projection, Value>;
   /** The residual stream after each half of the layer, [B, T, C]. */
   readonly streams: Readonly<Record<SpaceKind, Value>>;
   /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past, and with a cache. */
@@ -72,22 +72,18 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     scalesQueries: layer.rope !== null && queryGrowth(layer.rope) !== null,
     biases: layer.biases,
     activation: spec.activation,
+    gated: spec.gated,
+    normType: spec.normType,
     normEps: spec.normEps,
     normOffset: spec.normOffset,
+    normBiases: spec.normBiases,
     qkNorm: spec.qkNorm,
     norms: spec.norms,
+    parallel: spec.parallel,
     attentionScale: spec.attentionScale,
     scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
   };
-}
-
-/** Source of a layer's weights and of the products with them. */
-export interface WeightSupply {
-  /** A norm's weight or a bias, float32, by its name without the layer's prefix. */
-  tensor(name: string, shape: readonly Dim[]): Value;
-  /** x [.., inputs] times the transpose of a projection's weight [outputs, inputs]. */
-  product(x: Value, projection: Projection, outputs: Dim): Value;
 }
 
 /** Inputs of attention besides hidden states and weights. */
@@ -169,7 +165,10 @@ export function addLayer(
 ): Omit<LayerValues, "weights"> {
   const layer = new LayerBuilder(b, parts);
   const attention = layer.attentionBlock(input, attentionInputs);
-  const ffn = layer.ffnBlock(attention.output);
+  const ffn = layer.ffnBlock({
+    input: parts.structure.parallel ? input : attention.output,
+    stream: attention.output,
+  });
   return {
     input,
     output: ffn.output,
@@ -187,33 +186,6 @@ interface BlockValues {
   readonly output: Value;
   /** Input of the output projection, [B, T, channels]. */
   readonly tap: Value;
-}
-
-/** `self_attn.q_proj`. */
-function moduleOf(projection: Projection): string {
-  return `${PROJECTION_MODULE[projection]}.${projection}`;
-}
-
-/** Weights as inputs of the graph, in their stored layout. */
-export class WeightInputs implements WeightSupply {
-  /** By name. */
-  readonly inputs: Map<string, Value> = new Map();
-  readonly #b: GraphBuilder;
-
-  constructor(b: GraphBuilder) {
-    this.#b = b;
-  }
-
-  tensor(name: string, shape: readonly Dim[]): Value {
-    const value = this.inputs.get(name) ?? this.#b.input(name, shape);
-    this.inputs.set(name, value);
-    return value;
-  }
-
-  product(x: Value, projection: Projection, outputs: Dim): Value {
-    const weight = this.tensor(`${moduleOf(projection)}.weight`, [outputs, x.shape.at(-1)!]);
-    return this.#b.matmul(x, weight, { transB: true });
-  }
 }
 
 function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure, batch: Dim = "B"): Value {
@@ -277,21 +249,22 @@ class LayerBuilder {
 
   /** See `LayerValues`; complete once both blocks are built. */
   get projected(): LayerValues["projected"] {
-    return Object.fromEntries(this.#projected) as Record<Projection, Value>;
+    return this.#projected;
   }
 
   attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
     const norms = BLOCK_NORMS[this.#structure.norms].kv;
-    const attention = this.#attention(this.#norm(input, norms.input), inputs);
+    const attention = this.#attention(this.#blockNorm(input, norms.input), inputs);
     const projected = this.#linear(attention.tap, "o_proj", this.#structure.hiddenSize);
-    return { ...attention, output: this.#residual(input, this.#norm(projected, norms.output)) };
+    return { ...attention, output: this.#residual(input, this.#blockNorm(projected, norms.output)) };
   }
 
-  ffnBlock(input: Value): BlockValues {
+  /** @param stream - what the output is added to; the input, unless the blocks are parallel */
+  ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): BlockValues {
     const norms = BLOCK_NORMS[this.#structure.norms].ffn;
-    const tap = this.#neurons(this.#norm(input, norms.input));
+    const tap = this.#neurons(this.#blockNorm(input, norms.input));
     const projected = this.#linear(tap, "down_proj", this.#structure.hiddenSize);
-    return { tap, output: this.#residual(input, this.#norm(projected, norms.output)) };
+    return { tap, output: this.#residual(stream, this.#blockNorm(projected, norms.output)) };
   }
 
   /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
@@ -302,11 +275,15 @@ class LayerBuilder {
     return b.add(stream, residualScale === 1 ? update : b.mul(update, b.scalar(residualScale, stream.type)));
   }
 
-  /** x itself where there is no norm. */
-  #norm(x: Value, name: string | null): Value {
-    if (name === null) return x;
-    const weight = this.#weights.tensor(`${name}.weight`, [x.shape.at(-1)!]);
-    return rmsNorm(this.#b, x, { ...this.#structure, weight });
+  /** x with a block's norm; x itself where there is none. */
+  #blockNorm(x: Value, name: string | null): Value {
+    return name === null ? x : this.#norm(x, name, this.#structure.normBiases);
+  }
+
+  #norm(x: Value, name: string, hasBias: boolean): Value {
+    const tensor = (part: string): Value => this.#weights.tensor(`${name}.${part}`, [x.shape.at(-1)!]);
+    const bias = hasBias ? tensor("bias") : null;
+    return norm(this.#b, x, { ...this.#structure, weight: tensor("weight"), bias });
   }
 
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
@@ -339,14 +316,15 @@ class LayerBuilder {
     return { tap, keys, values };
   }
 
-  /** act(gate(x)) * up(x), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
+  /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
   #neurons(x: Value): Value {
     const b = this.#b;
-    const [gate, up] = (["gate_proj", "up_proj"] as const).map((projection) =>
-      b.cast(this.#linear(x, projection, this.#sizes.F), "float32"),
-    ) as [Value, Value];
-    const activated = this.#structure.activation === "silu" ? b.mul(gate, b.sigmoid(gate)) : gelu(b, gate);
-    return b.mul(activated, up);
+    const activate = ACTIVATIONS[this.#structure.activation];
+    const linear = (projection: Projection): Value =>
+      b.cast(this.#linear(x, projection, this.#sizes.F), "float32");
+    if (!this.#structure.gated) return activate(b, linear("up_proj"));
+    const gate = linear("gate_proj");
+    return b.mul(activate(b, gate), linear("up_proj"));
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {
@@ -374,7 +352,7 @@ class LayerBuilder {
 
   /** x with a norm of queries or keys, if theirs is of this kind. */
   #normedIf(kind: QkNorm, x: Value, norm: "q_norm" | "k_norm" | null): Value {
-    return norm !== null && this.#structure.qkNorm === kind ? this.#norm(x, `self_attn.${norm}`) : x;
+    return norm !== null && this.#structure.qkNorm === kind ? this.#norm(x, `self_attn.${norm}`, false) : x;
   }
 
   /** Number of channels of `heads` heads. */

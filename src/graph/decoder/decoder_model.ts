@@ -10,11 +10,12 @@ import { getOrMake } from "../../base/map_values.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
-import { addLayer, layerSizes, layerStructure, type WeightSupply } from "./decoder.ts";
+import { addLayer, layerSizes, layerStructure } from "./decoder.ts";
 import type { RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
-import { addLogits } from "./head.ts";
+import { addLogits, headWeights } from "./head.ts";
 import { INVISIBLE } from "./positions.ts";
+import type { WeightSupply } from "./weight_supply.ts";
 
 /** Source of a decoder's weights. */
 export interface DecoderWeights {
@@ -23,8 +24,8 @@ export interface DecoderWeights {
   /** Rows of the embedding matrix: ids [B, T] give float32 [B, T, C]. */
   embed(ids: Value): Value;
   layer(index: number): WeightSupply;
-  /** The final norm's weight, [C]. */
-  finalNorm(): Value;
+  /** A weight of the head other than its matrix, by its name in the checkpoint. */
+  vector(name: string): Value;
   /** Vocabulary projection: [B, T, C] gives [B, T, V]. */
   project(x: Value): Value;
 }
@@ -68,8 +69,17 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
     b.output(`present.${index}.value`, values);
     hidden = output;
   }
-  const head = { input: hidden, norm: weights.finalNorm(), project: (x: Value) => weights.project(x) };
-  b.output("logits", addLogits(b, spec, head));
+  const { norm, normBias, bias } = headWeights(spec);
+  const vectorOf = (name: string | undefined): Value | null =>
+    name === undefined ? null : weights.vector(name);
+  const logits = addLogits(b, spec, {
+    input: hidden,
+    norm: weights.vector(norm),
+    normBias: vectorOf(normBias),
+    project: (x) => weights.project(x),
+    bias: vectorOf(bias),
+  });
+  b.output("logits", logits);
   return b.finish();
 }
 

@@ -7,14 +7,14 @@ import { badArgument } from "../../base/arguments.ts";
 import { getOrMake, mapValues } from "../../base/map_values.ts";
 import { GpruneError, internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
-import { EMBEDDING, FINAL_NORM, HEAD, layerWeightsOf } from "../../model/spaces.ts";
+import { EMBEDDING, layerWeightsOf } from "../../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
 import { collectIfTight, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Feeds, FilledProgram, Runtime } from "../runtime/runtime.ts";
 import { layerStructure } from "./decoder.ts";
-import { headStructure } from "./head.ts";
+import { headStructure, headWeights } from "./head.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
 import { forestFeeds, PositionFeeds } from "./position_feeds.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
@@ -181,8 +181,8 @@ export class DecoderRunner {
   /** Reads final norm and vocabulary projection as float32. */
   async loadHead(): Promise<LoadedHead> {
     const { spec, weights } = this.model;
-    const names = headWeights(spec);
-    const feeds = { norm: await weights.read(names.norm), projection: await weights.read(names.projection) };
+    const feeds: Record<string, Tensor> = {};
+    for (const [name, stored] of Object.entries(headWeights(spec))) feeds[name] = await weights.read(stored);
     this.runtime.keep(feeds);
     return { weights: feeds };
   }
@@ -215,12 +215,18 @@ export class DecoderRunner {
         what: `${program} of the head`,
         weights: head.weights,
         dtype: this.runtime.device.dtype,
-        nameOf: (feed) => headWeights(spec)[feed === "norm" ? "norm" : "projection"],
+        nameOf: (feed) => nameOfHeadWeight(spec, feed),
       });
       parts.push(outputs);
     }
     return joinRows(parts, count);
   }
+}
+
+/** Name in the checkpoint of a weight of the head, or of a teacher's, by its name in the graph. */
+function nameOfHeadWeight(spec: ModelSpec, feed: string): string {
+  const names: Readonly<Record<string, string>> = headWeights(spec);
+  return names[feed.replace(/^teacher[.]/, "")] ?? feed;
 }
 
 /** The program that a loaded layer or head brings along, if any, which can only be `only`. */
@@ -269,17 +275,6 @@ function rangeOf(
     end = Math.max(end, ids[place]! + 1);
   }
   return { start, end };
-}
-
-/** Names of the head's weights in the checkpoint. */
-export function headWeights({ tiedEmbeddings }: ModelSpec): {
-  readonly norm: string;
-  readonly projection: string;
-} {
-  return {
-    norm: FINAL_NORM,
-    projection: tiedEmbeddings ? EMBEDDING : HEAD,
-  };
 }
 
 /** @throws GpruneError NOT_FINITE naming the token whose embedding is not finite */

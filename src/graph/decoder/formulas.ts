@@ -1,17 +1,31 @@
 /** Functions that layers and heads are made of, in operators that have a derivative. */
-import type { ModelSpec } from "../../model/spec.ts";
+import type { Activation, ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
+import { erf, relu } from "../ir/operators.ts";
 
-/** x / sqrt(mean(x^2) + eps) * (offset + weight) over the last axis, in float32 (arXiv 1910.07467). */
-export function rmsNorm(
+/** What the norms of a model have in common. */
+export type NormRule = Pick<ModelSpec, "normType" | "normEps" | "normOffset" | "normBiases">;
+
+/**
+ * x / sqrt(mean(x^2) + eps) * (offset + weight) + bias over the last axis, in float32 (RMSNorm, arXiv 1910.07467); of
+ * x - mean(x) for LayerNorm (arXiv 1607.06450).
+ * @param bias - null for none
+ */
+export function norm(
   b: GraphBuilder,
   input: Value,
-  norm: Pick<ModelSpec, "normEps" | "normOffset"> & { readonly weight: Value },
+  { weight, bias, ...rule }: NormRule & { readonly weight: Value; readonly bias: Value | null },
 ): Value {
-  const x = b.cast(input, "float32");
+  const x = rule.normType === "layer" ? centred(b, b.cast(input, "float32")) : b.cast(input, "float32");
   const meanSquare = b.reduceMean(b.mul(x, x), [-1]);
-  const normed = b.div(x, b.sqrt(b.add(meanSquare, b.scalar(norm.normEps))));
-  return b.mul(normed, norm.normOffset === 1 ? b.add(norm.weight, b.scalar(1)) : norm.weight);
+  const normed = b.div(x, b.sqrt(b.add(meanSquare, b.scalar(rule.normEps))));
+  const scaled = b.mul(normed, rule.normOffset === 1 ? b.add(weight, b.scalar(1)) : weight);
+  return bias === null ? scaled : b.add(scaled, bias);
+}
+
+/** x less its mean over the last axis. */
+function centred(b: GraphBuilder, x: Value): Value {
+  return b.sub(x, b.reduceMean(x, [-1]));
 }
 
 /** c * tanh(x / c) for a cap c; x itself without one. */
@@ -21,8 +35,26 @@ export function capped(b: GraphBuilder, x: Value, softcap: number | null): Value
   return b.mul(b.tanh(b.div(x, cap)), cap);
 }
 
+/** The functions of neurons. */
+export const ACTIVATIONS: Readonly<Record<Activation, (b: GraphBuilder, x: Value) => Value>> = {
+  silu: (b, x) => b.mul(x, b.sigmoid(x)),
+  gelu,
+  gelu_tanh: geluTanh,
+  relu,
+  relu2: (b, x) => {
+    const positive = relu(b, x);
+    return b.mul(positive, positive);
+  },
+};
+
+/** GELU (arXiv 1606.08415): x/2 * (1 + erf(x / sqrt(2))). */
+function gelu(b: GraphBuilder, x: Value): Value {
+  const scalar = (number: number): Value => b.scalar(number, x.type);
+  return b.mul(b.mul(x, scalar(0.5)), b.add(erf(b, b.mul(x, scalar(Math.SQRT1_2))), scalar(1)));
+}
+
 /** The tanh approximation of GELU (arXiv 1606.08415): x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))). */
-export function gelu(b: GraphBuilder, x: Value): Value {
+function geluTanh(b: GraphBuilder, x: Value): Value {
   const scalar = (number: number): Value => b.scalar(number, x.type);
   const cube = b.mul(b.mul(x, x), x);
   const inner = b.mul(b.add(x, b.mul(cube, scalar(0.044715))), scalar(Math.sqrt(2 / Math.PI)));

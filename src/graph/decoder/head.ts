@@ -1,23 +1,77 @@
 /** The head as a graph: final norm and vocabulary projection, and the family's scaling and capping of logits. */
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS } from "../../model/spaces.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { capped, rmsNorm } from "./formulas.ts";
+import type { Dim } from "../ir/shapes.ts";
+import { capped, type NormRule, norm } from "./formulas.ts";
 
 /** Properties that the head's graph depends on. */
-export type HeadStructure = Pick<
-  ModelSpec,
-  "hiddenSize" | "normEps" | "normOffset" | "logitDivisor" | "logitSoftcap"
->;
+export type HeadStructure = NormRule &
+  Pick<ModelSpec, "hiddenSize" | "headBias" | "logitDivisor" | "logitSoftcap">;
 
 /** The head's part of a spec; equal parts give equal graphs. */
 export function headStructure(spec: ModelSpec): HeadStructure {
-  const { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap } = spec;
-  return { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap };
+  const { hiddenSize, normType, normEps, normOffset, normBiases, headBias, logitDivisor, logitSoftcap } =
+    spec;
+  return { hiddenSize, normType, normEps, normOffset, normBiases, headBias, logitDivisor, logitSoftcap };
+}
+
+/** Names in the checkpoint of the head's weights, by their names in the graph. */
+export function headWeights({
+  tiedEmbeddings,
+  normBiases,
+  headBias,
+}: ModelSpec): Readonly<
+  Record<"norm" | "projection", string> & Partial<Record<"normBias" | "bias", string>>
+> {
+  return {
+    norm: FINAL_NORM,
+    ...(normBiases && { normBias: FINAL_NORM_BIAS }),
+    projection: tiedEmbeddings ? EMBEDDING : HEAD,
+    ...(headBias && { bias: HEAD_BIAS }),
+  };
+}
+
+/** Weights and products of a head. */
+export interface HeadSupply {
+  /** The final norm's weight and bias, [C], and the bias of the logits, [V]; null for those that the head lacks. */
+  readonly norm: Value;
+  readonly normBias: Value | null;
+  readonly bias: Value | null;
+  /** Vocabulary projection: [.., C] gives [.., V]. */
+  readonly project: (x: Value) => Value;
+}
+
+/** Options of {@link headInputs}. */
+export interface HeadInputOptions {
+  /** Prefix of the names; none when absent. */
+  readonly prefix?: string;
+  /** The vocabulary projection and V, if its matrix is not an input. */
+  readonly matrix?: { readonly project: HeadSupply["project"]; readonly rows: number };
+}
+
+/** Weights of a head as inputs of the graph, under the names of `headWeights`. */
+export function headInputs(
+  b: GraphBuilder,
+  { hiddenSize, normBiases, headBias }: HeadStructure,
+  { prefix = "", matrix }: HeadInputOptions = {},
+): HeadSupply {
+  const input = (name: string, shape: readonly Dim[]): Value => b.input(`${prefix}${name}`, shape);
+  return {
+    norm: input("norm", [hiddenSize]),
+    normBias: normBiases ? input("normBias", [hiddenSize]) : null,
+    project: matrix?.project ?? productWith(b, input("projection", ["V", hiddenSize])),
+    bias: headBias ? input("bias", [matrix?.rows ?? "V"]) : null,
+  };
+}
+
+function productWith(b: GraphBuilder, matrix: Value): (x: Value) => Value {
+  return (x) => b.matmul(x, matrix, { transB: true });
 }
 
 /**
- * Adds final norm and vocabulary projection: inputs `norm` [C], `projection` [V, C], and `hidden` [M, C] with any
- * number of other streams of the same shape by name.
+ * Adds final norm and vocabulary projection: inputs `hidden` [M, C], with any number of other streams of the same shape
+ * by name, and those of `headInputs`.
  * @returns input and logits [M, V] of every stream
  */
 export function buildLogits(
@@ -26,19 +80,19 @@ export function buildLogits(
   streams: readonly string[] = ["hidden"],
 ): readonly { readonly input: Value; readonly logits: Value }[] {
   const inputs = streams.map((name) => b.input(name, ["M", spec.hiddenSize]));
-  const norm = b.input("norm", [spec.hiddenSize]);
-  const projection = b.input("projection", ["V", spec.hiddenSize]);
-  const project = (x: Value): Value => b.matmul(x, projection, { transB: true });
-  return inputs.map((input) => ({ input, logits: addLogits(b, spec, { input, norm, project }) }));
+  const head = headInputs(b, spec);
+  return inputs.map((input) => ({ input, logits: addLogits(b, spec, { input, ...head }) }));
 }
 
 /** Adds final norm and vocabulary projection whose inputs are values of a larger graph; gives float32 logits. */
 export function addLogits(
   b: GraphBuilder,
   spec: HeadStructure,
-  head: { readonly input: Value; readonly norm: Value; readonly project: (x: Value) => Value },
+  head: HeadSupply & { readonly input: Value },
 ): Value {
-  const products = b.cast(head.project(rmsNorm(b, head.input, { ...spec, weight: head.norm })), "float32");
-  const logits = spec.logitDivisor === 1 ? products : b.div(products, b.scalar(spec.logitDivisor));
+  const normed = norm(b, head.input, { ...spec, weight: head.norm, bias: head.normBias });
+  const products = b.cast(head.project(normed), "float32");
+  const biased = head.bias === null ? products : b.add(products, head.bias);
+  const logits = spec.logitDivisor === 1 ? biased : b.div(biased, b.scalar(spec.logitDivisor));
   return capped(b, logits, spec.logitSoftcap);
 }

@@ -3,7 +3,7 @@ import type { ModelSpec } from "../../model/spec.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
-import { addLogits, buildLogits } from "./head.ts";
+import { addLogits, buildLogits, headInputs } from "./head.ts";
 
 /** Programs of the head. */
 export type HeadProgram =
@@ -15,12 +15,12 @@ export type HeadProgram =
   | "divergenceBackward";
 
 /**
- * Inputs hidden [M, C], norm [C], projection [V, C].
+ * Inputs hidden [M, C], norm [C], projection [V, C], and normBias [C] and bias [V] where the head has them.
  * - `logits`: logits [M, V]
  * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
  * - `ranking`: the outputs of `loss`, and `best` [M, 1], the smallest -log p of any token
- * - `divergence`: with targets [M, 1], and of another model `teacher` [M, C], `teacherNorm`, `teacherProjection`: `nll`
- *   [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || hidden's), nats; `agreement` [M, 1], 1 where both rank
+ * - `divergence`: with targets [M, 1], and of another model `teacher` [M, C] and its weights, `teacher.norm` and so on:
+ *   `nll` [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || hidden's), nats; `agreement` [M, 1], 1 where both rank
  *   the same token first
  * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of
  *   hidden
@@ -114,10 +114,7 @@ function buildDivergence(spec: ModelSpec): Graph {
   const b = new GraphBuilder();
   const { nll, logits } = addLoss(b, spec, 1);
   const input = b.input("teacher", ["M", spec.hiddenSize]);
-  const norm = b.input("teacherNorm", [spec.hiddenSize]);
-  const projection = b.input("teacherProjection", ["V", spec.hiddenSize]);
-  const project = (x: Value): Value => b.matmul(x, projection, { transB: true });
-  const teacher = addLogits(b, spec, { input, norm, project });
+  const teacher = addLogits(b, spec, { input, ...headInputs(b, spec, { prefix: "teacher." }) });
   b.output("nll", nll);
   b.output("divergence", divergence(b, b.logSoftmax(logits), b.logSoftmax(teacher)));
   const first = (x: Value): Value => {

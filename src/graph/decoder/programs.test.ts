@@ -3,6 +3,7 @@ import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
+import { projectionsOf } from "../../model/spaces.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
@@ -97,12 +98,18 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     const structure = layerStructure(model.spec, model.spec.layers[0]!);
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
-    // Six of q, k, v, gate, up and the weighted values, one of o_proj, whose result is in the stream; down_proj where a
-    // norm reads its result.
-    expect(products("backward") - products("backwardKept")).toBe(model.spec.norms === "before" ? 7 : 8);
+    const { gated, norms, parallel } = model.spec;
+    const read = projectionsOf(model.spec).filter((name) => !["o_proj", "down_proj"].includes(name));
+    // And the weighted values; o_proj, whose result is in the stream, unless nothing reads that; down_proj where a norm
+    // reads its result.
+    const readStreams = parallel ? [] : ["stream"];
+    const outputs = readStreams.length + Number(["around", "after"].includes(norms));
+    expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
-    const needed = ["q", "k", "v", "gate", "up"].map((name) => `kept.${name}_proj`);
-    expect(kept).toEqual(expect.arrayContaining([...needed, "kept.tap", "kept.stream"]));
+    expect(kept).toEqual(
+      expect.arrayContaining([...read, "tap", ...readStreams].map((name) => `kept.${name}`)),
+    );
+    expect(kept.includes("kept.gate_proj")).toBe(gated);
   });
 });
 

@@ -188,8 +188,8 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
  * Values that cost a product, by name: given these and the layer's input, the backward pass repeats cheap operators.
  */
 function keptValues({ projected, taps, streams }: LayerValues): ReadonlyMap<string, Value> {
-  const values = { ...projected, tap: taps.kv, stream: streams.kv };
-  return new Map(Object.entries(values).map(([name, value]) => [`kept.${name}`, value]));
+  const values = [...projected, ["tap", taps.kv], ["stream", streams.kv]] as const;
+  return new Map(values.map(([name, value]) => [`kept.${name}`, value]));
 }
 
 /** Adds outputs for the values that backward programs read; `train` reads all that the others do. */
@@ -244,7 +244,7 @@ function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
 /** Adds the derivatives along changes of the output projections, and the squared gate gradients of neurons. */
 function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const { taps, projected, input } = layer;
-  const targets = SPACE_KINDS.map((kind) => projected[OUTPUT_PROJECTION[kind]]);
+  const targets = SPACE_KINDS.map((kind) => projected.get(OUTPUT_PROJECTION[kind])!);
   const outputGradients = addGradients(b, layer, { upstream, targets });
   const size = input.shape[2]!;
   for (const [index, kind] of SPACE_KINDS.entries()) {

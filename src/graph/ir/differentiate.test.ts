@@ -7,6 +7,7 @@ import { elementCount } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+import { erf, relu } from "./operators.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Sizes of the axes of one test; an axis written as a letter is symbolic in the graph, one as `s.k` is fixed. */
@@ -52,6 +53,13 @@ const CASES: readonly Case[] = [
     build: (b: GraphBuilder, [x]: readonly Value[]) => b[op](x!),
     centre: 1,
   })),
+  {
+    title: "relu on both sides of zero",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) => b.add(b.exp(relu(b, x!)), relu(b, b.neg(x!))),
+    centre: 1,
+  },
+  { title: "erf", shapes: (s) => [["b", "t", s.k]], build: (b, [x]) => erf(b, x!) },
   {
     title: "mul of a value with itself",
     shapes: (s) => [["b", s.k]],

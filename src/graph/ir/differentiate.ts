@@ -22,6 +22,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   Sqrt: (b, { output }, g) => [() => b.div(b.mul(g, b.scalar(0.5)), output)],
   Sigmoid: (b, { output }, g) => [() => b.mul(g, b.mul(output, b.sub(b.scalar(1), output)))],
   Tanh: (b, { output }, g) => [() => b.mul(g, b.sub(b.scalar(1), b.mul(output, output)))],
+  Erf: (b, { inputs: [x] }, g) => [
+    () => b.mul(g, b.mul(b.exp(b.neg(b.mul(x!, x!))), b.scalar(2 / Math.sqrt(Math.PI)))),
+  ],
+  Relu: (b, { output }, g) => [() => b.mul(g, b.greater(output, b.scalar(0)))],
   Softmax: (b, { output }, g) => [
     () => {
       const weighted = b.mul(g, output);

@@ -1,6 +1,17 @@
-/** Rarely used operators: integer arithmetic, gathers, quantised products. Nothing is differentiated through them. */
+/**
+ * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf
+ * and relu have a derivative.
+ */
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
+
+export function erf(b: GraphBuilder, x: Value): Value {
+  return b.operator("Erf", [x], x);
+}
+
+export function relu(b: GraphBuilder, x: Value): Value {
+  return b.operator("Relu", [x], x);
+}
 
 export function cos(b: GraphBuilder, x: Value): Value {
   return b.operator("Cos", [x], x);

@@ -8,6 +8,7 @@ import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
+import { projectionsOf } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
@@ -61,6 +62,7 @@ const schema = carried.extend({
   attention_out_bias: z.boolean().optional(),
   mlp_bias: z.boolean().optional(),
   use_bias: z.boolean().optional(),
+  use_parallel_residual: z.boolean().optional(),
   sliding_window: size.nullish(),
   use_sliding_window: z.boolean().optional(),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
@@ -90,6 +92,10 @@ const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
   swish: "silu",
   gelu_pytorch_tanh: "gelu_tanh",
   gelu_new: "gelu_tanh",
+  gelu_fast: "gelu_tanh",
+  gelu: "gelu",
+  relu: "relu",
+  relu2: "relu2",
 };
 
 /**
@@ -144,9 +150,14 @@ function specOf(config: Config, context: Context): ModelSpec {
     tiedEmbeddings: config.tie_word_embeddings ?? family.defaults.tiedEmbeddings,
     activation: activationOf(config, context),
     normEps: config.rms_norm_eps ?? family.defaults.normEps,
+    gated: family.gated,
+    normType: family.normType,
     normOffset: family.normOffset,
+    normBiases: family.normBiases,
     qkNorm: family.qkNorm,
     norms: family.norms,
+    parallel: isParallel(config, family),
+    headBias: family.headBias,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
     ...softcapsOf(config, family),
@@ -183,6 +194,10 @@ function scalesOf(
     residualScale: 1,
     logitDivisor: 1,
   };
+}
+
+function isParallel(config: Config, { parallel, defaults }: Family): boolean {
+  return typeof parallel === "boolean" ? parallel : (config[parallel] ?? defaults.parallel ?? false);
 }
 
 function softcapsOf(
@@ -289,7 +304,7 @@ function isRotated(config: Config, context: Context, index: number): boolean {
 }
 
 function biasesOf(config: Config, family: Family): readonly Projection[] {
-  return PROJECTIONS.filter((projection) => {
+  return projectionsOf(family).filter((projection) => {
     const rule = family.biases[biasPart(projection)];
     if (rule === "never" || rule === "always") return rule === "always";
     return config[rule] ?? family.defaults.biased.includes(rule);

@@ -10,7 +10,10 @@ export const MODELLING_FILE = "modeling_gprune.py";
 
 const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
   silu: "silu",
+  gelu: "gelu",
   gelu_tanh: "gelu_pytorch_tanh",
+  relu: "relu",
+  relu2: "relu2",
 };
 
 /** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */
