@@ -29,6 +29,15 @@ export const GOLDEN_FAMILIES = [
   "hunyuan",
   "glm",
   "glm4",
+  "arcee",
+  "nemotron",
+  "starcoder2",
+  "stablelm",
+  "phi",
+  "gpt_neox",
+  "gpt_neox-sequential",
+  "cohere",
+  "cohere2",
 ] as const;
 
 /** Fixtures that are read as one family, and written as another that computes the same. */

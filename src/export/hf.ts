@@ -15,7 +15,7 @@ import {
 } from "../io/files/output_directory.ts";
 import { type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
-import { storedLayerName } from "../model/checkpoint/stored_names.ts";
+import { storedName } from "../model/checkpoint/stored_names.ts";
 import { readConfig } from "../model/hf/config.ts";
 import { configText, MODELLING_FILE } from "../model/hf/config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf/form.ts";
@@ -136,33 +136,34 @@ export function writtenSpec(spec: ModelSpec): ModelSpec {
  */
 function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrite[] {
   const { spec, weights } = model;
-  const specified = weightsOf(spec);
-  const shapes = new Map(specified.map(({ name, shape }) => [name, shape]));
-  const implied = weightsOf(writtenSpec(spec)).filter(({ name }) => !shapes.has(name));
+  const own = new Set(weightsOf(spec).map(({ name }) => name));
+  const written = weightsOf(writtenSpec(spec));
+  const shapes = new Map(written.map(({ name, shape }) => [name, shape]));
   const { family } = hfForm(spec);
-  const fused = fusedTensors(spec, family.fused);
+  const fused = fusedTensors(spec, family.fused).filter(({ parts }) =>
+    parts.every((part) => shapes.has(part)),
+  );
   const paired: ReadonlyMap<string, PairedHeads> = family.rotatesPairs ? pairedWeights(spec) : new Map();
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
-  const entry = (name: string, shape: readonly number[], read: () => Promise<Tensor>): TensorToWrite => ({
-    name: storedLayerName(name, family.storedNames),
+  const read = async (name: string): Promise<Tensor> => {
+    const tensor = own.has(name) ? await weights.read(name) : zeros(shapes.get(name)!);
+    const heads = paired.get(name);
+    return heads === undefined ? tensor : rowsInPairs(tensor, heads);
+  };
+  const entry = (name: string, shape: readonly number[], make: () => Promise<Tensor>): TensorToWrite => ({
+    name: storedName(name, family),
     shape,
     dtype: stored,
-    read: async () => requireFinite(name, await read(), stored),
+    read: async () => requireFinite(name, await make(), stored),
   });
   return [
-    ...specified
+    ...written
       .filter(({ name }) => !parts.has(name))
-      .map(({ name, shape }) => {
-        const heads = paired.get(name);
-        return entry(name, shape, async () => {
-          const tensor = await weights.read(name);
-          return heads === undefined ? tensor : rowsInPairs(tensor, heads);
-        });
-      }),
-    ...implied.map(({ name, shape }) => entry(name, shape, async () => zeros(shape))),
+      .map(({ name, shape }) => entry(name, shape, () => read(name))),
     ...fused.map((tensor) => {
       const rows = tensor.parts.reduce((sum, part) => sum + shapes.get(part)![0]!, 0);
-      return entry(tensor.name, [rows, spec.hiddenSize], () => readFused(weights, tensor));
+      const shape = shapes.get(tensor.parts[0]!)!.with(0, rows);
+      return entry(tensor.name, shape, () => readFused(tensor, read));
     }),
   ];
 }

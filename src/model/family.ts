@@ -5,10 +5,16 @@
 import type { ModelSpec, NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
 
 /** Flags of config.json for biases. */
-export type BiasFlag = "attention_bias" | "attention_out_bias" | "mlp_bias" | "use_bias";
+export type BiasFlag = "attention_bias" | "attention_out_bias" | "mlp_bias" | "use_bias" | "use_qkv_bias";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | BiasFlag;
+
+/** Keys of config.json for the epsilon of the norms. */
+export const NORM_EPS_KEYS = ["rms_norm_eps", "layer_norm_eps", "norm_epsilon", "norm_eps"] as const;
+
+/** Flags of config.json for norms on queries and keys that have a weight for each head, which are not computed. */
+export const HEAD_NORM_FLAGS = ["qk_layernorm", "use_qk_norm"] as const;
 
 type ActivationKey = "hidden_act" | "hidden_activation";
 
@@ -21,8 +27,13 @@ export type TokenIds = Readonly<
 >;
 
 /** Tensors that hold the rows of several projections, by their names in a layer's attention or FFN. */
-export const FUSED_NAMES = ["qkv_proj", "gate_up_proj"] as const;
+export const FUSED_NAMES = ["qkv_proj", "gate_up_proj", "query_key_value"] as const;
 export type FusedName = (typeof FUSED_NAMES)[number];
+
+/** Names of the keys of a rotation (configuration_gpt_neox.py has its own). */
+export type RotaryKeys =
+  | { readonly theta: "rope_theta"; readonly part: "partial_rotary_factor" }
+  | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" };
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -57,8 +68,13 @@ export interface Family {
   readonly normType: ModelSpec["normType"];
   readonly normOffset: 0 | 1;
   readonly normBiases: boolean;
+  readonly normEpsKey: (typeof NORM_EPS_KEYS)[number];
   /** Whether blocks are parallel, or as this flag in config.json says. */
   readonly parallel: boolean | "use_parallel_residual";
+  /** `norms` of models with parallel blocks. */
+  readonly parallelNorms: NormPlacement;
+  /** The flag for norms on queries and keys that are not computed; null for none. */
+  readonly headNormFlag: (typeof HEAD_NORM_FLAGS)[number] | null;
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
@@ -67,6 +83,8 @@ export interface Family {
   readonly capsScores: boolean;
   /** The class caps logits where config.json gives a cap. */
   readonly capsLogits: boolean;
+  /** config.json gives a factor on the logits, `logit_scale`. */
+  readonly scalesLogits: boolean;
   /** config.json gives factors on embeddings, on additions to the residual stream, and on logits (Granite). */
   readonly multipliers: boolean;
   /**
@@ -95,10 +113,17 @@ export interface Family {
   readonly fused: readonly FusedName[];
   /** The channels that are rotated together stand in pairs (rotary_rows.ts). */
   readonly rotatesPairs: boolean;
-  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (spaces.ts): stored by usual. */
+  /** Prefixes of the checkpoint's names: of the decoder's tensors, and of those of its output matrix. */
+  readonly storedPrefixes: { readonly decoder: string; readonly head: string };
+  /**
+   * Names of parts of a layer, and of what the decoder has besides, where the checkpoint's differ from the usual ones
+   * (spaces.ts): stored by usual.
+   */
   readonly storedNames: Readonly<Record<string, string>>;
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
+  /** Keys of config.json, besides `rope_parameters`, for the base of the rotation and the part of heads that it turns. */
+  readonly rotaryKeys: RotaryKeys;
   /**
    * Scalings of rotary frequencies that the class accepts: any, or only longrope, for heads of C / N, and in
    * transformers 4 with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py).
@@ -111,12 +136,18 @@ export interface Family {
   readonly scalingTypeKey: "rope_type" | "type";
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
+  /** Several query heads may share a key/value head; else the class has one for each, whatever config.json says. */
+  readonly groupsQueries: boolean;
+  /** The class takes heads of C / N, whatever config.json says. */
+  readonly headsFillHidden: boolean;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
   /** vLLM has no class of its own, and runs transformers' in its backend for these (0.32, registry.py). */
   readonly vllmUsesTransformers: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
+  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py). */
+  readonly vllmIgnores: readonly ("parallel" | "separate_head")[];
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**
@@ -144,6 +175,8 @@ export interface Family {
     readonly ropeTheta: number;
     /** `max_position_embeddings` */
     readonly positions: number;
+    /** `logit_scale`, where the class reads it. */
+    readonly logitScale?: number;
     /** `num_key_value_heads`; where absent, the number of query heads. */
     readonly kvHeads?: number;
     /** Length before scaling, of classes with a default for it, which overrides the scaling's own parameter. */

@@ -91,10 +91,20 @@ export const BLOCK_NORMS: Readonly<Record<NormPlacement, Readonly<Record<SpaceKi
   },
 };
 
-/** The parts of tensors that hold several projections, in the order of rows. */
-export const FUSIONS: Readonly<Record<FusedName, readonly Projection[]>> = {
-  qkv_proj: INPUT_PROJECTIONS.kv,
-  gate_up_proj: INPUT_PROJECTIONS.ffn,
+/** A tensor that holds several projections. */
+export interface Fusion {
+  readonly parts: readonly Projection[];
+  /** Rows are those of all parts for one head after another; else one part comes after another. */
+  readonly byHead: boolean;
+  /** Biases may be in a tensor of the same kind; else the projections have none. */
+  readonly biases: boolean;
+}
+
+/** The tensors that hold several projections. */
+export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
+  qkv_proj: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: false },
+  gate_up_proj: { parts: INPUT_PROJECTIONS.ffn, byHead: false, biases: false },
+  query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
 
 /** The projections that a model's layers have. */

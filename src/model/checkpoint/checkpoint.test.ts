@@ -194,7 +194,10 @@ describe("openModel", () => {
       const mlp = `model.layers.${layer}.mlp`;
       const parts = [`${mlp}.gate_proj.weight`, `${mlp}.up_proj.weight`];
       const shared = `model.layers.${layer}.shared_mlp`;
-      changes[`${shared}.input_linear.weight`] = await readFused(model.weights, { name: "fused", parts });
+      changes[`${shared}.input_linear.weight`] = await readFused(
+        { name: "fused", parts, block: null },
+        (part) => model.weights.read(part),
+      );
       changes[`${shared}.output_linear.weight`] = await model.weights.read(`${mlp}.down_proj.weight`);
       for (const name of [...parts, `${mlp}.down_proj.weight`]) changes[name] = undefined;
     }

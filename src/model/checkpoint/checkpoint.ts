@@ -185,13 +185,13 @@ async function openHuggingFace(directory: string): Promise<Model> {
   const config = await readJsonFile(configPath, CONFIG_JSON_LIMITS);
   const declared = readConfig(plainConfig(config), configPath);
   const scales = readQuantization(config, configPath);
-  const { storedNames, rotatesPairs } = familyByName(declared.family, configPath);
-  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), storedNames);
+  const family = familyByName(declared.family, configPath);
+  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), family);
   try {
     requireCountedLayers(tensors, declared, directory);
     const plain = withPlainWeights(tensors, { used: readNames(declared), scales, where: directory });
     const separate = splitFused(plain.tensors, declared);
-    const ordered = rotatesPairs ? inHalves(separate, declared) : separate;
+    const ordered = family.rotatesPairs ? inHalves(separate, declared) : separate;
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);
     const infos = weightsOf(spec).map(({ name, shape }) => ({

@@ -22,7 +22,7 @@ async function fusedCheckpoint(): Promise<{
   const separate = await tensorsOf(model);
   const fused = new Map(separate);
   for (const tensor of fusedTensors(model.spec)) {
-    fused.set(tensor.name, await readFused(model.weights, tensor));
+    fused.set(tensor.name, await readFused(tensor, (part) => model.weights.read(part)));
     for (const part of tensor.parts) fused.delete(part);
   }
   return { spec: model.spec, separate, fused };
@@ -52,6 +52,43 @@ describe("splitFused", () => {
     expect([...fused.get("model.layers.1.mlp.gate_up_proj.weight")!.data]).toEqual(
       data("mlp.gate_proj", "mlp.up_proj"),
     );
+  });
+
+  test("joins rows head by head where the family stores them so, weights and biases", async () => {
+    const projections = ["q_proj", "k_proj", "v_proj"] as const;
+    const model = tinyModel({
+      family: "gpt_neox",
+      gated: false,
+      layers: [{ kvGroups: 3, groupSize: 1, biases: projections }],
+    });
+    const separate = await tensorsOf(model);
+    const fused = new Map(separate);
+    for (const tensor of fusedTensors(model.spec, ["query_key_value"])) {
+      fused.set(tensor.name, await readFused(tensor, (part) => model.weights.read(part)));
+      for (const part of tensor.parts) fused.delete(part);
+    }
+    const { headDim } = model.spec;
+    const biases = projections.map((name) => separate.get(`model.layers.0.self_attn.${name}.bias`)!.data);
+    const ofHead = (head: number): readonly number[] =>
+      biases.flatMap((data) => [...data.subarray(head * headDim, (head + 1) * headDim)]);
+    const joined = fused.get("model.layers.0.self_attn.query_key_value.bias")!;
+    expect([...joined.data]).toEqual([0, 1, 2].flatMap(ofHead));
+    const split = splitFused(memorySource(fused), model.spec);
+    for (const [name, tensor] of separate) {
+      expect(await split.read(name), name).toEqual(tensor);
+      if (!name.includes("_proj")) continue;
+      for (const [start, end] of [
+        [1, 3],
+        [2, 5],
+        [3, 4],
+      ] as const) {
+        const width = tensor.data.length / tensor.shape[0]!;
+        const { data } = await split.read(name, { start, end });
+        expect([...data], `${name} ${start}..${end}`).toEqual([
+          ...tensor.data.subarray(start * width, end * width),
+        ]);
+      }
+    }
   });
 
   test("refuses rows outside a part, although the fused tensor has them", async () => {

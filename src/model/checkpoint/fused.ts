@@ -1,10 +1,11 @@
 /**
- * Checkpoints that store several projections as one tensor (Phi-3: q, k, v as `qkv_proj`, gate and up as
- * `gate_up_proj`). Reading splits them into the usual seven projections, writing joins them again.
+ * Checkpoints that store several projections as one tensor: Phi-3 one after another (q, k, v as `qkv_proj`, gate and up
+ * as `gate_up_proj`), GPT-NeoX head by head (`query_key_value`). Reading splits them into the usual projections, writing
+ * joins them again.
  */
-import { internalError } from "../../errors.ts";
 import { checkRows } from "../../tensor/memory.ts";
-import { elementCount, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
+import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
+import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family.ts";
 import { FUSIONS, projectionName } from "../spaces.ts";
 import { type ModelSpec, PROJECTION_MODULE } from "../spec.ts";
@@ -13,30 +14,77 @@ import { type ModelSpec, PROJECTION_MODULE } from "../spec.ts";
 export interface FusedTensor {
   readonly name: string;
   readonly parts: readonly string[];
+  /** Rows of each part that stand together, one part's after another's: those of a head, or all where null. */
+  readonly block: number | null;
 }
 
-/** The fused tensors of a model that have one of these names, in all layers. */
+/**
+ * The fused tensors, weights and biases, of a model that have one of these names, in all layers.
+ * @param names - those that may be read when absent: head by head only in families that store such tensors
+ */
 export function fusedTensors(
   spec: ModelSpec,
-  names: readonly FusedName[] = FUSED_NAMES,
+  names: readonly FusedName[] = readableNames(spec),
 ): readonly FusedTensor[] {
   return spec.layers.flatMap((_, index) =>
-    names.map((fused) => {
-      const parts = FUSIONS[fused];
-      return {
-        name: `model.layers.${index}.${PROJECTION_MODULE[parts[0]!]}.${fused}.weight`,
-        parts: parts.map((part) => projectionName(index, part)),
-      };
+    names.flatMap((fused) => {
+      const { parts, byHead, biases } = FUSIONS[fused];
+      const module = PROJECTION_MODULE[parts[0]!];
+      return (biases ? (["weight", "bias"] as const) : (["weight"] as const)).map((kind) => ({
+        name: `model.layers.${index}.${module}.${fused}.${kind}`,
+        parts: parts.map((part) => projectionName(index, part, kind)),
+        block: byHead ? spec.headDim : null,
+      }));
     }),
   );
 }
 
-/** Rows `start` to `end` of a fused tensor, which has `total`. */
-interface Part {
+function readableNames({ family }: ModelSpec): readonly FusedName[] {
+  const { fused } = familyByName(family, "model");
+  return FUSED_NAMES.filter((name) => !FUSIONS[name].byHead || fused.includes(name));
+}
+
+/** Where the rows of a part stand in a fused tensor. */
+class Part {
   readonly fused: string;
-  readonly start: number;
-  readonly end: number;
+  /** Rows of the part, and of the fused tensor. */
+  readonly rows: number;
   readonly total: number;
+  /** Rows of the part that stand together, the rows from one such block to the next, and those before the first. */
+  readonly #block: number;
+  readonly #stride: number;
+  readonly #before: number;
+
+  constructor({ name, parts, block }: FusedTensor, index: number, rowsOf: (part: string) => number) {
+    const sizes = parts.map((part) => (block === null ? rowsOf(part) : block));
+    const before = sizes.slice(0, index).reduce((sum, size) => sum + size, 0);
+    this.fused = name;
+    this.rows = rowsOf(parts[index]!);
+    this.total = parts.reduce((sum, part) => sum + rowsOf(part), 0);
+    this.#block = sizes[index]!;
+    this.#stride = sizes.reduce((sum, size) => sum + size, 0);
+    this.#before = before;
+  }
+
+  /** Reads some of the part's rows; of the others, only those between them. */
+  async read(source: TensorSource, { start, end }: RowRange): Promise<Tensor> {
+    const firstBlock = Math.floor(start / this.#block);
+    const first = this.#place(start);
+    const stored = await source.read(this.fused, { start: first, end: this.#place(end - 1) + 1 });
+    if (Math.floor((end - 1) / this.#block) === firstBlock) return stored;
+    const width = elementCount(stored.shape.slice(1));
+    const data = new Float32Array((end - start) * width);
+    for (let row = start; row < end; row++) {
+      const from = (this.#place(row) - first) * width;
+      data.set(stored.data.subarray(from, from + width), (row - start) * width);
+    }
+    return { shape: stored.shape.with(0, end - start), data };
+  }
+
+  /** The row of the fused tensor that a row of the part is. */
+  #place(row: number): number {
+    return Math.floor(row / this.#block) * this.#stride + this.#before + (row % this.#block);
+  }
 }
 
 /**
@@ -44,53 +92,54 @@ interface Part {
  * wrong height shows its own shape for every part, so that the check of shapes reports it.
  */
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
-  const partRows = new Map<string, Part>();
-  const fusedNames = new Set<string>();
-  for (const { name, parts } of fusedTensors(spec)) {
-    if (source.info(name) === undefined) continue;
-    fusedNames.add(name);
-    const total = parts.reduce((sum, part) => sum + rowsOf(spec, part), 0);
-    let start = 0;
-    for (const part of parts) {
-      const end = start + rowsOf(spec, part);
-      partRows.set(part, { fused: name, start, end, total });
-      start = end;
-    }
-  }
-  if (fusedNames.size === 0) return source;
+  const present = fusedTensors(spec).filter(({ name }) => source.info(name) !== undefined);
+  if (present.length === 0) return source;
+  const fusedNames = new Set(present.map(({ name }) => name));
+  const parts = new Map(
+    present.flatMap((tensor) =>
+      tensor.parts.map(
+        (name, index) => [name, new Part(tensor, index, (part) => rowsOf(spec, part))] as const,
+      ),
+    ),
+  );
   return {
-    names: [...source.names.filter((name) => !fusedNames.has(name)), ...partRows.keys()],
+    names: [...source.names.filter((name) => !fusedNames.has(name)), ...parts.keys()],
     info: (name) => {
-      const part = partRows.get(name);
+      const part = parts.get(name);
       if (part === undefined) return source.info(name);
       const fused = source.info(part.fused);
       if (fused?.shape[0] !== part.total) return fused;
-      return { dtype: fused.dtype, shape: fused.shape.with(0, part.end - part.start) };
+      return { dtype: fused.dtype, shape: fused.shape.with(0, part.rows) };
     },
     read: async (name, rows) => {
-      const part = partRows.get(name);
+      const part = parts.get(name);
       if (part === undefined) return source.read(name, rows);
-      if (rows !== undefined) checkRows(rows, [part.end - part.start], name);
-      const range = { start: part.start + (rows?.start ?? 0), end: rows ? part.start + rows.end : part.end };
-      return source.read(part.fused, range);
+      if (rows !== undefined) checkRows(rows, [part.rows], name);
+      return part.read(source, rows ?? { start: 0, end: part.rows });
     },
     close: () => source.close(),
   };
 }
 
-/** Reads the parts of a fused tensor and joins their rows. */
-export async function readFused(source: TensorSource, { name, parts }: FusedTensor): Promise<Tensor> {
-  const tensors = await Promise.all(parts.map((part) => source.read(part)));
-  const width = tensors[0]!.shape[1];
-  if (width === undefined) throw internalError(`${name} is made of vectors`);
+/** Joins the rows of the parts of a fused tensor, block by block. @param read - reads a part */
+export async function readFused(
+  { parts, block }: FusedTensor,
+  read: (part: string) => Promise<Tensor>,
+): Promise<Tensor> {
+  const tensors = await Promise.all(parts.map(read));
   const rows = tensors.reduce((sum, { shape }) => sum + shape[0]!, 0);
-  const data = new Float32Array(elementCount([rows, width]));
+  const shape = tensors[0]!.shape.with(0, rows);
+  const data = new Float32Array(elementCount(shape));
+  const blocks = block === null ? 1 : tensors[0]!.shape[0]! / block;
   let offset = 0;
-  for (const tensor of tensors) {
-    data.set(tensor.data, offset);
-    offset += tensor.data.length;
+  for (let i = 0; i < blocks; i++) {
+    for (const tensor of tensors) {
+      const size = tensor.data.length / blocks;
+      data.set(tensor.data.subarray(i * size, (i + 1) * size), offset);
+      offset += size;
+    }
   }
-  return { shape: [rows, width], data };
+  return { shape, data };
 }
 
 /** Rows of a projection, by its checkpoint name. */

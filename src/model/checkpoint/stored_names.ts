@@ -22,7 +22,8 @@ const OTHERS: readonly Prefixes[] = [
   { decoder: "model.text_model.", head: "lm_head." },
 ];
 
-const LAST_NORM = "norm.weight";
+/** The family's own prefixes and names of parts. */
+type StoredNaming = Pick<Family, "storedPrefixes" | "storedNames">;
 
 /** A checkpoint's tensors with the names used here. */
 export interface NamedTensors {
@@ -31,33 +32,39 @@ export interface NamedTensors {
   storedName(name: string): string;
 }
 
-/**
- * Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs.
- * @param layerNames - the family's (`Family.storedNames`)
- */
-export function withUsualNames(source: TensorSource, layerNames: Family["storedNames"]): NamedTensors {
-  const hasNorm = ({ decoder }: Prefixes): boolean => source.info(decoder + LAST_NORM) !== undefined;
-  const { decoder, head } = hasNorm(USUAL) ? USUAL : (OTHERS.find(hasNorm) ?? USUAL);
-  const usualNames = new Map(Object.entries(layerNames).map(([usual, stored]) => [stored, usual]));
-  const usualLayerName = (name: string): string => renamedLayerPart(name, (part) => usualNames.get(part));
+/** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
+export function withUsualNames(
+  source: TensorSource,
+  { storedPrefixes: own, storedNames: ownNames }: StoredNaming,
+): NamedTensors {
+  const lastNorm = `${ownNames.norm ?? "norm"}.weight`;
+  const hasNorm = ({ decoder }: Prefixes): boolean => source.info(decoder + lastNorm) !== undefined;
+  const { decoder, head } = hasNorm(own) ? own : (OTHERS.find(hasNorm) ?? own);
+  const usualNames = new Map(Object.entries(ownNames).map(([usual, stored]) => [stored, usual]));
+  const usualName = (name: string): string => renamedPart(name, (part) => usualNames.get(part));
   const storedNames = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
     return stored.startsWith(decoder)
-      ? usualLayerName(USUAL.decoder + usualPart(stored.slice(decoder.length)))
+      ? usualName(USUAL.decoder + usualPart(stored.slice(decoder.length)))
       : stored;
   });
   return { tensors: renamedSource(source, storedNames), storedName: (name) => storedNames.get(name)! };
 }
 
-/** The name under which a family's checkpoints have a tensor of a layer. @param name - the usual one */
-export function storedLayerName(name: string, layerNames: Family["storedNames"]): string {
-  return renamedLayerPart(name, (part) => layerNames[part]);
+/** The name under which a family's checkpoints have a tensor. @param name - the usual one */
+export function storedName(
+  name: string,
+  { storedPrefixes: { decoder, head }, storedNames }: StoredNaming,
+): string {
+  if (name.startsWith(USUAL.head)) return head + name.slice(USUAL.head.length);
+  const renamed = renamedPart(name, (part) => storedNames[part]);
+  return renamed.startsWith(USUAL.decoder) ? decoder + renamed.slice(USUAL.decoder.length) : renamed;
 }
 
 /** `model.layers.3.self_attn.q_norm.weight` with another name for `self_attn.q_norm`, if there is one. */
-function renamedLayerPart(name: string, newName: (part: string) => string | undefined): string {
+function renamedPart(name: string, newName: (part: string) => string | undefined): string {
   return name.replace(
-    /^(model\.layers\.\d+\.)(.+)(\.\w+)$/,
+    /^(model\.(?:layers\.\d+\.)?)(.+)(\.\w+)$/,
     (whole, prefix: string, part: string, kind: string) => {
       const renamed = newName(part);
       return renamed === undefined ? whole : prefix + renamed + kind;

@@ -16,7 +16,7 @@ import type { ModelSpec } from "../spec.ts";
  * tables of rotary angles, masks, positions.
  */
 const BUFFER =
-  /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(self_)?attn\.(bias|masked_bias)|position_ids)$/;
+  /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|((self_)?attn|attention)\.(bias|masked_bias)|position_ids)$/;
 
 const LAYER_NAME = /^model\.layers\.(\d+)\./;
 

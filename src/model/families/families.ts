@@ -4,19 +4,26 @@
  */
 import { GpruneError } from "../../errors.ts";
 import type { Family } from "../family.ts";
+import { ARCEE } from "./arcee.ts";
+import { COHERE, COHERE2 } from "./cohere.ts";
 import { ERNIE4_5 } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
 import { GEMMA, GEMMA2, GEMMA3, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4 } from "./glm.ts";
+import { GPT_NEOX } from "./gpt_neox.ts";
 import { GRANITE } from "./granite.ts";
 import { HUNYUAN } from "./hunyuan.ts";
 import { LLAMA } from "./llama.ts";
 import { MINISTRAL3, MISTRAL } from "./mistral.ts";
+import { NEMOTRON } from "./nemotron.ts";
 import { OLMO2, OLMO3 } from "./olmo.ts";
+import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
 import { QWEN2, QWEN3 } from "./qwen.ts";
 import { SEED_OSS } from "./seed_oss.ts";
 import { SMOLLM3 } from "./smollm3.ts";
+import { STABLELM } from "./stablelm.ts";
+import { STARCODER2 } from "./starcoder2.ts";
 
 export const FAMILIES: readonly Family[] = [
   LLAMA,
@@ -39,6 +46,14 @@ export const FAMILIES: readonly Family[] = [
   HUNYUAN,
   GLM,
   GLM4,
+  ARCEE,
+  NEMOTRON,
+  STARCODER2,
+  STABLELM,
+  PHI,
+  GPT_NEOX,
+  COHERE,
+  COHERE2,
 ];
 
 /** Prefix of the `model_type` of checkpoints that our own modelling file loads, so that no stock class takes them. */

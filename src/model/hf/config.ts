@@ -27,6 +27,8 @@ const layerOverride = z.strictObject({
 
 const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
 
+const epsilon = z.number().nonnegative().optional();
+
 /** Fraction of activations that training sets to zero, 0..1. */
 const dropout = z.number().min(0).max(1).nullish();
 
@@ -40,6 +42,8 @@ const carried = z.object({
   embd_pdrop: dropout,
   resid_pdrop: dropout,
   residual_dropout: dropout,
+  hidden_dropout: dropout,
+  embedding_dropout: dropout,
   use_cache: z.boolean().nullish(),
 });
 
@@ -53,7 +57,10 @@ const schema = carried.extend({
   num_attention_heads: size,
   num_key_value_heads: size.nullish(),
   head_dim: size.nullish(),
-  rms_norm_eps: z.number().nonnegative().optional(),
+  rms_norm_eps: epsilon,
+  layer_norm_eps: epsilon,
+  norm_epsilon: epsilon,
+  norm_eps: epsilon,
   hidden_act: z.string().optional(),
   hidden_activation: z.string().nullish(),
   max_position_embeddings: size.optional(),
@@ -62,6 +69,9 @@ const schema = carried.extend({
   attention_out_bias: z.boolean().optional(),
   mlp_bias: z.boolean().optional(),
   use_bias: z.boolean().optional(),
+  use_qkv_bias: z.boolean().optional(),
+  qk_layernorm: z.boolean().optional(),
+  use_qk_norm: z.boolean().optional(),
   use_parallel_residual: z.boolean().optional(),
   sliding_window: size.nullish(),
   use_sliding_window: z.boolean().optional(),
@@ -76,6 +86,7 @@ const schema = carried.extend({
   attention_multiplier: z.number().positive().default(1),
   residual_multiplier: z.number().positive().default(1),
   logits_scaling: z.number().positive().default(1),
+  logit_scale: z.number().positive().optional(),
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.number().positive().nullish(),
   use_bidirectional_attention: z
@@ -133,6 +144,8 @@ function familyOfConfig(config: unknown, where: string): Family {
 
 function specOf(config: Config, context: Context): ModelSpec {
   const { family } = context;
+  refuseHeadNorms(config, context);
+  const parallel = isParallel(config, family);
   const defaultHeadDim = config.head_dim === undefined ? family.defaults.headDim : undefined;
   const headDim = config.head_dim ?? defaultHeadDim ?? config.hidden_size / config.num_attention_heads;
   if (!Number.isInteger(headDim)) {
@@ -149,14 +162,14 @@ function specOf(config: Config, context: Context): ModelSpec {
     layers,
     tiedEmbeddings: config.tie_word_embeddings ?? family.defaults.tiedEmbeddings,
     activation: activationOf(config, context),
-    normEps: config.rms_norm_eps ?? family.defaults.normEps,
+    normEps: config[family.normEpsKey] ?? family.defaults.normEps,
     gated: family.gated,
     normType: family.normType,
     normOffset: family.normOffset,
     normBiases: family.normBiases,
     qkNorm: family.qkNorm,
-    norms: family.norms,
-    parallel: isParallel(config, family),
+    norms: parallel ? family.parallelNorms : family.norms,
+    parallel,
     headBias: family.headBias,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
@@ -180,7 +193,7 @@ function maxPositionsOf(
 /** Factors on embeddings and on the outputs of attention and FFN, and the divisor of the logits. */
 function scalesOf(
   config: Config,
-  { multipliers, scaledEmbeddings }: Family,
+  { multipliers, scaledEmbeddings, scalesLogits, defaults }: Family,
 ): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
   if (multipliers) {
     return {
@@ -192,7 +205,7 @@ function scalesOf(
   return {
     embeddingScale: scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1,
     residualScale: 1,
-    logitDivisor: 1,
+    logitDivisor: scalesLogits ? 1 / (config.logit_scale ?? defaults.logitScale ?? 1) : 1,
   };
 }
 
@@ -245,11 +258,20 @@ function layerOf(
   };
 }
 
+/** @throws GpruneError UNSUPPORTED for norms on queries and keys that have a weight for each head */
+function refuseHeadNorms(config: Config, { family: { headNormFlag: flag }, where }: Context): void {
+  if (flag === null || config[flag] !== true) return;
+  throw new GpruneError("UNSUPPORTED", `${where}: expected ${flag} false, got true`, {
+    hint: "Norms on queries and keys with weights for each head are not supported.",
+  });
+}
+
 /** The class's default counts only where it divides the query heads; no model was made with one that does not. */
 function kvHeadsOf(
   { num_key_value_heads: configured, num_attention_heads: heads }: Config,
-  { defaults: { kvHeads } }: Family,
+  { groupsQueries, defaults: { kvHeads } }: Family,
 ): number | null | undefined {
+  if (!groupsQueries) return undefined;
   if (configured !== undefined) return configured;
   return kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : undefined;
 }

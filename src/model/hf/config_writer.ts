@@ -32,7 +32,14 @@ const FLOAT_KEYS = [
   "partial_rotary_factor",
   "resid_pdrop",
   "residual_dropout",
+  "layer_norm_eps",
+  "logit_scale",
+  "norm_eps",
+  "norm_epsilon",
   "rms_norm_eps",
+  "rotary_pct",
+  "hidden_dropout",
+  "embedding_dropout",
   "rope_local_base_freq",
   "rope_theta",
 ] as const;
@@ -69,7 +76,8 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     num_attention_heads: widest(queryHeads),
     num_key_value_heads: widest((layer) => layer.kvGroups),
     ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
-    rms_norm_eps: spec.normEps,
+    [family.normEpsKey]: spec.normEps,
+    ...(typeof family.parallel === "string" ? { [family.parallel]: spec.parallel } : {}),
     ...maxPositionKey(spec),
     tie_word_embeddings: spec.tiedEmbeddings,
     ...(remoteCode ? {} : biasFlags(spec, family)),
@@ -140,7 +148,7 @@ function biasFlags({ layers }: ModelSpec, { biases }: Family): ConfigKeys {
   return flags;
 }
 
-function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): ConfigKeys {
+function scaleKeys(spec: ModelSpec, { scoreScale, scalesLogits, multipliers }: Family): ConfigKeys {
   const scores: Readonly<Record<Family["scoreScale"], ConfigKeys>> = {
     head_dim: {},
     query_pre_attn_scalar: { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 },
@@ -151,7 +159,11 @@ function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): Config
     residual_multiplier: spec.residualScale,
     logits_scaling: spec.logitDivisor,
   };
-  return { ...scores[scoreScale], ...(multipliers ? factors : {}) };
+  return {
+    ...scores[scoreScale],
+    ...(scalesLogits ? { logit_scale: 1 / spec.logitDivisor } : {}),
+    ...(multipliers ? factors : {}),
+  };
 }
 
 /** An absent cap is written as null where the class would assume one. */

@@ -71,8 +71,8 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
  * under dynamic scaling (model_executor/layers/rotary_embedding).
  */
 export function vllmObstacle(
-  { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
-  { vllmUsesTransformers, vllmReadsHeadDim, vllmOmits }: Family,
+  { hiddenSize, headDim, layers, maxPositions, parallel, tiedEmbeddings }: ModelSpec,
+  { vllmUsesTransformers, vllmReadsHeadDim, vllmIgnores, vllmOmits }: Family,
 ): string | null {
   if (vllmUsesTransformers) return null;
   const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
@@ -81,6 +81,9 @@ export function vllmObstacle(
     biases.some((projection) => vllmOmits.includes(biasPart(projection))),
   );
   if (omits) return "ignores biases";
+  if (vllmIgnores.includes("parallel") && parallel) return "computes attention and FFN one after the other";
+  if (vllmIgnores.includes("separate_head") && !tiedEmbeddings)
+    return "takes the embedding for the output matrix";
   const ropes = ropesOf({ layers });
   if (ropes.some(({ scaling }) => scaling?.type === "dynamic"))
     return "applies dynamic RoPE scaling to short texts too";
@@ -96,7 +99,9 @@ function hasOwnAttentionFactor({ scaling }: RopeSpec, maxPositions: number): boo
 
 function hasStockClass(spec: ModelSpec, family: Family): boolean {
   const divides = spec.layers.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
-  const fits = hasUniformWidths(spec) && (divides || !family.headsDivideHidden);
+  const fills = spec.layers.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
+  const fits =
+    hasUniformWidths(spec) && (divides || !family.headsDivideHidden) && (fills || !family.headsFillHidden);
   return fits && holds(spec, { family, remoteCode: false });
 }
 
@@ -133,7 +138,7 @@ function computation({ layers, ...spec }: ModelSpec): unknown {
   return { ...spec, family: null, extra: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
 }
 
-/** Whether a projection is part of one of these tensors, which carry no bias. */
+/** Whether a projection is part of one of these tensors, and they carry no bias. */
 function isFused(projection: Projection, fused: Family["fused"]): boolean {
-  return fused.some((name) => FUSIONS[name].includes(projection));
+  return fused.some((name) => !FUSIONS[name].biases && FUSIONS[name].parts.includes(projection));
 }

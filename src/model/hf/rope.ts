@@ -89,6 +89,8 @@ const byLayerType = parameters.extend({
 export interface RopeConfig {
   readonly max_position_embeddings: number;
   readonly rope_theta: number | undefined;
+  readonly rotary_emb_base: number | undefined;
+  readonly rotary_pct: number | undefined;
   readonly rope_local_base_freq: number | undefined;
   readonly rope_scaling: RopeParameters | null | undefined;
   readonly rope_parameters: RopeByLayerType | null | undefined;
@@ -101,6 +103,8 @@ type RopeKeys = Omit<RopeConfig, "max_position_embeddings">;
 /** Schemas of those keys, `max_position_embeddings` aside. */
 export const ROPE_KEYS: { readonly [K in keyof RopeKeys]: z.ZodType<RopeKeys[K]> } = {
   rope_theta: positive.optional(),
+  rotary_emb_base: positive.optional(),
+  rotary_pct: part.optional(),
   rope_local_base_freq: positive.optional(),
   rope_scaling: parameters.nullish(),
   rope_parameters: byLayerType.nullish(),
@@ -120,14 +124,14 @@ export function ropeOf(
   context: Context,
   { headDim, windowed }: { readonly headDim: number; readonly windowed: boolean },
 ): RopeSpec {
-  const { defaults, ropeByLayerType, scalesBase } = context.family;
+  const { defaults, ropeByLayerType, rotaryKeys, scalesBase } = context.family;
   const local = ropeByLayerType && windowed;
   const parameters = ropeParameters(config, context, local);
   const theta =
     (local
       ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
-      : (parameters.rope_theta ?? config.rope_theta)) ?? defaults.ropeTheta;
-  const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? defaults.rotaryPart ?? 1;
+      : (parameters.rope_theta ?? config[rotaryKeys.theta])) ?? defaults.ropeTheta;
+  const part = parameters.partial_rotary_factor ?? config[rotaryKeys.part] ?? defaults.rotaryPart ?? 1;
   requireRotatable(part, context);
   const rotaryDim = Math.floor(headDim * part);
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {

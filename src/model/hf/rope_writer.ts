@@ -49,17 +49,20 @@ function flatKeys(
   {
     headDim,
     maxPositions,
-    family: { defaults, scalingTypeKey },
+    family: { defaults, rotaryKeys, scalingTypeKey },
   }: Pick<ModelSpec, "headDim" | "maxPositions"> & { readonly family: Family },
 ): ConfigKeys {
   const isWhole = rope.rotaryDim === headDim && (defaults.rotaryPart ?? 1) === 1;
-  const partial = isWhole ? {} : { partial_rotary_factor: rotatedPart(rope, headDim) };
+  const part = rotatedPart(rope, headDim);
   return {
-    rope_theta: rope.theta,
+    [rotaryKeys.theta]: rope.theta,
     ...scalingOfVersion4(rope, { maxPositions, scalingTypeKey }),
     ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
-    ...partial,
-    rope_parameters: { ...ropeParameters(rope, maxPositions), ...partial },
+    ...(isWhole ? {} : { [rotaryKeys.part]: part }),
+    rope_parameters: {
+      ...ropeParameters(rope, maxPositions),
+      ...(isWhole ? {} : { partial_rotary_factor: part }),
+    },
   };
 }
 

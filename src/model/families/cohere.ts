@@ -1,0 +1,46 @@
+/** Command R, and Command R7B and A (configuration_cohere.py, configuration_cohere2.py and modeling files). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+export const COHERE: Family = {
+  ...LLAMA,
+  modelType: "cohere",
+  architecture: "CohereForCausalLM",
+  configClass: "CohereConfig",
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  norms: "shared",
+  normType: "layer",
+  normEpsKey: "layer_norm_eps",
+  parallel: true,
+  parallelNorms: "shared",
+  headNormFlag: "use_qk_norm",
+  scalesLogits: true,
+  rotatesPairs: true,
+  headsDivideHidden: false,
+  vllmIgnores: ["separate_head"],
+  vllmOmits: ["qkv", "o"],
+  standsIn: false,
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 256_000, hidden: 8192, neurons: 22_528, layers: 40, heads: 64 },
+    tiedEmbeddings: true,
+    normEps: 1e-5,
+    // Of transformers 5; 10,000 in version 4, which writes it into every config.json.
+    ropeTheta: 500_000,
+    positions: 8192,
+    logitScale: 0.0625,
+    tokenIds: { bos_token_id: 5, eos_token_id: 255_001, pad_token_id: 0 },
+  },
+};
+
+export const COHERE2: Family = {
+  ...COHERE,
+  modelType: "cohere2",
+  architecture: "Cohere2ForCausalLM",
+  configClass: "Cohere2Config",
+  headNormFlag: null,
+  windows: "layer_types",
+  readsWindowPattern: true,
+  unrotated: "unwindowed",
+  defaults: { ...COHERE.defaults, ropeTheta: 10_000, window: 4096, windowPattern: 4 },
+};

@@ -1,0 +1,32 @@
+/** StableLM 3B and 2 (configuration_stablelm.py and modeling_stablelm.py of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+export const STABLELM: Family = {
+  ...LLAMA,
+  modelType: "stablelm",
+  architecture: "StableLmForCausalLM",
+  configClass: "StableLmConfig",
+  biases: { qkv: "use_qkv_bias", o: "never", mlp: "never" },
+  normType: "layer",
+  normBiases: true,
+  normEpsKey: "layer_norm_eps",
+  parallel: "use_parallel_residual",
+  parallelNorms: "shared",
+  headNormFlag: "qk_layernorm",
+  partialRotary: true,
+  headsFillHidden: true,
+  vllmIgnores: ["parallel"],
+  vllmReadsHeadDim: false,
+  standsIn: false,
+  tokenizer: "file",
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 50_304, hidden: 2560, neurons: 6912, layers: 32, heads: 32 },
+    normEps: 1e-5,
+    positions: 4096,
+    kvHeads: 32,
+    rotaryPart: 0.25,
+    tokenIds: { bos_token_id: 0, eos_token_id: 0, pad_token_id: null },
+  },
+};

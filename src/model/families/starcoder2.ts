@@ -1,0 +1,31 @@
+/** StarCoder 2 (configuration_starcoder2.py and modeling_starcoder2.py of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+export const STARCODER2: Family = {
+  ...LLAMA,
+  modelType: "starcoder2",
+  architecture: "Starcoder2ForCausalLM",
+  configClass: "Starcoder2Config",
+  biases: { qkv: "use_bias", o: "use_bias", mlp: "use_bias" },
+  gated: false,
+  normType: "layer",
+  normBiases: true,
+  normEpsKey: "norm_epsilon",
+  windows: "all",
+  storedNames: { "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj" },
+  headsDivideHidden: false,
+  vllmUsesTransformers: true,
+  standsIn: false,
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 49_152, hidden: 3072, neurons: 12_288, layers: 30, heads: 24 },
+    tiedEmbeddings: true,
+    normEps: 1e-5,
+    positions: 4096,
+    kvHeads: 2,
+    tokenIds: { bos_token_id: 50_256, eos_token_id: 50_256, pad_token_id: null },
+    activation: "gelu_pytorch_tanh",
+    biased: ["use_bias"],
+  },
+};
