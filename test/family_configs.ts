@@ -57,6 +57,14 @@ export const QWEN: Readonly<Record<string, unknown>> = {
   sliding_window: 16,
 };
 
+export const GPT2: Readonly<Record<string, unknown>> = {
+  model_type: "gpt2",
+  vocab_size: 100,
+  n_embd: 32,
+  n_layer: 2,
+  n_head: 4,
+};
+
 /** The spec that is read from a config.json. */
 export function read(config: object): ModelSpec {
   return readConfig(JSON.parse(JSON.stringify(config)), "config.json");

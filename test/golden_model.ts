@@ -38,6 +38,8 @@ export const GOLDEN_FAMILIES = [
   "gpt_neox-sequential",
   "cohere",
   "cohere2",
+  "gpt2",
+  "opt",
 ] as const;
 
 /** Fixtures that are read as one family, and written as another that computes the same. */

@@ -42,6 +42,10 @@ function run(
 ): ReferenceRun {
   const embeddings = matrix(weights, "model.embed_tokens.weight");
   let stream: Rows = ids.map((id) => embeddings[id]!.map((x) => x * spec.embeddingScale));
+  if (spec.learnedPositions !== null) {
+    const table = matrix(weights, "model.embed_positions.weight").slice(spec.learnedPositions.offset);
+    stream = add(stream, table.slice(0, ids.length));
+  }
   const hidden: Rows[] = [];
   const taps = new Map<string, Rows>();
   for (const [index, layer] of spec.layers.entries()) {

@@ -32,6 +32,7 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     normBiases: false,
     parallel: false,
     headBias: false,
+    learnedPositions: null,
     normEps: 1e-5,
     normOffset: 0,
     qkNorm: null,

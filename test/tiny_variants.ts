@@ -93,6 +93,14 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     norms: "shared",
     headBias: true,
   },
+  "as OPT": {
+    layers: WIDTHS.map((widths) => ({ ...widths, rope: null, biases: PLAIN_PROJECTIONS })),
+    ...LAYER_NORMS,
+    gated: false,
+    activation: "relu",
+    learnedPositions: { offset: 2 },
+    maxPositions: 512,
+  },
   "as Cohere": { layers: WIDTHS, normType: "layer", parallel: true, norms: "shared", logitDivisor: 4 },
   "as Gemma": {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),

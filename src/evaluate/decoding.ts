@@ -130,9 +130,12 @@ export class Decoding {
     const pieces: Tensor[] = [];
     for (let start = 0; start < tokens; start += size) {
       const end = Math.min(tokens, start + size);
-      pieces.push(
-        await this.#decoder.runner.embed(this.#columns(ids, start, end), [this.#batch, end - start]),
+      const positions = Int32Array.from(
+        { length: this.#batch * (end - start) },
+        (_, place) => this.#length + start + (place % (end - start)),
       );
+      const columns = this.#columns(ids, start, end);
+      pieces.push(await this.#decoder.runner.embed(columns, [this.#batch, end - start], positions));
     }
     return pieces;
   }

@@ -16,6 +16,7 @@ import {
 import { type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
 import { storedName } from "../model/checkpoint/stored_names.ts";
+import { isLayerMatrix, transposed } from "../model/checkpoint/transposed.ts";
 import { readConfig } from "../model/hf/config.ts";
 import { configText, MODELLING_FILE } from "../model/hf/config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf/form.ts";
@@ -150,12 +151,16 @@ function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrit
     const heads = paired.get(name);
     return heads === undefined ? tensor : rowsInPairs(tensor, heads);
   };
-  const entry = (name: string, shape: readonly number[], make: () => Promise<Tensor>): TensorToWrite => ({
-    name: storedName(name, family),
-    shape,
-    dtype: stored,
-    read: async () => requireFinite(name, await make(), stored),
-  });
+  const entry = (name: string, shape: readonly number[], make: () => Promise<Tensor>): TensorToWrite => {
+    const turns = family.storesTransposed && isLayerMatrix(name, shape);
+    const read = async (): Promise<Tensor> => requireFinite(name, await make(), stored);
+    return {
+      name: storedName(name, family),
+      shape: turns ? shape.toReversed() : shape,
+      dtype: stored,
+      read: async () => (turns ? transposed(await read()) : read()),
+    };
+  };
   return [
     ...written
       .filter(({ name }) => !parts.has(name))

@@ -113,7 +113,7 @@ export class StoredWeights implements DecoderWeights {
     };
   }
 
-  vector(name: string): Value {
+  tensor(name: string): Value {
     return this.#tensor(name);
   }
 

@@ -2,19 +2,28 @@
  * A model family: which of the switches of `ModelSpec` it has, how its config.json names them, and how programs read
  * it. families/ has those that there are.
  */
-import type { ModelSpec, NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
+import type { LearnedPositions, ModelSpec, NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
 
 /** Flags of config.json for biases. */
-export type BiasFlag = "attention_bias" | "attention_out_bias" | "mlp_bias" | "use_bias" | "use_qkv_bias";
+export type BiasFlag =
+  | "attention_bias"
+  | "attention_out_bias"
+  | "mlp_bias"
+  | "use_bias"
+  | "use_qkv_bias"
+  | "enable_bias";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | BiasFlag;
 
 /** Keys of config.json for the epsilon of the norms. */
-export const NORM_EPS_KEYS = ["rms_norm_eps", "layer_norm_eps", "norm_epsilon", "norm_eps"] as const;
-
-/** Flags of config.json for norms on queries and keys that have a weight for each head, which are not computed. */
-export const HEAD_NORM_FLAGS = ["qk_layernorm", "use_qk_norm"] as const;
+export const NORM_EPS_KEYS = [
+  "rms_norm_eps",
+  "layer_norm_eps",
+  "layer_norm_epsilon",
+  "norm_epsilon",
+  "norm_eps",
+] as const;
 
 type ActivationKey = "hidden_act" | "hidden_activation";
 
@@ -27,7 +36,7 @@ export type TokenIds = Readonly<
 >;
 
 /** Tensors that hold the rows of several projections, by their names in a layer's attention or FFN. */
-export const FUSED_NAMES = ["qkv_proj", "gate_up_proj", "query_key_value"] as const;
+export const FUSED_NAMES = ["qkv_proj", "gate_up_proj", "query_key_value", "c_attn"] as const;
 export type FusedName = (typeof FUSED_NAMES)[number];
 
 /** Names of the keys of a rotation (configuration_gpt_neox.py has its own). */
@@ -68,13 +77,17 @@ export interface Family {
   readonly normType: ModelSpec["normType"];
   readonly normOffset: 0 | 1;
   readonly normBiases: boolean;
-  readonly normEpsKey: (typeof NORM_EPS_KEYS)[number];
+  /** Null where config.json has none and the class's own value counts. */
+  readonly normEpsKey: (typeof NORM_EPS_KEYS)[number] | null;
   /** Whether blocks are parallel, or as this flag in config.json says. */
   readonly parallel: boolean | "use_parallel_residual";
   /** `norms` of models with parallel blocks. */
   readonly parallelNorms: NormPlacement;
-  /** The flag for norms on queries and keys that are not computed; null for none. */
-  readonly headNormFlag: (typeof HEAD_NORM_FLAGS)[number] | null;
+  readonly learnedPositions: LearnedPositions | null;
+  /** Keys of config.json that have other names than the usual ones: own by usual. */
+  readonly configNames: Readonly<Record<string, string>>;
+  /** Further keys that the class reads, with the only values that are computed here, which are the class's own. */
+  readonly fixedKeys: Readonly<Record<string, boolean>>;
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
@@ -98,11 +111,11 @@ export interface Family {
   /** The class reads `use_sliding_window`; others ignore it. */
   readonly windowSwitch: boolean;
   /**
-   * Layers that are not rotated: none; those that `no_rope_layers` says, which have the windows where these are used
+   * Layers that are not rotated: none; all; those that `no_rope_layers` says, which have the windows where these are used
    * and `layer_types` is absent (configuration_smollm3.py); or those without a window in models that have a length for
    * windows (modeling_exaone4.py).
    */
-  readonly unrotated: "none" | "flags" | "unwindowed";
+  readonly unrotated: "none" | "all" | "flags" | "unwindowed";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
@@ -115,14 +128,15 @@ export interface Family {
   readonly rotatesPairs: boolean;
   /** Prefixes of the checkpoint's names: of the decoder's tensors, and of those of its output matrix. */
   readonly storedPrefixes: { readonly decoder: string; readonly head: string };
-  /**
-   * Names of parts of a layer, and of what the decoder has besides, where the checkpoint's differ from the usual ones
-   * (spaces.ts): stored by usual.
-   */
+  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (spaces.ts): stored by usual. */
   readonly storedNames: Readonly<Record<string, string>>;
+  /** The same of what the decoder has besides layers. */
+  readonly storedOuterNames: Readonly<Record<string, string>>;
+  /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
+  readonly storesTransposed: boolean;
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
-  /** Keys of config.json, besides `rope_parameters`, for the base of the rotation and the part of heads that it turns. */
+  /** Keys, besides `rope_parameters`, for the base of the rotation and for the part of heads that it turns. */
   readonly rotaryKeys: RotaryKeys;
   /**
    * Scalings of rotary frequencies that the class accepts: any, or only longrope, for heads of C / N, and in
@@ -175,6 +189,8 @@ export interface Family {
     readonly ropeTheta: number;
     /** `max_position_embeddings` */
     readonly positions: number;
+    /** F / C, where config.json may leave out F. */
+    readonly neuronRatio?: number;
     /** `logit_scale`, where the class reads it. */
     readonly logitScale?: number;
     /** `num_key_value_heads`; where absent, the number of query heads. */

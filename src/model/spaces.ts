@@ -104,6 +104,7 @@ export interface Fusion {
 export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   qkv_proj: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: false },
   gate_up_proj: { parts: INPUT_PROJECTIONS.ffn, byHead: false, biases: false },
+  c_attn: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: true },
   query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
 
@@ -162,6 +163,8 @@ export function channelsOf(units: readonly number[], unitChannels: number): Int3
 /** The embedding matrix [V, C], and the output matrix [V, C] of models that do not share it. */
 export const EMBEDDING = "model.embed_tokens.weight";
 export const HEAD = "lm_head.weight";
+/** Embeddings of positions, [offset + longest sequence, C], where they are learned. */
+export const POSITION_EMBEDDING = "model.embed_positions.weight";
 /** Biases of the logits [V], where they have one. */
 export const HEAD_BIAS = "lm_head.bias";
 export const FINAL_NORM = "model.norm.weight";
@@ -172,12 +175,18 @@ export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
   const head = plain(HEAD, [spec.vocabSize, spec.hiddenSize]);
   return [
     plain(EMBEDDING, [spec.vocabSize, spec.hiddenSize]),
+    ...positionWeights(spec),
     ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
     plain(FINAL_NORM, [spec.hiddenSize]),
     ...(spec.normBiases ? [plain(FINAL_NORM_BIAS, [spec.hiddenSize])] : []),
     ...(spec.tiedEmbeddings ? [] : [head]),
     ...(spec.headBias ? [plain(HEAD_BIAS, [spec.vocabSize])] : []),
   ];
+}
+
+function positionWeights({ learnedPositions, maxPositions, hiddenSize }: ModelSpec): readonly WeightSpec[] {
+  if (learnedPositions === null) return [];
+  return [plain(POSITION_EMBEDDING, [learnedPositions.offset + maxPositions, hiddenSize])];
 }
 
 /** Every tensor of decoder layer `index`. */

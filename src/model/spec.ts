@@ -97,6 +97,11 @@ export interface DynamicScaling {
   readonly originalMaxPositions: number;
 }
 
+/** A table of position embeddings, with `offset` rows before that of the first position. */
+export interface LearnedPositions {
+  readonly offset: number;
+}
+
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
   /** F, neurons of the FFN. */
@@ -156,6 +161,11 @@ export interface ModelSpec {
   readonly parallel: boolean;
   /** Logits have a bias. */
   readonly headBias: boolean;
+  /**
+   * Learned embeddings of positions are added to those of tokens, that of position p in row p + `offset` of their table
+   * (GPT-2, OPT); null for none.
+   */
+  readonly learnedPositions: LearnedPositions | null;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */

@@ -7,9 +7,10 @@
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
  */
 import { getOrMake } from "../../base/map_values.ts";
+import { POSITION_EMBEDDING } from "../../model/spaces.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
-import { cos, floor, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
+import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import { addLayer, layerSizes, layerStructure } from "./decoder.ts";
 import type { RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
@@ -24,8 +25,8 @@ export interface DecoderWeights {
   /** Rows of the embedding matrix: ids [B, T] give float32 [B, T, C]. */
   embed(ids: Value): Value;
   layer(index: number): WeightSupply;
-  /** A weight of the head other than its matrix, by its name in the checkpoint. */
-  vector(name: string): Value;
+  /** A weight outside the layers that is in no product, float32, by its name in the checkpoint. */
+  tensor(name: string): Value;
   /** Vocabulary projection: [B, T, C] gives [B, T, V]. */
   project(x: Value): Value;
 }
@@ -47,7 +48,8 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   const attentionMask = b.input("attention_mask", [DIMS.batch, DIMS.total], "int64");
   const positions = b.input("position_ids", [DIMS.batch, DIMS.tokens], "int64");
   const embedded = weights.embed(ids);
-  let hidden = spec.embeddingScale === 1 ? embedded : b.mul(embedded, b.scalar(spec.embeddingScale));
+  const scaled = spec.embeddingScale === 1 ? embedded : b.mul(embedded, b.scalar(spec.embeddingScale));
+  let hidden = withPositions(b, scaled, { spec, weights, positions });
   const anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
   const masks = new MaskBuilder(b, ids, attentionMask);
   const maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
@@ -71,16 +73,32 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   }
   const { norm, normBias, bias } = headWeights(spec);
   const vectorOf = (name: string | undefined): Value | null =>
-    name === undefined ? null : weights.vector(name);
+    name === undefined ? null : weights.tensor(name);
   const logits = addLogits(b, spec, {
     input: hidden,
-    norm: weights.vector(norm),
+    norm: weights.tensor(norm),
     normBias: vectorOf(normBias),
     project: (x) => weights.project(x),
     bias: vectorOf(bias),
   });
   b.output("logits", logits);
   return b.finish();
+}
+
+/** Embeddings [B, T, C] with those of their positions [B, T], where these are learned. */
+function withPositions(
+  b: GraphBuilder,
+  embedded: Value,
+  {
+    spec: { learnedPositions },
+    weights,
+    positions,
+  }: { readonly spec: ModelSpec; readonly weights: DecoderWeights; readonly positions: Value },
+): Value {
+  if (learnedPositions === null) return embedded;
+  const { offset } = learnedPositions;
+  const rows = offset === 0 ? positions : b.add(positions, b.integer(offset));
+  return b.add(embedded, gatherRows(b, weights.tensor(POSITION_EMBEDDING), rows));
 }
 
 /** Cosines and sines of the tokens' angles, times the attention factor, and the factors of their queries. */

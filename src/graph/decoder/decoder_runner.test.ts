@@ -147,6 +147,26 @@ describe("DecoderRunner", () => {
     );
   });
 
+  test("adds learned positions of the tokens' places, whatever the factor on embeddings, and has no others", async () => {
+    const model = tinyModel({ embeddingScale: 2, learnedPositions: { offset: 1 }, maxPositions: 4 });
+    const runner = new DecoderRunner(model, runtime);
+    const table = (await model.weights.read("model.embed_tokens.weight")).data;
+    const positions = (await model.weights.read("model.embed_positions.weight")).data;
+    expect(positions).toHaveLength(5 * 8);
+    const sum = (id: number, position: number): readonly number[] =>
+      Array.from({ length: 8 }, (_, c) =>
+        Math.fround(2 * table[8 * id + c]! + positions[8 * (position + 1) + c]!),
+      );
+    const rows = await runner.embed(Int32Array.of(3, 5, 7, 3), [2, 2]);
+    expect([...rows.data]).toEqual([sum(3, 0), sum(5, 1), sum(7, 0), sum(3, 1)].flat());
+    const places = await runner.embed(Int32Array.of(3, 5), [1, 2], Int32Array.of(3, 0));
+    expect([...places.data]).toEqual([sum(3, 3), sum(5, 0)].flat());
+    await expect(runner.embed(Int32Array.of(3, 5), [1, 2], Int32Array.of(4, 0))).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: "tokens: expected sequences of at most 4 tokens, as the model has positions, got 5",
+    });
+  });
+
   test.each([16, -1])("refuses token id %i of a vocabulary of 16", async (id) => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     await expect(runner.embed(Int32Array.of(3, id), [1, 2])).rejects.toMatchObject({

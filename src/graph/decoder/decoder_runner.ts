@@ -7,7 +7,7 @@ import { badArgument } from "../../base/arguments.ts";
 import { getOrMake, mapValues } from "../../base/map_values.ts";
 import { GpruneError, internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
-import { EMBEDDING, layerWeightsOf } from "../../model/spaces.ts";
+import { EMBEDDING, layerWeightsOf, POSITION_EMBEDDING } from "../../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
@@ -76,13 +76,18 @@ export class DecoderRunner {
   }
 
   /**
-   * Token embeddings, times the family's `embeddingScale`.
+   * Token embeddings, times the family's `embeddingScale`, with those of positions where these are learned.
    * @param ids - token ids, B*T
+   * @param positions - of the tokens in their sequences, B*T; from 0 in every row when absent
    * @returns shape [B, T, C]
    * @throws GpruneError BAD_TEXT for an id outside the vocabulary, BAD_ARGUMENT for another number of ids, NOT_FINITE
    *   for an embedding that is not finite
    */
-  async embed(ids: Int32Array, [batch, tokens]: readonly [number, number]): Promise<Tensor> {
+  async embed(
+    ids: Int32Array,
+    [batch, tokens]: readonly [number, number],
+    positions: Int32Array = ids.map((_, place) => place % tokens),
+  ): Promise<Tensor> {
     const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
     if (ids.length !== batch * tokens) throw badArgument("ids", `${batch} x ${tokens} tokens`, ids.length);
     const data = new Float32Array(ids.length * hiddenSize);
@@ -96,7 +101,29 @@ export class DecoderRunner {
     }
     requireFiniteRows(data, ids, hiddenSize);
     if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
+    await this.#addPositions(data, positions);
     return { shape: [batch, tokens, hiddenSize], data };
+  }
+
+  /** Adds the learned embeddings of positions, if the model has any, to embeddings [B*T, C]. */
+  async #addPositions(embeddings: Float32Array, positions: Int32Array): Promise<void> {
+    const { learnedPositions, maxPositions, hiddenSize } = this.model.spec;
+    if (learnedPositions === null || positions.length === 0) return;
+    const last = positions.reduce((most, position) => Math.max(most, position), 0);
+    if (last >= maxPositions) {
+      throw badArgument(
+        "tokens",
+        `sequences of at most ${maxPositions} tokens, as the model has positions`,
+        last + 1,
+      );
+    }
+    const { offset } = learnedPositions;
+    const range = { start: offset, end: offset + last + 1 };
+    const { data } = await this.model.weights.read(POSITION_EMBEDDING, range);
+    for (const [place, position] of positions.entries()) {
+      const [to, from] = [place * hiddenSize, position * hiddenSize];
+      for (let c = 0; c < hiddenSize; c++) embeddings[to + c]! += data[from + c]!;
+    }
   }
 
   /** The runtime's memory policy. */

@@ -13,7 +13,7 @@ import { withTextsInErrors } from "../runtime/finite.ts";
 import type { Feeds } from "../runtime/runtime.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
 import { hasSameFrequencies } from "./frequencies.ts";
-import { MAX_FOREST_TOKENS, type TokenForest } from "./prefix_forest.ts";
+import { depths, MAX_FOREST_TOKENS, type TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
 
 /** Windows of equal length that go through the graphs together. */
@@ -67,7 +67,8 @@ export async function embedMicroBatches(
 ): Promise<readonly MicroBatch[]> {
   for (const { ids, texts } of batches) requireKnownTokens(ids, runner.model.spec.vocabSize, texts);
   const allIds = concatenated(batches.map(({ ids }) => ids));
-  const { data } = await runner.embed(allIds, [1, allIds.length]);
+  const positions = concatenated(batches.map(positionsOf));
+  const { data } = await runner.embed(allIds, [1, allIds.length], positions);
   const size = runner.model.spec.hiddenSize;
   let offset = 0;
   return batches.map((microBatch) => {
@@ -76,6 +77,13 @@ export async function embedMicroBatches(
     offset += ids.length * size;
     return { ...microBatch, hidden: { shape: [batch, tokens, size], data: data.subarray(start, offset) } };
   });
+}
+
+/** Positions of a micro-batch's tokens in their sequences, [B*T]. */
+function positionsOf({ ids, batch, tokens, parents }: TokenBatch): Int32Array {
+  if (parents === undefined) return ids.map((_, place) => place % tokens);
+  const rows = Array.from({ length: batch }, (_, row) => parents.subarray(row * tokens, (row + 1) * tokens));
+  return concatenated(rows.map(depths));
 }
 
 /** Embeds micro-batches into a stash, by their indices. */

@@ -35,6 +35,7 @@ import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
+import { withTransposedMatrices } from "./transposed.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 
 /**
@@ -190,7 +191,8 @@ async function openHuggingFace(directory: string): Promise<Model> {
   try {
     requireCountedLayers(tensors, declared, directory);
     const plain = withPlainWeights(tensors, { used: readNames(declared), scales, where: directory });
-    const separate = splitFused(plain.tensors, declared);
+    const upright = family.storesTransposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
+    const separate = splitFused(upright, declared);
     const ordered = family.rotatesPairs ? inHalves(separate, declared) : separate;
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);

@@ -1,7 +1,7 @@
 /**
- * Checkpoints that store several projections as one tensor: Phi-3 one after another (q, k, v as `qkv_proj`, gate and up
- * as `gate_up_proj`), GPT-NeoX head by head (`query_key_value`). Reading splits them into the usual projections, writing
- * joins them again.
+ * Checkpoints that store several projections as one tensor: one after another (Phi-3: q, k, v as `qkv_proj`, gate and
+ * up as `gate_up_proj`), or head by head (GPT-NeoX: `query_key_value`). Reading splits them into the usual projections,
+ * writing joins them again.
  */
 import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
@@ -20,7 +20,7 @@ export interface FusedTensor {
 
 /**
  * The fused tensors, weights and biases, of a model that have one of these names, in all layers.
- * @param names - those that may be read when absent: head by head only in families that store such tensors
+ * @param names - those that may be read when absent: with biases only in families that store such tensors
  */
 export function fusedTensors(
   spec: ModelSpec,
@@ -41,7 +41,7 @@ export function fusedTensors(
 
 function readableNames({ family }: ModelSpec): readonly FusedName[] {
   const { fused } = familyByName(family, "model");
-  return FUSED_NAMES.filter((name) => !FUSIONS[name].byHead || fused.includes(name));
+  return FUSED_NAMES.filter((name) => !FUSIONS[name].biases || fused.includes(name));
 }
 
 /** Where the rows of a part stand in a fused tensor. */

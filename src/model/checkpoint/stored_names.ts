@@ -11,19 +11,17 @@ interface Prefixes {
 const USUAL: Prefixes = { decoder: "model.", head: "lm_head." };
 
 /**
- * Other prefixes that transformers loads: none where a model was saved without its head, as embedding models are
- * (`base_model_prefix`), and those of text models in multimodal models, as version 4 saved them (modeling_gemma3.py),
- * as version 5 does, and of one family (modeling_idefics3.py).
+ * Other prefixes that transformers loads: those of text models in multimodal models, as version 4 saved them
+ * (modeling_gemma3.py), as version 5 does, and of one family (modeling_idefics3.py).
  */
 const OTHERS: readonly Prefixes[] = [
-  { decoder: "", head: "lm_head." },
   { decoder: "language_model.model.", head: "language_model.lm_head." },
   { decoder: "model.language_model.", head: "lm_head." },
   { decoder: "model.text_model.", head: "lm_head." },
 ];
 
 /** The family's own prefixes and names of parts. */
-type StoredNaming = Pick<Family, "storedPrefixes" | "storedNames">;
+type StoredNaming = Pick<Family, "storedPrefixes" | "storedNames" | "storedOuterNames">;
 
 /** A checkpoint's tensors with the names used here. */
 export interface NamedTensors {
@@ -33,43 +31,46 @@ export interface NamedTensors {
 }
 
 /** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
-export function withUsualNames(
-  source: TensorSource,
-  { storedPrefixes: own, storedNames: ownNames }: StoredNaming,
-): NamedTensors {
-  const lastNorm = `${ownNames.norm ?? "norm"}.weight`;
+export function withUsualNames(source: TensorSource, naming: StoredNaming): NamedTensors {
+  const { storedPrefixes: own, storedNames, storedOuterNames } = naming;
+  const lastNorm = `${storedOuterNames.norm ?? "norm"}.weight`;
   const hasNorm = ({ decoder }: Prefixes): boolean => source.info(decoder + lastNorm) !== undefined;
-  const { decoder, head } = hasNorm(own) ? own : (OTHERS.find(hasNorm) ?? own);
-  const usualNames = new Map(Object.entries(ownNames).map(([usual, stored]) => [stored, usual]));
-  const usualName = (name: string): string => renamedPart(name, (part) => usualNames.get(part));
-  const storedNames = namesOf(source, (stored) => {
+  const { decoder, head } = [own, withoutModel(own), ...OTHERS].find(hasNorm) ?? own;
+  const usual = { storedNames: inverse(storedNames), storedOuterNames: inverse(storedOuterNames) };
+  const names = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
-    return stored.startsWith(decoder)
-      ? usualName(USUAL.decoder + usualPart(stored.slice(decoder.length)))
-      : stored;
+    if (!stored.startsWith(decoder)) return stored;
+    return USUAL.decoder + renamed(usualPart(stored.slice(decoder.length)), usual);
   });
-  return { tensors: renamedSource(source, storedNames), storedName: (name) => storedNames.get(name)! };
+  return { tensors: renamedSource(source, names), storedName: (name) => names.get(name)! };
 }
 
 /** The name under which a family's checkpoints have a tensor. @param name - the usual one */
-export function storedName(
-  name: string,
-  { storedPrefixes: { decoder, head }, storedNames }: StoredNaming,
-): string {
+export function storedName(name: string, naming: StoredNaming): string {
+  const { decoder, head } = naming.storedPrefixes;
   if (name.startsWith(USUAL.head)) return head + name.slice(USUAL.head.length);
-  const renamed = renamedPart(name, (part) => storedNames[part]);
-  return renamed.startsWith(USUAL.decoder) ? decoder + renamed.slice(USUAL.decoder.length) : renamed;
+  return decoder + renamed(name.slice(USUAL.decoder.length), naming);
 }
 
-/** `model.layers.3.self_attn.q_norm.weight` with another name for `self_attn.q_norm`, if there is one. */
-function renamedPart(name: string, newName: (part: string) => string | undefined): string {
-  return name.replace(
-    /^(model\.(?:layers\.\d+\.)?)(.+)(\.\w+)$/,
-    (whole, prefix: string, part: string, kind: string) => {
-      const renamed = newName(part);
-      return renamed === undefined ? whole : prefix + renamed + kind;
-    },
-  );
+/** The prefixes of a decoder that was saved without its head, as embedding models are (`base_model_prefix`). */
+function withoutModel({ decoder, head }: Prefixes): Prefixes {
+  return { decoder: decoder.slice(decoder.indexOf(".") + 1), head };
+}
+
+/** A decoder's tensor without prefix, such as `layers.3.self_attn.q_norm.weight`, with other names for its parts. */
+function renamed(
+  name: string,
+  { storedNames, storedOuterNames }: Pick<StoredNaming, "storedNames" | "storedOuterNames">,
+): string {
+  const outer = (part: string): string => storedOuterNames[part] ?? part;
+  const layer = /^(\w+)(\.\d+\.)(.+)(\.\w+)$/.exec(name);
+  if (layer === null) return name.replace(/^[^.]+/, outer);
+  const [, layers, index, part, kind] = layer as unknown as readonly [string, string, string, string, string];
+  return `${outer(layers)}${index}${storedNames[part] ?? part}${kind}`;
+}
+
+function inverse(names: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(names).map(([usual, stored]) => [stored, usual]));
 }
 
 /** A decoder's tensor without prefix; Granite 4 calls the FFN of every layer shared (modeling_granitemoehybrid.py). */

@@ -11,12 +11,14 @@ import { EXAONE4 } from "./exaone4.ts";
 import { GEMMA, GEMMA2, GEMMA3, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4 } from "./glm.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
+import { GPT2 } from "./gpt2.ts";
 import { GRANITE } from "./granite.ts";
 import { HUNYUAN } from "./hunyuan.ts";
 import { LLAMA } from "./llama.ts";
 import { MINISTRAL3, MISTRAL } from "./mistral.ts";
 import { NEMOTRON } from "./nemotron.ts";
 import { OLMO2, OLMO3 } from "./olmo.ts";
+import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
 import { QWEN2, QWEN3 } from "./qwen.ts";
@@ -54,6 +56,8 @@ export const FAMILIES: readonly Family[] = [
   GPT_NEOX,
   COHERE,
   COHERE2,
+  GPT2,
+  OPT,
 ];
 
 /** Prefix of the `model_type` of checkpoints that our own modelling file loads, so that no stock class takes them. */

@@ -13,7 +13,7 @@ export const STABLELM: Family = {
   normEpsKey: "layer_norm_eps",
   parallel: "use_parallel_residual",
   parallelNorms: "shared",
-  headNormFlag: "qk_layernorm",
+  fixedKeys: { qk_layernorm: false },
   partialRotary: true,
   headsFillHidden: true,
   vllmIgnores: ["parallel"],

@@ -69,6 +69,7 @@ class SpecReader {
       norms: family.norms,
       parallel: family.parallel === true,
       headBias: family.headBias,
+      learnedPositions: family.learnedPositions,
       ...this.#scales({
         embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
         attentionScale: scoreWidth ** -0.5,

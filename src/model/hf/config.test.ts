@@ -198,7 +198,7 @@ describe("readConfig", () => {
   });
 
   test.each([
-    [{ model_type: "gpt2", n_embd: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
+    [{ model_type: "bloom", n_embed: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
     [
       { model_type: "qwen3_moe", num_experts: 128 },
       /^Mixture-of-experts models are not supported\. .*families are llama/,

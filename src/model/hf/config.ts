@@ -10,6 +10,7 @@ import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
 import { projectionsOf } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
+import { withUsualKeys } from "./config_names.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
 
@@ -59,6 +60,7 @@ const schema = carried.extend({
   head_dim: size.nullish(),
   rms_norm_eps: epsilon,
   layer_norm_eps: epsilon,
+  layer_norm_epsilon: epsilon,
   norm_epsilon: epsilon,
   norm_eps: epsilon,
   hidden_act: z.string().optional(),
@@ -70,8 +72,7 @@ const schema = carried.extend({
   mlp_bias: z.boolean().optional(),
   use_bias: z.boolean().optional(),
   use_qkv_bias: z.boolean().optional(),
-  qk_layernorm: z.boolean().optional(),
-  use_qk_norm: z.boolean().optional(),
+  enable_bias: z.boolean().optional(),
   use_parallel_residual: z.boolean().optional(),
   sliding_window: size.nullish(),
   use_sliding_window: z.boolean().optional(),
@@ -117,9 +118,11 @@ const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
  */
 export function readConfig(config: unknown, where: string): ModelSpec {
   const family = familyOfConfig(config, where);
-  const result = schema.safeParse(config);
+  const settings = config as Readonly<Record<string, unknown>>;
+  refuseOtherSettings(settings, { family, where });
+  const result = schema.safeParse(withUsualKeys(settings, family));
   if (!result.success) {
-    throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
+    throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(withOwnPaths(result.error, family))}`);
   }
   const { max_position_embeddings = family.defaults.positions } = result.data;
   const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
@@ -144,7 +147,6 @@ function familyOfConfig(config: unknown, where: string): Family {
 
 function specOf(config: Config, context: Context): ModelSpec {
   const { family } = context;
-  refuseHeadNorms(config, context);
   const parallel = isParallel(config, family);
   const defaultHeadDim = config.head_dim === undefined ? family.defaults.headDim : undefined;
   const headDim = config.head_dim ?? defaultHeadDim ?? config.hidden_size / config.num_attention_heads;
@@ -162,7 +164,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     layers,
     tiedEmbeddings: config.tie_word_embeddings ?? family.defaults.tiedEmbeddings,
     activation: activationOf(config, context),
-    normEps: config[family.normEpsKey] ?? family.defaults.normEps,
+    normEps: (family.normEpsKey && config[family.normEpsKey]) ?? family.defaults.normEps,
     gated: family.gated,
     normType: family.normType,
     normOffset: family.normOffset,
@@ -171,6 +173,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     norms: parallel ? family.parallelNorms : family.norms,
     parallel,
     headBias: family.headBias,
+    learnedPositions: family.learnedPositions,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
     ...softcapsOf(config, family),
@@ -258,12 +261,31 @@ function layerOf(
   };
 }
 
-/** @throws GpruneError UNSUPPORTED for norms on queries and keys that have a weight for each head */
-function refuseHeadNorms(config: Config, { family: { headNormFlag: flag }, where }: Context): void {
-  if (flag === null || config[flag] !== true) return;
-  throw new GpruneError("UNSUPPORTED", `${where}: expected ${flag} false, got true`, {
-    hint: "Norms on queries and keys with weights for each head are not supported.",
+/** @throws GpruneError UNSUPPORTED for a key of the class with which it computes what is not computed here */
+function refuseOtherSettings(
+  config: Readonly<Record<string, unknown>>,
+  { family: { modelType, fixedKeys }, where }: Context,
+): void {
+  const other = Object.entries(fixedKeys).find(([key, value]) => (config[key] ?? value) !== value);
+  if (other === undefined) return;
+  const [key, value] = other;
+  const got = plainName(JSON.stringify(config[key]));
+  throw new GpruneError("UNSUPPORTED", `${where}: expected ${key} ${value}, got ${got}`, {
+    hint: `Models of ${modelType} with another ${key} are not supported.`,
   });
+}
+
+/** Problems of a configuration with usual keys, under the keys that the file has. */
+function withOwnPaths(
+  { issues }: z.ZodError,
+  { configNames }: Family,
+): { readonly issues: z.core.$ZodIssue[] } {
+  return {
+    issues: issues.map((issue) => {
+      const [key, ...rest] = issue.path;
+      return key === undefined ? issue : { ...issue, path: [configNames[String(key)] ?? key, ...rest] };
+    }),
+  };
 }
 
 /** The class's default counts only where it divides the query heads; no model was made with one that does not. */
@@ -311,7 +333,7 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
 
 function isRotated(config: Config, context: Context, index: number): boolean {
   const { unrotated, defaults } = context.family;
-  if (unrotated === "none") return true;
+  if (unrotated === "none" || unrotated === "all") return unrotated === "none";
   if (unrotated === "unwindowed") {
     const { sliding_window: window = defaults.window } = config;
     return window === null || isWindowed(config, context, index);

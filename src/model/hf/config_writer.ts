@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family, type TokenIds } from "../family.ts";
 import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
+import { withOwnKeys } from "./config_names.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
 
 /** Our modelling file, written beside a config.json that needs it. */
@@ -33,6 +34,7 @@ const FLOAT_KEYS = [
   "resid_pdrop",
   "residual_dropout",
   "layer_norm_eps",
+  "layer_norm_epsilon",
   "logit_scale",
   "norm_eps",
   "norm_epsilon",
@@ -64,7 +66,7 @@ export interface HfForm {
  */
 export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): ConfigKeys {
   const widest = (width: (layer: LayerSpec) => number): number => Math.max(...spec.layers.map(width));
-  return {
+  const keys = {
     architectures: [family.architecture],
     model_type: family.modelType,
     dtype,
@@ -76,12 +78,12 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     num_attention_heads: widest(queryHeads),
     num_key_value_heads: widest((layer) => layer.kvGroups),
     ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
-    [family.normEpsKey]: spec.normEps,
+    ...(family.normEpsKey === null ? {} : { [family.normEpsKey]: spec.normEps }),
     ...(typeof family.parallel === "string" ? { [family.parallel]: spec.parallel } : {}),
     ...maxPositionKey(spec),
     tie_word_embeddings: spec.tiedEmbeddings,
     ...(remoteCode ? {} : biasFlags(spec, family)),
-    ...ropeKeys(spec, family),
+    ...(family.unrotated === "all" ? {} : ropeKeys(spec, family)),
     ...windowKeys(spec, family),
     ...(family.unrotated === "flags"
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
@@ -92,6 +94,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...tokenIdKeys(spec, family),
     ...spec.extra,
   };
+  return withOwnKeys(keys, family);
 }
 
 /** Default token ids of the model's own family that the family it is written as does not share. */

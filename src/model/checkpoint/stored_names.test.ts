@@ -1,0 +1,48 @@
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { readAll } from "../../../test/golden_model.ts";
+import { memorySource } from "../../tensor/memory.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { familyByName } from "../families/families.ts";
+import { storedName, withUsualNames } from "./stored_names.ts";
+
+/** The tensors that transformers saved of a golden model. */
+function saved(directory: string): Promise<ReadonlyMap<string, Tensor>> {
+  return readAll(join(import.meta.dirname, "../../../test/golden", directory, "model.safetensors"));
+}
+
+describe.each([
+  ["gpt2", "transformer.wpe.weight", "model.embed_positions.weight"],
+  ["opt", "model.decoder.layers.1.final_layer_norm.bias", "model.layers.1.post_attention_layernorm.bias"],
+  ["opt", "model.decoder.final_layer_norm.bias", "model.norm.bias"],
+  ["gpt_neox", "gpt_neox.layers.2.attention.dense.weight", "model.layers.2.self_attn.o_proj.weight"],
+  ["gpt_neox", "embed_out.weight", "lm_head.weight"],
+  ["phi", "lm_head.bias", "lm_head.bias"],
+])("names of %s", (family, stored, usual) => {
+  const naming = familyByName(family, "test");
+
+  test(`such as ${stored} become usual ones, and again the stored ones`, async () => {
+    const tensors = await saved(family);
+    const named = withUsualNames(memorySource(new Map(tensors)), naming);
+    expect(await named.tensors.read(usual)).toEqual(tensors.get(stored));
+    for (const name of named.tensors.names) {
+      expect(named.storedName(name)).toBe(storedName(name, naming));
+      expect(tensors.has(storedName(name, naming)), name).toBe(true);
+    }
+  });
+
+  test("may lack the first part of the prefix, as in models saved without their head", async () => {
+    const tensors = await saved(family);
+    const { head } = naming.storedPrefixes;
+    const bare = new Map(
+      [...tensors].map(([name, tensor]) => [
+        name.startsWith(head) ? name : name.replace(/^\w+\./, ""),
+        tensor,
+      ]),
+    );
+    const named = withUsualNames(memorySource(bare), naming);
+    const whole = withUsualNames(memorySource(new Map(tensors)), naming);
+    expect([...named.tensors.names].sort()).toEqual([...whole.tensors.names].sort());
+    expect(await named.tensors.read(usual)).toEqual(tensors.get(stored));
+  });
+});

@@ -1,0 +1,24 @@
+/** Keys of config.json that a class calls otherwise than most (`attribute_map` of transformers' configurations). */
+import type { Family } from "../family.ts";
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** A configuration with the usual keys, and the size of FFNs that the class derives if it is left out. */
+export function withUsualKeys(config: JsonObject, { configNames, defaults }: Family): JsonObject {
+  const named = { ...config };
+  for (const [usual, own] of Object.entries(configNames)) {
+    if (config[own] !== undefined && config[own] !== null) named[usual] = config[own];
+  }
+  const { hidden_size: hidden, intermediate_size: neurons } = named;
+  const isDerived = defaults.neuronRatio !== undefined && (neurons === undefined || neurons === null);
+  if (!isDerived || typeof hidden !== "number") return named;
+  return { ...named, intermediate_size: defaults.neuronRatio * hidden };
+}
+
+/** The inverse: a configuration with the class's own keys. */
+export function withOwnKeys(
+  config: Record<string, unknown>,
+  { configNames }: Family,
+): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(config).map(([key, value]) => [configNames[key] ?? key, value]));
+}
