@@ -75,6 +75,7 @@ export function specOf(shape: LlamaShape): ModelSpec {
     normBiases: false,
     parallel: false,
     headBias: false,
+    learnedPositions: null,
     normEps: 1e-5,
     normOffset: 0,
     qkNorm: null,

@@ -111,9 +111,9 @@ export interface Family {
   /** The class reads `use_sliding_window`; others ignore it. */
   readonly windowSwitch: boolean;
   /**
-   * Layers that are not rotated: none; all; those that `no_rope_layers` says, which have the windows where these are used
-   * and `layer_types` is absent (configuration_smollm3.py); or those without a window in models that have a length for
-   * windows (modeling_exaone4.py).
+   * Layers that are not rotated: none; all; those that `no_rope_layers` says, which have the windows where these are
+   * used and `layer_types` is absent (configuration_smollm3.py); or those without a window in models that have a length
+   * for windows (modeling_exaone4.py).
    */
   readonly unrotated: "none" | "all" | "flags" | "unwindowed";
   /** Separate rotary parameters for windowed layers. */
