@@ -59,8 +59,7 @@ const FREE: Axis = { space: null, blockSize: 1 };
 /** The output projection whose inputs are the channels of a space's units. */
 export const OUTPUT_PROJECTION: Readonly<Record<SpaceKind, Projection>> = { ffn: "down_proj", kv: "o_proj" };
 
-/** Projections that write a space's channels. */
-export const INPUT_PROJECTIONS: Readonly<Record<SpaceKind, readonly Projection[]>> = {
+const INPUT_PROJECTIONS: Readonly<Record<SpaceKind, readonly Projection[]>> = {
   ffn: ["gate_proj", "up_proj"],
   kv: ["q_proj", "k_proj", "v_proj"],
 };
@@ -111,6 +110,12 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
 /** The projections that a model's layers have. */
 export function projectionsOf({ gated }: Pick<ModelSpec, "gated">): readonly Projection[] {
   return gated ? PROJECTIONS : PROJECTIONS.filter((projection) => projection !== "gate_proj");
+}
+
+/** The projections that write the channels of a model's spaces. */
+export function inputProjections(spec: Pick<ModelSpec, "gated">, kind: SpaceKind): readonly Projection[] {
+  const present = projectionsOf(spec);
+  return INPUT_PROJECTIONS[kind].filter((projection) => present.includes(projection));
 }
 
 /** `layers.3.ffn`. */

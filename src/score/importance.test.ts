@@ -35,6 +35,20 @@ describe("scoreModel", () => {
     expect(log).toEqual(expected);
   });
 
+  test("scores neurons without a gate by the weights that they have", async () => {
+    const log: string[] = [];
+    const plain = tinyModel({ gated: false });
+    const scores = await scoreModel({ model: watched(plain, { log }), metric: metricByName("pon"), seed: 0 });
+    expect(log.filter((name) => name.includes("mlp"))).toEqual([
+      "model.layers.0.mlp.up_proj.weight",
+      "model.layers.1.mlp.up_proj.weight",
+    ]);
+    const { shape, data } = await plain.weights.read("model.layers.0.mlp.up_proj.weight");
+    const row = data.subarray(0, shape[1]);
+    const expected = row.reduce((sum, weight) => sum + Math.abs(weight), 0);
+    expect(scores.get("layers.0.ffn")![0]).toBeCloseTo(expected, 12);
+  });
+
   test("reports each layer once", async () => {
     const calls: [number, number][] = [];
     const onLayer = (done: number, layers: number): number => calls.push([done, layers]);

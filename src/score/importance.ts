@@ -10,7 +10,7 @@ import { type CalibrationStats, sumsOf } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import {
-  INPUT_PROJECTIONS,
+  inputProjections,
   OUTPUT_PROJECTION,
   projectionName,
   type Space,
@@ -93,7 +93,7 @@ function requireInput({ name, input }: Metric, { stats, gates }: ScoreInputs): v
 
 /** The weights around a space that the metric uses. */
 async function readWeights(
-  { weights }: Model,
+  { spec, weights }: Model,
   { reads }: Metric,
   { kind, layer }: Space,
 ): Promise<Pick<ScoringView, "inputWeights" | "outputWeight">> {
@@ -106,7 +106,7 @@ async function readWeights(
   };
   const inputWeights: Tensor[] = [];
   if (reads.includes("input")) {
-    for (const projection of INPUT_PROJECTIONS[kind]) inputWeights.push(await read(projection));
+    for (const projection of inputProjections(spec, kind)) inputWeights.push(await read(projection));
   }
   if (!reads.includes("output")) return { inputWeights };
   return { inputWeights, outputWeight: await read(OUTPUT_PROJECTION[kind]) };
