@@ -41,6 +41,15 @@ const STRUCTURE: LayerStructure = {
   scoreSoftcap: 2,
   residualScale: 0.5,
 };
+/** FFNs without a gate, LayerNorm and parallel blocks. */
+const PLAIN: LayerStructure = {
+  ...STRUCTURE,
+  gated: false,
+  normType: "layer",
+  normBiases: true,
+  norms: "shared",
+  parallel: true,
+};
 const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, logitSoftcap: 30 } as ModelSpec;
 /** Sizes of the graphs' symbolic dimensions; none is a multiple of a tile. */
 const SIZES: Readonly<Record<string, number>> = {
@@ -65,7 +74,20 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
       return [`${program} in blocks`, LAYER_PROGRAMS[program](structureFor(program, STRUCTURE, LONG))];
     }),
   ),
+  ...Object.fromEntries(
+    (["gelu", "relu2"] as const).flatMap((activation) =>
+      (["forward", "backward", "train"] as const).map((program) => {
+        return [`${program} with ${activation}`, LAYER_PROGRAMS[program]({ ...PLAIN, activation })];
+      }),
+    ),
+  ),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
+  "head logits with biases": HEAD_PROGRAMS.logits({
+    ...HEAD,
+    normType: "layer",
+    normBiases: true,
+    headBias: true,
+  }),
 };
 
 /** Placement and accuracy of a graph. */
