@@ -4,7 +4,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { familyByName } from "../model/families/families.ts";
-import { forLayers, type GgufArchitecture } from "../model/gguf/architectures.ts";
+import type { GgufArchitecture } from "../model/gguf/architecture.ts";
+import { forLayers } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   hasUniformWidths,

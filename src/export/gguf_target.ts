@@ -3,7 +3,8 @@
  * computes the same with layers of different widths, or the family's own with every layer padded with zeros.
  */
 import { GpruneError } from "../errors.ts";
-import { architecturesOfFamily, forLayers, type GgufArchitecture } from "../model/gguf/architectures.ts";
+import type { GgufArchitecture } from "../model/gguf/architecture.ts";
+import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { longropeSwitch, type ModelSpec, queryHeads } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";

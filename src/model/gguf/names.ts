@@ -4,7 +4,7 @@
  */
 
 import { familyByName } from "../families/families.ts";
-import type { GgufArchitecture } from "./architectures.ts";
+import type { GgufArchitecture } from "./architecture.ts";
 
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   "model.embed_tokens.weight": "token_embd.weight",

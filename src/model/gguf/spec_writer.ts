@@ -15,7 +15,8 @@ import {
   type YarnScaling,
   yarnAttentionFactor,
 } from "../spec.ts";
-import { forLayers, type GgufArchitecture } from "./architectures.ts";
+import type { GgufArchitecture } from "./architecture.ts";
+import { forLayers } from "./architectures.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
