@@ -4,7 +4,7 @@
  *
  * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
  */
-import { type ModelSpec, PROJECTIONS, type Projection } from "../spec.ts";
+import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {
@@ -12,8 +12,14 @@ export interface GgufLoads {
   readonly families: readonly string[];
   /** Layers may have different widths; else llama.cpp builds every layer like the first. */
   readonly perLayerWidths: boolean;
+  /** Most layers. */
+  readonly maxLayers: number;
+  /** Activations besides the architecture's own that models may have; llama.cpp does not tell them apart. */
+  readonly otherActivations: readonly Activation[];
   /** Projections that may carry a bias. */
   readonly biases: readonly Projection[];
+  /** Those of them that must: zeros are written for biases that a model lacks. */
+  readonly requiredBiases: readonly Projection[];
   /** The query heads together must be as wide as the hidden state, N * H = C. */
   readonly fullWidthAttention: boolean;
   /** Whether the output matrix must be the embedding, or must not be it. */
@@ -41,11 +47,17 @@ export interface GgufArchitecture {
   readonly growingFamily: string | null;
   /** The family of files with a sliding window; null where it is the same. */
   readonly windowedFamily: string | null;
-  readonly activation: ModelSpec["activation"];
+  /** Of models that are read. */
+  readonly activation: Activation;
   /** Rows of q_proj and k_proj are in pairs (rotary_rows.ts), as llama.cpp rotates neighbouring channels. */
   readonly permuted: boolean;
   /** Names of parts of a layer that differ from those of other architectures (names.ts). */
   readonly names: Readonly<Record<string, string>>;
+  /**
+   * What says whether blocks are parallel: the family, the file's `use_parallel_residual`, or that there is no norm
+   * before the FFN (in stablelm.cpp, which ignores that key).
+   */
+  readonly parallel: "family" | "key" | "no_ffn_norm";
   /** Norm weights are stored with the family's offset added, 1 + w. */
   readonly offsetNorms: boolean;
   /** Projections whose rows are stored one after another in one tensor, by the tensor's name. */
@@ -76,10 +88,12 @@ export interface GgufArchitecture {
   /** Number of layers of the one model size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2; null: none. */
   readonly hiddenScaledLayers: number | null;
   /**
-   * The file has factors on embeddings, scores, additions to the residual stream, and logits; and
-   * `rope.scaling.finetuned` says whether heads are rotated at all.
+   * The file has factors on embeddings, scores and additions to the residual stream; and `rope.scaling.finetuned` says
+   * whether heads are rotated at all.
    */
   readonly multipliers: boolean;
+  /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
+  readonly logitScale: "divisor" | "factor" | null;
   readonly loads: GgufLoads;
 }
 
@@ -89,7 +103,11 @@ export const LLAMA_LIKE: readonly string[] = ["llama", "mistral", "seed_oss", "e
 export const LLAMA_LOADS: GgufLoads = {
   families: LLAMA_LIKE,
   perLayerWidths: false,
+  // LLAMA_MAX_LAYERS of llama.cpp.
+  maxLayers: 512,
+  otherActivations: [],
   biases: PROJECTIONS,
+  requiredBiases: [],
   fullWidthAttention: false,
   head: "any",
   rotaryFactors: true,
@@ -111,6 +129,7 @@ export const LLAMA: GgufArchitecture = {
   activation: "silu",
   permuted: true,
   names: {},
+  parallel: "family",
   offsetNorms: false,
   fused: {},
   mergeOrder: "score",
@@ -125,5 +144,6 @@ export const LLAMA: GgufArchitecture = {
   windowsAtLayers: null,
   hiddenScaledLayers: null,
   multipliers: false,
+  logitScale: null,
   loads: LLAMA_LOADS,
 };

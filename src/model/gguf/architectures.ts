@@ -1,12 +1,16 @@
 /**
- * The architectures of GGUF files, by name. They are described as data (architecture.ts), and no other file asks for one
- * by name.
+ * The architectures of GGUF files, by name. They are described as data (architecture.ts), and no other file asks for
+ * one by name.
  */
 import { GpruneError } from "../../errors.ts";
 import type { GgufArchitecture } from "./architecture.ts";
+import { LAYER_NORM_ARCHITECTURES } from "./layer_norm_architectures.ts";
 import { RMS_NORM_ARCHITECTURES } from "./rms_norm_architectures.ts";
 
-const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map(RMS_NORM_ARCHITECTURES);
+const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map([
+  ...RMS_NORM_ARCHITECTURES,
+  ...LAYER_NORM_ARCHITECTURES,
+]);
 
 /** Names and architectures that can hold a family, its own before others: the first that fits is written. */
 export function architecturesOfFamily(family: string): readonly (readonly [string, GgufArchitecture])[] {

@@ -113,7 +113,13 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
   ],
   [
     "granite",
-    { ...LLAMA, family: "granite", multipliers: true, loads: { ...LLAMA_LOADS, families: ["granite"] } },
+    {
+      ...LLAMA,
+      family: "granite",
+      multipliers: true,
+      logitScale: "divisor",
+      loads: { ...LLAMA_LOADS, families: ["granite"] },
+    },
   ],
   [
     "smollm3",
@@ -210,6 +216,16 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
         fullWidthAttention: true,
         partialRotation: true,
       },
+    },
+  ],
+  // Llama without a gate; its rotation covers whole heads.
+  [
+    "arcee",
+    {
+      ...LLAMA,
+      family: "arcee",
+      activation: "relu2",
+      loads: { ...NO_EXTRAS, families: ["arcee"], biases: QKV, rotaryFactors: true },
     },
   ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
