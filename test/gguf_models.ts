@@ -6,6 +6,7 @@ import { TINY_FAMILIES } from "./tiny_families.ts";
 import { tinyModel } from "./tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
 
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
 const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
   layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(10_000), window: 16 },
@@ -187,7 +188,11 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel(TINY_FAMILIES.glm4),
     extra: [["glm4.rope.dimension_count", u32(2)]],
   },
-  arcee: { architecture: "arcee", permute: true, model: tinyModel(TINY_FAMILIES.arcee) },
+  arcee: {
+    architecture: "arcee",
+    permute: true,
+    model: tinyModel({ ...TINY_FAMILIES.arcee, layers: [{ biases: QKV }, {}] }),
+  },
   nemotron: {
     architecture: "nemotron",
     model: tinyModel(TINY_FAMILIES.nemotron),
@@ -233,7 +238,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   "command-r": {
     architecture: "command-r",
     permute: true,
-    model: tinyModel(TINY_FAMILIES.cohere),
+    model: tinyModel({ ...TINY_FAMILIES.cohere, layers: [{ groupSize: 1, biases: QKV }] }),
     extra: [["command-r.logit_scale", f32(0.25)]],
   },
   cohere2: {

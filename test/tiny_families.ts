@@ -71,7 +71,7 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
   glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
-  arcee: { family: "arcee", gated: false, activation: "relu2", layers: [{ biases: QKV }, {}] },
+  arcee: { family: "arcee", gated: false, activation: "relu2" },
   nemotron: {
     ...{ ...LAYER_NORM, family: "nemotron", normOffset: 1, gated: false, activation: "relu2" },
     layers: [ALL_BIASED, HALF],
@@ -88,7 +88,7 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   },
   gpt_neox: { ...GPT_NEOX, parallel: true },
   "gpt_neox in sequence": GPT_NEOX,
-  cohere: { ...COHERE, family: "cohere", layers: [{ ...NARROW, biases: QKV }, NARROW] },
+  cohere: { ...COHERE, family: "cohere", layers: [NARROW, NARROW] },
   cohere2: {
     ...{ ...COHERE, family: "cohere2" },
     layers: Array.from({ length: 5 }, (_, layer) =>
