@@ -217,6 +217,12 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel(TINY_FAMILIES.phi),
     extra: [["phi2.rope.dimension_count", u32(2)]],
   },
+  "phi2 of older files": {
+    architecture: "phi2",
+    fused: "qkv",
+    model: tinyModel(TINY_FAMILIES.phi),
+    extra: [["phi2.rope.dimension_count", u32(2)]],
+  },
   gptneox: {
     architecture: "gptneox",
     fused: "qkv",

@@ -34,9 +34,9 @@ export interface CompareOptions {
 }
 
 /**
- * Checks a client's results against ours. If it is `exact`, logits must agree within the tolerance, and all greedy tokens; else
- * the most probable token must be the same in a quarter of the positions, which four-bit weights reach easily and wrong
- * weights do not. Tokens of texts must be the same either way.
+ * Checks a client's results against ours. If it is `exact`, logits must agree within the tolerance, and all greedy
+ * tokens; else the most probable token must be the same in a quarter of the positions, which four-bit weights reach
+ * easily and wrong weights do not. Tokens of texts must be the same either way.
  */
 export function compare(
   ours: Computed,

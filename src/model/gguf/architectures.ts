@@ -3,7 +3,7 @@
  * one by name.
  */
 import { GpruneError } from "../../errors.ts";
-import type { GgufArchitecture } from "./architecture.ts";
+import { FUSED_QKV, type GgufArchitecture } from "./architecture.ts";
 import { LAYER_NORM_ARCHITECTURES } from "./layer_norm_architectures.ts";
 import { RMS_NORM_ARCHITECTURES } from "./rms_norm_architectures.ts";
 
@@ -31,6 +31,15 @@ export function forLayers(architecture: GgufArchitecture, count: number): GgufAr
     unrotatedUnwindowed: false,
     loads: { ...architecture.loads, windows: false },
   };
+}
+
+/**
+ * An architecture as a file stores it: llama.cpp takes the rows of q, k and v from one tensor wherever a file has it
+ * (`create_tensor_qkv` of llama-model.cpp). Such rows in pairs are not read.
+ */
+export function asStored(architecture: GgufArchitecture, has: (tensor: string) => boolean): GgufArchitecture {
+  if (architecture.permuted || !has("blk.0.attn_qkv.weight")) return architecture;
+  return { ...architecture, fused: { ...architecture.fused, ...FUSED_QKV } };
 }
 
 /**
