@@ -13,9 +13,9 @@
  * PATH.json, bench/results/clients by default. Temporary files take three times the size of a given model in float32.
  *
  * Exits with 1 when a file is not written or does not load, when a text is tokenised differently, when float32 logits
- * differ by more than 2e-3 or one of 20 greedy tokens differs, and when rounded weights give the same most probable
- * token in less than a quarter of the positions. Missing models and clients without a binary for this machine are
- * skipped.
+ * differ by more than 2e-3 (in llama.cpp those of random models with GELU by more than 2e-2) or one of 20 greedy tokens
+ * differs, and when rounded weights give the same most probable token in less than a quarter of the positions. Missing
+ * models and clients without a binary for this machine are skipped.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

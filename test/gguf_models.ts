@@ -1,136 +1,12 @@
-/** Models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
-import type { Model } from "../src/model/model.ts";
-import { weightsOf } from "../src/model/spaces.ts";
-import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf, YARN_DEFAULTS } from "../src/model/spec.ts";
-import type { Tensor } from "../src/tensor/tensor.ts";
-import {
-  type BuiltTensor,
-  type BuiltValue,
-  buildGguf,
-  f32,
-  floatTensor,
-  i32s,
-  text,
-  u32,
-} from "./gguf_builder.ts";
+/** Models for all layouts of GGUF files. */
+import { PROJECTIONS, type RopeSpec, YARN_DEFAULTS } from "../src/model/spec.ts";
+import { bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
+import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
 import { tinyModel } from "./tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
 
-/** llama.cpp's permutation of query and key rows: W.reshape(N, 2, R/2, width).swapaxes(1, 2), for R rows of a head. */
-function permuteRows({ shape, data }: Tensor, headDim: number, rotaryDim: number): Tensor {
-  const width = shape[1] ?? 1;
-  const result = Float32Array.from(data);
-  const half = rotaryDim / 2;
-  for (let head = 0; head * headDim < shape[0]!; head++) {
-    for (let side = 0; side < 2; side++) {
-      for (let i = 0; i < half; i++) {
-        const from = (head * headDim + side * half + i) * width;
-        result.set(data.subarray(from, from + width), (head * headDim + i * 2 + side) * width);
-      }
-    }
-  }
-  return { shape, data: result };
-}
-
-function concatRows(...parts: Tensor[]): Tensor {
-  const rows = parts.reduce((sum, part) => sum + part.shape[0]!, 0);
-  const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
-  return { shape: [rows, parts[0]!.shape[1]!], data };
-}
-
-/** How an architecture stores weights. */
-export interface Layout {
-  readonly architecture: string;
-  readonly permute?: boolean;
-  readonly norms?: "around" | "after";
-  /** Other names of tensors. */
-  readonly renamed?: Readonly<Record<string, string>>;
-  readonly fused?: "all" | "ffn";
-}
-
-const NAMES: readonly (readonly [RegExp, string])[] = [
-  [/^model\.embed_tokens/, "token_embd"],
-  [/^model\.norm/, "output_norm"],
-  [/^lm_head/, "output"],
-  [/^model\.layers\.(\d+)\./, "blk.$1."],
-  [/self_attn\.(q|k)_norm/, "attn_$1_norm"],
-  [/self_attn\.(q|k|v)_proj/, "attn_$1"],
-  [/self_attn\.o_proj/, "attn_output"],
-  [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
-  [/input_layernorm/, "attn_norm"],
-];
-const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
-const POST_NORMS = [
-  [/post_attention_layernorm/, "post_attention_norm"],
-  [/pre_feedforward_layernorm/, "ffn_norm"],
-  [/post_feedforward_layernorm/, "post_ffw_norm"],
-] as const;
-
-/** A model's tensors as a file stores them. */
-export async function storedTensors({ spec, weights }: Model, layout: Layout): Promise<BuiltTensor[]> {
-  const renames = [...NAMES, ...(layout.norms ? POST_NORMS : PLAIN_NORMS)];
-  const tensors = new Map<string, Tensor>();
-  for (const { name } of weightsOf(spec)) {
-    const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
-    const stored = usual.replace(/\w+(?=\.weight$)/, (stem) => layout.renamed?.[stem] ?? stem);
-    const tensor = await weights.read(name);
-    const data = name.includes("norm") ? tensor.data.map((value) => value + spec.normOffset) : tensor.data;
-    const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
-    tensors.set(
-      stored,
-      isRotated
-        ? permuteRows(tensor, spec.headDim, spec.layers[0]!.rope!.rotaryDim)
-        : { shape: tensor.shape, data },
-    );
-  }
-  if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
-  return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
-}
-
-function fuse(tensors: Map<string, Tensor>, spec: ModelSpec, fused: "all" | "ffn"): void {
-  const take = (name: string): Tensor => {
-    const tensor = tensors.get(name)!;
-    tensors.delete(name);
-    return tensor;
-  };
-  for (const layer of spec.layers.keys()) {
-    const takeAll = (stems: readonly string[]): Tensor[] =>
-      stems.map((stem) => take(`blk.${layer}.${stem}.weight`));
-    if (fused === "all") {
-      tensors.set(`blk.${layer}.attn_qkv.weight`, concatRows(...takeAll(["attn_q", "attn_k", "attn_v"])));
-    }
-    tensors.set(`blk.${layer}.ffn_up.weight`, concatRows(...takeAll(["ffn_gate", "ffn_up"])));
-  }
-}
-
-/** Metadata of a model in files of an architecture. */
-export function metadataOf(spec: ModelSpec, architecture: string): (readonly [string, BuiltValue])[] {
-  const { layers } = spec;
-  const key = (name: string): string => `${architecture}.${name}`;
-  return [
-    ["general.architecture", text(architecture)],
-    [key("block_count"), u32(layers.length)],
-    [key("context_length"), u32(spec.maxPositions)],
-    [key("embedding_length"), u32(spec.hiddenSize)],
-    [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons))],
-    [key("attention.head_count"), i32s(layers.map((layer) => layer.kvGroups * layer.groupSize))],
-    [key("attention.head_count_kv"), i32s(layers.map((layer) => layer.kvGroups))],
-    [key("attention.key_length"), u32(spec.headDim)],
-    [key("attention.value_length"), u32(spec.headDim)],
-    [key("attention.layer_norm_rms_epsilon"), f32(spec.normEps)],
-    [key("rope.freq_base"), f32(ropesOf(spec).at(-1)!.theta)],
-    ["tokenizer.ggml.eos_token_id", u32(3)],
-  ];
-}
-
-/** A model and how a file stores it. */
-export interface Case extends Layout {
-  readonly model: Model;
-  /** Additional metadata. */
-  readonly extra?: readonly (readonly [string, BuiltValue])[];
-}
-
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
 const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
   layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(10_000), window: 16 },
@@ -312,10 +188,72 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel(TINY_FAMILIES.glm4),
     extra: [["glm4.rope.dimension_count", u32(2)]],
   },
+  arcee: {
+    architecture: "arcee",
+    permute: true,
+    model: tinyModel({ ...TINY_FAMILIES.arcee, layers: [{ biases: QKV }, {}] }),
+  },
+  nemotron: {
+    architecture: "nemotron",
+    model: tinyModel(TINY_FAMILIES.nemotron),
+    extra: [["nemotron.rope.dimension_count", u32(2)]],
+  },
+  starcoder2: { architecture: "starcoder2", model: tinyModel(TINY_FAMILIES.starcoder2) },
+  stablelm: {
+    architecture: "stablelm",
+    model: tinyModel(TINY_FAMILIES.stablelm),
+    extra: [["stablelm.rope.dimension_count", u32(2)]],
+  },
+  "stablelm in parallel, against what the file says": {
+    architecture: "stablelm",
+    model: tinyModel(TINY_FAMILIES["stablelm in parallel"]),
+    extra: [
+      ["stablelm.rope.dimension_count", u32(2)],
+      ["stablelm.use_parallel_residual", bool(false)],
+    ],
+  },
+  phi2: {
+    architecture: "phi2",
+    model: tinyModel(TINY_FAMILIES.phi),
+    extra: [["phi2.rope.dimension_count", u32(2)]],
+  },
+  "phi2 of older files": {
+    architecture: "phi2",
+    fused: "qkv",
+    model: tinyModel(TINY_FAMILIES.phi),
+    extra: [["phi2.rope.dimension_count", u32(2)]],
+  },
+  gptneox: {
+    architecture: "gptneox",
+    fused: "qkv",
+    model: tinyModel(TINY_FAMILIES.gpt_neox),
+    extra: [
+      ["gptneox.rope.dimension_count", u32(2)],
+      ["gptneox.use_parallel_residual", bool(true)],
+    ],
+  },
+  "gptneox in sequence": {
+    architecture: "gptneox",
+    fused: "qkv",
+    model: tinyModel(TINY_FAMILIES["gpt_neox in sequence"]),
+    extra: [
+      ["gptneox.rope.dimension_count", u32(2)],
+      ["gptneox.use_parallel_residual", bool(false)],
+    ],
+  },
+  "command-r": {
+    architecture: "command-r",
+    permute: true,
+    model: tinyModel({ ...TINY_FAMILIES.cohere, layers: [{ groupSize: 1, biases: QKV }] }),
+    extra: [["command-r.logit_scale", f32(0.25)]],
+  },
+  cohere2: {
+    architecture: "cohere2",
+    permute: true,
+    model: tinyModel(TINY_FAMILIES.cohere2),
+    extra: [
+      ["cohere2.logit_scale", f32(0.25)],
+      ["cohere2.attention.sliding_window", u32(16)],
+    ],
+  },
 };
-
-/** The bytes of a case's file. */
-export async function fileOf({ model, extra = [], ...layout }: Case): Promise<Uint8Array> {
-  const metadata = [...metadataOf(model.spec, layout.architecture), ...extra];
-  return buildGguf({ metadata, tensors: await storedTensors(model, layout) });
-}

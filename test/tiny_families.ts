@@ -1,4 +1,5 @@
 /** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
+import { projectionsOf } from "../src/model/spaces.ts";
 import type { RopeSpec } from "../src/model/spec.ts";
 import { YARN } from "./scaled_ropes.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
@@ -9,6 +10,18 @@ const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const NARROW = { groupSize: 1 } as const;
 const HALF = { ...NARROW, rope: { ...ROPE, rotaryDim: 2 }, biases: QKV } as const;
 const OLMO = { norms: "after", qkNorm: "projection", tiedEmbeddings: false } as const;
+const LAYER_NORM = { normType: "layer", normBiases: true, tiedEmbeddings: false } as const;
+const ALL_BIASED = { ...HALF, biases: projectionsOf({ gated: false }) } as const;
+const STABLELM = { ...LAYER_NORM, family: "stablelm", layers: [HALF, { ...HALF, biases: [] }] } as const;
+const GPT_NEOX: TinyModelOptions = {
+  ...LAYER_NORM,
+  family: "gpt_neox",
+  gated: false,
+  activation: "gelu",
+  layers: [ALL_BIASED, ALL_BIASED],
+};
+const SHARED = { norms: "shared", parallel: true } as const;
+const COHERE = { ...SHARED, normType: "layer", logitDivisor: 4 } as const;
 const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 
 type TinyFamily =
@@ -21,7 +34,17 @@ type TinyFamily =
   | "ernie4_5"
   | "hunyuan"
   | "glm"
-  | "glm4";
+  | "glm4"
+  | "arcee"
+  | "nemotron"
+  | "starcoder2"
+  | "stablelm"
+  | "stablelm in parallel"
+  | "phi"
+  | "gpt_neox"
+  | "gpt_neox in sequence"
+  | "cohere"
+  | "cohere2";
 
 export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   smollm3: {
@@ -48,4 +71,28 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
   glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
+  arcee: { family: "arcee", gated: false, activation: "relu2" },
+  nemotron: {
+    ...{ ...LAYER_NORM, family: "nemotron", normOffset: 1, gated: false, activation: "relu2" },
+    layers: [ALL_BIASED, HALF],
+  },
+  starcoder2: {
+    ...{ ...LAYER_NORM, family: "starcoder2", tiedEmbeddings: true, gated: false, activation: "gelu_tanh" },
+    layers: [NARROW, NARROW].map((layer) => ({ ...layer, biases: ALL_BIASED.biases })),
+  },
+  stablelm: STABLELM,
+  "stablelm in parallel": { ...STABLELM, ...SHARED },
+  phi: {
+    ...{ ...LAYER_NORM, ...SHARED, family: "phi", headBias: true, gated: false, activation: "gelu_tanh" },
+    layers: [ALL_BIASED, ALL_BIASED],
+  },
+  gpt_neox: { ...GPT_NEOX, parallel: true },
+  "gpt_neox in sequence": GPT_NEOX,
+  cohere: { ...COHERE, family: "cohere", layers: [NARROW, NARROW] },
+  cohere2: {
+    ...{ ...COHERE, family: "cohere2" },
+    layers: Array.from({ length: 5 }, (_, layer) =>
+      layer === 3 ? { ...NARROW, rope: null } : { ...NARROW, window: 16 },
+    ),
+  },
 };

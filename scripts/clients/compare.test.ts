@@ -31,6 +31,14 @@ describe("comparing a client with gprune", () => {
     expect(problemsOf(computed({}, LOGITS.with(1, 2 + distance)), true)).toEqual([]);
   });
 
+  test("takes another tolerance", () => {
+    const problems = (distance: number): readonly string[] =>
+      compare(OURS, computed({}, LOGITS.with(1, 2 + distance)), { places: 2, exact: true, tolerance: 1e-2 })
+        .problems;
+    expect(problems(9e-3)).toEqual([]);
+    expect(problems(1.1e-2)).toEqual(["logits differ by more than 0.01"]);
+  });
+
   test.each([2.1e-3, Number.NaN, Number.POSITIVE_INFINITY])(
     "fails when float32 logits differ by %s",
     (distance) => {

@@ -1,7 +1,7 @@
 /** Comparison of a client's logits and tokens with those of gprune. */
 import { type Answer, argmax } from "./program.ts";
 
-/** Largest accepted difference of two float32 logits. */
+/** Largest accepted difference of two float32 logits where no other is given. */
 const TOLERANCE = 2e-3;
 /** Least share of positions with the same most probable token, for a client that rounds differently. */
 const LEAST_AGREEMENT = 0.25;
@@ -29,14 +29,20 @@ export interface CompareOptions {
   readonly places: number;
   /** Whether the client computes the same in float32. */
   readonly exact: boolean;
+  /** Largest accepted difference of two float32 logits; 2e-3 where absent. */
+  readonly tolerance?: number | undefined;
 }
 
 /**
- * Checks a client's results against ours. If it is `exact`, logits must agree within 2e-3, and all greedy tokens; else
- * the most probable token must be the same in a quarter of the positions, which four-bit weights reach easily and wrong
- * weights do not. Tokens of texts must be the same either way.
+ * Checks a client's results against ours. If it is `exact`, logits must agree within the tolerance, and all greedy
+ * tokens; else the most probable token must be the same in a quarter of the positions, which four-bit weights reach
+ * easily and wrong weights do not. Tokens of texts must be the same either way.
  */
-export function compare(ours: Computed, theirs: Computed, { places, exact }: CompareOptions): Comparison {
+export function compare(
+  ours: Computed,
+  theirs: Computed,
+  { places, exact, tolerance = TOLERANCE }: CompareOptions,
+): Comparison {
   const { length } = ours.logits;
   if (theirs.logits.length !== length) {
     const problem = `expected ${length} logits, got ${theirs.logits.length}`;
@@ -48,7 +54,7 @@ export function compare(ours: Computed, theirs: Computed, { places, exact }: Com
   const { tokenized, problems } = theirs.answer;
   const checks: readonly (readonly [boolean, string])[] = [
     // Written so that NaN fails.
-    [exact && !(difference <= TOLERANCE), `logits differ by more than ${TOLERANCE}`],
+    [exact && !(difference <= tolerance), `logits differ by more than ${tolerance}`],
     [exact && !sameGreedy, "greedy tokens differ"],
     [sameFirst < LEAST_AGREEMENT, `the first token agrees in less than ${LEAST_AGREEMENT * 100} % of places`],
     [tokenized !== null && !sameNumbers(ours.answer.tokenized, tokenized), "cuts the text into other tokens"],

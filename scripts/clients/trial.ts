@@ -171,6 +171,7 @@ function rowOf(
   const { problems, ...comparison } = compare(computed("gprune", reference), computed(client, answer), {
     places: subject.ids.length,
     exact: format.exact,
+    tolerance: subject.tolerance,
   });
   return { ...blank, comparison, problems, speed: speedOf(answer, subject.ids.length) };
 }

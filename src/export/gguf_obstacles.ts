@@ -4,7 +4,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { familyByName } from "../model/families/families.ts";
-import { forLayers, type GgufArchitecture } from "../model/gguf/architectures.ts";
+import type { GgufArchitecture } from "../model/gguf/architecture.ts";
+import { forLayers } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   hasUniformWidths,
@@ -27,10 +28,11 @@ export interface GgufObstacle {
   readonly hint: string | null;
 }
 
-/** LLAMA_MAX_LAYERS of llama.cpp. */
-const MAX_LAYERS = 512;
 /** Relative difference of scales that rounding in a config.json can explain. */
 const SCALE_TOLERANCE = 1e-4;
+
+/** Switches that all models of a family share. */
+const FIXED = ["qkNorm", "normType", "normOffset", "normBiases", "gated", "headBias"] as const;
 
 interface Rule {
   /** `what` of the obstacle; null where there is none. */
@@ -40,7 +42,8 @@ interface Rule {
 
 const RULES: readonly Rule[] = [
   {
-    finds: ({ layers }) => (layers.length > MAX_LAYERS ? `more than ${MAX_LAYERS} layers` : null),
+    finds: ({ layers }, { loads: { maxLayers } }) =>
+      layers.length > maxLayers ? `more than ${maxLayers} layers` : null,
   },
   {
     finds: (spec, { loads }) =>
@@ -69,16 +72,22 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: (spec, { family, activation, multipliers }) => {
-      const { qkNorm, norms, normOffset, scaledEmbeddings } = familyByName(family, "llama.cpp");
+    finds: (spec, { family, activation, multipliers, loads }) => {
+      const { scaledEmbeddings, ...row } = familyByName(family, "llama.cpp");
       const scale = scaledEmbeddings ? Math.sqrt(spec.hiddenSize) : 1;
       const matches =
-        spec.qkNorm === qkNorm &&
-        spec.norms === norms &&
-        spec.normOffset === normOffset &&
+        FIXED.every((name) => spec[name] === row[name]) &&
+        spec.norms === (spec.parallel ? row.parallelNorms : row.norms) &&
         (multipliers || isClose(spec.embeddingScale, scale)) &&
-        spec.activation === activation;
+        [activation, ...loads.otherActivations].includes(spec.activation);
       return matches ? null : "the model's norms, activation or embedding scale";
+    },
+  },
+  {
+    finds: ({ parallel }, { family }) => {
+      const { parallel: usual } = familyByName(family, "llama.cpp");
+      if (typeof usual === "string" || parallel === usual) return null;
+      return `blocks that are ${parallel ? "" : "not "}parallel`;
     },
   },
   {
@@ -88,8 +97,10 @@ const RULES: readonly Rule[] = [
         : `the attention scale ${attentionScale}`,
   },
   {
-    finds: ({ residualScale, logitDivisor }, { multipliers }) =>
-      multipliers || (residualScale === 1 && logitDivisor === 1) ? null : "residual or logit multipliers",
+    finds: ({ residualScale, logitDivisor }, { multipliers, logitScale }) =>
+      (multipliers || residualScale === 1) && (logitScale !== null || logitDivisor === 1)
+        ? null
+        : "residual or logit multipliers",
   },
   {
     finds: ({ scoreSoftcap }, { defaultScoreSoftcap }) => {

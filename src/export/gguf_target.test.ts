@@ -93,6 +93,17 @@ describe("the architecture", () => {
     ["takes LongRoPE", { family: "phi3", layers: [{ kvGroups: 1, rope: longrope() }] }, "phi3"],
     ["takes LongRoPE", { family: "granite", layers: [{ rope: longrope() }] }, "granite"],
     ["takes LongRoPE of Qwen2", { family: "qwen2", layers: [{ kvGroups: 1, rope: longrope() }] }, "deci"],
+    ["is arcee for Arcee", { ...TINY_FAMILIES.arcee, layers: [{ biases: QKV }] }, "arcee"],
+    ["is nemotron for Nemotron", TINY_FAMILIES.nemotron, "nemotron"],
+    ["is starcoder2 for StarCoder 2", TINY_FAMILIES.starcoder2, "starcoder2"],
+    ["is stablelm for StableLM", TINY_FAMILIES.stablelm, "stablelm"],
+    ["is stablelm for StableLM with parallel blocks", TINY_FAMILIES["stablelm in parallel"], "stablelm"],
+    ["is phi2 for Phi 2", TINY_FAMILIES.phi, "phi2"],
+    ["is gptneox for GPT-NeoX", TINY_FAMILIES.gpt_neox, "gptneox"],
+    ["is gptneox for GPT-NeoX 20B", { ...TINY_FAMILIES.gpt_neox, activation: "gelu_tanh" }, "gptneox"],
+    ["is command-r for Command R", TINY_FAMILIES.cohere, "command-r"],
+    ["is cohere2 for Command R7B", TINY_FAMILIES.cohere2, "cohere2"],
+    ["takes YaRN of Arcee", { ...TINY_FAMILIES.arcee, layers: [{ rope: rope({ scaling: YARN }) }] }, "arcee"],
     ["takes Llama 3's rotary factors", { layers: [{ rope: rope({ scaling: LLAMA3 }) }] }, "llama"],
   ])("%s", (_, options, name) => {
     const target = targetOf(options);
@@ -106,6 +117,10 @@ describe("the architecture", () => {
     expect(targetOf({ ...GEMMA3, layers: GEMMA_LAYERS }).ignoredWindow).toBeNull();
     const windowed = EACH_4TH.map((layer, index) => (index % 4 === 3 ? { ...layer, window: 16 } : layer));
     expect(targetOf({ family: "smollm3", layers: windowed }).ignoredWindow).toBe(16);
+    const { layers: starcoder = [], ...starcoder2 } = TINY_FAMILIES.starcoder2;
+    const all = starcoder.map((layer) => ({ ...layer, window: 16 }));
+    expect(targetOf({ ...starcoder2, layers: all }).ignoredWindow).toBe(16);
+    expect(targetOf(TINY_FAMILIES.cohere2).ignoredWindow).toBeNull();
     // llama.cpp gives windows only to an EXAONE 4 of 64 layers; one whose layers all have a window rotates all of them.
     const exaone4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
     const narrow = { kvGroups: 1, window: 16 };
@@ -125,6 +140,21 @@ describe("zeros", () => {
     ]);
     // 3 neurons of 3 C, and one KV group of (2 g + 2) H C.
     expect(target.zeros).toBe(3 * 3 * 8 + 6 * 4 * 8);
+  });
+
+  test("are biases that a model lacks and llama.cpp wants, which are no padding", () => {
+    const bare = { kvGroups: 1 };
+    const biasesOf = (options: TinyModelOptions): unknown => {
+      const { spec, zeros } = targetOf({ ...options, layers: [bare] });
+      expect(zeros).toBe(0);
+      return spec.layers[0]!.biases;
+    };
+    const outputs = ["o_proj", "up_proj", "down_proj"];
+    expect(biasesOf(TINY_FAMILIES.starcoder2)).toEqual(outputs);
+    expect(biasesOf(TINY_FAMILIES.phi)).toEqual(outputs);
+    expect(biasesOf(TINY_FAMILIES.gpt_neox)).toEqual([...QKV, ...outputs]);
+    expect(biasesOf(TINY_FAMILIES.nemotron)).toEqual([]);
+    expect(biasesOf(TINY_FAMILIES.cohere)).toEqual([]);
   });
 
   test("fill the hidden state where heads must", () => {
@@ -274,6 +304,76 @@ describe("refusals", () => {
         layers: EACH_4TH.map((layer, i) => (i % 4 === 3 ? layer : { window: 16 })),
       },
       "exaone4 does not support",
+    ],
+    [
+      "blocks of the other kind",
+      { ...TINY_FAMILIES.arcee, parallel: true },
+      "arcee does not support blocks that are parallel",
+    ],
+    [
+      "blocks one after another",
+      { ...TINY_FAMILIES.phi, parallel: false, norms: "before" },
+      "phi2 does not support the model's norms, activation or embedding scale or blocks that are not parallel",
+    ],
+    ...Object.entries({
+      "a gate": [TINY_FAMILIES.arcee, { gated: true }],
+      "other norms": [TINY_FAMILIES.cohere, { normType: "rms" }],
+      "norms with biases": [TINY_FAMILIES.cohere, { normBiases: true }],
+      "norms without biases": [TINY_FAMILIES.nemotron, { normBiases: false }],
+      "logits without biases": [TINY_FAMILIES.phi, { headBias: false }],
+      "a second norm of parallel blocks": [TINY_FAMILIES["stablelm in parallel"], { norms: "before" }],
+      "one norm of blocks in parallel": [TINY_FAMILIES.gpt_neox, { norms: "shared" }],
+      "exact GELU": [TINY_FAMILIES.starcoder2, { activation: "gelu" }],
+    } satisfies Record<string, readonly [TinyModelOptions, TinyModelOptions]>).map(
+      ([name, [options, change]]): [string, TinyModelOptions, string] => {
+        return [name, { ...options, ...change }, "the model's norms, activation"];
+      },
+    ),
+    ...Object.entries({
+      nemotron: { ...TINY_FAMILIES.nemotron, tiedEmbeddings: true },
+      stablelm: { ...TINY_FAMILIES.stablelm, tiedEmbeddings: true },
+      phi2: { ...TINY_FAMILIES.phi, tiedEmbeddings: true },
+      gptneox: { ...TINY_FAMILIES.gpt_neox, tiedEmbeddings: true },
+    }).map(([name, options]): [string, TinyModelOptions, string] => {
+      return [`a tied ${name}`, options, `${name} does not support an output matrix that is tied`];
+    }),
+    [
+      "an output matrix of a Command R",
+      { ...TINY_FAMILIES.cohere, tiedEmbeddings: false },
+      "command-r does not support an output matrix that is not tied",
+    ],
+    [
+      "heads wider than a Nemotron",
+      { ...TINY_FAMILIES.nemotron, layers: [{}] },
+      "nemotron does not support query heads whose total width differs from the hidden size 8",
+    ],
+    [
+      "biases of a StableLM",
+      { ...TINY_FAMILIES.stablelm, layers: [{ groupSize: 1, biases: OUTPUTS }] },
+      "stablelm does not support biases at o_proj, down_proj",
+    ],
+    [
+      "rotation of a part of an Arcee",
+      { ...TINY_FAMILIES.arcee, ...partial },
+      "arcee does not support partial rotary embeddings",
+    ],
+    [
+      "a large Command R",
+      { ...TINY_FAMILIES.cohere, layers: Array.from({ length: 64 }, () => ({ groupSize: 1 })) },
+      "command-r does not support more than 63 layers",
+    ],
+    [
+      "a Command R7B without windows",
+      { ...TINY_FAMILIES.cohere2, layers: [{ groupSize: 1, rope: null }] },
+      "cohere2 does not support layers without sliding windows",
+    ],
+    [
+      "a Command R7B that is rotated everywhere",
+      {
+        ...TINY_FAMILIES.cohere2,
+        layers: [0, 1, 2, 3].map((i) => ({ groupSize: 1, window: i < 3 ? 16 : null })),
+      },
+      "cohere2 does not support layers without rotary embeddings other than those without sliding windows",
     ],
     ["too many layers", { layers: Array.from({ length: 513 }, () => ({})) }, "more than 512 layers"],
   ])("of %s say what is in the way", (_, options, says) => {

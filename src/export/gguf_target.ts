@@ -3,9 +3,10 @@
  * computes the same with layers of different widths, or the family's own with every layer padded with zeros.
  */
 import { GpruneError } from "../errors.ts";
-import { architecturesOfFamily, forLayers, type GgufArchitecture } from "../model/gguf/architectures.ts";
+import type { GgufArchitecture } from "../model/gguf/architecture.ts";
+import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
 import { parameterCount } from "../model/spaces.ts";
-import { longropeSwitch, type ModelSpec, queryHeads } from "../model/spec.ts";
+import { longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 
 /** The architecture and shape in which a model is written for llama.cpp. */
@@ -13,9 +14,12 @@ export interface GgufTarget {
   /** general.architecture. */
   readonly name: string;
   readonly architecture: GgufArchitecture;
-  /** The model as written: unchanged, or wider where it is padded with zeros. */
+  /**
+   * The model as written: unchanged, or wider where it is padded with zeros, and with biases of zeros where llama.cpp
+   * wants biases.
+   */
   readonly spec: ModelSpec;
-  /** Number of parameters that are padding. */
+  /** Number of parameters that are padding, without biases that llama.cpp wants. */
   readonly zeros: number;
   /** Tokens of a sliding window that llama.cpp ignores; null where it ignores none. */
   readonly ignoredWindow: number | null;
@@ -33,7 +37,8 @@ export function findGgufTarget(spec: ModelSpec): GgufAnswer {
   const candidates = architecturesOfFamily(spec.family);
   for (const shaped of [(unchanged: ModelSpec) => unchanged, widened]) {
     for (const [name, architecture] of candidates) {
-      const written = shaped(spec, architecture);
+      const shapedSpec = shaped(spec, architecture);
+      const written = shapedSpec && withRequiredBiases(shapedSpec, architecture);
       if (written !== null && ggufObstacles(written, architecture).length === 0) {
         return { target: targetOf(spec, { name, architecture, spec: written }) };
       }
@@ -66,7 +71,7 @@ export function requireGgufTarget(spec: ModelSpec, where: string): GgufTarget {
 function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architecture" | "spec">): GgufTarget {
   return {
     ...chosen,
-    zeros: parameterCount(chosen.spec) - parameterCount(spec),
+    zeros: parameterCount(chosen.spec) - parameterCount(withRequiredBiases(spec, chosen.architecture)),
     ...targetLimits(spec, chosen.architecture),
   };
 }
@@ -90,6 +95,11 @@ function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): number | n
 function contextSwitch(spec: ModelSpec): number | null {
   const length = longropeSwitch(spec);
   return length !== null && length < spec.maxPositions ? length : null;
+}
+
+function withRequiredBiases(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec {
+  if (loads.requiredBiases.length === 0) return spec;
+  return { ...spec, layers: spec.layers.map((layer) => withBiases(layer, loads.requiredBiases)) };
 }
 
 /**

@@ -2,6 +2,7 @@
  * Pads a model with neurons and KV groups of zeros, which do not change its outputs: a neuron with zero gate and up
  * rows gives 0, a KV group with zero values gives 0, and the columns that read them are zero as well. A norm over all
  * queries or keys of a layer divides by the root of their mean square, which zeros lower; its weights make up for that.
+ * Biases that the model lacks are zeros, too.
  */
 
 import { weightsOf } from "../model/spaces.ts";
@@ -18,17 +19,23 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader 
   return async (name) => {
     const shape = shapes.get(name);
     if (shape === undefined) throw unknownTensor(name);
+    if (PROJECTION_BIAS.test(name) && source.info(name) === undefined) return zeros(shape);
     const tensor = await source.read(name);
     return padded(QK_NORM.test(name) ? scaledForZeros(tensor, shape) : tensor, shape);
   };
 }
 
+const PROJECTION_BIAS = /_proj\.bias$/;
 const QK_NORM = /\.[qk]_norm\.weight$/;
 
 /** Weights of a norm over [channels], for as many channels as `shape` has, of which the further ones are zero. */
 function scaledForZeros({ shape: [channels], data }: Tensor, [padded]: readonly number[]): Tensor {
   const factor = Math.sqrt(channels! / padded!);
   return { shape: [channels!], data: data.map((weight) => weight * factor) };
+}
+
+function zeros(shape: readonly number[]): Tensor {
+  return { shape, data: new Float32Array(elementCount(shape)) };
 }
 
 function padded(tensor: Tensor, shape: readonly number[]): Tensor {

@@ -2,7 +2,16 @@
 import { GpruneError } from "../../errors.ts";
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import type { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
+import type { ModelSpec } from "../spec.ts";
 import { decimal } from "./rotary.ts";
+
+/** The key of the norms' epsilon by their type. */
+export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
+  rms: "attention.layer_norm_rms_epsilon",
+  layer: "attention.layer_norm_epsilon",
+};
+/** Says whether blocks are parallel. */
+export const PARALLEL = "use_parallel_residual";
 
 export class GgufKeys {
   readonly file: GgufFile;

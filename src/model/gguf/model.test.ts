@@ -15,7 +15,8 @@ import {
   u32,
   withFile,
 } from "../../../test/gguf_builder.ts";
-import { CASES, type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf_models.ts";
+import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf_layouts.ts";
+import { CASES } from "../../../test/gguf_models.ts";
 import type { Model } from "../model.ts";
 import { weightsOf } from "../spaces.ts";
 import type { RopeSpec } from "../spec.ts";

@@ -13,7 +13,8 @@ import { commonDType } from "../../tensor/tensor.ts";
 import { frontMatterLines, inheritedCard } from "../card_fields.ts";
 import type { Model } from "../model.ts";
 import type { ModelSpec } from "../spec.ts";
-import { architectureByName, type GgufArchitecture } from "./architectures.ts";
+import type { GgufArchitecture } from "./architecture.ts";
+import { architectureByName, asStored } from "./architectures.ts";
 import { ggufPlaces } from "./places.ts";
 import { specOfGguf } from "./spec.ts";
 import { tokenizerFilesOfGguf } from "./tokenizer.ts";
@@ -37,7 +38,10 @@ export async function openGgufModel(path: string): Promise<Model> {
   try {
     const metadata = new GgufMetadata(path, file.metadata);
     const name = metadata.text("general.architecture");
-    const architecture = architectureByName(name, path);
+    const architecture = asStored(
+      architectureByName(name, path),
+      (tensor) => file.source.info(tensor) !== undefined,
+    );
     const spec = await specOfGguf(file, architecture);
     const stored = placeTensors(file, spec, architecture);
     const infos = file.source.names.map((tensor) => file.source.info(tensor)!);

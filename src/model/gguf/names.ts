@@ -4,12 +4,16 @@
  */
 
 import { familyByName } from "../families/families.ts";
-import type { GgufArchitecture } from "./architectures.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS } from "../spaces.ts";
+import type { NormPlacement } from "../spec.ts";
+import type { GgufArchitecture } from "./architecture.ts";
 
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
-  "model.embed_tokens.weight": "token_embd.weight",
-  "model.norm.weight": "output_norm.weight",
-  "lm_head.weight": "output.weight",
+  [EMBEDDING]: "token_embd.weight",
+  [FINAL_NORM]: "output_norm.weight",
+  [FINAL_NORM_BIAS]: "output_norm.bias",
+  [HEAD]: "output.weight",
+  [HEAD_BIAS]: "output.bias",
 };
 
 const LAYER_MODULES: Readonly<Record<string, string>> = {
@@ -26,11 +30,18 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   "mlp.down_proj": "ffn_down",
 };
 
-/** The four norms of families that also norm the outputs of attention and FFN. */
+/** Norms of families that norm the outputs of attention and FFN. */
 const POST_NORM_MODULES: Readonly<Record<string, string>> = {
   post_attention_layernorm: "post_attention_norm",
   pre_feedforward_layernorm: "ffn_norm",
   post_feedforward_layernorm: "post_ffw_norm",
+};
+/** Names that differ from the usual ones by where norms are. */
+const NORM_MODULES: Readonly<Record<NormPlacement, Readonly<Record<string, string>>>> = {
+  before: {},
+  shared: {},
+  around: POST_NORM_MODULES,
+  after: POST_NORM_MODULES,
 };
 
 /** The tensor that holds a weight, or undefined for a name that no GGUF has. */
@@ -38,8 +49,7 @@ export function ggufName(name: string, architecture: GgufArchitecture): string |
   const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined) return MODEL_TENSORS[name];
   const { norms } = familyByName(architecture.family, name);
-  const normModules = norms === "before" ? {} : POST_NORM_MODULES;
-  const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...normModules, ...architecture.names };
+  const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...NORM_MODULES[norms], ...architecture.names };
   const stem = fusedStem(module, architecture) ?? modules[module];
   return stem && `blk.${layer}.${stem}.${part}`;
 }

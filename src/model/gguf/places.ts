@@ -4,7 +4,7 @@ import { getOrMake } from "../../base/map_values.ts";
 import { type PairedHeads, pairedWeights } from "../rotary_rows.ts";
 import { type WeightSpec, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
-import type { GgufArchitecture } from "./architectures.ts";
+import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
 
 /** Where and how one weight is stored. */

@@ -13,7 +13,7 @@ import {
   type YarnScaling,
   yarnAttentionFactor,
 } from "../spec.ts";
-import type { GgufArchitecture } from "./architectures.ts";
+import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Scaling } from "./rotary.ts";
 

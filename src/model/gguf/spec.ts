@@ -8,10 +8,12 @@ import { GpruneError } from "../../errors.ts";
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
-import { projectionName } from "../spaces.ts";
+import type { Family } from "../family.ts";
+import { BLOCK_NORMS, projectionName } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "../spec.ts";
-import { forLayers, type GgufArchitecture } from "./architectures.ts";
-import { GgufKeys } from "./keys.ts";
+import type { GgufArchitecture } from "./architecture.ts";
+import { forLayers } from "./architectures.ts";
+import { GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
@@ -52,6 +54,7 @@ class SpecReader {
     const scoreWidth =
       layerCount === this.#architecture.hiddenScaledLayers ? hiddenSize / heads[0]! : headDim;
     const layers = await this.#layers(heads, headDim);
+    const parallel = this.#isParallel(family);
     return {
       family: family.modelType,
       vocabSize: this.#vocabSize(),
@@ -60,14 +63,14 @@ class SpecReader {
       layers,
       tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
       activation: this.#architecture.activation,
-      normEps: this.#keys.notNegative("attention.layer_norm_rms_epsilon"),
+      normEps: this.#keys.notNegative(NORM_EPS[family.normType]),
       gated: family.gated,
       normType: family.normType,
       normOffset: family.normOffset,
       normBiases: family.normBiases,
       qkNorm: family.qkNorm,
-      norms: family.norms,
-      parallel: family.parallel === true,
+      norms: parallel ? family.parallelNorms : family.norms,
+      parallel,
       headBias: family.headBias,
       learnedPositions: family.learnedPositions,
       ...this.#scales({
@@ -78,6 +81,22 @@ class SpecReader {
       maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
     };
+  }
+
+  #isParallel(family: Family): boolean {
+    switch (this.#architecture.parallel) {
+      case "family":
+        return family.parallel === true;
+      case "key":
+        return this.#metadata.optionalFlag(this.#keys.key(PARALLEL)) ?? family.defaults.parallel === true;
+      case "no_ffn_norm": {
+        const norm = ggufName(
+          `model.layers.0.${BLOCK_NORMS[family.norms].ffn.input}.weight`,
+          this.#architecture,
+        );
+        return norm === undefined || this.#file.source.info(norm) === undefined;
+      }
+    }
   }
 
   #maxPositions(layers: readonly LayerSpec[]): number {
@@ -91,13 +110,21 @@ class SpecReader {
   #scales(
     usual: Pick<ModelSpec, "embeddingScale" | "attentionScale">,
   ): Pick<ModelSpec, "embeddingScale" | "attentionScale" | "residualScale" | "logitDivisor"> {
-    if (!this.#architecture.multipliers) return { ...usual, residualScale: 1, logitDivisor: 1 };
+    const logitDivisor = this.#logitDivisor();
+    if (!this.#architecture.multipliers) return { ...usual, residualScale: 1, logitDivisor };
     return {
       embeddingScale: this.#keys.factor("embedding_scale", usual.embeddingScale),
       attentionScale: this.#keys.factor("attention.scale", usual.attentionScale),
       residualScale: this.#keys.factor("residual_scale", 1),
-      logitDivisor: this.#keys.factor("logit_scale", 1),
+      logitDivisor,
     };
+  }
+
+  #logitDivisor(): number {
+    const { logitScale } = this.#architecture;
+    if (logitScale === null) return 1;
+    const scale = this.#keys.factor("logit_scale", 1);
+    return logitScale === "divisor" ? scale : 1 / scale;
   }
 
   /** llama.cpp reads these keys only where the architecture has those caps. */
@@ -246,7 +273,7 @@ class SpecReader {
 
   #isRotated(layer: number, windows: readonly (number | null)[]): boolean {
     const { unrotatedEvery, unrotatedUnwindowed } = this.#architecture;
-    if (unrotatedUnwindowed && windows.some((window) => window !== null)) return windows[layer] !== null;
+    if (unrotatedUnwindowed && this.#windowLength() > 0) return windows[layer] !== null;
     return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
   }
 

@@ -5,7 +5,7 @@
  * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
  */
 import { internalError } from "../../errors.ts";
-import { type EncodedValue, f32, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
+import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import {
   type LayerSpec,
   type ModelSpec,
@@ -15,7 +15,9 @@ import {
   type YarnScaling,
   yarnAttentionFactor,
 } from "../spec.ts";
-import { forLayers, type GgufArchitecture } from "./architectures.ts";
+import type { GgufArchitecture } from "./architecture.ts";
+import { forLayers } from "./architectures.ts";
+import { NORM_EPS, PARALLEL } from "./keys.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
@@ -39,7 +41,8 @@ export function ggufMetadataOf(
     ["attention.head_count_kv", perLayer(spec, ({ kvGroups }) => kvGroups)],
     ["attention.key_length", u32(spec.headDim)],
     ["attention.value_length", u32(spec.headDim)],
-    ["attention.layer_norm_rms_epsilon", f32(spec.normEps)],
+    [NORM_EPS[spec.normType], f32(spec.normEps)],
+    ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
     ...(rope === null ? [] : ropeEntries(rope)),
     ...windowEntries(spec, architecture),
     ...factorEntries(spec, architecture),
@@ -124,13 +127,16 @@ function yarnEntries({ factor, originalMaxPositions, attentionFactor, queryGrowt
   ];
 }
 
-function factorEntries(spec: ModelSpec, { multipliers }: GgufArchitecture): Entries {
-  if (!multipliers) return [];
+function factorEntries(spec: ModelSpec, { multipliers, logitScale }: GgufArchitecture): Entries {
+  const { logitDivisor } = spec;
+  const logits = f32(logitScale === "divisor" ? logitDivisor : 1 / logitDivisor);
+  const logitEntries = logitScale === null ? [] : [["logit_scale", logits] as const];
+  if (!multipliers) return logitEntries;
   return [
     ["attention.scale", f32(spec.attentionScale)],
     ["embedding_scale", f32(spec.embeddingScale)],
     ["residual_scale", f32(spec.residualScale)],
-    ["logit_scale", f32(spec.logitDivisor)],
+    ...logitEntries,
   ];
 }
 

@@ -1,0 +1,149 @@
+/**
+ * What is to be known of an architecture of GGUF files: its family, how llama.cpp stores it and which models it loads.
+ * architectures.ts has the table.
+ *
+ * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
+ */
+import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
+
+/** The models that llama.cpp can load under the name of an architecture. */
+export interface GgufLoads {
+  /** Families that it computes. */
+  readonly families: readonly string[];
+  /** Layers may have different widths; else llama.cpp builds every layer like the first. */
+  readonly perLayerWidths: boolean;
+  /** Most layers. */
+  readonly maxLayers: number;
+  /** Activations besides the architecture's own that models may have; llama.cpp does not tell them apart. */
+  readonly otherActivations: readonly Activation[];
+  /** Projections that may carry a bias. */
+  readonly biases: readonly Projection[];
+  /** Those of them that must: zeros are written for biases that a model lacks. */
+  readonly requiredBiases: readonly Projection[];
+  /** The query heads together must be as wide as the hidden state, N * H = C. */
+  readonly fullWidthAttention: boolean;
+  /** Whether the output matrix must be the embedding, or must not be it. */
+  readonly head: "any" | "tied" | "separate";
+  /** Rotary frequencies may be divided by Llama 3's factors. */
+  readonly rotaryFactors: boolean;
+  /** Rotary frequencies may be divided by LongRoPE's factors. */
+  readonly longrope: boolean;
+  /** A part of each head may stay unrotated. */
+  readonly partialRotation: boolean;
+  /** Sliding windows are computed; else every token sees all before it. */
+  readonly windows: boolean;
+  /** Logits may have a soft cap. */
+  readonly logitSoftcap: boolean;
+}
+
+/** An architecture. */
+export interface GgufArchitecture {
+  /** Key into the table of families (families.ts). */
+  readonly family: string;
+  /**
+   * The family of files whose queries grow with their position (`YarnScaling.queryGrowth`); in all files of the
+   * architecture, YaRN leaves the scores as they are. Null for none.
+   */
+  readonly growingFamily: string | null;
+  /** The family of files with a sliding window; null where it is the same. */
+  readonly windowedFamily: string | null;
+  /** Of models that are read. */
+  readonly activation: Activation;
+  /** Rows of q_proj and k_proj are in pairs (rotary_rows.ts), as llama.cpp rotates neighbouring channels. */
+  readonly permuted: boolean;
+  /** Names of parts of a layer that differ from those of other architectures (names.ts). */
+  readonly names: Readonly<Record<string, string>>;
+  /**
+   * What says whether blocks are parallel: the family, the file's `use_parallel_residual`, or that there is no norm
+   * before the FFN (in stablelm.cpp, which ignores that key).
+   */
+  readonly parallel: "family" | "key" | "no_ffn_norm";
+  /** Norm weights are stored with the family's offset added, 1 + w. */
+  readonly offsetNorms: boolean;
+  /** Projections whose rows are stored one after another in one tensor, by the tensor's name. */
+  readonly fused: Readonly<Record<string, readonly Projection[]>>;
+  /** How the vocabulary of type "llama" becomes merges: by score, or by position in the file. */
+  readonly mergeOrder: "score" | "position";
+  /**
+   * Layers with a sliding window where the file has a window and no pattern: all but each n-th; 0: all layers; null:
+   * none.
+   */
+  readonly fullAttentionEvery: number | null;
+  /** Tokens of the window where the file has no key; null: none. */
+  readonly defaultWindow: number | null;
+  /** Cap of the scores where the file has no key; null: scores are never capped. */
+  readonly defaultScoreSoftcap: number | null;
+  /** Cap of the logits where the file has no key; null: none. */
+  readonly defaultLogitSoftcap: number | null;
+  /** Each n-th layer is not rotated; null: all are. */
+  readonly unrotatedEvery: number | null;
+  /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
+  readonly localRopeTheta: number | null;
+  /** Layers with a window are rotated without the scaling of the others. */
+  readonly unscaledWindows: boolean;
+  /** Layers without a window are not rotated if others have one. */
+  readonly unrotatedUnwindowed: boolean;
+  /** Windows, and what depends on them, exist in models of this many layers only; null: in all. */
+  readonly windowsAtLayers: number | null;
+  /** Number of layers of the one model size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2; null: none. */
+  readonly hiddenScaledLayers: number | null;
+  /**
+   * The file has factors on embeddings, scores and additions to the residual stream; and `rope.scaling.finetuned` says
+   * whether heads are rotated at all.
+   */
+  readonly multipliers: boolean;
+  /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
+  readonly logitScale: "divisor" | "factor" | null;
+  readonly loads: GgufLoads;
+}
+
+/** Families that compute what Llama does. */
+export const LLAMA_LIKE: readonly string[] = ["llama", "mistral", "seed_oss", "ernie4_5"];
+
+export const LLAMA_LOADS: GgufLoads = {
+  families: LLAMA_LIKE,
+  perLayerWidths: false,
+  // LLAMA_MAX_LAYERS of llama.cpp.
+  maxLayers: 512,
+  otherActivations: [],
+  biases: PROJECTIONS,
+  requiredBiases: [],
+  fullWidthAttention: false,
+  head: "any",
+  rotaryFactors: true,
+  longrope: true,
+  partialRotation: false,
+  windows: false,
+  logitSoftcap: false,
+};
+export const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false, longrope: false };
+export const READ_ONLY: GgufLoads = { ...NO_EXTRAS, families: [] };
+
+export const QKV: readonly Projection[] = ["q_proj", "k_proj", "v_proj"];
+export const FUSED_QKV: GgufArchitecture["fused"] = { attn_qkv: QKV };
+
+export const LLAMA: GgufArchitecture = {
+  family: "llama",
+  growingFamily: null,
+  windowedFamily: null,
+  activation: "silu",
+  permuted: true,
+  names: {},
+  parallel: "family",
+  offsetNorms: false,
+  fused: {},
+  mergeOrder: "score",
+  fullAttentionEvery: null,
+  defaultWindow: null,
+  defaultScoreSoftcap: null,
+  defaultLogitSoftcap: null,
+  unrotatedEvery: null,
+  localRopeTheta: null,
+  unscaledWindows: false,
+  unrotatedUnwindowed: false,
+  windowsAtLayers: null,
+  hiddenScaledLayers: null,
+  multipliers: false,
+  logitScale: null,
+  loads: LLAMA_LOADS,
+};

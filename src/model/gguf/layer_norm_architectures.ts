@@ -1,0 +1,116 @@
+/** Architectures of GGUF files whose models have LayerNorm (architecture.ts says what is to be known of each). */
+import type { Projection } from "../spec.ts";
+import { FUSED_QKV, type GgufArchitecture, type GgufLoads, LLAMA, NO_EXTRAS, QKV } from "./architecture.ts";
+
+const OUTPUTS: readonly Projection[] = ["o_proj", "down_proj"];
+const UNGATED: readonly Projection[] = [...QKV, ...OUTPUTS, "up_proj"];
+
+/** All heads together are as wide as the hidden state, as in all of these architectures. */
+const FULL_WIDTH: GgufLoads = { ...NO_EXTRAS, fullWidthAttention: true };
+const HALVES: GgufArchitecture = { ...LLAMA, permuted: false };
+
+const COHERE: GgufArchitecture = {
+  ...LLAMA,
+  family: "cohere",
+  logitScale: "factor",
+  // From 64 layers on it wants norms of queries and keys, which no model that is read has.
+  loads: { ...FULL_WIDTH, families: ["cohere"], maxLayers: 63, biases: QKV, head: "tied" },
+};
+
+export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
+  [
+    "nemotron",
+    {
+      ...HALVES,
+      family: "nemotron",
+      activation: "relu2",
+      offsetNorms: true,
+      loads: {
+        ...FULL_WIDTH,
+        families: ["nemotron"],
+        biases: UNGATED,
+        head: "separate",
+        partialRotation: true,
+      },
+    },
+  ],
+  // It ignores a window, which the file keeps for other readers.
+  [
+    "starcoder2",
+    {
+      ...HALVES,
+      family: "starcoder2",
+      activation: "gelu_tanh",
+      fullAttentionEvery: 0,
+      loads: {
+        ...FULL_WIDTH,
+        families: ["starcoder2"],
+        biases: UNGATED,
+        requiredBiases: [...OUTPUTS, "up_proj"],
+      },
+    },
+  ],
+  [
+    "stablelm",
+    {
+      ...HALVES,
+      family: "stablelm",
+      parallel: "no_ffn_norm",
+      loads: {
+        ...FULL_WIDTH,
+        families: ["stablelm"],
+        biases: QKV,
+        head: "separate",
+        partialRotation: true,
+      },
+    },
+  ],
+  [
+    "phi2",
+    {
+      ...HALVES,
+      family: "phi",
+      activation: "gelu_tanh",
+      loads: {
+        ...FULL_WIDTH,
+        families: ["phi"],
+        biases: UNGATED,
+        requiredBiases: [...OUTPUTS, "up_proj"],
+        head: "separate",
+        partialRotation: true,
+      },
+    },
+  ],
+  // It computes the tanh approximation of GELU, whatever the model was trained with.
+  [
+    "gptneox",
+    {
+      ...HALVES,
+      family: "gpt_neox",
+      activation: "gelu",
+      fused: FUSED_QKV,
+      parallel: "key",
+      loads: {
+        ...FULL_WIDTH,
+        families: ["gpt_neox"],
+        otherActivations: ["gelu_tanh"],
+        biases: UNGATED,
+        requiredBiases: UNGATED,
+        head: "separate",
+        partialRotation: true,
+      },
+    },
+  ],
+  ["command-r", COHERE],
+  [
+    "cohere2",
+    {
+      ...COHERE,
+      family: "cohere2",
+      fullAttentionEvery: 4,
+      defaultWindow: 4096,
+      unrotatedUnwindowed: true,
+      loads: { ...COHERE.loads, families: ["cohere2"], maxLayers: NO_EXTRAS.maxLayers, windows: true },
+    },
+  ],
+];

@@ -1,0 +1,244 @@
+/** Architectures of GGUF files whose models have RMSNorm (architecture.ts says what is to be known of each). */
+
+import { PROJECTIONS } from "../spec.ts";
+import {
+  FUSED_QKV,
+  type GgufArchitecture,
+  LLAMA,
+  LLAMA_LIKE,
+  LLAMA_LOADS,
+  NO_EXTRAS,
+  QKV,
+  READ_ONLY,
+} from "./architecture.ts";
+
+const GEMMA: GgufArchitecture = {
+  ...LLAMA,
+  family: "gemma",
+  activation: "gelu_tanh",
+  permuted: false,
+  offsetNorms: true,
+  mergeOrder: "position",
+};
+
+export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
+  ["llama", LLAMA],
+  // Ministral 3, and newer files of other Mistrals.
+  [
+    "mistral3",
+    {
+      ...LLAMA,
+      family: "mistral",
+      growingFamily: "ministral3",
+      loads: { ...NO_EXTRAS, families: ["ministral3"], biases: PROJECTIONS },
+    },
+  ],
+  [
+    "qwen2",
+    {
+      ...LLAMA,
+      family: "qwen2",
+      permuted: false,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["qwen2"],
+        biases: QKV,
+        fullWidthAttention: true,
+      },
+    },
+  ],
+  [
+    "qwen3",
+    { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
+  ],
+  // Text models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, whose images are in another file; read, and written without them.
+  ["qwen2vl", { ...LLAMA, family: "qwen2", permuted: false, loads: READ_ONLY }],
+  ["qwen3vl", { ...LLAMA, family: "qwen3", permuted: false, loads: READ_ONLY }],
+  [
+    "gemma",
+    {
+      ...GEMMA,
+      loads: { ...NO_EXTRAS, families: ["gemma"], biases: QKV, head: "tied" },
+    },
+  ],
+  [
+    "gemma2",
+    {
+      ...GEMMA,
+      family: "gemma2",
+      fullAttentionEvery: 2,
+      defaultWindow: 4096,
+      defaultScoreSoftcap: 50,
+      defaultLogitSoftcap: 30,
+      // Gemma 2 27B.
+      hiddenScaledLayers: 46,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["gemma2"],
+        biases: QKV,
+        head: "tied",
+        windows: true,
+        logitSoftcap: true,
+      },
+    },
+  ],
+  [
+    "gemma3",
+    {
+      ...GEMMA,
+      family: "gemma3_text",
+      fullAttentionEvery: 6,
+      localRopeTheta: 10_000,
+      // Gemma 3 27B.
+      hiddenScaledLayers: 62,
+      loads: { ...NO_EXTRAS, families: ["gemma3_text"], biases: QKV, windows: true, logitSoftcap: true },
+    },
+  ],
+  [
+    "phi3",
+    {
+      ...LLAMA,
+      family: "phi3",
+      permuted: false,
+      fused: { ...FUSED_QKV, ffn_up: ["gate_proj", "up_proj"] },
+      fullAttentionEvery: 0,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["phi3"],
+        fullWidthAttention: true,
+        longrope: true,
+        partialRotation: true,
+      },
+    },
+  ],
+  [
+    "granite",
+    {
+      ...LLAMA,
+      family: "granite",
+      multipliers: true,
+      logitScale: "divisor",
+      loads: { ...LLAMA_LOADS, families: ["granite"] },
+    },
+  ],
+  [
+    "smollm3",
+    {
+      ...LLAMA,
+      family: "smollm3",
+      unrotatedEvery: 4,
+      loads: { ...NO_EXTRAS, families: ["smollm3"], biases: QKV },
+    },
+  ],
+  [
+    "olmo2",
+    {
+      ...LLAMA,
+      family: "olmo2",
+      windowedFamily: "olmo3",
+      permuted: false,
+      fullAttentionEvery: 4,
+      unscaledWindows: true,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["olmo2", "olmo3"],
+        biases: QKV,
+        fullWidthAttention: true,
+        head: "separate",
+        windows: true,
+      },
+    },
+  ],
+  [
+    "exaone4",
+    {
+      ...LLAMA,
+      family: "exaone4",
+      permuted: false,
+      fullAttentionEvery: 4,
+      defaultWindow: 4096,
+      unrotatedUnwindowed: true,
+      // EXAONE 4.0 32B.
+      windowsAtLayers: 64,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["exaone4"],
+        biases: QKV,
+        fullWidthAttention: true,
+        rotaryFactors: true,
+        windows: true,
+      },
+    },
+  ],
+  [
+    "seed_oss",
+    {
+      ...LLAMA,
+      family: "seed_oss",
+      permuted: false,
+      names: { post_attention_layernorm: "post_attention_norm" },
+      loads: { ...NO_EXTRAS, families: ["seed_oss"], biases: QKV },
+    },
+  ],
+  // It loads biases of o_proj and ignores them.
+  [
+    "ernie4_5",
+    { ...LLAMA, family: "ernie4_5", loads: { ...NO_EXTRAS, families: ["ernie4_5"], biases: QKV } },
+  ],
+  [
+    "hunyuan-dense",
+    {
+      ...LLAMA,
+      family: "hunyuan_v1_dense",
+      permuted: false,
+      loads: { ...NO_EXTRAS, families: ["hunyuan_v1_dense"], biases: QKV },
+    },
+  ],
+  [
+    "glm4",
+    {
+      ...LLAMA,
+      family: "glm4",
+      fused: { ffn_up: ["gate_proj", "up_proj"] },
+      loads: { ...NO_EXTRAS, families: ["glm4"], biases: QKV, partialRotation: true },
+    },
+  ],
+  [
+    "chatglm",
+    {
+      ...LLAMA,
+      family: "glm",
+      fused: { ffn_up: ["gate_proj", "up_proj"] },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["glm"],
+        biases: QKV,
+        fullWidthAttention: true,
+        partialRotation: true,
+      },
+    },
+  ],
+  // Llama without a gate; its rotation covers whole heads.
+  [
+    "arcee",
+    {
+      ...LLAMA,
+      family: "arcee",
+      activation: "relu2",
+      loads: { ...NO_EXTRAS, families: ["arcee"], biases: QKV, rotaryFactors: true },
+    },
+  ],
+  // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
+  ["deci", { ...LLAMA, loads: { ...LLAMA_LOADS, families: [...LLAMA_LIKE, "qwen2"], perLayerWidths: true } }],
+  // Apple's OpenELM is a tied Qwen3 of uneven layers.
+  [
+    "openelm",
+    {
+      ...LLAMA,
+      family: "qwen3",
+      permuted: false,
+      fused: FUSED_QKV,
+      loads: { ...NO_EXTRAS, families: ["qwen3"], perLayerWidths: true, head: "tied" },
+    },
+  ],
+];

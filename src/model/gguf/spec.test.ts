@@ -1,0 +1,66 @@
+import { describe, expect, test } from "vitest";
+import { type BuiltValue, bool, f32, u32, withFile } from "../../../test/gguf_builder.ts";
+import { type Case, fileOf } from "../../../test/gguf_layouts.ts";
+import { CASES } from "../../../test/gguf_models.ts";
+import type { ModelSpec } from "../spec.ts";
+import { openGgufModel } from "./model.ts";
+
+/** The spec of a case's file without some of its keys and with others. */
+async function specOf(
+  example: Case,
+  { without = [], ...added }: { readonly without?: readonly string[]; readonly extra?: Case["extra"] } = {},
+): Promise<ModelSpec> {
+  const { extra = [], ...rest } = example;
+  const kept = extra.filter(([key]) => !without.some((name) => key.endsWith(name)));
+  return withFile(await fileOf({ ...rest, extra: [...kept, ...(added.extra ?? [])] }), async (path) => {
+    const { spec, weights } = await openGgufModel(path);
+    await weights.close();
+    return spec;
+  });
+}
+
+describe("the logits' scale", () => {
+  test.each<[string, string, readonly (readonly [string, BuiltValue])[], number]>([
+    ["a factor", "command-r", [["command-r.logit_scale", f32(0.0625)]], 16],
+    ["1 where the factor is 0", "command-r", [["command-r.logit_scale", f32(0)]], 1],
+    ["1 where there is none", "command-r", [], 1],
+    ["a divisor", "granite", [["granite.logit_scale", f32(16)]], 16],
+    ["1 in architectures that do not read it", "llama", [["llama.logit_scale", f32(16)]], 1],
+  ])("is %s: %s", async (_, name, extra, divisor) => {
+    const spec = await specOf(CASES[name]!, { without: ["logit_scale"], extra });
+    expect(spec.logitDivisor).toBe(divisor);
+  });
+});
+
+describe("blocks", () => {
+  test("of a GPT-NeoX are parallel unless its file says otherwise", async () => {
+    expect(await specOf(CASES.gptneox!, { without: ["use_parallel_residual"] })).toMatchObject({
+      parallel: true,
+      norms: "before",
+    });
+    expect((await specOf(CASES["gptneox in sequence"]!)).parallel).toBe(false);
+  });
+
+  test("of a StableLM are parallel where there is no second norm, whatever its file says", async () => {
+    const extra = [["stablelm.use_parallel_residual", bool(true)]] as const;
+    expect(await specOf(CASES.stablelm!, { extra })).toMatchObject({ parallel: false, norms: "before" });
+  });
+});
+
+describe("windows", () => {
+  test("of a StarCoder 2, which llama.cpp ignores, are read", async () => {
+    const { layers } = await specOf(CASES.starcoder2!, {
+      extra: [["starcoder2.attention.sliding_window", u32(16)]],
+    });
+    expect(layers.map(({ window }) => window)).toEqual([16, 16]);
+  });
+
+  test("of a Command R7B decide which layers are rotated, even if none has any", async () => {
+    const none: BuiltValue = { type: "array", of: "bool", value: [false, false, false, false, false] };
+    const extra = [["cohere2.attention.sliding_window_pattern", none]] as const;
+    const { layers } = await specOf(CASES.cohere2!, { extra });
+    expect(layers.map(({ window, rope }) => window ?? rope)).toEqual([null, null, null, null, null]);
+    const usual = await specOf(CASES.cohere2!, { without: ["sliding_window"] });
+    expect(usual.layers.map(({ window }) => window)).toEqual([4096, 4096, 4096, null, 4096]);
+  });
+});

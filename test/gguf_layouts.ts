@@ -1,0 +1,138 @@
+/** Writes models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
+import type { Model } from "../src/model/model.ts";
+import { weightsOf } from "../src/model/spaces.ts";
+import { type ModelSpec, ropesOf } from "../src/model/spec.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import {
+  type BuiltTensor,
+  type BuiltValue,
+  buildGguf,
+  f32,
+  floatTensor,
+  i32s,
+  text,
+  u32,
+} from "./gguf_builder.ts";
+
+/** llama.cpp's permutation of query and key rows: W.reshape(N, 2, R/2, width).swapaxes(1, 2), for R rows of a head. */
+function permuteRows({ shape, data }: Tensor, headDim: number, rotaryDim: number): Tensor {
+  const width = shape[1] ?? 1;
+  const result = Float32Array.from(data);
+  const half = rotaryDim / 2;
+  for (let head = 0; head * headDim < shape[0]!; head++) {
+    for (let side = 0; side < 2; side++) {
+      for (let i = 0; i < half; i++) {
+        const from = (head * headDim + side * half + i) * width;
+        result.set(data.subarray(from, from + width), (head * headDim + i * 2 + side) * width);
+      }
+    }
+  }
+  return { shape, data: result };
+}
+
+function concatRows(...parts: Tensor[]): Tensor {
+  const rows = parts.reduce((sum, part) => sum + part.shape[0]!, 0);
+  const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
+  return { shape: parts[0]!.shape.with(0, rows), data };
+}
+
+/** How an architecture stores weights. */
+export interface Layout {
+  readonly architecture: string;
+  readonly permute?: boolean;
+  readonly norms?: "around" | "after";
+  /** Other names of tensors. */
+  readonly renamed?: Readonly<Record<string, string>>;
+  readonly fused?: "qkv" | "ffn" | "all";
+}
+
+const NAMES: readonly (readonly [RegExp, string])[] = [
+  [/^model\.embed_tokens/, "token_embd"],
+  [/^model\.norm/, "output_norm"],
+  [/^lm_head/, "output"],
+  [/^model\.layers\.(\d+)\./, "blk.$1."],
+  [/self_attn\.(q|k)_norm/, "attn_$1_norm"],
+  [/self_attn\.(q|k|v)_proj/, "attn_$1"],
+  [/self_attn\.o_proj/, "attn_output"],
+  [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
+  [/input_layernorm/, "attn_norm"],
+];
+const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
+const POST_NORMS = [
+  [/post_attention_layernorm/, "post_attention_norm"],
+  [/pre_feedforward_layernorm/, "ffn_norm"],
+  [/post_feedforward_layernorm/, "post_ffw_norm"],
+] as const;
+
+/** A model's tensors as a file stores them. */
+export async function storedTensors({ spec, weights }: Model, layout: Layout): Promise<BuiltTensor[]> {
+  const renames = [...NAMES, ...(layout.norms ? POST_NORMS : PLAIN_NORMS)];
+  const tensors = new Map<string, Tensor>();
+  for (const { name } of weightsOf(spec)) {
+    const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
+    const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) => layout.renamed?.[stem] ?? stem);
+    const tensor = await weights.read(name);
+    const data = name.endsWith("norm.weight")
+      ? tensor.data.map((value) => value + spec.normOffset)
+      : tensor.data;
+    const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
+    tensors.set(
+      stored,
+      isRotated
+        ? permuteRows(tensor, spec.headDim, spec.layers[0]!.rope!.rotaryDim)
+        : { shape: tensor.shape, data },
+    );
+  }
+  if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
+  return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
+}
+
+const FUSED_ATTENTION = [["attn_qkv", ["attn_q", "attn_k", "attn_v"]]] as const;
+const FUSED_FFN = [["ffn_up", ["ffn_gate", "ffn_up"]]] as const;
+const FUSED = { qkv: FUSED_ATTENTION, ffn: FUSED_FFN, all: [...FUSED_ATTENTION, ...FUSED_FFN] } as const;
+
+function fuse(tensors: Map<string, Tensor>, spec: ModelSpec, fused: NonNullable<Layout["fused"]>): void {
+  for (const layer of spec.layers.keys()) {
+    for (const [stem, parts] of FUSED[fused]) {
+      for (const kind of ["weight", "bias"]) {
+        const names = parts.map((part) => `blk.${layer}.${part}.${kind}`);
+        const rows = names.flatMap((name) => tensors.get(name) ?? []);
+        for (const name of names) tensors.delete(name);
+        if (rows.length > 0) tensors.set(`blk.${layer}.${stem}.${kind}`, concatRows(...rows));
+      }
+    }
+  }
+}
+
+/** Metadata of a model in files of an architecture. */
+export function metadataOf(spec: ModelSpec, architecture: string): (readonly [string, BuiltValue])[] {
+  const { layers } = spec;
+  const key = (name: string): string => `${architecture}.${name}`;
+  return [
+    ["general.architecture", text(architecture)],
+    [key("block_count"), u32(layers.length)],
+    [key("context_length"), u32(spec.maxPositions)],
+    [key("embedding_length"), u32(spec.hiddenSize)],
+    [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons))],
+    [key("attention.head_count"), i32s(layers.map((layer) => layer.kvGroups * layer.groupSize))],
+    [key("attention.head_count_kv"), i32s(layers.map((layer) => layer.kvGroups))],
+    [key("attention.key_length"), u32(spec.headDim)],
+    [key("attention.value_length"), u32(spec.headDim)],
+    [key(`attention.layer_norm${spec.normType === "rms" ? "_rms" : ""}_epsilon`), f32(spec.normEps)],
+    [key("rope.freq_base"), f32(ropesOf(spec).at(-1)!.theta)],
+    ["tokenizer.ggml.eos_token_id", u32(3)],
+  ];
+}
+
+/** A model and how a file stores it. */
+export interface Case extends Layout {
+  readonly model: Model;
+  /** Additional metadata. */
+  readonly extra?: readonly (readonly [string, BuiltValue])[];
+}
+
+/** The bytes of a case's file. */
+export async function fileOf({ model, extra = [], ...layout }: Case): Promise<Uint8Array> {
+  const metadata = [...metadataOf(model.spec, layout.architecture), ...extra];
+  return buildGguf({ metadata, tensors: await storedTensors(model, layout) });
+}
