@@ -244,7 +244,7 @@ function layerOf(
 ): LayerSpec {
   const override = config.per_layer_config?.[String(index)] ?? {};
   const heads = override.num_attention_heads ?? config.num_attention_heads;
-  const kvGroups = override.num_key_value_heads ?? kvHeadsOf(config, context.family) ?? heads;
+  const kvGroups = kvGroupsOf(config, override, context.family) ?? heads;
   if (heads % kvGroups !== 0) {
     throw badConfig(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
   }
@@ -288,12 +288,21 @@ function withOwnPaths(
   };
 }
 
+/** Key/value heads of a layer; null or undefined for one for each query head. */
+function kvGroupsOf(
+  config: Config,
+  override: z.infer<typeof layerOverride>,
+  family: Family,
+): number | null | undefined {
+  if (!family.groupsQueries) return undefined;
+  return override.num_key_value_heads ?? kvHeadsOf(config, family);
+}
+
 /** The class's default counts only where it divides the query heads; no model was made with one that does not. */
 function kvHeadsOf(
   { num_key_value_heads: configured, num_attention_heads: heads }: Config,
-  { groupsQueries, defaults: { kvHeads } }: Family,
+  { defaults: { kvHeads } }: Family,
 ): number | null | undefined {
-  if (!groupsQueries) return undefined;
   if (configured !== undefined) return configured;
   return kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : undefined;
 }

@@ -31,6 +31,20 @@ describe("writeConfig", () => {
     );
   });
 
+  test.each(["gpt_neox", "gpt2", "opt"])(
+    "refuses query heads in groups for %s, whose class has none",
+    (family) => {
+      const spec = read({ ...LLAMA, n_embd: 32, n_head: 4, n_layer: 1, ffn_dim: 48, model_type: family });
+      const grouped = {
+        ...spec,
+        layers: spec.layers.map((layer) => ({ ...layer, kvGroups: 2, groupSize: 2 })),
+      };
+      expect(findHfForm(spec)).not.toBeNull();
+      expect(findHfForm(grouped)).toBeNull();
+      expect(() => hfForm(grouped)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
+    },
+  );
+
   test("says what a model is that goes under another family's name with our modelling file, so that it is written so again", () => {
     const spec = tinySpec({ family: "mistral", layers: [{}, { window: 8 }] });
     const config = writeConfig(spec, "float32");

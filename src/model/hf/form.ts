@@ -51,7 +51,7 @@ export function hfForm(spec: ModelSpec): HfForm {
     "UNSUPPORTED",
     `${spec.family}: expected layers that config.json can describe, got different ones`,
     {
-      hint: "The family's configuration has no keys for these rotary embeddings or sliding windows.",
+      hint: "The family's configuration has no keys for these rotary embeddings, sliding windows or groups of query heads.",
     },
   );
 }
