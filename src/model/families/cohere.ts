@@ -17,7 +17,7 @@ export const COHERE: Family = {
   scalesLogits: true,
   rotatesPairs: true,
   headsDivideHidden: false,
-  vllmIgnores: ["separate_head"],
+  vllmIgnores: ["activation", "separate_head"],
   vllmOmits: ["qkv", "o"],
   standsIn: false,
   defaults: {
@@ -41,6 +41,7 @@ export const COHERE2: Family = {
   headNormFlag: null,
   windows: "layer_types",
   readsWindowPattern: true,
-  unrotated: "unwindowed",
+  vllmIgnores: [...COHERE.vllmIgnores, "window"],
+  unrotated: "full_attention",
   defaults: { ...COHERE.defaults, ropeTheta: 10_000, window: 4096, windowPattern: 4 },
 };

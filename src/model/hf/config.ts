@@ -241,7 +241,8 @@ function layerOf(
 ): LayerSpec {
   const override = config.per_layer_config?.[String(index)] ?? {};
   const heads = override.num_attention_heads ?? config.num_attention_heads;
-  const kvGroups = override.num_key_value_heads ?? kvHeadsOf(config, context.family) ?? heads;
+  const configured = override.num_key_value_heads ?? config.num_key_value_heads;
+  const kvGroups = kvHeadsOf(configured, heads, context.family) ?? heads;
   if (heads % kvGroups !== 0) {
     throw badConfig(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
   }
@@ -268,7 +269,8 @@ function refuseHeadNorms(config: Config, { family: { headNormFlag: flag }, where
 
 /** The class's default counts only where it divides the query heads; no model was made with one that does not. */
 function kvHeadsOf(
-  { num_key_value_heads: configured, num_attention_heads: heads }: Config,
+  configured: number | null | undefined,
+  heads: number,
   { groupsQueries, defaults: { kvHeads } }: Family,
 ): number | null | undefined {
   if (!groupsQueries) return undefined;
@@ -315,6 +317,10 @@ function isRotated(config: Config, context: Context, index: number): boolean {
   if (unrotated === "unwindowed") {
     const { sliding_window: window = defaults.window } = config;
     return window === null || isWindowed(config, context, index);
+  }
+  if (unrotated === "full_attention") {
+    if (config.sliding_window === null) throw badConfig(context, "a length as sliding_window", null);
+    return isWindowed(config, context, index);
   }
   const flags = config.no_rope_layers;
   const every = config.no_rope_layer_interval ?? defaults.unrotatedEvery;
