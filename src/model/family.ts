@@ -143,7 +143,7 @@ export interface Family {
   readonly headsFillHidden: boolean;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
-  /** vLLM has no class of its own, and runs transformers' in its backend for these (0.32, registry.py). */
+  /** vLLM has no class of its own, and runs transformers' in its backend for these (0.33, registry.py). */
   readonly vllmUsesTransformers: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
