@@ -104,6 +104,11 @@ export interface Family {
    * (modeling_cohere2.py).
    */
   readonly unrotated: "none" | "flags" | "unwindowed" | "full_attention";
+  /**
+   * `model_max_length` is the longest sequence, where config.json has it, to all programs that ask: vLLM and llama.cpp's
+   * conversion (commandr.py, conversion/command_r.py).
+   */
+  readonly readsMaxLength: boolean;
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */

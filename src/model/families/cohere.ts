@@ -15,6 +15,7 @@ export const COHERE: Family = {
   parallelNorms: "shared",
   headNormFlag: "use_qk_norm",
   scalesLogits: true,
+  readsMaxLength: true,
   rotatesPairs: true,
   headsDivideHidden: false,
   vllmIgnores: ["activation", "separate_head"],

@@ -64,6 +64,8 @@ const schema = carried.extend({
   hidden_act: z.string().optional(),
   hidden_activation: z.string().nullish(),
   max_position_embeddings: size.optional(),
+  // Files of families without the key may have any number here.
+  model_max_length: size.nullish().catch(null),
   tie_word_embeddings: z.boolean().optional(),
   attention_bias: z.boolean().optional(),
   attention_out_bias: z.boolean().optional(),
@@ -121,7 +123,8 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
   }
-  const { max_position_embeddings = family.defaults.positions } = result.data;
+  const { max_position_embeddings: usual = family.defaults.positions, model_max_length: own } = result.data;
+  const max_position_embeddings = family.readsMaxLength ? (own ?? usual) : usual;
   const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
   const { model_type: name, source_model_type: source } = result.data;
   if (source === undefined || !name.startsWith(REMOTE_CODE_PREFIX)) return spec;

@@ -118,6 +118,14 @@ describe("Cohere 2", () => {
     );
   });
 
+  test("takes sequences of the length that other programs ask for", () => {
+    const lengths = { max_position_embeddings: 8192, model_max_length: 131_072 };
+    expect(read({ ...COHERE2, ...lengths }).maxPositions).toBe(131_072);
+    expect(rewritten({ ...COHERE2, ...lengths }).max_position_embeddings).toBe(131_072);
+    expect(read({ ...COHERE2, ...lengths, model_max_length: null }).maxPositions).toBe(8192);
+    expect(read({ ...LLAMA, ...lengths, model_max_length: 1e30 }).maxPositions).toBe(8192);
+  });
+
   test("has a decimal point in a factor on the logits that is a whole number", () => {
     const config = rewritten({ ...COHERE2, logit_scale: 1 });
     expect(configText(config)).toContain('"logit_scale": 1.0');
