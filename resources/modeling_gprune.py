@@ -15,7 +15,25 @@ attention, rotary embedding, cache and generation are transformers' own.
 import transformers
 from torch import nn
 
+try:
+    from transformers import conversion_mapping
+except ImportError:  # transformers 4 renames no tensors
+    conversion_mapping = None
+
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
+
+# What `projection_biases` calls the projections of families that have other names for them. Of those that are one
+# matrix in GPT-NeoX, all have a bias or none.
+PROJECTIONS = {
+    "query_key_value": "q_proj",
+    "dense": "o_proj",
+    "c_fc": "up_proj",
+    "c_proj": "down_proj",
+    "fc1": "up_proj",
+    "fc2": "down_proj",
+    "dense_h_to_4h": "up_proj",
+    "dense_4h_to_h": "down_proj",
+}
 
 
 def layer_widths(config, index):
@@ -42,12 +60,20 @@ class LayerConfig:
 
 def pruned_layer(stock, config, index):
     """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
-    layer = type(stock)(LayerConfig(config, layer_widths(config, index)), index)
-    for block in (layer.self_attn, layer.mlp):
+    widths = layer_widths(config, index)
+    layer = type(stock)(LayerConfig(config, {"intermediate_size": widths["intermediate_size"]}), index)
+    name = "attention" if hasattr(layer, "attention") else "self_attn"
+    # Some classes ignore the head size: theirs is the hidden size by the number of heads.
+    heads = {**widths, "hidden_size": widths["num_attention_heads"] * config.head_dim}
+    attention = type(getattr(layer, name))(LayerConfig(config, heads), index)
+    setattr(layer, name, attention)
+    for block in (attention, layer.mlp):
         for name, linear in list(block.named_children()):
-            wanted = name in config.projection_biases[index]
-            if isinstance(linear, nn.Linear) and wanted != (linear.bias is not None):
-                setattr(block, name, nn.Linear(linear.in_features, linear.out_features, bias=wanted))
+            if isinstance(linear, nn.Linear):
+                usual = PROJECTIONS.get(name, name)
+                inputs = linear.in_features if usual in ("o_proj", "down_proj") else config.hidden_size
+                outputs = config.hidden_size if usual == "o_proj" else linear.out_features
+                setattr(block, name, nn.Linear(inputs, outputs, bias=usual in config.projection_biases[index]))
     return layer
 
 
@@ -59,22 +85,12 @@ class PrunedConfig:
         """Asks nothing: Phi3Config of transformers 4 wants rotary factors for heads of hidden size by number of heads."""
 
 
-def prune(model, config):
-    for index, stock in enumerate(model.layers):
-        model.layers[index] = pruned_layer(stock, config, index)
-
-
 class PrunedModel:
     def __init__(self, config):
         super().__init__(config)
-        prune(self, config)
-        self.post_init()
-
-
-class PrunedForCausalLM:
-    def __init__(self, config):
-        super().__init__(config)
-        prune(self.model, config)
+        layers = next(module.layers for module in self.modules() if hasattr(module, "layers"))
+        for index, stock in enumerate(layers):
+            layers[index] = pruned_layer(stock, config, index)
         self.post_init()
 
 
@@ -97,7 +113,10 @@ def define(model_type, stem, causal_stem=None):
     config, model, causal = (getattr(transformers, name) for name in names)
     pruned_config = add(config, PrunedConfig, model_type=f"gprune_{model_type}")
     add(model, PrunedModel, config_class=pruned_config)
-    add(causal, PrunedForCausalLM, config_class=pruned_config)
+    pruned = add(causal, PrunedModel, config_class=pruned_config).__name__
+    renamed = conversion_mapping and conversion_mapping.get_checkpoint_conversion_mapping(causal.__name__)
+    if renamed:
+        conversion_mapping.register_checkpoint_conversion_mapping(pruned, renamed, overwrite=True)
 
 
 for family in (
@@ -121,6 +140,14 @@ for family in (
     ("hunyuan_v1_dense", "HunYuanDenseV1"),
     ("glm", "Glm"),
     ("glm4", "Glm4"),
+    ("arcee", "Arcee"),
+    ("nemotron", "Nemotron"),
+    ("starcoder2", "Starcoder2"),
+    ("stablelm", "StableLm"),
+    ("phi", "Phi"),
+    ("gpt_neox", "GPTNeoX"),
+    ("cohere", "Cohere"),
+    ("cohere2", "Cohere2"),
 ):
     define(*family)
 

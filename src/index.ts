@@ -234,6 +234,7 @@ export {
   weightsOf,
 } from "./model/spaces.ts";
 export {
+  type Activation,
   type DynamicScaling,
   type LayerSpec,
   type LinearScaling,

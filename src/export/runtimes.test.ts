@@ -100,6 +100,68 @@ describe("runtimesOf", () => {
     expect(vllm({ family: "granite", logitDivisor: 2 })).toBe(`no (its GraniteForCausalLM ${what})`);
   });
 
+  test("knows what vLLM's classes of StableLM and Cohere do not read, and that its backend scales logits of the latter", () => {
+    const norms = { normType: "layer", normBiases: true } as const;
+    const stablelm = { family: "stablelm", ...norms, layers: [{ groupSize: 1 }] };
+    const cohere = {
+      family: "cohere",
+      normType: "layer",
+      parallel: true,
+      norms: "shared",
+      logitDivisor: 4,
+    } as const;
+    const full = { rope: null };
+    const cases: readonly (readonly [TinyModelOptions, string, string | null])[] = [
+      [stablelm, "StableLm", null],
+      [
+        { ...stablelm, parallel: true, norms: "shared" },
+        "StableLm",
+        "computes attention and FFN one after the other",
+      ],
+      [{ ...stablelm, activation: "gelu" }, "StableLm", "computes SiLU"],
+      [cohere, "Cohere", null],
+      [{ ...cohere, tiedEmbeddings: false }, "Cohere", "takes the embedding for the output matrix"],
+      [{ ...cohere, layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }, "Cohere", "ignores biases"],
+      [{ ...cohere, family: "cohere2", layers: [full] }, "Cohere2", null],
+      [
+        { ...cohere, family: "cohere2", layers: [{ window: 8 }, full] },
+        "Cohere2",
+        "sees one token more through sliding windows",
+      ],
+    ];
+    for (const [options, stem, what] of cases) {
+      const name = `${stem}ForCausalLM`;
+      const vllm = what === null ? `yes (${name})` : `with --model-impl transformers (its ${name} ${what})`;
+      expect(answers(options)).toEqual([`yes (${name})`, vllm]);
+    }
+  });
+
+  test("knows that vLLM reads the head size of Nemotron and runs transformers' classes of Arcee, StarCoder 2, Phi and GPT-NeoX", () => {
+    const bare = { gated: false, normType: "layer", normBiases: true } as const;
+    const wide = { layers: [{ kvGroups: 3, groupSize: 2 }] };
+    expect(answers({ family: "nemotron", ...bare, ...wide, normOffset: 1, activation: "relu2" })).toEqual(
+      same("yes (NemotronForCausalLM)"),
+    );
+    expect(answers({ family: "starcoder2", ...bare, ...wide, activation: "gelu_tanh" })).toEqual(
+      same("yes (Starcoder2ForCausalLM)"),
+    );
+    const shared = { parallel: true, norms: "shared", headBias: true } as const;
+    expect(answers({ family: "phi", ...bare, ...wide, ...shared })).toEqual(same("yes (PhiForCausalLM)"));
+    const neox = { family: "gpt_neox", ...bare, activation: "gelu" } as const;
+    expect(answers({ ...neox, layers: [{ groupSize: 1 }] })).toEqual(same("yes (GPTNeoXForCausalLM)"));
+    const reason = "no stock class of gpt_neox has these heads and biases";
+    expect(answers({ ...neox, layers: [{ kvGroups: 1, groupSize: 1 }] })).toEqual(
+      same(`with trust_remote_code (${reason})`),
+    );
+    const arcee = { family: "arcee", gated: false, activation: "relu2" } as const;
+    expect(answers({ ...arcee, layers: [{ kvGroups: 4, groupSize: 2 }] })).toEqual(
+      same("yes (ArceeForCausalLM)"),
+    );
+    expect(answers({ ...arcee, layers: [{ kvGroups: 3, groupSize: 1 }] })).toEqual(
+      same("with trust_remote_code (no stock class of arcee has these heads and biases)"),
+    );
+  });
+
   test("says no to layers that no configuration describes", () => {
     const rope = (theta: number) => ({ theta, rotaryDim: 4, scaling: null });
     const odd = { layers: [{ rope: rope(10) }, { rope: rope(20) }] };

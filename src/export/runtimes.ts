@@ -84,8 +84,9 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
   const yes = `yes (${family.architecture})`;
   const obstacle = vllmObstacle(spec, family);
   if (obstacle === null) return sameAnswer(yes);
-  // vLLM's backend for transformers' classes does not read the divisor of logits under Granite's key in config.json.
-  const how = spec.logitDivisor === 1 ? "with --model-impl transformers" : "no";
+  // vLLM's backend for transformers' classes reads the factor on logits as `logit_scale` (Cohere), not under Granite's key.
+  const isRead = spec.logitDivisor === 1 || family.scalesLogits;
+  const how = isRead ? "with --model-impl transformers" : "no";
   return { transformers: yes, vllm: `${how} (its ${family.architecture} ${obstacle})` };
 }
 

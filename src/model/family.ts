@@ -112,10 +112,16 @@ export interface Family {
   readonly windowSwitch: boolean;
   /**
    * Layers that are not rotated: none; all; those that `no_rope_layers` says, which have the windows where these are
-   * used and `layer_types` is absent (configuration_smollm3.py); or those without a window in models that have a length
-   * for windows (modeling_exaone4.py).
+   * used and `layer_types` is absent (configuration_smollm3.py); those without a window in models that have a length for
+   * windows (modeling_exaone4.py); or those without a window in models that must have such a length
+   * (modeling_cohere2.py).
    */
-  readonly unrotated: "none" | "all" | "flags" | "unwindowed";
+  readonly unrotated: "none" | "all" | "flags" | "unwindowed" | "full_attention";
+  /**
+   * `model_max_length` is the longest sequence, where config.json has it, to all programs that ask: vLLM and llama.cpp's
+   * conversion (commandr.py, conversion/command_r.py).
+   */
+  readonly readsMaxLength: boolean;
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
@@ -144,8 +150,8 @@ export interface Family {
    */
   readonly scaledRotary: "any" | "longrope";
   /**
-   * The key of a scaling's type in `rope_scaling`. The class of OLMo 2 in transformers 4 wants the older one, and takes
-   * linear and dynamic scaling only (configuration_olmo2.py).
+   * The key of a scaling's type in `rope_scaling`. The classes of Phi-3 and OLMo 2 in transformers 4 want the older one,
+   * the latter with linear and dynamic scaling only (configuration_phi3.py, configuration_olmo2.py).
    */
   readonly scalingTypeKey: "rope_type" | "type";
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
@@ -156,12 +162,12 @@ export interface Family {
   readonly headsFillHidden: boolean;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
-  /** vLLM has no class of its own, and runs transformers' in its backend for these (0.32, registry.py). */
+  /** vLLM has no class of its own, and runs transformers' in its backend for these (0.33, registry.py). */
   readonly vllmUsesTransformers: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
   /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py). */
-  readonly vllmIgnores: readonly ("parallel" | "separate_head")[];
+  readonly vllmIgnores: readonly ("activation" | "parallel" | "separate_head" | "window")[];
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**

@@ -15,9 +15,10 @@ export const COHERE: Family = {
   parallelNorms: "shared",
   fixedKeys: { use_qk_norm: false },
   scalesLogits: true,
+  readsMaxLength: true,
   rotatesPairs: true,
   headsDivideHidden: false,
-  vllmIgnores: ["separate_head"],
+  vllmIgnores: ["activation", "separate_head"],
   vllmOmits: ["qkv", "o"],
   standsIn: false,
   defaults: {
@@ -41,6 +42,7 @@ export const COHERE2: Family = {
   fixedKeys: {},
   windows: "layer_types",
   readsWindowPattern: true,
-  unrotated: "unwindowed",
+  vllmIgnores: [...COHERE.vllmIgnores, "window"],
+  unrotated: "full_attention",
   defaults: { ...COHERE.defaults, ropeTheta: 10_000, window: 4096, windowPattern: 4 },
 };

@@ -34,6 +34,7 @@ export const LLAMA: Family = {
   readsWindowPattern: false,
   windowSwitch: false,
   unrotated: "none",
+  readsMaxLength: false,
   ropeByLayerType: false,
   growsQueries: false,
   scalesBase: false,

@@ -1,4 +1,7 @@
-/** Nemotron 3 and 4, and Minitron (configuration_nemotron.py and modeling_nemotron.py of transformers). */
+/**
+ * Nemotron 3 and 4, and Minitron (configuration_nemotron.py and modeling_nemotron.py of transformers). The class of
+ * transformers 4 does not scale rotary frequencies.
+ */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 

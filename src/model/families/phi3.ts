@@ -12,6 +12,7 @@ export const PHI3: Family = {
   fused: ["qkv_proj", "gate_up_proj"],
   partialRotary: true,
   scaledRotary: "longrope",
+  scalingTypeKey: "type",
   scalingNames: { su: "longrope", yarn: "longrope" },
   headsDivideHidden: false,
   tokenizer: "file",

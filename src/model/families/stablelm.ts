@@ -16,7 +16,7 @@ export const STABLELM: Family = {
   fixedKeys: { qk_layernorm: false },
   partialRotary: true,
   headsFillHidden: true,
-  vllmIgnores: ["parallel"],
+  vllmIgnores: ["activation", "parallel"],
   vllmReadsHeadDim: false,
   standsIn: false,
   tokenizer: "file",

@@ -66,6 +66,8 @@ const schema = carried.extend({
   hidden_act: z.string().optional(),
   hidden_activation: z.string().nullish(),
   max_position_embeddings: size.optional(),
+  // Files of families without the key may have any number here.
+  model_max_length: size.nullish().catch(null),
   tie_word_embeddings: z.boolean().optional(),
   attention_bias: z.boolean().optional(),
   attention_out_bias: z.boolean().optional(),
@@ -124,7 +126,8 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(withOwnPaths(result.error, family))}`);
   }
-  const { max_position_embeddings = family.defaults.positions } = result.data;
+  const { max_position_embeddings: usual = family.defaults.positions, model_max_length: own } = result.data;
+  const max_position_embeddings = family.readsMaxLength ? (own ?? usual) : usual;
   const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
   const { model_type: name, source_model_type: source } = result.data;
   if (source === undefined || !name.startsWith(REMOTE_CODE_PREFIX)) return spec;
@@ -244,7 +247,8 @@ function layerOf(
 ): LayerSpec {
   const override = config.per_layer_config?.[String(index)] ?? {};
   const heads = override.num_attention_heads ?? config.num_attention_heads;
-  const kvGroups = kvGroupsOf(config, override, context.family) ?? heads;
+  const configured = override.num_key_value_heads ?? config.num_key_value_heads;
+  const kvGroups = kvHeadsOf(configured, heads, context.family) ?? heads;
   if (heads % kvGroups !== 0) {
     throw badConfig(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
   }
@@ -288,21 +292,13 @@ function withOwnPaths(
   };
 }
 
-/** Key/value heads of a layer; null or undefined for one for each query head. */
-function kvGroupsOf(
-  config: Config,
-  override: z.infer<typeof layerOverride>,
-  family: Family,
-): number | null | undefined {
-  if (!family.groupsQueries) return undefined;
-  return override.num_key_value_heads ?? kvHeadsOf(config, family);
-}
-
 /** The class's default counts only where it divides the query heads; no model was made with one that does not. */
 function kvHeadsOf(
-  { num_key_value_heads: configured, num_attention_heads: heads }: Config,
-  { defaults: { kvHeads } }: Family,
+  configured: number | null | undefined,
+  heads: number,
+  { groupsQueries, defaults: { kvHeads } }: Family,
 ): number | null | undefined {
+  if (!groupsQueries) return undefined;
   if (configured !== undefined) return configured;
   return kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : undefined;
 }
@@ -346,6 +342,10 @@ function isRotated(config: Config, context: Context, index: number): boolean {
   if (unrotated === "unwindowed") {
     const { sliding_window: window = defaults.window } = config;
     return window === null || isWindowed(config, context, index);
+  }
+  if (unrotated === "full_attention") {
+    if (config.sliding_window === null) throw badConfig(context, "a length as sliding_window", null);
+    return isWindowed(config, context, index);
   }
   const flags = config.no_rope_layers;
   const every = config.no_rope_layer_interval ?? defaults.unrotatedEvery;

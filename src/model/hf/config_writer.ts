@@ -61,11 +61,13 @@ export interface HfForm {
 }
 
 /**
- * config.json of a model in a form. Where widths differ between layers, the usual keys have the largest.
+ * config.json of a model in a form. Where widths differ between layers, the usual keys have the largest; for classes
+ * whose heads fill the hidden state, whatever our modelling file replaces, that many heads.
  * @param dtype - transformers' name of the stored dtype, e.g. `float16`
  */
 export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): ConfigKeys {
   const widest = (width: (layer: LayerSpec) => number): number => Math.max(...spec.layers.map(width));
+  const fillsHidden = remoteCode && family.headsFillHidden;
   const keys = {
     architectures: [family.architecture],
     model_type: family.modelType,
@@ -75,7 +77,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     head_dim: spec.headDim,
     num_hidden_layers: spec.layers.length,
     intermediate_size: widest((layer) => layer.neurons),
-    num_attention_heads: widest(queryHeads),
+    num_attention_heads: fillsHidden ? Math.floor(spec.hiddenSize / spec.headDim) : widest(queryHeads),
     num_key_value_heads: widest((layer) => layer.kvGroups),
     ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
     ...(family.normEpsKey === null ? {} : { [family.normEpsKey]: spec.normEps }),

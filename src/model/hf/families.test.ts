@@ -1,7 +1,8 @@
 /** Configurations of families whose classes assume or name something unlike Llama's. */
 import { describe, expect, test } from "vitest";
 import { LLAMA, read, windowsOf } from "../../../test/family_configs.ts";
-import { PROJECTIONS, type Projection, type RopeSpec } from "../spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, type RopeSpec } from "../spec.ts";
+import { configText } from "./config_writer.ts";
 import { writeConfig } from "./form.ts";
 
 const QKV = ["q_proj", "k_proj", "v_proj"];
@@ -93,6 +94,90 @@ describe("EXAONE 4", () => {
     expect(() => read({ ...EXAONE4, sliding_window_pattern: hostile })).toThrow(
       /pattern \\x1b.{100,110} alone$/,
     );
+  });
+});
+
+describe("Cohere 2", () => {
+  const COHERE2 = { ...LLAMA, model_type: "cohere2", num_hidden_layers: 4 };
+  const full = { layer_types: Array(4).fill("full_attention") };
+
+  test("rotates layers with a window alone, also where there are none", () => {
+    expect(windowsOf(COHERE2)).toEqual([4096, 4096, 4096, null]);
+    expect(ropesIn(COHERE2).map((rope) => rope !== null)).toEqual([true, true, true, false]);
+    expect(ropesIn({ ...COHERE2, ...full })).toEqual([null, null, null, null]);
+    expect(rewritten({ ...COHERE2, ...full }).sliding_window).toBe(4096);
+    expect(rewritten({ ...COHERE2, sliding_window: 8, sliding_window_pattern: 2 }).sliding_window).toBe(8);
+  });
+
+  test("has no configuration for rotated layers without a window, nor a length of null", () => {
+    const { layers, ...spec } = read(COHERE2);
+    const open = { ...spec, layers: layers.map((layer) => ({ ...layer, window: null })) };
+    expect(() => writeConfig(open, "float32")).toThrow("config.json can describe");
+    expect(() => read({ ...COHERE2, sliding_window: null })).toThrow(
+      "expected a length as sliding_window, got null",
+    );
+  });
+
+  test("takes sequences of the length that other programs ask for", () => {
+    const lengths = { max_position_embeddings: 8192, model_max_length: 131_072 };
+    expect(read({ ...COHERE2, ...lengths }).maxPositions).toBe(131_072);
+    expect(rewritten({ ...COHERE2, ...lengths }).max_position_embeddings).toBe(131_072);
+    expect(read({ ...COHERE2, ...lengths, model_max_length: null }).maxPositions).toBe(8192);
+    expect(read({ ...LLAMA, ...lengths, model_max_length: 1e30 }).maxPositions).toBe(8192);
+  });
+
+  test("has a decimal point in a factor on the logits that is a whole number", () => {
+    const config = rewritten({ ...COHERE2, logit_scale: 1 });
+    expect(configText(config)).toContain('"logit_scale": 1.0');
+  });
+});
+
+describe("GPT-NeoX", () => {
+  const NEOX = { model_type: "gpt_neox" };
+  const spec = read({ ...LLAMA, ...NEOX });
+  const layersOf = (change: Partial<LayerSpec>): ModelSpec => ({
+    ...spec,
+    layers: spec.layers.map((layer) => ({ ...layer, ...change })),
+  });
+
+  test("has the keys of rotation that transformers 4, version 5 and llama.cpp look for", () => {
+    const config = { ...NEOX, rotary_emb_base: 500, rotary_pct: 0.5 };
+    expect(ropesIn(config)).toEqual(Array(2).fill({ theta: 500, rotaryDim: 4, scaling: null }));
+    expect(rewritten(config)).toMatchObject({
+      rotary_emb_base: 500,
+      rotary_pct: 0.5,
+      rope_parameters: { rope_theta: 500, partial_rotary_factor: 0.5 },
+    });
+  });
+
+  test("has our modelling file for fewer heads, with as many as fill the hidden state where its own class looks", () => {
+    expect(writeConfig(spec, "float32").model_type).toBe("gpt_neox");
+    const written = writeConfig(layersOf({ kvGroups: 3 }), "float32");
+    expect(written).toMatchObject({
+      model_type: "gprune_gpt_neox",
+      num_attention_heads: 4,
+      per_layer_config: { 0: { num_attention_heads: 3, num_key_value_heads: 3 } },
+    });
+    expect(read(written).layers).toEqual(layersOf({ kvGroups: 3 }).layers);
+  });
+
+  test("cannot have heads that share keys and values", () => {
+    expect(() => writeConfig(layersOf({ kvGroups: 2, groupSize: 2 }), "float32")).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+  });
+});
+
+describe("StableLM", () => {
+  test("has our modelling file for heads that do not fill the hidden state", () => {
+    const spec = read({ ...LLAMA, model_type: "stablelm", num_key_value_heads: 2 });
+    const layers = spec.layers.map((layer) => ({ ...layer, kvGroups: 1 }));
+    expect(writeConfig(spec, "float32").model_type).toBe("stablelm");
+    expect(writeConfig({ ...spec, layers }, "float32")).toMatchObject({
+      model_type: "gprune_stablelm",
+      num_attention_heads: 4,
+      num_key_value_heads: 1,
+    });
   });
 });
 

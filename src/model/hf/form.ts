@@ -65,25 +65,43 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
   return configOf(spec, hfForm(spec), dtype);
 }
 
+/** What vLLM's classes compute otherwise: the models that it concerns, and what the class does. */
+const IGNORED: Readonly<Record<Family["vllmIgnores"][number], Ignored>> = {
+  activation: { concerns: ({ activation }) => activation !== "silu", what: "computes SiLU" },
+  parallel: { concerns: ({ parallel }) => parallel, what: "computes attention and FFN one after the other" },
+  separate_head: {
+    concerns: ({ tiedEmbeddings }) => !tiedEmbeddings,
+    what: "takes the embedding for the output matrix",
+  },
+  window: {
+    concerns: ({ layers }) => layers.some(({ window }) => window !== null),
+    what: "sees one token more through sliding windows",
+  },
+};
+interface Ignored {
+  readonly concerns: (spec: ModelSpec) => boolean;
+  readonly what: string;
+}
+
 /**
  * The first thing that vLLM's own class of a family gets wrong; null for none. Some assume heads of C / N, some leave
  * out biases, none reads the attention factor of YaRN or LongRoPE, and all stretch every text as if it were the longest
  * under dynamic scaling (model_executor/layers/rotary_embedding).
  */
 export function vllmObstacle(
-  { hiddenSize, headDim, layers, maxPositions, parallel, tiedEmbeddings }: ModelSpec,
+  spec: ModelSpec,
   { vllmUsesTransformers, vllmReadsHeadDim, vllmIgnores, vllmOmits }: Family,
 ): string | null {
   if (vllmUsesTransformers) return null;
+  const { hiddenSize, headDim, layers, maxPositions } = spec;
   const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
   if (!keepsHeads) return "assumes a different head size";
   const omits = layers.some(({ biases }) =>
     biases.some((projection) => vllmOmits.includes(biasPart(projection))),
   );
   if (omits) return "ignores biases";
-  if (vllmIgnores.includes("parallel") && parallel) return "computes attention and FFN one after the other";
-  if (vllmIgnores.includes("separate_head") && !tiedEmbeddings)
-    return "takes the embedding for the output matrix";
+  const ignored = vllmIgnores.find((name) => IGNORED[name].concerns(spec));
+  if (ignored !== undefined) return IGNORED[ignored].what;
   const ropes = ropesOf({ layers });
   if (ropes.some(({ scaling }) => scaling?.type === "dynamic"))
     return "applies dynamic RoPE scaling to short texts too";

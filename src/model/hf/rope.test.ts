@@ -226,6 +226,24 @@ describe("LongRoPE in config.json", () => {
     expect(read(written)).toEqual(spec);
   });
 
+  test.each([
+    ["phi3", "type"],
+    ["cohere", "rope_type"],
+  ])("names its type in a %s as %s, as the class in transformers 4 wants it", (model_type, key) => {
+    const keys = { ...inside, original_max_position_embeddings: 64 };
+    const config = {
+      ...LLAMA,
+      ...heads,
+      hidden_size: 16,
+      model_type,
+      rope_scaling: { type: "longrope", ...keys },
+    };
+    const spec = read(config);
+    const written = writeConfig(spec, "float32");
+    expect(written.rope_scaling).toEqual({ [key]: "longrope", ...given });
+    expect(read(written)).toEqual(spec);
+  });
+
   test("is written and read back in every family, with an attention factor of its own and without", () => {
     for (const family of ["llama", "mistral", "qwen2", "smollm3", "granite", "phi3"]) {
       for (const attentionFactor of [expected.attentionFactor, 1]) {

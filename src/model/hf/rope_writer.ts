@@ -87,8 +87,8 @@ function scalingOfVersion4(
 ): ConfigKeys {
   if (scaling === null) return {};
   const keys = scalingKeys(scaling, maxPositions);
-  if (scaling.type === "longrope") return { rope_scaling: { type: scaling.type, ...keys } };
-  return { rope_scaling: { [scalingTypeKey]: scaling.type, ...keys, ...originalLength({ scaling }) } };
+  const original = scaling.type === "longrope" ? {} : originalLength({ scaling });
+  return { rope_scaling: { [scalingTypeKey]: scaling.type, ...keys, ...original } };
 }
 
 function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
