@@ -14,6 +14,7 @@ attention, rotary embedding, cache and generation are transformers' own.
 
 import transformers
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 try:
     from transformers import conversion_mapping
@@ -22,11 +23,21 @@ except ImportError:  # transformers 4 renames no tensors
 
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 
-# What `projection_biases` calls the projections of families that have other names for them. Of those that are one
-# matrix in GPT-NeoX, all have a bias or none.
-PROJECTIONS = {
+# What classes call the layers of a decoder, the attention of a layer, and the neurons of its FFN.
+LAYERS = ("layers", "h")
+ATTENTION = ("self_attn", "attention", "attn")
+NEURONS = ("intermediate_size", "n_inner", "ffn_dim")
+
+# What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
+# those that are one matrix in some classes, all have a bias or none.
+ATTENTION_PROJECTIONS = {
     "query_key_value": "q_proj",
+    "c_attn": "q_proj",
     "dense": "o_proj",
+    "c_proj": "o_proj",
+    "out_proj": "o_proj",
+}
+FFN_PROJECTIONS = {
     "c_fc": "up_proj",
     "c_proj": "down_proj",
     "fc1": "up_proj",
@@ -58,22 +69,34 @@ class LayerConfig:
         return getattr(self._config, name)
 
 
+def attribute_of(module, names):
+    """The first of these attributes that a module has, by name."""
+    return next(name for name in names if hasattr(module, name))
+
+
+def pruned_projection(stock, usual, config, index):
+    """A matrix of the same class, of the hidden size where it reads or writes the residual stream."""
+    wide = stock.weight.shape if isinstance(stock, Conv1D) else stock.weight.shape[::-1]
+    inputs = wide[0] if usual in ("o_proj", "down_proj") else config.hidden_size
+    outputs = config.hidden_size if usual == "o_proj" else wide[1]
+    if isinstance(stock, Conv1D):
+        return Conv1D(outputs, inputs)
+    return nn.Linear(inputs, outputs, bias=usual in config.projection_biases[index])
+
+
 def pruned_layer(stock, config, index):
     """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
     widths = layer_widths(config, index)
-    layer = type(stock)(LayerConfig(config, {"intermediate_size": widths["intermediate_size"]}), index)
-    name = "attention" if hasattr(layer, "attention") else "self_attn"
+    layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
+    name = attribute_of(layer, ATTENTION)
     # Some classes ignore the head size: theirs is the hidden size by the number of heads.
     heads = {**widths, "hidden_size": widths["num_attention_heads"] * config.head_dim}
-    attention = type(getattr(layer, name))(LayerConfig(config, heads), index)
+    attention = type(getattr(layer, name))(LayerConfig(config, heads), layer_idx=index)
     setattr(layer, name, attention)
-    for block in (attention, layer.mlp):
+    for block, names in ((attention, ATTENTION_PROJECTIONS), (getattr(layer, "mlp", layer), FFN_PROJECTIONS)):
         for name, linear in list(block.named_children()):
-            if isinstance(linear, nn.Linear):
-                usual = PROJECTIONS.get(name, name)
-                inputs = linear.in_features if usual in ("o_proj", "down_proj") else config.hidden_size
-                outputs = config.hidden_size if usual == "o_proj" else linear.out_features
-                setattr(block, name, nn.Linear(inputs, outputs, bias=usual in config.projection_biases[index]))
+            if isinstance(linear, (nn.Linear, Conv1D)):
+                setattr(block, name, pruned_projection(linear, names.get(name, name), config, index))
     return layer
 
 
@@ -88,7 +111,8 @@ class PrunedConfig:
 class PrunedModel:
     def __init__(self, config):
         super().__init__(config)
-        layers = next(module.layers for module in self.modules() if hasattr(module, "layers"))
+        decoder = next(module for module in self.modules() if any(hasattr(module, name) for name in LAYERS))
+        layers = getattr(decoder, attribute_of(decoder, LAYERS))
         for index, stock in enumerate(layers):
             layers[index] = pruned_layer(stock, config, index)
         self.post_init()
@@ -102,12 +126,12 @@ def add(stock, pruned, **members):
     return added
 
 
-def define(model_type, stem, causal_stem=None):
+def define(model_type, stem, causal=None):
     """
     Adds the classes of a family, where this version of transformers has them: configuration and decoder, whose names
-    begin with `stem`, and the causal language model, whose name begins with `causal_stem` if that differs.
+    begin with `stem`, and the causal language model, which has the name `causal` if it does not begin so.
     """
-    names = (f"{stem}Config", f"{stem}Model", f"{causal_stem or stem}ForCausalLM")
+    names = (f"{stem}Config", f"{stem}Model", causal or f"{stem}ForCausalLM")
     if not all(hasattr(transformers, name) for name in names):
         return
     config, model, causal = (getattr(transformers, name) for name in names)
@@ -127,7 +151,7 @@ for family in (
     ("qwen3", "Qwen3"),
     ("gemma", "Gemma"),
     ("gemma2", "Gemma2"),
-    ("gemma3_text", "Gemma3Text", "Gemma3"),
+    ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM"),
     ("vaultgemma", "VaultGemma"),
     ("phi3", "Phi3"),
     ("granite", "Granite"),
@@ -148,6 +172,8 @@ for family in (
     ("gpt_neox", "GPTNeoX"),
     ("cohere", "Cohere"),
     ("cohere2", "Cohere2"),
+    ("gpt2", "GPT2", "GPT2LMHeadModel"),
+    ("opt", "OPT"),
 ):
     define(*family)
 

@@ -141,8 +141,7 @@ describe("exportHuggingFace", () => {
     const code = await readFile(join(directory, "modeling_gprune.py"), "utf8");
     for (const { modelType, architecture, configClass } of FAMILIES) {
       const stem = configClass.replace(/Config$/, "");
-      const causal = architecture.replace(/ForCausalLM$/, "");
-      const names = [modelType, stem, ...(causal === stem ? [] : [causal])];
+      const names = [modelType, stem, ...(architecture === `${stem}ForCausalLM` ? [] : [architecture])];
       expect(code).toContain(`    (${names.map((name) => `"${name}"`).join(", ")}),\n`);
     }
   });
