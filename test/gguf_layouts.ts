@@ -48,6 +48,7 @@ export interface Layout {
 
 const NAMES: readonly (readonly [RegExp, string])[] = [
   [/^model\.embed_tokens/, "token_embd"],
+  [/^model\.embed_positions/, "position_embd"],
   [/^model\.norm/, "output_norm"],
   [/^lm_head/, "output"],
   [/^model\.layers\.(\d+)\./, "blk.$1."],
@@ -119,7 +120,9 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
     [key("attention.key_length"), u32(spec.headDim)],
     [key("attention.value_length"), u32(spec.headDim)],
     [key(`attention.layer_norm${spec.normType === "rms" ? "_rms" : ""}_epsilon`), f32(spec.normEps)],
-    [key("rope.freq_base"), f32(ropesOf(spec).at(-1)!.theta)],
+    ...ropesOf(spec)
+      .slice(-1)
+      .map(({ theta }) => [key("rope.freq_base"), f32(theta)] as const),
     ["tokenizer.ggml.eos_token_id", u32(3)],
   ];
 }

@@ -241,6 +241,7 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["gptneox.use_parallel_residual", bool(false)],
     ],
   },
+  gpt2: { architecture: "gpt2", fused: "qkv", model: tinyModel(TINY_FAMILIES.gpt2), extra: [] },
   "command-r": {
     architecture: "command-r",
     permute: true,

@@ -43,6 +43,7 @@ type TinyFamily =
   | "phi"
   | "gpt_neox"
   | "gpt_neox in sequence"
+  | "gpt2"
   | "cohere"
   | "cohere2";
 
@@ -88,6 +89,16 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   },
   gpt_neox: { ...GPT_NEOX, parallel: true },
   "gpt_neox in sequence": GPT_NEOX,
+  gpt2: {
+    ...{
+      ...LAYER_NORM,
+      family: "gpt2",
+      gated: false,
+      activation: "gelu_tanh",
+      learnedPositions: { offset: 0 },
+    },
+    layers: [ALL_BIASED, ALL_BIASED].map((layer) => ({ ...layer, rope: null })),
+  },
   cohere: { ...COHERE, family: "cohere", layers: [NARROW, NARROW] },
   cohere2: {
     ...{ ...COHERE, family: "cohere2" },

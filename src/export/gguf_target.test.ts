@@ -101,6 +101,7 @@ describe("the architecture", () => {
     ["is phi2 for Phi 2", TINY_FAMILIES.phi, "phi2"],
     ["is gptneox for GPT-NeoX", TINY_FAMILIES.gpt_neox, "gptneox"],
     ["is gptneox for GPT-NeoX 20B", { ...TINY_FAMILIES.gpt_neox, activation: "gelu_tanh" }, "gptneox"],
+    ["is gpt2 for GPT-2", TINY_FAMILIES.gpt2, "gpt2"],
     ["is command-r for Command R", TINY_FAMILIES.cohere, "command-r"],
     ["is cohere2 for Command R7B", TINY_FAMILIES.cohere2, "cohere2"],
     ["takes YaRN of Arcee", { ...TINY_FAMILIES.arcee, layers: [{ rope: rope({ scaling: YARN }) }] }, "arcee"],

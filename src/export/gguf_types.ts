@@ -1,6 +1,8 @@
 /** Chooses the ggml type of each tensor of a GGUF file from its name and shape alone. */
+
 import type { GgufDType } from "../base/choices.ts";
 import { type WrittenGgmlType, writtenGgmlType } from "../io/formats/ggml_encode.ts";
+import { POSITION_TENSOR } from "../model/gguf/names.ts";
 
 interface Recipe {
   /** general.file_type, enum llama_ftype of llama.h. */
@@ -38,16 +40,21 @@ export function fileTypeOf(dtype: GgufDType): number {
   return RECIPES[dtype].fileType;
 }
 
-/** Vectors stay F32, as in every GGUF file; a matrix gets the first type of its recipe that fits its rows. */
+/** Vectors and embeddings of positions stay F32, as in every GGUF file; another matrix gets the first type of its recipe that fits its rows. */
 export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgmlType {
-  if (shape.length < 2) return "F32";
+  if (!isProduct({ name, shape })) return "F32";
   const types = wantedTypes(name, dtype);
   return types.find((type) => shape.at(-1)! % writtenGgmlType(type).blockSize === 0) ?? types.at(-1)!;
 }
 
+/** Whether a tensor is a matrix of products. */
+function isProduct({ name, shape }: Named): boolean {
+  return shape.length > 1 && name !== POSITION_TENSOR;
+}
+
 /** A warning that counts the matrices whose rows did not fit their recipe's first type; null when all did. */
 export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): string | null {
-  const matrices = tensors.filter(({ shape }) => shape.length > 1);
+  const matrices = tensors.filter(isProduct);
   const fallen = matrices.filter(
     (tensor) => ggmlTypeOf(tensor, dtype) !== wantedTypes(tensor.name, dtype)[0],
   );

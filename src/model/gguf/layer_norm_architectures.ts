@@ -101,6 +101,17 @@ export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitect
       },
     },
   ],
+  [
+    "gpt2",
+    {
+      ...HALVES,
+      family: "gpt2",
+      activation: "gelu_tanh",
+      fused: FUSED_QKV,
+      unrotatedEvery: 1,
+      loads: { ...FULL_WIDTH, families: ["gpt2"], biases: UNGATED, requiredBiases: UNGATED },
+    },
+  ],
   ["command-r", COHERE],
   [
     "cohere2",

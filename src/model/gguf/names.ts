@@ -4,12 +4,16 @@
  */
 
 import { familyByName } from "../families/families.ts";
-import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS } from "../spaces.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, POSITION_EMBEDDING } from "../spaces.ts";
 import type { NormPlacement } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
+/** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */
+export const POSITION_TENSOR: string = "position_embd.weight";
+
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   [EMBEDDING]: "token_embd.weight",
+  [POSITION_EMBEDDING]: POSITION_TENSOR,
   [FINAL_NORM]: "output_norm.weight",
   [FINAL_NORM_BIAS]: "output_norm.bias",
   [HEAD]: "output.weight",
