@@ -1,4 +1,5 @@
 /** Shapes of published models of the Llama family, for models with random weights. */
+import { readConfig } from "../../src/model/hf/config.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
 
 /** Sizes of a Llama. */
@@ -54,40 +55,16 @@ export const SHAPES: Readonly<Record<string, LlamaShape>> = {
 
 /** The spec of a shape. */
 export function specOf(shape: LlamaShape): ModelSpec {
-  const headDim = shape.hiddenSize / shape.heads;
-  const layer = {
-    neurons: shape.neurons,
-    kvGroups: shape.kvGroups,
-    groupSize: shape.heads / shape.kvGroups,
-    window: null,
-    rope: { theta: 10_000, rotaryDim: headDim, scaling: null },
-    biases: [],
+  const config = {
+    model_type: "llama",
+    vocab_size: shape.vocabSize,
+    hidden_size: shape.hiddenSize,
+    intermediate_size: shape.neurons,
+    num_hidden_layers: shape.layers,
+    num_attention_heads: shape.heads,
+    num_key_value_heads: shape.kvGroups,
+    tie_word_embeddings: shape.tied,
+    rms_norm_eps: 1e-5,
   };
-  return {
-    family: "llama",
-    vocabSize: shape.vocabSize,
-    hiddenSize: shape.hiddenSize,
-    headDim,
-    tiedEmbeddings: shape.tied,
-    activation: "silu",
-    gated: true,
-    normType: "rms",
-    normBiases: false,
-    parallel: false,
-    headBias: false,
-    learnedPositions: null,
-    normEps: 1e-5,
-    normOffset: 0,
-    qkNorm: null,
-    norms: "before",
-    embeddingScale: 1,
-    residualScale: 1,
-    logitDivisor: 1,
-    attentionScale: headDim ** -0.5,
-    scoreSoftcap: null,
-    logitSoftcap: null,
-    maxPositions: 2048,
-    extra: {},
-    layers: Array.from({ length: shape.layers }, () => layer),
-  };
+  return readConfig(config, "shape");
 }
