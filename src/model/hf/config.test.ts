@@ -234,7 +234,7 @@ describe("readConfig", () => {
     [{ ...LLAMA, intermediate_size: 1.5 }, "intermediate_size"],
     [{ ...LLAMA, num_hidden_layers: 1e9 }, "num_hidden_layers"],
     [{ ...LLAMA, hidden_size: "32" }, "hidden_size"],
-    [{ ...LLAMA, num_attention_heads: 5 }, "head_dim, or a hidden_size divisible by num_attention_heads"],
+    [{ ...LLAMA, num_attention_heads: 5 }, "head_dim, or hidden_size divisible by num_attention_heads"],
     [{ ...LLAMA, num_key_value_heads: 3 }, "num_attention_heads divisible by num_key_value_heads in layer 0"],
     [{ ...LLAMA, per_layer_config: { 1: { num_key_value_heads: 3 } } }, "num_key_value_heads in layer 1"],
     [{ ...LLAMA, per_layer_config: { constructor: {} } }, "per_layer_config"],
