@@ -54,7 +54,9 @@ describe.each([
     const whole = withUsualNames(memorySource(new Map(tensors)), naming);
     for (const name of strangers) tensors.set(name, { shape: [1], data: Float32Array.of(5) });
     const named = withUsualNames(memorySource(tensors), naming);
-    expect(await named.tensors.read("model.norm.weight")).toEqual(await whole.tensors.read("model.norm.weight"));
+    expect(await named.tensors.read("model.norm.weight")).toEqual(
+      await whole.tensors.read("model.norm.weight"),
+    );
     const added = named.tensors.names.filter((name) => !whole.tensors.names.includes(name));
     expect(added.map((name) => named.storedName(name))).toEqual(strangers);
   });

@@ -282,10 +282,7 @@ function refuseOtherSettings(
 }
 
 /** Problems of a configuration with usual keys, under the keys that the file has. */
-function withOwnPaths(
-  { issues }: z.ZodError,
-  family: Family,
-): { readonly issues: z.core.$ZodIssue[] } {
+function withOwnPaths({ issues }: z.ZodError, family: Family): { readonly issues: z.core.$ZodIssue[] } {
   return {
     issues: issues.map((issue) => {
       const [key, ...rest] = issue.path;

@@ -22,11 +22,18 @@ describe("keys with other names than the usual ones", () => {
   });
 
   test("are overridden by those usual ones that the class takes for its own", () => {
-    const spec = read({ ...GPT2, num_attention_heads: 2, max_position_embeddings: 9, num_hidden_layers: null });
+    const spec = read({
+      ...GPT2,
+      num_attention_heads: 2,
+      max_position_embeddings: 9,
+      num_hidden_layers: null,
+    });
     expect(spec).toMatchObject({ headDim: 16, maxPositions: 9 });
     expect(spec.layers).toHaveLength(2);
     expect(read({ ...GPT2, hidden_act: "relu" }).activation).toBe("gelu_tanh");
-    expect(() => read({ ...GPT2, model_type: "opt", hidden_size: 32, intermediate_size: 9 })).toThrow(/at ffn_dim/);
+    expect(() => read({ ...GPT2, model_type: "opt", hidden_size: 32, intermediate_size: 9 })).toThrow(
+      /at ffn_dim/,
+    );
   });
 
   test("are written without the usual ones", () => {
@@ -39,7 +46,9 @@ describe("keys with other names than the usual ones", () => {
   test("are those that errors name", () => {
     expect(() => read({ ...GPT2, n_embd: "32" })).toThrow(/at n_embd/);
     expect(() => read({ ...LLAMA, hidden_size: "32" })).toThrow(/at hidden_size/);
-    expect(() => read({ ...GPT2, n_head: 5 })).toThrow("config.json: expected n_embd divisible by n_head, got 6.4");
+    expect(() => read({ ...GPT2, n_head: 5 })).toThrow(
+      "config.json: expected n_embd divisible by n_head, got 6.4",
+    );
   });
 });
 

@@ -4,7 +4,10 @@ import type { Family } from "../family.ts";
 type JsonObject = Readonly<Record<string, unknown>>;
 
 /** A configuration with the usual keys, and the size of FFNs that the class derives if it is left out. */
-export function withUsualKeys(config: JsonObject, { configNames, configAliases, defaults }: Family): JsonObject {
+export function withUsualKeys(
+  config: JsonObject,
+  { configNames, configAliases, defaults }: Family,
+): JsonObject {
   const named = { ...config };
   for (const [usual, own] of Object.entries(configNames)) {
     const alias = configAliases.includes(usual) ? config[usual] : null;
