@@ -237,6 +237,7 @@ export {
   type Activation,
   type DynamicScaling,
   type LayerSpec,
+  type LearnedPositions,
   type LinearScaling,
   type Llama3Scaling,
   type LongropeScaling,

@@ -38,9 +38,9 @@ async function logitsOf(runner: DecoderRunner, ids: readonly number[]): Promise<
 class TimedRunner extends DecoderRunner {
   #start: number | null = null;
 
-  override async embed(ids: Int32Array, shape: readonly [number, number]): Promise<Tensor> {
+  override async embed(...tokens: Parameters<DecoderRunner["embed"]>): Promise<Tensor> {
     this.#start ??= performance.now();
-    return super.embed(ids, shape);
+    return super.embed(...tokens);
   }
 
   async generate(ids: readonly number[], tokens: number): Promise<Continuation> {

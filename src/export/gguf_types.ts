@@ -40,7 +40,10 @@ export function fileTypeOf(dtype: GgufDType): number {
   return RECIPES[dtype].fileType;
 }
 
-/** Vectors and embeddings of positions stay F32, as in every GGUF file; another matrix gets the first type of its recipe that fits its rows. */
+/**
+ * Vectors and embeddings of positions stay F32, as in every GGUF file; another matrix gets the first type of its recipe
+ * that fits its rows.
+ */
 export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgmlType {
   if (!isProduct({ name, shape })) return "F32";
   const types = wantedTypes(name, dtype);

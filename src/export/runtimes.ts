@@ -84,7 +84,7 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
   const yes = `yes (${family.architecture})`;
   const obstacle = vllmObstacle(spec, family);
   if (obstacle === null) return sameAnswer(yes);
-  // vLLM's backend for transformers' classes reads the factor on logits as `logit_scale` (Cohere), not under Granite's key.
+  // vLLM's backend for transformers' classes reads a factor on logits as `logit_scale` (Cohere), not by Granite's key.
   const isRead = spec.logitDivisor === 1 || family.scalesLogits;
   const how = isRead ? "with --model-impl transformers" : "no";
   return { transformers: yes, vllm: `${how} (its ${family.architecture} ${obstacle})` };

@@ -114,14 +114,14 @@ export interface Family {
   readonly windowSwitch: boolean;
   /**
    * Layers that are not rotated: none; all; those that `no_rope_layers` says, which have the windows where these are
-   * used and `layer_types` is absent (configuration_smollm3.py); those without a window in models that have a length for
-   * windows (modeling_exaone4.py); or those without a window in models that must have such a length
+   * used and `layer_types` is absent (configuration_smollm3.py); those without a window in models that have a length
+   * for windows (modeling_exaone4.py); or those without a window in models that must have such a length
    * (modeling_cohere2.py).
    */
   readonly unrotated: "none" | "all" | "flags" | "unwindowed" | "full_attention";
   /**
-   * `model_max_length` is the longest sequence, where config.json has it, to all programs that ask: vLLM and llama.cpp's
-   * conversion (commandr.py, conversion/command_r.py).
+   * `model_max_length` is the longest sequence, where config.json has it, to all programs that ask: vLLM and
+   * llama.cpp's conversion (commandr.py, conversion/command_r.py).
    */
   readonly readsMaxLength: boolean;
   /** Separate rotary parameters for windowed layers. */
@@ -152,8 +152,8 @@ export interface Family {
    */
   readonly scaledRotary: "any" | "longrope";
   /**
-   * The key of a scaling's type in `rope_scaling`. The classes of Phi-3 and OLMo 2 in transformers 4 want the older one,
-   * the latter with linear and dynamic scaling only (configuration_phi3.py, configuration_olmo2.py).
+   * The key of a scaling's type in `rope_scaling`. The classes of Phi-3 and OLMo 2 in transformers 4 want the older
+   * one, the latter with linear and dynamic scaling only (configuration_phi3.py, configuration_olmo2.py).
    */
   readonly scalingTypeKey: "rope_type" | "type";
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
