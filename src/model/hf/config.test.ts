@@ -13,6 +13,7 @@ import {
 } from "../../../test/family_configs.ts";
 import { MODEL_TYPES } from "../families/families.ts";
 import { readConfig } from "./config.ts";
+import { configText } from "./config_writer.ts";
 import { writeConfig } from "./form.ts";
 
 describe("readConfig", () => {
@@ -154,6 +155,16 @@ describe("readConfig", () => {
       architectures: ["LlamaForCausalLM"],
       dtype: "float32",
     });
+  });
+
+  test.each([
+    ["gpt2", { n_embd: 32, n_head: 4, n_layer: 2 }, { attn_pdrop: 0, embd_pdrop: 0.2, resid_pdrop: 0 }],
+    ["opt", { ffn_dim: 48 }, { dropout: 0, activation_dropout: 0.1, attention_dropout: 0, layerdrop: 0.2 }],
+  ])("carries the dropout that a %s has under names of its own", (model_type, sizes, rates) => {
+    const written = writeConfig(read({ ...LLAMA, ...sizes, model_type, ...rates }), "float32");
+    expect(written).toMatchObject(rates);
+    for (const [key, rate] of Object.entries(rates))
+      expect(configText(written)).toContain(`"${key}": ${rate === 0 ? "0.0" : rate}`);
   });
 
   test("carries the dropout that further training is to use", () => {
