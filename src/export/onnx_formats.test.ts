@@ -4,6 +4,7 @@ import { maxAbs, relativeDifference } from "../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { addLayer, layerSizes, layerStructure } from "../graph/decoder/decoder.ts";
+import { buildDecoder } from "../graph/decoder/decoder_model.ts";
 import { GraphBuilder } from "../graph/ir/graph.ts";
 import type { Model } from "../model/model.ts";
 import { decode } from "../tensor/dtype.ts";
@@ -68,4 +69,14 @@ test("keeps float16 finite where neurons and what is made of them go beyond it",
   const [half, whole] = [await layerIn(grown, "f16"), await layerIn(grown, "f32")];
   expect(maxAbs(whole.neurons)).toBeGreaterThan(65_504);
   expect(relativeDifference(half.output, whole.output)).toBeLessThan(0.01);
+});
+
+test.each(Object.entries(TINY_VARIANTS))("has each initializer once: %s", (_, options) => {
+  const { spec } = tinyModel(options);
+  const b = new GraphBuilder({ fused: false });
+  const supply = new StoredWeights(b, spec, ONNX_FORMATS.f32);
+  buildDecoder(b, spec, supply);
+  const names = supply.stored.flatMap(({ initializers }) => initializers.map(({ name }) => name));
+  expect(names.length).toBeGreaterThan(spec.layers.length);
+  expect(new Set(names).size).toBe(names.length);
 });

@@ -1,5 +1,6 @@
 /** The number formats of ONNX exports as data, and the weights of an exported decoder in one of them. */
 import type { OnnxDType } from "../base/choices.ts";
+import { getOrMake } from "../base/map_values.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
 import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/spaces.ts";
@@ -84,6 +85,8 @@ export class StoredWeights implements DecoderWeights {
   readonly #format: OnnxFormat;
   readonly #shapes: ReadonlyMap<string, readonly number[]>;
   readonly #stored: StoredWeight[] = [];
+  /** Norms and biases by name: a layer whose blocks share a norm asks for it twice. */
+  readonly #tensors: Map<string, Value> = new Map();
   #embeddings: Matrix | undefined;
 
   constructor(b: GraphBuilder, spec: ModelSpec, format: OnnxFormat) {
@@ -129,9 +132,11 @@ export class StoredWeights implements DecoderWeights {
   }
 
   #tensor(name: string): Value {
-    const { value, stored } = plainTensor(this.#b, name, this.#shapes.get(name)!);
-    this.#stored.push(stored);
-    return value;
+    return getOrMake(this.#tensors, name, () => {
+      const { value, stored } = plainTensor(this.#b, name, this.#shapes.get(name)!);
+      this.#stored.push(stored);
+      return value;
+    });
   }
 }
 

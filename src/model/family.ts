@@ -86,6 +86,8 @@ export interface Family {
   readonly learnedPositions: LearnedPositions | null;
   /** Keys of config.json that have other names than the usual ones: own by usual. */
   readonly configNames: Readonly<Record<string, string>>;
+  /** Those of them that the class also reads by their usual names, which count where both are there. */
+  readonly configAliases: readonly string[];
   /** Further keys that the class reads, with the only values that are computed here, which are the class's own. */
   readonly fixedKeys: Readonly<Record<string, boolean>>;
   /** Token embeddings are multiplied by sqrt(C). */

@@ -167,6 +167,20 @@ describe("DecoderRunner", () => {
     });
   });
 
+  test("names the row of learned positions that is not finite, if it is used", async () => {
+    const model = tinyModel({ learnedPositions: { offset: 2 }, maxPositions: 4 });
+    const tensors = new Map(await tensorsOf(model));
+    const table = tensors.get("model.embed_positions.weight")!;
+    const data = table.data.map((x, i) => (i === 8 * 4 + 3 ? Number.NaN : x));
+    tensors.set("model.embed_positions.weight", { ...table, data });
+    const runner = new DecoderRunner({ ...model, weights: memorySource(tensors) }, runtime);
+    await expect(runner.embed(Int32Array.of(1, 2), [1, 2])).resolves.toMatchObject({ shape: [1, 2, 8] });
+    await expect(runner.embed(Int32Array.of(1, 2, 3), [1, 3])).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: "model.embed_positions.weight: expected finite weights, got NaN at row 4, column 3",
+    });
+  });
+
   test.each([16, -1])("refuses token id %i of a vocabulary of 16", async (id) => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     await expect(runner.embed(Int32Array.of(3, id), [1, 2])).rejects.toMatchObject({

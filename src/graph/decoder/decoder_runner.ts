@@ -99,7 +99,7 @@ export class DecoderRunner {
         data.set(rows.data.subarray(row, row + hiddenSize), place * hiddenSize);
       }
     }
-    requireFiniteRows(data, ids, hiddenSize);
+    requireFiniteRows(data, { name: EMBEDDING, size: hiddenSize, rowOf: (place) => ids[place]! });
     if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
     await this.#addPositions(data, positions);
     return { shape: [batch, tokens, hiddenSize], data };
@@ -120,6 +120,7 @@ export class DecoderRunner {
     const { offset } = learnedPositions;
     const range = { start: offset, end: offset + last + 1 };
     const { data } = await this.model.weights.read(POSITION_EMBEDDING, range);
+    requireFiniteRows(data, { name: POSITION_EMBEDDING, size: hiddenSize, rowOf: (place) => offset + place });
     for (const [place, position] of positions.entries()) {
       const [to, from] = [place * hiddenSize, position * hiddenSize];
       for (let c = 0; c < hiddenSize; c++) embeddings[to + c]! += data[from + c]!;
@@ -304,12 +305,15 @@ function rangeOf(
   return { start, end };
 }
 
-/** @throws GpruneError NOT_FINITE naming the token whose embedding is not finite */
-function requireFiniteRows(data: Float32Array, ids: Int32Array, size: number): void {
+/** @throws GpruneError NOT_FINITE naming the table of embeddings and its row that is not finite */
+function requireFiniteRows(
+  data: Float32Array,
+  { name, size, rowOf }: { readonly name: string; readonly size: number; rowOf(place: number): number },
+): void {
   const bad = data.findIndex((value) => !Number.isFinite(value));
   if (bad < 0) return;
-  const place = `row ${ids[Math.floor(bad / size)]}, column ${bad % size}`;
-  throw new GpruneError("NOT_FINITE", `${EMBEDDING}: expected finite weights, got ${data[bad]} at ${place}`, {
+  const place = `row ${rowOf(Math.floor(bad / size))}, column ${bad % size}`;
+  throw new GpruneError("NOT_FINITE", `${name}: expected finite weights, got ${data[bad]} at ${place}`, {
     hint: "The checkpoint is damaged; copy or download it again.",
   });
 }

@@ -3,7 +3,6 @@
  * the spec asks for is checked to be there in the right shape before anything is computed.
  */
 import { join } from "node:path";
-import { firstFew } from "../../base/lists.ts";
 import { GpruneError, requireWord } from "../../errors.ts";
 import { kindOfPath, PositionalFile, readSmallFile } from "../../io/files/file.ts";
 import { fileInside } from "../../io/files/inside.ts";
@@ -37,6 +36,7 @@ import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
+import { checkWeights } from "./weight_check.ts";
 
 /**
  * Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. The
@@ -154,27 +154,6 @@ function withoutLocalFile(name: string, error: unknown): unknown {
   if (!(error instanceof GpruneError)) return error;
   const missing = `There is no local file or directory ${name} either.`;
   return error.inOtherWords({ hint: `${missing} ${error.hint ?? ""}`.trim() });
-}
-
-/**
- * Compares the tensors of a model with those that its spec asks for.
- * @throws GpruneError BAD_TENSOR listing the first few differences
- */
-function checkWeights({ spec, weights, origin }: Model): void {
-  const problems = weightsOf(spec).flatMap(({ name, shape }) => {
-    const found = weights.info(name)?.shape;
-    if (found !== undefined && found.join() === shape.join()) return [];
-    return [
-      `${name}: expected [${shape.join(", ")}], got ${found ? `[${found.join(", ")}]` : "no such tensor"}`,
-    ];
-  });
-  if (problems.length === 0) return;
-  const list = firstFew(problems)
-    .map((problem) => `\n  ${problem}`)
-    .join("");
-  throw new GpruneError("BAD_TENSOR", `${origin.name}: tensors do not fit the configuration:${list}`, {
-    hint: "config.json and the weights must come from the same model.",
-  });
 }
 
 async function openHuggingFace(directory: string): Promise<Model> {

@@ -45,4 +45,19 @@ describe.each([
     expect([...named.tensors.names].sort()).toEqual([...whole.tensors.names].sort());
     expect(await named.tensors.read(usual)).toEqual(tensors.get(stored));
   });
+
+  test("are not the usual ones where the family has others", async () => {
+    const tensors = new Map(await saved(family));
+    const { decoder } = naming.storedPrefixes;
+    const norm = `${decoder}norm.weight`;
+    const strangers = [norm, `${decoder}constructor.weight`, `${decoder}layers.0.mlp.toString.weight`];
+    const whole = withUsualNames(memorySource(new Map(tensors)), naming);
+    for (const name of strangers) tensors.set(name, { shape: [1], data: Float32Array.of(5) });
+    const named = withUsualNames(memorySource(tensors), naming);
+    expect(await named.tensors.read("model.norm.weight")).toEqual(
+      await whole.tensors.read("model.norm.weight"),
+    );
+    const added = named.tensors.names.filter((name) => !whole.tensors.names.includes(name));
+    expect(added.map((name) => named.storedName(name))).toEqual(strangers);
+  });
 });

@@ -10,6 +10,9 @@ interface Prefixes {
 
 const USUAL: Prefixes = { decoder: "model.", head: "lm_head." };
 
+/** Prefix of tensors that no weight is read from, though their names are those of one. */
+const OTHER = "other.";
+
 /**
  * Other prefixes that transformers loads: those of text models in multimodal models, as version 4 saved them
  * (modeling_gemma3.py), as version 5 does, and of one family (modeling_idefics3.py).
@@ -40,7 +43,10 @@ export function withUsualNames(source: TensorSource, naming: StoredNaming): Name
   const names = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
     if (!stored.startsWith(decoder)) return stored;
-    return USUAL.decoder + renamed(usualPart(stored.slice(decoder.length)), usual);
+    const part = usualPart(stored.slice(decoder.length));
+    const name = renamed(part, usual);
+    // What the class calls otherwise is not read under the usual name.
+    return renamed(name, naming) === part ? USUAL.decoder + name : OTHER + stored;
   });
   return { tensors: renamedSource(source, names), storedName: (name) => names.get(name)! };
 }
@@ -62,11 +68,16 @@ function renamed(
   name: string,
   { storedNames, storedOuterNames }: Pick<StoredNaming, "storedNames" | "storedOuterNames">,
 ): string {
-  const outer = (part: string): string => storedOuterNames[part] ?? part;
+  const outer = (part: string): string => other(storedOuterNames, part);
   const layer = /^(\w+)(\.\d+\.)(.+)(\.\w+)$/.exec(name);
   if (layer === null) return name.replace(/^[^.]+/, outer);
   const [, layers, index, part, kind] = layer as unknown as readonly [string, string, string, string, string];
-  return `${outer(layers)}${index}${storedNames[part] ?? part}${kind}`;
+  return `${outer(layers)}${index}${other(storedNames, part)}${kind}`;
+}
+
+/** Another name of a part, which a file may also call `constructor`; the same if there is none. */
+function other(names: Readonly<Record<string, string>>, part: string): string {
+  return Object.hasOwn(names, part) ? names[part]! : part;
 }
 
 function inverse(names: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

@@ -7,9 +7,12 @@
 import { MAX_LISTED, namesText } from "../../base/lists.ts";
 import { GpruneError } from "../../errors.ts";
 import type { TensorSource } from "../../tensor/tensor.ts";
+import { familyByName } from "../families/families.ts";
+import { ownKey } from "../hf/config_names.ts";
 import type { Model } from "../model.ts";
 import { HEAD, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
+import { storedName } from "./stored_names.ts";
 
 /**
  * Buffers that older transformers saved, which are computed and not learned (`_keys_to_ignore_on_load_unexpected`):
@@ -24,13 +27,20 @@ const LAYER_NAME = /^model\.layers\.(\d+)\./;
  * @param where - the model's directory
  * @throws GpruneError BAD_CONFIG naming tensors of layers that the configuration does not count
  */
-export function requireCountedLayers(source: TensorSource, { layers }: ModelSpec, where: string): void {
+export function requireCountedLayers(
+  source: TensorSource,
+  { family: familyName, layers }: ModelSpec,
+  where: string,
+): void {
   const stray = source.names.filter((name) => !BUFFER.test(name) && layerOf(name) >= layers.length);
   if (stray.length === 0) return;
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
+  const family = familyByName(familyName, where);
+  const beyond = namesText(stray.map((name) => storedName(name, family)));
+  const expected = `${ownKey("num_hidden_layers", family)}: expected ${last + 1} for the layers in the weights`;
   throw new GpruneError(
     "BAD_CONFIG",
-    `${where}: num_hidden_layers: expected ${last + 1} for the layers in the weights, got ${layers.length} (tensors beyond: ${namesText(stray)})`,
+    `${where}: ${expected}, got ${layers.length} (tensors beyond: ${beyond})`,
     { hint: "config.json and the weights must come from the same model." },
   );
 }

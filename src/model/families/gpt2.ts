@@ -21,6 +21,7 @@ export const GPT2: Family = {
     max_position_embeddings: "n_positions",
     hidden_act: "activation_function",
   },
+  configAliases: ["hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"],
   fixedKeys: { scale_attn_weights: true, scale_attn_by_inverse_layer_idx: false },
   unrotated: "all",
   fused: ["c_attn"],

@@ -23,6 +23,7 @@ export const LLAMA: Family = {
   parallelNorms: "before",
   learnedPositions: null,
   configNames: {},
+  configAliases: [],
   fixedKeys: {},
   scaledEmbeddings: false,
   scoreScale: "head_dim",

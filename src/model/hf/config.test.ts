@@ -13,6 +13,7 @@ import {
 } from "../../../test/family_configs.ts";
 import { MODEL_TYPES } from "../families/families.ts";
 import { readConfig } from "./config.ts";
+import { configText } from "./config_writer.ts";
 import { writeConfig } from "./form.ts";
 
 describe("readConfig", () => {
@@ -156,6 +157,16 @@ describe("readConfig", () => {
     });
   });
 
+  test.each([
+    ["gpt2", { n_embd: 32, n_head: 4, n_layer: 2 }, { attn_pdrop: 0, embd_pdrop: 0.2, resid_pdrop: 0 }],
+    ["opt", { ffn_dim: 48 }, { dropout: 0, activation_dropout: 0.1, attention_dropout: 0, layerdrop: 0.2 }],
+  ])("carries the dropout that a %s has under names of its own", (model_type, sizes, rates) => {
+    const written = writeConfig(read({ ...LLAMA, ...sizes, model_type, ...rates }), "float32");
+    expect(written).toMatchObject(rates);
+    for (const [key, rate] of Object.entries(rates))
+      expect(configText(written)).toContain(`"${key}": ${rate === 0 ? "0.0" : rate}`);
+  });
+
   test("carries the dropout that further training is to use", () => {
     const rates = { attention_dropout: 0.1, embd_pdrop: 0, resid_pdrop: 0.2, residual_dropout: 0.3 };
     const spec = read({ ...PHI3, ...rates });
@@ -234,7 +245,7 @@ describe("readConfig", () => {
     [{ ...LLAMA, intermediate_size: 1.5 }, "intermediate_size"],
     [{ ...LLAMA, num_hidden_layers: 1e9 }, "num_hidden_layers"],
     [{ ...LLAMA, hidden_size: "32" }, "hidden_size"],
-    [{ ...LLAMA, num_attention_heads: 5 }, "head_dim, or a hidden_size divisible by num_attention_heads"],
+    [{ ...LLAMA, num_attention_heads: 5 }, "head_dim, or hidden_size divisible by num_attention_heads"],
     [{ ...LLAMA, num_key_value_heads: 3 }, "num_attention_heads divisible by num_key_value_heads in layer 0"],
     [{ ...LLAMA, per_layer_config: { 1: { num_key_value_heads: 3 } } }, "num_key_value_heads in layer 1"],
     [{ ...LLAMA, per_layer_config: { constructor: {} } }, "per_layer_config"],

@@ -10,7 +10,7 @@ import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
 import { projectionsOf } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
-import { withUsualKeys } from "./config_names.ts";
+import { ownKey, withUsualKeys } from "./config_names.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
 
@@ -40,6 +40,10 @@ const carried = z.object({
   pad_token_id: tokenIds,
   initializer_range: z.number().nullish(),
   attention_dropout: dropout,
+  activation_dropout: dropout,
+  attn_pdrop: dropout,
+  dropout,
+  layerdrop: dropout,
   embd_pdrop: dropout,
   resid_pdrop: dropout,
   residual_dropout: dropout,
@@ -154,7 +158,9 @@ function specOf(config: Config, context: Context): ModelSpec {
   const defaultHeadDim = config.head_dim === undefined ? family.defaults.headDim : undefined;
   const headDim = config.head_dim ?? defaultHeadDim ?? config.hidden_size / config.num_attention_heads;
   if (!Number.isInteger(headDim)) {
-    throw badConfig(context, "head_dim, or a hidden_size divisible by num_attention_heads", headDim);
+    const [size, heads] = ["hidden_size", "num_attention_heads"].map((key) => ownKey(key, family));
+    const other = family.headsFillHidden ? "" : "head_dim, or ";
+    throw badConfig(context, `${other}${size} divisible by ${heads}`, headDim);
   }
   const layers = Array.from({ length: config.num_hidden_layers }, (_, index) =>
     layerOf(config, context, { index, headDim }),
@@ -280,14 +286,11 @@ function refuseOtherSettings(
 }
 
 /** Problems of a configuration with usual keys, under the keys that the file has. */
-function withOwnPaths(
-  { issues }: z.ZodError,
-  { configNames }: Family,
-): { readonly issues: z.core.$ZodIssue[] } {
+function withOwnPaths({ issues }: z.ZodError, family: Family): { readonly issues: z.core.$ZodIssue[] } {
   return {
     issues: issues.map((issue) => {
       const [key, ...rest] = issue.path;
-      return key === undefined ? issue : { ...issue, path: [configNames[String(key)] ?? key, ...rest] };
+      return key === undefined ? issue : { ...issue, path: [ownKey(String(key), family), ...rest] };
     }),
   };
 }

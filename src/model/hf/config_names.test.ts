@@ -4,13 +4,14 @@ import { FAMILIES } from "../families/families.ts";
 import { writeConfig } from "./form.ts";
 
 describe("keys with other names than the usual ones", () => {
-  test("are read as the class reads them, the class's own before the usual ones", () => {
+  test("are read as the class reads them", () => {
     const spec = read({
       ...GPT2,
       n_inner: null,
       n_positions: 20,
       activation_function: "relu",
-      hidden_size: 8,
+      hidden_act: "silu",
+      intermediate_size: 7,
     });
     expect(spec).toMatchObject({ hiddenSize: 32, headDim: 8, activation: "relu", maxPositions: 20 });
     expect(spec.layers).toHaveLength(2);
@@ -18,6 +19,21 @@ describe("keys with other names than the usual ones", () => {
     expect(read({ ...GPT2, n_inner: 40 }).layers[0]!.neurons).toBe(40);
     const { n_embd, ...usual } = GPT2;
     expect(read({ ...usual, hidden_size: n_embd, n_inner: 128 })).toEqual(read({ ...GPT2, n_inner: 128 }));
+  });
+
+  test("are overridden by those usual ones that the class takes for its own", () => {
+    const spec = read({
+      ...GPT2,
+      num_attention_heads: 2,
+      max_position_embeddings: 9,
+      num_hidden_layers: null,
+    });
+    expect(spec).toMatchObject({ headDim: 16, maxPositions: 9 });
+    expect(spec.layers).toHaveLength(2);
+    expect(read({ ...GPT2, hidden_act: "relu" }).activation).toBe("gelu_tanh");
+    expect(() => read({ ...GPT2, model_type: "opt", hidden_size: 32, intermediate_size: 9 })).toThrow(
+      /at ffn_dim/,
+    );
   });
 
   test("are written without the usual ones", () => {
@@ -30,6 +46,9 @@ describe("keys with other names than the usual ones", () => {
   test("are those that errors name", () => {
     expect(() => read({ ...GPT2, n_embd: "32" })).toThrow(/at n_embd/);
     expect(() => read({ ...LLAMA, hidden_size: "32" })).toThrow(/at hidden_size/);
+    expect(() => read({ ...GPT2, n_head: 5 })).toThrow(
+      "config.json: expected n_embd divisible by n_head, got 6.4",
+    );
   });
 });
 

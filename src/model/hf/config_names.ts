@@ -4,10 +4,14 @@ import type { Family } from "../family.ts";
 type JsonObject = Readonly<Record<string, unknown>>;
 
 /** A configuration with the usual keys, and the size of FFNs that the class derives if it is left out. */
-export function withUsualKeys(config: JsonObject, { configNames, defaults }: Family): JsonObject {
+export function withUsualKeys(
+  config: JsonObject,
+  { configNames, configAliases, defaults }: Family,
+): JsonObject {
   const named = { ...config };
   for (const [usual, own] of Object.entries(configNames)) {
-    if (config[own] !== undefined && config[own] !== null) named[usual] = config[own];
+    const alias = configAliases.includes(usual) ? config[usual] : null;
+    named[usual] = alias ?? config[own] ?? undefined;
   }
   const { hidden_size: hidden, intermediate_size: neurons } = named;
   const isDerived = defaults.neuronRatio !== undefined && (neurons === undefined || neurons === null);
@@ -15,10 +19,12 @@ export function withUsualKeys(config: JsonObject, { configNames, defaults }: Fam
   return { ...named, intermediate_size: defaults.neuronRatio * hidden };
 }
 
-/** The inverse: a configuration with the class's own keys. */
-export function withOwnKeys(
-  config: Record<string, unknown>,
-  { configNames }: Family,
-): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(config).map(([key, value]) => [configNames[key] ?? key, value]));
+/** The key that a class has for a usual one. */
+export function ownKey(usual: string, { configNames }: Pick<Family, "configNames">): string {
+  return configNames[usual] ?? usual;
+}
+
+/** The inverse of `withUsualKeys`: a configuration with the class's own keys. */
+export function withOwnKeys(config: Record<string, unknown>, family: Family): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(config).map(([key, value]) => [ownKey(key, family), value]));
 }

@@ -19,16 +19,20 @@ const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
 
 /** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */
 const FLOAT_KEYS = [
+  "activation_dropout",
   "attention_dropout",
   "attention_factor",
   "attn_logit_softcapping",
+  "attn_pdrop",
   "beta_fast",
   "beta_slow",
+  "dropout",
   "embd_pdrop",
   "factor",
   "final_logit_softcapping",
   "high_freq_factor",
   "initializer_range",
+  "layerdrop",
   "low_freq_factor",
   "partial_rotary_factor",
   "resid_pdrop",

@@ -1,0 +1,45 @@
+import { cp, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { temporaryDirectory } from "../../../test/directories.ts";
+import { openModel } from "./checkpoint.ts";
+
+/** What opening a golden model says after a change of its config.json. */
+async function messageOf(
+  family: string,
+  change: (config: Record<string, number>) => Record<string, unknown>,
+): Promise<string> {
+  const directory = await temporaryDirectory();
+  await cp(join(import.meta.dirname, "../../../test/golden", family), directory, { recursive: true });
+  const path = join(directory, "config.json");
+  const config = JSON.parse(await readFile(path, "utf8")) as Record<string, number>;
+  await writeFile(path, JSON.stringify({ ...config, ...change(config) }));
+  return openModel(directory).then(
+    () => "no error",
+    (error: Error) => error.message.replaceAll(directory, "DIR"),
+  );
+}
+
+test("names tensors as the file does, with their shapes there", async () => {
+  const message = await messageOf("gpt2", ({ n_embd }) => ({ n_inner: 5, n_embd }));
+  expect(message).toMatch(
+    /\n {2}transformer\.h\.0\.mlp\.c_fc\.weight: expected \[(\d+), 5\], got \[\1, \d+\]\n/,
+  );
+  expect(message).toMatch(/\n {2}transformer\.h\.0\.mlp\.c_fc\.bias: expected \[5\], got \[\d+\]\n/);
+  expect(await messageOf("opt", () => ({ max_position_embeddings: 9 }))).toMatch(
+    /\n {2}model\.decoder\.embed_positions\.weight: expected \[11, \d+\], got/,
+  );
+});
+
+test("names a tensor of several projections once", async () => {
+  const message = await messageOf("gpt_neox", ({ hidden_size }) => ({ hidden_size: hidden_size! / 2 }));
+  expect(message.match(/layers\.0\.attention\.query_key_value\.weight: expected/g)).toHaveLength(1);
+  expect(message).not.toContain("q_proj");
+});
+
+test("names layers beyond those of config.json and its key as the file does", async () => {
+  const message = await messageOf("gpt2", () => ({ n_layer: 1 }));
+  expect(message).toMatch(
+    /^DIR: n_layer: expected \d for the layers in the weights, got 1 \(.*transformer\.h\.1\./,
+  );
+});

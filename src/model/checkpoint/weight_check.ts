@@ -1,0 +1,72 @@
+/** Compares the tensors of a model with those that its spec asks for, and names them as the files do. */
+import { firstFew } from "../../base/lists.ts";
+import { GpruneError } from "../../errors.ts";
+import { familyByName } from "../families/families.ts";
+import type { Model } from "../model.ts";
+import { weightsOf } from "../spaces.ts";
+import { fusedTensors } from "./fused.ts";
+import { storedName } from "./stored_names.ts";
+import { isLayerMatrix } from "./transposed.ts";
+
+/** A tensor that is not as it should be. */
+interface Misfit {
+  readonly name: string;
+  readonly expected: readonly number[];
+  /** Undefined where there is no such tensor. */
+  readonly found: readonly number[] | undefined;
+}
+
+/** @throws GpruneError BAD_TENSOR listing the first few differences */
+export function checkWeights(model: Model): void {
+  const { spec, weights, origin } = model;
+  const misfits = weightsOf(spec)
+    .map(({ name, shape }) => ({ name, expected: shape, found: weights.info(name)?.shape }))
+    .filter(({ expected, found }) => found === undefined || found.join() !== expected.join());
+  if (misfits.length === 0) return;
+  const listed = origin.format === "hf" ? asStored(misfits, model) : misfits;
+  const list = firstFew(listed.map(textOf))
+    .map((problem) => `\n  ${problem}`)
+    .join("");
+  throw new GpruneError("BAD_TENSOR", `${origin.name}: tensors do not fit the configuration:${list}`, {
+    hint: "config.json and the weights must come from the same model.",
+  });
+}
+
+function textOf({ name, expected, found }: Misfit): string {
+  const shapeOf = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
+  return `${name}: expected ${shapeOf(expected)}, got ${found ? shapeOf(found) : "no such tensor"}`;
+}
+
+/** The same as the family's checkpoints have them: joined, transposed and under other names. */
+function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
+  const family = familyByName(model.spec.family, "model");
+  return withFused(misfits, model).map(({ name, expected, found }) => {
+    const turned = family.storesTransposed && isLayerMatrix(name, expected);
+    return {
+      name: storedName(name, family),
+      expected: turned ? expected.toReversed() : expected,
+      found: turned && found?.length === 2 ? found.toReversed() : found,
+    };
+  });
+}
+
+/** With one tensor for projections that the family stores as one, if none of them is as it should be. */
+function withFused(misfits: readonly Misfit[], { spec, weights }: Model): readonly Misfit[] {
+  const byName = new Map(misfits.map((misfit) => [misfit.name, misfit]));
+  const fused = fusedTensors(spec, familyByName(spec.family, "model").fused);
+  const joined = new Map<string, Misfit | null>();
+  for (const { name, parts } of fused) {
+    const [first, ...others] = parts.map((part) => byName.get(part));
+    if (first === undefined || others.includes(undefined)) continue;
+    const rows = [first, ...others].reduce((sum, part) => sum + part!.expected[0]!, 0);
+    for (const part of parts) joined.set(part, null);
+    joined.set(first.name, {
+      name,
+      expected: first.expected.with(0, rows),
+      found: weights.info(name)?.shape,
+    });
+  }
+  return misfits
+    .map((misfit) => joined.get(misfit.name) ?? misfit)
+    .filter(({ name }) => joined.get(name) !== null);
+}
