@@ -271,6 +271,8 @@ describe("readConfig", () => {
     ],
     [{ ...LLAMA, bos_token_id: { auto_map: "evil" } }, "bos_token_id"],
     [{ ...LLAMA, eos_token_id: [1, "2"] }, "eos_token_id"],
+    [{ ...LLAMA, model_type: "cohere", logit_scale: 1e-320 }, "logit_scale"],
+    [{ ...LLAMA, model_type: "cohere", logit_scale: 0 }, "logit_scale"],
     [{ ...LLAMA, initializer_range: "0.02; rm" }, "initializer_range"],
     [{ ...LLAMA, use_cache: [[[]]] }, "use_cache"],
   ])("refuses %j", (config, named) => {

@@ -93,7 +93,7 @@ const schema = carried.extend({
   attention_multiplier: z.number().positive().default(1),
   residual_multiplier: z.number().positive().default(1),
   logits_scaling: z.number().positive().default(1),
-  logit_scale: z.number().positive().optional(),
+  logit_scale: z.number().min(1e-30).max(1e30).optional(),
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.number().positive().nullish(),
   use_bidirectional_attention: z
