@@ -5,6 +5,7 @@
  * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
+import { getOrMake } from "../../base/map_values.ts";
 import { BLOCK_NORMS, type SpaceKind } from "../../model/spaces.ts";
 import {
   type LayerSpec,
@@ -235,6 +236,7 @@ function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly D
  */
 class LayerBuilder {
   readonly #projected = new Map<Projection, Value>();
+  readonly #blockNorms = new Map<string, Value>();
   readonly #b: GraphBuilder;
   readonly #structure: LayerStructure;
   readonly #weights: WeightSupply;
@@ -275,9 +277,12 @@ class LayerBuilder {
     return b.add(stream, residualScale === 1 ? update : b.mul(update, b.scalar(residualScale, stream.type)));
   }
 
-  /** x with a block's norm; x itself where there is none. */
+  /** x with a block's norm, once for blocks that share it; x itself where there is none. */
   #blockNorm(x: Value, name: string | null): Value {
-    return name === null ? x : this.#norm(x, name, this.#structure.normBiases);
+    if (name === null) return x;
+    return getOrMake(this.#blockNorms, `${name} of ${x.name}`, () =>
+      this.#norm(x, name, this.#structure.normBiases),
+    );
   }
 
   #norm(x: Value, name: string, hasBias: boolean): Value {

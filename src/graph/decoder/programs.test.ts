@@ -113,6 +113,15 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
   });
 });
 
+test("blocks in parallel that share a norm compute it once", () => {
+  const roots = (norms: "before" | "shared"): number => {
+    const { spec } = tinyModel({ parallel: true, norms });
+    const structure = layerStructure(spec, spec.layers[0]!);
+    return LAYER_PROGRAMS.forward(structure).nodes.filter(({ op }) => op === "Sqrt").length;
+  };
+  expect([roots("before"), roots("shared")]).toEqual([2, 1]);
+});
+
 test("short sequences, forests and caches have graphs for any length", () => {
   const { spec } = tinyModel({});
   const structure = layerStructure(spec, spec.layers[0]!);
