@@ -3,6 +3,7 @@
 import { everyMatrix, hasBlocks, loadBlockHead, loadBlockLayer } from "../graph/decoder/block_weights.ts";
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder/decoder_runner.ts";
 import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
+import { batchPositions } from "../graph/decoder/positions.ts";
 import { multipliesBlocks } from "../graph/runtime/block_check.ts";
 import { memoryLimit } from "../io/files/machine.ts";
 import type { Model } from "../model/model.ts";
@@ -130,12 +131,10 @@ export class Decoding {
     const pieces: Tensor[] = [];
     for (let start = 0; start < tokens; start += size) {
       const end = Math.min(tokens, start + size);
-      const positions = Int32Array.from(
-        { length: this.#batch * (end - start) },
-        (_, place) => this.#length + start + (place % (end - start)),
-      );
+      const span = { tokens: end - start, offset: this.#length + start };
+      const positions = batchPositions(this.#batch, span);
       const columns = this.#columns(ids, start, end);
-      pieces.push(await this.#decoder.runner.embed(columns, [this.#batch, end - start], positions));
+      pieces.push(await this.#decoder.runner.embed(columns, [this.#batch, span.tokens], positions));
     }
     return pieces;
   }

@@ -153,12 +153,12 @@ function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrit
   };
   const entry = (name: string, shape: readonly number[], make: () => Promise<Tensor>): TensorToWrite => {
     const turns = family.storesTransposed && isLayerMatrix(name, shape);
-    const read = async (): Promise<Tensor> => requireFinite(name, await make(), stored);
+    const makeFinite = async (): Promise<Tensor> => requireFinite(name, await make(), stored);
     return {
       name: storedName(name, family),
       shape: turns ? shape.toReversed() : shape,
       dtype: stored,
-      read: async () => (turns ? transposed(await read()) : read()),
+      read: async () => (turns ? transposed(await makeFinite()) : makeFinite()),
     };
   };
   return [

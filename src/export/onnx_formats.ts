@@ -1,6 +1,5 @@
 /** The number formats of ONNX exports as data, and the weights of an exported decoder in one of them. */
 import type { OnnxDType } from "../base/choices.ts";
-import { getOrMake } from "../base/map_values.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
 import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/spaces.ts";
@@ -85,8 +84,6 @@ export class StoredWeights implements DecoderWeights {
   readonly #format: OnnxFormat;
   readonly #shapes: ReadonlyMap<string, readonly number[]>;
   readonly #stored: StoredWeight[] = [];
-  /** Norms and biases by name: a layer whose blocks share a norm asks for it twice. */
-  readonly #tensors: Map<string, Value> = new Map();
   #embeddings: Matrix | undefined;
 
   constructor(b: GraphBuilder, spec: ModelSpec, format: OnnxFormat) {
@@ -110,14 +107,16 @@ export class StoredWeights implements DecoderWeights {
   layer(index: number): ReturnType<DecoderWeights["layer"]> {
     const prefix = `model.layers.${index}.`;
     return {
-      tensor: (name) => this.#tensor(prefix + name),
+      tensor: (name) => this.tensor(prefix + name),
       product: (x, projection) =>
         this.#matrix(projectionName(index, projection), this.#format.projections[projection]).product(x),
     };
   }
 
   tensor(name: string): Value {
-    return this.#tensor(name);
+    const { value, stored } = plainTensor(this.#b, name, this.#shapes.get(name)!);
+    this.#stored.push(stored);
+    return value;
   }
 
   project(x: Value): Value {
@@ -129,14 +128,6 @@ export class StoredWeights implements DecoderWeights {
     const matrix = format(this.#b, name, this.#shapes.get(name)! as readonly [number, number]);
     this.#stored.push(matrix.stored);
     return matrix;
-  }
-
-  #tensor(name: string): Value {
-    return getOrMake(this.#tensors, name, () => {
-      const { value, stored } = plainTensor(this.#b, name, this.#shapes.get(name)!);
-      this.#stored.push(stored);
-      return value;
-    });
   }
 }
 

@@ -8,7 +8,7 @@
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { unknownTensor } from "../tensor/memory.ts";
-import { elementCount, type Tensor, type TensorSource } from "../tensor/tensor.ts";
+import { elementCount, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
 
 /** Reads a weight by name, padded to its shape in the wider spec: new rows and columns come after the old ones. */
 export type WeightReader = (name: string) => Promise<Tensor>;
@@ -32,10 +32,6 @@ const QK_NORM = /\.[qk]_norm\.weight$/;
 function scaledForZeros({ shape: [channels], data }: Tensor, [padded]: readonly number[]): Tensor {
   const factor = Math.sqrt(channels! / padded!);
   return { shape: [channels!], data: data.map((weight) => weight * factor) };
-}
-
-function zeros(shape: readonly number[]): Tensor {
-  return { shape, data: new Float32Array(elementCount(shape)) };
 }
 
 function padded(tensor: Tensor, shape: readonly number[]): Tensor {

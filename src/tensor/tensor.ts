@@ -56,6 +56,16 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
+/** Reads tensors one after another. @param names - names in the source, by those in the result */
+export async function readNamed(
+  source: TensorSource,
+  names: Readonly<Record<string, string>>,
+): Promise<Readonly<Record<string, Tensor>>> {
+  const tensors: Record<string, Tensor> = {};
+  for (const [name, stored] of Object.entries(names)) tensors[name] = await source.read(stored);
+  return tensors;
+}
+
 /** A tensor of zeros. */
 export function zeros(shape: readonly number[]): Tensor {
   return { shape, data: new Float32Array(elementCount(shape)) };

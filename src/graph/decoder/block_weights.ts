@@ -9,7 +9,7 @@ import type { Model } from "../../model/model.ts";
 import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/spaces.ts";
 import type { Projection } from "../../model/spec.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../../tensor/blocks.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
+import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { inTwoTerms, TWO_TERMS } from "../../tensor/two_terms.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -92,9 +92,7 @@ export async function loadBlockHead(runner: DecoderRunner, blocks: BlockSource):
   const logits = addLogits(b, spec, { input, ...supply });
   b.output("logits", b.reshape(logits, ["M", spec.vocabSize]));
   const program = await held.open(runtime, b.finish());
-  const fed: Record<string, Tensor> = {};
-  for (const [name, stored] of Object.entries(vectors)) fed[name] = await weights.read(stored);
-  return { weights: fed, program };
+  return { weights: await readNamed(weights, vectors), program };
 }
 
 /** Total bytes of the weights that are in blocks. */

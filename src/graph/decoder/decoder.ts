@@ -235,7 +235,8 @@ function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly D
  * cast to the type that a value already has adds no node.
  */
 class LayerBuilder {
-  readonly #projected = new Map<Projection, Value>();
+  /** See `LayerValues`; complete once both blocks are built. */
+  readonly projected: Map<Projection, Value> = new Map();
   readonly #blockNorms = new Map<string, Value>();
   readonly #b: GraphBuilder;
   readonly #structure: LayerStructure;
@@ -247,11 +248,6 @@ class LayerBuilder {
     this.#structure = structure;
     this.#weights = weights;
     this.#sizes = sizes;
-  }
-
-  /** See `LayerValues`; complete once both blocks are built. */
-  get projected(): LayerValues["projected"] {
-    return this.#projected;
   }
 
   attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
@@ -335,7 +331,7 @@ class LayerBuilder {
   #linear(x: Value, projection: Projection, outputs: Dim): Value {
     const product = this.#weights.product(x, projection, outputs);
     const projected = this.#withBias(product, projection);
-    this.#projected.set(projection, projected);
+    this.projected.set(projection, projected);
     return projected;
   }
 

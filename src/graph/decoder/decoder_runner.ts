@@ -9,7 +9,7 @@ import { GpruneError, internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
 import { EMBEDDING, layerWeightsOf, POSITION_EMBEDDING } from "../../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
+import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
 import { collectIfTight, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Feeds, FilledProgram, Runtime } from "../runtime/runtime.ts";
@@ -17,6 +17,7 @@ import { layerStructure } from "./decoder.ts";
 import { headStructure, headWeights } from "./head.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
 import { forestFeeds, PositionFeeds } from "./position_feeds.ts";
+import { batchPositions } from "./positions.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
 /** A layer's weights, ready to be fed. */
@@ -86,7 +87,7 @@ export class DecoderRunner {
   async embed(
     ids: Int32Array,
     [batch, tokens]: readonly [number, number],
-    positions: Int32Array = ids.map((_, place) => place % tokens),
+    positions: Int32Array = batchPositions(batch, { tokens, offset: 0 }),
   ): Promise<Tensor> {
     const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
     if (ids.length !== batch * tokens) throw badArgument("ids", `${batch} x ${tokens} tokens`, ids.length);
@@ -209,8 +210,7 @@ export class DecoderRunner {
   /** Reads final norm and vocabulary projection as float32. */
   async loadHead(): Promise<LoadedHead> {
     const { spec, weights } = this.model;
-    const feeds: Record<string, Tensor> = {};
-    for (const [name, stored] of Object.entries(headWeights(spec))) feeds[name] = await weights.read(stored);
+    const feeds = await readNamed(weights, headWeights(spec));
     this.runtime.keep(feeds);
     return { weights: feeds };
   }

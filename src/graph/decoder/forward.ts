@@ -13,7 +13,8 @@ import { withTextsInErrors } from "../runtime/finite.ts";
 import type { Feeds } from "../runtime/runtime.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
 import { hasSameFrequencies } from "./frequencies.ts";
-import { depths, MAX_FOREST_TOKENS, type TokenForest } from "./prefix_forest.ts";
+import { batchPositions } from "./positions.ts";
+import { depths, MAX_FOREST_TOKENS, parentsByForest, type TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
 
 /** Windows of equal length that go through the graphs together. */
@@ -80,10 +81,9 @@ export async function embedMicroBatches(
 }
 
 /** Positions of a micro-batch's tokens in their sequences, [B*T]. */
-function positionsOf({ ids, batch, tokens, parents }: TokenBatch): Int32Array {
-  if (parents === undefined) return ids.map((_, place) => place % tokens);
-  const rows = Array.from({ length: batch }, (_, row) => parents.subarray(row * tokens, (row + 1) * tokens));
-  return concatenated(rows.map(depths));
+function positionsOf({ batch, tokens, parents }: TokenBatch): Int32Array {
+  if (parents === undefined) return batchPositions(batch, { tokens, offset: 0 });
+  return concatenated(parentsByForest(parents, batch).map(depths));
 }
 
 /** Embeds micro-batches into a stash, by their indices. */

@@ -13,7 +13,7 @@ import {
   type Span,
   spanPositions,
 } from "./positions.ts";
-import { depths } from "./prefix_forest.ts";
+import { depths, parentsByForest } from "./prefix_forest.ts";
 
 /** The graph inputs that depend on positions alone. */
 export const POSITION_INPUTS: ReadonlySet<string> = new Set(["cos", "sin", "query_scale", "mask"]);
@@ -93,8 +93,7 @@ export function forestFeeds(
   parents: Int32Array,
   forests: number,
 ): Feeds {
-  const tokens = parents.length / forests;
-  const rows = Array.from({ length: forests }, (_, f) => parents.subarray(f * tokens, (f + 1) * tokens));
+  const rows = parentsByForest(parents, forests);
   const masks = stack(rows.map((row) => forestMask(row, groupSize, window)));
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
   if (rope === null) return { mask };

@@ -19,6 +19,11 @@ export function spanPositions({ tokens, offset }: Span): Int32Array {
   return Int32Array.from({ length: tokens }, (_, t) => offset + t);
 }
 
+/** The positions of a span of every sequence of a micro-batch, [B*T]. */
+export function batchPositions(batch: number, { tokens, offset }: Span): Int32Array {
+  return Int32Array.from({ length: batch * tokens }, (_, place) => offset + (place % tokens));
+}
+
 /** Tables of one rotary embedding, by the names of the graph's inputs. */
 export interface RotaryTables {
   /** Of the rotation angles, times the attention factor, [T, rotaryDim / 2]. */

@@ -25,6 +25,12 @@ export function depths(parents: Int32Array): Int32Array {
   return depth;
 }
 
+/** The parents of several forests of equal size, which stand one after another. */
+export function parentsByForest(parents: Int32Array, forests: number): readonly Int32Array[] {
+  const size = parents.length / forests;
+  return Array.from({ length: forests }, (_, f) => parents.subarray(f * size, (f + 1) * size));
+}
+
 /** A forest that grows by sequences. */
 export class PrefixForest {
   readonly #ids: number[] = [];

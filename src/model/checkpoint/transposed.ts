@@ -1,6 +1,6 @@
 /** Checkpoints whose layers have their matrices as [in, out], such as those of GPT-2. */
-import { sliceRows } from "../../tensor/memory.ts";
-import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
+import { checkRows } from "../../tensor/memory.ts";
+import type { RowRange, Tensor, TensorSource } from "../../tensor/tensor.ts";
 
 /** Whether a weight, by its usual name, is a matrix of a layer. */
 export function isLayerMatrix(name: string, shape: readonly number[]): boolean {
@@ -18,20 +18,22 @@ export function withTransposedMatrices(source: TensorSource): TensorSource {
     read: async (name, rows) => {
       const info = source.info(name);
       if (info === undefined || !isLayerMatrix(name, info.shape)) return source.read(name, rows);
-      const matrix = transposed(await source.read(name));
-      return rows === undefined ? matrix : sliceRows(matrix, rows, name);
+      if (rows !== undefined) checkRows(rows, info.shape.toReversed(), name);
+      return transposed(await source.read(name), rows);
     },
     close: () => source.close(),
   };
 }
 
-/** The transpose of a matrix. */
-export function transposed({ shape, data }: Tensor): Tensor {
-  const [rows, columns] = shape as readonly [number, number];
-  const result = new Float32Array(data.length);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++)
-      result[column * rows + row] = data[row * columns + column]!;
+/** The transpose of a matrix [in, out], or some of its rows. */
+export function transposed({ shape, data }: Tensor, rows: RowRange = { start: 0, end: shape[1]! }): Tensor {
+  const [inputs, outputs] = shape as readonly [number, number];
+  const count = rows.end - rows.start;
+  const result = new Float32Array(count * inputs);
+  for (let input = 0; input < inputs; input++) {
+    for (let row = 0; row < count; row++) {
+      result[row * inputs + input] = data[input * outputs + rows.start + row]!;
+    }
   }
-  return { shape: [columns, rows], data: result };
+  return { shape: [count, inputs], data: result };
 }
