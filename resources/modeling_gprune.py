@@ -12,6 +12,8 @@ config.json gives the widths of each layer under `per_layer_config` and the proj
 attention, rotary embedding, cache and generation are transformers' own.
 """
 
+import inspect
+
 import transformers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -23,9 +25,10 @@ except ImportError:  # transformers 4 renames no tensors
 
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 
-# What classes call the layers of a decoder, the attention of a layer, and the neurons of its FFN.
+# What classes call the layers of a decoder, the attention of a layer, its heads, and the neurons of its FFN.
 LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
+HEADS = ("num_attention_heads", "num_heads")
 NEURONS = ("intermediate_size", "n_inner", "ffn_dim")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
@@ -74,6 +77,12 @@ def attribute_of(module, names):
     return next(name for name in names if hasattr(module, name))
 
 
+def at_layer(kind, config, index):
+    """A module of a layer; classes have two names for its index."""
+    parameters = inspect.signature(kind).parameters
+    return kind(config, **{next(name for name in ("layer_idx", "layer_id") if name in parameters): index})
+
+
 def pruned_projection(stock, usual, config, index):
     """A matrix of the same class, of the hidden size where it reads or writes the residual stream."""
     wide = stock.weight.shape if isinstance(stock, Conv1D) else stock.weight.shape[::-1]
@@ -89,14 +98,18 @@ def pruned_layer(stock, config, index):
     widths = layer_widths(config, index)
     layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
     name = attribute_of(layer, ATTENTION)
+    heads = widths["num_attention_heads"]
     # Some classes ignore the head size: theirs is the hidden size by the number of heads.
-    heads = {**widths, "hidden_size": widths["num_attention_heads"] * config.head_dim}
-    attention = type(getattr(layer, name))(LayerConfig(config, heads), layer_idx=index)
+    seen = {**widths, **dict.fromkeys(HEADS, heads), "hidden_size": heads * config.head_dim}
+    attention = at_layer(type(getattr(layer, name)), LayerConfig(config, seen), index)
     setattr(layer, name, attention)
-    for block, names in ((attention, ATTENTION_PROJECTIONS), (getattr(layer, "mlp", layer), FFN_PROJECTIONS)):
-        for name, linear in list(block.named_children()):
-            if isinstance(linear, (nn.Linear, Conv1D)):
-                setattr(block, name, pruned_projection(linear, names.get(name, name), config, index))
+    # The FFN of some classes is the layer itself, and the attention of some is within another module.
+    ffn = layer.mlp.modules() if hasattr(layer, "mlp") else [layer]
+    for blocks, names in ((attention.modules(), ATTENTION_PROJECTIONS), (ffn, FFN_PROJECTIONS)):
+        for block in list(blocks):
+            for name, linear in list(block.named_children()):
+                if isinstance(linear, (nn.Linear, Conv1D)):
+                    setattr(block, name, pruned_projection(linear, names.get(name, name), config, index))
     return layer
 
 
@@ -146,6 +159,7 @@ def define(model_type, stem, causal=None):
 for family in (
     ("llama", "Llama"),
     ("mistral", "Mistral"),
+    ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),
     ("qwen3", "Qwen3"),
@@ -161,6 +175,7 @@ for family in (
     ("exaone4", "Exaone4"),
     ("seed_oss", "SeedOss"),
     ("ernie4_5", "Ernie4_5"),
+    ("helium", "Helium"),
     ("hunyuan_v1_dense", "HunYuanDenseV1"),
     ("glm", "Glm"),
     ("glm4", "Glm4"),
@@ -173,7 +188,10 @@ for family in (
     ("cohere", "Cohere"),
     ("cohere2", "Cohere2"),
     ("gpt2", "GPT2", "GPT2LMHeadModel"),
+    ("gpt_bigcode", "GPTBigCode"),
+    ("gpt_neo", "GPTNeo"),
     ("opt", "OPT"),
+    ("jais2", "Jais2"),
 ):
     define(*family)
 

@@ -241,7 +241,11 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["gptneox.use_parallel_residual", bool(false)],
     ],
   },
-  gpt2: { architecture: "gpt2", fused: "qkv", model: tinyModel(TINY_FAMILIES.gpt2), extra: [] },
+  gpt2: { architecture: "gpt2", fused: "qkv", model: tinyModel(TINY_FAMILIES.gpt2) },
+  starcoder: { architecture: "starcoder", fused: "qkv", model: tinyModel(TINY_FAMILIES.gpt_bigcode) },
+  jais2: { architecture: "jais2", model: tinyModel(TINY_FAMILIES.jais2) },
+  internlm2: { architecture: "internlm2", permute: true, model: tinyModel({ tiedEmbeddings: false }) },
+  exaone: { architecture: "exaone", model: tinyModel() },
   "command-r": {
     architecture: "command-r",
     permute: true,

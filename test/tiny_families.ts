@@ -20,6 +20,14 @@ const GPT_NEOX: TinyModelOptions = {
   activation: "gelu",
   layers: [ALL_BIASED, ALL_BIASED],
 };
+const UNROTATED = { ...ALL_BIASED, rope: null } as const;
+const GPT2: TinyModelOptions = {
+  ...LAYER_NORM,
+  family: "gpt2",
+  gated: false,
+  activation: "gelu_tanh",
+  learnedPositions: { offset: 0 },
+};
 const SHARED = { norms: "shared", parallel: true } as const;
 const COHERE = { ...SHARED, normType: "layer", logitDivisor: 4 } as const;
 const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
@@ -44,6 +52,8 @@ type TinyFamily =
   | "gpt_neox"
   | "gpt_neox in sequence"
   | "gpt2"
+  | "gpt_bigcode"
+  | "jais2"
   | "cohere"
   | "cohere2";
 
@@ -89,15 +99,14 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   },
   gpt_neox: { ...GPT_NEOX, parallel: true },
   "gpt_neox in sequence": GPT_NEOX,
-  gpt2: {
-    ...{
-      ...LAYER_NORM,
-      family: "gpt2",
-      gated: false,
-      activation: "gelu_tanh",
-      learnedPositions: { offset: 0 },
-    },
-    layers: [ALL_BIASED, ALL_BIASED].map((layer) => ({ ...layer, rope: null })),
+  gpt2: { ...GPT2, layers: [UNROTATED, UNROTATED] },
+  gpt_bigcode: {
+    ...{ ...GPT2, family: "gpt_bigcode" },
+    layers: [UNROTATED, UNROTATED].map((layer) => ({ ...layer, kvGroups: 1, groupSize: 2 })),
+  },
+  jais2: {
+    ...{ ...LAYER_NORM, family: "jais2", gated: false, activation: "relu2" },
+    layers: [ALL_BIASED, ALL_BIASED].map(({ biases }) => ({ biases })),
   },
   cohere: { ...COHERE, family: "cohere", layers: [NARROW, NARROW] },
   cohere2: {

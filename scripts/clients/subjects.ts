@@ -10,7 +10,7 @@ import { Runtime } from "../../src/graph/runtime/runtime.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
 import { spacesOf } from "../../src/model/spaces.ts";
-import { type ModelSpec, PROJECTIONS, type Projection } from "../../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { prune } from "../../src/pipeline.ts";
 import { makePlan } from "../../src/prune/plan.ts";
@@ -204,7 +204,12 @@ function wideOptions(
   { layers, headDim, attentionScale, ...spec }: ModelSpec,
   { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
 ): TinyModelOptions {
-  const groupSize = familyByName(spec.family, "subjects").groupsQueries ? 2 : 1;
+  const { kvHeads } = familyByName(spec.family, "subjects");
+  const widths = (index: number): Pick<LayerSpec, "kvGroups" | "groupSize"> => {
+    if (kvHeads === "one") return { kvGroups: 1, groupSize: 4 };
+    const groupSize = kvHeads === "any" ? 2 : 1;
+    return { kvGroups: (shape === "uniform" ? 4 : 2 + 2 * (index % 2)) / groupSize, groupSize };
+  };
   return {
     ...spec,
     headDim: WIDE_HEAD,
@@ -212,8 +217,7 @@ function wideOptions(
     layers: layers.map(({ rope, biases, ...layer }, index) => ({
       ...layer,
       neurons: shape === "uniform" ? 40 : 40 + 8 * index,
-      kvGroups: (shape === "uniform" ? 4 : 2 + 2 * (index % 2)) / groupSize,
-      groupSize,
+      ...widths(index),
       biases: biased ? PROJECTIONS.filter((name) => BIASES.includes(name) || biases.includes(name)) : biases,
       rope: rope && { ...rope, rotaryDim: (WIDE_HEAD * rope.rotaryDim) / headDim },
     })),
@@ -238,7 +242,7 @@ async function writeGolden(
   const { model, windows } = await openGolden(family);
   const runtime = new Runtime();
   const keep = spacesOf(model.spec).map(({ id, kind, layer, units }) => {
-    const kept = units - REMOVED[shape](kind, layer);
+    const kept = Math.max(1, units - REMOVED[shape](kind, layer));
     return [id, Array.from({ length: kept }, (_, unit) => unit)] as const;
   });
   const plan = makePlan(model.spec, Object.fromEntries(keep));

@@ -102,6 +102,8 @@ describe("the architecture", () => {
     ["is gptneox for GPT-NeoX", TINY_FAMILIES.gpt_neox, "gptneox"],
     ["is gptneox for GPT-NeoX 20B", { ...TINY_FAMILIES.gpt_neox, activation: "gelu_tanh" }, "gptneox"],
     ["is gpt2 for GPT-2", TINY_FAMILIES.gpt2, "gpt2"],
+    ["is starcoder for StarCoder", TINY_FAMILIES.gpt_bigcode, "starcoder"],
+    ["is jais2 for Jais 2", TINY_FAMILIES.jais2, "jais2"],
     ["is command-r for Command R", TINY_FAMILIES.cohere, "command-r"],
     ["is cohere2 for Command R7B", TINY_FAMILIES.cohere2, "cohere2"],
     ["takes YaRN of Arcee", { ...TINY_FAMILIES.arcee, layers: [{ rope: rope({ scaling: YARN }) }] }, "arcee"],

@@ -75,15 +75,16 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
     return sameAnswer("no (config.json cannot describe these layers)");
   }
   const { family, remoteCode } = form;
+  const lacking = family.vllm === "none" ? { vllm: `no (it has no class for ${family.modelType})` } : {};
   if (remoteCode) {
     const reason = hasUniformWidths(spec)
       ? `no stock class of ${family.modelType} has these heads and biases`
       : "layers differ in width";
-    return sameAnswer(`with trust_remote_code (${reason})`);
+    return { ...sameAnswer(`with trust_remote_code (${reason})`), ...lacking };
   }
   const yes = `yes (${family.architecture})`;
   const obstacle = vllmObstacle(spec, family);
-  if (obstacle === null) return sameAnswer(yes);
+  if (obstacle === null) return { ...sameAnswer(yes), ...lacking };
   // vLLM's backend for transformers' classes reads a factor on logits as `logit_scale` (Cohere), not by Granite's key.
   const isRead = spec.logitDivisor === 1 || family.scalesLogits;
   const how = isRead ? "with --model-impl transformers" : "no";

@@ -92,8 +92,8 @@ export interface Family {
   readonly fixedKeys: Readonly<Record<string, boolean>>;
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;
-  /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
-  readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier";
+  /** Query-key products are multiplied by this quantity to the power -1/2, by `attention_multiplier` itself, or not. */
+  readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier" | "none";
   /** The class caps attention scores where config.json gives a cap. */
   readonly capsScores: boolean;
   /** The class caps logits where config.json gives a cap. */
@@ -103,11 +103,10 @@ export interface Family {
   /** config.json gives factors on embeddings, on additions to the residual stream, and on logits (Granite). */
   readonly multipliers: boolean;
   /**
-   * Which layers have a sliding window: none, all, those that `layer_types` names, or all unless `layer_types` is there
-   * to name them. transformers reads the last case as another family (configuration_auto.py), so the class of this one
-   * has no layers that differ.
+   * Which layers have a sliding window: none, all, those that `layer_types` names, all unless `layer_types` is there to
+   * name them, or those that `attention_types` calls local (configuration_gpt_neo.py).
    */
-  readonly windows: "none" | "all" | "layer_types" | "all_but_layer_types";
+  readonly windows: "none" | "all" | "layer_types" | "all_or_layer_types" | "attention_types";
   /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
   readonly readsWindowPattern: boolean;
   /** The class reads `use_sliding_window`; others ignore it. */
@@ -158,14 +157,17 @@ export interface Family {
   readonly scalingTypeKey: "rope_type" | "type";
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
-  /** Several query heads may share a key/value head; else the class has one for each, whatever config.json says. */
-  readonly groupsQueries: boolean;
+  /** Key/value heads: any number, or whatever config.json says one for each query head, or one for all. */
+  readonly kvHeads: "any" | "each" | "one";
   /** The class takes heads of C / N, whatever config.json says. */
   readonly headsFillHidden: boolean;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
-  /** vLLM has no class of its own, and runs transformers' in its backend for these (0.33, registry.py). */
-  readonly vllmUsesTransformers: boolean;
+  /**
+   * How vLLM runs the family: by a class of its own; by transformers' class in its backend for these (0.33,
+   * registry.py); or not at all, since that class does not take the backend's attention.
+   */
+  readonly vllm: "own" | "transformers" | "none";
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
   /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py). */

@@ -18,6 +18,7 @@ describe.each([
   ["gpt_neox", "gpt_neox.layers.2.attention.dense.weight", "model.layers.2.self_attn.o_proj.weight"],
   ["gpt_neox", "embed_out.weight", "lm_head.weight"],
   ["phi", "lm_head.bias", "lm_head.bias"],
+  ["gpt_neo", "transformer.h.1.attn.attention.k_proj.weight", "model.layers.1.self_attn.k_proj.weight"],
 ])("names of %s", (family, stored, usual) => {
   const naming = familyByName(family, "test");
 
@@ -60,4 +61,14 @@ describe.each([
     const added = named.tensors.names.filter((name) => !whole.tensors.names.includes(name));
     expect(added.map((name) => named.storedName(name))).toEqual(strangers);
   });
+});
+
+test("those of an EXAONE 3 become the usual ones of a Llama, and stay GPT-Neo's in a GPT-Neo", async () => {
+  const tensors = await saved("exaone");
+  const named = withUsualNames(memorySource(new Map(tensors)), familyByName("llama", "test"));
+  const llama = await saved("llama");
+  expect([...named.tensors.names].sort()).toEqual([...llama.keys()].sort());
+  const gate = "model.layers.2.mlp.gate_proj.weight";
+  expect(named.storedName(gate)).toBe("transformer.h.2.mlp.c_fc_0.weight");
+  expect(await named.tensors.read(gate)).toEqual(tensors.get("transformer.h.2.mlp.c_fc_0.weight"));
 });

@@ -26,6 +26,23 @@ const OTHERS: readonly Prefixes[] = [
 /** The family's own prefixes and names of parts. */
 type StoredNaming = Pick<Family, "storedPrefixes" | "storedNames" | "storedOuterNames">;
 
+/** Names of EXAONE 3, which is a Llama (conversion_mapping.py of transformers 5). */
+const EXAONE: StoredNaming = {
+  storedPrefixes: { decoder: "transformer.", head: "lm_head." },
+  storedNames: {
+    input_layernorm: "ln_1",
+    "self_attn.q_proj": "attn.attention.q_proj",
+    "self_attn.k_proj": "attn.attention.k_proj",
+    "self_attn.v_proj": "attn.attention.v_proj",
+    "self_attn.o_proj": "attn.attention.out_proj",
+    post_attention_layernorm: "ln_2",
+    "mlp.gate_proj": "mlp.c_fc_0",
+    "mlp.up_proj": "mlp.c_fc_1",
+    "mlp.down_proj": "mlp.c_proj",
+  },
+  storedOuterNames: { embed_tokens: "wte", layers: "h", norm: "ln_f" },
+};
+
 /** A checkpoint's tensors with the names used here. */
 export interface NamedTensors {
   readonly tensors: TensorSource;
@@ -34,11 +51,12 @@ export interface NamedTensors {
 }
 
 /** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
-export function withUsualNames(source: TensorSource, naming: StoredNaming): NamedTensors {
-  const { storedPrefixes: own, storedNames, storedOuterNames } = naming;
-  const lastNorm = `${storedOuterNames.norm ?? "norm"}.weight`;
-  const hasNorm = ({ decoder }: Prefixes): boolean => source.info(decoder + lastNorm) !== undefined;
-  const { decoder, head } = [own, withoutModel(own), ...OTHERS].find(hasNorm) ?? own;
+export function withUsualNames(source: TensorSource, family: StoredNaming): NamedTensors {
+  const { storedPrefixes: own } = family;
+  const prefixes = [own, withoutModel(own), ...OTHERS].map((other) => ({ ...family, storedPrefixes: other }));
+  const naming = [...prefixes, EXAONE].find((each) => hasLastNorm(source, each)) ?? family;
+  const { storedPrefixes, storedNames, storedOuterNames } = naming;
+  const { decoder, head } = storedPrefixes;
   const usual = { storedNames: inverse(storedNames), storedOuterNames: inverse(storedOuterNames) };
   const names = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
@@ -49,6 +67,10 @@ export function withUsualNames(source: TensorSource, naming: StoredNaming): Name
     return renamed(name, naming) === part ? USUAL.decoder + name : OTHER + stored;
   });
   return { tensors: renamedSource(source, names), storedName: (name) => names.get(name)! };
+}
+
+function hasLastNorm(source: TensorSource, { storedPrefixes, storedOuterNames }: StoredNaming): boolean {
+  return source.info(`${storedPrefixes.decoder}${storedOuterNames.norm ?? "norm"}.weight`) !== undefined;
 }
 
 /** The name under which a family's checkpoints have a tensor. @param name - the usual one */

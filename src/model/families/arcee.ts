@@ -8,7 +8,7 @@ export const ARCEE: Family = {
   architecture: "ArceeForCausalLM",
   configClass: "ArceeConfig",
   gated: false,
-  vllmUsesTransformers: true,
+  vllm: "transformers",
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

@@ -10,12 +10,16 @@ import { ERNIE4_5 } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
 import { GEMMA, GEMMA2, GEMMA3, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4 } from "./glm.ts";
+import { GPT_BIGCODE } from "./gpt_bigcode.ts";
+import { GPT_NEO } from "./gpt_neo.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
 import { GPT2 } from "./gpt2.ts";
 import { GRANITE } from "./granite.ts";
+import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
+import { JAIS2 } from "./jais2.ts";
 import { LLAMA } from "./llama.ts";
-import { MINISTRAL3, MISTRAL } from "./mistral.ts";
+import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
 import { NEMOTRON } from "./nemotron.ts";
 import { OLMO2, OLMO3 } from "./olmo.ts";
 import { OPT } from "./opt.ts";
@@ -30,6 +34,7 @@ import { STARCODER2 } from "./starcoder2.ts";
 export const FAMILIES: readonly Family[] = [
   LLAMA,
   MISTRAL,
+  MINISTRAL,
   MINISTRAL3,
   QWEN2,
   QWEN3,
@@ -45,6 +50,7 @@ export const FAMILIES: readonly Family[] = [
   EXAONE4,
   SEED_OSS,
   ERNIE4_5,
+  HELIUM,
   HUNYUAN,
   GLM,
   GLM4,
@@ -57,7 +63,10 @@ export const FAMILIES: readonly Family[] = [
   COHERE,
   COHERE2,
   GPT2,
+  GPT_BIGCODE,
+  GPT_NEO,
   OPT,
+  JAIS2,
 ];
 
 /** Prefix of the `model_type` of checkpoints that our own modelling file loads, so that no stock class takes them. */

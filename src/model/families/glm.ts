@@ -12,7 +12,7 @@ export const GLM: Family = {
   rotatesPairs: true,
   partialRotary: true,
   headsDivideHidden: false,
-  vllmUsesTransformers: true,
+  vllm: "transformers",
   standsIn: false,
   tokenizer: "file",
   defaults: {
@@ -34,7 +34,7 @@ export const GLM4: Family = {
   architecture: "Glm4ForCausalLM",
   configClass: "Glm4Config",
   norms: "around",
-  vllmUsesTransformers: false,
+  vllm: "own",
   transformersJsType: "llama",
   storedNames: {
     post_attention_layernorm: "post_self_attn_layernorm",

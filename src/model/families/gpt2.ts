@@ -36,7 +36,7 @@ export const GPT2: Family = {
   },
   storedOuterNames: { embed_tokens: "wte", embed_positions: "wpe", layers: "h", norm: "ln_f" },
   storesTransposed: true,
-  groupsQueries: false,
+  kvHeads: "each",
   headsFillHidden: true,
   standsIn: false,
   defaults: {

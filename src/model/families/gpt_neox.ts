@@ -24,9 +24,9 @@ export const GPT_NEOX: Family = {
   storedOuterNames: { embed_tokens: "embed_in", norm: "final_layer_norm" },
   partialRotary: true,
   rotaryKeys: { theta: "rotary_emb_base", part: "rotary_pct" },
-  groupsQueries: false,
+  kvHeads: "each",
   headsFillHidden: true,
-  vllmUsesTransformers: true,
+  vllm: "transformers",
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

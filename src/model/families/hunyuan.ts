@@ -15,7 +15,7 @@ export const HUNYUAN: Family = {
   },
   scalesBase: true,
   headsDivideHidden: false,
-  vllmUsesTransformers: true,
+  vllm: "transformers",
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

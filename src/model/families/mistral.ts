@@ -1,16 +1,14 @@
-/** Mistral and Ministral 3 (configuration_mistral.py, configuration_ministral3.py, modeling files of transformers). */
+/** Mistral, Ministral and Ministral 3 (configuration and modeling files of transformers by these names). */
 import type { Family } from "../family.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 
 export const MISTRAL: Family = {
   ...LLAMA,
   modelType: "mistral",
-  // transformers reads a Mistral with `layer_types` as a Ministral (configuration_auto.py).
-  alsoNamed: ["ministral"],
   architecture: "MistralForCausalLM",
   configClass: "MistralConfig",
   biases: NO_BIASES,
-  windows: "all_but_layer_types",
+  windows: "all",
   headsDivideHidden: false,
   tokenizer: "file",
   defaults: {
@@ -20,6 +18,17 @@ export const MISTRAL: Family = {
     kvHeads: 8,
     window: 4096,
   },
+};
+
+/** A Mistral with windows in some layers. */
+export const MINISTRAL: Family = {
+  ...MISTRAL,
+  modelType: "ministral",
+  architecture: "MinistralForCausalLM",
+  configClass: "MinistralConfig",
+  windows: "all_or_layer_types",
+  vllm: "transformers",
+  transformersJsType: "mistral",
 };
 
 export const MINISTRAL3: Family = {

@@ -19,7 +19,7 @@ export const OLMO2: Family = {
   norms: "after",
   scalingTypeKey: "type",
   headsDivideHidden: false,
-  vllmUsesTransformers: true,
+  vllm: "transformers",
   standsIn: false,
   tokenizer: "file",
   defaults: OLMO2_DEFAULTS,

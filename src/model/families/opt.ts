@@ -29,7 +29,7 @@ export const OPT: Family = {
     "mlp.down_proj": "fc2",
   },
   storedOuterNames: { norm: "final_layer_norm" },
-  groupsQueries: false,
+  kvHeads: "each",
   headsFillHidden: true,
   standsIn: false,
   defaults: {

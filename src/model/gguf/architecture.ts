@@ -98,7 +98,14 @@ export interface GgufArchitecture {
 }
 
 /** Families that compute what Llama does. */
-export const LLAMA_LIKE: readonly string[] = ["llama", "mistral", "seed_oss", "ernie4_5"];
+export const LLAMA_LIKE: readonly string[] = [
+  "llama",
+  "mistral",
+  "ministral",
+  "seed_oss",
+  "ernie4_5",
+  "helium",
+];
 
 export const LLAMA_LOADS: GgufLoads = {
   families: LLAMA_LIKE,

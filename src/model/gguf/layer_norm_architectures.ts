@@ -112,6 +112,32 @@ export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitect
       loads: { ...FULL_WIDTH, families: ["gpt2"], biases: UNGATED, requiredBiases: UNGATED },
     },
   ],
+  // StarCoder and SantaCoder: GPT-2 with one key/value head.
+  [
+    "starcoder",
+    {
+      ...HALVES,
+      family: "gpt_bigcode",
+      activation: "gelu_tanh",
+      fused: FUSED_QKV,
+      unrotatedEvery: 1,
+      loads: { ...FULL_WIDTH, families: ["gpt_bigcode"], biases: UNGATED, requiredBiases: UNGATED },
+    },
+  ],
+  [
+    "jais2",
+    {
+      ...HALVES,
+      family: "jais2",
+      activation: "relu2",
+      loads: {
+        ...NO_EXTRAS,
+        families: ["jais2"],
+        biases: UNGATED,
+        requiredBiases: [...OUTPUTS, "up_proj"],
+      },
+    },
+  ],
   ["command-r", COHERE],
   [
     "cohere2",

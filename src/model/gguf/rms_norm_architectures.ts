@@ -51,6 +51,9 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
     "qwen3",
     { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
   ],
+  // InternLM 2 and EXAONE 3, which compute what Llama does; read, and written as that.
+  ["internlm2", { ...LLAMA, loads: READ_ONLY }],
+  ["exaone", { ...LLAMA, permuted: false, loads: READ_ONLY }],
   // Text models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, whose images are in another file; read, and written without them.
   ["qwen2vl", { ...LLAMA, family: "qwen2", permuted: false, loads: READ_ONLY }],
   ["qwen3vl", { ...LLAMA, family: "qwen3", permuted: false, loads: READ_ONLY }],

@@ -28,6 +28,11 @@ const layerOverride = z.strictObject({
 
 const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
 
+/** Types of layers in turn, each list repeated (`attention_types` of configuration_gpt_neo.py). */
+const attentionTypes = z
+  .array(z.tuple([z.array(z.enum(["global", "local"])).max(MAX_LAYERS), z.int().min(0).max(MAX_LAYERS)]))
+  .max(MAX_LAYERS);
+
 const epsilon = z.number().nonnegative().optional();
 
 /** Fraction of activations that training sets to zero, 0..1. */
@@ -83,6 +88,7 @@ const schema = carried.extend({
   sliding_window: size.nullish(),
   use_sliding_window: z.boolean().optional(),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
+  attention_types: attentionTypes.default([[["global", "local"], 12]]),
   // EXAONE 4 also has texts, and 0, beside `layer_types`, which then counts.
   sliding_window_pattern: z.union([size, z.literal(0), z.string()]).nullish(),
   no_rope_layers: z.array(z.int()).max(MAX_LAYERS).nullish(),
@@ -101,7 +107,6 @@ const schema = carried.extend({
     .nullish(),
   per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
   projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
-  source_model_type: z.string().optional(),
 });
 type Config = z.infer<typeof schema> & { readonly max_position_embeddings: number };
 
@@ -132,10 +137,7 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   }
   const { max_position_embeddings: usual = family.defaults.positions, model_max_length: own } = result.data;
   const max_position_embeddings = family.readsMaxLength ? (own ?? usual) : usual;
-  const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
-  const { model_type: name, source_model_type: source } = result.data;
-  if (source === undefined || !name.startsWith(REMOTE_CODE_PREFIX)) return spec;
-  return { ...spec, family: familyByName(source, where).modelType };
+  return specOf({ ...result.data, max_position_embeddings }, { family, where });
 }
 
 /** @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one */
@@ -242,6 +244,7 @@ function softcapsOf(
 
 function attentionScaleOf(config: Config, { scoreScale, defaults }: Family, headDim: number): number {
   if (scoreScale === "attention_multiplier") return config.attention_multiplier;
+  if (scoreScale === "none") return 1;
   const scalar = config.query_pre_attn_scalar ?? defaults.scoreScalar ?? headDim;
   return (scoreScale === "head_dim" ? headDim : scalar) ** -0.5;
 }
@@ -299,18 +302,19 @@ function withOwnPaths({ issues }: z.ZodError, family: Family): { readonly issues
 function kvHeadsOf(
   configured: number | null | undefined,
   heads: number,
-  { groupsQueries, defaults: { kvHeads } }: Family,
+  { kvHeads, defaults }: Family,
 ): number | null | undefined {
-  if (!groupsQueries) return undefined;
+  if (kvHeads !== "any") return kvHeads === "one" ? 1 : undefined;
   if (configured !== undefined) return configured;
-  return kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : undefined;
+  return defaults.kvHeads !== undefined && heads % defaults.kvHeads === 0 ? defaults.kvHeads : undefined;
 }
 
 function windowOf(config: Config, context: Context, index: number): number | null {
   const { family } = context;
   if (family.windows === "none") return null;
   const { sliding_window: window = family.defaults.window } = config;
-  const isAll = family.windows === "all" || (family.windows === "all_but_layer_types" && !config.layer_types);
+  if (family.windows === "attention_types") return isLocal(config, context, index) ? window : null;
+  const isAll = family.windows === "all" || (family.windows !== "layer_types" && !config.layer_types);
   if (!isAll && !isWindowed(config, context, index)) return null;
   if (window !== null && family.windowSwitch && config.use_sliding_window === false) {
     throw badConfig(
@@ -320,6 +324,15 @@ function windowOf(config: Config, context: Context, index: number): number | nul
     );
   }
   return window;
+}
+
+function isLocal(config: Config, context: Context, index: number): boolean {
+  const { attention_types: lists, num_hidden_layers: layers } = config;
+  // Counted before they are repeated: a file may ask for any number.
+  const count = lists.reduce((sum, [types, times]) => sum + types.length * times, 0);
+  if (count !== layers) throw badConfig(context, "attention_types with an entry for every layer", count);
+  const types = lists.flatMap(([some, times]) => Array<typeof some>(times).fill(some).flat());
+  return types[index] === "local";
 }
 
 /** Whether a layer has a window: as `layer_types` says or, in files older than that key, as transformers derives it. */

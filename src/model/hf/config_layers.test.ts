@@ -164,14 +164,35 @@ describe("windows", () => {
   test("are those of all layers in Mistral, of none in Llama", () => {
     expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: 16 })).toEqual([16, 16]);
     expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: null })).toEqual([null, null]);
-    // As Ministral, which transformers takes such a configuration for.
     const layer_types = ["full_attention", "sliding_attention"];
-    for (const model_type of ["mistral", "ministral"]) {
-      expect(windowsOf({ ...LLAMA, model_type, sliding_window: 16, layer_types })).toEqual([null, 16]);
-      expect(windowsOf({ ...LLAMA, model_type })).toEqual([4096, 4096]);
-    }
+    const ministral = { ...LLAMA, model_type: "ministral", sliding_window: 16 };
+    expect(windowsOf({ ...ministral, layer_types })).toEqual([null, 16]);
+    expect(windowsOf(ministral)).toEqual([16, 16]);
+    expect(windowsOf({ ...LLAMA, model_type: "mistral" })).toEqual([4096, 4096]);
     expect(windowsOf({ ...LLAMA, model_type: "phi3", sliding_window: 16, layer_types })).toEqual([16, 16]);
     expect(windowsOf({ ...LLAMA, sliding_window: 16 })).toEqual([null, null]);
+  });
+
+  test("are those of the layers that attention_types calls local, in turn", () => {
+    const config = { ...LLAMA, model_type: "gpt_neo", num_hidden_layers: 5, window_size: 16 };
+    const attention_types = [
+      [["global", "local"], 2],
+      [["local"], 1],
+    ];
+    expect(windowsOf({ ...config, attention_types })).toEqual([null, 16, null, 16, 16]);
+    expect(windowsOf({ ...config, window_size: undefined, attention_types })).toContain(256);
+    const usual = { ...config, num_hidden_layers: 24 };
+    expect(windowsOf(usual).slice(-3)).toEqual([16, null, 16]);
+    const bombs = Array.from({ length: 4096 }, () => [Array.from({ length: 4096 }, () => "local"), 4096]);
+    for (const [types, count] of [
+      [[[["local"], 4]], 4],
+      [undefined, 24],
+      [bombs, 4096 ** 3],
+    ]) {
+      expect(() => read({ ...config, attention_types: types })).toThrow(
+        `attention_types with an entry for every layer, got ${count}`,
+      );
+    }
   });
 
   test("are those that layer_types names", () => {
@@ -207,8 +228,8 @@ describe("windows", () => {
     const off = { use_sliding_window: false };
     expect(windowsOf({ ...GEMMA, ...off })).toEqual(windowsOf(GEMMA));
     const layer_types = ["full_attention", "sliding_attention"];
-    const mistral = { ...LLAMA, model_type: "mistral", sliding_window: 16, layer_types };
-    expect(windowsOf({ ...mistral, ...off })).toEqual([null, 16]);
+    const ministral = { ...LLAMA, model_type: "ministral", sliding_window: 16, layer_types };
+    expect(windowsOf({ ...ministral, ...off })).toEqual([null, 16]);
     expect(windowsOf({ ...GEMMA, ...off, num_hidden_layers: 2, layer_types })).toEqual([null, 16]);
   });
 

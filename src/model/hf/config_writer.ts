@@ -115,12 +115,9 @@ function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
 /**
  * Keys for our own modelling file (resources/modeling_gprune.py): the widths of every layer under `per_layer_config`
  * (transformers' heterogeneous configurations), and exactly the biases that exist. vLLM asks for `AutoModel`, the
- * decoder without its head. A model written as another family has its own in `source_model_type`, for reading it back.
+ * decoder without its head.
  */
-function remoteCodeKeys(
-  { layers, family }: ModelSpec,
-  { modelType, architecture, configClass }: Family,
-): ConfigKeys {
+function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, configClass }: Family): ConfigKeys {
   const widths = layers.map((layer, index) => [
     String(index),
     {
@@ -133,7 +130,6 @@ function remoteCodeKeys(
   return {
     architectures: [`Gprune${architecture}`],
     model_type: `${REMOTE_CODE_PREFIX}${modelType}`,
-    ...(family === modelType ? {} : { source_model_type: family }),
     auto_map: {
       AutoConfig: `${module}.Gprune${configClass}`,
       AutoModel: `${module}.Gprune${configClass.replace(/Config$/, "Model")}`,
@@ -162,6 +158,7 @@ function scaleKeys(spec: ModelSpec, { scoreScale, scalesLogits, multipliers }: F
     head_dim: {},
     query_pre_attn_scalar: { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 },
     attention_multiplier: { attention_multiplier: spec.attentionScale },
+    none: {},
   };
   const factors = {
     embedding_multiplier: spec.embeddingScale,
@@ -188,7 +185,11 @@ function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Fa
 function windowKeys({ layers }: ModelSpec, { windows, unrotated, defaults }: Family): ConfigKeys {
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
-  if (windows !== "layer_types") return { sliding_window: window };
+  if (windows === "attention_types") {
+    const types = layers.map((layer) => (layer.window === null ? "global" : "local"));
+    return { sliding_window: window ?? defaults.window, attention_types: [[types, 1]] };
+  }
+  if (windows !== "layer_types" && windows !== "all_or_layer_types") return { sliding_window: window };
   // Classes of families with alternating layers build a mask for windows even where no layer has one; for one, a length
   // says that layers without windows are not rotated.
   const needsLength =

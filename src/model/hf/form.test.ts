@@ -45,27 +45,6 @@ describe("writeConfig", () => {
     },
   );
 
-  test("says what a model is that goes under another family's name with our modelling file, so that it is written so again", () => {
-    const spec = tinySpec({ family: "mistral", layers: [{}, { window: 8 }] });
-    const config = writeConfig(spec, "float32");
-    expect(config).toMatchObject({ model_type: "gprune_qwen2", source_model_type: "mistral" });
-    // Those of MistralConfig, which Qwen2Config does not have.
-    expect(read(config)).toEqual({ ...spec, extra: { bos_token_id: 1, eos_token_id: 2 } });
-    expect(writeConfig(read(config), "float32")).toEqual(config);
-    expect(() => read({ ...config, source_model_type: "x" })).toThrow("expected one of the model types");
-  });
-
-  test.each<[string, TinyModelOptions]>([
-    ["of its own family with our modelling file", { layers: [{ neurons: 3 }, {}] }],
-    ["of a stock class", { family: "phi3", layers: [{ biases: ["o_proj"] }] }],
-  ])("says so of no model %s", (_, options) => {
-    expect(writeConfig(tinySpec(options), "float32")).not.toHaveProperty("source_model_type");
-  });
-
-  test("reads only our own configurations as another family's", () => {
-    expect(read({ ...LLAMA, source_model_type: "mistral" }).family).toBe("llama");
-  });
-
   test("loses no bias, and adds one only where the class has a flag for several", () => {
     fc.assert(
       fc.property(layers, fc.array(biases, { minLength: 5, maxLength: 5 }), (widthsOfLayers, wanted) => {
@@ -206,15 +185,11 @@ describe("hfForm", () => {
       { family: "mistral", layers: [{ ...window, biases: recovered }] },
       "gprune_mistral",
     ],
+    ["Ministral's own class", { family: "ministral", layers: [{}, window] }, "ministral"],
     [
-      "our modelling file with Qwen2 for a Mistral of mixed windows, whose tokenizer is another",
-      { family: "mistral", layers: [{}, window] },
-      "gprune_qwen2",
-    ],
-    [
-      "our modelling file with Qwen2 for one of different layers as well",
-      { family: "mistral", layers: [{ neurons: 3 }, window] },
-      "gprune_qwen2",
+      "our modelling file for one with biases",
+      { family: "ministral", layers: [{}, { ...window, biases: recovered }] },
+      "gprune_ministral",
     ],
     ["Qwen2's own class", { family: "qwen2", layers: [{ biases: qkv, kvGroups: 2, groupSize: 1 }] }, "qwen2"],
     [

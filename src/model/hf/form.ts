@@ -26,21 +26,22 @@ import { configOf, type HfForm } from "./config_writer.ts";
  * 1. its own family's stock class;
  * 2. another family's: Mistral for a Llama whose heads do not divide its hidden size, Llama for a Qwen2 with biases on
  *    its output projections;
- * 3. its own family's class in our modelling file;
- * 4. another family's class there: Qwen2 for a Mistral with windows in some layers (a Ministral), whose tokenizer the
- *    stock class of Qwen2 would not take.
+ * 3. its own family's class in our modelling file.
  *
  * Stock classes whose counterpart in vLLM computes the same go first. Null when config.json has no keys for the spec.
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
   const families = [own, ...FAMILIES.filter(({ standsIn }) => standsIn)];
-  const inVllm = families.filter((family) => vllmObstacle(spec, family) === null);
+  const inVllm = families.filter(
+    (family) => (family === own || family.vllm === "own") && vllmObstacle(spec, family) === null,
+  );
   const stock = [...inVllm, ...families].find(
     (family) => (family === own || family.tokenizer !== "own") && hasStockClass(spec, family),
   );
   if (stock !== undefined) return { family: stock, remoteCode: false };
-  return families.map((family) => ({ family, remoteCode: true })).find((form) => holds(spec, form)) ?? null;
+  const form = { family: own, remoteCode: true };
+  return holds(spec, form) ? form : null;
 }
 
 /** The form of a model. @throws GpruneError UNSUPPORTED when config.json has no keys for the spec */
@@ -90,9 +91,9 @@ interface Ignored {
  */
 export function vllmObstacle(
   spec: ModelSpec,
-  { vllmUsesTransformers, vllmReadsHeadDim, vllmIgnores, vllmOmits }: Family,
+  { vllm, vllmReadsHeadDim, vllmIgnores, vllmOmits }: Family,
 ): string | null {
-  if (vllmUsesTransformers) return null;
+  if (vllm !== "own") return null;
   const { hiddenSize, headDim, layers, maxPositions } = spec;
   const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
   if (!keepsHeads) return "assumes a different head size";

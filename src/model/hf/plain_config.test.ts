@@ -32,6 +32,46 @@ describe("plainConfig", () => {
     }
   });
 
+  test("takes an EXAONE 3 for a Llama, with its published keys and with those of transformers", () => {
+    const { num_hidden_layers: num_layers, ...sizes } = LLAMA;
+    const usual = { ...LLAMA, rms_norm_eps: 1e-4, rope_theta: 1e6, hidden_act: "silu" };
+    const published = { ...sizes, num_layers, layer_norm_epsilon: 1e-4, activation_function: "silu" };
+    expect(readPlain({ ...published, model_type: "exaone", rope_theta: 1e6 })).toEqual(read(usual));
+    expect(readPlain({ ...usual, model_type: "exaone" })).toEqual(read(usual));
+    expect(readPlain({ ...LLAMA, model_type: "exaone" })).toEqual(
+      read({ ...LLAMA, rms_norm_eps: 1e-5, rope_theta: 500_000 }),
+    );
+  });
+
+  test("takes a MiniCPM for a Granite with its factors", () => {
+    const factors = { scale_emb: 12, scale_depth: 1.4, dim_model_base: 8 };
+    const spec = readPlain({ ...LLAMA, model_type: "minicpm", ...factors });
+    expect(spec).toMatchObject({
+      family: "granite",
+      embeddingScale: 12,
+      logitDivisor: 4,
+      tiedEmbeddings: true,
+    });
+    expect(spec.residualScale).toBeCloseTo(1.4 / Math.sqrt(2), 12);
+    expect(spec.attentionScale).toBeCloseTo(8 ** -0.5, 12);
+    const wide = readPlain({ ...LLAMA, model_type: "minicpm", head_dim: 16, tie_word_embeddings: false });
+    expect(wide).toMatchObject({ attentionScale: 0.25, residualScale: 2 ** -0.5, tiedEmbeddings: false });
+    for (const other of [{ num_experts: 8 }, { scale_depth: "1.4" }, { hidden_size: undefined }]) {
+      expect(() => readPlain({ ...LLAMA, model_type: "minicpm", ...factors, ...other })).toThrow(
+        expect.objectContaining({ code: "UNSUPPORTED" }),
+      );
+    }
+  });
+
+  test("takes a Mistral whose layers have types for a Ministral", () => {
+    const mistral = { ...LLAMA, model_type: "mistral", sliding_window: 16 };
+    const types = { layer_types: ["full_attention", "sliding_attention"] };
+    expect(readPlain({ ...mistral, ...types })).toEqual(
+      read({ ...mistral, ...types, model_type: "ministral" }),
+    );
+    expect(readPlain({ ...mistral, layer_types: null })).toEqual(read(mistral));
+  });
+
   test("is a configuration without text_config itself", () => {
     for (const config of [LLAMA, null, [], "x", { ...LLAMA, text_config: null }]) {
       expect(plainConfig(config)).toBe(config);
@@ -85,10 +125,10 @@ describe("plainConfig", () => {
 });
 
 test("isOtherClass knows the classes that are written", () => {
-  for (const type of ["mistral3", "granitemoehybrid", "qwen2_5_vl", "ministral"]) {
+  for (const type of ["mistral3", "granitemoehybrid", "qwen2_5_vl", "exaone", "minicpm"]) {
     expect(isOtherClass({ model_type: type })).toBe(true);
   }
-  for (const type of ["llama", "gprune_llama", "ministral3", "gemma3_text", 7]) {
+  for (const type of ["llama", "gprune_llama", "ministral", "ministral3", "gemma3_text", 7]) {
     expect(isOtherClass({ model_type: type })).toBe(false);
   }
 });

@@ -1,6 +1,7 @@
 /**
  * Configurations of models that compute what a model of a known family does, with that family's keys: the text models
- * of multimodal ones, and Granite 4 without experts and state-space layers.
+ * of multimodal ones, Granite 4 without experts and state-space layers, EXAONE 3, MiniCPM, and a Mistral that is called
+ * so though it is a Ministral.
  */
 import { isJsonObject } from "../../io/files/json.ts";
 import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
@@ -13,7 +14,12 @@ type JsonObject = Readonly<Record<string, unknown>>;
  * @param config - parsed config.json
  */
 export function plainConfig(config: unknown): unknown {
-  return isJsonObject(config) ? denseGranite(textModel(config)) : config;
+  return isJsonObject(config) ? usualFamily(textModel(config)) : config;
+}
+
+/** A configuration of another class that computes what a known family does, as that family's. */
+function usualFamily(config: JsonObject): JsonObject {
+  return ministral(scaledGranite(exaoneLlama(denseGranite(config))));
 }
 
 /** Whether a configuration is of a class that no family is written as, though it is read as one. */
@@ -37,7 +43,7 @@ export const PREFIX_MODEL: string = "paligemma";
 function textModel(config: JsonObject): JsonObject {
   const { model_type: whole, text_config: text } = config;
   if (!isJsonObject(text) || whole === PREFIX_MODEL) return config;
-  const plain = denseGranite(text);
+  const plain = usualFamily(text);
   const family = findFamily(plain.model_type);
   if (family === undefined) return config;
   const shared = SHARED_KEYS.flatMap((key) => (config[key] === undefined ? [] : [[key, config[key]]]));
@@ -69,4 +75,49 @@ function denseGranite(config: JsonObject): JsonObject {
     types.every((name) => name === "attention" || name === "full_attention");
   if (!isDense) return config;
   return { ...settings, model_type: "granite", intermediate_size: settings.shared_intermediate_size };
+}
+
+/**
+ * EXAONE 3, 3.5 and Deep are Llamas (configuration_exaone.py of transformers 5), with other keys as published.
+ * stored_names.ts knows their tensors.
+ */
+function exaoneLlama(config: JsonObject): JsonObject {
+  if (config.model_type !== "exaone") return config;
+  const { num_layers, layer_norm_epsilon, activation_function, ...settings } = config;
+  return {
+    num_hidden_layers: num_layers,
+    rms_norm_eps: layer_norm_epsilon ?? 1e-5,
+    hidden_act: activation_function,
+    rope_theta: 500_000,
+    ...settings,
+    model_type: "llama",
+  };
+}
+
+/**
+ * MiniCPM and MiniCPM 4 are Granites whose factors have other keys (minicpm.py of vLLM); for texts longer than
+ * `dense_len` of `sparse_config`, if there is one, their own code leaves out a part of attention.
+ */
+function scaledGranite(config: JsonObject): JsonObject {
+  if (config.model_type !== "minicpm" || config.num_experts) return config;
+  const { scale_emb: embedding = 1, scale_depth: depth = 1, dim_model_base: base = 1, ...settings } = config;
+  const { hidden_size: size, num_attention_heads: heads, num_hidden_layers: layers, head_dim } = settings;
+  const numbers = [embedding, depth, base, size, heads, layers];
+  if (!numbers.every((value) => typeof value === "number")) return config;
+  const headDim = typeof head_dim === "number" ? head_dim : Number(size) / Number(heads);
+  return {
+    tie_word_embeddings: true,
+    ...settings,
+    model_type: "granite",
+    embedding_multiplier: embedding,
+    residual_multiplier: Number(depth) / Math.sqrt(Number(layers)),
+    logits_scaling: Number(size) / Number(base),
+    attention_multiplier: headDim ** -0.5,
+  };
+}
+
+/** transformers takes a Mistral with `layer_types` for a Ministral (configuration_auto.py). */
+function ministral(config: JsonObject): JsonObject {
+  const isOne = config.model_type === "mistral" && Array.isArray(config.layer_types);
+  return isOne ? { ...config, model_type: "ministral" } : config;
 }
