@@ -170,6 +170,7 @@ for family in (
     ("phi3", "Phi3"),
     ("granite", "Granite"),
     ("smollm3", "SmolLM3"),
+    ("olmo", "Olmo"),
     ("olmo2", "Olmo2"),
     ("olmo3", "Olmo3"),
     ("exaone4", "Exaone4"),

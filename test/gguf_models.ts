@@ -147,6 +147,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     }),
     extra: [["phi3.attention.sliding_window", u32(7)]],
   },
+  olmo: { architecture: "olmo", permute: true, model: tinyModel(TINY_FAMILIES.olmo) },
   olmo2: { architecture: "olmo2", norms: "after", model: tinyModel(TINY_FAMILIES.olmo2) },
   olmo3: {
     architecture: "olmo2",

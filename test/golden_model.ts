@@ -22,6 +22,7 @@ export const GOLDEN_FAMILIES = [
   "phi3",
   "granite",
   "smollm3",
+  "olmo",
   "olmo2",
   "olmo3",
   "exaone4",

@@ -33,7 +33,7 @@ const STRUCTURE: LayerStructure = {
   normOffset: 1,
   gated: true,
   normType: "rms",
-  normBiases: false,
+  normParameters: "weight",
   parallel: false,
   qkNorm: "head",
   norms: "around",
@@ -46,7 +46,7 @@ const PLAIN: LayerStructure = {
   ...STRUCTURE,
   gated: false,
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   norms: "shared",
   parallel: true,
 };
@@ -85,7 +85,7 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   "head logits with biases": HEAD_PROGRAMS.logits({
     ...HEAD,
     normType: "layer",
-    normBiases: true,
+    normParameters: "weight_and_bias",
     headBias: true,
   }),
 };

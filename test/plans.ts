@@ -22,7 +22,7 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   hiddenSize: fc.constantFrom(4, 6),
   qkNorm: fc.constantFrom(null, "head", "rotated_head", "projection"),
   norms: fc.constantFrom("before", "around", "shared"),
-  normBiases: fc.boolean(),
+  normParameters: fc.constantFrom("none", "weight", "weight_and_bias"),
   gated: fc.boolean(),
   headBias: fc.boolean(),
   tiedEmbeddings: fc.boolean(),
@@ -34,7 +34,7 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
 export const LLAMA_SWITCHES: TinyModelOptions = {
   qkNorm: null,
   norms: "before",
-  normBiases: false,
+  normParameters: "weight",
   gated: true,
   headBias: false,
 };

@@ -61,8 +61,8 @@ function run(
     hidden.push(stream);
   }
   const finalNorm = {
-    weight: vector(weights, "model.norm.weight"),
-    bias: spec.normBiases ? vector(weights, "model.norm.bias") : null,
+    weight: spec.normParameters === "none" ? null : vector(weights, "model.norm.weight"),
+    bias: spec.normParameters === "weight_and_bias" ? vector(weights, "model.norm.bias") : null,
   };
   const biases = spec.headBias ? vector(weights, "lm_head.bias") : new Array<number>(spec.vocabSize).fill(0);
   const head = spec.tiedEmbeddings ? embeddings : matrix(weights, "lm_head.weight");
@@ -99,7 +99,7 @@ class LayerContext {
     const prepared = (projection: string, normName: string): readonly Rows[] =>
       normed.map((input, t) => {
         const normIf = (kind: string, row: Row): Row =>
-          qkNorm === kind ? this.normRow(row, normName, false) : row;
+          qkNorm === kind ? this.normRow(row, normName, "weight") : row;
         const row = normIf("projection", this.project("self_attn", projection, input));
         return chunks(row, headDim).map((head) =>
           normIf("rotated_head", rotate(normIf("head", head), t, rope)),
@@ -159,12 +159,13 @@ class LayerContext {
   }
 
   private norm(rows: Rows, name: string): Rows {
-    return rows.map((row) => this.normRow(row, name, this.spec.normBiases));
+    return rows.map((row) => this.normRow(row, name, this.spec.normParameters));
   }
 
-  private normRow(row: Row, name: string, hasBias: boolean): Row {
-    const bias = hasBias ? this.vector(`${name}.bias`) : null;
-    return norm(row, { weight: this.vector(`${name}.weight`), bias }, this.spec);
+  private normRow(row: Row, name: string, parameters: ModelSpec["normParameters"]): Row {
+    const weight = parameters === "none" ? null : this.vector(`${name}.weight`);
+    const bias = parameters === "weight_and_bias" ? this.vector(`${name}.bias`) : null;
+    return norm(row, { weight, bias }, this.spec);
   }
 
   private project(module: string, projection: string, row: Row): Row {
@@ -191,13 +192,15 @@ const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], (x: number) => numbe
 /** x / sqrt(mean(x^2) + eps) * (offset + weight) + bias, where LayerNorm first takes the mean off x */
 function norm(
   row: Row,
-  { weight, bias }: { readonly weight: Row; readonly bias: Row | null },
+  { weight, bias }: Readonly<Record<"weight" | "bias", Row | null>>,
   { normType, normEps, normOffset }: ModelSpec,
 ): Row {
   const mean = normType === "layer" ? row.reduce((sum, x) => sum + x, 0) / row.length : 0;
   const centred = row.map((x) => x - mean);
   const root = Math.sqrt(dot(centred, centred) / row.length + normEps);
-  return centred.map((x, i) => (x / root) * (normOffset + weight[i]!) + (bias?.[i] ?? 0));
+  return centred.map(
+    (x, i) => (x / root) * (weight === null ? 1 : normOffset + weight[i]!) + (bias?.[i] ?? 0),
+  );
 }
 
 /** Rotates the pairs (i, i + R/2) of the first R channels of a head by position * frequency_i. */

@@ -10,7 +10,7 @@ const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const NARROW = { groupSize: 1 } as const;
 const HALF = { ...NARROW, rope: { ...ROPE, rotaryDim: 2 }, biases: QKV } as const;
 const OLMO = { norms: "after", qkNorm: "projection", tiedEmbeddings: false } as const;
-const LAYER_NORM = { normType: "layer", normBiases: true, tiedEmbeddings: false } as const;
+const LAYER_NORM = { normType: "layer", normParameters: "weight_and_bias", tiedEmbeddings: false } as const;
 const ALL_BIASED = { ...HALF, biases: projectionsOf({ gated: false }) } as const;
 const STABLELM = { ...LAYER_NORM, family: "stablelm", layers: [HALF, { ...HALF, biases: [] }] } as const;
 const GPT_NEOX: TinyModelOptions = {
@@ -34,6 +34,7 @@ const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 
 type TinyFamily =
   | "smollm3"
+  | "olmo"
   | "olmo2"
   | "olmo3"
   | "exaone4"
@@ -62,6 +63,7 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     family: "smollm3",
     layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? { rope: null } : {})),
   },
+  olmo: { family: "olmo", normType: "layer", normParameters: "none", layers: [NARROW, NARROW] },
   olmo2: { ...OLMO, family: "olmo2", layers: [NARROW, NARROW] },
   olmo3: {
     ...OLMO,

@@ -29,7 +29,7 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     activation: "silu",
     gated: true,
     normType: "rms",
-    normBiases: false,
+    normParameters: "weight",
     parallel: false,
     headBias: false,
     learnedPositions: null,

@@ -26,7 +26,7 @@ export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qk
   norms: "around",
 };
 
-const LAYER_NORMS = { normType: "layer", normBiases: true } as const;
+const LAYER_NORMS = { normType: "layer", normParameters: "weight_and_bias" } as const;
 const PLAIN_PROJECTIONS = projectionsOf({ gated: false });
 
 const WIDTHS = [
@@ -65,6 +65,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
       window: index === 0 ? null : 3,
     })),
   },
+  "as OLMo 1": { layers: WIDTHS, normType: "layer", normParameters: "none" },
   "as OLMo 2": { layers: WIDTHS, family: "olmo2", norms: "after", qkNorm: "projection" },
   "as EXAONE 4": { layers: WIDTHS, norms: "after", qkNorm: "head" },
   "as HunYuan": { layers: WIDTHS, qkNorm: "rotated_head", headDim: 6 },

@@ -32,7 +32,7 @@ export interface GgufObstacle {
 const SCALE_TOLERANCE = 1e-4;
 
 /** Switches that all models of a family share. */
-const FIXED = ["qkNorm", "normType", "normOffset", "normBiases", "gated", "headBias"] as const;
+const FIXED = ["qkNorm", "normType", "normOffset", "normParameters", "gated", "headBias"] as const;
 
 interface Rule {
   /** `what` of the obstacle; null where there is none. */

@@ -102,6 +102,7 @@ describe("the architecture", () => {
     ["is gptneox for GPT-NeoX", TINY_FAMILIES.gpt_neox, "gptneox"],
     ["is gptneox for GPT-NeoX 20B", { ...TINY_FAMILIES.gpt_neox, activation: "gelu_tanh" }, "gptneox"],
     ["is gpt2 for GPT-2", TINY_FAMILIES.gpt2, "gpt2"],
+    ["is olmo for OLMo 1", TINY_FAMILIES.olmo, "olmo"],
     ["is starcoder for StarCoder", TINY_FAMILIES.gpt_bigcode, "starcoder"],
     ["is jais2 for Jais 2", TINY_FAMILIES.jais2, "jais2"],
     ["is command-r for Command R", TINY_FAMILIES.cohere, "command-r"],
@@ -321,8 +322,8 @@ describe("refusals", () => {
     ...Object.entries({
       "a gate": [TINY_FAMILIES.arcee, { gated: true }],
       "other norms": [TINY_FAMILIES.cohere, { normType: "rms" }],
-      "norms with biases": [TINY_FAMILIES.cohere, { normBiases: true }],
-      "norms without biases": [TINY_FAMILIES.nemotron, { normBiases: false }],
+      "norms with biases": [TINY_FAMILIES.cohere, { normParameters: "weight_and_bias" }],
+      "norms without biases": [TINY_FAMILIES.nemotron, { normParameters: "weight" }],
       "logits without biases": [TINY_FAMILIES.phi, { headBias: false }],
       "a second norm of parallel blocks": [TINY_FAMILIES["stablelm in parallel"], { norms: "before" }],
       "one norm of blocks in parallel": [TINY_FAMILIES.gpt_neox, { norms: "shared" }],

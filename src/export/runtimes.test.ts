@@ -101,7 +101,7 @@ describe("runtimesOf", () => {
   });
 
   test("knows what vLLM's classes of StableLM and Cohere do not read, and that its backend scales logits of the latter", () => {
-    const norms = { normType: "layer", normBiases: true } as const;
+    const norms = { normType: "layer", normParameters: "weight_and_bias" } as const;
     const stablelm = { family: "stablelm", ...norms, layers: [{ groupSize: 1 }] };
     const cohere = {
       family: "cohere",
@@ -137,7 +137,7 @@ describe("runtimesOf", () => {
   });
 
   test("knows that vLLM reads the head size of Nemotron and runs transformers' classes of Arcee, StarCoder 2, Phi and GPT-NeoX", () => {
-    const bare = { gated: false, normType: "layer", normBiases: true } as const;
+    const bare = { gated: false, normType: "layer", normParameters: "weight_and_bias" } as const;
     const wide = { layers: [{ kvGroups: 3, groupSize: 2 }] };
     expect(answers({ family: "nemotron", ...bare, ...wide, normOffset: 1, activation: "relu2" })).toEqual(
       same("yes (NemotronForCausalLM)"),

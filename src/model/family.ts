@@ -76,7 +76,7 @@ export interface Family {
   readonly norms: NormPlacement;
   readonly normType: ModelSpec["normType"];
   readonly normOffset: 0 | 1;
-  readonly normBiases: boolean;
+  readonly normParameters: ModelSpec["normParameters"];
   /** Null where config.json has none and the class's own value counts. */
   readonly normEpsKey: (typeof NORM_EPS_KEYS)[number] | null;
   /** Whether blocks are parallel, or as this flag in config.json says. */

@@ -15,6 +15,7 @@ import type { FusedName } from "./family.ts";
 import {
   type LayerSpec,
   type ModelSpec,
+  type NormParameters,
   type NormPlacement,
   PROJECTION_MODULE,
   PROJECTIONS,
@@ -88,6 +89,16 @@ export const BLOCK_NORMS: Readonly<Record<NormPlacement, Readonly<Record<SpaceKi
     kv: { input: "input_layernorm", output: null },
     ffn: { input: "input_layernorm", output: null },
   },
+};
+
+/** A tensor of a norm. */
+export type NormPart = "weight" | "bias";
+
+/** The tensors of norms. */
+export const NORM_PARTS: Readonly<Record<NormParameters, readonly NormPart[]>> = {
+  none: [],
+  weight: ["weight"],
+  weight_and_bias: ["weight", "bias"],
 };
 
 /** A tensor that holds several projections. */
@@ -182,8 +193,7 @@ export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
     plain(EMBEDDING, [spec.vocabSize, spec.hiddenSize]),
     ...positionWeights(spec),
     ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
-    plain(FINAL_NORM, [spec.hiddenSize]),
-    ...(spec.normBiases ? [plain(FINAL_NORM_BIAS, [spec.hiddenSize])] : []),
+    ...normTensors(spec, "model.norm"),
     ...(spec.tiedEmbeddings ? [] : [head]),
     ...(spec.headBias ? [plain(HEAD_BIAS, [spec.vocabSize])] : []),
   ];
@@ -197,15 +207,16 @@ function positionWeights({ learnedPositions, maxPositions, hiddenSize }: ModelSp
 /** Every tensor of decoder layer `index`. */
 export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightSpec[] {
   const layer = spec.layers[index]!;
-  const parts = spec.normBiases ? ["weight", "bias"] : ["weight"];
-  const norms = blockNormNames(spec).flatMap((name) =>
-    parts.map((part) => `model.layers.${index}.${name}.${part}`),
-  );
   return [
-    ...norms.map((name) => plain(name, [spec.hiddenSize])),
+    ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
   ];
+}
+
+/** The parameters of the norm that checkpoints call `name`. */
+function normTensors({ normParameters, hiddenSize }: ModelSpec, name: string): readonly WeightSpec[] {
+  return NORM_PARTS[normParameters].map((part) => plain(`${name}.${part}`, [hiddenSize]));
 }
 
 /** The norms of a layer's blocks by name, each once. */

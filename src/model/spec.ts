@@ -121,6 +121,9 @@ export interface LayerSpec {
 /** Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), and the square of ReLU (arXiv 2109.08668). */
 export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2";
 
+/** Parameters of norms: a weight for each channel, and a bias; OLMo 1 has neither. */
+export type NormParameters = "none" | "weight" | "weight_and_bias";
+
 /**
  * RMSNorm on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
  * or over all channels of a projection, before the rotation (OLMo 2).
@@ -153,8 +156,8 @@ export interface ModelSpec {
   readonly normEps: number;
   /** Norms multiply by (normOffset + weight): 1 in Gemma and Nemotron, else 0. */
   readonly normOffset: 0 | 1;
-  /** Norms add a bias, but those on queries and keys. */
-  readonly normBiases: boolean;
+  /** What norms have learned, but those on queries and keys, which have a weight. */
+  readonly normParameters: NormParameters;
   readonly qkNorm: QkNorm | null;
   readonly norms: NormPlacement;
   /** The FFN reads the layer's input, as attention does, instead of the stream after attention (GPT-J). */

@@ -6,7 +6,7 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
 import { getOrMake } from "../../base/map_values.ts";
-import { BLOCK_NORMS, type SpaceKind } from "../../model/spaces.ts";
+import { BLOCK_NORMS, NORM_PARTS, type NormPart, type SpaceKind } from "../../model/spaces.ts";
 import {
   type LayerSpec,
   type ModelSpec,
@@ -77,7 +77,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     normType: spec.normType,
     normEps: spec.normEps,
     normOffset: spec.normOffset,
-    normBiases: spec.normBiases,
+    normParameters: spec.normParameters,
     qkNorm: spec.qkNorm,
     norms: spec.norms,
     parallel: spec.parallel,
@@ -277,14 +277,14 @@ class LayerBuilder {
   #blockNorm(x: Value, name: string | null): Value {
     if (name === null) return x;
     return getOrMake(this.#blockNorms, `${name} of ${x.name}`, () =>
-      this.#norm(x, name, this.#structure.normBiases),
+      this.#norm(x, name, NORM_PARTS[this.#structure.normParameters]),
     );
   }
 
-  #norm(x: Value, name: string, hasBias: boolean): Value {
-    const tensor = (part: string): Value => this.#weights.tensor(`${name}.${part}`, [x.shape.at(-1)!]);
-    const bias = hasBias ? tensor("bias") : null;
-    return norm(this.#b, x, { ...this.#structure, weight: tensor("weight"), bias });
+  #norm(x: Value, name: string, parts: readonly NormPart[]): Value {
+    const tensor = (part: NormPart): Value | null =>
+      parts.includes(part) ? this.#weights.tensor(`${name}.${part}`, [x.shape.at(-1)!]) : null;
+    return norm(this.#b, x, { ...this.#structure, weight: tensor("weight"), bias: tensor("bias") });
   }
 
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
@@ -353,7 +353,9 @@ class LayerBuilder {
 
   /** x with a norm of queries or keys, if theirs is of this kind. */
   #normedIf(kind: QkNorm, x: Value, norm: "q_norm" | "k_norm" | null): Value {
-    return norm !== null && this.#structure.qkNorm === kind ? this.#norm(x, `self_attn.${norm}`, false) : x;
+    return norm !== null && this.#structure.qkNorm === kind
+      ? this.#norm(x, `self_attn.${norm}`, ["weight"])
+      : x;
   }
 
   /** Number of channels of `heads` heads. */

@@ -76,7 +76,7 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
     name === undefined ? null : weights.tensor(name);
   const logits = addLogits(b, spec, {
     input: hidden,
-    norm: weights.tensor(norm),
+    norm: vectorOf(norm),
     normBias: vectorOf(normBias),
     project: (x) => weights.project(x),
     bias: vectorOf(bias),

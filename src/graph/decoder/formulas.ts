@@ -4,22 +4,23 @@ import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { erf, relu } from "../ir/operators.ts";
 
 /** What the norms of a model have in common. */
-export type NormRule = Pick<ModelSpec, "normType" | "normEps" | "normOffset" | "normBiases">;
+export type NormRule = Pick<ModelSpec, "normType" | "normEps" | "normOffset" | "normParameters">;
 
 /**
  * x / sqrt(mean(x^2) + eps) * (offset + weight) + bias over the last axis, in float32 (RMSNorm, arXiv 1910.07467); of
  * x - mean(x) for LayerNorm (arXiv 1607.06450).
- * @param bias - null for none
+ * @param parameters - null for those that the norm lacks
  */
 export function norm(
   b: GraphBuilder,
   input: Value,
-  { weight, bias, ...rule }: NormRule & { readonly weight: Value; readonly bias: Value | null },
+  { weight, bias, ...rule }: NormRule & Readonly<Record<"weight" | "bias", Value | null>>,
 ): Value {
   const x = rule.normType === "layer" ? centred(b, b.cast(input, "float32")) : b.cast(input, "float32");
   const meanSquare = b.reduceMean(b.mul(x, x), [-1]);
   const normed = b.div(x, b.sqrt(b.add(meanSquare, b.scalar(rule.normEps))));
-  const scaled = b.mul(normed, rule.normOffset === 1 ? b.add(weight, b.scalar(1)) : weight);
+  const factor = rule.normOffset === 1 && weight !== null ? b.add(weight, b.scalar(1)) : weight;
+  const scaled = factor === null ? normed : b.mul(normed, factor);
   return bias === null ? scaled : b.add(scaled, bias);
 }
 

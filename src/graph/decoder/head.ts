@@ -1,5 +1,5 @@
 /** The head as a graph: final norm and vocabulary projection, and the family's scaling and capping of logits. */
-import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS } from "../../model/spaces.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, NORM_PARTS } from "../../model/spaces.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -11,22 +11,23 @@ export type HeadStructure = NormRule &
 
 /** The head's part of a spec; equal parts give equal graphs. */
 export function headStructure(spec: ModelSpec): HeadStructure {
-  const { hiddenSize, normType, normEps, normOffset, normBiases, headBias, logitDivisor, logitSoftcap } =
+  const { hiddenSize, normType, normEps, normOffset, normParameters, headBias, logitDivisor, logitSoftcap } =
     spec;
-  return { hiddenSize, normType, normEps, normOffset, normBiases, headBias, logitDivisor, logitSoftcap };
+  return { hiddenSize, normType, normEps, normOffset, normParameters, headBias, logitDivisor, logitSoftcap };
 }
 
 /** Names in the checkpoint of the head's weights, by their names in the graph. */
 export function headWeights({
   tiedEmbeddings,
-  normBiases,
+  normParameters,
   headBias,
 }: ModelSpec): Readonly<
-  Record<"norm" | "projection", string> & Partial<Record<"normBias" | "bias", string>>
+  Record<"projection", string> & Partial<Record<"norm" | "normBias" | "bias", string>>
 > {
+  const parts = NORM_PARTS[normParameters];
   return {
-    norm: FINAL_NORM,
-    ...(normBiases && { normBias: FINAL_NORM_BIAS }),
+    ...(parts.includes("weight") && { norm: FINAL_NORM }),
+    ...(parts.includes("bias") && { normBias: FINAL_NORM_BIAS }),
     projection: tiedEmbeddings ? EMBEDDING : HEAD,
     ...(headBias && { bias: HEAD_BIAS }),
   };
@@ -35,7 +36,7 @@ export function headWeights({
 /** Weights and products of a head. */
 export interface HeadSupply {
   /** The final norm's weight and bias, [C], and the bias of the logits, [V]; null for those that the head lacks. */
-  readonly norm: Value;
+  readonly norm: Value | null;
   readonly normBias: Value | null;
   readonly bias: Value | null;
   /** Vocabulary projection: [.., C] gives [.., V]. */
@@ -53,13 +54,14 @@ export interface HeadInputOptions {
 /** Weights of a head as inputs of the graph, under the names of `headWeights`. */
 export function headInputs(
   b: GraphBuilder,
-  { hiddenSize, normBiases, headBias }: HeadStructure,
+  { hiddenSize, normParameters, headBias }: HeadStructure,
   { prefix = "", matrix }: HeadInputOptions = {},
 ): HeadSupply {
   const input = (name: string, shape: readonly Dim[]): Value => b.input(`${prefix}${name}`, shape);
+  const parts = NORM_PARTS[normParameters];
   return {
-    norm: input("norm", [hiddenSize]),
-    normBias: normBiases ? input("normBias", [hiddenSize]) : null,
+    norm: parts.includes("weight") ? input("norm", [hiddenSize]) : null,
+    normBias: parts.includes("bias") ? input("normBias", [hiddenSize]) : null,
     project: matrix?.project ?? productWith(b, input("projection", ["V", hiddenSize])),
     bias: headBias ? input("bias", [matrix?.rows ?? "V"]) : null,
   };

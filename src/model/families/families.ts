@@ -21,7 +21,7 @@ import { JAIS2 } from "./jais2.ts";
 import { LLAMA } from "./llama.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
 import { NEMOTRON } from "./nemotron.ts";
-import { OLMO2, OLMO3 } from "./olmo.ts";
+import { OLMO, OLMO2, OLMO3 } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
@@ -45,6 +45,7 @@ export const FAMILIES: readonly Family[] = [
   PHI3,
   GRANITE,
   SMOLLM3,
+  OLMO,
   OLMO2,
   OLMO3,
   EXAONE4,

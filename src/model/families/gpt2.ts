@@ -10,7 +10,7 @@ export const GPT2: Family = {
   biases: { qkv: "always", o: "always", mlp: "always" },
   gated: false,
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: "layer_norm_epsilon",
   learnedPositions: { offset: 0 },
   configNames: {

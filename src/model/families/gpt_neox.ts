@@ -10,7 +10,7 @@ export const GPT_NEOX: Family = {
   biases: { qkv: "attention_bias", o: "attention_bias", mlp: "always" },
   gated: false,
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: "layer_norm_eps",
   parallel: "use_parallel_residual",
   fused: ["query_key_value"],

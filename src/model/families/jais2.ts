@@ -9,7 +9,7 @@ export const JAIS2: Family = {
   configClass: "Jais2Config",
   gated: false,
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: "layer_norm_eps",
   vllm: "transformers",
   transformersJsType: "llama",

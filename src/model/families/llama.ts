@@ -17,7 +17,7 @@ export const LLAMA: Family = {
   norms: "before",
   normType: "rms",
   normOffset: 0,
-  normBiases: false,
+  normParameters: "weight",
   normEpsKey: "rms_norm_eps",
   parallel: false,
   parallelNorms: "before",

@@ -13,7 +13,7 @@ export const NEMOTRON: Family = {
   gated: false,
   normType: "layer",
   normOffset: 1,
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: "norm_eps",
   partialRotary: true,
   headsDivideHidden: false,

@@ -1,13 +1,30 @@
-/** OLMo 2 and 3 (configuration_olmo2.py, configuration_olmo3.py and modeling files of transformers). */
+/** OLMo 1, 2 and 3 (configuration and modeling files of transformers by the names olmo, olmo2 and olmo3). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
-const OLMO2_DEFAULTS = {
+const OLMO_DEFAULTS = {
   ...LLAMA.defaults,
   sizes: { vocab: 50_304, hidden: 4096, neurons: 11_008, layers: 32, heads: 32 },
   normEps: 1e-5,
   tokenIds: { bos_token_id: null, eos_token_id: 50_279, pad_token_id: 1 },
 } as const;
+
+/** Norms have no parameters, and queries, keys and values are not clipped. */
+export const OLMO: Family = {
+  ...LLAMA,
+  modelType: "olmo",
+  architecture: "OlmoForCausalLM",
+  configClass: "OlmoConfig",
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  normType: "layer",
+  normParameters: "none",
+  normEpsKey: null,
+  fixedKeys: { clip_qkv: false },
+  scalingTypeKey: "type",
+  vllm: "transformers",
+  standsIn: false,
+  defaults: OLMO_DEFAULTS,
+};
 
 export const OLMO2: Family = {
   ...LLAMA,
@@ -22,7 +39,7 @@ export const OLMO2: Family = {
   vllm: "transformers",
   standsIn: false,
   tokenizer: "file",
-  defaults: OLMO2_DEFAULTS,
+  defaults: OLMO_DEFAULTS,
 };
 
 export const OLMO3: Family = {
@@ -34,7 +51,7 @@ export const OLMO3: Family = {
   ropeByLayerType: true,
   scalingTypeKey: "rope_type",
   defaults: {
-    ...OLMO2_DEFAULTS,
+    ...OLMO_DEFAULTS,
     ropeTheta: 500_000,
     window: 4096,
     windowPattern: 4,

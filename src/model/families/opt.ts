@@ -10,7 +10,7 @@ export const OPT: Family = {
   biases: { qkv: "enable_bias", o: "enable_bias", mlp: "enable_bias" },
   gated: false,
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: null,
   learnedPositions: { offset: 2 },
   configNames: { intermediate_size: "ffn_dim", hidden_act: "activation_function" },

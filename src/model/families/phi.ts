@@ -12,7 +12,7 @@ export const PHI: Family = {
   headBias: true,
   norms: "shared",
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: "layer_norm_eps",
   parallel: true,
   parallelNorms: "shared",

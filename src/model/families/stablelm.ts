@@ -9,7 +9,7 @@ export const STABLELM: Family = {
   configClass: "StableLmConfig",
   biases: { qkv: "use_qkv_bias", o: "never", mlp: "never" },
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: "layer_norm_eps",
   parallel: "use_parallel_residual",
   parallelNorms: "shared",

@@ -10,7 +10,7 @@ export const STARCODER2: Family = {
   biases: { qkv: "use_bias", o: "use_bias", mlp: "use_bias" },
   gated: false,
   normType: "layer",
-  normBiases: true,
+  normParameters: "weight_and_bias",
   normEpsKey: "norm_epsilon",
   windows: "all",
   storedNames: { "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj" },

@@ -18,6 +18,7 @@ const COHERE: GgufArchitecture = {
 };
 
 export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
+  ["olmo", { ...LLAMA, family: "olmo", loads: { ...FULL_WIDTH, families: ["olmo"], biases: QKV } }],
   [
     "nemotron",
     {

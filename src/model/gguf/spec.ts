@@ -67,7 +67,7 @@ class SpecReader {
       gated: family.gated,
       normType: family.normType,
       normOffset: family.normOffset,
-      normBiases: family.normBiases,
+      normParameters: family.normParameters,
       qkNorm: family.qkNorm,
       norms: parallel ? family.parallelNorms : family.norms,
       parallel,
@@ -164,6 +164,11 @@ class SpecReader {
       // model's files.
       { key: this.#keys.key("nextn_predict_layers"), most: 0, hint: original },
       { key: this.#keys.key("rope.scaling.alpha"), most: 0, hint: original },
+      {
+        key: this.#keys.key("attention.clamp_kqv"),
+        most: 0,
+        hint: "Models whose queries, keys and values are clipped are not supported.",
+      },
     ];
   }
 

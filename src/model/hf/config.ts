@@ -179,7 +179,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     gated: family.gated,
     normType: family.normType,
     normOffset: family.normOffset,
-    normBiases: family.normBiases,
+    normParameters: family.normParameters,
     qkNorm: family.qkNorm,
     norms: parallel ? family.parallelNorms : family.norms,
     parallel,
