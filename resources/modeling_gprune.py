@@ -1,5 +1,5 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (Ministral 3 for 5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (Ministral 3 and Jais 2: 5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
