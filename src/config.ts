@@ -25,6 +25,7 @@ import {
   type Shape,
 } from "./base/choices.ts";
 import { meantHint } from "./base/similar.ts";
+import { wrongValues } from "./base/wrong_values.ts";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/runtime/device.ts";
@@ -306,7 +307,7 @@ export function parseRunConfig(text: string, where: string): Readonly<Record<str
 function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const sourceOf = typeof where === "string" ? () => where : where;
   const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
-  const what = z.prettifyError(error).replaceAll("✖ ", "");
+  const what = wrongValues(error);
   const help = "`gprune prune --help` explains the options.";
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
     hint: [...keyHint(error), help].join(" "),

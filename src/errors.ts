@@ -88,6 +88,12 @@ function truncate(message: string): string {
   return excess <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${excess} more characters)`;
 }
 
+/** An error with a hint if it has this code and no hint of its own; any other as it is. */
+export function withHint(error: unknown, code: ErrorCode, hint: string): unknown {
+  const lacks = error instanceof GpruneError && error.code === code && error.hint === undefined;
+  return lacks ? error.inOtherWords({ hint }) : error;
+}
+
 /** The message of whatever was thrown, an Error or not. */
 export function reasonOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);

@@ -94,6 +94,7 @@ describe("weights that are not finite stop the run", () => {
         message: expect.stringMatching(
           new RegExp(`^(tensor )?${name}: expected finite .*, got ${value} at `),
         ),
+        hint: expect.stringContaining("The checkpoint is damaged"),
       });
     }
     const made = (await readdir(root())).filter((entry) => entry.startsWith(output.slice(root().length + 1)));

@@ -2,6 +2,7 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { kindOfPath } from "../src/io/files/file.ts";
 import { suiteDirectory } from "./directories.ts";
 import { buildGguf, floatTensor, text } from "./gguf_builder.ts";
 import { type CliResult, gprune } from "./run_cli.ts";
@@ -17,6 +18,22 @@ function expectHarmless({ stdout, stderr }: CliResult): void {
   expect(stdout + stderr).not.toMatch(STEERING);
   expect(stderr).not.toMatch(/^hint: run this/m);
 }
+
+describe("a tokenizer that was cut off", () => {
+  test("is not copied, even when no text is needed", async () => {
+    const model = await writeTinyCheckpoint(join(root(), "cut"));
+    await writeFile(join(model, "tokenizer.json"), '{"model": {"vocab": {"a":');
+    const output = join(root(), "of-cut");
+    const metric = ["--method", "none", "--metric", "magnitude", "--recover", "none"];
+    for (const command of [["prune", ...metric], ["export"], ["export", "--format", "onnx"]]) {
+      const result = await gprune(...command, model, "-o", output);
+      expect(result).toMatchObject({ code: 1, stdout: "" });
+      expect(result.stderr).toContain(`${model}: tokenizer.json: expected JSON, got `);
+      expect(result.stderr).toContain("hint: The file is damaged; copy or download it again.");
+      expect(await kindOfPath(output)).toBe("missing");
+    }
+  });
+});
 
 describe("names that steer terminals", () => {
   test("of tensors in a GGUF file", async () => {

@@ -40,6 +40,8 @@ export async function computeForParent(action: () => Promise<void>): Promise<voi
   process.on("SIGINT", () => {});
   process.on("SIGTERM", () => stop("SIGTERM"));
   process.on("uncaughtException", (error) => leave(error));
+  // A parent that ended while this process started is not heard of any more.
+  if (!process.connected) stop("SIGTERM");
   setInterval(() => send({ type: "alive", rss: process.memoryUsage.rss() }), 1000 * ALIVE_SECONDS).unref();
   try {
     await action();

@@ -44,6 +44,16 @@ describe("a computing process", () => {
     expect(text.length).toBe("first\n".length + 2 ** 24 + 1);
   });
 
+  test("does not begin when its parent was gone before it listened", async () => {
+    const { outcome } = await heard(`
+      import { computeForParent } from ${JSON.stringify(CHILD)};
+      process.disconnect();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await computeForParent(async () => {});
+    `);
+    expect(outcome).toHaveProperty("failure.message", expect.stringContaining("ended by exit code 143"));
+  });
+
   test("has failed when it could not be started", async () => {
     const node = process.execPath;
     process.execPath = join(await temporaryDirectory(), "node");

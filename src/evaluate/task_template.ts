@@ -7,6 +7,7 @@
 import { dirname, posix, resolve } from "node:path";
 import { z } from "zod";
 import { namesText } from "../base/lists.ts";
+import { wrongValues } from "../base/wrong_values.ts";
 import { GpruneError } from "../errors.ts";
 import { readSmallFile } from "../io/files/file.ts";
 import { isJsonObject } from "../io/files/json.ts";
@@ -128,7 +129,7 @@ async function readTemplate(name: string, options: HubOptions): Promise<Template
   const value = parseYaml(decodeText(await readSmallFile(path, MAX_YAML_BYTES), path), path, "BAD_FILE");
   const { data, error } = schema.safeParse(value);
   if (error === undefined) return { name, path, task: data, options };
-  throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`, {
+  throw new GpruneError("BAD_FILE", `${path}: ${wrongValues(error)}`, {
     hint: "It needs dataset_path, dataset_kwargs, doc_to_text, doc_to_choice and doc_to_target, see docs/TASKS.md.",
   });
 }

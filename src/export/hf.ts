@@ -24,6 +24,7 @@ import { exactDType, type Model } from "../model/model.ts";
 import { type PairedHeads, pairedWeights, rowsInPairs } from "../model/rotary_rows.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
@@ -69,6 +70,7 @@ export async function exportHuggingFace(
   const { dtype = "auto", documents = new Map(), lastDocuments, onProgress = silent } = options;
   const { maxShardBytes } = options;
   if (maxShardBytes !== undefined) requireCount("maxShardBytes", maxShardBytes);
+  requireSoundFiles(model);
   const write: WriteDirectory = options.write ?? writeDirectoryAtomically;
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);

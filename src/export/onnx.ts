@@ -14,6 +14,7 @@ import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
@@ -40,6 +41,7 @@ export async function exportOnnx(
   { dtype = "auto", onProgress = silent, ...options }: OnnxExportOptions = {},
 ): Promise<void> {
   requireDtype(dtype, ONNX_CHOICES, "onnx");
+  requireSoundFiles(model);
   const automatic = exactDType(model.origin) === "F16" ? "f16" : "f32";
   const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];
   const onnx = onnxModel(model.spec, format);

@@ -11,6 +11,7 @@ import { type DeviceFound, findDevice } from "../graph/runtime/device_check.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
+import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
@@ -77,6 +78,7 @@ export async function openRun(
   const { given, metric } = prepared;
   const model = await time("open", () => openModel(prepared.config.model, { onProgress }));
   try {
+    requireSoundFiles(model);
     const config = settle(prepared.config, model.spec);
     requireFit(given, { model, where: config.plan });
     const tokenizerObstacle = ggufTokenizerObstacle(model);

@@ -100,7 +100,7 @@ async function readWeights(
   const read = async (projection: Projection): Promise<Tensor> => {
     const name = projectionName(layer, projection);
     const { shape, data } = await weights.read(name);
-    requireFinite(data, `tensor ${name}`);
+    requireFinite(data, `tensor ${name}`, "The checkpoint is damaged; copy or download it again.");
     // A new object, because channels.ts caches sums by it and the model's own tensors may be trained.
     return { shape, data };
   };
@@ -123,9 +123,10 @@ function spaceGates({ spaces, windows }: GateStats, space: Space): SetGateStats 
   throw badArgument(`gate statistics of ${space.id}`, `${space.units} units`, got);
 }
 
-function requireFinite(values: Float32Array | Float64Array, where: string): void {
+function requireFinite(values: Float32Array | Float64Array, where: string, hint?: string): void {
   for (let at = 0; at < values.length; at++) {
     if (Number.isFinite(values[at])) continue;
-    throw new GpruneError("NOT_FINITE", `${where}: expected finite numbers, got ${values[at]} at ${at}`);
+    const message = `${where}: expected finite numbers, got ${values[at]} at ${at}`;
+    throw new GpruneError("NOT_FINITE", message, { hint });
   }
 }

@@ -155,6 +155,7 @@ describe("hostile files", () => {
     expect(error).toBeInstanceOf(GpruneError);
     expect((error as GpruneError).message).toContain(says);
     expect((error as GpruneError).message).not.toContain("internal");
+    expect((error as GpruneError).hint).toBeDefined();
   });
 
   test("refuses data that is one byte short", async () => {

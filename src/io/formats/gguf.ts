@@ -4,7 +4,7 @@
  */
 
 import { plainName } from "../../base/plain_text.ts";
-import { GpruneError, internalError } from "../../errors.ts";
+import { GpruneError, internalError, withHint } from "../../errors.ts";
 import { type BlockLayout, type BlockSource, type BlockTensor, emptyBlocks } from "../../tensor/blocks.ts";
 import { checkRows, unknownTensor } from "../../tensor/memory.ts";
 import {
@@ -56,7 +56,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
     return { path, metadata: header.metadata, encodedValue, source: new GgufSource(file, header) };
   } catch (error) {
     await file.close();
-    throw error;
+    throw withHint(error, "BAD_FILE", "The file is damaged or not a valid GGUF; copy or download it again.");
   }
 }
 

@@ -126,6 +126,7 @@ describe("files that break the format", () => {
     await expect(openBytes(bytes)).rejects.toMatchObject({
       code: "BAD_FILE",
       message: expect.stringMatching(new RegExp(`x\\.safetensors: .*${message.source}`)),
+      hint: "The file is damaged or incomplete; copy or download it again.",
     });
   });
 

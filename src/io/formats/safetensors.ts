@@ -8,7 +8,7 @@
  */
 
 import { plainName } from "../../base/plain_text.ts";
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, withHint } from "../../errors.ts";
 import { STORED_DTYPES, type StoredDType, unreadableDType } from "../../tensor/dtype.ts";
 import { checkRows, unknownTensor } from "../../tensor/memory.ts";
 import {
@@ -76,7 +76,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     };
   } catch (error) {
     await file.close();
-    throw error;
+    throw withHint(error, "BAD_FILE", "The file is damaged or incomplete; copy or download it again.");
   }
 }
 
@@ -173,9 +173,8 @@ function checkSpans(entries: ReadonlyMap<string, Entry>, file: PositionalFile, d
     end = entry.end;
   }
   if (dataStart + end === file.size) return;
-  const hint = "The file is damaged or incomplete; copy or download it again.";
   const message = `${file.path}: expected ${dataStart + end} bytes according to its header, got a file of ${file.size}`;
-  throw new GpruneError("BAD_FILE", message, { hint });
+  throw new GpruneError("BAD_FILE", message);
 }
 
 function infoOf(entry: Entry | undefined): TensorInfo | undefined {

@@ -142,9 +142,8 @@ async function readMetadata(file: PositionalFile): Promise<FileMetaData> {
   const view = new DataView(end.buffer);
   if (view.getUint32(4, true) !== MAGIC) throw badParquet(file.path, "a Parquet file", "something else");
   const length = view.getUint32(0, true);
-  if (length > Math.min(MAX_FOOTER_BYTES, file.size - 12)) {
-    throw badParquet(file.path, `a footer of at most ${MAX_FOOTER_BYTES} bytes inside the file`, `${length}`);
-  }
+  const most = Math.min(MAX_FOOTER_BYTES, file.size - 12);
+  if (length > most) throw badParquet(file.path, `a footer of at most ${most} bytes`, `${length}`);
   return withBadFile(file.path, () => parquetMetadataAsync(bufferOf(file), { initialFetchSize: length + 8 }));
 }
 

@@ -239,6 +239,10 @@ describe("readConfig", () => {
   test.each([
     [null, "expected a JSON object"],
     [[], "expected a JSON object"],
+    [
+      { model_type: 3 },
+      'expected a JSON object with a "model_type": Invalid input: expected string, received number',
+    ],
     [{ vocab_size: 1 }, '"model_type"'],
     [{ ...LLAMA, hidden_size: undefined }, "hidden_size"],
     [{ ...LLAMA, vocab_size: 0 }, "vocab_size"],

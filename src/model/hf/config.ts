@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { plainName } from "../../base/plain_text.ts";
+import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
@@ -133,7 +134,7 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   refuseOtherSettings(settings, { family, where });
   const result = schema.safeParse(withUsualKeys(settings, family));
   if (!result.success) {
-    throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(withOwnPaths(result.error, family))}`);
+    throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(withOwnPaths(result.error, family))}`);
   }
   const { max_position_embeddings: usual = family.defaults.positions, model_max_length: own } = result.data;
   const max_position_embeddings = family.readsMaxLength ? (own ?? usual) : usual;
@@ -144,7 +145,8 @@ export function readConfig(config: unknown, where: string): ModelSpec {
 function familyOfConfig(config: unknown, where: string): Family {
   const modelType = z.looseObject({ model_type: z.string() }).safeParse(config);
   if (!modelType.success) {
-    throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);
+    const message = `${where}: expected a JSON object with a "model_type": ${wrongValues(modelType.error)}`;
+    throw new GpruneError("BAD_CONFIG", message);
   }
   const name = modelType.data.model_type;
   return familyByName(

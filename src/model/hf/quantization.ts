@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { plainName } from "../../base/plain_text.ts";
+import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import { isJsonObject } from "../../io/files/json.ts";
 
@@ -78,7 +79,7 @@ function settingsOf(config: unknown): unknown {
 function parse<T>(schema: z.ZodType<T>, settings: unknown, where: string): T {
   const result = schema.safeParse(settings);
   if (result.success) return result.data;
-  throw unsupported(where, z.prettifyError(result.error));
+  throw unsupported(where, wrongValues(result.error));
 }
 
 function fineGrainedScales({ weight_block_size: block }: z.infer<typeof fineGrained>): Float8Scales {

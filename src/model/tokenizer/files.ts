@@ -1,6 +1,7 @@
 /** Reads tokenizer.json and its companions under limits. */
 import { z } from "zod";
-import { GpruneError } from "../../errors.ts";
+import { wrongValues } from "../../base/wrong_values.ts";
+import { GpruneError, withHint } from "../../errors.ts";
 import { type JsonLimits, MAX_JSON_DEPTH, parseJson } from "../../io/files/json.ts";
 import type { CarriedFile, Model } from "../model.ts";
 
@@ -45,8 +46,23 @@ export function parseTokenizerFile<T>(
   if (file === undefined) return undefined;
   const result = schema.safeParse(parseJson(file.bytes, { ...TOKENIZER_LIMITS, where: name }));
   if (result.success) return result.data;
-  const reason = z.prettifyError(result.error);
-  throw new GpruneError("BAD_FILE", `${name}: expected a Hugging Face tokenizer file, got: ${reason}`);
+  const message = `${name}: expected a file as transformers writes it, got: ${wrongValues(result.error)}`;
+  throw new GpruneError("BAD_FILE", message);
+}
+
+/**
+ * Refuses damaged JSON among the files that are copied with a model: nothing else reads all of them.
+ * @throws GpruneError BAD_FILE naming the model and the file
+ */
+export function requireSoundFiles({ files, origin }: Pick<Model, "files" | "origin">): void {
+  for (const { name, bytes } of files) {
+    if (!name.endsWith(".json")) continue;
+    try {
+      parseJson(bytes, { ...TOKENIZER_LIMITS, where: `${origin.name}: ${name}` });
+    } catch (error) {
+      throw withHint(error, "BAD_FILE", "The file is damaged; copy or download it again.");
+    }
+  }
 }
 
 /** Whether ids are within the limit; those of a list (Unigram) are its indices. By hand: zod would copy them. */
