@@ -85,7 +85,7 @@ export function choiceOption(flags: string, description: string, choices: readon
   });
 }
 
-/** An option with the address of a queue's server. @throws GpruneError BAD_ARGUMENT, without passwords, while parsing */
+/** An option with the address of a queue server. @throws GpruneError BAD_ARGUMENT without passwords, while parsing */
 export function serverOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
