@@ -2,7 +2,7 @@
 import { Command, Help, Option } from "commander";
 import { DTYPE_CHOICES, MAX_THREADS } from "../base/choices.ts";
 import { deviceOptions } from "./device.ts";
-import { choiceOption, countOption, directoryOption, numberOption } from "./options.ts";
+import { choiceOption, countOption, directoryOption, numberOption, serverOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";
 
 export const MODEL: string =
@@ -65,9 +65,9 @@ export function resumeOption(): Option {
 }
 
 export function redisOption(description: string): Option {
-  return new Option(
+  return serverOption(
     "--redis <url>",
-    `redis://HOST[:PORT], or postgres://HOST[:PORT]/DATABASE: ${description}`,
+    `redis://HOST[:PORT], or postgres://[USER@]HOST[:PORT]/DATABASE: ${description}`,
   );
 }
 

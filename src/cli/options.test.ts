@@ -8,6 +8,7 @@ import {
   numberOption,
   requireNoMoreWords,
   requireWords,
+  serverOption,
   sizeOption,
   textSetsOption,
 } from "./options.ts";
@@ -102,6 +103,29 @@ describe("choiceOption", () => {
       }),
     );
     expect(new Command().addOption(option()).helpInformation()).toContain('choices: "f32", "q4_k"');
+  });
+});
+
+describe("serverOption", () => {
+  const server = (): Option => serverOption("--redis <url>", "");
+
+  test.each(["redis://host", "rediss://u:p@host:1/2", "postgres://u@host/db", "postgresql://host/db"])(
+    "takes %s",
+    (text) => expect(parsed(server(), "--redis", text)).toBe(text),
+  );
+
+  test.each([
+    ["http://u:secret@host/x", "http://host/x"],
+    ["localhost:6379", "localhost:6379"],
+    ["u:secret@host", "..."],
+    ["", ""],
+  ])("refuses %j before anything is opened, without its password", (text, shown) => {
+    expect(() => parsed(server(), "--redis", text)).toThrowError(
+      expect.objectContaining({
+        code: "BAD_ARGUMENT",
+        message: `--redis: expected redis://HOST[:PORT][/DB] or postgres://[USER@]HOST[:PORT]/DATABASE, got "${shown}"`,
+      }),
+    );
   });
 });
 

@@ -4,6 +4,7 @@ import { lacksUnit, parseSize } from "../base/byte_size.ts";
 import { meantHint } from "../base/similar.ts";
 import { GpruneError } from "../errors.ts";
 import { expandHome } from "../io/files/home.ts";
+import { SERVER_ADDRESSES, serverKind, withoutSecrets } from "../workers/server_address.ts";
 
 /** Range and default of a number; `below` is exclusive, `min` and `max` are inclusive. */
 interface NumberRange {
@@ -81,6 +82,15 @@ export function choiceOption(flags: string, description: string, choices: readon
     if (choices.includes(word)) return word;
     const hint = meantHint(word, choices);
     throw badValue(option, { expected: `one of ${choices.join(", ")}`, got: text, hint });
+  });
+}
+
+/** An option with the address of a queue server. @throws GpruneError BAD_ARGUMENT without passwords, while parsing */
+export function serverOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string) => {
+    if (serverKind(text) !== null) return text;
+    throw badValue(option, { expected: SERVER_ADDRESSES, got: withoutSecrets(text) });
   });
 }
 

@@ -30,11 +30,22 @@ test("asks to start a server that is not there", async () => {
   });
 });
 
+test("asks to check the address where the server refuses", async () => {
+  const address = await listening((socket) => {
+    const answers = (commands: string): number => commands.match(/^\*/gm)?.length ?? 0;
+    socket.on("data", (data) => socket.write("-NOAUTH refused\r\n".repeat(answers(`${data}`))));
+  });
+  await expect(reachServer(`redis://${address}`)).rejects.toMatchObject({
+    code: "QUEUE_FAILED",
+    hint: expect.stringContaining("refuses: check user, password"),
+  });
+});
+
 test("refuses addresses of other protocols", async () => {
   await expect(reachServer("amqp://guest:secret@host")).rejects.toMatchObject({
     code: "BAD_ARGUMENT",
     message:
-      "queue server: expected redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE, got amqp://host",
+      "queue server: expected redis://HOST[:PORT][/DB] or postgres://[USER@]HOST[:PORT]/DATABASE, got amqp://host",
   });
 });
 

@@ -13,6 +13,7 @@ import {
 import { Redis } from "ioredis";
 import pg from "pg";
 import { GpruneError, reasonOf } from "../errors.ts";
+import { SERVER_ADDRESSES, serverKind, withoutSecrets } from "./server_address.ts";
 
 /** Seconds to wait for a server's first answer. */
 const CONNECT_SECONDS = 5;
@@ -32,15 +33,15 @@ export interface QueueServer {
 
 /**
  * Connects to a server, to see that it is there.
- * @param url - redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE
+ * @param url - redis://HOST[:PORT][/DB] or postgres://[USER@]HOST[:PORT]/DATABASE
  * @throws GpruneError BAD_ARGUMENT for another address, QUEUE_FAILED when there is no answer
  */
 export async function reachServer(url: string): Promise<QueueServer> {
-  const protocol = URL.canParse(url) ? new URL(url).protocol : "";
-  if (/^rediss?:$/.test(protocol)) return RedisServer.reach(url);
-  if (/^postgres(ql)?:$/.test(protocol)) return PostgresServer.reach(url);
-  const expected = "redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE";
-  throw new GpruneError("BAD_ARGUMENT", `queue server: expected ${expected}, got ${withoutSecrets(url)}`);
+  const kind = serverKind(url);
+  if (kind === "Redis") return RedisServer.reach(url);
+  if (kind === "PostgreSQL") return PostgresServer.reach(url);
+  const message = `queue server: expected ${SERVER_ADDRESSES}, got ${withoutSecrets(url)}`;
+  throw new GpruneError("BAD_ARGUMENT", message);
 }
 
 class RedisServer implements QueueServer {
@@ -176,20 +177,17 @@ async function firstAnswer(
   } catch (cause) {
     const reason = lastError ?? reasonOf(cause);
     const message = `${withoutSecrets(url)}: expected a ${kind} server, got ${reason}`;
-    const hungUp = kind === "Redis" && /closed|EPIPE|ECONNRESET/.test(reason);
-    const hint = hungUp
-      ? "It closes the connection, as Redis does for other machines unless it has a password or protected-mode no."
-      : "Start the server, or give the address of a running one (--redis).";
-    throw new GpruneError("QUEUE_FAILED", message, { hint, cause });
+    throw new GpruneError("QUEUE_FAILED", message, { hint: connectionHint(kind, reason, cause), cause });
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** An address without user, password and query, which may hold a password as well. */
-function withoutSecrets(address: string): string {
-  const url = URL.canParse(address) ? new URL(address) : null;
-  if (url !== null && url.host !== "") return `${url.protocol}//${url.host}${url.pathname}`;
-  // A password with a slash in it makes the URL invalid, and hides where the password begins and ends.
-  return /[@?]/.test(address) ? `${/^[a-z]+:\/\//i.exec(address)?.[0] ?? ""}...` : address;
+/** What to do about a server that gives no answer, or refuses. */
+function connectionHint(kind: string, reason: string, cause: unknown): string {
+  if (cause instanceof pg.DatabaseError || /^(NOAUTH|WRONGPASS|NOPERM)\b/.test(reason))
+    return "The server runs and refuses: check user, password and database in the address (--redis).";
+  if (kind === "Redis" && /closed|EPIPE|ECONNRESET/.test(reason))
+    return "It closes the connection, as Redis does for other machines unless it has a password or protected-mode no.";
+  return "Start the server, or give the address of a running one (--redis).";
 }

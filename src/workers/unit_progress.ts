@@ -8,6 +8,8 @@ interface PassFacts extends Reporting, Pick<ProgressEvent, "total" | "unit"> {}
 
 /** Seconds between two events. */
 const REPORT_SECONDS = 1;
+/** Largest share that is reported before the end: an event with everything done ends a stage, so there is only one. */
+const UNFINISHED = 0.999;
 
 /** Reports the progress of one remote pass. */
 export class UnitProgress {
@@ -31,21 +33,19 @@ export class UnitProgress {
     const timer = setInterval(() => this.#report(), 1000 * REPORT_SECONDS);
     try {
       const result = await compute();
-      // Shares of units need not add up exactly.
-      this.#done = this.#facts.total;
-      this.#report();
+      this.#report(this.#facts.total);
       return result;
     } finally {
       clearInterval(timer);
     }
   }
 
-  #report(): void {
+  #report(done: number = Math.min(this.#done, UNFINISHED * this.#facts.total)): void {
     const { onProgress, total, ...facts } = this.#facts;
     const { workers } = this.#dispatcher;
     const detail = workers === 0 ? "no workers yet" : `${workers} ${workers === 1 ? "worker" : "workers"}`;
     try {
-      onProgress({ ...facts, done: Math.min(total, this.#done), total, detail });
+      onProgress({ ...facts, done, total, detail });
     } catch (error) {
       this.#dispatcher.fail(error);
     }

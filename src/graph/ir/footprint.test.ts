@@ -19,6 +19,21 @@ describe("footprint", () => {
     expect(footprint(b.finish(), { M: 3 })).toBe(3 * 40 * 3);
   });
 
+  test("values stay as long as ONNX Runtime's own order needs them", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", [10, "M"]);
+    const parts = [b.exp, b.neg].map((operator) => {
+      const large = operator.call(b, x);
+      return { sum: b.reduceSum(large, [0]), most: b.reduceMax(large, [0]) };
+    });
+    for (const key of ["sum", "most"] as const) {
+      const values = parts.map((part) => part[key]);
+      b.output(key, b.concat(values, 0, 2));
+    }
+    // In the order of the file there is one large value at a time; one output after the other needs both at once.
+    expect(footprint(b.finish(), { M: 100 })).toBeGreaterThanOrEqual(2 * 4000);
+  });
+
   test("the end of a graph counts its outputs and their copies", () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["M", 10]);
