@@ -1,4 +1,4 @@
-/** The printed report in a browser. Skipped without Chromium. */
+/** The printed report, and the report on a phone, in a browser. Skipped without Chromium. */
 import { chromium } from "playwright-core";
 import { expect, onTestFinished, test } from "vitest";
 import { renderReport } from "../src/report/report.ts";
@@ -25,3 +25,21 @@ test.skipIf(CHROMIUM === undefined)(
     expect(cut).toEqual([]);
   },
 );
+
+test.skipIf(CHROMIUM === undefined)("on a phone rows of tables stay low", { timeout: 120_000 }, async () => {
+  const browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
+  onTestFinished(() => browser.close());
+  const page = await browser.newPage({ viewport: { width: 360, height: 780 } });
+  await page.setContent(await renderReport(reportFiles()));
+  const lines = `(cell) => { const range = document.createRange(); range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size; }`;
+  const broken = await page.evaluate<readonly string[]>(
+    `[...document.querySelectorAll("tbody th")].filter((cell) => /^layers\\.\\d+\\./.test(cell.textContent) && (${lines})(cell) > 1)
+      .map((cell) => cell.textContent)`,
+  );
+  const tall = await page.evaluate<readonly string[]>(
+    `[...document.querySelectorAll("td:not(.number):last-child")].filter((cell) => (${lines})(cell) > 4)
+      .map((cell) => cell.textContent)`,
+  );
+  expect({ broken, tall }).toEqual({ broken: [], tall: [] });
+});

@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Problem, Settings, UiState } from "../src/ui/api.ts";
 import { described, Field, FieldProblemNote } from "./field.tsx";
 import { ProblemNote } from "./problem_note.tsx";
+import { nextName } from "./run_name.ts";
 import {
   type Entries,
   type Entry,
@@ -214,12 +215,4 @@ function NameField({ name, problem, onChange }: NameFieldProps) {
       <FieldProblemNote id="run-name" problem={problem} />
     </div>
   );
-}
-
-/** `small-2` for `small`, or the next free number. */
-function nextName(id: string, taken: ReadonlySet<string>): string {
-  const base = id.split("/").at(-1)!.replace(/-\d+$/, "");
-  let number = 2;
-  while (taken.has(`${base}-${number}`)) number += 1;
-  return `${base}-${number}`;
 }

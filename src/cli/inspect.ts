@@ -23,6 +23,7 @@ function report(facts: Inspection): string {
     ["model", facts.model],
     ["family", `${facts.family} (${facts.format}, ${facts.dtype})`],
     ["parameters", `${number(parameters.total)} (${number(parameters.prunable)} prunable)`],
+    ["size", `${number(Math.round(facts.bytes / 1e5) / 10)} MB of weights`],
     ["layers", `${facts.layers}, hidden size ${facts.hidden_size}, head size ${facts.head_dim}`],
     ["vocabulary", `${number(facts.vocab_size)}, ${embeddings}`],
     ["tokenizer", facts.tokenizer ? "yes" : "none, so texts cannot be tokenized"],

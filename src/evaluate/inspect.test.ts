@@ -14,6 +14,7 @@ describe("inspectModel", () => {
       total: first + second + 8 + 5 * 8 + 16 * 8,
     });
     expect(facts).toEqual({
+      bytes: 4 * parameters.total,
       model: "tiny",
       format: "memory",
       family: "llama",

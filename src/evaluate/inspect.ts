@@ -5,6 +5,7 @@ import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { queryHeads } from "../model/spec.ts";
+import { storedBytes } from "../model/stored_size.ts";
 
 /** Facts about a model, as `gprune inspect --json` prints them. */
 export interface Inspection {
@@ -14,6 +15,8 @@ export interface Inspection {
   /** dtype of most parameters, as stored. */
   readonly dtype: string;
   readonly parameters: { readonly total: number; readonly prunable: number };
+  /** Bytes of the weights as stored. */
+  readonly bytes: number;
   readonly layers: number;
   readonly hidden_size: number;
   readonly head_dim: number;
@@ -42,6 +45,7 @@ export function inspectModel(model: Model): Inspection {
     family: spec.family,
     dtype: origin.dtype,
     parameters: { total: parameterCount(spec), prunable: prunableParameters(spec) },
+    bytes: storedBytes(model),
     layers: layers.length,
     hidden_size: spec.hiddenSize,
     head_dim: spec.headDim,

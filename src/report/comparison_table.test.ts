@@ -51,6 +51,33 @@ test("says of growth that it is growth", () => {
   expect(rows[2]).toEqual(["parameters", "1,500", "2,000 (+33.3 %)"]);
 });
 
+test("shows the median and the range over the rounds of whatever was timed", () => {
+  const rates = { median: 100, min: 90, max: 120 };
+  const memory = { weights: 2e6, cache: 1e5, peak_rss_bytes: null };
+  const speed = {
+    prompt: rates,
+    decoding: rates,
+    first_token: { median: 0.1, min: 0.0875, max: 0.125 },
+    memory,
+  };
+  const twice = { median: 2, min: 1, max: 3 };
+  const faster = { ...speed, over_first: { prompt: twice, decoding: twice } };
+  const rows = cellsOf(
+    comparisonTable([
+      { ...dense, speed },
+      { ...pruned, speed: faster },
+    ]),
+  );
+  expect(rows.find(([name]) => name === "decoding tokens/s")!.slice(1)).toEqual([
+    "100.0 (90.0 to 120.0)",
+    "100.0 (90.0 to 120.0), ×2.00",
+  ]);
+  expect(rows.find(([name]) => name === "first token, ms")!.slice(1)).toEqual([
+    "100.0 (87.5 to 125.0)",
+    "100.0 (87.5 to 125.0)",
+  ]);
+});
+
 test("is Markdown with a column for each model", () => {
   const table = comparisonTable([dense, pruned, other]);
   const [head, rule, ...rows] = cellsOf(table);

@@ -112,11 +112,15 @@ function speedLines(models: readonly ComparedModel[]): readonly Line[] {
   return [
     line("prompt tokens/s", ({ prompt, over_first: over }) => rate(prompt, over?.prompt)),
     line("decoding tokens/s", ({ decoding, over_first: over }) => rate(decoding, over?.decoding)),
-    line("first token, ms", ({ first_token: wait }) => (1000 * wait.median).toFixed(1)),
+    line("first token, ms", ({ first_token: wait }) => rate(inMilliseconds(wait), undefined)),
     line("weights in float32", ({ memory }) => `${(memory.weights / 1e6).toFixed(1)} MB`),
     line("key/value cache", ({ memory }) => `${(memory.cache / 1e6).toFixed(1)} MB`),
     line("peak memory", peakCell),
   ];
+}
+
+function inMilliseconds({ median, min, max }: Spread): Spread {
+  return { median: 1000 * median, min: 1000 * min, max: 1000 * max };
 }
 
 function peakCell({ memory: { peak_rss_bytes: peak } }: Latency): string {
