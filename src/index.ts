@@ -242,6 +242,7 @@ export {
   type Llama3Scaling,
   type LongropeScaling,
   type ModelSpec,
+  type NormParameters,
   type NormPlacement,
   PROJECTIONS,
   type Projection,
