@@ -245,7 +245,7 @@ describe("prune, inspect, report, eval and compare", () => {
       },
     });
     const text = await gprune("inspect", model);
-    expect(text.stdout).toMatch(/^size +[\d.]+ MB of weights$[^]+^neurons +64 in every layer$/m);
+    expect(text.stdout).toMatch(/^size +[\d.]+ MB of weights$.+^neurons +64 in every layer$/ms);
     expect(text.stdout).toMatch(/^runs in transformers +yes \(LlamaForCausalLM\)$/m);
   });
 
