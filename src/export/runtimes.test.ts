@@ -136,6 +136,18 @@ describe("runtimesOf", () => {
     }
   });
 
+  test("knows that vLLM cannot run GPT-Neo, in stock classes and in our modelling file", () => {
+    const block = { groupSize: 1, rope: null, biases: ["o_proj", "up_proj", "down_proj"] } as const;
+    const neo: TinyModelOptions = {
+      ...{ family: "gpt_neo", gated: false, activation: "gelu_tanh", learnedPositions: { offset: 0 } },
+      ...{ normType: "layer", normParameters: "weight_and_bias", attentionScale: 1, layers: [block, block] },
+    };
+    const no = "no (it has no class for gpt_neo)";
+    expect(answers(neo)).toEqual(["yes (GPTNeoForCausalLM)", no]);
+    const uneven = { ...neo, layers: [block, { ...block, neurons: 3 }] };
+    expect(answers(uneven)).toEqual(["with trust_remote_code (layers differ in width)", no]);
+  });
+
   test("knows that vLLM reads the head size of Nemotron and runs transformers' classes of Arcee, StarCoder 2, Phi and GPT-NeoX", () => {
     const bare = { gated: false, normType: "layer", normParameters: "weight_and_bias" } as const;
     const wide = { layers: [{ kvGroups: 3, groupSize: 2 }] };
