@@ -24,6 +24,11 @@ describe("wrongValues", () => {
     expect(wrong({ count: 1, ids: [1, "a"] })).toBe(received);
   });
 
+  test("leaves a union to the words of its schema", () => {
+    const inWords = z.union([z.string(), z.number()], { error: "expected a name or a place" });
+    expect(wrongValues(inWords.safeParse([]).error!)).toBe("expected a name or a place");
+  });
+
   test("gives the reasons of a union whose types are right", () => {
     expect(wrong({ count: 1, ids: 1.5 })).toContain("expected int");
   });

@@ -9,9 +9,12 @@ export function wrongValues({ issues }: { readonly issues: readonly Issue[] }): 
   return z.prettifyError({ issues: issues.flatMap(withMembers) }).replaceAll("✖ ", "");
 }
 
+/** What zod says of a value that fits no member of a union, unless the schema has words of its own. */
+const UNION_MESSAGE = "Invalid input";
+
 /** The issues of a union are those of the member that fits best: one that a value inside is wrong for, or else all. */
 function withMembers(issue: Issue): readonly Issue[] {
-  if (issue.code !== "invalid_union") return [issue];
+  if (issue.code !== "invalid_union" || issue.message !== UNION_MESSAGE) return [issue];
   const inside = issue.errors.find((issues) => issues.every(({ path }) => path.length > 0));
   if (inside !== undefined && inside.length > 0) {
     return inside.flatMap((inner) => withMembers({ ...inner, path: [...issue.path, ...inner.path] }));
