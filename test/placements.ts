@@ -50,7 +50,10 @@ const PLAIN: LayerStructure = {
   norms: "shared",
   parallel: true,
 };
-const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, logitSoftcap: 30 } as ModelSpec;
+const HEAD = {
+  ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
+  ...{ logitDivisor: 2, logitSoftcap: 30 },
+} as ModelSpec;
 /** Sizes of the graphs' symbolic dimensions; none is a multiple of a tile. */
 const SIZES: Readonly<Record<string, number>> = {
   ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37 },
@@ -82,6 +85,11 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
     ),
   ),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
+  "head logits after a norm without parameters": HEAD_PROGRAMS.logits({
+    ...HEAD,
+    normType: "layer",
+    normParameters: "none",
+  }),
   "head logits with biases": HEAD_PROGRAMS.logits({
     ...HEAD,
     normType: "layer",
