@@ -1,5 +1,6 @@
 /** Tensors of a Hugging Face checkpoint under the names used here, where the file has others. */
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
+import { GPT_NEO } from "../families/gpt_neo.ts";
 import type { Family } from "../family.ts";
 
 /** Prefixes of the names of a decoder's tensors, and of those of its output matrix. */
@@ -26,21 +27,10 @@ const OTHERS: readonly Prefixes[] = [
 /** The family's own prefixes and names of parts. */
 type StoredNaming = Pick<Family, "storedPrefixes" | "storedNames" | "storedOuterNames">;
 
-/** Names of EXAONE 3, which is a Llama (conversion_mapping.py of transformers 5). */
+/** Names of EXAONE 3, a Llama: those of GPT-Neo, with a gate (conversion_mapping.py of transformers 5). */
 const EXAONE: StoredNaming = {
-  storedPrefixes: { decoder: "transformer.", head: "lm_head." },
-  storedNames: {
-    input_layernorm: "ln_1",
-    "self_attn.q_proj": "attn.attention.q_proj",
-    "self_attn.k_proj": "attn.attention.k_proj",
-    "self_attn.v_proj": "attn.attention.v_proj",
-    "self_attn.o_proj": "attn.attention.out_proj",
-    post_attention_layernorm: "ln_2",
-    "mlp.gate_proj": "mlp.c_fc_0",
-    "mlp.up_proj": "mlp.c_fc_1",
-    "mlp.down_proj": "mlp.c_proj",
-  },
-  storedOuterNames: { embed_tokens: "wte", layers: "h", norm: "ln_f" },
+  ...GPT_NEO,
+  storedNames: { ...GPT_NEO.storedNames, "mlp.gate_proj": "mlp.c_fc_0", "mlp.up_proj": "mlp.c_fc_1" },
 };
 
 /** A checkpoint's tensors with the names used here. */

@@ -3,6 +3,7 @@
  * of multimodal ones, Granite 4 without experts and state-space layers, EXAONE 3, MiniCPM, and a Mistral that is called
  * so though it is a Ministral.
  */
+import { z } from "zod";
 import { isJsonObject } from "../../io/files/json.ts";
 import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import type { Family } from "../family.ts";
@@ -94,24 +95,34 @@ function exaoneLlama(config: JsonObject): JsonObject {
   };
 }
 
+/** What the factors of a MiniCPM follow from. */
+const minicpm = z.object({
+  model_type: z.literal("minicpm"),
+  hidden_size: z.number(),
+  num_attention_heads: z.number(),
+  num_hidden_layers: z.number(),
+  scale_emb: z.number().default(1),
+  scale_depth: z.number().default(1),
+  dim_model_base: z.number().default(1),
+});
+
 /**
  * MiniCPM and MiniCPM 4 are Granites whose factors have other keys (minicpm.py of vLLM); for texts longer than
  * `dense_len` of `sparse_config`, if there is one, their own code leaves out a part of attention.
  */
 function scaledGranite(config: JsonObject): JsonObject {
-  if (config.model_type !== "minicpm" || config.num_experts) return config;
-  const { scale_emb: embedding = 1, scale_depth: depth = 1, dim_model_base: base = 1, ...settings } = config;
-  const { hidden_size: size, num_attention_heads: heads, num_hidden_layers: layers, head_dim } = settings;
-  const numbers = [embedding, depth, base, size, heads, layers];
-  if (!numbers.every((value) => typeof value === "number")) return config;
-  const headDim = typeof head_dim === "number" ? head_dim : Number(size) / Number(heads);
+  const factors = minicpm.safeParse(config).data;
+  if (factors === undefined || config.num_experts) return config;
+  const { hidden_size: size, num_attention_heads: heads, num_hidden_layers: layers } = factors;
+  const { scale_emb, scale_depth, dim_model_base, ...settings } = config;
+  const headDim = typeof config.head_dim === "number" ? config.head_dim : size / heads;
   return {
     tie_word_embeddings: true,
     ...settings,
     model_type: "granite",
-    embedding_multiplier: embedding,
-    residual_multiplier: Number(depth) / Math.sqrt(Number(layers)),
-    logits_scaling: Number(size) / Number(base),
+    embedding_multiplier: factors.scale_emb,
+    residual_multiplier: factors.scale_depth / Math.sqrt(layers),
+    logits_scaling: size / factors.dim_model_base,
     attention_multiplier: headDim ** -0.5,
   };
 }
