@@ -8,6 +8,8 @@ import { lacksUnit, parseSize } from "./base/byte_size.ts";
 import {
   ALLOCATION_NAMES,
   type AllocationName,
+  BIAS_CHOICES,
+  type BiasChoice,
   DTYPE_CHOICES,
   type DTypeChoice,
   MAX_MODULES,
@@ -139,6 +141,12 @@ const fields = z.strictObject({
     .enum(RECOVERIES)
     .optional()
     .describe("how to compensate for removed units; default: lstsq with gprune, else bias"),
+  biases: z
+    .enum(BIAS_CHOICES)
+    .default("auto")
+    .describe(
+      "add biases to output projections; auto: unless only they would keep the result out of stock classes of transformers",
+    ),
   steps: z.int().positive().max(MAX_STEPS).default(300).describe("training steps of distillation"),
   learningRate: z
     .number()
@@ -201,6 +209,8 @@ export interface RunConfig {
   readonly seqLen?: number | undefined;
   readonly seed: number;
   readonly recover: RecoveryName;
+  /** Whether least squares adds biases to output projections. */
+  readonly biases: BiasChoice;
   readonly steps: number;
   /** Absent: by the model's width and what was removed. */
   readonly learningRate?: number | undefined;
@@ -236,15 +246,20 @@ export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration" | 
     | undefined;
 }
 
-/** The schema of a run configuration, with the rule that spans two fields. */
-const runConfigSchema = fields.refine(
-  ({ method, allocation }) => method === "gprune" || !["learned", "curves"].includes(allocation ?? ""),
-  {
-    path: ["allocation"],
-    error:
-      "learned and curves need method gprune; maxModules 1 keeps the metric's own order and only learns the allocation",
-  },
-);
+/** The schema of a run configuration, with the rules that span several fields. */
+const runConfigSchema = fields
+  .refine(
+    ({ method, allocation }) => method === "gprune" || !["learned", "curves"].includes(allocation ?? ""),
+    {
+      path: ["allocation"],
+      error:
+        "learned and curves need method gprune; maxModules 1 keeps the metric's own order and only learns the allocation",
+    },
+  )
+  .refine(({ biases, recover, method }) => biases !== "never" || (recover ?? RECOVERY[method]) !== "bias", {
+    path: ["biases"],
+    error: "recovery by biases (recover bias) adds some; recover lstsq needs none",
+  });
 
 /** Default recovery by method: the better one with GPrune, the published one with a metric alone. */
 export const RECOVERY = { gprune: "lstsq", none: "bias" } as const;

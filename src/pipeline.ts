@@ -318,7 +318,7 @@ async function recover(run: Run, plan: PruningPlan, { evidence, moments }: Calib
     return { made: await makeCompensated(model, keep, evidence!.pooled.stats) };
   }
   const refitted = await stages.run("refit", (checkpoints: Checkpoints<Refitted>) =>
-    passes.refit({ plan, moments, stage: "recover", onProgress, checkpoints }),
+    passes.refit({ plan, moments, addsBiases: run.addsBiases, stage: "recover", onProgress, checkpoints }),
   );
   const student = makeModel(model, { keep, ...refitted });
   return config.recover === "lstsq" ? { made: student } : train(run, student);

@@ -31,7 +31,7 @@ describe("help", () => {
     const shown = [...stdout.replaceAll(/\s+/g, " ").matchAll(/\(default: ([^)]+)\)/g)].map(
       ([, value]) => value,
     );
-    const { sparsity, method, metric, steps, rounds, maxModules } = defaults;
+    const { sparsity, method, metric, biases, steps, rounds, maxModules } = defaults;
     const { fallback, shape, roundTo, seed, ownText, dtype, device, deviceDtype } = defaults;
     const order = [
       sparsity,
@@ -39,6 +39,7 @@ describe("help", () => {
       metric,
       "learned with gprune, else the metric's own",
       "lstsq with gprune, else bias",
+      biases,
       steps,
       rounds,
       // With five sets or more (run_inputs.test.ts).

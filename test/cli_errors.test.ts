@@ -235,6 +235,7 @@ describe("refuses settings", () => {
     ["--steps 5", "--steps: expected --recover distill, got --recover lstsq"],
     ["--method none --max-modules 2", "--max-modules: expected --method gprune, got --method none"],
     ["--recover bias --refit-samples 9", "--refit-samples: expected --recover lstsq, got --recover bias"],
+    ["--recover none --biases always", "--biases: expected --recover lstsq, got --recover none"],
     ["--method none --robust", "--robust: expected --method gprune, got --method none"],
     ["--allocation curves --rounds 4", "--rounds: expected --allocation learned, got --allocation curves"],
     ["--refine --recover bias", "--refine: expected --recover lstsq, got --recover bias"],

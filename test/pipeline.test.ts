@@ -181,6 +181,27 @@ describe("prune", () => {
     expect(result.runtimes.transformers).toBe("yes (LlamaForCausalLM)");
   });
 
+  test("least squares adds no biases where only they would need remote code", async () => {
+    const options = { family: "qwen3", qkNorm: "head" } as const;
+    const qwen3 = await writeTinyCheckpoint(join(root(), "qwen3"), options);
+    const settings = { model: qwen3, shape: "uniform", sparsity: 0.4, recover: "lstsq" } as const;
+    const loadedBy: string[] = [];
+    for (const biases of ["auto", "always", "never"] as const) {
+      const result = await run({ ...settings, biases });
+      await expectSound(result, 0.1);
+      const { spec, weights } = await openModel(result.output);
+      await weights.close();
+      const found = new Set(spec.layers.flatMap((layer) => layer.biases));
+      expect(found.has("down_proj")).toBe(biases === "always");
+      if (biases !== "always") expect(found.size).toBe(0);
+      loadedBy.push(result.runtimes.transformers);
+    }
+    const stock = "yes (Qwen3ForCausalLM)";
+    expect(loadedBy).toEqual([stock, expect.stringContaining("with trust_remote_code"), stock]);
+    const refused = run({ ...settings, recover: "bias", biases: "never" });
+    await expect(refused).rejects.toThrow(/recovery by biases \(recover bias\) adds some.*\n.*at biases/);
+  });
+
   test("what nothing could hold is refused before anything is computed", async () => {
     const uneven = await run({ sparsity: 0.4, recover: "none" });
     const calibration = [{ name: "missing", path: join(root(), "missing.txt") }];

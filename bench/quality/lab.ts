@@ -94,7 +94,8 @@ export class Lab {
 
   async #refit(plan: PruningPlan, config: SettledConfig): Promise<Model> {
     const moments = await this.#moments(config);
-    return refitLeastSquares({ dense: this.dense, plan, runtime: this.#runtime, moments });
+    const addsBiases = config.biases !== "never";
+    return refitLeastSquares({ dense: this.dense, plan, runtime: this.#runtime, moments, addsBiases });
   }
 
   async #distill(student: Model, config: SettledConfig): Promise<Model> {

@@ -25,6 +25,11 @@ export const OWN_TEXT_CHOICES = ["auto", "always", "never"] as const;
 /** `auto` generates one where few sets are given. */
 export type OwnTextChoice = (typeof OWN_TEXT_CHOICES)[number];
 
+/** Whether least squares adds biases to output projections that have none. */
+export const BIAS_CHOICES = ["auto", "always", "never"] as const;
+/** `auto` adds none where they alone would keep the result from loading in a stock class of transformers. */
+export type BiasChoice = (typeof BIAS_CHOICES)[number];
+
 /** Number formats of a Hugging Face directory. */
 export const DTYPE_CHOICES = ["auto", "f32", "f16", "bf16"] as const;
 /** Dtype of tensors in safetensors; `auto` keeps that of a checkpoint of floats. */

@@ -132,7 +132,7 @@ const USES: readonly {
     instead: ({ recover }) => (recover === "distill" ? null : `--recover ${recover}`),
   },
   {
-    settings: ["refitSamples"],
+    settings: ["biases", "refitSamples"],
     needed: "--recover lstsq",
     instead: ({ recover }) => (refits(recover) ? null : `--recover ${recover}`),
   },

@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import {
   ALLOCATION_NAMES,
+  BIAS_CHOICES,
   MAX_MODULES,
   MAX_ROUNDS,
   METHODS,
@@ -64,6 +65,13 @@ export const pruneCommand: Command = new GpruneCommand("prune")
       "--recover <how>",
       "how to compensate for removed units (default: lstsq with gprune, else bias); distill trains after least squares",
       RECOVERIES,
+    ),
+  )
+  .addOption(
+    choiceOption(
+      "--biases <when>",
+      "whether least squares adds biases; auto: unless they alone would keep the result out of stock classes (default: auto)",
+      BIAS_CHOICES,
     ),
   )
   .addOption(countOption("--steps <n>", "training steps of --recover distill (default: 300)", { min: 1 }))

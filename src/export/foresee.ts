@@ -33,8 +33,17 @@ export function foreseeRuntimes(run: ForeseenRun): Runtimes {
   return Object.fromEntries(programs.map((program) => [program, joined(program)])) as Runtimes;
 }
 
+/** Whether biases at output projections alone would keep a result of the run from loading in a stock class. */
+export function biasesCostStockClass(run: Omit<ForeseenRun, "addsBiases">): boolean {
+  return outcomesOf(run).some((spec) => needsCode(withOutputBiases(spec)) && !needsCode(spec));
+}
+
+function needsCode(spec: ModelSpec): boolean {
+  return hfForm(spec).remoteCode;
+}
+
 /** Specs that are representative of every possible result of the run. */
-function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
+function outcomesOf(run: Omit<ForeseenRun, "addsBiases">): readonly ModelSpec[] {
   if (run.plan !== null) return [plannedSpec(run, run.plan)];
   if (run.shape === "uniform") return uniformOutcomes(run);
   const queues = queuesOf(unranked(run.spec), run);
@@ -44,7 +53,7 @@ function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
   return [queues.some((queue) => ledger.fits(queue)) ? withUnequalWidths(run.spec) : run.spec];
 }
 
-function plannedSpec({ spec, shape }: ForeseenRun, plan: PruningPlan): ModelSpec {
+function plannedSpec({ spec, shape }: Pick<ForeseenRun, "spec" | "shape">, plan: PruningPlan): ModelSpec {
   const planned = prunedSpec(spec, plan);
   if (shape !== "uniform" || hasUniformWidths(planned)) return planned;
   const problem = "shape uniform: expected the same widths in every layer, got different ones";

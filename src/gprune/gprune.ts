@@ -53,6 +53,8 @@ export interface GpruneRequest {
   readonly pooled: Evidence;
   /** Moments that least squares will refit the result from; needed where widths are refined. */
   readonly moments: Moments;
+  /** Whether least squares adds biases to output projections that have none; true when absent. */
+  readonly addsBiases?: boolean | undefined;
   readonly metric: Metric;
   /** The activation-independent metric of modules that fall back. */
   readonly fallback: Metric;

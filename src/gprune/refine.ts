@@ -37,6 +37,8 @@ export interface RefineRequest {
   readonly sets: readonly TokenSet[];
   /** Moments that least squares will refit the result from. */
   readonly moments: Moments;
+  /** Whether that adds biases to output projections that have none; true when absent. */
+  readonly addsBiases?: boolean | undefined;
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
   /** Learned widths and order of removal. */
@@ -69,7 +71,7 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
 }
 
 async function measureSlopes(
-  { model, passes, sets, moments, widths, centres, turnOf, seed, onProgress }: RefineRequest,
+  { model, passes, sets, moments, addsBiases, widths, centres, turnOf, seed, onProgress }: RefineRequest,
   choices: readonly SpaceAlternatives[],
   checkpoints: Checkpoints<Refitted>,
 ): Promise<ReadonlyMap<string, SlopeStats>> {
@@ -85,6 +87,7 @@ async function measureSlopes(
   const refitted = await passes.refit({
     plan: makePlan(model.spec, keep),
     moments,
+    addsBiases,
     alternatives,
     stage: "refine",
     onProgress,

@@ -9,7 +9,7 @@ import { Runtime } from "../graph/runtime/runtime.ts";
 import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
 import { loaded } from "../tensor/stash.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { Alternatives } from "./alternatives.ts";
 import { type Refitted, refitProjections } from "./least_squares.ts";
 
@@ -51,21 +51,26 @@ async function tensorOf({ tensors }: Refitted, name: string): Promise<Tensor> {
   return loaded(tensors.get(name)!);
 }
 
-/** Mean variance of the channels of some units. */
-function varianceOf({ id, unitChannels }: Space, units: readonly number[]): number {
+/** Mean variance of the channels of some units, or mean square, of a projection without bias. */
+function varianceOf({ id, unitChannels }: Space, units: readonly number[], hasBias: boolean): number {
   const { mean, squares } = moments.get(id)!;
   const channels = units.flatMap((unit) =>
     Array.from({ length: unitChannels }, (_, c) => unit * unitChannels + c),
   );
-  return channels.reduce((sum, j) => sum + squares[j]! - mean[j]! ** 2, 0) / channels.length;
+  const centre = (j: number): number => (hasBias ? mean[j]! : 0);
+  return channels.reduce((sum, j) => sum + squares[j]! - centre(j) ** 2, 0) / channels.length;
 }
 
 describe("fitAlternatives", () => {
-  test.each([1e-6, 0.2])(
-    "fits every width as least squares of that width alone does, ridge %d",
-    async (ridge) => {
+  test.each([
+    [1e-6, true],
+    [0.2, true],
+    [0.2, false],
+  ])(
+    "fits every width as least squares of that width alone does, ridge %d, biases added: %s",
+    async (ridge, addsBiases) => {
       const wide = await refitProjections({
-        ...{ dense, runtime, moments, alternatives, ridge },
+        ...{ dense, runtime, moments, alternatives, ridge, addsBiases },
         plan: makePlan(dense.spec, widest),
       });
       for (const space of spacesOf(dense.spec)) {
@@ -82,7 +87,12 @@ describe("fitAlternatives", () => {
           continue;
         }
         const units = widest[space.id] ?? lists[0]!;
-        const present = { weight: await tensorOf(wide, name), bias: await tensorOf(wide, biasName) };
+        const hasBias = addsBiases || dense.spec.layers[space.layer]!.biases.includes(projection);
+        expect(wide.tensors.has(biasName)).toBe(hasBias);
+        const present = {
+          weight: await tensorOf(wide, name),
+          bias: hasBias ? await tensorOf(wide, biasName) : zeros([dense.spec.hiddenSize]),
+        };
         const changes = await Promise.all(
           [names.outputs, names.inputs, names.centres].map((each) => tensorOf(wide, each)),
         );
@@ -115,12 +125,17 @@ describe("fitAlternatives", () => {
           const plan = makePlan(dense.spec, { [space.id]: kept });
           const isWhole = kept.length === space.units;
           // Lambda is that of the present channels.
-          const own = (ridge * varianceOf(space, lists[0]!)) / varianceOf(space, kept);
+          const own = (ridge * varianceOf(space, lists[0]!, hasBias)) / varianceOf(space, kept, hasBias);
           const alone = isWhole
             ? null
-            : await refitProjections({ dense, runtime, moments, plan, ridge: own });
+            : await refitProjections({ dense, runtime, moments, plan, ridge: own, addsBiases });
           const weight = alone === null ? await dense.weights.read(name) : await tensorOf(alone, name);
-          const bias = alone === null ? null : await tensorOf(alone, biasName);
+          const bias =
+            alone === null
+              ? null
+              : hasBias
+                ? await tensorOf(alone, biasName)
+                : zeros([dense.spec.hiddenSize]);
           for (let row = 0; row < size; row++) {
             const expected = Array.from({ length: columns }, (_, j) => {
               const unit = kept.indexOf(units[Math.floor(j / space.unitChannels)]!);

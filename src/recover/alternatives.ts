@@ -24,6 +24,7 @@ import { channelsOf, OUTPUT_PROJECTION, projectionName, type Space } from "../mo
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import {
   type Covariances,
+  changedBy,
   covariancesOf,
   type DenseProjection,
   gather,
@@ -47,7 +48,7 @@ interface WideProjection {
   readonly units: readonly number[];
   /** The dense model's, [C, channels of the units] and [C]. */
   readonly weight: Tensor;
-  readonly bias: Tensor;
+  readonly bias: Tensor | null;
 }
 
 /** Channels that an alternative removes or adds, by their places among the n channels of all alternatives. */
@@ -103,7 +104,7 @@ export interface AlternativesRequest {
 
 /**
  * Fits the present units, and every alternative.
- * @returns tensors by name: the present projection with its bias, and the changes to the alternatives (`changeNames`)
+ * @returns tensors by name: the present projection with its bias, if it has one, and the changes to the alternatives (`changeNames`)
  * @throws GpruneError NOT_FINITE naming the projection
  */
 export async function fitAlternatives(
@@ -148,7 +149,9 @@ export async function fitAlternatives(
   const names = changeNames(space);
   return new Map([
     [name, scatterColumns(fitted.weight, wide, onto)],
-    [projectionName(space.layer, projection, "bias"), fitted.bias],
+    ...(fitted.bias === null
+      ? []
+      : [[projectionName(space.layer, projection, "bias"), fitted.bias] as const]),
     [names.inputs, scatterColumns(inputs, wide, onto)],
     [names.outputs, outputs],
     [names.centres, centres],
@@ -320,18 +323,17 @@ function onWideChannels(
   { weight, bias }: WideProjection,
   present: Int32Array,
   change: LinearChange,
-): { readonly weight: Tensor; readonly bias: Tensor } {
+): DenseProjection {
   const { shape, data } = weight;
-  const [, channels = 0] = shape;
+  const [size = 0, channels = 0] = shape;
   const result = new Float32Array(data.length);
-  for (const row of bias.data.keys()) {
+  for (let row = 0; row < size; row++) {
     for (const [i, channel] of present.entries()) {
       const place = row * channels + channel;
       result[place] = data[place]! + change.weight[row * present.length + i]!;
     }
   }
-  const biases = bias.data.map((value, row) => value + change.bias[row]!);
-  return { weight: { shape, data: result }, bias: { shape: bias.shape, data: biases } };
+  return { weight: { shape, data: result }, bias: bias && changedBy(bias, change.bias) };
 }
 
 /** All changes in one tensor for each factor, padded with zeros to the largest rank. @param means - of x, [n] */

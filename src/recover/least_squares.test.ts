@@ -157,11 +157,16 @@ describe("refitLeastSquares", () => {
     },
   );
 
-  test.each(["kv", "ffn"] as const)("stands where the objective is flat: %s", async (kind) => {
+  test.each([
+    ["kv", true],
+    ["ffn", true],
+    ["kv", false],
+    ["ffn", false],
+  ] as const)("stands where the objective is flat: %s, biases added: %s", async (kind, addsBiases) => {
     const dense = tinyModel({ layers: [{ biases: ["down_proj"] }, {}], seed: 7 });
     const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 2, 5], [`layers.1.${kind}`]: [1] });
     const ridge = 0.05;
-    const refitted = await refit(dense, plan, { ridge });
+    const refitted = await refit(dense, plan, { ridge, addsBiases });
     const objective = await objectiveOf({ dense, plan, refitted, kind, ridge });
     const smallest = objective(0, 0);
     expect(smallest).toBeGreaterThan(0);
@@ -170,6 +175,20 @@ describe("refitLeastSquares", () => {
       expect(up).toBeGreaterThan(smallest);
       expect(Math.abs(up - down)).toBeLessThan(0.01 * (up + down - 2 * smallest));
     }
+  });
+
+  test("adds no biases if so asked, and refits those that are there", async () => {
+    const dense = tinyModel({ layers: [{ neurons: 8, biases: ["down_proj"] }, { neurons: 8 }], seed: 4 });
+    const kept = [0, 1, 2, 3, 4];
+    const plan = makePlan(dense.spec, { "layers.0.ffn": kept, "layers.1.ffn": kept, "layers.1.kv": [0] });
+    const pruned = applyPlan(dense, plan);
+    const refitted = await refit(dense, plan, { addsBiases: false });
+    expect(refitted.spec).toEqual(pruned.spec);
+    const name = projectionName(0, "down_proj", "bias");
+    expect(await refitted.weights.read(name)).not.toEqual(await pruned.weights.read(name));
+    const expected = await outputsOf(dense);
+    const lost = meanSquare(await outputsOf(pruned), expected);
+    expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(lost);
   });
 
   test.each([11, 12, 13])("comes closer to the dense model than mean compensation, seed %i", async (seed) => {
@@ -300,7 +319,10 @@ async function objectiveOf(problem: Problem): Promise<(step: number, direction: 
   const name = projectionName(1, projection);
   const start = await applyPlan(dense, plan).weights.read(name);
   const { data: weight } = await refitted.weights.read(name);
-  const { data: bias } = await refitted.weights.read(projectionName(1, projection, "bias"));
+  const hasBias = refitted.spec.layers[1]!.biases.includes(projection);
+  const bias = hasBias
+    ? (await refitted.weights.read(projectionName(1, projection, "bias"))).data
+    : new Float32Array(dense.spec.hiddenSize);
   const { kept } = channelsOf(dense, plan, kind);
   const samples = (await samplesOf(dense, kind)).map(({ x, ...sample }) => {
     return { ...sample, x: kept.map((j) => x[j]!) };
@@ -308,7 +330,7 @@ async function objectiveOf(problem: Problem): Promise<(step: number, direction: 
   const mean = (f: (x: readonly number[]) => number): number =>
     samples.reduce((sum, { x, tokenWeight }) => sum + tokenWeight * f(x), 0);
   const variances = kept.map((_, j) => {
-    const centre = mean((x) => x[j]!);
+    const centre = hasBias ? mean((x) => x[j]!) : 0;
     return mean((x) => (x[j]! - centre) ** 2);
   });
   const channels = kept.length;
@@ -316,7 +338,9 @@ async function objectiveOf(problem: Problem): Promise<(step: number, direction: 
   return (step, direction) => {
     const along = randomTensor([weight.length + bias.length], { name: `direction ${direction}` }).data;
     const w = Float64Array.from(weight, (value, i) => value + step * along[i]!);
-    const b = Float64Array.from(bias, (value, i) => value + step * along[weight.length + i]!);
+    const b = Float64Array.from(bias, (value, i) =>
+      hasBias ? value + step * along[weight.length + i]! : value,
+    );
     const penalty = w.reduce((sum, value, i) => sum + (value - start.data[i]!) ** 2, 0);
     const error = samples.reduce((sum, { x, y, tokenWeight }) => {
       const squares = y.map((value, c) => {

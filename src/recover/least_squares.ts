@@ -9,7 +9,8 @@
  *
  * E weighs every calibration set by its weight, not its size, and a micro-batch's tokens by the inverse root mean
  * square of their residual stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine
- * stay near W_K; the means of removed units end up in b'. The texts enter only by the moments of x
+ * stay near W_K; the means of removed units end up in b'. Without a bias, e = 0, and the means are fitted like the rest
+ * (regression.ts). The texts enter only by the moments of x
  * (calibrate/moments.ts), whatever K is: cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
  *
  * Layers are fitted independently, all on the dense model's residual stream. Fitting each layer on the stream of the
@@ -44,7 +45,7 @@ import { applyPlan } from "../prune/surgery.ts";
 import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";
-import { covariancesOf, type DenseProjection, regress } from "./regression.ts";
+import { changedBy, covariancesOf, type DenseProjection, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
 /** The dense model, the plan that it is pruned by, and the moments of its activations to fit from. */
@@ -56,6 +57,8 @@ export interface LeastSquaresRequest {
   readonly moments: Moments;
   /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
   readonly ridge?: number;
+  /** Whether projections without a bias get one; true when absent. Biases that are there are refitted in any case. */
+  readonly addsBiases?: boolean | undefined;
   /**
    * Fits alternative widths of these spaces as well. Their projections have columns for all of the plan's units, but
    * are fitted on those of the first list; the changes to the other lists are added as tensors (alternatives.ts). The
@@ -78,7 +81,7 @@ export interface Refitted {
 }
 
 /**
- * The pruned model with refitted output projections, each with a bias. Holds one projection and one covariance matrix
+ * The pruned model with refitted output projections. Holds one projection and one covariance matrix
  * at a time, and the new weights unless the memory policy stores them in files. It reads the files of `dense`: closing
  * the weights of either closes both.
  * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of
@@ -91,7 +94,15 @@ export async function refitLeastSquares(request: LeastSquaresRequest): Promise<M
 
 /** The tensors that `refitLeastSquares` puts into the model. @throws GpruneError as `refitLeastSquares` */
 export async function refitProjections(request: LeastSquaresRequest): Promise<Refitted> {
-  const { dense, plan, runtime, ridge = 0.1, alternatives = {}, stage = "recover" } = request;
+  const {
+    dense,
+    plan,
+    runtime,
+    ridge = 0.1,
+    addsBiases = true,
+    alternatives = {},
+    stage = "recover",
+  } = request;
   const { onProgress = silent, checkpoints = NO_CHECKPOINTS, end = dense.spec.layers.length } = request;
   requirePositive("ridge", ridge);
   const pruned = applyPlan(dense, plan).spec.layers;
@@ -106,7 +117,7 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
       if (lists === undefined && removedUnits(plan, space).length === 0) continue;
       for (const [name, tensor] of await fitSpace({ ...request, ridge }, space, lists))
         await fitted.set(name, tensor);
-      spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
+      if (addsBiases) spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
       collectIfTight(runtime.memory);
     }
     layers.push(spec);
@@ -119,11 +130,18 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
 
 /** The refitted projection and bias of a space, by tensor name; with alternatives, those of `fitAlternatives`. */
 async function fitSpace(
-  { dense, plan, runtime, moments, ridge }: LeastSquaresRequest & { readonly ridge: number },
+  {
+    dense,
+    plan,
+    runtime,
+    moments,
+    ridge,
+    addsBiases = true,
+  }: LeastSquaresRequest & { readonly ridge: number },
   space: Space,
   alternatives: Alternatives[string] | undefined,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const projection = await denseProjection(dense, space);
+  const projection = await denseProjection(dense, space, addsBiases);
   const spaceMoments = requireMoments(moments, space);
   const keep = keptUnits(plan.keep, space);
   if (alternatives !== undefined) {
@@ -137,10 +155,10 @@ async function fitSpace(
     removed: channelsOf(removedUnits(plan, space), blockSize),
   });
   const change = await regress(runtime, covariances, { ridge, name });
-  return new Map([
-    [name, sumOf(gatherBlocks(projection.weight, 1, { keep, blockSize }), change.weight)],
-    [projectionName(space.layer, OUTPUT_PROJECTION[space.kind], "bias"), sumOf(projection.bias, change.bias)],
-  ]);
+  const { weight, bias } = projection;
+  const fitted = new Map([[name, changedBy(gatherBlocks(weight, 1, { keep, blockSize }), change.weight)]]);
+  const biasName = projectionName(space.layer, OUTPUT_PROJECTION[space.kind], "bias");
+  return bias === null ? fitted : fitted.set(biasName, changedBy(bias, change.bias));
 }
 
 /** @throws GpruneError BAD_ARGUMENT if the space has no moments, or those of another number of channels */
@@ -154,17 +172,15 @@ function requireMoments(moments: Moments, space: Space): SpaceMoments {
   });
 }
 
-/** A space's output projection in the dense model, with a bias of zeros if it has none. */
-async function denseProjection({ spec, weights }: Model, { layer, kind }: Space): Promise<DenseProjection> {
+/** A space's output projection in the dense model; if it has no bias, it gets one of zeros where biases are added. */
+async function denseProjection(
+  { spec, weights }: Model,
+  { layer, kind }: Space,
+  addsBiases: boolean,
+): Promise<DenseProjection> {
   const projection = OUTPUT_PROJECTION[kind];
   const weight = await weights.read(projectionName(layer, projection));
-  const hasBias = spec.layers[layer]!.biases.includes(projection);
-  const bias = hasBias
-    ? await weights.read(projectionName(layer, projection, "bias"))
-    : zeros([weight.shape[0]!]);
-  return { weight, bias };
-}
-
-function sumOf({ shape, data }: Tensor, change: Float64Array): Tensor {
-  return { shape, data: data.map((value, i) => value + change[i]!) };
+  if (spec.layers[layer]!.biases.includes(projection))
+    return { weight, bias: await weights.read(projectionName(layer, projection, "bias")) };
+  return { weight, bias: addsBiases ? zeros([weight.shape[0]!]) : null };
 }

@@ -18,6 +18,8 @@ import { type Refitted, refitProjections } from "./least_squares.ts";
 export interface RefitRequest extends Reporting {
   readonly plan: PruningPlan;
   readonly moments: Moments;
+  /** Whether projections without a bias get one; true when absent. */
+  readonly addsBiases?: boolean | undefined;
   /** Alternative widths to fit as well. */
   readonly alternatives?: Alternatives | undefined;
   readonly checkpoints: Checkpoints<Refitted>;

@@ -4,6 +4,8 @@
  * minimise over D [C, n], e [C]:  E ||r - D x - e||^2 + lambda ||D||^2
  * D = cov(r, x) (cov(x, x) + lambda I)^-1,   e = E r - D E x,   lambda = ridge * mean diagonal of cov(x, x)
  *
+ * A map that may have no bias is fitted on moments about zero, E x x^T and E r x^T, in place of covariances; e is 0.
+ *
  * Moments are sums of float32 products, so a variance below 1e-4 of the input's mean square is a rounding error and may
  * be negative. It is raised to 1e-4 of the mean square and left out of lambda, so that an input that hardly varies does
  * not affect the others. If all inputs are always zero, D = 0.
@@ -20,7 +22,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** Rounding error of a variance as a fraction of the mean square: about a thousand tokens times 2^-24. */
 export const ROUNDING = 1e-4;
 
-/** Means of inputs x [n] and residuals r [C], and second moments about them. */
+/** Means of inputs x [n] and residuals r [C], and second moments about them; about zero if the means are given as 0. */
 export interface Covariances {
   /** cov(x, x), [n, n]. */
   readonly inputs: Float64Array;
@@ -38,8 +40,8 @@ export interface Covariances {
 export interface DenseProjection {
   /** [C, n] */
   readonly weight: Tensor;
-  /** [C] */
-  readonly bias: Tensor;
+  /** [C]; null where it has none and may get none. */
+  readonly bias: Tensor | null;
 }
 
 /** A projection, the inputs to fit on, and those whose output is the residual. */
@@ -51,11 +53,14 @@ export interface InputSplit {
   readonly removed: Int32Array;
 }
 
-/** Covariances of the kept inputs and of the residual with them: cov(W_R x_R, x_K) = W_R cov(x_R, x_K). */
+/**
+ * Covariances of the kept inputs and of the residual with them: cov(W_R x_R, x_K) = W_R cov(x_R, x_K). For a projection
+ * without bias they are about zero.
+ */
 export async function covariancesOf(
   { multiply }: Products,
   { mean, squares, covariance }: SpaceMoments,
-  { projection: { weight }, kept, removed }: InputSplit,
+  { projection: { weight, bias }, kept, removed }: InputSplit,
 ): Promise<Covariances> {
   const [size = 0, columns = 0] = weight.shape;
   const rows = Int32Array.from({ length: size }, (_, row) => row);
@@ -69,13 +74,28 @@ export async function covariancesOf(
           matrixOf(gatherSymmetric(triangle, removed, kept), kept.length),
         );
   const removedMean = Float64Array.from(removed, (j) => mean[j]!);
-  return {
+  const covariances = {
     inputs: gatherSymmetric(triangle, kept, kept),
     cross,
     inputMean: Float64Array.from(kept, (j) => mean[j]!),
     inputSquares: Float64Array.from(kept, (j) => squares[j]!),
     residualMean: Float64Array.from(rows, (row) => dotRow(map, row, removedMean)),
   };
+  return bias === null ? aboutZero(covariances) : covariances;
+}
+
+/** The moments about zero. The matrices overwrite those of the argument. */
+function aboutZero({ inputs, cross, inputMean, residualMean, inputSquares }: Covariances): Covariances {
+  const addProducts = (matrix: Float64Array, means: Float64Array): void => {
+    for (const [row, mean] of means.entries()) {
+      const start = row * inputMean.length;
+      for (let j = 0; j < inputMean.length; j++) matrix[start + j]! += mean * inputMean[j]!;
+    }
+  };
+  addProducts(inputs, inputMean);
+  addProducts(cross, residualMean);
+  const zero = (values: Float64Array): Float64Array => new Float64Array(values.length);
+  return { inputs, cross, inputMean: zero(inputMean), inputSquares, residualMean: zero(residualMean) };
 }
 
 /** The covariances of some of the inputs, ascending. The matrices overwrite those of the argument. */
@@ -114,6 +134,11 @@ export interface LinearChange {
   readonly weight: Float64Array;
   /** e, [C]. */
   readonly bias: Float64Array;
+}
+
+/** The sum of a tensor and its change, rounded once. */
+export function changedBy({ shape, data }: Tensor, change: Float64Array): Tensor {
+  return { shape, data: data.map((value, i) => value + change[i]!) };
 }
 
 /** lambda. Raises variances that are rounding errors in place, which is idempotent. */

@@ -4,8 +4,8 @@
 
 import type { OnProgress } from "../base/progress.ts";
 import type { SampledSet } from "../calibrate/windows.ts";
-import type { RunConfig, SettledConfig } from "../config.ts";
-import { foreseeRuntimes } from "../export/foresee.ts";
+import { type RunConfig, refits, type SettledConfig } from "../config.ts";
+import { biasesCostStockClass, type ForeseenRun, foreseeRuntimes } from "../export/foresee.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { type DeviceFound, findDevice } from "../graph/runtime/device_check.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
@@ -56,6 +56,8 @@ export interface OpenedRun extends PreparedRun {
   readonly tokenizerObstacle: string | null;
   /** Which programs will load the result. */
   readonly runtimes: Runtimes;
+  /** Whether recovery adds biases to output projections that have none. */
+  readonly addsBiases: boolean;
   /** A set that the model has not written yet already has its final size. */
   readonly sets: readonly SampledSet[];
 }
@@ -82,14 +84,19 @@ export async function openRun(
     const config = settle(prepared.config, model.spec);
     requireFit(given, { model, where: config.plan });
     const tokenizerObstacle = ggufTokenizerObstacle(model);
-    const addsBiases = config.recover !== "none";
-    const foreseen = { spec: model.spec, plan: given, addsBiases, tokenizer: tokenizerObstacle };
-    const runtimes = foreseeRuntimes({ ...config, ...foreseen });
+    const foreseen = { ...config, spec: model.spec, plan: given, tokenizer: tokenizerObstacle };
+    const addsBiases = isToAddBiases(config, foreseen);
+    const runtimes = foreseeRuntimes({ ...foreseen, addsBiases });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
-    return { ...prepared, config, model, tokenizerObstacle, runtimes, sets };
+    return { ...prepared, config, model, tokenizerObstacle, runtimes, addsBiases, sets };
   } catch (error) {
     await model.weights.close();
     throw error;
   }
+}
+
+function isToAddBiases({ recover, biases }: SettledConfig, run: Omit<ForeseenRun, "addsBiases">): boolean {
+  if (!refits(recover)) return recover === "bias";
+  return biases === "auto" ? !biasesCostStockClass(run) : biases === "always";
 }

@@ -15,7 +15,7 @@ export async function refitUnit(
   { recipe, moments: object, first, end }: RefitUnit,
   { dense, runtime, store }: UnitContext,
 ): Promise<UnitResult> {
-  const { keep, alternatives } = (await requireValue(store, recipe)) as RefitRecipe;
+  const { keep, addsBiases, alternatives } = (await requireValue(store, recipe)) as RefitRecipe;
   const plan = makePlan(dense.spec, keep);
   const layers = applyPlan(dense, plan).spec.layers.slice(0, first);
   const checkpoints: Checkpoints<Refitted> = {
@@ -23,7 +23,9 @@ export async function refitUnit(
     reached: async () => {},
   };
   const moments = await keptMoments(store, object);
-  const refitted = await refitProjections({ dense, plan, runtime, moments, alternatives, checkpoints, end });
+  const refitted = await refitProjections({
+    ...{ dense, plan, runtime, moments, addsBiases, alternatives, checkpoints, end },
+  });
   const recipeOfRange = { tensors: refitted.tensors, layers: refitted.layers.slice(first) };
   return { refitted: await keepRecipe(store, recipeOfRange) };
 }

@@ -14,13 +14,13 @@ import { UnitProgress } from "./unit_progress.ts";
 /** As `refitProjections`. */
 export function remoteRefit(
   remote: Remote,
-  { plan: { keep }, moments, alternatives, stage, onProgress }: RefitRequest,
+  { plan: { keep }, moments, addsBiases = true, alternatives, stage, onProgress }: RefitRequest,
 ): Promise<Refitted> {
   const { dispatcher, store, spec } = remote;
   const facts = { stage, total: spec.layers.length, unit: "layers", onProgress };
   const progress = new UnitProgress(dispatcher, facts);
   return progress.during(async () => {
-    const refitRecipe: RefitRecipe = { keep, ...(alternatives && { alternatives }) };
+    const refitRecipe: RefitRecipe = { keep, addsBiases, ...(alternatives && { alternatives }) };
     const recipe = await keepValue(store, refitRecipe);
     const units: RefitUnit[] = [];
     // One after another, so that only one covariance that is not in the store yet is in memory at a time.

@@ -14,7 +14,7 @@ import { sha256Hex } from "../io/store/sha256.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 
 /** Version of units and their results; raised whenever the meaning of either changes. */
-const FORMAT = 4;
+const FORMAT = 5;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const object: z.ZodType<Digest> = z.strictObject({ bytes: z.int().nonnegative(), sha256 });
@@ -92,8 +92,9 @@ export interface RefitUnit extends Omit<BaseUnit, "windows">, LayerRange {
   readonly moments: Digest;
 }
 
-/** Kept units of every space, and alternative widths to be fitted as well, if any. */
+/** Kept units of every space, whether biases are added, and alternative widths to be fitted as well, if any. */
 export interface RefitRecipe extends Required<Pick<ModelRecipe, "keep">> {
+  readonly addsBiases: boolean;
   readonly alternatives?: Alternatives;
 }
 

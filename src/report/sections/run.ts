@@ -42,7 +42,7 @@ function given({ record }: Facts): Html {
   const hidden = new Set([
     ...SHOWN_ELSEWHERE,
     ...(recover === "distill" ? [] : ["steps", "learningRate"]),
-    ...(recover === "distill" || recover === "lstsq" ? [] : ["refitSamples"]),
+    ...(recover === "distill" || recover === "lstsq" ? [] : ["refitSamples", "biases"]),
     ...(record.calibration.length + record.held_out.length > 0 ? [] : ["samples", "seqLen"]),
     ...(method === "gprune"
       ? []
