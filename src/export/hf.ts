@@ -13,7 +13,7 @@ import {
   writeDirectoryAtomically,
   writeFileAtomically,
 } from "../io/files/output_directory.ts";
-import { type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
+import { bytesOfAll, type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
 import { storedName } from "../model/checkpoint/stored_names.ts";
 import { isLayerMatrix, transposed } from "../model/checkpoint/transposed.ts";
@@ -25,8 +25,8 @@ import { type PairedHeads, pairedWeights, rowsInPairs } from "../model/rotary_ro
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
-import { FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
-import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
+import type { FloatDType } from "../tensor/dtype.ts";
+import { type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
@@ -76,7 +76,7 @@ export async function exportHuggingFace(
   const form = hfForm(model.spec);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored], form);
   const tensors = tensorsToWrite(model, form, stored);
-  const total = bytesOf(tensors);
+  const total = bytesOfAll(tensors);
   // A caller that passes `write` may have kept shards, and checks the room itself.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
@@ -100,11 +100,7 @@ export async function exportHuggingFace(
 
 /** Bytes of the tensors that an export writes. @throws GpruneError BAD_ARGUMENT for a dtype not in DTYPE_CHOICES */
 export function exportedBytes(model: Model, dtype: DTypeChoice): number {
-  return bytesOf(tensorsToWrite(model, hfForm(model.spec), storedDType(model, dtype)));
-}
-
-function bytesOf(tensors: readonly TensorToWrite[]): number {
-  return tensors.reduce((sum, { shape, dtype }) => sum + elementCount(shape) * FLOAT_BYTES[dtype], 0);
+  return bytesOfAll(tensorsToWrite(model, hfForm(model.spec), storedDType(model, dtype)));
 }
 
 /** The text of gprune's modelling file for transformers, from the package's resources. */
