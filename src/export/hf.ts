@@ -7,7 +7,7 @@ import { requireCount } from "../base/arguments.ts";
 import { DTYPE_CHOICES, type DTypeChoice } from "../base/choices.ts";
 import { packageDirectory } from "../base/package.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
-import { readSmallFile } from "../io/files/file.ts";
+import { readSmallText } from "../io/files/file.ts";
 import {
   type WriteDirectory,
   writeDirectoryAtomically,
@@ -104,9 +104,8 @@ export function exportedBytes(model: Model, dtype: DTypeChoice): number {
 }
 
 /** The text of gprune's modelling file for transformers, from the package's resources. */
-async function modellingFile(): Promise<string> {
-  const path = join(packageDirectory(), "resources", MODELLING_FILE);
-  return new TextDecoder().decode(await readSmallFile(path, MAX_MODELLING_BYTES));
+function modellingFile(): Promise<string> {
+  return readSmallText(join(packageDirectory(), "resources", MODELLING_FILE), MAX_MODELLING_BYTES);
 }
 
 /**
