@@ -213,13 +213,14 @@ describe("refuses settings", () => {
     await expectRefused(pruneOf("@model", "--smaples", "3"), "(Did you mean --samples?)");
     await expectRefused(["prune", "-o", "@outputs/out"], /^error BAD_ARGUMENT: model: expected /);
     await expectRefused(["prune", "@model"], /^error BAD_ARGUMENT: output: expected /);
-    await expectRefused(["inspect"], "error: missing required argument 'model'");
+    await expectRefused(["inspect"], "error BAD_ARGUMENT: missing required argument 'model'");
     await expectRefused(
       ["ui", "@outputs", "--port", "99999"],
       'error BAD_ARGUMENT: --port: expected a whole number of at least 0 and at most 65535, got "99999"',
     );
     const unknown =
-      "error: unknown command 'prun'\n(Did you mean prune?)\n`gprune --help` shows all commands.\n";
+      "error BAD_ARGUMENT: unknown command 'prun'\n(Did you mean prune?)\n" +
+      "hint: `gprune --help` shows all commands.\n";
     for (const words of [["prun"], ["help", "prun"]]) await expectRefused(words, unknown);
   });
 

@@ -28,6 +28,11 @@ export function lacksUnit(text: string): boolean {
   return /^[\s\d.]*$/.test(text) && Number(text) < MIN_BARE_BYTES;
 }
 
+/** `64.0 MB` */
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
 /** `1.62 GB` */
 export function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(2)} GB`;

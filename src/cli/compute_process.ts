@@ -9,13 +9,7 @@ import { computingProcess, memoryLimit } from "../io/files/machine.ts";
 import { removeTemporary, type Temporary } from "../io/files/output_directory.ts";
 import { isOutOfMemory } from "../io/files/own_program.ts";
 import { exitCodeOf, failureOf } from "./exit.ts";
-import {
-  type ChildMessage,
-  childMessageSchema,
-  type DistantEvent,
-  type Failure,
-  type StopSignal,
-} from "./messages.ts";
+import { type ChildMessage, childMessageSchema, type Failure, type StopSignal } from "./messages.ts";
 import { CHILD_VARIABLE } from "./role.ts";
 
 /** Last characters of the child's stderr, kept to find the cause of its death. */
@@ -155,7 +149,7 @@ export class ComputeProcess {
     this.#heard = performance.now();
     switch (message.type) {
       case "progress":
-        this.#listener.onProgress(withoutUndefined(message.event));
+        this.#listener.onProgress(message.event);
         break;
       case "progress-end":
         this.#listener.onProgressEnd();
@@ -240,8 +234,4 @@ async function ended(child: ChildProcess): Promise<Ending> {
   });
   await disconnected;
   return closed;
-}
-
-function withoutUndefined({ detail, values, ...event }: DistantEvent): ProgressEvent {
-  return { ...event, ...(detail !== undefined && { detail }), ...(values !== undefined && { values }) };
 }

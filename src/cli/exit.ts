@@ -42,6 +42,12 @@ export function printFailure({ code, message, hint }: Failure): void {
   if (hint !== undefined) writeErr(`${paint.cyan("hint:")} ${plainText(hint)}\n`);
 }
 
+/** Prints an error that commander found in the command line, in the form of all other errors. */
+export function writeUsageError(text: string): void {
+  const code = paintFor(wantsColour(process.stderr)).red("error BAD_ARGUMENT:");
+  writeErr(text.replace(/^error:/, () => code));
+}
+
 /** Passes signals to `handler` from now on, which then has to end the process. */
 export function onSignals(handler: (signal: StopSignal) => void): void {
   answer = handler;

@@ -1,5 +1,6 @@
 /** `gprune generate` */
 
+import { badArgument } from "../base/arguments.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import { endingIds } from "../evaluate/decoding.ts";
@@ -46,7 +47,7 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
   const { sample = false, output } = options;
   if (sample === (options.prompt !== undefined)) {
     const got = sample ? "both" : "neither";
-    throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
+    throw badArgument("generate", "--prompt or --sample", got);
   }
   if (!sample) requireSampling(options);
   requireChat(options);
@@ -144,8 +145,7 @@ async function readPrompt(): Promise<string> {
   for await (const part of process.stdin as AsyncIterable<Buffer>) {
     size += part.length;
     if (size > MAX_PROMPT_BYTES) {
-      const expected = `a prompt of at most ${MAX_PROMPT_BYTES} bytes`;
-      throw new GpruneError("BAD_ARGUMENT", `${where}: expected ${expected}, got more`);
+      throw badArgument(where, `a prompt of at most ${MAX_PROMPT_BYTES} bytes`, "more");
     }
     parts.push(part);
   }
@@ -167,12 +167,8 @@ function requireSampling(options: GenerateCommandOptions): void {
 
 /** @throws GpruneError BAD_ARGUMENT for --chat with --sample, and --system without --chat */
 function requireChat({ chat = false, system, sample = false }: GenerateCommandOptions): void {
-  if (chat && sample) {
-    throw new GpruneError("BAD_ARGUMENT", "--chat: expected --prompt, got --sample");
-  }
-  if (system !== undefined && !chat) {
-    throw new GpruneError("BAD_ARGUMENT", "--system: expected --chat, got none");
-  }
+  if (chat && sample) throw badArgument("--chat", "--prompt", "--sample");
+  if (system !== undefined && !chat) throw badArgument("--system", "--chat", "none");
 }
 
 /** Texts drawn from the model; plain JSON, as `--json` prints it. */

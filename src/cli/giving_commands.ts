@@ -24,10 +24,11 @@ export const exportCommand: Command = new GpruneCommand("export")
   .addHelpText(
     "after",
     notes(`
-auto keeps the dtype of a float checkpoint and writes a quantised one as f32; ONNX files of bf16 checkpoints are f32.
-hf is a Hugging Face directory (f32, f16, bf16); gguf a file for llama.cpp (f32, f16, bf16 and the q types; rows that do
-not fill their blocks are stored as Q8_0 or F16, with a warning); onnx a directory for transformers.js and ONNX
-Runtime: one decoder with a key/value cache (f32, f16; int8 and int4, whose products round activations to 8 bits).
+auto keeps the dtype of a float checkpoint and writes one in FP8 as bf16 and other quantised ones as f32; ONNX files of
+bf16 checkpoints are f32. hf is a Hugging Face directory (f32, f16, bf16); gguf a file for llama.cpp (f32, f16, bf16 and
+the q types; rows that do not fill their blocks are stored as Q8_0 or F16, with a warning); onnx a directory for
+transformers.js and ONNX Runtime: one decoder with a key/value cache (f32, f16; int8 and int4, whose products round
+activations to 8 bits).
 
 Examples:
   $ gprune export model.Q4_1.gguf -o model-hf

@@ -3,7 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { versions } from "../base/package.ts";
 import { notes } from "./common.ts";
-import { fail, handleExits } from "./exit.ts";
+import { fail, handleExits, writeUsageError } from "./exit.ts";
 import { exportCommand, pushCommand } from "./giving_commands.ts";
 import {
   compareCommand,
@@ -29,10 +29,10 @@ const program = new Command("gprune")
   )
   .version(versions().gprune, "-V, --version", "print the version")
   .showSuggestionAfterError()
-  .showHelpAfterError("`gprune --help` shows all commands.")
+  .showHelpAfterError("hint: `gprune --help` shows all commands.")
   .configureHelp({ subcommandTerm: (command) => command.name(), minWidthToWrap: 20 })
   .exitOverride()
-  .configureOutput({ writeOut, writeErr })
+  .configureOutput({ writeOut, writeErr, outputError: writeUsageError })
   .addHelpText(
     "after",
     notes(`
@@ -65,7 +65,7 @@ for (const command of [
   demoCommand,
 ]) {
   command.copyInheritedSettings(program).allowExcessArguments();
-  command.showHelpAfterError(`\`gprune ${command.name()} --help\` shows options and examples.`);
+  command.showHelpAfterError(`hint: \`gprune ${command.name()} --help\` shows options and examples.`);
   program.addCommand(command);
 }
 

@@ -3,30 +3,20 @@
  * Both validate what they receive.
  */
 import { z } from "zod";
-import type { NamedValue } from "../base/progress.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import type { Temporary } from "../io/files/output_directory.ts";
-
-/** A progress event as JSON. */
-export interface DistantEvent {
-  readonly stage: string;
-  readonly done: number;
-  readonly total: number;
-  readonly unit: string;
-  readonly detail?: string | undefined;
-  readonly values?: readonly NamedValue[] | undefined;
-}
 
 /** Message of a failed command. */
 export interface Failure {
   /** A code of `GpruneError`; absent for an unexpected error. */
-  readonly code?: string | undefined;
+  readonly code?: string;
   readonly message: string;
-  readonly hint?: string | undefined;
+  readonly hint?: string;
 }
 
 /** A message from the child to its parent. */
 export type ChildMessage =
-  | { readonly type: "progress"; readonly event: DistantEvent }
+  | { readonly type: "progress"; readonly event: Omit<ProgressEvent, "hint"> }
   /** The last stage has ended, or there was none. */
   | { readonly type: "progress-end" }
   /** Text for stdout or stderr. */
@@ -55,8 +45,8 @@ export const childMessageSchema: z.ZodType<ChildMessage> = z.discriminatedUnion(
       done: z.number(),
       total: z.number(),
       unit: z.string(),
-      detail: z.string().optional(),
-      values: z.array(z.strictObject({ name: z.string(), value: z.number() })).optional(),
+      detail: z.string().exactOptional(),
+      values: z.array(z.strictObject({ name: z.string(), value: z.number() })).exactOptional(),
     }),
   }),
   z.strictObject({ type: z.literal("progress-end") }),
@@ -64,9 +54,9 @@ export const childMessageSchema: z.ZodType<ChildMessage> = z.discriminatedUnion(
   z.strictObject({
     type: z.literal("failed"),
     failure: z.strictObject({
-      code: z.string().optional(),
+      code: z.string().exactOptional(),
       message: z.string(),
-      hint: z.string().optional(),
+      hint: z.string().exactOptional(),
     }),
   }),
   z.strictObject({ type: z.literal("done") }),

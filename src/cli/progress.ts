@@ -1,4 +1,5 @@
 /** Progress on stderr: a bar on a terminal, plain lines elsewhere. */
+import { megabytes } from "../base/byte_size.ts";
 import type { OnProgress, ProgressEvent } from "../base/progress.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -81,7 +82,5 @@ export function lineDisplay(print: (line: string) => void): ProgressDisplay {
 }
 
 function count(total: number, unit: string): string {
-  return unit === "bytes"
-    ? `${(total / 1e6).toFixed(1)} MB`
-    : `${Math.round(total).toLocaleString("en")} ${unit}`;
+  return unit === "bytes" ? megabytes(total) : `${Math.round(total).toLocaleString("en")} ${unit}`;
 }

@@ -151,9 +151,9 @@ ${metricLines()}
 PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. All
 text files of a directory and its subdirectories are read, source files included, except hidden ones and node_modules.
 #COLUMN after a path names the column or field with the text, or with conversations, which the model's chat template
-turns into text. NAME=self stands for text that the model generates. With fewer than five sets, gprune adds one of this
-kind to cover what they leave out, unless there is a --plan, --own-text is never, or the model's layers take more than
-4 GiB in float32: meanwhile all of them are in memory, with keys and values of 24 windows.
+turns into text. NAME=self stands for text that the model generates. With fewer than five sets, --method gprune adds
+one of this kind to cover what they leave out, unless there is a --plan, --own-text is never, or the model's layers take
+more than 4 GiB in float32: meanwhile all of them are in memory, with keys and values of 24 windows.
 
 Use several calibration sets of different kinds: they keep the model general. --calib takes every value that follows it,
 so put MODEL before it. The last line on stdout is the output directory.

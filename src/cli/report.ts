@@ -1,5 +1,6 @@
 /** `gprune report` */
 import { join } from "node:path";
+import { badArgument } from "../base/arguments.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { writeFileAtomically } from "../io/files/output_directory.ts";
@@ -30,9 +31,7 @@ export async function reportCommand(
       hint: "For example gprune report RUN1 RUN2 -o comparison.html.",
     });
   }
-  if (runs.length > 1 && pictures !== undefined) {
-    throw new GpruneError("BAD_ARGUMENT", `--pictures: expected one run, got ${runs.length}`);
-  }
+  if (runs.length > 1 && pictures !== undefined) throw badArgument("--pictures", "one run", runs.length);
   const path = output ?? join(directories[0]!, RUN_FILES.report);
   if (pictures !== undefined) await requireDirectory(pictures);
   await writeFileAtomically(path, runs.length === 1 ? await renderReport(run) : await renderComparison(runs));
@@ -47,7 +46,7 @@ export async function reportCommand(
  */
 function requirePageName(path: string): void {
   if (/\.html?$/i.test(path)) return;
-  throw new GpruneError("BAD_ARGUMENT", `--output: expected a name that ends with .html, got ${path}`);
+  throw badArgument("--output", "a name that ends with .html", path);
 }
 
 /** @throws GpruneError OUTPUT_EXISTS when something other than a directory is there */

@@ -9,8 +9,8 @@ import { GpruneError } from "../errors.ts";
 import { CPU } from "../graph/runtime/device.ts";
 import { LOT_BYTES } from "../graph/runtime/memory_policy.ts";
 import { largestBy, smallestBy } from "../tensor/statistics.ts";
-import type { Items, Places } from "./memory_sizes.ts";
-import { fileBytes, stageItems } from "./memory_stages.ts";
+import { type Items, type Places, RunSizes } from "./memory_sizes.ts";
+import { stageItems } from "./memory_stages.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
 /** A run's planned use of memory and disk. */
@@ -69,7 +69,7 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const least = leastPlan(run, collect);
   // A run that exceeds the machine's memory is refused in preflight.ts.
   if (maxMemory === undefined) return least;
-  const [stage, items] = largestStage(least);
+  const [stage, items] = largestBy(Object.entries(least.stages), ([, stageItems]) => sum(stageItems));
   throw new GpruneError(
     "OUT_OF_MEMORY",
     `memory limit: expected at least ${enoughGigabytes(least.peak)} for this run, got ${decimalSize(maxMemory)}`,
@@ -156,11 +156,8 @@ function leastPlan(run: PlannedRun, collect: boolean): MemoryPlan {
 function planOf(run: PlannedRun, places: Places): MemoryPlan {
   const stages = stageItems(run, places);
   const peak = Math.max(...Object.values(stages).map(sum));
-  return { budget: run.config.maxMemory ?? null, peak, stages, places, ...fileBytes(run, places) };
-}
-
-function largestStage({ stages }: MemoryPlan): readonly [string, Items] {
-  return largestBy(Object.entries(stages), ([, items]) => sum(items));
+  const { spilled, moments, refined } = new RunSizes(run, places);
+  return { budget: run.config.maxMemory ?? null, peak, stages, places, spilled, moments, refined };
 }
 
 /** Items of ten megabytes and more, largest first. */

@@ -26,15 +26,6 @@ export function stageItems(run: PlannedRun, places: Places): Readonly<Record<str
   return Object.fromEntries(stages.map((stage) => [stage.name, present(stage.items(sizes(stage)))]));
 }
 
-/** Most bytes spilled to files at one time, and bytes that the run's progress keeps on disk. */
-export function fileBytes(
-  run: PlannedRun,
-  places: Places,
-): { readonly spilled: number; readonly moments: number; readonly refined: number } {
-  const { spilled, moments, refined } = new RunSizes(run, places);
-  return { spilled, moments, refined };
-}
-
 interface Stage {
   readonly name: string;
   readonly runs: (run: PlannedRun) => boolean;

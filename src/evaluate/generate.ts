@@ -1,5 +1,5 @@
 /** Greedy text generation. */
-import { requireCount } from "../base/arguments.ts";
+import { badArgument, requireCount } from "../base/arguments.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
@@ -72,7 +72,7 @@ function requireRoomFor({ model: { spec } }: DecoderRunner, prompt: number, more
   if (more <= room) return;
   if (room < 0) {
     const expected = `at most ${spec.maxPositions} tokens, the context length of the model`;
-    throw new GpruneError("BAD_ARGUMENT", `prompt: expected ${expected}, got ${prompt}`);
+    throw badArgument("prompt", expected, prompt);
   }
   const expected = `at most ${room} after a prompt of ${prompt} tokens`;
   throw new GpruneError("BAD_ARGUMENT", `tokens to generate: expected ${expected}, got ${more}`, {

@@ -4,6 +4,7 @@
  * scores whose inputs have changed are computed again; names and paths do not matter.
  */
 
+import { badArgument } from "../base/arguments.ts";
 import { versions } from "../base/package.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { Stages } from "../base/stages.ts";
@@ -84,11 +85,7 @@ function keeperOf(stages: Stages, device: Device, onProgress: OnProgress): Score
 
 function requireFiles(model: Model): Model {
   if (model.origin.path !== undefined) return model;
-  const { name } = model.origin;
-  throw new GpruneError(
-    "BAD_ARGUMENT",
-    `${name}: expected a model from files to keep scores of, got one in memory`,
-  );
+  throw badArgument(model.origin.name, "a model from files to keep scores of", "one in memory");
 }
 
 /**

@@ -10,7 +10,6 @@
 import { badArgument, requireCount, requirePositive } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -61,7 +60,7 @@ export async function sampleTexts(
     throw badArgument("topP", "a number above 0 and at most 1", options.topP);
   if (options.tokens > maxPositions) {
     const expected = `at most ${maxPositions} tokens, the context length of the model`;
-    throw new GpruneError("BAD_ARGUMENT", `tokens in a sample: expected ${expected}, got ${options.tokens}`);
+    throw badArgument("tokens in a sample", expected, options.tokens);
   }
   const beginnings = beginningsOf(tokenizer, runner.model.spec.vocabSize);
   const ends: ReadonlySet<number> = new Set(endingIds(runner.model, tokenizer));

@@ -26,6 +26,14 @@ describe("foreseeRuntimes", () => {
     expect(transformers({ sparsity: 1.1 * neuron, roundTo: 8 })).toBe("yes (LlamaForCausalLM)");
   });
 
+  test("knows the widths of allocation uniform, which are sometimes equal and sometimes not", () => {
+    const uniformly = { allocation: "uniform" } as const;
+    const all = prunableParameters(ALIKE);
+    // C is 8: two neurons have 48 parameters.
+    expect(transformers({ ...uniformly, sparsity: 48 / all })).toBe("yes (LlamaForCausalLM)");
+    expect(transformers({ ...uniformly, sparsity: 72 / all })).toContain("differ in width");
+  });
+
   test("joins the answers that a run may end with", () => {
     // C is 8: one, two and four heads divide it, three do not.
     const stock = "yes (LlamaForCausalLM) or yes (MistralForCausalLM)";

@@ -1,8 +1,11 @@
 /** Which programs will load a run's result, as far as the settings tell; refuses a result that could not be written. */
+import type { AllocationName } from "../base/choices.ts";
 import { hfForm } from "../model/hf/form.ts";
+import { channelCount, spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
+import { uniform } from "../prune/allocate_uniform.ts";
 import { queuesOf, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
-import { badPlan, type PruningPlan, prunedSpec } from "../prune/plan.ts";
+import { badPlan, makePlan, type PruningPlan, prunedSpec } from "../prune/plan.ts";
 import { RemovalLedger, unranked } from "../prune/removal.ts";
 import { uniformOutcomes } from "../prune/uniform_shape.ts";
 import { type Runtimes, runtimesOf } from "./runtimes.ts";
@@ -11,6 +14,8 @@ import { type Runtimes, runtimesOf } from "./runtimes.ts";
 export interface ForeseenRun extends RemovalRequest {
   /** The plan to apply, which must be for this model; null where the run makes one. */
   readonly plan: PruningPlan | null;
+  /** How layers share the budget; absent where that is not known. */
+  readonly allocation?: AllocationName;
   /** Whether recovery adds biases to o_proj and down_proj. */
   readonly addsBiases: boolean;
   /** Why llama.cpp cannot have the tokenizer (model/gguf/vocabulary.ts); null or absent where it can. */
@@ -46,11 +51,21 @@ function needsCode(spec: ModelSpec): boolean {
 function outcomesOf(run: Omit<ForeseenRun, "addsBiases">): readonly ModelSpec[] {
   if (run.plan !== null) return [plannedSpec(run, run.plan)];
   if (run.shape === "uniform") return uniformOutcomes(run);
+  if (run.allocation === "uniform") return [uniformlyPruned(run)];
   const queues = queuesOf(unranked(run.spec), run);
   const ledger = new RemovalLedger(queues);
   ledger.grant(removalBudget(run, queues));
   // Nothing is removed where the budget is below the cheapest block.
   return [queues.some((queue) => ledger.fits(queue)) ? withUnequalWidths(run.spec) : run.spec];
+}
+
+/** The result of allocation `uniform`, whose widths do not depend on the scores. */
+function uniformlyPruned(run: RemovalRequest): ModelSpec {
+  const { spec } = run;
+  const importance = new Map(
+    spacesOf(spec).map((space) => [space.id, new Float64Array(channelCount(space))]),
+  );
+  return prunedSpec(spec, makePlan(spec, uniform.allocate({ ...run, importance })));
 }
 
 function plannedSpec({ spec, shape }: Pick<ForeseenRun, "spec" | "shape">, plan: PruningPlan): ModelSpec {

@@ -7,26 +7,26 @@ import { requireCount } from "../base/arguments.ts";
 import { DTYPE_CHOICES, type DTypeChoice } from "../base/choices.ts";
 import { packageDirectory } from "../base/package.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
-import { readSmallFile } from "../io/files/file.ts";
+import { readSmallText } from "../io/files/file.ts";
 import {
   type WriteDirectory,
   writeDirectoryAtomically,
   writeFileAtomically,
 } from "../io/files/output_directory.ts";
-import { type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
+import { bytesOfAll, type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
 import { storedName } from "../model/checkpoint/stored_names.ts";
 import { isLayerMatrix, transposed } from "../model/checkpoint/transposed.ts";
 import { readConfig } from "../model/hf/config.ts";
-import { configText, MODELLING_FILE } from "../model/hf/config_writer.ts";
+import { configText, type HfForm, MODELLING_FILE } from "../model/hf/config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf/form.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { type PairedHeads, pairedWeights, rowsInPairs } from "../model/rotary_rows.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
-import { FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
-import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
+import type { FloatDType } from "../tensor/dtype.ts";
+import { type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
@@ -73,10 +73,10 @@ export async function exportHuggingFace(
   requireSoundFiles(model);
   const write: WriteDirectory = options.write ?? writeDirectoryAtomically;
   const stored = storedDType(model, dtype);
-  const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
   const form = hfForm(model.spec);
-  const tensors = tensorsToWrite(model, stored);
-  const total = bytesOf(tensors);
+  const config = writeConfig(model.spec, CONFIG_DTYPES[stored], form);
+  const tensors = tensorsToWrite(model, form, stored);
+  const total = bytesOfAll(tensors);
   // A caller that passes `write` may have kept shards, and checks the room itself.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
@@ -100,17 +100,12 @@ export async function exportHuggingFace(
 
 /** Bytes of the tensors that an export writes. @throws GpruneError BAD_ARGUMENT for a dtype not in DTYPE_CHOICES */
 export function exportedBytes(model: Model, dtype: DTypeChoice): number {
-  return bytesOf(tensorsToWrite(model, storedDType(model, dtype)));
-}
-
-function bytesOf(tensors: readonly TensorToWrite[]): number {
-  return tensors.reduce((sum, { shape, dtype }) => sum + elementCount(shape) * FLOAT_BYTES[dtype], 0);
+  return bytesOfAll(tensorsToWrite(model, hfForm(model.spec), storedDType(model, dtype)));
 }
 
 /** The text of gprune's modelling file for transformers, from the package's resources. */
-async function modellingFile(): Promise<string> {
-  const path = join(packageDirectory(), "resources", MODELLING_FILE);
-  return new TextDecoder().decode(await readSmallFile(path, MAX_MODELLING_BYTES));
+function modellingFile(): Promise<string> {
+  return readSmallText(join(packageDirectory(), "resources", MODELLING_FILE), MAX_MODELLING_BYTES);
 }
 
 /**
@@ -129,20 +124,23 @@ export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType 
  * where a flag of config.json implies them.
  * @throws GpruneError UNSUPPORTED when config.json has no keys for the spec
  */
-export function writtenSpec(spec: ModelSpec): ModelSpec {
-  return readConfig(writeConfig(spec, CONFIG_DTYPES.F32), "config.json");
+export function writtenSpec(spec: ModelSpec, form?: HfForm): ModelSpec {
+  return readConfig(writeConfig(spec, CONFIG_DTYPES.F32, form), "config.json");
 }
 
 /**
  * The tensors of the checkpoint: those of the spec, zeros for biases that a flag of config.json implies, and fused
  * projections where the family stores them fused.
  */
-function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrite[] {
-  const { spec, weights } = model;
+function tensorsToWrite(
+  { spec, weights }: Model,
+  form: HfForm,
+  stored: FloatDType,
+): readonly TensorToWrite[] {
+  const { family } = form;
   const own = new Set(weightsOf(spec).map(({ name }) => name));
-  const written = weightsOf(writtenSpec(spec));
+  const written = weightsOf(writtenSpec(spec, form));
   const shapes = new Map(written.map(({ name, shape }) => [name, shape]));
-  const { family } = hfForm(spec);
   const fused = fusedTensors(spec, family.fused).filter(({ parts }) =>
     parts.every((part) => shapes.has(part)),
   );

@@ -1,8 +1,9 @@
 /** Storage formats of matrices in an ONNX file, floats or quantised blocks, and the operators that multiply by them. */
 import type { GraphBuilder, Value } from "../graph/ir/graph.ts";
 import { type BlockMatrix, blockProduct, gatherRows } from "../graph/ir/operators.ts";
+import { transposed } from "../model/checkpoint/transposed.ts";
 import { encode, type FloatDType } from "../tensor/dtype.ts";
-import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { BLOCK_SIZE, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";
 import { requireFinite } from "./finite.ts";
 
@@ -118,19 +119,4 @@ function decodedRows(b: GraphBuilder, { codes, scales, columns, blockSize }: Blo
 
 function floatBytes(name: string, tensor: Tensor, type: FloatType): Uint8Array {
   return encode(STORED[type], requireFinite(name, tensor, STORED[type]).data);
-}
-
-/** Rows transposed at a time: few enough for what is read and what is written to stay in the processor's cache. */
-const TILE = 32;
-
-function transposed({ shape, data }: Tensor): Tensor {
-  const [rows, columns] = shape as readonly [number, number];
-  const result = new Float32Array(elementCount(shape));
-  for (let top = 0; top < rows; top += TILE) {
-    const bottom = Math.min(rows, top + TILE);
-    for (let column = 0; column < columns; column++) {
-      for (let row = top; row < bottom; row++) result[column * rows + row] = data[row * columns + column]!;
-    }
-  }
-  return { shape: [columns, rows], data: result };
 }

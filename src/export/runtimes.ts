@@ -1,5 +1,6 @@
 /** Which programs can load a model of given shapes, as a Hugging Face directory or as an existing GGUF file. */
 import { architectureByName } from "../model/gguf/architectures.ts";
+import type { HfForm } from "../model/hf/config_writer.ts";
 import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
@@ -30,26 +31,35 @@ export function runtimesOf(
   { architecture, converted = false, tokenizer = null }: LoadingFacts = {},
 ): Runtimes {
   const isFile = architecture !== undefined;
-  const { transformers, vllm } = directoryAnswers(spec);
-  const answerFor = (written: string): string => (isFile || converted ? afterExport(written) : written);
+  const form = findHfForm(spec);
+  const transformers = transformersAnswer(spec, form);
+  const vllm = vllmAnswer(spec, form) ?? transformers;
+  const text = isFile || converted ? textAfterExport : textOf;
   return {
     gprune: "yes",
-    transformers: answerFor(transformers),
-    vllm: answerFor(vllm),
-    "llama.cpp": isFile ? llamaCppFileAnswer(spec, architecture) : llamaCppAnswer(spec, tokenizer),
+    transformers: text(transformers),
+    vllm: text(vllm),
+    "llama.cpp": isFile ? llamaCppFileText(spec, architecture) : textOf(llamaCppAnswer(spec, tokenizer)),
     onnx: ONNX,
     "transformers.js": ONNX,
   };
 }
 
+/** `yes`, `no` or a condition, and the class that loads the model or why none does. */
+type Answer = readonly [verdict: string, why: string];
+
+function textOf([verdict, why]: Answer): string {
+  return `${verdict} (${why})`;
+}
+
 /** The answer of a program that loads the exported directory as this model, but not what it is exported from. */
-function afterExport(answer: string): string {
-  if (answer.startsWith("no")) return answer;
-  return `after gprune export --format hf${answer.startsWith("yes") ? answer.slice(3) : `, ${answer}`}`;
+function textAfterExport([verdict, why]: Answer): string {
+  if (verdict === "no") return textOf([verdict, why]);
+  return `after gprune export --format hf${verdict === "yes" ? "" : `, ${verdict}`} (${why})`;
 }
 
 /** llama.cpp's answer for a GGUF file of the architecture `name`. */
-function llamaCppFileAnswer(spec: ModelSpec, name: string): string {
+function llamaCppFileText(spec: ModelSpec, name: string): string {
   const architecture = architectureByName(name, "llama.cpp");
   const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
   if (obstacles.length === 0) {
@@ -57,7 +67,7 @@ function llamaCppFileAnswer(spec: ModelSpec, name: string): string {
   }
   const exported = llamaCppAnswer(spec);
   const reason = `${name} does not support ${obstacles.join(" or ")}`;
-  return exported.startsWith("no") ? exported : `no (${reason}), but ${exported}`;
+  return exported[0] === "no" ? textOf(exported) : `no (${reason}), but ${textOf(exported)}`;
 }
 
 /** Notes on what llama.cpp computes differently from the model. */
@@ -68,38 +78,34 @@ function limitNotes({ ignoredWindow, contextSwitch }: TargetLimits): readonly st
   ];
 }
 
-/** The answers of transformers and vLLM for the Hugging Face directory. */
-function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vllm"> {
-  const form = findHfForm(spec);
-  if (form === null) {
-    return sameAnswer("no (config.json cannot describe these layers)");
-  }
+/** The answer of transformers for the Hugging Face directory. */
+function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
+  if (form === null) return ["no", "config.json cannot describe these layers"];
   const { family, remoteCode } = form;
-  const lacking = family.vllm === "none" ? { vllm: `no (it has no class for ${family.modelType})` } : {};
-  if (remoteCode) {
-    const reason = hasUniformWidths(spec)
-      ? `no stock class of ${family.modelType} has these heads and biases`
-      : "layers differ in width";
-    return { ...sameAnswer(`with trust_remote_code (${reason})`), ...lacking };
-  }
-  const yes = `yes (${family.architecture})`;
-  const obstacle = vllmObstacle(spec, family);
-  if (obstacle === null) return { ...sameAnswer(yes), ...lacking };
-  // vLLM's backend for transformers' classes reads a factor on logits as `logit_scale` (Cohere), not by Granite's key.
-  const isRead = spec.logitDivisor === 1 || family.scalesLogits;
-  const how = isRead ? "with --model-impl transformers" : "no";
-  return { transformers: yes, vllm: `${how} (its ${family.architecture} ${obstacle})` };
+  if (!remoteCode) return ["yes", family.architecture];
+  const reason = hasUniformWidths(spec)
+    ? `no stock class of ${family.modelType} has these heads and biases`
+    : "layers differ in width";
+  return ["with trust_remote_code", reason];
 }
 
-function sameAnswer(answer: string): Pick<Runtimes, "transformers" | "vllm"> {
-  return { transformers: answer, vllm: answer };
+/** The answer of vLLM for the Hugging Face directory; null where it is that of transformers. */
+function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
+  if (form === null) return null;
+  const { family, remoteCode } = form;
+  if (family.vllm === "none") return ["no", `it has no class for ${family.modelType}`];
+  const obstacle = remoteCode ? null : vllmObstacle(spec, family);
+  if (obstacle === null) return null;
+  // vLLM's backend for transformers' classes reads a factor on logits as `logit_scale` (Cohere), not by Granite's key.
+  const isRead = spec.logitDivisor === 1 || family.scalesLogits;
+  return [isRead ? "with --model-impl transformers" : "no", `its ${family.architecture} ${obstacle}`];
 }
 
 /** llama.cpp's answer for the GGUF file that `gprune export` would write. */
-function llamaCppAnswer(spec: ModelSpec, tokenizer: string | null = null): string {
+function llamaCppAnswer(spec: ModelSpec, tokenizer: string | null = null): Answer {
   const answer = findGgufTarget(spec);
-  if (answer.target === null) return `no (${answer.reason})`;
-  if (tokenizer !== null) return `no (${tokenizer})`;
+  if (answer.target === null) return ["no", answer.reason];
+  if (tokenizer !== null) return ["no", tokenizer];
   const { name, zeros } = answer.target;
   const percent = Math.max(1, Math.round((100 * zeros) / parameterCount(spec)));
   const notes = [
@@ -107,5 +113,5 @@ function llamaCppAnswer(spec: ModelSpec, tokenizer: string | null = null): strin
     ...(zeros === 0 ? [] : [`padded with zeros, ${percent} % more parameters`]),
     ...limitNotes(answer.target),
   ];
-  return `after gprune export (${notes.join(", ")})`;
+  return ["after gprune export", notes.join(", ")];
 }

@@ -1,4 +1,5 @@
 /** The table of `gprune compare`: Markdown, one column for each model. */
+import { megabytes } from "../base/byte_size.ts";
 import type { ComparedModel } from "../evaluate/compare.ts";
 import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
 import type { Latency } from "../evaluate/latency.ts";
@@ -17,7 +18,7 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
   const lines: Line[] = [
     ["parameters", each(({ parameters }) => relative(parameters.total, first.parameters.total))],
     ["prunable", each(({ parameters }) => relative(parameters.prunable, first.parameters.prunable))],
-    ["stored", each(({ bytes, dtype }) => `${(bytes / 1e6).toFixed(1)} MB (${dtype})`)],
+    ["stored", each(({ bytes, dtype }) => `${megabytes(bytes)} (${dtype})`)],
     ["neurons per layer", each(({ widths }) => range(widths.ffn))],
     ["KV groups per layer", each(({ widths }) => range(widths.kv))],
     ...textLines(models),
@@ -113,18 +114,14 @@ function speedLines(models: readonly ComparedModel[]): readonly Line[] {
     line("prompt tokens/s", ({ prompt, over_first: over }) => rate(prompt, over?.prompt)),
     line("decoding tokens/s", ({ decoding, over_first: over }) => rate(decoding, over?.decoding)),
     line("first token, ms", ({ first_token: wait }) => rate(inMilliseconds(wait), undefined)),
-    line("weights in float32", ({ memory }) => `${(memory.weights / 1e6).toFixed(1)} MB`),
-    line("key/value cache", ({ memory }) => `${(memory.cache / 1e6).toFixed(1)} MB`),
-    line("peak memory", peakCell),
+    line("weights in float32", ({ memory }) => megabytes(memory.weights)),
+    line("key/value cache", ({ memory }) => megabytes(memory.cache)),
+    line("peak memory", ({ memory: { peak_rss_bytes: peak } }) => (peak === null ? "" : megabytes(peak))),
   ];
 }
 
 function inMilliseconds({ median, min, max }: Spread): Spread {
   return { median: 1000 * median, min: 1000 * min, max: 1000 * max };
-}
-
-function peakCell({ memory: { peak_rss_bytes: peak } }: Latency): string {
-  return peak === null ? "" : `${(peak / 1e6).toFixed(1)} MB`;
 }
 
 function accuracy(mean: number, error: TaskScore["stderr"]): string {

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { packageDirectory } from "../base/package.ts";
-import { readSmallFile } from "../io/files/file.ts";
+import { readSmallText } from "../io/files/file.ts";
 import type { Section } from "./elements.ts";
 import { type Html, html, trusted } from "./html.ts";
 
@@ -55,9 +55,8 @@ ${sections.map(
 
 const MAX_RESOURCE_BYTES = 2 ** 18;
 
-async function resource(name: string): Promise<string> {
-  const path = join(packageDirectory(), "resources", name);
-  return new TextDecoder().decode(await readSmallFile(path, MAX_RESOURCE_BYTES));
+function resource(name: string): Promise<string> {
+  return readSmallText(join(packageDirectory(), "resources", name), MAX_RESOURCE_BYTES);
 }
 
 function hashOf(text: string): string {

@@ -1,6 +1,6 @@
 /** Charts with a title and a description in words, drawn into a page or as a file. */
 
-import { GpruneError } from "../errors.ts";
+import { badArgument } from "../base/arguments.ts";
 import { escapeHtml, type Html, trusted } from "./html.ts";
 import { framed, PAGE, PAPER, type Palette } from "./palette.ts";
 import { type Chart, chartPng, chartSvg } from "./pictures.ts";
@@ -53,7 +53,7 @@ export async function pictureFile(picture: Picture, path: string): Promise<strin
 /** @throws GpruneError BAD_ARGUMENT unless the name ends with .svg or .png */
 export function requirePictureName(path: string): void {
   if (/\.(?:svg|png)$/.test(path)) return;
-  throw new GpruneError("BAD_ARGUMENT", `picture: expected a name that ends with .svg or .png, got ${path}`);
+  throw badArgument("picture", "a name that ends with .svg or .png", path);
 }
 
 /** The specification of a picture file. */

@@ -2,9 +2,7 @@
  * The result of a pruning run: an outcome, which settings and inputs determine, and measurements of time and memory.
  */
 
-import { mapValues } from "../base/map_values.ts";
 import { versions } from "../base/package.ts";
-import type { TokenSet } from "../calibrate/calibrate.ts";
 import { learnable, type SampledSet, type SetUse } from "../calibrate/windows.ts";
 import { refits, type SettledConfig } from "../config.ts";
 import type { MemoryPlan } from "../estimate/memory_plan.ts";
@@ -86,24 +84,18 @@ function pickPlan({ budget, peak, spilled, stages }: MemoryPlan): PruneResult["m
   return { budget, peak, spilled, stages };
 }
 
-/** Windows and tokens of every set that is learned from. */
-function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
-  return Object.fromEntries(
-    sets
-      .filter(({ windows }) => windows.length > 0)
-      .map(({ name, windows }) => [name, { windows: windows.length, tokens: tokensOf(windows) }]),
-  );
-}
-
 /** Windows and tokens of every set that is learned from and, if the run refits, the windows for least squares. */
 export function usesOf(
   sets: readonly SampledSet[],
   { recover, refitSamples }: Pick<SettledConfig, "recover" | "refitSamples">,
 ): PruneResult["calibration"] {
-  const used = calibrationSummary(sets);
-  if (!refits(recover)) return used;
-  const refit = new Map(sets.map((set) => [set.name, learnable(set, refitSamples).windows.length]));
-  return mapValues(used, (use, name) => ({ ...use, refit_windows: refit.get(name) }));
+  const learned = sets.filter(({ windows }) => windows.length > 0);
+  const uses = learned.map((set): readonly [string, SetUse] => {
+    const { name, windows } = set;
+    const refit = refits(recover) && { refit_windows: learnable(set, refitSamples).windows.length };
+    return [name, { windows: windows.length, tokens: tokensOf(windows), ...refit }];
+  });
+  return Object.fromEntries(uses);
 }
 
 /** Measures seconds by stage, including those that an interrupted run spent on it. */

@@ -87,7 +87,7 @@ function requireInput({ name, input }: Metric, { stats, gates }: ScoreInputs): v
     });
   }
   if (input === "gradients" && gates === undefined) {
-    throw new GpruneError("BAD_ARGUMENT", `metric ${name}: expected gate gradients, got none`);
+    throw badArgument(`metric ${name}`, "gate gradients", "none");
   }
 }
 

@@ -165,8 +165,9 @@ const limitsSchema = z.object({ maxMemory: z.number().optional(), threads: z.num
 async function unfinished(path: string, id: string): Promise<RunSummary | null> {
   const holder = await holderOf(join(path, LOCK));
   const manifest = await RunManifest.open(path);
-  if (otherSchema.safeParse(manifest.facts).success) return null;
-  const kept = keptSchema.safeParse(manifest.facts);
+  const { facts, written, limits } = manifest.dependencies;
+  if (otherSchema.safeParse(facts).success) return null;
+  const kept = keptSchema.safeParse(facts);
   if (!kept.success) {
     const hint = "Remove the directory to start over.";
     throw new GpruneError("BAD_CHECKPOINT", `${basename(path)}: expected the settings of a run, got none`, {
@@ -185,8 +186,8 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
     outcome: null,
     settings: withoutOutput({
       ...settings,
-      ...writtenSchema.parse(manifest.written),
-      ...limitsSchema.parse(manifest.limits),
+      ...writtenSchema.parse(written),
+      ...limitsSchema.parse(limits),
     }),
     note: `saved stages: ${stages.join(", ") || "none"}`,
   };

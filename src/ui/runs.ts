@@ -1,6 +1,7 @@
 /** The runs that a server shows, starts, stops and resumes. One runs at a time, since it uses the whole machine. */
 import { join } from "node:path";
 import { z } from "zod";
+import { badArgument } from "../base/arguments.ts";
 import { versions } from "../base/package.ts";
 import { plainName, plainText } from "../base/plain_text.ts";
 import { type RunConfig, resolveRunConfig } from "../config.ts";
@@ -124,7 +125,7 @@ export class Runs {
   /** HTML page that compares runs. @throws GpruneError NOT_FOUND, BAD_ARGUMENT */
   async comparison(ids: readonly string[]): Promise<string> {
     if (ids.length < 2 || ids.length > MAX_COMPARED) {
-      throw new GpruneError("BAD_ARGUMENT", `compare: expected 2 to ${MAX_COMPARED} runs, got ${ids.length}`);
+      throw badArgument("compare", `2 to ${MAX_COMPARED} runs`, ids.length);
     }
     for (const id of ids) await this.#find(id, "finished");
     return renderComparison(await Promise.all(ids.map((id) => readRun(join(this.#directory, id)))));

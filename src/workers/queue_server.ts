@@ -12,6 +12,7 @@ import {
 } from "bullmq";
 import { Redis } from "ioredis";
 import pg from "pg";
+import { badArgument } from "../base/arguments.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { SERVER_ADDRESSES, serverKind, withoutSecrets } from "./server_address.ts";
 
@@ -40,8 +41,7 @@ export async function reachServer(url: string): Promise<QueueServer> {
   const kind = serverKind(url);
   if (kind === "Redis") return RedisServer.reach(url);
   if (kind === "PostgreSQL") return PostgresServer.reach(url);
-  const message = `queue server: expected ${SERVER_ADDRESSES}, got ${withoutSecrets(url)}`;
-  throw new GpruneError("BAD_ARGUMENT", message);
+  throw badArgument("queue server", SERVER_ADDRESSES, withoutSecrets(url));
 }
 
 class RedisServer implements QueueServer {

@@ -5,6 +5,7 @@
 import { existsSync, mkdtempSync, rmdirSync } from "node:fs";
 import { lstat, readdir, realpath } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { badArgument } from "../../base/arguments.ts";
 import { GpruneError } from "../../errors.ts";
 import { isMountPoint } from "./mount_point.ts";
 import { errnoOf, outputFailed, writeHint } from "./output_file.ts";
@@ -129,9 +130,7 @@ async function requireNotCurrent(target: string, real: string): Promise<void> {
  */
 export async function freeFile(target: string): Promise<string> {
   const path = resolve(target);
-  if (target === "" || target.endsWith("/")) {
-    throw new GpruneError("BAD_ARGUMENT", `output: expected a file name, got "${target}"`);
-  }
+  if (target === "" || target.endsWith("/")) throw badArgument("output", "a file name", `"${target}"`);
   const found = await lstat(path).catch((cause: unknown) => {
     if (errnoOf(cause) === "ENOENT") return null;
     throw outputFailed(target, cause);

@@ -51,8 +51,6 @@ interface Entry extends TensorInfo {
 /** An open .safetensors file; `names` are in the order of the data. */
 export interface SafetensorsFile extends TensorSource {
   readonly path: string;
-  /** The writer's own entries, usually `format: "pt"`. */
-  readonly metadata: ReadonlyMap<string, string>;
 }
 
 /**
@@ -63,12 +61,11 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const file = await PositionalFile.open(path);
   try {
     const { header, dataStart } = await readHeader(file);
-    const metadata = parseMetadata(header[METADATA_KEY], path);
+    checkMetadata(header[METADATA_KEY], path);
     const entries = parseEntries(header, path);
     checkSpans(entries, file, dataStart);
     return {
       path,
-      metadata,
       names: [...entries.keys()],
       info: (name) => infoOf(entries.get(name)),
       read: (name, rows) => readTensor({ file, entries, dataStart }, name, rows),
@@ -111,16 +108,13 @@ async function readHeader(
   return { header, dataStart };
 }
 
-function parseMetadata(value: unknown, path: string): ReadonlyMap<string, string> {
+/** Checks the writer's own entries, usually `format: "pt"`, which are not used. */
+function checkMetadata(value: unknown, path: string): void {
   const where = `${path}: ${METADATA_KEY}`;
-  if (value === undefined || value === null) return new Map();
+  if (value === undefined || value === null) return;
   if (!isJsonObject(value)) throw badFile(where, "an object of strings", quote(value));
-  const metadata = new Map<string, string>();
-  for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw badFile(`${where}: ${quote(key)}`, "a string", quote(text));
-    metadata.set(key, text);
-  }
-  return metadata;
+  const other = Object.entries(value).find(([, text]) => typeof text !== "string");
+  if (other !== undefined) throw badFile(`${where}: ${quote(other[0])}`, "a string", quote(other[1]));
 }
 
 /** The tensors of the header, each checked by itself, in the order of their data. */

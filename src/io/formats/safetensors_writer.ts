@@ -45,14 +45,6 @@ export interface WriteSafetensorsOptions {
   readonly kept?: KeptFiles | undefined;
 }
 
-/** Result of {@link writeSafetensors}. */
-export interface WrittenSafetensors {
-  /** File names in the directory, including the index. */
-  readonly files: readonly string[];
-  /** Bytes of all tensors, without headers. */
-  readonly tensorBytes: number;
-}
-
 /**
  * Writes `model.safetensors`, or shards and their index when the tensors exceed `maxShardBytes`, and flushes them.
  * @param directory - must exist and contain no file of these names, except kept ones
@@ -63,25 +55,28 @@ export async function writeSafetensors(
   directory: string,
   tensors: readonly TensorToWrite[],
   options: WriteSafetensorsOptions = {},
-): Promise<WrittenSafetensors> {
+): Promise<void> {
   const { maxShardBytes = DEFAULT_SHARD_BYTES, onBytes = () => {}, kept } = options;
   const sorted = tensors.toSorted((a, b) => compareText(a.name, b.name));
   checkTensors(sorted);
   const shards = splitIntoShards(sorted, maxShardBytes);
-  const tensorBytes = sorted.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
   const names = shards.map((_, i) => shardName(i, shards.length));
   for (const [i, shard] of shards.entries()) {
     if (await kept?.has(names[i]!)) {
-      onBytes(shard.reduce((sum, tensor) => sum + bytesOf(tensor), 0));
+      onBytes(bytesOfAll(shard));
       continue;
     }
     await writeShard(join(directory, names[i]!), shard, onBytes);
     await kept?.add(names[i]!);
   }
-  if (shards.length === 1) return { files: names, tensorBytes };
-  const index = Buffer.from(indexText(shards, names, tensorBytes));
+  if (shards.length === 1) return;
+  const index = Buffer.from(indexText(shards, names, bytesOfAll(sorted)));
   await writeNewFile(join(directory, INDEX_FILE), (file) => file.write(index));
-  return { files: [...names, INDEX_FILE], tensorBytes };
+}
+
+/** Bytes of tensors, without headers. */
+export function bytesOfAll(tensors: readonly TensorToWrite[]): number {
+  return tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
 }
 
 function bytesOf({ shape, dtype }: TensorToWrite): number {

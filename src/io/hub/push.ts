@@ -4,6 +4,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { badArgument } from "../../base/arguments.ts";
 import { silent } from "../../base/progress.ts";
 import { GpruneError, requireWord } from "../../errors.ts";
 import { PositionalFile } from "../files/file.ts";
@@ -107,9 +108,7 @@ async function writingClient(
   options: ConstructorParameters<typeof HubClient>[1],
 ): Promise<HubClient> {
   const settings = await hubSettings(environment);
-  if (settings.offline) {
-    throw new GpruneError("BAD_ARGUMENT", `${hubName(repo)}: expected network access, got HF_HUB_OFFLINE`);
-  }
+  if (settings.offline) throw badArgument(hubName(repo), "network access", "HF_HUB_OFFLINE");
   if (settings.token !== undefined) return new HubClient(settings, options);
   throw new GpruneError("FORBIDDEN", `${hubName(repo)}: expected a token with write access, got none`, {
     hint: "Set HF_TOKEN, or log in with `hf auth login`.",

@@ -1,7 +1,7 @@
 /** Endpoint, cache and token of the hub, from the environment variables of huggingface_hub. */
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { GpruneError } from "../../errors.ts";
+import { badArgument } from "../../base/arguments.ts";
 import { kindOfPath, readSmallFile } from "../files/file.ts";
 import { expandHome } from "../files/home.ts";
 
@@ -46,7 +46,7 @@ function parseEndpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   const isPlain = url && `${url.username}${url.password}${url.search}${url.hash}` === "";
   if (isPlain && ["http:", "https:"].includes(url.protocol)) return url.href.replace(/\/+$/, "");
-  throw new GpruneError("BAD_ARGUMENT", "HF_ENDPOINT: expected http(s)://HOST[/PATH], got another form");
+  throw badArgument("HF_ENDPOINT", "http(s)://HOST[/PATH]", "another form");
 }
 
 async function storedToken(path: string): Promise<string | undefined> {
@@ -58,5 +58,5 @@ async function storedToken(path: string): Promise<string | undefined> {
 /** Refuses what is no header value: the error of `fetch` would quote it. */
 function checkToken(token: string | undefined): string | undefined {
   if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
-  throw new GpruneError("BAD_ARGUMENT", "HF_TOKEN: expected ASCII characters without spaces, got others");
+  throw badArgument("HF_TOKEN", "ASCII characters without spaces", "others");
 }

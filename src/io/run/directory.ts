@@ -137,7 +137,7 @@ export class RunDirectory implements Stages, Scratch {
     facts: JsonValue,
     { written = null, limits = null }: Partial<Omit<Dependencies, "facts">> = {},
   ): void {
-    const changes = this.hasProgress ? differences(this.#manifest.facts, facts) : [];
+    const changes = this.hasProgress ? differences(this.#manifest.dependencies.facts, facts) : [];
     if (changes.length === 0) {
       this.#manifest.begin({ facts, written, limits });
       return;

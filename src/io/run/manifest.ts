@@ -57,17 +57,14 @@ export interface Dependencies {
 /** The content of the manifest on the disk. */
 export class RunManifest {
   readonly #path: string;
-  #facts: JsonValue;
-  #written: JsonValue;
-  #limits: JsonValue;
+  #dependencies: Dependencies;
   #entries: ReadonlyMap<string, Entry>;
   #isKnown = true;
 
   private constructor(path: string, content: Content | null) {
     this.#path = path;
-    this.#facts = content?.facts ?? null;
-    this.#written = content?.written ?? null;
-    this.#limits = content?.limits ?? null;
+    const { facts, written, limits } = content ?? { facts: null, written: null, limits: null };
+    this.#dependencies = { facts, written, limits };
     this.#entries = entriesOf(content);
   }
 
@@ -77,29 +74,17 @@ export class RunManifest {
     return new RunManifest(path, await readContent(path));
   }
 
-  /** Facts that all results depend on; null when there is no manifest. */
-  get facts(): JsonValue {
-    return this.#facts;
+  /** Settings and inputs of the run, each null when there is no manifest. */
+  get dependencies(): Dependencies {
+    return this.#dependencies;
   }
 
-  /** Settings that only the files of the output depend on. */
-  get written(): JsonValue {
-    return this.#written;
-  }
-
-  /** Resource limits, on which no result depends. */
-  get limits(): JsonValue {
-    return this.#limits;
-  }
-
-  /** Sets all three. Drops the entries of output files if `written` has changed. */
-  begin({ facts, written, limits }: Dependencies): void {
-    if (differences(this.#written, written).length > 0) {
+  /** Sets the dependencies. Drops the entries of output files if `written` has changed. */
+  begin(dependencies: Dependencies): void {
+    if (differences(this.#dependencies.written, dependencies.written).length > 0) {
       this.#entries = new Map([...this.#entries].filter(([, { file }]) => !file.startsWith(`${OUTPUT}/`)));
     }
-    this.#facts = facts;
-    this.#written = written;
-    this.#limits = limits;
+    this.#dependencies = dependencies;
   }
 
   /** Entries by name of the stage, state or output file. */
@@ -128,9 +113,7 @@ export class RunManifest {
     const content = {
       format: "gprune-run",
       version: 1,
-      facts: this.#facts,
-      written: this.#written,
-      limits: this.#limits,
+      ...this.#dependencies,
       entries: Object.fromEntries(entries),
     };
     try {

@@ -10,6 +10,7 @@ import { mkdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AwsClient } from "aws4fetch";
+import { badArgument } from "../../base/arguments.ts";
 import { GpruneError } from "../../errors.ts";
 import { OutputFile, outputFailed } from "../files/output_file.ts";
 import type { Digest } from "../files/stage_file.ts";
@@ -88,9 +89,7 @@ export class S3Store implements Store {
     scratch: string = tmpdir(),
   ): Promise<S3Store> {
     const { bucket, prefix = "" } = ADDRESS.exec(address)?.groups ?? {};
-    if (bucket === undefined) {
-      throw new GpruneError("BAD_ARGUMENT", `store: expected s3://BUCKET[/PREFIX], got ${address}`);
-    }
+    if (bucket === undefined) throw badArgument("store", "s3://BUCKET[/PREFIX]", address);
     const client = createClient(environment);
     const root = `${bucketUrl(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
     const store = new S3Store(address, { client, root, scratch });

@@ -33,7 +33,7 @@ export class GgufKeys {
   size(name: string, most: number = 2 ** 31): number {
     const value = this.metadata.number(this.key(name));
     if (Number.isInteger(value) && value > 0 && value <= most) return value;
-    throw new GpruneError("BAD_FILE", this.message(name, `an integer from 1 to ${most}`, value));
+    throw this.bad(name, `an integer from 1 to ${most}`, value);
   }
 
   /** A size that may be 0. */
@@ -50,17 +50,34 @@ export class GgufKeys {
   /** The value of a setting that must be positive, as a short decimal number. */
   positive(name: string, value: number): number {
     if (Number.isFinite(value) && value > 0) return decimal(value);
-    throw new GpruneError("BAD_FILE", this.message(name, "a positive number", value));
+    throw this.bad(name, "a positive number", value);
   }
 
   /** A number that may be 0. */
   notNegative(name: string): number {
     const value = this.metadata.number(this.key(name));
     if (Number.isFinite(value) && value >= 0) return decimal(value);
-    throw new GpruneError("BAD_FILE", this.message(name, "a number of at least 0", value));
+    throw this.bad(name, "a number of at least 0", value);
   }
 
-  message(where: string, expected: string, got: string | number): string {
+  /** Error BAD_FILE for a value that is missing or impossible. */
+  bad(where: string, expected: string, got: string | number): GpruneError {
+    return new GpruneError("BAD_FILE", this.#message(where, expected, got));
+  }
+
+  /** Error UNSUPPORTED for a value with which a model computes what is not computed here. */
+  unsupported(
+    where: string,
+    {
+      expected,
+      got,
+      hint,
+    }: { readonly expected: string; readonly got: string | number; readonly hint?: string },
+  ): GpruneError {
+    return new GpruneError("UNSUPPORTED", this.#message(where, expected, got), { hint });
+  }
+
+  #message(where: string, expected: string, got: string | number): string {
     return `${this.file.path}: ${where}: expected ${expected}, got ${got}`;
   }
 }

@@ -3,7 +3,6 @@
  * scaling recovered from the factors that llama.cpp stores in its place. The result is what llama.cpp computes
  * (llama-context.cpp, rope_yarn in ggml-cpu/ops.cpp); settings that it does not look at are refused.
  */
-import { GpruneError } from "../../errors.ts";
 import {
   type LongropeScaling,
   longropeAttentionFactor,
@@ -42,14 +41,14 @@ export async function ropeScalingOf(
   const name = "rope.scaling.type";
   const type = keys.metadata.optionalText(keys.key(name)) ?? "linear";
   if (!TYPES.some((known) => known === type)) {
-    throw new GpruneError("UNSUPPORTED", keys.message(name, TYPES.join(", "), type));
+    throw keys.unsupported(name, { expected: TYPES.join(", "), got: type });
   }
   const longrope = await longropeScaling(keys, rope, type);
   const scaling = type === "yarn" ? yarnScaling(keys, architecture) : linearScaling(keys, type);
   const scalings = [longrope, scaling, await llama3ScalingOf(keys, rope)].filter((found) => found !== null);
   if (scalings.length > 1) {
     const types = scalings.map((found) => found.type).join(" and ");
-    throw new GpruneError("UNSUPPORTED", keys.message("rope.scaling", "one scaling", types));
+    throw keys.unsupported("rope.scaling", { expected: "one scaling", got: types });
   }
   const [only = null] = scalings;
   if (only?.type !== "yarn" && only?.type !== "longrope") requireValue(keys, "rope.scaling.attn_factor", 1);
@@ -68,13 +67,12 @@ async function longropeScaling(
   if (type !== "longrope" && names.every((name) => source.info(name) === undefined)) return null;
   const factors = async (name: string): Promise<readonly number[]> => {
     const length = source.info(name)?.shape[0] ?? "none";
-    if (length !== rotaryDim / 2)
-      throw new GpruneError("BAD_FILE", keys.message(name, `${rotaryDim / 2} numbers`, length));
+    if (length !== rotaryDim / 2) throw keys.bad(name, `${rotaryDim / 2} numbers`, length);
     return Array.from((await source.read(name)).data, (value) => keys.positive(name, value));
   };
   const longest = keys.size("context_length");
   const original = originalLength(keys) ?? longest;
-  if (original < 2) throw new GpruneError("BAD_FILE", keys.message(ORIGINAL_LENGTH, "at least 2", original));
+  if (original < 2) throw keys.bad(ORIGINAL_LENGTH, "at least 2", original);
   return {
     type: "longrope",
     shortFactors: await factors(LONGROPE_FACTORS.short),
@@ -98,11 +96,11 @@ async function llama3ScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScal
   const { data } = await source.read(LLAMA3_FACTORS);
   const scaling = llama3Scaling(data, rope, originalLength(keys));
   if (scaling !== undefined) return scaling;
-  throw new GpruneError(
-    "UNSUPPORTED",
-    keys.message(LLAMA3_FACTORS, "the RoPE factors of Llama 3", "different factors"),
-    { hint: "Use the original Hugging Face checkpoint." },
-  );
+  throw keys.unsupported(LLAMA3_FACTORS, {
+    expected: "the RoPE factors of Llama 3",
+    got: "different factors",
+    hint: "Use the original Hugging Face checkpoint.",
+  });
 }
 
 /** Divisor of positions, 0 for none. Files from before November 2023 have the older key and no type. */
@@ -145,7 +143,9 @@ function closest(value: number, usual: number): number {
 function requireValue(keys: GgufKeys, name: string, usual: number): void {
   const value = keys.metadata.optionalNumber(keys.key(name)) ?? usual;
   if (isClose(value, usual)) return;
-  throw new GpruneError("UNSUPPORTED", keys.message(name, String(usual), value), {
+  throw keys.unsupported(name, {
+    expected: String(usual),
+    got: value,
     hint: "llama.cpp does not support other values for this architecture. Use the original Hugging Face checkpoint.",
   });
 }

@@ -4,7 +4,6 @@
  *
  * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
  */
-import { GpruneError } from "../../errors.ts";
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
@@ -102,8 +101,7 @@ class SpecReader {
   #maxPositions(layers: readonly LayerSpec[]): number {
     const stretched = stretchedPositions({ layers });
     if (stretched < 2 ** 31) return Math.max(this.#keys.size("context_length"), stretched);
-    const name = "rope.scaling.factor";
-    throw new GpruneError("BAD_FILE", this.#keys.message(name, "at most 2^31 positions", stretched));
+    throw this.#keys.bad("rope.scaling.factor", "at most 2^31 positions", stretched);
   }
 
   /** Factors of the file where llama.cpp reads those keys, else the usual ones. */
@@ -139,15 +137,13 @@ class SpecReader {
   #refuseUnsupported(): void {
     for (const { key, most, hint } of this.#limits()) {
       const value = this.#metadata.optionalNumber(key) ?? 0;
-      if (value > most)
-        throw new GpruneError("UNSUPPORTED", this.#keys.message(key, `at most ${most}`, value), { hint });
+      if (value > most) throw this.#keys.unsupported(key, { expected: `at most ${most}`, got: value, hint });
     }
     this.#refuseSections();
     if (!this.#architecture.multipliers) return;
     const rotated = this.#keys.key("rope.scaling.finetuned");
-    if (this.#metadata.optionalFlag(rotated) === false) {
-      throw new GpruneError("UNSUPPORTED", this.#keys.message(rotated, "true", "false"));
-    }
+    if (this.#metadata.optionalFlag(rotated) === false)
+      throw this.#keys.unsupported(rotated, { expected: "true", got: "false" });
   }
 
   /** Numbers in the file that must not be larger. llama.cpp reads them in files of every architecture. */
@@ -183,7 +179,7 @@ class SpecReader {
     const sections = this.#metadata.perLayer(key, 4);
     if (sections.every((size) => size === 0)) return;
     const hint = "The text models of multimodal GLMs are not supported.";
-    throw new GpruneError("UNSUPPORTED", this.#keys.message(name, "zeros", sections.join(", ")), { hint });
+    throw this.#keys.unsupported(name, { expected: "zeros", got: sections.join(", "), hint });
   }
 
   #headDim(hiddenSize: number, heads: readonly number[]): number {
@@ -193,15 +189,10 @@ class SpecReader {
     const valueLength = this.#metadata.optionalNumber(this.#keys.key("attention.value_length")) ?? headDim;
     if (valueLength !== headDim) {
       const expected = `${headDim}, the key length`;
-      throw new GpruneError(
-        "UNSUPPORTED",
-        this.#keys.message("attention.value_length", expected, valueLength),
-      );
+      throw this.#keys.unsupported("attention.value_length", { expected, got: valueLength });
     }
-    if (!(Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0)) {
-      throw new GpruneError("BAD_FILE", this.#keys.message("head size", "an even number", headDim));
-    }
-    return headDim;
+    if (Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0) return headDim;
+    throw this.#keys.bad("head size", "an even number", headDim);
   }
 
   async #layers(heads: readonly number[], headDim: number): Promise<readonly LayerSpec[]> {
@@ -230,21 +221,15 @@ class SpecReader {
   }
 
   #checkLayer(sizes: Readonly<Record<"neurons" | "kvGroups" | "heads", number>>, layer: number): void {
-    if (Object.values(sizes).some((size) => size === 0)) {
-      throw new GpruneError(
-        "UNSUPPORTED",
-        this.#keys.message(`layer ${layer}`, "attention and an FFN", "only one of them"),
-      );
-    }
+    const where = `layer ${layer}`;
+    if (Object.values(sizes).some((size) => size === 0))
+      throw this.#keys.unsupported(where, { expected: "attention and an FFN", got: "only one of them" });
     const valid = [...Object.values(sizes), sizes.heads / sizes.kvGroups].every(
       (size) => Number.isSafeInteger(size) && size > 0,
     );
     if (valid) return;
     const got = `${sizes.heads} heads, ${sizes.kvGroups} key/value heads, ${sizes.neurons} neurons`;
-    throw new GpruneError(
-      "BAD_FILE",
-      this.#keys.message(`layer ${layer}`, "positive sizes, with heads a multiple of key/value heads", got),
-    );
+    throw this.#keys.bad(where, "positive sizes, with heads a multiple of key/value heads", got);
   }
 
   /** Sliding window of every layer. */
@@ -288,7 +273,7 @@ class SpecReader {
     const rotaryDim = this.#metadata.optionalNumber(this.#keys.key("rope.dimension_count")) ?? headDim;
     if (!(rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0)) {
       const expected = `an even number up to ${headDim}`;
-      throw new GpruneError("BAD_FILE", this.#keys.message("rope.dimension_count", expected, rotaryDim));
+      throw this.#keys.bad("rope.dimension_count", expected, rotaryDim);
     }
     const plain = { theta, rotaryDim, scaling: null };
     const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain, this.#architecture) };
@@ -311,18 +296,10 @@ class SpecReader {
   /** The vocabulary is as large as the embedding; the tokenizer's list must not be larger. */
   #vocabSize(): number {
     const rows = this.#file.source.info("token_embd.weight")?.shape[0];
-    if (rows === undefined) {
-      throw new GpruneError(
-        "BAD_FILE",
-        this.#keys.message("token_embd.weight", "a matrix", "no such tensor"),
-      );
-    }
+    if (rows === undefined) throw this.#keys.bad("token_embd.weight", "a matrix", "no such tensor");
     const tokens = this.#tokenCount() ?? rows;
     if (tokens <= rows) return rows;
-    throw new GpruneError(
-      "BAD_FILE",
-      this.#keys.message("tokenizer.ggml.tokens", `at most ${rows} tokens`, tokens),
-    );
+    throw this.#keys.bad("tokenizer.ggml.tokens", `at most ${rows} tokens`, tokens);
   }
 
   /** Token ids; null where there is none, so that no reader assumes the default of its class. */

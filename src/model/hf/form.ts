@@ -62,8 +62,12 @@ export function hfForm(spec: ModelSpec): HfForm {
  * @param dtype - transformers' name of the stored dtype, e.g. `float16`
  * @throws GpruneError UNSUPPORTED when config.json has no keys for the spec
  */
-export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unknown> {
-  return configOf(spec, hfForm(spec), dtype);
+export function writeConfig(
+  spec: ModelSpec,
+  dtype: string,
+  form: HfForm = hfForm(spec),
+): Record<string, unknown> {
+  return configOf(spec, form, dtype);
 }
 
 /** What vLLM's classes compute otherwise: the models that it concerns, and what the class does. */

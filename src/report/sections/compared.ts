@@ -2,12 +2,12 @@
 import { namesText } from "../../base/lists.ts";
 import { type Cell, type Column, numbers, table } from "../elements.ts";
 import { meanQuality, type Quality } from "../facts.ts";
-import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
+import { bytes, duration, short } from "../format.ts";
 import type { Html } from "../html.ts";
 import { type NamedFacts, referenceOf } from "../references.ts";
 import { type SavedTask, taskSettings } from "../saved_evaluation.ts";
 import { sharedTexts, type TextKind, whatDiffers } from "../shared_texts.ts";
-import { accuracy } from "./quality.ts";
+import { accuracy, multiple, ppl, share } from "./cells.ts";
 import { methodSentence, moment } from "./summary.ts";
 
 /** Sizes of the pruned models, and mean perplexities on the texts that are the same in all runs. */
@@ -26,10 +26,7 @@ export function comparedRuns(runs: readonly NamedFacts[]): Html {
       const { record, removed } = run.facts;
       return [
         run.name,
-        ...[record.sparsity.achieved, removed.ffn, removed.kv].map((value) => ({
-          text: percent(value),
-          value,
-        })),
+        ...[record.sparsity.achieved, removed.ffn, removed.kv].map(share),
         { text: short(record.parameters.after), value: record.parameters.after },
         ...means.flatMap(({ cells }) => cells(run)),
       ];
@@ -104,11 +101,7 @@ function noteOf(others: string | null): string | null {
 }
 
 function qualityCells(found: Quality | undefined): readonly Cell[] {
-  if (found === undefined) return [null, null];
-  return [
-    { text: perplexity(found.pruned), value: found.pruned },
-    { text: times(found.ratio), value: found.ratio },
-  ];
+  return found === undefined ? [null, null] : [ppl(found.pruned), multiple(found.ratio)];
 }
 
 /** Accuracies on every task of any run. */

@@ -3,11 +3,10 @@
 import { shellWord } from "../../base/plain_text.ts";
 import { type Cell, type Figures, numbers, row, type Section, section, table } from "../elements.ts";
 import type { Facts } from "../facts.ts";
-import { percent, perplexity, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { outputOf } from "../run_record.ts";
-import type { SavedAccuracy, SavedSettings, SavedText } from "../saved_evaluation.ts";
-import { count, decimal } from "./shape.ts";
+import type { SavedSettings, SavedText } from "../saved_evaluation.ts";
+import { accuracy, count, decimal, multiple, ppl, share } from "./cells.ts";
 
 export function qualitySection(facts: Facts, figures: Figures): Section | null {
   return section("quality", "Quality", [
@@ -33,7 +32,7 @@ function heldOutTable({ heldOut, record }: Facts): Html | null {
     name,
     ppl(dense),
     ppl(pruned),
-    { text: times(ratio), value: ratio },
+    multiple(ratio),
     count(record.held_out[index]!.windows),
   ]);
   return table({
@@ -41,10 +40,6 @@ function heldOutTable({ heldOut, record }: Facts): Html | null {
     columns: [{ title: "Set" }, ...numbers(["Dense", "Pruned", "Ratio", "Windows"])],
     rows,
   });
-}
-
-function ppl(value: number | null): Cell {
-  return value === null ? null : { text: perplexity(value), value };
 }
 
 function textTable({ evaluation }: Facts): Html | null {
@@ -64,10 +59,10 @@ function textRow({ name, ppl: own, baseline, divergence, windows }: SavedText): 
     name,
     ppl(baseline),
     ppl(own),
-    ratio === null ? null : { text: times(ratio), value: ratio },
+    multiple(ratio),
     rise === null ? null : { text: `${rise < 0 ? "" : "+"}${rise.toFixed(3)}`, value: rise },
     decimal(divergence?.kl, 3),
-    divergence === null ? null : { text: percent(divergence.agreement), value: divergence.agreement },
+    share(divergence?.agreement),
     count(windows),
   ];
 }
@@ -98,12 +93,4 @@ function howAsked(settings: SavedSettings["tasks"]): string {
   const { num_fewshot: shots = 0, chat = false } = settings ?? {};
   const after = shots ? `, with ${shots} few-shot ${shots === 1 ? "example" : "examples"}` : "";
   return `${after}${chat ? ", as chat messages" : ""}`;
-}
-
-/** An accuracy, with its standard error if it has one. */
-export function accuracy(score: SavedAccuracy | null, which: "acc" | "acc_norm"): Cell {
-  if (score === null) return null;
-  const error = which === "acc" ? score.stderr : score.acc_norm_stderr;
-  const spread = error === null ? "" : ` ± ${error.toFixed(3)}`;
-  return { text: `${score[which].toFixed(3)}${spread}`, value: score[which] };
 }

@@ -8,7 +8,7 @@ import { type Facts, hasGivenPlan } from "../facts.ts";
 import { bytes, percent, whole } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { outputOf } from "../run_record.ts";
-import { count } from "./shape.ts";
+import { count } from "./cells.ts";
 
 export function runSection(facts: Facts, figures: Figures): Section | null {
   const { record } = facts;

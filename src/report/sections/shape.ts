@@ -12,7 +12,7 @@ import {
 } from "../elements.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
-import { percent, whole } from "../format.ts";
+import { count, decimal, share } from "./cells.ts";
 
 export function shapeSection(facts: Facts, figures: Figures): Section | null {
   return section("shape", "What remains", [
@@ -47,21 +47,4 @@ function layerTable({ layers, grounds }: Facts) {
   });
   const caption = "Layers: removed share of attention and FFN parameters, and kept units";
   return table({ caption, columns, rows });
-}
-
-export function share(fraction: number): Cell {
-  return { text: percent(fraction), value: fraction };
-}
-
-export function count(value: number): Cell {
-  return { text: whole(value), value };
-}
-
-export function decimal(value: number | null | undefined, digits = 2): Cell {
-  return value === null || value === undefined ? null : { text: value.toFixed(digits), value };
-}
-
-/** Four significant digits, for numbers of any size: `0.00001234`, `12.34`. */
-export function significant(value: number | null | undefined): Cell {
-  return value === null || value === undefined ? null : { text: String(Number(value.toPrecision(4))), value };
 }

@@ -14,7 +14,7 @@ import {
 import type { Facts } from "../facts.ts";
 import { whole, withMinus } from "../format.ts";
 import { type Html, html } from "../html.ts";
-import { count, decimal, share, significant } from "./shape.ts";
+import { count, decimal, share, significant } from "./cells.ts";
 
 export function whySection(facts: Facts, figures: Figures): Section | null {
   if (facts.grounds.spaces.length === 0) return null;
@@ -158,7 +158,7 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
       count(to),
       { text: `${to > from ? "+" : ""}${whole(to - from)}`, value: to - from },
       significant(worth),
-      exchanged === undefined ? null : count(exchanged),
+      count(exchanged),
     ]),
   });
 }
