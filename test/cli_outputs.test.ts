@@ -1,8 +1,11 @@
-import { mkdir, open, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { plainText } from "../src/base/plain_text.ts";
 import { versions } from "../src/index.ts";
+import { RunLock } from "../src/io/run/lock.ts";
 import { suiteDirectory } from "./directories.ts";
 import { BY_WEIGHTS, type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
@@ -193,6 +196,26 @@ describe("eval", () => {
     const shown = json(await gprune("eval", first, ...options, ...shots, "--json"));
     const asked = { path, num_fewshot: 1, fewshot: path, seed: 5, ...put };
     expect(shown.settings).toEqual({ ...settings, tasks: { asked } });
+  });
+
+  test("--save waits for another command that saves, and adds to what that one wrote", async () => {
+    const path = join(first, "evaluation.json");
+    await rm(path, { force: true });
+    const [, stories, code] = heldout as readonly [string, string, string];
+    const few = ["eval", first, "--seq-len", "24", "--limit", "1", "-q", "--save", "--text"];
+    expect(await gprune(...few, stories)).toMatchObject({ code: 0 });
+    const changed = (await readFile(path, "utf8")).replace('"stories"', '"other"');
+    const other = await RunLock.take(join(first, ".evaluation.lock"));
+    const late = startCli([...few, code]);
+    // It prints the result before it saves it.
+    await once(late.child.stdout!, "data");
+    await setTimeout(2000);
+    await writeFile(path, changed);
+    await other.release();
+    expect(await late.result).toMatchObject({ code: 0, stderr: "" });
+    const { texts } = JSON.parse(await readFile(path, "utf8"));
+    expect(texts).toMatchObject([{ name: "other" }, { name: "code" }]);
+    expect((await readdir(first)).filter((name) => name.startsWith("."))).toEqual([]);
   });
 });
 

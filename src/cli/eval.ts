@@ -8,6 +8,7 @@ import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from
 import { kindOfPath } from "../io/files/file.ts";
 import { writeFileAtomically, writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { requireReplaceableFile } from "../io/files/output_place.ts";
+import { RunLock } from "../io/run/lock.ts";
 import { isSameWeights, modelHashes, weightsHash } from "../model/checkpoint/model_hashes.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
@@ -114,8 +115,21 @@ function namedAsBase(
   return isBase ? { ...baseline, model: record.base } : baseline;
 }
 
-/** Adds the evaluation to the evaluation.json of an output, and renders its report again. */
+/** Lock of an output while an evaluation is added to it, and seconds to wait for others that do the same. */
+const SAVING = { lock: ".evaluation.lock", seconds: 120 };
+
+/** Adds the evaluation to the evaluation.json of an output, one command after the other. */
 async function save(directory: string, now: SavedEvaluation): Promise<void> {
+  const lock = await RunLock.takeInTurn(join(directory, SAVING.lock), SAVING.seconds);
+  try {
+    await add(directory, now);
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Adds the evaluation to evaluation.json, and renders the report again. */
+async function add(directory: string, now: SavedEvaluation): Promise<void> {
   const path = join(directory, RUN_FILES.evaluation);
   // Read again: another command may have saved something meanwhile.
   const run = await readRun(directory);

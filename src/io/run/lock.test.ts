@@ -1,6 +1,6 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
+import { readdir, readFile, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
@@ -47,6 +47,35 @@ test("of many at once one gets it", async () => {
   expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   expect(await readdir(join(path, ".."))).toEqual(["lock"]);
 });
+
+test("in turn, all get it, one after the other; a holder that keeps it is not waited for any longer", async () => {
+  const path = await lockFile();
+  let holders = 0;
+  const hold = async (): Promise<void> => {
+    const lock = await RunLock.takeInTurn(path, 60);
+    holders += 1;
+    expect(holders).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    holders -= 1;
+    await lock.release();
+  };
+  await Promise.all(Array.from({ length: 4 }, hold));
+  const lock = await RunLock.take(path);
+  await expect(RunLock.takeInTurn(path, 0.1)).rejects.toMatchObject({ code: "LOCKED" });
+  await lock.release();
+});
+
+test.runIf(process.platform === "linux")(
+  "a lock file that never ends, or that nobody writes, is taken over",
+  async () => {
+    const path = await lockFile();
+    await symlink("/dev/zero", path);
+    await (await RunLock.take(path)).release();
+    execFileSync("mkfifo", [path]);
+    await (await RunLock.take(path)).release();
+    expect(await readdir(join(path, ".."))).toEqual([]);
+  },
+);
 
 test.runIf(process.platform === "linux")(
   "a holder whose parent was killed is waited for",

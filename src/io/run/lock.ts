@@ -9,13 +9,13 @@
 
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { copyFile, link, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
-import { kindOfPath } from "../files/file.ts";
+import { kindOfPath, readSmallText } from "../files/file.ts";
 import { errnoOf, outputFailed } from "../files/output_file.ts";
 import { isAlive, isElsewhere, ownIdentity, parentOf } from "../files/process_identity.ts";
 
@@ -43,7 +43,10 @@ const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP",
 /** Attempts when other processes take and release the lock concurrently. */
 const MAX_ATTEMPTS = 20;
 
-/** Seconds that an orphan has to end, and between two checks of it. */
+/** Bytes of a lock file, at most. */
+const MAX_BYTES = 2 ** 16;
+
+/** Seconds that an orphan has to end, and between two checks of it or of any holder that is waited for. */
 const ORPHAN_SECONDS = 60;
 const POLL_SECONDS = 0.2;
 
@@ -99,6 +102,23 @@ export class RunLock {
         hint: "Start one run at a time.",
       },
     );
+  }
+
+  /**
+   * Takes the lock as `take` does, after other holders have released it.
+   * @param seconds - to wait for them, at most
+   */
+  static async takeInTurn(path: string, seconds: number): Promise<RunLock> {
+    const end = performance.now() + 1000 * seconds;
+    for (;;) {
+      try {
+        return await RunLock.take(path);
+      } catch (error) {
+        const isHeld = error instanceof GpruneError && error.code === "LOCKED";
+        if (!isHeld || performance.now() >= end) throw error;
+      }
+      await setTimeout(1000 * POLL_SECONDS);
+    }
   }
 
   /** The acquired lock, after the removal of files that dead processes have left beside it. */
@@ -205,10 +225,10 @@ function isInContainer(holder: Holder): boolean {
   return isElsewhere(holder) && holder.host === hostname();
 }
 
-/** The holder that a lock file names; null when there is no file, or it is malformed. */
+/** The holder that a lock file names; null when there is no file, or it is malformed or something else. */
 async function readHolder(path: string): Promise<Holder | null> {
-  const text = await readFile(path, "utf8").catch(() => "");
   try {
+    const text = await readSmallText(path, MAX_BYTES);
     return holderSchema.parse(JSON.parse(text));
   } catch {
     return null;
