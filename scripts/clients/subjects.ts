@@ -150,7 +150,10 @@ const GELU_TOLERANCE = 2e-2;
 /** Smallest head size that vLLM has kernels for. */
 const WIDE_HEAD = 32;
 
-/** Random models of every family of test/golden with heads of 32, in both shapes, with and without biases. */
+/**
+ * Random models of every family of test/golden with heads of 32, in both shapes, with and without biases. Heads
+ * that are alike are as wide together as the hidden state where the family's stock class wants that.
+ */
 export async function wideSubjects(root: string): Promise<readonly Subject[]> {
   const subjects: Subject[] = [];
   for (const family of FAMILIES) {
@@ -160,7 +163,9 @@ export async function wideSubjects(root: string): Promise<readonly Subject[]> {
       for (const biased of [true, false]) {
         const name = `${family} of wide heads${biased ? " with biases" : ""}`;
         const directory = join(root, `${name}-${shape}`.replaceAll(" ", "-"));
-        const model = tinyModel(wideOptions(golden.spec, { shape, biased }));
+        const fills = shape === "uniform" && familyByName(golden.spec.family, "subjects").headsFillHidden;
+        const options = wideOptions(golden.spec, { shape, biased });
+        const model = tinyModel({ ...options, ...(fills && { hiddenSize: 4 * WIDE_HEAD }) });
         await exportHuggingFace(model, directory);
         subjects.push(fixtureOf(name, directory, { shape, spec: model.spec }));
       }

@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GpruneError } from "../../src/errors.ts";
+import { runtimesOf } from "../../src/export/runtimes.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { hfForm, vllmObstacle } from "../../src/model/hf/form.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
@@ -113,7 +114,9 @@ function logitsFile(client: ClientName, path: string): string {
 }
 
 function isFor(client: ClientName, { format, spec }: Export): boolean {
-  return format.clients.includes(client) && (client !== "vllm" || VLLM_HEAD_SIZES.includes(spec.headDim));
+  if (client !== "vllm") return format.clients.includes(client);
+  const loads = VLLM_HEAD_SIZES.includes(spec.headDim) && !runtimesOf(spec).vllm.startsWith("no ");
+  return format.clients.includes(client) && loads;
 }
 
 function clientRows(

@@ -148,6 +148,21 @@ describe("runtimesOf", () => {
     expect(answers(uneven)).toEqual(["with trust_remote_code (layers differ in width)", no]);
   });
 
+  test("knows that vLLM runs GPT-2 in its own class alone", () => {
+    const biases = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"] as const;
+    const block = { groupSize: 1, rope: null, biases } as const;
+    const gpt2: TinyModelOptions = {
+      ...{ family: "gpt2", gated: false, activation: "gelu_tanh", learnedPositions: { offset: 0 } },
+      ...{ normType: "layer", normParameters: "weight_and_bias", layers: [block, block] },
+    };
+    expect(answers(gpt2)).toEqual(same("yes (GPT2LMHeadModel)"));
+    const uneven = { ...gpt2, layers: [block, { ...block, neurons: 3 }] };
+    expect(answers(uneven)).toEqual([
+      "with trust_remote_code (layers differ in width)",
+      "no (it has no class for these widths, heads and biases)",
+    ]);
+  });
+
   test("knows that vLLM reads the head size of Nemotron and runs transformers' classes of Arcee, StarCoder 2, Phi and GPT-NeoX", () => {
     const bare = { gated: false, normType: "layer", normParameters: "weight_and_bias" } as const;
     const wide = { layers: [{ kvGroups: 3, groupSize: 2 }] };

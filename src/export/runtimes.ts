@@ -93,8 +93,11 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
 function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
   if (form === null) return null;
   const { family, remoteCode } = form;
-  if (family.vllm === "none") return ["no", `it has no class for ${family.modelType}`];
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);
+  if (!family.vllmBackend && (remoteCode || obstacle !== null || !family.vllmClass)) {
+    const lacking = family.vllmClass ? "these widths, heads and biases" : family.modelType;
+    return ["no", `it has no class for ${lacking}`];
+  }
   if (obstacle === null) return null;
   // vLLM's backend for transformers' classes reads a factor on logits as `logit_scale` (Cohere), not by Granite's key.
   const isRead = spec.logitDivisor === 1 || family.scalesLogits;

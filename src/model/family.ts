@@ -163,11 +163,10 @@ export interface Family {
   readonly headsFillHidden: boolean;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
-  /**
-   * How vLLM runs the family: by a class of its own; by transformers' class in its backend for these (0.33,
-   * registry.py); or not at all, since that class does not take the backend's attention.
-   */
-  readonly vllm: "own" | "transformers" | "none";
+  /** vLLM has a class of its own for the family (registry.py of 0.33). */
+  readonly vllmClass: boolean;
+  /** transformers' class runs in vLLM's backend for these; else it does not take the backend's attention. */
+  readonly vllmBackend: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
   /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py). */

@@ -8,7 +8,7 @@ export const ARCEE: Family = {
   architecture: "ArceeForCausalLM",
   configClass: "ArceeConfig",
   gated: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

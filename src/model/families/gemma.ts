@@ -61,7 +61,7 @@ export const VAULTGEMMA: Family = {
   architecture: "VaultGemmaForCausalLM",
   configClass: "VaultGemmaConfig",
   norms: "before",
-  vllm: "transformers",
+  vllmClass: false,
   storedNames: { post_attention_layernorm: "pre_feedforward_layernorm" },
   standsIn: false,
 };

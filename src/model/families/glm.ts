@@ -12,7 +12,7 @@ export const GLM: Family = {
   rotatesPairs: true,
   partialRotary: true,
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   tokenizer: "file",
   defaults: {
@@ -34,7 +34,7 @@ export const GLM4: Family = {
   architecture: "Glm4ForCausalLM",
   configClass: "Glm4Config",
   norms: "around",
-  vllm: "own",
+  vllmClass: true,
   transformersJsType: "llama",
   storedNames: {
     post_attention_layernorm: "post_self_attn_layernorm",

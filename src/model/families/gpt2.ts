@@ -39,6 +39,7 @@ export const GPT2: Family = {
   kvHeads: "each",
   headsFillHidden: true,
   standsIn: false,
+  vllmBackend: false,
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 50_257, hidden: 768, neurons: 3072, layers: 12, heads: 12 },

@@ -13,6 +13,7 @@ export const GPT_BIGCODE: Family = {
   fixedKeys: { multi_query: true, scale_attn_weights: true },
   storesTransposed: false,
   kvHeads: "one",
-  vllm: "transformers",
+  vllmClass: false,
+  vllmBackend: true,
   defaults: { ...GPT2.defaults, activation: "gelu_pytorch_tanh" },
 };

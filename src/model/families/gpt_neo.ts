@@ -30,7 +30,7 @@ export const GPT_NEO: Family = {
     "mlp.down_proj": "mlp.c_proj",
   },
   storesTransposed: false,
-  vllm: "none",
+  vllmClass: false,
   defaults: {
     ...GPT2.defaults,
     sizes: { vocab: 50_257, hidden: 2048, neurons: 8192, layers: 24, heads: 16 },

@@ -26,7 +26,7 @@ export const GPT_NEOX: Family = {
   rotaryKeys: { theta: "rotary_emb_base", part: "rotary_pct" },
   kvHeads: "each",
   headsFillHidden: true,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

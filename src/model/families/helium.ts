@@ -11,7 +11,7 @@ export const HELIUM: Family = {
   rotatesPairs: true,
   headsFillHidden: true,
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

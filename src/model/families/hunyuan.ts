@@ -15,7 +15,7 @@ export const HUNYUAN: Family = {
   },
   scalesBase: true,
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

@@ -11,7 +11,7 @@ export const JAIS2: Family = {
   normType: "layer",
   normParameters: "weight_and_bias",
   normEpsKey: "layer_norm_eps",
-  vllm: "transformers",
+  vllmClass: false,
   transformersJsType: "llama",
   standsIn: false,
   defaults: {

@@ -27,7 +27,7 @@ export const MINISTRAL: Family = {
   architecture: "MinistralForCausalLM",
   configClass: "MinistralConfig",
   windows: "all_or_layer_types",
-  vllm: "transformers",
+  vllmClass: false,
   transformersJsType: "mistral",
 };
 

@@ -21,7 +21,7 @@ export const OLMO: Family = {
   normEpsKey: null,
   fixedKeys: { clip_qkv: false },
   scalingTypeKey: "type",
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: OLMO_DEFAULTS,
 };
@@ -36,7 +36,7 @@ export const OLMO2: Family = {
   norms: "after",
   scalingTypeKey: "type",
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   tokenizer: "file",
   defaults: OLMO_DEFAULTS,

@@ -25,7 +25,7 @@ export const PHI: Family = {
   storedOuterNames: { norm: "final_layernorm" },
   partialRotary: true,
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

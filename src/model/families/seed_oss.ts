@@ -9,7 +9,7 @@ export const SEED_OSS: Family = {
   configClass: "SeedOssConfig",
   biases: { qkv: "attention_bias", o: "attention_out_bias", mlp: "mlp_bias" },
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   transformersJsType: "llama",
   standsIn: false,
   defaults: {

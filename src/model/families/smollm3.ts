@@ -11,7 +11,7 @@ export const SMOLLM3: Family = {
   windowSwitch: true,
   unrotated: "flags",
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

@@ -15,7 +15,7 @@ export const STARCODER2: Family = {
   windows: "all",
   storedNames: { "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj" },
   headsDivideHidden: false,
-  vllm: "transformers",
+  vllmClass: false,
   standsIn: false,
   defaults: {
     ...LLAMA.defaults,

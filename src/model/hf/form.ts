@@ -34,7 +34,7 @@ export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
   const families = [own, ...FAMILIES.filter(({ standsIn }) => standsIn)];
   const inVllm = families.filter(
-    (family) => (family === own || family.vllm === "own") && vllmObstacle(spec, family) === null,
+    (family) => (family === own || family.vllmClass) && vllmObstacle(spec, family) === null,
   );
   const stock = [...inVllm, ...families].find(
     (family) => (family === own || family.tokenizer !== "own") && hasStockClass(spec, family),
@@ -95,9 +95,9 @@ interface Ignored {
  */
 export function vllmObstacle(
   spec: ModelSpec,
-  { vllm, vllmReadsHeadDim, vllmIgnores, vllmOmits }: Family,
+  { vllmClass, vllmReadsHeadDim, vllmIgnores, vllmOmits }: Family,
 ): string | null {
-  if (vllm !== "own") return null;
+  if (!vllmClass) return null;
   const { hiddenSize, headDim, layers, maxPositions } = spec;
   const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
   if (!keepsHeads) return "assumes a different head size";
