@@ -145,7 +145,7 @@ const fields = z.strictObject({
     .enum(BIAS_CHOICES)
     .default("auto")
     .describe(
-      "add biases to output projections; auto: unless only they would keep the result out of stock classes of transformers",
+      "add biases to output projections; auto: unless they alone would keep the result out of stock classes of transformers or out of llama.cpp",
     ),
   steps: z.int().positive().max(MAX_STEPS).default(300).describe("training steps of distillation"),
   learningRate: z

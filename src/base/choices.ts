@@ -27,7 +27,7 @@ export type OwnTextChoice = (typeof OWN_TEXT_CHOICES)[number];
 
 /** Whether least squares adds biases to output projections that have none. */
 export const BIAS_CHOICES = ["auto", "always", "never"] as const;
-/** `auto` adds none where they alone would keep the result from loading in a stock class of transformers. */
+/** `auto` adds none where they alone would keep the result out of a stock class of transformers or out of llama.cpp. */
 export type BiasChoice = (typeof BIAS_CHOICES)[number];
 
 /** Number formats of a Hugging Face directory. */

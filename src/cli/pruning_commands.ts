@@ -70,7 +70,7 @@ export const pruneCommand: Command = new GpruneCommand("prune")
   .addOption(
     choiceOption(
       "--biases <when>",
-      "whether least squares adds biases; auto: unless they alone would keep the result out of stock classes (default: auto)",
+      "whether least squares adds biases; auto: unless they alone would keep the result out of stock classes or llama.cpp (default: auto)",
       BIAS_CHOICES,
     ),
   )
@@ -159,8 +159,8 @@ Use several calibration sets of different kinds: they keep the model general. --
 so put MODEL before it. The last line on stdout is the output directory.
 
 The programs that can load the result are printed before the run. Layers of different widths (the default) are smaller at
-the same quality and need trust_remote_code in transformers; --shape uniform with --recover none suits stock classes, with
-few exceptions: see the lines "runs in" of a run.
+the same quality and need trust_remote_code in transformers; --shape uniform suits stock classes, with few exceptions: see
+the lines "runs in" of a run.
 
 With --max-memory, data that does not fit is kept in files beside the output. The memory plan is printed first; if the run
 cannot stay within the limit, it is refused with a limit that suffices.

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
-import { biasesCostStockClass, type ForeseenRun, foreseeRuntimes } from "./foresee.ts";
+import { biasesCostPrograms, type ForeseenRun, foreseeRuntimes } from "./foresee.ts";
 
 const ALIKE = tinySpec({
   layers: [
@@ -69,19 +69,20 @@ describe("foreseeRuntimes", () => {
   });
 });
 
-describe("biasesCostStockClass", () => {
+describe("biasesCostPrograms", () => {
   const qwen3 = tinySpec({ family: "qwen3", qkNorm: "head", layers: ALIKE.layers });
 
-  test("is true where a stock class has everything but the biases", () => {
-    expect(biasesCostStockClass(run({ spec: qwen3, shape: "uniform" }))).toBe(true);
-    // No stock class has layers of different widths, with biases or without.
-    expect(biasesCostStockClass(run({ spec: qwen3 }))).toBe(false);
+  test("is true where a stock class, or llama.cpp, has everything but the biases", () => {
+    expect(biasesCostPrograms(run({ spec: qwen3, shape: "uniform" }))).toBe(true);
+    // No stock class has layers of different widths, but llama.cpp does.
+    expect(biasesCostPrograms(run({ spec: qwen3 }))).toBe(true);
+    expect(biasesCostPrograms(run())).toBe(false);
   });
 
   test("is false where the stock class has biases", () => {
     const heads = { neurons: 40, kvGroups: 4, groupSize: 1 };
     const spec = tinySpec({ layers: [heads, heads], hiddenSize: 12 });
     const plan = makePlan(spec, { "layers.0.ffn": [0, 1], "layers.1.ffn": [0, 1] });
-    expect(biasesCostStockClass(run({ spec, plan, shape: "uniform" }))).toBe(false);
+    expect(biasesCostPrograms(run({ spec, plan, shape: "uniform" }))).toBe(false);
   });
 });

@@ -8,6 +8,7 @@ import { queuesOf, type RemovalRequest, removalBudget } from "../prune/allocatio
 import { badPlan, makePlan, type PruningPlan, prunedSpec } from "../prune/plan.ts";
 import { RemovalLedger, unranked } from "../prune/removal.ts";
 import { uniformOutcomes } from "../prune/uniform_shape.ts";
+import { findGgufTarget } from "./gguf_target.ts";
 import { type Runtimes, runtimesOf } from "./runtimes.ts";
 
 /** A planned run: its removal request, or the plan it applies, and the effect of its recovery on the spec. */
@@ -38,13 +39,18 @@ export function foreseeRuntimes(run: ForeseenRun): Runtimes {
   return Object.fromEntries(programs.map((program) => [program, joined(program)])) as Runtimes;
 }
 
-/** Whether biases at output projections alone would keep a result of the run from loading in a stock class. */
-export function biasesCostStockClass(run: Omit<ForeseenRun, "addsBiases">): boolean {
-  return outcomesOf(run).some((spec) => needsCode(withOutputBiases(spec)) && !needsCode(spec));
-}
-
-function needsCode(spec: ModelSpec): boolean {
-  return hfForm(spec).remoteCode;
+/**
+ * Whether biases at output projections would keep a result of the run from loading in a stock class of transformers or
+ * in llama.cpp, and nothing else does.
+ */
+export function biasesCostPrograms(run: Omit<ForeseenRun, "addsBiases">): boolean {
+  const conditions: readonly ((spec: ModelSpec) => boolean)[] = [
+    (spec) => !hfForm(spec).remoteCode,
+    (spec) => findGgufTarget(spec).target !== null,
+  ];
+  return outcomesOf(run).some((spec) =>
+    conditions.some((loads) => loads(spec) && !loads(withOutputBiases(spec))),
+  );
 }
 
 /** Specs that are representative of every possible result of the run. */

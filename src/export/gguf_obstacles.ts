@@ -63,7 +63,7 @@ const RULES: readonly Rule[] = [
       );
       return foreign.length === 0 ? null : `biases at ${foreign.join(", ")}`;
     },
-    hint: "If recovery added the biases, prune without recovery for llama.cpp (--recover none).",
+    hint: "If recovery added the biases, prune with --recover lstsq --biases never for llama.cpp.",
   },
   {
     finds: ({ tiedEmbeddings }, { loads: { head } }) => {

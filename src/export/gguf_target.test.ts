@@ -388,6 +388,6 @@ describe("refusals", () => {
 
   test("tell how to prune without biases", () => {
     const answer = findGgufTarget(tinySpec({ ...QWEN3, layers: [{ biases: OUTPUTS }] }));
-    expect(answer).toMatchObject({ hint: expect.stringContaining("--recover none") });
+    expect(answer).toMatchObject({ hint: expect.stringContaining("--biases never") });
   });
 });

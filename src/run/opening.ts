@@ -5,7 +5,7 @@
 import type { OnProgress } from "../base/progress.ts";
 import type { SampledSet } from "../calibrate/windows.ts";
 import { type RunConfig, refits, type SettledConfig } from "../config.ts";
-import { biasesCostStockClass, type ForeseenRun, foreseeRuntimes } from "../export/foresee.ts";
+import { biasesCostPrograms, type ForeseenRun, foreseeRuntimes } from "../export/foresee.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { type DeviceFound, findDevice } from "../graph/runtime/device_check.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
@@ -98,5 +98,5 @@ export async function openRun(
 
 function isToAddBiases({ recover, biases }: SettledConfig, run: Omit<ForeseenRun, "addsBiases">): boolean {
   if (!refits(recover)) return recover === "bias";
-  return biases === "auto" ? !biasesCostStockClass(run) : biases === "always";
+  return biases === "auto" ? !biasesCostPrograms(run) : biases === "always";
 }
