@@ -42,7 +42,6 @@ describe("help", () => {
       biases,
       steps,
       rounds,
-      // With five sets or more (run_inputs.test.ts).
       "2, or more with few sets: 10 in all",
       maxModules,
       fallback,

@@ -104,7 +104,8 @@ export interface AlternativesRequest {
 
 /**
  * Fits the present units, and every alternative.
- * @returns tensors by name: the present projection with its bias, if it has one, and the changes to the alternatives (`changeNames`)
+ * @returns tensors by name: the present projection, with its bias if it has one, and the changes to the alternatives
+ *   (`changeNames`)
  * @throws GpruneError NOT_FINITE naming the projection
  */
 export async function fitAlternatives(

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { layerValues } from "../../test/layer_values.ts";
 import { momentsOver } from "../../test/moments.ts";
 import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
+import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { silent } from "../base/progress.ts";
 import { calibrate, type WeightedTokenSet } from "../calibrate/calibrate.ts";
@@ -15,8 +16,7 @@ import { projectionName, weightsOf } from "../model/spaces.ts";
 import { PROJECTIONS } from "../model/spec.ts";
 import { keepAll, makePlan, type PruningPlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
-import { randomStream } from "../tensor/random.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { type Tensor, zeros } from "../tensor/tensor.ts";
 import { type LeastSquaresRequest, refitLeastSquares } from "./least_squares.ts";
 import { compensateMeans } from "./mean_compensation.ts";
 import { withTensors } from "./with_tensors.ts";
@@ -24,18 +24,14 @@ import { withTensors } from "./with_tensors.ts";
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
 
-/** Random windows of the tiny models' 16 tokens. */
-function randomWindows(count: number, tokens: number, seed = 0): readonly Int32Array[] {
-  const next = randomStream(seed, "windows");
-  return Array.from({ length: count }, () =>
-    Int32Array.from({ length: tokens }, () => Math.floor(next() * 16)),
-  );
-}
-
 /** Two sets whose sizes and weights differ. */
 const sets: readonly WeightedTokenSet[] = [
-  { name: "a", weight: 3, windows: randomWindows(5, 24, 1) },
-  { name: "b", weight: 1, windows: [...randomWindows(2, 24, 2), ...randomWindows(1, 9, 3)] },
+  { name: "a", weight: 3, windows: randomWindows([24, 24, 24, 24, 24], { seed: 1 }) },
+  {
+    name: "b",
+    weight: 1,
+    windows: [...randomWindows([24, 24], { seed: 2 }), ...randomWindows([9], { seed: 3 })],
+  },
 ];
 
 /** The model refitted on all sets. */
@@ -51,7 +47,7 @@ async function refit(
 /** Hidden states after the last layer, for windows that no fit saw. */
 async function outputsOf(model: Model): Promise<Float32Array> {
   const runner = new DecoderRunner(model, runtime);
-  const [batch] = await embedWindows(runner, randomWindows(4, 24, 9));
+  const [batch] = await embedWindows(runner, randomWindows([24, 24, 24, 24], { seed: 9 }));
   await forwardLayers(runner, [batch!], { stage: "test", onProgress: silent });
   return batch!.hidden.data;
 }
@@ -157,12 +153,10 @@ describe("refitLeastSquares", () => {
     },
   );
 
-  test.each([
-    ["kv", true],
-    ["ffn", true],
-    ["kv", false],
-    ["ffn", false],
-  ] as const)("stands where the objective is flat: %s, biases added: %s", async (kind, addsBiases) => {
+  const kinds = ["kv", "ffn", "kv without biases", "ffn without biases"] as const;
+  test.each(kinds)("stands where the objective is flat: %s", async (what) => {
+    const kind = what.startsWith("kv") ? "kv" : "ffn";
+    const addsBiases = what === kind;
     const dense = tinyModel({ layers: [{ biases: ["down_proj"] }, {}], seed: 7 });
     const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 2, 5], [`layers.1.${kind}`]: [1] });
     const ridge = 0.05;
@@ -178,17 +172,12 @@ describe("refitLeastSquares", () => {
   });
 
   test("adds no biases if so asked, and refits those that are there", async () => {
-    const dense = tinyModel({ layers: [{ neurons: 8, biases: ["down_proj"] }, { neurons: 8 }], seed: 4 });
-    const kept = [0, 1, 2, 3, 4];
-    const plan = makePlan(dense.spec, { "layers.0.ffn": kept, "layers.1.ffn": kept, "layers.1.kv": [0] });
-    const pruned = applyPlan(dense, plan);
+    const dense = tinyModel({ layers: [{ biases: ["down_proj"] }, {}], seed: 4 });
+    const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 1, 2], "layers.1.ffn": [3], "layers.1.kv": [0] });
     const refitted = await refit(dense, plan, { addsBiases: false });
-    expect(refitted.spec).toEqual(pruned.spec);
+    expect(refitted.spec).toEqual(applyPlan(dense, plan).spec);
     const name = projectionName(0, "down_proj", "bias");
-    expect(await refitted.weights.read(name)).not.toEqual(await pruned.weights.read(name));
-    const expected = await outputsOf(dense);
-    const lost = meanSquare(await outputsOf(pruned), expected);
-    expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(lost);
+    expect(await refitted.weights.read(name)).not.toEqual(await dense.weights.read(name));
   });
 
   test.each([11, 12, 13])("comes closer to the dense model than mean compensation, seed %i", async (seed) => {
@@ -320,9 +309,8 @@ async function objectiveOf(problem: Problem): Promise<(step: number, direction: 
   const start = await applyPlan(dense, plan).weights.read(name);
   const { data: weight } = await refitted.weights.read(name);
   const hasBias = refitted.spec.layers[1]!.biases.includes(projection);
-  const bias = hasBias
-    ? (await refitted.weights.read(projectionName(1, projection, "bias"))).data
-    : new Float32Array(dense.spec.hiddenSize);
+  const biasName = projectionName(1, projection, "bias");
+  const { data: bias } = hasBias ? await refitted.weights.read(biasName) : zeros([dense.spec.hiddenSize]);
   const { kept } = channelsOf(dense, plan, kind);
   const samples = (await samplesOf(dense, kind)).map(({ x, ...sample }) => {
     return { ...sample, x: kept.map((j) => x[j]!) };
@@ -338,9 +326,8 @@ async function objectiveOf(problem: Problem): Promise<(step: number, direction: 
   return (step, direction) => {
     const along = randomTensor([weight.length + bias.length], { name: `direction ${direction}` }).data;
     const w = Float64Array.from(weight, (value, i) => value + step * along[i]!);
-    const b = Float64Array.from(bias, (value, i) =>
-      hasBias ? value + step * along[weight.length + i]! : value,
-    );
+    const stepped = (value: number, i: number): number => value + step * along[weight.length + i]!;
+    const b = hasBias ? Float64Array.from(bias, stepped) : bias;
     const penalty = w.reduce((sum, value, i) => sum + (value - start.data[i]!) ** 2, 0);
     const error = samples.reduce((sum, { x, y, tokenWeight }) => {
       const squares = y.map((value, c) => {
