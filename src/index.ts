@@ -27,6 +27,8 @@
 export {
   ALLOCATION_NAMES,
   type AllocationName,
+  BIAS_CHOICES,
+  type BiasChoice,
   DTYPE_CHOICES,
   type DTypeChoice,
   GGUF_CHOICES,
