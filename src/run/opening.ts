@@ -85,7 +85,7 @@ export async function openRun(
     requireFit(given, { model, where: config.plan });
     const tokenizerObstacle = ggufTokenizerObstacle(model);
     const foreseen = { ...config, spec: model.spec, plan: given, tokenizer: tokenizerObstacle };
-    const addsBiases = isToAddBiases(config, foreseen);
+    const addsBiases = willAddBiases(config, foreseen);
     const runtimes = foreseeRuntimes({ ...foreseen, addsBiases });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
@@ -96,7 +96,7 @@ export async function openRun(
   }
 }
 
-function isToAddBiases({ recover, biases }: SettledConfig, run: Omit<ForeseenRun, "addsBiases">): boolean {
+function willAddBiases({ recover, biases }: SettledConfig, run: Omit<ForeseenRun, "addsBiases">): boolean {
   if (!refits(recover)) return recover === "bias";
   return biases === "auto" ? !biasesCostPrograms(run) : biases === "always";
 }

@@ -102,6 +102,18 @@ describe("Runtime", () => {
     });
   });
 
+  test("says that memory is missing for a result larger than the address space", async () => {
+    const program = await runtime.program("product", productGraph);
+    const column = (name: string): Tensor => ({
+      shape: [2 ** 23, 1],
+      data: randomTensor([2 ** 23], { name }).data,
+    });
+    await expect(program.run({ x: column("x"), weight: column("weight") })).rejects.toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: "ONNX Runtime could not allocate memory for a run",
+    });
+  });
+
   test("gives the same bits with one and two threads, and every time", async () => {
     const single = new Runtime({ threads: 1 });
     try {

@@ -255,7 +255,7 @@ export class Runtime {
       ...(outputLocation === undefined ? {} : { preferredOutputLocation: outputLocation }),
     });
     const session = await opening.catch((cause: unknown) => {
-      throw refusal(cause, { device, what: "to open a graph" });
+      throw refusal(cause, { device, what: "a graph" });
     });
     this.#sessions.push(session);
     // `close` may have been called meanwhile.
@@ -306,12 +306,21 @@ function castGraph(rank: number, type: ValueType): Graph {
 type FedTensor = Tensor | IntegerTensor | DoubleTensor;
 type OrtOutputs = Readonly<Record<string, OrtTensor>>;
 
-/** On the CPU a bug of ours; on another device mostly a lack of memory, of a number format or of large buffers. */
+/** What ONNX Runtime says when it cannot allocate memory. */
+const NO_MEMORY = /bad_alloc|Failed to allocate memory/;
+
+/** On the CPU a lack of memory, or a bug of ours; on another device mostly one of memory, formats or large buffers. */
 function refusal(
   cause: unknown,
   { device, what }: { readonly device: Device; readonly what: string },
 ): GpruneError {
   const reason = reasonOf(cause);
+  if (device.name === "cpu" && NO_MEMORY.test(reason)) {
+    return new GpruneError("OUT_OF_MEMORY", `ONNX Runtime could not allocate memory for ${what}`, {
+      hint: "Use fewer or shorter windows, close other programs, or use a larger machine.",
+      cause,
+    });
+  }
   if (device.name === "cpu") {
     return new GpruneError("INTERNAL", `internal: ONNX Runtime refused ${what}: ${reason}`, { cause });
   }
