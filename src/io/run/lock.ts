@@ -9,13 +9,13 @@
 
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { copyFile, link, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
-import { kindOfPath, readSmallText } from "../files/file.ts";
+import { kindOfPath } from "../files/file.ts";
 import { errnoOf, outputFailed } from "../files/output_file.ts";
 import { isAlive, isElsewhere, ownIdentity, parentOf } from "../files/process_identity.ts";
 
@@ -228,7 +228,10 @@ function isInContainer(holder: Holder): boolean {
 /** The holder that a lock file names; null when there is no file, or it is malformed or something else. */
 async function readHolder(path: string): Promise<Holder | null> {
   try {
-    const text = await readSmallText(path, MAX_BYTES);
+    const file = await stat(path);
+    // A pipe or a device may never end.
+    if (!file.isFile() || file.size > MAX_BYTES) return null;
+    const text = await readFile(path, "utf8");
     return holderSchema.parse(JSON.parse(text));
   } catch {
     return null;
