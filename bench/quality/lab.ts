@@ -31,6 +31,7 @@ import { distill } from "../../src/recover/distill.ts";
 import { refitLeastSquares } from "../../src/recover/least_squares.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
 import { runPasses } from "../../src/recover/passes.ts";
+import { willAddBiases } from "../../src/run/opening.ts";
 import { scoreModel } from "../../src/score/importance.ts";
 import { metricByName } from "../../src/score/registry.ts";
 
@@ -94,8 +95,13 @@ export class Lab {
 
   async #refit(plan: PruningPlan, config: SettledConfig): Promise<Model> {
     const moments = await this.#moments(config);
-    const addsBiases = config.biases !== "never";
+    const addsBiases = this.#addsBiases(config);
     return refitLeastSquares({ dense: this.dense, plan, runtime: this.#runtime, moments, addsBiases });
+  }
+
+  /** As `prune` decides. */
+  #addsBiases(config: SettledConfig): boolean {
+    return willAddBiases(config, { ...config, spec: this.dense.spec, plan: null });
   }
 
   async #distill(student: Model, config: SettledConfig): Promise<Model> {
@@ -138,6 +144,7 @@ export class Lab {
       moments: config.refine ? await this.#moments(config) : new Map(),
       metric: metricByName(config.metric),
       fallback: metricByName(config.fallback),
+      addsBiases: this.#addsBiases(config),
       allocation: config.allocation ?? "learned",
       onProgress: silent,
     });

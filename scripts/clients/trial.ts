@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GpruneError } from "../../src/errors.ts";
-import { runtimesOf } from "../../src/export/runtimes.ts";
+import { vllmAnswer } from "../../src/export/runtimes.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { hfForm, vllmObstacle } from "../../src/model/hf/form.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
@@ -115,7 +115,7 @@ function logitsFile(client: ClientName, path: string): string {
 
 function isFor(client: ClientName, { format, spec }: Export): boolean {
   if (client !== "vllm") return format.clients.includes(client);
-  const loads = VLLM_HEAD_SIZES.includes(spec.headDim) && !runtimesOf(spec).vllm.startsWith("no ");
+  const loads = VLLM_HEAD_SIZES.includes(spec.headDim) && vllmAnswer(spec, hfForm(spec))?.[0] !== "no";
   return format.clients.includes(client) && loads;
 }
 

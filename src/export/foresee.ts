@@ -11,12 +11,16 @@ import { uniformOutcomes } from "../prune/uniform_shape.ts";
 import { findGgufTarget } from "./gguf_target.ts";
 import { type Runtimes, runtimesOf } from "./runtimes.ts";
 
-/** A planned run: its removal request, or the plan it applies, and the effect of its recovery on the spec. */
-export interface ForeseenRun extends RemovalRequest {
+/** A planned removal: its request, or the plan it applies. */
+export interface PlannedRemoval extends RemovalRequest {
   /** The plan to apply, which must be for this model; null where the run makes one. */
   readonly plan: PruningPlan | null;
   /** How layers share the budget; absent where that is not known. */
   readonly allocation?: AllocationName;
+}
+
+/** A planned run: its removal, and what else decides which programs load the result. */
+export interface ForeseenRun extends PlannedRemoval {
   /** Whether recovery adds biases to o_proj and down_proj. */
   readonly addsBiases: boolean;
   /** Why llama.cpp cannot have the tokenizer (model/gguf/vocabulary.ts); null or absent where it can. */
@@ -43,7 +47,7 @@ export function foreseeRuntimes(run: ForeseenRun): Runtimes {
  * Whether biases at output projections would keep a result of the run from loading in a stock class of transformers or
  * in llama.cpp, and nothing else does.
  */
-export function biasesCostPrograms(run: Omit<ForeseenRun, "addsBiases">): boolean {
+export function biasesCostPrograms(run: PlannedRemoval): boolean {
   const conditions: readonly ((spec: ModelSpec) => boolean)[] = [
     (spec) => !hfForm(spec).remoteCode,
     (spec) => findGgufTarget(spec).target !== null,
@@ -54,7 +58,7 @@ export function biasesCostPrograms(run: Omit<ForeseenRun, "addsBiases">): boolea
 }
 
 /** Specs that are representative of every possible result of the run. */
-function outcomesOf(run: Omit<ForeseenRun, "addsBiases">): readonly ModelSpec[] {
+function outcomesOf(run: PlannedRemoval): readonly ModelSpec[] {
   if (run.plan !== null) return [plannedSpec(run, run.plan)];
   if (run.shape === "uniform") return uniformOutcomes(run);
   if (run.allocation === "uniform") return [uniformlyPruned(run)];
@@ -74,7 +78,7 @@ function uniformlyPruned(run: RemovalRequest): ModelSpec {
   return prunedSpec(spec, makePlan(spec, uniform.allocate({ ...run, importance })));
 }
 
-function plannedSpec({ spec, shape }: Pick<ForeseenRun, "spec" | "shape">, plan: PruningPlan): ModelSpec {
+function plannedSpec({ spec, shape }: PlannedRemoval, plan: PruningPlan): ModelSpec {
   const planned = prunedSpec(spec, plan);
   if (shape !== "uniform" || hasUniformWidths(planned)) return planned;
   const problem = "shape uniform: expected the same widths in every layer, got different ones";

@@ -46,7 +46,7 @@ export function runtimesOf(
 }
 
 /** `yes`, `no` or a condition, and the class that loads the model or why none does. */
-type Answer = readonly [verdict: string, why: string];
+export type Answer = readonly [verdict: string, why: string];
 
 function textOf([verdict, why]: Answer): string {
   return `${verdict} (${why})`;
@@ -90,7 +90,7 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
 }
 
 /** The answer of vLLM for the Hugging Face directory; null where it is that of transformers. */
-function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
+export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
   if (form === null) return null;
   const { family, remoteCode } = form;
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);

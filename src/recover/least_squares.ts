@@ -115,7 +115,7 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
     for (const space of spacesOf(dense.spec).filter(({ layer }) => layer === index)) {
       const lists = alternatives[space.id];
       if (lists === undefined && removedUnits(plan, space).length === 0) continue;
-      for (const [name, tensor] of await fitSpace({ ...request, ridge }, space, lists))
+      for (const [name, tensor] of await fitSpace({ ...request, ridge, addsBiases }, space, lists))
         await fitted.set(name, tensor);
       if (addsBiases) spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
       collectIfTight(runtime.memory);
@@ -128,16 +128,15 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
   return { layers, tensors: fitted.tensors };
 }
 
+/** A request with its defaults. */
+interface FitRequest extends LeastSquaresRequest {
+  readonly ridge: number;
+  readonly addsBiases: boolean;
+}
+
 /** The refitted projection and bias of a space, by tensor name; with alternatives, those of `fitAlternatives`. */
 async function fitSpace(
-  {
-    dense,
-    plan,
-    runtime,
-    moments,
-    ridge,
-    addsBiases = true,
-  }: LeastSquaresRequest & { readonly ridge: number },
+  { dense, plan, runtime, moments, ridge, addsBiases }: FitRequest,
   space: Space,
   alternatives: Alternatives[string] | undefined,
 ): Promise<ReadonlyMap<string, Tensor>> {

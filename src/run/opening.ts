@@ -5,7 +5,7 @@
 import type { OnProgress } from "../base/progress.ts";
 import type { SampledSet } from "../calibrate/windows.ts";
 import { type RunConfig, refits, type SettledConfig } from "../config.ts";
-import { biasesCostPrograms, type ForeseenRun, foreseeRuntimes } from "../export/foresee.ts";
+import { biasesCostPrograms, foreseeRuntimes, type PlannedRemoval } from "../export/foresee.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { type DeviceFound, findDevice } from "../graph/runtime/device_check.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
@@ -96,7 +96,8 @@ export async function openRun(
   }
 }
 
-function willAddBiases({ recover, biases }: SettledConfig, run: Omit<ForeseenRun, "addsBiases">): boolean {
+/** Whether recovery adds biases to output projections that have none. */
+export function willAddBiases({ recover, biases }: SettledConfig, removal: PlannedRemoval): boolean {
   if (!refits(recover)) return recover === "bias";
-  return biases === "auto" ? !biasesCostPrograms(run) : biases === "always";
+  return biases === "auto" ? !biasesCostPrograms(removal) : biases === "always";
 }

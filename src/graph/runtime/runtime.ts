@@ -16,6 +16,7 @@ import { badArgument, requireCount } from "../../base/arguments.ts";
 import { MAX_THREADS } from "../../base/choices.ts";
 import { getOrMake, mapValues } from "../../base/map_values.ts";
 import { GpruneError, internalError, reasonOf } from "../../errors.ts";
+import { isOutOfMemory } from "../../io/files/own_program.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type Graph, GraphBuilder, type Value, type ValueType } from "../ir/graph.ts";
 import { encodeFilledOnnx, encodeOnnx, OUTPUT_PREFIX } from "../ir/onnx.ts";
@@ -306,16 +307,13 @@ function castGraph(rank: number, type: ValueType): Graph {
 type FedTensor = Tensor | IntegerTensor | DoubleTensor;
 type OrtOutputs = Readonly<Record<string, OrtTensor>>;
 
-/** What ONNX Runtime says when it cannot allocate memory. */
-const NO_MEMORY = /bad_alloc|Failed to allocate memory/;
-
 /** On the CPU a lack of memory, or a bug of ours; on another device mostly one of memory, formats or large buffers. */
 function refusal(
   cause: unknown,
   { device, what }: { readonly device: Device; readonly what: string },
 ): GpruneError {
   const reason = reasonOf(cause);
-  if (device.name === "cpu" && NO_MEMORY.test(reason)) {
+  if (device.name === "cpu" && isOutOfMemory(reason)) {
     return new GpruneError("OUT_OF_MEMORY", `ONNX Runtime could not allocate memory for ${what}`, {
       hint: "Use fewer or shorter windows, close other programs, or use a larger machine.",
       cause,
