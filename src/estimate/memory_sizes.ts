@@ -2,6 +2,7 @@
 import { gramStrips } from "../calibrate/moments.ts";
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
+import { largestBytes, writingBytes } from "../export/room.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
 import type { HeadProgram } from "../graph/decoder/head_programs.ts";
@@ -55,6 +56,8 @@ export class RunSizes {
   readonly widest: number;
   /** Bytes in float32. */
   readonly largestTensor: number;
+  /** Memory for a tensor while it is written. */
+  readonly writing: number;
   readonly #run: PlannedRun;
   readonly #places: Places;
   readonly #graphs: PlannedGraphs;
@@ -73,7 +76,8 @@ export class RunSizes {
       );
     this.channels = [channels("kv"), channels("ffn")];
     this.widest = Math.max(...this.channels);
-    this.largestTensor = Math.max(...weightsOf(run.spec).map(({ shape }) => 4 * elementCount(shape)));
+    this.largestTensor = largestBytes(weightsOf(run.spec));
+    this.writing = writingBytes(run.spec);
   }
 
   /** Memory of any forward pass through the layers. */

@@ -158,8 +158,7 @@ const STAGES: readonly Stage[] = [
     runs: () => true,
     items: (run) => ({
       base: BASE_BYTES,
-      // The tensor as stored in the checkpoint, and the pruned one.
-      "one tensor": 2 * run.largestTensor,
+      "one tensor": run.writing,
       ...run.known,
       "new weights": run.newWeights,
     }),

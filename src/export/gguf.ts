@@ -17,7 +17,7 @@ import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsInPairs } from "../model/rotary_rows.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
-import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
 import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
@@ -152,8 +152,14 @@ function tensorsToWrite(
   const rotary = [...rotaryFactors(spec)].map(([name, factors]) => vector(name, factors));
   const tensors = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
     const type = ggmlTypeOf(plan, dtype);
-    const { name, shape } = plan;
-    return { name, shape, type, read: async () => requireFinite(name, await readTensor(plan, read), type) };
+    const { name, shape, parts } = plan;
+    return {
+      name,
+      shape,
+      type,
+      byRows: parts.length === 1 && parts[0]!.paired === null,
+      read: async (rows) => requireFinite(name, await readTensor(plan, read, rows), type),
+    };
   });
   return [...rotary, ...tensors];
 }
@@ -163,16 +169,20 @@ function vector(name: string, data: Float32Array): GgufTensorToWrite {
   return { name, shape, type: "F32", read: async () => ({ shape, data }) };
 }
 
-/** A tensor as stored: the rows of its parts, one part after another. */
-async function readTensor({ shape, parts }: GgufTensorPlan, read: WeightReader): Promise<Tensor> {
+/** A tensor as stored: the rows of its parts, one part after another; only that of one part in place has `rows`. */
+async function readTensor(
+  { shape, parts }: GgufTensorPlan,
+  read: WeightReader,
+  rows: RowRange | undefined,
+): Promise<Tensor> {
   const [only] = parts;
-  if (parts.length === 1) return storedPart(only!, await read(only!.weight.name));
+  if (parts.length === 1) return storedPart(only!, await read(only!.weight.name, rows));
   const data = new Float32Array(elementCount(shape));
   let offset = 0;
   for (const part of parts) {
-    const rows = storedPart(part, await read(part.weight.name));
-    data.set(rows.data, offset);
-    offset += rows.data.length;
+    const stored = storedPart(part, await read(part.weight.name));
+    data.set(stored.data, offset);
+    offset += stored.data.length;
   }
   return { shape, data };
 }

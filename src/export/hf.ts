@@ -26,7 +26,7 @@ import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import type { FloatDType } from "../tensor/dtype.ts";
-import { type Tensor, zeros } from "../tensor/tensor.ts";
+import { type RowRange, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
@@ -146,25 +146,28 @@ function tensorsToWrite(
   );
   const paired: ReadonlyMap<string, PairedHeads> = family.rotatesPairs ? pairedWeights(spec) : new Map();
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
-  const read = async (name: string): Promise<Tensor> => {
-    const tensor = own.has(name) ? await weights.read(name) : zeros(shapes.get(name)!);
+  const read = async (name: string, rows?: RowRange): Promise<Tensor> => {
+    const tensor = own.has(name) ? await weights.read(name, rows) : zeros(shapes.get(name)!);
     const heads = paired.get(name);
     return heads === undefined ? tensor : rowsInPairs(tensor, heads);
   };
-  const entry = (name: string, shape: readonly number[], make: () => Promise<Tensor>): TensorToWrite => {
+  const entry = (name: string, shape: readonly number[], make: TensorToWrite["read"]): TensorToWrite => {
     const turns = family.storesTransposed && isLayerMatrix(name, shape);
-    const makeFinite = async (): Promise<Tensor> => requireFinite(name, await make(), stored);
     return {
       name: storedName(name, family),
       shape: turns ? shape.toReversed() : shape,
       dtype: stored,
-      read: async () => (turns ? transposed(await makeFinite()) : makeFinite()),
+      byRows: own.has(name) && !paired.has(name) && !turns,
+      read: async (rows) => {
+        const tensor = requireFinite(name, await make(rows), stored);
+        return turns ? transposed(tensor) : tensor;
+      },
     };
   };
   return [
     ...written
       .filter(({ name }) => !parts.has(name))
-      .map(({ name, shape }) => entry(name, shape, () => read(name))),
+      .map(({ name, shape }) => entry(name, shape, (rows) => read(name, rows))),
     ...fused.map((tensor) => {
       const rows = tensor.parts.reduce((sum, part) => sum + shapes.get(part)![0]!, 0);
       const shape = shapes.get(tensor.parts[0]!)!.with(0, rows);

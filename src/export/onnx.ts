@@ -13,13 +13,17 @@ import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
 import { exactDType, type Model } from "../model/model.ts";
+import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
 import { ONNX_FORMATS, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
-import { requireExportRoom } from "./room.ts";
+import { largestBytes, requireExportRoom } from "./room.ts";
+
+/** Float32-sized copies of a tensor alive at one time: as read; transposed or cut into blocks; and encoded. */
+const COPIES = 3;
 
 /** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
@@ -46,7 +50,8 @@ export async function exportOnnx(
   const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];
   const onnx = onnxModel(model.spec, format);
   const total = weightBytes(onnx);
-  await requireExportRoom(model, { output: directory, bytes: total });
+  const memory = COPIES * largestBytes(weightsOf(model.spec));
+  await requireExportRoom(model, { output: directory, bytes: total, memory });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
   await writeDirectoryAtomically(directory, async (temporary) => {
     const path = join(temporary, "onnx", `model${format.suffix}.onnx`);

@@ -42,7 +42,8 @@ test("a tensor that cannot be held is refused before anything is written, in eve
 test("an export that can be resumed needs room for what is not kept yet", async () => {
   const parent = await temporaryDirectory();
   const { spec, ...rest } = tinyModel();
-  const model = { ...rest, spec: { ...spec, vocabSize: 2 ** 31, hiddenSize: 2 ** 18 } };
+  const layers = spec.layers.map((layer) => ({ ...layer, neurons: 2 ** 27 }));
+  const model = { ...rest, spec: { ...spec, hiddenSize: 2 ** 18, layers } };
   await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({
     code: "OUTPUT_FAILED",
   });
@@ -51,7 +52,7 @@ test("an export that can be resumed needs room for what is not kept yet", async 
   const manifest = { format: "gprune-run", version: 1, facts: {}, written: {}, entries: { a: shard } };
   await mkdir(join(parent, "out.run"));
   await writeFile(join(parent, "out.run", "manifest.json"), JSON.stringify(manifest));
-  // The disk is no reason any more, but the largest tensor is too large for any memory.
+  // The disk is no reason any more, but the largest matrix of a layer is too large for any memory.
   await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({
     code: "OUT_OF_MEMORY",
   });

@@ -2,29 +2,50 @@
 import { contrastedSizes } from "../base/byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/files/machine.ts";
+import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
 import type { Model } from "../model/model.ts";
-import { weightsOf } from "../model/spaces.ts";
+import { layerWeightsOf, type WeightSpec, weightsOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
 /** Memory of Node and the tokenizer's files. */
 const BASE_BYTES = 200e6;
-/** Float32-sized copies of a tensor alive at one time: as read; decoded, transposed or fused; and encoded. */
-const COPIES = 3;
+
+/** Needs of an export. */
+export interface ExportNeeds {
+  readonly output: string;
+  /** Size of the output. */
+  readonly bytes: number;
+  /** Memory for a tensor while it is written; {@link writingBytes} when absent. */
+  readonly memory?: number;
+}
 
 /**
  * Checks that the machine has disk and memory for an export.
- * @param bytes - size of the output
  * @throws GpruneError OUTPUT_FAILED when the disk is too full, OUT_OF_MEMORY when a tensor cannot be held
  */
 export async function requireExportRoom(
   { spec }: Pick<Model, "spec">,
-  { output, bytes }: { readonly output: string; readonly bytes: number },
+  { output, bytes, memory = writingBytes(spec) }: ExportNeeds,
 ): Promise<void> {
   const fewer = "Free some space, write to another disk, or choose a smaller dtype (--dtype).";
   await requireDisk(output, bytes, fewer);
-  const largest = Math.max(...weightsOf(spec).map(({ shape }) => elementCount(shape)));
-  const needed = BASE_BYTES + COPIES * 4 * largest;
-  requireMemory(needed, "the largest tensor", () => "Use a machine with more memory.");
+  requireMemory(BASE_BYTES + memory, "the largest tensor", () => "Use a machine with more memory.");
+}
+
+/**
+ * Memory for a tensor of a checkpoint or GGUF file while it is written, as it is read and as it is stored: one of a
+ * layer may be fused from others, which are read first; the others are written by rows.
+ */
+export function writingBytes(spec: ModelSpec): number {
+  const ofLayers = spec.layers.flatMap((_, index) => layerWeightsOf(spec, index));
+  const byRows = Math.min(largestBytes(weightsOf(spec)), 4 * READ_ELEMENTS);
+  return 2 * Math.max(2 * largestBytes(ofLayers), byRows);
+}
+
+/** Bytes of the largest tensor in float32. */
+export function largestBytes(weights: readonly WeightSpec[]): number {
+  return Math.max(...weights.map(({ shape }) => 4 * elementCount(shape)));
 }
 
 /** @throws GpruneError OUTPUT_FAILED when the disk of `output` has fewer than `bytes` free */

@@ -8,21 +8,28 @@
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { unknownTensor } from "../tensor/memory.ts";
-import { elementCount, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
+import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
 
-/** Reads a weight by name, padded to its shape in the wider spec: new rows and columns come after the old ones. */
-export type WeightReader = (name: string) => Promise<Tensor>;
+/** Reads a weight, or some rows of it, padded to its shape in the wider spec: new rows and columns come last. */
+export type WeightReader = (name: string, rows?: RowRange) => Promise<Tensor>;
 
 /** A reader of `source` padded to `spec`, none of whose widths may be below the source's. */
 export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader {
   const shapes = new Map(weightsOf(spec).map(({ name, shape }) => [name, shape]));
-  return async (name) => {
-    const shape = shapes.get(name);
-    if (shape === undefined) throw unknownTensor(name);
-    if (PROJECTION_BIAS.test(name) && source.info(name) === undefined) return zeros(shape);
-    const tensor = await source.read(name);
+  return async (name, rows) => {
+    const whole = shapes.get(name);
+    if (whole === undefined) throw unknownTensor(name);
+    const shape = rows === undefined ? whole : whole.with(0, rows.end - rows.start);
+    const info = source.info(name);
+    if (PROJECTION_BIAS.test(name) && info === undefined) return zeros(shape);
+    const tensor = await source.read(name, rows && rowsWithin(rows, info?.shape[0] ?? 0));
     return padded(QK_NORM.test(name) ? scaledForZeros(tensor, shape) : tensor, shape);
   };
+}
+
+/** Those of the rows that a tensor of `count` rows has; the others are zeros. */
+function rowsWithin({ start, end }: RowRange, count: number): RowRange {
+  return { start: Math.min(start, count), end: Math.min(end, count) };
 }
 
 const PROJECTION_BIAS = /_proj\.bias$/;

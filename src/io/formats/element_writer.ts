@@ -1,16 +1,21 @@
-/** Writing of one tensor's elements to a file in chunks, with any encoding. */
+/** Writing of one tensor's elements to a file, some rows at a time and with any encoding. */
 import { GpruneError } from "../../errors.ts";
-import { elementCount, type Tensor } from "../../tensor/tensor.ts";
+import { elementCount, type RowRange, type Tensor } from "../../tensor/tensor.ts";
 import type { OutputFile } from "../files/output_file.ts";
 
-/** A tensor whose name and shape are known before its values; `read` is called once, when it is to be written. */
+/** A tensor whose name and shape are known before its values, which are read when they are to be written. */
 export interface DeclaredTensor {
   readonly name: string;
   /** Outermost axis first. */
   readonly shape: readonly number[];
-  /** Must return a tensor of `shape`. */
-  readonly read: () => Promise<Tensor>;
+  /** Must return a tensor of `shape`, or these rows of it. */
+  readonly read: (rows?: RowRange) => Promise<Tensor>;
+  /** Whether `read` can take rows without those around them; it is called once, without rows, where absent. */
+  readonly byRows?: boolean;
 }
+
+/** Elements read at a time from a tensor that can be read by rows, unless a row has more: 256 MiB in float32. */
+export const READ_ELEMENTS: number = 2 ** 26;
 
 /** Options of {@link writeElements}. */
 export interface ElementWriting {
@@ -22,7 +27,7 @@ export interface ElementWriting {
 }
 
 /**
- * Reads a tensor and writes its elements.
+ * Reads a tensor and writes its elements; a large one that can be read by rows is never whole in memory.
  * @throws GpruneError BAD_TENSOR when the shape is not the declared one; OUTPUT_FAILED when the file system refuses
  */
 export async function writeElements(
@@ -30,16 +35,39 @@ export async function writeElements(
   tensor: DeclaredTensor,
   { encode, chunk, onBytes }: ElementWriting,
 ): Promise<void> {
-  const { shape, data } = await tensor.read();
-  const declared = tensor.shape.join(", ");
-  if (shape.join(", ") !== declared || data.length !== elementCount(shape)) {
-    throw badTensor(tensor.name, `shape [${declared}]`, `[${shape.join(", ")}] with ${data.length} elements`);
+  for await (const data of piecesOf(tensor)) {
+    for (let done = 0; done < data.length; done += chunk) {
+      const bytes = encode(data.subarray(done, done + chunk));
+      await file.write(bytes);
+      onBytes(bytes.length);
+    }
   }
-  for (let done = 0; done < data.length; done += chunk) {
-    const bytes = encode(data.subarray(done, done + chunk));
-    await file.write(bytes);
-    onBytes(bytes.length);
+}
+
+/** The elements of a tensor in order, whole rows at a time. */
+async function* piecesOf({
+  name,
+  shape,
+  byRows = false,
+  read,
+}: DeclaredTensor): AsyncGenerator<Float32Array> {
+  const [count = 1] = shape;
+  const rowElements = elementCount(shape.slice(1));
+  const step = byRows ? Math.max(1, Math.floor(READ_ELEMENTS / rowElements)) : count;
+  if (step >= count) return yield checked(name, await read(), shape);
+  for (let start = 0; start < count; start += step) {
+    const end = Math.min(count, start + step);
+    yield checked(name, await read({ start, end }), shape.with(0, end - start));
   }
+}
+
+function checked(name: string, { shape, data }: Tensor, declared: readonly number[]): Float32Array {
+  if (shape.join() === declared.join() && data.length === elementCount(shape)) return data;
+  throw badTensor(
+    name,
+    `shape [${declared.join(", ")}]`,
+    `[${shape.join(", ")}] with ${data.length} elements`,
+  );
 }
 
 /** Error BAD_TENSOR for a tensor that cannot be written. */

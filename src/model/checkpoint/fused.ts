@@ -126,7 +126,7 @@ export async function readFused(
   { parts, block }: FusedTensor,
   read: (part: string) => Promise<Tensor>,
 ): Promise<Tensor> {
-  const tensors = await Promise.all(parts.map(read));
+  const tensors = await Promise.all(parts.map((part) => read(part)));
   const rows = tensors.reduce((sum, { shape }) => sum + shape[0]!, 0);
   const shape = tensors[0]!.shape.with(0, rows);
   const data = new Float32Array(elementCount(shape));
