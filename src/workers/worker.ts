@@ -2,12 +2,12 @@
  * A worker takes units from the queue, has a child process compute them, and records their results. When it stops or
  * dies, its unit goes to another worker. The first record of a unit's result stays; later ones are dropped.
  */
-import { setInterval } from "node:timers/promises";
+import { setInterval, setTimeout } from "node:timers/promises";
 import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/store/open_store.ts";
 import { type Store, storeIdentity } from "../io/store/store.ts";
 import { patientStore } from "./patient_store.ts";
-import { HopelessJob, JobGivenBack, JobWorker } from "./queue.ts";
+import { HopelessJob, JobGivenBack, JobWorker, type JobWorkerOptions } from "./queue.ts";
 import {
   describeUnit,
   formatResult,
@@ -84,6 +84,9 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   "INTERNAL",
 ]);
 
+/** Milliseconds between two attempts at a server that is away when the worker changes queues. */
+const RETRY_MS = 1000;
+
 /**
  * Computes units until the signal is aborted. If the queue's server is unreachable then, its client goes on trying to
  * reconnect, which keeps the process alive.
@@ -92,17 +95,45 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
   const store = patientStore(await openStore(settings.store));
-  while ((await listen(settings, store)) === "moved") await settings.onEvent?.({ event: "moved" });
+  let start = (options: JobWorkerOptions): Promise<JobWorker | null> => JobWorker.start(options);
+  while ((await listen(settings, store, start)) === "moved") {
+    await settings.onEvent?.({ event: "moved" });
+    start = (options) => startPatiently(options, settings.signal);
+  }
 }
 
-/** Serves the queue of a store until the signal is aborted, or the store was emptied and so has another queue. */
-async function listen(settings: WorkerSettings, store: Store): Promise<"told" | "moved"> {
+/** Takes jobs as soon as the server answers. @returns null when the signal is aborted before */
+async function startPatiently(
+  options: JobWorkerOptions,
+  signal: AbortSignal | undefined,
+): Promise<JobWorker | null> {
+  for (;;) {
+    try {
+      return await JobWorker.start(options);
+    } catch (error) {
+      if (!(error instanceof GpruneError && error.code === "QUEUE_FAILED")) throw error;
+      await setTimeout(RETRY_MS, undefined, { signal }).catch(() => {});
+      if (signal?.aborted) return null;
+    }
+  }
+}
+
+/**
+ * Serves the queue of a store until the signal is aborted, or the store was emptied and so has another queue.
+ * @param start - begins to take jobs; null when the signal was aborted before
+ */
+async function listen(
+  settings: WorkerSettings,
+  store: Store,
+  start: (options: JobWorkerOptions) => Promise<JobWorker | null>,
+): Promise<"told" | "moved"> {
   const { redis, threads, signal, lockSeconds = 30 } = settings;
   const identity = await storeIdentity(store);
   const name = queueName(identity, threads);
   const worker = new UnitWorker(settings, { store, queue: name });
   const compute = (key: string, data: unknown): Promise<void> => worker.compute(key, data);
-  const queue = await JobWorker.start({ redis, name, lockSeconds, compute });
+  const queue = await start({ redis, name, lockSeconds, compute });
+  if (queue === null) return "told";
   const closing = new AbortController();
   const looks = setInterval((1000 * lockSeconds) / STORE_LOOKS, undefined, { signal: closing.signal });
   const moved = async (): Promise<"moved"> => {
