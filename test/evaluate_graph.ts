@@ -61,6 +61,8 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   Tanh: each(Math.tanh),
   Erf: each(erf),
   Relu: each((x) => Math.max(x, 0)),
+  Clip: ([x, low, high]) =>
+    each((value) => Math.min(high!.data[0]!, Math.max(low!.data[0]!, value)))([x!], {}),
   Softmax: ([x]) => logSoftmax(x!, Math.exp),
   LogSoftmax: ([x]) => logSoftmax(x!, (log) => log),
   MatMul: matmul,

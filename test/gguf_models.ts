@@ -147,7 +147,12 @@ export const CASES: Readonly<Record<string, Case>> = {
     }),
     extra: [["phi3.attention.sliding_window", u32(7)]],
   },
-  olmo: { architecture: "olmo", permute: true, model: tinyModel(TINY_FAMILIES.olmo) },
+  olmo: {
+    architecture: "olmo",
+    permute: true,
+    model: tinyModel(TINY_FAMILIES.olmo),
+    extra: [["olmo.attention.clamp_kqv", f32(0.5)]],
+  },
   olmo2: { architecture: "olmo2", norms: "after", model: tinyModel(TINY_FAMILIES.olmo2) },
   olmo3: {
     architecture: "olmo2",

@@ -38,6 +38,7 @@ const STRUCTURE: LayerStructure = {
   qkNorm: "head",
   norms: "around",
   attentionScale: 0.35,
+  projectionClip: 1,
   scoreSoftcap: 2,
   residualScale: 0.5,
 };

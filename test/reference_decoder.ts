@@ -93,21 +93,24 @@ class LayerContext {
   }
 
   attention(stream: Rows, gate: (rows: Rows) => Rows): Rows {
-    const { headDim, qkNorm, norms, attentionScale, scoreSoftcap } = this.spec;
+    const { headDim, qkNorm, norms, attentionScale, projectionClip, scoreSoftcap } = this.spec;
     const normed = norms === "after" ? stream : this.norm(stream, "input_layernorm");
     const { groupSize, rope, window } = this.layer;
+    const limit = projectionClip ?? Number.POSITIVE_INFINITY;
+    const clipped = (projection: string, input: Row): Row =>
+      this.project("self_attn", projection, input).map((value) => Math.max(-limit, Math.min(limit, value)));
     const prepared = (projection: string, normName: string): readonly Rows[] =>
       normed.map((input, t) => {
         const normIf = (kind: string, row: Row): Row =>
           qkNorm === kind ? this.normRow(row, normName, "weight") : row;
-        const row = normIf("projection", this.project("self_attn", projection, input));
+        const row = normIf("projection", clipped(projection, input));
         return chunks(row, headDim).map((head) =>
           normIf("rotated_head", rotate(normIf("head", head), t, rope)),
         );
       });
     const queries = prepared("q_proj", "self_attn.q_norm");
     const keys = prepared("k_proj", "self_attn.k_norm");
-    const values = normed.map((row) => chunks(this.project("self_attn", "v_proj", row), headDim));
+    const values = normed.map((row) => chunks(clipped("v_proj", row), headDim));
     const mixed = queries.map((row, t) =>
       row.flatMap((query, n) => {
         const group = Math.floor(n / groupSize);

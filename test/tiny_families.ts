@@ -63,7 +63,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     family: "smollm3",
     layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? { rope: null } : {})),
   },
-  olmo: { family: "olmo", normType: "layer", normParameters: "none", layers: [NARROW, NARROW] },
+  olmo: {
+    family: "olmo",
+    normType: "layer",
+    normParameters: "none",
+    projectionClip: 0.5,
+    layers: [NARROW, NARROW],
+  },
   olmo2: { ...OLMO, family: "olmo2", layers: [NARROW, NARROW] },
   olmo3: {
     ...OLMO,

@@ -41,6 +41,7 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     residualScale: 1,
     logitDivisor: 1,
     attentionScale: headDim ** -0.5,
+    projectionClip: null,
     scoreSoftcap: null,
     logitSoftcap: null,
     maxPositions: 64,

@@ -41,6 +41,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     layers: WIDTHS.map((widths) => ({ ...widths, biases: PROJECTIONS })),
     tiedEmbeddings: false,
   },
+  "clipped queries, keys and values": { layers: WIDTHS, projectionClip: 0.25 },
   "query and key norms, wide heads": { layers: WIDTHS, qkNorm: "head", headDim: 6 },
   "windows, linear scaling and partial rotation": {
     layers: WIDTHS.map((widths, index) => ({

@@ -103,6 +103,10 @@ const RULES: readonly Rule[] = [
         : "residual or logit multipliers",
   },
   {
+    finds: ({ projectionClip }, { clips }) =>
+      projectionClip === null || clips ? null : "clipped queries, keys and values",
+  },
+  {
     finds: ({ scoreSoftcap }, { defaultScoreSoftcap }) => {
       if ((scoreSoftcap === null) === (defaultScoreSoftcap === null)) return null;
       return scoreSoftcap === null ? "attention without softcapping" : "attention softcapping";

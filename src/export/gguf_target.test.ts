@@ -218,6 +218,7 @@ describe("refusals", () => {
       { family: "smollm3", layers: EACH_4TH.map(() => ({})) },
       "layers without rotary embeddings other than every 4th",
     ],
+    ["clipped projections", { projectionClip: 3 }, "llama does not support clipped queries, keys and values"],
     ["capped scores", { scoreSoftcap: 3 }, "llama does not support attention softcapping"],
     [
       "scores without a cap",

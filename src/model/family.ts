@@ -94,6 +94,8 @@ export interface Family {
   readonly scaledEmbeddings: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, by `attention_multiplier` itself, or not. */
   readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier" | "none";
+  /** The class clips queries, keys and values where config.json gives a limit, `clip_qkv`. */
+  readonly clipsProjections: boolean;
   /** The class caps attention scores where config.json gives a cap. */
   readonly capsScores: boolean;
   /** The class caps logits where config.json gives a cap. */

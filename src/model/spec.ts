@@ -175,6 +175,8 @@ export interface ModelSpec {
   readonly residualScale: number;
   /** Factor on query-key products, usually H^-1/2. */
   readonly attentionScale: number;
+  /** Queries, keys and values are clipped to [-c, c] before they are rotated (OLMo); null for none. */
+  readonly projectionClip: number | null;
   /** Scores become c * tanh(scores / c) before the mask is added; null for none. */
   readonly scoreSoftcap: number | null;
   /** Divisor of the logits: 1 except in Granite. */

@@ -52,6 +52,21 @@ describe("removeRanked", () => {
     expect(widths(makePlan(spec, keep), spec)).toEqual({ ffn: [16, 48], kv: [3, 3] });
   });
 
+  test("takes a group or a block of neurons by the mean of its values", () => {
+    const spec = tinySpec({ layers: [{ neurons: 16, kvGroups: 3 }] });
+    const removed = (group: number, neuron: number): readonly (readonly number[])[] => {
+      const ranked = spacesOf(spec).map((space) => {
+        return { space, values: new Float64Array(space.units).fill(space.kind === "kv" ? group : neuron) };
+      });
+      // What a group has, and a block.
+      const sparsity = 192 / prunableParameters(spec);
+      const { ffn, kv } = widths(makePlan(spec, removeRanked(ranked, { spec, sparsity, roundTo: 8 })), spec);
+      return [kv, ffn];
+    };
+    expect(removed(1.1, 1.2)).toEqual([[2], [16]]);
+    expect(removed(1.2, 1.1)).toEqual([[3], [8]]);
+  });
+
   test("gives the neurons back that were taken last, in the order of all layers", () => {
     const layer = { neurons: 12, kvGroups: 3, groupSize: 1 };
     const spec = tinySpec({ layers: [layer, layer] });

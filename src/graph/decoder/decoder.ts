@@ -15,6 +15,7 @@ import {
   queryHeads,
 } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
+import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import {
   type AttentionCache,
@@ -42,6 +43,7 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly norms: ModelSpec["norms"];
   readonly parallel: boolean;
   readonly residualScale: number;
+  readonly projectionClip: number | null;
 }
 
 /** Values of a layer's graph that programs use. */
@@ -84,6 +86,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     attentionScale: spec.attentionScale,
     scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
+    projectionClip: spec.projectionClip,
   };
 }
 
@@ -341,11 +344,13 @@ class LayerBuilder {
     return this.#b.add(product, this.#b.cast(bias, product.type));
   }
 
-  /** Output of a projection split into heads, normed if that comes before the rotation: [B, T, heads, H]. */
+  /** Output of a projection, clipped if all are, as heads, normed if that precedes the rotation: [B, T, heads, H]. */
   #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj"): Value {
     const norm = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
     const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
-    const product = this.#linear(x, projection, this.#channels(count));
+    const { projectionClip } = this.#structure;
+    const projected = this.#linear(x, projection, this.#channels(count));
+    const product = projectionClip === null ? projected : clip(this.#b, projected, projectionClip);
     const channels = this.#normedIf("projection", product, norm);
     const heads = this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
     return this.#normedIf("head", heads, norm);

@@ -7,7 +7,7 @@ import { elementCount } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
-import { erf, relu } from "./operators.ts";
+import { clip, erf, relu } from "./operators.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Sizes of the axes of one test; an axis written as a letter is symbolic in the graph, one as `s.k` is fixed. */
@@ -57,6 +57,15 @@ const CASES: readonly Case[] = [
     title: "relu on both sides of zero",
     shapes: (s) => [["b", "t", s.k]],
     build: (b, [x]) => b.add(b.exp(relu(b, x!)), relu(b, b.neg(x!))),
+    centre: 1,
+  },
+  {
+    title: "clip between its limits, below and above them",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) => {
+      const outside = [3, -3].map((factor) => clip(b, b.mul(x!, b.scalar(factor)), 1));
+      return outside.reduce((sum, clipped) => b.add(sum, b.mul(clipped, x!)), b.exp(clip(b, x!, 2)));
+    },
     centre: 1,
   },
   { title: "erf", shapes: (s) => [["b", "t", s.k]], build: (b, [x]) => erf(b, x!) },

@@ -26,6 +26,9 @@ const RULES: Readonly<Record<string, Rule>> = {
     () => b.mul(g, b.mul(b.exp(b.neg(b.mul(x!, x!))), b.scalar(2 / Math.sqrt(Math.PI)))),
   ],
   Relu: (b, { output }, g) => [() => b.mul(g, b.greater(output, b.scalar(0)))],
+  Clip: (b, { inputs: [x, low, high] }, g) => [
+    () => b.mul(g, b.mul(b.greater(x!, low!), b.greater(high!, x!))),
+  ],
   Softmax: (b, { output }, g) => [
     () => {
       const weighted = b.mul(g, output);

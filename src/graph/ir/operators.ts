@@ -1,6 +1,6 @@
 /**
- * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf
- * and relu have a derivative.
+ * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf,
+ * relu and clip have a derivative.
  */
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
@@ -11,6 +11,11 @@ export function erf(b: GraphBuilder, x: Value): Value {
 
 export function relu(b: GraphBuilder, x: Value): Value {
   return b.operator("Relu", [x], x);
+}
+
+/** x, moved to the nearest value in [-limit, limit]. */
+export function clip(b: GraphBuilder, x: Value, limit: number): Value {
+  return b.operator("Clip", [x, b.scalar(-limit, x.type), b.scalar(limit, x.type)], x);
 }
 
 export function cos(b: GraphBuilder, x: Value): Value {

@@ -27,6 +27,7 @@ export const LLAMA: Family = {
   fixedKeys: {},
   scaledEmbeddings: false,
   scoreScale: "head_dim",
+  clipsProjections: false,
   capsScores: false,
   capsLogits: false,
   scalesLogits: false,

@@ -9,7 +9,7 @@ const OLMO_DEFAULTS = {
   tokenIds: { bos_token_id: null, eos_token_id: 50_279, pad_token_id: 1 },
 } as const;
 
-/** Norms have no parameters, and queries, keys and values are not clipped. */
+/** Norms have no parameters. */
 export const OLMO: Family = {
   ...LLAMA,
   modelType: "olmo",
@@ -19,7 +19,7 @@ export const OLMO: Family = {
   normType: "layer",
   normParameters: "none",
   normEpsKey: null,
-  fixedKeys: { clip_qkv: false },
+  clipsProjections: true,
   scalingTypeKey: "type",
   vllmClass: false,
   standsIn: false,

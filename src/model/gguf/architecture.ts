@@ -71,6 +71,8 @@ export interface GgufArchitecture {
   readonly fullAttentionEvery: number | null;
   /** Tokens of the window where the file has no key; null: none. */
   readonly defaultWindow: number | null;
+  /** Queries, keys and values are clipped where the file gives a limit. */
+  readonly clips: boolean;
   /** Cap of the scores where the file has no key; null: scores are never capped. */
   readonly defaultScoreSoftcap: number | null;
   /** Cap of the logits where the file has no key; null: none. */
@@ -142,6 +144,7 @@ export const LLAMA: GgufArchitecture = {
   mergeOrder: "score",
   fullAttentionEvery: null,
   defaultWindow: null,
+  clips: false,
   defaultScoreSoftcap: null,
   defaultLogitSoftcap: null,
   unrotatedEvery: null,

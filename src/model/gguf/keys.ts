@@ -12,6 +12,7 @@ export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
 };
 /** Says whether blocks are parallel. */
 export const PARALLEL = "use_parallel_residual";
+export const CLIP = "attention.clamp_kqv";
 
 export class GgufKeys {
   readonly file: GgufFile;

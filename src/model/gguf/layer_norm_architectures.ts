@@ -18,7 +18,10 @@ const COHERE: GgufArchitecture = {
 };
 
 export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
-  ["olmo", { ...LLAMA, family: "olmo", loads: { ...FULL_WIDTH, families: ["olmo"], biases: QKV } }],
+  [
+    "olmo",
+    { ...LLAMA, family: "olmo", clips: true, loads: { ...FULL_WIDTH, families: ["olmo"], biases: QKV } },
+  ],
   [
     "nemotron",
     {

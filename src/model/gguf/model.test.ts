@@ -234,7 +234,7 @@ describe("refusals", () => {
       [],
       "rope.scaling.finetuned",
     ],
-    ["clipped queries", { ...CASES.olmo!, extra: [["olmo.attention.clamp_kqv", f32(8)]] }, [], "clamp_kqv"],
+    ["clipped queries", { extra: [["llama.attention.clamp_kqv", f32(8)]] }, [], "clamp_kqv"],
     ["guessing layers", { extra: [["llama.nextn_predict_layers", u32(1)]] }, [], "nextn_predict_layers"],
     [
       "a factor on the rotary base",

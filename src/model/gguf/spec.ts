@@ -12,7 +12,7 @@ import { BLOCK_NORMS, projectionName } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
@@ -76,6 +76,7 @@ class SpecReader {
         embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
         attentionScale: scoreWidth ** -0.5,
       }),
+      projectionClip: this.#architecture.clips ? this.#keys.factor(CLIP, null) : null,
       ...this.#softcaps(),
       maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
@@ -161,9 +162,9 @@ class SpecReader {
       { key: this.#keys.key("nextn_predict_layers"), most: 0, hint: original },
       { key: this.#keys.key("rope.scaling.alpha"), most: 0, hint: original },
       {
-        key: this.#keys.key("attention.clamp_kqv"),
-        most: 0,
-        hint: "Models whose queries, keys and values are clipped are not supported.",
+        key: this.#keys.key(CLIP),
+        most: this.#architecture.clips ? Number.POSITIVE_INFINITY : 0,
+        hint: "Of this architecture, models whose queries, keys and values are clipped are not supported.",
       },
     ];
   }

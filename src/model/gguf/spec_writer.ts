@@ -17,7 +17,7 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, NORM_EPS, PARALLEL } from "./keys.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
@@ -46,6 +46,7 @@ export function ggufMetadataOf(
     ...(rope === null ? [] : ropeEntries(rope)),
     ...windowEntries(spec, architecture),
     ...factorEntries(spec, architecture),
+    ...(spec.projectionClip === null ? [] : [[CLIP, f32(spec.projectionClip)] as const]),
     ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
     ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
   ];

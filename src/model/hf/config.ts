@@ -103,6 +103,7 @@ const schema = carried.extend({
   logit_scale: z.number().min(1e-30).max(1e30).optional(),
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.number().positive().nullish(),
+  clip_qkv: z.number().positive().nullish(),
   use_bidirectional_attention: z
     .literal(false, { error: "expected causal attention; bidirectional attention is not supported" })
     .nullish(),
@@ -189,6 +190,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     learnedPositions: family.learnedPositions,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
+    projectionClip: family.clipsProjections ? (config.clip_qkv ?? null) : null,
     ...softcapsOf(config, family),
     maxPositions: maxPositionsOf(config, context, layers),
     extra: carried.parse(config),

@@ -26,6 +26,7 @@ const FLOAT_KEYS = [
   "attn_pdrop",
   "beta_fast",
   "beta_slow",
+  "clip_qkv",
   "dropout",
   "embd_pdrop",
   "factor",
@@ -95,6 +96,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
       : {}),
     ...scaleKeys(spec, family),
+    ...(family.clipsProjections ? { clip_qkv: spec.projectionClip } : {}),
     ...softcapKeys(spec, family),
     ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
     ...tokenIdKeys(spec, family),

@@ -132,6 +132,18 @@ describe("Cohere 2", () => {
   });
 });
 
+describe("OLMo", () => {
+  const OLMO = { ...LLAMA, model_type: "olmo" };
+
+  test("clips queries, keys and values where the class does, at a number with a decimal point", () => {
+    expect(read({ ...OLMO, clip_qkv: 8 }).projectionClip).toBe(8);
+    expect(configText(rewritten({ ...OLMO, clip_qkv: 8 }))).toContain('"clip_qkv": 8.0');
+    expect(rewritten({ ...OLMO, clip_qkv: null }).clip_qkv).toBeNull();
+    expect(read({ ...LLAMA, clip_qkv: 8 }).projectionClip).toBeNull();
+    expect(() => read({ ...OLMO, clip_qkv: -8 })).toThrow("clip_qkv");
+  });
+});
+
 describe("GPT-NeoX", () => {
   const NEOX = { model_type: "gpt_neox" };
   const spec = read({ ...LLAMA, ...NEOX });
