@@ -225,10 +225,11 @@ async function readLimited(answer: Response, what: string): Promise<Uint8Array> 
   return Buffer.concat(chunks);
 }
 
-/** Error NETWORK for a failed `fetch`; a `GpruneError` is returned unchanged. */
+/** Error NETWORK for a failed `fetch`; a `GpruneError`, also one of the body that was sent, is returned unchanged. */
 export function networkError(what: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const inner = cause instanceof Error ? cause.cause : undefined;
+  if (inner instanceof GpruneError) return inner;
   const reason = codeOf(inner) ?? reasonOf(cause);
   return new GpruneError("NETWORK", `${what}: expected an answer from the hub, got ${reason}`, {
     hint: "Check the network and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only the cache is used.",

@@ -177,7 +177,7 @@ function requirePrivate(state: unknown, what: string): void {
   });
 }
 
-/** The files that the hub wants in LFS, with their hashes. */
+/** The files that the hub wants in LFS, with their hashes; its storage takes no empty ones. */
 async function largeFiles(
   { client, repo }: Target,
   files: ReadonlyMap<string, PositionalFile>,
@@ -194,7 +194,8 @@ async function largeFiles(
       const mode = modes.find((reply) => reply.path === path)?.uploadMode;
       if (mode === undefined) throw badReply(repo, `an upload mode for ${path}`);
       const file = files.get(path)!;
-      if (mode === "lfs" || size > MAX_REGULAR_BYTES) large.push({ path, file, oid: await file.sha256() });
+      const isLarge = size > MAX_REGULAR_BYTES || (mode === "lfs" && size > 0);
+      if (isLarge) large.push({ path, file, oid: await file.sha256() });
     }
   }
   return large;
