@@ -17,6 +17,14 @@ const texts = (name: string, data: readonly (string | null)[]): Column => ({
   nullable: true,
 });
 
+const DAYS: Options = {
+  columnData: [{ name: "day", data: [19_930, -1, 2 ** 31 - 1] }],
+  schema: [
+    { name: "root", num_children: 1 },
+    { name: "day", type: "INT32", converted_type: "DATE", repetition_type: "REQUIRED" },
+  ],
+};
+
 async function read(
   bytes: Uint8Array | ArrayBuffer,
   { maxBytes = 1e6, column }: { readonly maxBytes?: number; readonly column?: string } = {},
@@ -99,6 +107,25 @@ describe("readParquetTexts", () => {
     const bytes = parquetWriteBuffer({ columnData: [texts("text", Array(5000).fill("y".repeat(1000)))] });
     expect(bytes.byteLength).toBeLessThan(20_000);
     expect((await read(bytes, { maxBytes: 100_000 })).length).toBeLessThanOrEqual(100);
+  });
+
+  test("gives dates and times as JSON does, and large integers as numbers", async () => {
+    const columnData: Column[] = [
+      { name: "when", data: [new Date("2024-07-26T12:00:00Z"), null], type: "TIMESTAMP", nullable: true },
+      { name: "count", data: [1n, 2n], type: "INT64" },
+    ];
+    const path = join(await temporaryDirectory(), "a.parquet");
+    await writeFile(path, new Uint8Array(parquetWriteBuffer({ columnData })));
+    expect(await PositionalFile.use(path, (file) => readParquetRows(file, 2))).toEqual([
+      { when: "2024-07-26T12:00:00.000Z", count: 1 },
+      { when: null, count: 2 },
+    ]);
+    await writeFile(path, new Uint8Array(parquetWriteBuffer(DAYS)));
+    expect(await PositionalFile.use(path, (file) => readParquetRows(file, 3))).toEqual([
+      { day: "2024-07-26" },
+      { day: "1969-12-31" },
+      { day: null },
+    ]);
   });
 
   test("takes any number of texts and rows from one row group", async () => {

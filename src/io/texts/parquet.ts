@@ -114,9 +114,13 @@ export async function readParquetRows(
   return groups.flat().map((row) => toPlainJson(row) as Readonly<Record<string, unknown>>);
 }
 
-/** Makes numbers of the reader's bigints, which are 64-bit integers: those of tasks are labels and indices. */
+/**
+ * Makes numbers of the reader's bigints, which are 64-bit integers: those of tasks are labels and indices. Times become
+ * texts, as in JSON.
+ */
 function toPlainJson(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
+  if (value instanceof Date) return value.toJSON();
   if (Array.isArray(value)) return value.map(toPlainJson);
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, toPlainJson(inner)]));
@@ -237,9 +241,15 @@ async function readGroup(
       rowStart: group.start,
       rowEnd: group.end,
       compressors: limitedCompressors(),
+      parsers: PARSERS,
     }),
   );
 }
+
+/** Dates become texts without a time; null for those beyond JavaScript's, which stand for infinity. */
+const PARSERS = {
+  dateFromDays: (days: number): string | null => new Date(days * 86_400_000).toJSON()?.slice(0, 10) ?? null,
+};
 
 /** Decompressors that refuse pages over `MAX_PAGE_BYTES`. */
 function limitedCompressors(): typeof compressors {
