@@ -107,7 +107,10 @@ const requests = {
   decode: (ids) => tokenizer.decode(ids, { clean_up_tokenization_spaces: false }),
   idOf: (token) => tokenizer.token_to_id(token),
 };
-port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...parameters)));`;
+// Without a tokenizer, the thread ends.
+if (tokenizer !== undefined) {
+  port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...parameters)));
+}`;
 
 /** Ends the threads of engines that are no longer referenced. */
 const ABANDONED = new FinalizationRegistry<Worker>((worker) => void worker.terminate());
@@ -131,22 +134,23 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): T
   // Errors come as answers; a thread that dies sends none, and the caller's time runs out.
   worker.on("error", () => {});
   worker.unref();
-  let isOver = false;
+  let failure: GpruneError | undefined;
   const wait = (milliseconds: number): unknown => {
     const isLate = Atomics.wait(answered, 0, 0, milliseconds) === "timed-out";
     Atomics.store(answered, 0, 0);
-    if (isLate || isOver) {
-      isOver = true;
+    if (isLate) {
+      failure = tooSlow(milliseconds);
       void worker.terminate();
-      throw tooSlow(milliseconds);
+      throw failure;
     }
     const { value, error } = receiveMessageOnPort(port)!.message as { value?: unknown; error?: string };
     if (error === undefined) return value;
     throw unknownTokenizer(error);
   };
   const ask = (characters: number, ...request: readonly unknown[]): unknown => {
-    if (!isOver) port.postMessage(request);
-    return wait(isOver ? 0 : times.call + times.character * characters);
+    if (failure !== undefined) throw failure;
+    port.postMessage(request);
+    return wait(times.call + times.character * characters);
   };
   const largestId = wait(times.build) as number;
   const engine: TokenizerEngine = {
