@@ -10,11 +10,8 @@ import { GpruneError, reasonOf } from "../../errors.ts";
 import type { PositionalFile } from "../files/file.ts";
 import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
+import { TEXT_FIELDS } from "./text_directory.ts";
 
-/**
- * Default text columns, in order of preference; conversations and then the first text column come after them.
- */
-const TEXT_COLUMNS = ["text", "content"] as const;
 /** Row groups read of a file that exceeds the byte limit. */
 const MAX_GROUPS = 32;
 /** Bytes of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
@@ -172,7 +169,7 @@ function chooseColumn(
     names.find((name) => available.includes(name));
   const found =
     column === undefined
-      ? (firstIn(texts, TEXT_COLUMNS) ??
+      ? (firstIn(texts, TEXT_FIELDS) ??
         (chats ? firstIn(conversations, CONVERSATION_FIELDS) : undefined) ??
         texts[0])
       : firstIn([...texts, ...conversations], [column]);
