@@ -61,21 +61,16 @@ function fileUrl({ kind, id, revision }: HubRepo, file: string): string {
   return `/${kind === "dataset" ? "datasets/" : ""}${id}/resolve/${encodeURIComponent(revision)}/${path}`;
 }
 
-/** Options of {@link download}. */
-export interface DownloadOptions {
-  /** Called with the bytes of the file present so far. */
-  readonly onSize?: (bytes: number) => void;
-}
-
 /**
  * Downloads a file into the cache unless its blob exists, and links it into the snapshot.
+ * @param onSize - called with the bytes of the file present so far
  * @returns its path in the snapshot
  * @throws GpruneError as `HubClient.send`; BAD_FILE when size or SHA-256 differ from the announced ones; OUTPUT_FAILED
  */
 export async function download(
   { client, repo, cache }: { readonly client: HubClient; readonly repo: HubRepo; readonly cache: RepoCache },
   remote: RemoteFile,
-  { onSize = () => {} }: DownloadOptions = {},
+  onSize: (bytes: number) => void,
 ): Promise<string> {
   const { file, commit, etag, size } = remote;
   if ((await kindOfPath(cache.blob(etag))) !== "file") {

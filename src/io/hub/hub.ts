@@ -198,7 +198,7 @@ async function downloadAll(access: Access, files: readonly RemoteFile[]): Promis
         unit: "bytes",
         detail: remote.file,
       });
-    const path = await download(access, remote, { onSize });
+    const path = await download(access, remote, onSize);
     before += remote.size;
     return path;
   });
