@@ -53,7 +53,8 @@ export class HubClient {
    * Sends a request, with retries.
    * @param url - below the endpoint (`/api/...`) or absolute
    * @param what - the requested thing, for messages
-   * @throws GpruneError FORBIDDEN, NOT_FOUND, or NETWORK when the hub cannot be reached or keeps failing
+   * @throws GpruneError FORBIDDEN, NOT_FOUND, NETWORK when the hub cannot be reached or keeps failing, BAD_FILE for a
+   *   redirect that is not followed, and any GpruneError of the body
    */
   async send(url: string, what: string, request: HubRequest = {}): Promise<Response> {
     const target = new URL(url.startsWith("/") ? this.settings.endpoint + url : url);

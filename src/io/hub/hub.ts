@@ -53,7 +53,7 @@ async function openAccess(
 /**
  * The local path of one file of a repository.
  * @throws GpruneError NOT_FOUND, FORBIDDEN, NETWORK, BAD_FILE, OUTPUT_FAILED; with HF_HUB_OFFLINE, NOT_FOUND when
- *   the file is not cached
+ *   the file is not cached; BAD_ARGUMENT for a malformed HF_ENDPOINT or token
  */
 export async function hubFile(
   address: HubAddress & { readonly file: string },
