@@ -3,7 +3,7 @@
 import { join, resolve } from "node:path";
 import { namesText } from "../base/lists.ts";
 import { windowLength } from "../calibrate/windows.ts";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, hasCode } from "../errors.ts";
 import {
   type ComparedEvaluation,
   type Evaluation,
@@ -74,7 +74,7 @@ const SAVED_WHERE =
 /** Reads the run that the evaluation is saved with. @throws GpruneError without a run, or if it cannot be written */
 async function savableRun(directory: string): Promise<RunFiles> {
   const run = await readRun(directory).catch((error: unknown) => {
-    if (!(error instanceof GpruneError) || error.code !== "NOT_FOUND") throw error;
+    if (!hasCode(error, "NOT_FOUND")) throw error;
     throw error.inOtherWords({ hint: SAVED_WHERE });
   });
   for (const name of [RUN_FILES.evaluation, RUN_FILES.report])

@@ -2,7 +2,7 @@
  * Download of one file into the cache: its hash and size are requested first, an interrupted download is continued, the
  * bytes are checked, and only then is the blob linked into the snapshot.
  */
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, hasCode } from "../../errors.ts";
 import { kindOfPath } from "../files/file.ts";
 import { PartialFile } from "../files/partial_file.ts";
 import { type HubRepo, hubName } from "./address.ts";
@@ -78,7 +78,7 @@ export async function download(
     try {
       await fill(client, { partial, url: fileUrl({ ...repo, revision: commit }, file), remote, onSize });
     } catch (error) {
-      const isDamaged = error instanceof GpruneError && error.code === "BAD_FILE";
+      const isDamaged = hasCode(error, "BAD_FILE");
       await (isDamaged ? partial.discard() : partial.giveUp());
       throw error;
     }
@@ -155,7 +155,7 @@ async function fetchRest(
     }
   } catch (error) {
     await reader.cancel().catch(() => {});
-    if (error instanceof GpruneError && error.code === "NETWORK") return error;
+    if (hasCode(error, "NETWORK")) return error;
     throw error;
   }
   if (partial.size === remote.size) return null;

@@ -9,7 +9,7 @@ import { stat } from "node:fs/promises";
 import { namesText } from "../../base/lists.ts";
 import { plainName } from "../../base/plain_text.ts";
 import { type OnProgress, silent } from "../../base/progress.ts";
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, hasCode } from "../../errors.ts";
 import { endingOf, kindOfPath, PositionalFile } from "../files/file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import { decodeUtf8 } from "../files/utf8.ts";
@@ -218,7 +218,7 @@ async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions):
     return pieces.map((piece) => decodeText(piece.bytes, path)).join("\n");
   });
   return text.catch((error: unknown) => {
-    if (guessed && error instanceof GpruneError && error.code === "BAD_TEXT") return null;
+    if (guessed && hasCode(error, "BAD_TEXT")) return null;
     throw error;
   });
 }
