@@ -17,6 +17,14 @@ const texts = (name: string, data: readonly (string | null)[]): Column => ({
   nullable: true,
 });
 
+/** A column of three nulls, compressed by LZ4, as pyarrow 26 writes it: its dictionary is empty. */
+const NULLS = Buffer.from(
+  "UEFSMRUEFQAVAkwVABUAEgAAABUAFQ4VECwVBhUQFQYVBhwAAABwAgAAAAYAABUEGSw1ABgGc2NoZW1hFQIAFQwlAhgEbnVsbCUATBwAAAAWBhkc" +
+    "GRwmABwVDBk1AAYQGRgEbnVsbBUOFgYWUBZUJiYmCCksFQQVABUCABUAFRAVAgA8FgAZBhkmBgAAAAAWUBYGJggWVAAoIHBhcnF1ZXQtY3BwLWFy" +
+    "cm93IHZlcnNpb24gMjYuMC4xGRwcAAAAkgAAAFBBUjE=",
+  "base64",
+);
+
 const DAYS: Options = {
   columnData: [{ name: "day", data: [19_930, -1, 2 ** 31 - 1] }],
   schema: [
@@ -78,6 +86,13 @@ describe("readParquetTexts", () => {
     const compressors = pack && { [codec]: pack };
     const bytes = parquetWriteBuffer({ columnData: [long], codec, ...(compressors && { compressors }) });
     expect(await read(bytes)).toEqual(long.data);
+  });
+
+  test("unpacks pages without content", async () => {
+    const path = join(await temporaryDirectory(), "a.parquet");
+    await writeFile(path, NULLS);
+    const rows = await PositionalFile.use(path, (file) => readParquetRows(file, 3));
+    expect(rows).toEqual([{ null: null }, { null: null }, { null: null }]);
   });
 
   test("takes evenly spaced rows of evenly spaced groups when there is too much", async () => {

@@ -248,7 +248,7 @@ const PARSERS = {
   dateFromDays: (days: number): string | null => new Date(days * 86_400_000).toJSON()?.slice(0, 10) ?? null,
 };
 
-/** Decompressors that refuse pages over `MAX_PAGE_BYTES`. */
+/** Decompressors that refuse pages over `MAX_PAGE_BYTES`, and take empty ones, at which that of LZ4 fails. */
 function limitedCompressors(): typeof compressors {
   const codecs = {
     ...compressors,
@@ -258,6 +258,7 @@ function limitedCompressors(): typeof compressors {
     Object.entries(codecs).map(([codec, decompress]) => [
       codec,
       (input: Uint8Array, length: number): Uint8Array => {
+        if (length === 0) return new Uint8Array(0);
         if (length <= MAX_PAGE_BYTES) return decompress(input, length);
         throw new Error(`a page of ${length} bytes`);
       },
