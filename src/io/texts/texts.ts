@@ -147,11 +147,10 @@ interface Share {
 /** Divides the limit among the files, or among evenly spaced ones if pieces would otherwise be too short. */
 async function divideLimit(files: readonly FoundFile[], maxBytes: number): Promise<Share> {
   const minPiece = Math.min(MIN_PIECE_BYTES, Math.max(1, Math.floor(maxBytes / MAX_PIECES)));
-  const equalShare = Math.floor(maxBytes / files.length);
-  if (equalShare >= MAX_PIECES * minPiece) return { files, maxBytes: equalShare, pieces: MAX_PIECES };
+  const equal = { files, maxBytes: Math.floor(maxBytes / files.length), pieces: MAX_PIECES };
+  if (equal.maxBytes >= MAX_PIECES * minPiece) return equal;
   const sized = await Promise.all(files.map(async (file) => ({ file, size: await textBytes(file.path) })));
-  if (sized.every(({ size }) => size <= equalShare))
-    return { files, maxBytes: equalShare, pieces: MAX_PIECES };
+  if (sized.every(({ size }) => size <= equal.maxBytes)) return equal;
   const chosen = evenlyWithin(sized, maxBytes, ({ size }) => Math.min(size, minPiece));
   const share = Math.max(minPiece, Math.floor(maxBytes / chosen.length));
   return {
