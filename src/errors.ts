@@ -88,9 +88,14 @@ function truncate(message: string): string {
   return excess <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${excess} more characters)`;
 }
 
+/** Whether an error is one of ours with this code. */
+export function hasCode(error: unknown, code: ErrorCode): error is GpruneError {
+  return error instanceof GpruneError && error.code === code;
+}
+
 /** An error with a hint if it has this code and no hint of its own; any other as it is. */
 export function withHint(error: unknown, code: ErrorCode, hint: string): unknown {
-  const lacks = error instanceof GpruneError && error.code === code && error.hint === undefined;
+  const lacks = hasCode(error, code) && error.hint === undefined;
   return lacks ? error.inOtherWords({ hint }) : error;
 }
 

@@ -139,6 +139,7 @@ export {
   incomparable,
 } from "./evaluate/divergence.ts";
 export {
+  type ComparedEvaluation,
   type EvaluateOptions,
   type Evaluation,
   evaluate,

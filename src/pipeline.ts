@@ -9,7 +9,7 @@ import type { Moments } from "./calibrate/moments.ts";
 import { type MadeModel, type PassesBase, unpruned } from "./calibrate/passes.ts";
 import { hasOwnText, learnable } from "./calibrate/windows.ts";
 import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
-import { GpruneError } from "./errors.ts";
+import { GpruneError, hasCode } from "./errors.ts";
 import type { MemoryPlan } from "./estimate/memory_plan.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
 import { writtenSpec } from "./export/hf.ts";
@@ -104,7 +104,7 @@ export async function prune(settings: RunConfig, options: PruneOptions = {}): Pr
     return result;
   } catch (error) {
     // The kept stages would lead to the same values that are not finite.
-    if (error instanceof GpruneError && error.code === "NOT_FINITE") stages.clear();
+    if (hasCode(error, "NOT_FINITE")) stages.clear();
     throw error;
   } finally {
     await stages.leave();

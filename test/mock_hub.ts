@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { buffer } from "node:stream/consumers";
 import type { HubOptions } from "../src/io/hub/hub.ts";
 import { type MockFile, type MockRepo, type Seen, TOKEN } from "./mock_repo.ts";
 import { MockUploads } from "./mock_uploads.ts";
@@ -95,10 +96,11 @@ export class MockHub {
   }
 
   async #handle(server: Seen["server"], request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const body = await buffer(request).catch(() => null);
+    // The client has broken off.
+    if (body === null) return;
     const { method = "GET", url = "/", headers } = request;
-    const seen = { server, method, path: url, headers, body: Buffer.concat(chunks) };
+    const seen = { server, method, path: url, headers, body };
     this.seen.push(seen);
     const status = this.faults.statuses.shift();
     if (status !== undefined) response.writeHead(status, this.faults.statusHeaders).end();

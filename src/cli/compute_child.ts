@@ -2,7 +2,7 @@
  * The computing process of a command. It has no terminal: output and progress go to its parent as messages, and the
  * parent tells it to stop. When the parent is gone it stops by itself.
  */
-import { GpruneError } from "../errors.ts";
+import { GpruneError, hasCode } from "../errors.ts";
 import { onTemporary, removeTemporaries } from "../io/files/output_directory.ts";
 import { EXIT_CODES, failureOf } from "./exit.ts";
 import { runCleanups } from "./interrupt.ts";
@@ -49,7 +49,7 @@ export async function computeForParent(action: () => Promise<void>): Promise<voi
     await allSent();
     if (process.connected) process.disconnect();
   } catch (error) {
-    if (error instanceof GpruneError && error.code === "INTERRUPTED" && stopped !== null) {
+    if (hasCode(error, "INTERRUPTED") && stopped !== null) {
       leave(error, EXIT_CODES[stopped]);
     } else leave(error);
   }

@@ -4,7 +4,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { DEMO_KINDS, type DemoOptions, type DemoRow, runDemo } from "../demo.ts";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, hasCode } from "../errors.ts";
 import { requireEmptyDirectory } from "../io/files/output_place.ts";
 import { stopSignal } from "./compute_child.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
@@ -93,7 +93,7 @@ export async function keptWhenDone(
     });
   } catch (error) {
     remove();
-    const isInterrupted = error instanceof GpruneError && error.code === "INTERRUPTED";
+    const isInterrupted = hasCode(error, "INTERRUPTED");
     // Without the hint to resume: the demo's runs are removed.
     throw isInterrupted ? new GpruneError("INTERRUPTED", error.message, { cause: error }) : error;
   } finally {

@@ -3,8 +3,13 @@
 import { join, resolve } from "node:path";
 import { namesText } from "../base/lists.ts";
 import { windowLength } from "../calibrate/windows.ts";
-import { GpruneError } from "../errors.ts";
-import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
+import { GpruneError, hasCode } from "../errors.ts";
+import {
+  type ComparedEvaluation,
+  type Evaluation,
+  evaluateTogether,
+  geometricMean,
+} from "../evaluate/evaluate.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { writeFileAtomically, writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { requireReplaceableFile } from "../io/files/output_place.ts";
@@ -35,7 +40,7 @@ interface EvalOptions extends MaterialCommandOptions, ComputingOptions {
 
 /** Evaluation of the model and of its baseline, and how they were measured. */
 interface Evaluated {
-  readonly measured: Evaluation & { readonly fromFirst?: FromFirst };
+  readonly measured: ComparedEvaluation;
   readonly baseline: Evaluation | undefined;
   readonly settings: MeasuringSettings;
   /** SHA-256 of the baseline's weights; null unless the result is saved. */
@@ -69,7 +74,7 @@ const SAVED_WHERE =
 /** Reads the run that the evaluation is saved with. @throws GpruneError without a run, or if it cannot be written */
 async function savableRun(directory: string): Promise<RunFiles> {
   const run = await readRun(directory).catch((error: unknown) => {
-    if (!(error instanceof GpruneError) || error.code !== "NOT_FOUND") throw error;
+    if (!hasCode(error, "NOT_FOUND")) throw error;
     throw error.inOtherWords({ hint: SAVED_WHERE });
   });
   for (const name of [RUN_FILES.evaluation, RUN_FILES.report])

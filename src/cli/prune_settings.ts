@@ -9,7 +9,7 @@ import {
   refits,
   resolveRunConfig,
 } from "../config.ts";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, hasCode } from "../errors.ts";
 import { readSmallText } from "../io/files/file.ts";
 import { MAX_YAML_BYTES } from "../io/files/yaml.ts";
 import { fallbackByName } from "../run/inputs.ts";
@@ -109,7 +109,7 @@ export function withPathHint(
   error: unknown,
   { paths, file }: { readonly paths: readonly string[]; readonly file: string | undefined },
 ): unknown {
-  if (!(error instanceof GpruneError) || error.code !== "NOT_FOUND" || file === undefined) return error;
+  if (!hasCode(error, "NOT_FOUND") || file === undefined) return error;
   const { message, hint = "" } = error;
   const path = paths.find((name) => !isAbsolute(name) && message.startsWith(`${name}: `));
   if (path === undefined) return error;

@@ -4,7 +4,13 @@ import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { storedBytes } from "../model/stored_size.ts";
-import { type EvaluateOptions, type Evaluation, evaluateTogether, type FromFirst } from "./evaluate.ts";
+import {
+  type ComparedEvaluation,
+  type EvaluateOptions,
+  type Evaluation,
+  evaluateTogether,
+  type FromFirst,
+} from "./evaluate.ts";
 import { type Latency, type LatencyOptions, measureLatency, requireWorkloadFits } from "./latency.ts";
 
 /** One model of a comparison; plain JSON, as `gprune compare --json` prints it. */
@@ -40,7 +46,7 @@ export async function compareModels(
       : await evaluateTogether({ models, runtime }, texts, options);
   const latencies = speed === undefined ? [] : await measureLatency({ models, runtime }, speed);
   return models.map((model, index) => {
-    const { fromFirst, ...evaluation }: Evaluation & { readonly fromFirst?: FromFirst } = evaluations[index]!;
+    const { fromFirst, ...evaluation }: ComparedEvaluation = evaluations[index]!;
     const { spec, origin } = model;
     return {
       ...evaluation,

@@ -90,18 +90,24 @@ export type FromFirst =
       readonly other_tokens?: true;
     };
 
+/** An evaluation of one of several models. */
+export interface ComparedEvaluation extends Evaluation {
+  /** Absent for the first model, and for all where there are no texts. */
+  readonly fromFirst?: FromFirst;
+}
+
 /**
  * Evaluates several models like `evaluate`, on texts that are read once, and measures the divergence of the later ones
  * from the first. Models that can be compared token by token run on the texts together with the first one, the others
  * alone.
- * @returns an evaluation of every model; `fromFirst` is absent in the first, and in all where there are no texts
+ * @returns an evaluation of every model
  * @throws GpruneError as `evaluate`, and BAD_ARGUMENT without a model
  */
 export async function evaluateTogether(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
   texts: readonly TextSet[],
   options: EvaluateOptions,
-): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
+): Promise<readonly ComparedEvaluation[]> {
   requireSome("models", models);
   const resolved = resolveOptions(models, options);
   const read = await readMaterial(models, texts, resolved);
@@ -121,7 +127,7 @@ export async function evaluateTogether(
         compareOnWindows(runners, content, reporting),
       ),
     );
-    const evaluations: (Evaluation & { readonly fromFirst?: FromFirst })[] = [];
+    const evaluations: ComparedEvaluation[] = [];
     for (const [m, model] of models.entries()) {
       // Its index in `comparable` is counted, not looked up: a model may be given twice.
       const place = reasons[m] === null ? reasons.slice(0, m).filter((reason) => reason === null).length : -1;

@@ -8,7 +8,7 @@ import { badArgument } from "../base/arguments.ts";
 import { versions } from "../base/package.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { Stages } from "../base/stages.ts";
-import { GpruneError } from "../errors.ts";
+import { type GpruneError, hasCode } from "../errors.ts";
 import type { Device } from "../graph/runtime/device.ts";
 import { processor } from "../io/files/machine.ts";
 import { RunDirectory } from "../io/run/directory.ts";
@@ -55,7 +55,7 @@ export async function withKeptScores<T>(
     directory.begin(FACTS);
     return await evaluate(keeperOf(directory, device, onProgress));
   } catch (error) {
-    const isKept = directory.hasProgress && error instanceof GpruneError && error.code === "INTERRUPTED";
+    const isKept = directory.hasProgress && hasCode(error, "INTERRUPTED");
     throw isKept ? withResumeHint(error, keep) : error;
   } finally {
     await directory.leave();

@@ -16,7 +16,7 @@ import {
   sampledSet,
   type TextSet,
 } from "../calibrate/windows.ts";
-import { GpruneError } from "../errors.ts";
+import { hasCode } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { withTextsInErrors } from "../graph/runtime/finite.ts";
 import { chatRendererOf } from "../model/tokenizer/chat_template.ts";
@@ -71,12 +71,8 @@ export async function writeOwnText(
   try {
     return { ...sampledSet({ name, path: OWN_TEXT, text }, tokenizer, sampling), unused: [] };
   } catch (error) {
-    throw isBadText(error) ? error.inOtherWords({ hint: HINT }) : error;
+    throw hasCode(error, "BAD_TEXT") ? error.inOtherWords({ hint: HINT }) : error;
   }
-}
-
-function isBadText(error: unknown): error is GpruneError {
-  return error instanceof GpruneError && error.code === "BAD_TEXT";
 }
 
 /** Reads a calibration set or, where it is the model's own text, generates it. */

@@ -30,6 +30,7 @@ export function asTexts(documents: readonly ShotDocument[]): readonly TaskDocume
 /**
  * Documents whose contexts are conversations: the description as a system message, the shots as questions and answers,
  * and the question itself, which the answer follows without a delimiter.
+ * @param prompt - makes the text that the answer follows of each conversation
  * @throws as `prompt`
  */
 export async function asChats(

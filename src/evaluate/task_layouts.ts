@@ -5,6 +5,7 @@
  * A record belongs to the first layout all of whose fields it has. Other fields are ignored.
  */
 import { z } from "zod";
+import { capitalize } from "../jinja/text.ts";
 
 /** A context with one of the answers that a model chooses from. */
 export interface Candidate {
@@ -107,7 +108,7 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
         ...goldField("label", "an index of endings"),
         toQuestion: ({ activity_label: activity, ctx_a: first, ctx_b: second, endings, label: gold }) =>
           choosing(
-            withoutMarks(`${activity}: ${first} ${capitalised(second)}`),
+            withoutMarks(`${activity}: ${first} ${capitalize(second)}`),
             endings.map(withoutMarks),
             gold,
           ),
@@ -207,10 +208,4 @@ function withoutMarks(passage: string): string {
     .replaceAll(" [title]", ". ")
     .replaceAll(/\[[^\]\n]{0,1000}\]/g, "")
     .replaceAll("  ", " ");
-}
-
-/** Python's `str.capitalize`. */
-function capitalised(sentence: string): string {
-  const [first = "", ...others] = sentence;
-  return first.toUpperCase() + others.join("").toLowerCase();
 }

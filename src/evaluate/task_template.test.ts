@@ -288,13 +288,19 @@ target_delimiter: ""
       "what would change prompts and is not read",
       `${HEAD}gen_prefix: "The answer is"\nfewshot_delimiter: "\\n"\n${TEMPLATES}`,
       "BAD_FILE",
-      "task.yaml: expected none; this key would change prompts and is not supported\n  → at gen_prefix\nexpected an empty line",
+      "task.yaml: expected none; this key would change prompts and is not supported\n  → at gen_prefix\nexpected an empty line (\\n\\n); other delimiters are not supported",
     ],
     [
       "no file",
       `dataset_path: org/name\n${TEMPLATES}`,
       "BAD_FILE",
       "task.yaml: expected a file of test in dataset_kwargs.data_files, got none",
+    ],
+    [
+      "a split that is named like a method of objects",
+      `${HEAD}test_split: constructor\n${TEMPLATES}`,
+      "BAD_FILE",
+      "task.yaml: expected a file of constructor in dataset_kwargs.data_files, got none",
     ],
     [
       "a right answer that is no choice",

@@ -63,10 +63,7 @@ const schema = z.object({
   use_prompt: unread,
   fewshot_delimiter: z
     .literal("\n\n", {
-      error:
-        "expected an empty line (\
-\
-); other delimiters are not supported",
+      error: "expected an empty line (\\n\\n); other delimiters are not supported",
     })
     .optional(),
   description: z.string().default(""),
@@ -180,8 +177,8 @@ function dataFile(
   { dataset_kwargs: kwargs }: TaskTemplate,
   { path, split }: { readonly path: string; readonly split: string },
 ): string {
-  const files = kwargs?.data_files;
-  const file = typeof files === "string" ? files : [files?.[split] ?? []].flat()[0];
+  const files = kwargs?.data_files ?? {};
+  const [file] = [typeof files === "string" ? files : new Map(Object.entries(files)).get(split)].flat();
   if (file === undefined) {
     throw new GpruneError(
       "BAD_FILE",

@@ -108,6 +108,16 @@ test.each(RENDERED)("%j is rendered as transformers renders it", (template, text
   expect(compileChat(template)(VALUES)).toBe(text);
 });
 
+test("takes the characters of a text by code points, as slices do", () => {
+  const render = compileChat("{{ s[0] }}|{{ s[-2] }}|{{ s[1:2] }}|{{ s[3] }}|{{ s[3] is defined }}");
+  expect(render({ s: "😀é🙂" })).toBe("😀|é|é||False");
+});
+
+test("writes the date as strftime does", () => {
+  const render = compileChat("{{ strftime_now('%d %B %Y, %-m/%-d, %m %H:%M %-H %%') }}");
+  expect(render({})).toBe("26 July 2024, 7/26, 07 00:00 0 %");
+});
+
 test("refuses sums of what is no text, as transformers does", () => {
   for (const content of [1, true, { a: 1 }, [{ type: "image" }]]) {
     const values = { ...VALUES, messages: [{ role: "user", content }] };

@@ -35,6 +35,10 @@ function refuse(message: unknown): never {
   throw new Error(String(message));
 }
 
+/** `strftime` of C; a hyphen leaves out leading zeros. */
 function formatDate(format: unknown): string {
-  return String(format).replace(/%-?([A-Za-z%])/g, (token, letter: string) => DATE[letter] ?? token);
+  return String(format).replace(/%(-?)([A-Za-z%])/g, (token, hyphen: string, letter: string) => {
+    const part = DATE[letter] ?? token;
+    return hyphen === "" ? part : part.replace(/^0+(?=\d)/, "");
+  });
 }

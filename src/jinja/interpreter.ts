@@ -53,7 +53,7 @@ export class PythonInterpreter extends library.Interpreter {
       case "TestExpression":
         return this.#test(node, scope);
       case "MemberExpression":
-        return super.evaluate({ ...node, object: this.#object(node, scope) }, scope);
+        return this.#member(node, scope);
       case "TupleLiteral":
         return new Tuple(node.value.map((item) => this.evaluate(item, scope)));
       case "BinaryExpression":
@@ -113,11 +113,24 @@ export class PythonInterpreter extends library.Interpreter {
     return evaluated(isText ? new List(itemsOf(withoutUndefined(value))) : value);
   }
 
+  /** The library counts a text's characters in UTF-16 code units for an index, though not for a slice. */
+  #member(node: library.MemberExpression, scope: Scope): Value {
+    const object = this.#object(node, scope);
+    const { property, computed } = node;
+    if (object.value.type === "StringValue" && computed && property.type !== "SliceExpression") {
+      const index = this.evaluate(property, scope);
+      const letters = Array.from(object.value.value);
+      if (index.type === "IntegerValue") return toValue(letters.at(index.value));
+    }
+    return super.evaluate({ ...node, object }, scope);
+  }
+
   /** The object of a member expression. @throws Error for an undefined one, in either dialect */
-  #object({ object, property, computed }: library.MemberExpression, scope: Scope): library.Evaluated {
-    const value = this.evaluate(object, scope);
+  #object(node: library.MemberExpression, scope: Scope): library.Evaluated {
+    const value = this.evaluate(node.object, scope);
     if (value.type !== "UndefinedValue") return evaluated(value);
-    throw new Error(`expected a value with ${computed ? "parts" : property.value}, got an undefined one`);
+    const part = node.computed ? "parts" : node.property.value;
+    throw new Error(`expected a value with ${part}, got an undefined one`);
   }
 
   /** `value if test` without an else: where the test fails, its undefined value is no error in either dialect. */

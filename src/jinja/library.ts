@@ -24,13 +24,9 @@ export type BinaryExpression = Readonly<{
   left: Node;
   right: Node;
 }>;
-/** `object.property`, or `object[property]` when it is computed. */
-export type MemberExpression = Readonly<{
-  type: "MemberExpression";
-  object: Node;
-  property: Name;
-  computed: boolean;
-}>;
+/** `object.property`, or `object[property]`, where the property may be a slice. */
+export type MemberExpression = Readonly<{ type: "MemberExpression"; object: Node }> &
+  (Readonly<{ computed: false; property: Name }> | Readonly<{ computed: true; property: Node }>);
 export type CallExpression = Readonly<{ type: "CallExpression"; callee: Node; args: readonly Node[] }>;
 export type NamedArgument = Readonly<{ type: "KeywordArgumentExpression"; key: Name; value: Node }>;
 /** A name, or a call of one. */
@@ -57,7 +53,7 @@ export type Evaluated = Readonly<{ type: "Evaluated"; value: Value }>;
 export type Required = Readonly<{ type: "Required"; part: Node }>;
 /** Not the parser's: the beginning of a loop's body. */
 export type LoopStart = Readonly<{ type: "LoopStart" }>;
-type OtherNode = Readonly<{ type: "Program" | "FilterStatement" }>;
+type OtherNode = Readonly<{ type: "Program" | "FilterStatement" | "SliceExpression" }>;
 /** A part of a syntax tree, of the types that are read here. */
 export type Node =
   | Name

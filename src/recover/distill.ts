@@ -20,7 +20,7 @@ import { type OnProgress, type ProgressEvent, silent } from "../base/progress.ts
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { splitWindows } from "../calibrate/windows.ts";
-import { GpruneError } from "../errors.ts";
+import { hasCode } from "../errors.ts";
 import {
   backwardLayers,
   divergenceFrom,
@@ -153,7 +153,7 @@ async function requireFiniteTensors(tensors: ReadonlyMap<string, Tensor>): Promi
 
 /** Reports values that are not finite as divergence once there was a step. @returns the error to throw */
 function asDivergence(error: unknown, steps: number, learningRate: number): unknown {
-  if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || steps === 0) return error;
+  if (!hasCode(error, "NOT_FINITE") || steps === 0) return error;
   return error.inOtherWords({
     message: `${error.message}, after step ${steps} of training`,
     hint: `Training diverged: use a learning rate below ${learningRate}.`,

@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { Divergence } from "../evaluate/divergence.ts";
-import type { Evaluation, FromFirst } from "../evaluate/evaluate.ts";
+import type { ComparedEvaluation, Evaluation } from "../evaluate/evaluate.ts";
 import type { TaskShots } from "../evaluate/material.ts";
 import type { ChatOptions } from "../evaluate/prompts.ts";
 import { parseJson } from "../io/files/json.ts";
@@ -141,7 +141,7 @@ export interface MeasuredWith {
 
 /** Results of `gprune eval` as they are saved. */
 export function savedEvaluation(
-  evaluation: Evaluation & { readonly fromFirst?: FromFirst },
+  evaluation: ComparedEvaluation,
   baseline: Evaluation | undefined,
   { seqLen, bos = false, limit, fewShot, chat, baselineHash = null }: MeasuredWith,
 ): SavedEvaluation {

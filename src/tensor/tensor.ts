@@ -56,6 +56,11 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
+/** A shape in messages: `[8, 32]`. */
+export function shapeText(shape: readonly number[]): string {
+  return `[${shape.join(", ")}]`;
+}
+
 /** Reads tensors one after another. @param names - names in the source, by those in the result */
 export async function readNamed(
   source: TensorSource,

@@ -2,7 +2,7 @@
  * Checks that stop a run at NaN or infinity, with a message that names the origin: the tensor when a weight is at
  * fault, else the layer whose activations grew too large; and the texts that were being processed.
  */
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, hasCode } from "../../errors.ts";
 import { type BlockTensor, blocksOfRow } from "../../tensor/blocks.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { DeviceDtype } from "./device.ts";
@@ -67,7 +67,7 @@ export async function withTextsInErrors<T>(texts: string | undefined, run: () =>
   try {
     return await run();
   } catch (error) {
-    if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || texts === undefined) throw error;
+    if (!hasCode(error, "NOT_FINITE") || texts === undefined) throw error;
     throw error.inOtherWords({ message: `${error.message}, on ${texts}` });
   }
 }

@@ -1,6 +1,6 @@
 /** Writing of one tensor's elements to a file, some rows at a time and with any encoding. */
 import { GpruneError } from "../../errors.ts";
-import { elementCount, type RowRange, type Tensor } from "../../tensor/tensor.ts";
+import { elementCount, type RowRange, shapeText, type Tensor } from "../../tensor/tensor.ts";
 import type { OutputFile } from "../files/output_file.ts";
 
 /** A tensor whose name and shape are known before its values, which are read when they are to be written. */
@@ -63,11 +63,7 @@ async function* piecesOf({
 
 function checked(name: string, { shape, data }: Tensor, declared: readonly number[]): Float32Array {
   if (shape.join() === declared.join() && data.length === elementCount(shape)) return data;
-  throw badTensor(
-    name,
-    `shape [${declared.join(", ")}]`,
-    `[${shape.join(", ")}] with ${data.length} elements`,
-  );
+  throw badTensor(name, `shape ${shapeText(declared)}`, `${shapeText(shape)} with ${data.length} elements`);
 }
 
 /** Error BAD_TENSOR for a tensor that cannot be written. */

@@ -48,6 +48,8 @@ export interface GgufHeader {
 
 /** Limits far above real files, yet low enough that a hostile header cannot exhaust memory. */
 export const GGUF_LIMITS = {
+  /** Bytes of the header; those of models with the largest vocabularies have some 15 MB. */
+  headerBytes: 134_217_728,
   /** Metadata entries; real files have tens. */
   entries: 100_000,
   /** Bytes of a string: chat templates have kilobytes; the cap of huggingface.js. */
@@ -207,13 +209,20 @@ class HeaderReader {
     return { name, type, shape: dimensions.toReversed(), offset, bytes };
   }
 
-  /** Reads a 64-bit count and checks it against its limit and, at `minBytes` each, the remaining bytes. */
+  /**
+   * Reads a 64-bit count and checks it against its limit and, at `minBytes` each, the remaining bytes and the limit of
+   * the header.
+   */
   #count(what: string, limit: number, minBytes: number): number {
     const count = this.#cursor.u64();
     if (count > BigInt(limit)) throw this.#bad(what, `at most ${limit}`, String(count));
-    const { remaining } = this.#cursor;
-    if (Number(count) * minBytes > remaining) {
+    const { offset, remaining } = this.#cursor;
+    const bytes = Number(count) * minBytes;
+    if (bytes > remaining) {
       throw this.#bad(what, `no more than fit the ${remaining} bytes left`, String(count));
+    }
+    if (offset + bytes > GGUF_LIMITS.headerBytes) {
+      throw this.#bad(what, `a header of at most ${GGUF_LIMITS.headerBytes} bytes`, "a longer one");
     }
     return Number(count);
   }

@@ -6,7 +6,7 @@
  * Format: docs/gguf.md of ggml-org/ggml.
  */
 import { alignUp } from "../../base/byte_size.ts";
-import { elementCount } from "../../tensor/tensor.ts";
+import { elementCount, shapeText } from "../../tensor/tensor.ts";
 import type { OutputFile } from "../files/output_file.ts";
 import { badTensor, type DeclaredTensor, writeElements } from "./element_writer.ts";
 import { encodeGgml, type WrittenGgmlType, writtenGgmlType } from "./ggml_encode.ts";
@@ -77,7 +77,7 @@ function checkTensors(tensors: readonly GgufTensorToWrite[]): void {
     }
     const hasSizes = shape.every((size) => Number.isSafeInteger(size) && size >= 0);
     if (!hasSizes || shape.length > GGUF_LIMITS.dimensions || !Number.isSafeInteger(ggufBytes(tensor))) {
-      throw badTensor(name, `a shape of whole ${type} blocks`, `[${shape.join(", ")}]`);
+      throw badTensor(name, `a shape of whole ${type} blocks`, shapeText(shape));
     }
     const { blockSize } = writtenGgmlType(type);
     if ((shape.at(-1) ?? 1) % blockSize !== 0) {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
@@ -31,6 +31,18 @@ function withWeightMap(weightMap: unknown): Readonly<Record<string, Uint8Array |
 }
 
 describe("a checkpoint directory", () => {
+  test("that is not there, or may not be read, is said to be so", async () => {
+    const missing = join(await temporaryDirectory(), "none");
+    await expect(openCheckpointTensors(missing)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: `${missing}: expected a checkpoint directory, got no such file or directory`,
+    });
+    if (process.getuid?.() === 0) return;
+    const secret = await directoryOf({});
+    await chmod(secret, 0o100);
+    await expect(openCheckpointTensors(secret)).rejects.toMatchObject({ code: "FORBIDDEN" });
+  });
+
   test("in one file, which goes before an index", async () => {
     const directory = await directoryOf({
       "model.safetensors": float32File({ x: [1] }),

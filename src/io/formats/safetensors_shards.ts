@@ -6,9 +6,10 @@
  */
 import { readdir } from "node:fs/promises";
 import { plainName } from "../../base/plain_text.ts";
-import { codeOf, GpruneError } from "../../errors.ts";
+import { GpruneError } from "../../errors.ts";
 import { unknownTensor } from "../../tensor/memory.ts";
 import type { TensorSource } from "../../tensor/tensor.ts";
+import { unreadable } from "../files/file.ts";
 import { fileInside } from "../files/inside.ts";
 import { isJsonObject, type JsonLimits, MAX_JSON_DEPTH, readJsonFile } from "../files/json.ts";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
@@ -34,15 +35,12 @@ const PICKLED = /\.(bin|pt|pth|ckpt|h5|msgpack)$/;
 /**
  * Opens the tensors of a checkpoint directory; `model.safetensors` takes precedence over an index, as in transformers.
  * Reads and checks the headers of all shards, but no tensor.
- * @throws GpruneError NOT_FOUND when there is no such directory or checkpoint, UNSUPPORTED when it is a pickled one,
- *   BAD_FILE when a file breaks its format or the index and the shards disagree
+ * @throws GpruneError NOT_FOUND when there is no such directory or checkpoint, FORBIDDEN when it may not be read,
+ *   UNSUPPORTED when it is a pickled one, BAD_FILE when a file breaks its format or the index and the shards disagree
  */
 export async function openCheckpointTensors(directory: string): Promise<TensorSource> {
   const files = await readdir(directory).catch((cause: unknown) => {
-    const reason = codeOf(cause) ?? "unknown reason";
-    throw new GpruneError("NOT_FOUND", `${directory}: expected a checkpoint directory, got ${reason}`, {
-      cause,
-    });
+    throw unreadable(directory, "a checkpoint directory", cause);
   });
   if (files.includes(SINGLE_FILE)) return openSafetensors(await fileInside(directory, SINGLE_FILE));
   if (files.includes(INDEX_FILE)) return openIndexed(directory);

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { alignUp } from "../../base/byte_size.ts";
 import { GpruneError } from "../../errors.ts";
 import { encode, FLOAT_BYTES, type FloatDType } from "../../tensor/dtype.ts";
-import { elementCount } from "../../tensor/tensor.ts";
+import { elementCount, shapeText } from "../../tensor/tensor.ts";
 import type { KeptFiles } from "../files/output_directory.ts";
 import { writeNewFile } from "../files/output_file.ts";
 import { badTensor, type DeclaredTensor, writeElements } from "./element_writer.ts";
@@ -97,7 +97,7 @@ function checkTensors(sorted: readonly TensorToWrite[]): void {
     if (name === sorted[i - 1]?.name) throw badTensor(name, "every tensor once", "two of this name");
     const hasSizes = shape.every((size) => Number.isSafeInteger(size) && size >= 0);
     if (!hasSizes || !Number.isSafeInteger(bytesOf(tensor))) {
-      throw badTensor(name, "a shape of whole numbers", `[${shape.join(", ")}]`);
+      throw badTensor(name, "a shape of whole numbers", shapeText(shape));
     }
   }
 }

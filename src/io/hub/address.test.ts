@@ -82,6 +82,10 @@ test("isSafeFile lets no path leave its directory, on any system", () => {
 });
 
 test("hubName says what was asked for", () => {
+  for (const revision of ["main", "v1.0", "feature/x", "refs/pr/3", "refs/convert/parquet", "refs/heads/a"]) {
+    const repo = { ...MODEL, kind: "model" as const, revision };
+    expect(parseHubAddress(hubName(repo))).toEqual(repo);
+  }
   expect(hubName({ kind: "model", id: "org/name", revision: "main" })).toBe("hf://org/name");
   expect(hubName({ kind: "dataset", id: "org/name", revision: "v1" })).toBe("hf://datasets/org/name@v1");
 });

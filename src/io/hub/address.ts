@@ -30,7 +30,8 @@ const MAX_FILE = 1024;
 
 const PART = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?$/;
 const REVISION = /^[A-Za-z0-9][A-Za-z0-9._/-]*$/;
-/** `refs/pr/N` and `refs/convert/X` may hold unescaped slashes, as in huggingface_hub; elsewhere a slash is %2F. */
+/** Revisions whose slashes need not be escaped, as in huggingface_hub; in others a slash is %2F. */
+const SLASHED_REVISION = /^refs\/(?:convert|pr)\/[^/]+$/;
 const ADDRESS =
   /^(?<id>[^/@]+\/[^/@#]+)(?:@(?<revision>refs\/(?:convert|pr)\/[^/#]+|[^/#]+))?(?:\/(?<file>.+?))?(?:#(?<column>[^#]+))?$/;
 
@@ -106,8 +107,9 @@ export function isSafeFile(path: string): boolean {
     .every((part) => part !== "" && part !== "." && part !== ".." && part.length <= MAX_PART);
 }
 
-/** `hf://ORG/NAME@REVISION` for messages; the revision is left out when it is the default. */
+/** `hf://ORG/NAME@REVISION`, which can be parsed again; the revision is left out when it is the default. */
 export function hubName({ kind, id, revision }: HubRepo): string {
-  const at = revision === DEFAULT_REVISION ? "" : `@${revision}`;
+  const escaped = SLASHED_REVISION.test(revision) ? revision : encodeURIComponent(revision);
+  const at = revision === DEFAULT_REVISION ? "" : `@${escaped}`;
   return `${SCHEME}${kind === "dataset" ? "datasets/" : ""}${id}${at}`;
 }

@@ -53,7 +53,8 @@ export class HubClient {
    * Sends a request, with retries.
    * @param url - below the endpoint (`/api/...`) or absolute
    * @param what - the requested thing, for messages
-   * @throws GpruneError FORBIDDEN, NOT_FOUND, or NETWORK when the hub cannot be reached or keeps failing
+   * @throws GpruneError FORBIDDEN, NOT_FOUND, NETWORK when the hub cannot be reached or keeps failing, BAD_FILE for a
+   *   redirect that is not followed, and any GpruneError of the body
    */
   async send(url: string, what: string, request: HubRequest = {}): Promise<Response> {
     const target = new URL(url.startsWith("/") ? this.settings.endpoint + url : url);
@@ -225,10 +226,11 @@ async function readLimited(answer: Response, what: string): Promise<Uint8Array> 
   return Buffer.concat(chunks);
 }
 
-/** Error NETWORK for a failed `fetch`; a `GpruneError` is returned unchanged. */
+/** Error NETWORK for a failed `fetch`; a `GpruneError`, also one of the body that was sent, is returned unchanged. */
 export function networkError(what: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const inner = cause instanceof Error ? cause.cause : undefined;
+  if (inner instanceof GpruneError) return inner;
   const reason = codeOf(inner) ?? reasonOf(cause);
   return new GpruneError("NETWORK", `${what}: expected an answer from the hub, got ${reason}`, {
     hint: "Check the network and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only the cache is used.",

@@ -2,7 +2,7 @@
  * Download of one file into the cache: its hash and size are requested first, an interrupted download is continued, the
  * bytes are checked, and only then is the blob linked into the snapshot.
  */
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, hasCode } from "../../errors.ts";
 import { kindOfPath } from "../files/file.ts";
 import { PartialFile } from "../files/partial_file.ts";
 import { type HubRepo, hubName } from "./address.ts";
@@ -61,21 +61,16 @@ function fileUrl({ kind, id, revision }: HubRepo, file: string): string {
   return `/${kind === "dataset" ? "datasets/" : ""}${id}/resolve/${encodeURIComponent(revision)}/${path}`;
 }
 
-/** Options of {@link download}. */
-export interface DownloadOptions {
-  /** Called with the bytes of the file present so far. */
-  readonly onSize?: (bytes: number) => void;
-}
-
 /**
  * Downloads a file into the cache unless its blob exists, and links it into the snapshot.
+ * @param onSize - called with the bytes of the file present so far
  * @returns its path in the snapshot
  * @throws GpruneError as `HubClient.send`; BAD_FILE when size or SHA-256 differ from the announced ones; OUTPUT_FAILED
  */
 export async function download(
   { client, repo, cache }: { readonly client: HubClient; readonly repo: HubRepo; readonly cache: RepoCache },
   remote: RemoteFile,
-  { onSize = () => {} }: DownloadOptions = {},
+  onSize: (bytes: number) => void,
 ): Promise<string> {
   const { file, commit, etag, size } = remote;
   if ((await kindOfPath(cache.blob(etag))) !== "file") {
@@ -83,7 +78,7 @@ export async function download(
     try {
       await fill(client, { partial, url: fileUrl({ ...repo, revision: commit }, file), remote, onSize });
     } catch (error) {
-      const isDamaged = error instanceof GpruneError && error.code === "BAD_FILE";
+      const isDamaged = hasCode(error, "BAD_FILE");
       await (isDamaged ? partial.discard() : partial.giveUp());
       throw error;
     }
@@ -160,7 +155,7 @@ async function fetchRest(
     }
   } catch (error) {
     await reader.cancel().catch(() => {});
-    if (error instanceof GpruneError && error.code === "NETWORK") return error;
+    if (hasCode(error, "NETWORK")) return error;
     throw error;
   }
   if (partial.size === remote.size) return null;

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { firstFew, namesText } from "../../base/lists.ts";
 import { type OnProgress, silent } from "../../base/progress.ts";
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, hasCode } from "../../errors.ts";
 import { INDEX_FILE, SINGLE_FILE, shardNames } from "../formats/safetensors_shards.ts";
 import { type HubAddress, hubName, isSafeFile } from "./address.ts";
 import { RepoCache } from "./cache.ts";
@@ -53,7 +53,7 @@ async function openAccess(
 /**
  * The local path of one file of a repository.
  * @throws GpruneError NOT_FOUND, FORBIDDEN, NETWORK, BAD_FILE, OUTPUT_FAILED; with HF_HUB_OFFLINE, NOT_FOUND when
- *   the file is not cached
+ *   the file is not cached; BAD_ARGUMENT for a malformed HF_ENDPOINT or token
  */
 export async function hubFile(
   address: HubAddress & { readonly file: string },
@@ -105,7 +105,7 @@ async function hasFirst(cache: RepoCache, commit: string, [first]: WantedFiles):
 /** Handler of a failed request: the cached path, if any, when the hub cannot be reached. */
 function fallBackTo(cached: string | null): (error: unknown) => string {
   return (error) => {
-    if (cached !== null && error instanceof GpruneError && error.code === "NETWORK") return cached;
+    if (cached !== null && hasCode(error, "NETWORK")) return cached;
     throw error;
   };
 }
@@ -198,7 +198,7 @@ async function downloadAll(access: Access, files: readonly RemoteFile[]): Promis
         unit: "bytes",
         detail: remote.file,
       });
-    const path = await download(access, remote, { onSize });
+    const path = await download(access, remote, onSize);
     before += remote.size;
     return path;
   });

@@ -1,3 +1,4 @@
+import { truncateSync } from "node:fs";
 import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -90,6 +91,31 @@ test("sends parts when the storage wants parts, and sends a part that failed aga
     .filter(({ method }) => method === "PUT")
     .map(({ headers }) => headers["content-length"]);
   expect(parts).toEqual(["1000000", "1000000", "1000000", "500000"]);
+});
+
+test("says so, and does not try again, when a file shrinks while it is sent", async () => {
+  const shrinking = join(root(), "shrinking");
+  await mkdir(shrinking);
+  const file = join(shrinking, "model.gguf");
+  await writeFile(file, WEIGHTS);
+  const onProgress = ({ done }: ProgressEvent): void => {
+    if (done > 0) truncateSync(file);
+  };
+  const { pauses, ...hubOptions } = hub.options(join(root(), "home"), { HF_TOKEN: TOKEN });
+  await expect(pushDirectory(shrinking, "org/gguf", { ...hubOptions, onProgress })).rejects.toMatchObject({
+    code: "BAD_FILE",
+    message: expect.stringContaining(`${file}: expected more data, got the end of the file`),
+  });
+  expect(pauses).toEqual([]);
+});
+
+test("commits an empty file as it is, since the storage takes none", async () => {
+  const other = join(root(), "with-empty");
+  await mkdir(other);
+  await writeFile(join(other, "model.gguf"), WEIGHTS);
+  await writeFile(join(other, "empty.safetensors"), "");
+  await pushDirectory(other, "org/gguf", options());
+  expect(filesOf("models/org/gguf")).toEqual({ "model.gguf": "lfs 2500000", "empty.safetensors": "" });
 });
 
 test("a directory of GGUF files needs nothing else", async () => {

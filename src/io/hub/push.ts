@@ -9,10 +9,10 @@ import { silent } from "../../base/progress.ts";
 import { GpruneError, requireWord } from "../../errors.ts";
 import { PositionalFile } from "../files/file.ts";
 import { type HubRepo, hubName, isSafeFile, parseHubAddress } from "./address.ts";
-import { HubClient, readJson } from "./client.ts";
+import { HubClient, type HubClientOptions, readJson } from "./client.ts";
 import type { HubOptions } from "./hub.ts";
 import { type LargeFile, uploadLarge } from "./lfs.ts";
-import { hubSettings } from "./settings.ts";
+import { type Environment, hubSettings } from "./settings.ts";
 
 /** Options of {@link pushDirectory}. */
 export interface PushOptions extends HubOptions {
@@ -104,8 +104,8 @@ function parseTarget(name: string, revision: string | undefined): HubRepo {
 /** @throws GpruneError FORBIDDEN without a token, BAD_ARGUMENT offline */
 async function writingClient(
   repo: HubRepo,
-  environment: NonNullable<HubOptions["environment"]>,
-  options: ConstructorParameters<typeof HubClient>[1],
+  environment: Environment,
+  options: HubClientOptions,
 ): Promise<HubClient> {
   const settings = await hubSettings(environment);
   if (settings.offline) throw badArgument(hubName(repo), "network access", "HF_HUB_OFFLINE");
@@ -177,7 +177,7 @@ function requirePrivate(state: unknown, what: string): void {
   });
 }
 
-/** The files that the hub wants in LFS, with their hashes. */
+/** The files that the hub wants in LFS, with their hashes; its storage takes no empty ones. */
 async function largeFiles(
   { client, repo }: Target,
   files: ReadonlyMap<string, PositionalFile>,
@@ -194,7 +194,8 @@ async function largeFiles(
       const mode = modes.find((reply) => reply.path === path)?.uploadMode;
       if (mode === undefined) throw badReply(repo, `an upload mode for ${path}`);
       const file = files.get(path)!;
-      if (mode === "lfs" || size > MAX_REGULAR_BYTES) large.push({ path, file, oid: await file.sha256() });
+      const isLarge = size > MAX_REGULAR_BYTES || (mode === "lfs" && size > 0);
+      if (isLarge) large.push({ path, file, oid: await file.sha256() });
     }
   }
   return large;

@@ -14,7 +14,7 @@ import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, hasCode } from "../../errors.ts";
 import { kindOfPath } from "../files/file.ts";
 import { errnoOf, outputFailed } from "../files/output_file.ts";
 import { isAlive, isElsewhere, ownIdentity, parentOf } from "../files/process_identity.ts";
@@ -114,7 +114,7 @@ export class RunLock {
       try {
         return await RunLock.take(path);
       } catch (error) {
-        const isHeld = error instanceof GpruneError && error.code === "LOCKED";
+        const isHeld = hasCode(error, "LOCKED");
         if (!isHeld || performance.now() >= end) throw error;
       }
       await setTimeout(1000 * POLL_SECONDS);

@@ -17,6 +17,22 @@ const texts = (name: string, data: readonly (string | null)[]): Column => ({
   nullable: true,
 });
 
+/** A column of three nulls, compressed by LZ4, as pyarrow 26 writes it: its dictionary is empty. */
+const NULLS = Buffer.from(
+  "UEFSMRUEFQAVAkwVABUAEgAAABUAFQ4VECwVBhUQFQYVBhwAAABwAgAAAAYAABUEGSw1ABgGc2NoZW1hFQIAFQwlAhgEbnVsbCUATBwAAAAWBhkc" +
+    "GRwmABwVDBk1AAYQGRgEbnVsbBUOFgYWUBZUJiYmCCksFQQVABUCABUAFRAVAgA8FgAZBhkmBgAAAAAWUBYGJggWVAAoIHBhcnF1ZXQtY3BwLWFy" +
+    "cm93IHZlcnNpb24gMjYuMC4xGRwcAAAAkgAAAFBBUjE=",
+  "base64",
+);
+
+const DAYS: Options = {
+  columnData: [{ name: "day", data: [19_930, -1, 2 ** 31 - 1] }],
+  schema: [
+    { name: "root", num_children: 1 },
+    { name: "day", type: "INT32", converted_type: "DATE", repetition_type: "REQUIRED" },
+  ],
+};
+
 async function read(
   bytes: Uint8Array | ArrayBuffer,
   { maxBytes = 1e6, column }: { readonly maxBytes?: number; readonly column?: string } = {},
@@ -72,6 +88,13 @@ describe("readParquetTexts", () => {
     expect(await read(bytes)).toEqual(long.data);
   });
 
+  test("unpacks pages without content", async () => {
+    const path = join(await temporaryDirectory(), "a.parquet");
+    await writeFile(path, NULLS);
+    const rows = await PositionalFile.use(path, (file) => readParquetRows(file, 3));
+    expect(rows).toEqual([{ null: null }, { null: null }, { null: null }]);
+  });
+
   test("takes evenly spaced rows of evenly spaced groups when there is too much", async () => {
     const rows = Array.from({ length: 10_000 }, (_, i) => `${String(i).padStart(5, "0")} ${"x".repeat(94)}`);
     const bytes = parquetWriteBuffer({ columnData: [texts("text", rows)], rowGroupSize: 100 });
@@ -99,6 +122,25 @@ describe("readParquetTexts", () => {
     const bytes = parquetWriteBuffer({ columnData: [texts("text", Array(5000).fill("y".repeat(1000)))] });
     expect(bytes.byteLength).toBeLessThan(20_000);
     expect((await read(bytes, { maxBytes: 100_000 })).length).toBeLessThanOrEqual(100);
+  });
+
+  test("gives dates and times as JSON does, and large integers as numbers", async () => {
+    const columnData: Column[] = [
+      { name: "when", data: [new Date("2024-07-26T12:00:00Z"), null], type: "TIMESTAMP", nullable: true },
+      { name: "count", data: [1n, 2n], type: "INT64" },
+    ];
+    const path = join(await temporaryDirectory(), "a.parquet");
+    await writeFile(path, new Uint8Array(parquetWriteBuffer({ columnData })));
+    expect(await PositionalFile.use(path, (file) => readParquetRows(file, 2))).toEqual([
+      { when: "2024-07-26T12:00:00.000Z", count: 1 },
+      { when: null, count: 2 },
+    ]);
+    await writeFile(path, new Uint8Array(parquetWriteBuffer(DAYS)));
+    expect(await PositionalFile.use(path, (file) => readParquetRows(file, 3))).toEqual([
+      { day: "2024-07-26" },
+      { day: "1969-12-31" },
+      { day: null },
+    ]);
   });
 
   test("takes any number of texts and rows from one row group", async () => {

@@ -10,11 +10,8 @@ import { GpruneError, reasonOf } from "../../errors.ts";
 import type { PositionalFile } from "../files/file.ts";
 import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
+import { TEXT_FIELDS } from "./text_directory.ts";
 
-/**
- * Default text columns, in order of preference; conversations and then the first text column come after them.
- */
-const TEXT_COLUMNS = ["text", "content"] as const;
 /** Row groups read of a file that exceeds the byte limit. */
 const MAX_GROUPS = 32;
 /** Bytes of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
@@ -114,9 +111,13 @@ export async function readParquetRows(
   return groups.flat().map((row) => toPlainJson(row) as Readonly<Record<string, unknown>>);
 }
 
-/** Makes numbers of the reader's bigints, which are 64-bit integers: those of tasks are labels and indices. */
+/**
+ * Makes numbers of the reader's bigints, which are 64-bit integers: those of tasks are labels and indices. Times become
+ * texts, as in JSON.
+ */
 function toPlainJson(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
+  if (value instanceof Date) return value.toJSON();
   if (Array.isArray(value)) return value.map(toPlainJson);
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, toPlainJson(inner)]));
@@ -168,7 +169,7 @@ function chooseColumn(
     names.find((name) => available.includes(name));
   const found =
     column === undefined
-      ? (firstIn(texts, TEXT_COLUMNS) ??
+      ? (firstIn(texts, TEXT_FIELDS) ??
         (chats ? firstIn(conversations, CONVERSATION_FIELDS) : undefined) ??
         texts[0])
       : firstIn([...texts, ...conversations], [column]);
@@ -237,11 +238,17 @@ async function readGroup(
       rowStart: group.start,
       rowEnd: group.end,
       compressors: limitedCompressors(),
+      parsers: PARSERS,
     }),
   );
 }
 
-/** Decompressors that refuse pages over `MAX_PAGE_BYTES`. */
+/** Dates become texts without a time; null for those beyond JavaScript's, which stand for infinity. */
+const PARSERS = {
+  dateFromDays: (days: number): string | null => new Date(days * 86_400_000).toJSON()?.slice(0, 10) ?? null,
+};
+
+/** Decompressors that refuse pages over `MAX_PAGE_BYTES`, and take empty ones, at which that of LZ4 fails. */
 function limitedCompressors(): typeof compressors {
   const codecs = {
     ...compressors,
@@ -251,6 +258,7 @@ function limitedCompressors(): typeof compressors {
     Object.entries(codecs).map(([codec, decompress]) => [
       codec,
       (input: Uint8Array, length: number): Uint8Array => {
+        if (length === 0) return new Uint8Array(0);
         if (length <= MAX_PAGE_BYTES) return decompress(input, length);
         throw new Error(`a page of ${length} bytes`);
       },

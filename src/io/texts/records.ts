@@ -5,6 +5,7 @@ import { MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import type { HubOptions } from "../hub/hub.ts";
 import { type JsonLine, jsonLines } from "./json_lines.ts";
 import { parquetRows } from "./parquet_process.ts";
+import { PACKED } from "./text_directory.ts";
 import { decodeText, textPlace } from "./texts.ts";
 
 /** Bytes of a JSON file, which is read whole. */
@@ -22,7 +23,7 @@ export async function readRecords(
   options: HubOptions = {},
 ): Promise<readonly JsonLine[]> {
   const { path } = await textPlace(name, options);
-  const records = endingOf(path) === ".parquet" ? await rowsOf(path, limit) : await jsonOf(path, limit);
+  const records = endingOf(path) === PACKED ? await rowsOf(path, limit) : await jsonOf(path, limit);
   if (records.length > 0) return records;
   throw new GpruneError("BAD_TEXT", `${path}: expected at least one record, got an empty file`);
 }

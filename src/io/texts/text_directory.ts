@@ -11,7 +11,7 @@ import { endingOf, kindOfPath, PositionalFile, unreadable } from "../files/file.
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import { asConversation, CONVERSATION_FIELDS } from "./conversations.ts";
 
-/** Default fields with the text of a JSON document, in order of preference. */
+/** Default fields and columns with the text of a document, in order of preference. */
 export const TEXT_FIELDS = ["text", "content"] as const;
 /** Extension of compressed files, whose size does not bound the text inside. */
 export const PACKED = ".parquet";

@@ -9,7 +9,7 @@ import { stat } from "node:fs/promises";
 import { namesText } from "../../base/lists.ts";
 import { plainName } from "../../base/plain_text.ts";
 import { type OnProgress, silent } from "../../base/progress.ts";
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, hasCode } from "../../errors.ts";
 import { endingOf, kindOfPath, PositionalFile } from "../files/file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import { decodeUtf8 } from "../files/utf8.ts";
@@ -147,11 +147,10 @@ interface Share {
 /** Divides the limit among the files, or among evenly spaced ones if pieces would otherwise be too short. */
 async function divideLimit(files: readonly FoundFile[], maxBytes: number): Promise<Share> {
   const minPiece = Math.min(MIN_PIECE_BYTES, Math.max(1, Math.floor(maxBytes / MAX_PIECES)));
-  const equalShare = Math.floor(maxBytes / files.length);
-  if (equalShare >= MAX_PIECES * minPiece) return { files, maxBytes: equalShare, pieces: MAX_PIECES };
+  const equal = { files, maxBytes: Math.floor(maxBytes / files.length), pieces: MAX_PIECES };
+  if (equal.maxBytes >= MAX_PIECES * minPiece) return equal;
   const sized = await Promise.all(files.map(async (file) => ({ file, size: await textBytes(file.path) })));
-  if (sized.every(({ size }) => size <= equalShare))
-    return { files, maxBytes: equalShare, pieces: MAX_PIECES };
+  if (sized.every(({ size }) => size <= equal.maxBytes)) return equal;
   const chosen = evenlyWithin(sized, maxBytes, ({ size }) => Math.min(size, minPiece));
   const share = Math.max(minPiece, Math.floor(maxBytes / chosen.length));
   return {
@@ -218,7 +217,7 @@ async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions):
     return pieces.map((piece) => decodeText(piece.bytes, path)).join("\n");
   });
   return text.catch((error: unknown) => {
-    if (guessed && error instanceof GpruneError && error.code === "BAD_TEXT") return null;
+    if (guessed && hasCode(error, "BAD_TEXT")) return null;
     throw error;
   });
 }

@@ -8,7 +8,7 @@ import { firstFew } from "../../base/lists.ts";
 import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import { type FloatDType, isFloatDType, roundTo, STORED_DTYPES } from "../../tensor/dtype.ts";
-import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
+import { shapeText, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { FLOAT8_HINT, type Float8Scales } from "../hf/quantization.ts";
 import { EMBEDDING, HEAD } from "../spaces.ts";
 
@@ -118,15 +118,15 @@ function blockScalesOf(source: TensorSource, name: string, scales: Float8Scales)
   if (scale === undefined)
     return `expected ${SCALE_SUFFIXES.map((suffix) => suffix.slice(1)).join(" or ")}, got none`;
   if (rows === undefined || columns === undefined || matrix.length !== 2) {
-    return `expected a matrix, got [${matrix.join(", ")}]`;
+    return `expected a matrix, got ${shapeText(matrix)}`;
   }
   const { dtype, shape } = source.info(scale)!;
   if (!isFloatDType(dtype)) return `expected ${scale} in F32, F16 or BF16, got ${dtype}`;
   const layouts = layoutsOf([rows, columns], scales);
   const layout = layouts.find(({ shapes }) => shapes.some((expected) => expected.join() === shape.join()));
   if (layout !== undefined) return { name: scale, rows: layout.rows, columns: layout.columns };
-  const expected = layouts.map(({ shapes }) => `[${shapes[0]!.join(", ")}]`).join(" or ");
-  return `expected ${scale} of shape ${expected}, got [${shape.join(", ")}]`;
+  const expected = layouts.map(({ shapes }) => shapeText(shapes[0]!)).join(" or ");
+  return `expected ${scale} of shape ${expected}, got ${shapeText(shape)}`;
 }
 
 /** The blocks that a matrix may have, each with the shapes that its scales may have. */

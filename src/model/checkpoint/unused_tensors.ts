@@ -53,17 +53,17 @@ function layerOf(name: string): number {
 /**
  * Names, as in the file, of the tensors that no weight is read from, buffers aside.
  * @param source - the model's weights
- * @param storedName - the name in the file of one of them
+ * @param nameInFile - the name in the file of one of them
  */
 export function unusedTensors(
   source: TensorSource,
   spec: ModelSpec,
-  storedName: (name: string) => string,
+  nameInFile: (name: string) => string,
 ): readonly string[] {
   // A head that is not used is the embedding (stored_head.ts).
   const used = new Set([HEAD, ...weightsOf(spec).map(({ name }) => name)]);
   const unused = source.names.filter((name) => !used.has(name) && !BUFFER.test(name));
-  return unused.map(storedName);
+  return unused.map(nameInFile);
 }
 
 /** A warning about the tensors of a model that are not used; null when all are. */

@@ -1,6 +1,7 @@
 /** Compares the tensors of a model with those that its spec asks for, and names them as the files do. */
 import { firstFew } from "../../base/lists.ts";
 import { GpruneError } from "../../errors.ts";
+import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
 import { weightsOf } from "../spaces.ts";
@@ -33,8 +34,7 @@ export function checkWeights(model: Model): void {
 }
 
 function textOf({ name, expected, found }: Misfit): string {
-  const shapeOf = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
-  return `${name}: expected ${shapeOf(expected)}, got ${found ? shapeOf(found) : "no such tensor"}`;
+  return `${name}: expected ${shapeText(expected)}, got ${found ? shapeText(found) : "no such tensor"}`;
 }
 
 /** The same as the family's checkpoints have them: joined, transposed and under other names. */

@@ -49,11 +49,7 @@ export function strippingSpaces(engine: TokenizerEngine, added: readonly AddedTo
     }
     return result + text.slice(done);
   };
-  return {
-    ...engine,
-    encode: (text, special) => engine.encode(strip(text), special),
-    encodePieces: (text, special) => engine.encodePieces(strip(text), special),
-  };
+  return { ...engine, encode: (text, special) => engine.encode(strip(text), special) };
 }
 
 function isSpace(character: string): boolean {

@@ -40,7 +40,7 @@ const JINJA = "chat_template.jinja";
 /**
  * chat_template.jinja, which transformers prefers, else the template of tokenizer_config.json, of several the default
  * one; undefined where there is none.
- * @throws GpruneError BAD_FILE when it is too long
+ * @throws GpruneError BAD_FILE when it is too long or tokenizer_config.json malformed, BAD_TEXT when it is not UTF-8
  */
 export function chatTemplateIn(files: readonly CarriedFile[]): string | undefined {
   const file = files.find(({ name }) => name === JINJA);

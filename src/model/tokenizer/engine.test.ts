@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { letterModel } from "../../../test/letter_model.ts";
 import { CUT_NAMES } from "../../../test/word_cuts.ts";
 import { directEngine, guardedEngine } from "./engine.ts";
@@ -77,7 +77,18 @@ describe("regular expressions of the file's own", () => {
   test("are run in a thread, whichever file they come from", () => {
     const tokenizer = letters({ pre_tokenizer: split("(a+)+$") });
     expect([...tokenizer.encode("b")]).toEqual([1]);
-    expect(() => tokenizer.encode(`${"a".repeat(40)}c`)).toThrow("within 10.0 s, got no result");
+    const slow = (): unknown => tokenizer.encode(`${"a".repeat(40)}c`);
+    expect(slow).toThrow("within 10.0 s, got no result");
+    expect(slow).toThrow("within 10.0 s, got no result");
+  });
+
+  test("leave no thread behind where the library cannot build the tokenizer", async () => {
+    const threads = (): number =>
+      (process.report.getReport() as { workers: readonly unknown[] }).workers.length;
+    const before = threads();
+    for (let i = 0; i < 3; i++)
+      expect(() => guardedEngine({ json: {}, config: {} })).toThrow("got Tokenizer");
+    await vi.waitFor(() => expect(threads()).toBeLessThanOrEqual(before));
   });
 
   test("that are no expressions are refused", () => {

@@ -13,15 +13,19 @@ export interface Pieces {
   readonly pieces: readonly string[];
 }
 
-/** The operations of the library's tokenizer that are used. */
+/** A tokenizer without corrections, or with some. */
 export interface TokenizerEngine {
   /** Ids of a text. @param special - whether the tokens that belong around every text are added */
   encode(text: string, special: boolean): readonly number[];
-  /** As `encode`, with the part of the text that each id stands for. */
-  encodePieces(text: string, special: boolean): Pieces;
   decode(ids: readonly number[]): string;
   idOf(token: string): number | undefined;
   readonly largestId: number;
+}
+
+/** The library's tokenizer. */
+export interface LibraryEngine extends TokenizerEngine {
+  /** As `encode`, with the part of the text that each id stands for. */
+  encodePieces(text: string, special: boolean): Pieces;
 }
 
 /** Parts of tokenizer.json and tokenizer_config.json, checked. */
@@ -31,7 +35,7 @@ export interface EngineFiles {
 }
 
 /** Runs in this process: for tokenizers whose every step is known. */
-export function directEngine({ json, config }: EngineFiles): TokenizerEngine {
+export function directEngine({ json, config }: EngineFiles): LibraryEngine {
   const library = attempt(() => new LibraryTokenizer(json, config));
   return {
     encode: (text, special) => attempt(() => library.encode(text, { add_special_tokens: special })).ids,
@@ -50,14 +54,14 @@ function attempt<T>(run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    throw unknownTokenizer(reasonOf(cause), cause);
+    throw unknownTokenizer(cause);
   }
 }
 
-function unknownTokenizer(reason: string, cause?: unknown): GpruneError {
-  return new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
-    cause,
-  });
+/** The error for a tokenizer.json that the library fails at. @param cause - its error, or the message of that */
+export function unknownTokenizer(cause: unknown): GpruneError {
+  const message = `tokenizer.json: expected a known tokenizer, got ${reasonOf(cause)}`;
+  return new GpruneError("UNSUPPORTED", message, { cause });
 }
 
 function largest(ids: Iterable<number>): number {
@@ -107,7 +111,10 @@ const requests = {
   decode: (ids) => tokenizer.decode(ids, { clean_up_tokenization_spaces: false }),
   idOf: (token) => tokenizer.token_to_id(token),
 };
-port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...parameters)));`;
+// Without a tokenizer, the thread ends.
+if (tokenizer !== undefined) {
+  port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...parameters)));
+}`;
 
 /** Ends the threads of engines that are no longer referenced. */
 const ABANDONED = new FinalizationRegistry<Worker>((worker) => void worker.terminate());
@@ -116,7 +123,7 @@ const ABANDONED = new FinalizationRegistry<Worker>((worker) => void worker.termi
  * Runs in a thread of its own, which is ended when an answer takes longer than 10 seconds plus 20 microseconds for each
  * character. The caller blocks, as it would in the library itself.
  */
-export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): TokenizerEngine {
+export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): LibraryEngine {
   const { port1: port, port2 } = new MessageChannel();
   const answered = new Int32Array(new SharedArrayBuffer(4));
   const worker = new Worker(PROGRAM, {
@@ -131,25 +138,26 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): T
   // Errors come as answers; a thread that dies sends none, and the caller's time runs out.
   worker.on("error", () => {});
   worker.unref();
-  let isOver = false;
+  let failure: GpruneError | undefined;
   const wait = (milliseconds: number): unknown => {
     const isLate = Atomics.wait(answered, 0, 0, milliseconds) === "timed-out";
     Atomics.store(answered, 0, 0);
-    if (isLate || isOver) {
-      isOver = true;
+    if (isLate) {
+      failure = tooSlow(milliseconds);
       void worker.terminate();
-      throw tooSlow(milliseconds);
+      throw failure;
     }
     const { value, error } = receiveMessageOnPort(port)!.message as { value?: unknown; error?: string };
     if (error === undefined) return value;
     throw unknownTokenizer(error);
   };
   const ask = (characters: number, ...request: readonly unknown[]): unknown => {
-    if (!isOver) port.postMessage(request);
-    return wait(isOver ? 0 : times.call + times.character * characters);
+    if (failure !== undefined) throw failure;
+    port.postMessage(request);
+    return wait(times.call + times.character * characters);
   };
   const largestId = wait(times.build) as number;
-  const engine: TokenizerEngine = {
+  const engine: LibraryEngine = {
     encode: (text, special) => ask(text.length, "encode", text, special) as number[],
     encodePieces: (text, special) => ask(text.length, "encodePieces", text, special) as Pieces,
     decode: (ids) => ask(ids.length * 16, "decode", [...ids]) as string,

@@ -8,7 +8,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { plainName } from "../../base/plain_text.ts";
-import { GpruneError, reasonOf } from "../../errors.ts";
+import { GpruneError } from "../../errors.ts";
 import { concatenated } from "../../tensor/integers.ts";
 import type { CarriedFile, Model } from "../model.ts";
 import { strippingSpaces, withoutStripping } from "./added_spaces.ts";
@@ -20,7 +20,7 @@ import {
   stepSchema,
   type TokenizerStep,
 } from "./corrections.ts";
-import { directEngine, guardedEngine, type TokenizerEngine } from "./engine.ts";
+import { directEngine, guardedEngine, type TokenizerEngine, unknownTokenizer } from "./engine.ts";
 import {
   hasSmallIds,
   ofModel,
@@ -156,11 +156,7 @@ export class Tokenizer {
       const parting = partingOf(json, () => splitsAtSpaces(json) || endsAtSpaces(json, pieces));
       return new Tokenizer({ engine, parting }, config, generation);
     } catch (cause) {
-      if (cause instanceof GpruneError) throw cause;
-      const reason = reasonOf(cause);
-      throw new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
-        cause,
-      });
+      throw cause instanceof GpruneError ? cause : unknownTokenizer(cause);
     }
   }
 

@@ -3,7 +3,7 @@
  * bytes. The library of engine.ts makes them unknown.
  */
 import { z } from "zod";
-import type { TokenizerEngine } from "./engine.ts";
+import type { LibraryEngine, TokenizerEngine } from "./engine.ts";
 
 const unigram = z.looseObject({
   type: z.literal("Unigram"),
@@ -22,7 +22,7 @@ export function unigramPieces(model: unknown): readonly string[] | null {
  * An engine that encodes unknown characters as bytes, where the model asks for that and has pieces for all their bytes.
  * As `tokenize` of tokenizers/src/models/unigram/model.rs.
  */
-export function withByteFallback(engine: TokenizerEngine, model: unknown): TokenizerEngine {
+export function withByteFallback(engine: LibraryEngine, model: unknown): TokenizerEngine {
   const result = unigram.safeParse(model);
   if (!result.success || result.data.byte_fallback !== true) return engine;
   const { vocab, unk_id: unknown } = result.data;

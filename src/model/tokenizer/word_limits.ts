@@ -30,11 +30,7 @@ export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerE
     cutting ??= open();
     return cutting;
   };
-  return {
-    ...engine,
-    encode: (text, special) => engineFor(text).encode(text, special),
-    encodePieces: (text, special) => engineFor(text).encodePieces(text, special),
-  };
+  return { ...engine, encode: (text, special) => engineFor(text).encode(text, special) };
 }
 
 /**

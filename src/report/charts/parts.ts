@@ -98,6 +98,21 @@ function legendColumns(names: readonly string[]): number {
   return Math.max(1, Math.min(4, Math.floor(LEGEND_CHARACTERS / (longest + 4))));
 }
 
+interface RuleOptions {
+  readonly palette: Palette;
+  /** The axis that the value is on. */
+  readonly channel: "x" | "y";
+}
+
+/** A dashed line across the plot at one value of a field. */
+export function dashedRule(field: string, value: number, { palette, channel }: RuleOptions): Chart {
+  return {
+    data: { values: [{ [field]: value }] },
+    mark: { type: "rule", strokeDash: [4, 4], color: palette.muted },
+    encoding: { [channel]: { field, type: "quantitative" } },
+  };
+}
+
 /** A colour for each value of a field. */
 export function namedColor(field: string, colors: Readonly<Record<string, string>>): Chart {
   const scale = { domain: Object.keys(colors), range: Object.values(colors) };

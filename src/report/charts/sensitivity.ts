@@ -8,7 +8,15 @@ import { whole, withMinus } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { KIND_NAMES, kindColor, layerLines, namedColor, PLOT_HEIGHT, rampColor } from "./parts.ts";
+import {
+  dashedRule,
+  KIND_NAMES,
+  kindColor,
+  layerLines,
+  namedColor,
+  PLOT_HEIGHT,
+  rampColor,
+} from "./parts.ts";
 import { type SigmaSpace, sigmaHistogram, sigmaMap } from "./sigma.ts";
 
 /** Sensitivity of every layer's FFN space. */
@@ -233,7 +241,6 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
   );
   if (values.length === 0) return null;
   const fallen = values.filter(({ scores }) => scores === "weights");
-  const fell = fallen.length;
   // The few fallback modules are drawn last, on top.
   const drawn = [...values.filter(({ scores }) => scores !== "weights"), ...fallen];
   const isWhole = grounds.spaces.some(({ modules }) => modules.length === 1);
@@ -241,15 +248,15 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
   return {
     id: "reliability",
     title: "Which scores are trusted",
-    words: `${fell} of ${values.length} measured modules ${fell === 1 ? "is" : "are"} scored by the weights; the least reliable has r = ${withMinus(lowest.toFixed(2))}.`,
+    words: `${fallen.length} of ${values.length} measured modules ${fallen.length === 1 ? "is" : "are"} scored by the weights; the least reliable has r = ${withMinus(lowest.toFixed(2))}.`,
     caption:
       "A point is a module. r: how well scores from the other sets rank its units on a set held out. Left of and below " +
       `both dashed lines, weights decide instead of activations.${isWhole ? " A module that is a whole space has quantile 0.50 and never falls back." : ""}`,
     chart: (palette) => ({
       height: PLOT_HEIGHT,
       layer: [
-        rule({ r: RELIABILITY_THRESHOLD }, { field: "r", channel: "x", palette }),
-        rule({ magnitude: MAGNITUDE_THRESHOLD }, { field: "magnitude", channel: "y", palette }),
+        dashedRule("r", RELIABILITY_THRESHOLD, { palette, channel: "x" }),
+        dashedRule("magnitude", MAGNITUDE_THRESHOLD, { palette, channel: "y" }),
         {
           data: { values: drawn },
           mark: { type: "point", filled: true },
@@ -278,19 +285,5 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
         },
       ],
     }),
-  };
-}
-
-interface RuleOptions {
-  readonly field: string;
-  readonly channel: "x" | "y";
-  readonly palette: Palette;
-}
-
-function rule(value: Readonly<Record<string, number>>, { field, channel, palette }: RuleOptions): Chart {
-  return {
-    data: { values: [value] },
-    mark: { type: "rule", strokeDash: [4, 4], color: palette.muted },
-    encoding: { [channel]: { field, type: "quantitative" } },
   };
 }

@@ -7,7 +7,7 @@ import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { countAxis, KIND_NAMES, kindColor, layerAxis, PLOT_HEIGHT, UNIT_NAMES } from "./parts.ts";
+import { countAxis, dashedRule, KIND_NAMES, kindColor, layerAxis, PLOT_HEIGHT, UNIT_NAMES } from "./parts.ts";
 
 /** Kept units of every layer, in front of the dense widths. */
 export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
@@ -113,7 +113,7 @@ export function sparsityPicture(facts: Facts): Picture {
     chart: (palette) => ({
       height: PLOT_HEIGHT,
       layer: [
-        overallRule(record.sparsity.achieved, palette),
+        dashedRule("sparsity", record.sparsity.achieved, { palette, channel: "y" }),
         {
           data: { values },
           mark: {
@@ -126,14 +126,6 @@ export function sparsityPicture(facts: Facts): Picture {
         ...(modules.length === 0 ? [] : [modulePoints(modules, palette)]),
       ],
     }),
-  };
-}
-
-function overallRule(sparsity: number, palette: Palette): Chart {
-  return {
-    data: { values: [{ sparsity }] },
-    mark: { type: "rule", strokeDash: [4, 4], color: palette.muted },
-    encoding: { y: { field: "sparsity", type: "quantitative" } },
   };
 }
 
