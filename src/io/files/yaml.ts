@@ -26,6 +26,9 @@ export function parseYaml(text: string, where: string, code: ErrorCode): unknown
   const document = parseDocument(text, { schema: "core", uniqueKeys: true, logLevel: "error" });
   // Warnings report unknown tags, whose values would be guessed.
   const problem = document.errors[0] ?? document.warnings[0];
+  if (problem?.code === "MULTIPLE_DOCS") {
+    throw new GpruneError(code, `${where}: expected one YAML document, got several`);
+  }
   if (problem !== undefined) throw new GpruneError(code, `${where}: ${plainText(problem.message)}`);
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASED });

@@ -75,9 +75,13 @@ describe("regular expressions of the file's own", () => {
   });
 
   test("are run in a thread, whichever file they come from", () => {
-    const tokenizer = letters({ pre_tokenizer: split("(a+)+$") });
+    const model = letterModel({}, { pre_tokenizer: split("(a+)+$") });
+    const origin = { name: "some/model", format: "hf", dtype: "F32" } as const;
+    const tokenizer = Tokenizer.of({ ...model, origin });
     expect([...tokenizer.encode("b")]).toEqual([1]);
-    expect(() => tokenizer.encode(`${"a".repeat(40)}c`)).toThrow("within 10.0 s, got no result");
+    expect(() => tokenizer.encode(`${"a".repeat(40)}c`)).toThrow(
+      "some/model: tokenizer.json: expected the text to be tokenized within 10.0 s, got no result",
+    );
   });
 
   test("that are no expressions are refused", () => {
