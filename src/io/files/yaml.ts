@@ -27,7 +27,11 @@ export function parseYaml(text: string, where: string, code: ErrorCode): unknown
   // Warnings report unknown tags, whose values would be guessed.
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem?.code === "MULTIPLE_DOCS") {
-    throw new GpruneError(code, `${where}: expected one YAML document, got several`);
+    const { line, col } = problem.linePos![0];
+    throw new GpruneError(
+      code,
+      `${where}: expected one YAML document, got another at line ${line}, column ${col}`,
+    );
   }
   if (problem !== undefined) throw new GpruneError(code, `${where}: ${plainText(problem.message)}`);
   try {
