@@ -168,12 +168,21 @@ export class Tokenizer {
 
   /**
    * Token ids of a text, without added BOS or EOS. Words of more than 2^18 characters are cut.
+   * @param enough - ids after which the rest of a long text may be left out
    * @throws GpruneError UNSUPPORTED when regular expressions of the file's own take too long, BAD_TEXT for a part of
    *   the text that no token stands for
    */
-  encode(text: string): Int32Array {
+  encode(text: string, enough: number = Number.POSITIVE_INFINITY): Int32Array {
     if (this.#parting === null) return this.#encodePart(text);
-    return concatenated(Array.from(partsOf(text, this.#parting), (part) => this.#encodePart(part)));
+    const parts: Int32Array[] = [];
+    let count = 0;
+    for (const part of partsOf(text, this.#parting)) {
+      const ids = this.#encodePart(part);
+      parts.push(ids);
+      count += ids.length;
+      if (count >= enough) break;
+    }
+    return concatenated(parts);
   }
 
   #encodePart(text: string): Int32Array {
