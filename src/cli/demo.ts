@@ -93,12 +93,19 @@ export async function keptWhenDone(
     });
   } catch (error) {
     remove();
-    const isInterrupted = error instanceof GpruneError && error.code === "INTERRUPTED";
-    // Without the hint to resume: the demo's runs are removed.
-    throw isInterrupted ? new GpruneError("INTERRUPTED", error.message, { cause: error }) : error;
+    throw inDemo(error);
   } finally {
     forget();
   }
+}
+
+/** The error with a hint that fits the demo: its runs cannot be resumed, and its options are few. */
+function inDemo(error: unknown): unknown {
+  if (!(error instanceof GpruneError)) return error;
+  const { code, message, hint } = error;
+  if (code === "INTERRUPTED") return new GpruneError(code, message, { cause: error });
+  if (code !== "OUTPUT_FAILED" || hint === undefined) return error;
+  return error.inOtherWords({ hint: hint.replace(/; [^;]*--\w[^;]*\.$/, ".") });
 }
 
 /** Ignores errors of removing files: the error that ended the demo is the one to report. */
