@@ -1,11 +1,10 @@
 /** `gprune demo`: prints the results of src/demo.ts as a table and continued texts. */
 import { existsSync, rmdirSync, rmSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { DEMO_KINDS, type DemoOptions, type DemoRow, runDemo } from "../demo.ts";
 import { GpruneError } from "../errors.ts";
 import { requireEmptyDirectory } from "../io/files/output_place.ts";
+import { makeTemporary } from "../io/files/scratch.ts";
 import { stopSignal } from "./compute_child.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -28,7 +27,7 @@ const PROMPTS = {
 
 export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
   if (output === undefined) {
-    const directory = await mkdtemp(join(tmpdir(), "gprune-demo-"));
+    const directory = makeTemporary("gprune-demo-");
     return keptWhenDone(async (makes) => {
       makes([directory]);
       await demo(directory, options);

@@ -323,7 +323,7 @@ function placeOf(path: string, { start }: Piece): string {
   return start === 0 ? path : `${path} from byte ${start}`;
 }
 
-/** Decodes the content of a text file. @throws GpruneError BAD_TEXT for invalid UTF-8, BAD_FILE for a Git LFS pointer */
+/** Decodes a text file's content. @throws GpruneError BAD_TEXT for invalid UTF-8, BAD_FILE for a Git LFS pointer */
 export function decodeText(bytes: Uint8Array, where: string): string {
   refuseLfsPointer(bytes, { where, expected: "the file itself" });
   const hint = "Convert the file to UTF-8, or decompress it.";
