@@ -4,7 +4,8 @@
  *
  * The checks are those of the reference reader (huggingface/safetensors, `read_metadata` and `validate` in
  * safetensors/src/tensor.rs). Repeated names are refused as well: the format forbids them, but the reference does not
- * check. Whitespace before the header's `{` is accepted, as there, and a byte order mark is not. Values are not checked: NaN is for the caller.
+ * check. Whitespace before the header's `{` is accepted, as there, and a byte order mark is not. Values are not
+ * checked: NaN is for the caller.
  */
 
 import { plainName } from "../../base/plain_text.ts";

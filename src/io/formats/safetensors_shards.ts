@@ -49,7 +49,7 @@ export async function openCheckpointTensors(directory: string): Promise<TensorSo
   throw noCheckpoint(directory, files);
 }
 
-/** Hint for a directory with a part of a checkpoint, or one under another name; undefined where nothing points to one. */
+/** Hint for a directory with a part of a checkpoint, or one under another name; undefined where there is none. */
 function leftoverHint(files: readonly string[]): string | undefined {
   const name = files.find((file) => file.includes(".safetensors"));
   if (name === undefined) return undefined;
