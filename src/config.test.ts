@@ -105,7 +105,7 @@ describe("parseRunConfig", () => {
     ["sparsity: [0.3", /^run\.yaml: .* at line 1, column \d+/],
     ["seed: 1\nsparsity: 0.3\nseed: 2", /^run\.yaml: Map keys must be unique at line 3, column 1/],
     ["seed: 1\n\tsamples: 2", /^run\.yaml: .* at line 2, column \d+/],
-    ["seed: 1\n---\nseed: 2", /^run\.yaml: .* at line 2, column 1/],
+    ["seed: 1\n---\nseed: 2", /^run\.yaml: expected one YAML document, got another at line 2, column 1$/],
     ["model: !!js/function 'x'", /^run\.yaml: Unresolved tag: .* at line 1, column 8/],
     ["model: *unknown", /^run\.yaml: Unresolved alias/],
     ["sparsity: 2\nspeed: 1", /^run\.yaml: .*speed.*sparsity/s],

@@ -75,7 +75,7 @@ export async function dryRun(
 ): Promise<DryRun> {
   const reported = interruptible(onProgress, signal, 0);
   const run = await prepareRun(resolveRunConfig(settings, "configuration"), onDevice);
-  await requireFreeDirectory(run.config.output);
+  await requireFreeDirectory(run.config.output, run.config.model);
   await requireNothingKept(run.config.output);
   const time: OpeningOptions["time"] = (_stage, work) => work();
   const opened = await openRun(run, { onProgress: reported, time });

@@ -93,9 +93,9 @@ export async function prune(settings: RunConfig, options: PruneOptions = {}): Pr
   const config = resolveRunConfig(settings, "configuration");
   if (options.openPasses !== undefined) requireCpu(config);
   const run = await prepareRun(config, options.onDevice);
-  const { output } = run.config;
+  const { model, output } = run.config;
   const recorded = resume ? await readFacts(join(output, RUN_FILES.facts)) : null;
-  if (recorded === null) await requireFreeDirectory(output);
+  if (recorded === null) await requireFreeDirectory(output, model);
   const stages = await RunDirectory.claim(output, { resume, signal, interval });
   try {
     const reporting = { ...options, onProgress: interruptible(onProgress, signal) };

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { cp, mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -146,6 +146,18 @@ describe("generate and export, from what a prune wrote", () => {
     const scores = await Promise.all([first, again].map((path) => gprune("eval", path, ...options)));
     const [before, after] = scores.map((score) => json(score).texts);
     expect(after).toEqual(before);
+  });
+
+  test("a report that does not fit into its run's directory can be written elsewhere", async () => {
+    const copy = join(root(), "copy");
+    await cp(first, copy, { recursive: true });
+    await rm(join(copy, "report.html"));
+    await mkdir(join(copy, "report.html"));
+    const refused = await gprune("report", copy, "--pictures", join(root(), "no-figures"));
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+    expect(refused.stderr).toMatch(
+      `hint: The path is a directory; choose another name. To write it elsewhere: gprune report ${copy} -o report.html.`,
+    );
   });
 
   test("export never writes over a file, nor in a dtype that the format does not have", async () => {

@@ -4,6 +4,7 @@
  */
 import { GpruneError, hasCode } from "../errors.ts";
 import { onTemporary, removeTemporaries } from "../io/files/output_directory.ts";
+import { onClaimedDirectory } from "../io/run/directory.ts";
 import { EXIT_CODES, failureOf } from "./exit.ts";
 import { runCleanups } from "./interrupt.ts";
 import { type ChildMessage, parentMessageSchema, type StopSignal } from "./messages.ts";
@@ -34,6 +35,7 @@ export async function computeForParent(action: () => Promise<void>): Promise<voi
     progressEnd: () => send({ type: "progress-end" }),
   });
   onTemporary((temporary, live) => send({ type: "temporary", live, ...temporary }));
+  onClaimedDirectory((directory) => send({ type: "keeps", directory }));
   process.on("message", (message) => stop(parentMessageSchema.parse(message).signal));
   process.on("disconnect", () => stop("SIGTERM"));
   // Ctrl-C reaches the whole group of processes; the parent decides what it means.

@@ -78,6 +78,30 @@ describe("a computing process", () => {
     },
   );
 
+  test.each([
+    ["has kept progress", "prune", true],
+    ["has kept none", "prune", false],
+    ["cannot be resumed", "demo", true],
+  ])(
+    "says that progress is kept when it is killed only where there is some: it %s",
+    async (_, word, kept) => {
+      const directory = await temporaryDirectory();
+      if (kept) await writeFile(join(directory, "manifest.json"), "{}");
+      const script = join(directory, "child.mts");
+      await writeFile(
+        script,
+        `process.send({ type: "keeps", directory: ${JSON.stringify(directory)} }, () => process.kill(process.pid, "SIGKILL"));
+      setInterval(() => {}, 1000);`,
+      );
+      const command = { script, args: [word], execArgv: ["--import", "tsx"] };
+      const outcome = await new ComputeProcess(command, SILENT).outcome;
+      const hint = "Use fewer or shorter windows, close other programs, or use a larger machine.";
+      const resume = " Saved progress is kept; continue with --resume.";
+      const expected = kept && word === "prune" ? hint + resume : hint;
+      expect(outcome).toHaveProperty("failure.hint", expected);
+    },
+  );
+
   test("has failed when it ends before it has said so", async () => {
     const { outcome } = await heard("process.disconnect();");
     expect(outcome).toMatchObject({ kind: "failed", exitCode: 2 });

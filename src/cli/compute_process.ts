@@ -8,6 +8,7 @@ import { GpruneError, reasonOf } from "../errors.ts";
 import { computingProcess, memoryLimit } from "../io/files/machine.ts";
 import { removeTemporary, type Temporary } from "../io/files/output_directory.ts";
 import { isOutOfMemory } from "../io/files/own_program.ts";
+import { holdsProgress } from "../io/run/directory.ts";
 import { exitCodeOf, failureOf } from "./exit.ts";
 import { type ChildMessage, childMessageSchema, type Failure, type StopSignal } from "./messages.ts";
 import { CHILD_VARIABLE } from "./role.ts";
@@ -73,8 +74,10 @@ export class ComputeProcess {
   readonly outcome: Promise<Outcome>;
   readonly #child: ChildProcess;
   readonly #listener: ComputeListener;
-  /** Whether the command keeps its progress. */
+  /** Whether the command can be resumed. */
   readonly #canResume: boolean;
+  /** The directory of its progress; null before there is one. */
+  #directory: string | null = null;
   readonly #temporaries = new Map<string, Temporary>();
   readonly #clock: () => number;
   #stopped: StopSignal | null = null;
@@ -170,6 +173,9 @@ export class ComputeProcess {
         this.#rss = message.rss;
         this.#listener.onMemory?.(message.rss);
         break;
+      case "keeps":
+        this.#directory = message.directory;
+        break;
       case "temporary":
         if (message.live) this.#temporaries.set(message.path, message);
         else this.#temporaries.delete(message.path);
@@ -179,7 +185,7 @@ export class ComputeProcess {
     }
   }
 
-  #conclude({ code, signal }: Ending): Outcome {
+  async #conclude({ code, signal }: Ending): Promise<Outcome> {
     for (const temporary of this.#temporaries.values()) removeTemporary(temporary);
     const [by, failure] = [this.#stopped, this.#failure];
     if (by !== null && code !== 0 && (signal !== null || failure?.code === "INTERRUPTED")) {
@@ -188,19 +194,26 @@ export class ComputeProcess {
         kind: "interrupted",
         by,
         atOnce,
-        hint: atOnce && this.#canResume ? RESUME_HINT : failure?.hint,
+        hint: atOnce ? await this.#resumeHint() : failure?.hint,
       };
     }
     // After it has reported a failure, a signal may still end it on its way out, while ONNX Runtime's threads run.
     if (failure !== null) return { kind: "failed", failure, exitCode: code || exitCodeOf(failure) };
     if (code === 0 && this.#isDone) return { kind: "exited", code };
-    return { kind: "failed", ...failureOf(this.#death(code, signal)) };
+    return { kind: "failed", ...failureOf(this.#death({ code, signal }, await this.#resumeHint())) };
+  }
+
+  /** Hint for a command that was killed; undefined when it has kept nothing that it could resume from. */
+  async #resumeHint(): Promise<string | undefined> {
+    const directory = this.#directory;
+    if (!this.#canResume || directory === null) return undefined;
+    return (await holdsProgress(directory).catch(() => false)) ? RESUME_HINT : undefined;
   }
 
   /** Error of a child that ended without reporting a failure. */
-  #death(code: number | null, signal: NodeJS.Signals | null): GpruneError {
+  #death({ code, signal }: Ending, resumeHint: string | undefined): GpruneError {
     const how = signal === null ? `exit code ${code}` : signal;
-    const resume = this.#canResume ? ` ${RESUME_HINT}` : "";
+    const resume = resumeHint === undefined ? "" : ` ${resumeHint}`;
     const gotNone = isOutOfMemory(this.#tail);
     if (signal === "SIGKILL" || signal === "SIGTERM" || gotNone) {
       const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { runDemo } from "../demo.ts";
+import { GpruneError } from "../errors.ts";
 import { RunDirectory } from "../io/run/directory.ts";
 import { keptWhenDone } from "./demo.ts";
 
@@ -27,6 +28,16 @@ test("a demo that fails removes what it has made, and nothing of another one in 
     "made/out/other",
     "made/out/other/model",
   ]);
+});
+
+test("a demo on a full disk gets no advice about options that it lacks", async () => {
+  const hint = "Free some space or write to another disk";
+  for (const advice of ["; fewer windows (--samples) need less.", "; --dtype bf16 halves the output.", "."]) {
+    const run = keptWhenDone(async () => {
+      throw new GpruneError("OUTPUT_FAILED", "out: expected 2 MB", { hint: hint + advice });
+    });
+    await expect(run).rejects.toMatchObject({ message: "out: expected 2 MB", hint: `${hint}.` });
+  }
 });
 
 test("a demo makes nothing where another one is at work", async () => {

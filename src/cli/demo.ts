@@ -1,11 +1,10 @@
 /** `gprune demo`: prints the results of src/demo.ts as a table and continued texts. */
 import { existsSync, rmdirSync, rmSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { DEMO_KINDS, type DemoOptions, type DemoRow, runDemo } from "../demo.ts";
-import { GpruneError, hasCode } from "../errors.ts";
+import { GpruneError } from "../errors.ts";
 import { requireEmptyDirectory } from "../io/files/output_place.ts";
+import { makeTemporary } from "../io/files/scratch.ts";
 import { stopSignal } from "./compute_child.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -28,7 +27,7 @@ const PROMPTS = {
 
 export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
   if (output === undefined) {
-    const directory = await mkdtemp(join(tmpdir(), "gprune-demo-"));
+    const directory = makeTemporary("gprune-demo-");
     return keptWhenDone(async (makes) => {
       makes([directory]);
       await demo(directory, options);
@@ -93,12 +92,19 @@ export async function keptWhenDone(
     });
   } catch (error) {
     remove();
-    const isInterrupted = hasCode(error, "INTERRUPTED");
-    // Without the hint to resume: the demo's runs are removed.
-    throw isInterrupted ? new GpruneError("INTERRUPTED", error.message, { cause: error }) : error;
+    throw inDemo(error);
   } finally {
     forget();
   }
+}
+
+/** The error with a hint that fits the demo: its runs cannot be resumed, and its options are few. */
+function inDemo(error: unknown): unknown {
+  if (!(error instanceof GpruneError)) return error;
+  const { code, message, hint } = error;
+  if (code === "INTERRUPTED") return new GpruneError(code, message, { cause: error });
+  if (code !== "OUTPUT_FAILED" || hint === undefined) return error;
+  return error.inOtherWords({ hint: hint.replace(/; [^;]*--\w[^;]*\.$/, ".") });
 }
 
 /** Ignores errors of removing files: the error that ended the demo is the one to report. */

@@ -46,7 +46,7 @@ interface Format {
   /** Options that only this format has. */
   readonly own: readonly (keyof typeof OWN_OPTIONS)[];
   /** Called before the model is opened. @throws GpruneError when the output cannot be written */
-  readonly require: (output: string) => Promise<void>;
+  readonly require: (output: string, model: string) => Promise<void>;
   /** @returns warnings about the output */
   readonly write: (
     model: Model,
@@ -59,7 +59,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   hf: {
     dtypes: DTYPE_CHOICES,
     own: ["resume"],
-    require: (output) => requireDirectoryFor("hf", output),
+    require: (...paths) => requireDirectoryFor("hf", ...paths),
     write: async (model, { output, dtype = "auto", resume }, onProgress) => {
       const settings = { dtype: dtype as DTypeChoice, onProgress };
       if (resume) await exportResumably(model, output, { ...settings, signal: stopSignal() });
@@ -70,7 +70,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   onnx: {
     dtypes: ONNX_CHOICES,
     own: [],
-    require: (output) => requireDirectoryFor("onnx", output),
+    require: (...paths) => requireDirectoryFor("onnx", ...paths),
     write: async (model, { output, dtype = "auto" }, onProgress) => {
       await exportOnnx(model, output, { dtype: dtype as "auto" | OnnxDType, onProgress });
       return [];
@@ -112,7 +112,7 @@ export async function exportCommand(path: string, asked: ExportCommandOptions): 
   const format = FORMATS[name]!;
   requireDtype(dtype, format.dtypes, name);
   requireOwnOptions(name, options);
-  await format.require(output);
+  await format.require(output, path);
   const model = await openForCommand(path, options);
   try {
     const warnings = await withProgress(options, (onProgress) => format.write(model, options, onProgress));
@@ -151,14 +151,14 @@ const FILE_NAMES: ReadonlyMap<string, (stem: string) => string> = new Map([
 ]);
 
 /** @throws GpruneError BAD_ARGUMENT for a name in {@link FILE_NAMES}, and as `requireFreeDirectory` */
-async function requireDirectoryFor(format: string, output: string): Promise<void> {
+async function requireDirectoryFor(format: string, output: string, model: string): Promise<void> {
   const { stem = "", ending = "" } = /^(?<stem>.*[^/])\.(?<ending>\w+)$/.exec(output)?.groups ?? {};
   const hint = FILE_NAMES.get(ending.toLowerCase())?.(stem);
   if (hint !== undefined) {
     const message = `--output: expected a directory name for the format ${format}, got ${output}`;
     throw new GpruneError("BAD_ARGUMENT", message, { hint });
   }
-  await requireFreeDirectory(output);
+  await requireFreeDirectory(output, model);
 }
 
 /** A path without trailing slashes: `model.gguf/` names a file as well. */

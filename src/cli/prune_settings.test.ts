@@ -11,6 +11,15 @@ async function allocationWith(options: object, allocation = "learned"): Promise<
   return (await configOf(undefined, { config, ...options } as PruneCommandOptions)).config.allocation;
 }
 
+test("an output on the hub is refused, and so is one that is a file", async () => {
+  const outputOf = (output: string) => configOf("m", { output } as PruneCommandOptions);
+  await expect(outputOf("hf://me/small")).rejects.toMatchObject({
+    code: "BAD_ARGUMENT",
+    hint: "Prune into a directory, then upload it: gprune push DIR me/small",
+  });
+  await expect(outputOf("small.gguf")).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+});
+
 test("a metric alone leaves out the learned sparsity of a file that is overridden", async () => {
   expect(await allocationWith({})).toBe("learned");
   expect(await allocationWith({ method: "none" })).toBeUndefined();

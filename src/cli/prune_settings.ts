@@ -12,6 +12,7 @@ import {
 import { GpruneError, hasCode } from "../errors.ts";
 import { readSmallText } from "../io/files/file.ts";
 import { MAX_YAML_BYTES } from "../io/files/yaml.ts";
+import { isHubAddress } from "../io/hub/address.ts";
 import { fallbackByName } from "../run/inputs.ts";
 import { metricByName } from "../score/registry.ts";
 import { idleOption, optionOf } from "./options.ts";
@@ -187,8 +188,13 @@ function refuseDecided(given: Readonly<Record<string, unknown>>): void {
   );
 }
 
-/** @throws GpruneError BAD_ARGUMENT for the name of a GGUF file, which `gprune export` writes */
+/** @throws GpruneError BAD_ARGUMENT for a hub address, and for the name of a GGUF file, which `gprune export` writes */
 function requireDirectoryName(output: string): void {
+  if (isHubAddress(output)) {
+    throw new GpruneError("BAD_ARGUMENT", `output: expected a directory name, got ${output}`, {
+      hint: `Prune into a directory, then upload it: gprune push DIR ${output.replace(/^hf:\/\//, "")}`,
+    });
+  }
   if (!/\.gguf\/*$/i.test(output)) return;
   throw new GpruneError("BAD_ARGUMENT", `output: expected a directory name, got ${output}`, {
     hint: `Prune into a directory, then export it: gprune export DIR -o ${output}`,

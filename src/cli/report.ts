@@ -34,10 +34,20 @@ export async function reportCommand(
   if (runs.length > 1 && pictures !== undefined) throw badArgument("--pictures", "one run", runs.length);
   const path = output ?? join(directories[0]!, RUN_FILES.report);
   if (pictures !== undefined) await requireDirectory(pictures);
-  await writeFileAtomically(path, runs.length === 1 ? await renderReport(run) : await renderComparison(runs));
+  const page = runs.length === 1 ? await renderReport(run) : await renderComparison(runs);
+  await writeFileAtomically(path, page).catch((error: unknown) => {
+    throw output === undefined ? withPlaceHint(error, directories[0]!) : error;
+  });
   const written = pictures === undefined ? [] : await writePictures(run, pictures);
   if (json) printJson({ report: path, pictures: written });
   else print(plainText(path));
+}
+
+/** The error of a report that its run's directory does not take, with the option that names another place. */
+function withPlaceHint(error: unknown, directory: string): unknown {
+  if (!(error instanceof GpruneError) || error.code !== "OUTPUT_FAILED") return error;
+  const place = `To write it elsewhere: gprune report ${directory} -o report.html.`;
+  return error.inOtherWords({ hint: `${error.hint ?? ""} ${place}`.trim() });
 }
 
 /**

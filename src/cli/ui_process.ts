@@ -1,8 +1,8 @@
 /** Starts runs of `gprune prune` for the page, each in a child process. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatRunConfig } from "../config.ts";
+import { makeTemporary } from "../io/files/scratch.ts";
 import type { RunEnding, StartRun } from "../ui/start_run.ts";
 import { ComputeProcess, type Outcome } from "./compute_process.ts";
 
@@ -13,7 +13,7 @@ import { ComputeProcess, type Outcome } from "./compute_process.ts";
  */
 export function pruneStarter(script: string, execArgv?: readonly string[]): StartRun {
   return ({ config, resume }, listener) => {
-    const directory = mkdtempSync(join(tmpdir(), "gprune-ui-"));
+    const directory = makeTemporary("gprune-ui-");
     const file = join(directory, "run.yaml");
     writeFileSync(file, formatRunConfig(config));
     const args = ["prune", "--config", file, ...(resume ? ["--resume"] : [])];

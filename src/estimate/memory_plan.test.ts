@@ -64,7 +64,7 @@ describe("planMemory", () => {
   });
 
   test("names a budget that is enough when it is given", () => {
-    for (let seqLen = 300; seqLen < 420; seqLen += 24) {
+    for (let seqLen = 300; seqLen < 420; seqLen += 48) {
       const attempt = (maxMemory: string) =>
         plan({ recover: "lstsq", maxMemory, seqLen }, { tokens: 40_960 });
       let least = "";

@@ -7,6 +7,9 @@ import { silent } from "../base/progress.ts";
 import type { Model } from "../model/model.ts";
 import { type MaterialOptions, readMaterial, tokenMaterial } from "./material.ts";
 
+/** A vocabulary of "a" and of the space, in the alphabet of byte-level tokenizers. */
+const BYTES = { type: "BPE", vocab: { a: 0, Ġ: 1 }, merges: [], unk_token: "?" };
+
 function chatting(template: string): Model {
   const model = letterModel();
   const bytes = Buffer.from(JSON.stringify({ chat_template: template }));
@@ -70,6 +73,29 @@ test("takes few windows of a directory from all of its files, and the first ones
     [0, 1, 2],
     [0, 0, 0],
   ]);
+});
+
+test("tokenises no more of a file than a limited number of windows needs", async () => {
+  const path = join(await temporaryDirectory(), "a.txt");
+  // The end of the text has a word without a token, and a byte-level cut may be encoded in parts.
+  await writeFile(path, `${"a ".repeat(40_000)}x`);
+  const model = letterModel(
+    {},
+    {
+      pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
+      model: BYTES,
+    },
+  );
+  const windowsOf = async (limit?: number) => {
+    const request = { seqLen: 4, onProgress: silent, ...(limit !== undefined && { limit }) };
+    const sets = [{ name: "a", path, weight: 1 }];
+    return (await tokenMaterial(model, await readMaterial([model], sets, request), request)).windows[0]![1];
+  };
+  expect((await windowsOf(2)).map((window) => [...window])).toEqual([
+    [0, 1, 0, 1],
+    [0, 1, 0, 1],
+  ]);
+  await expect(windowsOf()).rejects.toMatchObject({ code: "BAD_TEXT" });
 });
 
 describe("questions as messages", () => {

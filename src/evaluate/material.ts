@@ -132,7 +132,9 @@ export async function tokenMaterial(
   return {
     windows: texts.map(({ name, path, text, isSpread }) => {
       const where = `text ${name} (${path})`;
-      const allWindows = cutWindows(tokenizer.encode(text), seqLen, { where, first });
+      // One token more, because a text's own first token is dropped.
+      const enough = isSpread || limit === undefined ? undefined : limit * seqLen + 1;
+      const allWindows = cutWindows(tokenizer.encode(text, enough), seqLen, { where, first });
       const windows = isSpread ? evenly(allWindows, limit ?? allWindows.length) : allWindows.slice(0, limit);
       for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
       return [name, windows];

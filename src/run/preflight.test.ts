@@ -15,13 +15,13 @@ import { estimateNeeds, type Needs, requireRoom } from "./preflight.ts";
 
 const model = tinyModel({ vocabSize: 1000, hiddenSize: 64, layers: [{ neurons: 256 }, { neurons: 512 }] });
 
-function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
+function needs(settings: RunConfigInput, tokens = 1000, { kept = 0, pruned = model } = {}): Needs {
   const calibration = [{ name: "web", path: "web.txt" }];
   const input = { model: "m", output: "o", calibration, ownText: "never", ...settings } as const;
   const config = settle(resolveRunConfig(input, "test"), model.spec);
   const run = planned({ spec: model.spec, config, tokens, refitTokens: 3 * tokens });
   const plan = planMemory(run, Number.POSITIVE_INFINITY);
-  return estimateNeeds(model, run, { plan, kept });
+  return estimateNeeds(pruned, run, { plan, kept });
 }
 
 function planned(run: Pick<PlannedRun, "spec" | "config" | "tokens" | "refitTokens">): PlannedRun {
@@ -56,10 +56,16 @@ describe("estimateNeeds", () => {
     expect(needs({ recover: "bias", dtype: "bf16" }).disk).toBeLessThan(disk);
   });
 
+  test("counts the files that travel with the model", () => {
+    const files = [{ name: "tokenizer.json", bytes: new Uint8Array(3e6) }];
+    const settings = { recover: "bias", dtype: "f16" } as const;
+    expect(needs(settings, 10, { pruned: { ...model, files } }).disk).toBe(needs(settings, 10).disk + 3e6);
+  });
+
   test("leaves out what a run that is resumed has on the disk already", () => {
     const { disk } = needs({ recover: "distill" });
-    expect(needs({ recover: "distill" }, 1000, 1e5).disk).toBe(disk - 1e5);
-    expect(needs({ recover: "distill" }, 1000, 2 * disk).disk).toBe(0);
+    expect(needs({ recover: "distill" }, 1000, { kept: 1e5 }).disk).toBe(disk - 1e5);
+    expect(needs({ recover: "distill" }, 1000, { kept: 2 * disk }).disk).toBe(0);
   });
 
   test("is what the progress of least squares takes while a state takes the place of the one before", async () => {

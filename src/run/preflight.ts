@@ -99,6 +99,7 @@ export function estimateNeeds(
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType(model, config.dtype);
   const output = (parameterCount(spec) - removed) * FLOAT_BYTES[dtype];
+  const carried = model.files.reduce((sum, { bytes }) => sum + bytes.length, 0);
   const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
   // A saved state exists twice while it replaces the one before: hidden states, new weights and both their moments.
   const { moments, refined } = plan;
@@ -107,7 +108,7 @@ export function estimateNeeds(
   // Both halves of every set have statistics.
   const statistics = 2 * CHANNEL_STATS_BYTES * config.calibration.length * channels;
   const uses: readonly (readonly [number, string | null])[] = [
-    [moments + output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
+    [moments + output + carried + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
     [
       2 * (hidden + moments + statistics),
       moments > hidden

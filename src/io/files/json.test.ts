@@ -29,6 +29,16 @@ test("what JSON.parse accepts comes back unchanged", () => {
   );
 });
 
+test("an empty file and a web page are named", () => {
+  expect(() => parse(" \n")).toThrow("x.json: expected JSON, got nothing");
+  expect(() => parse("<!DOCTYPE html><title>401 Unauthorized</title>")).toThrow(
+    expect.objectContaining({
+      code: "BAD_FILE",
+      hint: "It looks like a web page, perhaps a server's error message; download the file again.",
+    }),
+  );
+});
+
 describe("limits", () => {
   test("bytes are counted as UTF-8", () => {
     expect(parse(`"${"a".repeat(998)}"`)).toHaveLength(998);

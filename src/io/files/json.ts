@@ -48,6 +48,9 @@ const MAX_ITEMS = 10_000_000;
  */
 export const OWN_JSON_LIMITS: JsonLimits = { maxBytes: 2 ** 28, maxDepth: MAX_JSON_DEPTH, maxItems: 4e7 };
 
+/** Hint for a text in tags. */
+const WEB_PAGE_HINT = "It looks like a web page, perhaps a server's error message; download the file again.";
+
 const QUOTE = '"'.charCodeAt(0);
 const BACKSLASH = "\\".charCodeAt(0);
 const COMMA = ",".charCodeAt(0);
@@ -78,8 +81,9 @@ export function parseJson(
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const reason = reasonOf(cause);
-    throw new GpruneError("BAD_FILE", `${where}: expected JSON, got ${reason}`, { cause });
+    const got = text.trim() === "" ? "nothing" : reasonOf(cause);
+    const hint = text.trimStart().startsWith("<") ? WEB_PAGE_HINT : undefined;
+    throw new GpruneError("BAD_FILE", `${where}: expected JSON, got ${got}`, { hint, cause });
   }
 }
 

@@ -4,6 +4,8 @@ import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { writeTinyCheckpoint } from "../../../test/tiny_checkpoint.ts";
 import { openModel } from "../../model/checkpoint/checkpoint.ts";
+import { readRecords } from "../texts/records.ts";
+import { readText } from "../texts/texts.ts";
 import { refuseLfsPointer } from "./lfs_pointer.ts";
 
 const POINTER =
@@ -30,6 +32,14 @@ test("so is a GGUF file", async () => {
   const path = join(directory, "m.gguf");
   await writeFile(path, POINTER);
   await expect(openModel(path)).rejects.toThrow(`${path}: expected a GGUF file, got a Git LFS pointer`);
+});
+
+test.each(["a.txt", "a.jsonl", "a.json", "a.parquet"])("so are texts and tasks: %s", async (name) => {
+  const path = join(await temporaryDirectory(), name);
+  await writeFile(path, POINTER);
+  const error = { code: "BAD_FILE", message: expect.stringMatching(/, got a Git LFS pointer$/) };
+  await expect(readText(path, 1000)).rejects.toMatchObject(error);
+  await expect(readRecords(path, 1)).rejects.toMatchObject(error);
 });
 
 test("a larger file and another text are none", () => {

@@ -11,6 +11,11 @@ const FIRST_LINE = Buffer.from("version https://git-lfs.github.com/spec/v1");
 /** Pointers are shorter, by their specification. */
 const MAX_BYTES = 1024;
 
+/** Whether the content of a file is a Git LFS pointer. */
+export function isLfsPointer(bytes: Uint8Array): boolean {
+  return bytes.length < MAX_BYTES && FIRST_LINE.equals(bytes.subarray(0, FIRST_LINE.length));
+}
+
 /**
  * Refuses the content of a Git LFS pointer.
  * @param expected - the kind of file expected, for the message
@@ -20,7 +25,7 @@ export function refuseLfsPointer(
   bytes: Uint8Array,
   { where, expected }: { readonly where: string; readonly expected: string },
 ): void {
-  if (bytes.length >= MAX_BYTES || !FIRST_LINE.equals(bytes.subarray(0, FIRST_LINE.length))) return;
+  if (!isLfsPointer(bytes)) return;
   throw new GpruneError("BAD_FILE", `${where}: expected ${expected}, got a Git LFS pointer`, {
     hint: "The file itself was not downloaded: run `git lfs pull` in its directory.",
   });

@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
-import { requireEmptyDirectory, requireReplaceableFile } from "./output_place.ts";
+import { requireEmptyDirectory, requireFreeDirectory, requireReplaceableFile } from "./output_place.ts";
 
 /** Whether a child process can mount something in a mount namespace of its own. */
 const CAN_MOUNT = spawnSync("unshare", ["-rm", "true"]).status === 0;
@@ -37,6 +37,20 @@ interface Surroundings {
   readonly cwd?: string;
   readonly uid?: number | undefined;
 }
+
+test("the model's own directory is refused, without advice to remove it", async () => {
+  const root = await temporaryDirectory();
+  await mkdir(join(root, "model"));
+  await writeFile(join(root, "model", "config.json"), "{}");
+  await symlink("model", join(root, "link"));
+  await expect(requireFreeDirectory(join(root, "link"), join(root, "model"))).rejects.toMatchObject({
+    code: "OUTPUT_EXISTS",
+    message: `${join(root, "link")}: expected another directory than the model's own, got the same`,
+    hint: "Choose another output directory.",
+  });
+  for (const source of [join(root, "missing"), "hf://org/name"])
+    await requireFreeDirectory(join(root, "new"), source);
+});
 
 describe("requireFreeDirectory", () => {
   const irreplaceable = "expected a directory that the output can replace, got";

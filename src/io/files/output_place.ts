@@ -12,12 +12,23 @@ import { errnoOf, outputFailed, writeHint } from "./output_file.ts";
 
 /**
  * Checks that an output directory can be written, by creating and removing an empty one in the nearest existing parent.
+ * @param source - the model that is read; the hint must not suggest to remove it
  * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory that can be replaced, OUTPUT_FAILED
  *   when the file system refuses
  */
-export async function requireFreeDirectory(target: string): Promise<void> {
+export async function requireFreeDirectory(target: string, source?: string): Promise<void> {
+  if (source !== undefined && (await isSamePlace(target, source))) {
+    const message = `${target}: expected another directory than the model's own, got the same`;
+    throw new GpruneError("OUTPUT_EXISTS", message, { hint: "Choose another output directory." });
+  }
   const path = await freeDirectory(target);
   requireWritable(dirname(path), `a temporary directory beside ${target}`, target);
+}
+
+/** Whether two paths lead to the same existing file or directory. */
+async function isSamePlace(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([one, other].map((path) => realpath(path).catch(() => null)));
+  return a != null && a === b;
 }
 
 /**

@@ -26,6 +26,13 @@ export function parseYaml(text: string, where: string, code: ErrorCode): unknown
   const document = parseDocument(text, { schema: "core", uniqueKeys: true, logLevel: "error" });
   // Warnings report unknown tags, whose values would be guessed.
   const problem = document.errors[0] ?? document.warnings[0];
+  if (problem?.code === "MULTIPLE_DOCS") {
+    const { line, col } = problem.linePos![0];
+    throw new GpruneError(
+      code,
+      `${where}: expected one YAML document, got another at line ${line}, column ${col}`,
+    );
+  }
   if (problem !== undefined) throw new GpruneError(code, `${where}: ${plainText(problem.message)}`);
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASED });

@@ -55,6 +55,7 @@ describe("files that break the format", () => {
     ["a header of 100 MB and 1 byte", withLength(100_000_001n), /at most 100000000/],
     ["a header longer than the file", withLength(77n), /header of 77 bytes, got a file of 84/],
     ["a header that is not UTF-8", safetensorsBytes(Uint8Array.of(0xff)), /UTF-8/],
+    ["a header with a byte order mark", safetensorsBytes("\ufeff{}"), /JSON, got a byte order mark/],
     ["a header that is not JSON", safetensorsBytes("{"), /expected JSON/],
     ["a header that is no object", safetensorsBytes("[]"), /JSON object, got \[\]/],
     ["an entry that is no object", safetensorsBytes('{"test":null}'), /test: .* got null/],

@@ -4,7 +4,8 @@
  *
  * The checks are those of the reference reader (huggingface/safetensors, `read_metadata` and `validate` in
  * safetensors/src/tensor.rs). Repeated names are refused as well: the format forbids them, but the reference does not
- * check. Whitespace before the header's `{` is accepted, as there. Values are not checked: NaN is for the caller.
+ * check. Whitespace before the header's `{` is accepted, as there, and a byte order mark is not. Values are not
+ * checked: NaN is for the caller.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -21,6 +22,7 @@ import {
 import { PositionalFile } from "../files/file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import { refuseLfsPointerFile } from "../files/lfs_pointer.ts";
+import { hasByteOrderMark } from "../files/utf8.ts";
 
 /** Bytes before the header: its length, an unsigned 64-bit little-endian integer. */
 export const HEADER_LENGTH_BYTES = 8;
@@ -99,7 +101,9 @@ async function readHeader(
   }
   const dataStart = HEADER_LENGTH_BYTES + Number(length);
   if (dataStart > size) throw badFile(path, `a header of ${length} bytes`, `a file of ${size} bytes`);
-  const header = parseJson(await file.read(HEADER_LENGTH_BYTES, Number(length)), {
+  const bytes = await file.read(HEADER_LENGTH_BYTES, Number(length));
+  if (hasByteOrderMark(bytes)) throw badFile(path, "a header that is JSON", "a byte order mark");
+  const header = parseJson(bytes, {
     where: path,
     maxBytes: MAX_HEADER_BYTES,
     maxDepth: MAX_JSON_DEPTH,

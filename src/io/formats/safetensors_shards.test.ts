@@ -131,6 +131,23 @@ describe("directories that are no checkpoint", () => {
   });
 
   test.each([
+    [
+      "misses a shard",
+      { [INDEX]: SHARDED[INDEX], [`${SHARD_2}.part`]: "", [SHARD_1]: SHARDED[SHARD_1] },
+      /^The index names this file/,
+    ],
+    [
+      "misses the index",
+      { [SHARD_1]: SHARDED[SHARD_1] },
+      new RegExp(`^It has ${SHARD_1}: the download is incomplete`),
+    ],
+    ["has half a file", { "model.safetensors.incomplete": "" }, /^It has model\.safetensors\.incomplete: /],
+  ])("a download that %s is told so", async (_, files, hint) => {
+    const opening = openCheckpointTensors(await directoryOf(files as typeof SHARDED));
+    await expect(opening).rejects.toMatchObject({ code: "NOT_FOUND", hint: expect.stringMatching(hint) });
+  });
+
+  test.each([
     "../model.safetensors",
     "a/../../b.safetensors",
     "sub/model.safetensors",

@@ -6,7 +6,7 @@
  */
 import { readdir } from "node:fs/promises";
 import { plainName } from "../../base/plain_text.ts";
-import { GpruneError } from "../../errors.ts";
+import { GpruneError, withHint } from "../../errors.ts";
 import { unknownTensor } from "../../tensor/memory.ts";
 import type { TensorSource } from "../../tensor/tensor.ts";
 import { unreadable } from "../files/file.ts";
@@ -47,6 +47,13 @@ export async function openCheckpointTensors(directory: string): Promise<TensorSo
   throw noCheckpoint(directory, files);
 }
 
+/** Hint for a directory with a part of a checkpoint, or one under another name; undefined where there is none. */
+function leftoverHint(files: readonly string[]): string | undefined {
+  const name = files.find((file) => file.includes(".safetensors"));
+  if (name === undefined) return undefined;
+  return `It has ${plainName(name)}: the download is incomplete or the file has another name; get the missing files.`;
+}
+
 function noCheckpoint(directory: string, files: readonly string[]): GpruneError {
   const pickled = files.find((name) => PICKLED.test(name));
   if (pickled === undefined) {
@@ -57,7 +64,7 @@ function noCheckpoint(directory: string, files: readonly string[]): GpruneError 
         ? {
             hint: "It is an ONNX export for ONNX Runtime and transformers.js; give the model that it was made from.",
           }
-        : {},
+        : { hint: leftoverHint(files) },
     );
   }
   return new GpruneError("UNSUPPORTED", `${directory}: expected safetensors files, got ${pickled}`, {
@@ -132,7 +139,7 @@ async function openShards(
     return shards;
   } catch (error) {
     await closeAll(shards);
-    throw error;
+    throw withHint(error, "NOT_FOUND", "The index names this file: download or copy it again.");
   }
 }
 

@@ -47,6 +47,14 @@ export const LOCK = "lock";
 const OWN_NAME =
   /^(\.DS_Store|manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.(stage|spill)|\..+\.tmp-[0-9a-f]{12})$/;
 
+/** Called with the path of every directory that is claimed. */
+let onClaimed: (directory: string) => void = () => {};
+
+/** Sets the function that is called with the path of every directory that this process claims. */
+export function onClaimedDirectory(listen: (directory: string) => void): void {
+  onClaimed = listen;
+}
+
 /** Options of {@link RunDirectory.claim}. */
 export interface RunOptions {
   /** Whether to resume an unfinished run, which is refused otherwise. */
@@ -119,6 +127,7 @@ export class RunDirectory implements Stages, Scratch {
       const run = new RunDirectory(path, { ...options, lock, madeFrom, manifest });
       await run.#removeUnnamed();
       await syncMade(dirname(path), madeFrom === path ? null : madeFrom);
+      onClaimed(path);
       return run;
     } catch (error) {
       await lock?.release();
@@ -316,7 +325,12 @@ export class RunDirectory implements Stages, Scratch {
 /** The directory with the progress of an unfinished run that writes `output`; null when there is none. */
 export async function keptProgress(output: string): Promise<string | null> {
   const path = `${await directoryPath(output)}.run`;
-  return (await kindOfPath(join(path, MANIFEST))) === "file" ? path : null;
+  return (await holdsProgress(path)) ? path : null;
+}
+
+/** Whether a run's directory has progress to resume from. */
+export async function holdsProgress(directory: string): Promise<boolean> {
+  return (await kindOfPath(join(directory, MANIFEST))) === "file";
 }
 
 /** @throws GpruneError OUTPUT_EXISTS when there is progress of an unfinished run that writes `output` */

@@ -8,6 +8,7 @@ import { compressors, decompressZstd } from "hyparquet-compressors";
 import { namesText } from "../../base/lists.ts";
 import { GpruneError, reasonOf } from "../../errors.ts";
 import type { PositionalFile } from "../files/file.ts";
+import { refuseLfsPointerFile } from "../files/lfs_pointer.ts";
 import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
 import { TEXT_FIELDS } from "./text_directory.ts";
@@ -139,6 +140,7 @@ function truncateAtSpace(text: string, length: number): string {
 
 /** Reads the footer after checking its size. */
 async function readMetadata(file: PositionalFile): Promise<FileMetaData> {
+  await refuseLfsPointerFile(file, "a Parquet file");
   const end = file.size >= 12 ? await file.read(file.size - 8, 8) : new Uint8Array(8);
   const view = new DataView(end.buffer);
   if (view.getUint32(4, true) !== MAGIC) throw badParquet(file.path, "a Parquet file", "something else");

@@ -71,6 +71,15 @@ describe("readText of a directory of source files", () => {
     });
   });
 
+  test("leaves out pointers of Git LFS among source files, and refuses those with the ending of texts", async () => {
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${"a".repeat(64)}\nsize 9\n`;
+    const { directory, read, events } = await readTree({ "a.py": "a", "logo.png": pointer });
+    expect(await read()).toBe("a");
+    expect(events.at(-1)!.stage).toBe(`read 1 files of ${directory}, skipped 1 not text`);
+    await writeFile(join(directory, "data.json"), pointer);
+    await expect(read()).rejects.toThrow("data.json: expected the file itself, got a Git LFS pointer");
+  });
+
   test("leaves out a file that turns out not to be text, but not one that ends as texts do", async () => {
     const late = Buffer.concat([Buffer.from("a ".repeat(5000)), Uint8Array.of(0xff, 0x61)]);
     const { directory, read, events } = await readTree({ "a.py": "a", "b.py": late });

@@ -9,6 +9,7 @@ import type { OnProgress } from "../../base/progress.ts";
 import { GpruneError } from "../../errors.ts";
 import { endingOf, kindOfPath, PositionalFile, unreadable } from "../files/file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
+import { isLfsPointer } from "../files/lfs_pointer.ts";
 import { asConversation, CONVERSATION_FIELDS } from "./conversations.ts";
 
 /** Default fields and columns with the text of a document, in order of preference. */
@@ -165,6 +166,7 @@ async function reasonToSkip(
   const start = await startOf(path, START_BYTES);
   if (start === null) return "unreadable";
   if (start.length === 0) return "empty";
+  if (isLfsPointer(start)) return "not text";
   return textAtStart(start)?.includes("\0") === false ? null : "not text";
 }
 
@@ -175,7 +177,7 @@ async function reasonToSkip(
 async function reasonToSkipJson(path: string, chats: boolean): Promise<SkipReason | null> {
   const start = await startOf(path, JSON_START_BYTES);
   const text = start === null ? null : textAtStart(start)?.trimStart();
-  if (start === null || !text) return null;
+  if (start === null || !text || isLfsPointer(start)) return null;
   const isWhole = start.length < JSON_START_BYTES;
   const noText = "JSON without text";
   if (text.startsWith("[")) {

@@ -143,6 +143,8 @@ describe("readText", () => {
       message: expect.stringMatching(/a\.txt: expected UTF-8 text, got invalid bytes$/),
       hint: "Convert the file to UTF-8, or decompress it.",
     });
+    const utf16 = Buffer.from("\ufeffA text of Windows", "utf16le");
+    await expect(readContent("a.txt", utf16)).rejects.toThrow("a.txt: expected UTF-8 text, got UTF-16");
   });
 
   test.each([

@@ -12,6 +12,7 @@ import { type OnProgress, silent } from "../../base/progress.ts";
 import { GpruneError, hasCode } from "../../errors.ts";
 import { endingOf, kindOfPath, PositionalFile } from "../files/file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
+import { refuseLfsPointer } from "../files/lfs_pointer.ts";
 import { decodeUtf8 } from "../files/utf8.ts";
 import { isHubAddress, parseHubAddress } from "../hub/address.ts";
 import { type HubOptions, hubFile } from "../hub/hub.ts";
@@ -321,8 +322,9 @@ function placeOf(path: string, { start }: Piece): string {
   return start === 0 ? path : `${path} from byte ${start}`;
 }
 
-/** Decodes the content of a text file. @throws GpruneError BAD_TEXT for invalid UTF-8 */
+/** Decodes a text file's content. @throws GpruneError BAD_TEXT for invalid UTF-8, BAD_FILE for a Git LFS pointer */
 export function decodeText(bytes: Uint8Array, where: string): string {
+  refuseLfsPointer(bytes, { where, expected: "the file itself" });
   const hint = "Convert the file to UTF-8, or decompress it.";
   return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
 }

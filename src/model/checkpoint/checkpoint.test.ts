@@ -1,4 +1,4 @@
-import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
@@ -44,6 +44,21 @@ describe("openModel", () => {
     expect(opened.files.map(({ name }) => name)).toEqual(["tokenizer.json", "LICENSE", "NOTICE"]);
     expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
     await opened.weights.close();
+  });
+
+  test("drops byte order marks of JSON, which transformers refuses", async () => {
+    const directory = await checkpointOf(tinyModel());
+    const config = await readFile(join(directory, "config.json"), "utf8");
+    await writeFile(join(directory, "config.json"), `\ufeff${config}`);
+    await writeFile(join(directory, "tokenizer.json"), "\ufeff{}");
+    await writeFile(join(directory, "NOTICE"), "\ufeffnotice");
+    const { files, weights } = await openModel(directory);
+    const texts = files.map(({ name, bytes }) => [name, Buffer.from(bytes).toString()]);
+    expect(texts).toEqual([
+      ["tokenizer.json", "{}"],
+      ["NOTICE", "\ufeffnotice"],
+    ]);
+    await weights.close();
   });
 
   test("refuses a file that is a link to somewhere else, and a chat template of more than a megabyte", async () => {

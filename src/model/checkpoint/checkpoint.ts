@@ -9,6 +9,7 @@ import { fileInside } from "../../io/files/inside.ts";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../../io/files/json.ts";
 import { refuseLfsPointer } from "../../io/files/lfs_pointer.ts";
 import { namesIn } from "../../io/files/listing.ts";
+import { withoutByteOrderMark } from "../../io/files/utf8.ts";
 import {
   INDEX_FILE,
   openCheckpointTensors,
@@ -40,7 +41,7 @@ import { checkWeights } from "./weight_check.ts";
 
 /**
  * Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. The
- * template of a processor becomes one of the tokenizer.
+ * template of a processor becomes one of the tokenizer. JSON loses a byte order mark, which transformers refuses.
  */
 const CARRIED_FILES = [
   "tokenizer.json",
@@ -214,7 +215,7 @@ async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> 
     const isTemplate = name.endsWith(".jinja");
     const bytes = await readSmallFile(path, isTemplate ? MAX_TEMPLATE_BYTES : MAX_CARRIED_BYTES);
     refuseLfsPointer(bytes, { where: path, expected: "the file itself" });
-    files.push({ name, bytes });
+    files.push({ name, bytes: name.endsWith(".json") ? withoutByteOrderMark(bytes) : bytes });
   }
   return files;
 }

@@ -75,11 +75,15 @@ describe("regular expressions of the file's own", () => {
   });
 
   test("are run in a thread, whichever file they come from", () => {
-    const tokenizer = letters({ pre_tokenizer: split("(a+)+$") });
+    const model = letterModel({}, { pre_tokenizer: split("(a+)+$") });
+    const origin = { name: "some/model", format: "hf", dtype: "F32" } as const;
+    const tokenizer = Tokenizer.of({ ...model, origin });
     expect([...tokenizer.encode("b")]).toEqual([1]);
     const slow = (): unknown => tokenizer.encode(`${"a".repeat(40)}c`);
-    expect(slow).toThrow("within 10.0 s, got no result");
-    expect(slow).toThrow("within 10.0 s, got no result");
+    const message =
+      "some/model: tokenizer.json: expected the text to be tokenized within 10.0 s, got no result";
+    expect(slow).toThrow(message);
+    expect(slow).toThrow(message);
   });
 
   test("leave no thread behind where the library cannot build the tokenizer", async () => {

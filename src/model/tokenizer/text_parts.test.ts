@@ -125,4 +125,7 @@ test("a long text is encoded in parts, and loses nothing", () => {
   expect(parts.length).toBeGreaterThan(3);
   expect(parts.join("")).toBe(text);
   expect([...tokenizer.encode(text)]).toEqual(parts.flatMap((part) => [...tokenizer.encode(part)]));
+  const [first, second] = parts.map((part) => tokenizer.encode(part));
+  expect(tokenizer.encode(text, first!.length)).toEqual(first);
+  expect(tokenizer.encode(text, first!.length + 1)).toEqual(Int32Array.from([...first!, ...second!]));
 });

@@ -119,15 +119,16 @@ export class Tokenizer {
 
   /** A model's tokenizer. @throws GpruneError as `fromFiles`, with the model's name before the file's */
   static of(model: Pick<Model, "files" | "origin">): Tokenizer {
-    return ofModel(model, () => Tokenizer.fromFiles(model.files));
+    return ofModel(model, () => Tokenizer.fromFiles(model.files, model));
   }
 
   /**
    * @param files - tokenizer.json; tokenizer_config.json and generation_config.json if present
    * @throws GpruneError NOT_FOUND without tokenizer.json, BAD_FILE for a malformed file, UNSUPPORTED for parts that
    *   the library does not know or that lengthen texts without end
+   * @param owner - the model that later errors name
    */
-  static fromFiles(files: readonly CarriedFile[]): Tokenizer {
+  static fromFiles(files: readonly CarriedFile[], owner?: Pick<Model, "origin">): Tokenizer {
     const json = parse(files, "tokenizer.json", tokenizerSchema);
     if (json === undefined) {
       throw new GpruneError(
@@ -152,7 +153,8 @@ export class Tokenizer {
     try {
       const file = tuned(json, pieces);
       const whole = cuttingLongWords(open(file), () => open(withCut(file, WORD_CUT)));
-      const engine = strippingSpaces(whole, json.added_tokens);
+      const stripping = strippingSpaces(whole, json.added_tokens);
+      const engine = owner === undefined ? stripping : engineOf(owner, stripping);
       const parting = partingOf(json, () => splitsAtSpaces(json) || endsAtSpaces(json, pieces));
       return new Tokenizer({ engine, parting }, config, generation);
     } catch (cause) {
@@ -162,12 +164,21 @@ export class Tokenizer {
 
   /**
    * Token ids of a text, without added BOS or EOS. Words of more than 2^18 characters are cut.
+   * @param enough - ids after which the rest of a long text may be left out
    * @throws GpruneError UNSUPPORTED when regular expressions of the file's own take too long, BAD_TEXT for a part of
    *   the text that no token stands for
    */
-  encode(text: string): Int32Array {
+  encode(text: string, enough: number = Number.POSITIVE_INFINITY): Int32Array {
     if (this.#parting === null) return this.#encodePart(text);
-    return concatenated(Array.from(partsOf(text, this.#parting), (part) => this.#encodePart(part)));
+    const parts: Int32Array[] = [];
+    let count = 0;
+    for (const part of partsOf(text, this.#parting)) {
+      const ids = this.#encodePart(part);
+      parts.push(ids);
+      count += ids.length;
+      if (count >= enough) break;
+    }
+    return concatenated(parts);
   }
 
   #encodePart(text: string): Int32Array {
@@ -211,6 +222,15 @@ export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFi
 function settingsIn(file: CarriedFile): unknown {
   const { tokenizer_class: _, ...settings } = parse([file], CONFIG, z.looseObject({})) ?? {};
   return settings;
+}
+
+/** The engine of a model's tokenizer, whose errors name the model. */
+function engineOf(model: Pick<Model, "origin">, engine: TokenizerEngine): TokenizerEngine {
+  return {
+    ...engine,
+    encode: (...request) => ofModel(model, () => engine.encode(...request)),
+    decode: (ids) => ofModel(model, () => engine.decode(ids)),
+  };
 }
 
 function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): number | undefined {
