@@ -21,7 +21,10 @@ let stopped: StopSignal | null = null;
  * other is ended at once.
  */
 export function stopSignal(): AbortSignal {
-  gentle ??= new AbortController();
+  if (gentle === null) {
+    gentle = new AbortController();
+    send({ type: "stops" });
+  }
   if (stopped !== null) gentle.abort(stopped);
   return gentle.signal;
 }

@@ -137,4 +137,24 @@ describe("a computing process", () => {
     });
     expect(await child.outcome).toMatchObject({ kind: "interrupted", by: "SIGTERM", atOnce });
   });
+
+  test("is ended by the first signal in a call of any length, if it keeps nothing", async () => {
+    const script = join(await temporaryDirectory(), "child.mts");
+    await writeFile(
+      script,
+      `import { computeForParent } from ${JSON.stringify(CHILD)};
+      import { print as say } from ${JSON.stringify(join(import.meta.dirname, "terminal.ts"))};
+      await computeForParent(async () => {
+        say("at work");
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        for (;;);
+      });`,
+    );
+    const command = { script, args: ["eval"], execArgv: ["--import", "tsx"] };
+    const child: ComputeProcess = new ComputeProcess(command, {
+      ...SILENT,
+      onOut: () => void setTimeout(() => child.stop("SIGTERM"), 500),
+    });
+    expect(await child.outcome).toMatchObject({ kind: "interrupted", by: "SIGTERM", atOnce: true });
+  });
 });

@@ -22,6 +22,9 @@ const TAIL_LENGTH = 8192;
  */
 const SAME_SIGNAL_MS = 1000;
 
+/** Milliseconds in which a child that does not finish a step must end, even one in a long call. */
+const GRACE_MS = 2000;
+
 /** Hint for a run whose progress is kept. */
 const RESUME_HINT = "Saved progress is kept; continue with --resume.";
 
@@ -84,6 +87,8 @@ export class ComputeProcess {
   /** Time of the first signal, by the clock. */
   #stoppedAt = 0;
   #failure: Failure | null = null;
+  /** Whether the child ends by itself after a step. */
+  #finishesStep = false;
   #isDone = false;
   #tail = "";
   #rss = 0;
@@ -135,8 +140,8 @@ export class ComputeProcess {
   }
 
   /**
-   * The first call asks the child to stop where it can be resumed, a later one kills it, except within
-   * {@link SAME_SIGNAL_MS}.
+   * The first call asks the child to stop where it can be resumed, and kills one that does not finish steps after
+   * {@link GRACE_MS}; a later one kills it, except within {@link SAME_SIGNAL_MS}.
    */
   stop(signal: StopSignal): void {
     if (this.#stopped !== null) {
@@ -146,6 +151,7 @@ export class ComputeProcess {
     this.#stopped = signal;
     this.#stoppedAt = this.#clock();
     if (this.#child.connected) this.#child.send({ type: "stop", signal }, () => {});
+    if (!this.#finishesStep) setTimeout(() => this.#child.kill("SIGKILL"), GRACE_MS).unref();
   }
 
   #receive(message: ChildMessage): void {
@@ -172,6 +178,9 @@ export class ComputeProcess {
       case "alive":
         this.#rss = message.rss;
         this.#listener.onMemory?.(message.rss);
+        break;
+      case "stops":
+        this.#finishesStep = true;
         break;
       case "keeps":
         this.#directory = message.directory;

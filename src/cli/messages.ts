@@ -26,6 +26,8 @@ export type ChildMessage =
   | { readonly type: "done" }
   /** A sign of life, with the resident memory in bytes. */
   | { readonly type: "alive"; readonly rss: number }
+  /** Told to stop, it will end by itself after the current step. */
+  | { readonly type: "stops" }
   /** A directory that progress will be kept in. */
   | { readonly type: "keeps"; readonly directory: string }
   /** A temporary file or directory begins or ceases to exist. */
@@ -63,6 +65,7 @@ export const childMessageSchema: z.ZodType<ChildMessage> = z.discriminatedUnion(
   }),
   z.strictObject({ type: z.literal("done") }),
   z.strictObject({ type: z.literal("alive"), rss: z.number() }),
+  z.strictObject({ type: z.literal("stops") }),
   z.strictObject({ type: z.literal("keeps"), directory: z.string() }),
   z.strictObject({
     type: z.literal("temporary"),
