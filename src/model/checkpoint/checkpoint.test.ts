@@ -368,3 +368,26 @@ describe("openModel", () => {
     await expect(openModel(directory)).rejects.toMatchObject({ code: "BAD_FILE" });
   });
 });
+
+describe("a file that was allocated and not filled to the end", () => {
+  test("is refused, naming the first norm of zeros", async () => {
+    const directory = await checkpointOf(tinyModel());
+    const path = join(directory, "model.safetensors");
+    const bytes = await readFile(path);
+    await writeFile(path, bytes.fill(0, bytes.length - 32));
+    await expect(openModel(directory)).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: `${directory}: model.norm.weight: expected weights, got nothing but zeros`,
+      hint: expect.stringContaining("download it again"),
+    });
+    const offset = {
+      family: "gemma",
+      normOffset: 1,
+      activation: "gelu_tanh",
+      embeddingScale: 8 ** 0.5,
+    } as const;
+    const zeros = { "model.norm.weight": { shape: [8], data: new Float32Array(8) } };
+    const opened = await openModel(await checkpointOf(tinyModel(offset), zeros));
+    await opened.weights.close();
+  });
+});

@@ -37,7 +37,7 @@ import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
-import { checkWeights } from "./weight_check.ts";
+import { checkWeights, requireFilled } from "./weight_check.ts";
 
 /**
  * Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. The
@@ -89,6 +89,7 @@ export async function openModel(name: string, options: HubOptions = {}): Promise
   const model = { ...opened, origin: { ...opened.origin, name, path } };
   try {
     checkWeights(model);
+    await requireFilled(model);
   } catch (error) {
     await model.weights.close();
     throw error;

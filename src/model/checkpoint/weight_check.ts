@@ -1,4 +1,7 @@
-/** Compares the tensors of a model with those that its spec asks for, and names them as the files do. */
+/**
+ * Compares the tensors of a model with those that its spec asks for, and names them as the files do; and checks that
+ * there is something in them.
+ */
 import { firstFew } from "../../base/lists.ts";
 import { GpruneError } from "../../errors.ts";
 import { shapeText } from "../../tensor/tensor.ts";
@@ -31,6 +34,25 @@ export function checkWeights(model: Model): void {
   throw new GpruneError("BAD_TENSOR", `${origin.name}: tensors do not fit the configuration:${list}`, {
     hint: "config.json and the weights must come from the same model.",
   });
+}
+
+const NORM_WEIGHT = /norm\.weight$/;
+
+/**
+ * Finds files for which a download took the room and then broke off: what is missing is zeros. The weights of a norm,
+ * which are quick to read, are never all zeros, unless an offset is added to them.
+ * @throws GpruneError BAD_FILE naming the first norm of zeros
+ */
+export async function requireFilled({ spec, weights, origin }: Model): Promise<void> {
+  if (spec.normOffset !== 0) return;
+  for (const { name } of weightsOf(spec)) {
+    if (!NORM_WEIGHT.test(name)) continue;
+    const { data } = await weights.read(name);
+    if (!data.every((value) => value === 0)) continue;
+    throw new GpruneError("BAD_FILE", `${origin.name}: ${name}: expected weights, got nothing but zeros`, {
+      hint: "A download may have taken the room for the file without filling it; download it again.",
+    });
+  }
 }
 
 function textOf({ name, expected, found }: Misfit): string {
