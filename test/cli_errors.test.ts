@@ -358,7 +358,7 @@ describe("refuses outputs", () => {
   test("that are taken, or inside a file", async () => {
     await expectRefused(
       pruneOf("@model", "-o", "@model"),
-      "error OUTPUT_EXISTS: @model: expected a new or empty directory, got a directory that is not empty",
+      "error OUTPUT_EXISTS: @model: expected another directory than the model's own, got the same",
     );
     await expectRefused(
       pruneOf("@model", "-o", "@file/out"),
