@@ -1,7 +1,7 @@
 /**
  * The process in front of the user. It runs the same command line in a child that computes, draws its progress, prints
- * its output, and answers signals at once: the first one asks the child to stop where it can be resumed, the second one
- * kills it. It restarts nothing.
+ * its output, and answers signals at once: the first one asks the child to stop where it can be resumed, or ends one
+ * that keeps nothing; the second one kills it. It restarts nothing.
  */
 import { ComputeProcess, type Outcome } from "./compute_process.ts";
 import type { ProgressDisplay } from "./display.ts";
@@ -52,6 +52,10 @@ class Watch {
     const isFirst = this.#process.stopped === null;
     this.#process.stop(signal);
     if (!isFirst) return;
+    if (!this.#process.finishesStep) {
+      this.#say("\nstopping\n");
+      return;
+    }
     this.#say("\nstopping after the current step; press Ctrl-C again to stop at once\n");
     const again = (): void => this.#say("still finishing the current step; press Ctrl-C to stop at once\n");
     this.#timers.push(setInterval(again, 1000 * PATIENCE_SECONDS));

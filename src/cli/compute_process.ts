@@ -134,6 +134,11 @@ export class ComputeProcess {
     return this.#stopped;
   }
 
+  /** Whether it will end by itself after the current step, once it is told to stop. */
+  get finishesStep(): boolean {
+    return this.#finishesStep;
+  }
+
   /** Seconds since its last message. */
   get silentSeconds(): number {
     return (performance.now() - this.#heard) / 1000;
@@ -151,7 +156,8 @@ export class ComputeProcess {
     this.#stopped = signal;
     this.#stoppedAt = this.#clock();
     if (this.#child.connected) this.#child.send({ type: "stop", signal }, () => {});
-    if (!this.#finishesStep) setTimeout(() => this.#child.kill("SIGKILL"), GRACE_MS).unref();
+    const kill = (): unknown => this.#finishesStep || this.#child.kill("SIGKILL");
+    setTimeout(kill, GRACE_MS).unref();
   }
 
   #receive(message: ChildMessage): void {

@@ -32,11 +32,17 @@ test("a demo that fails removes what it has made, and nothing of another one in 
 
 test("a demo on a full disk gets no advice about options that it lacks", async () => {
   const hint = "Free some space or write to another disk";
-  for (const advice of ["; fewer windows (--samples) need less.", "; --dtype bf16 halves the output.", "."]) {
+  const own = "Free some space, or write to another disk: gprune demo -o DIR.";
+  const hints = [
+    [`${hint}; fewer windows (--samples) need less.`, own],
+    [`${hint}, or use --dtype bf16.`, own],
+    [`${hint}.`, `${hint}.`],
+  ] as const;
+  for (const [given, said] of hints) {
     const run = keptWhenDone(async () => {
-      throw new GpruneError("OUTPUT_FAILED", "out: expected 2 MB", { hint: hint + advice });
+      throw new GpruneError("OUTPUT_FAILED", "out: expected 2 MB", { hint: given });
     });
-    await expect(run).rejects.toMatchObject({ message: "out: expected 2 MB", hint: `${hint}.` });
+    await expect(run).rejects.toMatchObject({ message: "out: expected 2 MB", hint: said });
   }
 });
 

@@ -103,8 +103,8 @@ function inDemo(error: unknown): unknown {
   if (!(error instanceof GpruneError)) return error;
   const { code, message, hint } = error;
   if (code === "INTERRUPTED") return new GpruneError(code, message, { cause: error });
-  if (code !== "OUTPUT_FAILED" || hint === undefined) return error;
-  return error.inOtherWords({ hint: hint.replace(/; [^;]*--\w[^;]*\.$/, ".") });
+  if (code !== "OUTPUT_FAILED" || !hint?.includes("--")) return error;
+  return error.inOtherWords({ hint: "Free some space, or write to another disk: gprune demo -o DIR." });
 }
 
 /** Ignores errors of removing files: the error that ended the demo is the one to report. */

@@ -59,7 +59,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   hf: {
     dtypes: DTYPE_CHOICES,
     own: ["resume"],
-    require: (...paths) => requireDirectoryFor("hf", ...paths),
+    require: (output, model) => requireDirectoryFor("hf", output, model),
     write: async (model, { output, dtype = "auto", resume }, onProgress) => {
       const settings = { dtype: dtype as DTypeChoice, onProgress };
       if (resume) await exportResumably(model, output, { ...settings, signal: stopSignal() });
@@ -70,7 +70,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   onnx: {
     dtypes: ONNX_CHOICES,
     own: [],
-    require: (...paths) => requireDirectoryFor("onnx", ...paths),
+    require: (output, model) => requireDirectoryFor("onnx", output, model),
     write: async (model, { output, dtype = "auto" }, onProgress) => {
       await exportOnnx(model, output, { dtype: dtype as "auto" | OnnxDType, onProgress });
       return [];

@@ -1,7 +1,7 @@
 /** `gprune report` */
 import { join } from "node:path";
 import { badArgument } from "../base/arguments.ts";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, hasCode } from "../errors.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { writeFileAtomically } from "../io/files/output_directory.ts";
 import { renderComparison } from "../report/comparison.ts";
@@ -45,7 +45,7 @@ export async function reportCommand(
 
 /** The error of a report that its run's directory does not take, with the option that names another place. */
 function withPlaceHint(error: unknown, directory: string): unknown {
-  if (!(error instanceof GpruneError) || error.code !== "OUTPUT_FAILED") return error;
+  if (!hasCode(error, "OUTPUT_FAILED")) return error;
   const place = `To write it elsewhere: gprune report ${directory} -o report.html.`;
   return error.inOtherWords({ hint: `${error.hint ?? ""} ${place}`.trim() });
 }

@@ -45,6 +45,8 @@ function lineOf(event: WorkerEvent): string {
       return `listening at ${event.queue}; press Ctrl-C to stop`;
     case "moved":
       return "the store was emptied; listening at the new queue of its runs";
+    case "waiting":
+      return `waiting for the queue's server: ${event.reason}`;
     case "started":
       return `${nameOf(event.unit)} started: ${event.what}`;
     case "finished":

@@ -35,17 +35,29 @@ export async function requireExportRoom(
 
 /**
  * Memory for a tensor of a checkpoint or GGUF file while it is written, as it is read and as it is stored: one of a
- * layer may be fused from others, which are read first; the others are written by rows.
+ * layer may be fused from others, which are all read first; the others are written by rows.
  */
 export function writingBytes(spec: ModelSpec): number {
-  const ofLayers = spec.layers.flatMap((_, index) => layerWeightsOf(spec, index));
+  const ofLayers = spec.layers.map((_, index) => {
+    const weights = layerWeightsOf(spec, index);
+    const fused = FUSED.map((parts) => weights.filter(({ name }) => parts.test(name)));
+    const joined = fused.map((parts) => parts.reduce((sum, part) => sum + float32Bytes(part), 0));
+    return Math.max(largestBytes(weights), ...joined);
+  });
   const byRows = Math.min(largestBytes(weightsOf(spec)), 4 * READ_ELEMENTS);
-  return 2 * Math.max(2 * largestBytes(ofLayers), byRows);
+  return 2 * Math.max(...ofLayers, byRows);
+}
+
+/** Matrices that some families and files have as one. */
+const FUSED = [/\.[qkv]_proj\.weight$/, /\.(gate|up)_proj\.weight$/] as const;
+
+function float32Bytes({ shape }: WeightSpec): number {
+  return 4 * elementCount(shape);
 }
 
 /** Bytes of the largest tensor in float32. */
 export function largestBytes(weights: readonly WeightSpec[]): number {
-  return Math.max(...weights.map(({ shape }) => 4 * elementCount(shape)));
+  return Math.max(...weights.map(float32Bytes));
 }
 
 /** @throws GpruneError OUTPUT_FAILED when the disk of `output` has fewer than `bytes` free */

@@ -22,7 +22,9 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader 
     const shape = rows === undefined ? whole : whole.with(0, rows.end - rows.start);
     const info = source.info(name);
     if (PROJECTION_BIAS.test(name) && info === undefined) return zeros(shape);
-    const tensor = await source.read(name, rows && rowsWithin(rows, info?.shape[0] ?? 0));
+    const stored = rows && rowsWithin(rows, info?.shape[0] ?? 0);
+    if (stored !== undefined && stored.start === stored.end) return zeros(shape);
+    const tensor = await source.read(name, stored);
     return padded(QK_NORM.test(name) ? scaledForZeros(tensor, shape) : tensor, shape);
   };
 }

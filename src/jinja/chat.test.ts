@@ -113,6 +113,11 @@ test("takes the characters of a text by code points, as slices do", () => {
   expect(render({ s: "😀é🙂" })).toBe("😀|é|é||False");
 });
 
+test("walks a long text character by character", () => {
+  const render = compileChat("{% for i in range(s|length) %}{{ s[i] if i % 1000 == 0 }}{% endfor %}");
+  expect(render({ s: "ab😀d".repeat(5000) })).toBe("a".repeat(20));
+});
+
 test("writes the date as strftime does", () => {
   const render = compileChat("{{ strftime_now('%d %B %Y, %-m/%-d, %m %H:%M %-H %%') }}");
   expect(render({})).toBe("26 July 2024, 7/26, 07 00:00 0 %");

@@ -30,6 +30,8 @@ const NOTHING: Value = toValue(null);
 
 export class PythonInterpreter extends library.Interpreter {
   readonly #dialect: Dialect;
+  /** The last text that was indexed, and its characters. */
+  #indexed: { readonly text: string; readonly letters: readonly string[] } = { text: "", letters: [] };
 
   constructor(scope: Scope, dialect: Dialect) {
     super(scope);
@@ -117,12 +119,16 @@ export class PythonInterpreter extends library.Interpreter {
   #member(node: library.MemberExpression, scope: Scope): Value {
     const object = this.#object(node, scope);
     const { property, computed } = node;
-    if (object.value.type === "StringValue" && computed && property.type !== "SliceExpression") {
-      const index = this.evaluate(property, scope);
-      const letters = Array.from(object.value.value);
-      if (index.type === "IntegerValue") return toValue(letters.at(index.value));
-    }
-    return super.evaluate({ ...node, object }, scope);
+    if (object.value.type !== "StringValue" || !computed || property.type === "SliceExpression")
+      return super.evaluate({ ...node, object }, scope);
+    const index = this.evaluate(property, scope);
+    if (index.type === "IntegerValue") return toValue(this.#lettersOf(object.value.value).at(index.value));
+    return super.evaluate({ ...node, object, property: evaluated(index) }, scope);
+  }
+
+  #lettersOf(text: string): readonly string[] {
+    if (this.#indexed.text !== text) this.#indexed = { text, letters: Array.from(text) };
+    return this.#indexed.letters;
   }
 
   /** The object of a member expression. @throws Error for an undefined one, in either dialect */

@@ -11,7 +11,9 @@ import {
   WaitingError,
   type Worker,
 } from "bullmq";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { type QueueServer, reachServer } from "./queue_server.ts";
+import { withoutSecrets } from "./server_address.ts";
 
 /** Attempts at a unit, and how often a job may stall because its worker died. */
 const ATTEMPTS = 3;
@@ -62,9 +64,9 @@ export class JobQueue {
     try {
       await Promise.all([queue.waitUntilReady(), events.waitUntilReady()]);
       return opened;
-    } catch (error) {
+    } catch (cause) {
       await opened.close();
-      throw error;
+      throw goneAgain(url, cause);
     }
   }
 
@@ -141,9 +143,9 @@ export class JobWorker {
     try {
       await worker.waitUntilReady();
       return started;
-    } catch (error) {
+    } catch (cause) {
       await started.close(async () => {});
-      throw error;
+      throw goneAgain(url, cause);
     }
   }
 
@@ -158,6 +160,12 @@ export class JobWorker {
     await settledInTime([closed]);
     this.#server.disconnect();
   }
+}
+
+/** Error QUEUE_FAILED for a server that had answered and then fails. */
+function goneAgain(url: string, cause: unknown): GpruneError {
+  const message = `${withoutSecrets(url)}: expected a server that stays, got ${reasonOf(cause)}`;
+  return new GpruneError("QUEUE_FAILED", message, { hint: "Look into the server's log.", cause });
 }
 
 /** Waits until all promises have settled, for {@link CLOSE_SECONDS} at most. */

@@ -3,7 +3,7 @@
  * dies, its unit goes to another worker. The first record of a unit's result stays; later ones are dropped.
  */
 import { setInterval, setTimeout } from "node:timers/promises";
-import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
+import { type ErrorCode, GpruneError, hasCode, type PlainError } from "../errors.ts";
 import { openStore } from "../io/store/open_store.ts";
 import { type Store, storeIdentity } from "../io/store/store.ts";
 import { patientStore } from "./patient_store.ts";
@@ -26,6 +26,8 @@ export type WorkerEvent =
   | { readonly event: "listening"; readonly queue: string }
   /** The store was emptied; the worker listens at another queue from now on. */
   | { readonly event: "moved" }
+  /** The queue's server is away, or refuses; the worker tries again until it is told to stop. */
+  | { readonly event: "waiting"; readonly reason: string }
   | {
       readonly event: "started";
       readonly unit: string;
@@ -98,20 +100,24 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   let start = (options: JobWorkerOptions): Promise<JobWorker | null> => JobWorker.start(options);
   while ((await listen(settings, store, start)) === "moved") {
     await settings.onEvent?.({ event: "moved" });
-    start = (options) => startPatiently(options, settings.signal);
+    start = (options) => startPatiently(options, settings);
   }
 }
 
 /** Takes jobs as soon as the server answers. @returns null when the signal is aborted before */
 async function startPatiently(
   options: JobWorkerOptions,
-  signal: AbortSignal | undefined,
+  { signal, onEvent }: Pick<WorkerSettings, "signal" | "onEvent">,
 ): Promise<JobWorker | null> {
+  let told = "";
   for (;;) {
     try {
       return await JobWorker.start(options);
     } catch (error) {
-      if (!(error instanceof GpruneError && error.code === "QUEUE_FAILED")) throw error;
+      if (!hasCode(error, "QUEUE_FAILED")) throw error;
+      const { message: reason } = error;
+      if (reason !== told) await onEvent?.({ event: "waiting", reason });
+      told = reason;
       await setTimeout(RETRY_MS, undefined, { signal }).catch(() => {});
       if (signal?.aborted) return null;
     }

@@ -7,7 +7,7 @@ import { GpruneError } from "../../errors.ts";
 import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
-import { weightsOf } from "../spaces.ts";
+import { BLOCK_NORMS, NORM_PARTS, weightsOf } from "../spaces.ts";
 import { fusedTensors } from "./fused.ts";
 import { storedName } from "./stored_names.ts";
 import { isLayerMatrix } from "./transposed.ts";
@@ -36,17 +36,21 @@ export function checkWeights(model: Model): void {
   });
 }
 
-const NORM_WEIGHT = /norm\.weight$/;
-
 /**
- * Finds files for which a download took the room and then broke off: what is missing is zeros. The weights of a norm,
- * which are quick to read, are never all zeros, unless an offset is added to them.
+ * Finds files for which a download took the room and then broke off: what is missing is zeros. The weights of the norms
+ * that blocks and the head read are quick to read themselves. Zeros there would leave a block without input, unless an
+ * offset is added to them.
  * @throws GpruneError BAD_FILE naming the first norm of zeros
  */
 export async function requireFilled({ spec, weights, origin }: Model): Promise<void> {
-  if (spec.normOffset !== 0) return;
-  for (const { name } of weightsOf(spec)) {
-    if (!NORM_WEIGHT.test(name)) continue;
+  if (spec.normOffset !== 0 || !NORM_PARTS[spec.normParameters].includes("weight")) return;
+  const { kv, ffn } = BLOCK_NORMS[spec.norms];
+  const read = new Set([kv.input, ffn.input].filter((norm) => norm !== null));
+  const ofLayers = spec.layers.flatMap((_, index) =>
+    [...read].map((norm) => `model.layers.${index}.${norm}`),
+  );
+  for (const norm of [...ofLayers, "model.norm"]) {
+    const name = `${norm}.weight`;
     const { data } = await weights.read(name);
     if (!data.every((value) => value === 0)) continue;
     throw new GpruneError("BAD_FILE", `${origin.name}: ${name}: expected weights, got nothing but zeros`, {

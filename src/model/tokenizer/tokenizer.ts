@@ -124,9 +124,9 @@ export class Tokenizer {
 
   /**
    * @param files - tokenizer.json; tokenizer_config.json and generation_config.json if present
+   * @param owner - the model that later errors name
    * @throws GpruneError NOT_FOUND without tokenizer.json, BAD_FILE for a malformed file, UNSUPPORTED for parts that
    *   the library does not know or that lengthen texts without end
-   * @param owner - the model that later errors name
    */
   static fromFiles(files: readonly CarriedFile[], owner?: Pick<Model, "origin">): Tokenizer {
     const json = parse(files, "tokenizer.json", tokenizerSchema);
