@@ -27,7 +27,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   ],
   Relu: (b, { output }, g) => [() => b.mul(g, b.greater(output, b.scalar(0)))],
   Clip: (b, { inputs: [x, low, high] }, g) => [
-    () => b.mul(g, b.mul(b.greater(x!, low!), b.greater(high!, x!))),
+    () => b.mul(g, b.sub(b.scalar(1), b.add(b.greater(low!, x!), b.greater(x!, high!)))),
   ],
   Softmax: (b, { output }, g) => [
     () => {
