@@ -4,7 +4,7 @@ import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/files/machine.ts";
 import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
 import type { Model } from "../model/model.ts";
-import { layerWeightsOf, type WeightSpec, weightsOf } from "../model/spaces.ts";
+import { FUSIONS, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
@@ -39,17 +39,15 @@ export async function requireExportRoom(
  */
 export function writingBytes(spec: ModelSpec): number {
   const ofLayers = spec.layers.map((_, index) => {
-    const weights = layerWeightsOf(spec, index);
-    const fused = FUSED.map((parts) => weights.filter(({ name }) => parts.test(name)));
-    const joined = fused.map((parts) => parts.reduce((sum, part) => sum + float32Bytes(part), 0));
-    return Math.max(largestBytes(weights), ...joined);
+    const bytes = new Map(layerWeightsOf(spec, index).map((weight) => [weight.name, float32Bytes(weight)]));
+    const fused = Object.values(FUSIONS).map(({ parts }) =>
+      parts.reduce((sum, part) => sum + (bytes.get(projectionName(index, part)) ?? 0), 0),
+    );
+    return Math.max(...bytes.values(), ...fused);
   });
   const byRows = Math.min(largestBytes(weightsOf(spec)), 4 * READ_ELEMENTS);
   return 2 * Math.max(...ofLayers, byRows);
 }
-
-/** Matrices that some families and files have as one. */
-const FUSED = [/\.[qkv]_proj\.weight$/, /\.(gate|up)_proj\.weight$/] as const;
 
 function float32Bytes({ shape }: WeightSpec): number {
   return 4 * elementCount(shape);
