@@ -53,7 +53,8 @@ export async function requireFilled({ spec, weights, origin }: Model): Promise<v
     const name = `${norm}.weight`;
     const { data } = await weights.read(name);
     if (!data.every((value) => value === 0)) continue;
-    throw new GpruneError("BAD_FILE", `${origin.name}: ${name}: expected weights, got nothing but zeros`, {
+    const inFile = origin.format === "hf" ? storedName(name, familyByName(spec.family, "model")) : name;
+    throw new GpruneError("BAD_FILE", `${origin.name}: ${inFile}: expected weights, got nothing but zeros`, {
       hint: "A download may have taken the room for the file without filling it; download it again.",
     });
   }
