@@ -18,6 +18,8 @@ export interface Faults {
   statusHeaders: Record<string, string>;
   /** Byte counts after which the next answers of the storage break off. */
   cutAfter: number[];
+  /** Byte counts after which the next answers about repositories break off. */
+  cutInfoAfter: number[];
   /** Byte count after which all answers of the storage stall. */
   stallAfter: number | undefined;
   /** Added to every announced size. */
@@ -118,15 +120,18 @@ export class MockHub {
     const refusal = refusalOf(repo, info?.[2] ?? file?.[3], request);
     if (refusal !== null) refuse(response, refusal);
     else if (file) this.#file(request, response, { repo: repo!, path: file[4]! });
-    else response.end(JSON.stringify(this.#infoOf(repo!)));
+    else this.#info(response, repo!);
   }
 
-  #infoOf({ name, commit, files }: MockRepo): unknown {
-    return {
+  #info(response: ServerResponse, { name, commit, files }: MockRepo): void {
+    const body = JSON.stringify({
       id: name.slice(name.indexOf("/") + 1),
       sha: this.faults.commit ?? commit,
       siblings: [...files.keys()].map((rfilename) => ({ rfilename })),
-    };
+    });
+    const cut = this.faults.cutInfoAfter.shift();
+    if (cut === undefined) response.end(body);
+    else breakOff(response, body.slice(0, cut));
   }
 
   #file(
@@ -176,8 +181,13 @@ export class MockHub {
     if (request.method === "HEAD") response.end();
     else if (stall !== undefined) response.write(rest.subarray(0, stall));
     else if (cut === undefined) response.end(rest);
-    else response.write(rest.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
+    else breakOff(response, rest.subarray(0, cut));
   }
+}
+
+/** Sends the beginning of an answer and closes the connection. */
+function breakOff(response: ServerResponse, beginning: Uint8Array | string): void {
+  response.write(beginning, () => setTimeout(() => response.destroy(), 20));
 }
 
 function noFaults(): Faults {
@@ -185,6 +195,7 @@ function noFaults(): Faults {
     statuses: [],
     statusHeaders: {},
     cutAfter: [],
+    cutInfoAfter: [],
     stallAfter: undefined,
     sizeError: 0,
     damage: false,

@@ -98,12 +98,11 @@ async function openIndexed(directory: string): Promise<TensorSource> {
  * @throws GpruneError BAD_FILE for a malformed index, too many shards, or a name that is not a plain file name
  */
 export async function shardNames(indexPath: string): Promise<readonly string[]> {
-  const names = new Set(parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath).values());
-  if (names.size <= MAX_SHARDS) return [...names].sort();
-  throw new GpruneError("BAD_FILE", `${indexPath}: expected at most ${MAX_SHARDS} shards, got ${names.size}`);
+  const fileOf = parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath);
+  return [...new Set(fileOf.values())].sort();
 }
 
-/** The shard's file name by tensor name. @throws GpruneError BAD_FILE */
+/** The shard's file name by tensor name. @throws GpruneError BAD_FILE, also for too many shards */
 function parseWeightMap(index: unknown, path: string): ReadonlyMap<string, string> {
   const weightMap = isJsonObject(index) ? index.weight_map : undefined;
   if (!isJsonObject(weightMap)) {
@@ -117,7 +116,9 @@ function parseWeightMap(index: unknown, path: string): ReadonlyMap<string, strin
     }
     fileOf.set(name, file);
   }
-  return fileOf;
+  const { size } = new Set(fileOf.values());
+  if (size <= MAX_SHARDS) return fileOf;
+  throw new GpruneError("BAD_FILE", `${path}: expected at most ${MAX_SHARDS} shards, got ${size}`);
 }
 
 /** Opens the shards in the order of their names; closes all when one fails. */
@@ -125,12 +126,6 @@ async function openShards(
   directory: string,
   files: ReadonlySet<string>,
 ): Promise<ReadonlyMap<string, SafetensorsFile>> {
-  if (files.size > MAX_SHARDS) {
-    throw new GpruneError(
-      "BAD_FILE",
-      `${directory}: expected at most ${MAX_SHARDS} shards, got ${files.size}`,
-    );
-  }
   const shards = new Map<string, SafetensorsFile>();
   try {
     for (const file of [...files].sort()) {

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { versions } from "../../base/package.ts";
-import { codeOf, GpruneError, reasonOf } from "../../errors.ts";
+import { codeOf, GpruneError, hasCode, reasonOf } from "../../errors.ts";
 import { MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import type { HubSettings } from "./settings.ts";
 
@@ -77,9 +77,22 @@ export class HubClient {
     }
   }
 
-  /** Sends a request and parses the response. @throws GpruneError as `send` and `readJson` */
+  /**
+   * Sends a request and parses the response. A GET whose answer breaks off is sent again; other requests may have had
+   * their effect.
+   * @throws GpruneError as `send` and `readJson`
+   */
   async json(url: string, what: string, request: HubRequest = {}): Promise<unknown> {
-    return readJson(await this.send(url, what, request), what);
+    const attempts = (request.method ?? "GET") === "GET" ? MAX_ATTEMPTS : 1;
+    for (let attempt = 1; ; attempt++) {
+      const answer = await this.send(url, what, request);
+      try {
+        return await readJson(answer, what);
+      } catch (error) {
+        if (attempt >= attempts || !hasCode(error, "NETWORK")) throw error;
+      }
+      await this.pause(pauseBefore(attempt));
+    }
   }
 
   async #follow(start: URL, { method = "GET", headers = {}, body }: HubRequest): Promise<Response> {

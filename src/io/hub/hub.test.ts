@@ -224,6 +224,15 @@ describe("a download", () => {
     expect(ranges.map(({ headers }) => headers.range)).toEqual([undefined, "bytes=50000-", "bytes=120000-"]);
   });
 
+  test("asks again where the list of files broke off, a few times", async () => {
+    addModel();
+    hub.faults.cutInfoAfter = [0, 10, 20];
+    expect(await holdsWeights(await fetchModel())).toBe(true);
+    hub.faults.cutInfoAfter = [10, 10, 10, 10, 10];
+    await expect(fetchModel(hub.options(`${home}-2`))).rejects.toMatchObject({ code: "NETWORK" });
+    expect(hub.faults.cutInfoAfter).toEqual([10]);
+  });
+
   test("that was given up is taken up by the next run", async () => {
     addModel(new Map([...FILES].filter(([name]) => name !== "tokenizer.json")));
     hub.faults.cutAfter = [60_000, 0, 0, 0, 0];

@@ -136,6 +136,11 @@ describe("Tokenizer.fromFiles", () => {
       ],
       "UNSUPPORTED",
     ],
+    [
+      "an unknown model",
+      [file("tokenizer.json", { model: { type: "Magic", vocab: { a: 0 }, merges: [] } })],
+      "UNSUPPORTED",
+    ],
     ["unknown steps in a sequence", [tokenizerJson({ tokens, pre_tokenizer: sequenceOf(7) })], "UNSUPPORTED"],
     [
       "ids without end",

@@ -143,7 +143,7 @@ export class Tokenizer {
     }
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
-    requireKnownMerges(json);
+    requireKnownModel(json);
     requireFoundAnywhere(json);
     const isReviewed = haveKnownExpressions([json.normalizer, json.pre_tokenizer, json.decoder]);
     const pieces = unigramPieces(json.model);
@@ -238,11 +238,22 @@ function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): num
   return content === undefined ? undefined : engine.idOf(content);
 }
 
+/** The models of tokenizers (Rust). Old files name none, and the library recognises which it is. */
+const MODEL_TYPES: ReadonlySet<string> = new Set(["BPE", "Unigram", "WordPiece", "WordLevel"]);
+
 /**
- * @throws GpruneError UNSUPPORTED for a prefix of continued words, which the library ignores when it merges
+ * @throws GpruneError UNSUPPORTED for another model, which the library takes for one of those, and for a prefix of
+ *   continued words, which it ignores when it merges
  */
-function requireKnownMerges({ model }: TokenizerJson): void {
+function requireKnownModel({ model }: TokenizerJson): void {
   const { type, continuing_subword_prefix: prefix } = model;
+  if (type !== undefined && !MODEL_TYPES.has(type)) {
+    const known = [...MODEL_TYPES].join(", ");
+    throw new GpruneError(
+      "UNSUPPORTED",
+      `tokenizer.json: model.type: expected one of ${known}, got ${plainName(type)}`,
+    );
+  }
   if (type !== "BPE" || typeof prefix !== "string" || prefix === "") return;
   throw new GpruneError(
     "UNSUPPORTED",
