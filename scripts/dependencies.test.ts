@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { dependencyProblems, type LockedPackage, type Manifest } from "./dependencies.ts";
 
+const IGNORING = "save-exact=true\nignore-scripts=true\n";
 const problemsOf = (entry: LockedPackage, manifest: Manifest = {}, name = "x"): readonly string[] =>
-  dependencyProblems(manifest, { "": {}, [`node_modules/y/node_modules/${name}`]: entry });
+  dependencyProblems(manifest, { "": {}, [`node_modules/y/node_modules/${name}`]: entry }, IGNORING);
 
 test.each(["MIT", "(Apache-2.0 AND BSD-3-Clause)", "(GPL-3.0 OR MIT)", "MIT OR Apache-2.0"])(
   "%s is permissive",
@@ -32,4 +33,11 @@ test("install scripts are decided about, and there are none of ours", () => {
   expect(problemsOf({ license: "MIT" }, { scripts: { postinstall: "evil", test: "vitest" } })).toEqual([
     "package.json: expected no postinstall script, got one",
   ]);
+});
+
+test("install scripts are forbidden to every npm", () => {
+  const missing = [".npmrc: expected ignore-scripts=true, got no such line"];
+  expect(dependencyProblems({}, {}, "# ignore-scripts=true\n")).toEqual(missing);
+  expect(dependencyProblems({}, {}, "ignore-scripts=false\n")).toEqual(missing);
+  expect(dependencyProblems({}, {}, IGNORING)).toEqual([]);
 });

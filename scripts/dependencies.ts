@@ -46,13 +46,20 @@ const EXCEPTIONS: Readonly<Record<string, RegExp>> = {
 /** Scripts that npm runs when a package is installed. */
 const INSTALL_SCRIPTS = ["preinstall", "install", "postinstall", "prepare"];
 
-/** Problems with licences and install scripts, one line each. */
+/** The line of .npmrc that forbids install scripts to every npm; `allowScripts` is for 11.19 and later. */
+const IGNORE_SCRIPTS = "ignore-scripts=true";
+
+/** Problems with licences and install scripts, one line each. @param npmrc - content of .npmrc */
 export function dependencyProblems(
   manifest: Manifest,
   packages: Readonly<Record<string, LockedPackage>>,
+  npmrc: string,
 ): readonly string[] {
   const scripts = INSTALL_SCRIPTS.filter((name) => manifest.scripts?.[name] !== undefined);
   const problems = scripts.map((name) => `package.json: expected no ${name} script, got one`);
+  if (!npmrc.split("\n").includes(IGNORE_SCRIPTS)) {
+    problems.push(`.npmrc: expected ${IGNORE_SCRIPTS}, got no such line`);
+  }
   for (const [path, { license, hasInstallScript }] of Object.entries(packages)) {
     const name = path.split("node_modules/").at(-1)!;
     if (name === "") continue;
@@ -87,10 +94,9 @@ function countLicences(packages: readonly LockedPackage[]): string {
 }
 
 function main(): void {
-  const read = (name: string): unknown =>
-    JSON.parse(readFileSync(join(import.meta.dirname, "..", name), "utf8"));
-  const { packages } = read("package-lock.json") as { packages: Record<string, LockedPackage> };
-  const problems = dependencyProblems(read("package.json") as Manifest, packages);
+  const read = (name: string): string => readFileSync(join(import.meta.dirname, "..", name), "utf8");
+  const { packages } = JSON.parse(read("package-lock.json")) as { packages: Record<string, LockedPackage> };
+  const problems = dependencyProblems(JSON.parse(read("package.json")) as Manifest, packages, read(".npmrc"));
   for (const problem of problems) console.log(problem);
   const all = Object.entries(packages).flatMap(([path, entry]) => (path === "" ? [] : [entry]));
   const shipped = all.filter(({ dev }) => dev !== true);

@@ -33,7 +33,7 @@ export interface DeviceFound {
 const NEEDS: Readonly<Record<DeviceName, string>> = {
   cpu: "",
   webgpu: "WebGPU needs a graphics driver with Vulkan (Linux), Metal (macOS) or Direct3D 12 (Windows)",
-  cuda: "CUDA needs Linux on x86-64, CUDA 12, cuDNN 9 and ONNX Runtime's CUDA files (ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node)",
+  cuda: "CUDA needs Linux on x86-64, CUDA 12, cuDNN 9 and ONNX Runtime's CUDA files (ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js)",
 };
 
 /**
