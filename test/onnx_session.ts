@@ -1,6 +1,7 @@
 /** Runs exported ONNX files as transformers.js does: ONNX Runtime alone, without src/graph. */
 import "../src/graph/runtime/no_telemetry.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import { asFeed } from "./float16_feeds.ts";
 
 /** New tokens of a batch of sequences, after those in the cache. */
 export interface DecoderStep {
@@ -50,7 +51,7 @@ export class OnnxDecoder {
     this.#cache = Object.fromEntries(
       Object.entries(outputs)
         .filter(([name]) => name.startsWith("present"))
-        .map(([name, tensor]) => [name.replace("present", "past_key_values"), tensor]),
+        .map(([name, tensor]) => [name.replace("present", "past_key_values"), asFeed(tensor)]),
     );
     return outputs.logits!.data as Float32Array;
   }
@@ -68,7 +69,7 @@ export class OnnxDecoder {
         typeof dim === "number" ? dim : dim === "batch_size" ? batch : 0,
       );
       const data = meta.type === "float16" ? new Uint16Array(0) : new Float32Array(0);
-      entries[meta.name] = new Tensor(meta.type as "float32", data as Float32Array, shape);
+      entries[meta.name] = asFeed(new Tensor(meta.type as "float32", data as Float32Array, shape));
     }
     return entries;
   }

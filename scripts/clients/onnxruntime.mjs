@@ -3,6 +3,7 @@ import "../../src/graph/runtime/no_telemetry.ts";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import { asFeed } from "../../test/float16_feeds.ts";
 import { answerCases, argmax, greedy } from "./program.ts";
 
 async function open({ path, threads }) {
@@ -47,7 +48,10 @@ async function open({ path, threads }) {
       ...cache,
     });
     cache = Object.fromEntries(
-      Object.entries(present).map(([name, tensor]) => [name.replace("present", "past_key_values"), tensor]),
+      Object.entries(present).map(([name, tensor]) => [
+        name.replace("present", "past_key_values"),
+        asFeed(tensor),
+      ]),
     );
     length = total;
     return logits.data;
@@ -60,7 +64,7 @@ function emptyCache({ inputMetadata }) {
     .filter(({ name }) => name.startsWith("past_key_values"))
     .map(({ name, type, shape: [, heads, , headDim] }) => {
       const data = type === "float16" ? new Uint16Array(0) : new Float32Array(0);
-      return [name, new Tensor(type, data, [1, heads, 0, headDim])];
+      return [name, asFeed(new Tensor(type, data, [1, heads, 0, headDim]))];
     });
   return Object.fromEntries(entries);
 }

@@ -60,7 +60,7 @@ describe("the peak memory with one model", () => {
   });
 
   test("is out of memory where the process got none", async () => {
-    vi.stubEnv("NODE_OPTIONS", "--max-old-space-size=4");
+    vi.stubEnv("NODE_OPTIONS", "--max-old-space-size=12");
     onTestFinished(() => void vi.unstubAllEnvs());
     await expect(peakMemory(models.small!, WORKLOAD)).rejects.toMatchObject({
       code: "OUT_OF_MEMORY",
