@@ -15,9 +15,9 @@ const config: ViteUserConfig = defineConfig({
     // ONNX Runtime is native: ending a worker thread while a session runs aborts the whole process.
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    teardownTimeout: 60_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    teardownTimeout: 180_000,
     allowOnly: false,
     reporters: ["default"],
   },
