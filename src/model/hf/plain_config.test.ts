@@ -55,7 +55,11 @@ describe("plainConfig", () => {
     expect(spec.residualScale).toBeCloseTo(1.4 / Math.sqrt(2), 12);
     expect(spec.attentionScale).toBeCloseTo(8 ** -0.5, 12);
     const wide = readPlain({ ...LLAMA, model_type: "minicpm", head_dim: 16, tie_word_embeddings: false });
-    expect(wide).toMatchObject({ attentionScale: 0.25, residualScale: 1 / Math.sqrt(2), tiedEmbeddings: false });
+    expect(wide).toMatchObject({
+      attentionScale: 0.25,
+      residualScale: 1 / Math.sqrt(2),
+      tiedEmbeddings: false,
+    });
     for (const other of [{ num_experts: 8 }, { scale_depth: "1.4" }, { hidden_size: undefined }]) {
       expect(() => readPlain({ ...LLAMA, model_type: "minicpm", ...factors, ...other })).toThrow(
         expect.objectContaining({ code: "UNSUPPORTED" }),
