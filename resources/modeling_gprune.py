@@ -180,6 +180,7 @@ for family in (
     ("hunyuan_v1_dense", "HunYuanDenseV1"),
     ("glm", "Glm"),
     ("glm4", "Glm4"),
+    ("apertus", "Apertus"),
     ("arcee", "Arcee"),
     ("nemotron", "Nemotron"),
     ("starcoder2", "Starcoder2"),

@@ -194,6 +194,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel(TINY_FAMILIES.glm4),
     extra: [["glm4.rope.dimension_count", u32(2)]],
   },
+  apertus: { architecture: "apertus", model: tinyModel(TINY_FAMILIES.apertus) },
   arcee: {
     architecture: "arcee",
     permute: true,

@@ -32,6 +32,7 @@ export const GOLDEN_FAMILIES = [
   "hunyuan",
   "glm",
   "glm4",
+  "apertus",
   "arcee",
   "nemotron",
   "starcoder2",

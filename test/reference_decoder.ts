@@ -146,8 +146,10 @@ class LayerContext {
     const normed = entering === null ? read : this.norm(read, entering);
     const inner = normed.map((row) => {
       const up = this.project("mlp", "up_proj", row);
-      if (!gated) return up.map(ACTIVATIONS[activation]);
-      return this.project("mlp", "gate_proj", row).map((x, j) => ACTIVATIONS[activation](x) * up[j]!);
+      const activate = (x: number): number =>
+        ACTIVATIONS[activation](x, (name) => this.vector(`mlp.act_fn.${name}`)[0]!);
+      if (!gated) return up.map(activate);
+      return this.project("mlp", "gate_proj", row).map((x, j) => activate(x) * up[j]!);
     });
     const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
     const plain = norms === "before" || norms === "shared";
@@ -184,12 +186,20 @@ class LayerContext {
   }
 }
 
-const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], (x: number) => number>> = {
+type NeuronFunction = (x: number, numberOf: (name: string) => number) => number;
+
+const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], NeuronFunction>> = {
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   relu: (x) => Math.max(x, 0),
   relu2: (x) => Math.max(x, 0) ** 2,
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  xielu: (x, numberOf) => {
+    const softplus = (name: string): number => Math.log1p(Math.exp(numberOf(name)));
+    const beta = numberOf("beta");
+    if (x > 0) return softplus("alpha_p") * x * x + beta * x;
+    return (Math.expm1(Math.min(x, numberOf("eps"))) - x) * (beta + softplus("alpha_n")) + beta * x;
+  },
 };
 
 /** x / sqrt(mean(x^2) + eps) * (offset + weight) + bias, where LayerNorm first takes the mean off x */

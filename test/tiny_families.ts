@@ -44,6 +44,7 @@ type TinyFamily =
   | "hunyuan"
   | "glm"
   | "glm4"
+  | "apertus"
   | "arcee"
   | "nemotron"
   | "starcoder2"
@@ -90,6 +91,10 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
   glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
+  apertus: {
+    ...{ family: "apertus", gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },
+    ...{ tiedEmbeddings: false, layers: [{ rope: { ...ROPE, rotaryDim: 6 }, biases: QKV }] },
+  },
   arcee: { family: "arcee", gated: false, activation: "relu2" },
   nemotron: {
     ...{ ...LAYER_NORM, family: "nemotron", normOffset: 1, gated: false, activation: "relu2" },

@@ -93,6 +93,7 @@ describe("the architecture", () => {
     ["takes LongRoPE", { family: "phi3", layers: [{ kvGroups: 1, rope: longrope() }] }, "phi3"],
     ["takes LongRoPE", { family: "granite", layers: [{ rope: longrope() }] }, "granite"],
     ["takes LongRoPE of Qwen2", { family: "qwen2", layers: [{ kvGroups: 1, rope: longrope() }] }, "deci"],
+    ["is apertus for Apertus", TINY_FAMILIES.apertus, "apertus"],
     ["is arcee for Arcee", { ...TINY_FAMILIES.arcee, layers: [{ biases: QKV }] }, "arcee"],
     ["is nemotron for Nemotron", TINY_FAMILIES.nemotron, "nemotron"],
     ["is starcoder2 for StarCoder 2", TINY_FAMILIES.starcoder2, "starcoder2"],

@@ -198,6 +198,8 @@ export interface Family {
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;
+    /** The scaling of rotary frequencies where config.json says nothing of any; none where absent. */
+    readonly scaling?: RopeScaling;
     /** `max_position_embeddings` */
     readonly positions: number;
     /** F / C, where config.json may leave out F. */

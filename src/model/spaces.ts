@@ -13,6 +13,7 @@
 import { elementCount } from "../tensor/tensor.ts";
 import type { FusedName } from "./family.ts";
 import {
+  type Activation,
   type LayerSpec,
   type ModelSpec,
   type NormParameters,
@@ -101,6 +102,13 @@ export const NORM_PARTS: Readonly<Record<NormParameters, readonly NormPart[]>> =
   weight_and_bias: ["weight", "bias"],
 };
 
+/**
+ * Numbers of the activations that have some, by name, with the shapes of their tensors: those without axes are constants
+ * of the class (`XIELUActivation` of activations.py of transformers), the others are learned.
+ */
+const ACTIVATION_NUMBERS: Readonly<Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>> =
+  { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };
+
 /** A tensor that holds several projections. */
 export interface Fusion {
   readonly parts: readonly Projection[];
@@ -117,6 +125,9 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   c_attn: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: true },
   query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
+
+/** The module of a layer that holds the numbers of its activation, as checkpoints name it. */
+export const ACTIVATION_MODULE = "mlp.act_fn";
 
 /** The projections that a model's layers have. */
 export function projectionsOf({ gated }: Pick<ModelSpec, "gated">): readonly Projection[] {
@@ -211,7 +222,20 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
+    ...activationNumbers(spec).map(([name, shape]) => plain(activationName(index, name), shape)),
   ];
+}
+
+/** The numbers of a model's activation: shapes by name. */
+export function activationNumbers({
+  activation,
+}: Pick<ModelSpec, "activation">): readonly (readonly [string, readonly number[]])[] {
+  return Object.entries(ACTIVATION_NUMBERS[activation] ?? {});
+}
+
+/** Checkpoint name of a number of a layer's activation. */
+export function activationName(layer: number, name: string): string {
+  return `model.layers.${layer}.${ACTIVATION_MODULE}.${name}`;
 }
 
 /** The parameters of the norm that checkpoints call `name`. */

@@ -118,8 +118,11 @@ export interface LayerSpec {
   readonly biases: readonly Projection[];
 }
 
-/** Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), and the square of ReLU (arXiv 2109.08668). */
-export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2";
+/**
+ * Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), the square of ReLU (arXiv 2109.08668), and xIELU with
+ * learned numbers (arXiv 2411.13010).
+ */
+export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2" | "xielu";
 
 /** Parameters of norms: a weight for each channel, and a bias; OLMo 1 has neither. */
 export type NormParameters = "none" | "weight" | "weight_and_bias";

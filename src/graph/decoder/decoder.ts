@@ -6,7 +6,14 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
 import { getOrMake } from "../../base/map_values.ts";
-import { BLOCK_NORMS, NORM_PARTS, type NormPart, type SpaceKind } from "../../model/spaces.ts";
+import {
+  ACTIVATION_MODULE,
+  activationNumbers,
+  BLOCK_NORMS,
+  NORM_PARTS,
+  type NormPart,
+  type SpaceKind,
+} from "../../model/spaces.ts";
 import {
   type LayerSpec,
   type ModelSpec,
@@ -323,12 +330,18 @@ class LayerBuilder {
   /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
   #neurons(x: Value): Value {
     const b = this.#b;
-    const activate = ACTIVATIONS[this.#structure.activation];
+    const numbers = new Map(
+      activationNumbers(this.#structure).map(([name, shape]) => {
+        return [name, this.#weights.tensor(`${ACTIVATION_MODULE}.${name}`, shape)];
+      }),
+    );
+    const activate = (x: Value): Value =>
+      ACTIVATIONS[this.#structure.activation](b, x, (name) => numbers.get(name)!);
     const linear = (projection: Projection): Value =>
       b.cast(this.#linear(x, projection, this.#sizes.F), "float32");
-    if (!this.#structure.gated) return activate(b, linear("up_proj"));
+    if (!this.#structure.gated) return activate(linear("up_proj"));
     const gate = linear("gate_proj");
-    return b.mul(activate(b, gate), linear("up_proj"));
+    return b.mul(activate(gate), linear("up_proj"));
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {

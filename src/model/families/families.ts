@@ -4,6 +4,7 @@
  */
 import { GpruneError } from "../../errors.ts";
 import type { Family } from "../family.ts";
+import { APERTUS } from "./apertus.ts";
 import { ARCEE } from "./arcee.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
 import { ERNIE4_5 } from "./ernie4_5.ts";
@@ -55,6 +56,7 @@ export const FAMILIES: readonly Family[] = [
   HUNYUAN,
   GLM,
   GLM4,
+  APERTUS,
   ARCEE,
   NEMOTRON,
   STARCODER2,

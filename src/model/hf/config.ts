@@ -121,6 +121,7 @@ const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
   gelu: "gelu",
   relu: "relu",
   relu2: "relu2",
+  xielu: "xielu",
 };
 
 /**

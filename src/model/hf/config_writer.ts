@@ -15,6 +15,7 @@ const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
   gelu_tanh: "gelu_pytorch_tanh",
   relu: "relu",
   relu2: "relu2",
+  xielu: "xielu",
 };
 
 /** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */

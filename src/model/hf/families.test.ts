@@ -230,6 +230,26 @@ describe("OLMo 3", () => {
   });
 });
 
+describe("Apertus", () => {
+  const llama3 = { type: "llama3", factor: 8, lowFreqFactor: 1, highFreqFactor: 4 };
+
+  test("has Llama 3's scaling where config.json says nothing of any", () => {
+    const usual = { theta: 12e6, rotaryDim: 8, scaling: { ...llama3, originalMaxPositions: 8192 } };
+    expect(ropesIn({ model_type: "apertus" })[0]).toEqual(usual);
+    const parameters = { rope_type: "default", rope_theta: 5000 };
+    const plain = { theta: 5000, rotaryDim: 8, scaling: null };
+    expect(ropesIn({ model_type: "apertus", rope_parameters: parameters })[0]).toEqual(plain);
+  });
+
+  test("is written without scaling in a form that transformers 4 does not scale", () => {
+    const rope_parameters = { rope_type: "default", rope_theta: 5000 };
+    expect(rewritten({ model_type: "apertus", rope_parameters })).toMatchObject({
+      rope_scaling: null,
+      rope_parameters,
+    });
+  });
+});
+
 describe("HunYuan", () => {
   const rope = (parameters: object): RopeSpec | null =>
     ropesIn({ model_type: "hunyuan_v1_dense", rope_theta: 10_000, rope_scaling: parameters })[0]!;

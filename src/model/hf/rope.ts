@@ -139,7 +139,9 @@ export function ropeOf(
   }
   const alpha = scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
   if (alpha) return { theta: scaledBase(theta, { alpha, headDim, context }), rotaryDim, scaling: null };
-  const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
+  const isSilent = !config.rope_parameters && !config.rope_scaling;
+  const usual = isSilent ? defaults.scaling : undefined;
+  const scaling = usual ?? scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta, rotaryDim, scaling };
 }
 

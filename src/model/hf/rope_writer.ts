@@ -56,6 +56,8 @@ function flatKeys(
   const part = rotatedPart(rope, headDim);
   return {
     [rotaryKeys.theta]: rope.theta,
+    // Null where transformers 4 would assume a scaling.
+    ...(defaults.scaling === undefined ? {} : { rope_scaling: null }),
     ...scalingOfVersion4(rope, { maxPositions, scalingTypeKey }),
     ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
     ...(isWhole ? {} : { [rotaryKeys.part]: part }),
