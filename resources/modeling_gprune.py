@@ -1,5 +1,5 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (Ministral 3 and Jais 2: 5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3 and Jais 2: 5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -158,6 +158,7 @@ def define(model_type, stem, causal=None):
 
 for family in (
     ("llama", "Llama"),
+    ("cwm", "Cwm"),
     ("mistral", "Mistral"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),

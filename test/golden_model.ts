@@ -10,6 +10,7 @@ export const GOLDEN_FAMILIES = [
   "llama",
   "llama3-rope-tied",
   "llama-bias",
+  "cwm",
   "mistral-window",
   "ministral",
   "ministral3",

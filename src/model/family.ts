@@ -233,6 +233,8 @@ export interface Family {
     readonly localRopeTheta?: number;
     /** n where every n-th layer has no window, in configurations older than `layer_types`. */
     readonly windowPattern?: number;
+    /** Of those n layers, the first has no window instead of the last. */
+    readonly firstUnwindowed?: boolean;
     /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
     readonly firstWindowed?: number;
     /** n where every n-th layer is not rotated. */

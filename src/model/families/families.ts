@@ -7,6 +7,7 @@ import type { Family } from "../family.ts";
 import { APERTUS } from "./apertus.ts";
 import { ARCEE } from "./arcee.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
+import { CWM } from "./cwm.ts";
 import { ERNIE4_5 } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
 import { GEMMA, GEMMA2, GEMMA3, VAULTGEMMA } from "./gemma.ts";
@@ -34,6 +35,7 @@ import { STARCODER2 } from "./starcoder2.ts";
 
 export const FAMILIES: readonly Family[] = [
   LLAMA,
+  CWM,
   MISTRAL,
   MINISTRAL,
   MINISTRAL3,

@@ -104,6 +104,7 @@ export const LLAMA_LIKE: readonly string[] = [
   "llama",
   "mistral",
   "ministral",
+  "cwm",
   "seed_oss",
   "ernie4_5",
   "helium",

@@ -353,7 +353,7 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
   const pattern = (readsWindowPattern ? config.sliding_window_pattern : null) ?? defaults.windowPattern;
   if (typeof pattern === "string" || pattern === 0)
     throw badConfig(context, "layer_types", `the pattern ${plainName(String(pattern))} alone`);
-  if (pattern !== undefined) return (index + 1) % pattern !== 0;
+  if (pattern !== undefined) return (defaults.firstUnwindowed ? index : index + 1) % pattern !== 0;
   return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
 }
 

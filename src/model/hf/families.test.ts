@@ -250,6 +250,23 @@ describe("Apertus", () => {
   });
 });
 
+describe("CWM", () => {
+  const types = (config: object): unknown => rewritten({ model_type: "cwm", ...config }).layer_types;
+
+  test("has no window in the first of every four layers where config.json names none", () => {
+    expect(types({ num_hidden_layers: 5 })).toEqual([
+      "full_attention",
+      ...Array<string>(3).fill("sliding_attention"),
+      "full_attention",
+    ]);
+  });
+
+  test("has a length for windows even where no layer has one, since its class makes the mask", () => {
+    const layer_types = ["full_attention", "full_attention"];
+    expect(rewritten({ model_type: "cwm", num_hidden_layers: 2, layer_types }).sliding_window).toBe(8192);
+  });
+});
+
 describe("HunYuan", () => {
   const rope = (parameters: object): RopeSpec | null =>
     ropesIn({ model_type: "hunyuan_v1_dense", rope_theta: 10_000, rope_scaling: parameters })[0]!;
