@@ -43,6 +43,8 @@ ATTENTION_PROJECTIONS = {
 FFN_PROJECTIONS = {
     "c_fc": "up_proj",
     "c_proj": "down_proj",
+    "fc_in": "up_proj",
+    "fc_out": "down_proj",
     "fc1": "up_proj",
     "fc2": "down_proj",
     "dense_h_to_4h": "up_proj",
@@ -193,6 +195,7 @@ for family in (
     ("gpt2", "GPT2", "GPT2LMHeadModel"),
     ("gpt_bigcode", "GPTBigCode"),
     ("gpt_neo", "GPTNeo"),
+    ("gptj", "GPTJ"),
     ("opt", "OPT"),
     ("jais2", "Jais2"),
 ):

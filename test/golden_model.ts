@@ -46,6 +46,7 @@ export const GOLDEN_FAMILIES = [
   "gpt2",
   "gpt_bigcode",
   "gpt_neo",
+  "gptj",
   "opt",
   "jais2",
 ] as const;

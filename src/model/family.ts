@@ -39,10 +39,14 @@ export type TokenIds = Readonly<
 export const FUSED_NAMES = ["qkv_proj", "gate_up_proj", "query_key_value", "c_attn"] as const;
 export type FusedName = (typeof FUSED_NAMES)[number];
 
-/** Names of the keys of a rotation (configuration_gpt_neox.py has its own). */
+/**
+ * Names of the keys of a rotation (configuration_gpt_neox.py has its own). That of GPT-J is a number of channels, with a
+ * base that is always the class's, and no scaling (modeling_gptj.py).
+ */
 export type RotaryKeys =
   | { readonly theta: "rope_theta"; readonly part: "partial_rotary_factor" }
-  | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" };
+  | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" }
+  | { readonly theta: null; readonly part: "rotary_dim" };
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -229,6 +233,8 @@ export interface Family {
     readonly biased: readonly BiasFlag[];
     /** Fraction of a head's channels that is rotated; 1 where absent. */
     readonly rotaryPart?: number;
+    /** `rotary_dim`, where the class reads it. */
+    readonly rotaryDim?: number;
     /** Base for windowed layers, where they differ. */
     readonly localRopeTheta?: number;
     /** n where every n-th layer has no window, in configurations older than `layer_types`. */

@@ -16,6 +16,7 @@ import { GPT_BIGCODE } from "./gpt_bigcode.ts";
 import { GPT_NEO } from "./gpt_neo.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
 import { GPT2 } from "./gpt2.ts";
+import { GPTJ } from "./gptj.ts";
 import { GRANITE } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
@@ -70,6 +71,7 @@ export const FAMILIES: readonly Family[] = [
   GPT2,
   GPT_BIGCODE,
   GPT_NEO,
+  GPTJ,
   OPT,
   JAIS2,
 ];

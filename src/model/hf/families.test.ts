@@ -267,6 +267,27 @@ describe("CWM", () => {
   });
 });
 
+describe("GPT-J", () => {
+  const config = { model_type: "gptj", n_embd: 64, n_layer: 2, n_head: 4, rotary_dim: 8 };
+  const plain = { theta: 10_000, rotaryDim: 8, scaling: null };
+
+  test("has one key for its rotation, a number of channels, and ignores the usual ones", () => {
+    expect(ropesIn({ ...config, rope_theta: 5, rope_scaling: { type: "linear", factor: 2 } })[0]).toEqual(
+      plain,
+    );
+    const written = rewritten(config);
+    expect(written).toMatchObject({ rotary_dim: 8 });
+    for (const key of ["rope_theta", "rope_parameters", "rope_scaling"])
+      expect(written).not.toHaveProperty(key);
+  });
+
+  test.each([7, 10, null])("refuses to rotate %s channels of heads of 8", (rotary_dim) => {
+    expect(() => ropesIn({ ...config, rotary_dim })).toThrow(
+      `rotary_dim an even number of at most 8, got ${rotary_dim}`,
+    );
+  });
+});
+
 describe("HunYuan", () => {
   const rope = (parameters: object): RopeSpec | null =>
     ropesIn({ model_type: "hunyuan_v1_dense", rope_theta: 10_000, rope_scaling: parameters })[0]!;

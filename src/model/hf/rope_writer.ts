@@ -52,6 +52,7 @@ function flatKeys(
     family: { defaults, rotaryKeys, scalingTypeKey },
   }: Pick<ModelSpec, "headDim" | "maxPositions"> & { readonly family: Family },
 ): ConfigKeys {
+  if (rotaryKeys.theta === null) return { [rotaryKeys.part]: rope.rotaryDim };
   const isWhole = rope.rotaryDim === headDim && (defaults.rotaryPart ?? 1) === 1;
   const part = rotatedPart(rope, headDim);
   return {
