@@ -78,13 +78,14 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     const data = name.endsWith("norm.weight")
       ? tensor.data.map((value) => value + spec.normOffset)
       : tensor.data;
-    const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
-    tensors.set(
-      stored,
-      isRotated
-        ? permuteRows(tensor, spec.headDim, spec.layers[0]!.rope!.rotaryDim)
-        : { shape: tensor.shape, data },
-    );
+    // Norms with weights for each head have a head's channels in a row.
+    const norm = spec.qkNorm === "each_head" && /(q|k)_norm/.test(name);
+    const isRotated = layout.permute === true && (norm || /(q|k)_proj/.test(name));
+    const rows = norm ? { shape: [tensor.data.length], data: tensor.data } : tensor;
+    tensors.set(stored, {
+      shape: tensor.shape,
+      data: isRotated ? permuteRows(rows, spec.headDim, spec.layers[0]!.rope!.rotaryDim).data : data,
+    });
   }
   if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));

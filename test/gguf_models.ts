@@ -219,6 +219,11 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["stablelm.use_parallel_residual", bool(false)],
     ],
   },
+  "stablelm 2 12B": {
+    architecture: "stablelm",
+    model: tinyModel(TINY_FAMILIES["stablelm 2 12B"]),
+    extra: [["stablelm.rope.dimension_count", u32(2)]],
+  },
   phi2: {
     architecture: "phi2",
     model: tinyModel(TINY_FAMILIES.phi),
@@ -257,6 +262,12 @@ export const CASES: Readonly<Record<string, Case>> = {
     architecture: "command-r",
     permute: true,
     model: tinyModel({ ...TINY_FAMILIES.cohere, layers: [{ groupSize: 1, biases: QKV }] }),
+    extra: [["command-r.logit_scale", f32(0.25)]],
+  },
+  "command-r of 64 layers": {
+    architecture: "command-r",
+    permute: true,
+    model: tinyModel(TINY_FAMILIES["cohere of 64 layers"]),
     extra: [["command-r.logit_scale", f32(0.25)]],
   },
   cohere2: {

@@ -104,9 +104,10 @@ class LayerContext {
         const normIf = (kind: string, row: Row): Row =>
           qkNorm === kind ? this.normRow(row, normName, "weight") : row;
         const row = normIf("projection", clipped(projection, input));
-        return chunks(row, headDim).map((head) =>
-          normIf("rotated_head", rotate(normIf("head", head), t, rope)),
-        );
+        return chunks(row, headDim).map((head, n) => {
+          const normed = qkNorm === "each_head" ? this.headNormed(head, normName, n) : normIf("head", head);
+          return normIf("rotated_head", rotate(normed, t, rope));
+        });
       });
     const queries = prepared("q_proj", "self_attn.q_norm");
     const keys = prepared("k_proj", "self_attn.k_norm");
@@ -171,6 +172,12 @@ class LayerContext {
     const weight = parameters === "none" ? null : this.vector(`${name}.weight`);
     const bias = parameters === "weight_and_bias" ? this.vector(`${name}.bias`) : null;
     return norm(row, { weight, bias }, this.spec);
+  }
+
+  /** A head with the norm that has weights of its own. */
+  private headNormed(row: Row, name: string, head: number): Row {
+    const weights = matrix(this.weights, `${this.prefix}${name}.weight`);
+    return norm(row, { weight: weights[head]!, bias: null }, this.spec);
   }
 
   private project(module: string, projection: string, row: Row): Row {

@@ -50,6 +50,7 @@ type TinyFamily =
   | "starcoder2"
   | "stablelm"
   | "stablelm in parallel"
+  | "stablelm 2 12B"
   | "phi"
   | "gpt_neox"
   | "gpt_neox in sequence"
@@ -57,6 +58,7 @@ type TinyFamily =
   | "gpt_bigcode"
   | "jais2"
   | "cohere"
+  | "cohere of 64 layers"
   | "cohere2";
 
 export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
@@ -106,6 +108,7 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   },
   stablelm: STABLELM,
   "stablelm in parallel": { ...STABLELM, ...SHARED },
+  "stablelm 2 12B": { ...STABLELM, ...SHARED, qkNorm: "each_head" },
   phi: {
     ...{ ...LAYER_NORM, ...SHARED, family: "phi", headBias: true, gated: false, activation: "gelu_tanh" },
     layers: [ALL_BIASED, ALL_BIASED],
@@ -122,6 +125,10 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     layers: [ALL_BIASED, ALL_BIASED].map(({ biases }) => ({ biases })),
   },
   cohere: { ...COHERE, family: "cohere", layers: [NARROW, NARROW] },
+  "cohere of 64 layers": {
+    ...{ ...COHERE, family: "cohere", qkNorm: "each_head" },
+    layers: Array.from({ length: 64 }, () => NARROW),
+  },
   cohere2: {
     ...{ ...COHERE, family: "cohere2" },
     layers: Array.from({ length: 5 }, (_, layer) =>

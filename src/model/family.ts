@@ -77,6 +77,8 @@ export interface Family {
   readonly gated: boolean;
   readonly headBias: boolean;
   readonly qkNorm: QkNorm | null;
+  /** The flag of config.json without which there are no norms on queries and keys; null where there is none. */
+  readonly qkNormFlag: "qk_layernorm" | "use_qk_norm" | null;
   readonly norms: NormPlacement;
   readonly normType: ModelSpec["normType"];
   readonly normOffset: 0 | 1;
@@ -145,6 +147,8 @@ export interface Family {
   readonly storedNames: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly storedOuterNames: Readonly<Record<string, string>>;
+  /** Norms with weights for each head are stored as a vector for each head (checkpoint/head_norms.ts). */
+  readonly listsHeadNorms: boolean;
   /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
   readonly storesTransposed: boolean;
   /** The class can rotate a part of each head. */
@@ -175,8 +179,15 @@ export interface Family {
   readonly vllmBackend: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
-  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py). */
-  readonly vllmIgnores: readonly ("activation" | "parallel" | "separate_head" | "window")[];
+  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py), or refuses (gpt_j.py). */
+  readonly vllmIgnores: readonly (
+    | "activation"
+    | "parallel"
+    | "qk_norm"
+    | "separate_head"
+    | "tied_head"
+    | "window"
+  )[];
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**

@@ -8,7 +8,7 @@
  * | `layers.i.ffn` | neuron | rows of gate_proj (where there is one) and up_proj, columns of down_proj |
  * | `layers.i.kv` | KV group | H rows of k_proj and v_proj, g*H rows of q_proj, g*H columns of o_proj |
  *
- * Biases, and norms over a whole projection, go with its rows.
+ * Biases, and norms over a whole projection or with weights for each head, go with its rows.
  */
 import { elementCount } from "../tensor/tensor.ts";
 import type { FusedName } from "./family.ts";
@@ -252,12 +252,17 @@ function blockNormNames({ norms }: ModelSpec): readonly string[] {
   return [...new Set(names)].filter((name) => name !== null);
 }
 
-/** Norms on queries and keys; one over a whole projection has a weight for each of its channels, which go with it. */
+/** Norms on queries and keys; weights for each head, and for each channel of a projection, go with these. */
 function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   if (spec.qkNorm === null) return [];
   const { queries, keys } = attentionAxes(spec, layer, index);
   return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
     const name = `model.layers.${index}.self_attn.${norm}.weight`;
+    if (spec.qkNorm === "each_head") {
+      const blockSize = axis.blockSize / spec.headDim;
+      const shape = [layer.kvGroups * blockSize, spec.headDim];
+      return { name, shape, axes: [{ ...axis, blockSize }, FREE] };
+    }
     if (spec.qkNorm !== "projection") return plain(name, [spec.headDim]);
     return { name, shape: [layer.kvGroups * axis.blockSize], axes: [axis] };
   });

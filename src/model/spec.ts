@@ -128,10 +128,11 @@ export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2" | "xie
 export type NormParameters = "none" | "weight" | "weight_and_bias";
 
 /**
- * RMSNorm on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
- * or over all channels of a projection, before the rotation (OLMo 2).
+ * Norms on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
+ * with the same weights for all heads; before the rotation with weights for each head (Command R+); or over all channels
+ * of a projection, before the rotation (OLMo 2).
  */
-export type QkNorm = "head" | "rotated_head" | "projection";
+export type QkNorm = "head" | "rotated_head" | "each_head" | "projection";
 
 /**
  * Norms of attention and FFN: on their inputs (Llama), on their inputs and on their outputs before these are added to

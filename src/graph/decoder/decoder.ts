@@ -287,13 +287,14 @@ class LayerBuilder {
   #blockNorm(x: Value, name: string | null): Value {
     if (name === null) return x;
     return getOrMake(this.#blockNorms, `${name} of ${x.name}`, () =>
-      this.#norm(x, name, NORM_PARTS[this.#structure.normParameters]),
+      this.#norm(x, name, { parts: NORM_PARTS[this.#structure.normParameters] }),
     );
   }
 
-  #norm(x: Value, name: string, parts: readonly NormPart[]): Value {
+  /** @param axes - the number of the last axes of x along which weights differ */
+  #norm(x: Value, name: string, { parts, axes = 1 }: { parts: readonly NormPart[]; axes?: number }): Value {
     const tensor = (part: NormPart): Value | null =>
-      parts.includes(part) ? this.#weights.tensor(`${name}.${part}`, [x.shape.at(-1)!]) : null;
+      parts.includes(part) ? this.#weights.tensor(`${name}.${part}`, x.shape.slice(-axes)) : null;
     return norm(this.#b, x, { ...this.#structure, weight: tensor("weight"), bias: tensor("bias") });
   }
 
@@ -366,13 +367,13 @@ class LayerBuilder {
     const product = projectionClip === null ? projected : clip(this.#b, projected, projectionClip);
     const channels = this.#normedIf("projection", product, norm);
     const heads = this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
-    return this.#normedIf("head", heads, norm);
+    return this.#normedIf("each_head", this.#normedIf("head", heads, norm), norm);
   }
 
   /** x with a norm of queries or keys, if theirs is of this kind. */
   #normedIf(kind: QkNorm, x: Value, norm: "q_norm" | "k_norm" | null): Value {
     return norm !== null && this.#structure.qkNorm === kind
-      ? this.#norm(x, `self_attn.${norm}`, ["weight"])
+      ? this.#norm(x, `self_attn.${norm}`, { parts: ["weight"], axes: kind === "each_head" ? 2 : 1 })
       : x;
   }
 

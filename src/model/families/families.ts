@@ -36,7 +36,6 @@ import { STARCODER2 } from "./starcoder2.ts";
 
 export const FAMILIES: readonly Family[] = [
   LLAMA,
-  CWM,
   MISTRAL,
   MINISTRAL,
   MINISTRAL3,
@@ -55,6 +54,7 @@ export const FAMILIES: readonly Family[] = [
   EXAONE4,
   SEED_OSS,
   ERNIE4_5,
+  CWM,
   HELIUM,
   HUNYUAN,
   GLM,

@@ -31,6 +31,7 @@ export const GPTJ: Family = {
   storedOuterNames: { embed_tokens: "wte", layers: "h", norm: "ln_f" },
   storesTransposed: false,
   vllmReadsHeadDim: false,
+  vllmIgnores: ["tied_head"],
   vllmBackend: true,
   defaults: {
     ...GPT2.defaults,

@@ -14,6 +14,8 @@ export interface GgufLoads {
   readonly perLayerWidths: boolean;
   /** Most layers. */
   readonly maxLayers: number;
+  /** Norms of queries and keys must exist from this number of layers on, and not below; null: as the family has them. */
+  readonly qkNormFrom: number | null;
   /** Activations besides the architecture's own that models may have; llama.cpp does not tell them apart. */
   readonly otherActivations: readonly Activation[];
   /** Projections that may carry a bias. */
@@ -115,6 +117,7 @@ export const LLAMA_LOADS: GgufLoads = {
   perLayerWidths: false,
   // LLAMA_MAX_LAYERS of llama.cpp.
   maxLayers: 512,
+  qkNormFrom: null,
   otherActivations: [],
   biases: PROJECTIONS,
   requiredBiases: [],

@@ -55,7 +55,7 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
   return {
     layout: (name) => {
       const weight = stored.get(name);
-      return weight?.addend === 0 ? source.layout(weight.tensor) : undefined;
+      return weight?.addend === 0 && !weight.paired?.inRow ? source.layout(weight.tensor) : undefined;
     },
     read: async (name) => {
       const weight = stored.get(name);

@@ -88,6 +88,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
     ...(family.normEpsKey === null ? {} : { [family.normEpsKey]: spec.normEps }),
     ...(typeof family.parallel === "string" ? { [family.parallel]: spec.parallel } : {}),
+    ...(family.qkNormFlag === null ? {} : { [family.qkNormFlag]: spec.qkNorm !== null }),
     ...maxPositionKey(spec),
     tie_word_embeddings: spec.tiedEmbeddings,
     ...(remoteCode ? {} : biasFlags(spec, family)),

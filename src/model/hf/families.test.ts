@@ -180,6 +180,19 @@ describe("GPT-NeoX", () => {
   });
 });
 
+describe("norms on queries and keys with weights for each head", () => {
+  test.each([
+    { model_type: "stablelm", key: "qk_layernorm" },
+    { model_type: "cohere", key: "use_qk_norm" },
+  ])("exist as a flag of $model_type says", ({ model_type, key }) => {
+    for (const flag of [true, false]) {
+      const written = rewritten({ model_type, head_dim: 8, [key]: flag });
+      expect(written[key]).toBe(flag);
+    }
+    expect(rewritten({ model_type, head_dim: 8 })[key]).toBe(false);
+  });
+});
+
 describe("StableLM", () => {
   test("has our modelling file for heads that do not fill the hidden state", () => {
     const spec = read({ ...LLAMA, model_type: "stablelm", num_key_value_heads: 2 });
