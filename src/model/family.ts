@@ -40,8 +40,8 @@ export const FUSED_NAMES = ["qkv_proj", "gate_up_proj", "query_key_value", "c_at
 export type FusedName = (typeof FUSED_NAMES)[number];
 
 /**
- * Names of the keys of a rotation (configuration_gpt_neox.py has its own). That of GPT-J is a number of channels, with a
- * base that is always the class's, and no scaling (modeling_gptj.py).
+ * Names of the keys of a rotation (configuration_gpt_neox.py has its own). That of GPT-J is a number of channels, with
+ * the class's base and no scaling (modeling_gptj.py).
  */
 export type RotaryKeys =
   | { readonly theta: "rope_theta"; readonly part: "partial_rotary_factor" }
@@ -179,7 +179,7 @@ export interface Family {
   readonly vllmBackend: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
-  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py), or refuses (gpt_j.py). */
+  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py) or refuses (gpt_j.py). */
   readonly vllmIgnores: readonly (
     | "activation"
     | "parallel"

@@ -23,7 +23,10 @@ function pairedHeads({ headDim }: Pick<ModelSpec, "headDim">, { rope }: LayerSpe
   return { headDim, rotaryDim: rope?.rotaryDim ?? headDim, inRow: false };
 }
 
-/** Row (of tensors whose channels are in rows: element) of the file that holds row `row` in halves: row (s, i) of a head, s in 0..1, i in 0..R/2, stands at (i, s). */
+/**
+ * Row of the file that holds row `row` in halves: row (s, i) of a head, s in 0..1, i in 0..R/2, stands at (i, s). The
+ * same of elements, where the channels of a head are a row.
+ */
 export function pairedRow(row: number, { headDim, rotaryDim }: PairedHeads): number {
   const channel = row % headDim;
   if (channel >= rotaryDim) return row;
@@ -67,7 +70,10 @@ export async function readInHalves(
   return sliceRows(inHalves, { start: rows.start - firstRow, end: rows.end - firstRow }, tensor);
 }
 
-/** Queries' and keys' weights, biases and norms for each head of a model whose file has them in pairs, by name, with their heads. */
+/**
+ * Queries' and keys' weights, biases and norms with weights for each head of a model whose file has them in pairs, by
+ * name, with their heads.
+ */
 export function pairedWeights(spec: ModelSpec): ReadonlyMap<string, PairedHeads> {
   return new Map(
     spec.layers.flatMap((layer, index) => {

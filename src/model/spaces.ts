@@ -103,8 +103,8 @@ export const NORM_PARTS: Readonly<Record<NormParameters, readonly NormPart[]>> =
 };
 
 /**
- * Numbers of the activations that have some, by name, with the shapes of their tensors: those without axes are constants
- * of the class (`XIELUActivation` of activations.py of transformers), the others are learned.
+ * Numbers of the activations that have some, by name, with the shapes of their tensors: those without axes are
+ * constants of the class (`XIELUActivation` of activations.py of transformers), the others are learned.
  */
 const ACTIVATION_NUMBERS: Readonly<Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>> =
   { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };

@@ -129,8 +129,8 @@ export type NormParameters = "none" | "weight" | "weight_and_bias";
 
 /**
  * Norms on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
- * with the same weights for all heads; before the rotation with weights for each head (Command R+); or over all channels
- * of a projection, before the rotation (OLMo 2).
+ * with the same weights for all heads; before the rotation with weights for each head (Command R+); or over all
+ * channels of a projection, before the rotation (OLMo 2).
  */
 export type QkNorm = "head" | "rotated_head" | "each_head" | "projection";
 

@@ -14,7 +14,7 @@ export interface GgufLoads {
   readonly perLayerWidths: boolean;
   /** Most layers. */
   readonly maxLayers: number;
-  /** Norms of queries and keys must exist from this number of layers on, and not below; null: as the family has them. */
+  /** Number of layers from which on norms of queries and keys must exist, and below which not; null: as the family. */
   readonly qkNormFrom: number | null;
   /** Activations besides the architecture's own that models may have; llama.cpp does not tell them apart. */
   readonly otherActivations: readonly Activation[];

@@ -35,7 +35,6 @@ const attentionTypes = z
   .max(MAX_LAYERS);
 
 const epsilon = z.number().nonnegative().optional();
-
 /** Fraction of activations that training sets to zero, 0..1. */
 const dropout = z.number().min(0).max(1).nullish();
 

@@ -148,7 +148,7 @@ export function ropeOf(
   return { theta, rotaryDim, scaling };
 }
 
-/** The rotation of a class whose only key for it is `rotary_dim`. @throws GpruneError BAD_CONFIG for an impossible one */
+/** The rotation of a class whose only key for it is `rotary_dim`. @throws GpruneError BAD_CONFIG if it is impossible */
 function plainRope(config: RopeConfig, context: Context, headDim: number): RopeSpec {
   const { ropeTheta: theta, rotaryDim: usual } = context.family.defaults;
   const { rotary_dim: rotaryDim = usual } = config;
