@@ -1,5 +1,5 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (Ministral 3 and Jais 2: 5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3 and Jais 2: 5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -43,6 +43,8 @@ ATTENTION_PROJECTIONS = {
 FFN_PROJECTIONS = {
     "c_fc": "up_proj",
     "c_proj": "down_proj",
+    "fc_in": "up_proj",
+    "fc_out": "down_proj",
     "fc1": "up_proj",
     "fc2": "down_proj",
     "dense_h_to_4h": "up_proj",
@@ -158,6 +160,7 @@ def define(model_type, stem, causal=None):
 
 for family in (
     ("llama", "Llama"),
+    ("cwm", "Cwm"),
     ("mistral", "Mistral"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
@@ -180,6 +183,7 @@ for family in (
     ("hunyuan_v1_dense", "HunYuanDenseV1"),
     ("glm", "Glm"),
     ("glm4", "Glm4"),
+    ("apertus", "Apertus"),
     ("arcee", "Arcee"),
     ("nemotron", "Nemotron"),
     ("starcoder2", "Starcoder2"),
@@ -191,6 +195,7 @@ for family in (
     ("gpt2", "GPT2", "GPT2LMHeadModel"),
     ("gpt_bigcode", "GPTBigCode"),
     ("gpt_neo", "GPTNeo"),
+    ("gptj", "GPTJ"),
     ("opt", "OPT"),
     ("jais2", "Jais2"),
 ):

@@ -61,6 +61,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   Tanh: each(Math.tanh),
   Erf: each(erf),
   Relu: each((x) => Math.max(x, 0)),
+  Softplus: each((x) => Math.log1p(Math.exp(x))),
   Clip: ([x, low, high]) =>
     each((value) => Math.min(high!.data[0]!, Math.max(low!.data[0]!, value)))([x!], {}),
   Softmax: ([x]) => logSoftmax(x!, Math.exp),

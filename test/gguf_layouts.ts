@@ -8,6 +8,7 @@ import {
   type BuiltValue,
   buildGguf,
   f32,
+  f32s,
   floatTensor,
   i32s,
   text,
@@ -70,19 +71,21 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
   const renames = [...NAMES, ...(layout.norms ? POST_NORMS : PLAIN_NORMS)];
   const tensors = new Map<string, Tensor>();
   for (const { name } of weightsOf(spec)) {
+    if (name.includes(".act_fn.")) continue;
     const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
     const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) => layout.renamed?.[stem] ?? stem);
     const tensor = await weights.read(name);
     const data = name.endsWith("norm.weight")
       ? tensor.data.map((value) => value + spec.normOffset)
       : tensor.data;
-    const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
-    tensors.set(
-      stored,
-      isRotated
-        ? permuteRows(tensor, spec.headDim, spec.layers[0]!.rope!.rotaryDim)
-        : { shape: tensor.shape, data },
-    );
+    // Norms with weights for each head have a head's channels in a row.
+    const norm = spec.qkNorm === "each_head" && /(q|k)_norm/.test(name);
+    const isRotated = layout.permute === true && (norm || /(q|k)_proj/.test(name));
+    const rows = norm ? { shape: [tensor.data.length], data: tensor.data } : tensor;
+    tensors.set(stored, {
+      shape: tensor.shape,
+      data: isRotated ? permuteRows(rows, spec.headDim, spec.layers[0]!.rope!.rotaryDim).data : data,
+    });
   }
   if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
@@ -134,8 +137,18 @@ export interface Case extends Layout {
   readonly extra?: readonly (readonly [string, BuiltValue])[];
 }
 
+/** The numbers of xIELU by layer. */
+async function xieluOf({ spec, weights }: Model): Promise<(readonly [string, BuiltValue])[]> {
+  const names = spec.activation === "xielu" ? ["alpha_p", "alpha_n", "beta", "eps"] : [];
+  const entries = names.map(async (name) => {
+    const tensors = spec.layers.map((_, layer) => weights.read(`model.layers.${layer}.mlp.act_fn.${name}`));
+    return [`xielu.${name}`, f32s((await Promise.all(tensors)).map(({ data }) => data[0]!))] as const;
+  });
+  return Promise.all(entries);
+}
+
 /** The bytes of a case's file. */
 export async function fileOf({ model, extra = [], ...layout }: Case): Promise<Uint8Array> {
-  const metadata = [...metadataOf(model.spec, layout.architecture), ...extra];
+  const metadata = [...metadataOf(model.spec, layout.architecture), ...(await xieluOf(model)), ...extra];
   return buildGguf({ metadata, tensors: await storedTensors(model, layout) });
 }

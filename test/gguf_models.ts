@@ -194,6 +194,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel(TINY_FAMILIES.glm4),
     extra: [["glm4.rope.dimension_count", u32(2)]],
   },
+  apertus: { architecture: "apertus", model: tinyModel(TINY_FAMILIES.apertus) },
   arcee: {
     architecture: "arcee",
     permute: true,
@@ -217,6 +218,11 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["stablelm.rope.dimension_count", u32(2)],
       ["stablelm.use_parallel_residual", bool(false)],
     ],
+  },
+  "stablelm 2 12B": {
+    architecture: "stablelm",
+    model: tinyModel(TINY_FAMILIES["stablelm 2 12B"]),
+    extra: [["stablelm.rope.dimension_count", u32(2)]],
   },
   phi2: {
     architecture: "phi2",
@@ -256,6 +262,12 @@ export const CASES: Readonly<Record<string, Case>> = {
     architecture: "command-r",
     permute: true,
     model: tinyModel({ ...TINY_FAMILIES.cohere, layers: [{ groupSize: 1, biases: QKV }] }),
+    extra: [["command-r.logit_scale", f32(0.25)]],
+  },
+  "command-r of 64 layers": {
+    architecture: "command-r",
+    permute: true,
+    model: tinyModel(TINY_FAMILIES["cohere of 64 layers"]),
     extra: [["command-r.logit_scale", f32(0.25)]],
   },
   cohere2: {

@@ -79,7 +79,7 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
     }),
   ),
   ...Object.fromEntries(
-    (["gelu", "relu2"] as const).flatMap((activation) =>
+    (["gelu", "relu2", "xielu"] as const).flatMap((activation) =>
       (["forward", "backward", "train"] as const).map((program) => {
         return [`${program} with ${activation}`, LAYER_PROGRAMS[program]({ ...PLAIN, activation })];
       }),

@@ -104,9 +104,10 @@ class LayerContext {
         const normIf = (kind: string, row: Row): Row =>
           qkNorm === kind ? this.normRow(row, normName, "weight") : row;
         const row = normIf("projection", clipped(projection, input));
-        return chunks(row, headDim).map((head) =>
-          normIf("rotated_head", rotate(normIf("head", head), t, rope)),
-        );
+        return chunks(row, headDim).map((head, n) => {
+          const normed = qkNorm === "each_head" ? this.headNormed(head, normName, n) : normIf("head", head);
+          return normIf("rotated_head", rotate(normed, t, rope));
+        });
       });
     const queries = prepared("q_proj", "self_attn.q_norm");
     const keys = prepared("k_proj", "self_attn.k_norm");
@@ -146,8 +147,10 @@ class LayerContext {
     const normed = entering === null ? read : this.norm(read, entering);
     const inner = normed.map((row) => {
       const up = this.project("mlp", "up_proj", row);
-      if (!gated) return up.map(ACTIVATIONS[activation]);
-      return this.project("mlp", "gate_proj", row).map((x, j) => ACTIVATIONS[activation](x) * up[j]!);
+      const activate = (x: number): number =>
+        ACTIVATIONS[activation](x, (name) => this.vector(`mlp.act_fn.${name}`)[0]!);
+      if (!gated) return up.map(activate);
+      return this.project("mlp", "gate_proj", row).map((x, j) => activate(x) * up[j]!);
     });
     const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
     const plain = norms === "before" || norms === "shared";
@@ -171,6 +174,12 @@ class LayerContext {
     return norm(row, { weight, bias }, this.spec);
   }
 
+  /** A head with the norm that has weights of its own. */
+  private headNormed(row: Row, name: string, head: number): Row {
+    const weights = matrix(this.weights, `${this.prefix}${name}.weight`);
+    return norm(row, { weight: weights[head]!, bias: null }, this.spec);
+  }
+
   private project(module: string, projection: string, row: Row): Row {
     const name = `${this.prefix}${module}.${projection}`;
     const product = linear(row, matrix(this.weights, `${name}.weight`));
@@ -184,12 +193,20 @@ class LayerContext {
   }
 }
 
-const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], (x: number) => number>> = {
+type NeuronFunction = (x: number, numberOf: (name: string) => number) => number;
+
+const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], NeuronFunction>> = {
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   relu: (x) => Math.max(x, 0),
   relu2: (x) => Math.max(x, 0) ** 2,
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  xielu: (x, numberOf) => {
+    const softplus = (name: string): number => Math.log1p(Math.exp(numberOf(name)));
+    const beta = numberOf("beta");
+    if (x > 0) return softplus("alpha_p") * x * x + beta * x;
+    return (Math.expm1(Math.min(x, numberOf("eps"))) - x) * (beta + softplus("alpha_n")) + beta * x;
+  },
 };
 
 /** x / sqrt(mean(x^2) + eps) * (offset + weight) + bias, where LayerNorm first takes the mean off x */

@@ -44,11 +44,13 @@ type TinyFamily =
   | "hunyuan"
   | "glm"
   | "glm4"
+  | "apertus"
   | "arcee"
   | "nemotron"
   | "starcoder2"
   | "stablelm"
   | "stablelm in parallel"
+  | "stablelm 2 12B"
   | "phi"
   | "gpt_neox"
   | "gpt_neox in sequence"
@@ -56,6 +58,7 @@ type TinyFamily =
   | "gpt_bigcode"
   | "jais2"
   | "cohere"
+  | "cohere of 64 layers"
   | "cohere2";
 
 export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
@@ -90,6 +93,10 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
   glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
+  apertus: {
+    ...{ family: "apertus", gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },
+    ...{ tiedEmbeddings: false, layers: [{ rope: { ...ROPE, rotaryDim: 6 }, biases: QKV }] },
+  },
   arcee: { family: "arcee", gated: false, activation: "relu2" },
   nemotron: {
     ...{ ...LAYER_NORM, family: "nemotron", normOffset: 1, gated: false, activation: "relu2" },
@@ -101,6 +108,7 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   },
   stablelm: STABLELM,
   "stablelm in parallel": { ...STABLELM, ...SHARED },
+  "stablelm 2 12B": { ...STABLELM, ...SHARED, qkNorm: "each_head" },
   phi: {
     ...{ ...LAYER_NORM, ...SHARED, family: "phi", headBias: true, gated: false, activation: "gelu_tanh" },
     layers: [ALL_BIASED, ALL_BIASED],
@@ -117,6 +125,10 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     layers: [ALL_BIASED, ALL_BIASED].map(({ biases }) => ({ biases })),
   },
   cohere: { ...COHERE, family: "cohere", layers: [NARROW, NARROW] },
+  "cohere of 64 layers": {
+    ...{ ...COHERE, family: "cohere", qkNorm: "each_head" },
+    layers: Array.from({ length: 64 }, () => NARROW),
+  },
   cohere2: {
     ...{ ...COHERE, family: "cohere2" },
     layers: Array.from({ length: 5 }, (_, layer) =>

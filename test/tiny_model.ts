@@ -51,11 +51,16 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
   };
 }
 
-/** A model with random weights in memory: norm weights near 1, everything else in [-0.5, 0.5). */
+/** Constants of activations (`XIELUActivation` of activations.py of transformers). */
+const CONSTANTS: Readonly<Record<string, number>> = { beta: 0.5, eps: -1e-6 };
+
+/** A model with random weights in memory: norm weights near 1, everything else in [-0.5, 0.5), but constants. */
 export function tinyModel(options: TinyModelOptions = {}): Model {
   const spec = tinySpec(options);
   const tensors = new Map(
     weightsOf(spec).map(({ name, shape }) => {
+      const constant = CONSTANTS[name.split(".").at(-1)!];
+      if (constant !== undefined) return [name, { shape, data: Float32Array.of(constant) }];
       const centre = /norm.*[.]weight$/.test(name) ? 1 - spec.normOffset : 0;
       return [name, randomTensor(shape, { seed: options.seed ?? 0, name, centre })];
     }),

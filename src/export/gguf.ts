@@ -8,7 +8,7 @@ import { GGUF_CHOICES, type GgufDType } from "../base/choices.ts";
 import { namesText } from "../base/lists.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
 import { writeNewFileAtomically } from "../io/files/output_directory.ts";
-import { type EncodedValue, text, texts, u32 } from "../io/formats/gguf_values.ts";
+import { type EncodedValue, f32s, text, texts, u32 } from "../io/formats/gguf_values.ts";
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf_writer.ts";
 import { cardFields } from "../model/card_fields.ts";
 import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf/places.ts";
@@ -16,6 +16,7 @@ import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsInPairs } from "../model/rotary_rows.ts";
+import { activationName, activationNumbers } from "../model/spaces.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
 import { requireDtype } from "./dtype_choice.ts";
@@ -65,7 +66,10 @@ export async function exportGguf(
   const target = requireGgufTarget(model.spec, model.origin.name);
   const vocabulary = vocabularyOf(model, pre);
   const cut = pre === undefined ? null : ofModel(model, () => cutWarning(model.files, pre));
-  const metadata = metadataOf(model, target, { dtype, pre, vocabulary });
+  const metadata = new Map([
+    ...metadataOf(model, target, { dtype, pre, vocabulary }),
+    ...(await activationEntries(model)),
+  ]);
   const tensors = tensorsToWrite(model, target, dtype);
   const tensorBytes = tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
   await requireExportRoom(model, { output: path, bytes: tensorBytes });
@@ -141,6 +145,19 @@ function licenceOf(card: Uint8Array | undefined): readonly (readonly [string, En
     "general.languages": language === undefined ? null : texts([language].flat()),
   };
   return Object.entries(entries).flatMap(([key, value]) => (value === null ? [] : [[key, value] as const]));
+}
+
+/** The numbers of the layers' activations, which llama.cpp has in the metadata. */
+async function activationEntries({
+  spec,
+  weights,
+}: Model): Promise<readonly (readonly [string, EncodedValue])[]> {
+  const entries = activationNumbers(spec).map(async ([name]) => {
+    const layers = spec.layers.map((_, layer) => weights.read(activationName(layer, name)));
+    const values = (await Promise.all(layers)).map(({ data }) => data[0]!);
+    return [`${spec.activation}.${name}`, f32s(values)] as const;
+  });
+  return Promise.all(entries);
 }
 
 function tensorsToWrite(

@@ -32,7 +32,7 @@ export interface GgufObstacle {
 const SCALE_TOLERANCE = 1e-4;
 
 /** Switches that all models of a family share. */
-const FIXED = ["qkNorm", "normType", "normOffset", "normParameters", "gated", "headBias"] as const;
+const FIXED = ["normType", "normOffset", "normParameters", "gated", "headBias"] as const;
 
 interface Rule {
   /** `what` of the obstacle; null where there is none. */
@@ -77,10 +77,19 @@ const RULES: readonly Rule[] = [
       const scale = scaledEmbeddings ? Math.sqrt(spec.hiddenSize) : 1;
       const matches =
         FIXED.every((name) => spec[name] === row[name]) &&
+        (spec.qkNorm === row.qkNorm || (row.qkNormFlag !== null && spec.qkNorm === null)) &&
         spec.norms === (spec.parallel ? row.parallelNorms : row.norms) &&
         (multipliers || isClose(spec.embeddingScale, scale)) &&
         [activation, ...loads.otherActivations].includes(spec.activation);
       return matches ? null : "the model's norms, activation or embedding scale";
+    },
+  },
+  {
+    finds: ({ layers, qkNorm }, { loads: { qkNormFrom } }) => {
+      if (qkNormFrom === null || (qkNorm !== null) === layers.length >= qkNormFrom) return null;
+      return qkNorm === null
+        ? `${qkNormFrom} layers or more without norms of queries and keys`
+        : `norms of queries and keys in fewer than ${qkNormFrom} layers`;
     },
   },
   {

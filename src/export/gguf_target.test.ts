@@ -93,6 +93,7 @@ describe("the architecture", () => {
     ["takes LongRoPE", { family: "phi3", layers: [{ kvGroups: 1, rope: longrope() }] }, "phi3"],
     ["takes LongRoPE", { family: "granite", layers: [{ rope: longrope() }] }, "granite"],
     ["takes LongRoPE of Qwen2", { family: "qwen2", layers: [{ kvGroups: 1, rope: longrope() }] }, "deci"],
+    ["is apertus for Apertus", TINY_FAMILIES.apertus, "apertus"],
     ["is arcee for Arcee", { ...TINY_FAMILIES.arcee, layers: [{ biases: QKV }] }, "arcee"],
     ["is nemotron for Nemotron", TINY_FAMILIES.nemotron, "nemotron"],
     ["is starcoder2 for StarCoder 2", TINY_FAMILIES.starcoder2, "starcoder2"],
@@ -106,6 +107,8 @@ describe("the architecture", () => {
     ["is starcoder for StarCoder", TINY_FAMILIES.gpt_bigcode, "starcoder"],
     ["is jais2 for Jais 2", TINY_FAMILIES.jais2, "jais2"],
     ["is command-r for Command R", TINY_FAMILIES.cohere, "command-r"],
+    ["is command-r for Command R+", TINY_FAMILIES["cohere of 64 layers"], "command-r"],
+    ["is stablelm for StableLM 2 12B", TINY_FAMILIES["stablelm 2 12B"], "stablelm"],
     ["is cohere2 for Command R7B", TINY_FAMILIES.cohere2, "cohere2"],
     ["takes YaRN of Arcee", { ...TINY_FAMILIES.arcee, layers: [{ rope: rope({ scaling: YARN }) }] }, "arcee"],
     ["takes Llama 3's rotary factors", { layers: [{ rope: rope({ scaling: LLAMA3 }) }] }, "llama"],
@@ -365,7 +368,17 @@ describe("refusals", () => {
     [
       "a large Command R",
       { ...TINY_FAMILIES.cohere, layers: Array.from({ length: 64 }, () => ({ groupSize: 1 })) },
-      "command-r does not support more than 63 layers",
+      "command-r does not support 64 layers or more without norms of queries and keys",
+    ],
+    [
+      "a small Command R+",
+      { ...TINY_FAMILIES.cohere, qkNorm: "each_head" },
+      "command-r does not support norms of queries and keys in fewer than 64 layers",
+    ],
+    [
+      "a Command R7B with norms of queries and keys",
+      { ...TINY_FAMILIES.cohere2, qkNorm: "each_head" },
+      "cohere2 does not support the model's norms",
     ],
     [
       "a Command R7B without windows",

@@ -41,8 +41,8 @@ export function fileTypeOf(dtype: GgufDType): number {
 }
 
 /**
- * Vectors and embeddings of positions stay F32, as in every GGUF file; another matrix gets the first type of its recipe
- * that fits its rows.
+ * Vectors, norms and embeddings of positions stay F32, as in every GGUF file; another matrix gets the first type of its
+ * recipe that fits its rows.
  */
 export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgmlType {
   if (!isProduct({ name, shape })) return "F32";
@@ -50,9 +50,12 @@ export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgm
   return types.find((type) => shape.at(-1)! % writtenGgmlType(type).blockSize === 0) ?? types.at(-1)!;
 }
 
+/** Norms, which may have weights for each head. */
+const NORM = /_norm\.weight$/;
+
 /** Whether a tensor is a matrix of products. */
 function isProduct({ name, shape }: Named): boolean {
-  return shape.length > 1 && name !== POSITION_TENSOR;
+  return shape.length > 1 && name !== POSITION_TENSOR && !NORM.test(name);
 }
 
 /** A warning that counts the matrices whose rows did not fit their recipe's first type; null when all did. */

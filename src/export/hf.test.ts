@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { LLAMA_SWITCHES, tensorsOf, tinyOptions } from "../../test/plans.ts";
+import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
@@ -134,6 +135,22 @@ describe("exportHuggingFace", () => {
       { numRuns: 30 },
     );
   });
+
+  test.each(["apertus", "stablelm 2 12B", "cohere of 64 layers"] as const)(
+    "reads back what it writes of %s",
+    async (name) => {
+      const { layers = [], ...options } = TINY_FAMILIES[name];
+      const few = layers.slice(0, 2).map((layer, index) => ({ ...layer, kvGroups: 1 + index }));
+      const model = tinyModel({ ...options, layers: few });
+      const directory = join(await temporaryDirectory(), "out");
+      await exportHuggingFace(model, directory);
+      const opened = await openModel(directory);
+      expect(opened).not.toHaveProperty("unusedTensors");
+      const written = await tensorsOf(opened);
+      for (const [part, tensor] of await tensorsOf(model)) expect(written.get(part), part).toEqual(tensor);
+      await opened.weights.close();
+    },
+  );
 
   test("has a class of every family in the modelling file it writes", async () => {
     const directory = join(await temporaryDirectory(), "out");

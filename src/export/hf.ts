@@ -15,6 +15,7 @@ import {
 } from "../io/files/output_directory.ts";
 import { bytesOfAll, type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
+import { headNormVectors } from "../model/checkpoint/head_norms.ts";
 import { storedName } from "../model/checkpoint/stored_names.ts";
 import { isLayerMatrix, transposed } from "../model/checkpoint/transposed.ts";
 import { readConfig } from "../model/hf/config.ts";
@@ -164,10 +165,20 @@ function tensorsToWrite(
       },
     };
   };
+  const headNorms = headNormVectors(spec, family);
+  const vectorsOf = (norm: string, names: readonly string[]): readonly TensorToWrite[] =>
+    names.map((name, head) => ({
+      ...entry(norm, [spec.headDim], async () => {
+        const { data } = await read(norm, { start: head, end: head + 1 });
+        return { shape: [spec.headDim], data };
+      }),
+      ...{ name, byRows: false },
+    }));
   return [
     ...written
-      .filter(({ name }) => !parts.has(name))
+      .filter(({ name }) => !parts.has(name) && !headNorms.has(name))
       .map(({ name, shape }) => entry(name, shape, (rows) => read(name, rows))),
+    ...[...headNorms].flatMap(([norm, names]) => vectorsOf(norm, names)),
     ...fused.map((tensor) => {
       const rows = tensor.parts.reduce((sum, part) => sum + shapes.get(part)![0]!, 0);
       const shape = shapes.get(tensor.parts[0]!)!.with(0, rows);

@@ -119,6 +119,8 @@ describe("runtimesOf", () => {
         "computes attention and FFN one after the other",
       ],
       [{ ...stablelm, activation: "gelu" }, "StableLm", "computes SiLU"],
+      [{ ...stablelm, qkNorm: "each_head" }, "StableLm", "has no norms of queries and keys"],
+      [{ ...cohere, qkNorm: "each_head" }, "Cohere", null],
       [cohere, "Cohere", null],
       [{ ...cohere, tiedEmbeddings: false }, "Cohere", "takes the embedding for the output matrix"],
       [{ ...cohere, layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }, "Cohere", "ignores biases"],
@@ -134,6 +136,19 @@ describe("runtimesOf", () => {
       const vllm = what === null ? `yes (${name})` : `with --model-impl transformers (its ${name} ${what})`;
       expect(answers(options)).toEqual([`yes (${name})`, vllm]);
     }
+  });
+
+  test("knows that vLLM's class of GPT-J wants an output matrix of its own", () => {
+    const block = { groupSize: 1, biases: ["up_proj", "down_proj"] } as const;
+    const gptj: TinyModelOptions = {
+      ...{ family: "gptj", gated: false, activation: "gelu_tanh", parallel: true, norms: "shared" },
+      ...{ normType: "layer", normParameters: "weight_and_bias", headBias: true, layers: [block, block] },
+    };
+    expect(answers({ ...gptj, tiedEmbeddings: false })).toEqual(same("yes (GPTJForCausalLM)"));
+    expect(answers(gptj)).toEqual([
+      "yes (GPTJForCausalLM)",
+      "with --model-impl transformers (its GPTJForCausalLM refuses tied embeddings)",
+    ]);
   });
 
   test("knows that vLLM cannot run GPT-Neo, in stock classes and in our modelling file", () => {

@@ -25,7 +25,7 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader 
     const stored = rows && rowsWithin(rows, info?.shape[0] ?? 0);
     if (stored !== undefined && stored.start === stored.end) return zeros(shape);
     const tensor = await source.read(name, stored);
-    return padded(QK_NORM.test(name) ? scaledForZeros(tensor, shape) : tensor, shape);
+    return padded(QK_NORM.test(name) && shape.length === 1 ? scaledForZeros(tensor, shape) : tensor, shape);
   };
 }
 

@@ -39,10 +39,14 @@ export type TokenIds = Readonly<
 export const FUSED_NAMES = ["qkv_proj", "gate_up_proj", "query_key_value", "c_attn"] as const;
 export type FusedName = (typeof FUSED_NAMES)[number];
 
-/** Names of the keys of a rotation (configuration_gpt_neox.py has its own). */
+/**
+ * Names of the keys of a rotation (configuration_gpt_neox.py has its own). That of GPT-J is a number of channels, with
+ * the class's base and no scaling (modeling_gptj.py).
+ */
 export type RotaryKeys =
   | { readonly theta: "rope_theta"; readonly part: "partial_rotary_factor" }
-  | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" };
+  | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" }
+  | { readonly theta: null; readonly part: "rotary_dim" };
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -73,6 +77,8 @@ export interface Family {
   readonly gated: boolean;
   readonly headBias: boolean;
   readonly qkNorm: QkNorm | null;
+  /** The flag of config.json without which there are no norms on queries and keys; null where there is none. */
+  readonly qkNormFlag: "qk_layernorm" | "use_qk_norm" | null;
   readonly norms: NormPlacement;
   readonly normType: ModelSpec["normType"];
   readonly normOffset: 0 | 1;
@@ -141,6 +147,8 @@ export interface Family {
   readonly storedNames: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly storedOuterNames: Readonly<Record<string, string>>;
+  /** Norms with weights for each head are stored as a vector for each head (checkpoint/head_norms.ts). */
+  readonly listsHeadNorms: boolean;
   /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
   readonly storesTransposed: boolean;
   /** The class can rotate a part of each head. */
@@ -171,8 +179,15 @@ export interface Family {
   readonly vllmBackend: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
-  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py). */
-  readonly vllmIgnores: readonly ("activation" | "parallel" | "separate_head" | "window")[];
+  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py) or refuses (gpt_j.py). */
+  readonly vllmIgnores: readonly (
+    | "activation"
+    | "parallel"
+    | "qk_norm"
+    | "separate_head"
+    | "tied_head"
+    | "window"
+  )[];
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**
@@ -198,6 +213,8 @@ export interface Family {
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;
+    /** The scaling of rotary frequencies where config.json says nothing of any; none where absent. */
+    readonly scaling?: RopeScaling;
     /** `max_position_embeddings` */
     readonly positions: number;
     /** F / C, where config.json may leave out F. */
@@ -227,10 +244,14 @@ export interface Family {
     readonly biased: readonly BiasFlag[];
     /** Fraction of a head's channels that is rotated; 1 where absent. */
     readonly rotaryPart?: number;
+    /** `rotary_dim`, where the class reads it. */
+    readonly rotaryDim?: number;
     /** Base for windowed layers, where they differ. */
     readonly localRopeTheta?: number;
     /** n where every n-th layer has no window, in configurations older than `layer_types`. */
     readonly windowPattern?: number;
+    /** Of those n layers, the first has no window instead of the last. */
+    readonly firstUnwindowed?: boolean;
     /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
     readonly firstWindowed?: number;
     /** n where every n-th layer is not rotated. */

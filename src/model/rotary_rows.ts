@@ -14,14 +14,19 @@ export interface PairedHeads {
   readonly headDim: number;
   /** R; the other channels are in place. */
   readonly rotaryDim: number;
+  /** The channels of a head are the columns of its row, as in norms with weights for each head; else rows. */
+  readonly inRow: boolean;
 }
 
 /** The heads of a layer in a file with pairs. In layers that are not rotated, such files have pairs as well. */
 function pairedHeads({ headDim }: Pick<ModelSpec, "headDim">, { rope }: LayerSpec): PairedHeads {
-  return { headDim, rotaryDim: rope?.rotaryDim ?? headDim };
+  return { headDim, rotaryDim: rope?.rotaryDim ?? headDim, inRow: false };
 }
 
-/** Row of the file that holds row `row` in halves: row (s, i) of a head, s in 0..1, i in 0..R/2, stands at (i, s). */
+/**
+ * Row of the file that holds row `row` in halves: row (s, i) of a head, s in 0..1, i in 0..R/2, stands at (i, s). The
+ * same of elements, where the channels of a head are a row.
+ */
 export function pairedRow(row: number, { headDim, rotaryDim }: PairedHeads): number {
   const channel = row % headDim;
   if (channel >= rotaryDim) return row;
@@ -32,9 +37,9 @@ export function pairedRow(row: number, { headDim, rotaryDim }: PairedHeads): num
 
 /** Rows of q_proj or k_proj, weights or biases, in pairs. */
 export function rowsInPairs({ shape, data }: Tensor, heads: PairedHeads): Tensor {
-  const width = elementCount(shape.slice(1));
+  const width = heads.inRow ? 1 : elementCount(shape.slice(1));
   const stored = new Float32Array(data.length);
-  for (let row = 0; row < shape[0]!; row++) {
+  for (let row = 0; row * width < data.length; row++) {
     stored.set(data.subarray(row * width, (row + 1) * width), pairedRow(row, heads) * width);
   }
   return { shape, data: stored };
@@ -46,6 +51,10 @@ export async function readInHalves(
   tensor: string,
   { rows, heads }: { readonly rows: RowRange; readonly heads: PairedHeads },
 ): Promise<Tensor> {
+  if (heads.inRow) {
+    const { shape, data } = await source.read(tensor, rows);
+    return { shape, data: data.map((_, index) => data[pairedRow(index, heads)]!) };
+  }
   const { headDim } = heads;
   const firstRow = Math.floor(rows.start / headDim) * headDim;
   const count = source.info(tensor)?.shape[0] ?? 0;
@@ -61,16 +70,26 @@ export async function readInHalves(
   return sliceRows(inHalves, { start: rows.start - firstRow, end: rows.end - firstRow }, tensor);
 }
 
-/** Queries' and keys' weights and biases of a model whose file has them in pairs, by name, with their heads. */
+/**
+ * Queries' and keys' weights, biases and norms with weights for each head of a model whose file has them in pairs, by
+ * name, with their heads.
+ */
 export function pairedWeights(spec: ModelSpec): ReadonlyMap<string, PairedHeads> {
   return new Map(
-    spec.layers.flatMap((layer, index) =>
-      (["q_proj", "k_proj"] as const).flatMap((projection) =>
-        (["weight", "bias"] as const).map(
-          (part) => [projectionName(index, projection, part), pairedHeads(spec, layer)] as const,
+    spec.layers.flatMap((layer, index) => {
+      const heads = pairedHeads(spec, layer);
+      const norms = spec.qkNorm === "each_head" ? ["q_norm", "k_norm"] : [];
+      return [
+        ...(["q_proj", "k_proj"] as const).flatMap((projection) =>
+          (["weight", "bias"] as const).map(
+            (part) => [projectionName(index, projection, part), heads] as const,
+          ),
         ),
-      ),
-    ),
+        ...norms.map(
+          (norm) => [`model.layers.${index}.self_attn.${norm}.weight`, { ...heads, inRow: true }] as const,
+        ),
+      ];
+    }),
   );
 }
 

@@ -8,11 +8,12 @@
  * | `layers.i.ffn` | neuron | rows of gate_proj (where there is one) and up_proj, columns of down_proj |
  * | `layers.i.kv` | KV group | H rows of k_proj and v_proj, g*H rows of q_proj, g*H columns of o_proj |
  *
- * Biases, and norms over a whole projection, go with its rows.
+ * Biases, and norms over a whole projection or with weights for each head, go with its rows.
  */
 import { elementCount } from "../tensor/tensor.ts";
 import type { FusedName } from "./family.ts";
 import {
+  type Activation,
   type LayerSpec,
   type ModelSpec,
   type NormParameters,
@@ -101,6 +102,13 @@ export const NORM_PARTS: Readonly<Record<NormParameters, readonly NormPart[]>> =
   weight_and_bias: ["weight", "bias"],
 };
 
+/**
+ * Numbers of the activations that have some, by name, with the shapes of their tensors: those without axes are
+ * constants of the class (`XIELUActivation` of activations.py of transformers), the others are learned.
+ */
+const ACTIVATION_NUMBERS: Readonly<Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>> =
+  { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };
+
 /** A tensor that holds several projections. */
 export interface Fusion {
   readonly parts: readonly Projection[];
@@ -117,6 +125,9 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   c_attn: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: true },
   query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
+
+/** The module of a layer that holds the numbers of its activation, as checkpoints name it. */
+export const ACTIVATION_MODULE = "mlp.act_fn";
 
 /** The projections that a model's layers have. */
 export function projectionsOf({ gated }: Pick<ModelSpec, "gated">): readonly Projection[] {
@@ -211,7 +222,20 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
+    ...activationNumbers(spec).map(([name, shape]) => plain(activationName(index, name), shape)),
   ];
+}
+
+/** The numbers of a model's activation: shapes by name. */
+export function activationNumbers({
+  activation,
+}: Pick<ModelSpec, "activation">): readonly (readonly [string, readonly number[]])[] {
+  return Object.entries(ACTIVATION_NUMBERS[activation] ?? {});
+}
+
+/** Checkpoint name of a number of a layer's activation. */
+export function activationName(layer: number, name: string): string {
+  return `model.layers.${layer}.${ACTIVATION_MODULE}.${name}`;
 }
 
 /** The parameters of the norm that checkpoints call `name`. */
@@ -228,12 +252,17 @@ function blockNormNames({ norms }: ModelSpec): readonly string[] {
   return [...new Set(names)].filter((name) => name !== null);
 }
 
-/** Norms on queries and keys; one over a whole projection has a weight for each of its channels, which go with it. */
+/** Norms on queries and keys; weights for each head, and for each channel of a projection, go with these. */
 function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   if (spec.qkNorm === null) return [];
   const { queries, keys } = attentionAxes(spec, layer, index);
   return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
     const name = `model.layers.${index}.self_attn.${norm}.weight`;
+    if (spec.qkNorm === "each_head") {
+      const blockSize = axis.blockSize / spec.headDim;
+      const shape = [layer.kvGroups * blockSize, spec.headDim];
+      return { name, shape, axes: [{ ...axis, blockSize }, FREE] };
+    }
     if (spec.qkNorm !== "projection") return plain(name, [spec.headDim]);
     return { name, shape: [layer.kvGroups * axis.blockSize], axes: [axis] };
   });

@@ -118,17 +118,21 @@ export interface LayerSpec {
   readonly biases: readonly Projection[];
 }
 
-/** Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), and the square of ReLU (arXiv 2109.08668). */
-export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2";
+/**
+ * Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), the square of ReLU (arXiv 2109.08668), and xIELU with
+ * learned numbers (arXiv 2411.13010).
+ */
+export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2" | "xielu";
 
 /** Parameters of norms: a weight for each channel, and a bias; OLMo 1 has neither. */
 export type NormParameters = "none" | "weight" | "weight_and_bias";
 
 /**
- * RMSNorm on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
- * or over all channels of a projection, before the rotation (OLMo 2).
+ * Norms on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
+ * with the same weights for all heads; before the rotation with weights for each head (Command R+); or over all
+ * channels of a projection, before the rotation (OLMo 2).
  */
-export type QkNorm = "head" | "rotated_head" | "projection";
+export type QkNorm = "head" | "rotated_head" | "each_head" | "projection";
 
 /**
  * Norms of attention and FFN: on their inputs (Llama), on their inputs and on their outputs before these are added to

@@ -25,6 +25,9 @@ import { WeightInputs } from "./weight_supply.ts";
 /** Largest number of bytes of weights in one program: below protobuf's 2^31 - 1, with room for the graph. */
 const MAX_PROGRAM_BYTES = 2_000_000_000;
 
+/** Norms that have weights for each head. */
+const QK_NORM = /\.[qk]_norm\.weight$/;
+
 /** Whether any matrix of a model is in blocks. */
 export function hasBlocks({ spec }: Model, blocks: BlockSource): boolean {
   return weightsOf(spec).some(({ name }) => blocks.layout(name) !== undefined);
@@ -33,7 +36,9 @@ export function hasBlocks({ spec }: Model, blocks: BlockSource): boolean {
 /** All matrices in blocks: as their file stores them, else converted to two terms. */
 export function everyMatrix({ spec, weights }: Model): BlockSource {
   const { blocks: stored } = weights;
-  const matrices = new Set(weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 ? [name] : [])));
+  const matrices = new Set(
+    weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 && !QK_NORM.test(name) ? [name] : [])),
+  );
   return {
     layout: (name) => stored?.layout(name) ?? (matrices.has(name) ? TWO_TERMS : undefined),
     read: async (name) => {

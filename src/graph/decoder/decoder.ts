@@ -6,7 +6,14 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
 import { getOrMake } from "../../base/map_values.ts";
-import { BLOCK_NORMS, NORM_PARTS, type NormPart, type SpaceKind } from "../../model/spaces.ts";
+import {
+  ACTIVATION_MODULE,
+  activationNumbers,
+  BLOCK_NORMS,
+  NORM_PARTS,
+  type NormPart,
+  type SpaceKind,
+} from "../../model/spaces.ts";
 import {
   type LayerSpec,
   type ModelSpec,
@@ -280,13 +287,14 @@ class LayerBuilder {
   #blockNorm(x: Value, name: string | null): Value {
     if (name === null) return x;
     return getOrMake(this.#blockNorms, `${name} of ${x.name}`, () =>
-      this.#norm(x, name, NORM_PARTS[this.#structure.normParameters]),
+      this.#norm(x, name, { parts: NORM_PARTS[this.#structure.normParameters] }),
     );
   }
 
-  #norm(x: Value, name: string, parts: readonly NormPart[]): Value {
+  /** @param axes - the number of the last axes of x along which weights differ */
+  #norm(x: Value, name: string, { parts, axes = 1 }: { parts: readonly NormPart[]; axes?: number }): Value {
     const tensor = (part: NormPart): Value | null =>
-      parts.includes(part) ? this.#weights.tensor(`${name}.${part}`, [x.shape.at(-1)!]) : null;
+      parts.includes(part) ? this.#weights.tensor(`${name}.${part}`, x.shape.slice(-axes)) : null;
     return norm(this.#b, x, { ...this.#structure, weight: tensor("weight"), bias: tensor("bias") });
   }
 
@@ -323,12 +331,18 @@ class LayerBuilder {
   /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
   #neurons(x: Value): Value {
     const b = this.#b;
-    const activate = ACTIVATIONS[this.#structure.activation];
+    const numbers = new Map(
+      activationNumbers(this.#structure).map(([name, shape]) => {
+        return [name, this.#weights.tensor(`${ACTIVATION_MODULE}.${name}`, shape)];
+      }),
+    );
+    const activate = (x: Value): Value =>
+      ACTIVATIONS[this.#structure.activation](b, x, (name) => numbers.get(name)!);
     const linear = (projection: Projection): Value =>
       b.cast(this.#linear(x, projection, this.#sizes.F), "float32");
-    if (!this.#structure.gated) return activate(b, linear("up_proj"));
+    if (!this.#structure.gated) return activate(linear("up_proj"));
     const gate = linear("gate_proj");
-    return b.mul(activate(b, gate), linear("up_proj"));
+    return b.mul(activate(gate), linear("up_proj"));
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {
@@ -353,13 +367,13 @@ class LayerBuilder {
     const product = projectionClip === null ? projected : clip(this.#b, projected, projectionClip);
     const channels = this.#normedIf("projection", product, norm);
     const heads = this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
-    return this.#normedIf("head", heads, norm);
+    return this.#normedIf("each_head", this.#normedIf("head", heads, norm), norm);
   }
 
   /** x with a norm of queries or keys, if theirs is of this kind. */
   #normedIf(kind: QkNorm, x: Value, norm: "q_norm" | "k_norm" | null): Value {
     return norm !== null && this.#structure.qkNorm === kind
-      ? this.#norm(x, `self_attn.${norm}`, ["weight"])
+      ? this.#norm(x, `self_attn.${norm}`, { parts: ["weight"], axes: kind === "each_head" ? 2 : 1 })
       : x;
   }
 

@@ -1,7 +1,7 @@
 /** Functions that layers and heads are made of, in operators that have a derivative. */
 import type { Activation, ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { erf, relu } from "../ir/operators.ts";
+import { erf, relu, softplus } from "../ir/operators.ts";
 
 /** What the norms of a model have in common. */
 export type NormRule = Pick<ModelSpec, "normType" | "normEps" | "normOffset" | "normParameters">;
@@ -36,8 +36,11 @@ export function capped(b: GraphBuilder, x: Value, softcap: number | null): Value
   return b.mul(b.tanh(b.div(x, cap)), cap);
 }
 
+/** A function of neurons. @param numberOf - gives the activation's numbers by name */
+type NeuronFunction = (b: GraphBuilder, x: Value, numberOf: (name: string) => Value) => Value;
+
 /** The functions of neurons. */
-export const ACTIVATIONS: Readonly<Record<Activation, (b: GraphBuilder, x: Value) => Value>> = {
+export const ACTIVATIONS: Readonly<Record<Activation, NeuronFunction>> = {
   silu: (b, x) => b.mul(x, b.sigmoid(x)),
   gelu,
   gelu_tanh: geluTanh,
@@ -46,7 +49,27 @@ export const ACTIVATIONS: Readonly<Record<Activation, (b: GraphBuilder, x: Value
     const positive = relu(b, x);
     return b.mul(positive, positive);
   },
+  xielu,
 };
+
+/**
+ * xIELU (arXiv 2411.13010), as `XIELUActivation` of transformers has it, where p and n are learned:
+ *
+ *   beta x + softplus(p) x^2                                   for x > 0
+ *   beta x + (beta + softplus(n)) (e^min(x, eps) - 1 - x)      otherwise
+ */
+function xielu(b: GraphBuilder, x: Value, numberOf: (name: string) => Value): Value {
+  const [beta, eps] = [numberOf("beta"), numberOf("eps")];
+  const positive = relu(b, x);
+  const square = b.mul(b.mul(positive, positive), softplus(b, numberOf("alpha_p")));
+  const least = b.sub(eps, relu(b, b.sub(eps, x)));
+  // e^y - 1 without cancellation near 0.
+  const rise = b.mul(b.tanh(b.mul(least, b.scalar(0.5))), b.add(b.exp(least), b.scalar(1)));
+  const isNegative = b.sub(b.scalar(1), b.greater(x, b.scalar(0)));
+  const slope = b.add(beta, softplus(b, numberOf("alpha_n")));
+  const curve = b.mul(b.mul(b.sub(rise, x), isNegative), slope);
+  return b.add(b.add(square, curve), b.mul(beta, x));
+}
 
 /** GELU (arXiv 1606.08415): x/2 * (1 + erf(x / sqrt(2))). */
 function gelu(b: GraphBuilder, x: Value): Value {

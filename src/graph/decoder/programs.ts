@@ -234,11 +234,11 @@ function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void
   }
 }
 
-/** Adds the gradients of all weights and biases of a layer. */
+/** Adds the gradients of all weights and biases of a layer, but of constants, which are tensors without axes. */
 function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
-  const names = [...layer.weights.keys()];
-  const weightGradients = addGradients(b, layer, { upstream, targets: [...layer.weights.values()] });
-  for (const [index, name] of names.entries()) b.output(name, weightGradients[index]!);
+  const learned = [...layer.weights.values()].filter(({ shape }) => shape.length > 0);
+  const weightGradients = addGradients(b, layer, { upstream, targets: learned });
+  for (const [index, { name }] of learned.entries()) b.output(name, weightGradients[index]!);
 }
 
 /** Adds the derivatives along changes of the output projections, and the squared gate gradients of neurons. */

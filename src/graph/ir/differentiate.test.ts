@@ -7,7 +7,7 @@ import { elementCount } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
-import { clip, erf, relu } from "./operators.ts";
+import { clip, erf, relu, softplus } from "./operators.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Sizes of the axes of one test; an axis written as a letter is symbolic in the graph, one as `s.k` is fixed. */
@@ -67,6 +67,18 @@ const CASES: readonly Case[] = [
       return outside.reduce((sum, clipped) => b.add(sum, b.mul(clipped, x!)), b.exp(clip(b, x!, 2)));
     },
     centre: 1,
+  },
+  {
+    title: "softplus of large and small values",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) => b.add(softplus(b, b.mul(x!, b.scalar(20))), softplus(b, b.neg(x!))),
+  },
+  {
+    title: "a value and a step of it",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) =>
+      b.add(b.mul(b.mul(x!, x!), b.greater(x!, b.scalar(0))), b.mul(x!, b.greater(x!, b.scalar(20)))),
+    centre: 10,
   },
   { title: "erf", shapes: (s) => [["b", "t", s.k]], build: (b, [x]) => erf(b, x!) },
   {

@@ -26,6 +26,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     () => b.mul(g, b.mul(b.exp(b.neg(b.mul(x!, x!))), b.scalar(2 / Math.sqrt(Math.PI)))),
   ],
   Relu: (b, { output }, g) => [() => b.mul(g, b.greater(output, b.scalar(0)))],
+  Softplus: (b, { inputs: [x] }, g) => [() => b.mul(g, b.sigmoid(x!))],
   Clip: (b, { inputs: [x, low, high] }, g) => [
     () => b.mul(g, b.sub(b.scalar(1), b.add(b.greater(low!, x!), b.greater(x!, high!)))),
   ],
@@ -62,6 +63,9 @@ const RULES: Readonly<Record<string, Rule>> = {
   ],
   GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
 };
+
+/** Operators with steps: what they compute has the derivative 0 wherever it has one. */
+const STEPS: ReadonlySet<string> = new Set(["Greater"]);
 
 /** ONNX names of the operators that have a rule. */
 export const DIFFERENTIABLE_OPERATORS: readonly string[] = Object.keys(RULES);
@@ -103,11 +107,11 @@ export function gradients(
   });
 }
 
-/** The targets and everything computed from them. */
+/** The targets and everything computed from them, but through steps alone. */
 function dependents(nodes: readonly Node[], targets: readonly Value[]): ReadonlySet<Value> {
   const active = new Set(targets);
   for (const node of nodes) {
-    if (node.inputs.some((input) => active.has(input))) active.add(node.output);
+    if (!STEPS.has(node.op) && node.inputs.some((input) => active.has(input))) active.add(node.output);
   }
   return active;
 }

@@ -1,6 +1,6 @@
 /**
  * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf,
- * relu and clip have a derivative.
+ * relu, softplus and clip have a derivative.
  */
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
@@ -11,6 +11,11 @@ export function erf(b: GraphBuilder, x: Value): Value {
 
 export function relu(b: GraphBuilder, x: Value): Value {
   return b.operator("Relu", [x], x);
+}
+
+/** log(1 + e^x) */
+export function softplus(b: GraphBuilder, x: Value): Value {
+  return b.operator("Softplus", [x], x);
 }
 
 /** x, moved to the nearest value in [-limit, limit]. */

@@ -6,6 +6,7 @@
  * Observed with onnxruntime-node 1.30.0; test/webgpu.test.ts checks where every node of every program runs.
  */
 import type { Graph, GraphBuilder, MatMulOptions, Node, Value } from "../ir/graph.ts";
+import { log, relu } from "../ir/operators.ts";
 import { productOptions } from "../ir/product_sizes.ts";
 import { type Rewrite, rewriteGraph } from "../ir/rewrite.ts";
 
@@ -19,8 +20,9 @@ const REWRITES: Readonly<Record<string, Rewrite>> = {
   FusedMatMul: rewriteProduct,
   LogSoftmax: (b, _node, [x]) => {
     const shifted = b.sub(x!, b.reduceMax(x!, [-1]));
-    return b.sub(shifted, b.operator("Log", [b.reduceSum(b.exp(shifted), [-1])], reducedShape(x!)));
+    return b.sub(shifted, log(b, b.reduceSum(b.exp(shifted), [-1])));
   },
+  Softplus: (b, _node, [x]) => b.add(relu(b, x!), log(b, b.add(b.scalar(1), b.exp(b.neg(b.abs(x!)))))),
   ConstantOfShape: (b, { output }, [shape]) => b.operator("Expand", [b.scalar(0), shape!], output),
 };
 
@@ -65,9 +67,4 @@ function unflatten(b: GraphBuilder, rows: Value, x: Value): Value {
   });
   const shape = b.concat([leading, b.integers([-1])], 0, last + 1);
   return b.operator("Reshape", [rows, shape], { shape: [...x.shape.slice(0, last), rows.shape[1]!] });
-}
-
-/** The shape of a reduction over the last axis, which is kept with size 1. */
-function reducedShape({ shape }: Value): Pick<Value, "shape"> {
-  return { shape: shape.with(-1, 1) };
 }

@@ -33,6 +33,7 @@ import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_tem
 import { ofModel } from "../tokenizer/files.ts";
 import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
+import { joinHeadNorms } from "./head_norms.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
@@ -173,7 +174,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
     requireCountedLayers(tensors, declared, directory);
     const plain = withPlainWeights(tensors, { used: readNames(declared), scales, where: directory });
     const upright = family.storesTransposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
-    const separate = splitFused(upright, declared);
+    const separate = joinHeadNorms(splitFused(upright, declared), declared, family);
     const ordered = family.rotatesPairs ? inHalves(separate, declared) : separate;
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);

@@ -4,8 +4,10 @@
  */
 import { GpruneError } from "../../errors.ts";
 import type { Family } from "../family.ts";
+import { APERTUS } from "./apertus.ts";
 import { ARCEE } from "./arcee.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
+import { CWM } from "./cwm.ts";
 import { ERNIE4_5 } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
 import { GEMMA, GEMMA2, GEMMA3, VAULTGEMMA } from "./gemma.ts";
@@ -14,6 +16,7 @@ import { GPT_BIGCODE } from "./gpt_bigcode.ts";
 import { GPT_NEO } from "./gpt_neo.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
 import { GPT2 } from "./gpt2.ts";
+import { GPTJ } from "./gptj.ts";
 import { GRANITE } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
@@ -51,10 +54,12 @@ export const FAMILIES: readonly Family[] = [
   EXAONE4,
   SEED_OSS,
   ERNIE4_5,
+  CWM,
   HELIUM,
   HUNYUAN,
   GLM,
   GLM4,
+  APERTUS,
   ARCEE,
   NEMOTRON,
   STARCODER2,
@@ -66,6 +71,7 @@ export const FAMILIES: readonly Family[] = [
   GPT2,
   GPT_BIGCODE,
   GPT_NEO,
+  GPTJ,
   OPT,
   JAIS2,
 ];

@@ -14,6 +14,8 @@ export interface GgufLoads {
   readonly perLayerWidths: boolean;
   /** Most layers. */
   readonly maxLayers: number;
+  /** Number of layers from which on norms of queries and keys must exist, and below which not; null: as the family. */
+  readonly qkNormFrom: number | null;
   /** Activations besides the architecture's own that models may have; llama.cpp does not tell them apart. */
   readonly otherActivations: readonly Activation[];
   /** Projections that may carry a bias. */
@@ -104,6 +106,7 @@ export const LLAMA_LIKE: readonly string[] = [
   "llama",
   "mistral",
   "ministral",
+  "cwm",
   "seed_oss",
   "ernie4_5",
   "helium",
@@ -114,6 +117,7 @@ export const LLAMA_LOADS: GgufLoads = {
   perLayerWidths: false,
   // LLAMA_MAX_LAYERS of llama.cpp.
   maxLayers: 512,
+  qkNormFrom: null,
   otherActivations: [],
   biases: PROJECTIONS,
   requiredBiases: [],

@@ -13,8 +13,7 @@ const COHERE: GgufArchitecture = {
   ...LLAMA,
   family: "cohere",
   logitScale: "factor",
-  // From 64 layers on it wants norms of queries and keys, which no model that is read has.
-  loads: { ...FULL_WIDTH, families: ["cohere"], maxLayers: 63, biases: QKV, head: "tied" },
+  loads: { ...FULL_WIDTH, families: ["cohere"], qkNormFrom: 64, biases: QKV, head: "tied" },
 };
 
 export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
@@ -151,7 +150,7 @@ export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitect
       fullAttentionEvery: 4,
       defaultWindow: 4096,
       unrotatedUnwindowed: true,
-      loads: { ...COHERE.loads, families: ["cohere2"], maxLayers: NO_EXTRAS.maxLayers, windows: true },
+      loads: { ...COHERE.loads, families: ["cohere2"], qkNormFrom: null, windows: true },
     },
   ],
 ];

@@ -62,8 +62,9 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, example) => {
 
   test("gives any rows as the whole tensor has them", async () => {
     await withModel(example, async ({ spec, weights }) => {
+      const withRows = weightsOf(spec).filter(({ shape }) => shape.length > 0);
       await fc.assert(
-        fc.asyncProperty(fc.constantFrom(...weightsOf(spec)), fc.nat(), fc.nat(), async (weight, a, b) => {
+        fc.asyncProperty(fc.constantFrom(...withRows), fc.nat(), fc.nat(), async (weight, a, b) => {
           const rows = weight.shape[0]!;
           const [start, end] = [a % (rows + 1), b % (rows + 1)].sort((x, y) => x - y) as [number, number];
           const whole = await weights.read(weight.name);

@@ -9,9 +9,10 @@ import { GpruneError } from "../../errors.ts";
 import { dequantizerOf, GGML_TYPES } from "../../io/formats/ggml_types.ts";
 import { type GgufFile, openGguf } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
-import { commonDType } from "../../tensor/tensor.ts";
+import { commonDType, type Tensor } from "../../tensor/tensor.ts";
 import { frontMatterLines, inheritedCard } from "../card_fields.ts";
 import type { Model } from "../model.ts";
+import { activationName, activationNumbers, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { architectureByName, asStored } from "./architectures.ts";
@@ -44,10 +45,16 @@ export async function openGgufModel(path: string): Promise<Model> {
     );
     const spec = await specOfGguf(file, architecture);
     const stored = placeTensors(file, spec, architecture);
+    const numbers = numbersOf(metadata, spec);
+    const names = weightsOf(spec).map((weight) => weight.name);
     const infos = file.source.names.map((tensor) => file.source.info(tensor)!);
     return {
       spec,
-      weights: storedWeights(file.source, stored),
+      weights: storedWeights(file.source, {
+        names: names.filter((weight) => stored.has(weight) || numbers.has(weight)),
+        stored,
+        numbers,
+      }),
       files: tokenizerFilesOfGguf(metadata, {
         path,
         mergeOrder: architecture.mergeOrder,
@@ -61,6 +68,16 @@ export async function openGgufModel(path: string): Promise<Model> {
     await file.source.close();
     throw error;
   }
+}
+
+/** The numbers of the layers' activations, which are metadata, as tensors by name. */
+function numbersOf(metadata: GgufMetadata, spec: ModelSpec): ReadonlyMap<string, Tensor> {
+  const tensors = activationNumbers(spec).flatMap(([name, shape]) =>
+    metadata
+      .perLayer(`${spec.activation}.${name}`, spec.layers.length)
+      .map((value, layer) => [activationName(layer, name), { shape, data: Float32Array.of(value) }] as const),
+  );
+  return new Map(tensors);
 }
 
 /** Metadata of the tokenizer, and of the model's name, makers and licence. */

@@ -231,6 +231,21 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       loads: { ...NO_EXTRAS, families: ["arcee"], biases: QKV, rotaryFactors: true },
     },
   ],
+  [
+    "apertus",
+    {
+      ...LLAMA,
+      family: "apertus",
+      activation: "xielu",
+      permuted: false,
+      loads: {
+        ...LLAMA_LOADS,
+        families: ["apertus"],
+        biases: [...QKV, "o_proj"],
+        head: "separate",
+      },
+    },
+  ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
   ["deci", { ...LLAMA, loads: { ...LLAMA_LOADS, families: [...LLAMA_LIKE, "qwen2"], perLayerWidths: true } }],
   // Apple's OpenELM is a tied Qwen3 of uneven layers.

@@ -67,7 +67,7 @@ class SpecReader {
       normType: family.normType,
       normOffset: family.normOffset,
       normParameters: family.normParameters,
-      qkNorm: family.qkNorm,
+      qkNorm: this.#hasQkNorm(family) ? family.qkNorm : null,
       norms: parallel ? family.parallelNorms : family.norms,
       parallel,
       headBias: family.headBias,
@@ -97,6 +97,11 @@ class SpecReader {
         return norm === undefined || this.#file.source.info(norm) === undefined;
       }
     }
+  }
+
+  #hasQkNorm({ qkNormFlag }: Family): boolean {
+    const norm = ggufName("model.layers.0.self_attn.q_norm.weight", this.#architecture);
+    return qkNormFlag === null || (norm !== undefined && this.#file.source.info(norm) !== undefined);
   }
 
   #maxPositions(layers: readonly LayerSpec[]): number {

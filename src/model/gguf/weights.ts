@@ -3,7 +3,7 @@
  * with rows in the checkpoint's order and norms without their offset. Reads only the rows that are asked for.
  */
 import { type BlockSource, gatherBlockRows } from "../../tensor/blocks.ts";
-import { checkRows, unknownTensor } from "../../tensor/memory.ts";
+import { checkRows, memorySource, unknownTensor } from "../../tensor/memory.ts";
 import type { RowRange, Tensor, TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import { type PairedHeads, pairedRow, readInHalves } from "../rotary_rows.ts";
 
@@ -19,19 +19,29 @@ export interface StoredWeight {
   readonly addend: number;
 }
 
-/** A source of the weights in `stored`, read from the file's tensors. */
-export function storedWeights(source: TensorSource, stored: ReadonlyMap<string, StoredWeight>): TensorSource {
+/** Where a model's weights are in a file, by name: in its tensors, and in its metadata. */
+export interface WeightPlaces {
+  /** All of them, in the model's order. */
+  readonly names: readonly string[];
+  readonly stored: ReadonlyMap<string, StoredWeight>;
+  readonly numbers: ReadonlyMap<string, Tensor>;
+}
+
+/** A source of the weights of a file with these tensors. */
+export function storedWeights(source: TensorSource, { names, stored, numbers }: WeightPlaces): TensorSource {
+  const others = memorySource(numbers);
   return {
     ...(source.blocks && { blocks: storedBlocks(source.blocks, stored) }),
-    names: [...stored.keys()],
+    names,
     info(name): TensorInfo | undefined {
       const weight = stored.get(name);
-      const info = weight && source.info(weight.tensor);
-      return weight && info && { ...info, shape: info.shape.with(0, weight.rows.end - weight.rows.start) };
+      if (weight === undefined) return others.info(name);
+      const info = source.info(weight.tensor);
+      return info && { ...info, shape: info.shape.with(0, weight.rows.end - weight.rows.start) };
     },
     async read(name, rows): Promise<Tensor> {
       const weight = stored.get(name);
-      if (weight === undefined) throw unknownTensor(name);
+      if (weight === undefined) return others.read(name, rows);
       const count = weight.rows.end - weight.rows.start;
       if (rows !== undefined) checkRows(rows, [count], name);
       return readWeight(source, weight, rows ?? { start: 0, end: count });
@@ -45,7 +55,7 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
   return {
     layout: (name) => {
       const weight = stored.get(name);
-      return weight?.addend === 0 ? source.layout(weight.tensor) : undefined;
+      return weight?.addend === 0 && !weight.paired?.inRow ? source.layout(weight.tensor) : undefined;
     },
     read: async (name) => {
       const weight = stored.get(name);

@@ -291,7 +291,7 @@ describe("readConfig", () => {
     expect(() => read({ ...LLAMA, rope_scaling })).toThrow("a larger high_freq_factor");
   });
 
-  test.each(["quick_gelu", "xielu", "constructor", "toString"])("refuses the activation %s", (hidden_act) => {
+  test.each(["quick_gelu", "mish", "constructor", "toString"])("refuses the activation %s", (hidden_act) => {
     expect(() => read({ ...LLAMA, hidden_act })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(`got ${hidden_act}`) }),
     );

@@ -35,7 +35,6 @@ const attentionTypes = z
   .max(MAX_LAYERS);
 
 const epsilon = z.number().nonnegative().optional();
-
 /** Fraction of activations that training sets to zero, 0..1. */
 const dropout = z.number().min(0).max(1).nullish();
 
@@ -86,6 +85,8 @@ const schema = carried.extend({
   use_qkv_bias: z.boolean().optional(),
   enable_bias: z.boolean().optional(),
   use_parallel_residual: z.boolean().optional(),
+  qk_layernorm: z.boolean().optional(),
+  use_qk_norm: z.boolean().optional(),
   sliding_window: size.nullish(),
   use_sliding_window: z.boolean().optional(),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
@@ -121,6 +122,7 @@ const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
   gelu: "gelu",
   relu: "relu",
   relu2: "relu2",
+  xielu: "xielu",
 };
 
 /**
@@ -183,7 +185,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     normType: family.normType,
     normOffset: family.normOffset,
     normParameters: family.normParameters,
-    qkNorm: family.qkNorm,
+    qkNorm: family.qkNormFlag === null || config[family.qkNormFlag] ? family.qkNorm : null,
     norms: parallel ? family.parallelNorms : family.norms,
     parallel,
     headBias: family.headBias,
@@ -352,7 +354,7 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
   const pattern = (readsWindowPattern ? config.sliding_window_pattern : null) ?? defaults.windowPattern;
   if (typeof pattern === "string" || pattern === 0)
     throw badConfig(context, "layer_types", `the pattern ${plainName(String(pattern))} alone`);
-  if (pattern !== undefined) return (index + 1) % pattern !== 0;
+  if (pattern !== undefined) return (defaults.firstUnwindowed ? index : index + 1) % pattern !== 0;
   return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
 }
 

@@ -15,6 +15,7 @@ const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
   gelu_tanh: "gelu_pytorch_tanh",
   relu: "relu",
   relu2: "relu2",
+  xielu: "xielu",
 };
 
 /** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */
@@ -87,6 +88,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
     ...(family.normEpsKey === null ? {} : { [family.normEpsKey]: spec.normEps }),
     ...(typeof family.parallel === "string" ? { [family.parallel]: spec.parallel } : {}),
+    ...(family.qkNormFlag === null ? {} : { [family.qkNormFlag]: spec.qkNorm !== null }),
     ...maxPositionKey(spec),
     tie_word_embeddings: spec.tiedEmbeddings,
     ...(remoteCode ? {} : biasFlags(spec, family)),

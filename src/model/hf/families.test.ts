@@ -180,6 +180,19 @@ describe("GPT-NeoX", () => {
   });
 });
 
+describe("norms on queries and keys with weights for each head", () => {
+  test.each([
+    { model_type: "stablelm", key: "qk_layernorm" },
+    { model_type: "cohere", key: "use_qk_norm" },
+  ])("exist as a flag of $model_type says", ({ model_type, key }) => {
+    for (const flag of [true, false]) {
+      const written = rewritten({ model_type, head_dim: 8, [key]: flag });
+      expect(written[key]).toBe(flag);
+    }
+    expect(rewritten({ model_type, head_dim: 8 })[key]).toBe(false);
+  });
+});
+
 describe("StableLM", () => {
   test("has our modelling file for heads that do not fill the hidden state", () => {
     const spec = read({ ...LLAMA, model_type: "stablelm", num_key_value_heads: 2 });
@@ -227,6 +240,64 @@ describe("OLMo 3", () => {
   test("has a length for windows even where no layer has one, since its class makes the mask", () => {
     const layer_types = ["full_attention", "full_attention"];
     expect(rewritten({ model_type: "olmo3", layer_types }).sliding_window).toBe(4096);
+  });
+});
+
+describe("Apertus", () => {
+  const llama3 = { type: "llama3", factor: 8, lowFreqFactor: 1, highFreqFactor: 4 };
+
+  test("has Llama 3's scaling where config.json says nothing of any", () => {
+    const usual = { theta: 12e6, rotaryDim: 8, scaling: { ...llama3, originalMaxPositions: 8192 } };
+    expect(ropesIn({ model_type: "apertus" })[0]).toEqual(usual);
+    const parameters = { rope_type: "default", rope_theta: 5000 };
+    const plain = { theta: 5000, rotaryDim: 8, scaling: null };
+    expect(ropesIn({ model_type: "apertus", rope_parameters: parameters })[0]).toEqual(plain);
+  });
+
+  test("is written without scaling in a form that transformers 4 does not scale", () => {
+    const rope_parameters = { rope_type: "default", rope_theta: 5000 };
+    expect(rewritten({ model_type: "apertus", rope_parameters })).toMatchObject({
+      rope_scaling: null,
+      rope_parameters,
+    });
+  });
+});
+
+describe("CWM", () => {
+  const types = (config: object): unknown => rewritten({ model_type: "cwm", ...config }).layer_types;
+
+  test("has no window in the first of every four layers where config.json names none", () => {
+    expect(types({ num_hidden_layers: 5 })).toEqual([
+      "full_attention",
+      ...Array<string>(3).fill("sliding_attention"),
+      "full_attention",
+    ]);
+  });
+
+  test("has a length for windows even where no layer has one, since its class makes the mask", () => {
+    const layer_types = ["full_attention", "full_attention"];
+    expect(rewritten({ model_type: "cwm", num_hidden_layers: 2, layer_types }).sliding_window).toBe(8192);
+  });
+});
+
+describe("GPT-J", () => {
+  const config = { model_type: "gptj", n_embd: 64, n_layer: 2, n_head: 4, rotary_dim: 8 };
+  const plain = { theta: 10_000, rotaryDim: 8, scaling: null };
+
+  test("has one key for its rotation, a number of channels, and ignores the usual ones", () => {
+    expect(ropesIn({ ...config, rope_theta: 5, rope_scaling: { type: "linear", factor: 2 } })[0]).toEqual(
+      plain,
+    );
+    const written = rewritten(config);
+    expect(written).toMatchObject({ rotary_dim: 8 });
+    for (const key of ["rope_theta", "rope_parameters", "rope_scaling"])
+      expect(written).not.toHaveProperty(key);
+  });
+
+  test.each([7, 10, null])("refuses to rotate %s channels of heads of 8", (rotary_dim) => {
+    expect(() => ropesIn({ ...config, rotary_dim })).toThrow(
+      `rotary_dim an even number of at most 8, got ${rotary_dim}`,
+    );
   });
 });
 

@@ -74,10 +74,12 @@ export function writeConfig(
 const IGNORED: Readonly<Record<Family["vllmIgnores"][number], Ignored>> = {
   activation: { concerns: ({ activation }) => activation !== "silu", what: "computes SiLU" },
   parallel: { concerns: ({ parallel }) => parallel, what: "computes attention and FFN one after the other" },
+  qk_norm: { concerns: ({ qkNorm }) => qkNorm !== null, what: "has no norms of queries and keys" },
   separate_head: {
     concerns: ({ tiedEmbeddings }) => !tiedEmbeddings,
     what: "takes the embedding for the output matrix",
   },
+  tied_head: { concerns: ({ tiedEmbeddings }) => tiedEmbeddings, what: "refuses tied embeddings" },
   window: {
     concerns: ({ layers }) => layers.some(({ window }) => window !== null),
     what: "sees one token more through sliding windows",

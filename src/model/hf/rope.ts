@@ -91,6 +91,7 @@ export interface RopeConfig {
   readonly rope_theta: number | undefined;
   readonly rotary_emb_base: number | undefined;
   readonly rotary_pct: number | undefined;
+  readonly rotary_dim: number | null | undefined;
   readonly rope_local_base_freq: number | undefined;
   readonly rope_scaling: RopeParameters | null | undefined;
   readonly rope_parameters: RopeByLayerType | null | undefined;
@@ -105,6 +106,7 @@ export const ROPE_KEYS: { readonly [K in keyof RopeKeys]: z.ZodType<RopeKeys[K]>
   rope_theta: positive.optional(),
   rotary_emb_base: positive.optional(),
   rotary_pct: part.optional(),
+  rotary_dim: length.nullish(),
   rope_local_base_freq: positive.optional(),
   rope_scaling: parameters.nullish(),
   rope_parameters: byLayerType.nullish(),
@@ -125,6 +127,7 @@ export function ropeOf(
   { headDim, windowed }: { readonly headDim: number; readonly windowed: boolean },
 ): RopeSpec {
   const { defaults, ropeByLayerType, rotaryKeys, scalesBase } = context.family;
+  if (rotaryKeys.theta === null) return plainRope(config, context, headDim);
   const local = ropeByLayerType && windowed;
   const parameters = ropeParameters(config, context, local);
   const theta =
@@ -139,8 +142,19 @@ export function ropeOf(
   }
   const alpha = scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
   if (alpha) return { theta: scaledBase(theta, { alpha, headDim, context }), rotaryDim, scaling: null };
-  const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
+  const isSilent = !config.rope_parameters && !config.rope_scaling;
+  const usual = isSilent ? defaults.scaling : undefined;
+  const scaling = usual ?? scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta, rotaryDim, scaling };
+}
+
+/** The rotation of a class whose only key for it is `rotary_dim`. @throws GpruneError BAD_CONFIG if it is impossible */
+function plainRope(config: RopeConfig, context: Context, headDim: number): RopeSpec {
+  const { ropeTheta: theta, rotaryDim: usual } = context.family.defaults;
+  const { rotary_dim: rotaryDim = usual } = config;
+  if (isNumber(rotaryDim) && rotaryDim % 2 === 0 && rotaryDim <= headDim)
+    return { theta, rotaryDim, scaling: null };
+  throw badConfig(context, `rotary_dim an even number of at most ${headDim}`, rotaryDim);
 }
 
 /**

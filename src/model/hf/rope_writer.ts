@@ -52,10 +52,13 @@ function flatKeys(
     family: { defaults, rotaryKeys, scalingTypeKey },
   }: Pick<ModelSpec, "headDim" | "maxPositions"> & { readonly family: Family },
 ): ConfigKeys {
+  if (rotaryKeys.theta === null) return { [rotaryKeys.part]: rope.rotaryDim };
   const isWhole = rope.rotaryDim === headDim && (defaults.rotaryPart ?? 1) === 1;
   const part = rotatedPart(rope, headDim);
   return {
     [rotaryKeys.theta]: rope.theta,
+    // Null where transformers 4 would assume a scaling.
+    ...(defaults.scaling === undefined ? {} : { rope_scaling: null }),
     ...scalingOfVersion4(rope, { maxPositions, scalingTypeKey }),
     ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
     ...(isWhole ? {} : { [rotaryKeys.part]: part }),
