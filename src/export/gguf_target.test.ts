@@ -15,10 +15,7 @@ const rope = (change: Partial<RopeSpec>): RopeSpec => ({
 });
 const UNEVEN: readonly Partial<LayerSpec>[] = [{ neurons: 3 }, { kvGroups: 1 }];
 const QWEN3 = { family: "qwen3", qkNorm: "head" } as const;
-const GEMMA3 = {
-  family: "gemma3_text",
-  ...GEMMA_SWITCHES,
-} as const;
+const GEMMA3 = { family: "gemma3_text", ...GEMMA_SWITCHES } as const;
 const GEMMA1 = { family: "gemma", ...GEMMA1_SWITCHES } as const;
 const GEMMA2 = { family: "gemma2", ...GEMMA2_SWITCHES } as const;
 const EACH_2ND = [{ window: 16 }, {}, { window: 16 }] as const;
@@ -37,7 +34,6 @@ const LARGE_GEMMA2 = {
 const gemmaLayer = (index: number): Partial<LayerSpec> =>
   index % 6 === 5 ? { rope: rope({ theta: 1e6 }) } : { window: 16 };
 const GEMMA_LAYERS = Array.from({ length: 7 }, (_, index) => gemmaLayer(index));
-
 const EACH_4TH = Array.from({ length: 8 }, (_, index) => (index % 4 === 3 ? { rope: null } : {}));
 
 function targetOf(options: TinyModelOptions): GgufTarget {
@@ -141,18 +137,15 @@ describe("zeros", () => {
   test("fill the layers of families that have no uneven architecture", () => {
     const target = targetOf({ ...QWEN3, tiedEmbeddings: false, layers: UNEVEN });
     expect(target.name).toBe("qwen3");
-    expect(target.spec.layers.map(({ neurons, kvGroups }) => [neurons, kvGroups])).toEqual([
-      [6, 2],
-      [6, 2],
-    ]);
+    const widths = target.spec.layers.map(({ neurons, kvGroups }) => `${neurons}, ${kvGroups}`);
+    expect(widths).toEqual(["6, 2", "6, 2"]);
     // 3 neurons of 3 C, and one KV group of (2 g + 2) H C.
     expect(target.zeros).toBe(3 * 3 * 8 + 6 * 4 * 8);
   });
 
   test("are biases that a model lacks and llama.cpp wants, which are no padding", () => {
-    const bare = { kvGroups: 1 };
     const biasesOf = (options: TinyModelOptions): unknown => {
-      const { spec, zeros } = targetOf({ ...options, layers: [bare] });
+      const { spec, zeros } = targetOf({ ...options, layers: [{ kvGroups: 1 }] });
       expect(zeros).toBe(0);
       return spec.layers[0]!.biases;
     };

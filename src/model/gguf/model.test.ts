@@ -93,8 +93,8 @@ describe("caps", () => {
 
 test("takes a norm's epsilon of 0", async () => {
   const { model } = CASES.llama!;
-  const spec = { ...model.spec, normEps: 0 };
-  await withModel({ ...CASES.llama!, model: { ...model, spec } }, async (read) => {
+  const exact = { ...model, spec: { ...model.spec, normEps: 0 } };
+  await withModel({ ...CASES.llama!, model: exact }, async (read) => {
     expect(read.spec.normEps).toBe(0);
   });
 });
@@ -387,8 +387,7 @@ describe.skipIf(!existsSync(smolLm))("SmolLM2-135M-Instruct in Q4_1", () => {
     expect(origin.dtype).toBe("Q4_1");
     for (const [name, hash] of Object.entries(HASHES)) {
       const { data } = await weights.read(name);
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      expect(createHash("sha256").update(bytes).digest("hex"), name).toBe(hash);
+      expect(createHash("sha256").update(data).digest("hex"), name).toBe(hash);
     }
     await weights.close();
     const text = "In 1984, Émile paid ½ price:\n\n    return x²<|im_end|>";
