@@ -353,16 +353,26 @@ test("says which added tokens take spaces along that they will not take in llama
 });
 
 describe("refusals and faults", () => {
-  test("names the tensor that is not finite", async () => {
-    const model = tinyModel();
+  /** A model with another first value in a tensor. */
+  async function spoilt(options: TinyModelOptions, name: string, value: number): Promise<Model> {
+    const model = tinyModel(options);
     const tensors = new Map(await tensorsOf(model));
-    const name = "model.layers.1.mlp.up_proj.weight";
     const { shape, data } = tensors.get(name)!;
-    tensors.set(name, { shape, data: data.with(3, 70_000) });
-    const large = { ...model, weights: memorySource(tensors) };
+    return { ...model, weights: memorySource(tensors.set(name, { shape, data: data.with(0, value) })) };
+  }
+
+  test("names the tensor that is not finite", async () => {
+    const large = await spoilt({}, "model.layers.1.mlp.up_proj.weight", 70_000);
     const failure = { code: "OUT_OF_RANGE", message: expect.stringContaining("blk.1.ffn_up.weight") };
     await expect(exported(large, { dtype: "f16" })).rejects.toMatchObject(failure);
     await expect(exported(large, { dtype: "bf16" })).resolves.toMatchObject({ dtype: "bf16" });
+  });
+
+  test("names the number of an activation that is not finite", async () => {
+    const name = "model.layers.0.mlp.act_fn.alpha_n";
+    const damaged = await spoilt(TINY_FAMILIES.apertus, name, Number.NaN);
+    const failure = { code: "NOT_FINITE", message: expect.stringContaining(name) };
+    await expect(exported(damaged)).rejects.toMatchObject(failure);
   });
 
   test("leaves a file alone that is there", async () => {

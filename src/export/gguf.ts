@@ -153,8 +153,11 @@ async function activationEntries({
   weights,
 }: Model): Promise<readonly (readonly [string, EncodedValue])[]> {
   const entries = activationNumbers(spec).map(async ([name]) => {
-    const layers = spec.layers.map((_, layer) => weights.read(activationName(layer, name)));
-    const values = (await Promise.all(layers)).map(({ data }) => data[0]!);
+    const layers = spec.layers.map(async (_, layer) => {
+      const stored = activationName(layer, name);
+      return requireFinite(stored, await weights.read(stored), "F32").data[0]!;
+    });
+    const values = await Promise.all(layers);
     return [`${spec.activation}.${name}`, f32s(values)] as const;
   });
   return Promise.all(entries);

@@ -172,7 +172,8 @@ function tensorsToWrite(
         const { data } = await read(norm, { start: head, end: head + 1 });
         return { shape: [spec.headDim], data };
       }),
-      ...{ name, byRows: false },
+      name,
+      byRows: false,
     }));
   return [
     ...written

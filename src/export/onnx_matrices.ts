@@ -33,7 +33,7 @@ type FloatType = "float32" | "float16";
 
 const STORED: Readonly<Record<FloatType, FloatDType>> = { float32: "F32", float16: "F16" };
 
-/** Adds a norm's or bias's vector to a graph, unquantised in float32. */
+/** Adds a norm's weight, a bias or a number of an activation to a graph, unquantised in float32. */
 export function plainTensor(
   b: GraphBuilder,
   name: string,

@@ -213,7 +213,7 @@ export interface Family {
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;
-    /** The scaling of rotary frequencies where config.json says nothing of any; none where absent. */
+    /** The scaling of rotary frequencies where config.json has no key of one; none where absent. */
     readonly scaling?: RopeScaling;
     /** `max_position_embeddings` */
     readonly positions: number;

@@ -60,7 +60,7 @@ export function structureFor(
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is centre + (x - centre) * g
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
- *   under its own name
+ *   that has axes, under its own name
  * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as
  *   inputs `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCentres` c [V, 1,
  *   r]: gradient of the layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each

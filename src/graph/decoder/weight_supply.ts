@@ -5,7 +5,7 @@ import type { Dim } from "../ir/shapes.ts";
 
 /** Source of a layer's weights and of the products with them. */
 export interface WeightSupply {
-  /** A norm's weight or a bias, float32, by its name without the layer's prefix. */
+  /** A norm's weight, a bias or a number of an activation, float32, by its name without the layer's prefix. */
   tensor(name: string, shape: readonly Dim[]): Value;
   /** x [.., inputs] times the transpose of a projection's weight [outputs, inputs]. */
   product(x: Value, projection: Projection, outputs: Dim): Value;

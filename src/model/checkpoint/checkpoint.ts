@@ -21,6 +21,7 @@ import { type HubOptions, hubFile, hubModelDirectory } from "../../io/hub/hub.ts
 import { commonDType } from "../../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { familyByName } from "../families/families.ts";
+import type { Family } from "../family.ts";
 import { openGgufModel } from "../gguf/model.ts";
 import { readConfig } from "../hf/config.ts";
 import { isOtherClass, plainConfig } from "../hf/plain_config.ts";
@@ -33,7 +34,7 @@ import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_tem
 import { ofModel } from "../tokenizer/files.ts";
 import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
-import { joinHeadNorms } from "./head_norms.ts";
+import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
@@ -172,7 +173,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
   const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), family);
   try {
     requireCountedLayers(tensors, declared, directory);
-    const plain = withPlainWeights(tensors, { used: readNames(declared), scales, where: directory });
+    const plain = withPlainWeights(tensors, { used: readNames(declared, family), scales, where: directory });
     const upright = family.storesTransposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
     const separate = joinHeadNorms(splitFused(upright, declared), declared, family);
     const ordered = family.rotatesPairs ? inHalves(separate, declared) : separate;
@@ -204,9 +205,10 @@ async function openHuggingFace(directory: string): Promise<Model> {
   }
 }
 
-/** Names of the tensors that a model may be read from: its weights, fused or not, and an output matrix. */
-function readNames(spec: ModelSpec): readonly string[] {
-  return [...weightsOf(spec), ...fusedTensors(spec)].map(({ name }) => name).concat(HEAD);
+/** Names of the tensors that a model may be read from: its weights, fused or apart, and an output matrix. */
+function readNames(spec: ModelSpec, family: Family): readonly string[] {
+  const names = [...weightsOf(spec), ...fusedTensors(spec)].map(({ name }) => name);
+  return [...names, ...[...headNormVectors(spec, family).values()].flat(), HEAD];
 }
 
 async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {

@@ -35,6 +35,7 @@ const attentionTypes = z
   .max(MAX_LAYERS);
 
 const epsilon = z.number().nonnegative().optional();
+
 /** Fraction of activations that training sets to zero, 0..1. */
 const dropout = z.number().min(0).max(1).nullish();
 
@@ -85,8 +86,8 @@ const schema = carried.extend({
   use_qkv_bias: z.boolean().optional(),
   enable_bias: z.boolean().optional(),
   use_parallel_residual: z.boolean().optional(),
-  qk_layernorm: z.boolean().optional(),
-  use_qk_norm: z.boolean().optional(),
+  qk_layernorm: z.boolean().nullish(),
+  use_qk_norm: z.boolean().nullish(),
   sliding_window: size.nullish(),
   use_sliding_window: z.boolean().optional(),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),

@@ -252,6 +252,18 @@ describe("Apertus", () => {
     const parameters = { rope_type: "default", rope_theta: 5000 };
     const plain = { theta: 5000, rotaryDim: 8, scaling: null };
     expect(ropesIn({ model_type: "apertus", rope_parameters: parameters })[0]).toEqual(plain);
+    expect(ropesIn({ model_type: "apertus", rope_theta: 12e6 })[0]).toEqual(usual);
+  });
+
+  test.each([
+    { rope_scaling: null },
+    { rope_scaling: {} },
+    { rope_scaling: null, rope_theta: 5000 },
+    { rope_theta: 5000 },
+  ])("is refused where versions of transformers disagree: %j", (keys) => {
+    expect(() => ropesIn({ model_type: "apertus", ...keys })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("rope_parameters") }),
+    );
   });
 
   test("is written without scaling in a form that transformers 4 does not scale", () => {

@@ -142,10 +142,31 @@ export function ropeOf(
   }
   const alpha = scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
   if (alpha) return { theta: scaledBase(theta, { alpha, headDim, context }), rotaryDim, scaling: null };
-  const isSilent = !config.rope_parameters && !config.rope_scaling;
-  const usual = isSilent ? defaults.scaling : undefined;
+  const usual = usualScaling(config, theta, context);
   const scaling = usual ?? scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta, rotaryDim, scaling };
+}
+
+/**
+ * The scaling of a class that has one where config.json says nothing; undefined where it does, and for other classes.
+ * @throws GpruneError UNSUPPORTED where versions of transformers disagree: with null, 4 has no scaling and 5 the class's
+ *   own, and only 4 takes a base without `rope_parameters` (configuration_apertus.py)
+ */
+function usualScaling(
+  config: RopeConfig,
+  theta: number,
+  { family, where }: Context,
+): RopeScaling | undefined {
+  const { rope_parameters: parameters, rope_scaling: scaling } = config;
+  const { scaling: usual, ropeTheta } = family.defaults;
+  const says = parameters ?? Object.keys(scaling ?? {}).length > 0;
+  if (usual === undefined || says) return undefined;
+  if (scaling === undefined && theta === ropeTheta) return usual;
+  const got = scaling === undefined ? `rope_theta ${theta}` : "an empty rope_scaling";
+  const message = `${where}: expected rope_parameters or rope_scaling of ${family.modelType}, got ${got} alone`;
+  throw new GpruneError("UNSUPPORTED", message, {
+    hint: "Versions of transformers disagree on it. Say in rope_parameters how the model was trained.",
+  });
 }
 
 /** The rotation of a class whose only key for it is `rotary_dim`. @throws GpruneError BAD_CONFIG if it is impossible */
