@@ -5,7 +5,7 @@
  * Biases that the model lacks are zeros, too.
  */
 
-import { weightsOf } from "../model/spaces.ts";
+import { isQkNorm, weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
@@ -25,7 +25,7 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader 
     const stored = rows && rowsWithin(rows, info?.shape[0] ?? 0);
     if (stored !== undefined && stored.start === stored.end) return zeros(shape);
     const tensor = await source.read(name, stored);
-    return padded(QK_NORM.test(name) && shape.length === 1 ? scaledForZeros(tensor, shape) : tensor, shape);
+    return padded(isQkNorm(name) && shape.length === 1 ? scaledForZeros(tensor, shape) : tensor, shape);
   };
 }
 
@@ -35,7 +35,6 @@ function rowsWithin({ start, end }: RowRange, count: number): RowRange {
 }
 
 const PROJECTION_BIAS = /_proj\.bias$/;
-const QK_NORM = /\.[qk]_norm\.weight$/;
 
 /** Weights of a norm over [channels], for as many channels as `shape` has, of which the further ones are zero. */
 function scaledForZeros({ shape: [channels], data }: Tensor, [padded]: readonly number[]): Tensor {

@@ -268,6 +268,11 @@ function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readon
   });
 }
 
+/** Whether a tensor is the weight of a norm on queries or keys. */
+export function isQkNorm(name: string): boolean {
+  return /\.[qk]_norm\.weight$/.test(name);
+}
+
 /** Parameters of all prunable spaces, of which `--sparsity` is a fraction. */
 export function prunableParameters(spec: ModelSpec): number {
   return spacesOf(spec).reduce((sum, space) => sum + space.units * space.unitParameters, 0);

@@ -6,7 +6,7 @@
  */
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
-import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/spaces.ts";
+import { isQkNorm, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/spaces.ts";
 import type { Projection } from "../../model/spec.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../../tensor/blocks.ts";
 import { readNamed, type Tensor } from "../../tensor/tensor.ts";
@@ -25,9 +25,6 @@ import { WeightInputs } from "./weight_supply.ts";
 /** Largest number of bytes of weights in one program: below protobuf's 2^31 - 1, with room for the graph. */
 const MAX_PROGRAM_BYTES = 2_000_000_000;
 
-/** Norms that have weights for each head. */
-const QK_NORM = /\.[qk]_norm\.weight$/;
-
 /** Whether any matrix of a model is in blocks. */
 export function hasBlocks({ spec }: Model, blocks: BlockSource): boolean {
   return weightsOf(spec).some(({ name }) => blocks.layout(name) !== undefined);
@@ -37,7 +34,7 @@ export function hasBlocks({ spec }: Model, blocks: BlockSource): boolean {
 export function everyMatrix({ spec, weights }: Model): BlockSource {
   const { blocks: stored } = weights;
   const matrices = new Set(
-    weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 && !QK_NORM.test(name) ? [name] : [])),
+    weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 && !isQkNorm(name) ? [name] : [])),
   );
   return {
     layout: (name) => stored?.layout(name) ?? (matrices.has(name) ? TWO_TERMS : undefined),

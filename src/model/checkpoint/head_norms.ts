@@ -4,14 +4,14 @@
  */
 import type { Tensor, TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import type { Family } from "../family.ts";
-import { weightsOf } from "../spaces.ts";
+import { isQkNorm, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import { storedName } from "./stored_names.ts";
 
 /** Stored names of the vectors that the norms of a model are in, head by head, by the norms' usual names. */
 export function headNormVectors(spec: ModelSpec, family: Family): ReadonlyMap<string, readonly string[]> {
   if (!family.listsHeadNorms || spec.qkNorm !== "each_head") return new Map();
-  const norms = weightsOf(spec).filter(({ name }) => /\.[qk]_norm\.weight$/.test(name));
+  const norms = weightsOf(spec).filter(({ name }) => isQkNorm(name));
   return new Map(
     norms.map(({ name, shape }) => {
       const stored = storedName(name, family);
