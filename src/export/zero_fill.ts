@@ -1,8 +1,8 @@
 /**
  * Pads a model with neurons and KV groups of zeros, which do not change its outputs: a neuron with zero gate and up
- * rows gives 0 or nearly so, a KV group with zero values gives 0, and the columns that read them are zero. A norm over all
- * queries or keys of a layer divides by the root of their mean square, which zeros lower; its weights make up for that.
- * Biases that the model lacks are zeros, too.
+ * rows gives 0 or nearly so, a KV group with zero values gives 0, and the columns that read them are zero. A norm over
+ * all queries or keys of a layer divides by the root of their mean square, which zeros lower; its weights make up for
+ * that. Biases that the model lacks are zeros, too.
  */
 
 import { isQkNorm, weightsOf } from "../model/spaces.ts";

@@ -393,9 +393,6 @@ function activationOf(config: Config, context: Context): ModelSpec["activation"]
   if (name === "gelu" && geluIsTanh) return "gelu_tanh";
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
-  const known = Object.keys(ACTIVATIONS).join(", ");
-  throw new GpruneError(
-    "UNSUPPORTED",
-    `${context.where}: expected one of the activations ${known}, got ${name}`,
-  );
+  const expected = `one of the activations ${Object.keys(ACTIVATIONS).join(", ")}`;
+  throw new GpruneError("UNSUPPORTED", `${context.where}: expected ${expected}, got ${name}`);
 }
