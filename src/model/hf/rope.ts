@@ -149,8 +149,8 @@ export function ropeOf(
 
 /**
  * The scaling of a class that has one where config.json says nothing; undefined where it does, and for other classes.
- * @throws GpruneError UNSUPPORTED where versions of transformers disagree: with null, 4 has no scaling and 5 that of the
- *   class, and only 4 takes a base without `rope_parameters` (configuration_apertus.py)
+ * @throws GpruneError UNSUPPORTED where versions of transformers disagree: with null, 4 has no scaling and 5 the
+ *   class's; and only 4 takes a base without `rope_parameters` (configuration_apertus.py)
  */
 function usualScaling(
   config: RopeConfig,
