@@ -138,7 +138,7 @@ describe("runtimesOf", () => {
     }
   });
 
-  test("knows that vLLM's class of GPT-J wants an output matrix of its own", () => {
+  test("knows that vLLM runs GPT-J in its own class alone, which wants an output matrix of its own", () => {
     const block = { groupSize: 1, biases: ["up_proj", "down_proj"] } as const;
     const gptj: TinyModelOptions = {
       ...{ family: "gptj", gated: false, activation: "gelu_tanh", parallel: true, norms: "shared" },
@@ -147,7 +147,7 @@ describe("runtimesOf", () => {
     expect(answers({ ...gptj, tiedEmbeddings: false })).toEqual(same("yes (GPTJForCausalLM)"));
     expect(answers(gptj)).toEqual([
       "yes (GPTJForCausalLM)",
-      "with --model-impl transformers (its GPTJForCausalLM refuses tied embeddings)",
+      "no (it has no class for these widths, heads and biases)",
     ]);
   });
 

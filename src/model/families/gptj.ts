@@ -32,7 +32,6 @@ export const GPTJ: Family = {
   storesTransposed: false,
   vllmReadsHeadDim: false,
   vllmIgnores: ["tied_head"],
-  vllmBackend: true,
   defaults: {
     ...GPT2.defaults,
     sizes: { vocab: 50_400, hidden: 4096, neurons: 16_384, layers: 28, heads: 16 },
