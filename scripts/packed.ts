@@ -43,7 +43,7 @@ interface Packed {
 }
 
 function pack(): Packed {
-  const args = ["pack", "--dry-run", "--json", "--ignore-scripts"];
+  const args = ["pack", "--dry-run", "--json"];
   const output = execFileSync("npm", args, { encoding: "utf8", maxBuffer: 2 ** 26 });
   const parsed: unknown = JSON.parse(output);
   // npm prints a list, or from version 12 on an object with one entry per package.

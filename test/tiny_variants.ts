@@ -72,14 +72,12 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
   "as HunYuan": { layers: WIDTHS, qkNorm: "rotated_head", headDim: 6 },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {
-    ...{
-      layers: WIDTHS,
-      normType: "layer",
-      parallel: true,
-      norms: "shared",
-      qkNorm: "each_head",
-      headDim: 6,
-    },
+    layers: WIDTHS,
+    normType: "layer",
+    parallel: true,
+    norms: "shared",
+    qkNorm: "each_head",
+    headDim: 6,
   },
   "as Apertus": { layers: WIDTHS, gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },
   "as StarCoder 2": {

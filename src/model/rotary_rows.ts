@@ -5,7 +5,7 @@
  */
 import { sliceRows } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../tensor/tensor.ts";
-import { projectionName } from "./spaces.ts";
+import { projectionName, qkNormName } from "./spaces.ts";
 import type { LayerSpec, ModelSpec } from "./spec.ts";
 
 /** Heads whose first `rotaryDim` channels, R, are stored in pairs. */
@@ -78,16 +78,14 @@ export function pairedWeights(spec: ModelSpec): ReadonlyMap<string, PairedHeads>
   return new Map(
     spec.layers.flatMap((layer, index) => {
       const heads = pairedHeads(spec, layer);
-      const norms = spec.qkNorm === "each_head" ? ["q_norm", "k_norm"] : [];
+      const norms = spec.qkNorm === "each_head" ? (["q_norm", "k_norm"] as const) : [];
       return [
         ...(["q_proj", "k_proj"] as const).flatMap((projection) =>
           (["weight", "bias"] as const).map(
             (part) => [projectionName(index, projection, part), heads] as const,
           ),
         ),
-        ...norms.map(
-          (norm) => [`model.layers.${index}.self_attn.${norm}.weight`, { ...heads, inRow: true }] as const,
-        ),
+        ...norms.map((norm) => [qkNormName(index, norm), { ...heads, inRow: true }] as const),
       ];
     }),
   );

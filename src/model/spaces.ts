@@ -257,7 +257,7 @@ function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readon
   if (spec.qkNorm === null) return [];
   const { queries, keys } = attentionAxes(spec, layer, index);
   return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
-    const name = `model.layers.${index}.self_attn.${norm}.weight`;
+    const name = qkNormName(index, norm);
     if (spec.qkNorm === "each_head") {
       const blockSize = axis.blockSize / spec.headDim;
       const shape = [layer.kvGroups * blockSize, spec.headDim];
@@ -266,6 +266,11 @@ function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readon
     if (spec.qkNorm !== "projection") return plain(name, [spec.headDim]);
     return { name, shape: [layer.kvGroups * axis.blockSize], axes: [axis] };
   });
+}
+
+/** Checkpoint name of the weight of a norm on queries or keys. */
+export function qkNormName(layer: number, norm: "q_norm" | "k_norm"): string {
+  return `model.layers.${layer}.self_attn.${norm}.weight`;
 }
 
 /** Whether a tensor is the weight of a norm on queries or keys. */

@@ -336,13 +336,12 @@ class LayerBuilder {
         return [name, this.#weights.tensor(`${ACTIVATION_MODULE}.${name}`, shape)];
       }),
     );
-    const activate = (x: Value): Value =>
-      ACTIVATIONS[this.#structure.activation](b, x, (name) => numbers.get(name)!);
     const linear = (projection: Projection): Value =>
       b.cast(this.#linear(x, projection, this.#sizes.F), "float32");
-    if (!this.#structure.gated) return activate(linear("up_proj"));
-    const gate = linear("gate_proj");
-    return b.mul(activate(gate), linear("up_proj"));
+    const { activation, gated } = this.#structure;
+    const activate = ACTIVATIONS[activation];
+    const active = activate(b, linear(gated ? "gate_proj" : "up_proj"), (name) => numbers.get(name)!);
+    return gated ? b.mul(active, linear("up_proj")) : active;
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {

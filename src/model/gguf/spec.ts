@@ -8,7 +8,7 @@ import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
 import type { Family } from "../family.ts";
-import { BLOCK_NORMS, projectionName } from "../spaces.ts";
+import { BLOCK_NORMS, projectionName, qkNormName } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
@@ -100,7 +100,7 @@ class SpecReader {
   }
 
   #hasQkNorm({ qkNormFlag }: Family): boolean {
-    const norm = ggufName("model.layers.0.self_attn.q_norm.weight", this.#architecture);
+    const norm = ggufName(qkNormName(0, "q_norm"), this.#architecture);
     return qkNormFlag === null || (norm !== undefined && this.#file.source.info(norm) !== undefined);
   }
 

@@ -159,8 +159,8 @@ function usualScaling(
 ): RopeScaling | undefined {
   const { rope_parameters: parameters, rope_scaling: scaling } = config;
   const { scaling: usual, ropeTheta } = family.defaults;
-  const says = parameters ?? Object.keys(scaling ?? {}).length > 0;
-  if (usual === undefined || says) return undefined;
+  const isSilent = !parameters && Object.keys(scaling ?? {}).length === 0;
+  if (usual === undefined || !isSilent) return undefined;
   if (scaling === undefined && theta === ropeTheta) return usual;
   const got = scaling === undefined ? `rope_theta ${theta}` : "an empty rope_scaling";
   const message = `${where}: expected rope_parameters or rope_scaling of ${family.modelType}, got ${got} alone`;
