@@ -1,5 +1,5 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3 and Jais 2: 5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, Jais 2 and HyperCLOVA X: 5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -172,6 +172,7 @@ for family in (
     ("vaultgemma", "VaultGemma"),
     ("phi3", "Phi3"),
     ("granite", "Granite"),
+    ("hyperclovax", "HyperCLOVAX"),
     ("smollm3", "SmolLM3"),
     ("olmo", "Olmo"),
     ("olmo2", "Olmo2"),
@@ -208,5 +209,7 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# What vLLM multiplies the logits of Granite by.
+# What vLLM multiplies the logits by.
 globals()["GpruneGraniteConfig"].logit_scale = property(lambda config: 1 / config.logits_scaling)
+if "GpruneHyperCLOVAXConfig" in globals():
+    globals()["GpruneHyperCLOVAXConfig"].logit_scale = property(lambda config: config.logits_scaling)

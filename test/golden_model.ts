@@ -22,6 +22,7 @@ export const GOLDEN_FAMILIES = [
   "vaultgemma",
   "phi3",
   "granite",
+  "hyperclovax",
   "smollm3",
   "olmo",
   "olmo2",

@@ -100,7 +100,7 @@ export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null 
   }
   if (obstacle === null) return null;
   // vLLM's backend for transformers' classes reads a factor on logits as `logit_scale` (Cohere), not by Granite's key.
-  const isRead = spec.logitDivisor === 1 || family.scalesLogits;
+  const isRead = spec.logitDivisor === 1 || family.logitScale?.key === "logit_scale";
   return [isRead ? "with --model-impl transformers" : "no", `its ${family.architecture} ${obstacle}`];
 }
 

@@ -48,6 +48,12 @@ export type RotaryKeys =
   | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" }
   | { readonly theta: null; readonly part: "rotary_dim" };
 
+/** A key of config.json whose value the logits are multiplied or divided by. */
+export interface LogitScale {
+  readonly key: "logit_scale" | "logits_scaling";
+  readonly is: "factor" | "divisor";
+}
+
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
   readonly vocab: number;
@@ -106,9 +112,9 @@ export interface Family {
   readonly capsScores: boolean;
   /** The class caps logits where config.json gives a cap. */
   readonly capsLogits: boolean;
-  /** config.json gives a factor on the logits, `logit_scale`. */
-  readonly scalesLogits: boolean;
-  /** config.json gives factors on embeddings, on additions to the residual stream, and on logits (Granite). */
+  /** The key of config.json that scales the logits, and how; null where there is none. */
+  readonly logitScale: LogitScale | null;
+  /** config.json gives factors on embeddings and on additions to the residual stream (Granite). */
   readonly multipliers: boolean;
   /**
    * Which layers have a sliding window: none, all, those that `layer_types` names, all unless `layer_types` is there to
@@ -219,7 +225,7 @@ export interface Family {
     readonly positions: number;
     /** F / C, where config.json may leave out F. */
     readonly neuronRatio?: number;
-    /** `logit_scale`, where the class reads it. */
+    /** The value of `logitScale`'s key; 1 where absent. */
     readonly logitScale?: number;
     /** `num_key_value_heads`; where absent, the number of query heads. */
     readonly kvHeads?: number;
@@ -233,6 +239,8 @@ export interface Family {
     readonly headDim?: number;
     /** `query_pre_attn_scalar`, where `scoreScale` is that. */
     readonly scoreScalar?: number;
+    /** `attention_multiplier`, where `scoreScale` is that; null for H^-1/2. */
+    readonly attentionMultiplier?: number | null;
     /** Caps of scores and logits, where the class has any. */
     readonly scoreSoftcap?: number;
     readonly logitSoftcap?: number;

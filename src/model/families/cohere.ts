@@ -15,7 +15,7 @@ export const COHERE: Family = {
   normEpsKey: "layer_norm_eps",
   parallel: true,
   parallelNorms: "shared",
-  scalesLogits: true,
+  logitScale: { key: "logit_scale", is: "factor" },
   readsMaxLength: true,
   rotatesPairs: true,
   headsDivideHidden: false,

@@ -20,6 +20,7 @@ import { GPTJ } from "./gptj.ts";
 import { GRANITE } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
+import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
 import { LLAMA } from "./llama.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
@@ -47,6 +48,7 @@ export const FAMILIES: readonly Family[] = [
   VAULTGEMMA,
   PHI3,
   GRANITE,
+  HYPERCLOVAX,
   SMOLLM3,
   OLMO,
   OLMO2,

@@ -8,8 +8,10 @@ export const GRANITE: Family = {
   architecture: "GraniteForCausalLM",
   configClass: "GraniteConfig",
   scoreScale: "attention_multiplier",
+  logitScale: { key: "logits_scaling", is: "divisor" },
   multipliers: true,
   headsDivideHidden: false,
   standsIn: false,
   tokenizer: "file",
+  defaults: { ...LLAMA.defaults, attentionMultiplier: 1 },
 };

@@ -31,7 +31,7 @@ export const LLAMA: Family = {
   clipsProjections: false,
   capsScores: false,
   capsLogits: false,
-  scalesLogits: false,
+  logitScale: null,
   multipliers: false,
   windows: "none",
   readsWindowPattern: false,

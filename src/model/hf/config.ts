@@ -58,6 +58,9 @@ const carried = z.object({
   use_cache: z.boolean().nullish(),
 });
 
+/** Bounded, as its inverse is used too. */
+const logitScale = z.number().min(1e-30).max(1e30).optional();
+
 const schema = carried.extend({
   ...ROPE_KEYS,
   model_type: z.string(),
@@ -99,10 +102,10 @@ const schema = carried.extend({
   max_window_layers: z.int().nonnegative().optional(),
   query_pre_attn_scalar: z.number().positive().optional(),
   embedding_multiplier: z.number().positive().default(1),
-  attention_multiplier: z.number().positive().default(1),
+  attention_multiplier: z.number().positive().nullish(),
   residual_multiplier: z.number().positive().default(1),
-  logits_scaling: z.number().positive().default(1),
-  logit_scale: z.number().min(1e-30).max(1e30).optional(),
+  logits_scaling: logitScale,
+  logit_scale: logitScale,
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.number().positive().nullish(),
   clip_qkv: z.number().positive().nullish(),
@@ -214,20 +217,16 @@ function maxPositionsOf(
 /** Factors on embeddings and on the outputs of attention and FFN, and the divisor of the logits. */
 function scalesOf(
   config: Config,
-  { multipliers, scaledEmbeddings, scalesLogits, defaults }: Family,
+  { multipliers, scaledEmbeddings, logitScale, defaults }: Family,
 ): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
+  const scale = (logitScale && config[logitScale.key]) ?? defaults.logitScale ?? 1;
+  const logitDivisor = logitScale?.is === "factor" ? 1 / scale : scale;
   if (multipliers) {
-    return {
-      embeddingScale: config.embedding_multiplier,
-      residualScale: config.residual_multiplier,
-      logitDivisor: config.logits_scaling,
-    };
+    const { embedding_multiplier: embeddingScale, residual_multiplier: residualScale } = config;
+    return { embeddingScale, residualScale, logitDivisor };
   }
-  return {
-    embeddingScale: scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1,
-    residualScale: 1,
-    logitDivisor: scalesLogits ? 1 / (config.logit_scale ?? defaults.logitScale ?? 1) : 1,
-  };
+  const embeddingScale = scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1;
+  return { embeddingScale, residualScale: 1, logitDivisor };
 }
 
 function isParallel(config: Config, { parallel, defaults }: Family): boolean {
@@ -250,7 +249,8 @@ function softcapsOf(
 }
 
 function attentionScaleOf(config: Config, { scoreScale, defaults }: Family, headDim: number): number {
-  if (scoreScale === "attention_multiplier") return config.attention_multiplier;
+  if (scoreScale === "attention_multiplier")
+    return config.attention_multiplier ?? defaults.attentionMultiplier ?? headDim ** -0.5;
   if (scoreScale === "none") return 1;
   const scalar = config.query_pre_attn_scalar ?? defaults.scoreScalar ?? headDim;
   return (scoreScale === "head_dim" ? headDim : scalar) ** -0.5;

@@ -157,7 +157,7 @@ function biasFlags({ layers }: ModelSpec, { biases }: Family): ConfigKeys {
   return flags;
 }
 
-function scaleKeys(spec: ModelSpec, { scoreScale, scalesLogits, multipliers }: Family): ConfigKeys {
+function scaleKeys(spec: ModelSpec, { scoreScale, logitScale, multipliers }: Family): ConfigKeys {
   const scores: Readonly<Record<Family["scoreScale"], ConfigKeys>> = {
     head_dim: {},
     query_pre_attn_scalar: { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 },
@@ -167,11 +167,11 @@ function scaleKeys(spec: ModelSpec, { scoreScale, scalesLogits, multipliers }: F
   const factors = {
     embedding_multiplier: spec.embeddingScale,
     residual_multiplier: spec.residualScale,
-    logits_scaling: spec.logitDivisor,
   };
+  const { logitDivisor } = spec;
   return {
     ...scores[scoreScale],
-    ...(scalesLogits ? { logit_scale: 1 / spec.logitDivisor } : {}),
+    ...(logitScale && { [logitScale.key]: logitScale.is === "divisor" ? logitDivisor : 1 / logitDivisor }),
     ...(multipliers ? factors : {}),
   };
 }

@@ -43,6 +43,32 @@ describe("plainConfig", () => {
     );
   });
 
+  test("takes an InternLM 3 for a Llama, with its published keys and with those of transformers", () => {
+    const internlm = { ...LLAMA, model_type: "internlm3", num_key_value_heads: 1, head_dim: 8 };
+    for (const bias of [false, true]) {
+      const biases = { attention_bias: bias, mlp_bias: bias };
+      const llama = read({ ...LLAMA, ...biases, rms_norm_eps: 1e-5, num_key_value_heads: 1, head_dim: 8 });
+      expect(readPlain({ ...internlm, ...biases })).toEqual(llama);
+      expect(readPlain({ ...internlm, qkv_bias: bias, bias })).toEqual(llama);
+    }
+    expect(() => readPlain({ ...internlm, qkv_bias: true, bias: false })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+  });
+
+  test("takes an IQuest-Coder for a Llama, unless it clips or has windows", () => {
+    const coder = { ...LLAMA, model_type: "iquestcoder", num_key_value_heads: 2, head_dim: 16 };
+    const plain = { clip_qkv: null, use_sliding_window: false };
+    expect(readPlain({ ...coder, ...plain })).toEqual(
+      read({ ...LLAMA, rms_norm_eps: 1e-5, num_key_value_heads: 2, head_dim: 16 }),
+    );
+    for (const other of [{ clip_qkv: 8 }, { use_sliding_window: true }]) {
+      expect(() => readPlain({ ...coder, ...other })).toThrow(
+        expect.objectContaining({ code: "UNSUPPORTED" }),
+      );
+    }
+  });
+
   test("takes a MiniCPM for a Granite with its factors", () => {
     const factors = { scale_emb: 12, scale_depth: 1.4, dim_model_base: 8 };
     const spec = readPlain({ ...LLAMA, model_type: "minicpm", ...factors });
@@ -129,7 +155,7 @@ describe("plainConfig", () => {
 });
 
 test("isOtherClass knows the classes that are written", () => {
-  for (const type of ["mistral3", "granitemoehybrid", "qwen2_5_vl", "exaone", "minicpm"]) {
+  for (const type of ["mistral3", "granitemoehybrid", "qwen2_5_vl", "exaone", "internlm3", "minicpm"]) {
     expect(isOtherClass({ model_type: type })).toBe(true);
   }
   for (const type of ["llama", "gprune_llama", "ministral", "ministral3", "gemma3_text", 7]) {

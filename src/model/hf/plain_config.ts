@@ -1,7 +1,7 @@
 /**
  * Configurations of models that compute what a model of a known family does, with that family's keys: the text models
- * of multimodal ones, Granite 4 without experts and state-space layers, EXAONE 3, MiniCPM, and a Mistral that is called
- * so though it is a Ministral.
+ * of multimodal ones, Granite 4 without experts and state-space layers, EXAONE 3, InternLM 3, IQuest-Coder, MiniCPM,
+ * and a Mistral that is called so though it is a Ministral.
  */
 import { z } from "zod";
 import { isJsonObject } from "../../io/files/json.ts";
@@ -20,7 +20,7 @@ export function plainConfig(config: unknown): unknown {
 
 /** A configuration of another class that computes what a known family does, as that family's. */
 function usualFamily(config: JsonObject): JsonObject {
-  return ministral(scaledGranite(exaoneLlama(denseGranite(config))));
+  return ministral(scaledGranite(otherLlama(denseGranite(config))));
 }
 
 /** Whether a configuration is of a class that no family is written as, though it is read as one. */
@@ -78,21 +78,60 @@ function denseGranite(config: JsonObject): JsonObject {
   return { ...settings, model_type: "granite", intermediate_size: settings.shared_intermediate_size };
 }
 
+/** A class of configurations that says what Llama's does. */
+interface OtherLlama {
+  /** Usual keys by the names that published files have for them; the usual names count where both are there. */
+  readonly keys: Readonly<Record<string, string>>;
+  /** Values of the class, where they are not Llama's. */
+  readonly defaults: JsonObject;
+  /** Whether the class can compute what a configuration with usual keys says; it can when absent. */
+  readonly computes?: (config: JsonObject) => boolean;
+}
+
 /**
- * EXAONE 3, 3.5 and Deep are Llamas (configuration_exaone.py of transformers 5), with other keys as published.
- * stored_names.ts knows their tensors.
+ * EXAONE 3, 3.5 and Deep, InternLM 3 and IQuest-Coder (their configuration files in transformers 5).
+ * stored_names.ts knows the tensors of EXAONE.
  */
-function exaoneLlama(config: JsonObject): JsonObject {
-  if (config.model_type !== "exaone") return config;
-  const { num_layers, layer_norm_epsilon, activation_function, ...settings } = config;
-  return {
-    num_hidden_layers: num_layers,
-    rms_norm_eps: layer_norm_epsilon ?? 1e-5,
-    hidden_act: activation_function,
-    rope_theta: 500_000,
-    ...settings,
-    model_type: "llama",
-  };
+const OTHER_LLAMAS: ReadonlyMap<unknown, OtherLlama> = new Map<unknown, OtherLlama>([
+  [
+    "exaone",
+    {
+      keys: {
+        num_layers: "num_hidden_layers",
+        layer_norm_epsilon: "rms_norm_eps",
+        activation_function: "hidden_act",
+      },
+      defaults: { rms_norm_eps: 1e-5, rope_theta: 500_000 },
+    },
+  ],
+  [
+    "internlm3",
+    {
+      keys: { qkv_bias: "attention_bias", bias: "mlp_bias" },
+      defaults: { rms_norm_eps: 1e-5, num_key_value_heads: 2, head_dim: 128 },
+      computes: ({ attention_bias = false, mlp_bias = false }) => attention_bias === mlp_bias,
+    },
+  ],
+  [
+    "iquestcoder",
+    {
+      keys: {},
+      defaults: { rms_norm_eps: 1e-5, num_key_value_heads: 8, head_dim: 128 },
+      computes: ({ clip_qkv, use_sliding_window }) => clip_qkv == null && !use_sliding_window,
+    },
+  ],
+]);
+
+function otherLlama(config: JsonObject): JsonObject {
+  const { model_type: type, ...settings } = config;
+  const other = OTHER_LLAMAS.get(type);
+  if (other === undefined) return config;
+  const { keys, defaults, computes } = other;
+  const entries = Object.entries(settings);
+  const own = entries.filter(([key]) => Object.hasOwn(keys, key)).map(([key, value]) => [keys[key], value]);
+  const usual = entries.filter(([key]) => !Object.hasOwn(keys, key));
+  const llama = { ...defaults, ...Object.fromEntries([...own, ...usual]), model_type: "llama" };
+  return computes?.(llama) === false ? config : llama;
 }
 
 /** What the factors of a MiniCPM follow from. */
