@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { versions } from "../../base/package.ts";
-import { codeOf, GpruneError, hasCode, reasonOf } from "../../errors.ts";
+import { codeOf, GpruneError, reasonOf } from "../../errors.ts";
 import { MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
 import type { HubSettings } from "./settings.ts";
 
@@ -24,6 +24,17 @@ export interface HubClientOptions {
   readonly pause?: (milliseconds: number) => Promise<unknown>;
 }
 
+/** A request, and what becomes of its answer. */
+interface Exchange<T> {
+  readonly request: HubRequest;
+  readonly read: (answer: Response) => Promise<T>;
+}
+
+/** What comes of an attempt: a result, or an error and the milliseconds before the next one, the usual if undefined. */
+type Outcome<T> = { readonly result: T } | { readonly error: GpruneError; readonly wait: number | undefined };
+
+/** Wait of failures that do not pass. */
+const NEVER = Number.POSITIVE_INFINITY;
 /** Attempts per request. */
 export const MAX_ATTEMPTS = 4;
 /** Milliseconds before the second attempt; doubled before each further one. */
@@ -57,24 +68,7 @@ export class HubClient {
    *   redirect that is not followed, and any GpruneError of the body
    */
   async send(url: string, what: string, request: HubRequest = {}): Promise<Response> {
-    const target = new URL(url.startsWith("/") ? this.settings.endpoint + url : url);
-    for (let attempt = 1; ; attempt++) {
-      const answer = await this.#follow(target, request).catch((cause: unknown) => networkError(what, cause));
-      if (answer instanceof GpruneError) {
-        if (attempt >= MAX_ATTEMPTS || answer.code !== "NETWORK") throw answer;
-        await this.pause(pauseBefore(attempt));
-        continue;
-      }
-      const { ok, status } = answer;
-      const isHeadRedirect = request.method === "HEAD" && status >= 300 && status < 400;
-      if (ok || isHeadRedirect || request.accept?.includes(status)) return answer;
-      await answer.body?.cancel();
-      const wait = retryAfter(answer) ?? pauseBefore(attempt);
-      if (!TRANSIENT.has(status) || attempt >= MAX_ATTEMPTS || wait > MAX_PAUSE) {
-        throw this.#refusal(answer, what);
-      }
-      await this.pause(wait);
-    }
+    return this.#retried(url, what, { request, read: async (answer) => answer });
   }
 
   /**
@@ -83,15 +77,37 @@ export class HubClient {
    * @throws GpruneError as `send` and `readJson`
    */
   async json(url: string, what: string, request: HubRequest = {}): Promise<unknown> {
-    const attempts = (request.method ?? "GET") === "GET" ? MAX_ATTEMPTS : 1;
+    const read = (answer: Response): Promise<unknown> => readJson(answer, what);
+    const { method = "GET" } = request;
+    return method === "GET"
+      ? this.#retried(url, what, { request, read })
+      : read(await this.send(url, what, request));
+  }
+
+  /** What `read` makes of the answer; failures that may pass are retried. */
+  async #retried<T>(url: string, what: string, exchange: Exchange<T>): Promise<T> {
+    const target = new URL(url.startsWith("/") ? this.settings.endpoint + url : url);
     for (let attempt = 1; ; attempt++) {
-      const answer = await this.send(url, what, request);
-      try {
-        return await readJson(answer, what);
-      } catch (error) {
-        if (attempt >= attempts || !hasCode(error, "NETWORK")) throw error;
-      }
-      await this.pause(pauseBefore(attempt));
+      const outcome = await this.#attempt(target, what, exchange);
+      if ("result" in outcome) return outcome.result;
+      const { error, wait = pauseBefore(attempt) } = outcome;
+      if (wait > MAX_PAUSE || attempt >= MAX_ATTEMPTS) throw error;
+      await this.pause(wait);
+    }
+  }
+
+  async #attempt<T>(target: URL, what: string, { request, read }: Exchange<T>): Promise<Outcome<T>> {
+    try {
+      const answer = await this.#follow(target, request);
+      const { ok, status } = answer;
+      const isHeadRedirect = request.method === "HEAD" && status >= 300 && status < 400;
+      if (ok || isHeadRedirect || request.accept?.includes(status)) return { result: await read(answer) };
+      await answer.body?.cancel();
+      const wait = TRANSIENT.has(status) ? retryAfter(answer) : NEVER;
+      return { error: this.#refusal(answer, what), wait };
+    } catch (cause) {
+      const error = networkError(what, cause);
+      return { error, wait: error.code === "NETWORK" ? undefined : NEVER };
     }
   }
 

@@ -231,6 +231,11 @@ describe("a download", () => {
     hub.faults.cutInfoAfter = [10, 10, 10, 10, 10];
     await expect(fetchModel(hub.options(`${home}-2`))).rejects.toMatchObject({ code: "NETWORK" });
     expect(hub.faults.cutInfoAfter).toEqual([10]);
+    hub.faults.statuses = [503, 503];
+    await expect(fetchModel(hub.options(`${home}-3`))).resolves.toContain("models--org--name");
+    hub.faults.statuses = [503, 503, 503];
+    hub.faults.cutInfoAfter = [10];
+    await expect(fetchModel(hub.options(`${home}-4`))).rejects.toMatchObject({ code: "NETWORK" });
   });
 
   test("that was given up is taken up by the next run", async () => {
