@@ -3,15 +3,16 @@
  * parameters. Nothing is trained.
  *
  *   node --import tsx bench/tools.ts MODEL --calib DIR --texts DIR --python PATH --work DIR [--torch-pruning DIR]
- *       [--llm-pruner DIR] [--fractions 0.2,0.35,0.5] [--ways NAME;NAME] [--samples 24] [--limit 24] [--screen 2]
- *       [--seq-len 512] [--threads 2] [--out bench/results/tools]
+ *       [--llm-pruner DIR] [--quality FILE] [--fractions 0.2,0.35,0.5] [--ways NAME;NAME] [--samples 24]
+ *       [--limit 24] [--screen 2] [--seq-len 512] [--threads 2] [--out bench/results/tools]
  *
  * PATH is a Python with torch, transformers and optipfair; the other tools are checkouts, and one without a directory
  * is left out. Calibration windows and texts are those of quality.ts with the same numbers, so its rows are comparable.
- * A tool's settings (tools/requests.ts) are compared on the first windows of each text, and the best one is evaluated on
- * all. Finished rows are kept in OUT.json and not run again; a file is for one model and one choice of these numbers.
- * OUT.md has the tables. The work directory gets the model in float32, the windows, and gradients of all calibration
- * windows, which several tools rank by; they are used again, so it is for one model and one choice, too.
+ * A tool's settings (tools/requests.ts) are compared on the first windows of each text, and the best is evaluated on
+ * all of them. Finished rows are kept in OUT.json and not run again; a file is for one model and one choice of these
+ * numbers. OUT.md has the tables, with gprune's results from a file of quality.ts (--quality). The work directory gets
+ * the model in float32, the windows, and gradients of all calibration windows, which several tools rank by; they are
+ * used again, so it is for one model and one choice, too.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -19,6 +20,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { isDeepStrictEqual, parseArgs } from "node:util";
 import { withArrayMemory } from "../src/io/files/machine.ts";
 import { type Material, prepare } from "./tools/material.ts";
+import { ownResults } from "./tools/own_results.ts";
 import { type Answer, DENSE, type Request, type Source, WAYS, type Way } from "./tools/requests.ts";
 import { markdown, type Row } from "./tools/table.ts";
 
@@ -33,6 +35,7 @@ const { values, positionals } = parseArgs({
     work: { type: "string" },
     "torch-pruning": { type: "string" },
     "llm-pruner": { type: "string" },
+    quality: { type: "string" },
     fractions: { type: "string", default: "0.2,0.35,0.5" },
     ways: { type: "string" },
     samples: { type: "string", default: "24" },
@@ -62,9 +65,13 @@ const numbers = {
 };
 const settings = { model: basename(model), ...numbers };
 const rows = readRows();
+const { samples, limit, seqLen } = numbers;
+const shared = { model: basename(model), samples, limit, seqLen };
+const ours = values.quality === undefined ? [] : ownResults(values.quality, shared);
 const material = await prepare({ model, calib, texts, ...numbers }, resolve(work));
 
 const wanted = values.ways?.split(";");
+writeRows();
 addRows(DENSE, [0]);
 for (const way of WAYS) {
   if (wanted?.includes(way.name) ?? isInstalled(way.source))
@@ -150,5 +157,5 @@ function writeRows(): void {
   mkdirSync(dirname(out), { recursive: true });
   writeFileSync(`${out}.json.tmp`, `${JSON.stringify({ settings, rows }, null, 1)}\n`);
   renameSync(`${out}.json.tmp`, `${out}.json`);
-  writeFileSync(`${out}.md`, markdown(rows));
+  writeFileSync(`${out}.md`, markdown(rows, ours));
 }

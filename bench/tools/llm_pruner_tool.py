@@ -2,9 +2,10 @@
 LLM-Pruner (https://github.com/horseee/LLM-Pruner, arXiv 2305.11627) from a checkout, as its llama3.py drives it
 block-wise: KV groups and FFN neurons of all layers but the first and last ones. No LoRA tuning follows.
 
-Options: `importance` l1, l2 or a Taylor expansion (param_first, param_second, param_mix, vectorize) over all calibration
-windows, where the script has ten of 64 tokens; `spared`: numbers of first and last layers that are left as they are, of
-32 layers 4 and 2 in the README, 3 and 1 by the script's defaults; `scope` local or global.
+Options: `importance` l1, l2 or a Taylor expansion (param_first, param_second, param_mix, vectorize) over all
+calibration windows, where the script has ten of 64 tokens; `spared`: numbers of first and last layers that are left as
+they are, of 32 layers 4 and 2 in the README, 3 and 1 by the script's defaults; `scope` local or global; `attention`:
+whether attention is pruned, which it is not with an empty range of attention layers.
 """
 
 import sys
@@ -44,24 +45,35 @@ def prune(context, options, fraction):
     share = 1 - sum(options["spared"]) / config.num_hidden_layers
 
     def removed_at(ratio):
-        heads, width = config.num_key_value_heads, config.intermediate_size
-        channels = heads * config.head_dim
-        groups = (channels - int(channels * (1 - ratio))) // config.head_dim
+        width = config.intermediate_size
         neurons = width - int(width * (1 - ratio))
-        return share * (attention * groups / heads + ffn * neurons / width) / (attention + ffn)
+        groups = kv_groups(config, options, ratio) / config.num_key_value_heads
+        return share * (attention * groups + ffn * neurons / width) / (attention + ffn)
 
     return pruned(context, options, ratio_for(removed_at, fraction))
+
+
+def kv_groups(config, options, ratio):
+    """KV groups that the tool removes from each layer at a ratio."""
+    if not options["attention"]:
+        return 0
+    channels = config.num_key_value_heads * config.head_dim
+    return (channels - int(channels * (1 - ratio))) // config.head_dim
 
 
 def pruned(context, options, ratio):
     model = context.fresh()
     first, last = options["spared"]
     layers = model.model.layers[first : len(model.model.layers) - last]
+    is_global = options["scope"] == "global"
+    # The tool fails at ratios that amount to less than one KV group.
+    prunes_attention = is_global or kv_groups(model.config, options, ratio) > 0
+    roots = [layer.self_attn.k_proj for layer in layers] if prunes_attention else []
     pruner = tp.pruner.MetaPruner(
         model,
         EXAMPLE_IDS % model.config.vocab_size,
         importance=importance_of(options["importance"]),
-        global_pruning=options["scope"] == "global",
+        global_pruning=is_global,
         iterative_steps=1,
         ch_sparsity=ratio,
         ignored_layers=[],
@@ -69,7 +81,7 @@ def pruned(context, options, ratio):
         consecutive_groups={layer.self_attn.k_proj: layer.self_attn.head_dim for layer in model.model.layers},
         customized_pruners={LlamaRMSNorm: llama.hf_rmsnorm_pruner},
         root_module_types=None,
-        root_instances=[layer.self_attn.k_proj for layer in layers] + [layer.mlp.gate_proj for layer in layers],
+        root_instances=roots + [layer.mlp.gate_proj for layer in layers],
     )
     pruner.step()
     return model, {"pruning_ratio": ratio}

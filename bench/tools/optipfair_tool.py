@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from model import all_windows
 
-BATCH = 4
+BATCH = 2
 # Optipfair logs every step.
 logging.disable(logging.INFO)
 

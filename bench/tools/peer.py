@@ -1,6 +1,6 @@
 """
-Prunes a model by fractions of its attention and FFN parameters with each of a tool's settings, and evaluates the best of
-them; see requests.ts.
+Prunes a model by fractions of its attention and FFN parameters with each of a tool's settings, and evaluates the best
+of them; see requests.ts.
 
     python peer.py REQUEST.json
 """
@@ -53,7 +53,7 @@ def geometric_mean(ppl):
 
 
 def answer(context, request, fraction):
-    """Tries all settings at one fraction on the first windows of each text, and evaluates the best on all of them."""
+    """Tries several settings at one fraction on the first windows of each text, and evaluates the best on all."""
     texts = windows(request["evaluation"])
     few = {name: rows[: request["screen"]] for name, rows in texts.items()}
     tried, best = [], None
@@ -63,10 +63,10 @@ def answer(context, request, fraction):
         else:
             model, note = importlib.import_module(request["module"]).prune(context, setting["options"], fraction)
         removed = context.removed(model)
-        screened = geometric_mean(perplexities(model, few))
-        print(f"{fraction} {setting['name']}: {removed:.4f} removed, {screened:.2f}", file=sys.stderr, flush=True)
+        screened = geometric_mean(perplexities(model, few)) if len(request["settings"]) > 1 else None
+        print(f"{fraction} {setting['name']}: {removed:.4f} removed, {screened}", file=sys.stderr, flush=True)
         tried.append({"setting": setting["name"], "removed": removed, "note": note, "screened": screened})
-        rank = (removed < fraction - TOO_LITTLE, screened)
+        rank = (removed < fraction - TOO_LITTLE, screened or 0)
         if best is None or rank < best[0]:
             best = (rank, tried[-1], model)
     _, chosen, model = best

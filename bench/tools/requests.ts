@@ -24,7 +24,7 @@ export interface Way {
   readonly settings: readonly Setting[];
 }
 
-/** `package`: installed in Python; others: a checkout. */
+/** `optipfair` is installed in Python; the others are checkouts. */
 export type Source = "none" | "optipfair" | "torch-pruning" | "llm-pruner";
 
 const torchPruning = (importance: string, heads: number, scope: "local" | "global"): Setting => ({
@@ -32,9 +32,15 @@ const torchPruning = (importance: string, heads: number, scope: "local" | "globa
   options: { importance, heads, scope },
 });
 
-const llmPruner = (importance: string, spared: readonly number[], scope: "local" | "global"): Setting => ({
-  name: `${importance}, without the first ${spared[0]} and last ${spared[1]} layers, ${scope}`,
-  options: { importance, spared, scope },
+const llmPruner = (
+  importance: string,
+  spared: readonly number[],
+  { scope = "local", attention = true }: { readonly scope?: string; readonly attention?: boolean } = {},
+): Setting => ({
+  name:
+    `${importance}, ${attention ? "" : "neurons alone, "}` +
+    `without the first ${spared[0]} and last ${spared[1]} layers, ${scope}`,
+  options: { importance, spared, scope, attention },
 });
 
 export const DENSE: Way = {
@@ -74,12 +80,12 @@ export const WAYS: readonly Way[] = [
     module: "llm_pruner_tool",
     gradients: true,
     settings: [
-      llmPruner("param_first", [4, 2], "local"),
-      llmPruner("param_first", [3, 1], "local"),
-      llmPruner("param_mix", [3, 1], "local"),
-      llmPruner("vectorize", [3, 1], "local"),
-      llmPruner("l2", [3, 1], "local"),
-      llmPruner("param_first", [3, 1], "global"),
+      llmPruner("param_first", [4, 2]),
+      llmPruner("param_first", [3, 1]),
+      llmPruner("param_first", [3, 1], { attention: false }),
+      llmPruner("vectorize", [3, 1], { attention: false }),
+      llmPruner("param_first", [3, 1], { scope: "global" }),
+      llmPruner("l2", [3, 1]),
     ],
   },
   {
@@ -92,9 +98,7 @@ export const WAYS: readonly Way[] = [
       torchPruning("magnitude", 1, "local"),
       torchPruning("taylor", 1, "local"),
       torchPruning("taylor", 0, "local"),
-      torchPruning("activation", 1, "local"),
-      torchPruning("activation", 0, "local"),
-      torchPruning("taylor", 1, "global"),
+      torchPruning("taylor", 0, "global"),
     ],
   },
   {
@@ -133,8 +137,8 @@ export interface Tried {
   readonly removed: number;
   /** What the tool was called with. */
   readonly note: Readonly<Record<string, unknown>>;
-  /** Geometric mean of the perplexities on the first windows. */
-  readonly screened: number;
+  /** Geometric mean of the perplexities on the first windows; null where there is one setting. */
+  readonly screened: number | null;
 }
 
 /** The best setting's result at one fraction. */

@@ -2,42 +2,52 @@
 import { markdownTable } from "../../scripts/clients/table.ts";
 import type { Answer } from "./requests.ts";
 
-/** One measured row. */
-export interface Row extends Answer {
+/** Perplexity of a model for the summary. */
+export interface Result {
   /** Name of a way of a tool. */
   readonly way: string;
   readonly removes: string;
-  /** Version or commit of the tool. */
+  /** Version or commit of the tool; empty where the name has it. */
   readonly version: string;
+  /** Fraction of attention and FFN parameters asked for, and removed. */
+  readonly fraction: number;
+  readonly removed: number;
+  readonly geometricMean: number;
 }
+
+/** One measured row. */
+export interface Row extends Result, Answer {}
 
 /** A model whose fraction removed is further than this from the one asked for shows it. */
 const AS_ASKED = 0.005;
 
-/** Perplexities of every way at every fraction; then all rows in full, and all settings tried. */
-export function markdown(rows: readonly Row[]): string {
-  return [summary(rows), full(rows), settings(rows)].join("\n\n").concat("\n");
+/**
+ * Perplexities of every way at every fraction; then all rows in full, and all settings tried.
+ * @param others - results from elsewhere for the first table
+ */
+export function markdown(rows: readonly Row[], others: readonly Result[]): string {
+  return [summary([...rows, ...others]), full(rows), settings(rows)].join("\n\n").concat("\n");
 }
 
-function summary(rows: readonly Row[]): string {
-  const fractions = [...new Set(rows.map(({ fraction }) => fraction))].filter((f) => f > 0).sort();
-  const ways = new Map(rows.filter(({ fraction }) => fraction > 0).map((row) => [row.way, row]));
+function summary(results: readonly Result[]): string {
+  const pruned = results.filter(({ fraction }) => fraction > 0);
+  const fractions = [...new Set(pruned.map(({ fraction }) => fraction))].sort();
+  const ways = new Map(pruned.map((result) => [result.way, result]));
   return markdownTable(
     ["tool", "removes", ...fractions.map((fraction) => percent(fraction, 0))],
     [...ways.values()].map(({ way, removes, version }) => [
-      `${way} (${version})`,
+      version === "" ? way : `${way} (${version})`,
       removes,
-      ...fractions.map((fraction) => cell(rows.find((row) => row.way === way && row.fraction === fraction))),
+      ...fractions.map((at) => cell(pruned.find((result) => result.way === way && result.fraction === at))),
     ]),
   );
 }
 
-function cell(row: Row | undefined): string {
-  if (row === undefined) return "";
-  const differs = Math.abs(row.removed - row.fraction) > AS_ASKED;
-  return differs
-    ? `${row.geometricMean.toFixed(2)} (${percent(row.removed, 1)})`
-    : row.geometricMean.toFixed(2);
+function cell(result: Result | undefined): string {
+  if (result === undefined) return "";
+  const { removed, fraction, geometricMean } = result;
+  const differs = Math.abs(removed - fraction) > AS_ASKED;
+  return differs ? `${geometricMean.toFixed(2)} (${percent(removed, 1)})` : geometricMean.toFixed(2);
 }
 
 function full(rows: readonly Row[]): string {
@@ -60,7 +70,7 @@ function settings(rows: readonly Row[]): string {
     ["tool", "asked", "setting", "removed", "perplexity of the first windows"],
     rows.flatMap(({ way, fraction, tried }) =>
       tried.map(({ setting, removed, screened }) => {
-        return [way, percent(fraction, 0), setting, percent(removed, 2), screened.toFixed(2)];
+        return [way, percent(fraction, 0), setting, percent(removed, 2), screened?.toFixed(2) ?? ""];
       }),
     ),
   );

@@ -3,10 +3,9 @@ Torch-Pruning (https://github.com/VainF/Torch-Pruning) from a checkout, as its e
 query heads, as many of each KV group, and FFN neurons. Unlike there, the hidden size stays, except with `hidden`, and
 FFN sizes are not rounded to multiples of 4.
 
-Options: `importance` magnitude (the example's), taylor, or activation (the one that the example has commented out, here
-from all windows); `heads`: query heads to remove from each KV group; `scope` local, or global, which ranks the neurons of
-all layers together. Heads are ranked in each layer: the tool counts heads by KV heads when it ranks them globally, and
-then removes too many.
+Options: `importance` magnitude (the example's) or taylor; `heads`: query heads to remove from each KV group; `scope`
+local, or global, which ranks the neurons of all layers together. Heads are ranked in each layer: where KV heads are
+shared, the tool counts too few heads for a global ranking, and removes too many.
 """
 
 import warnings
@@ -14,7 +13,7 @@ import warnings
 import torch
 import torch_pruning as tp
 
-from model import all_windows, closest, ratio_for
+from model import closest, ratio_for
 
 # The graph is traced anew from the norms for every pruner, each with a warning.
 warnings.filterwarnings("ignore", message="Unwrapped parameters")
@@ -43,9 +42,8 @@ def prune(context, options, fraction):
 def pruned(context, options, amounts):
     """Heads and neurons in one step where both are ranked in each layer, else heads first."""
     ratio, heads = amounts
-    model = context.fresh()
+    model, importance = context.fresh(), importance_of(options["importance"])
     config = model.config
-    importance = importance_of(model, options["importance"], context)
     head_ratio = heads * config.num_key_value_heads / config.num_attention_heads
     if options["scope"] == "global":
         if heads > 0:
@@ -56,16 +54,10 @@ def pruned(context, options, amounts):
     return model, {"pruning_ratio": ratio, "head_pruning_ratio": head_ratio}
 
 
-def importance_of(model, name, context):
+def importance_of(name):
     if name == "magnitude":
         return tp.importance.GroupMagnitudeImportance(p=2, group_reduction="mean")
-    if name == "taylor":
-        return tp.importance.GroupTaylorImportance()
-    importance = tp.importance.ActivationImportance(p=2, target_types=[torch.nn.Linear])
-    with torch.no_grad(), importance.compute_importance(model):
-        # It keeps the sums of the last call only; without the head, whose logits would be large.
-        model.model(all_windows(context.calibration))
-    return importance
+    return tp.importance.GroupTaylorImportance()
 
 
 def step(model, importance, keep_hidden=True, **ratios):
@@ -98,6 +90,6 @@ def step(model, importance, keep_hidden=True, **ratios):
 
 
 def example(model, ratio):
-    importance = tp.importance.GroupMagnitudeImportance(p=2, group_reduction="mean")
+    importance = importance_of("magnitude")
     step(model, importance, keep_hidden=False, pruning_ratio=ratio, head_pruning_ratio=ratio, round_to=EXAMPLE_ROUNDING)
     return model
