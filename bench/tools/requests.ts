@@ -76,7 +76,7 @@ export const WAYS: readonly Way[] = [
   {
     name: "LLM-Pruner, block-wise",
     source: "llm-pruner",
-    removes: "KV groups and FFN neurons, not in the first and last layers",
+    removes: "FFN neurons, with or without KV groups, not in the first and last layers",
     module: "llm_pruner_tool",
     gradients: true,
     settings: [
@@ -91,7 +91,7 @@ export const WAYS: readonly Way[] = [
   {
     name: "Torch-Pruning",
     source: "torch-pruning",
-    removes: "query heads and FFN neurons",
+    removes: "FFN neurons, with or without query heads",
     module: "torch_pruning_tool",
     gradients: true,
     settings: [
