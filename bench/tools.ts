@@ -149,8 +149,13 @@ function versionOf(source: Source): string {
 function readRows(): Row[] {
   if (!existsSync(`${out}.json`)) return [];
   const kept = JSON.parse(readFileSync(`${out}.json`, "utf8")) as { settings: unknown; rows: Row[] };
-  if (isDeepStrictEqual(kept.settings, settings)) return kept.rows;
+  if (isDeepStrictEqual(kept.settings, settings)) return kept.rows.map(described);
   throw new Error(`${out}.json: expected rows of ${JSON.stringify(settings)}; choose another --out`);
+}
+
+/** A row with its way's present description. */
+function described(row: Row): Row {
+  return { ...row, removes: WAYS.find(({ name }) => name === row.way)?.removes ?? row.removes };
 }
 
 function writeRows(): void {
