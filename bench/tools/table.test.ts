@@ -1,0 +1,25 @@
+import { expect, test } from "vitest";
+import { markdown, type Row } from "./table.ts";
+
+const row = (fraction: number, removed: number, geometricMean: number): Row => ({
+  way: "Pruner",
+  removes: "neurons",
+  version: "1.0",
+  setting: "best",
+  note: {},
+  screened: 9,
+  fraction,
+  removed,
+  ppl: { web: geometricMean },
+  geometricMean,
+  tried: [{ setting: "best", removed, note: {}, screened: 9 }],
+});
+
+test("the summary shows the fraction removed where it is not the one asked for, and no dense model", () => {
+  const [head, , ...body] = markdown([row(0, 0, 11.5), row(0.5, 0.467, 40), row(0.2, 0.199, 15)], []).split(
+    "\n",
+  );
+  expect(head).toBe("| tool | removes | 20 % | 50 % |");
+  expect(body[0]).toBe("| Pruner (1.0) | neurons | 15.00 | 40.00 (46.7 %) |");
+  expect(body[1]).toBe("");
+});
