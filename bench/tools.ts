@@ -17,8 +17,10 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { isDeepStrictEqual, parseArgs } from "node:util";
+import { parseArgs } from "node:util";
+import { positiveInteger } from "../scripts/clients/options.ts";
 import { withArrayMemory } from "../src/io/files/machine.ts";
+import { readRows, writeRows } from "./quality/results.ts";
 import { type Material, prepare } from "./tools/material.ts";
 import { ownResults } from "./tools/own_results.ts";
 import { type Answer, DENSE, type Request, type Source, WAYS, type Way } from "./tools/requests.ts";
@@ -58,20 +60,21 @@ const checkouts: Readonly<Partial<Record<Source, string>>> = {
   ...(values["llm-pruner"] && { "llm-pruner": resolve(values["llm-pruner"]) }),
 };
 const numbers = {
-  samples: Number(values.samples),
-  limit: Number(values.limit),
-  screen: Number(values.screen),
-  seqLen: Number(values["seq-len"]),
+  samples: positiveInteger("samples", values.samples),
+  limit: positiveInteger("limit", values.limit),
+  screen: positiveInteger("screen", values.screen),
+  seqLen: positiveInteger("seq-len", values["seq-len"]),
 };
+const threads = positiveInteger("threads", values.threads);
 const settings = { model: basename(model), ...numbers };
-const rows = readRows();
+const rows = readRows<Row>(`${out}.json`, settings, "--out").map(described);
 const { samples, limit, seqLen } = numbers;
 const shared = { model: basename(model), samples, limit, seqLen };
 const ours = values.quality === undefined ? [] : ownResults(values.quality, shared);
 const material = await prepare({ model, calib, texts, ...numbers }, resolve(work));
 
 const wanted = values.ways?.split(";");
-writeRows();
+write();
 addRows(DENSE, [0]);
 for (const way of WAYS) {
   if (wanted?.includes(way.name) ?? isInstalled(way.source))
@@ -107,7 +110,7 @@ function addRows(way: Way, fractions: readonly number[]): void {
   const found = existsSync(answers) ? (JSON.parse(readFileSync(answers, "utf8")) as readonly Answer[]) : [];
   const { name, removes } = way;
   for (const answer of found) rows.push({ way: name, removes, version, ...answer });
-  writeRows();
+  write();
   if (failure !== null) throw new Error(`${way.name}: ${failure}`);
 }
 
@@ -125,7 +128,7 @@ function gradientsOf({ model, calibration }: Material): string {
 function runPython(program: string, args: readonly string[]): string | null {
   const paths = [process.env.PYTHONPATH, ...Object.values(checkouts)].filter(Boolean).join(":");
   const { status, signal, error } = spawnSync(python!, [join(HERE, program), ...args], {
-    env: { ...withArrayMemory(process.env), PYTHONPATH: paths, OMP_NUM_THREADS: values.threads },
+    env: { ...withArrayMemory(process.env), PYTHONPATH: paths, OMP_NUM_THREADS: `${threads}` },
     stdio: ["ignore", "inherit", "inherit"],
   });
   return status === 0 ? null : `${program} ended with ${error?.message ?? signal ?? status}`;
@@ -145,22 +148,13 @@ function versionOf(source: Source): string {
   return stdout.trim();
 }
 
-/** @throws Error when the file has rows of other settings */
-function readRows(): Row[] {
-  if (!existsSync(`${out}.json`)) return [];
-  const kept = JSON.parse(readFileSync(`${out}.json`, "utf8")) as { settings: unknown; rows: Row[] };
-  if (isDeepStrictEqual(kept.settings, settings)) return kept.rows.map(described);
-  throw new Error(`${out}.json: expected rows of ${JSON.stringify(settings)}; choose another --out`);
-}
-
 /** A row with its way's present description. */
 function described(row: Row): Row {
   return { ...row, removes: WAYS.find(({ name }) => name === row.way)?.removes ?? row.removes };
 }
 
-function writeRows(): void {
+function write(): void {
   mkdirSync(dirname(out), { recursive: true });
-  writeFileSync(`${out}.json.tmp`, `${JSON.stringify({ settings, rows }, null, 1)}\n`);
-  renameSync(`${out}.json.tmp`, `${out}.json`);
+  writeRows(`${out}.json`, settings, rows);
   writeFileSync(`${out}.md`, markdown(rows, ours));
 }

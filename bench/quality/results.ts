@@ -3,7 +3,7 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { Row } from "./table.ts";
 
-/** Settings that all rows of a file have in common. */
+/** Settings that all rows of a file of quality.ts have in common. */
 export interface Settings {
   /** Name of the model's file or directory. */
   readonly model: string;
@@ -17,9 +17,10 @@ export interface Settings {
 
 /**
  * Reads the rows of a file; none if there is no file.
+ * @param option - the option that names the file, for messages
  * @throws Error for another kind of file, and for rows of other settings
  */
-export function readRows(path: string, settings: Settings): Row[] {
+export function readRows<R = Row>(path: string, settings: object, option = "--tag"): R[] {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -27,17 +28,24 @@ export function readRows(path: string, settings: Settings): Row[] {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
   }
-  const kept = parsed(path, text);
+  const kept = parsed<R>(path, text, option);
   if (isDeepStrictEqual(kept.settings, settings)) return kept.rows;
   const [has, wanted] = [kept.settings, settings].map((some) => JSON.stringify(some));
-  throw new Error(`${path}: expected rows of ${wanted}, got ${has}; choose another --tag`);
+  throw new Error(`${path}: expected rows of ${wanted}, got ${has}; choose another ${option}`);
 }
 
-function parsed(path: string, text: string): { readonly settings: unknown; readonly rows: Row[] } {
+function parsed<R>(
+  path: string,
+  text: string,
+  option: string,
+): { readonly settings: unknown; readonly rows: R[] } {
   const bad = (cause?: unknown): Error =>
-    new Error(`${path}: expected settings and rows, got something else; mend it or choose another --tag`, {
-      cause,
-    });
+    new Error(
+      `${path}: expected settings and rows, got something else; mend it or choose another ${option}`,
+      {
+        cause,
+      },
+    );
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -50,7 +58,7 @@ function parsed(path: string, text: string): { readonly settings: unknown; reado
 }
 
 /** Writes rows with their settings, atomically. */
-export function writeRows(path: string, settings: Settings, rows: readonly Row[]): void {
+export function writeRows(path: string, settings: object, rows: readonly object[]): void {
   const partial = `${path}.tmp`;
   writeFileSync(partial, `${JSON.stringify({ settings, rows }, null, 1)}\n`);
   renameSync(partial, path);
