@@ -239,8 +239,8 @@ export interface Family {
     readonly headDim?: number;
     /** `query_pre_attn_scalar`, where `scoreScale` is that. */
     readonly scoreScalar?: number;
-    /** `attention_multiplier`, where `scoreScale` is that; null for H^-1/2. */
-    readonly attentionMultiplier?: number | null;
+    /** `attention_multiplier`, where `scoreScale` is that; H^-1/2 where absent. */
+    readonly attentionMultiplier?: number;
     /** Caps of scores and logits, where the class has any. */
     readonly scoreSoftcap?: number;
     readonly logitSoftcap?: number;

@@ -1,6 +1,7 @@
 /** HyperCLOVA X (configuration_hyperclovax.py, modeling_hyperclovax.py of transformers 5). */
 import type { Family } from "../family.ts";
 import { GRANITE } from "./granite.ts";
+import { LLAMA } from "./llama.ts";
 
 export const HYPERCLOVAX: Family = {
   ...GRANITE,
@@ -17,5 +18,5 @@ export const HYPERCLOVAX: Family = {
   },
   headsDivideHidden: true,
   transformersJsType: "llama",
-  defaults: { ...GRANITE.defaults, attentionMultiplier: null },
+  defaults: LLAMA.defaults,
 };

@@ -275,6 +275,17 @@ describe("Apertus", () => {
   });
 });
 
+test("HyperCLOVA X scales scores by the head size where nothing is said, and multiplies logits", () => {
+  const clova = { model_type: "hyperclovax", head_dim: 16, logits_scaling: 0.25 };
+  for (const attention_multiplier of [null, undefined]) {
+    expect(rewritten({ ...clova, attention_multiplier })).toMatchObject({
+      attention_multiplier: 0.25,
+      logits_scaling: 0.25,
+    });
+  }
+  expect(() => rewritten({ ...clova, use_post_norm: false })).toThrow("expected use_post_norm true");
+});
+
 describe("CWM", () => {
   const types = (config: object): unknown => rewritten({ model_type: "cwm", ...config }).layer_types;
 
