@@ -98,6 +98,8 @@ export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from 
 export type { LotsState, WindowSums } from "./calibrate/window_lots.ts";
 export {
   cutWindows,
+  type DecidingSet,
+  decidingSet,
   learnable,
   loadTokenSet,
   parseTextSet,

@@ -7,7 +7,7 @@ import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { Moments } from "./calibrate/moments.ts";
 import { type MadeModel, type PassesBase, unpruned } from "./calibrate/passes.ts";
-import { hasOwnText, learnable } from "./calibrate/windows.ts";
+import { decidingSet, hasOwnText, learnable } from "./calibrate/windows.ts";
 import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { GpruneError, hasCode } from "./errors.ts";
 import type { MemoryPlan } from "./estimate/memory_plan.ts";
@@ -300,7 +300,8 @@ function gpruneRequest(
   { sets: evidence, pooled }: CalibrationEvidence,
 ): Omit<GpruneRequest, "moments"> {
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
-  return { ...config, ...run, evidence, pooled, weights };
+  const sets = run.sets.map((set) => decidingSet(set, config.refitSamples));
+  return { ...config, ...run, sets, evidence, pooled, weights };
 }
 
 /** The pruned model after recovery. */

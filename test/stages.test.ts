@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import {
   applyPlan,
   decideGprune,
+  decidingSet,
   exportHuggingFace,
   gatherEvidence,
   learnable,
@@ -44,7 +45,8 @@ test("a program that does the stages one by one gets what prune makes", async ()
   const { evidence, moments } = await gatherEvidence({ model, passes }, all, { fitted });
   const weights = new Map(calibration.map(({ name, weight }) => [name, weight]));
   const { keep, analyses } = await decideGprune({
-    ...{ model, runtime, passes, sets: all, weights, evidence, moments, ...numbers, ...switches },
+    ...{ model, runtime, passes, weights, evidence, moments, ...numbers, ...switches },
+    sets: all.map((set) => decidingSet(set, sampling.refitSamples)),
     pooled: poolEvidence(
       Array.from(evidence.values(), ({ whole }) => whole),
       [...weights.values()],

@@ -13,7 +13,13 @@ import {
 } from "../../src/calibrate/evidence.ts";
 import { measuredSets } from "../../src/calibrate/measured_sets.ts";
 import type { Moments } from "../../src/calibrate/moments.ts";
-import { learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
+import {
+  type DecidingSet,
+  decidingSet,
+  learnable,
+  type SampledSet,
+  type TextSet,
+} from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
@@ -132,12 +138,16 @@ export class Lab {
   }
 
   async #decide(config: SettledConfig, { evidence, pooled }: ModelEvidence): Promise<Keep> {
+    const sets: DecidingSet[] = [];
+    for (const set of config.calibration) {
+      sets.push(decidingSet(await this.#sampled(set, config), config.refitSamples));
+    }
     const { keep } = await decideGprune({
       ...config,
       model: this.dense,
       runtime: this.#runtime,
       passes: runPasses(this.dense, this.#runtime, undefined),
-      sets: await this.#weightedSets(config, config.samples),
+      sets,
       weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
       evidence,
       pooled,

@@ -8,11 +8,14 @@ import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import {
   chooseWindows,
   cutWindows,
+  decidingSet,
   forCheckAlone,
+  freshSetsInTurn,
   learnable,
   loadTokenSet,
   parseTextSet,
   requireWindowsFit,
+  setsInTurn,
   splitWindows,
   windowLength,
   windowsInTurn,
@@ -209,6 +212,46 @@ describe("chooseWindows", () => {
     const list = [...windows];
     chooseWindows(list, 10, { seed: 0, label: "web" });
     expect(list).toEqual(windows);
+  });
+});
+
+describe("fresh windows", () => {
+  const window = (id: number): Int32Array => Int32Array.of(id);
+  const windows = [0, 1, 2, 3].map(window);
+  const unused = [10, 11, 12].map(window);
+  const set = { name: "web", windows, heldOut: [window(20)], unused };
+  const turnOf = (): { start: number; count: number } => ({ start: 4, count: 3 });
+
+  test("are those that least squares has beside the sampled ones", () => {
+    expect(decidingSet(set, 6)).toEqual({ name: "web", windows, fresh: unused.slice(0, 2) });
+    expect(decidingSet(set, 99).fresh).toEqual(unused);
+    expect(decidingSet(set, 4).fresh).toEqual([]);
+    expect(decidingSet(set, 2).fresh).toEqual([]);
+  });
+
+  test("come first, and the next in turn fill the count", () => {
+    const [inTurn] = setsInTurn([set], turnOf, 3);
+    expect(inTurn!.windows).toHaveLength(3);
+    const chosen = (refitSamples: number): readonly Int32Array[] =>
+      freshSetsInTurn([decidingSet(set, refitSamples)], turnOf, 3)[0]!.windows;
+    expect(chosen(99)).toEqual(unused);
+    expect(chosen(6)).toEqual([...unused.slice(0, 2), inTurn!.windows[0]]);
+    expect(chosen(4)).toEqual(inTurn!.windows);
+    expect(freshSetsInTurn([{ name: "web", windows }], turnOf, 3)).toEqual([inTurn]);
+  });
+
+  test("follow windows that were in no turn before", () => {
+    const later = (): { start: number; count: number } => ({ start: 3, count: 3 });
+    const [inTurn] = setsInTurn([set], later, 3);
+    const before = setsInTurn([set], () => ({ start: 0, count: 3 }), 3)[0]!.windows;
+    expect(before).not.toContainEqual(inTurn!.windows[0]);
+    const [first] = freshSetsInTurn([decidingSet(set, 99)], later, 3);
+    expect(first!.windows).toEqual([inTurn!.windows[0], ...unused.slice(0, 2)]);
+  });
+
+  test("are not more than the windows that decide", () => {
+    const few = { ...set, windows: windows.slice(0, 2) };
+    expect(freshSetsInTurn([decidingSet(few, 99)], turnOf, 3)[0]!.windows).toEqual(unused.slice(0, 2));
   });
 });
 

@@ -209,6 +209,30 @@ export function setsInTurn(sets: readonly TokenSet[], turnOf: TurnOf, seed: numb
   });
 }
 
+/** Windows of a set that decide, and others of its text. */
+export interface DecidingSet extends TokenSet {
+  /** Windows that least squares alone has; none when absent. */
+  readonly fresh?: readonly Int32Array[];
+}
+
+/**
+ * As `setsInTurn`, but windows that no turn before had come first, fresh ones among them: what is measured on them does
+ * not repeat the errors of earlier decisions (docs/EXPERIMENTS.md). No set gives more windows than decide.
+ */
+export function freshSetsInTurn(
+  sets: readonly DecidingSet[],
+  turnOf: TurnOf,
+  seed: number,
+): readonly TokenSet[] {
+  const inTurn = setsInTurn(sets, turnOf, seed);
+  return sets.map(({ name, windows: { length }, fresh = [] }, d) => {
+    const { windows } = inTurn[d]!;
+    const unseen = Math.max(0, length - turnOf(length).start);
+    const inOrder = [...windows.slice(0, unseen), ...fresh, ...windows.slice(unseen)];
+    return { name, windows: inOrder.slice(0, windows.length) };
+  });
+}
+
 /** A sampled set with the windows of the same text that calibration does not see. */
 export interface SampledSet extends TokenSet {
   /** A few windows that nothing may learn from. */
@@ -256,6 +280,12 @@ export interface SetUse {
 /** Windows of a set to learn from: `count` of them, the sampled ones first, at most all but those held out. */
 export function learnable({ name, windows, unused }: SampledSet, count: number): TokenSet {
   return { name, windows: [...windows, ...unused].slice(0, count) };
+}
+
+/** The sampled windows decide; of the others, those are fresh that least squares has of `refitSamples` windows. */
+export function decidingSet(set: SampledSet, refitSamples: number): DecidingSet {
+  const { name, windows } = set;
+  return { name, windows, fresh: learnable(set, refitSamples).windows.slice(windows.length) };
 }
 
 /**

@@ -14,13 +14,12 @@ import type { AllocationName, Shape } from "../base/choices.ts";
 import { namesText } from "../base/lists.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
-import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { unpruned } from "../calibrate/passes.ts";
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
-import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
+import { type DecidingSet, setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelsOf, type Space, spacesOf } from "../model/spaces.ts";
@@ -46,7 +45,7 @@ export interface GpruneRequest {
   /** Runs the error curves, which `passes` does not compute. */
   readonly runtime: Runtime;
   readonly passes: RunPasses;
-  readonly sets: readonly TokenSet[];
+  readonly sets: readonly DecidingSet[];
   /** Weight of every set by name, above 0. */
   readonly weights: ReadonlyMap<string, number>;
   readonly evidence: ReadonlyMap<string, SplitEvidence>;
@@ -92,7 +91,7 @@ export interface GpruneDecision {
   readonly consensus: Consensus;
 }
 
-/** Slopes are measured on as many windows as this number of rounds takes. */
+/** Slopes are measured on as many windows as this number of rounds takes, at most as many as decide. */
 export const SLOPE_ROUNDS = 3;
 
 /**

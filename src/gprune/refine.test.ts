@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { silent } from "../base/progress.ts";
 import { NO_STAGES } from "../base/stages.ts";
+import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { removeRanked } from "../prune/ranked.ts";
@@ -35,28 +36,44 @@ function randomSlopes(choices: readonly SpaceAlternatives[]): ReadonlyMap<string
   );
 }
 
-/** Refines with passes that return these slopes; also the request for the refit, if there is one. */
+const SETS = [
+  { name: "a", windows: [Int32Array.of(1)], fresh: [Int32Array.of(2)] },
+  { name: "b", windows: [Int32Array.of(3)], fresh: [] },
+];
+
+/**
+ * Refines with passes that return these slopes; also the request for the refit, if there is one, and the sets that
+ * slopes were measured on.
+ */
 async function refine(
   model: RefineRequest["model"],
   widths: WidthRequest,
   measured: ReadonlyMap<string, SlopeStats>,
-): Promise<{ readonly refined: Refined; readonly refit: RefitRequest | undefined }> {
+): Promise<{
+  readonly refined: Refined;
+  readonly refit: RefitRequest | undefined;
+  readonly slopeSets: readonly TokenSet[];
+}> {
   let refit: RefitRequest | undefined;
+  let slopeSets: readonly TokenSet[] = [];
   const passes = {
     refit: async (request: RefitRequest) => {
       refit = request;
       return { layers: model.spec.layers, tensors: new Map() };
     },
-    slopes: async () => measured,
+    slopes: async (_: unknown, sets: readonly TokenSet[]) => {
+      slopeSets = sets;
+      return measured;
+    },
   } as unknown as RunPasses;
   const refined = await refineWidths({
-    ...{ model, passes, weights, widths, sets: [], centres: new Map(), seed: 0 },
+    ...{ model, passes, weights, widths, sets: SETS, centres: new Map(), seed: 0 },
     moments: undefined as unknown as RefineRequest["moments"],
-    turnOf: () => ({ start: 0, count: 1 }),
+    turnOf: () => ({ start: 1, count: 1 }),
     onProgress: silent,
     stages: NO_STAGES,
   });
-  return { refined, refit };
+  return { refined, refit, slopeSets };
 }
 
 test("refines widths by the sets' mean slopes, measured with all neurons and the KV groups of every alternative", async () => {
@@ -75,7 +92,12 @@ test("refines widths by the sets' mean slopes, measured with all neurons and the
   const widths = { ...budget, keep: removeRanked(ranked, budget), order };
   const choices = widthAlternatives(widths);
   const measured = randomSlopes(choices);
-  const { refined, refit } = await refine(model, widths, measured);
+  const { refined, refit, slopeSets } = await refine(model, widths, measured);
+
+  expect(slopeSets).toEqual([
+    { name: "a", windows: SETS[0]!.fresh },
+    { name: "b", windows: SETS[1]!.windows },
+  ]);
 
   for (const { space, present, alternatives } of choices) {
     const lists = [present, ...alternatives.map(({ units }) => units)];

@@ -8,10 +8,9 @@
 
 import type { OnProgress } from "../base/progress.ts";
 import type { Checkpoints, Stages } from "../base/stages.ts";
-import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
-import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
+import { type DecidingSet, freshSetsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { type Keep, makePlan } from "../prune/plan.ts";
@@ -34,7 +33,7 @@ import {
 export interface RefineRequest {
   readonly model: Model;
   readonly passes: RunPasses;
-  readonly sets: readonly TokenSet[];
+  readonly sets: readonly DecidingSet[];
   /** Moments that least squares will refit the result from. */
   readonly moments: Moments;
   /** Whether that adds biases to output projections that have none; true when absent. */
@@ -45,7 +44,7 @@ export interface RefineRequest {
   readonly widths: WidthRequest;
   /** Mean activation of every neuron by space id, [units]. */
   readonly centres: ReadonlyMap<string, Float32Array>;
-  /** The windows that slopes are measured on: those after the rounds' windows. */
+  /** The windows after the rounds' windows. */
   readonly turnOf: TurnOf;
   readonly seed: number;
   readonly onProgress: OnProgress;
@@ -93,7 +92,7 @@ async function measureSlopes(
     onProgress,
     checkpoints,
   });
-  const chosen = setsInTurn(sets, turnOf, seed);
+  const chosen = freshSetsInTurn(sets, turnOf, seed);
   const changed = makeModel(model, { keep, ...refitted });
   return passes.slopes(changed, chosen, { centres, stage: "slopes", onProgress });
 }
