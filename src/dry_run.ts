@@ -1,7 +1,7 @@
 /**
  * A dry run: reads and checks everything that a run would, estimates its needs, and prunes and writes nothing.
  */
-import { availableParallelism, loadavg } from "node:os";
+import { loadavg } from "node:os";
 import { silent } from "./base/progress.ts";
 import { interruptible } from "./base/stages.ts";
 import { type RunConfig, resolveRunConfig, type SettledConfig } from "./config.ts";
@@ -11,6 +11,7 @@ import { MICRO_BATCH_TOKENS } from "./graph/decoder/forward.ts";
 import { CPU } from "./graph/runtime/device.ts";
 import { productSpeed } from "./graph/runtime/product_speed.ts";
 import { Runtime } from "./graph/runtime/runtime.ts";
+import { processorCounts } from "./io/files/machine.ts";
 import { requireFreeDirectory } from "./io/files/output_place.ts";
 import { requireNothingKept } from "./io/run/directory.ts";
 import { parameterCount, prunableParameters } from "./model/spaces.ts";
@@ -43,13 +44,13 @@ export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "c
 /** Largest number of weights in the matrix product that is timed; larger products are no faster. */
 const TIMED_WEIGHTS = 2 ** 24;
 
-/** Load average per core above which the machine counts as busy. */
+/** Load average per processor above which the machine counts as busy. */
 const BUSY = 1.25;
 
 /** Estimates the time of a run on this machine under its present load. */
 async function timeOf({ run, memory, output }: Room, config: SettledConfig): Promise<TimeHere | null> {
   if (config.device !== CPU.name) return null;
-  const busy = loadavg()[0]! > BUSY * availableParallelism();
+  const busy = loadavg()[0]! > BUSY * processorCounts().all;
   const runtime = new Runtime({ threads: config.threads });
   try {
     const { hiddenSize: inner, layers } = run.spec;

@@ -55,7 +55,7 @@ describe("help", () => {
       "512, or the model's context length if that is less",
       ownText,
       dtype,
-      "one per core",
+      "one per usable core",
       device,
       deviceDtype,
     ];

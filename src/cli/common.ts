@@ -51,7 +51,7 @@ export function dtypeOption(choices: readonly string[] = DTYPE_CHOICES): Option 
 
 export function threadsOption(): Option {
   const range = { min: 1, max: MAX_THREADS };
-  return countOption("--threads <n>", "threads per operator (default: one per core)", range);
+  return countOption("--threads <n>", "threads per operator (default: one per usable core)", range);
 }
 
 /** @param min - least number of tokens in a window */

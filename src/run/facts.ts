@@ -4,7 +4,6 @@
  */
 
 import { createHash } from "node:crypto";
-import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { versions } from "../base/package.ts";
 import type { OnProgress } from "../base/progress.ts";
@@ -13,7 +12,7 @@ import { countingSettings, type SettledConfig } from "../config.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { readJsonFile } from "../io/files/json.ts";
 import { type JsonValue, toJson } from "../io/files/json_document.ts";
-import { processor } from "../io/files/machine.ts";
+import { processor, processorCounts } from "../io/files/machine.ts";
 import { sha256Hex } from "../io/store/sha256.ts";
 import { cardFields } from "../model/card_fields.ts";
 import { modelHashes } from "../model/checkpoint/model_hashes.ts";
@@ -66,7 +65,7 @@ export async function runFacts(
   const {
     output: _,
     maxMemory: __,
-    threads = availableParallelism(),
+    threads = processorCounts().usable,
     dtype,
     ...settings
   } = countingSettings(config);

@@ -3,12 +3,11 @@
  * objects of the store. A unit's key is the hash of everything that its result depends on, so equal work is done once,
  * and a unit that happens to be computed twice gives the same result.
  */
-import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { versions } from "../base/package.ts";
 import type { ModelRecipe } from "../calibrate/passes.ts";
 import { GpruneError } from "../errors.ts";
-import { processor } from "../io/files/machine.ts";
+import { processor, processorCounts } from "../io/files/machine.ts";
 import type { Digest } from "../io/files/stage_file.ts";
 import { sha256Hex } from "../io/store/sha256.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
@@ -195,7 +194,7 @@ export function describeUnit(unit: Unit): string {
  * Versions and instruction sets, which decide the bits of results; except on x64 also the number of threads
  * (run/facts.ts).
  */
-function environment(threads: number = availableParallelism()): string {
+function environment(threads: number = processorCounts().usable): string {
   return JSON.stringify([versions(), processor(), ...(process.arch === "x64" ? [] : [threads])]);
 }
 

@@ -10,12 +10,12 @@
  * weights are copied there once while they are kept, and bits depend on the device.
  */
 import "./no_telemetry.ts";
-import { availableParallelism } from "node:os";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { badArgument, requireCount } from "../../base/arguments.ts";
 import { MAX_THREADS } from "../../base/choices.ts";
 import { getOrMake, mapValues } from "../../base/map_values.ts";
 import { GpruneError, internalError, reasonOf } from "../../errors.ts";
+import { processorCounts } from "../../io/files/machine.ts";
 import { isOutOfMemory } from "../../io/files/own_program.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type Graph, GraphBuilder, type Value, type ValueType } from "../ir/graph.ts";
@@ -133,8 +133,7 @@ export class Runtime {
     bytesOf: (initializer: Value) => Promise<Uint8Array>,
   ): Promise<FilledProgram> {
     const encoded = await encodeFilledOnnx(graph, bytesOf);
-    const isCapped = (this.threads ?? availableParallelism()) > MAX_FILLED_THREADS;
-    const threads = isCapped ? MAX_FILLED_THREADS : this.threads;
+    const threads = this.#sessionThreads(Math.min(this.#available(), MAX_FILLED_THREADS));
     const session = await this.#open(encoded, { device: CPU, threads });
     return {
       run: async (feeds) =>
@@ -226,12 +225,17 @@ export class Runtime {
     return Object.values(outputs)[0]!;
   }
 
-  /** Undefined leaves the number to ONNX Runtime, which takes no more than there are cores. */
   #threadsFor(graph: Graph, feeds: Readonly<Record<string, FedTensor>>): number | undefined {
-    const { threads } = this.#options;
-    const available = threads ?? availableParallelism();
-    const limit = threadLimit(graph, feeds, available);
-    return limit < available ? limit : threads;
+    return this.#sessionThreads(threadLimit(graph, feeds, this.#available()));
+  }
+
+  #available(): number {
+    return this.threads ?? processorCounts().usable;
+  }
+
+  /** Undefined for all processors leaves the number to ONNX Runtime, which takes one thread for each physical core. */
+  #sessionThreads(threads: number): number | undefined {
+    return this.threads === undefined && threads === processorCounts().all ? undefined : threads;
   }
 
   async #open(

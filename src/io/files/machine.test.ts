@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { expect, test } from "vitest";
-import { withArrayMemory } from "./machine.ts";
+import { processorCounts, withArrayMemory } from "./machine.ts";
 
 const SETTINGS = [
   "glibc.malloc.hugetlb=1",
@@ -25,4 +27,14 @@ test("what the environment says itself is left alone", () => {
 test("a process starts in that environment", () => {
   const env = withArrayMemory(process.env);
   expect(execFileSync(process.execPath, ["-p", "1 + 1"], { env, encoding: "utf8" })).toBe("2\n");
+});
+
+test.runIf(process.platform === "linux")("a process may use the processors of its affinity", () => {
+  const first = /^Cpus_allowed_list:\s*(\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))![1]!;
+  const { href } = new URL("machine.ts", import.meta.url);
+  const code = `import(${JSON.stringify(href)}).then((machine) => console.log(JSON.stringify(machine.processorCounts())))`;
+  const node = [process.execPath, "--import", "tsx", "-e", code];
+  const counts = execFileSync("taskset", ["-c", first, ...node], { encoding: "utf8" });
+  expect(JSON.parse(counts)).toEqual({ all: cpus().length, usable: 1 });
+  expect(processorCounts().usable).toBeGreaterThanOrEqual(1);
 });

@@ -1,10 +1,11 @@
 /** Properties of this machine: instruction sets, on which results may depend, memory and disk space. */
 import { existsSync, readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
-import { cpus, freemem, totalmem } from "node:os";
+import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { dirname, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { cpuQuota } from "./cpu_quota.ts";
 
 /** Instruction sets by which kernels are chosen. Processors of the same name may differ in them. */
 const FEATURES =
@@ -23,6 +24,24 @@ export function processor(): { readonly arch: string; readonly features: readonl
  * longer in total. Saves a tenth of a run's processor time (docs/PERFORMANCE.md).
  */
 const COMPUTING_OPTIONS: readonly string[] = ["--no-incremental-marking"];
+
+/** The machine's logical processors, and how many of them this process may use at once. */
+export interface ProcessorCounts {
+  readonly all: number;
+  /** By its affinity, and at most its CPU quota, rounded up. */
+  readonly usable: number;
+}
+
+let counted: ProcessorCounts | null = null;
+
+/** Counted at the first call: it reads files. */
+export function processorCounts(): ProcessorCounts {
+  counted ??= {
+    all: cpus().length,
+    usable: Math.min(availableParallelism(), Math.ceil(cpuQuota(systemText))),
+  };
+  return counted;
+}
 
 /** Memory limit of this process, bytes: that of its control group, or the machine's memory. */
 export function memoryLimit(): number {
