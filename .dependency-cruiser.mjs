@@ -46,7 +46,11 @@ const LAYERS = [
 
 /** Packages and Node modules that one place imports on behalf of all others. */
 const SOLE_IMPORTERS = [
-  { name: "onnxruntime", to: "node_modules/onnxruntime-", from: ["src/graph/runtime/runtime.ts"] },
+  {
+    name: "onnxruntime",
+    to: "node_modules/onnxruntime-",
+    from: ["src/graph/runtime/onnx_runtime.ts", "src/graph/runtime/runtime.ts"],
+  },
   { name: "onnx-protobuf", to: "node_modules/(onnx-buf|@bufbuild)/", from: ["src/graph/ir/onnx.ts"] },
   {
     name: "tokenizers",

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { CLI } from "./compile.ts";
 import { suiteDirectory } from "./directories.ts";
-import { BY_WEIGHTS, type CliResult, gprune } from "./run_cli.ts";
+import { BY_WEIGHTS, type CliResult, gprune, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const root = suiteDirectory("kept");
@@ -168,4 +168,19 @@ describe("what is written in the end", () => {
     expect(sampled.stdout).toMatch(/^\{"text":/);
     expect((await readdir(root())).filter((name) => /^\.|sigma|own/.test(name))).toEqual([]);
   });
+});
+
+test("a machine for which ONNX Runtime has no library is named by what computes; help needs none", async () => {
+  // As on Alpine Linux: the library is there, and does not load.
+  const noLibrary = "process.dlopen=()=>{throw%20new%20Error('no%20glibc')}";
+  const environment = { NODE_OPTIONS: `--import=data:text/javascript,${noLibrary}` };
+  const here = `${process.platform} on ${process.arch} (no glibc)`;
+  const platforms = "Linux with glibc or Windows on x64 or arm64, or macOS on arm64";
+  const hint = "In a container use an image with glibc, such as node:22-slim; Alpine Linux has none.";
+  expect(await startCli(["inspect", model], environment).result).toEqual({
+    code: 1,
+    stdout: "",
+    stderr: `error UNSUPPORTED: ONNX Runtime: expected ${platforms}, got ${here}\nhint: ${hint}\n`,
+  });
+  expect(await startCli(["prune", "--help"], environment).result).toMatchObject({ code: 0, stderr: "" });
 });

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..");
-/** Imports of packages that load ONNX Runtime. */
-const LOADS = /^import (?!type ).* from "(onnxruntime-node|@huggingface\/transformers)";$/m;
+/** Imports of packages that load ONNX Runtime, and the `require` of one. */
+const LOADS =
+  /^import (?!type ).* from "(onnxruntime-node|@huggingface\/transformers)";$|\("onnxruntime-node"\)/m;
 /** The import that turns telemetry off comes first, since imports are evaluated in order. */
 const TURNED_OFF_FIRST = /^(?:(?!import ).*\n)*import "[./]+(?:src\/graph\/runtime\/)?no_telemetry[.]ts";\n/;
 
@@ -18,7 +19,10 @@ const loaders = ["src", "test", "scripts", "bench"]
 
 test("there are programs that load it", () => {
   expect(loaders).toEqual(
-    expect.arrayContaining([join("src", "graph", "runtime", "runtime.ts"), join("test", "onnx_session.ts")]),
+    expect.arrayContaining([
+      join("src", "graph", "runtime", "onnx_runtime.ts"),
+      join("test", "onnx_session.ts"),
+    ]),
   );
 });
 

@@ -1,7 +1,7 @@
 /** Common parts of commands: the MODEL argument, shared options, and computing in a child process. */
 import { Command, Help, Option } from "commander";
 import { DTYPE_CHOICES, MAX_THREADS } from "../base/choices.ts";
-import { deviceOptions } from "./device.ts";
+import { deviceOptions } from "./device_options.ts";
 import { choiceOption, countOption, directoryOption, numberOption, serverOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";
 

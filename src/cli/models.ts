@@ -6,7 +6,8 @@ import { Runtime } from "../graph/runtime/runtime.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { unusedText } from "../model/checkpoint/unused_tensors.ts";
 import type { Model } from "../model/model.ts";
-import { type DeviceOptions, findDeviceFor } from "./device.ts";
+import { findDeviceFor } from "./device.ts";
+import type { DeviceOptions } from "./device_options.ts";
 import { withProgress } from "./progress.ts";
 import { say } from "./terminal.ts";
 

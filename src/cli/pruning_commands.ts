@@ -27,7 +27,7 @@ import {
   tellingOptions,
   threadsOption,
 } from "./common.ts";
-import { deviceOptions } from "./device.ts";
+import { deviceOptions } from "./device_options.ts";
 import { choiceOption, countOption, sizeOption, textSetsOption } from "./options.ts";
 import { pairs } from "./terminal.ts";
 

@@ -1,5 +1,5 @@
 /**
- * Runs graphs. The only importer of ONNX Runtime: callers see tensors in and tensors out.
+ * Runs graphs in ONNX Runtime; callers see tensors in and tensors out.
  *
  * Weights are graph inputs, so one session serves every layer of the same structure whatever its widths. The bits of
  * a result depend on how weights are fed, so this is the only way. They do not depend on the number of threads: a run
@@ -9,8 +9,7 @@
  * All of this holds on the CPU. For another device (device.ts) a graph is rewritten in operators of its provider,
  * weights are copied there once while they are kept, and bits depend on the device.
  */
-import "./no_telemetry.ts";
-import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { badArgument, requireCount } from "../../base/arguments.ts";
 import { MAX_THREADS } from "../../base/choices.ts";
 import { getOrMake, mapValues } from "../../base/map_values.ts";
@@ -23,6 +22,7 @@ import { encodeFilledOnnx, encodeOnnx, OUTPUT_PREFIX } from "../ir/onnx.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { CPU, type Device, deviceFor, deviceText, graphFor, keepsTensors } from "./device.ts";
 import { type MemoryPolicy, ROOMY } from "./memory_policy.ts";
+import { onnxRuntime } from "./onnx_runtime.ts";
 import { type CopyType, ResidentTensors } from "./resident.ts";
 import { threadLimit } from "./thread_limit.ts";
 
@@ -71,7 +71,7 @@ const LOG_ERRORS_ONLY = 3;
 const LOG_NOTHING = 4;
 
 // Errors outside of sessions, such as that of a device that is not present, are thrown as well as logged.
-env.logLevel = "fatal";
+onnxRuntime.env.logLevel = "fatal";
 
 /** Fuses factors into products, which have other kernels then; thread_limit.ts must be able to tell them apart. */
 const DISABLED_OPTIMIZER = "MatMulScaleFusion";
@@ -243,7 +243,7 @@ export class Runtime {
     { device = this.device, threads, outputLocation }: OpenOptions,
   ): Promise<InferenceSession> {
     this.#requireOpen();
-    const opening = InferenceSession.create(encoded, {
+    const opening = onnxRuntime.InferenceSession.create(encoded, {
       executionProviders: [device.name],
       graphOptimizationLevel: "all",
       logSeverityLevel: device.name === "cpu" ? LOG_ERRORS_ONLY : LOG_NOTHING,
@@ -343,10 +343,10 @@ function isFloat32(tensor: FedTensor): tensor is Tensor {
 }
 
 function toOrt({ data, shape }: FedTensor): OrtTensor {
-  if (data instanceof Float32Array) return new OrtTensor("float32", data, shape);
+  if (data instanceof Float32Array) return new onnxRuntime.Tensor("float32", data, shape);
   return data instanceof Float64Array
-    ? new OrtTensor("float64", data, shape)
-    : new OrtTensor("int32", data, shape);
+    ? new onnxRuntime.Tensor("float64", data, shape)
+    : new onnxRuntime.Tensor("int32", data, shape);
 }
 
 function float32Tensor(name: string, { data, dims, type }: OrtTensor): Tensor {
