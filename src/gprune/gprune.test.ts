@@ -9,6 +9,7 @@ import type { MadeModel } from "../calibrate/passes.ts";
 import { poolStats } from "../calibrate/stats.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 import { spacesOf } from "../model/spaces.ts";
+import { makePlan, widths } from "../prune/plan.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { metricByName } from "../score/registry.ts";
 import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune.ts";
@@ -95,6 +96,13 @@ test("robust weights grow with the losses beyond those of the dense model on the
   for (const { made } of losses) expect(made.model).toBe(model);
   const { many, one } = decision.rounds[0]!.weights;
   expect(one! / many!).toBeCloseTo(Math.E, 12);
+});
+
+test("refinement leaves the equal widths of shape uniform as they are", async () => {
+  const { decision } = await decide({ shape: "uniform", refine: true });
+  const { ffn, kv } = widths(makePlan(model.spec, decision.keep), model.spec);
+  for (const [first, second] of [ffn, kv]) expect(first).toBe(second);
+  expect(decision.moves).toBeUndefined();
 });
 
 test("evidence and weights must be those of the sets", async () => {

@@ -67,7 +67,10 @@ export interface GpruneRequest {
   readonly shape: Shape;
   /** Rounds in which learning reaches the sparsity, at least 1. */
   readonly rounds: number;
-  /** Whether learned widths are refined by measuring alternatives on the model refitted by least squares. */
+  /**
+   * Whether learned widths of shape `per-layer` are refined by measuring alternatives on the model refitted by least
+   * squares.
+   */
   readonly refine: boolean;
   /** Windows of every set for gradients in each round, at least 1; all where a set has fewer. */
   readonly gradientWindows: number;
@@ -167,7 +170,8 @@ async function learn(
         measureRound(request, keep, { round, checkpoints }),
       ),
   });
-  if (!request.refine) return learned;
+  // Refinement moves every width by itself.
+  if (!request.refine || request.shape !== "per-layer") return learned;
   const { keep, order, weights } = learned;
   const refined = await refineWidths({
     ...request,
