@@ -36,6 +36,7 @@ import {
   runPasses,
   type SamplingOptions,
   sampleTexts,
+  scoreModel,
   Tokenizer,
 } from "../src/index.ts";
 import { suiteDirectory } from "./directories.ts";
@@ -58,6 +59,8 @@ const sets = ["a", "b"].map((name, seed) => ({ name, windows: randomWindows([4, 
 const [a, b] = sets as [(typeof sets)[0], (typeof sets)[0]];
 const metric = metricByName("flap-wifv");
 const fallback = metricByName("magnitude");
+const SHORT = randomWindows([4, 1]);
+const SOME_WINDOWS = "at least one, each of at least two tokens";
 
 let request: GpruneRequest;
 let own: CalibrationStats;
@@ -101,12 +104,15 @@ describe("decideGprune", () => {
     [{ rounds: 0 }, "rounds: expected a whole number of at least 1, got 0"],
     [{ rounds: 1.5 }, "rounds: expected a whole number of at least 1, got 1.5"],
     [{ gradientWindows: 0 }, "gradientWindows: expected a whole number of at least 1, got 0"],
-    [{ maxModules: 0 }, "maxModules: expected a whole number of at least 1, got 0"],
+    [{ maxModules: 0 }, "maxModules: expected a whole number of at least 1 and at most 255, got 0"],
+    [{ maxModules: 256 }, "maxModules: expected a whole number of at least 1 and at most 255, got 256"],
     [{ roundTo: Number.NaN }, "roundTo: expected a whole number of at least 1, got NaN"],
     [{ sparsity: Number.NaN }, "sparsity: expected a fraction of at least 0 and below 1, got NaN"],
     [{ sparsity: 1 }, "sparsity: expected a fraction of at least 0 and below 1, got 1"],
     [{ sets: [] }, "sets: expected at least one, got none"],
     [{ sets: [a, a] }, "sets: expected different names, got a twice"],
+    [{ sets: [a, { name: "b", windows: [] }] }, `windows of b: expected ${SOME_WINDOWS}, got none`],
+    [{ sets: [a, { name: "b", windows: SHORT }] }, `windows of b: expected ${SOME_WINDOWS}, got one of 1`],
     [{ weights: new Map([["a", 1]]) }, "weights: expected those of a, b, got those of a"],
     [{ weights: new Map() }, "weights: expected those of a, b, got those of none"],
   ])("refuses %j", async (wrong, message) => {
@@ -184,6 +190,11 @@ describe("statistics", () => {
     const none = { ...own, tokens: 0, sequences: 0 };
     const message = "calibration: expected at least one window of tokens, got none";
     await expectRefusal(() => poolStats([own, none], [1, 1]), message);
+    const noGates = { windows: 0, loss: 0, spaces: new Map() };
+    const noWindows = "gate statistics: expected those of at least one window, got those of none";
+    await expectRefusal(() => poolGateStats([gates(), noGates], [1, 1]), noWindows);
+    const scoring = { model, metric: metricByName("fisher"), seed: 0 };
+    await expectRefusal(() => scoreModel({ ...scoring, gates: noGates }), noWindows);
   });
 
   test("are refused where they are of another model", async () => {

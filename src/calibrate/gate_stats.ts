@@ -115,11 +115,12 @@ export function mergeGateStats(a: GateStats, b: GateStats): GateStats {
  * Pools several sets into one. Each set's squares are first normalised to sum 1 over the whole model (its absolute
  * values likewise), so that a set with large gradients does not dominate; then averaged by the sets' weights.
  * @param weights - positive, one per set
- * @throws GpruneError BAD_ARGUMENT for other weights, no sets, or statistics of different models
+ * @throws GpruneError BAD_ARGUMENT for other weights, no sets, a set of no windows, or statistics of different models
  */
 export function poolGateStats(sets: readonly GateStats[], weights: readonly number[]): GateStats {
   requireSome("gate statistics", sets);
   requireWeights(weights, sets.length);
+  for (const set of sets) requireWindows(set);
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const share = weights.map((weight) => weight / total);
   const factorsOf = (key: keyof UnitGateStats): readonly number[] =>
@@ -144,6 +145,11 @@ export function poolGateStats(sets: readonly GateStats[], weights: readonly numb
   );
   const loss = sets.reduce((sum, set, d) => sum + (share[d]! * set.loss) / set.windows, 0);
   return { windows: 1, loss, spaces };
+}
+
+/** @throws GpruneError BAD_ARGUMENT for statistics of no windows */
+export function requireWindows({ windows }: Pick<GateStats, "windows">): void {
+  if (!(windows > 0)) throw badArgument("gate statistics", "those of at least one window", "those of none");
 }
 
 function modelSum({ spaces }: GateStats, key: keyof UnitGateStats): number {

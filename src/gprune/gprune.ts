@@ -14,6 +14,7 @@ import type { AllocationName, Shape } from "../base/choices.ts";
 import { namesText } from "../base/lists.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
+import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Moments } from "../calibrate/moments.ts";
@@ -32,6 +33,7 @@ import { type Importance, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import type { Consensus } from "./consensus.ts";
 import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
+import { MAX_CENTRES } from "./kmeans.ts";
 import { learnAllocation, type Round, type RoundMeasurement } from "./learned.ts";
 import { fluctuationPrior } from "./prior.ts";
 import { removeByMarginals } from "./ranking.ts";
@@ -74,7 +76,7 @@ export interface GpruneRequest {
   readonly refine: boolean;
   /** Windows of every set for gradients in each round, at least 1; all where a set has fewer. */
   readonly gradientWindows: number;
-  /** Largest number of behaviour-consistent modules in a space. */
+  /** Largest number of behaviour-consistent modules in a space, 1 to 255. */
   readonly maxModules: number;
   readonly seed: number;
   readonly onProgress: OnProgress;
@@ -99,9 +101,9 @@ export const SLOPE_ROUNDS = 3;
 
 /**
  * Decides which units are kept.
- * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, sets that do not all have a weight above 0 and
- *   evidence, evidence of another model or without what the metric needs, or a sparsity that the minimum widths do not
- *   allow; NOT_FINITE as `scoreModel`
+ * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, sets that do not all have windows of at least two
+ *   tokens, a weight above 0 and evidence, evidence of another model or without what the metric needs, or a sparsity
+ *   that the minimum widths do not allow; NOT_FINITE as `scoreModel`
  */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
   requireUsable(request);
@@ -110,14 +112,18 @@ export async function decideGprune(request: GpruneRequest): Promise<GpruneDecisi
   return { rounds: [], consensus: new Map(), ...(await allocate(request, analyses)), analyses };
 }
 
-/** @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, or unless all sets have a weight and evidence */
+/**
+ * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, or unless all sets have windows, a weight and
+ *   evidence
+ */
 function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: GpruneRequest): void {
   const { roundTo, rounds, gradientWindows, maxModules } = numbers;
-  const counts = { roundTo, rounds, gradientWindows, maxModules };
-  for (const [name, count] of Object.entries(counts)) requireCount(name, count);
+  for (const [name, count] of Object.entries({ roundTo, rounds, gradientWindows })) requireCount(name, count);
+  requireCount("maxModules", maxModules, { most: MAX_CENTRES });
   requireSparsity(sparsity);
   requireSome("sets", sets);
   requireOwnNames("sets", sets);
+  for (const set of sets) requirePredictions(set);
   const names = sets.map(({ name }) => name);
   for (const [what, bySet] of Object.entries({ weights, evidence })) {
     if (bySet.size === names.length && names.every((name) => bySet.has(name))) continue;
@@ -128,6 +134,14 @@ function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: Gprune
     );
   }
   for (const [name, weight] of weights) requirePositive(`weight of ${name}`, weight);
+}
+
+/** @throws GpruneError BAD_ARGUMENT for a set without windows, or with one that has no loss */
+function requirePredictions({ name, windows }: TokenSet): void {
+  const short = windows.find(({ length }) => length < 2);
+  if (windows.length > 0 && short === undefined) return;
+  const got = short === undefined ? "none" : `one of ${short.length}`;
+  throw badArgument(`windows of ${name}`, "at least one, each of at least two tokens", got);
 }
 
 async function allocate(

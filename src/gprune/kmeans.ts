@@ -8,9 +8,12 @@
  * Source: Arthur and Vassilvitskii, k-means++: the advantages of careful seeding (SODA 2007).
  */
 
+/** Largest number of centres: an assignment holds their numbers, and 255 where there is none yet. */
+export const MAX_CENTRES = 255;
+
 export interface KMeansOptions {
   readonly dimensions: number;
-  /** Number of centres, 1..255. */
+  /** Number of centres, 1..`MAX_CENTRES`. */
   readonly k: number;
   readonly restarts: number;
   /** Uniform in [0, 1). */
@@ -78,7 +81,7 @@ function drawIndex(weights: Float64Array, target: number): number {
 }
 
 function lloyd(points: Float64Array, centres: Float64Array, { dimensions, k }: KMeansOptions): Clustering {
-  const assignment = new Uint8Array(points.length / dimensions).fill(255);
+  const assignment = new Uint8Array(points.length / dimensions).fill(MAX_CENTRES);
   let inertia = Number.POSITIVE_INFINITY;
   for (let iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
     const { moved, inertia: next } = assign(points, { centres, assignment, dimensions, k });

@@ -15,12 +15,13 @@ import { internalError } from "../errors.ts";
 import { randomStream } from "../tensor/random.ts";
 import { smallestBy } from "../tensor/statistics.ts";
 import { type Behaviour, behaviourPoints, SMALLEST_DEVIATION } from "./behaviour.ts";
+import { MAX_CENTRES } from "./kmeans.ts";
 import { type CountEvidence, chooseModules } from "./module_count.ts";
 import type { Sensitivity } from "./sensitivity.ts";
 
 export interface ModuleOptions {
   readonly seed: number;
-  /** Largest number of modules in a space, 1..255. */
+  /** Largest number of modules in a space, 1..`MAX_CENTRES`. */
   readonly maxModules: number;
 }
 
@@ -64,7 +65,7 @@ export function behaviourModules(
   { seed, maxModules }: ModuleOptions,
 ): UnitModules {
   const units = sensitivity.sigma.length;
-  if (!(Number.isInteger(maxModules) && maxModules >= 1 && maxModules <= 255)) {
+  if (!(Number.isInteger(maxModules) && maxModules >= 1 && maxModules <= MAX_CENTRES)) {
     throw internalError(`modules: maxModules is ${maxModules}`);
   }
   const reason = undividedReason(sensitivity, maxModules);

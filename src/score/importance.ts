@@ -5,7 +5,7 @@
  * importance.
  */
 import { badArgument } from "../base/arguments.ts";
-import type { GateStats } from "../calibrate/gate_stats.ts";
+import { type GateStats, requireWindows } from "../calibrate/gate_stats.ts";
 import { type CalibrationStats, sumsOf } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
@@ -42,7 +42,7 @@ export interface Scoring {
 
 /**
  * Importance of every channel of every prunable space.
- * @throws GpruneError BAD_ARGUMENT when the metric needs statistics that are missing or of another model,
+ * @throws GpruneError BAD_ARGUMENT when the metric needs statistics that are missing, of no text or of another model,
  *   NOT_FINITE naming the tensor or space with a NaN or an infinity
  */
 export async function scoreModel({ stats, gates, ...scoring }: Scoring & ScoreInputs): Promise<Importance> {
@@ -116,7 +116,9 @@ function spaceStats(stats: CalibrationStats, space: Space): SetChannelStats {
   return { ...sumsOf(stats, space), tokens: stats.tokens, sequences: stats.sequences };
 }
 
-function spaceGates({ spaces, windows }: GateStats, space: Space): SetGateStats {
+function spaceGates(stats: GateStats, space: Space): SetGateStats {
+  requireWindows(stats);
+  const { spaces, windows } = stats;
   const units = spaces.get(space.id);
   if (units?.squares.length === space.units) return { ...units, windows };
   const got = units === undefined ? "none" : units.squares.length;
