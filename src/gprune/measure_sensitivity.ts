@@ -1,6 +1,6 @@
 /** Sensitivity of a model's units to the calibration set, without pruning: what `gprune sensitivity` shows. */
 
-import { requireSome } from "../base/arguments.ts";
+import { requireOwnNames, requireSome } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { calibrate, type TokenSet } from "../calibrate/calibrate.ts";
 import { gateStatistics } from "../calibrate/gate_stats.ts";
@@ -8,9 +8,9 @@ import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { spacesOf, sumOverUnits } from "../model/spaces.ts";
-import { scoreEach } from "../score/importance.ts";
+import { type ScoreInputs, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
-import { modelSensitivity } from "./sensitivity.ts";
+import { unitSensitivity } from "./sensitivity.ts";
 import { type SensitivitySummary, summariseSensitivity } from "./sensitivity_summary.ts";
 
 /** Sensitivity per unit and per space; plain JSON. */
@@ -34,31 +34,23 @@ export interface SensitivityRequest {
 }
 
 /**
- * Calibrates on every set, scores every set alone, and compares the ranks.
+ * Measures what the metric needs on every set, scores every set alone, and compares the ranks.
  * @throws GpruneError BAD_ARGUMENT for no sets or two of the same name; as `calibrate` and `scoreModel`
  */
 export async function measureSensitivity(request: SensitivityRequest): Promise<SensitivityReport> {
-  const { model, runtime, sets, metric, seed, onProgress = silent } = request;
+  const { model, sets, metric, seed } = request;
   requireSome("sets", sets);
-  const runner = new DecoderRunner(model, runtime);
+  requireOwnNames("calibration sets", sets);
   const spaces = spacesOf(model.spec);
-  const stats = await calibrate(runner, sets, { onProgress });
-  const gates = metric.input === "gradients" ? await gateStatistics(runner, sets, { onProgress }) : undefined;
-  const inputs = sets.map(({ name }) => {
-    const gate = gates?.get(name);
-    return { stats: stats.get(name)!, ...(gate && { gates: gate }) };
-  });
-  const importances = await scoreEach({ model, metric, seed }, inputs);
-  const scores = new Map(
-    sets.map(({ name }, d) => {
-      const importance = importances[d]!;
-      const units = spaces.map(
-        (space) => [space.id, sumOverUnits(importance.get(space.id)!, space)] as const,
-      );
-      return [name, new Map(units)] as const;
+  const importances = await scoreEach({ model, metric, seed }, await inputsOf(request));
+  const sensitivities = new Map(
+    spaces.map((space) => {
+      const scores = sets.map(({ name }, d) => {
+        return [name, sumOverUnits(importances[d]!.get(space.id)!, space)] as const;
+      });
+      return [space.id, unitSensitivity(new Map(scores))] as const;
     }),
   );
-  const sensitivities = modelSensitivity(scores);
   const units = Object.fromEntries(
     Array.from(sensitivities, ([id, { meanRank, sigma }]) => [
       id,
@@ -67,4 +59,22 @@ export async function measureSensitivity(request: SensitivityRequest): Promise<S
   );
   const summary = summariseSensitivity(spaces, sensitivities);
   return { model: model.origin.name, metric: metric.name, ...summary, units };
+}
+
+/** What the metric needs of every set, in one pass over the texts: statistics, gate statistics, or nothing. */
+async function inputsOf({
+  model,
+  runtime,
+  sets,
+  metric: { input },
+  onProgress = silent,
+}: SensitivityRequest): Promise<readonly ScoreInputs[]> {
+  const runner = new DecoderRunner(model, runtime);
+  if (input === "activations") {
+    const stats = await calibrate(runner, sets, { onProgress });
+    return sets.map(({ name }) => ({ stats: stats.get(name)! }));
+  }
+  if (input === "weights") return sets.map(() => ({}));
+  const gates = await gateStatistics(runner, sets, { onProgress });
+  return sets.map(({ name }) => ({ gates: gates.get(name)! }));
 }

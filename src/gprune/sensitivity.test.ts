@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { averageRanks, mean, populationDeviation, spearman } from "../tensor/statistics.ts";
-import { kendallW, modelSensitivity, type SetScores, unitSensitivity } from "./sensitivity.ts";
+import { kendallW, type SetScores, unitSensitivity } from "./sensitivity.ts";
 
 const setScores = (rows: readonly (readonly number[])[]): SetScores =>
   new Map(rows.map((row, d) => [`set${d}`, Float64Array.from(row)]));
@@ -179,36 +179,5 @@ describe("unitSensitivity", () => {
     );
     expect(() => unitSensitivity(setScores([[1, 2], [1]]))).toThrow("internal: scores of set set1");
     expect(() => unitSensitivity(new Map())).toThrow("internal:");
-  });
-});
-
-describe("modelSensitivity", () => {
-  const spaces = (scale: number): ReadonlyMap<string, Float64Array> =>
-    new Map([
-      ["layers.0.kv", Float64Array.of(scale, 2)],
-      ["layers.0.ffn", Float64Array.of(3, scale, 1)],
-    ]);
-
-  test("takes every space by itself", () => {
-    const all = modelSensitivity(
-      new Map([
-        ["x", spaces(1)],
-        ["y", spaces(5)],
-      ]),
-    );
-    expect([...all.keys()]).toEqual(["layers.0.kv", "layers.0.ffn"]);
-    const own = new Map([
-      ["x", spaces(1).get("layers.0.ffn")!],
-      ["y", spaces(5).get("layers.0.ffn")!],
-    ]);
-    expect(all.get("layers.0.ffn")).toEqual(unitSensitivity(own));
-  });
-
-  test("refuses a set that lacks a space", () => {
-    const scores = new Map([
-      ["x", spaces(1)],
-      ["y", new Map<string, Float64Array>()],
-    ]);
-    expect(() => modelSensitivity(scores)).toThrow("internal: no scores of space layers.0.kv in set y");
   });
 });

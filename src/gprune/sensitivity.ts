@@ -57,28 +57,6 @@ export function unitSensitivity(scores: SetScores): Sensitivity {
 }
 
 /**
- * Sensitivity of every space of a model.
- * @param scores - unit scores by set name, then by space id; every set has the same spaces
- */
-export function modelSensitivity(
-  scores: ReadonlyMap<string, ReadonlyMap<string, Float64Array>>,
-): ReadonlyMap<string, Sensitivity> {
-  const first = [...scores.values()][0];
-  if (first === undefined) throw internalError("sensitivity of no sets");
-  const sensitivities = new Map<string, Sensitivity>();
-  for (const id of first.keys()) {
-    const ofSpace = new Map<string, Float64Array>();
-    for (const [set, spaces] of scores) {
-      const values = spaces.get(id);
-      if (values === undefined) throw internalError(`no scores of space ${id} in set ${set}`);
-      ofSpace.set(set, values);
-    }
-    sensitivities.set(id, unitSensitivity(ofSpace));
-  }
-  return sensitivities;
-}
-
-/**
  * Kendall's W with the correction for ties, in exact arithmetic up to one division (ranks are multiples of 1/2).
  *
  * It is 1 for a single ranking, for a single unit, and when every ranking ties all units. A ranking that ties all units

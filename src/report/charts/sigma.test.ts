@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
-import { modelSensitivity } from "../../gprune/sensitivity.ts";
+import { unitSensitivity } from "../../gprune/sensitivity.ts";
 import { summariseSensitivity } from "../../gprune/sensitivity_summary.ts";
 import { spacesOf } from "../../model/spaces.ts";
 import { randomStream } from "../../tensor/random.ts";
@@ -9,13 +9,16 @@ import { pictureFile, picturePng, pictureSvg } from "../picture.ts";
 import { sensitivityPicture } from "./sigma.ts";
 
 const spaces = spacesOf(tinySpec({ layers: [{ neurons: 40 }, { neurons: 30, kvGroups: 3 }] }));
-const scores = new Map(
-  ["code", "web"].map((name) => {
-    const random = randomStream(0, name);
-    return [name, new Map(spaces.map(({ id, units }) => [id, Float64Array.from({ length: units }, random)]))];
+const streams = ["code", "web"].map((name) => [name, randomStream(0, name)] as const);
+const sensitivities = new Map(
+  spaces.map(({ id, units }) => {
+    const scores = streams.map(
+      ([name, random]) => [name, Float64Array.from({ length: units }, random)] as const,
+    );
+    return [id, unitSensitivity(new Map(scores))];
   }),
 );
-const { spaces: rows } = summariseSensitivity(spaces, modelSensitivity(scores));
+const { spaces: rows } = summariseSensitivity(spaces, sensitivities);
 const picture = sensitivityPicture(rows, { title: "tiny <model>" });
 
 describe("the picture of sensitivity", () => {
