@@ -3,22 +3,13 @@ import { badArgument, requireOwnNames, requirePositive } from "../base/arguments
 import { tokensOf } from "../graph/decoder/forward.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 
-/** One half of a set, or all of a set of one window. */
-export interface HalfSet extends TokenSet {
-  /** Indices of its windows among those of the set. */
-  readonly places: readonly number[];
-}
-
 /** Even and odd windows as two sets; one set when there is a single window. */
-export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
-  const indices = [...windows.keys()];
-  const halves =
-    indices.length < 2 ? [indices] : [0, 1].map((parity) => indices.filter((index) => index % 2 === parity));
-  return halves.map((places, half) => ({
+export function halvesOf({ name, windows }: TokenSet): readonly TokenSet[] {
+  const halves = windows.length < 2 ? [0] : [0, 1];
+  return halves.map((half) => ({
     name: `${name}/${half + 1}`,
     partOf: name,
-    windows: places.map((place) => windows[place]!),
-    places,
+    windows: windows.filter((_, index) => index % 2 === half),
   }));
 }
 
@@ -54,9 +45,8 @@ export function measuredSets(
 
 function withHalves(set: TokenSet): MeasuredSet {
   const { name, windows } = set;
-  const owners = new Array<string | null>(windows.length).fill(null);
-  for (const half of halvesOf(set)) for (const place of half.places) owners[place] = half.name;
-  return { name, windows, owners };
+  const halves = halvesOf(set);
+  return { name, windows, owners: windows.map((_, index) => halves[index % 2]!.name) };
 }
 
 /** @throws GpruneError BAD_ARGUMENT when one list of windows is not the beginning of the other */
