@@ -17,7 +17,7 @@
  * `MIN_EXCESS` asks for effect size and not for significance: with thousands of units any departure from a Gaussian is
  * significant, and modules are worth their cost only where they explain clearly more.
  */
-import { averageRanks, mean, populationDeviation, rankCorrelation } from "../tensor/statistics.ts";
+import { averageRanks, largestBy, mean, populationDeviation, rankCorrelation } from "../tensor/statistics.ts";
 import { type Behaviour, behaviourPoints } from "./behaviour.ts";
 import { symmetricEigen } from "./eigen.ts";
 import { type Clustering, kMeans } from "./kmeans.ts";
@@ -81,7 +81,7 @@ export function chooseModules(
 
 /** K, by the rule in the file header. */
 export function chosenCount(evidence: readonly CountEvidence[]): number {
-  const best = evidence.reduce((top, candidate) => (candidate.excess > top.excess ? candidate : top));
+  const best = largestBy(evidence, ({ excess }) => excess);
   const enough = best.excess - Math.max(2 * best.spread, MIN_EXCESS);
   return evidence.find(({ excess }) => excess >= enough)!.k;
 }

@@ -13,7 +13,7 @@
  */
 import { internalError } from "../errors.ts";
 import { randomStream } from "../tensor/random.ts";
-import { smallestBy } from "../tensor/statistics.ts";
+import { largestBy, smallestBy } from "../tensor/statistics.ts";
 import { type Behaviour, behaviourPoints, SMALLEST_DEVIATION } from "./behaviour.ts";
 import { MAX_CENTRES } from "./kmeans.ts";
 import { type CountEvidence, chooseModules } from "./module_count.ts";
@@ -135,10 +135,9 @@ function mergeSmallGroups(
   if (groups.length === 1 || smallest.length >= minModuleSize) return groups;
   const others = groups.filter((group) => group !== smallest);
   const centre = centreOf(smallest, behaviour);
-  const distances = others.map((group) => squaredDistance(centreOf(group, behaviour), centre));
-  const nearest = distances.indexOf(Math.min(...distances));
-  const merged = others.map((group, g) => {
-    return g === nearest ? [...group, ...smallest].sort((a, b) => a - b) : group;
+  const nearest = smallestBy(others, (group) => squaredDistance(centreOf(group, behaviour), centre));
+  const merged = others.map((group) => {
+    return group === nearest ? [...group, ...smallest].sort((a, b) => a - b) : group;
   });
   return mergeSmallGroups(merged, behaviour, minModuleSize);
 }
@@ -203,7 +202,7 @@ function countReason(evidence: readonly CountEvidence[], k: number, modules: num
     const joined = modules < k ? ` Small modules were merged: ${modules} remain.` : "";
     return `${k} modules ${here}, compared with ${alike}.${joined}`;
   }
-  const best = evidence.reduce((top, candidate) => (candidate.excess > top.excess ? candidate : top));
+  const best = largestBy(evidence, ({ excess }) => excess);
   if (best.k === 1)
     return "One module: no clustering explains more than expected if all units behaved alike.";
   const [here, alike] = shares(best);

@@ -7,6 +7,7 @@ import { requireCount, requireSome } from "../base/arguments.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { requireCounting } from "../calibrate/measured_sets.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
+import { largestBy } from "../tensor/statistics.ts";
 
 /**
  * The windows of `steps` batches of `size`. The next window is always from the set that is furthest behind its share; a
@@ -24,8 +25,7 @@ export function planBatches(
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
   const queues = sets.map((set) => ({ share: set.weight / total, drawn: 0, next: turnsOf(set, seed) }));
   const draw = (place: number): Int32Array => {
-    const behind = queues.map(({ share, drawn }) => (place + 1) * share - drawn);
-    const queue = queues[behind.indexOf(Math.max(...behind))]!;
+    const queue = largestBy(queues, ({ share, drawn }) => (place + 1) * share - drawn);
     return queue.next(queue.drawn++);
   };
   return Array.from({ length: steps }, (_, step) =>
