@@ -209,9 +209,7 @@ describe("distill", () => {
     // The embedding of token 0 is 0; at the start of a window its hidden states stay 0 in all layers.
     const rows = { shape, data: data.map((value, i) => (i < dense.spec.hiddenSize ? 0 : value)) };
     const embedding = new Map([["model.embed_tokens.weight", rows]]);
-    const spec = {
-      layers: student.spec.layers.map((layer) => ({ ...layer, biases: ["down_proj"] as const })),
-    };
+    const layers = student.spec.layers.map((layer) => ({ ...layer, biases: ["down_proj"] as const }));
     const biases = [0, 1, 2].map((layer): [string, Tensor] => {
       return [`model.layers.${layer}.mlp.down_proj.bias`, randomTensor([8], { name: `bias ${layer}` })];
     });
@@ -221,7 +219,7 @@ describe("distill", () => {
     const { curve } = await distill({
       ...request,
       dense: withTensors(dense, embedding),
-      student: withTensors(student, new Map([...embedding, ...biases]), spec),
+      student: withTensors(student, new Map([...embedding, ...biases]), layers),
       sets: padded,
       steps: 2,
     });
@@ -233,13 +231,11 @@ describe("distill", () => {
   });
 
   test("counts hidden states that are far off by their distance, not by its square", async () => {
-    const spec = {
-      layers: student.spec.layers.map((layer) => ({ ...layer, biases: ["down_proj"] as const })),
-    };
+    const layers = student.spec.layers.map((layer) => ({ ...layer, biases: ["down_proj"] as const }));
     const hiddenLoss = async (size: number): Promise<number> => {
       const bias = { shape: [8], data: new Float32Array(8).fill(size) };
       const biases = new Map([0, 1, 2].map((layer) => [`model.layers.${layer}.mlp.down_proj.bias`, bias]));
-      const far = withTensors(student, biases, spec);
+      const far = withTensors(student, biases, layers);
       return (await distill({ ...request, student: far, steps: 1 })).curve[0]!.hidden;
     };
     const [near, far] = [await hiddenLoss(1e3), await hiddenLoss(1e4)];

@@ -89,7 +89,7 @@ export interface Refitted {
  */
 export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
   const { layers, tensors } = await refitProjections(request);
-  return withTensors(applyPlan(request.dense, request.plan), tensors, { layers });
+  return withTensors(applyPlan(request.dense, request.plan), tensors, layers);
 }
 
 /** The tensors that `refitLeastSquares` puts into the model. @throws GpruneError as `refitLeastSquares` */

@@ -31,7 +31,7 @@ export async function compensateMeans(
   stats: CalibrationStats,
 ): Promise<Model> {
   const { tensors, layers } = await compensatedBiases(model, plan, stats);
-  return withTensors(applyPlan(model, plan), tensors, { layers });
+  return withTensors(applyPlan(model, plan), tensors, layers);
 }
 
 /** The biases that `compensateMeans` puts into the model, and its layers. @throws GpruneError as `compensateMeans` */

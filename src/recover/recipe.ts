@@ -14,7 +14,7 @@ export function makeModel(dense: Model, recipe: ModelRecipe): MadeModel {
   const { keep, tensors, layers } = recipe;
   const pruned = keep === undefined ? dense : applyPlan(dense, makePlan(dense.spec, keep));
   if (tensors === undefined) return { model: pruned, recipe };
-  return { model: withTensors(pruned, tensors, layers === undefined ? {} : { layers }), recipe };
+  return { model: withTensors(pruned, tensors, layers), recipe };
 }
 
 /**

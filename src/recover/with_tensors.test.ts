@@ -5,13 +5,14 @@ import { withTensors } from "./with_tensors.ts";
 const model = tinyModel();
 const norm = randomTensor([8], { name: "new" });
 const bias = randomTensor([8], { name: "bias" });
+const layers = model.spec.layers.map((layer) => ({ ...layer, biases: ["o_proj"] as const }));
 const changed = withTensors(
   model,
   new Map([
     ["bias", bias],
     ["model.norm.weight", norm],
   ]),
-  { normEps: 1e-3 },
+  layers,
 );
 
 describe("withTensors", () => {
@@ -25,8 +26,8 @@ describe("withTensors", () => {
     expect(await changed.weights.read(other)).toBe(await model.weights.read(other));
   });
 
-  test("changes the named fields of the spec and not the model it was given", async () => {
-    expect(changed.spec).toEqual({ ...model.spec, normEps: 1e-3 });
+  test("changes the layers and not the model it was given", async () => {
+    expect(changed.spec).toEqual({ ...model.spec, layers });
     expect(await model.weights.read("model.norm.weight")).not.toEqual(norm);
     expect(model.weights.info("bias")).toBeUndefined();
   });

@@ -2,7 +2,7 @@
  * A model with some tensors replaced or added: recoveries return their results this way, without copying the rest.
  */
 import type { Model } from "../model/model.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import type { LayerSpec } from "../model/spec.ts";
 import { memorySource } from "../tensor/memory.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
 import type { RowRange, Tensor, TensorInfo } from "../tensor/tensor.ts";
@@ -10,12 +10,12 @@ import type { RowRange, Tensor, TensorInfo } from "../tensor/tensor.ts";
 /**
  * The model with these tensors in place of, or after, its own.
  * @param tensors - by name; new names are added after the model's own, in the map's order
- * @param specChange - fields of the spec that change with the tensors, for instance layers that gain a bias
+ * @param layers - the layers with the biases that the tensors add; the model's own when absent
  */
 export function withTensors(
   model: Model,
   tensors: ReadonlyMap<string, AnyTensor>,
-  specChange: Partial<ModelSpec> = {},
+  layers: readonly LayerSpec[] = model.spec.layers,
 ): Model {
   const { weights: base } = model;
   const replaced = memorySource(tensors);
@@ -26,5 +26,5 @@ export function withTensors(
     read: (name: string, rows?: RowRange): Promise<Tensor> => (has(name) ? replaced : base).read(name, rows),
     close: (): Promise<void> => base.close(),
   };
-  return { ...model, spec: { ...model.spec, ...specChange }, weights };
+  return { ...model, spec: { ...model.spec, layers }, weights };
 }
