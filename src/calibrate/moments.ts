@@ -133,8 +133,8 @@ export class StashedMoments {
   }
 }
 
-/** target += factor * row, for every row of values. */
-function addScaled(target: Float64Array, values: Float32Array, factor: number): void {
+/** target += factor * row, for every row of values. @param values - [rows, length of the target] */
+export function addScaled(target: Float64Array, values: Float32Array, factor: number): void {
   const { length } = target;
   for (let start = 0; start < values.length; start += length) {
     const row = values.subarray(start, start + length);

@@ -19,6 +19,7 @@ import { getOrMake } from "../base/map_values.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { type TokenSet, textsOfSet } from "../calibrate/calibrate.ts";
+import { addScaled } from "../calibrate/moments.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder/decoder_runner.ts";
 import {
   batchTokens,
@@ -102,13 +103,10 @@ class LayerMoments {
 
   add(outputs: Outputs, tokenWeight: number): void {
     for (const kind of SPACE_KINDS) {
-      this.#addTo(`${kind}.gram`, outputs[`${kind}.gram`]!, tokenWeight);
-      const { shape, data } = outputs[`${kind}.sum`]!;
-      const channels = shape.at(-1)!;
-      for (let start = 0; start < data.length; start += channels) {
-        const sums = { shape: [channels], data: data.subarray(start, start + channels) };
-        this.#addTo(`${kind}.sum`, sums, tokenWeight);
-      }
+      const { data: gram } = outputs[`${kind}.gram`]!;
+      const { shape, data: sums } = outputs[`${kind}.sum`]!;
+      addScaled(this.#sumOf(`${kind}.gram`, gram.length), gram, tokenWeight);
+      addScaled(this.#sumOf(`${kind}.sum`, shape.at(-1)!), sums, tokenWeight);
     }
     const { shape, data } = outputs.hidden!;
     const size = shape.at(-1)!;
@@ -133,9 +131,8 @@ class LayerMoments {
     return { shape: [n, n], data };
   }
 
-  #addTo(name: string, { data }: Tensor, weight: number): void {
-    const sum = getOrMake(this.#sums, name, () => new Float64Array(data.length));
-    for (let i = 0; i < data.length; i++) sum[i]! += weight * data[i]!;
+  #sumOf(name: string, length: number): Float64Array {
+    return getOrMake(this.#sums, name, () => new Float64Array(length));
   }
 }
 
