@@ -95,9 +95,10 @@ export function widthAlternatives(request: WidthRequest): readonly SpaceAlternat
 function neuronAlternatives(space: Space, { keep, order, roundTo }: WidthRequest): SpaceAlternatives {
   const present = keptUnits(keep, space);
   const step = stepOf(space, roundTo);
-  const widths = [Math.min(space.units, present.length + step), Math.max(roundTo, present.length - step)];
-  const alternatives = widths
-    .filter((width, index) => (index === 0 ? width > present.length : width < present.length))
+  const more = Math.min(space.units, present.length + step);
+  const fewer = Math.min(present.length, Math.max(roundTo, present.length - step));
+  const alternatives = [more, fewer]
+    .filter((width) => width !== present.length)
     .map((width): Alternative => {
       const units = order.get(space.id)!.slice(space.units - width);
       return { units: ascending(units), more: width - present.length };
