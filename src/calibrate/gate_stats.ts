@@ -15,7 +15,7 @@ import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
 import { mapLazily } from "./window_gradients.ts";
-import { type LotsState, sumsBySet } from "./window_lots.ts";
+import { type LotsState, sumsBySet, type WindowSums } from "./window_lots.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
 export interface UnitGateStats {
@@ -26,10 +26,7 @@ export interface UnitGateStats {
 }
 
 /** Gate statistics of one set. */
-export interface GateStats {
-  readonly windows: number;
-  /** Sum over windows of the mean next-token cross entropy, nats. */
-  readonly loss: number;
+export interface GateStats extends WindowSums {
   /** Keyed by space id. */
   readonly spaces: ReadonlyMap<string, UnitGateStats>;
 }
