@@ -120,15 +120,16 @@ export async function fitAlternatives(
   if (removed !== undefined) throw internalError(`${space.id}: unit ${removed} of an alternative is removed`);
   const projection = OUTPUT_PROJECTION[space.kind];
   const name = projectionName(space.layer, projection);
-  const present = channelsAmong(wide, alternatives[0] ?? []);
-  const steps = alternatives.slice(1).map((units) => stepFrom(present, channelsAmong(wide, units)));
+  const [presentUnits = [], ...others] = alternatives;
+  const present = channelsAmong(wide, presentUnits);
+  const steps = others.map((units) => stepFrom(present, channelsAmong(wide, units)));
   const products = await compileProducts(runtime);
   const channels = (units: readonly number[]): Int32Array => channelsOf(units, space.unitChannels);
   const everyUnit = Array.from({ length: space.units }, (_, unit) => unit);
   const wideCovariances = await covariancesOf(products, moments, {
     projection: whole,
     kept: channels(wide.units),
-    removed: without(channels(everyUnit), channels(alternatives[0] ?? [])),
+    removed: without(channels(everyUnit), channels(presentUnits)),
   });
   const added = steps.map((step) => (step.adds ? addedCovariances(wideCovariances, step, present) : null));
   const covariances = ofSomeInputs(wideCovariances, present);
