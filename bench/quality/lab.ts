@@ -13,13 +13,7 @@ import {
 } from "../../src/calibrate/evidence.ts";
 import { measuredSets } from "../../src/calibrate/measured_sets.ts";
 import type { Moments } from "../../src/calibrate/moments.ts";
-import {
-  type DecidingSet,
-  decidingSet,
-  learnable,
-  type SampledSet,
-  type TextSet,
-} from "../../src/calibrate/windows.ts";
+import { decidingSet, learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
@@ -36,7 +30,7 @@ import { applyPlan } from "../../src/prune/surgery.ts";
 import { distill } from "../../src/recover/distill.ts";
 import { refitLeastSquares } from "../../src/recover/least_squares.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
-import { runPasses } from "../../src/recover/passes.ts";
+import { type RunPasses, runPasses } from "../../src/recover/passes.ts";
 import { willAddBiases } from "../../src/run/opening.ts";
 import { scoreModel } from "../../src/score/importance.ts";
 import { metricByName } from "../../src/score/registry.ts";
@@ -56,6 +50,7 @@ export interface Examination {
 export class Lab {
   readonly dense: Model;
   readonly #runtime = new Runtime({ memory: { ...ROOMY, keepActivations: true } });
+  readonly #passes: RunPasses;
   readonly #tokenizer: Tokenizer;
   readonly #sets = new Map<string, SampledSet>();
   readonly #evidence = new Map<string, SplitEvidence>();
@@ -64,6 +59,7 @@ export class Lab {
 
   private constructor(dense: Model) {
     this.dense = dense;
+    this.#passes = runPasses(dense, this.#runtime);
     this.#tokenizer = Tokenizer.fromFiles(dense.files);
   }
 
@@ -138,16 +134,13 @@ export class Lab {
   }
 
   async #decide(config: SettledConfig, { evidence, pooled }: ModelEvidence): Promise<Keep> {
-    const sets: DecidingSet[] = [];
-    for (const set of config.calibration) {
-      sets.push(decidingSet(await this.#sampled(set, config), config.refitSamples));
-    }
+    const sets = await this.#sampledSets(config);
     const { keep } = await decideGprune({
       ...config,
       model: this.dense,
       runtime: this.#runtime,
-      passes: runPasses(this.dense, this.#runtime, undefined),
-      sets,
+      passes: this.#passes,
+      sets: sets.map((set) => decidingSet(set, config.refitSamples)),
       weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
       evidence,
       pooled,
@@ -168,18 +161,20 @@ export class Lab {
     const key = JSON.stringify([named, config.refitSamples]);
     const cached = this.#momentsOf.get(key);
     if (cached !== undefined) return cached;
-    const passes = runPasses(this.dense, this.#runtime, undefined);
-    const { moments } = await passes.activations(measuredSets([], sets));
+    const { moments } = await this.#passes.activations(measuredSets([], sets));
     this.#momentsOf.clear();
     this.#momentsOf.set(key, moments);
     return moments;
   }
 
   async #weightedSets(config: SettledConfig, count: number): Promise<readonly WeightedTokenSet[]> {
-    const sets: WeightedTokenSet[] = [];
-    for (const set of config.calibration) {
-      sets.push({ ...learnable(await this.#sampled(set, config), count), weight: set.weight });
-    }
+    const sets = await this.#sampledSets(config);
+    return sets.map((set, d) => ({ ...learnable(set, count), weight: config.calibration[d]!.weight }));
+  }
+
+  async #sampledSets(config: SettledConfig): Promise<readonly SampledSet[]> {
+    const sets: SampledSet[] = [];
+    for (const set of config.calibration) sets.push(await this.#sampled(set, config));
     return sets;
   }
 
@@ -204,7 +199,7 @@ export class Lab {
       let ofSet = this.#evidence.get(key);
       if (ofSet === undefined || (gradients && ofSet.whole.gates === undefined)) {
         const sampled = await this.#sampled(set, config);
-        const dense = { model: this.dense, passes: runPasses(this.dense, this.#runtime, undefined) };
+        const dense = { model: this.dense, passes: this.#passes };
         ofSet = (await gatherEvidence(dense, [sampled], { gradients })).evidence.get(set.name)!;
         this.#evidence.set(key, ofSet);
       }
