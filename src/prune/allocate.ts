@@ -1,5 +1,6 @@
 /**
- * Every allocation. To add one: a file beside this one, a row here; the laws in allocate.test.ts then cover it.
+ * The allocations by importance alone. To add one: a file beside this one, a row here; the laws in allocate.test.ts
+ * then cover it.
  */
 import { ALLOCATION_NAMES } from "../base/choices.ts";
 import { GpruneError } from "../errors.ts";
@@ -7,7 +8,7 @@ import { global } from "./allocate_global.ts";
 import { uniform } from "./allocate_uniform.ts";
 import type { Allocation } from "./allocation.ts";
 
-/** In the order of `--help`. */
+/** All of them; `learned` and `curves` are part of `decideGprune`. */
 export const ALLOCATIONS: readonly Allocation[] = [uniform, global];
 
 /**

@@ -37,6 +37,7 @@ export interface AllocationRequest extends RemovalRequest {
 export interface Allocation {
   /** Name on the command line. */
   readonly name: string;
+  /** What it does, in one line. */
   readonly summary: string;
   /**
    * @returns kept units of every space that loses some

@@ -38,7 +38,7 @@ export type SetGateStats = UnitGateStats & { readonly windows: number };
 export interface Metric {
   /** Name on the command line. */
   readonly name: string;
-  /** One sentence for `--help` and the report. */
+  /** What it measures, in one line. */
   readonly summary: string;
   readonly input: MetricInput;
   /** The allocation it was published with, the default without GPrune. */
