@@ -81,3 +81,16 @@ test.skipIf(!hasRedis)(
     expect(found).toEqual(expected);
   },
 );
+
+test.each([0, 0.5, -1, Number.NaN])("refuses units of %d layers", (layersPerUnit) => {
+  const message = `layersPerUnit: expected a whole number of at least 1, got ${layersPerUnit}`;
+  expect(() => distributed({ redis: "redis://none", store: "none", layersPerUnit })).toThrow(message);
+});
+
+test.each([0, -1, Number.NaN])("refuses a worker's times of %d seconds", async (seconds) => {
+  for (const name of ["lockSeconds", "unitSeconds"]) {
+    const settings = { redis: "redis://none", store: "none", [name]: seconds };
+    const message = `${name}: expected a number of seconds above 0, got ${seconds}`;
+    await expect(runWorker(settings)).rejects.toMatchObject({ code: "BAD_ARGUMENT", message });
+  }
+});

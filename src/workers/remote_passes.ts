@@ -4,6 +4,7 @@
  */
 
 import { resolve } from "node:path";
+import { requireCount } from "../base/arguments.ts";
 import { getOrMake } from "../base/map_values.ts";
 import { type Reporting, silent } from "../base/progress.ts";
 import type { CalibrateOptions, MeasuredSet, TokenSet } from "../calibrate/calibrate.ts";
@@ -58,9 +59,10 @@ const TARGET_RANGES = 8;
 
 /**
  * Passes for `prune(config, { openPasses })`, computed by the workers that have the same server and store.
- * @throws GpruneError, when opened, QUEUE_FAILED or STORE_FAILED
+ * @throws GpruneError BAD_ARGUMENT for units of less than one layer; when opened, QUEUE_FAILED or STORE_FAILED
  */
 export function distributed(distribution: Distribution): (base: PassesBase) => Promise<ConnectedPasses> {
+  requireCount("layersPerUnit", distribution.layersPerUnit ?? 1);
   return async (base) => {
     const store = patientStore(await openStore(distribution.store), { signal: base.signal });
     const name = queueName(await storeIdentity(store), distribution.threads);

@@ -3,6 +3,7 @@
  * dies, its unit goes to another worker. The first record of a unit's result stays; later ones are dropped.
  */
 import { setInterval, setTimeout } from "node:timers/promises";
+import { badArgument } from "../base/arguments.ts";
 import { type ErrorCode, GpruneError, hasCode, type PlainError } from "../errors.ts";
 import { openStore } from "../io/store/open_store.ts";
 import { type Store, storeIdentity } from "../io/store/store.ts";
@@ -92,10 +93,13 @@ const RETRY_MS = 1000;
 /**
  * Computes units until the signal is aborted. If the queue's server is unreachable then, its client goes on trying to
  * reconnect, which keeps the process alive.
- * @throws GpruneError QUEUE_FAILED and STORE_FAILED when they cannot be reached at the start; MODEL_DIFFERS and
- *   NOT_FOUND when this machine does not have the model that a run prunes
+ * @throws GpruneError BAD_ARGUMENT for times that are not above 0; QUEUE_FAILED and STORE_FAILED when they cannot be
+ *   reached at the start; MODEL_DIFFERS and NOT_FOUND when this machine does not have the model that a run prunes
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
+  const { lockSeconds = 1, unitSeconds = 1 } = settings;
+  for (const [name, seconds] of Object.entries({ lockSeconds, unitSeconds }))
+    if (!(seconds > 0)) throw badArgument(name, "a number of seconds above 0", seconds);
   const store = patientStore(await openStore(settings.store));
   let start = (options: JobWorkerOptions): Promise<JobWorker | null> => JobWorker.start(options);
   while ((await listen(settings, store, start)) === "moved") {
