@@ -133,16 +133,41 @@ describe("plainConfig", () => {
 
   test("takes the positions of Qwen2-VL and Qwen3-VL for those of text alone", () => {
     const mrope = { type: "mrope", mrope_section: [1, 1, 2] };
-    const expected = read({ ...QWEN, tie_word_embeddings: true });
-    const nested = { ...QWEN, model_type: "qwen2_5_vl_text", rope_scaling: mrope };
+    const text = {
+      ...QWEN,
+      num_key_value_heads: 2,
+      rope_theta: 5e6,
+      rms_norm_eps: 1e-6,
+      max_position_embeddings: 512,
+    };
+    const expected = read({ ...text, tie_word_embeddings: true });
+    const nested = { ...text, model_type: "qwen2_5_vl_text", rope_scaling: mrope };
     expect(readPlain({ model_type: "qwen2_5_vl", text_config: nested })).toEqual(expected);
-    const flat = { ...QWEN, model_type: "qwen2_5_vl", rope_scaling: mrope, vision_config: {} };
+    const flat = { ...text, model_type: "qwen2_5_vl", rope_scaling: mrope, vision_config: {} };
     expect(readPlain({ ...flat, tie_word_embeddings: true })).toEqual(expected);
     const interleaved = { rope_type: "default", mrope_interleaved: true, mrope_section: [1, 1, 2] };
-    const qwen3 = { ...QWEN, model_type: "qwen3_vl_text", rope_scaling: interleaved };
+    const qwen3 = { ...text, model_type: "qwen3_vl_text", rope_scaling: interleaved };
     expect(readPlain({ model_type: "qwen3_vl", text_config: qwen3 })).toEqual(
-      read({ ...QWEN, model_type: "qwen3", tie_word_embeddings: true }),
+      read({ ...text, model_type: "qwen3", tie_word_embeddings: true }),
     );
+  });
+
+  test("completes a Qwen2-VL and a Qwen3-VL with the defaults of their own classes", () => {
+    for (const type of ["qwen2_vl", "qwen2_5_vl"]) {
+      const spec = readPlain({ model_type: type, text_config: { model_type: `${type}_text` } });
+      expect(spec).toMatchObject({ vocabSize: 152_064, hiddenSize: 8192, headDim: 128, normEps: 1e-5 });
+      expect(spec.layers).toHaveLength(80);
+      expect(spec.layers[79]).toMatchObject({
+        neurons: 29_568,
+        kvGroups: 8,
+        groupSize: 8,
+        window: null,
+        rope: { theta: 1e6 },
+      });
+    }
+    const spec = readPlain({ model_type: "qwen3_vl", text_config: { model_type: "qwen3_vl_text" } });
+    expect(spec).toMatchObject({ hiddenSize: 4096, headDim: 128, normEps: 1e-6, maxPositions: 128_000 });
+    expect(spec.layers[0]).toMatchObject({ kvGroups: 32, groupSize: 1, rope: { theta: 500_000 } });
   });
 
   test.each([

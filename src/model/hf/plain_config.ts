@@ -1,7 +1,7 @@
 /**
  * Configurations of models that compute what a model of a known family does, with that family's keys: the text models
  * of multimodal ones, Granite 4 without experts and state-space layers, EXAONE 3, InternLM 3, IQuest-Coder, MiniCPM,
- * and a Mistral that is called so though it is a Ministral.
+ * a Mistral that is called so though it is a Ministral, and Qwen-VL with the defaults of its own classes.
  */
 import { z } from "zod";
 import { isJsonObject } from "../../io/files/json.ts";
@@ -20,7 +20,7 @@ export function plainConfig(config: unknown): unknown {
 
 /** A configuration of another class that computes what a known family does, as that family's. */
 function usualFamily(config: JsonObject): JsonObject {
-  return ministral(scaledGranite(otherLlama(denseGranite(config))));
+  return ministral(scaledGranite(otherLlama(denseGranite(completeQwen(config)))));
 }
 
 /** Whether a configuration is of a class that no family is written as, though it is read as one. */
@@ -60,6 +60,32 @@ function sizesOf({ defaults: { sizes } }: Family): JsonObject {
     num_hidden_layers: sizes.layers,
     num_attention_heads: sizes.heads,
   };
+}
+
+/** Defaults of Qwen2-VL and Qwen2.5-VL (configuration_qwen2_vl.py, configuration_qwen2_5_vl.py). */
+const QWEN2_VL: JsonObject = {
+  vocab_size: 152_064,
+  hidden_size: 8192,
+  intermediate_size: 29_568,
+  num_hidden_layers: 80,
+  num_attention_heads: 64,
+  num_key_value_heads: 8,
+  rms_norm_eps: 1e-5,
+  rope_theta: 1_000_000,
+  max_window_layers: 80,
+};
+
+/** Defaults of classes whose configurations are read as a Qwen's, where they are not the Qwen's own. */
+const OTHER_QWENS: ReadonlyMap<unknown, JsonObject> = new Map<unknown, JsonObject>([
+  ...["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"].map((name) => [name, QWEN2_VL] as const),
+  // Of transformers 5; a base of 5,000,000 in version 4, which writes it into every config.json.
+  ["qwen3_vl_text", { rope_theta: 500_000, max_position_embeddings: 128_000 }],
+]);
+
+/** A configuration of a class with other defaults than the family's, with these; what it says itself counts. */
+function completeQwen(config: JsonObject): JsonObject {
+  const defaults = OTHER_QWENS.get(config.model_type);
+  return defaults === undefined ? config : { ...defaults, ...config };
 }
 
 /**
