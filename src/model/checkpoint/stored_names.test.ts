@@ -63,6 +63,18 @@ describe.each([
   });
 });
 
+test.each(["", "language_model.model.", "model.language_model."])(
+  "those of an OLMo, whose norms have no weights, are known with the prefix %j",
+  async (prefix) => {
+    const tensors = await saved("olmo");
+    const other = new Map(
+      [...tensors].map(([name, tensor]) => [name.replace(/^model\./, prefix), tensor] as const),
+    );
+    const named = withUsualNames(memorySource(other), familyByName("olmo", "test"));
+    expect([...named.tensors.names].sort()).toEqual([...tensors.keys()].sort());
+  },
+);
+
 test("those of an EXAONE 3 become the usual ones of a Llama, and stay GPT-Neo's in a GPT-Neo", async () => {
   const tensors = await saved("exaone");
   const named = withUsualNames(memorySource(new Map(tensors)), familyByName("llama", "test"));

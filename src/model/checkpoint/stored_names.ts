@@ -44,7 +44,7 @@ export interface NamedTensors {
 export function withUsualNames(source: TensorSource, family: StoredNaming): NamedTensors {
   const { storedPrefixes: own } = family;
   const prefixes = [own, withoutModel(own), ...OTHERS].map((other) => ({ ...family, storedPrefixes: other }));
-  const naming = [...prefixes, EXAONE].find((each) => hasLastNorm(source, each)) ?? family;
+  const naming = [...prefixes, EXAONE].find((each) => isNamedSo(source, each)) ?? family;
   const { storedPrefixes, storedNames, storedOuterNames } = naming;
   const { decoder, head } = storedPrefixes;
   const usual = { storedNames: inverse(storedNames), storedOuterNames: inverse(storedOuterNames) };
@@ -59,8 +59,11 @@ export function withUsualNames(source: TensorSource, family: StoredNaming): Name
   return { tensors: renamedSource(source, names), storedName: (name) => names.get(name)! };
 }
 
-function hasLastNorm(source: TensorSource, { storedPrefixes, storedOuterNames }: StoredNaming): boolean {
-  return source.info(`${storedPrefixes.decoder}${storedOuterNames.norm ?? "norm"}.weight`) !== undefined;
+/** Tensors by which a naming is told; norms of OLMo 1 have none. */
+const LANDMARKS = ["model.norm.weight", "model.layers.0.self_attn.o_proj.weight"] as const;
+
+function isNamedSo(source: TensorSource, naming: StoredNaming): boolean {
+  return LANDMARKS.some((name) => source.info(storedName(name, naming)) !== undefined);
 }
 
 /** The name under which a family's checkpoints have a tensor. @param name - the usual one */
