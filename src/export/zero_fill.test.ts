@@ -3,8 +3,11 @@ import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
+import { runModel } from "../../test/run_model.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { exportGguf } from "./gguf.ts";
 
@@ -28,3 +31,21 @@ test.each(["starcoder2", "phi", "gpt_neox"] as const)(
     await opened.weights.close();
   },
 );
+
+test("norms over all queries and keys have the same epsilon beside zeros", async () => {
+  const { layers = [], ...options } = TINY_FAMILIES.olmo2;
+  const [first, second] = layers;
+  const model = tinyModel({ ...options, normEps: 0.3, layers: [{ ...first, kvGroups: 1 }, second!] });
+  const path = join(await temporaryDirectory(), "out.gguf");
+  const { warnings } = await exportGguf(model, path);
+  expect(warnings[0]).toContain("padded with zeros");
+  const opened = await openModel(path);
+  const runtime = new Runtime();
+  const windows = [Int32Array.of(1, 2, 3, 4, 5)];
+  const [before, after] = await Promise.all(
+    [model, opened].map((each) => runModel(new DecoderRunner(each, runtime), windows)),
+  );
+  expect(maxDifference(after!.logits, before!.logits)).toBeLessThan(1e-5);
+  await runtime.close();
+  await opened.weights.close();
+});

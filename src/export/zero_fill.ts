@@ -1,11 +1,12 @@
 /**
  * Pads a model with neurons and KV groups of zeros, which do not change its outputs: a neuron with zero gate and up
  * rows gives 0 or nearly so, a KV group with zero values gives 0, and the columns that read them are zero. A norm over
- * all queries or keys of a layer divides by the root of their mean square, which zeros lower; its weights make up for
- * that. Biases that the model lacks are zeros, too.
+ * all queries or keys of a layer divides by the root of their mean square, which zeros lower. Larger projections raise
+ * it again, so that the epsilon counts as much as before, and smaller weights of the norm make up for them. Biases that
+ * the model lacks are zeros, too.
  */
 
-import { isQkNorm, weightsOf } from "../model/spaces.ts";
+import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
@@ -24,9 +25,20 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader 
     if (PROJECTION_BIAS.test(name) && info === undefined) return zeros(shape);
     const stored = rows && rowsWithin(rows, info?.shape[0] ?? 0);
     if (stored !== undefined && stored.start === stored.end) return zeros(shape);
-    const tensor = await source.read(name, stored);
-    return padded(isQkNorm(name) && shape.length === 1 ? scaledForZeros(tensor, shape) : tensor, shape);
+    return padded(scaled(await source.read(name, stored), factorOf(name)), shape);
   };
+
+  /** Factor on a weight that makes up for zeros among normed queries or keys; 1 for others. */
+  function factorOf(name: string): number {
+    const [, prefix, projection, part] = NORMED.exec(name) ?? [];
+    if (part === undefined) return 1;
+    const norm = `${prefix}${projection}_norm.weight`;
+    const [before, after] = [source.info(norm)?.shape, shapes.get(norm)];
+    // Norms over the channels of a head see no zeros beside others.
+    if (before?.length !== 1 || after === undefined) return 1;
+    const factor = Math.sqrt(after[0]! / before[0]!);
+    return part === "proj" ? factor : 1 / factor;
+  }
 }
 
 /** Those of the rows that a tensor of `count` rows has; the others are zeros. */
@@ -36,10 +48,11 @@ function rowsWithin({ start, end }: RowRange, count: number): RowRange {
 
 const PROJECTION_BIAS = /_proj\.bias$/;
 
-/** Weights of a norm over [channels], for as many channels as `shape` has, of which the further ones are zero. */
-function scaledForZeros({ shape: [channels], data }: Tensor, [padded]: readonly number[]): Tensor {
-  const factor = Math.sqrt(channels! / padded!);
-  return { shape: [channels!], data: data.map((weight) => weight * factor) };
+/** Weights of queries and keys and of the norms on them: of which module, q or k, and which of the two. */
+const NORMED = /^(.*\.)([qk])_(proj|norm)\.(?:weight|bias)$/;
+
+function scaled({ shape, data }: Tensor, factor: number): Tensor {
+  return { shape, data: factor === 1 ? data : data.map((value) => value * factor) };
 }
 
 function padded(tensor: Tensor, shape: readonly number[]): Tensor {
