@@ -31,8 +31,8 @@ export interface GgufObstacle {
 /** Relative difference of scales that rounding in a config.json can explain. */
 const SCALE_TOLERANCE = 1e-4;
 
-/** Switches that all models of a family share. */
-const FIXED = ["normType", "normOffset", "normParameters", "gated", "headBias"] as const;
+/** Switches of norms that all models of a family share. */
+const NORM_SWITCHES = ["normType", "normOffset", "normParameters"] as const;
 
 interface Rule {
   /** `what` of the obstacle; null where there is none. */
@@ -72,16 +72,33 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: (spec, { family, activation, multipliers, loads }) => {
-      const { scaledEmbeddings, ...row } = familyByName(family, "llama.cpp");
-      const scale = scaledEmbeddings ? Math.sqrt(spec.hiddenSize) : 1;
+    finds: (spec, { family }) => {
+      const row = familyByName(family, "llama.cpp");
       const matches =
-        FIXED.every((name) => spec[name] === row[name]) &&
+        NORM_SWITCHES.every((name) => spec[name] === row[name]) &&
         (spec.qkNorm === row.qkNorm || (row.qkNormFlag !== null && spec.qkNorm === null)) &&
-        spec.norms === (spec.parallel ? row.parallelNorms : row.norms) &&
-        (multipliers || isClose(spec.embeddingScale, scale)) &&
-        [activation, ...loads.otherActivations].includes(spec.activation);
-      return matches ? null : "the model's norms, activation or embedding scale";
+        spec.norms === (spec.parallel ? row.parallelNorms : row.norms);
+      return matches ? null : "the model's norms";
+    },
+  },
+  {
+    finds: ({ gated }, { family }) =>
+      gated === familyByName(family, "llama.cpp").gated ? null : `FFNs with${gated ? "" : "out"} a gate`,
+  },
+  {
+    finds: ({ headBias }, { family }) =>
+      headBias === familyByName(family, "llama.cpp").headBias
+        ? null
+        : `logits with${headBias ? "" : "out"} a bias`,
+  },
+  {
+    finds: ({ activation }, { activation: usual, loads }) =>
+      [usual, ...loads.otherActivations].includes(activation) ? null : `the activation ${activation}`,
+  },
+  {
+    finds: ({ embeddingScale, hiddenSize }, { family, multipliers }) => {
+      const usual = familyByName(family, "llama.cpp").scaledEmbeddings ? Math.sqrt(hiddenSize) : 1;
+      return multipliers || isClose(embeddingScale, usual) ? null : `the embedding scale ${embeddingScale}`;
     },
   },
   {

@@ -228,7 +228,6 @@ describe("refusals", () => {
     ],
     ["no windows", { ...GEMMA2 }, "gemma2 does not support layers without sliding windows"],
     ["windows in other places", { ...GEMMA2, layers: [{}, { window: 16 }] }, "all but every 2nd"],
-    ["other activations", { activation: "gelu_tanh" }, "the model's norms, activation"],
     ["windows elsewhere", otherWindows, "all but every 6th"],
     ["rotary bases by layer", mixed, "rotary embeddings that differ between layers"],
     ["other factors", strange, "Llama 3 RoPE scaling"],
@@ -314,20 +313,21 @@ describe("refusals", () => {
     [
       "blocks one after another",
       { ...TINY_FAMILIES.phi, parallel: false, norms: "before" },
-      "phi2 does not support the model's norms, activation or embedding scale or blocks that are not parallel",
+      "phi2 does not support the model's norms or blocks that are not parallel",
     ],
     ...Object.entries({
-      "a gate": [TINY_FAMILIES.arcee, { gated: true }],
       "other norms": [TINY_FAMILIES.cohere, { normType: "rms" }],
       "norms with biases": [TINY_FAMILIES.cohere, { normParameters: "weight_and_bias" }],
       "norms without biases": [TINY_FAMILIES.nemotron, { normParameters: "weight" }],
-      "logits without biases": [TINY_FAMILIES.phi, { headBias: false }],
       "a second norm of parallel blocks": [TINY_FAMILIES["stablelm in parallel"], { norms: "before" }],
       "one norm of blocks in parallel": [TINY_FAMILIES.gpt_neox, { norms: "shared" }],
-      "exact GELU": [TINY_FAMILIES.starcoder2, { activation: "gelu" }],
-    } satisfies Record<string, readonly [TinyModelOptions, TinyModelOptions]>).map(
-      ([name, [options, change]]): [string, TinyModelOptions, string] => {
-        return [name, { ...options, ...change }, "the model's norms, activation"];
+      "a gate": [TINY_FAMILIES.arcee, { gated: true }, "FFNs with a gate"],
+      "logits without biases": [TINY_FAMILIES.phi, { headBias: false }, "logits without a bias"],
+      "exact GELU": [TINY_FAMILIES.starcoder2, { activation: "gelu" }, "the activation gelu"],
+      "larger embeddings": [TINY_FAMILIES.cohere, { embeddingScale: 3 }, "the embedding scale 3"],
+    } satisfies Record<string, readonly [TinyModelOptions, TinyModelOptions, string?]>).map(
+      ([name, [options, change, what]]): [string, TinyModelOptions, string] => {
+        return [name, { ...options, ...change }, what ?? "the model's norms"];
       },
     ),
     ...Object.entries({
