@@ -167,6 +167,9 @@ describe("loadCalibration", () => {
     expect(await hintsOf(10)).toEqual([hint(10, "none is")]);
     expect(await hintsOf(500)).toEqual([hint(10, "none is")]);
     expect(await hintsOf(500, { method: "none", metric: "magnitude", recover: "none" })).toEqual([]);
+    expect(await hintsOf(3, { seqLen: 24 })).toEqual([
+      expect.stringMatching(/has 3 windows of 24 tokens, .* use at most 1 window \(--samples\)$/),
+    ]);
     expect(await hintsOf(5, { seqLen: 32 })).toEqual([
       expect.stringMatching(
         /has 2 windows of 32 tokens, .*; give more text or use shorter windows \(--seq-len\)$/,
