@@ -32,10 +32,18 @@ test.each(["starcoder2", "phi", "gpt_neox"] as const)(
   },
 );
 
-test("norms over all queries and keys have the same epsilon beside zeros", async () => {
+test("norms over all queries and keys have the same epsilon beside three times as many zeros", async () => {
   const { layers = [], ...options } = TINY_FAMILIES.olmo2;
   const [first, second] = layers;
-  const model = tinyModel({ ...options, normEps: 0.3, layers: [{ ...first, kvGroups: 1 }, second!] });
+  const model = tinyModel({
+    ...options,
+    headDim: 2,
+    normEps: 0.3,
+    layers: [
+      { ...first, kvGroups: 1 },
+      { ...second, kvGroups: 4 },
+    ],
+  });
   const path = join(await temporaryDirectory(), "out.gguf");
   const { warnings } = await exportGguf(model, path);
   expect(warnings[0]).toContain("padded with zeros");

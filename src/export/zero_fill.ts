@@ -1,9 +1,9 @@
 /**
  * Pads a model with neurons and KV groups of zeros, which do not change its outputs: a neuron with zero gate and up
  * rows gives 0 or nearly so, a KV group with zero values gives 0, and the columns that read them are zero. A norm over
- * all queries or keys of a layer divides by the root of their mean square, which zeros lower. Larger projections raise
- * it again, so that the epsilon counts as much as before, and smaller weights of the norm make up for them. Biases that
- * the model lacks are zeros, too.
+ * all queries or keys of a layer divides by the root of their mean square, which zeros lower; its weights make up for
+ * that. Projections times a power of two, which rounds nothing, raise the mean square again, so that the norm's epsilon
+ * counts half to twice as much as before. Biases that the model lacks are zeros, too.
  */
 
 import { weightsOf } from "../model/spaces.ts";
@@ -37,7 +37,7 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader 
     // Norms over the channels of a head see no zeros beside others.
     if (before?.length !== 1 || after === undefined) return 1;
     const factor = Math.sqrt(after[0]! / before[0]!);
-    return part === "proj" ? factor : 1 / factor;
+    return part === "proj" ? 2 ** Math.round(Math.log2(factor)) : 1 / factor;
   }
 }
 
