@@ -98,7 +98,7 @@ export function removalBudget({ spec, sparsity }: RemovalRequest, queues: readon
     const removable = queues.reduce((sum, queue) => sum + capacity(queue), 0);
     const largest = Math.floor((removable / prunable) * 10_000) / 10_000;
     throw new GpruneError("BAD_ARGUMENT", `sparsity: expected at most ${largest}, got ${sparsity}`, {
-      hint: "Every layer keeps at least one KV group and one neuron (or one multiple of the rounding).",
+      hint: "Every layer keeps at least one KV group and one neuron, or as many neurons as --round-to says.",
     });
   }
   return budget;
