@@ -57,7 +57,7 @@ export interface FilledProgram extends Pick<Program, "run"> {
 
 /** Threads, memory and device of all computations of a runtime. */
 export interface RuntimeOptions {
-  /** Largest number of threads of one operator; the number of cores when absent. */
+  /** Largest number of threads of one operator; as many as the process may use when absent. */
   readonly threads?: number | undefined;
   /** Memory policy; `ROOMY` when absent. */
   readonly memory?: MemoryPolicy;
