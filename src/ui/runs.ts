@@ -26,7 +26,7 @@ import { LiveRunRecorder } from "./live_run.ts";
 import { type KnownRuns, listRuns } from "./run_list.ts";
 import type { RunHandle, StartRun } from "./start_run.ts";
 
-/** A directory name that is valid on every file system, has no path separators, and does not end with .run. */
+/** A directory name of letters, digits, dots, dashes and underscores that does not end with .run. */
 const NAME = /^(?!.*\.run$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/i;
 const MAX_REPORT_BYTES = 2 ** 27;
 /** Milliseconds after which the list of runs is renewed. */
