@@ -157,6 +157,11 @@ export function requireWindowsFit({ spec: { maxPositions }, origin }: Model, len
   });
 }
 
+/** `1 window`, `2 windows` */
+export function windowsText(count: number): string {
+  return count === 1 ? "1 window" : `${count} windows`;
+}
+
 /** Default number of tokens in a window. */
 const DEFAULT_WINDOW = 512;
 

@@ -1,6 +1,7 @@
 /** Summaries that `gprune prune` prints at the end, and `--dry-run` instead. */
 import { gigabytes } from "../base/byte_size.ts";
 import { firstFew } from "../base/lists.ts";
+import { windowsText } from "../calibrate/windows.ts";
 import type { RunConfig } from "../config.ts";
 import type { DryRun } from "../dry_run.ts";
 import { planText } from "../estimate/memory_plan.ts";
@@ -112,10 +113,6 @@ function heldOutOf({
   if (sets.length > 0) return `perplexity${on}: ${sets.join(", ")}`;
   const isUsedUp = Object.keys(calibration).length > 0;
   return `not measured; ${isUsedUp ? "no text was left" : "no texts were given"}`;
-}
-
-function windowsText(count: number): string {
-  return count === 1 ? "1 window" : `${count} windows`;
 }
 
 function calibrationOf({

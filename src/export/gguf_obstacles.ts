@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { familyByName } from "../model/families/families.ts";
+import type { Family } from "../model/family.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
@@ -35,8 +36,8 @@ const SCALE_TOLERANCE = 1e-4;
 const NORM_SWITCHES = ["normType", "normOffset", "normParameters"] as const;
 
 interface Rule {
-  /** `what` of the obstacle; null where there is none. */
-  readonly finds: (spec: ModelSpec, architecture: GgufArchitecture) => string | null;
+  /** `what` of the obstacle; null where there is none. @param family - the architecture's */
+  readonly finds: (spec: ModelSpec, architecture: GgufArchitecture, family: Family) => string | null;
   readonly hint?: string;
 }
 
@@ -72,32 +73,29 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: (spec, { family }) => {
-      const row = familyByName(family, "llama.cpp");
+    finds: (spec, _, family) => {
       const matches =
-        NORM_SWITCHES.every((name) => spec[name] === row[name]) &&
-        (spec.qkNorm === row.qkNorm || (row.qkNormFlag !== null && spec.qkNorm === null)) &&
-        spec.norms === (spec.parallel ? row.parallelNorms : row.norms);
+        NORM_SWITCHES.every((name) => spec[name] === family[name]) &&
+        (spec.qkNorm === family.qkNorm || (family.qkNormFlag !== null && spec.qkNorm === null)) &&
+        spec.norms === (spec.parallel ? family.parallelNorms : family.norms);
       return matches ? null : "the model's norms";
     },
   },
   {
-    finds: ({ gated }, { family }) =>
-      gated === familyByName(family, "llama.cpp").gated ? null : `FFNs with${gated ? "" : "out"} a gate`,
+    finds: ({ gated }, _, family) =>
+      gated === family.gated ? null : `FFNs with${gated ? "" : "out"} a gate`,
   },
   {
-    finds: ({ headBias }, { family }) =>
-      headBias === familyByName(family, "llama.cpp").headBias
-        ? null
-        : `logits with${headBias ? "" : "out"} a bias`,
+    finds: ({ headBias }, _, family) =>
+      headBias === family.headBias ? null : `logits with${headBias ? "" : "out"} a bias`,
   },
   {
     finds: ({ activation }, { activation: usual, loads }) =>
       [usual, ...loads.otherActivations].includes(activation) ? null : `the activation ${activation}`,
   },
   {
-    finds: ({ embeddingScale, hiddenSize }, { family, multipliers }) => {
-      const usual = familyByName(family, "llama.cpp").scaledEmbeddings ? Math.sqrt(hiddenSize) : 1;
+    finds: ({ embeddingScale, hiddenSize }, { multipliers }, { scaledEmbeddings }) => {
+      const usual = scaledEmbeddings ? Math.sqrt(hiddenSize) : 1;
       return multipliers || isClose(embeddingScale, usual) ? null : `the embedding scale ${embeddingScale}`;
     },
   },
@@ -110,8 +108,7 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: ({ parallel }, { family }) => {
-      const { parallel: usual } = familyByName(family, "llama.cpp");
+    finds: ({ parallel }, _, { parallel: usual }) => {
       if (typeof usual === "string" || parallel === usual) return null;
       return `blocks that are ${parallel ? "" : "not "}parallel`;
     },
@@ -152,8 +149,9 @@ const RULES: readonly Rule[] = [
 /** All obstacles of a model; empty where the architecture can hold it. */
 export function ggufObstacles(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufObstacle[] {
   const present = forLayers(architecture, spec.layers.length);
+  const family = familyByName(present.family, "llama.cpp");
   return RULES.flatMap(({ finds, hint = null }) => {
-    const what = finds(spec, present);
+    const what = finds(spec, present, family);
     return what === null ? [] : [{ what, hint }];
   });
 }

@@ -18,6 +18,7 @@ import {
   type SampledSet,
   type TextSet,
   windowLength,
+  windowsText,
 } from "../calibrate/windows.ts";
 import { GPRUNE_ALLOCATION, inSchemaOrder, type RunConfig, refines, type SettledConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
@@ -262,15 +263,11 @@ function hintIfUsedUp(
   const maxSamples = count - HELD_OUT_WINDOWS;
   const kept = heldOut.length === 0 ? "none is" : `only ${heldOut.length} is`;
   const instead =
-    maxSamples > 0 ? `use at most ${countOf(maxSamples)} (--samples)` : "use shorter windows (--seq-len)";
+    maxSamples > 0 ? `use at most ${windowsText(maxSamples)} (--samples)` : "use shorter windows (--seq-len)";
   onProgress({
     ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
-    hint: `set ${name} has ${countOf(count)} of ${seqLen} tokens, calibration takes ${windows.length}, so ${kept} held out for evaluation; give more text or ${instead}`,
+    hint: `set ${name} has ${windowsText(count)} of ${seqLen} tokens, calibration takes ${windows.length}, so ${kept} held out for evaluation; give more text or ${instead}`,
   });
-}
-
-function countOf(windows: number): string {
-  return windows === 1 ? "1 window" : `${windows} windows`;
 }
 
 /** Lets the model write its own text, if that is one of the sets. @param sets - as `loadCalibration` returns them */

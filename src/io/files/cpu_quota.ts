@@ -9,7 +9,8 @@ type Read = (path: string) => string;
 
 /** Quota of the group of version 2 in a directory, processors; infinite without one. */
 function quotaOfVersion2(directory: string, read: Read): number {
-  return quotient(...words(read(`${directory}/cpu.max`)));
+  const [quota, period] = read(`${directory}/cpu.max`).split(" ");
+  return quotient(quota, period);
 }
 
 /** As `quotaOfVersion2`, for version 1. */
@@ -19,12 +20,8 @@ function quotaOfVersion1(directory: string, read: Read): number {
 
 /** Infinite unless both are positive: no quota is `max` in version 2, -1 in version 1. */
 function quotient(quota = "", period = ""): number {
-  const processors = Number(quota) / Number(period);
-  return Number(quota) > 0 && Number(period) > 0 ? processors : Number.POSITIVE_INFINITY;
-}
-
-function words(text: string): readonly string[] {
-  return text.trim().split(/\s+/);
+  const [share, whole] = [Number(quota), Number(period)];
+  return share > 0 && whole > 0 ? share / whole : Number.POSITIVE_INFINITY;
 }
 
 /** A group's directory and those above it, up to the root: quotas of all of them hold. */
@@ -48,5 +45,5 @@ export function cpuQuota(read: Read): number {
       if (!controllers.split(",").includes("cpu")) return [];
       return upwards("/sys/fs/cgroup/cpu", path).map((dir) => quotaOfVersion1(dir, read));
     });
-  return Math.min(Number.POSITIVE_INFINITY, ...quotas);
+  return Math.min(...quotas);
 }
