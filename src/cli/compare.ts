@@ -6,9 +6,9 @@ import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
 import { type MaterialCommandOptions, namedMaterial, requireMaterial } from "./material.ts";
 import { hearing, settingsOf } from "./measuring_settings.ts";
-import { type ComputingOptions, withModels } from "./models.ts";
 import { idleOption } from "./options.ts";
 import { print, printJson } from "./terminal.ts";
+import { type ComputingOptions, withModels } from "./with_models.ts";
 
 type Timing = Omit<LatencyOptions, "onProgress">;
 

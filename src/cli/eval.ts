@@ -28,8 +28,8 @@ import {
 import { keeping } from "./keeping.ts";
 import { chatOf, type MaterialCommandOptions, namedMaterial } from "./material.ts";
 import { hearing, type MeasuringSettings, settingsOf } from "./measuring_settings.ts";
-import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, say, table } from "./terminal.ts";
+import { type ComputingOptions, withModels } from "./with_models.ts";
 
 interface EvalOptions extends MaterialCommandOptions, ComputingOptions {
   readonly baseline?: string;

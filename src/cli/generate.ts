@@ -14,9 +14,9 @@ import { decodeText } from "../io/texts/texts.ts";
 import type { Model } from "../model/model.ts";
 import { chatPrompterOf } from "../model/tokenizer/chat_template.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
-import { type ComputingOptions, withModels } from "./models.ts";
 import { optionOf } from "./options.ts";
 import { plainText, print, printJson, printJsonLine } from "./terminal.ts";
+import { type ComputingOptions, withModels } from "./with_models.ts";
 
 interface GenerateCommandOptions extends ComputingOptions {
   readonly prompt?: string;

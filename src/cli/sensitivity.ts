@@ -14,9 +14,9 @@ import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { sensitivityPicture } from "../report/charts/sigma.ts";
 import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
-import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, say, table } from "./terminal.ts";
 import { parseMeasuredSets, requireCalibration } from "./text_sets.ts";
+import { type ComputingOptions, withModels } from "./with_models.ts";
 
 interface SensitivityOptions extends ComputingOptions {
   readonly calib: readonly string[];
