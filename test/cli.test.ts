@@ -22,10 +22,12 @@ const FEW = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--gradient-w
 const SMALL = [...FEW, "--own-text", "never"];
 
 describe("help", () => {
-  test("prune's names every metric and every default", async () => {
-    const { code, stdout, stderr } = await gprune("prune", "--help");
+  test("prune's explains every metric and names every default", async () => {
+    const help = await gprune("prune", "--help");
+    const { code, stdout, stderr } = help;
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    for (const { name } of METRICS) expect(stdout).toContain(name);
+    const rows = lines(help).map((line) => line.trim().split(/ {2,}/));
+    for (const { name, summary } of METRICS) expect(rows).toContainEqual([name, summary]);
     expect(stdout.replaceAll(/\s+/g, " ")).toContain("rounds of learned allocation, up to 64 (default: 8)");
     const defaults = resolveRunConfig({ model: "m", output: "o" }, "test");
     const shown = [...stdout.replaceAll(/\s+/g, " ").matchAll(/\(default: ([^)]+)\)/g)].map(

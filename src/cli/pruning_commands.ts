@@ -145,7 +145,7 @@ export const pruneCommand: Command = new GpruneCommand("prune")
   .addHelpText(
     "after",
     notes(`
-Metrics, by what they are computed from:
+Metrics:
 ${metricLines()}
 
 PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. All
@@ -262,13 +262,12 @@ export const demoCommand: Command = new GpruneCommand("demo")
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
   .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));
 
-/** Names of the metrics, one line for each kind of input. */
+/** A line for each metric, under a heading for each kind of input. */
 function metricLines(): string {
-  const sources = ["activations", "gradients", "weights"] as const;
-  return pairs(
-    sources.map((source) => {
-      const names = METRICS.filter(({ input }) => input === source).map(({ name }) => name);
-      return [`  ${source}`, names.join(", ")];
-    }),
-  );
+  const inputs = ["activations", "gradients", "weights"] as const;
+  const groups = inputs.map((source) => {
+    const metrics = METRICS.filter(({ input }) => input === source);
+    return `  from ${source}:\n${pairs(metrics.map(({ name, summary }) => [`    ${name}`, summary]))}`;
+  });
+  return groups.join("\n");
 }

@@ -28,7 +28,6 @@ const TRANSFORM: Readonly<Record<SpaceKind, (score: number) => number>> = {
 
 export const global: Allocation = {
   name: "global",
-  summary: "FLAP: one ranking of standardised scores across all spaces",
   allocate(request: AllocationRequest): Keep {
     const ranked = spacesOf(request.spec).map((space) => {
       return { space, values: standardisedUnits(scoresOf(request, space), space) };

@@ -25,7 +25,6 @@ import {
 
 export const uniform: Allocation = {
   name: "uniform",
-  summary: "the same fraction of every layer",
   allocate(request: AllocationRequest): Keep {
     if (request.shape === "uniform") return removeRanked(quantiles(request), request);
     const scored = spacesOf(request.spec).map((space): RankedSpace => {

@@ -37,8 +37,6 @@ export interface AllocationRequest extends RemovalRequest {
 export interface Allocation {
   /** Name on the command line. */
   readonly name: string;
-  /** What it does, in one line. */
-  readonly summary: string;
   /**
    * @returns kept units of every space that loses some
    * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or importance of another

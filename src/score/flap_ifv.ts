@@ -19,7 +19,7 @@ import type { Metric, ScoringView } from "./metric.ts";
 
 export const flapIfv: Metric = {
   name: "flap-ifv",
-  summary: "FLAP: variance of the activation",
+  summary: "FLAP: activation variance",
   input: "activations",
   allocation: "global",
   reads: [],

@@ -12,7 +12,7 @@ import { weightedInputNorm } from "./wanda_sp.ts";
 
 export const flapWifn: Metric = {
   name: "flap-wifn",
-  summary: "FLAP: mean weight magnitude times the root mean square activation (the scores of wanda-sp)",
+  summary: "FLAP: wanda-sp's scores, ranked across layers",
   input: "activations",
   allocation: "global",
   reads: ["output"],

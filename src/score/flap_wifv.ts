@@ -12,7 +12,7 @@ import type { Metric, ScoringView } from "./metric.ts";
 
 export const flapWifv: Metric = {
   name: "flap-wifv",
-  summary: "FLAP: variance of the activation times the squared norm of its output column",
+  summary: "FLAP: activation variance times the output column's squared norm",
   input: "activations",
   allocation: "global",
   reads: ["output"],

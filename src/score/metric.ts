@@ -38,7 +38,7 @@ export type SetGateStats = UnitGateStats & { readonly windows: number };
 export interface Metric {
   /** Name on the command line. */
   readonly name: string;
-  /** What it measures, in one line. */
+  /** What it measures, in one line of help. */
   readonly summary: string;
   readonly input: MetricInput;
   /** The allocation it was published with, the default without GPrune. */

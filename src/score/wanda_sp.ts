@@ -23,7 +23,7 @@ export function weightedInputNorm(view: ScoringView): Float64Array {
 
 export const wandaSp: Metric = {
   name: "wanda-sp",
-  summary: "mean weight magnitude times the root mean square activation",
+  summary: "mean weight magnitude times root mean square activation",
   input: "activations",
   allocation: "uniform",
   reads: ["output"],
