@@ -91,6 +91,12 @@ describe("resolveRunConfig of values from several places", () => {
   });
 });
 
+function expectRefused(text: string, message: RegExp): void {
+  expect(() => parseRunConfig(text, "run.yaml")).toThrow(
+    expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringMatching(message) }),
+  );
+}
+
 describe("parseRunConfig", () => {
   test("gives the fields of a file and no others", () => {
     const text = "# a comment\nsparsity: 0.5\ncalibration:\n  - {name: web, path: web.txt}\n";
@@ -114,19 +120,22 @@ describe("parseRunConfig", () => {
     ["- sparsity", /^run\.yaml: .*expected object, received array/],
     ["sparsity", /^run\.yaml: .*expected object, received string/],
     ["sparsity: .nan", /^run\.yaml: .*sparsity/s],
-    ["a".repeat(2 ** 16 + 1), /^run\.yaml: expected at most 65536 bytes, got 65537$/],
-    ["[".repeat(2 ** 16), /^run\.yaml: /],
-    ["{a: ".repeat(2 ** 14), /^run\.yaml: /],
-    ["- ".repeat(2 ** 15), /^run\.yaml: /],
-    ["? ".repeat(2 ** 15), /^run\.yaml: /],
-    [Array.from({ length: 7000 }, (_, i) => `k${i}: 1`).join("\n"), /^run\.yaml: Unrecognized keys/],
     ["calibration: [{name: a, path: b, constructor: {prototype: {weight: 3}}}]", /constructor/],
     ['model: "\\x1b]0;\n', /^run\.yaml: [ -~\n]*$/],
-  ])("refuses %j", (text, message) => {
-    expect(() => parseRunConfig(text, "run.yaml")).toThrow(
-      expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringMatching(message) }),
-    );
-  });
+  ])("refuses %j", expectRefused);
+
+  test.each([
+    ["more than 64 KiB", "a".repeat(2 ** 16 + 1), /^run\.yaml: expected at most 65536 bytes, got 65537$/],
+    ["lists in lists", "[".repeat(2 ** 16), /^run\.yaml: /],
+    ["maps in maps", "{a: ".repeat(2 ** 14), /^run\.yaml: /],
+    ["items in items", "- ".repeat(2 ** 15), /^run\.yaml: /],
+    ["keys in keys", "? ".repeat(2 ** 15), /^run\.yaml: /],
+    [
+      "many keys",
+      Array.from({ length: 7000 }, (_, i) => `k${i}: 1`).join("\n"),
+      /^run\.yaml: Unrecognized keys/,
+    ],
+  ])("refuses %s", (_, text, message) => expectRefused(text, message));
 
   test("prints nothing of a file on its own", async () => {
     const warnings: Error[] = [];
