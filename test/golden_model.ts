@@ -11,6 +11,7 @@ export const GOLDEN_FAMILIES = [
   "llama3-rope-tied",
   "llama-bias",
   "cwm",
+  "llama4",
   "mistral-window",
   "ministral",
   "ministral3",

@@ -106,7 +106,9 @@ class LayerContext {
         const row = normIf("projection", clipped(projection, input));
         return chunks(row, headDim).map((head, n) => {
           const normed = qkNorm === "each_head" ? this.headNormed(head, normName, n) : normIf("head", head);
-          return normIf("rotated_head", rotate(normed, t, rope));
+          const rotated = normIf("rotated_head", rotate(normed, t, rope));
+          const isNormed = qkNorm === "unweighted" && rope !== null;
+          return isNormed ? norm(rotated, { weight: null, bias: null }, this.spec) : rotated;
         });
       });
     const queries = prepared("q_proj", "self_attn.q_norm");

@@ -137,6 +137,8 @@ export interface Family {
    * llama.cpp's conversion (commandr.py, conversion/command_r.py).
    */
   readonly readsMaxLength: boolean;
+  /** The class reads the keys of hf/llama4_keys.ts, for experts, attention in chunks and growing queries. */
+  readonly readsLlama4Keys: boolean;
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
@@ -246,6 +248,8 @@ export interface Family {
     readonly logitSoftcap?: number;
     /** Tokens that layers with a window see; null for none. */
     readonly window: number | null;
+    /** The value of `qkNormFlag`; not set where absent. */
+    readonly qkNorm?: boolean;
     /** Whether blocks are parallel, where config.json may say so; not where absent. */
     readonly parallel?: boolean;
     /** Flags for biases that are set. */

@@ -23,6 +23,7 @@ import { HUNYUAN } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
 import { LLAMA } from "./llama.ts";
+import { LLAMA4 } from "./llama4.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
 import { NEMOTRON } from "./nemotron.ts";
 import { OLMO, OLMO2, OLMO3 } from "./olmo.ts";
@@ -57,6 +58,7 @@ export const FAMILIES: readonly Family[] = [
   SEED_OSS,
   ERNIE4_5,
   CWM,
+  LLAMA4,
   HELIUM,
   HUNYUAN,
   GLM,

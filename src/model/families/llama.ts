@@ -38,6 +38,7 @@ export const LLAMA: Family = {
   windowSwitch: false,
   unrotated: "none",
   readsMaxLength: false,
+  readsLlama4Keys: false,
   ropeByLayerType: false,
   growsQueries: false,
   scalesBase: false,
