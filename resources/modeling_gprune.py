@@ -1,5 +1,6 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, Jais 2 and HyperCLOVA X: 5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X: 5
+and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -188,6 +189,7 @@ for family in (
     ("glm4", "Glm4"),
     ("apertus", "Apertus"),
     ("arcee", "Arcee"),
+    ("nanochat", "NanoChat"),
     ("nemotron", "Nemotron"),
     ("starcoder2", "Starcoder2"),
     ("stablelm", "StableLm"),

@@ -37,6 +37,7 @@ export const GOLDEN_FAMILIES = [
   "glm4",
   "apertus",
   "arcee",
+  "nanochat",
   "nemotron",
   "starcoder2",
   "stablelm",

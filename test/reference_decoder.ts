@@ -46,6 +46,7 @@ function run(
     const table = matrix(weights, "model.embed_positions.weight").slice(spec.learnedPositions.offset);
     stream = add(stream, table.slice(0, ids.length));
   }
+  if (spec.embeddingNorm) stream = stream.map((row) => norm(row, { weight: null, bias: null }, spec));
   const hidden: Rows[] = [];
   const taps = new Map<string, Rows>();
   for (const [index, layer] of spec.layers.entries()) {

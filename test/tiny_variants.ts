@@ -87,6 +87,16 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     gated: false,
     activation: "gelu_tanh",
   },
+  "as nanochat": {
+    layers: WIDTHS,
+    normParameters: "none",
+    qkNorm: "unweighted",
+    embeddingNorm: true,
+    gated: false,
+    activation: "relu2",
+    logitSoftcap: 3,
+    tiedEmbeddings: false,
+  },
   "as Nemotron": { layers: WIDTHS, ...LAYER_NORMS, normOffset: 1, gated: false, activation: "relu2" },
   "as GPT-NeoX": {
     layers: WIDTHS,

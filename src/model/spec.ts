@@ -176,6 +176,8 @@ export interface ModelSpec {
   readonly learnedPositions: LearnedPositions | null;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
+  /** Embeddings have an RMSNorm without weights before the first layer (nanochat). */
+  readonly embeddingNorm: boolean;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */
   readonly residualScale: number;
   /** Factor on query-key products, usually H^-1/2. */

@@ -25,6 +25,7 @@ import { JAIS2 } from "./jais2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
+import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
 import { OLMO, OLMO2, OLMO3 } from "./olmo.ts";
 import { OPT } from "./opt.ts";
@@ -65,6 +66,7 @@ export const FAMILIES: readonly Family[] = [
   GLM4,
   APERTUS,
   ARCEE,
+  NANOCHAT,
   NEMOTRON,
   STARCODER2,
   STABLELM,

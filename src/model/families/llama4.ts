@@ -13,7 +13,7 @@ export const LLAMA4: Family = {
   configNames: { intermediate_size: "intermediate_size_mlp" },
   unrotated: "flags",
   readsLlama4Keys: true,
-  rotatesPairs: true,
+  rotatedOrder: "pairs",
   storedNames: {
     "mlp.gate_proj": "feed_forward.gate_proj",
     "mlp.up_proj": "feed_forward.up_proj",

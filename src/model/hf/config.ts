@@ -199,6 +199,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     parallel,
     headBias: family.headBias,
     learnedPositions: family.learnedPositions,
+    embeddingNorm: family.embeddingNorm,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
     projectionClip: family.clipsProjections ? (config.clip_qkv ?? null) : null,

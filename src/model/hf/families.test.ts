@@ -390,6 +390,14 @@ describe("GPT-J", () => {
   });
 });
 
+test("nanochat caps logits at 15 unless its configuration has another cap or null", () => {
+  const cap = (config: object): unknown =>
+    rewritten({ model_type: "nanochat", ...config }).final_logit_softcapping;
+  expect(cap({})).toBe(15);
+  expect(cap({ final_logit_softcapping: 4.5 })).toBe(4.5);
+  expect(cap({ final_logit_softcapping: null })).toBeNull();
+});
+
 describe("HunYuan", () => {
   const rope = (parameters: object): RopeSpec | null =>
     ropesIn({ model_type: "hunyuan_v1_dense", rope_theta: 10_000, rope_scaling: parameters })[0]!;
