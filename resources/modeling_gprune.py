@@ -1,5 +1,6 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, Jais 2 and HyperCLOVA X: 5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X: 5
+and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -25,11 +26,12 @@ except ImportError:  # transformers 4 renames no tensors
 
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 
-# What classes call the layers of a decoder, the attention of a layer, its heads, and the neurons of its FFN.
+# What classes call the layers of a decoder, the attention of a layer, its heads, its FFN, and the neurons of that.
 LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
 HEADS = ("num_attention_heads", "num_heads")
-NEURONS = ("intermediate_size", "n_inner", "ffn_dim")
+FFN = ("mlp", "feed_forward")
+NEURONS = ("intermediate_size", "intermediate_size_mlp", "n_inner", "ffn_dim")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
 # those that are one matrix in some classes, all have a bias or none.
@@ -106,7 +108,7 @@ def pruned_layer(stock, config, index):
     attention = at_layer(type(getattr(layer, name)), LayerConfig(config, seen), index)
     setattr(layer, name, attention)
     # The FFN of some classes is the layer itself, and the attention of some is within another module.
-    ffn = layer.mlp.modules() if hasattr(layer, "mlp") else [layer]
+    ffn = next((getattr(layer, name).modules() for name in FFN if hasattr(layer, name)), [layer])
     for blocks, names in ((attention.modules(), ATTENTION_PROJECTIONS), (ffn, FFN_PROJECTIONS)):
         for block in list(blocks):
             for name, linear in list(block.named_children()):
@@ -161,6 +163,7 @@ def define(model_type, stem, causal=None):
 for family in (
     ("llama", "Llama"),
     ("cwm", "Cwm"),
+    ("llama4_text", "Llama4Text", "Llama4ForCausalLM"),
     ("mistral", "Mistral"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
@@ -186,6 +189,7 @@ for family in (
     ("glm4", "Glm4"),
     ("apertus", "Apertus"),
     ("arcee", "Arcee"),
+    ("nanochat", "NanoChat"),
     ("nemotron", "Nemotron"),
     ("starcoder2", "Starcoder2"),
     ("stablelm", "StableLm"),

@@ -20,7 +20,7 @@ const layers: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
 export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   headDim: fc.constantFrom(2, 4),
   hiddenSize: fc.constantFrom(4, 6),
-  qkNorm: fc.constantFrom(null, "head", "rotated_head", "each_head", "projection"),
+  qkNorm: fc.constantFrom(null, "head", "rotated_head", "unweighted", "each_head", "projection"),
   norms: fc.constantFrom("before", "around", "shared"),
   normParameters: fc.constantFrom("none", "weight", "weight_and_bias"),
   gated: fc.boolean(),

@@ -46,6 +46,7 @@ function run(
     const table = matrix(weights, "model.embed_positions.weight").slice(spec.learnedPositions.offset);
     stream = add(stream, table.slice(0, ids.length));
   }
+  if (spec.embeddingNorm) stream = stream.map((row) => norm(row, { weight: null, bias: null }, spec));
   const hidden: Rows[] = [];
   const taps = new Map<string, Rows>();
   for (const [index, layer] of spec.layers.entries()) {
@@ -106,7 +107,9 @@ class LayerContext {
         const row = normIf("projection", clipped(projection, input));
         return chunks(row, headDim).map((head, n) => {
           const normed = qkNorm === "each_head" ? this.headNormed(head, normName, n) : normIf("head", head);
-          return normIf("rotated_head", rotate(normed, t, rope));
+          const rotated = normIf("rotated_head", rotate(normed, t, rope));
+          const isNormed = qkNorm === "unweighted" && rope !== null;
+          return isNormed ? norm(rotated, { weight: null, bias: null }, this.spec) : rotated;
         });
       });
     const queries = prepared("q_proj", "self_attn.q_norm");

@@ -38,6 +38,7 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     qkNorm: null,
     norms: "before",
     embeddingScale: 1,
+    embeddingNorm: false,
     residualScale: 1,
     logitDivisor: 1,
     attentionScale: headDim ** -0.5,

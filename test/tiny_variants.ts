@@ -70,6 +70,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
   "as OLMo 2": { layers: WIDTHS, family: "olmo2", norms: "after", qkNorm: "projection" },
   "as EXAONE 4": { layers: WIDTHS, norms: "after", qkNorm: "head" },
   "as HunYuan": { layers: WIDTHS, qkNorm: "rotated_head", headDim: 6 },
+  "as Llama 4": { layers: [WIDTHS[0]!, { ...WIDTHS[1]!, rope: null }], qkNorm: "unweighted" },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {
     layers: WIDTHS,
@@ -85,6 +86,16 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ...LAYER_NORMS,
     gated: false,
     activation: "gelu_tanh",
+  },
+  "as nanochat": {
+    layers: WIDTHS,
+    normParameters: "none",
+    qkNorm: "unweighted",
+    embeddingNorm: true,
+    gated: false,
+    activation: "relu2",
+    logitSoftcap: 3,
+    tiedEmbeddings: false,
   },
   "as Nemotron": { layers: WIDTHS, ...LAYER_NORMS, normOffset: 1, gated: false, activation: "relu2" },
   "as GPT-NeoX": {

@@ -15,7 +15,7 @@ import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf/
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
-import { rowsInPairs } from "../model/rotary_rows.ts";
+import { rowsAsStored } from "../model/rotary_rows.ts";
 import { activationName, activationNumbers } from "../model/spaces.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
@@ -208,7 +208,7 @@ async function readTensor(
 }
 
 function storedPart({ paired, normOffset }: GgufPlace, tensor: Tensor): Tensor {
-  const rows = paired === null ? tensor : rowsInPairs(tensor, paired);
+  const rows = paired === null ? tensor : rowsAsStored(tensor, paired);
   if (normOffset === 0) return rows;
   return { shape: rows.shape, data: rows.data.map((value) => value + normOffset) };
 }

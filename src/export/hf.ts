@@ -22,7 +22,7 @@ import { readConfig } from "../model/hf/config.ts";
 import { configText, type HfForm, MODELLING_FILE } from "../model/hf/config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf/form.ts";
 import { exactDType, type Model } from "../model/model.ts";
-import { type PairedHeads, pairedWeights, rowsInPairs } from "../model/rotary_rows.ts";
+import { reorderedWeights, rowsAsStored } from "../model/rotary_rows.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
@@ -145,12 +145,12 @@ function tensorsToWrite(
   const fused = fusedTensors(spec, family.fused).filter(({ parts }) =>
     parts.every((part) => shapes.has(part)),
   );
-  const paired: ReadonlyMap<string, PairedHeads> = family.rotatesPairs ? pairedWeights(spec) : new Map();
+  const reordered = reorderedWeights(spec, family.rotatedOrder);
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
   const read = async (name: string, rows?: RowRange): Promise<Tensor> => {
     const tensor = own.has(name) ? await weights.read(name, rows) : zeros(shapes.get(name)!);
-    const heads = paired.get(name);
-    return heads === undefined ? tensor : rowsInPairs(tensor, heads);
+    const heads = reordered.get(name);
+    return heads === undefined ? tensor : rowsAsStored(tensor, heads);
   };
   const entry = (name: string, shape: readonly number[], make: TensorToWrite["read"]): TensorToWrite => {
     const turns = family.storesTransposed && isLayerMatrix(name, shape);
@@ -158,7 +158,7 @@ function tensorsToWrite(
       name: storedName(name, family),
       shape: turns ? shape.toReversed() : shape,
       dtype: stored,
-      byRows: own.has(name) && !paired.has(name) && !turns,
+      byRows: own.has(name) && !reordered.has(name) && !turns,
       read: async (rows) => {
         const tensor = requireFinite(name, await make(rows), stored);
         return turns ? transposed(tensor) : tensor;

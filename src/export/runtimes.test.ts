@@ -138,6 +138,15 @@ describe("runtimesOf", () => {
     }
   });
 
+  test("knows that vLLM's Llama 4 has no biases in attention", () => {
+    const llama4 = { family: "llama4_text", qkNorm: "unweighted" } as const;
+    expect(answers(llama4)).toEqual(same("yes (Llama4ForCausalLM)"));
+    expect(answers({ ...llama4, layers: [{ biases: ["q_proj", "k_proj", "v_proj", "o_proj"] }] })).toEqual([
+      "yes (Llama4ForCausalLM)",
+      "with --model-impl transformers (its Llama4ForCausalLM ignores biases)",
+    ]);
+  });
+
   test("knows that vLLM runs GPT-J in its own class alone, which wants an output matrix of its own", () => {
     const block = { groupSize: 1, biases: ["up_proj", "down_proj"] } as const;
     const gptj: TinyModelOptions = {

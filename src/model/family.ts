@@ -48,6 +48,9 @@ export type RotaryKeys =
   | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" }
   | { readonly theta: null; readonly part: "rotary_dim" };
 
+/** An order of a head's rotated channels (rotary_rows.ts). */
+export type RotatedOrder = "halves" | "pairs" | "swapped_halves";
+
 /** A key of config.json whose value the logits are multiplied or divided by. */
 export interface LogitScale {
   readonly key: "logit_scale" | "logits_scaling";
@@ -104,6 +107,8 @@ export interface Family {
   readonly fixedKeys: Readonly<Record<string, boolean>>;
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;
+  /** See `ModelSpec`. */
+  readonly embeddingNorm: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, by `attention_multiplier` itself, or not. */
   readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier" | "none";
   /** The class clips queries, keys and values where config.json gives a limit, `clip_qkv`. */
@@ -137,6 +142,8 @@ export interface Family {
    * llama.cpp's conversion (commandr.py, conversion/command_r.py).
    */
   readonly readsMaxLength: boolean;
+  /** The class reads the keys of hf/llama4_keys.ts, for experts, attention in chunks and growing queries. */
+  readonly readsLlama4Keys: boolean;
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
@@ -145,8 +152,8 @@ export interface Family {
   readonly scalesBase: boolean;
   /** Tensors that hold several projections. */
   readonly fused: readonly FusedName[];
-  /** The channels that are rotated together stand in pairs (rotary_rows.ts). */
-  readonly rotatesPairs: boolean;
+  /** The order of a head's rotated channels in the checkpoint. */
+  readonly rotatedOrder: RotatedOrder;
   /** Prefixes of the checkpoint's names: of the decoder's tensors, and of those of its output matrix. */
   readonly storedPrefixes: { readonly decoder: string; readonly head: string };
   /** Names of parts of a layer, where the checkpoint's differ from the usual ones (spaces.ts): stored by usual. */
@@ -246,6 +253,8 @@ export interface Family {
     readonly logitSoftcap?: number;
     /** Tokens that layers with a window see; null for none. */
     readonly window: number | null;
+    /** The value of `qkNormFlag`; not set where absent. */
+    readonly qkNorm?: boolean;
     /** Whether blocks are parallel, where config.json may say so; not where absent. */
     readonly parallel?: boolean;
     /** Flags for biases that are set. */

@@ -1,15 +1,18 @@
 /**
  * The order of the channels that rotary embedding turns together: here channels i and i + R/2 of a head (halves), in
- * some files 2i and 2i + 1 (pairs), as llama.cpp wants them for Llama, and as the classes of GLM and ERNIE compute.
- * Reordering the rows of q_proj and k_proj changes one order into the other.
+ * some files 2i and 2i + 1 (pairs), as llama.cpp wants them for Llama, and as the classes of GLM and ERNIE compute. To
+ * turn them the other way round, as nanochat does, is to turn swapped halves. Reordering the rows of q_proj and k_proj
+ * changes one order into the other.
  */
 import { sliceRows } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../tensor/tensor.ts";
+import type { RotatedOrder } from "./family.ts";
 import { projectionName, qkNormName } from "./spaces.ts";
-import type { LayerSpec, ModelSpec } from "./spec.ts";
+import type { ModelSpec } from "./spec.ts";
 
-/** Heads whose first `rotaryDim` channels, R, are stored in pairs. */
-export interface PairedHeads {
+/** Heads whose first `rotaryDim` channels, R, are stored in another order. */
+export interface ReorderedHeads {
+  readonly order: Exclude<RotatedOrder, "halves">;
   /** H. */
   readonly headDim: number;
   /** R; the other channels are in place. */
@@ -18,42 +21,37 @@ export interface PairedHeads {
   readonly inRow: boolean;
 }
 
-/** The heads of a layer in a file with pairs. In layers that are not rotated, such files have pairs as well. */
-function pairedHeads({ headDim }: Pick<ModelSpec, "headDim">, { rope }: LayerSpec): PairedHeads {
-  return { headDim, rotaryDim: rope?.rotaryDim ?? headDim, inRow: false };
-}
-
 /**
- * Row of the file that holds row `row` in halves: row (s, i) of a head, s in 0..1, i in 0..R/2, stands at (i, s). The
- * same of elements, where the channels of a head are a row.
+ * Row of the file that holds row `row` in halves: row (s, i) of a head, s in 0..1, i in 0..R/2, stands at (i, s) in
+ * pairs, and at (1 - s, i) in swapped halves. The same of elements, where the channels of a head are a row.
  */
-export function pairedRow(row: number, { headDim, rotaryDim }: PairedHeads): number {
+export function storedRow(row: number, { order, headDim, rotaryDim }: ReorderedHeads): number {
   const channel = row % headDim;
   if (channel >= rotaryDim) return row;
   const half = rotaryDim / 2;
   const [side, index] = channel < half ? [0, channel] : [1, channel - half];
-  return row - channel + 2 * index + side;
+  return row - channel + (order === "pairs" ? 2 * index + side : (1 - side) * half + index);
 }
 
-/** Rows of q_proj or k_proj, weights or biases, in pairs. */
-export function rowsInPairs({ shape, data }: Tensor, heads: PairedHeads): Tensor {
+/** Rows of q_proj or k_proj, weights or biases, in the order of the file. */
+export function rowsAsStored({ shape, data }: Tensor, heads: ReorderedHeads): Tensor {
   const width = heads.inRow ? 1 : elementCount(shape.slice(1));
   const stored = new Float32Array(data.length);
   for (let row = 0; row * width < data.length; row++) {
-    stored.set(data.subarray(row * width, (row + 1) * width), pairedRow(row, heads) * width);
+    stored.set(data.subarray(row * width, (row + 1) * width), storedRow(row, heads) * width);
   }
   return { shape, data: stored };
 }
 
-/** Reads rows of a tensor stored in pairs, in halves; whole heads are read. */
+/** Reads rows of a tensor stored in another order, in halves; whole heads are read. */
 export async function readInHalves(
   source: TensorSource,
   tensor: string,
-  { rows, heads }: { readonly rows: RowRange; readonly heads: PairedHeads },
+  { rows, heads }: { readonly rows: RowRange; readonly heads: ReorderedHeads },
 ): Promise<Tensor> {
   if (heads.inRow) {
     const { shape, data } = await source.read(tensor, rows);
-    return { shape, data: data.map((_, index) => data[pairedRow(index, heads)]!) };
+    return { shape, data: data.map((_, index) => data[storedRow(index, heads)]!) };
   }
   const { headDim } = heads;
   const firstRow = Math.floor(rows.start / headDim) * headDim;
@@ -63,7 +61,7 @@ export async function readInHalves(
   const width = stored.shape[1] ?? 1;
   const data = new Float32Array(stored.data.length);
   for (let row = 0; row < lastRow - firstRow; row++) {
-    const from = pairedRow(row, heads) * width;
+    const from = storedRow(row, heads) * width;
     data.set(stored.data.subarray(from, from + width), row * width);
   }
   const inHalves = { shape: stored.shape, data };
@@ -71,13 +69,15 @@ export async function readInHalves(
 }
 
 /**
- * Queries' and keys' weights, biases and norms with weights for each head of a model whose file has them in pairs, by
- * name, with their heads.
+ * Queries' and keys' weights, biases and norms with weights for each head of a model whose file has them in another
+ * order, by name, with their heads; none for halves. Layers that are not rotated have the order of the others.
  */
-export function pairedWeights(spec: ModelSpec): ReadonlyMap<string, PairedHeads> {
+export function reorderedWeights(spec: ModelSpec, order: RotatedOrder): ReadonlyMap<string, ReorderedHeads> {
+  if (order === "halves") return new Map();
+  const { headDim } = spec;
   return new Map(
-    spec.layers.flatMap((layer, index) => {
-      const heads = pairedHeads(spec, layer);
+    spec.layers.flatMap(({ rope }, index) => {
+      const heads: ReorderedHeads = { order, headDim, rotaryDim: rope?.rotaryDim ?? headDim, inRow: false };
       const norms = spec.qkNorm === "each_head" ? (["q_norm", "k_norm"] as const) : [];
       return [
         ...(["q_proj", "k_proj"] as const).flatMap((projection) =>
@@ -91,14 +91,15 @@ export function pairedWeights(spec: ModelSpec): ReadonlyMap<string, PairedHeads>
   );
 }
 
-/** A view of the tensors of a file with pairs, in halves. */
-export function inHalves(source: TensorSource, spec: ModelSpec): TensorSource {
-  const paired = pairedWeights(spec);
+/** A view of the tensors of a file, in halves. @param order - that of the file */
+export function inHalves(source: TensorSource, spec: ModelSpec, order: RotatedOrder): TensorSource {
+  if (order === "halves") return source;
+  const reordered = reorderedWeights(spec, order);
   return {
     names: source.names,
     info: (name) => source.info(name),
     read: async (name, rows) => {
-      const heads = paired.get(name);
+      const heads = reordered.get(name);
       const count = source.info(name)?.shape[0];
       if (heads === undefined || count === undefined) return source.read(name, rows);
       return readInHalves(source, name, { rows: rows ?? { start: 0, end: count }, heads });

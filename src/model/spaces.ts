@@ -254,7 +254,7 @@ function blockNormNames({ norms }: ModelSpec): readonly string[] {
 
 /** Norms on queries and keys; weights for each head, and for each channel of a projection, go with these. */
 function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
-  if (spec.qkNorm === null) return [];
+  if (spec.qkNorm === null || spec.qkNorm === "unweighted") return [];
   const { queries, keys } = attentionAxes(spec, layer, index);
   return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
     const name = qkNormName(index, norm);

@@ -129,10 +129,11 @@ export type NormParameters = "none" | "weight" | "weight_and_bias";
 
 /**
  * Norms on queries and keys: over the channels of each head, before (Qwen3, Gemma 3) or after the rotation (HunYuan),
- * with the same weights for all heads; before the rotation with weights for each head (Command R+); or over all
- * channels of a projection, before the rotation (OLMo 2).
+ * with the same weights for all heads; after the rotation, in layers that have one, without weights (Llama 4); before
+ * the rotation with weights for each head (Command R+); or over all channels of a projection, before the rotation
+ * (OLMo 2).
  */
-export type QkNorm = "head" | "rotated_head" | "each_head" | "projection";
+export type QkNorm = "head" | "rotated_head" | "unweighted" | "each_head" | "projection";
 
 /**
  * Norms of attention and FFN: on their inputs (Llama), on their inputs and on their outputs before these are added to
@@ -160,7 +161,7 @@ export interface ModelSpec {
   readonly normEps: number;
   /** Norms multiply by (normOffset + weight): 1 in Gemma and Nemotron, else 0. */
   readonly normOffset: 0 | 1;
-  /** What norms have learned, but those on queries and keys, which have a weight. */
+  /** What norms have learned, but those on queries and keys (`QkNorm`). */
   readonly normParameters: NormParameters;
   readonly qkNorm: QkNorm | null;
   readonly norms: NormPlacement;
@@ -175,6 +176,8 @@ export interface ModelSpec {
   readonly learnedPositions: LearnedPositions | null;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
+  /** Embeddings have an RMSNorm without weights before the first layer (nanochat). */
+  readonly embeddingNorm: boolean;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */
   readonly residualScale: number;
   /** Factor on query-key products, usually H^-1/2. */

@@ -87,7 +87,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     normEps: spec.normEps,
     normOffset: spec.normOffset,
     normParameters: spec.normParameters,
-    qkNorm: spec.qkNorm,
+    qkNorm: layer.rope === null && spec.qkNorm === "unweighted" ? null : spec.qkNorm,
     norms: spec.norms,
     parallel: spec.parallel,
     attentionScale: spec.attentionScale,
@@ -307,12 +307,8 @@ class LayerBuilder {
     const { headDim, groupSize } = this.#structure;
     const { K } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
-    const queries = this.#normedIf(
-      "rotated_head",
-      rotateQueries(b, this.#headsOf(x, "q_proj"), angles),
-      "q_norm",
-    );
-    const newKeys = this.#normedIf("rotated_head", rotate(b, this.#headsOf(x, "k_proj"), angles), "k_norm");
+    const queries = this.#rotatedNormed(rotateQueries(b, this.#headsOf(x, "q_proj"), angles), "q_norm");
+    const newKeys = this.#rotatedNormed(rotate(b, this.#headsOf(x, "k_proj"), angles), "k_norm");
     const newValues = this.#headsOf(x, "v_proj");
     const total = mask.shape.at(-1)!;
     const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
@@ -369,11 +365,16 @@ class LayerBuilder {
     return this.#normedIf("each_head", this.#normedIf("head", heads, norm), norm);
   }
 
+  /** Rotated heads, normed if that follows the rotation. */
+  #rotatedNormed(heads: Value, norm: "q_norm" | "k_norm"): Value {
+    return this.#normedIf("unweighted", this.#normedIf("rotated_head", heads, norm), norm);
+  }
+
   /** x with a norm of queries or keys, if theirs is of this kind. */
   #normedIf(kind: QkNorm, x: Value, norm: "q_norm" | "k_norm" | null): Value {
-    return norm !== null && this.#structure.qkNorm === kind
-      ? this.#norm(x, `self_attn.${norm}`, { parts: ["weight"], axes: kind === "each_head" ? 2 : 1 })
-      : x;
+    if (norm === null || this.#structure.qkNorm !== kind) return x;
+    const parts: readonly NormPart[] = kind === "unweighted" ? [] : ["weight"];
+    return this.#norm(x, `self_attn.${norm}`, { parts, axes: kind === "each_head" ? 2 : 1 });
   }
 
   /** Number of channels of `heads` heads. */

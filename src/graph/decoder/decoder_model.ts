@@ -12,7 +12,7 @@ import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import { addLayer, layerSizes, layerStructure } from "./decoder.ts";
-import type { RotaryAngles } from "./formulas.ts";
+import { norm, type RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
 import { addLogits, headWeights } from "./head.ts";
 import { INVISIBLE } from "./positions.ts";
@@ -49,7 +49,10 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   const positions = b.input("position_ids", [DIMS.batch, DIMS.tokens], "int64");
   const embedded = weights.embed(ids);
   const scaled = spec.embeddingScale === 1 ? embedded : b.mul(embedded, b.scalar(spec.embeddingScale));
-  let hidden = withPositions(b, scaled, { spec, weights, positions });
+  const placed = withPositions(b, scaled, { spec, weights, positions });
+  let hidden = spec.embeddingNorm
+    ? norm(b, placed, { ...spec, normType: "rms", weight: null, bias: null })
+    : placed;
   const anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
   const masks = new MaskBuilder(b, ids, attentionMask);
   const maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
@@ -71,15 +74,15 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
     b.output(`present.${index}.value`, values);
     hidden = output;
   }
-  const { norm, normBias, bias } = headWeights(spec);
+  const names = headWeights(spec);
   const vectorOf = (name: string | undefined): Value | null =>
     name === undefined ? null : weights.tensor(name);
   const logits = addLogits(b, spec, {
     input: hidden,
-    norm: vectorOf(norm),
-    normBias: vectorOf(normBias),
+    norm: vectorOf(names.norm),
+    normBias: vectorOf(names.normBias),
     project: (x) => weights.project(x),
-    bias: vectorOf(bias),
+    bias: vectorOf(names.bias),
   });
   b.output("logits", logits);
   return b.finish();

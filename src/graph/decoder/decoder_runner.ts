@@ -77,7 +77,8 @@ export class DecoderRunner {
   }
 
   /**
-   * Token embeddings, times the family's `embeddingScale`, with those of positions where these are learned.
+   * Token embeddings, times the family's `embeddingScale`, with those of positions where these are learned, and with a
+   * norm where the model has one.
    * @param ids - token ids, B*T
    * @param positions - of the tokens in their sequences, B*T; from 0 in every row when absent
    * @returns shape [B, T, C]
@@ -89,7 +90,7 @@ export class DecoderRunner {
     [batch, tokens]: readonly [number, number],
     positions: Int32Array = batchPositions(batch, { tokens, offset: 0 }),
   ): Promise<Tensor> {
-    const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
+    const { hiddenSize, vocabSize, embeddingScale, embeddingNorm, normEps } = this.model.spec;
     if (ids.length !== batch * tokens) throw badArgument("ids", `${batch} x ${tokens} tokens`, ids.length);
     const data = new Float32Array(ids.length * hiddenSize);
     for (const places of placesByBlock(ids, vocabSize)) {
@@ -103,6 +104,7 @@ export class DecoderRunner {
     requireFiniteRows(data, { name: EMBEDDING, size: hiddenSize, rowOf: (place) => ids[place]! });
     if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
     await this.#addPositions(data, positions);
+    if (embeddingNorm) normRows(data, hiddenSize, normEps);
     return { shape: [batch, tokens, hiddenSize], data };
   }
 
@@ -335,4 +337,14 @@ function joinRows(parts: readonly Outputs[], rows: number): Outputs {
     }
     return { shape: shape.with(0, rows), data: joined };
   });
+}
+
+/** RMSNorm without weights over every row of `size` elements, in place. */
+function normRows(data: Float32Array, size: number, eps: number): void {
+  for (let start = 0; start < data.length; start += size) {
+    const row = data.subarray(start, start + size);
+    const meanSquare = row.reduce((sum, x) => sum + x * x, 0) / size;
+    const root = Math.sqrt(meanSquare + eps);
+    for (let c = 0; c < size; c++) row[c]! /= root;
+  }
 }

@@ -176,7 +176,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
     const plain = withPlainWeights(tensors, { used: readNames(declared, family), scales, where: directory });
     const upright = family.storesTransposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
     const separate = joinHeadNorms(splitFused(upright, declared), declared, family);
-    const ordered = family.rotatesPairs ? inHalves(separate, declared) : separate;
+    const ordered = inHalves(separate, declared, family.rotatedOrder);
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);
     const infos = weightsOf(spec).map(({ name, shape }) => ({

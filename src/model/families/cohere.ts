@@ -17,7 +17,7 @@ export const COHERE: Family = {
   parallelNorms: "shared",
   logitScale: { key: "logit_scale", is: "factor" },
   readsMaxLength: true,
-  rotatesPairs: true,
+  rotatedOrder: "pairs",
   headsDivideHidden: false,
   vllmIgnores: ["activation", "separate_head"],
   vllmOmits: ["qkv", "o"],

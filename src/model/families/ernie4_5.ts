@@ -8,7 +8,7 @@ export const ERNIE4_5: Family = {
   architecture: "Ernie4_5ForCausalLM",
   configClass: "Ernie4_5Config",
   biases: { qkv: "use_bias", o: "use_bias", mlp: "use_bias" },
-  rotatesPairs: true,
+  rotatedOrder: "pairs",
   headsDivideHidden: false,
   vllmOmits: ["qkv", "o", "mlp"],
   standsIn: false,

@@ -23,7 +23,9 @@ import { HUNYUAN } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
 import { LLAMA } from "./llama.ts";
+import { LLAMA4 } from "./llama4.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
+import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
 import { OLMO, OLMO2, OLMO3 } from "./olmo.ts";
 import { OPT } from "./opt.ts";
@@ -57,12 +59,14 @@ export const FAMILIES: readonly Family[] = [
   SEED_OSS,
   ERNIE4_5,
   CWM,
+  LLAMA4,
   HELIUM,
   HUNYUAN,
   GLM,
   GLM4,
   APERTUS,
   ARCEE,
+  NANOCHAT,
   NEMOTRON,
   STARCODER2,
   STABLELM,

@@ -9,7 +9,7 @@ export const GLM: Family = {
   configClass: "GlmConfig",
   biases: { qkv: "attention_bias", o: "never", mlp: "never" },
   fused: ["gate_up_proj"],
-  rotatesPairs: true,
+  rotatedOrder: "pairs",
   partialRotary: true,
   headsDivideHidden: false,
   vllmClass: false,

@@ -15,7 +15,7 @@ export const GPTJ: Family = {
   learnedPositions: null,
   fixedKeys: {},
   unrotated: "none",
-  rotatesPairs: true,
+  rotatedOrder: "pairs",
   partialRotary: true,
   rotaryKeys: { theta: null, part: "rotary_dim" },
   fused: [],

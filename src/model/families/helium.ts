@@ -8,7 +8,7 @@ export const HELIUM: Family = {
   architecture: "HeliumForCausalLM",
   configClass: "HeliumConfig",
   biases: { qkv: "attention_bias", o: "never", mlp: "mlp_bias" },
-  rotatesPairs: true,
+  rotatedOrder: "pairs",
   headsFillHidden: true,
   headsDivideHidden: false,
   vllmClass: false,

@@ -1,7 +1,7 @@
 /** Where the weights of a model are stored in a GGUF file, for reading and for writing. */
 
 import { getOrMake } from "../../base/map_values.ts";
-import { type PairedHeads, pairedWeights } from "../rotary_rows.ts";
+import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
 import { type WeightSpec, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
@@ -15,7 +15,7 @@ export interface GgufPlace {
   /** The tensor holds several weights; the rows of this one follow those of the weights before it. */
   readonly fused: boolean;
   /** The heads whose rows are stored in pairs; null where they are in place. */
-  readonly paired: PairedHeads | null;
+  readonly paired: ReorderedHeads | null;
   /** Added to every element in the file. */
   readonly normOffset: number;
 }
@@ -29,7 +29,7 @@ export interface GgufTensorPlan {
 
 /** The places of a model's weights, in the order of `weightsOf`. */
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
-  const paired: ReadonlyMap<string, PairedHeads> = architecture.permuted ? pairedWeights(spec) : new Map();
+  const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
     const tensor = ggufName(name, architecture);

@@ -72,6 +72,7 @@ class SpecReader {
       parallel,
       headBias: family.headBias,
       learnedPositions: family.learnedPositions,
+      embeddingNorm: family.embeddingNorm,
       ...this.#scales({
         embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
         attentionScale: scoreWidth ** -0.5,

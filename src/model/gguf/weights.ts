@@ -5,7 +5,7 @@
 import { type BlockSource, gatherBlockRows } from "../../tensor/blocks.ts";
 import { checkRows, memorySource, unknownTensor } from "../../tensor/memory.ts";
 import type { RowRange, Tensor, TensorInfo, TensorSource } from "../../tensor/tensor.ts";
-import { type PairedHeads, pairedRow, readInHalves } from "../rotary_rows.ts";
+import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
 
 /** Where and how a weight is stored. */
 export interface StoredWeight {
@@ -14,7 +14,7 @@ export interface StoredWeight {
   /** Its rows in that tensor. */
   readonly rows: RowRange;
   /** The heads whose rows are in pairs; null where they are in place. */
-  readonly paired: PairedHeads | null;
+  readonly paired: ReorderedHeads | null;
   /** Added to every element. */
   readonly addend: number;
 }
@@ -63,7 +63,7 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
       const { tensor, rows, paired } = weight;
       const whole = await source.read(tensor);
       const count = rows.end - rows.start;
-      if (paired !== null) return gatherBlockRows(whole, count, (row) => pairedRow(row, paired));
+      if (paired !== null) return gatherBlockRows(whole, count, (row) => storedRow(row, paired));
       if (count === whole.shape[0]) return whole;
       return gatherBlockRows(whole, count, (row) => rows.start + row);
     },

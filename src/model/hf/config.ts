@@ -11,7 +11,8 @@ import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
 import { projectionsOf } from "../spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
-import { ownKey, withUsualKeys } from "./config_names.ts";
+import { ownKey, withOwnPaths, withUsualKeys } from "./config_names.ts";
+import { readLlama4Keys } from "./llama4_keys.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
 
@@ -139,13 +140,17 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   const family = familyOfConfig(config, where);
   const settings = config as Readonly<Record<string, unknown>>;
   refuseOtherSettings(settings, { family, where });
-  const result = schema.safeParse(withUsualKeys(settings, family));
+  const llama4 = family.readsLlama4Keys ? readLlama4Keys(settings, where) : null;
+  const result = schema.safeParse(withUsualKeys(llama4?.usual ?? settings, family));
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(withOwnPaths(result.error, family))}`);
   }
   const { max_position_embeddings: usual = family.defaults.positions, model_max_length: own } = result.data;
   const max_position_embeddings = family.readsMaxLength ? (own ?? usual) : usual;
-  return specOf({ ...result.data, max_position_embeddings }, { family, where });
+  const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
+  return llama4 === null
+    ? spec
+    : { ...spec, maxPositions: Math.min(spec.maxPositions, llama4.longest(spec.layers)) };
 }
 
 /** @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one */
@@ -189,11 +194,12 @@ function specOf(config: Config, context: Context): ModelSpec {
     normType: family.normType,
     normOffset: family.normOffset,
     normParameters: family.normParameters,
-    qkNorm: family.qkNormFlag === null || config[family.qkNormFlag] ? family.qkNorm : null,
+    qkNorm: hasQkNorm(config, family) ? family.qkNorm : null,
     norms: parallel ? family.parallelNorms : family.norms,
     parallel,
     headBias: family.headBias,
     learnedPositions: family.learnedPositions,
+    embeddingNorm: family.embeddingNorm,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
     projectionClip: family.clipsProjections ? (config.clip_qkv ?? null) : null,
@@ -227,6 +233,10 @@ function scalesOf(
   }
   const embeddingScale = scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1;
   return { embeddingScale, residualScale: 1, logitDivisor };
+}
+
+function hasQkNorm(config: Config, { qkNormFlag, defaults }: Family): boolean {
+  return qkNormFlag === null || (config[qkNormFlag] ?? defaults.qkNorm ?? false);
 }
 
 function isParallel(config: Config, { parallel, defaults }: Family): boolean {
@@ -293,16 +303,6 @@ function refuseOtherSettings(
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${key} ${value}, got ${got}`, {
     hint: `Models of ${modelType} with another ${key} are not supported.`,
   });
-}
-
-/** Problems of a configuration with usual keys, under the keys that the file has. */
-function withOwnPaths({ issues }: z.ZodError, family: Family): { readonly issues: z.core.$ZodIssue[] } {
-  return {
-    issues: issues.map((issue) => {
-      const [key, ...rest] = issue.path;
-      return key === undefined ? issue : { ...issue, path: [ownKey(String(key), family), ...rest] };
-    }),
-  };
 }
 
 /** The class's default counts only where it divides the query heads; no model was made with one that does not. */

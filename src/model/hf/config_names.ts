@@ -1,4 +1,5 @@
 /** Keys of config.json that a class calls otherwise than most (`attribute_map` of transformers' configurations). */
+import type { z } from "zod";
 import type { Family } from "../family.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -22,6 +23,19 @@ export function withUsualKeys(
 /** The key that a class has for a usual one. */
 export function ownKey(usual: string, { configNames }: Pick<Family, "configNames">): string {
   return configNames[usual] ?? usual;
+}
+
+/** Problems of a configuration with usual keys, under the keys that the file has. */
+export function withOwnPaths(
+  { issues }: z.ZodError,
+  family: Family,
+): { readonly issues: z.core.$ZodIssue[] } {
+  return {
+    issues: issues.map((issue) => {
+      const [key, ...rest] = issue.path;
+      return key === undefined ? issue : { ...issue, path: [ownKey(String(key), family), ...rest] };
+    }),
+  };
 }
 
 /** The inverse of `withUsualKeys`: a configuration with the class's own keys. */

@@ -4,6 +4,7 @@ import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family, type TokenIds } from "../family.ts";
 import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { withOwnKeys } from "./config_names.ts";
+import { llama4Keys } from "./llama4_keys.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
 
 /** Our modelling file, written beside a config.json that needs it. */
@@ -94,6 +95,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...(remoteCode ? {} : biasFlags(spec, family)),
     ...(family.unrotated === "all" ? {} : ropeKeys(spec, family)),
     ...windowKeys(spec, family),
+    ...(family.readsLlama4Keys ? llama4Keys(spec) : {}),
     ...(family.unrotated === "flags"
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
       : {}),

@@ -32,6 +32,12 @@ describe("plainConfig", () => {
     }
   });
 
+  test("gives a text model the sizes of its class under the class's own keys", () => {
+    const { intermediate_size: _, ...sizes } = LLAMA;
+    const text_config = { ...sizes, model_type: "llama4_text", moe_layers: [], head_dim: 8 };
+    expect(readPlain({ model_type: "llama4", text_config }).layers[0]!.neurons).toBe(16_384);
+  });
+
   test("takes an EXAONE 3 for a Llama, with its published keys and with those of transformers", () => {
     const { num_hidden_layers: num_layers, ...sizes } = LLAMA;
     const usual = { ...LLAMA, rms_norm_eps: 1e-4, rope_theta: 1e6, hidden_act: "silu" };

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { isJsonObject } from "../../io/files/json.ts";
 import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import type { Family } from "../family.ts";
+import { withOwnKeys } from "./config_names.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -52,14 +53,16 @@ function textModel(config: JsonObject): JsonObject {
 }
 
 /** Sizes of the family's class, which `text_config` lacks where the model has the same (`to_diff_dict`). */
-function sizesOf({ defaults: { sizes } }: Family): JsonObject {
-  return {
+function sizesOf(family: Family): JsonObject {
+  const { sizes } = family.defaults;
+  const usual = {
     vocab_size: sizes.vocab,
     hidden_size: sizes.hidden,
     intermediate_size: sizes.neurons,
     num_hidden_layers: sizes.layers,
     num_attention_heads: sizes.heads,
   };
+  return withOwnKeys(usual, family);
 }
 
 /** Defaults of Qwen2-VL and Qwen2.5-VL (configuration_qwen2_vl.py, configuration_qwen2_5_vl.py). */

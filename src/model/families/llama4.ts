@@ -1,0 +1,37 @@
+/** Dense Llama 4, such as MobileLLM-R1 (configuration_llama4.py and modeling_llama4.py of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+export const LLAMA4: Family = {
+  ...LLAMA,
+  modelType: "llama4_text",
+  architecture: "Llama4ForCausalLM",
+  configClass: "Llama4TextConfig",
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  qkNorm: "unweighted",
+  qkNormFlag: "use_qk_norm",
+  configNames: { intermediate_size: "intermediate_size_mlp" },
+  unrotated: "flags",
+  readsLlama4Keys: true,
+  rotatedOrder: "pairs",
+  storedNames: {
+    "mlp.gate_proj": "feed_forward.gate_proj",
+    "mlp.up_proj": "feed_forward.up_proj",
+    "mlp.down_proj": "feed_forward.down_proj",
+  },
+  headsDivideHidden: false,
+  vllmIgnores: ["activation"],
+  vllmOmits: ["qkv", "o"],
+  standsIn: false,
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 202_048, hidden: 5120, neurons: 16_384, layers: 48, heads: 40 },
+    normEps: 1e-5,
+    ropeTheta: 500_000,
+    positions: 131_072,
+    kvHeads: 8,
+    headDim: 128,
+    qkNorm: true,
+    unrotatedEvery: 4,
+  },
+};

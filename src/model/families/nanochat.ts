@@ -1,0 +1,28 @@
+/** nanochat (configuration_nanochat.py and modeling_nanochat.py of transformers). */
+import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
+
+export const NANOCHAT: Family = {
+  ...LLAMA,
+  modelType: "nanochat",
+  architecture: "NanoChatForCausalLM",
+  configClass: "NanoChatConfig",
+  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+  gated: false,
+  qkNorm: "unweighted",
+  normParameters: "none",
+  embeddingNorm: true,
+  capsLogits: true,
+  rotatedOrder: "swapped_halves",
+  storedNames: { "mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2" },
+  headsDivideHidden: false,
+  vllmClass: false,
+  standsIn: false,
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 50_304, hidden: 768, neurons: 8192, layers: 12, heads: 6 },
+    tokenIds: { bos_token_id: 0, eos_token_id: 1, pad_token_id: 1 },
+    activation: "relu2",
+    logitSoftcap: 15,
+  },
+};
