@@ -216,8 +216,8 @@ export const workerCommand: Command = new GpruneCommand("worker")
   .summary("compute units of work of distributed prunes, on this machine")
   .description(
     "Computes units of work of every `gprune prune` with the same queue and store, until it gets a signal. " +
-      "Any number may run, on any number of machines; all need the same version of gprune and processors with the same " +
-      "instruction sets, so that the output is the same as that of a run on one machine, byte for byte.",
+      "Any number may run, on any number of machines; all need the same versions of gprune and Node, and processors " +
+      "with the same instruction sets, so that the output is the same as that of a run on one machine, byte for byte.",
   )
   .usage("--redis URL --store DIR [options]")
   .addOption(redisOption("where units wait").makeOptionMandatory())

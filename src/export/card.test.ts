@@ -48,6 +48,13 @@ describe("modelCard", () => {
     expect(stock).not.toContain("trust_remote_code=True");
   });
 
+  test("says how vLLM serves the model, unless it cannot", () => {
+    const command = "vllm serve PATH --trust-remote-code";
+    expect(modelCard(FACTS)).not.toContain(command);
+    const runtimes = { ...FACTS.runtimes, vllm: "with trust_remote_code (a reason)" };
+    expect(modelCard({ ...FACTS, runtimes })).toContain(command);
+  });
+
   test("says which texts the model wrote by itself", () => {
     const calibration = { ...FACTS.calibration, own: { windows: 40, tokens: 20_480 } };
     const lines = modelCard({ ...FACTS, calibration, written: ["own"] }).split("\n");

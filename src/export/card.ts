@@ -57,14 +57,16 @@ const LOAD_STOCK = `The stock classes of transformers load this model:
 
 const LOAD_REMOTE_CODE = `\`${MODELLING_FILE}\` builds every layer from transformers' own layers, with the widths
 (\`per_layer_config\`) and biases (\`projection_biases\`) in config.json. It is short: read it before you let
-transformers 4.57 or later (for a Ministral 3, 5 or later) run it:
+transformers 4.57 or later (for families that it names, 5 or later) run it:
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)
     tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 
 Without \`trust_remote_code\`, transformers refuses the model; AutoTokenizer, which reads config.json first, asks for
-it or fails. vLLM 0.32 serves the model with the same file:
+it or fails.`;
+
+const SERVE_REMOTE_CODE = `vLLM 0.32 serves the model with the same file:
 
     vllm serve PATH --trust-remote-code`;
 
@@ -97,7 +99,7 @@ ${calibrationList(facts)}
 
 ## Loading
 
-${facts.remoteCode ? LOAD_REMOTE_CODE : LOAD_STOCK}
+${loadingOf(facts)}
 
 | program | loads it |
 |---|---|
@@ -117,6 +119,12 @@ ${PLAN_SENTENCE}The configuration was:
 
 ${indented(facts.config.trimEnd())}
 `;
+}
+
+/** How to load the directory; vLLM has no way to load some families' layers. */
+function loadingOf({ remoteCode, runtimes: { vllm } }: CardFacts): string {
+  if (!remoteCode) return LOAD_STOCK;
+  return vllm.startsWith("no ") ? LOAD_REMOTE_CODE : `${LOAD_REMOTE_CODE}\n\n${SERVE_REMOTE_CODE}`;
 }
 
 function methodOf({ plan, method, metric, allocation, recover }: CardFacts): string {
