@@ -72,7 +72,7 @@ function loadingText(name: string): string {
   return `transformers.js loads this model:
 
     import { pipeline } from "@huggingface/transformers";
-    const generator = await pipeline("text-generation", "PATH");
+    const generator = await pipeline("text-generation", "./PATH"); // or ORG/NAME, if it is on the hub
 
 Other programs can run \`onnx/${name}\`, a decoder with a key/value cache, in ONNX Runtime.
 
