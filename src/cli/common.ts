@@ -44,9 +44,9 @@ export function sparsityOption(note: string, preset?: number): Option {
   });
 }
 
-/** @param choices - dtypes of all formats that the output may have */
-export function dtypeOption(choices: readonly string[] = DTYPE_CHOICES): Option {
-  return choiceOption("--dtype <name>", "dtype of the output (default: auto)", choices);
+/** @param note - what `auto` is; @param choices - dtypes of all formats that the output may have */
+export function dtypeOption(note: string, choices: readonly string[] = DTYPE_CHOICES): Option {
+  return choiceOption("--dtype <name>", `dtype of the output; auto: ${note} (default: auto)`, choices);
 }
 
 export function threadsOption(): Option {

@@ -17,7 +17,7 @@ export const exportCommand: Command = new GpruneCommand("export")
       "onnx",
     ]),
   )
-  .addOption(dtypeOption([...new Set([...DTYPE_CHOICES, ...GGUF_CHOICES, ...ONNX_CHOICES])]))
+  .addOption(dtypeOption("see below", [...new Set([...DTYPE_CHOICES, ...GGUF_CHOICES, ...ONNX_CHOICES])]))
   .option("--pre <name>", "gguf: llama.cpp's name of the pre-tokenizer, if it is not recognised")
   .option("--resume", "hf: keep finished shards in OUT.run until all are written, and continue from them")
   .addOptions(tellingOptions())

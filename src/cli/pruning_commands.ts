@@ -133,7 +133,7 @@ export const pruneCommand: Command = new GpruneCommand("prune")
     ),
   )
   .optionsGroup("Output and running:")
-  .addOption(dtypeOption())
+  .addOption(dtypeOption("as in MODEL, bf16 for FP8, f32 for other quantised weights"))
   .option("--no-report", "do not write report.html")
   .addOptions(computingOptions())
   .addOption(sizeOption("--max-memory <size>", "memory limit, as 4GB or 512MiB; does not change the result"))
