@@ -193,6 +193,7 @@ describe("exportOnnx", () => {
     await expect(exportOnnx(broken, directory, { dtype: "f16" })).rejects.toMatchObject({
       code: "OUT_OF_RANGE",
       message: `${name}: expected F16 values up to 65504, got 70000`,
+      hint: "Use the dtype f32, or bf16 where the format has it (--dtype).",
     });
     expect(await readdir(parent)).toEqual([]);
   });
