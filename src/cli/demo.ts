@@ -63,7 +63,7 @@ async function demo(
   );
   if (json) return printJson({ sparsity, models: rows.map(plainRow) });
   print(report(rows, sparsity));
-  print(plainText(rows.at(-1)!.path));
+  print(rows.at(-1)!.path);
 }
 
 /** A path and the directories above it that do not exist yet, the deepest first. */

@@ -28,7 +28,7 @@ import {
 import { keeping } from "./keeping.ts";
 import { chatOf, type MaterialCommandOptions, namedMaterial } from "./material.ts";
 import { hearing, type MeasuringSettings, settingsOf } from "./measuring_settings.ts";
-import { plainText, print, printJson, say, table } from "./terminal.ts";
+import { print, printJson, say, table } from "./terminal.ts";
 import { type ComputingOptions, withModels } from "./with_models.ts";
 
 interface EvalOptions extends MaterialCommandOptions, ComputingOptions {
@@ -165,16 +165,14 @@ function report(
   measured: Evaluated["measured"],
   { baseline, settings }: Pick<Evaluated, "baseline" | "settings">,
 ): string {
-  const names = [measured, baseline].flatMap((evaluation) =>
-    evaluation ? [plainText(evaluation.model)] : [],
-  );
+  const names = [measured, baseline].flatMap((evaluation) => (evaluation ? [evaluation.model] : []));
   const all = [textRows(measured, baseline), divergenceRows(measured), taskRows(measured, baseline)];
   const tables = all.filter(({ length }) => length > 1).map(table);
   const { incomparable, other_tokens: others } = measured.fromFirst ?? {};
   const isChat = Object.values(settings.tasks).some(({ chat }) => chat);
   const notes = [
     ...(isChat ? ["Questions were asked as chat messages."] : []),
-    ...(incomparable === undefined ? [] : [`No divergence: ${plainText(incomparable)}.`]),
+    ...(incomparable === undefined ? [] : [`No divergence: ${incomparable}.`]),
     ...(others
       ? ["No ratio: the models tokenize the texts differently, so perplexities are not comparable."]
       : []),
@@ -185,7 +183,7 @@ function report(
 /** Header, and one row for each text with the divergence of the model from its baseline. */
 function divergenceRows({ fromFirst }: Evaluated["measured"]): readonly (readonly string[])[] {
   const rows = Object.entries(fromFirst?.divergence ?? {}).map(([name, divergence]) => [
-    plainText(name),
+    name,
     divergence.loss_difference.toFixed(4),
     divergence.kl.toFixed(4),
     `${(100 * divergence.agreement).toFixed(1)} %`,
@@ -212,7 +210,7 @@ function textRows(
   ];
   const scores = Object.entries(measured.texts);
   const rows = scores.map(([name, score]) => [
-    ...line(plainText(name), [score.ppl, baseline?.texts[name]?.ppl]),
+    ...line(name, [score.ppl, baseline?.texts[name]?.ppl]),
     `${score.windows}`,
   ]);
   const mean = (evaluation: Evaluation): number => geometricMean(Object.values(evaluation.texts));
@@ -229,7 +227,7 @@ function taskRows(measured: Evaluation, baseline: Evaluation | undefined): reado
   const row = (name: string): string[] => {
     const scores = columns.map(({ tasks }) => tasks[name]!);
     return [
-      plainText(name),
+      name,
       ...scores.map(({ acc, stderr }) => accuracy(acc, stderr)),
       ...scores.map(({ acc_norm, acc_norm_stderr }) => accuracy(acc_norm, acc_norm_stderr)),
       `${scores[0]!.n}`,

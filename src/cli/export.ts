@@ -21,7 +21,7 @@ import type { Model } from "../model/model.ts";
 import { stopSignal } from "./compute_child.ts";
 import { openForCommand } from "./models.ts";
 import { withProgress } from "./progress.ts";
-import { plainText, print, printJson, say } from "./terminal.ts";
+import { print, printJson, say } from "./terminal.ts";
 
 interface ExportCommandOptions {
   readonly output: string;
@@ -116,9 +116,9 @@ export async function exportCommand(path: string, asked: ExportCommandOptions): 
   const model = await openForCommand(path, options);
   try {
     const warnings = await withProgress(options, (onProgress) => format.write(model, options, onProgress));
-    for (const warning of warnings) say(`warning: ${plainText(warning)}`);
+    for (const warning of warnings) say(`warning: ${warning}`);
     if (options.json) printJson({ output, format: name, bytes: await bytesIn(output), warnings });
-    else print(plainText(output));
+    else print(output);
   } finally {
     await model.weights.close();
   }

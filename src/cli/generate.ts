@@ -15,7 +15,7 @@ import type { Model } from "../model/model.ts";
 import { chatPrompterOf } from "../model/tokenizer/chat_template.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { optionOf } from "./options.ts";
-import { plainText, print, printJson, printJsonLine } from "./terminal.ts";
+import { print, printJson, printJsonLine } from "./terminal.ts";
 import { type ComputingOptions, withModels } from "./with_models.ts";
 
 interface GenerateCommandOptions extends ComputingOptions {
@@ -97,7 +97,7 @@ interface Continued {
 function printContinued(found: Continued, { chat, json }: GenerateCommandOptions): void {
   const { prompt, text } = found;
   if (json) printJson(found);
-  else print(plainText(chat ? text : prompt + text));
+  else print(chat ? text : prompt + text);
 }
 
 async function continuePrompt(

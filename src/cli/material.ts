@@ -5,7 +5,7 @@ import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/material.ts";
 import type { ChatOptions } from "../evaluate/prompts.ts";
 import { idleOption } from "./options.ts";
-import { plainText, say } from "./terminal.ts";
+import { say } from "./terminal.ts";
 import { parseMeasuredSets, requireTexts } from "./text_sets.ts";
 
 /** Options that name texts and tasks, as commander gives them. */
@@ -110,6 +110,6 @@ export function sayWithoutBos(model: string): void {
 export function sayCut(task: string, count: number): void {
   const prompts = count === 1 ? "1 prompt" : `${count} prompts`;
   say(
-    `hint: ${prompts} of ${plainText(task)} longer than the context, cut at the start (system message, few-shot examples)`,
+    `hint: ${prompts} of ${task} longer than the context, cut at the start (system message, few-shot examples)`,
   );
 }

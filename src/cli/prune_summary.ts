@@ -8,7 +8,7 @@ import { planText } from "../estimate/memory_plan.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { range, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run/result.ts";
-import { pairs, plainText, shellWord } from "./terminal.ts";
+import { pairs, shellWord } from "./terminal.ts";
 
 export function percent(fraction: number): string {
   return `${(100 * fraction).toFixed(2)} %`;
@@ -18,7 +18,6 @@ export function summaryOf(
   { output, sparsity, parameters, widths, ...result }: PruneResult,
   { model, plan }: RunConfig,
 ): string {
-  const path = plainText(output);
   const rows: (readonly [string, string])[] = [
     [
       "removed",
@@ -33,12 +32,9 @@ export function summaryOf(
     ["time", timeOf(result)],
     ["memory", `${gigabytes(result.peak_rss_bytes)} at peak`],
     ["report", reportOf(result)],
-    [
-      "next",
-      `gprune eval ${shellWord(path)} --text NAME=FILE --baseline ${shellWord(plainText(model))} --save`,
-    ],
+    ["next", `gprune eval ${shellWord(output)} --text NAME=FILE --baseline ${shellWord(model)} --save`],
   ];
-  return `${pairs(rows)}\n${path}`;
+  return `${pairs(rows)}\n${output}`;
 }
 
 /** Summary of a dry run: what the run would take and give. */
@@ -89,8 +85,8 @@ function reportOf({
   report,
   report_problem: problem,
 }: Pick<PruneResult, "report" | "report_problem">): string {
-  if (problem !== null) return `not written (${plainText(problem)}); gprune report makes it from run.json`;
-  return report === null ? "not requested" : plainText(report);
+  if (problem !== null) return `not written (${problem}); gprune report makes it from run.json`;
+  return report ?? "not requested";
 }
 
 /** Perplexities before and after on unused windows of the calibration texts. */
@@ -103,7 +99,7 @@ function heldOutOf({
   const each = (windows: number): string => (counts.size === 1 ? "" : ` (${windowsText(windows)})`);
   const sets = scores.map(
     ([name, { windows, dense, pruned }]) =>
-      `${plainText(name)}${each(windows)} ${dense.toFixed(2)} -> ${pruned.toFixed(2)}`,
+      `${name}${each(windows)} ${dense.toFixed(2)} -> ${pruned.toFixed(2)}`,
   );
   const [count] = counts;
   const on =
@@ -131,7 +127,7 @@ function calibrationOf({
     return sum + (own * Math.max(windows, refit)) / windows;
   }, 0);
   const named = sets.map(([name, { windows, refit_windows: refit }]) => {
-    return `${plainText(name)} ${windows}${refit === undefined ? "" : ` (least squares ${refit})`}`;
+    return `${name} ${windows}${refit === undefined ? "" : ` (least squares ${refit})`}`;
   });
   const rate = speed === null ? "" : `, ${Math.round(speed).toLocaleString("en")} tokens/s`;
   return `windows per set: ${firstFew(named).join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;

@@ -1,7 +1,7 @@
 /** `gprune push` */
 import { pushDirectory } from "../io/hub/push.ts";
 import { withProgress } from "./progress.ts";
-import { plainText, print, printJson } from "./terminal.ts";
+import { print, printJson } from "./terminal.ts";
 
 interface PushCommandOptions {
   readonly private?: boolean;
@@ -20,5 +20,5 @@ export async function pushCommand(
     pushDirectory(directory, name, { private: isPrivate, revision, onProgress }),
   );
   if (json) printJson(pushed);
-  else print(plainText(pushed.url));
+  else print(pushed.url);
 }

@@ -10,7 +10,7 @@ import { picturesOf } from "../report/gallery.ts";
 import { pictureFile } from "../report/picture.ts";
 import { renderReport } from "../report/report.ts";
 import { RUN_FILES, readRun } from "../report/run_files.ts";
-import { plainText, print, printJson } from "./terminal.ts";
+import { print, printJson } from "./terminal.ts";
 
 interface ReportOptions {
   readonly output?: string;
@@ -40,7 +40,7 @@ export async function reportCommand(
   });
   const written = pictures === undefined ? [] : await writePictures(run, pictures);
   if (json) printJson({ report: path, pictures: written });
-  else print(plainText(path));
+  else print(path);
 }
 
 /** The error of a report that its run's directory does not take, with the option that names another place. */

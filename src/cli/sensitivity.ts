@@ -14,7 +14,7 @@ import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { sensitivityPicture } from "../report/charts/sigma.ts";
 import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
-import { plainText, print, printJson, say, table } from "./terminal.ts";
+import { print, printJson, say, table } from "./terminal.ts";
 import { parseMeasuredSets, requireCalibration } from "./text_sets.ts";
 import { type ComputingOptions, withModels } from "./with_models.ts";
 
@@ -90,7 +90,7 @@ function tableOf({ model, metric, sets, spaces }: SensitivityReport): string {
     `|${shadesOf(space)}|`,
   ]);
   return [
-    `${plainText(model)}, ${metric} over ${namesText(sets)}`,
+    `${model}, ${metric} over ${namesText(sets)}`,
     table([header, ...rows]),
     "",
     "Kendall W: 1 when all sets rank the units alike. sigma: standard deviation of a unit's rank (0 to 1) over the sets.",

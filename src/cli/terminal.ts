@@ -60,8 +60,9 @@ export function currentOutlet(): Outlet {
   return outlet;
 }
 
-/** Rows as aligned columns: the first column to the left, the others to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Rows as aligned columns, their cells made plain: the first column to the left, the others to the right. */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map(plainText));
   const columns = Math.max(0, ...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, c) => Math.max(...rows.map((row) => length(row[c]))));
   const line = (row: readonly string[]): string =>

@@ -5,12 +5,13 @@ import { suiteDirectory } from "../../test/directories.ts";
 import { failingAt, KINDS } from "../../test/fault_walk.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
-import type { ProgressEvent } from "../base/progress.ts";
+import { type ProgressEvent, silent } from "../base/progress.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { armFailPoints } from "../io/files/fail_points.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { type EvaluateOptions, type Evaluation, evaluate, evaluateTogether } from "./evaluate.ts";
+import { withKeptScores } from "./kept_scores.ts";
 
 const runtime = new Runtime({ threads: 1 });
 const root = suiteDirectory("scores");
@@ -73,6 +74,15 @@ describe("evaluate with keep", () => {
     const turned = await evaluateTogether({ models: models.toReversed(), runtime }, [set("one")], options);
     expect(turned[1]!.texts).toEqual(first[0]!.texts);
     expect(turned[1]!.fromFirst!.divergence).not.toEqual(first[1]!.fromFirst!.divergence);
+  });
+
+  test("keeps the score of questions that together exceed the longest string", async () => {
+    const content = Array.from({ length: 600 }, () => ({ context: "x".repeat(2 ** 20) }));
+    const { device } = runtime;
+    const score = withKeptScores({ keep: join(root(), "long"), device, onProgress: silent }, (keeper) =>
+      keeper({ kind: "task", models: [model], content }, async () => 1),
+    );
+    await expect(score).resolves.toBe(1);
   });
 
   test("gives the same scores after any failure of the disk", { timeout: 180_000 }, async () => {

@@ -54,6 +54,14 @@ describe("readTask", () => {
     await expect(readLines([CHOICE, CHOICE, "no JSON"], 3)).rejects.toMatchObject({ code: "BAD_FILE" });
   });
 
+  test.each([0, -1, 0.5, Number.NaN])("refuses the limit %d", async (limit) => {
+    const refused = {
+      code: "BAD_ARGUMENT",
+      message: `limit: expected a whole number of at least 1, got ${limit}`,
+    };
+    await expect(readLines([CHOICE, CHOICE], limit)).rejects.toMatchObject(refused);
+  });
+
   test.each<[string, readonly unknown[], string]>([
     ["no documents", ["", " "], "PATH: expected at least one record, got an empty file"],
     [

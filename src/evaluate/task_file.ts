@@ -3,6 +3,7 @@
  * first record decides for the whole file, or by the templates of a YAML file (task_template.ts).
  */
 import type { z } from "zod";
+import { requireCount } from "../base/arguments.ts";
 import { GpruneError, requireWord } from "../errors.ts";
 import { endingOf } from "../io/files/file.ts";
 import { isJsonObject } from "../io/files/json.ts";
@@ -18,8 +19,8 @@ const SHOWN = 60;
 /**
  * The first `limit` documents of a task.
  * @param name - a JSON Lines, JSON, Parquet or YAML file, or `hf://datasets/ORG/NAME[@REVISION]/FILE`
- * @throws GpruneError BAD_TEXT for a record of no known layout, or of another layout than the first record; as
- *   `readRecords` and `readTemplatedTask`
+ * @throws GpruneError BAD_TEXT for a record of no known layout, or of another layout than the first record;
+ *   BAD_ARGUMENT for a limit that is no positive whole number; as `readRecords` and `readTemplatedTask`
  */
 export async function readTask(
   name: string,
@@ -27,6 +28,7 @@ export async function readTask(
   options: HubOptions = {},
 ): Promise<readonly TaskDocument[]> {
   requireWord(name, "task");
+  if (limit !== Number.POSITIVE_INFINITY) requireCount("limit", limit);
   if (isTemplated(name)) return readTemplatedTask(name, limit, options);
   const records = await readRecords(name, limit, options);
   const { question } = layoutOf(records[0]!);

@@ -187,6 +187,13 @@ describe("scoreTask", () => {
     });
   });
 
+  test("refuses a task without documents", async () => {
+    await expect(score([])).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: "documents: expected at least one, got none",
+    });
+  });
+
   test("knows no standard error of one document", async () => {
     const { stderr, acc_norm_stderr } = await score([question("a", ["b", "b"])]);
     expect([stderr, acc_norm_stderr]).toEqual([null, null]);

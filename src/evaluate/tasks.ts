@@ -3,6 +3,7 @@
  * lm_eval/models/huggingface.py): the model chooses the answer that is most probable after its context.
  */
 
+import { requireSome } from "../base/arguments.ts";
 import type { Reporting } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
@@ -64,12 +65,13 @@ function withoutContext(where: string): GpruneError {
   });
 }
 
-/** Scores a model on a task. */
+/** Scores a model on a task. @throws GpruneError BAD_ARGUMENT without documents, and as `logLikelihoods` */
 export async function scoreTask(
   runner: DecoderRunner,
   documents: readonly EncodedDocument[],
   options: Reporting,
 ): Promise<TaskScore> {
+  requireSome("documents", documents);
   const likelihoods = await logLikelihoods(
     runner,
     documents.flatMap(({ continuations }) => continuations),

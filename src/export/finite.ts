@@ -28,6 +28,6 @@ export function requireFinite(name: string, tensor: Tensor, format: WrittenGgmlT
     });
   }
   throw new GpruneError("OUT_OF_RANGE", `${name}: expected ${format} values up to ${limit}, got ${value}`, {
-    hint: `Use the dtype ${format in WIDE ? "" : "bf16 or "}f32 (--dtype).`,
+    hint: `Use the dtype f32${format in WIDE ? "" : ", or bf16 where the format has it"} (--dtype).`,
   });
 }

@@ -3,7 +3,7 @@
  * (gguf_target.ts, gguf_types.ts); then tensors go through memory one at a time. The file appears complete or not at
  * all, and never overwrites another.
  */
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import { GGUF_CHOICES, type GgufDType } from "../base/choices.ts";
 import { namesText } from "../base/lists.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
@@ -130,7 +130,7 @@ function metadataOf(
  * So Phi-3 is put into the names of models whose tokens strip in this way, and kept out of all others.
  */
 function nameOf(path: string, { stripsAsPhi3 }: GgufVocabulary): string {
-  const name = basename(path).replace(/\.gguf$/i, "");
+  const name = basename(resolve(path)).replace(/\.gguf$/i, "");
   if (!stripsAsPhi3) return name.replaceAll(/(phi)-?(3)/gi, "$1 $2");
   return /phi-?3/i.test(name) ? name : `${name} (Phi-3)`;
 }
@@ -214,7 +214,7 @@ function storedPart({ paired, normOffset }: GgufPlace, tensor: Tensor): Tensor {
 }
 
 function warningsOf(
-  { files, ggufMetadata }: Model,
+  { files }: Model,
   { name, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
   {
     tensors,
@@ -231,7 +231,7 @@ function warningsOf(
 ): readonly string[] {
   const widest = written.layers[0]!;
   const sizes = `${widest.neurons} neurons and ${widest.kvGroups} KV groups`;
-  const hasVocabulary = ggufMetadata !== undefined || files.some((file) => file.name === "tokenizer.json");
+  const hasVocabulary = files.some((file) => file.name === "tokenizer.json");
   const warnings: readonly (string | null)[] = [
     zeros === 0
       ? null
@@ -245,7 +245,7 @@ function warningsOf(
       ? null
       : `llama.cpp uses the long RoPE factors whenever its context size exceeds ${contextSwitch} ` +
         "tokens: do not set a larger one for texts up to that length",
-    hasVocabulary ? null : "the model has no tokenizer.json, so the file has no vocabulary",
+    hasVocabulary ? null : "the model has no tokenizer, so the file has no vocabulary",
     leftOut.length === 0
       ? null
       : `the file omits added tokens of tokenizer.json for which the embedding has no rows: ${namesText(leftOut)}`,

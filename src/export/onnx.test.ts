@@ -180,6 +180,15 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
+  test.each([0, 1.5, Number.NaN, 2_000_000_001])("refuses files of %d bytes", async (maxFileBytes) => {
+    const parent = await temporaryDirectory();
+    await expect(exportOnnx(tinyModel(), join(parent, "out"), { maxFileBytes })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: `maxFileBytes: expected a whole number of at least 1 and at most 2000000000, got ${maxFileBytes}`,
+    });
+    expect(await readdir(parent)).toEqual([]);
+  });
+
   test("refuses values that are not finite, and leaves nothing behind", async () => {
     const name = "model.layers.1.mlp.up_proj.weight";
     const model = tinyModel();
@@ -193,6 +202,7 @@ describe("exportOnnx", () => {
     await expect(exportOnnx(broken, directory, { dtype: "f16" })).rejects.toMatchObject({
       code: "OUT_OF_RANGE",
       message: `${name}: expected F16 values up to 65504, got 70000`,
+      hint: "Use the dtype f32, or bf16 where the format has it (--dtype).",
     });
     expect(await readdir(parent)).toEqual([]);
   });

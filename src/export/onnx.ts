@@ -4,6 +4,7 @@
  */
 
 import { basename, dirname, join } from "node:path";
+import { requireCount } from "../base/arguments.ts";
 import { ONNX_CHOICES, type OnnxDType } from "../base/choices.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
 import { buildDecoder } from "../graph/decoder/decoder_model.ts";
@@ -18,7 +19,13 @@ import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
-import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
+import {
+  MAX_FILE_BYTES,
+  type OnnxModel,
+  type WriteOnnxOptions,
+  weightBytes,
+  writeOnnxFile,
+} from "./onnx_file.ts";
 import { ONNX_FORMATS, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
 import { largestBytes, requireExportRoom } from "./room.ts";
 
@@ -35,9 +42,9 @@ export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"
 /**
  * Writes a directory for transformers.js and ONNX Runtime.
  * @param directory - must not exist, or be empty
- * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that is not in ONNX_CHOICES; OUT_OF_MEMORY
- *   when a tensor cannot be held; NOT_FINITE naming a tensor with a NaN or an infinity, OUT_OF_RANGE one with a value
- *   beyond the stored format
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that is not in ONNX_CHOICES, or files of
+ *   no bytes or more than 2 GB; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming a tensor with a NaN or an
+ *   infinity, OUT_OF_RANGE one with a value beyond the stored format
  */
 export async function exportOnnx(
   model: Model,
@@ -45,6 +52,8 @@ export async function exportOnnx(
   { dtype = "auto", onProgress = silent, ...options }: OnnxExportOptions = {},
 ): Promise<void> {
   requireDtype(dtype, ONNX_CHOICES, "onnx");
+  const { maxFileBytes } = options;
+  if (maxFileBytes !== undefined) requireCount("maxFileBytes", maxFileBytes, { most: MAX_FILE_BYTES });
   requireSoundFiles(model);
   const automatic = exactDType(model.origin) === "F16" ? "f16" : "f32";
   const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];

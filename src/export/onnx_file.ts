@@ -13,7 +13,7 @@ import type { TensorSource } from "../tensor/tensor.ts";
 import type { StoredWeight } from "./onnx_matrices.ts";
 
 /** Bytes of weights in one file: below protobuf's 2^31 - 1 with room for the graph, and small enough for browsers. */
-const MAX_FILE_BYTES = 2_000_000_000;
+export const MAX_FILE_BYTES = 2_000_000_000;
 
 /** External tensors start at multiples of a page, so that they can be mapped (onnx.proto, external_data). */
 const ALIGNMENT = 4096;
@@ -28,7 +28,7 @@ export interface OnnxModel {
 }
 
 export interface WriteOnnxOptions {
-  /** Most bytes of weights in one file, unless a single tensor is larger; 2 GB when absent. */
+  /** Most bytes of weights in one file, unless a single tensor is larger; 2 GB, which is the most, when absent. */
   readonly maxFileBytes?: number;
   /** Called after every written piece of a weight with its number of bytes. */
   readonly onBytes?: (bytes: number) => void;

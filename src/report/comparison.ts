@@ -1,4 +1,5 @@
 /** The page that sets several runs beside each other. */
+import { badArgument } from "../base/arguments.ts";
 import { namesText } from "../base/lists.ts";
 import { comparisonPictures } from "./charts/comparison.ts";
 import { row, section } from "./elements.ts";
@@ -13,8 +14,13 @@ import { comparedQuality, comparedRuns, comparedTasks, comparedWays } from "./se
 import { sharedTexts, type TextKind } from "./shared_texts.ts";
 import { shortName } from "./text.ts";
 
-/** Renders the comparison as one HTML file. @param runs - at least two; their names come from their directories */
+/**
+ * Renders the comparison as one HTML file.
+ * @param runs - at least two; their names come from their directories
+ * @throws GpruneError BAD_ARGUMENT for fewer runs
+ */
 export async function renderComparison(runs: readonly RunFiles[]): Promise<string> {
+  if (runs.length < 2) throw badArgument("runs", "at least two", runs.length);
   const names = runNames(runs);
   const named = runs.map((files, index) => ({ name: names[index]!, facts: factsOf(files) }));
   const figures = await figuresOf(comparisonPictures(named));

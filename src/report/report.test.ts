@@ -214,6 +214,15 @@ describe("renderReport", () => {
 });
 
 describe("renderComparison", () => {
+  test("refuses to compare a run with nothing", async () => {
+    for (const runs of [[], [reportFiles()]]) {
+      await expect(renderComparison(runs)).rejects.toMatchObject({
+        code: "BAD_ARGUMENT",
+        message: `runs: expected at least two, got ${runs.length}`,
+      });
+    }
+  });
+
   test("says what every run is compared with", async () => {
     const page = async (...runs: readonly ReportFilesOptions[]) =>
       (await renderComparison(runs.map(reportFiles))).replaceAll("&#39;", "'");

@@ -92,6 +92,13 @@ describe("files that are something else", () => {
       "evaluation.json: expected a saved evaluation, got something else (format: ",
     );
   });
+
+  test("evaluation.json with a divergence of no layers", () => {
+    const [text] = files.evaluation!.texts;
+    const divergence = { ...text!.divergence!, layers: [] };
+    const wrong = formatEvaluation({ ...files.evaluation!, texts: [{ ...text!, divergence }] });
+    expect(() => parseEvaluation(wrong, "evaluation.json")).toThrow("(texts.0.divergence.layers: ");
+  });
 });
 
 describe("runDocuments", () => {

@@ -90,7 +90,7 @@ const divergence = z.object({
   kl: z.number(),
   agreement: share,
   loss_difference: z.number(),
-  layers: z.array(z.number()),
+  layers: z.array(z.number()).min(1),
 });
 
 const settings = z.object({

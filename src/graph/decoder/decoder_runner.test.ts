@@ -189,6 +189,15 @@ describe("DecoderRunner", () => {
     });
   });
 
+  test("refuses to run the head on nothing", async () => {
+    const runner = new DecoderRunner(tinyModel(), runtime);
+    const hidden = { shape: [0, 8], data: new Float32Array(0) };
+    await expect(runner.runHead("logits", await runner.loadHead(), { hidden })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: "rows: expected a whole number of at least 1, got 0",
+    });
+  });
+
   test("refuses a layer that is not there", async () => {
     await expect(new DecoderRunner(tinyModel(), runtime).loadLayer(2)).rejects.toThrow(
       "layer: expected one of 0 to 1, got 2",

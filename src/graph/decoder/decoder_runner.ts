@@ -3,7 +3,7 @@
  * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
  */
 
-import { badArgument } from "../../base/arguments.ts";
+import { badArgument, requireCount } from "../../base/arguments.ts";
 import { getOrMake, mapValues } from "../../base/map_values.ts";
 import { GpruneError, internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
@@ -221,7 +221,8 @@ export class DecoderRunner {
    * Runs one program of the head over the rows of `hidden` in chunks (`headRows`), so that few logits exist at once.
    * @param rows - `hidden` [M, C] and the other inputs of the program, all with M rows
    * @returns the outputs, joined along the rows
-   * @throws GpruneError NOT_FINITE when logits or losses are not finite, naming the tensor at fault
+   * @throws GpruneError BAD_ARGUMENT without rows; NOT_FINITE when logits or losses are not finite, naming the tensor at
+   *   fault
    */
   async runHead(
     program: HeadProgram,
@@ -234,6 +235,7 @@ export class DecoderRunner {
       filledFor(head, program, "logits") ??
       (await this.runtime.program(key, () => HEAD_PROGRAMS[program](spec)));
     const count = rows.hidden.shape[0]!;
+    requireCount("rows", count);
     const chunk = headRows(spec.vocabSize, this.memory);
     const parts: Outputs[] = [];
     for (let start = 0; start < count; start += chunk) {

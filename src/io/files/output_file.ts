@@ -31,6 +31,14 @@ export function errnoOf(cause: unknown): string | undefined {
   return cause instanceof Error && "errno" in cause ? codeOf(cause) : undefined;
 }
 
+/** Error codes of `link` on file systems without hard links, such as FAT and mounted buckets. */
+const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
+/** Whether a call of `link` failed because the file system has no hard links. */
+export function lacksHardLinks(cause: unknown): boolean {
+  return NO_LINKS.has(errnoOf(cause) ?? "");
+}
+
 /** The hint for a failed system call; undefined when there is none. */
 export function writeHint(cause: unknown): string | undefined {
   return WRITE_HINTS.get(errnoOf(cause) ?? "");

@@ -16,7 +16,7 @@ import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import { GpruneError, hasCode } from "../../errors.ts";
 import { kindOfPath } from "../files/file.ts";
-import { errnoOf, outputFailed } from "../files/output_file.ts";
+import { errnoOf, lacksHardLinks, outputFailed } from "../files/output_file.ts";
 import { isAlive, isElsewhere, ownIdentity, parentOf } from "../files/process_identity.ts";
 
 /** Content of a lock file. */
@@ -36,9 +36,6 @@ const holderSchema = z.strictObject({
   token: z.string(),
 });
 type Holder = z.infer<typeof holderSchema>;
-
-/** Error codes of `link` on file systems without hard links, such as FAT. */
-const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
 /** Attempts when other processes take and release the lock concurrently. */
 const MAX_ATTEMPTS = 20;
@@ -156,7 +153,7 @@ async function tryLink(temporary: string, path: string): Promise<boolean> {
   } catch (cause) {
     const errno = errnoOf(cause) ?? "";
     if (errno === "EEXIST" || errno === "ENOENT") return false;
-    if (!NO_LINKS.has(errno)) throw cause;
+    if (!lacksHardLinks(cause)) throw cause;
     return tryCopy(temporary, path);
   }
 }

@@ -7,7 +7,7 @@ import { link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { GpruneError } from "../../errors.ts";
 import { readSmallFile } from "../files/file.ts";
-import { errnoOf } from "../files/output_file.ts";
+import { errnoOf, lacksHardLinks } from "../files/output_file.ts";
 import type { Digest } from "../files/stage_file.ts";
 import { MAX_RECORD, type Store, storeError, storeFailed } from "./store.ts";
 
@@ -81,7 +81,9 @@ export class DirectoryStore implements Store {
       try {
         await writeFile(temporary, text, { flag: "wx", flush: true });
         // Unlike a rename, a link never replaces an existing file.
-        await link(temporary, this.#recordPath(name));
+        await link(temporary, this.#recordPath(name)).catch((cause: unknown) => {
+          throw lacksHardLinks(cause) ? withoutLinks(this.name, cause) : cause;
+        });
         return true;
       } catch (error) {
         if (errnoOf(error) === "EEXIST") return false;
@@ -127,6 +129,14 @@ export class DirectoryStore implements Store {
       throw error instanceof GpruneError ? error : storeFailed(this.name, error);
     }
   }
+}
+
+function withoutLinks(path: string, cause: unknown): GpruneError {
+  const reason = errnoOf(cause);
+  return new GpruneError("STORE_FAILED", `${path}: expected a file system with hard links, got ${reason}`, {
+    hint: "Claims need them; FAT and mounted buckets have none. Use another shared directory or s3://BUCKET/PREFIX.",
+    cause,
+  });
 }
 
 /** Whether a file could not be opened or read because a system call failed. */

@@ -349,22 +349,19 @@ describe("Llama 3's rotary factors", () => {
 
   const spec: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling: null };
 
-  test.each([8, 32])("gives back the factor %d", (factor) => {
-    expect(llama3Scaling(factorsOf(spec, factor), spec)).toEqual({
-      type: "llama3",
-      factor,
-      lowFreqFactor: 1,
-      highFreqFactor: 4,
-      originalMaxPositions: 8192,
-    });
+  // Of 4 channels, none is slowed by the whole factor.
+  test.each([8, 32])("give back the factor %d, also of 4 channels", (factor) => {
+    const settings = { lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 8192 };
+    for (const rope of [spec, { ...spec, rotaryDim: 4 }]) {
+      expect(llama3Scaling(factorsOf(rope, factor), rope)).toEqual({ type: "llama3", factor, ...settings });
+    }
   });
 
   test("takes ones for no scaling and others for nothing it knows", () => {
     expect(llama3Scaling(new Float32Array(64).fill(1), spec)).toBeNull();
     expect(llama3Scaling(new Float32Array(64).fill(2), spec)).toBeUndefined();
     expect(llama3Scaling(new Float32Array(63).fill(1), spec)).toBeUndefined();
-    const other = factorsOf({ ...spec, theta: 10_000 }, 8);
-    expect(llama3Scaling(other, spec)).toBeUndefined();
+    expect(llama3Scaling(factorsOf({ ...spec, theta: 10_000 }, 8), spec)).toBeUndefined();
   });
 });
 

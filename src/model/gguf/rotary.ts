@@ -46,20 +46,33 @@ export function llama3Scaling(
 ): RopeScaling | null | undefined {
   if (factors.length !== rope.rotaryDim / 2) return undefined;
   if (factors.every((value) => value === 1)) return null;
-  const scaling: Llama3Scaling = {
+  const settings = {
     type: "llama3",
-    factor: decimal(factors.reduce((most, value) => Math.max(most, value), 0)),
     lowFreqFactor: LOW_FREQUENCY_FACTOR,
     highFreqFactor: HIGH_FREQUENCY_FACTOR,
     originalMaxPositions,
-  };
+  } as const;
+  const slowest = factors.indexOf(factors.reduce((most, value) => Math.max(most, value), 0));
+  const factor = wholeFactor(factors[slowest] ?? Number.NaN, keptShare(rope, settings, slowest));
+  const scaling: Llama3Scaling = { ...settings, factor };
   const expected = llama3Factors(rope, scaling);
   const matches = factors.every((value, i) => Math.abs(value / expected[i]! - 1) < FACTOR_TOLERANCE);
-  return matches ? scaling : undefined;
+  return matches && Number.isFinite(factor) ? scaling : undefined;
+}
+
+/** The factor of a scaling from one of its divisors and the share of the frequency that this one keeps. */
+function wholeFactor(divisor: number, kept: number): number {
+  if (kept === 0) return decimal(divisor);
+  // The share magnifies the divisor's rounding.
+  return Number(((1 - kept) / (1 / divisor - kept)).toPrecision(5));
 }
 
 /** 1 where a frequency stays as it is, 0 where it is divided by the whole factor. */
-function keptShare({ theta, rotaryDim }: RopeSpec, scaling: Llama3Scaling, i: number): number {
+function keptShare(
+  { theta, rotaryDim }: RopeSpec,
+  scaling: Omit<Llama3Scaling, "factor">,
+  i: number,
+): number {
   const { lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
   const wavelength = 2 * Math.PI * theta ** ((2 * i) / rotaryDim);
   const blend = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);

@@ -3,10 +3,10 @@ import { describe, expect, test } from "vitest";
 import type { GpruneError } from "../../errors.ts";
 import type { GgufValue } from "../../io/formats/gguf_header.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
-import { type EncodedValue, flag, text, texts, u32 } from "../../io/formats/gguf_values.ts";
+import { type EncodedValue, flag, i32s, text, texts, u32 } from "../../io/formats/gguf_values.ts";
 import type { CarriedFile } from "../model.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { tokenizerFilesOfGguf } from "./tokenizer.ts";
+import { TOKEN_TYPE, tokenizerFilesOfGguf } from "./tokenizer.ts";
 import {
   cutWarning,
   type GgufVocabularyOptions,
@@ -92,6 +92,13 @@ function bytes(normalizer: Json | null, cut: Json | null, tokens: readonly strin
 function same(entries: ReadonlyMap<string, EncodedValue>, key: string, value: EncodedValue): void {
   expect(Buffer.from(entries.get(key)!).toString("hex"), key).toBe(Buffer.from(value).toString("hex"));
 }
+
+test("a token without text has no role unless it is named", () => {
+  const signs = { type: "Replace", pattern: { String: " " }, content: "▁" };
+  const entries = convert(bytes(signs, null, [""]), { vocabSize: 2 });
+  expect([...entries.keys()].filter((key) => key.endsWith("_token_id"))).toEqual([]);
+  same(entries, "tokenizer.ggml.token_type", i32s([TOKEN_TYPE.normal, TOKEN_TYPE.normal]));
+});
 
 describe("files of a GGUF", () => {
   const byteLevelEntries = (pre: string): Record<string, GgufValue> => ({

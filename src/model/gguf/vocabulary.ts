@@ -192,9 +192,14 @@ function vocabularyOf(
     // llama.cpp looks for these in the text before spaces become signs.
     if (!special) tokens[id] = content.replaceAll(SPACE, " ");
   }
-  const unknown = idOf.get(model.unk_token ?? "");
+  const unknown = idOfText(idOf, model.unk_token);
   if (unknown !== undefined && kind === "llama") types[unknown] = TOKEN_TYPE.unknown;
   return { tokens, types, idOf, leftOut };
+}
+
+/** The id of a token; none where none is named, even if the vocabulary has a token without text. */
+function idOfText(idOf: Vocabulary["idOf"], content: string | null | undefined): number | undefined {
+  return content == null ? undefined : idOf.get(content);
 }
 
 /**
@@ -312,7 +317,7 @@ function roleEntries(
   return ROLES.flatMap((role) => {
     const content = specialTokenText(config[`${role}_token` as const]);
     const fallback = [fallbackIds[`${role}_token_id`]].flat()[0];
-    const id = idOf.get(content ?? "") ?? fallback;
+    const id = idOfText(idOf, content) ?? fallback;
     return typeof id === "number" && id >= 0 && id < tokens.length
       ? [[ROLE_KEYS[role], u32(id)] as const]
       : [];

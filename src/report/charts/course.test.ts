@@ -30,6 +30,12 @@ test("steps without divergence, which have no logarithm, do not flatten the othe
   expect(pictureOf([0, 0])).toBeNull();
 });
 
+test("a training of any number of steps is drawn", () => {
+  expect(pictureOf(Array.from({ length: 300_000 }, (_, step) => 1 / (step + 1)))!.words).toContain(
+    "in 300000 steps",
+  );
+});
+
 /** Losses of `sets` sets over three rounds. */
 function roundsOf(sets: number): ReturnType<typeof roundsPicture> {
   const facts = factsOf(reportFiles());

@@ -55,14 +55,14 @@ const MAX_STEPS = 300;
 /** Divergence from the dense model during distillation. */
 export function trainingPicture({ curve }: Facts): Picture | null {
   // The axis is logarithmic.
-  const drawn = (curve ?? []).filter(({ divergence }) => divergence > 0);
-  if (curve === null || drawn.length < 2) return null;
-  const stride = Math.ceil(drawn.length / MAX_STEPS);
-  const values = drawn
+  const steps = (curve ?? []).filter(({ divergence }) => divergence > 0);
+  if (curve === null || steps.length < 2) return null;
+  const stride = Math.ceil(steps.length / MAX_STEPS);
+  const values = steps
     .filter((_, index) => index % stride === 0)
     .map(({ step, divergence }) => ({ step, divergence }));
   const [first, last] = [curve[0]!, curve.at(-1)!];
-  const divergences = drawn.map(({ divergence }) => divergence);
+  const divergences = values.map(({ divergence }) => divergence);
   const span = { min: Math.min(...divergences) / 1.1, max: Math.max(...divergences) * 1.1 };
   return {
     id: "training",
