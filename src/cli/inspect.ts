@@ -1,7 +1,7 @@
 /** `gprune inspect` */
 import { type Inspection, inspectModel } from "../evaluate/inspect.ts";
 import { openForCommand } from "./models.ts";
-import { pairs, plainText, print, printJson } from "./terminal.ts";
+import { pairs, print, printJson } from "./terminal.ts";
 
 export async function inspectCommand(path: string, { json }: { readonly json?: boolean }): Promise<void> {
   const model = await openForCommand(path);
@@ -33,7 +33,7 @@ function report(facts: Inspection): string {
     ["output biases", biases === 0 ? "none" : `in ${biases} of ${facts.layers} layers`],
     ...Object.entries(facts.runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const),
   ];
-  return pairs(rows.map(([name, value]) => [name, plainText(value)]));
+  return pairs(rows);
 }
 
 function perLayer(values: readonly number[]): string {
