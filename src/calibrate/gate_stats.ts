@@ -65,7 +65,9 @@ export async function gateStatistics(
     empty: () => emptyGateStats(spaces),
     compute: (batches, options) => windowStatistics(lotRunner, batches, { damped, centres, ...options }),
     add: accumulateGateStats,
-    ...{ stage, onProgress, checkpoints },
+    stage,
+    onProgress,
+    checkpoints,
   });
 }
 

@@ -265,7 +265,10 @@ function hintIfUsedUp(
   const instead =
     maxSamples > 0 ? `use at most ${windowsText(maxSamples)} (--samples)` : "use shorter windows (--seq-len)";
   onProgress({
-    ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
+    stage: "tokenize",
+    done: count,
+    total: count,
+    unit: "windows",
     hint: `set ${name} has ${windowsText(count)} of ${seqLen} tokens, calibration takes ${windows.length}, so ${kept} held out for evaluation; give more text or ${instead}`,
   });
 }
