@@ -3,18 +3,14 @@
  * to plain values, so that a program can replace one of them.
  *
  * ```ts
- * import { prune, resolveRunConfig } from "gprune";
+ * import { prune } from "gprune";
  *
- * const config = resolveRunConfig(
- *   {
- *     model: "SmolLM2-135M",
- *     output: "SmolLM2-135M-pruned",
- *     sparsity: 0.3,
- *     calibration: [{ name: "web", path: "web.txt" }, { name: "code", path: "code.jsonl" }],
- *   },
- *   "my program",
- * );
- * const { sparsity, widths } = await prune(config);
+ * const { sparsity, widths } = await prune({
+ *   model: "SmolLM2-135M",
+ *   output: "SmolLM2-135M-pruned",
+ *   sparsity: 0.3,
+ *   calibration: [{ name: "web", path: "web.txt" }, { name: "code", path: "code.jsonl" }],
+ * });
  * ```
  *
  * Errors in the input are thrown as {@link GpruneError} with a stable `code`. Nothing writes to the console, except for
@@ -102,6 +98,7 @@ export {
   decidingSet,
   learnable,
   loadTokenSet,
+  type NamedText,
   parseTextSet,
   type SampledSet,
   type SamplingOptions,
@@ -115,6 +112,7 @@ export {
   parseRunConfig,
   type RunConfig,
   type RunConfigInput,
+  type RunSettings,
   resolveRunConfig,
   runConfigJsonSchema,
   type SettledConfig,

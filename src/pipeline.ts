@@ -8,7 +8,7 @@ import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from 
 import type { Moments } from "./calibrate/moments.ts";
 import { type MadeModel, type PassesBase, unpruned } from "./calibrate/passes.ts";
 import { decidingSet, hasOwnText, learnable } from "./calibrate/windows.ts";
-import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
+import { type RunConfig, type RunSettings, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { GpruneError, hasCode } from "./errors.ts";
 import type { MemoryPlan } from "./estimate/memory_plan.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -81,13 +81,14 @@ export interface PruneOptions {
 }
 
 /**
- * Prunes a model: open, calibrate, score, allocate, cut, recover, save. Finished stages are kept in OUT.run until the
+ * Prunes a model: open, calibrate, score, allocate, cut, recover, save. Settings that are missing have the defaults of
+ * {@link resolveRunConfig}. Finished stages are kept in OUT.run until the
  * output is written: whatever ends a run, it can be resumed and then writes the same bytes.
  * @throws GpruneError when the input is wrong or the output cannot be written; LOCKED when another run is writing it;
  *   INTERRUPTED after the signal; BAD_CHECKPOINT when the run to be resumed differs, for instance in its device;
  *   UNSUPPORTED when a required device is missing
  */
-export async function prune(settings: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
+export async function prune(settings: RunSettings, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
   requireUsable(options);
   const config = resolveRunConfig(settings, "configuration");

@@ -217,7 +217,7 @@ describe("allocate", () => {
 describe("loadTokenSet", () => {
   const sampling = { samples: 2, seqLen: 8, seed: 0 };
   const load = (change: Partial<SamplingOptions>) => () =>
-    loadTokenSet({ name: "a", path: "no such text", weight: 1 }, tokenizer, { ...sampling, ...change });
+    loadTokenSet({ name: "a", path: "no such text" }, tokenizer, { ...sampling, ...change });
 
   test.each([0, -3, 1.5, Number.NaN])("refuses %d windows or tokens, before it reads", async (count) => {
     for (const name of ["samples", "refitSamples", "seqLen"]) {

@@ -344,7 +344,7 @@ describe("loadTokenSet", () => {
     const text = `${"a b c d e f g h ".repeat(10)}a b`;
     await writeFile(path, text);
     const options = { samples: 3, seqLen: 5, seed: 7 };
-    const set = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), options);
+    const set = await loadTokenSet({ name: "web", path }, letterTokenizer(), options);
     const all = cutWindows(
       Int32Array.from({ length: 82 }, (_, i) => i % 8),
       5,
@@ -359,7 +359,7 @@ describe("loadTokenSet", () => {
       encodingBytes: text.length * letterTokenizer().characterBytes,
     });
     expect(set.windows).toEqual(chooseWindows(all, 3, { seed: 7, label: "web" }));
-    const whole = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), {
+    const whole = await loadTokenSet({ name: "web", path }, letterTokenizer(), {
       ...options,
       samples: 15,
     });
@@ -370,11 +370,7 @@ describe("loadTokenSet", () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d ".repeat(10));
     const options = { samples: 3, seqLen: 5, seed: 7 };
-    const set = await loadTokenSet(
-      { name: "web", path, weight: 1 },
-      letterTokenizer({ addsBos: true }),
-      options,
-    );
+    const set = await loadTokenSet({ name: "web", path }, letterTokenizer({ addsBos: true }), options);
     const all = [...set.windows, ...set.heldOut, ...set.unused].map((window) => [...window]);
     expect(all).toEqual(Array.from({ length: 10 }, () => [26, 0, 1, 2, 3]));
   });
@@ -383,9 +379,7 @@ describe("loadTokenSet", () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c");
     const options = { samples: 3, seqLen: 8, seed: 0 };
-    await expect(
-      loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), options),
-    ).rejects.toMatchObject({
+    await expect(loadTokenSet({ name: "web", path }, letterTokenizer(), options)).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: `calibration set web (${path}): expected at least 8 tokens, got 3`,
     });

@@ -10,14 +10,18 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
 import type { TokenSet } from "./calibrate.ts";
 
-/** A named text and its weight among the sets. */
-export interface TextSet {
+/** A text and the name that results have for it. */
+export interface NamedText {
   readonly name: string;
   /**
    * A text, JSON, JSON Lines or Parquet file or a directory of texts; or `hf://datasets/ORG/NAME[@REVISION]/FILE`; of a
    * calibration set also `self`, for text that the model writes (evaluate/own_text.ts).
    */
   readonly path: string;
+}
+
+/** A named text and its weight among the sets. */
+export interface TextSet extends NamedText {
   /** 1e-6 to 1e6; sets count in proportion to it. */
   readonly weight: number;
 }
@@ -51,10 +55,6 @@ export function requireOneOwnText(sets: readonly TextSet[], where: string): void
     },
   );
 }
-
-/** Bytes of text read for a set: at least these, and this many for every requested token. */
-const MIN_TEXT_BYTES = 2 ** 23;
-const TEXT_BYTES_PER_TOKEN = 16;
 
 /**
  * `NAME=PATH[:WEIGHT]`.
@@ -293,13 +293,17 @@ export function decidingSet(set: SampledSet, refitSamples: number): DecidingSet 
   return { name, windows, fresh: learnable(set, refitSamples).windows.slice(windows.length) };
 }
 
+/** Bytes of text read for a set: at least these, and this many for every requested token. */
+const MIN_TEXT_BYTES = 2 ** 23;
+const TEXT_BYTES_PER_TOKEN = 16;
+
 /**
  * Reads, perhaps downloads, tokenises and samples a calibration set.
  * @throws GpruneError BAD_TEXT for a text without a whole window, BAD_ARGUMENT for numbers of windows or tokens that
  *   are not whole and positive; and as `readText` and `Tokenizer.encode`
  */
 export async function loadTokenSet(
-  { name, path }: TextSet,
+  { name, path }: NamedText,
   tokenizer: Tokenizer,
   { samples, refitSamples = samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
@@ -316,7 +320,7 @@ export async function loadTokenSet(
  * @throws GpruneError BAD_TEXT for a text without a whole window
  */
 export function sampledSet(
-  { name, path, text }: Pick<TextSet, "name" | "path"> & { readonly text: string },
+  { name, path, text }: NamedText & { readonly text: string },
   tokenizer: Tokenizer,
   { samples, seqLen, seed }: Pick<SamplingOptions, "samples" | "seqLen" | "seed">,
 ): SampledSet {
