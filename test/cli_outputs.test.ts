@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 
 describe("windows that are held out", () => {
-  test("are said to be two of each set", () => {
+  test("are reported with their number and perplexities, two per set", () => {
     expect(printed.stdout).toMatch(
       /^held out +perplexity on 2 windows per set: stories \d+\.\d\d -> \d+\.\d\d, code \d/m,
     );

@@ -213,7 +213,7 @@ describe("runtimesOf", () => {
     );
   });
 
-  test("says no to layers that no configuration describes", () => {
+  test("names no program for layers that no configuration describes", () => {
     const rope = (theta: number) => ({ theta, rotaryDim: 4, scaling: null });
     const odd = { layers: [{ rope: rope(10) }, { rope: rope(20) }] };
     expect(answers(odd)).toEqual(same("no (config.json cannot describe these layers)"));

@@ -178,7 +178,7 @@ describe("fitAlternatives", () => {
     expect(spread.size).toBe(0);
   });
 
-  test("refuses units in place of others", async () => {
+  test("refuses an alternative that only exchanges units", async () => {
     const swapped = { "layers.0.kv": [[0], [2]] };
     const plan = makePlan(dense.spec, widest);
     await expect(refitProjections({ dense, runtime, moments, plan, alternatives: swapped })).rejects.toThrow(
