@@ -28,7 +28,7 @@ import {
 } from "./base/choices.ts";
 import { meantHint } from "./base/similar.ts";
 import { wrongValues } from "./base/wrong_values.ts";
-import type { TextSet } from "./calibrate/windows.ts";
+import type { TextSet } from "./calibrate/text_sets.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/runtime/device.ts";
 import { formatYaml, parseYaml } from "./io/files/yaml.ts";

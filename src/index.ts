@@ -91,6 +91,7 @@ export {
   slopeStatistics,
 } from "./calibrate/slopes.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
+export { type NamedText, parseTextSet, type TextSet } from "./calibrate/text_sets.ts";
 export type { LotsState, WindowSums } from "./calibrate/window_lots.ts";
 export {
   cutWindows,
@@ -98,12 +99,9 @@ export {
   decidingSet,
   learnable,
   loadTokenSet,
-  type NamedText,
-  parseTextSet,
   type SampledSet,
   type SamplingOptions,
   type SetUse,
-  type TextSet,
 } from "./calibrate/windows.ts";
 // Configuration
 export {

@@ -1,5 +1,5 @@
 /** Several models in one table: size and shape, scores, speed, and distance from the first model. */
-import type { NamedText } from "../calibrate/windows.ts";
+import type { NamedText } from "../calibrate/text_sets.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";

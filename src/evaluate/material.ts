@@ -3,7 +3,8 @@
 import { badArgument, requireCount, requireOwnNames } from "../base/arguments.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
-import { cutWindows, type NamedText, requireWindowsFit } from "../calibrate/windows.ts";
+import type { NamedText } from "../calibrate/text_sets.ts";
+import { cutWindows, requireWindowsFit } from "../calibrate/windows.ts";
 import type { GpruneError } from "../errors.ts";
 import { requireKnownTokens } from "../graph/decoder/decoder_runner.ts";
 import type { HubOptions } from "../io/hub/hub.ts";
