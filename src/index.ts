@@ -164,6 +164,7 @@ export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gg
 export { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
 export { type LoadingFacts, type Runtimes, runtimesOf } from "./export/runtimes.ts";
+export type { SpaceAnalysis } from "./gprune/analysis.ts";
 // The method
 export type { Consensus } from "./gprune/consensus.ts";
 export { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
@@ -179,7 +180,6 @@ export type { ModuleOrder } from "./gprune/ordering.ts";
 export type { ModuleVerdict, SetReliability, Verdict } from "./gprune/reliability.ts";
 export type { Sensitivity } from "./gprune/sensitivity.ts";
 export type { SensitivitySummary, SpaceSensitivity } from "./gprune/sensitivity_summary.ts";
-export type { SpaceAnalysis } from "./gprune/units.ts";
 export type { WidthMove } from "./gprune/width_moves.ts";
 // Decoder, graphs and runtime
 export {

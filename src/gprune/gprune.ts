@@ -31,6 +31,7 @@ import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
 import { type Importance, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
+import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./analysis.ts";
 import type { Consensus } from "./consensus.ts";
 import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
 import { MAX_CENTRES } from "./kmeans.ts";
@@ -38,7 +39,6 @@ import { learnAllocation, type Round, type RoundMeasurement } from "./learned.ts
 import { fluctuationPrior } from "./prior.ts";
 import { removeByMarginals } from "./ranking.ts";
 import { refineWidths } from "./refine.ts";
-import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
 import type { WidthMove } from "./width_moves.ts";
 
 /** Options of {@link decideGprune}. */

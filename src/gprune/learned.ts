@@ -23,12 +23,12 @@ import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type RankedSpace, removalQueue } from "../prune/removal.ts";
+import type { SpaceAnalysis } from "./analysis.ts";
 import { type Consensus, consensusOf } from "./consensus.ts";
 import { type Marginals, type Opinion, pooledMarginals } from "./marginals.ts";
 import type { Prior } from "./prior.ts";
 import { rankByMarginals } from "./ranking.ts";
 import { weightOf } from "./set_weights.ts";
-import type { SpaceAnalysis } from "./units.ts";
 
 /** Sparsity, losses and set weights of one round. */
 export interface Round {

@@ -4,10 +4,10 @@ import { spacesOf } from "../model/spaces.ts";
 import type { Keep } from "../prune/plan.ts";
 import type { RankedSpace } from "../prune/removal.ts";
 import { randomStream } from "../tensor/random.ts";
+import { analyseUnits } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";
 import { towardsPrior } from "./prior.ts";
 import { type MarginalRemoval, rankByMarginals, removeByMarginals } from "./ranking.ts";
-import { analyseUnits } from "./units.ts";
 
 const layer = { neurons: 60, kvGroups: 4 };
 const spec = tinySpec({ layers: [layer, layer, layer] });
