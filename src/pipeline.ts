@@ -182,6 +182,18 @@ async function closeAll(resources: readonly ({ close(): Promise<void> } | undefi
   for (const resource of resources) await resource?.close().catch(() => {});
 }
 
+/** A run with everything that its stages share. */
+interface Run extends OpenedRun {
+  readonly started: Date;
+  readonly runtime: Runtime;
+  readonly passes: RunPasses;
+  readonly stages: RunDirectory;
+  readonly memory: MemoryPlan;
+  readonly facts: RunFacts;
+  readonly onProgress: OnProgress;
+  readonly maxShardBytes: number | undefined;
+}
+
 async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const { config, given, model, passes, sets, stages, onProgress } = run;
   const calibrated = await clock.time("calibrate", () => calibrateSets(run));
@@ -207,18 +219,6 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const findings = { plan, curve, outcome, measured };
   const reported = await clock.time("save", () => save(run, pruned, findings));
   return { output: config.output, ...outcome, ...measured(), ...reported };
-}
-
-/** A run with everything that its stages share. */
-interface Run extends OpenedRun {
-  readonly started: Date;
-  readonly runtime: Runtime;
-  readonly passes: RunPasses;
-  readonly stages: RunDirectory;
-  readonly memory: MemoryPlan;
-  readonly facts: RunFacts;
-  readonly onProgress: OnProgress;
-  readonly maxShardBytes: number | undefined;
 }
 
 /** Results of calibration. */
