@@ -22,7 +22,7 @@ import { type EncodedDocument, encodeDocument } from "./tasks.ts";
 
 /** How texts become windows and tasks become prompts, the same for all models. */
 export interface MaterialOptions {
-  /** Whether every window of a text begins with BOS, which counts as one of its tokens. */
+  /** Whether every window of a text begins with BOS, which counts as one of its tokens; false when absent. */
   readonly bos?: boolean;
   /** Called with a model's name when its tokenizer adds BOS to texts but windows have none. */
   readonly onWithoutBos?: ((model: string) => void) | undefined;

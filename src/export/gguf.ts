@@ -31,7 +31,10 @@ const QUANTIZATION_VERSION = 2;
 
 /** Options of {@link exportGguf}. */
 export interface ExportGgufOptions {
-  /** `auto` keeps a float checkpoint's dtype, writes one in FP8 as it is read and other quantised ones as f32. */
+  /**
+   * `auto`, when absent, keeps a float checkpoint's dtype, writes one in FP8 as it is read and other quantised ones as
+   * f32.
+   */
   readonly dtype?: "auto" | GgufDType;
   /** llama.cpp's name of the pre-tokenizer (`tokenizer.ggml.pre`); found from tokenizer.json when absent. */
   readonly pre?: string | undefined;
