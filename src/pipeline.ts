@@ -275,7 +275,7 @@ async function decide(run: Run, { evidence, moments }: Calibrated): Promise<Prun
     [PLANNED_WEIGHTS]: weightsHash(modelHashesIn(run.facts)) ?? undefined,
   };
   if (method === "gprune" && evidence !== null) {
-    const decision = await decideGprune({ ...gpruneRequest(run, evidence), moments });
+    const decision = await decideGprune(gpruneRequest(run, evidence, moments));
     const reasons = { rounds: decision.rounds, ...explainDecision(decision) };
     return makePlan(model.spec, decision.keep, provenanceOf({ ...provenance, ...reasons }));
   }
@@ -298,12 +298,16 @@ async function decidePlain(run: Run, evidence: CalibrationEvidence | null): Prom
 }
 
 function gpruneRequest(
-  { config, ...run }: Run,
+  run: Run,
   { sets: evidence, pooled }: CalibrationEvidence,
-): Omit<GpruneRequest, "moments"> {
+  moments: Moments,
+): GpruneRequest {
+  const { config, model, runtime, passes, metric, fallback, addsBiases, stages, onProgress } = run;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
   const sets = run.sets.map((set) => decidingSet(set, config.refitSamples));
-  return { ...config, ...run, sets, evidence, pooled, weights };
+  const measured = { sets, evidence, pooled, weights, moments };
+  // The configuration has the names of the metrics, the run has the metrics.
+  return { ...config, metric, fallback, model, runtime, passes, addsBiases, stages, onProgress, ...measured };
 }
 
 /** The pruned model after recovery. */
