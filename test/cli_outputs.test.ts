@@ -196,7 +196,10 @@ describe("eval", () => {
     const settings = {
       version: versions().gprune,
       device: { name: "cpu", dtype: "f32" },
-      ...{ seq_len: 24, bos: false, limit: 2, texts },
+      seq_len: 24,
+      bos: false,
+      limit: 2,
+      texts,
     };
     const put = { chat: false, system: null };
     const bare = { path, num_fewshot: 0, fewshot: null, seed: null, ...put };

@@ -70,7 +70,12 @@ describe("fitAlternatives", () => {
     "fits every width as least squares of that width alone does, ridge %d, biases added: %s",
     async (ridge, addsBiases) => {
       const wide = await refitProjections({
-        ...{ dense, runtime, moments, alternatives, ridge, addsBiases },
+        dense,
+        runtime,
+        moments,
+        alternatives,
+        ridge,
+        addsBiases,
         plan: makePlan(dense.spec, widest),
       });
       for (const space of spacesOf(dense.spec)) {

@@ -20,7 +20,11 @@ function elsewhere(found: RemoteActivations): ConnectedPasses {
     throw new Error("not asked for");
   };
   return {
-    ...{ gateStatistics: none, slopes: none, losses: none, refit: none, close: none },
+    gateStatistics: none,
+    slopes: none,
+    losses: none,
+    refit: none,
+    close: none,
     activations: async () => found,
   };
 }
