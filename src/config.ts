@@ -28,7 +28,7 @@ import {
 } from "./base/choices.ts";
 import { meantHint } from "./base/similar.ts";
 import { wrongValues } from "./base/wrong_values.ts";
-import type { TextSet } from "./calibrate/windows.ts";
+import type { TextSet } from "./calibrate/text_sets.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/runtime/device.ts";
 import { formatYaml, parseYaml } from "./io/files/yaml.ts";
@@ -237,13 +237,19 @@ export interface SettledConfig extends RunConfig {
   readonly seqLen: number;
 }
 
-/** A configuration in which settings with a default may be missing. */
+/** A configuration, or a part of one: any setting may be missing. */
 export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration" | "maxMemory">> {
   /** Bytes, or `4GB`. */
   readonly maxMemory?: number | string | undefined;
   readonly calibration?:
     | readonly (Omit<TextSet, "weight"> & { readonly weight?: number | undefined })[]
     | undefined;
+}
+
+/** Settings that a run can be started with: those that have a default may be missing. */
+export interface RunSettings extends RunConfigInput {
+  readonly model: string;
+  readonly output: string;
 }
 
 /** The schema of a run configuration, with the rules that span several fields. */

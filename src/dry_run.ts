@@ -4,7 +4,7 @@
 import { loadavg } from "node:os";
 import { silent } from "./base/progress.ts";
 import { interruptible } from "./base/stages.ts";
-import { type RunConfig, resolveRunConfig, type SettledConfig } from "./config.ts";
+import { type RunSettings, resolveRunConfig, type SettledConfig } from "./config.ts";
 import type { MemoryPlan } from "./estimate/memory_plan.ts";
 import { planTime, type TimePlan } from "./estimate/time_plan.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/decoder/forward.ts";
@@ -71,7 +71,7 @@ export type DryRunOptions = Pick<PruneOptions, "onProgress" | "onDevice" | "onWa
  * @throws GpruneError as `prune` would before it computes anything; INTERRUPTED after the signal
  */
 export async function dryRun(
-  settings: RunConfig,
+  settings: RunSettings,
   { onProgress = silent, onDevice = () => {}, onWarning = () => {}, signal }: DryRunOptions = {},
 ): Promise<DryRun> {
   const reported = interruptible(onProgress, signal, 0);

@@ -3,18 +3,14 @@
  * to plain values, so that a program can replace one of them.
  *
  * ```ts
- * import { prune, resolveRunConfig } from "gprune";
+ * import { prune } from "gprune";
  *
- * const config = resolveRunConfig(
- *   {
- *     model: "SmolLM2-135M",
- *     output: "SmolLM2-135M-pruned",
- *     sparsity: 0.3,
- *     calibration: [{ name: "web", path: "web.txt" }, { name: "code", path: "code.jsonl" }],
- *   },
- *   "my program",
- * );
- * const { sparsity, widths } = await prune(config);
+ * const { sparsity, widths } = await prune({
+ *   model: "SmolLM2-135M",
+ *   output: "SmolLM2-135M-pruned",
+ *   sparsity: 0.3,
+ *   calibration: [{ name: "web", path: "web.txt" }, { name: "code", path: "code.jsonl" }],
+ * });
  * ```
  *
  * Errors in the input are thrown as {@link GpruneError} with a stable `code`. Nothing writes to the console, except for
@@ -95,6 +91,7 @@ export {
   slopeStatistics,
 } from "./calibrate/slopes.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
+export { type NamedText, parseTextSet, type TextSet } from "./calibrate/text_sets.ts";
 export type { LotsState, WindowSums } from "./calibrate/window_lots.ts";
 export {
   cutWindows,
@@ -102,11 +99,9 @@ export {
   decidingSet,
   learnable,
   loadTokenSet,
-  parseTextSet,
   type SampledSet,
   type SamplingOptions,
   type SetUse,
-  type TextSet,
 } from "./calibrate/windows.ts";
 // Configuration
 export {
@@ -115,6 +110,7 @@ export {
   parseRunConfig,
   type RunConfig,
   type RunConfigInput,
+  type RunSettings,
   resolveRunConfig,
   runConfigJsonSchema,
   type SettledConfig,
@@ -168,6 +164,7 @@ export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gg
 export { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
 export { type LoadingFacts, type Runtimes, runtimesOf } from "./export/runtimes.ts";
+export type { SpaceAnalysis } from "./gprune/analysis.ts";
 // The method
 export type { Consensus } from "./gprune/consensus.ts";
 export { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
@@ -183,7 +180,6 @@ export type { ModuleOrder } from "./gprune/ordering.ts";
 export type { ModuleVerdict, SetReliability, Verdict } from "./gprune/reliability.ts";
 export type { Sensitivity } from "./gprune/sensitivity.ts";
 export type { SensitivitySummary, SpaceSensitivity } from "./gprune/sensitivity_summary.ts";
-export type { SpaceAnalysis } from "./gprune/units.ts";
 export type { WidthMove } from "./gprune/width_moves.ts";
 // Decoder, graphs and runtime
 export {

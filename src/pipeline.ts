@@ -7,8 +7,9 @@ import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { Moments } from "./calibrate/moments.ts";
 import { type MadeModel, type PassesBase, unpruned } from "./calibrate/passes.ts";
-import { decidingSet, hasOwnText, learnable } from "./calibrate/windows.ts";
-import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
+import { hasOwnText } from "./calibrate/text_sets.ts";
+import { decidingSet, learnable } from "./calibrate/windows.ts";
+import { type RunConfig, type RunSettings, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { GpruneError, hasCode } from "./errors.ts";
 import type { MemoryPlan } from "./estimate/memory_plan.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -81,13 +82,14 @@ export interface PruneOptions {
 }
 
 /**
- * Prunes a model: open, calibrate, score, allocate, cut, recover, save. Finished stages are kept in OUT.run until the
+ * Prunes a model: open, calibrate, score, allocate, cut, recover, save. Settings that are missing have the defaults of
+ * {@link resolveRunConfig}. Finished stages are kept in OUT.run until the
  * output is written: whatever ends a run, it can be resumed and then writes the same bytes.
  * @throws GpruneError when the input is wrong or the output cannot be written; LOCKED when another run is writing it;
  *   INTERRUPTED after the signal; BAD_CHECKPOINT when the run to be resumed differs, for instance in its device;
  *   UNSUPPORTED when a required device is missing
  */
-export async function prune(settings: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
+export async function prune(settings: RunSettings, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
   requireUsable(options);
   const config = resolveRunConfig(settings, "configuration");
@@ -180,6 +182,18 @@ async function closeAll(resources: readonly ({ close(): Promise<void> } | undefi
   for (const resource of resources) await resource?.close().catch(() => {});
 }
 
+/** A run with everything that its stages share. */
+interface Run extends OpenedRun {
+  readonly started: Date;
+  readonly runtime: Runtime;
+  readonly passes: RunPasses;
+  readonly stages: RunDirectory;
+  readonly memory: MemoryPlan;
+  readonly facts: RunFacts;
+  readonly onProgress: OnProgress;
+  readonly maxShardBytes: number | undefined;
+}
+
 async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const { config, given, model, passes, sets, stages, onProgress } = run;
   const calibrated = await clock.time("calibrate", () => calibrateSets(run));
@@ -205,18 +219,6 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const findings = { plan, curve, outcome, measured };
   const reported = await clock.time("save", () => save(run, pruned, findings));
   return { output: config.output, ...outcome, ...measured(), ...reported };
-}
-
-/** A run with everything that its stages share. */
-interface Run extends OpenedRun {
-  readonly started: Date;
-  readonly runtime: Runtime;
-  readonly passes: RunPasses;
-  readonly stages: RunDirectory;
-  readonly memory: MemoryPlan;
-  readonly facts: RunFacts;
-  readonly onProgress: OnProgress;
-  readonly maxShardBytes: number | undefined;
 }
 
 /** Results of calibration. */
@@ -273,7 +275,7 @@ async function decide(run: Run, { evidence, moments }: Calibrated): Promise<Prun
     [PLANNED_WEIGHTS]: weightsHash(modelHashesIn(run.facts)) ?? undefined,
   };
   if (method === "gprune" && evidence !== null) {
-    const decision = await decideGprune({ ...gpruneRequest(run, evidence), moments });
+    const decision = await decideGprune(gpruneRequest(run, evidence, moments));
     const reasons = { rounds: decision.rounds, ...explainDecision(decision) };
     return makePlan(model.spec, decision.keep, provenanceOf({ ...provenance, ...reasons }));
   }
@@ -296,12 +298,16 @@ async function decidePlain(run: Run, evidence: CalibrationEvidence | null): Prom
 }
 
 function gpruneRequest(
-  { config, ...run }: Run,
+  run: Run,
   { sets: evidence, pooled }: CalibrationEvidence,
-): Omit<GpruneRequest, "moments"> {
+  moments: Moments,
+): GpruneRequest {
+  const { config, model, runtime, passes, metric, fallback, addsBiases, stages, onProgress } = run;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
   const sets = run.sets.map((set) => decidingSet(set, config.refitSamples));
-  return { ...config, ...run, sets, evidence, pooled, weights };
+  const measured = { sets, evidence, pooled, weights, moments };
+  // The configuration has the names of the metrics, the run has the metrics.
+  return { ...config, metric, fallback, model, runtime, passes, addsBiases, stages, onProgress, ...measured };
 }
 
 /** The pruned model after recovery. */

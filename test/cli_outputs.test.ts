@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 
 describe("windows that are held out", () => {
-  test("are said to be two of each set", () => {
+  test("are reported with their number and perplexities, two per set", () => {
     expect(printed.stdout).toMatch(
       /^held out +perplexity on 2 windows per set: stories \d+\.\d\d -> \d+\.\d\d, code \d/m,
     );
@@ -196,7 +196,10 @@ describe("eval", () => {
     const settings = {
       version: versions().gprune,
       device: { name: "cpu", dtype: "f32" },
-      ...{ seq_len: 24, bos: false, limit: 2, texts },
+      seq_len: 24,
+      bos: false,
+      limit: 2,
+      texts,
     };
     const put = { chat: false, system: null };
     const bare = { path, num_fewshot: 0, fewshot: null, seed: null, ...put };

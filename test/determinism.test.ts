@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { prune, type RunConfigInput, resolveRunConfig, versions } from "../src/index.ts";
+import { prune, type RunConfigInput, versions } from "../src/index.ts";
 import { temporaryDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
@@ -19,7 +19,7 @@ async function run(root: string, name: string, settings: RunConfigInput): Promis
   }));
   const small = { samples: 4, refitSamples: 12, seqLen: SEQ_LEN, rounds: 1, gradientWindows: 1, calibration };
   const output = join(root, name);
-  await prune(resolveRunConfig({ model: DEMO_MODEL, output, ...small, ...settings }, "test"));
+  await prune({ model: DEMO_MODEL, output, ...small, ...settings });
   return output;
 }
 

@@ -61,11 +61,10 @@ async function expectSound({ output, sparsity, widths }: PruneResult, tolerance 
     const { layers } = pruned.spec;
     expect(layers.map(({ neurons }) => neurons)).toEqual(widths.ffn);
     expect(layers.map(({ kvGroups }) => kvGroups)).toEqual(widths.kv);
-    const evaluated = await evaluate(
-      { model: pruned, runtime },
-      [{ name: "stories", path: texts.stories, weight: 1 }],
-      { seqLen: 24, limit: 1 },
-    );
+    const evaluated = await evaluate({ model: pruned, runtime }, [{ name: "stories", path: texts.stories }], {
+      seqLen: 24,
+      limit: 1,
+    });
     expect(evaluated.texts.stories!.ppl).toSatisfy(Number.isFinite);
   } finally {
     await pruned.weights.close();

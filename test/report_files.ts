@@ -1,7 +1,7 @@
 /** Made-up files of a run with everything that a report can show, and any names. */
 
+import { analyseUnits, type SplitImportance } from "../src/gprune/analysis.ts";
 import { explainDecision } from "../src/gprune/explanation.ts";
-import { analyseUnits, type SplitImportance } from "../src/gprune/units.ts";
 import type { JsonValue } from "../src/io/files/json_document.ts";
 import { spacesOf } from "../src/model/spaces.ts";
 import { makePlan } from "../src/prune/plan.ts";

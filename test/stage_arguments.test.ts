@@ -83,8 +83,16 @@ beforeAll(async () => {
       fallback,
       pooled: poolEvidence(wholes, [1, 1]),
     },
-    ...{ allocation: "learned", shape: "per-layer", robust: false, refine: false },
-    ...{ sparsity: 0.2, roundTo: 1, rounds: 2, gradientWindows: 1, maxModules: 2, seed: 0 },
+    allocation: "learned",
+    shape: "per-layer",
+    robust: false,
+    refine: false,
+    sparsity: 0.2,
+    roundTo: 1,
+    rounds: 2,
+    gradientWindows: 1,
+    maxModules: 2,
+    seed: 0,
     weights: new Map([
       ["a", 1],
       ["b", 1],
@@ -217,7 +225,7 @@ describe("allocate", () => {
 describe("loadTokenSet", () => {
   const sampling = { samples: 2, seqLen: 8, seed: 0 };
   const load = (change: Partial<SamplingOptions>) => () =>
-    loadTokenSet({ name: "a", path: "no such text", weight: 1 }, tokenizer, { ...sampling, ...change });
+    loadTokenSet({ name: "a", path: "no such text" }, tokenizer, { ...sampling, ...change });
 
   test.each([0, -3, 1.5, Number.NaN])("refuses %d windows or tokens, before it reads", async (count) => {
     for (const name of ["samples", "refitSamples", "seqLen"]) {

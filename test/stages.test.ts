@@ -45,7 +45,14 @@ test("a program that does the stages one by one gets what prune makes", async ()
   const { evidence, moments } = await gatherEvidence({ model, passes }, all, { fitted });
   const weights = new Map(calibration.map(({ name, weight }) => [name, weight]));
   const { keep, analyses } = await decideGprune({
-    ...{ model, runtime, passes, weights, evidence, moments, ...numbers, ...switches },
+    model,
+    runtime,
+    passes,
+    weights,
+    evidence,
+    moments,
+    ...numbers,
+    ...switches,
     sets: all.map((set) => decidingSet(set, sampling.refitSamples)),
     pooled: poolEvidence(
       Array.from(evidence.values(), ({ whole }) => whole),
@@ -59,7 +66,11 @@ test("a program that does the stages one by one gets what prune makes", async ()
   const refitted = await refitLeastSquares({ dense: model, plan, runtime, moments });
   await exportHuggingFace(refitted, join(root(), "by-stages"), { dtype: "f32" });
   const sensitivity = await measureSensitivity({
-    ...{ model, runtime, sets: all, metric: metricByName("flap-wifv"), seed: 3 },
+    model,
+    runtime,
+    sets: all,
+    metric: metricByName("flap-wifv"),
+    seed: 3,
   });
   await runtime.close();
   await model.weights.close();

@@ -26,7 +26,7 @@ test("there are programs that load it", () => {
   );
 });
 
-test.each(loaders)("%s turns it off first", (path) => {
+test.each(loaders)("%s imports no_telemetry before ONNX Runtime", (path) => {
   expect(readFileSync(join(ROOT, path), "utf8")).toMatch(TURNED_OFF_FIRST);
 });
 

@@ -71,8 +71,17 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
       points,
     }));
     const live: LiveRun = {
-      ...{ id: "new", name: "new", base: "model", settings: {}, state: "running", elapsed: 1, curves },
-      ...{ stages: [], memory: null, log: [], failure: null },
+      id: "new",
+      name: "new",
+      base: "model",
+      settings: {},
+      state: "running",
+      elapsed: 1,
+      curves,
+      stages: [],
+      memory: null,
+      log: [],
+      failure: null,
     };
     const body = `event: state\ndata: ${JSON.stringify({ ...state, live })}\n\n`;
     await page.route("**/api/events", (route) => route.fulfill({ contentType: "text/event-stream", body }));

@@ -13,7 +13,8 @@ import {
 } from "../../src/calibrate/evidence.ts";
 import { measuredSets } from "../../src/calibrate/measured_sets.ts";
 import type { Moments } from "../../src/calibrate/moments.ts";
-import { decidingSet, learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
+import type { TextSet } from "../../src/calibrate/text_sets.ts";
+import { decidingSet, learnable, type SampledSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";

@@ -14,8 +14,16 @@ const SETTINGS: Settings = {
   seqLen: 512,
 };
 const ROW: Row = {
-  ...{ sparsity: 0.5, recover: "bias", metric: "fisher", variant: "base", leftOut: "" },
-  ...{ achieved: 0.5, seconds: 3, ppl: { web: 12.5 }, geometricMean: 12.5, tasks: {} },
+  sparsity: 0.5,
+  recover: "bias",
+  metric: "fisher",
+  variant: "base",
+  leftOut: "",
+  achieved: 0.5,
+  seconds: 3,
+  ppl: { web: 12.5 },
+  geometricMean: 12.5,
+  tasks: {},
 };
 
 let directory: string;

@@ -11,7 +11,7 @@ describe("firstFew", () => {
 });
 
 describe("namesText", () => {
-  test("is one line of names that steer nothing", () => {
+  test("joins names on one line, escapes control characters and lists at most eight", () => {
     expect(namesText(["web", "co\u001bde\n"])).toBe("web, co\\x1bde\\x0a");
     expect(namesText(names(9))).toBe("n0, n1, n2, n3, n4, n5, n6, n7, and 1 more");
   });

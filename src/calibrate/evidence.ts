@@ -31,7 +31,7 @@ export interface SplitEvidence {
 
 /** Options of {@link gatherEvidence}. */
 export interface GatheringOptions {
-  /** Whether gate statistics are gathered as well. */
+  /** Whether gate statistics are gathered as well; false when absent. */
   readonly gradients?: boolean;
   /**
    * Sets that moments are gathered over: of a calibration set the first windows, or all of them and more. None when

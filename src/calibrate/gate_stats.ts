@@ -35,7 +35,7 @@ export interface GateStats extends WindowSums {
 export interface GateStatsOptions extends Partial<Reporting> {
   /**
    * Whether the squares of a window are divided by the root of their sum over the model, so that a few windows with
-   * large gradients do not dominate.
+   * large gradients do not dominate. False when absent.
    */
   readonly damped?: boolean;
   /** Values that replace removed channels, [channels] by space id; zero where absent. */
@@ -65,7 +65,9 @@ export async function gateStatistics(
     empty: () => emptyGateStats(spaces),
     compute: (batches, options) => windowStatistics(lotRunner, batches, { damped, centres, ...options }),
     add: accumulateGateStats,
-    ...{ stage, onProgress, checkpoints },
+    stage,
+    onProgress,
+    checkpoints,
   });
 }
 

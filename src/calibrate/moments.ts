@@ -35,9 +35,10 @@ interface GramStrip {
   readonly columns: number;
 }
 
-/** Lower strips take longer to cut out than they save, unless there are fewer than `FEWEST_STRIPS`. */
-const LEAST_ROWS = 384;
-const FEWEST_STRIPS = 4;
+/** Rows of a strip, at least: with fewer, cutting a strip out takes longer than the products that it saves. */
+const MIN_STRIP_ROWS = 384;
+/** Strips in use, at least, however few rows they have. */
+const MIN_STRIPS = 4;
 
 /**
  * The strips in which the Gram matrix of some channels is computed, nearly all of equal height: together they cover the
@@ -45,7 +46,7 @@ const FEWEST_STRIPS = 4;
  * those that are not needed compute the first row, and with very few channels some compute the same row.
  */
 export function gramStrips(channels: number): readonly GramStrip[] {
-  const needed = Math.min(Math.max(Math.floor(channels / LEAST_ROWS), FEWEST_STRIPS), GRAM_STRIPS);
+  const needed = Math.min(Math.max(Math.floor(channels / MIN_STRIP_ROWS), MIN_STRIPS), GRAM_STRIPS);
   const first = GRAM_STRIPS - needed;
   const end = (strip: number): number => Math.ceil((channels * Math.max(0, strip + 1 - first)) / needed);
   return Array.from({ length: GRAM_STRIPS }, (_, strip) => ({

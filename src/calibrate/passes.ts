@@ -24,8 +24,9 @@ import { type SlopeOptions, type SlopeStats, slopeStatistics } from "./slopes.ts
 export interface ModelRecipe {
   /** Kept unit indices by space id; a space that is absent is kept whole. */
   readonly keep?: Readonly<Record<string, readonly number[]>>;
-  /** Replacement tensors by name, and the layers with the biases that they add. */
+  /** Replacement tensors by name; none when absent. */
   readonly tensors?: ReadonlyMap<string, AnyTensor>;
+  /** The layers with the biases that the tensors add; the pruned model's own when absent. */
   readonly layers?: readonly LayerSpec[];
 }
 

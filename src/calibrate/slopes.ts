@@ -91,7 +91,9 @@ export async function slopeStatistics(
     empty: () => emptySlopes(runner),
     compute: (batches, options) => windowSlopes({ runner, dense }, batches, { centres, ...options }),
     add: accumulateSlopes,
-    ...{ stage, onProgress, checkpoints: NO_CHECKPOINTS },
+    stage,
+    onProgress,
+    checkpoints: NO_CHECKPOINTS,
   });
 }
 

@@ -19,6 +19,7 @@ export interface WindowValueOptions<T> extends Omit<LossGradientOptions, "onOutp
   readonly wanted?: (space: Space) => boolean;
 }
 
+/** Maps items one at a time, as they are iterated, so that only one result exists at once. */
 export function* mapLazily<T, S>(items: readonly T[], map: (item: T) => S): Generator<S> {
   for (const item of items) yield map(item);
 }

@@ -13,48 +13,12 @@ import {
   freshSetsInTurn,
   learnable,
   loadTokenSet,
-  parseTextSet,
   requireWindowsFit,
   setsInTurn,
   splitWindows,
   windowLength,
   windowsInTurn,
 } from "./windows.ts";
-
-describe("parseTextSet", () => {
-  test("guesses at a colon in place of the sign", () => {
-    expect(() => parseTextSet("web:texts/web.txt", "--calib")).toThrow(
-      expect.objectContaining({ hint: "Did you mean --calib web=texts/web.txt?" }),
-    );
-  });
-
-  test.each([
-    ["web=texts/web.txt", { name: "web", path: "texts/web.txt", weight: 1 }],
-    ["code=src.jsonl:2", { name: "code", path: "src.jsonl", weight: 2 }],
-    ["code=src.jsonl:0.25", { name: "code", path: "src.jsonl", weight: 0.25 }],
-    ["a=dir/", { name: "a", path: "dir/", weight: 1 }],
-    ["a=with space.txt", { name: "a", path: "with space.txt", weight: 1 }],
-    ["a=b=c.txt", { name: "a", path: "b=c.txt", weight: 1 }],
-    ["a=C:\\texts\\a.txt", { name: "a", path: "C:\\texts\\a.txt", weight: 1 }],
-    ["a=C:\\texts\\a.txt:3", { name: "a", path: "C:\\texts\\a.txt", weight: 3 }],
-    ["a=2024:10:2", { name: "a", path: "2024:10", weight: 2 }],
-  ])("reads %s", (argument, expected) => {
-    expect(parseTextSet(argument, "--calib")).toEqual(expected);
-  });
-
-  test.each(["", "web", "=web.txt", "web=", "a=b:0", "a=b:0.0", "a b=c.txt", "web.txt:2"])(
-    "refuses %j",
-    (argument) => {
-      expect(() => parseTextSet(argument, "--calib", { weighted: true })).toThrow(
-        expect.objectContaining({
-          code: "BAD_ARGUMENT",
-          message: `--calib: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`,
-          hint: expect.stringContaining("--calib web=texts/web.txt"),
-        }),
-      );
-    },
-  );
-});
 
 describe("cutWindows", () => {
   test("cuts consecutive windows and drops the rest", () => {
@@ -344,7 +308,7 @@ describe("loadTokenSet", () => {
     const text = `${"a b c d e f g h ".repeat(10)}a b`;
     await writeFile(path, text);
     const options = { samples: 3, seqLen: 5, seed: 7 };
-    const set = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), options);
+    const set = await loadTokenSet({ name: "web", path }, letterTokenizer(), options);
     const all = cutWindows(
       Int32Array.from({ length: 82 }, (_, i) => i % 8),
       5,
@@ -359,7 +323,7 @@ describe("loadTokenSet", () => {
       encodingBytes: text.length * letterTokenizer().characterBytes,
     });
     expect(set.windows).toEqual(chooseWindows(all, 3, { seed: 7, label: "web" }));
-    const whole = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), {
+    const whole = await loadTokenSet({ name: "web", path }, letterTokenizer(), {
       ...options,
       samples: 15,
     });
@@ -370,11 +334,7 @@ describe("loadTokenSet", () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d ".repeat(10));
     const options = { samples: 3, seqLen: 5, seed: 7 };
-    const set = await loadTokenSet(
-      { name: "web", path, weight: 1 },
-      letterTokenizer({ addsBos: true }),
-      options,
-    );
+    const set = await loadTokenSet({ name: "web", path }, letterTokenizer({ addsBos: true }), options);
     const all = [...set.windows, ...set.heldOut, ...set.unused].map((window) => [...window]);
     expect(all).toEqual(Array.from({ length: 10 }, () => [26, 0, 1, 2, 3]));
   });
@@ -383,9 +343,7 @@ describe("loadTokenSet", () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c");
     const options = { samples: 3, seqLen: 8, seed: 0 };
-    await expect(
-      loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), options),
-    ).rejects.toMatchObject({
+    await expect(loadTokenSet({ name: "web", path }, letterTokenizer(), options)).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: `calibration set web (${path}): expected at least 8 tokens, got 3`,
     });

@@ -1,6 +1,6 @@
 /** Texts and tasks of the commands that evaluate models, from options of the command line. */
 import { namesText } from "../base/lists.ts";
-import type { TextSet } from "../calibrate/windows.ts";
+import type { TextSet } from "../calibrate/text_sets.ts";
 import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/material.ts";
 import type { ChatOptions } from "../evaluate/prompts.ts";

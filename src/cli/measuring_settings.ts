@@ -1,7 +1,7 @@
 /** How `gprune eval` and `compare` have measured, for `--json`, and the listeners that collect it. */
 
 import { versions } from "../base/package.ts";
-import type { TextSet } from "../calibrate/windows.ts";
+import type { TextSet } from "../calibrate/text_sets.ts";
 import type { MaterialOptions } from "../evaluate/material.ts";
 import type { Device } from "../graph/runtime/device.ts";
 import { type NamedMaterial, sayCut, sayWithoutBos } from "./material.ts";

@@ -137,7 +137,7 @@ describe("textSetsOption", () => {
     expect(parsed(option())).toBeUndefined();
   });
 
-  test("goes home where a shell leaves that to it", () => {
+  test("expands ~ after = where a shell does not", () => {
     const home = homedir();
     expect(parsed(option(), "--text", "a=~/b=c", "d=~e", "f=/~/g")).toEqual([
       `a=${home}/b=c`,
@@ -147,7 +147,7 @@ describe("textSetsOption", () => {
     expect(parsed(directoryOption("-o, --output <dir>", ""), "--output=~/x")).toBe(`${home}/x`);
   });
 
-  test("notices a model that it has swallowed", () => {
+  test("hints at a model that was taken for one of its values", () => {
     expect(() => parsed(option(), "--text", "a=1", "model")).toThrowError(
       expect.objectContaining({
         code: "BAD_ARGUMENT",

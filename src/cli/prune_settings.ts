@@ -1,6 +1,6 @@
 /** Settings of `gprune prune`: the configuration file, overridden by options of the command line. */
 import { isAbsolute } from "node:path";
-import { isOwnText } from "../calibrate/windows.ts";
+import { isOwnText } from "../calibrate/text_sets.ts";
 import {
   DECIDED_BY_PLAN,
   GPRUNE_ALLOCATION,

@@ -1,7 +1,8 @@
 /** `gprune sensitivity` */
 import { namesText } from "../base/lists.ts";
 import type { TokenSet } from "../calibrate/calibrate.ts";
-import { requireOneOwnText, requireWindowsFit, windowLength } from "../calibrate/windows.ts";
+import { requireOneOwnText } from "../calibrate/text_sets.ts";
+import { requireWindowsFit, windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { gatherTokenSet } from "../evaluate/own_text.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";

@@ -1,6 +1,6 @@
 /** Named texts of the command line: `NAME=PATH[:WEIGHT]`. */
 import { duplicateName } from "../base/arguments.ts";
-import { isOwnText, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
+import { isOwnText, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/text_sets.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { mayBeText } from "../io/texts/texts.ts";

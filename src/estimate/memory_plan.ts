@@ -4,7 +4,7 @@
  */
 import { decimalSize, enoughGigabytes, gigabytes } from "../base/byte_size.ts";
 import { orList } from "../base/lists.ts";
-import { isOwnText, OWN_TEXT } from "../calibrate/windows.ts";
+import { isOwnText, OWN_TEXT } from "../calibrate/text_sets.ts";
 import { GpruneError } from "../errors.ts";
 import { CPU } from "../graph/runtime/device.ts";
 import { LOT_BYTES } from "../graph/runtime/memory_policy.ts";

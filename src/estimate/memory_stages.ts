@@ -3,7 +3,8 @@
  * errs upwards: the pruned widths are not known yet, so every layer counts with its dense width, and new weights count
  * with as many as the sparsity can leave. Biases that recovery adds are not counted.
  */
-import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
+import { hasOwnText } from "../calibrate/text_sets.ts";
+import { HELD_OUT_WINDOWS } from "../calibrate/windows.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import type { BackwardProgram } from "../graph/decoder/programs.ts";
 import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts";

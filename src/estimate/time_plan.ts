@@ -3,7 +3,8 @@
  * product on this machine. All other work is accounted for by shares of that speed, measured with SmolLM2-135M
  * (docs/PERFORMANCE.md).
  */
-import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
+import { hasOwnText } from "../calibrate/text_sets.ts";
+import { HELD_OUT_WINDOWS } from "../calibrate/windows.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";

@@ -1,5 +1,5 @@
 /** Several models in one table: size and shape, scores, speed, and distance from the first model. */
-import type { TextSet } from "../calibrate/windows.ts";
+import type { NamedText } from "../calibrate/text_sets.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
@@ -36,8 +36,8 @@ export interface ComparedModel extends Evaluation {
  */
 export async function compareModels(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
-  texts: readonly TextSet[],
-  { speed, ...options }: EvaluateOptions & { readonly speed?: LatencyOptions | undefined },
+  texts: readonly NamedText[],
+  { speed, ...options }: EvaluateOptions & { readonly speed?: LatencyOptions | undefined } = {},
 ): Promise<readonly ComparedModel[]> {
   if (speed !== undefined) requireWorkloadFits(models, speed);
   const evaluations =

@@ -136,7 +136,7 @@ describe("incomparable", () => {
     expect(incomparable(dense.spec, tinySpec({ layers: [{}, {}, {}], ...changes }))).toMatch(reason);
   });
 
-  test("does not mind widths", () => {
+  test("is null for models that differ in widths alone", () => {
     expect(incomparable(dense.spec, pruned.spec)).toBeNull();
   });
 });

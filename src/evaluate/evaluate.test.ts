@@ -36,6 +36,15 @@ describe("evaluate", () => {
     expect(Object.values(scores)[1]).toEqual(await perplexity(runner, [Int32Array.of(2, 1, 0, 2)]));
   });
 
+  test("without options, takes all windows of the model's longest sequence", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a ".repeat(130));
+    const model = letterModel();
+    const { texts } = await evaluate({ model, runtime }, [{ name: "t", path }]);
+    const windows = [0, 1].map(() => new Int32Array(model.spec.maxPositions));
+    expect(texts.t).toEqual(await perplexity(new DecoderRunner(model, runtime), windows));
+  });
+
   test("begins windows with BOS when asked to, where there is one", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d e f g");
@@ -251,7 +260,7 @@ describe("evaluateTogether", () => {
     const tasks = [{ name: "task", path: task, weight: 1 }];
     await evaluateTogether(
       { models: [letterModel(), letterModel({ seed: 1 }), other], runtime },
-      [{ name: "letters", path: text, weight: 1 }],
+      [{ name: "letters", path: text }],
       { seqLen: 4, tasks },
     );
     expect(reads.filter((path) => path === text)).toHaveLength(1);

@@ -5,7 +5,8 @@ import { mapValues } from "../base/map_values.ts";
 import { plainName } from "../base/plain_text.ts";
 import { type OnProgress, type Reporting, silent } from "../base/progress.ts";
 import { interruptible } from "../base/stages.ts";
-import { type TextSet, windowLength } from "../calibrate/windows.ts";
+import type { NamedText } from "../calibrate/text_sets.ts";
+import { windowLength } from "../calibrate/windows.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { withTextsInErrors } from "../graph/runtime/finite.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
@@ -64,8 +65,8 @@ function resolveOptions(
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
-  texts: readonly TextSet[],
-  options: EvaluateOptions,
+  texts: readonly NamedText[],
+  options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const resolved = resolveOptions([model], options);
   const material = await tokenMaterial(model, await readMaterial([model], texts, resolved), resolved);
@@ -105,8 +106,8 @@ export interface ComparedEvaluation extends Evaluation {
  */
 export async function evaluateTogether(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
-  texts: readonly TextSet[],
-  options: EvaluateOptions,
+  texts: readonly NamedText[],
+  options: EvaluateOptions = {},
 ): Promise<readonly ComparedEvaluation[]> {
   requireSome("models", models);
   const resolved = resolveOptions(models, options);

@@ -3,7 +3,8 @@
 import { badArgument, requireCount, requireOwnNames } from "../base/arguments.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
-import { cutWindows, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
+import type { NamedText } from "../calibrate/text_sets.ts";
+import { cutWindows, requireWindowsFit } from "../calibrate/windows.ts";
 import type { GpruneError } from "../errors.ts";
 import { requireKnownTokens } from "../graph/decoder/decoder_runner.ts";
 import type { HubOptions } from "../io/hub/hub.ts";
@@ -21,12 +22,12 @@ import { type EncodedDocument, encodeDocument } from "./tasks.ts";
 
 /** How texts become windows and tasks become prompts, the same for all models. */
 export interface MaterialOptions {
-  /** Whether every window of a text begins with BOS, which counts as one of its tokens. */
+  /** Whether every window of a text begins with BOS, which counts as one of its tokens; false when absent. */
   readonly bos?: boolean;
   /** Called with a model's name when its tokenizer adds BOS to texts but windows have none. */
   readonly onWithoutBos?: ((model: string) => void) | undefined;
   /** Tasks in the formats of task_file.ts; none when absent. */
-  readonly tasks?: readonly TextSet[];
+  readonly tasks?: readonly NamedText[];
   /** Shots of tasks; when absent as many as each task's file sets. */
   readonly fewShot?: TaskShots;
   /** Puts questions of tasks as messages in each model's chat template; as plain texts when absent. */
@@ -52,7 +53,7 @@ export interface TaskShots {
   readonly count?: number | undefined;
   readonly seed: number;
   /** Files to draw shots from, by the task's name; a task without one draws from its other questions. */
-  readonly pools: readonly TextSet[];
+  readonly pools: readonly NamedText[];
 }
 
 const DEFAULT_SHOTS: TaskShots = { seed: 0, pools: [] };
@@ -85,7 +86,7 @@ export interface ReadMaterial {
 /** Reads all texts and tasks, once for all models. */
 export async function readMaterial(
   models: readonly Model[],
-  sets: readonly TextSet[],
+  sets: readonly NamedText[],
   { seqLen, tasks: taskSets = [], fewShot = DEFAULT_SHOTS, limit, onProgress, onShots }: MaterialRequest,
 ): Promise<ReadMaterial> {
   requireCount("window length", seqLen, { least: MIN_WINDOW });
@@ -156,7 +157,7 @@ function encodeKnown(
 
 /** The questions of a task with their shots. */
 async function readQuestions(
-  { name, path }: TextSet,
+  { name, path }: NamedText,
   {
     limit,
     fewShot,

@@ -6,15 +6,13 @@
 import type { OnProgress } from "../base/progress.ts";
 import type { Checkpoints } from "../base/stages.ts";
 import { textsOfSet } from "../calibrate/calibrate.ts";
+import { isOwnText, OWN_TEXT, type TextSet } from "../calibrate/text_sets.ts";
 import {
   HELD_OUT_WINDOWS,
-  isOwnText,
   loadTokenSet,
-  OWN_TEXT,
   type SampledSet,
   type SamplingOptions,
   sampledSet,
-  type TextSet,
 } from "../calibrate/windows.ts";
 import { hasCode } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";

@@ -105,7 +105,9 @@ describe("sampleTexts", () => {
     expect(new Set(beginnings).size).toBe(16 - ends.length);
     const greedy = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, {
       ...OPTIONS,
-      ...{ count: 100, tokens: 8, temperature: 0.2 },
+      count: 100,
+      tokens: 8,
+      temperature: 0.2,
     });
     const reference = await referenceDecoder(model);
     const continued = greedy.flatMap((texts) => {

@@ -16,7 +16,7 @@ import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsAsStored } from "../model/rotary_rows.ts";
-import { activationName, activationNumbers } from "../model/spaces.ts";
+import { activationParameterName, activationParameters } from "../model/spaces.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
 import { requireDtype } from "./dtype_choice.ts";
@@ -31,7 +31,10 @@ const QUANTIZATION_VERSION = 2;
 
 /** Options of {@link exportGguf}. */
 export interface ExportGgufOptions {
-  /** `auto` keeps a float checkpoint's dtype, writes one in FP8 as it is read and other quantised ones as f32. */
+  /**
+   * `auto`, when absent, keeps a float checkpoint's dtype, writes one in FP8 as it is read and other quantised ones as
+   * f32.
+   */
   readonly dtype?: "auto" | GgufDType;
   /** llama.cpp's name of the pre-tokenizer (`tokenizer.ggml.pre`); found from tokenizer.json when absent. */
   readonly pre?: string | undefined;
@@ -147,14 +150,14 @@ function licenceOf(card: Uint8Array | undefined): readonly (readonly [string, En
   return Object.entries(entries).flatMap(([key, value]) => (value === null ? [] : [[key, value] as const]));
 }
 
-/** The numbers of the layers' activations, which llama.cpp has in the metadata. */
+/** The parameters of the layers' activations, which llama.cpp has in the metadata. */
 async function activationEntries({
   spec,
   weights,
 }: Model): Promise<readonly (readonly [string, EncodedValue])[]> {
-  const entries = activationNumbers(spec).map(async ([name]) => {
+  const entries = activationParameters(spec).map(async ([name]) => {
     const layers = spec.layers.map(async (_, layer) => {
-      const stored = activationName(layer, name);
+      const stored = activationParameterName(layer, name);
       return requireFinite(stored, await weights.read(stored), "F32").data[0]!;
     });
     const values = await Promise.all(layers);

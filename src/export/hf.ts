@@ -44,6 +44,10 @@ const MAX_MODELLING_BYTES = 2 ** 20;
 
 /** Options of {@link exportHuggingFace}: dtype, shard size and further documents. */
 export interface ExportOptions {
+  /**
+   * `auto`, when absent, keeps a float checkpoint's dtype, writes one in FP8 as it is read and other quantised ones as
+   * F32.
+   */
   readonly dtype?: DTypeChoice;
   /** Further files of the directory by name: card, plan, resolved configuration. */
   readonly documents?: ReadonlyMap<string, string>;

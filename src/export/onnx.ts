@@ -34,7 +34,7 @@ const COPIES = 3;
 
 /** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
-  /** `auto` writes a float16 checkpoint as f16 and all others as f32. */
+  /** `auto`, when absent, writes a float16 checkpoint as f16 and all others as f32. */
   readonly dtype?: "auto" | OnnxDType;
   readonly onProgress?: OnProgress;
 }

@@ -150,8 +150,15 @@ describe("runtimesOf", () => {
   test("knows that vLLM runs GPT-J in its own class alone, which wants an output matrix of its own", () => {
     const block = { groupSize: 1, biases: ["up_proj", "down_proj"] } as const;
     const gptj: TinyModelOptions = {
-      ...{ family: "gptj", gated: false, activation: "gelu_tanh", parallel: true, norms: "shared" },
-      ...{ normType: "layer", normParameters: "weight_and_bias", headBias: true, layers: [block, block] },
+      family: "gptj",
+      gated: false,
+      activation: "gelu_tanh",
+      parallel: true,
+      norms: "shared",
+      normType: "layer",
+      normParameters: "weight_and_bias",
+      headBias: true,
+      layers: [block, block],
     };
     expect(answers({ ...gptj, tiedEmbeddings: false })).toEqual(same("yes (GPTJForCausalLM)"));
     expect(answers(gptj)).toEqual([
@@ -163,8 +170,14 @@ describe("runtimesOf", () => {
   test("knows that vLLM cannot run GPT-Neo, in stock classes and in our modelling file", () => {
     const block = { groupSize: 1, rope: null, biases: ["o_proj", "up_proj", "down_proj"] } as const;
     const neo: TinyModelOptions = {
-      ...{ family: "gpt_neo", gated: false, activation: "gelu_tanh", learnedPositions: { offset: 0 } },
-      ...{ normType: "layer", normParameters: "weight_and_bias", attentionScale: 1, layers: [block, block] },
+      family: "gpt_neo",
+      gated: false,
+      activation: "gelu_tanh",
+      learnedPositions: { offset: 0 },
+      normType: "layer",
+      normParameters: "weight_and_bias",
+      attentionScale: 1,
+      layers: [block, block],
     };
     const no = "no (it has no class for gpt_neo)";
     expect(answers(neo)).toEqual(["yes (GPTNeoForCausalLM)", no]);
@@ -176,8 +189,13 @@ describe("runtimesOf", () => {
     const biases = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"] as const;
     const block = { groupSize: 1, rope: null, biases } as const;
     const gpt2: TinyModelOptions = {
-      ...{ family: "gpt2", gated: false, activation: "gelu_tanh", learnedPositions: { offset: 0 } },
-      ...{ normType: "layer", normParameters: "weight_and_bias", layers: [block, block] },
+      family: "gpt2",
+      gated: false,
+      activation: "gelu_tanh",
+      learnedPositions: { offset: 0 },
+      normType: "layer",
+      normParameters: "weight_and_bias",
+      layers: [block, block],
     };
     expect(answers(gpt2)).toEqual(same("yes (GPT2LMHeadModel)"));
     const uneven = { ...gpt2, layers: [block, { ...block, neurons: 3 }] };
@@ -213,7 +231,7 @@ describe("runtimesOf", () => {
     );
   });
 
-  test("says no to layers that no configuration describes", () => {
+  test("names no program for layers that no configuration describes", () => {
     const rope = (theta: number) => ({ theta, rotaryDim: 4, scaling: null });
     const odd = { layers: [{ rope: rope(10) }, { rope: rope(20) }] };
     expect(answers(odd)).toEqual(same("no (config.json cannot describe these layers)"));

@@ -3,9 +3,9 @@ import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { randomStream } from "../tensor/random.ts";
+import { analyseUnits, type SpaceAnalysis } from "./analysis.ts";
 import { consensusOf } from "./consensus.ts";
 import { type Opinion, pooledMarginals } from "./marginals.ts";
-import { analyseUnits, type SpaceAnalysis } from "./units.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 400, kvGroups: 4 }, { neurons: 80 }, { neurons: 20 }] });
 const spaces = spacesOf(spec);

@@ -26,9 +26,9 @@
 import type { Space } from "../model/spaces.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { clamp } from "../tensor/statistics.ts";
+import type { SpaceAnalysis } from "./analysis.ts";
 import { deviations, logCurve, type Marginals, type Opinion } from "./marginals.ts";
 import type { ModuleOrder } from "./ordering.ts";
-import type { SpaceAnalysis } from "./units.ts";
 
 /** Alpha of every module by space id, [modules]. */
 export type Consensus = ReadonlyMap<string, readonly number[]>;

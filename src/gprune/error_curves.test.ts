@@ -18,8 +18,8 @@ import { withTensors } from "../recover/with_tensors.ts";
 import { scoreModel } from "../score/importance.ts";
 import { metricByName } from "../score/registry.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { analyseUnits } from "./analysis.ts";
 import { errorCurves } from "./error_curves.ts";
-import { analyseUnits } from "./units.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());

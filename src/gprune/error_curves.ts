@@ -36,9 +36,9 @@ import type { Model } from "../model/model.ts";
 import { BLOCK_NORMS, channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { SpaceAnalysis } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";
 import { weightOf } from "./set_weights.ts";
-import type { SpaceAnalysis } from "./units.ts";
 
 export interface ErrorCurvesRequest {
   readonly model: Model;

@@ -4,8 +4,8 @@ import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { randomStream } from "../tensor/random.ts";
 import { spearman } from "../tensor/statistics.ts";
+import { analyseUnits, type SplitImportance } from "./analysis.ts";
 import { explainDecision } from "./explanation.ts";
-import { analyseUnits, type SplitImportance } from "./units.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 80 }, { neurons: 70, kvGroups: 3 }] });
 const spaces = spacesOf(spec);

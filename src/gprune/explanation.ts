@@ -5,11 +5,11 @@
 import type { SpaceKind } from "../model/spaces.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { mean, spearman } from "../tensor/statistics.ts";
+import type { SpaceAnalysis } from "./analysis.ts";
 import type { GpruneDecision } from "./gprune.ts";
 import type { BehaviourModule } from "./modules.ts";
 import type { ModuleVerdict } from "./reliability.ts";
 import { type SpaceSensitivity, summariseSensitivity } from "./sensitivity_summary.ts";
-import type { SpaceAnalysis } from "./units.ts";
 import type { WidthMove } from "./width_moves.ts";
 
 /** Number of units of each kind whose ranks are listed one by one. */

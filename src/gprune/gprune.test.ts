@@ -52,7 +52,13 @@ async function decide(change: Partial<GpruneRequest>): Promise<Observed> {
     },
   } as unknown as RunPasses;
   const decision = await decideGprune({
-    ...{ model, passes, sets, allocation: "learned", shape: "per-layer", robust: false, refine: false },
+    model,
+    passes,
+    sets,
+    allocation: "learned",
+    shape: "per-layer",
+    robust: false,
+    refine: false,
     runtime: undefined as unknown as GpruneRequest["runtime"],
     weights: new Map(sets.map(({ name }) => [name, 1])),
     evidence: new Map(sets.map(({ name }, d) => [name, { whole: { stats: stats[d]! }, halves: null }])),
@@ -60,7 +66,12 @@ async function decide(change: Partial<GpruneRequest>): Promise<Observed> {
     moments: new Map(),
     metric: metricByName("wifv"),
     fallback: metricByName("magnitude"),
-    ...{ sparsity: 0.3, roundTo: 1, rounds: 3, gradientWindows: 2, maxModules: 2, seed: 4 },
+    sparsity: 0.3,
+    roundTo: 1,
+    rounds: 3,
+    gradientWindows: 2,
+    maxModules: 2,
+    seed: 4,
     onProgress: (event) => events.push(event),
     ...change,
   });

@@ -31,6 +31,7 @@ import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
 import { type Importance, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
+import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./analysis.ts";
 import type { Consensus } from "./consensus.ts";
 import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
 import { MAX_CENTRES } from "./kmeans.ts";
@@ -38,7 +39,6 @@ import { learnAllocation, type Round, type RoundMeasurement } from "./learned.ts
 import { fluctuationPrior } from "./prior.ts";
 import { removeByMarginals } from "./ranking.ts";
 import { refineWidths } from "./refine.ts";
-import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
 import type { WidthMove } from "./width_moves.ts";
 
 /** Options of {@link decideGprune}. */
@@ -109,7 +109,7 @@ export async function decideGprune(request: GpruneRequest): Promise<GpruneDecisi
   requireUsable(request);
   const { stages = NO_STAGES } = request;
   const analyses = await stages.run("analyse", () => analyse(request));
-  return { rounds: [], consensus: new Map(), ...(await allocate(request, analyses)), analyses };
+  return { ...(await allocate(request, analyses)), analyses };
 }
 
 /**
@@ -144,10 +144,40 @@ function requirePredictions({ name, windows }: TokenSet): void {
   throw badArgument(`windows of ${name}`, "at least one, each of at least two tokens", got);
 }
 
-async function allocate(
-  request: GpruneRequest,
-  analyses: readonly SpaceAnalysis[],
-): Promise<Pick<GpruneDecision, "keep"> & Partial<GpruneDecision>> {
+/** Scores every set and its halves by the metric, the pooled sets by both metrics, and analyses the units. */
+async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {
+  const { model, metric, fallback, evidence, pooled, seed, maxModules, onProgress } = request;
+  const spaces = spacesOf(model.spec);
+  const score = (by: Metric, inputs: readonly Evidence[], pass: number): Promise<readonly Importance[]> => {
+    const onLayer = (done: number, layers: number): void =>
+      onProgress({ stage: "score", done: pass * layers + done, total: 2 * layers, unit: "layers" });
+    return scoreEach({ model, metric: by, seed, onLayer }, inputs);
+  };
+  const parts = Array.from(evidence.values(), ({ whole, halves }) => [whole, ...(halves ?? [])]).flat();
+  const inputs = [pooled, ...parts];
+  const scores = await score(metric, inputs, 0);
+  const scoresOf = (input: Evidence): Importance => scores[inputs.indexOf(input)]!;
+  const [fallbackScores] = await score(fallback, [pooled], 1);
+  const sets = new Map(
+    Array.from(evidence, ([name, { whole, halves }]): readonly [string, SplitImportance] => {
+      return [name, { whole: scoresOf(whole), halves: halves && [scoresOf(halves[0]), scoresOf(halves[1])] }];
+    }),
+  );
+  return analyseUnits({
+    spaces,
+    sets,
+    pooled: scoresOf(pooled),
+    fallback: fallbackScores!,
+    seed,
+    maxModules,
+  });
+}
+
+/** A decision without the analyses that it is based on. */
+type Allocated = Omit<GpruneDecision, "analyses">;
+
+/** Shares the budget by the requested allocation. */
+async function allocate(request: GpruneRequest, analyses: readonly SpaceAnalysis[]): Promise<Allocated> {
   const { model, sparsity, roundTo, shape, allocation, stages = NO_STAGES } = request;
   const budget = { spec: model.spec, sparsity, roundTo, shape };
   switch (allocation) {
@@ -157,22 +187,23 @@ async function allocate(
       const marginals = await stages.run("curves", (checkpoints: Checkpoints<ErrorCurvesState>) =>
         errorCurves({ ...request, analyses, checkpoints }),
       );
-      return { keep: removeByMarginals(marginals, { ...budget, analyses, keep: {} }) };
+      return unlearned(removeByMarginals(marginals, { ...budget, analyses, keep: {} }));
     }
     default: {
       const importance = new Map(
         analyses.map(({ space, importance: scores }) => [space.id, scores] as const),
       );
-      return { keep: allocationByName(allocation).allocate({ ...budget, importance }) };
+      return unlearned(allocationByName(allocation).allocate({ ...budget, importance }));
     }
   }
 }
 
+function unlearned(keep: Keep): Allocated {
+  return { keep, rounds: [], consensus: new Map() };
+}
+
 /** Learns the allocation in rounds and, if requested, refines its widths. */
-async function learn(
-  request: GpruneRequest,
-  analyses: readonly SpaceAnalysis[],
-): Promise<Pick<GpruneDecision, "keep"> & Partial<GpruneDecision>> {
+async function learn(request: GpruneRequest, analyses: readonly SpaceAnalysis[]): Promise<Allocated> {
   const { model, pooled, sparsity, roundTo, rounds, gradientWindows, stages = NO_STAGES } = request;
   const learned = await learnAllocation({
     ...request,
@@ -200,34 +231,6 @@ async function learn(
     stages,
   });
   return { ...learned, ...refined };
-}
-
-async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {
-  const { model, metric, fallback, evidence, pooled, seed, maxModules, onProgress } = request;
-  const spaces = spacesOf(model.spec);
-  const score = (by: Metric, inputs: readonly Evidence[], pass: number): Promise<readonly Importance[]> => {
-    const onLayer = (done: number, layers: number): void =>
-      onProgress({ stage: "score", done: pass * layers + done, total: 2 * layers, unit: "layers" });
-    return scoreEach({ model, metric: by, seed, onLayer }, inputs);
-  };
-  const parts = Array.from(evidence.values(), ({ whole, halves }) => [whole, ...(halves ?? [])]).flat();
-  const inputs = [pooled, ...parts];
-  const scores = await score(metric, inputs, 0);
-  const scoresOf = (input: Evidence): Importance => scores[inputs.indexOf(input)]!;
-  const [fallbackScores] = await score(fallback, [pooled], 1);
-  const sets = new Map(
-    Array.from(evidence, ([name, { whole, halves }]): readonly [string, SplitImportance] => {
-      return [name, { whole: scoresOf(whole), halves: halves && [scoresOf(halves[0]), scoresOf(halves[1])] }];
-    }),
-  );
-  return analyseUnits({
-    spaces,
-    sets,
-    pooled: scoresOf(pooled),
-    fallback: fallbackScores!,
-    seed,
-    maxModules,
-  });
 }
 
 /**

@@ -4,8 +4,8 @@ import type { GateStats } from "../calibrate/gate_stats.ts";
 import { prunableParameters, type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.ts";
 import { randomStream } from "../tensor/random.ts";
+import { analyseUnits, type SpaceAnalysis } from "./analysis.ts";
 import { type LearnedRequest, learnAllocation, type RoundMeasurement } from "./learned.ts";
-import { analyseUnits, type SpaceAnalysis } from "./units.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 30, kvGroups: 4 }, { neurons: 50 }] });
 const spaces = spacesOf(spec);

@@ -23,12 +23,12 @@ import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type RankedSpace, removalQueue } from "../prune/removal.ts";
+import type { SpaceAnalysis } from "./analysis.ts";
 import { type Consensus, consensusOf } from "./consensus.ts";
 import { type Marginals, type Opinion, pooledMarginals } from "./marginals.ts";
 import type { Prior } from "./prior.ts";
 import { rankByMarginals } from "./ranking.ts";
 import { weightOf } from "./set_weights.ts";
-import type { SpaceAnalysis } from "./units.ts";
 
 /** Sparsity, losses and set weights of one round. */
 export interface Round {
@@ -89,7 +89,7 @@ interface Learning extends Omit<Learned, "order"> {
   /** Marginals of every set by name, averaged over the rounds. */
   readonly averaged: ReadonlyMap<string, Marginals>;
   /** Sum of the rounds' weights in the average, the last one's being 1. */
-  readonly total: number;
+  readonly totalWeight: number;
   /** Value of every unit per parameter, as of the last round. */
   readonly ranked: readonly RankedSpace[];
   /** Removed units by space id, in the order of their removal. */
@@ -104,7 +104,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     weights: request.weights,
     consensus: new Map(),
     averaged: new Map(),
-    total: 0,
+    totalWeight: 0,
     ranked: [],
     removed: new Map(),
   };
@@ -128,12 +128,12 @@ function afterRound(
   const { analyses, spec, roundTo, shape, robust, prior } = request;
   const { keep } = before;
   const weights = robust ? robustWeights(before.weights, measured) : before.weights;
-  const total = 2 ** (-request.sparsity / request.rounds / HALF_LIFE) * before.total + 1;
+  const totalWeight = 2 ** (-request.sparsity / request.rounds / HALF_LIFE) * before.totalWeight + 1;
   const averaged = new Map(
     Array.from(measured, ([name, { gates }]) => {
       // Pooling a single set normalises it.
       const normalised = poolGateStats([gates], [1]);
-      const round = { gates: normalised, analyses, keep, share: 1 / total };
+      const round = { gates: normalised, analyses, keep, share: 1 / totalWeight };
       return [name, averagedWith(before.averaged.get(name), round)];
     }),
   );
@@ -158,7 +158,7 @@ function afterRound(
     weights,
     consensus,
     averaged,
-    total,
+    totalWeight,
     ranked,
     removed: new Map([...before.removed, ...removed]),
   };

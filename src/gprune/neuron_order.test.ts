@@ -18,7 +18,7 @@ const EQUAL = new Map([
 ]);
 
 describe("reorderedNeurons", () => {
-  test("keeps an order with which the loss agrees, or of which it knows nothing", () => {
+  test("keeps the order where the squared gradients agree with it, are all zero or are missing", () => {
     const order = new Map([
       ["layers.0.ffn", [3, 1, 0, 2]],
       ["layers.0.kv", [1, 0]],

@@ -52,7 +52,7 @@ describe("matchedQuantiles", () => {
     );
   });
 
-  test("counts ranks in mass", () => {
+  test("counts ranks by mass, not by items", () => {
     const by = Float64Array.of(0, 1, 2, 3);
     const values = Float64Array.of(40, 10, 20, 30);
     // By value the masses 1, 1, 1 and 3 end at 1, 2, 3 and 6; by rank the middles are 1.5, 3.5, 4.5 and 5.5.

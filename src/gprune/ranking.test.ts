@@ -4,10 +4,10 @@ import { spacesOf } from "../model/spaces.ts";
 import type { Keep } from "../prune/plan.ts";
 import type { RankedSpace } from "../prune/removal.ts";
 import { randomStream } from "../tensor/random.ts";
+import { analyseUnits } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";
 import { towardsPrior } from "./prior.ts";
 import { type MarginalRemoval, rankByMarginals, removeByMarginals } from "./ranking.ts";
-import { analyseUnits } from "./units.ts";
 
 const layer = { neurons: 60, kvGroups: 4 };
 const spec = tinySpec({ layers: [layer, layer, layer] });
@@ -47,13 +47,16 @@ const ranked = (changes: Partial<MarginalRemoval>): readonly RankedSpace[] =>
   rankByMarginals(randomMarginals(4, 1e-3), { ...removal, ...changes });
 
 describe("removeByMarginals", () => {
-  test.each(["uniform", "per-layer"] as const)("knows no scale of marginals, shape %s", (shape) => {
-    for (let seed = 0; seed < 20; seed++) {
-      expect(removed(seed, { shape, scale: 2 ** -80 })).toEqual(removed(seed, { shape, scale: 1 }));
-    }
-  });
+  test.each(["uniform", "per-layer"] as const)(
+    "does not depend on the scale of marginals, shape %s",
+    (shape) => {
+      for (let seed = 0; seed < 20; seed++) {
+        expect(removed(seed, { shape, scale: 2 ** -80 })).toEqual(removed(seed, { shape, scale: 1 }));
+      }
+    },
+  );
 
-  test("gives nothing back that is gone", () => {
+  test("keeps removed units removed with shape per-layer", () => {
     for (const kept of Object.values(removed(0, { shape: "per-layer", scale: 1 }))) {
       if (kept.length > 4) expect(kept.every((unit) => unit % 3 > 0)).toBe(true);
     }

@@ -13,11 +13,11 @@ import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import type { RankedSpace } from "../prune/removal.ts";
+import type { SpaceAnalysis } from "./analysis.ts";
 import type { Consensus } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
 import { deviations, logCurve, type Marginals } from "./marginals.ts";
 import { type Prior, towardsPrior, type ValuedModule } from "./prior.ts";
-import type { SpaceAnalysis } from "./units.ts";
 
 /** Modules, budget, and the corrections of marginals. */
 export interface MarginalRemoval {

@@ -67,7 +67,13 @@ async function refine(
     },
   } as unknown as RunPasses;
   const refined = await refineWidths({
-    ...{ model, passes, weights, widths, sets: SETS, centres: new Map(), seed: 0 },
+    model,
+    passes,
+    weights,
+    widths,
+    sets: SETS,
+    centres: new Map(),
+    seed: 0,
     moments: undefined as unknown as RefineRequest["moments"],
     turnOf: () => ({ start: 1, count: 1 }),
     onProgress: silent,

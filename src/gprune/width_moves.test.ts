@@ -103,7 +103,7 @@ test("no alternative has more channels than its layer, however wide a block", ()
 });
 
 describe("movedWidths", () => {
-  test("leaves widths alone that are worth the same, and everything where more is not better", () => {
+  test("leaves widths as they are where parameters are worth the same in all", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
     const choices = widthAlternatives(request);
     const cost = (space: Space): number => space.unitParameters;

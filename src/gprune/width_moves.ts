@@ -69,9 +69,9 @@ export interface WidthMove {
 /** Largest move of an FFN width, as a fraction of the dense width. */
 const STEP = 0.08;
 /** KV groups of a space that are candidates for removal, and for coming back. */
-const GROUPS = 2;
+const GROUP_CANDIDATES = 2;
 /** Largest number of alternatives of a space. */
-export const MAX_ALTERNATIVES: Readonly<Record<SpaceKind, number>> = { ffn: 2, kv: 2 * GROUPS };
+export const MAX_ALTERNATIVES: Readonly<Record<SpaceKind, number>> = { ffn: 2, kv: 2 * GROUP_CANDIDATES };
 /** Largest share of all KV groups that moves: together groups cost more than the sum of their single costs. */
 const MOVED_GROUPS = 1 / 16;
 /**
@@ -110,10 +110,10 @@ function groupAlternatives(space: Space, { keep, order }: WidthRequest): SpaceAl
   const present = keptUnits(keep, space);
   const units = order.get(space.id)!;
   const removed = units.slice(0, space.units - present.length);
-  const removable = present.length > 1 ? units.slice(removed.length, removed.length + GROUPS) : [];
+  const removable = present.length > 1 ? units.slice(removed.length, removed.length + GROUP_CANDIDATES) : [];
   const alternatives = [
     ...removable.map((unit) => ({ units: present.filter((other) => other !== unit), more: -1 })),
-    ...removed.slice(-GROUPS).map((unit) => ({ units: ascending([...present, unit]), more: 1 })),
+    ...removed.slice(-GROUP_CANDIDATES).map((unit) => ({ units: ascending([...present, unit]), more: 1 })),
   ];
   return { space, present, alternatives };
 }
@@ -147,17 +147,18 @@ export function movedWidths(
         return [id, worthOfNeurons(choice, slopes.get(id)!)];
       }),
   );
+  // The worth of a parameter in neurons, with which KV groups are compared.
   const price = worths.size === 0 ? 0 : quantile(Float64Array.from(worths.values()).sort(), 0.5);
   // Where more parameters do not help, widths stay and neurons are only exchanged.
-  const isBetter = price > 0;
-  const toggles = isBetter ? bestToggles(choices, { slopes, price }) : new Map<string, Alternative>();
-  const logs = new Map(
-    [...worths].map(([id, worth]) => [id, isBetter ? Math.log(Math.max(worth, LEAST_WORTH * price)) : 0]),
+  const moreHelps = price > 0;
+  const groupMoves = moreHelps ? bestGroupMoves(choices, { slopes, price }) : new Map<string, Alternative>();
+  const logWorths = new Map(
+    [...worths].map(([id, worth]) => [id, moreHelps ? Math.log(Math.max(worth, LEAST_WORTH * price)) : 0]),
   );
-  const mean = [...logs.values()].reduce((sum, log) => sum + log, 0) / Math.max(1, logs.size);
-  const keep = keptAround(request, toggles, (space, present) => {
-    const log = logs.get(space.id) ?? mean;
-    return present + clamp(log - mean, -1, 1) * stepOf(space, request.roundTo);
+  const mean = [...logWorths.values()].reduce((sum, log) => sum + log, 0) / Math.max(1, logWorths.size);
+  const keep = keptAround(request, groupMoves, (space, present) => {
+    const logWorth = logWorths.get(space.id) ?? mean;
+    return present + clamp(logWorth - mean, -1, 1) * stepOf(space, request.roundTo);
   });
   const moves = choices.map((choice) => widthMove(choice, keep, worths.get(choice.space.id)));
   return { keep, moves: moves.filter(({ from, to, worth }) => worth !== undefined || from !== to) };
@@ -176,18 +177,18 @@ function widthMove({ space, present }: SpaceAlternatives, keep: Keep, worth: num
 /**
  * The kept units for a choice of KV groups, where neurons meet the budget. If they cannot, other KV groups are removed
  * or kept as well.
- * @param toggles - chosen alternatives of KV spaces by id; all other spaces keep their present groups
+ * @param groupMoves - chosen alternatives of KV spaces by id; all other spaces keep their present groups
  * @param widthOf - target width of an FFN space, from its present width
  */
 function keptAround(
   request: WidthRequest,
-  toggles: ReadonlyMap<string, Alternative>,
+  groupMoves: ReadonlyMap<string, Alternative>,
   widthOf: (space: Space, present: number) => number,
 ): Keep {
   const { spec, order } = request;
   const spaces = spacesOf(spec);
   const listOf = (space: Space): readonly number[] =>
-    toggles.get(space.id)?.units ?? keptUnits(request.keep, space);
+    groupMoves.get(space.id)?.units ?? keptUnits(request.keep, space);
   const ranked = spaces.map((space): RankedSpace => {
     const list = listOf(space);
     const places = order.get(space.id)!;
@@ -221,7 +222,7 @@ function worthOfNeurons({ space, alternatives }: SpaceAlternatives, slopes: read
 }
 
 /** The best moves of KV groups by space id: at most one in a space, and `MOVED_GROUPS` of all groups. */
-function bestToggles(
+function bestGroupMoves(
   choices: readonly SpaceAlternatives[],
   { slopes, price }: { readonly slopes: ReadonlyMap<string, readonly Slope[]>; readonly price: number },
 ): ReadonlyMap<string, Alternative> {

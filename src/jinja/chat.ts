@@ -11,8 +11,21 @@ const CHAT: Dialect = { isStrict: false, filters: new Map([...FILTERS, ["tojson"
  * The date by the letters of `strftime`: Friday, 26 July 2024, which Llama 3.2's template and others have by default.
  */
 const DATE: Readonly<Record<string, string>> = {
-  ...{ Y: "2024", y: "24", m: "07", B: "July", b: "Jul", d: "26", j: "208", A: "Friday", a: "Fri" },
-  ...{ H: "00", I: "12", M: "00", S: "00", p: "AM", "%": "%" },
+  Y: "2024",
+  y: "24",
+  m: "07",
+  B: "July",
+  b: "Jul",
+  d: "26",
+  j: "208",
+  A: "Friday",
+  a: "Fri",
+  H: "00",
+  I: "12",
+  M: "00",
+  S: "00",
+  p: "AM",
+  "%": "%",
 };
 
 /**

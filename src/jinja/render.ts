@@ -71,8 +71,12 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
 
 /** The part of a node that has a name of something else than a variable, by type of node. */
 const NAMELESS: Readonly<Record<string, string>> = {
-  ...{ BinaryExpression: "operator", UnaryExpression: "operator", TestExpression: "test" },
-  ...{ FilterExpression: "filter", FilterStatement: "filter", KeywordArgumentExpression: "key" },
+  BinaryExpression: "operator",
+  UnaryExpression: "operator",
+  TestExpression: "test",
+  FilterExpression: "filter",
+  FilterStatement: "filter",
+  KeywordArgumentExpression: "key",
 };
 /** Parts of nodes that bind variables. */
 const BINDING: ReadonlySet<string> = new Set(["loopvar", "assignee", "name"]);

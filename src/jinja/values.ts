@@ -22,14 +22,16 @@ export const List: ClassOf<library.ArrayValue> = classOf([]);
 export class Tuple extends List {}
 
 const KINDS: Readonly<Record<Value["type"], string>> = {
-  ...{ StringValue: "a text", IntegerValue: "a number", FloatValue: "a number", BooleanValue: "a truth" },
-  ...{
-    ArrayValue: "a list",
-    ObjectValue: "a dict",
-    NamespaceValue: "a namespace",
-    FunctionValue: "a function",
-  },
-  ...{ NullValue: "None", UndefinedValue: "an undefined value" },
+  StringValue: "a text",
+  IntegerValue: "a number",
+  FloatValue: "a number",
+  BooleanValue: "a truth",
+  ArrayValue: "a list",
+  ObjectValue: "a dict",
+  NamespaceValue: "a namespace",
+  FunctionValue: "a function",
+  NullValue: "None",
+  UndefinedValue: "an undefined value",
 };
 
 /** The kind of a value in messages. */

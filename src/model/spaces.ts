@@ -103,11 +103,12 @@ export const NORM_PARTS: Readonly<Record<NormParameters, readonly NormPart[]>> =
 };
 
 /**
- * Numbers of the activations that have some, by name, with the shapes of their tensors: those without axes are
+ * Parameters of the activations that have some, by name, with the shapes of their tensors: those without axes are
  * constants of the class (`XIELUActivation` of activations.py of transformers), the others are learned.
  */
-const ACTIVATION_NUMBERS: Readonly<Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>> =
-  { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };
+const ACTIVATION_PARAMETERS: Readonly<
+  Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>
+> = { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };
 
 /** A tensor that holds several projections. */
 export interface Fusion {
@@ -126,7 +127,7 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
 
-/** The module of a layer that holds the numbers of its activation, as checkpoints name it. */
+/** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
 
 /** The projections that a model's layers have. */
@@ -222,19 +223,19 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
-    ...activationNumbers(spec).map(([name, shape]) => plain(activationName(index, name), shape)),
+    ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
   ];
 }
 
-/** The numbers of a model's activation: shapes by name. */
-export function activationNumbers({
+/** The parameters of a model's activation: shapes by name. */
+export function activationParameters({
   activation,
 }: Pick<ModelSpec, "activation">): readonly (readonly [string, readonly number[]])[] {
-  return Object.entries(ACTIVATION_NUMBERS[activation] ?? {});
+  return Object.entries(ACTIVATION_PARAMETERS[activation] ?? {});
 }
 
-/** Checkpoint name of a number of a layer's activation. */
-export function activationName(layer: number, name: string): string {
+/** Checkpoint name of a parameter of a layer's activation. */
+export function activationParameterName(layer: number, name: string): string {
   return `model.layers.${layer}.${ACTIVATION_MODULE}.${name}`;
 }
 

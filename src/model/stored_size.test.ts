@@ -21,7 +21,7 @@ describe("storedBytes", () => {
     expect(stored(dtype)).toBeCloseTo(parameters * bytes, 6);
   });
 
-  test("knows no other types", () => {
+  test("throws for an unknown type", () => {
     expect(() => stored("Q9")).toThrow("internal: dtype Q9");
   });
 });

@@ -96,7 +96,7 @@ function spendOnLayer(ledger: RemovalLedger, { queues, parameters }: LayerQueues
   ledger.grant(fraction * parameters);
   for (const queue of queues.filter(({ space }) => space.kind === "kv")) {
     // 1e-9: 0.29 * 100 is 28.999999999999996
-    const groups = Math.min(queue.blocks, Math.floor(fraction * queue.space.units + 1e-9));
+    const groups = Math.min(queue.removableBlocks, Math.floor(fraction * queue.space.units + 1e-9));
     while (ledger.taken(queue) < groups && ledger.fits(queue)) ledger.take(queue);
   }
   spendRest(ledger, queues.flatMap(turnsOf));

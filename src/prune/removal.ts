@@ -30,7 +30,7 @@ export interface RemovalQueue {
   readonly order: readonly number[];
   readonly blockSize: number;
   /** Number of blocks that may be removed; at least one block stays. */
-  readonly blocks: number;
+  readonly removableBlocks: number;
 }
 
 /** Options of {@link removalQueue}. */
@@ -54,7 +54,7 @@ export function removalQueue(
     (a, b) => unitValues[a]! - unitValues[b]! || (ties ? ties[a]! - ties[b]! : 0) || a - b,
   );
   const blockSize = space.kind === "ffn" ? roundTo : 1;
-  return { space, order, blockSize, blocks: Math.max(0, Math.ceil(space.units / blockSize) - 1) };
+  return { space, order, blockSize, removableBlocks: Math.max(0, Math.ceil(space.units / blockSize) - 1) };
 }
 
 /** Number of units in the first `blocks` blocks of a queue. */
@@ -70,7 +70,7 @@ function blockCost({ space, blockSize }: RemovalQueue): number {
 
 /** Largest number of parameters that a queue can give. */
 export function capacity(queue: RemovalQueue): number {
-  return unitsInBlocks(queue, queue.blocks) * queue.space.unitParameters;
+  return unitsInBlocks(queue, queue.removableBlocks) * queue.space.unitParameters;
 }
 
 /**
@@ -115,7 +115,7 @@ export class RemovalLedger {
 
   /** Whether another block may be taken, whatever it costs. */
   hasMore(queue: RemovalQueue): boolean {
-    return this.taken(queue) < queue.blocks;
+    return this.taken(queue) < queue.removableBlocks;
   }
 
   /** Takes the next block, even beyond the budget. */
@@ -164,7 +164,7 @@ export interface Turn {
 
 /** All blocks of one queue, in its order. */
 export function turnsOf(queue: RemovalQueue): readonly Turn[] {
-  return Array.from({ length: queue.blocks }, (_, block) => ({ queue, block }));
+  return Array.from({ length: queue.removableBlocks }, (_, block) => ({ queue, block }));
 }
 
 /**

@@ -89,7 +89,7 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
 
 /** Parameters that are removed when every queue gives 0, 1, 2, ... blocks. */
 function costs(queues: readonly RemovalQueue[]): readonly number[] {
-  const blocks = Math.min(...queues.map((queue) => queue.blocks));
+  const blocks = Math.min(...queues.map((queue) => queue.removableBlocks));
   return Array.from({ length: blocks + 1 }, (_, count) =>
     queues.reduce((sum, queue) => sum + unitsInBlocks(queue, count) * queue.space.unitParameters, 0),
   );

@@ -70,7 +70,12 @@ describe("fitAlternatives", () => {
     "fits every width as least squares of that width alone does, ridge %d, biases added: %s",
     async (ridge, addsBiases) => {
       const wide = await refitProjections({
-        ...{ dense, runtime, moments, alternatives, ridge, addsBiases },
+        dense,
+        runtime,
+        moments,
+        alternatives,
+        ridge,
+        addsBiases,
         plan: makePlan(dense.spec, widest),
       });
       for (const space of spacesOf(dense.spec)) {
@@ -178,7 +183,7 @@ describe("fitAlternatives", () => {
     expect(spread.size).toBe(0);
   });
 
-  test("refuses units in place of others", async () => {
+  test("refuses an alternative that only exchanges units", async () => {
     const swapped = { "layers.0.kv": [[0], [2]] };
     const plan = makePlan(dense.spec, widest);
     await expect(refitProjections({ dense, runtime, moments, plan, alternatives: swapped })).rejects.toThrow(

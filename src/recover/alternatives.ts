@@ -131,22 +131,14 @@ export async function fitAlternatives(
     kept: channels(wide.units),
     removed: without(channels(everyUnit), channels(presentUnits)),
   });
+  // Copied before `ofSomeInputs` overwrites the matrices.
   const added = steps.map((step) => (step.adds ? addedCovariances(wideCovariances, step, present) : null));
   const covariances = ofSomeInputs(wideCovariances, present);
   const change = await regress(runtime, covariances, { ridge, name });
   const fitted = onWideChannels(wide, present, change);
   const lambda = lambdaOf(covariances, ridge);
   const fit: Fit = { runtime, products, name, present, covariances, lambda, dense, fitted: fitted.weight };
-  const solved = await solveTogether(fit, steps, added);
-  const changes: Change[] = [];
-  for (const [index, step] of steps.entries()) {
-    const ofAdded = added[index] ?? null;
-    changes.push(
-      ofAdded === null
-        ? await changeByRemoval(fit, step, solved[index]!)
-        : await changeByAddition(fit, step, { ...ofAdded, regression: solved[index]! }),
-    );
-  }
+  const changes = await changesBy(fit, steps, added);
   const { inputs, outputs, centres } = stackChanges(wide, changes, wideCovariances.inputMean);
   const names = changeNames(space);
   return new Map([
@@ -225,6 +217,25 @@ function addedCovariances(
     between: gather(inputs, { columns, rows: channels, chosen: present }),
     cross: gather(cross, { columns, rows: Int32Array.from(residualMean.keys()), chosen: channels }),
   };
+}
+
+/** The change by every step. @param added - covariances of each step that adds channels; null for one that removes */
+async function changesBy(
+  fit: Fit,
+  steps: readonly Step[],
+  added: readonly (AddedCovariances | null)[],
+): Promise<readonly Change[]> {
+  const solved = await solveTogether(fit, steps, added);
+  const changes: Change[] = [];
+  for (const [index, step] of steps.entries()) {
+    const ofAdded = added[index] ?? null;
+    changes.push(
+      ofAdded === null
+        ? await changeByRemoval(fit, step, solved[index]!)
+        : await changeByAddition(fit, step, { ...ofAdded, regression: solved[index]! }),
+    );
+  }
+  return changes;
 }
 
 /**

@@ -198,7 +198,7 @@ describe("distill", () => {
     expect(rate(50)).toBeLessThan(rate(10));
   });
 
-  test("has nothing to learn from itself", async () => {
+  test("measures no loss between the dense model and itself", async () => {
     const { curve } = await distill({ ...request, student: dense, steps: 1 });
     expect(curve[0]!.divergence).toBeLessThan(1e-6);
     expect(curve[0]!.hidden).toBeLessThan(1e-10);
@@ -313,7 +313,7 @@ describe("planBatches", () => {
     expect(planBatches([set!], { steps: 3, size: 3, seed: 5 }).flat()).toEqual(row.flat());
   });
 
-  test("begins alike whatever the number of steps", () => {
+  test("gives the same first batches whatever the number of steps", () => {
     const short = planBatches(sets, { steps: 3, size: 2, seed: 5 });
     expect(planBatches(sets, { steps: 9, size: 2, seed: 5 }).slice(0, 3)).toEqual(short);
   });

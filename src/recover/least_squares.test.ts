@@ -154,7 +154,7 @@ describe("refitLeastSquares", () => {
   );
 
   const kinds = ["kv", "ffn", "kv without biases", "ffn without biases"] as const;
-  test.each(kinds)("stands where the objective is flat: %s", async (what) => {
+  test.each(kinds)("finds a stationary point of the objective: %s", async (what) => {
     const kind = what.startsWith("kv") ? "kv" : "ffn";
     const addsBiases = what === kind;
     const dense = tinyModel({ layers: [{ biases: ["down_proj"] }, {}], seed: 7 });

@@ -10,8 +10,8 @@
  * E weighs every calibration set by its weight, not its size, and a micro-batch's tokens by the inverse root mean
  * square of their residual stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine
  * stay near W_K; the means of removed units end up in b'. Without a bias, e = 0, and the means are fitted like the rest
- * (regression.ts). The texts enter only by the moments of x
- * (calibrate/moments.ts), whatever K is: cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
+ * (regression.ts). The texts enter only by the moments of x (calibrate/moments.ts), whatever K is:
+ * cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
  *
  * Layers are fitted independently, all on the dense model's residual stream. Fitting each layer on the stream of the
  * layers refitted before it, so that it also corrects their errors, is a little better on unseen windows of the
@@ -55,7 +55,10 @@ export interface LeastSquaresRequest {
   readonly runtime: Runtime;
   /** Moments of all spaces that lose units, or have alternatives. */
   readonly moments: Moments;
-  /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
+  /**
+   * Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0, and 0.1 when
+   * absent.
+   */
   readonly ridge?: number;
   /** Whether projections without a bias get one; true when absent. Biases that are there are refitted in any case. */
   readonly addsBiases?: boolean | undefined;
@@ -81,9 +84,9 @@ export interface Refitted {
 }
 
 /**
- * The pruned model with refitted output projections. Holds one projection and one covariance matrix
- * at a time, and the new weights unless the memory policy stores them in files. It reads the files of `dense`: closing
- * the weights of either closes both.
+ * The pruned model with refitted output projections. Holds one projection and one covariance matrix at a time, and the
+ * new weights unless the memory policy stores them in files. It reads the files of `dense`: closing the weights of
+ * either closes both.
  * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of
  *   other spaces, NOT_FINITE naming the tensor that is not finite
  */

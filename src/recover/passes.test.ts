@@ -20,20 +20,24 @@ function elsewhere(found: RemoteActivations): ConnectedPasses {
     throw new Error("not asked for");
   };
   return {
-    ...{ gateStatistics: none, slopes: none, losses: none, refit: none, close: none },
+    gateStatistics: none,
+    slopes: none,
+    losses: none,
+    refit: none,
+    close: none,
     activations: async () => found,
   };
 }
 
 describe("runPasses", () => {
-  test("takes what was found elsewhere", async () => {
+  test("takes statistics and moments from the connected passes", async () => {
     const found: Activations = { stats: new Map(), moments: new Map() };
     const { stats, moments } = await runPasses(model, runtime, elsewhere(found)).activations(measured);
     expect(stats).toBe(found.stats);
     expect(moments).toBe(found.moments);
   });
 
-  test("computes statistics and moments where moments found elsewhere may have other bits", async () => {
+  test("computes both itself where the connected passes give no moments", async () => {
     const unsure = elsewhere({ stats: new Map(), moments: null });
     const found = await runPasses(model, runtime, unsure).activations(measured);
     const expected = await runPasses(model, runtime).activations(measured);

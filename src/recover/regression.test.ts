@@ -81,7 +81,8 @@ describe("covariancesOf", () => {
       12,
     );
     const none = await covariancesOf(await compileProducts(runtime), moments, {
-      ...{ projection, kept },
+      projection,
+      kept,
       removed: Int32Array.of(),
     });
     expect([...none.cross, ...none.residualMean]).toEqual(new Array(8).fill(0));

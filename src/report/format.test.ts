@@ -36,7 +36,7 @@ describe("numbers of the report", () => {
     expect(shown).toBe(expected.replaceAll(" ", "\u00a0"));
   });
 
-  test("has the geometric mean", () => {
+  test("geometricMean is the root of the product, and 1 of no values", () => {
     expect(geometricMean([2, 8])).toBeCloseTo(4, 12);
     expect(geometricMean([])).toBe(1);
   });

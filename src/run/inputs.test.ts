@@ -97,7 +97,7 @@ describe("settle", () => {
     expect([5, 6].map((layers) => written(settled(1, {}, deep(layers))))).toEqual([["own"], []]);
   });
 
-  test("does as it is told", () => {
+  test("follows ownText never and always, whatever the number of sets", () => {
     expect([1, 4].map((sets) => written(settled(sets, { ownText: "never" })))).toEqual([[], []]);
     const always = { ownText: "always", method: "none" } as const;
     expect([0, 2, 6].map((sets) => written(settled(sets, always)))).toEqual([["own"], ["own"], ["own"]]);

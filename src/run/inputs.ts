@@ -6,17 +6,13 @@ import { namesText } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { Checkpoints, Stages } from "../base/stages.ts";
+import { hasOwnText, isOwnText, OWN_TEXT, requireOneOwnText, type TextSet } from "../calibrate/text_sets.ts";
 import {
   forCheckAlone,
   HELD_OUT_WINDOWS,
-  hasOwnText,
-  isOwnText,
   loadTokenSet,
-  OWN_TEXT,
-  requireOneOwnText,
   requireWindowsFit,
   type SampledSet,
-  type TextSet,
   windowLength,
   windowsText,
 } from "../calibrate/windows.ts";
@@ -265,7 +261,10 @@ function hintIfUsedUp(
   const instead =
     maxSamples > 0 ? `use at most ${windowsText(maxSamples)} (--samples)` : "use shorter windows (--seq-len)";
   onProgress({
-    ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
+    stage: "tokenize",
+    done: count,
+    total: count,
+    unit: "windows",
     hint: `set ${name} has ${windowsText(count)} of ${seqLen} tokens, calibration takes ${windows.length}, so ${kept} held out for evaluation; give more text or ${instead}`,
   });
 }

@@ -1,6 +1,6 @@
 /** The output of a run: the checkpoint, and documents about the run beside it. */
 import { basename, join, resolve } from "node:path";
-import { isOwnText } from "../calibrate/windows.ts";
+import { isOwnText } from "../calibrate/text_sets.ts";
 import {
   type CountingSettings,
   countingSettings,

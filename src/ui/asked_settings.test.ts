@@ -26,7 +26,7 @@ function written({ calibration }: Settings): readonly unknown[] {
   });
 }
 
-test("what nobody said is said by nobody again", () => {
+test("settings that were left to their defaults are left to them again", () => {
   const asked: readonly RunConfigInput[] = [
     { calibration: sets(1) },
     { calibration: sets(2), samples: 8 },

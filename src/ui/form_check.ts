@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { isOwnText, OWN_TEXT } from "../calibrate/windows.ts";
+import { isOwnText, OWN_TEXT } from "../calibrate/text_sets.ts";
 import type { RunConfig } from "../config.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath } from "../io/files/file.ts";

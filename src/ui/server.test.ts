@@ -123,7 +123,7 @@ describe("who may ask", () => {
     expect((await ask("/api/state", { headers: named })).status).toBe(200);
   });
 
-  test("answers what names no place", async () => {
+  test("answers 400 to a request target that is no path", async () => {
     const answered = (method: string): Promise<number | undefined> =>
       new Promise((resolve, reject) => {
         const asked = request({ host: "127.0.0.1", port: server.port, method, path: "*" });
@@ -194,7 +194,7 @@ describe("who may ask", () => {
     );
   });
 
-  test("leads nowhere else", async () => {
+  test("serves no file outside the page's assets and the runs", async () => {
     const outside = [
       "/../secret.txt",
       "/assets/../../secret.txt",

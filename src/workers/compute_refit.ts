@@ -24,7 +24,14 @@ export async function refitUnit(
   };
   const moments = await keptMoments(store, object);
   const refitted = await refitProjections({
-    ...{ dense, plan, runtime, moments, addsBiases, alternatives, checkpoints, end },
+    dense,
+    plan,
+    runtime,
+    moments,
+    addsBiases,
+    alternatives,
+    checkpoints,
+    end,
   });
   const recipeOfRange = { tensors: refitted.tensors, layers: refitted.layers.slice(first) };
   return { refitted: await keepRecipe(store, recipeOfRange) };

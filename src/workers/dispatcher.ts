@@ -20,8 +20,8 @@ import {
 } from "./unit.ts";
 import { parseFailure } from "./unit_messages.ts";
 
-/** Seconds between two sweeps over the units that are waited for. */
-const SWEEP_SECONDS = 3;
+/** Milliseconds between two sweeps over the units that are waited for. */
+const SWEEP_MS = 3000;
 /** How often a unit with a damaged record or object is computed again before the run fails. */
 const MAX_DAMAGED = 3;
 
@@ -96,7 +96,7 @@ export class Dispatcher {
     try {
       opened = await JobQueue.open(options, (key) => void dispatcher.#look(key, false));
       dispatcher.#queue = opened;
-      dispatcher.#timer = setInterval(() => void dispatcher.#sweep(), 1000 * SWEEP_SECONDS);
+      dispatcher.#timer = setInterval(() => void dispatcher.#sweep(), SWEEP_MS);
       dispatcher.#workers = await dispatcher.#queue.workers();
       return dispatcher;
     } catch (error) {
@@ -229,7 +229,7 @@ export class Dispatcher {
     const { patienceSeconds: patience = PATIENCE_SECONDS } = this.#options;
     const now = performance.now();
     // Time in which this process was blocked or suspended does not count as the server's silence.
-    if (now - this.#swept > 2000 * SWEEP_SECONDS) this.#answered = now;
+    if (now - this.#swept > 2 * SWEEP_MS) this.#answered = now;
     this.#swept = now;
     if (now - this.#answered > 1000 * patience && this.#waiting.size > 0) {
       this.fail(

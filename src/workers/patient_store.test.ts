@@ -55,7 +55,7 @@ test("a store that is away for a while is asked again, whatever is asked of it",
   expect(codes).toEqual([]);
 });
 
-test("one that stays away, or says what time does not mend, has failed", async () => {
+test("a store that stays away fails after a while, one that forbids access at once", async () => {
   withoutPauses();
   const away = patientStore(await failingStore(Array.from({ length: 100 }, () => "EIO")), {
     patienceSeconds: 30,

@@ -112,7 +112,8 @@ class RemotePasses implements ConnectedPasses {
     const recipe = await this.#recipe(made.recipe);
     const kept = centres === undefined ? null : await keepValue(store, centres);
     return this.#sumsBySet<GateStats>(sets, {
-      ...{ stage, onProgress },
+      stage,
+      onProgress,
       unit: (windows) => ({ kind: "gradients", hashes, windows, recipe, damped, centres: kept }),
       empty: () => emptyGateStats(spacesOf(made.model.spec)),
       add: accumulateGateStats,
@@ -128,7 +129,8 @@ class RemotePasses implements ConnectedPasses {
     const recipe = (await this.#recipe(made.recipe))!;
     const kept = await keepValue(store, centres);
     return this.#sumsBySet<SlopeStats>(sets, {
-      ...{ stage, onProgress },
+      stage,
+      onProgress,
       unit: (windows) => ({ kind: "slopes", hashes, windows, recipe, centres: kept }),
       empty: () => emptySlopes(made),
       add: accumulateSlopes,

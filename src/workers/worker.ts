@@ -113,15 +113,15 @@ async function startPatiently(
   options: JobWorkerOptions,
   { signal, onEvent }: Pick<WorkerSettings, "signal" | "onEvent">,
 ): Promise<JobWorker | null> {
-  let told = "";
+  let reported = "";
   for (;;) {
     try {
       return await JobWorker.start(options);
     } catch (error) {
       if (!hasCode(error, "QUEUE_FAILED")) throw error;
       const { message: reason } = error;
-      if (reason !== told) await onEvent?.({ event: "waiting", reason });
-      told = reason;
+      if (reason !== reported) await onEvent?.({ event: "waiting", reason });
+      reported = reason;
       await setTimeout(RETRY_MS, undefined, { signal }).catch(() => {});
       if (signal?.aborted) return null;
     }
@@ -136,14 +136,14 @@ async function listen(
   settings: WorkerSettings,
   store: Store,
   start: (options: JobWorkerOptions) => Promise<JobWorker | null>,
-): Promise<"told" | "moved"> {
+): Promise<"aborted" | "moved"> {
   const { redis, threads, signal, lockSeconds = 30 } = settings;
   const identity = await storeIdentity(store);
   const name = queueName(identity, threads);
   const worker = new UnitWorker(settings, { store, queue: name });
   const compute = (key: string, data: unknown): Promise<void> => worker.compute(key, data);
   const queue = await start({ redis, name, lockSeconds, compute });
-  if (queue === null) return "told";
+  if (queue === null) return "aborted";
   const closing = new AbortController();
   const looks = setInterval((1000 * lockSeconds) / STORE_LOOKS, undefined, { signal: closing.signal });
   const moved = async (): Promise<"moved"> => {
@@ -187,12 +187,12 @@ class UnitWorker {
   }
 
   /** Resolves when the signal is aborted. @throws GpruneError when this machine turns out to be unfit */
-  async ended(signal: AbortSignal | undefined): Promise<"told"> {
-    const told = new Promise<"told">((resolve) => {
-      if (signal?.aborted) resolve("told");
-      else signal?.addEventListener("abort", () => resolve("told"), { once: true });
+  async ended(signal: AbortSignal | undefined): Promise<"aborted"> {
+    const aborted = new Promise<"aborted">((resolve) => {
+      if (signal?.aborted) resolve("aborted");
+      else signal?.addEventListener("abort", () => resolve("aborted"), { once: true });
     });
-    return await Promise.race([told, this.#unfit]);
+    return await Promise.race([aborted, this.#unfit]);
   }
 
   /** Ends the child; its unit is given back. */

@@ -8,7 +8,7 @@
 import { getOrMake } from "../../base/map_values.ts";
 import {
   ACTIVATION_MODULE,
-  activationNumbers,
+  activationParameters,
   BLOCK_NORMS,
   NORM_PARTS,
   type NormPart,
@@ -156,14 +156,15 @@ export interface LayerGraphOptions {
 export function buildLayer(
   b: GraphBuilder,
   structure: LayerStructure,
-  inputs: LayerGraphOptions = {},
+  options: LayerGraphOptions = {},
 ): LayerValues {
-  const { weights = new WeightInputs(b), sizes = ANY_SIZES } = inputs;
-  const input = streamInput(b, structure, inputs.sizes && 1);
+  const { weights = new WeightInputs(b), sizes = ANY_SIZES } = options;
+  const { span, hiddenSize } = structure;
+  const input = b.input("hidden", [batchSize(options), span?.tokens ?? "T", hiddenSize]);
   const layer = addLayer(
     b,
     { structure, weights, sizes },
-    { input, ...attentionInputs(b, structure, inputs) },
+    { input, ...attentionInputs(b, structure, options) },
   );
   return { ...layer, weights: weights.inputs };
 }
@@ -199,16 +200,18 @@ interface BlockValues {
   readonly tap: Value;
 }
 
-function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure, batch: Dim = "B"): Value {
-  return b.input("hidden", [batch, span?.tokens ?? "T", hiddenSize]);
+/** Number of sequences: one in a graph of fixed sizes. */
+function batchSize({ sizes }: LayerGraphOptions): Dim {
+  return sizes === undefined ? "B" : 1;
 }
 
 /** Attention's inputs as inputs of the graph, see `buildLayer`. */
 function attentionInputs(
   b: GraphBuilder,
   { headDim, rotaryDim, scalesQueries, span }: LayerStructure,
-  { cached = false, forest = false, sizes }: LayerGraphOptions,
+  options: LayerGraphOptions,
 ): AttentionInputs {
+  const { cached = false, forest = false, sizes = ANY_SIZES } = options;
   const half = rotaryDim / 2;
   const batch: readonly Dim[] = forest ? ["B"] : [];
   const tokens = span?.tokens ?? "T";
@@ -216,8 +219,7 @@ function attentionInputs(
     b.reshape(b.input(name, [...batch, tokens, half]), [...batch, tokens, 1, half]);
   const queryScale = (): Value =>
     b.reshape(b.input("query_scale", [...batch, tokens]), [...batch, tokens, 1, 1]);
-  const past = (name: string): Value =>
-    b.input(name, [sizes ? 1 : "B", (sizes ?? ANY_SIZES).K, "P", headDim]);
+  const past = (name: string): Value => b.input(name, [batchSize(options), sizes.K, "P", headDim]);
   return {
     angles:
       rotaryDim === 0
@@ -327,8 +329,8 @@ class LayerBuilder {
   /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
   #neurons(x: Value): Value {
     const b = this.#b;
-    const numbers = new Map(
-      activationNumbers(this.#structure).map(([name, shape]) => {
+    const parameters = new Map(
+      activationParameters(this.#structure).map(([name, shape]) => {
         return [name, this.#weights.tensor(`${ACTIVATION_MODULE}.${name}`, shape)];
       }),
     );
@@ -336,7 +338,7 @@ class LayerBuilder {
       b.cast(this.#linear(x, projection, this.#sizes.F), "float32");
     const { activation, gated } = this.#structure;
     const activate = ACTIVATIONS[activation];
-    const active = activate(b, linear(gated ? "gate_proj" : "up_proj"), (name) => numbers.get(name)!);
+    const active = activate(b, linear(gated ? "gate_proj" : "up_proj"), (name) => parameters.get(name)!);
     return gated ? b.mul(active, linear("up_proj")) : active;
   }
 
@@ -355,26 +357,26 @@ class LayerBuilder {
 
   /** Output of a projection, clipped if all are, as heads, normed if that precedes the rotation: [B, T, heads, H]. */
   #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj"): Value {
-    const norm = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
+    const normName = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
     const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
     const { projectionClip } = this.#structure;
     const projected = this.#linear(x, projection, this.#channels(count));
     const product = projectionClip === null ? projected : clip(this.#b, projected, projectionClip);
-    const channels = this.#normedIf("projection", product, norm);
+    const channels = this.#normedIf("projection", product, normName);
     const heads = this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
-    return this.#normedIf("each_head", this.#normedIf("head", heads, norm), norm);
+    return this.#normedIf("each_head", this.#normedIf("head", heads, normName), normName);
   }
 
   /** Rotated heads, normed if that follows the rotation. */
-  #rotatedNormed(heads: Value, norm: "q_norm" | "k_norm"): Value {
-    return this.#normedIf("unweighted", this.#normedIf("rotated_head", heads, norm), norm);
+  #rotatedNormed(heads: Value, normName: "q_norm" | "k_norm"): Value {
+    return this.#normedIf("unweighted", this.#normedIf("rotated_head", heads, normName), normName);
   }
 
   /** x with a norm of queries or keys, if theirs is of this kind. */
-  #normedIf(kind: QkNorm, x: Value, norm: "q_norm" | "k_norm" | null): Value {
-    if (norm === null || this.#structure.qkNorm !== kind) return x;
+  #normedIf(kind: QkNorm, x: Value, normName: "q_norm" | "k_norm" | null): Value {
+    if (normName === null || this.#structure.qkNorm !== kind) return x;
     const parts: readonly NormPart[] = kind === "unweighted" ? [] : ["weight"];
-    return this.#norm(x, `self_attn.${norm}`, { parts, axes: kind === "each_head" ? 2 : 1 });
+    return this.#norm(x, `self_attn.${normName}`, { parts, axes: kind === "each_head" ? 2 : 1 });
   }
 
   /** Number of channels of `heads` heads. */
@@ -383,8 +385,9 @@ class LayerBuilder {
     return typeof heads === "number" ? heads * headDim : `${heads}*${headDim}`;
   }
 
-  #withPast(present: Value, past: Value | undefined, span: Dim): Value {
+  /** Keys or values [B, K, T, H] after those of the past, [B, K, total, H]. */
+  #withPast(present: Value, past: Value | undefined, total: Dim): Value {
     if (past === undefined) return present;
-    return this.#b.concat([past, this.#b.cast(present, past.type)], 2, span);
+    return this.#b.concat([past, this.#b.cast(present, past.type)], 2, total);
   }
 }

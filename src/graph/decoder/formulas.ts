@@ -36,8 +36,8 @@ export function capped(b: GraphBuilder, x: Value, softcap: number | null): Value
   return b.mul(b.tanh(b.div(x, cap)), cap);
 }
 
-/** A function of neurons. @param numberOf - gives the activation's numbers by name */
-type NeuronFunction = (b: GraphBuilder, x: Value, numberOf: (name: string) => Value) => Value;
+/** A function of neurons. @param parameterOf - gives the activation's parameters by name */
+type NeuronFunction = (b: GraphBuilder, x: Value, parameterOf: (name: string) => Value) => Value;
 
 /** The functions of neurons. */
 export const ACTIVATIONS: Readonly<Record<Activation, NeuronFunction>> = {
@@ -58,15 +58,15 @@ export const ACTIVATIONS: Readonly<Record<Activation, NeuronFunction>> = {
  *   beta x + softplus(p) x^2                                   for x > 0
  *   beta x + (beta + softplus(n)) (e^min(x, eps) - 1 - x)      otherwise
  */
-function xielu(b: GraphBuilder, x: Value, numberOf: (name: string) => Value): Value {
-  const [beta, eps] = [numberOf("beta"), numberOf("eps")];
+function xielu(b: GraphBuilder, x: Value, parameterOf: (name: string) => Value): Value {
+  const [beta, eps] = [parameterOf("beta"), parameterOf("eps")];
   const positive = relu(b, x);
-  const square = b.mul(b.mul(positive, positive), softplus(b, numberOf("alpha_p")));
+  const square = b.mul(b.mul(positive, positive), softplus(b, parameterOf("alpha_p")));
   const least = b.sub(eps, relu(b, b.sub(eps, x)));
   // e^y - 1 without cancellation near 0.
   const rise = b.mul(b.tanh(b.mul(least, b.scalar(0.5))), b.add(b.exp(least), b.scalar(1)));
   const isNegative = b.sub(b.scalar(1), b.greater(x, b.scalar(0)));
-  const slope = b.add(beta, softplus(b, numberOf("alpha_n")));
+  const slope = b.add(beta, softplus(b, parameterOf("alpha_n")));
   const curve = b.mul(b.mul(b.sub(rise, x), isNegative), slope);
   return b.add(b.add(square, curve), b.mul(beta, x));
 }

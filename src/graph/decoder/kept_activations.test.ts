@@ -58,7 +58,7 @@ describe("keeping activations", () => {
     expect(await measured(bytes, true)).toMatchObject({ lots: 1 });
   });
 
-  test("is not what devices do", () => {
+  test("is done on the CPU only", () => {
     const keeps = (name: Device["name"]): boolean =>
       keepsActivations({ memory: { ...ROOMY, keepActivations: true }, device: { ...CPU, name } });
     expect([keeps("cpu"), keeps("cuda"), keeps("webgpu")]).toEqual([true, false, false]);

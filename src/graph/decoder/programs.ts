@@ -144,7 +144,7 @@ export const GRAM_STRIPS: number = 8;
  * small ones, and the few with massive activations (arXiv 2402.17762) would otherwise dominate. A hidden state of zero,
  * as an unused word may have, has weight 0.
  */
-function tokenImportance(b: GraphBuilder, hidden: Value): Value {
+function tokenWeights(b: GraphBuilder, hidden: Value): Value {
   const smallest = b.scalar(SMALLEST_SQUARE);
   const square = b.reduceMean(b.mul(hidden, hidden), [-1]);
   const inverse = b.div(b.greater(square, smallest), b.sqrt(b.add(square, smallest)));
@@ -171,8 +171,8 @@ function addGrams(b: GraphBuilder, layer: LayerValues): void {
 function addMoments(b: GraphBuilder, layer: LayerValues): void {
   for (const kind of SPACE_KINDS) {
     const x = layer.taps[kind];
-    const importance = tokenImportance(b, layer.streams[kind]);
-    const root = b.sqrt(importance);
+    const weights = tokenWeights(b, layer.streams[kind]);
+    const root = b.sqrt(weights);
     const weighted = b.mul(x, root);
     for (let strip = 0; strip < GRAM_STRIPS; strip++) {
       const length = (name: string): Value => b.input(name, [name], "int32");
@@ -180,7 +180,7 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
       const rows = endOfLast(b, columns, { like: length(`${kind}.rows${strip}`), end: "last" });
       b.output(`${kind}.products${strip}`, b.matmul(b.flatten(rows), b.flatten(columns), { transA: true }));
     }
-    b.output(`${kind}.weighted`, b.matmul(importance, x, { transA: true }));
+    b.output(`${kind}.weighted`, b.matmul(weights, x, { transA: true }));
   }
 }
 

@@ -52,7 +52,7 @@ describe("footprint", () => {
     expect(footprint(b.finish(), { B: 2, T: 3 })).toBe(4 * (24 + 16));
   });
 
-  test("refuses sizes that nobody gave", () => {
+  test("refuses a graph with a symbolic size that has no value", () => {
     const b = new GraphBuilder();
     b.output("y", b.exp(b.input("x", ["M", "Q"])));
     expect(() => footprint(b.finish(), { M: 1 })).toThrow("internal: the size Q of Exp_0 is not known");

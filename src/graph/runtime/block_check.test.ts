@@ -35,7 +35,7 @@ async function answerOf(change: (value: number, output: string) => number): Prom
 
 const unchanged = await answerOf((value) => value);
 
-test("tries once a runtime", async () => {
+test("computes the trial product once for each runtime", async () => {
   let values = 0;
   const runtime = new Other((value) => {
     values++;

@@ -71,7 +71,7 @@ describe("a graph for a device", () => {
 });
 
 describe("finding a device", () => {
-  test("is content with the CPU", async () => {
+  test("finds the CPU even where the device is required", async () => {
     const found = await findDevice({ device: "cpu", deviceDtype: "f32", requireDevice: true });
     expect(found).toMatchObject({ used: { name: "cpu" }, problem: null });
     expect(fallbackText(found)).toBeNull();
@@ -86,7 +86,7 @@ describe("finding a device", () => {
     ]).toContainEqual({ used: { name: found.used.name }, problem: found.problem });
   });
 
-  test("says it in our words alone", () => {
+  test("writes nothing to stderr when a device is missing", () => {
     const source =
       'import { findDevice } from "./device_check.ts"; await findDevice(JSON.parse(process.argv.at(-1)));';
     const args = ["--import", "tsx", "--input-type=module", "-e", source, "--"];

@@ -36,7 +36,7 @@ describe("tensors on a device", () => {
     expect(made.map(({ type }) => type)).toEqual(["float32", "float16"]);
   });
 
-  test("go with the last who kept them", async () => {
+  test("are freed when everyone who kept them has released them", async () => {
     const { made, resident } = uploads();
     resident.keep(tensor);
     resident.keep(tensor);

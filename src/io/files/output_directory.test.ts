@@ -139,7 +139,7 @@ describe("writeDirectoryAtomically", () => {
 });
 
 describe("an empty directory that an output takes the place of", () => {
-  test("leaves its mode to the output", async () => {
+  test("passes its mode on to the output", async () => {
     const target = join(await temporaryDirectory(), "private");
     await mkdir(target);
     await chmod(target, 0o2770);

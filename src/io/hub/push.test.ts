@@ -133,7 +133,7 @@ test("a branch is made when there is none", async () => {
   await pushDirectory(directory, "org/new", { ...options(), revision: "v2/x" });
 });
 
-test("private means private", async () => {
+test("private creates a private repository and refuses a public one", async () => {
   await pushDirectory(directory, "org/secret", { ...options(), private: true });
   expect(hub.uploads.created).toMatchObject([{ visibility: "private" }]);
   await pushDirectory(directory, "org/secret", { ...options(), private: true });

@@ -18,7 +18,7 @@ import { type Environment, hubSettings } from "./settings.ts";
 export interface PushOptions extends HubOptions {
   /** Branch; `main` when absent. */
   readonly revision?: string | undefined;
-  /** Creates a private repository; an existing one must then be private. */
+  /** Creates a private repository; an existing one must then be private. False when absent. */
   readonly private?: boolean | undefined;
 }
 

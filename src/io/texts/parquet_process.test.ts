@@ -135,7 +135,7 @@ describe("the end of the process", () => {
     }
   });
 
-  test("is told with what it said when it fails", async () => {
+  test("reports the process's own error message when it fails", async () => {
     const path = await fileOf(good());
     vi.stubEnv("NODE_OPTIONS", "--require /no/such/module.cjs");
     try {

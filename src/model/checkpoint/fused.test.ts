@@ -113,7 +113,7 @@ describe("splitFused", () => {
     },
   );
 
-  test("knows no part of a tensor that is missing", () => {
+  test("gives no info on a part of a tensor that is missing", () => {
     const empty: TensorSource = memorySource(new Map());
     const split = splitFused(empty, tinySpec({ family: "phi3" }));
     expect(split.info("model.layers.0.mlp.up_proj.weight")).toBeUndefined();

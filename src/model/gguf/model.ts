@@ -12,7 +12,7 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { commonDType, type Tensor } from "../../tensor/tensor.ts";
 import { frontMatterLines, inheritedCard } from "../card_fields.ts";
 import type { Model } from "../model.ts";
-import { activationName, activationNumbers, weightsOf } from "../spaces.ts";
+import { activationParameterName, activationParameters, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { architectureByName, asStored } from "./architectures.ts";
@@ -45,15 +45,15 @@ export async function openGgufModel(path: string): Promise<Model> {
     );
     const spec = await specOfGguf(file, architecture);
     const stored = placeTensors(file, spec, architecture);
-    const numbers = numbersOf(metadata, spec);
+    const activation = activationParametersOf(metadata, spec);
     const names = weightsOf(spec).map((weight) => weight.name);
     const infos = file.source.names.map((tensor) => file.source.info(tensor)!);
     return {
       spec,
       weights: storedWeights(file.source, {
-        names: names.filter((weight) => stored.has(weight) || numbers.has(weight)),
+        names: names.filter((weight) => stored.has(weight) || activation.has(weight)),
         stored,
-        numbers,
+        fromMetadata: activation,
       }),
       files: tokenizerFilesOfGguf(metadata, {
         path,
@@ -70,12 +70,15 @@ export async function openGgufModel(path: string): Promise<Model> {
   }
 }
 
-/** The numbers of the layers' activations, which are metadata, as tensors by name. */
-function numbersOf(metadata: GgufMetadata, spec: ModelSpec): ReadonlyMap<string, Tensor> {
-  const tensors = activationNumbers(spec).flatMap(([name, shape]) =>
+/** The parameters of the layers' activations, which are metadata, as tensors by name. */
+function activationParametersOf(metadata: GgufMetadata, spec: ModelSpec): ReadonlyMap<string, Tensor> {
+  const tensors = activationParameters(spec).flatMap(([name, shape]) =>
     metadata
       .perLayer(`${spec.activation}.${name}`, spec.layers.length)
-      .map((value, layer) => [activationName(layer, name), { shape, data: Float32Array.of(value) }] as const),
+      .map(
+        (value, layer) =>
+          [activationParameterName(layer, name), { shape, data: Float32Array.of(value) }] as const,
+      ),
   );
   return new Map(tensors);
 }

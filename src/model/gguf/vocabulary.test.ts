@@ -210,7 +210,7 @@ describe("the cut into words", () => {
     else expect(cutWarning(files, name)).toContain(warning);
   });
 
-  test("is another one with a space before texts", () => {
+  test("is refused where it adds a space before texts", () => {
     expect(() => convert(withCut({ ...BYTE_LEVEL, add_prefix_space: true }))).toThrow("add_prefix_space");
   });
 });
@@ -268,7 +268,7 @@ describe("entries", () => {
     );
   });
 
-  test("and that is said beforehand", () => {
+  test("ggufTokenizerObstacle names the steps that llama.cpp lacks", () => {
     const refused = { files: bytes({ type: "NFKC" }, metaspace, []) };
     expect(ggufTokenizerObstacle(refused)).toMatch(
       /expected steps that llama.cpp supports, got \{"type":"NFKC"\}/,

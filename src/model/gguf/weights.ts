@@ -24,12 +24,15 @@ export interface WeightPlaces {
   /** All of them, in the model's order. */
   readonly names: readonly string[];
   readonly stored: ReadonlyMap<string, StoredWeight>;
-  readonly numbers: ReadonlyMap<string, Tensor>;
+  readonly fromMetadata: ReadonlyMap<string, Tensor>;
 }
 
 /** A source of the weights of a file with these tensors. */
-export function storedWeights(source: TensorSource, { names, stored, numbers }: WeightPlaces): TensorSource {
-  const others = memorySource(numbers);
+export function storedWeights(
+  source: TensorSource,
+  { names, stored, fromMetadata }: WeightPlaces,
+): TensorSource {
+  const others = memorySource(fromMetadata);
   return {
     ...(source.blocks && { blocks: storedBlocks(source.blocks, stored) }),
     names,

@@ -426,7 +426,7 @@ describe("HunYuan", () => {
     );
   });
 
-  test("alone knows alpha", () => {
+  test("is the only family that reads alpha", () => {
     expect(ropesIn({ rope_scaling: { type: "dynamic", alpha: 1000, factor: 2 } })[0]!.theta).toBe(10_000);
   });
 });

@@ -62,7 +62,7 @@ describe("YaRN in config.json", () => {
     expect(scaled(300).maxPositions).toBe(300);
   });
 
-  test("is what Phi-3 calls something else", () => {
+  test("is refused in a Phi-3, which has another scaling of that name", () => {
     expect(() => read({ ...PHI3, rope_scaling: { type: "yarn", ...given } })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED" }),
     );

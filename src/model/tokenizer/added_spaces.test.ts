@@ -13,7 +13,9 @@ function piecesOf(
   const added = [{ content: "<m>", ...flags }, ...(spaces ? [{ content: "  " }] : [])];
   const json = {
     added_tokens: added.map((token) => ({
-      ...{ id: LETTERS.indexOf(token.content), special: true, normalized: false },
+      id: LETTERS.indexOf(token.content),
+      special: true,
+      normalized: false,
       ...token,
     })),
     normalizer: null,

@@ -54,7 +54,7 @@ describe("words of more than 2^18 characters", () => {
     expect(tokenizer.decode(ids).replaceAll(" ", "")).toBe(text(2 ** 17));
   });
 
-  test("are none where there is white space between", () => {
+  test("are not cut where white space separates two shorter ones", () => {
     expect(tokenizer.encode(`b${"ab".repeat(2 ** 16)} ${"ab".repeat(2 ** 16)}`)).toHaveLength(2 ** 17 + 2);
   });
 });

@@ -40,7 +40,8 @@ export function linearScale({ min, max }: Span): Chart {
 function ticked(values: readonly number[]): Chart {
   const plain = `format(datum.value, ',.${decimalsOf(values)}~f')`;
   return {
-    ...{ grid: true, values },
+    grid: true,
+    values,
     labelExpr: `datum.value >= ${UNCOUNTED} ? format(datum.value, '.6~e') : ${plain}`,
   };
 }

@@ -80,7 +80,10 @@ export function seriesMarks({ field, names, palette, mark }: Series): Chart {
   const colors = palette.series;
   const round = (index: number): number => Math.floor(index / colors.length);
   const encoding = (range: readonly unknown[]): Chart => ({
-    ...{ field, type: "nominal", title: null, scale: { domain: names, range } },
+    field,
+    type: "nominal",
+    title: null,
+    scale: { domain: names, range },
     legend: { columns: legendColumns(names), ...(mark === "line" && LINE_SYMBOL) },
   });
   const color = encoding(names.map((_, index) => colors[index % colors.length]!));

@@ -158,13 +158,15 @@ function crossed(runs: readonly NamedFacts[], { caption, note, what, titles, cel
   const { one, names } = what;
   if (runs.length <= MOST_COLUMNS) {
     return table({
-      ...{ caption, note },
+      caption,
+      note,
       columns: [{ title: one }, ...runs.flatMap(({ name }) => numbers(titles, name))],
       rows: names.map((name) => [name, ...runs.flatMap((run) => cells(run, name))]),
     });
   }
   return table({
-    ...{ caption, note },
+    caption,
+    note,
     columns: [{ title: "Run" }, ...names.flatMap((name) => numbers(titles, name))],
     rows: runs.map((run) => [run.name, ...names.flatMap((name) => cells(run, name))]),
   });

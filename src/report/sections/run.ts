@@ -1,7 +1,7 @@
 /** The section on the run itself: settings, time and memory, and which programs load the result. */
 import { join } from "node:path";
 import { shellWord } from "../../base/plain_text.ts";
-import { isOwnText } from "../../calibrate/windows.ts";
+import { isOwnText } from "../../calibrate/text_sets.ts";
 import { DEFAULTS } from "../../config.ts";
 import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
 import { type Facts, hasGivenPlan } from "../facts.ts";

@@ -5,7 +5,7 @@ import { allocationByName } from "../prune/allocate.ts";
 import type { Importance } from "../score/importance.ts";
 import { randomStream } from "../tensor/random.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
-import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
+import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./analysis.ts";
 
 const UNITS = 400;
 const spec = tinySpec({ layers: [{ neurons: UNITS, kvGroups: 6 }, { kvGroups: 5 }] });
