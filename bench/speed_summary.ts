@@ -1,7 +1,7 @@
 /** Summary of repeated timings of dense and pruned models, compared with the ratios of their parameter counts. */
 
-import { parameterCount, weightsOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
+import { parameterCount, weightsOf } from "../src/model/weights.ts";
 import { type Spread, spread } from "../src/tensor/statistics.ts";
 import { lineThrough } from "./line.ts";
 

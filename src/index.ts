@@ -224,16 +224,7 @@ export type { Conversation, ConversationRenderer, Message } from "./io/texts/con
 // Models
 export { openModel } from "./model/checkpoint/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
-export {
-  type Axis,
-  parameterCount,
-  prunableParameters,
-  type Space,
-  type SpaceKind,
-  spacesOf,
-  type WeightSpec,
-  weightsOf,
-} from "./model/spaces.ts";
+export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
 export {
   type Activation,
   type DynamicScaling,
@@ -254,6 +245,7 @@ export {
 } from "./model/spec.ts";
 export { chatPrompterOf, chatRendererOf } from "./model/tokenizer/chat_template.ts";
 export { Tokenizer } from "./model/tokenizer/tokenizer.ts";
+export { type Axis, parameterCount, type SpaceKind, type WeightSpec, weightsOf } from "./model/weights.ts";
 // The whole path
 export { type PruneOptions, prune } from "./pipeline.ts";
 // Plans

@@ -25,8 +25,8 @@ import { requireFreeDirectory } from "./io/files/output_place.ts";
 import { RunDirectory } from "./io/run/directory.ts";
 import { weightsHash } from "./model/checkpoint/model_hashes.ts";
 import type { Model } from "./model/model.ts";
-import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer/tokenizer.ts";
+import { parameterCount } from "./model/weights.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import {
   achievedSparsity,

@@ -1,7 +1,7 @@
 /** Writes models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
 import type { Model } from "../src/model/model.ts";
-import { weightsOf } from "../src/model/spaces.ts";
 import { type ModelSpec, ropesOf } from "../src/model/spec.ts";
+import { weightsOf } from "../src/model/weights.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import {
   type BuiltTensor,

@@ -6,7 +6,7 @@ import { generate } from "../src/evaluate/generate.ts";
 import { perplexity } from "../src/evaluate/perplexity.ts";
 import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
 import type { Runtime } from "../src/graph/runtime/runtime.ts";
-import { spaceId } from "../src/model/spaces.ts";
+import { spaceId } from "../src/model/weights.ts";
 import { type GoldenModel, openGolden } from "./golden_model.ts";
 import { maxDifference, relativeDifference } from "./numbers.ts";
 import { lastArgmax, runModel } from "./run_model.ts";

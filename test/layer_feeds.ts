@@ -1,8 +1,8 @@
 /** Random inputs for the backward programs of a layer. */
 import { layerSizes } from "../src/graph/decoder/decoder.ts";
 import type { Feeds } from "../src/graph/runtime/runtime.ts";
-import type { SpaceKind } from "../src/model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
+import type { SpaceKind } from "../src/model/weights.ts";
 import { randomTensor } from "./tiny_model.ts";
 
 /** Number of changes of each output projection, and their rank. */

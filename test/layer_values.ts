@@ -5,7 +5,8 @@ import { causalMask, rotaryTables, spanPositions } from "../src/graph/decoder/po
 import { type Graph, GraphBuilder } from "../src/graph/ir/graph.ts";
 import type { Runtime } from "../src/graph/runtime/runtime.ts";
 import type { Model } from "../src/model/model.ts";
-import { OUTPUT_PROJECTION, type SpaceKind } from "../src/model/spaces.ts";
+import { OUTPUT_PROJECTION } from "../src/model/spaces.ts";
+import type { SpaceKind } from "../src/model/weights.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
 /** Input and output of a half's output projection, and the residual stream after it, one row for each token. */

@@ -3,8 +3,9 @@
  */
 import fc from "fast-check";
 import type { Model } from "../src/model/model.ts";
-import { spacesOf, weightsOf } from "../src/model/spaces.ts";
+import { spacesOf } from "../src/model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../src/model/spec.ts";
+import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";

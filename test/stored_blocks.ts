@@ -2,7 +2,7 @@
 import { ggmlBlockLayout, unpackGgmlBlocks } from "../src/io/formats/ggml_blocks.ts";
 import { dequantizerOf, GGML_TYPES } from "../src/io/formats/ggml_types.ts";
 import type { Model } from "../src/model/model.ts";
-import { weightsOf } from "../src/model/spaces.ts";
+import { weightsOf } from "../src/model/weights.ts";
 import { type BlockTensor, blockCode, emptyBlocks } from "../src/tensor/blocks.ts";
 import { float16Pattern } from "../src/tensor/dtype.ts";
 import { randomStream } from "../src/tensor/random.ts";

@@ -3,8 +3,8 @@
  * from the seed and its name, so that changing one layer leaves the others unchanged.
  */
 import type { Model } from "../src/model/model.ts";
-import { weightsOf } from "../src/model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
+import { weightsOf } from "../src/model/weights.ts";
 import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import { elementCount, type Tensor } from "../src/tensor/tensor.ts";

@@ -1,6 +1,7 @@
 /** Tiny models that together use every switch of a spec, with different widths in every layer. */
-import { projectionsOf } from "../src/model/spaces.ts";
+
 import { PROJECTIONS } from "../src/model/spec.ts";
+import { projectionsOf } from "../src/model/weights.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
 
 /** Switches of the first Gemma, for a hidden size of 8. */

@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import type { Model } from "../../src/model/model.ts";
-import { weightsOf } from "../../src/model/spaces.ts";
+import { weightsOf } from "../../src/model/weights.ts";
 import { randomStream } from "../../src/tensor/random.ts";
 import { elementCount, type RowRange, type Tensor } from "../../src/tensor/tensor.ts";
 import { type LlamaShape, SHAPES, specOf } from "./shapes.ts";

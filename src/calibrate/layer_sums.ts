@@ -6,8 +6,9 @@ import { getOrMake } from "../base/map_values.ts";
 import type { LoadedLayer, Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { TokenBatch } from "../graph/decoder/forward.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import { channelCount, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
+import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import { MomentSums, momentFeeds, type SpaceMoments } from "./moments.ts";
 import { type CalibrationStats, CHANNEL_SUMS, type ChannelStats, emptyChannelStats } from "./stats.ts";
 

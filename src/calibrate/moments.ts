@@ -11,7 +11,7 @@ import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import { GRAM_STRIPS } from "../graph/decoder/programs.ts";
 import { type MemoryPolicy, stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import type { SpaceKind } from "../model/spaces.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
 import { triangleLength, triangleRow } from "../tensor/symmetric.ts";
 import type { Tensor } from "../tensor/tensor.ts";

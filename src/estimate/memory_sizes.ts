@@ -12,14 +12,8 @@ import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts
 import { footprint, valueBytes } from "../graph/ir/footprint.ts";
 import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
 import { WRITES_BEHIND } from "../io/files/spill_file.ts";
-import {
-  channelCount,
-  layerParameters,
-  layerWeightsOf,
-  type Space,
-  spacesOf,
-  weightsOf,
-} from "../model/spaces.ts";
+import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
+import { layerParameters, layerWeightsOf, weightsOf } from "../model/weights.ts";
 import { leftInLayers, leftInOutputs } from "../prune/remaining.ts";
 import { TEACHER_BYTES } from "../recover/distill.ts";
 import { triangleLength } from "../tensor/symmetric.ts";

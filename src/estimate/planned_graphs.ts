@@ -9,8 +9,9 @@ import { HEAD_PROGRAMS, type HeadProgram } from "../graph/decoder/head_programs.
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/decoder/programs.ts";
 import type { Graph } from "../graph/ir/graph.ts";
 import type { Sizes } from "../graph/ir/product_sizes.ts";
-import { type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
+import { type Space, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec } from "../model/spec.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
 /** A graph and the sizes of its dimensions. */

@@ -2,8 +2,9 @@
 import type { NamedText } from "../calibrate/text_sets.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { parameterCount, prunableParameters } from "../model/spaces.ts";
+import { prunableParameters } from "../model/spaces.ts";
 import { storedBytes } from "../model/stored_size.ts";
+import { parameterCount } from "../model/weights.ts";
 import {
   type ComparedEvaluation,
   type EvaluateOptions,

@@ -3,9 +3,10 @@
 import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
 import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
-import { parameterCount, prunableParameters } from "../model/spaces.ts";
+import { prunableParameters } from "../model/spaces.ts";
 import { queryHeads } from "../model/spec.ts";
 import { storedBytes } from "../model/stored_size.ts";
+import { parameterCount } from "../model/weights.ts";
 
 /** Facts about a model, as `gprune inspect --json` prints them. */
 export interface Inspection {

@@ -5,8 +5,8 @@
 import { GpruneError } from "../errors.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
-import { parameterCount } from "../model/spaces.ts";
 import { longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
+import { parameterCount } from "../model/weights.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 
 /** The architecture and shape in which a model is written for llama.cpp. */

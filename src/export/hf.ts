@@ -23,9 +23,9 @@ import { configText, type HfForm, MODELLING_FILE } from "../model/hf/config_writ
 import { hfForm, writeConfig } from "../model/hf/form.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { reorderedWeights, rowsAsStored } from "../model/rotary_rows.ts";
-import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
+import { weightsOf } from "../model/weights.ts";
 import type { FloatDType } from "../tensor/dtype.ts";
 import { type RowRange, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";

@@ -13,7 +13,7 @@ import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { weightsOf } from "../model/spaces.ts";
+import { weightsOf } from "../model/weights.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { exportOnnx, type OnnxExportOptions } from "./onnx.ts";

@@ -14,9 +14,9 @@ import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
 import { exactDType, type Model } from "../model/model.ts";
-import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
+import { weightsOf } from "../model/weights.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import {

@@ -2,8 +2,8 @@
 import type { OnnxDType } from "../base/choices.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
-import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/spaces.ts";
 import { type ModelSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
+import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/weights.ts";
 import {
   blocks,
   floatColumns,

@@ -4,8 +4,8 @@ import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/files/machine.ts";
 import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
 import type { Model } from "../model/model.ts";
-import { FUSIONS, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { FUSIONS, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/weights.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
 /** Memory of Node and the tokenizer's files. */

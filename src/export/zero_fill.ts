@@ -6,8 +6,8 @@
  * counts half to twice as much as before. Biases that the model lacks are zeros, too.
  */
 
-import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { weightsOf } from "../model/weights.ts";
 import { unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
 

@@ -2,7 +2,7 @@
  * The reasons for a decision as a JSON value, a few numbers for each space whatever its width: plan.json stores it and
  * the report draws it. Fractions are rounded to four significant digits, since nothing is computed from them again.
  */
-import type { SpaceKind } from "../model/spaces.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { mean, spearman } from "../tensor/statistics.ts";
 import type { SpaceAnalysis } from "./analysis.ts";

@@ -4,7 +4,8 @@
  * map (mean sigma by bin of mean rank) and a histogram of sigma.
  */
 import { internalError } from "../errors.ts";
-import type { Space, SpaceKind } from "../model/spaces.ts";
+import type { Space } from "../model/spaces.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import { mean, quantile } from "../tensor/statistics.ts";
 import type { Sensitivity } from "./sensitivity.ts";
 

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
-import { prunableParameters, SPACE_KINDS, type Space, spacesOf } from "../model/spaces.ts";
+import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { SPACE_KINDS } from "../model/weights.ts";
 import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { randomStream } from "../tensor/random.ts";

@@ -14,8 +14,9 @@
  * models.
  */
 
-import { prunableParameters, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
+import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { canRemove, removeRanked } from "../prune/ranked.ts";
 import type { RankedSpace } from "../prune/removal.ts";

@@ -156,7 +156,7 @@ export interface Family {
   readonly rotatedOrder: RotatedOrder;
   /** Prefixes of the checkpoint's names: of the decoder's tensors, and of those of its output matrix. */
   readonly storedPrefixes: { readonly decoder: string; readonly head: string };
-  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (spaces.ts): stored by usual. */
+  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (weights.ts): stored by usual. */
   readonly storedNames: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly storedOuterNames: Readonly<Record<string, string>>;

@@ -7,8 +7,8 @@
 import { sliceRows } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../tensor/tensor.ts";
 import type { RotatedOrder } from "./family.ts";
-import { projectionName, qkNormName } from "./spaces.ts";
 import type { ModelSpec } from "./spec.ts";
+import { projectionName, qkNormName } from "./weights.ts";
 
 /** Heads whose first `rotaryDim` channels, R, are stored in another order. */
 export interface ReorderedHeads {

@@ -4,7 +4,7 @@ import { GGML_TYPES } from "../io/formats/ggml_types.ts";
 import { STORED_DTYPES } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
-import { weightsOf } from "./spaces.ts";
+import { weightsOf } from "./weights.ts";
 
 /** Bytes of all weights in their stored types, without headers, other files, and the scales of float8. */
 export function storedBytes({ spec, weights, origin }: Model): number {

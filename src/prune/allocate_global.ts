@@ -14,7 +14,8 @@
  * removes all ties together; at least one unit stays in each space, there whole blocks may vanish; a space that adds
  * nothing to the stream is removed first, there after all units that score below the mean.
  */
-import { type Space, type SpaceKind, spacesOf, sumOverUnits } from "../model/spaces.ts";
+import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import { square } from "../score/channels.ts";
 import { type Allocation, type AllocationRequest, scoresOf } from "./allocation.ts";
 import type { Keep } from "./plan.ts";

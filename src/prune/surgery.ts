@@ -4,7 +4,7 @@
  */
 import { inheritedCard } from "../model/card_fields.ts";
 import type { Model } from "../model/model.ts";
-import { type WeightSpec, weightsOf } from "../model/spaces.ts";
+import { type WeightSpec, weightsOf } from "../model/weights.ts";
 import { checkRows } from "../tensor/memory.ts";
 import {
   gatherBlocks,

@@ -31,15 +31,9 @@ import { compileProducts } from "../graph/runtime/double_products.ts";
 import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
-import {
-  channelCount,
-  channelsOf,
-  OUTPUT_PROJECTION,
-  projectionName,
-  type Space,
-  spacesOf,
-} from "../model/spaces.ts";
+import { channelCount, channelsOf, OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { type LayerSpec, withBiases } from "../model/spec.ts";
+import { projectionName } from "../model/weights.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";

@@ -11,8 +11,9 @@
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
-import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { type LayerSpec, withBiases } from "../model/spec.ts";
+import { projectionName } from "../model/weights.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import type { Tensor } from "../tensor/tensor.ts";

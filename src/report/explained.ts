@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { RankProfile, SetAgreement, SpaceExplanation } from "../gprune/explanation.ts";
 import type { Round } from "../gprune/learned.ts";
 import type { WidthMove } from "../gprune/width_moves.ts";
-import type { SpaceKind } from "../model/spaces.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 
 /** The grounds of a plan; missing parts are empty. */

@@ -1,7 +1,7 @@
 /** The facts that a report shows: the contents of a run's files, and quantities derived from them. */
 import { normalize } from "node:path";
 import { isSameWeights } from "../model/checkpoint/model_hashes.ts";
-import type { SpaceKind } from "../model/spaces.ts";
+import type { SpaceKind } from "../model/weights.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import { type Explained, explained } from "./explained.ts";

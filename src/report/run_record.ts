@@ -9,7 +9,8 @@ import { GpruneError } from "../errors.ts";
 import { isJsonObject, parseJson } from "../io/files/json.ts";
 import { formatDocument, type JsonValue, toJson } from "../io/files/json_document.ts";
 import type { Model } from "../model/model.ts";
-import { SPACE_KINDS, type Space, spacesOf } from "../model/spaces.ts";
+import { type Space, spacesOf } from "../model/spaces.ts";
+import { SPACE_KINDS } from "../model/weights.ts";
 import type { Widths } from "../prune/plan.ts";
 
 /** The content of run.json. */

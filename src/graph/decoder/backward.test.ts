@@ -6,7 +6,7 @@ import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import { silent } from "../../base/progress.ts";
 import type { Model } from "../../model/model.ts";
-import { layerWeightsOf } from "../../model/spaces.ts";
+import { layerWeightsOf } from "../../model/weights.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";

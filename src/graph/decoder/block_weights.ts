@@ -6,8 +6,8 @@
  */
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
-import { isQkNorm, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/spaces.ts";
 import type { Projection } from "../../model/spec.ts";
+import { isQkNorm, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/weights.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../../tensor/blocks.ts";
 import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { inTwoTerms, TWO_TERMS } from "../../tensor/two_terms.ts";

@@ -7,20 +7,20 @@
  */
 import { getOrMake } from "../../base/map_values.ts";
 import {
-  ACTIVATION_MODULE,
-  activationParameters,
-  BLOCK_NORMS,
-  NORM_PARTS,
-  type NormPart,
-  type SpaceKind,
-} from "../../model/spaces.ts";
-import {
   type LayerSpec,
   type ModelSpec,
   type Projection,
   type QkNorm,
   queryHeads,
 } from "../../model/spec.ts";
+import {
+  ACTIVATION_MODULE,
+  activationParameters,
+  BLOCK_NORMS,
+  NORM_PARTS,
+  type NormPart,
+  type SpaceKind,
+} from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";

@@ -7,8 +7,8 @@
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
  */
 import { getOrMake } from "../../base/map_values.ts";
-import { POSITION_EMBEDDING } from "../../model/spaces.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
+import { POSITION_EMBEDDING } from "../../model/weights.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import { addLayer, layerSizes, layerStructure } from "./decoder.ts";

@@ -1,6 +1,7 @@
 /** The head as a graph: final norm and vocabulary projection, and the family's scaling and capping of logits. */
-import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, NORM_PARTS } from "../../model/spaces.ts";
+
 import type { ModelSpec } from "../../model/spec.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, NORM_PARTS } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { capped, type NormRule, norm } from "./formulas.ts";

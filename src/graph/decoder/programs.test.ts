@@ -3,7 +3,7 @@ import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
-import { projectionsOf } from "../../model/spaces.ts";
+import { projectionsOf } from "../../model/weights.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";

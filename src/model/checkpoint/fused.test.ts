@@ -3,8 +3,8 @@ import { tensorsOf } from "../../../test/plans.ts";
 import { randomTensor, tinyModel, tinySpec } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
-import { weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
+import { weightsOf } from "../weights.ts";
 import { fusedTensors, readFused, splitFused } from "./fused.ts";
 
 const LAYERS = [

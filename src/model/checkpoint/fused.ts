@@ -7,8 +7,8 @@ import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family.ts";
-import { FUSIONS, projectionName } from "../spaces.ts";
 import { type ModelSpec, PROJECTION_MODULE } from "../spec.ts";
+import { FUSIONS, projectionName } from "../weights.ts";
 
 /** A tensor made of the rows of others. */
 export interface FusedTensor {

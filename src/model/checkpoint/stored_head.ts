@@ -4,8 +4,8 @@
  */
 
 import type { TensorSource } from "../../tensor/tensor.ts";
-import { EMBEDDING, HEAD } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
+import { EMBEDDING, HEAD } from "../weights.ts";
 import { withAlias } from "./stored_names.ts";
 
 /** Elements of each matrix that are read and compared at a time. */

@@ -10,8 +10,8 @@ import type { TensorSource } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import { ownKey } from "../hf/config_names.ts";
 import type { Model } from "../model.ts";
-import { HEAD, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
+import { HEAD, weightsOf } from "../weights.ts";
 import { storedName } from "./stored_names.ts";
 
 /**

@@ -7,7 +7,7 @@ import { GpruneError } from "../../errors.ts";
 import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
-import { BLOCK_NORMS, NORM_PARTS, weightsOf } from "../spaces.ts";
+import { BLOCK_NORMS, NORM_PARTS, weightsOf } from "../weights.ts";
 import { fusedTensors } from "./fused.ts";
 import { storedName } from "./stored_names.ts";
 import { isLayerMatrix } from "./transposed.ts";

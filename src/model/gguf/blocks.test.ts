@@ -14,7 +14,7 @@ import { DecoderRunner } from "../../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../../graph/runtime/runtime.ts";
 import { openModel } from "../checkpoint/checkpoint.ts";
 import type { Model } from "../model.ts";
-import { weightsOf } from "../spaces.ts";
+import { weightsOf } from "../weights.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());

@@ -18,9 +18,9 @@ import {
 import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf_layouts.ts";
 import { CASES } from "../../../test/gguf_models.ts";
 import type { Model } from "../model.ts";
-import { weightsOf } from "../spaces.ts";
 import type { RopeSpec } from "../spec.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { weightsOf } from "../weights.ts";
 import { openGgufModel } from "./model.ts";
 import { llama3Scaling } from "./rotary.ts";
 

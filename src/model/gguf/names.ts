@@ -4,8 +4,8 @@
  */
 
 import { familyByName } from "../families/families.ts";
-import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, POSITION_EMBEDDING } from "../spaces.ts";
 import type { NormPlacement } from "../spec.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, POSITION_EMBEDDING } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
 /** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */

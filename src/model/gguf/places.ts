@@ -2,8 +2,8 @@
 
 import { getOrMake } from "../../base/map_values.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
-import { type WeightSpec, weightsOf } from "../spaces.ts";
 import type { ModelSpec } from "../spec.ts";
+import { type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
 

@@ -7,7 +7,6 @@ import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family } from "../family.ts";
-import { FUSIONS } from "../spaces.ts";
 import {
   hasUniformWidths,
   type ModelSpec,
@@ -17,6 +16,7 @@ import {
   ropesOf,
   usualAttentionFactor,
 } from "../spec.ts";
+import { FUSIONS } from "../weights.ts";
 import { readConfig } from "./config.ts";
 import { configOf, type HfForm } from "./config_writer.ts";
 

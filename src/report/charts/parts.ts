@@ -1,5 +1,5 @@
 /** Axes, encodings and marks that several charts share. */
-import type { SpaceKind } from "../../model/spaces.ts";
+import type { SpaceKind } from "../../model/weights.ts";
 import type { Palette } from "../palette.ts";
 import type { Chart } from "../pictures.ts";
 

@@ -1,5 +1,5 @@
 /** Charts of the pruned shape: widths of the layers, and the share of each that was removed. */
-import type { SpaceKind } from "../../model/spaces.ts";
+import type { SpaceKind } from "../../model/weights.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts, LayerFacts } from "../facts.ts";

@@ -1,5 +1,5 @@
 /** The section on the pruned shape: widths, and the share removed of every layer. */
-import { SPACE_KINDS } from "../../model/spaces.ts";
+import { SPACE_KINDS } from "../../model/weights.ts";
 import {
   type Cell,
   type Column,

@@ -1,0 +1,276 @@
+/**
+ * Every tensor of a model of some shape: its name, its sizes, and the space (spaces.ts) that each axis carries. Names are
+ * those of Llama's checkpoints, which all families are read into.
+ */
+import { elementCount } from "../tensor/tensor.ts";
+import type { FusedName } from "./family.ts";
+import {
+  type Activation,
+  type LayerSpec,
+  type ModelSpec,
+  type NormParameters,
+  type NormPlacement,
+  PROJECTION_MODULE,
+  PROJECTIONS,
+  type Projection,
+} from "./spec.ts";
+
+/** Kind of units: FFN neurons, or key/value heads with the query heads that read them. */
+export type SpaceKind = "ffn" | "kv";
+
+/** Both kinds in the order of a layer: attention before FFN. */
+export const SPACE_KINDS = ["kv", "ffn"] as const;
+
+/** An axis of a weight: the space it carries (null if it is never pruned) and the number of indices per unit. */
+export interface Axis {
+  readonly space: string | null;
+  readonly blockSize: number;
+}
+
+/** A tensor that a model of this shape must have. */
+export interface WeightSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly axes: readonly Axis[];
+}
+
+const FREE: Axis = { space: null, blockSize: 1 };
+
+const INPUT_PROJECTIONS: Readonly<Record<SpaceKind, readonly Projection[]>> = {
+  ffn: ["gate_proj", "up_proj"],
+  kv: ["q_proj", "k_proj", "v_proj"],
+};
+
+/** Norms on what enters a block of a layer and on its output, by name; null for none. */
+interface BlockNorms {
+  readonly input: string | null;
+  readonly output: string | null;
+}
+
+/** The norms of attention (kv) and FFN for each placement. */
+export const BLOCK_NORMS: Readonly<Record<NormPlacement, Readonly<Record<SpaceKind, BlockNorms>>>> = {
+  before: {
+    kv: { input: "input_layernorm", output: null },
+    ffn: { input: "post_attention_layernorm", output: null },
+  },
+  around: {
+    kv: { input: "input_layernorm", output: "post_attention_layernorm" },
+    ffn: { input: "pre_feedforward_layernorm", output: "post_feedforward_layernorm" },
+  },
+  after: {
+    kv: { input: null, output: "post_attention_layernorm" },
+    ffn: { input: null, output: "post_feedforward_layernorm" },
+  },
+  shared: {
+    kv: { input: "input_layernorm", output: null },
+    ffn: { input: "input_layernorm", output: null },
+  },
+};
+
+/** A tensor of a norm. */
+export type NormPart = "weight" | "bias";
+
+/** The tensors of norms. */
+export const NORM_PARTS: Readonly<Record<NormParameters, readonly NormPart[]>> = {
+  none: [],
+  weight: ["weight"],
+  weight_and_bias: ["weight", "bias"],
+};
+
+/**
+ * Parameters of the activations that have some, by name, with the shapes of their tensors: those without axes are
+ * constants of the class (`XIELUActivation` of activations.py of transformers), the others are learned.
+ */
+const ACTIVATION_PARAMETERS: Readonly<
+  Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>
+> = { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };
+
+/** A tensor that holds several projections. */
+export interface Fusion {
+  readonly parts: readonly Projection[];
+  /** Rows are those of all parts for one head after another; else one part comes after another. */
+  readonly byHead: boolean;
+  /** Biases may be in a tensor of the same kind; else the projections have none. */
+  readonly biases: boolean;
+}
+
+/** The tensors that hold several projections. */
+export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
+  qkv_proj: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: false },
+  gate_up_proj: { parts: INPUT_PROJECTIONS.ffn, byHead: false, biases: false },
+  c_attn: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: true },
+  query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
+};
+
+/** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
+export const ACTIVATION_MODULE = "mlp.act_fn";
+
+/** The projections that a model's layers have. */
+export function projectionsOf({ gated }: Pick<ModelSpec, "gated">): readonly Projection[] {
+  return gated ? PROJECTIONS : PROJECTIONS.filter((projection) => projection !== "gate_proj");
+}
+
+/** The projections that write the channels of a model's spaces. */
+export function inputProjections(spec: Pick<ModelSpec, "gated">, kind: SpaceKind): readonly Projection[] {
+  const present = projectionsOf(spec);
+  return INPUT_PROJECTIONS[kind].filter((projection) => present.includes(projection));
+}
+
+/** `layers.3.ffn`. */
+export function spaceId(layer: number, kind: SpaceKind): string {
+  return `layers.${layer}.${kind}`;
+}
+
+/** Checkpoint name of a projection's weight or bias. */
+export function projectionName(
+  layer: number,
+  projection: Projection,
+  part: "weight" | "bias" = "weight",
+): string {
+  return `model.layers.${layer}.${PROJECTION_MODULE[projection]}.${projection}.${part}`;
+}
+
+/** The embedding matrix [V, C], and the output matrix [V, C] of models that do not share it. */
+export const EMBEDDING = "model.embed_tokens.weight";
+export const HEAD = "lm_head.weight";
+/** Embeddings of positions, [offset + longest sequence, C], where they are learned. */
+export const POSITION_EMBEDDING = "model.embed_positions.weight";
+/** Biases of the logits [V], where they have one. */
+export const HEAD_BIAS = "lm_head.bias";
+export const FINAL_NORM = "model.norm.weight";
+export const FINAL_NORM_BIAS = "model.norm.bias";
+
+/** Every tensor a model of this shape must have, under the Llama checkpoint names all families are read into. */
+export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
+  const head = plain(HEAD, [spec.vocabSize, spec.hiddenSize]);
+  return [
+    plain(EMBEDDING, [spec.vocabSize, spec.hiddenSize]),
+    ...positionWeights(spec),
+    ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
+    ...normTensors(spec, "model.norm"),
+    ...(spec.tiedEmbeddings ? [] : [head]),
+    ...(spec.headBias ? [plain(HEAD_BIAS, [spec.vocabSize])] : []),
+  ];
+}
+
+function positionWeights({ learnedPositions, maxPositions, hiddenSize }: ModelSpec): readonly WeightSpec[] {
+  if (learnedPositions === null) return [];
+  return [plain(POSITION_EMBEDDING, [learnedPositions.offset + maxPositions, hiddenSize])];
+}
+
+/** Every tensor of decoder layer `index`. */
+export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightSpec[] {
+  const layer = spec.layers[index]!;
+  return [
+    ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
+    ...qkNormWeights(spec, layer, index),
+    ...projectionWeights(spec, layer, index),
+    ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
+  ];
+}
+
+/** The parameters of a model's activation: shapes by name. */
+export function activationParameters({
+  activation,
+}: Pick<ModelSpec, "activation">): readonly (readonly [string, readonly number[]])[] {
+  return Object.entries(ACTIVATION_PARAMETERS[activation] ?? {});
+}
+
+/** Checkpoint name of a parameter of a layer's activation. */
+export function activationParameterName(layer: number, name: string): string {
+  return `model.layers.${layer}.${ACTIVATION_MODULE}.${name}`;
+}
+
+/** The parameters of the norm that checkpoints call `name`. */
+function normTensors({ normParameters, hiddenSize }: ModelSpec, name: string): readonly WeightSpec[] {
+  return NORM_PARTS[normParameters].map((part) => plain(`${name}.${part}`, [hiddenSize]));
+}
+
+/** The norms of a layer's blocks by name, each once. */
+function blockNormNames({ norms }: ModelSpec): readonly string[] {
+  const names = SPACE_KINDS.flatMap((kind) => {
+    const { input, output } = BLOCK_NORMS[norms][kind];
+    return [input, output];
+  });
+  return [...new Set(names)].filter((name) => name !== null);
+}
+
+/** Norms on queries and keys; weights for each head, and for each channel of a projection, go with these. */
+function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  if (spec.qkNorm === null || spec.qkNorm === "unweighted") return [];
+  const { queries, keys } = attentionAxes(spec, layer, index);
+  return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
+    const name = qkNormName(index, norm);
+    if (spec.qkNorm === "each_head") {
+      const blockSize = axis.blockSize / spec.headDim;
+      const shape = [layer.kvGroups * blockSize, spec.headDim];
+      return { name, shape, axes: [{ ...axis, blockSize }, FREE] };
+    }
+    if (spec.qkNorm !== "projection") return plain(name, [spec.headDim]);
+    return { name, shape: [layer.kvGroups * axis.blockSize], axes: [axis] };
+  });
+}
+
+/** Checkpoint name of the weight of a norm on queries or keys. */
+export function qkNormName(layer: number, norm: "q_norm" | "k_norm"): string {
+  return `model.layers.${layer}.self_attn.${norm}.weight`;
+}
+
+/** Whether a tensor is the weight of a norm on queries or keys. */
+export function isQkNorm(name: string): boolean {
+  return /\.[qk]_norm\.weight$/.test(name);
+}
+
+/** Parameters of one decoder layer. */
+export function layerParameters(spec: ModelSpec, index: number): number {
+  return layerWeightsOf(spec, index).reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}
+
+/** Parameters of all decoder layers. */
+export function layersParameters(spec: ModelSpec): number {
+  return spec.layers.reduce((sum, _, index) => sum + layerParameters(spec, index), 0);
+}
+
+/** Parameters of the whole model. */
+export function parameterCount(spec: ModelSpec): number {
+  return weightsOf(spec).reduce((sum, weight) => sum + elementCount(weight.shape), 0);
+}
+
+/** The axes of queries, and of keys and values, whose unit is a KV group. */
+function attentionAxes(
+  { headDim }: ModelSpec,
+  { groupSize }: LayerSpec,
+  index: number,
+): { readonly queries: Axis; readonly keys: Axis } {
+  const space = spaceId(index, "kv");
+  return { queries: { space, blockSize: groupSize * headDim }, keys: { space, blockSize: headDim } };
+}
+
+function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  const neuron: Axis = { space: spaceId(index, "ffn"), blockSize: 1 };
+  const { keys: keyValue, queries: query } = attentionAxes(spec, layer, index);
+  const axesOf: Readonly<Record<Projection, readonly [Axis, Axis]>> = {
+    q_proj: [query, FREE],
+    k_proj: [keyValue, FREE],
+    v_proj: [keyValue, FREE],
+    o_proj: [FREE, query],
+    gate_proj: [neuron, FREE],
+    up_proj: [neuron, FREE],
+    down_proj: [FREE, neuron],
+  };
+  const size = (axis: Axis): number => {
+    if (axis.space === null) return spec.hiddenSize;
+    return axis === neuron ? layer.neurons : layer.kvGroups * axis.blockSize;
+  };
+  return projectionsOf(spec).flatMap((projection) => {
+    const axes = axesOf[projection];
+    const weight = { name: projectionName(index, projection), shape: axes.map(size), axes };
+    if (!layer.biases.includes(projection)) return [weight];
+    const name = projectionName(index, projection, "bias");
+    return [weight, { name, shape: [size(axes[0])], axes: [axes[0]] }];
+  });
+}
+
+function plain(name: string, shape: readonly number[]): WeightSpec {
+  return { name, shape, axes: shape.map(() => FREE) };
+}
