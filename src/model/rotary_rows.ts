@@ -93,8 +93,8 @@ export function reorderedWeights(spec: ModelSpec, order: RotatedOrder): Readonly
 
 /** A view of the tensors of a file, in halves. @param order - that of the file */
 export function inHalves(source: TensorSource, spec: ModelSpec, order: RotatedOrder): TensorSource {
-  if (order === "halves") return source;
   const reordered = reorderedWeights(spec, order);
+  if (reordered.size === 0) return source;
   return {
     names: source.names,
     info: (name) => source.info(name),
