@@ -163,7 +163,8 @@ export async function wideSubjects(root: string): Promise<readonly Subject[]> {
       for (const biased of [true, false]) {
         const name = `${family} of wide heads${biased ? " with biases" : ""}`;
         const directory = join(root, `${name}-${shape}`.replaceAll(" ", "-"));
-        const fills = shape === "uniform" && familyByName(golden.spec.family, "subjects").headsFillHidden;
+        const fills =
+          shape === "uniform" && familyByName(golden.spec.family, "subjects").computes.headsFillHidden;
         const options = wideOptions(golden.spec, { shape, biased });
         const model = tinyModel({ ...options, ...(fills && { hiddenSize: 4 * WIDE_HEAD }) });
         await exportHuggingFace(model, directory);
@@ -209,7 +210,7 @@ function wideOptions(
   { layers, headDim, attentionScale, ...spec }: ModelSpec,
   { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
 ): TinyModelOptions {
-  const { kvHeads } = familyByName(spec.family, "subjects");
+  const { kvHeads } = familyByName(spec.family, "subjects").computes;
   const widths = (index: number): Pick<LayerSpec, "kvGroups" | "groupSize"> => {
     if (kvHeads === "one") return { kvGroups: 1, groupSize: 4 };
     const groupSize = kvHeads === "any" ? 2 : 1;

@@ -16,7 +16,7 @@ const TOKENIZER_CONFIG = "tokenizer_config.json";
  * a type of another kind, or with remote code, tokenizer_config.json is made to declare PreTrainedTokenizerFast.
  */
 export function carriedFiles({ files, spec }: Model, { family, remoteCode }: HfForm): readonly CarriedFile[] {
-  const takesFile = (name: string): boolean => familyByName(name, "spec").tokenizer === "file";
+  const takesFile = (name: string): boolean => familyByName(name, "spec").readers.tokenizer === "file";
   if (!takesFile(spec.family) || (!remoteCode && takesFile(family.modelType))) return files;
   return files.map((file) => (file.name === TOKENIZER_CONFIG ? withFastClass(file) : file));
 }

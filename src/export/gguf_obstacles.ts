@@ -73,29 +73,29 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: (spec, _, family) => {
+    finds: (spec, _, { computes, config }) => {
       const matches =
-        NORM_SWITCHES.every((name) => spec[name] === family[name]) &&
-        (spec.qkNorm === family.qkNorm || (family.qkNormFlag !== null && spec.qkNorm === null)) &&
-        spec.norms === (spec.parallel ? family.parallelNorms : family.norms);
+        NORM_SWITCHES.every((name) => spec[name] === computes[name]) &&
+        (spec.qkNorm === computes.qkNorm || (config.qkNormFlag !== null && spec.qkNorm === null)) &&
+        spec.norms === (spec.parallel ? computes.parallelNorms : computes.norms);
       return matches ? null : "the model's norms";
     },
   },
   {
-    finds: ({ gated }, _, family) =>
-      gated === family.gated ? null : `FFNs with${gated ? "" : "out"} a gate`,
+    finds: ({ gated }, _, { computes }) =>
+      gated === computes.gated ? null : `FFNs with${gated ? "" : "out"} a gate`,
   },
   {
-    finds: ({ headBias }, _, family) =>
-      headBias === family.headBias ? null : `logits with${headBias ? "" : "out"} a bias`,
+    finds: ({ headBias }, _, { computes }) =>
+      headBias === computes.headBias ? null : `logits with${headBias ? "" : "out"} a bias`,
   },
   {
     finds: ({ activation }, { activation: usual, loads }) =>
       [usual, ...loads.otherActivations].includes(activation) ? null : `the activation ${activation}`,
   },
   {
-    finds: ({ embeddingScale, hiddenSize }, { multipliers }, { scaledEmbeddings }) => {
-      const usual = scaledEmbeddings ? Math.sqrt(hiddenSize) : 1;
+    finds: ({ embeddingScale, hiddenSize }, { multipliers }, { computes }) => {
+      const usual = computes.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1;
       return multipliers || isClose(embeddingScale, usual) ? null : `the embedding scale ${embeddingScale}`;
     },
   },
@@ -108,7 +108,8 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: ({ parallel }, _, { parallel: usual }) => {
+    finds: ({ parallel }, _, { computes }) => {
+      const usual = computes.parallel;
       if (typeof usual === "string" || parallel === usual) return null;
       return `blocks that are ${parallel ? "" : "not "}parallel`;
     },

@@ -146,10 +146,10 @@ function tensorsToWrite(
   const own = new Set(weightsOf(spec).map(({ name }) => name));
   const written = weightsOf(writtenSpec(spec, form));
   const shapes = new Map(written.map(({ name, shape }) => [name, shape]));
-  const fused = fusedTensors(spec, family.fused).filter(({ parts }) =>
+  const fused = fusedTensors(spec, family.stored.fused).filter(({ parts }) =>
     parts.every((part) => shapes.has(part)),
   );
-  const reordered = reorderedWeights(spec, family.rotatedOrder);
+  const reordered = reorderedWeights(spec, family.stored.rotatedOrder);
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
   const read = async (name: string, rows?: RowRange): Promise<Tensor> => {
     const tensor = own.has(name) ? await weights.read(name, rows) : zeros(shapes.get(name)!);
@@ -157,9 +157,9 @@ function tensorsToWrite(
     return heads === undefined ? tensor : rowsAsStored(tensor, heads);
   };
   const entry = (name: string, shape: readonly number[], make: TensorToWrite["read"]): TensorToWrite => {
-    const turns = family.storesTransposed && isLayerMatrix(name, shape);
+    const turns = family.stored.transposed && isLayerMatrix(name, shape);
     return {
-      name: storedName(name, family),
+      name: storedName(name, family.stored),
       shape: turns ? shape.toReversed() : shape,
       dtype: stored,
       byRows: own.has(name) && !reordered.has(name) && !turns,

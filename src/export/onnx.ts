@@ -105,7 +105,8 @@ function clientConfig(
   { name, dataFiles }: { readonly name: string; readonly dataFiles: number },
 ): Readonly<Record<string, unknown>> {
   const own = familyByName(spec.family, "spec");
-  const family = own.transformersJsType === null ? own : familyByName(own.transformersJsType, "spec");
+  const family =
+    own.readers.transformersJsType === null ? own : familyByName(own.readers.transformersJsType, "spec");
   return {
     ...configOf(spec, { family, remoteCode: false }, cacheType),
     "transformers.js_config": {

@@ -94,13 +94,13 @@ export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null 
   if (form === null) return null;
   const { family, remoteCode } = form;
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);
-  if (!family.vllmBackend && (remoteCode || obstacle !== null || !family.vllmClass)) {
-    const lacking = family.vllmClass ? "these widths, heads and biases" : family.modelType;
+  if (!family.readers.vllmBackend && (remoteCode || obstacle !== null || !family.readers.vllmClass)) {
+    const lacking = family.readers.vllmClass ? "these widths, heads and biases" : family.modelType;
     return ["no", `it has no class for ${lacking}`];
   }
   if (obstacle === null) return null;
   // vLLM's backend for transformers' classes reads a factor on logits as `logit_scale` (Cohere), not by Granite's key.
-  const isRead = spec.logitDivisor === 1 || family.logitScale?.key === "logit_scale";
+  const isRead = spec.logitDivisor === 1 || family.config.logitScale?.key === "logit_scale";
   return [isRead ? "with --model-impl transformers" : "no", `its ${family.architecture} ${obstacle}`];
 }
 

@@ -1,8 +1,8 @@
 /**
- * A model family: which of the switches of `ModelSpec` it has, how its config.json names them, and how programs read
- * it. families/ has those that there are.
+ * A model family: what it computes, in switches of `ModelSpec`, how its config.json and its tensors say it, and how
+ * programs read them. families/ has those that there are.
  */
-import type { LearnedPositions, ModelSpec, NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
+import type { ModelSpec, NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
 
 /** Flags of config.json for biases. */
 export type BiasFlag =
@@ -66,6 +66,7 @@ export interface ClassSizes {
   readonly heads: number;
 }
 
+/** One row of the table of families. */
 export interface Family {
   /** `model_type` in config.json. */
   readonly modelType: string;
@@ -75,40 +76,32 @@ export interface Family {
   readonly architecture: string;
   /** Class name of the configuration. */
   readonly configClass: string;
-  /**
-   * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
-   */
-  readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
-  /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
-  readonly geluIsTanh: boolean;
+  readonly computes: FamilyComputation;
+  readonly config: FamilyConfig;
+  readonly stored: FamilyTensors;
+  readonly readers: FamilyReaders;
+  readonly defaults: FamilyDefaults;
+}
+
+/** Switches of a model that its family alone settles. */
+type SettledSwitches = Pick<
+  ModelSpec,
+  "gated" | "headBias" | "normType" | "normOffset" | "normParameters" | "learnedPositions" | "embeddingNorm"
+>;
+
+/** What the class computes; `ModelSpec` explains terms that are not explained here. */
+export interface FamilyComputation extends SettledSwitches {
   readonly biases: Readonly<Record<BiasPart, BiasRule>>;
-  /** See `ModelSpec`, here and below. */
-  readonly gated: boolean;
-  readonly headBias: boolean;
-  readonly qkNorm: QkNorm | null;
-  /** The flag of config.json without which there are no norms on queries and keys; null where there is none. */
-  readonly qkNormFlag: "qk_layernorm" | "use_qk_norm" | null;
   readonly norms: NormPlacement;
-  readonly normType: ModelSpec["normType"];
-  readonly normOffset: 0 | 1;
-  readonly normParameters: ModelSpec["normParameters"];
-  /** Null where config.json has none and the class's own value counts. */
-  readonly normEpsKey: (typeof NORM_EPS_KEYS)[number] | null;
+  readonly qkNorm: QkNorm | null;
   /** Whether blocks are parallel, or as this flag in config.json says. */
   readonly parallel: boolean | "use_parallel_residual";
   /** `norms` of models with parallel blocks. */
   readonly parallelNorms: NormPlacement;
-  readonly learnedPositions: LearnedPositions | null;
-  /** Keys of config.json that have other names than the usual ones: own by usual. */
-  readonly configNames: Readonly<Record<string, string>>;
-  /** Those of them that the class also reads by their usual names, which count where both are there. */
-  readonly configAliases: readonly string[];
-  /** Further keys that the class reads, with the only values that are computed here, which are the class's own. */
-  readonly fixedKeys: Readonly<Record<string, boolean>>;
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;
-  /** See `ModelSpec`. */
-  readonly embeddingNorm: boolean;
+  /** config.json gives factors on embeddings and on additions to the residual stream (Granite). */
+  readonly multipliers: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, by `attention_multiplier` itself, or not. */
   readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier" | "none";
   /** The class clips queries, keys and values where config.json gives a limit, `clip_qkv`. */
@@ -117,19 +110,11 @@ export interface Family {
   readonly capsScores: boolean;
   /** The class caps logits where config.json gives a cap. */
   readonly capsLogits: boolean;
-  /** The key of config.json that scales the logits, and how; null where there is none. */
-  readonly logitScale: LogitScale | null;
-  /** config.json gives factors on embeddings and on additions to the residual stream (Granite). */
-  readonly multipliers: boolean;
   /**
    * Which layers have a sliding window: none, all, those that `layer_types` names, all unless `layer_types` is there to
    * name them, or those that `attention_types` calls local (configuration_gpt_neo.py).
    */
   readonly windows: "none" | "all" | "layer_types" | "all_or_layer_types" | "attention_types";
-  /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
-  readonly readsWindowPattern: boolean;
-  /** The class reads `use_sliding_window`; others ignore it. */
-  readonly windowSwitch: boolean;
   /**
    * Layers that are not rotated: none; all; those that `no_rope_layers` says, which have the windows where these are
    * used and `layer_types` is absent (configuration_smollm3.py); those without a window in models that have a length
@@ -137,42 +122,49 @@ export interface Family {
    * (modeling_cohere2.py).
    */
   readonly unrotated: "none" | "all" | "flags" | "unwindowed" | "full_attention";
+  /** The class can rotate a part of each head. */
+  readonly partialRotary: boolean;
   /**
-   * `model_max_length` is the longest sequence, where config.json has it, to all programs that ask: vLLM and
-   * llama.cpp's conversion (commandr.py, conversion/command_r.py).
+   * Scalings of rotary frequencies that the class accepts: any, or only longrope, for heads of C / N, and in
+   * transformers 4 with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py).
    */
-  readonly readsMaxLength: boolean;
-  /** The class reads the keys of hf/llama4_keys.ts, for experts, attention in chunks and growing queries. */
-  readonly readsLlama4Keys: boolean;
+  readonly scaledRotary: "any" | "longrope";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
   readonly growsQueries: boolean;
   /** The base of dynamic scaling with `alpha` is theta * alpha^(H / (H - 2)), whatever the length of a text. */
   readonly scalesBase: boolean;
-  /** Tensors that hold several projections. */
-  readonly fused: readonly FusedName[];
-  /** The order of a head's rotated channels in the checkpoint. */
-  readonly rotatedOrder: RotatedOrder;
-  /** Prefixes of the checkpoint's names: of the decoder's tensors, and of those of its output matrix. */
-  readonly storedPrefixes: { readonly decoder: string; readonly head: string };
-  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (weights.ts): stored by usual. */
-  readonly storedNames: Readonly<Record<string, string>>;
-  /** The same of what the decoder has besides layers. */
-  readonly storedOuterNames: Readonly<Record<string, string>>;
-  /** Norms with weights for each head are stored as a vector for each head (checkpoint/head_norms.ts). */
-  readonly listsHeadNorms: boolean;
-  /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
-  readonly storesTransposed: boolean;
-  /** The class can rotate a part of each head. */
-  readonly partialRotary: boolean;
+  /** Key/value heads: any number, or whatever config.json says one for each query head, or one for all. */
+  readonly kvHeads: "any" | "each" | "one";
+  /** The class takes heads of C / N, whatever config.json says. */
+  readonly headsFillHidden: boolean;
+  /** The class refuses a hidden size that is no multiple of the number of query heads. */
+  readonly headsDivideHidden: boolean;
+}
+
+/** How config.json says it: its keys, and what the class reads of them. */
+export interface FamilyConfig {
+  /** Keys of config.json that have other names than the usual ones: own by usual. */
+  readonly names: Readonly<Record<string, string>>;
+  /** Those of them that the class also reads by their usual names, which count where both are there. */
+  readonly aliases: readonly string[];
+  /** Further keys that the class reads, with the only values that are computed here, which are the class's own. */
+  readonly fixedKeys: Readonly<Record<string, boolean>>;
+  /**
+   * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
+   */
+  readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
+  /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
+  readonly geluIsTanh: boolean;
+  /** Null where config.json has none and the class's own value counts. */
+  readonly normEpsKey: (typeof NORM_EPS_KEYS)[number] | null;
+  /** The flag of config.json without which there are no norms on queries and keys; null where there is none. */
+  readonly qkNormFlag: "qk_layernorm" | "use_qk_norm" | null;
+  /** The key of config.json that scales the logits, and how; null where there is none. */
+  readonly logitScale: LogitScale | null;
   /** Keys, besides `rope_parameters`, for the base of the rotation and for the part of heads that it turns. */
   readonly rotaryKeys: RotaryKeys;
-  /**
-   * Scalings of rotary frequencies that the class accepts: any, or only longrope, for heads of C / N, and in
-   * transformers 4 with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py).
-   */
-  readonly scaledRotary: "any" | "longrope";
   /**
    * The key of a scaling's type in `rope_scaling`. The classes of Phi-3 and OLMo 2 in transformers 4 want the older
    * one, the latter with linear and dynamic scaling only (configuration_phi3.py, configuration_olmo2.py).
@@ -180,12 +172,39 @@ export interface Family {
   readonly scalingTypeKey: "rope_type" | "type";
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
-  /** Key/value heads: any number, or whatever config.json says one for each query head, or one for all. */
-  readonly kvHeads: "any" | "each" | "one";
-  /** The class takes heads of C / N, whatever config.json says. */
-  readonly headsFillHidden: boolean;
-  /** The class refuses a hidden size that is no multiple of the number of query heads. */
-  readonly headsDivideHidden: boolean;
+  /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
+  readonly readsWindowPattern: boolean;
+  /** The class reads `use_sliding_window`; others ignore it. */
+  readonly windowSwitch: boolean;
+  /**
+   * `model_max_length` is the longest sequence, where config.json has it, to all programs that ask: vLLM and
+   * llama.cpp's conversion (commandr.py, conversion/command_r.py).
+   */
+  readonly readsMaxLength: boolean;
+  /** The class reads the keys of hf/llama4_keys.ts, for experts, attention in chunks and growing queries. */
+  readonly readsLlama4Keys: boolean;
+}
+
+/** How the checkpoint holds the tensors. */
+export interface FamilyTensors {
+  /** Prefixes of the checkpoint's names: of the decoder's tensors, and of those of its output matrix. */
+  readonly prefixes: { readonly decoder: string; readonly head: string };
+  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (weights.ts): stored by usual. */
+  readonly names: Readonly<Record<string, string>>;
+  /** The same of what the decoder has besides layers. */
+  readonly outerNames: Readonly<Record<string, string>>;
+  /** Tensors that hold several projections. */
+  readonly fused: readonly FusedName[];
+  /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
+  readonly transposed: boolean;
+  /** The order of a head's rotated channels in the checkpoint. */
+  readonly rotatedOrder: RotatedOrder;
+  /** Norms with weights for each head are stored as a vector for each head (checkpoint/head_norms.ts). */
+  readonly listsHeadNorms: boolean;
+}
+
+/** How other programs read the family's files. */
+export interface FamilyReaders {
   /** vLLM has a class of its own for the family (registry.py of 0.33). */
   readonly vllmClass: boolean;
   /** transformers' class runs in vLLM's backend for these; else it does not take the backend's attention. */
@@ -220,64 +239,71 @@ export interface Family {
    * (tokenization_auto.py).
    */
   readonly tokenizer: "declared" | "file" | "own";
-  /** Values of the family where config.json has none. */
-  readonly defaults: {
-    readonly sizes: ClassSizes;
-    readonly tiedEmbeddings: boolean;
-    readonly normEps: number;
-    readonly ropeTheta: number;
-    /** The scaling of rotary frequencies where config.json has no key of one; none where absent. */
-    readonly scaling?: RopeScaling;
-    /** `max_position_embeddings` */
-    readonly positions: number;
-    /** F / C, where config.json may leave out F. */
-    readonly neuronRatio?: number;
-    /** The value of `logitScale`'s key; 1 where absent. */
-    readonly logitScale?: number;
-    /** `num_key_value_heads`; where absent, the number of query heads. */
-    readonly kvHeads?: number;
-    /** Length before scaling, of classes with a default for it, which overrides the scaling's own parameter. */
-    readonly originalPositions?: number;
-    /** Ids of tokens that begin and end texts and fill batches. */
-    readonly tokenIds: TokenIds;
-    /** Its name in config.json. */
-    readonly activation: string;
-    /** Where absent, C / N. */
-    readonly headDim?: number;
-    /** `query_pre_attn_scalar`, where `scoreScale` is that. */
-    readonly scoreScalar?: number;
-    /** `attention_multiplier`, where `scoreScale` is that; H^-1/2 where absent. */
-    readonly attentionMultiplier?: number;
-    /** Caps of scores and logits, where the class has any. */
-    readonly scoreSoftcap?: number;
-    readonly logitSoftcap?: number;
-    /** Tokens that layers with a window see; null for none. */
-    readonly window: number | null;
-    /** The value of `qkNormFlag`; not set where absent. */
-    readonly qkNorm?: boolean;
-    /** Whether blocks are parallel, where config.json may say so; not where absent. */
-    readonly parallel?: boolean;
-    /** Flags for biases that are set. */
-    readonly biased: readonly BiasFlag[];
-    /** Fraction of a head's channels that is rotated; 1 where absent. */
-    readonly rotaryPart?: number;
-    /** `rotary_dim`, where the class reads it. */
-    readonly rotaryDim?: number;
-    /** Base for windowed layers, where they differ. */
-    readonly localRopeTheta?: number;
-    /** n where every n-th layer has no window, in configurations older than `layer_types`. */
-    readonly windowPattern?: number;
-    /** Of those n layers, the first has no window instead of the last. */
-    readonly firstUnwindowed?: boolean;
-    /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
-    readonly firstWindowed?: number;
-    /** n where every n-th layer is not rotated. */
-    readonly unrotatedEvery?: number;
-  };
+}
+
+/** Values of the family where config.json has none. */
+export interface FamilyDefaults {
+  readonly sizes: ClassSizes;
+  readonly tiedEmbeddings: boolean;
+  readonly normEps: number;
+  readonly ropeTheta: number;
+  /** The scaling of rotary frequencies where config.json has no key of one; none where absent. */
+  readonly scaling?: RopeScaling;
+  /** `max_position_embeddings` */
+  readonly positions: number;
+  /** F / C, where config.json may leave out F. */
+  readonly neuronRatio?: number;
+  /** The value of `logitScale`'s key; 1 where absent. */
+  readonly logitScale?: number;
+  /** `num_key_value_heads`; where absent, the number of query heads. */
+  readonly kvHeads?: number;
+  /** Length before scaling, of classes with a default for it, which overrides the scaling's own parameter. */
+  readonly originalPositions?: number;
+  /** Ids of tokens that begin and end texts and fill batches. */
+  readonly tokenIds: TokenIds;
+  /** Its name in config.json. */
+  readonly activation: string;
+  /** Where absent, C / N. */
+  readonly headDim?: number;
+  /** `query_pre_attn_scalar`, where `scoreScale` is that. */
+  readonly scoreScalar?: number;
+  /** `attention_multiplier`, where `scoreScale` is that; H^-1/2 where absent. */
+  readonly attentionMultiplier?: number;
+  /** Caps of scores and logits, where the class has any. */
+  readonly scoreSoftcap?: number;
+  readonly logitSoftcap?: number;
+  /** Tokens that layers with a window see; null for none. */
+  readonly window: number | null;
+  /** The value of `qkNormFlag`; not set where absent. */
+  readonly qkNorm?: boolean;
+  /** Whether blocks are parallel, where config.json may say so; not where absent. */
+  readonly parallel?: boolean;
+  /** Flags for biases that are set. */
+  readonly biased: readonly BiasFlag[];
+  /** Fraction of a head's channels that is rotated; 1 where absent. */
+  readonly rotaryPart?: number;
+  /** `rotary_dim`, where the class reads it. */
+  readonly rotaryDim?: number;
+  /** Base for windowed layers, where they differ. */
+  readonly localRopeTheta?: number;
+  /** n where every n-th layer has no window, in configurations older than `layer_types`. */
+  readonly windowPattern?: number;
+  /** Of those n layers, the first has no window instead of the last. */
+  readonly firstUnwindowed?: boolean;
+  /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
+  readonly firstWindowed?: number;
+  /** n where every n-th layer is not rotated. */
+  readonly unrotatedEvery?: number;
 }
 
 /** The projections that a projection has its bias together with. */
 export function biasPart(projection: Projection): BiasPart {
   if (projection === "o_proj") return "o";
   return /^[qkv]_/.test(projection) ? "qkv" : "mlp";
+}
+
+/** The switches that a family settles, without the rest of what it computes. */
+export function settledSwitches(computes: FamilyComputation): SettledSwitches {
+  const { gated, headBias, normType, normOffset, normParameters, learnedPositions, embeddingNorm } = computes;
+  return { gated, headBias, normType, normOffset, normParameters, learnedPositions, embeddingNorm };
 }

@@ -170,13 +170,13 @@ async function openHuggingFace(directory: string): Promise<Model> {
   const declared = readConfig(plainConfig(config), configPath);
   const scales = readQuantization(config, configPath);
   const family = familyByName(declared.family, configPath);
-  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), family);
+  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), family.stored);
   try {
     requireCountedLayers(tensors, declared, directory);
     const plain = withPlainWeights(tensors, { used: readNames(declared, family), scales, where: directory });
-    const upright = family.storesTransposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
+    const upright = family.stored.transposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
     const separate = joinHeadNorms(splitFused(upright, declared), declared, family);
-    const ordered = inHalves(separate, declared, family.rotatedOrder);
+    const ordered = inHalves(separate, declared, family.stored.rotatedOrder);
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);
     const infos = weightsOf(spec).map(({ name, shape }) => ({

@@ -40,7 +40,7 @@ export function fusedTensors(
 }
 
 function readableNames({ family }: ModelSpec): readonly FusedName[] {
-  const { fused } = familyByName(family, "model");
+  const { fused } = familyByName(family, "model").stored;
   return FUSED_NAMES.filter((name) => !FUSIONS[name].biases || fused.includes(name));
 }
 

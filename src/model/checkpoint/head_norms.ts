@@ -10,11 +10,11 @@ import { storedName } from "./stored_names.ts";
 
 /** Stored names of the vectors that the norms of a model are in, head by head, by the norms' usual names. */
 export function headNormVectors(spec: ModelSpec, family: Family): ReadonlyMap<string, readonly string[]> {
-  if (!family.listsHeadNorms || spec.qkNorm !== "each_head") return new Map();
+  if (!family.stored.listsHeadNorms || spec.qkNorm !== "each_head") return new Map();
   const norms = weightsOf(spec).filter(({ name }) => isQkNorm(name));
   return new Map(
     norms.map(({ name, shape }) => {
-      const stored = storedName(name, family);
+      const stored = storedName(name, family.stored);
       return [
         name,
         Array.from({ length: shape[0]! }, (_, head) => stored.replace(/weight$/, `norms.${head}.weight`)),

@@ -20,7 +20,7 @@ describe.each([
   ["phi", "lm_head.bias", "lm_head.bias"],
   ["gpt_neo", "transformer.h.1.attn.attention.k_proj.weight", "model.layers.1.self_attn.k_proj.weight"],
 ])("names of %s", (family, stored, usual) => {
-  const naming = familyByName(family, "test");
+  const naming = familyByName(family, "test").stored;
 
   test(`such as ${stored} become usual ones, and again the stored ones`, async () => {
     const tensors = await saved(family);
@@ -34,7 +34,7 @@ describe.each([
 
   test("may lack the first part of the prefix, as in models saved without their head", async () => {
     const tensors = await saved(family);
-    const { head } = naming.storedPrefixes;
+    const { head } = naming.prefixes;
     const bare = new Map(
       [...tensors].map(([name, tensor]) => [
         name.startsWith(head) ? name : name.replace(/^\w+\./, ""),
@@ -49,7 +49,7 @@ describe.each([
 
   test("are not the usual ones where the family has others", async () => {
     const tensors = new Map(await saved(family));
-    const { decoder } = naming.storedPrefixes;
+    const { decoder } = naming.prefixes;
     const norm = `${decoder}norm.weight`;
     const strangers = [norm, `${decoder}constructor.weight`, `${decoder}layers.0.mlp.toString.weight`];
     const whole = withUsualNames(memorySource(new Map(tensors)), naming);
@@ -70,14 +70,14 @@ test.each(["", "language_model.model.", "model.language_model."])(
     const other = new Map(
       [...tensors].map(([name, tensor]) => [name.replace(/^model\./, prefix), tensor] as const),
     );
-    const named = withUsualNames(memorySource(other), familyByName("olmo", "test"));
+    const named = withUsualNames(memorySource(other), familyByName("olmo", "test").stored);
     expect([...named.tensors.names].sort()).toEqual([...tensors.keys()].sort());
   },
 );
 
 test("those of an EXAONE 3 become the usual ones of a Llama, and stay GPT-Neo's in a GPT-Neo", async () => {
   const tensors = await saved("exaone");
-  const named = withUsualNames(memorySource(new Map(tensors)), familyByName("llama", "test"));
+  const named = withUsualNames(memorySource(new Map(tensors)), familyByName("llama", "test").stored);
   const llama = await saved("llama");
   expect([...named.tensors.names].sort()).toEqual([...llama.keys()].sort());
   const gate = "model.layers.2.mlp.gate_proj.weight";

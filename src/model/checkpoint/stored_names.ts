@@ -1,7 +1,7 @@
 /** Tensors of a Hugging Face checkpoint under the names used here, where the file has others. */
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import { GPT_NEO } from "../families/gpt_neo.ts";
-import type { Family } from "../family.ts";
+import type { FamilyTensors } from "../family.ts";
 
 /** Prefixes of the names of a decoder's tensors, and of those of its output matrix. */
 interface Prefixes {
@@ -25,12 +25,12 @@ const OTHERS: readonly Prefixes[] = [
 ];
 
 /** The family's own prefixes and names of parts. */
-type StoredNaming = Pick<Family, "storedPrefixes" | "storedNames" | "storedOuterNames">;
+type StoredNaming = Pick<FamilyTensors, "prefixes" | "names" | "outerNames">;
 
 /** Names of EXAONE 3, a Llama: those of GPT-Neo, with a gate (conversion_mapping.py of transformers 5). */
 const EXAONE: StoredNaming = {
-  ...GPT_NEO,
-  storedNames: { ...GPT_NEO.storedNames, "mlp.gate_proj": "mlp.c_fc_0", "mlp.up_proj": "mlp.c_fc_1" },
+  ...GPT_NEO.stored,
+  names: { ...GPT_NEO.stored.names, "mlp.gate_proj": "mlp.c_fc_0", "mlp.up_proj": "mlp.c_fc_1" },
 };
 
 /** A checkpoint's tensors with the names used here. */
@@ -41,13 +41,12 @@ export interface NamedTensors {
 }
 
 /** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
-export function withUsualNames(source: TensorSource, family: StoredNaming): NamedTensors {
-  const { storedPrefixes: own } = family;
-  const prefixes = [own, withoutModel(own), ...OTHERS].map((other) => ({ ...family, storedPrefixes: other }));
-  const naming = [...prefixes, EXAONE].find((each) => isNamedSo(source, each)) ?? family;
-  const { storedPrefixes, storedNames, storedOuterNames } = naming;
-  const { decoder, head } = storedPrefixes;
-  const usual = { storedNames: inverse(storedNames), storedOuterNames: inverse(storedOuterNames) };
+export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTensors {
+  const prefixes = [own.prefixes, withoutModel(own.prefixes), ...OTHERS];
+  const namings = [...prefixes.map((other) => ({ ...own, prefixes: other })), EXAONE];
+  const naming = namings.find((each) => isNamedSo(source, each)) ?? own;
+  const { decoder, head } = naming.prefixes;
+  const usual = { names: inverse(naming.names), outerNames: inverse(naming.outerNames) };
   const names = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
     if (!stored.startsWith(decoder)) return stored;
@@ -68,7 +67,7 @@ function isNamedSo(source: TensorSource, naming: StoredNaming): boolean {
 
 /** The name under which a family's checkpoints have a tensor. @param name - the usual one */
 export function storedName(name: string, naming: StoredNaming): string {
-  const { decoder, head } = naming.storedPrefixes;
+  const { decoder, head } = naming.prefixes;
   if (name.startsWith(USUAL.head)) return head + name.slice(USUAL.head.length);
   return decoder + renamed(name.slice(USUAL.decoder.length), naming);
 }
@@ -79,15 +78,12 @@ function withoutModel({ decoder, head }: Prefixes): Prefixes {
 }
 
 /** A decoder's tensor without prefix, such as `layers.3.self_attn.q_norm.weight`, with other names for its parts. */
-function renamed(
-  name: string,
-  { storedNames, storedOuterNames }: Pick<StoredNaming, "storedNames" | "storedOuterNames">,
-): string {
-  const outer = (part: string): string => other(storedOuterNames, part);
+function renamed(name: string, { names, outerNames }: Pick<StoredNaming, "names" | "outerNames">): string {
+  const outer = (part: string): string => other(outerNames, part);
   const layer = /^(\w+)(\.\d+\.)(.+)(\.\w+)$/.exec(name);
   if (layer === null) return name.replace(/^[^.]+/, outer);
   const [, layers, index, part, kind] = layer as unknown as readonly [string, string, string, string, string];
-  return `${outer(layers)}${index}${other(storedNames, part)}${kind}`;
+  return `${outer(layers)}${index}${other(names, part)}${kind}`;
 }
 
 /** Another name of a part, which a file may also call `constructor`; the same if there is none. */

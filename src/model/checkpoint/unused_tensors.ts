@@ -36,7 +36,7 @@ export function requireCountedLayers(
   if (stray.length === 0) return;
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
   const family = familyByName(familyName, where);
-  const beyond = namesText(stray.map((name) => storedName(name, family)));
+  const beyond = namesText(stray.map((name) => storedName(name, family.stored)));
   const expected = `${ownKey("num_hidden_layers", family)}: expected ${last + 1} for the layers in the weights`;
   throw new GpruneError(
     "BAD_CONFIG",

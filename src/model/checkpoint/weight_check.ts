@@ -53,7 +53,8 @@ export async function requireFilled({ spec, weights, origin }: Model): Promise<v
     const name = `${norm}.weight`;
     const { data } = await weights.read(name);
     if (!data.every((value) => value === 0)) continue;
-    const inFile = origin.format === "hf" ? storedName(name, familyByName(spec.family, "model")) : name;
+    const inFile =
+      origin.format === "hf" ? storedName(name, familyByName(spec.family, "model").stored) : name;
     throw new GpruneError("BAD_FILE", `${origin.name}: ${inFile}: expected weights, got nothing but zeros`, {
       hint: "A download may have taken the room for the file without filling it; download it again.",
     });
@@ -68,9 +69,9 @@ function textOf({ name, expected, found }: Misfit): string {
 function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
   const family = familyByName(model.spec.family, "model");
   return withFused(misfits, model).map(({ name, expected, found }) => {
-    const turned = family.storesTransposed && isLayerMatrix(name, expected);
+    const turned = family.stored.transposed && isLayerMatrix(name, expected);
     return {
-      name: storedName(name, family),
+      name: storedName(name, family.stored),
       expected: turned ? expected.toReversed() : expected,
       found: turned && found?.length === 2 ? found.toReversed() : found,
     };
@@ -80,7 +81,7 @@ function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
 /** With one tensor for projections that the family stores as one, if none of them is as it should be. */
 function withFused(misfits: readonly Misfit[], { spec, weights }: Model): readonly Misfit[] {
   const byName = new Map(misfits.map((misfit) => [misfit.name, misfit]));
-  const fused = fusedTensors(spec, familyByName(spec.family, "model").fused);
+  const fused = fusedTensors(spec, familyByName(spec.family, "model").stored.fused);
   const joined = new Map<string, Misfit | null>();
   for (const { name, parts } of fused) {
     const [first, ...others] = parts.map((part) => byName.get(part));

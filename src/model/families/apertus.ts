@@ -7,15 +7,21 @@ export const APERTUS: Family = {
   modelType: "apertus",
   architecture: "ApertusForCausalLM",
   configClass: "ApertusConfig",
-  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
-  gated: false,
-  qkNorm: "head",
-  storedNames: {
-    input_layernorm: "attention_layernorm",
-    post_attention_layernorm: "feedforward_layernorm",
+  computes: {
+    ...LLAMA.computes,
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    gated: false,
+    qkNorm: "head",
+    headsDivideHidden: false,
   },
-  headsDivideHidden: false,
-  standsIn: false,
+  stored: {
+    ...LLAMA.stored,
+    names: {
+      input_layernorm: "attention_layernorm",
+      post_attention_layernorm: "feedforward_layernorm",
+    },
+  },
+  readers: { ...LLAMA.readers, standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 131_072, hidden: 4096, neurons: 14_336, layers: 32, heads: 32 },

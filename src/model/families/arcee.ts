@@ -7,9 +7,8 @@ export const ARCEE: Family = {
   modelType: "arcee",
   architecture: "ArceeForCausalLM",
   configClass: "ArceeConfig",
-  gated: false,
-  vllmClass: false,
-  standsIn: false,
+  computes: { ...LLAMA.computes, gated: false },
+  readers: { ...LLAMA.readers, vllmClass: false, standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 32_000, hidden: 2560, neurons: 18_432, layers: 32, heads: 32 },

@@ -7,11 +7,12 @@ export const CWM: Family = {
   modelType: "cwm",
   architecture: "CwmForCausalLM",
   configClass: "CwmConfig",
-  biases: { qkv: "never", o: "never", mlp: "mlp_bias" },
-  windows: "layer_types",
-  vllmClass: false,
-  transformersJsType: "llama",
-  standsIn: false,
+  computes: {
+    ...LLAMA.computes,
+    biases: { qkv: "never", o: "never", mlp: "mlp_bias" },
+    windows: "layer_types",
+  },
+  readers: { ...LLAMA.readers, vllmClass: false, transformersJsType: "llama", standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 128_256, hidden: 6144, neurons: 21_504, layers: 64, heads: 48 },

@@ -7,16 +7,21 @@ export const HUNYUAN: Family = {
   modelType: "hunyuan_v1_dense",
   architecture: "HunYuanDenseV1ForCausalLM",
   configClass: "HunYuanDenseV1Config",
-  biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
-  qkNorm: "rotated_head",
-  storedNames: {
-    "self_attn.q_norm": "self_attn.query_layernorm",
-    "self_attn.k_norm": "self_attn.key_layernorm",
+  computes: {
+    ...LLAMA.computes,
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    qkNorm: "rotated_head",
+    scalesBase: true,
+    headsDivideHidden: false,
   },
-  scalesBase: true,
-  headsDivideHidden: false,
-  vllmClass: false,
-  standsIn: false,
+  stored: {
+    ...LLAMA.stored,
+    names: {
+      "self_attn.q_norm": "self_attn.query_layernorm",
+      "self_attn.k_norm": "self_attn.key_layernorm",
+    },
+  },
+  readers: { ...LLAMA.readers, vllmClass: false, standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 290_943, hidden: 4096, neurons: 11_008, layers: 32, heads: 32 },

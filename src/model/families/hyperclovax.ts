@@ -8,15 +8,20 @@ export const HYPERCLOVAX: Family = {
   modelType: "hyperclovax",
   architecture: "HyperCLOVAXForCausalLM",
   configClass: "HyperCLOVAXConfig",
-  norms: "around",
-  fixedKeys: { use_post_norm: true },
-  logitScale: { key: "logits_scaling", is: "factor" },
-  storedNames: {
-    post_attention_layernorm: "post_norm1",
-    pre_feedforward_layernorm: "post_attention_layernorm",
-    post_feedforward_layernorm: "post_norm2",
+  computes: { ...GRANITE.computes, norms: "around", headsDivideHidden: true },
+  config: {
+    ...GRANITE.config,
+    fixedKeys: { use_post_norm: true },
+    logitScale: { key: "logits_scaling", is: "factor" },
   },
-  headsDivideHidden: true,
-  transformersJsType: "llama",
+  stored: {
+    ...GRANITE.stored,
+    names: {
+      post_attention_layernorm: "post_norm1",
+      pre_feedforward_layernorm: "post_attention_layernorm",
+      post_feedforward_layernorm: "post_norm2",
+    },
+  },
+  readers: { ...GRANITE.readers, transformersJsType: "llama" },
   defaults: LLAMA.defaults,
 };

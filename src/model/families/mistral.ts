@@ -7,10 +7,8 @@ export const MISTRAL: Family = {
   modelType: "mistral",
   architecture: "MistralForCausalLM",
   configClass: "MistralConfig",
-  biases: NO_BIASES,
-  windows: "all",
-  headsDivideHidden: false,
-  tokenizer: "file",
+  computes: { ...LLAMA.computes, biases: NO_BIASES, windows: "all", headsDivideHidden: false },
+  readers: { ...LLAMA.readers, tokenizer: "file" },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 32_000, hidden: 4096, neurons: 14_336, layers: 32, heads: 32 },
@@ -26,9 +24,8 @@ export const MINISTRAL: Family = {
   modelType: "ministral",
   architecture: "MinistralForCausalLM",
   configClass: "MinistralConfig",
-  windows: "all_or_layer_types",
-  vllmClass: false,
-  transformersJsType: "mistral",
+  computes: { ...MISTRAL.computes, windows: "all_or_layer_types" },
+  readers: { ...MISTRAL.readers, vllmClass: false, transformersJsType: "mistral" },
 };
 
 export const MINISTRAL3: Family = {
@@ -36,13 +33,19 @@ export const MINISTRAL3: Family = {
   modelType: "ministral3",
   architecture: "Ministral3ForCausalLM",
   configClass: "Ministral3Config",
-  biases: NO_BIASES,
-  windows: "all",
-  growsQueries: true,
-  headsDivideHidden: false,
-  // transformers 4 has no such class.
-  standsIn: false,
-  tokenizer: "file",
+  computes: {
+    ...LLAMA.computes,
+    biases: NO_BIASES,
+    windows: "all",
+    growsQueries: true,
+    headsDivideHidden: false,
+  },
+  readers: {
+    ...LLAMA.readers,
+    // transformers 4 has no such class.
+    standsIn: false,
+    tokenizer: "file",
+  },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 131_072, hidden: 4096, neurons: 14_336, layers: 34, heads: 32 },

@@ -52,8 +52,9 @@ const NORM_MODULES: Readonly<Record<NormPlacement, Readonly<Record<string, strin
 export function ggufName(name: string, architecture: GgufArchitecture): string | undefined {
   const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined) return MODEL_TENSORS[name];
-  const { norms } = familyByName(architecture.family, name);
-  const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...NORM_MODULES[norms], ...architecture.names };
+  const { computes } = familyByName(architecture.family, name);
+  const byNorms = NORM_MODULES[computes.norms];
+  const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...byNorms, ...architecture.names };
   const stem = fusedStem(module, architecture) ?? modules[module];
   return stem && `blk.${layer}.${stem}.${part}`;
 }

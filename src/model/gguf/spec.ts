@@ -7,7 +7,7 @@
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
-import type { Family } from "../family.ts";
+import { type Family, settledSwitches } from "../family.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "../spec.ts";
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
@@ -46,6 +46,7 @@ class SpecReader {
   async read(): Promise<ModelSpec> {
     this.#refuseUnsupported();
     const family = familyByName(this.#familyName(), this.#file.path);
+    const { computes } = family;
     const hiddenSize = this.#keys.size("embedding_length");
     const layerCount = this.#keys.size("block_count", MAX_LAYERS);
     const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
@@ -62,19 +63,13 @@ class SpecReader {
       layers,
       tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
       activation: this.#architecture.activation,
-      normEps: this.#keys.notNegative(NORM_EPS[family.normType]),
-      gated: family.gated,
-      normType: family.normType,
-      normOffset: family.normOffset,
-      normParameters: family.normParameters,
-      qkNorm: this.#hasQkNorm(family) ? family.qkNorm : null,
-      norms: parallel ? family.parallelNorms : family.norms,
+      normEps: this.#keys.notNegative(NORM_EPS[computes.normType]),
+      ...settledSwitches(computes),
+      qkNorm: this.#hasQkNorm(family) ? computes.qkNorm : null,
+      norms: parallel ? computes.parallelNorms : computes.norms,
       parallel,
-      headBias: family.headBias,
-      learnedPositions: family.learnedPositions,
-      embeddingNorm: family.embeddingNorm,
       ...this.#scales({
-        embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
+        embeddingScale: computes.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
         attentionScale: scoreWidth ** -0.5,
       }),
       projectionClip: this.#architecture.clips ? this.#keys.factor(CLIP, null) : null,
@@ -84,15 +79,15 @@ class SpecReader {
     };
   }
 
-  #isParallel(family: Family): boolean {
+  #isParallel({ computes, defaults }: Family): boolean {
     switch (this.#architecture.parallel) {
       case "family":
-        return family.parallel === true;
+        return computes.parallel === true;
       case "key":
-        return this.#metadata.optionalFlag(this.#keys.key(PARALLEL)) ?? family.defaults.parallel === true;
+        return this.#metadata.optionalFlag(this.#keys.key(PARALLEL)) ?? defaults.parallel === true;
       case "no_ffn_norm": {
         const norm = ggufName(
-          `model.layers.0.${BLOCK_NORMS[family.norms].ffn.input}.weight`,
+          `model.layers.0.${BLOCK_NORMS[computes.norms].ffn.input}.weight`,
           this.#architecture,
         );
         return norm === undefined || this.#file.source.info(norm) === undefined;
@@ -100,9 +95,9 @@ class SpecReader {
     }
   }
 
-  #hasQkNorm({ qkNormFlag }: Family): boolean {
+  #hasQkNorm({ config }: Family): boolean {
     const norm = ggufName(qkNormName(0, "q_norm"), this.#architecture);
-    return qkNormFlag === null || (norm !== undefined && this.#file.source.info(norm) !== undefined);
+    return config.qkNormFlag === null || (norm !== undefined && this.#file.source.info(norm) !== undefined);
   }
 
   #maxPositions(layers: readonly LayerSpec[]): number {

@@ -8,19 +8,16 @@ import { plainName } from "../../base/plain_text.ts";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
-import { biasPart, type Family } from "../family.ts";
+import { biasPart, type Family, settledSwitches } from "../family.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
 import { projectionsOf } from "../weights.ts";
 import { ownKey, withOwnPaths, withUsualKeys } from "./config_names.ts";
+import { isRotated, LAYER_TYPE_KEYS, windowOf } from "./layer_types.ts";
+import { MAX_LAYERS, MAX_SIZE, size } from "./limits.ts";
 import { readLlama4Keys } from "./llama4_keys.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
 
-/** The largest size or count in a config; real vocabularies and widths are far below. */
-const MAX_SIZE = 2 ** 31;
-const MAX_LAYERS = 4096;
-
-const size = z.int().positive().max(MAX_SIZE);
 /** Other settings of a single layer are refused, since they would change what it computes. */
 const layerOverride = z.strictObject({
   intermediate_size: size.optional(),
@@ -29,11 +26,6 @@ const layerOverride = z.strictObject({
 });
 
 const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
-
-/** Types of layers in turn, each list repeated (`attention_types` of configuration_gpt_neo.py). */
-const attentionTypes = z
-  .array(z.tuple([z.array(z.enum(["global", "local"])).max(MAX_LAYERS), z.int().min(0).max(MAX_LAYERS)]))
-  .max(MAX_LAYERS);
 
 const epsilon = z.number().nonnegative().optional();
 
@@ -64,6 +56,7 @@ const logitScale = z.number().min(1e-30).max(1e30).optional();
 
 const schema = carried.extend({
   ...ROPE_KEYS,
+  ...LAYER_TYPE_KEYS,
   model_type: z.string(),
   vocab_size: size,
   hidden_size: size,
@@ -92,15 +85,6 @@ const schema = carried.extend({
   use_parallel_residual: z.boolean().optional(),
   qk_layernorm: z.boolean().nullish(),
   use_qk_norm: z.boolean().nullish(),
-  sliding_window: size.nullish(),
-  use_sliding_window: z.boolean().optional(),
-  layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
-  attention_types: attentionTypes.default([[["global", "local"], 12]]),
-  // EXAONE 4 also has texts, and 0, beside `layer_types`, which then counts.
-  sliding_window_pattern: z.union([size, z.literal(0), z.string()]).nullish(),
-  no_rope_layers: z.array(z.int()).max(MAX_LAYERS).nullish(),
-  no_rope_layer_interval: size.optional(),
-  max_window_layers: z.int().nonnegative().optional(),
   query_pre_attn_scalar: z.number().positive().optional(),
   embedding_multiplier: z.number().positive().default(1),
   attention_multiplier: z.number().positive().nullish(),
@@ -140,13 +124,13 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   const family = familyOfConfig(config, where);
   const settings = config as Readonly<Record<string, unknown>>;
   refuseOtherSettings(settings, { family, where });
-  const llama4 = family.readsLlama4Keys ? readLlama4Keys(settings, where) : null;
+  const llama4 = family.config.readsLlama4Keys ? readLlama4Keys(settings, where) : null;
   const result = schema.safeParse(withUsualKeys(llama4?.usual ?? settings, family));
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(withOwnPaths(result.error, family))}`);
   }
   const { max_position_embeddings: usual = family.defaults.positions, model_max_length: own } = result.data;
-  const max_position_embeddings = family.readsMaxLength ? (own ?? usual) : usual;
+  const max_position_embeddings = family.config.readsMaxLength ? (own ?? usual) : usual;
   const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
   return llama4 === null
     ? spec
@@ -170,12 +154,13 @@ function familyOfConfig(config: unknown, where: string): Family {
 
 function specOf(config: Config, context: Context): ModelSpec {
   const { family } = context;
+  const { computes } = family;
   const parallel = isParallel(config, family);
   const defaultHeadDim = config.head_dim === undefined ? family.defaults.headDim : undefined;
   const headDim = config.head_dim ?? defaultHeadDim ?? config.hidden_size / config.num_attention_heads;
   if (!Number.isInteger(headDim)) {
     const [size, heads] = ["hidden_size", "num_attention_heads"].map((key) => ownKey(key, family));
-    const other = family.headsFillHidden ? "" : "head_dim, or ";
+    const other = computes.headsFillHidden ? "" : "head_dim, or ";
     throw badConfig(context, `${other}${size} divisible by ${heads}`, headDim);
   }
   const layers = Array.from({ length: config.num_hidden_layers }, (_, index) =>
@@ -189,20 +174,14 @@ function specOf(config: Config, context: Context): ModelSpec {
     layers,
     tiedEmbeddings: config.tie_word_embeddings ?? family.defaults.tiedEmbeddings,
     activation: activationOf(config, context),
-    normEps: (family.normEpsKey && config[family.normEpsKey]) ?? family.defaults.normEps,
-    gated: family.gated,
-    normType: family.normType,
-    normOffset: family.normOffset,
-    normParameters: family.normParameters,
-    qkNorm: hasQkNorm(config, family) ? family.qkNorm : null,
-    norms: parallel ? family.parallelNorms : family.norms,
+    normEps: (family.config.normEpsKey && config[family.config.normEpsKey]) ?? family.defaults.normEps,
+    ...settledSwitches(computes),
+    qkNorm: hasQkNorm(config, family) ? computes.qkNorm : null,
+    norms: parallel ? computes.parallelNorms : computes.norms,
     parallel,
-    headBias: family.headBias,
-    learnedPositions: family.learnedPositions,
-    embeddingNorm: family.embeddingNorm,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
-    projectionClip: family.clipsProjections ? (config.clip_qkv ?? null) : null,
+    projectionClip: computes.clipsProjections ? (config.clip_qkv ?? null) : null,
     ...softcapsOf(config, family),
     maxPositions: maxPositionsOf(config, context, layers),
     extra: carried.parse(config),
@@ -223,29 +202,29 @@ function maxPositionsOf(
 /** Factors on embeddings and on the outputs of attention and FFN, and the divisor of the logits. */
 function scalesOf(
   config: Config,
-  { multipliers, scaledEmbeddings, logitScale, defaults }: Family,
+  { computes, config: { logitScale }, defaults }: Family,
 ): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
   const scale = (logitScale && config[logitScale.key]) ?? defaults.logitScale ?? 1;
   const logitDivisor = logitScale?.is === "factor" ? 1 / scale : scale;
-  if (multipliers) {
+  if (computes.multipliers) {
     const { embedding_multiplier: embeddingScale, residual_multiplier: residualScale } = config;
     return { embeddingScale, residualScale, logitDivisor };
   }
-  const embeddingScale = scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1;
+  const embeddingScale = computes.scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1;
   return { embeddingScale, residualScale: 1, logitDivisor };
 }
 
-function hasQkNorm(config: Config, { qkNormFlag, defaults }: Family): boolean {
+function hasQkNorm(config: Config, { config: { qkNormFlag }, defaults }: Family): boolean {
   return qkNormFlag === null || (config[qkNormFlag] ?? defaults.qkNorm ?? false);
 }
 
-function isParallel(config: Config, { parallel, defaults }: Family): boolean {
+function isParallel(config: Config, { computes: { parallel }, defaults }: Family): boolean {
   return typeof parallel === "boolean" ? parallel : (config[parallel] ?? defaults.parallel ?? false);
 }
 
 function softcapsOf(
   config: Config,
-  { capsScores, capsLogits, defaults }: Family,
+  { computes, defaults }: Family,
 ): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
   // Null is no cap, absent the class's own.
   const {
@@ -253,12 +232,16 @@ function softcapsOf(
     final_logit_softcapping: logitSoftcap = defaults.logitSoftcap,
   } = config;
   return {
-    scoreSoftcap: capsScores ? (scoreSoftcap ?? null) : null,
-    logitSoftcap: capsLogits ? (logitSoftcap ?? null) : null,
+    scoreSoftcap: computes.capsScores ? (scoreSoftcap ?? null) : null,
+    logitSoftcap: computes.capsLogits ? (logitSoftcap ?? null) : null,
   };
 }
 
-function attentionScaleOf(config: Config, { scoreScale, defaults }: Family, headDim: number): number {
+function attentionScaleOf(
+  config: Config,
+  { computes: { scoreScale }, defaults }: Family,
+  headDim: number,
+): number {
   if (scoreScale === "attention_multiplier")
     return config.attention_multiplier ?? defaults.attentionMultiplier ?? headDim ** -0.5;
   if (scoreScale === "none") return 1;
@@ -292,16 +275,15 @@ function layerOf(
 }
 
 /** @throws GpruneError UNSUPPORTED for a key of the class with which it computes what is not computed here */
-function refuseOtherSettings(
-  config: Readonly<Record<string, unknown>>,
-  { family: { modelType, fixedKeys }, where }: Context,
-): void {
-  const other = Object.entries(fixedKeys).find(([key, value]) => (config[key] ?? value) !== value);
+function refuseOtherSettings(config: Readonly<Record<string, unknown>>, { family, where }: Context): void {
+  const other = Object.entries(family.config.fixedKeys).find(
+    ([key, value]) => (config[key] ?? value) !== value,
+  );
   if (other === undefined) return;
   const [key, value] = other;
   const got = plainName(JSON.stringify(config[key]));
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${key} ${value}, got ${got}`, {
-    hint: `Models of ${modelType} with another ${key} are not supported.`,
+    hint: `Models of ${family.modelType} with another ${key} are not supported.`,
   });
 }
 
@@ -309,88 +291,25 @@ function refuseOtherSettings(
 function kvHeadsOf(
   configured: number | null | undefined,
   heads: number,
-  { kvHeads, defaults }: Family,
+  { computes: { kvHeads }, defaults }: Family,
 ): number | null | undefined {
   if (kvHeads !== "any") return kvHeads === "one" ? 1 : undefined;
   if (configured !== undefined) return configured;
   return defaults.kvHeads !== undefined && heads % defaults.kvHeads === 0 ? defaults.kvHeads : undefined;
 }
 
-function windowOf(config: Config, context: Context, index: number): number | null {
-  const { family } = context;
-  if (family.windows === "none") return null;
-  const { sliding_window: window = family.defaults.window } = config;
-  if (family.windows === "attention_types") return isLocal(config, context, index) ? window : null;
-  const isAll = family.windows === "all" || (family.windows !== "layer_types" && !config.layer_types);
-  if (!isAll && !isWindowed(config, context, index)) return null;
-  if (window !== null && family.windowSwitch && config.use_sliding_window === false) {
-    throw badConfig(
-      context,
-      `use_sliding_window true, since layer_types gives layer ${index} a window`,
-      false,
-    );
-  }
-  return window;
-}
-
-function isLocal(config: Config, context: Context, index: number): boolean {
-  const { attention_types: lists, num_hidden_layers: layers } = config;
-  // Counted before they are repeated: a file may ask for any number.
-  const count = lists.reduce((sum, [types, times]) => sum + types.length * times, 0);
-  if (count !== layers) throw badConfig(context, "attention_types with an entry for every layer", count);
-  const types = lists.flatMap(([some, times]) => Array<typeof some>(times).fill(some).flat());
-  return types[index] === "local";
-}
-
-/** Whether a layer has a window: as `layer_types` says or, in files older than that key, as transformers derives it. */
-function isWindowed(config: Config, context: Context, index: number): boolean {
-  const { defaults, unrotated, readsWindowPattern } = context.family;
-  const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
-  if (types) {
-    if (types[index] === undefined)
-      throw badConfig(context, "layer_types with an entry for every layer", types.length);
-    return types[index] === "sliding_attention";
-  }
-  if (unrotated === "flags") return used === true && !isRotated(config, context, index);
-  const pattern = (readsWindowPattern ? config.sliding_window_pattern : null) ?? defaults.windowPattern;
-  if (typeof pattern === "string" || pattern === 0)
-    throw badConfig(context, "layer_types", `the pattern ${plainName(String(pattern))} alone`);
-  if (pattern !== undefined) return (defaults.firstUnwindowed ? index : index + 1) % pattern !== 0;
-  return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
-}
-
-function isRotated(config: Config, context: Context, index: number): boolean {
-  const { unrotated, defaults } = context.family;
-  if (unrotated === "none" || unrotated === "all") return unrotated === "none";
-  if (unrotated === "unwindowed") {
-    const { sliding_window: window = defaults.window } = config;
-    return window === null || isWindowed(config, context, index);
-  }
-  if (unrotated === "full_attention") {
-    if (config.sliding_window === null) throw badConfig(context, "a length as sliding_window", null);
-    return isWindowed(config, context, index);
-  }
-  const flags = config.no_rope_layers;
-  const every = config.no_rope_layer_interval ?? defaults.unrotatedEvery;
-  if (!flags) return every === undefined || (index + 1) % every !== 0;
-  const flag = flags[index];
-  if (flag === undefined)
-    throw badConfig(context, "no_rope_layers with an entry for every layer", flags.length);
-  return flag !== 0;
-}
-
 function biasesOf(config: Config, family: Family): readonly Projection[] {
-  return projectionsOf(family).filter((projection) => {
-    const rule = family.biases[biasPart(projection)];
+  return projectionsOf(family.computes).filter((projection) => {
+    const rule = family.computes.biases[biasPart(projection)];
     if (rule === "never" || rule === "always") return rule === "always";
     return config[rule] ?? family.defaults.biased.includes(rule);
   });
 }
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
-  const { activationKeys, geluIsTanh, defaults } = context.family;
-  const name = config[activationKeys[0]] ?? defaults.activation;
-  if (name === "gelu" && geluIsTanh) return "gelu_tanh";
+  const { config: keys, defaults } = context.family;
+  const name = config[keys.activationKeys[0]] ?? defaults.activation;
+  if (name === "gelu" && keys.geluIsTanh) return "gelu_tanh";
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
   const expected = `one of the activations ${Object.keys(ACTIVATIONS).join(", ")}`;

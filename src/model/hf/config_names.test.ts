@@ -53,7 +53,7 @@ describe("keys with other names than the usual ones", () => {
 });
 
 describe("settings that are not computed", () => {
-  const settings = FAMILIES.flatMap(({ modelType, fixedKeys }) =>
+  const settings = FAMILIES.flatMap(({ modelType, config: { fixedKeys } }) =>
     Object.entries(fixedKeys).map(([key, value]) => [modelType, key, value] as const),
   );
 

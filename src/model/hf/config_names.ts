@@ -7,11 +7,11 @@ type JsonObject = Readonly<Record<string, unknown>>;
 /** A configuration with the usual keys, and the size of FFNs that the class derives if it is left out. */
 export function withUsualKeys(
   config: JsonObject,
-  { configNames, configAliases, defaults }: Family,
+  { config: { names, aliases }, defaults }: Family,
 ): JsonObject {
   const named = { ...config };
-  for (const [usual, own] of Object.entries(configNames)) {
-    const alias = configAliases.includes(usual) ? config[usual] : null;
+  for (const [usual, own] of Object.entries(names)) {
+    const alias = aliases.includes(usual) ? config[usual] : null;
     named[usual] = alias ?? config[own] ?? undefined;
   }
   const { hidden_size: hidden, intermediate_size: neurons } = named;
@@ -21,8 +21,8 @@ export function withUsualKeys(
 }
 
 /** The key that a class has for a usual one. */
-export function ownKey(usual: string, { configNames }: Pick<Family, "configNames">): string {
-  return configNames[usual] ?? usual;
+export function ownKey(usual: string, { config }: Pick<Family, "config">): string {
+  return config.names[usual] ?? usual;
 }
 
 /** Problems of a configuration with usual keys, under the keys that the file has. */

@@ -1,7 +1,7 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
 import { isDeepStrictEqual } from "node:util";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
-import { biasPart, type Family, type TokenIds } from "../family.ts";
+import { biasPart, type Family, type FamilyComputation, type TokenIds } from "../family.ts";
 import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { withOwnKeys } from "./config_names.ts";
 import { llama4Keys } from "./llama4_keys.ts";
@@ -74,7 +74,8 @@ export interface HfForm {
  */
 export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): ConfigKeys {
   const widest = (width: (layer: LayerSpec) => number): number => Math.max(...spec.layers.map(width));
-  const fillsHidden = remoteCode && family.headsFillHidden;
+  const { computes, config } = family;
+  const fillsHidden = remoteCode && computes.headsFillHidden;
   const keys = {
     architectures: [family.architecture],
     model_type: family.modelType,
@@ -86,21 +87,21 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     intermediate_size: widest((layer) => layer.neurons),
     num_attention_heads: fillsHidden ? Math.floor(spec.hiddenSize / spec.headDim) : widest(queryHeads),
     num_key_value_heads: widest((layer) => layer.kvGroups),
-    ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
-    ...(family.normEpsKey === null ? {} : { [family.normEpsKey]: spec.normEps }),
-    ...(typeof family.parallel === "string" ? { [family.parallel]: spec.parallel } : {}),
-    ...(family.qkNormFlag === null ? {} : { [family.qkNormFlag]: spec.qkNorm !== null }),
+    ...Object.fromEntries(config.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
+    ...(config.normEpsKey === null ? {} : { [config.normEpsKey]: spec.normEps }),
+    ...(typeof computes.parallel === "string" ? { [computes.parallel]: spec.parallel } : {}),
+    ...(config.qkNormFlag === null ? {} : { [config.qkNormFlag]: spec.qkNorm !== null }),
     ...maxPositionKey(spec),
     tie_word_embeddings: spec.tiedEmbeddings,
     ...(remoteCode ? {} : biasFlags(spec, family)),
-    ...(family.unrotated === "all" ? {} : ropeKeys(spec, family)),
+    ...(computes.unrotated === "all" ? {} : ropeKeys(spec, family)),
     ...windowKeys(spec, family),
-    ...(family.readsLlama4Keys ? llama4Keys(spec) : {}),
-    ...(family.unrotated === "flags"
+    ...(config.readsLlama4Keys ? llama4Keys(spec) : {}),
+    ...(computes.unrotated === "flags"
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
       : {}),
     ...scaleKeys(spec, family),
-    ...(family.clipsProjections ? { clip_qkv: spec.projectionClip } : {}),
+    ...(computes.clipsProjections ? { clip_qkv: spec.projectionClip } : {}),
     ...softcapKeys(spec, family),
     ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
     ...tokenIdKeys(spec, family),
@@ -148,7 +149,7 @@ function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, config
 }
 
 /** A flag is set as soon as one of its projections has a bias; the others' biases are then stored as zeros. */
-function biasFlags({ layers }: ModelSpec, { biases }: Family): ConfigKeys {
+function biasFlags({ layers }: ModelSpec, { computes: { biases } }: Family): ConfigKeys {
   const present = layers.flatMap((layer) => layer.biases);
   const flags: ConfigKeys = {};
   for (const part of ["qkv", "o", "mlp"] as const) {
@@ -159,8 +160,8 @@ function biasFlags({ layers }: ModelSpec, { biases }: Family): ConfigKeys {
   return flags;
 }
 
-function scaleKeys(spec: ModelSpec, { scoreScale, logitScale, multipliers }: Family): ConfigKeys {
-  const scores: Readonly<Record<Family["scoreScale"], ConfigKeys>> = {
+function scaleKeys(spec: ModelSpec, { computes, config: { logitScale } }: Family): ConfigKeys {
+  const scores: Readonly<Record<FamilyComputation["scoreScale"], ConfigKeys>> = {
     head_dim: {},
     query_pre_attn_scalar: { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 },
     attention_multiplier: { attention_multiplier: spec.attentionScale },
@@ -172,9 +173,9 @@ function scaleKeys(spec: ModelSpec, { scoreScale, logitScale, multipliers }: Fam
   };
   const { logitDivisor } = spec;
   return {
-    ...scores[scoreScale],
+    ...scores[computes.scoreScale],
     ...(logitScale && { [logitScale.key]: logitScale.is === "divisor" ? logitDivisor : 1 / logitDivisor }),
-    ...(multipliers ? factors : {}),
+    ...(computes.multipliers ? factors : {}),
   };
 }
 
@@ -188,7 +189,10 @@ function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Fa
   };
 }
 
-function windowKeys({ layers }: ModelSpec, { windows, unrotated, defaults }: Family): ConfigKeys {
+function windowKeys(
+  { layers }: ModelSpec,
+  { computes: { windows, unrotated }, defaults }: Family,
+): ConfigKeys {
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
   if (windows === "attention_types") {

@@ -6,7 +6,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
-import { biasPart, type Family } from "../family.ts";
+import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
 import {
   hasUniformWidths,
   type ModelSpec,
@@ -32,12 +32,12 @@ import { configOf, type HfForm } from "./config_writer.ts";
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
-  const families = [own, ...FAMILIES.filter(({ standsIn }) => standsIn)];
+  const families = [own, ...FAMILIES.filter(({ readers }) => readers.standsIn)];
   const inVllm = families.filter(
-    (family) => (family === own || family.vllmClass) && vllmObstacle(spec, family) === null,
+    (family) => (family === own || family.readers.vllmClass) && vllmObstacle(spec, family) === null,
   );
   const stock = [...inVllm, ...families].find(
-    (family) => (family === own || family.tokenizer !== "own") && hasStockClass(spec, family),
+    (family) => (family === own || family.readers.tokenizer !== "own") && hasStockClass(spec, family),
   );
   if (stock !== undefined) return { family: stock, remoteCode: false };
   const form = { family: own, remoteCode: true };
@@ -71,7 +71,7 @@ export function writeConfig(
 }
 
 /** What vLLM's classes compute otherwise: the models that it concerns, and what the class does. */
-const IGNORED: Readonly<Record<Family["vllmIgnores"][number], Ignored>> = {
+const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> = {
   activation: { concerns: ({ activation }) => activation !== "silu", what: "computes SiLU" },
   parallel: { concerns: ({ parallel }) => parallel, what: "computes attention and FFN one after the other" },
   qk_norm: { concerns: ({ qkNorm }) => qkNorm !== null, what: "has no norms of queries and keys" },
@@ -95,19 +95,17 @@ interface Ignored {
  * out biases, none reads the attention factor of YaRN or LongRoPE, and all stretch every text as if it were the longest
  * under dynamic scaling (model_executor/layers/rotary_embedding).
  */
-export function vllmObstacle(
-  spec: ModelSpec,
-  { vllmClass, vllmReadsHeadDim, vllmIgnores, vllmOmits }: Family,
-): string | null {
-  if (!vllmClass) return null;
+export function vllmObstacle(spec: ModelSpec, { readers }: Family): string | null {
+  if (!readers.vllmClass) return null;
   const { hiddenSize, headDim, layers, maxPositions } = spec;
-  const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
+  const keepsHeads =
+    readers.vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
   if (!keepsHeads) return "assumes a different head size";
   const omits = layers.some(({ biases }) =>
-    biases.some((projection) => vllmOmits.includes(biasPart(projection))),
+    biases.some((projection) => readers.vllmOmits.includes(biasPart(projection))),
   );
   if (omits) return "ignores biases";
-  const ignored = vllmIgnores.find((name) => IGNORED[name].concerns(spec));
+  const ignored = readers.vllmIgnores.find((name) => IGNORED[name].concerns(spec));
   if (ignored !== undefined) return IGNORED[ignored].what;
   const ropes = ropesOf({ layers });
   if (ropes.some(({ scaling }) => scaling?.type === "dynamic"))
@@ -126,17 +124,21 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
   const divides = spec.layers.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
   const fills = spec.layers.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
   const fits =
-    hasUniformWidths(spec) && (divides || !family.headsDivideHidden) && (fills || !family.headsFillHidden);
+    hasUniformWidths(spec) &&
+    (divides || !family.computes.headsDivideHidden) &&
+    (fills || !family.computes.headsFillHidden);
   return fits && holds(spec, { family, remoteCode: false });
 }
 
 /** Whether config.json in a form, read back, is the spec; biases that a flag adds do not count: they are zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
-  const { partialRotary, scaledRotary, fused } = form.family;
+  const { computes, stored } = form.family;
   const ropes = ropesOf(spec);
-  if (!partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
-  if (scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form))) return false;
-  if (spec.layers.some(({ biases }) => biases.some((projection) => isFused(projection, fused)))) return false;
+  if (!computes.partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
+  if (computes.scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form)))
+    return false;
+  if (spec.layers.some(({ biases }) => biases.some((projection) => isFused(projection, stored.fused))))
+    return false;
   const read = readConfig(configOf(spec, form, "float32"), "config.json");
   const hasBiases = spec.layers.every(({ biases }, index) =>
     biases.every((projection) => read.layers[index]!.biases.includes(projection)),
@@ -164,6 +166,6 @@ function computation({ layers, ...spec }: ModelSpec): unknown {
 }
 
 /** Whether a projection is part of one of these tensors, and they carry no bias. */
-function isFused(projection: Projection, fused: Family["fused"]): boolean {
+function isFused(projection: Projection, fused: FamilyTensors["fused"]): boolean {
   return fused.some((name) => !FUSIONS[name].biases && FUSIONS[name].parts.includes(projection));
 }

@@ -126,9 +126,10 @@ export function ropeOf(
   context: Context,
   { headDim, windowed }: { readonly headDim: number; readonly windowed: boolean },
 ): RopeSpec {
-  const { defaults, ropeByLayerType, rotaryKeys, scalesBase } = context.family;
+  const { computes, config: keys, defaults } = context.family;
+  const { rotaryKeys } = keys;
   if (rotaryKeys.theta === null) return plainRope(config, context, headDim);
-  const local = ropeByLayerType && windowed;
+  const local = computes.ropeByLayerType && windowed;
   const parameters = ropeParameters(config, context, local);
   const theta =
     (local
@@ -140,7 +141,7 @@ export function ropeOf(
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
     throw badConfig(context, "an even number of rotated channels", rotaryDim);
   }
-  const alpha = scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
+  const alpha = computes.scalesBase && typeOf(parameters) === "dynamic" ? parameters.alpha : null;
   if (alpha) return { theta: scaledBase(theta, { alpha, headDim, context }), rotaryDim, scaling: null };
   const usual = usualScaling(config, theta, context);
   const scaling = usual ?? scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
@@ -205,7 +206,7 @@ function typeOf({ rope_type: type, type: oldType }: RopeParameters): string {
  * @param part - fraction of the channels of a head, 0..1
  */
 function requireRotatable(part: number, { family, where }: Context): void {
-  if (part === 1 || family.partialRotary) return;
+  if (part === 1 || family.computes.partialRotary) return;
   const expected = `partial_rotary_factor 1 for ${family.modelType}`;
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${part}`, {
     hint: "Programs disagree on other values. Remove the key if whole heads are rotated.",
@@ -219,7 +220,7 @@ function requireRotatable(part: number, { family, where }: Context): void {
  * those of layers without windows (configuration_gemma3.py).
  */
 function ropeParameters(config: RopeConfig, context: Context, local: boolean): RopeParameters {
-  const { ropeByLayerType } = context.family;
+  const { ropeByLayerType } = context.family.computes;
   if (ropeByLayerType) requireTypeByNewName(config.rope_scaling ?? {}, context);
   const flat = config.rope_parameters ?? {};
   const ofType = flat[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : flat);
@@ -273,12 +274,12 @@ function scalingOf(
 ): RopeSpec["scaling"] {
   const { family, where } = context;
   const name = typeOf(parameters);
-  const type = Object.hasOwn(family.scalingNames, name) ? family.scalingNames[name]! : name;
+  const type = Object.hasOwn(family.config.scalingNames, name) ? family.config.scalingNames[name]! : name;
   const read = Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
   const { max_position_embeddings: longest } = config;
   const original = originalLength(parameters, config, family);
   const scaling = read?.(parameters, { pairs, longest, original, context });
-  if (family.growsQueries && (scaling?.type !== "yarn" || scaling.queryGrowth === undefined)) {
+  if (family.computes.growsQueries && (scaling?.type !== "yarn" || scaling.queryGrowth === undefined)) {
     throw badConfig(context, "rope type yarn with llama_4_scaling_beta", JSON.stringify(parameters));
   }
   if (scaling !== undefined) return scaling;
@@ -297,10 +298,10 @@ function scalingOf(
 function originalLength(
   parameters: RopeParameters,
   config: RopeConfig,
-  { ropeByLayerType, defaults }: Family,
+  { computes, defaults }: Family,
 ): number {
   const beside = config.original_max_position_embeddings ?? defaults.originalPositions;
-  const first = ropeByLayerType ? null : beside;
+  const first = computes.ropeByLayerType ? null : beside;
   return first ?? parameters.original_max_position_embeddings ?? config.max_position_embeddings;
 }
 
@@ -310,7 +311,7 @@ function yarnScaling(
   { longest, original, context }: ScalingInputs,
 ): RopeScaling | undefined {
   const { attention_factor: attention, mscale, mscale_all_dim: allDim } = parameters;
-  const growth = context.family.growsQueries ? parameters.llama_4_scaling_beta : null;
+  const growth = context.family.computes.growsQueries ? parameters.llama_4_scaling_beta : null;
   if (parameters.factor === undefined) return undefined;
   const factor = parameters.factor ?? longest / original;
   const ratio =
@@ -322,7 +323,7 @@ function yarnScaling(
     attentionFactor: finite(attention ?? ratio ?? yarnAttentionFactor(factor), context),
     betaFast: parameters.beta_fast || YARN_DEFAULTS.betaFast,
     betaSlow: parameters.beta_slow || YARN_DEFAULTS.betaSlow,
-    truncate: context.family.ropeByLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
+    truncate: context.family.computes.ropeByLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
     ...(isNumber(growth) && { queryGrowth: growth }),
   };
 }

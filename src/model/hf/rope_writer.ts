@@ -1,5 +1,5 @@
 /** Writes the rotary embedding to config.json; rope.ts is the inverse. */
-import type { Family } from "../family.ts";
+import type { Family, FamilyConfig } from "../family.ts";
 import {
   type LongropeScaling,
   type ModelSpec,
@@ -23,10 +23,10 @@ export function maxPositionKey(spec: ModelSpec): ConfigKeys {
 
 /** The keys for rotary embedding, as transformers 4 and 5 want them. */
 export function ropeKeys({ layers, headDim, maxPositions }: ModelSpec, family: Family): ConfigKeys {
-  const { ropeByLayerType, defaults } = family;
+  const { computes, defaults } = family;
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const main = mainRope({ layers }) ?? unused;
-  if (!ropeByLayerType) return flatKeys(main, { headDim, maxPositions, family });
+  if (!computes.ropeByLayerType) return flatKeys(main, { headDim, maxPositions, family });
   const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
@@ -49,9 +49,10 @@ function flatKeys(
   {
     headDim,
     maxPositions,
-    family: { defaults, rotaryKeys, scalingTypeKey },
+    family: { config, defaults },
   }: Pick<ModelSpec, "headDim" | "maxPositions"> & { readonly family: Family },
 ): ConfigKeys {
+  const { rotaryKeys, scalingTypeKey } = config;
   if (rotaryKeys.theta === null) return { [rotaryKeys.part]: rope.rotaryDim };
   const isWhole = rope.rotaryDim === headDim && (defaults.rotaryPart ?? 1) === 1;
   const part = rotatedPart(rope, headDim);
@@ -86,7 +87,7 @@ function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Con
  */
 function scalingOfVersion4(
   { scaling }: RopeSpec,
-  { maxPositions, scalingTypeKey }: Pick<ModelSpec, "maxPositions"> & Pick<Family, "scalingTypeKey">,
+  { maxPositions, scalingTypeKey }: Pick<ModelSpec, "maxPositions"> & Pick<FamilyConfig, "scalingTypeKey">,
 ): ConfigKeys {
   if (scaling === null) return {};
   const keys = scalingKeys(scaling, maxPositions);
