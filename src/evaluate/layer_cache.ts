@@ -21,6 +21,16 @@ export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): read
   });
 }
 
+/** Numbers that the caches of all layers hold for a sequence: for each token of it, and however long it is. */
+export function cacheSizes({ layers, headDim, hiddenSize }: ModelSpec): {
+  readonly token: number;
+  readonly fixed: number;
+} {
+  const heads = layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
+  const places = layers.reduce((sum, { convolution }) => sum + (convolution?.length ?? 1) - 1, 0);
+  return { token: 2 * heads * headDim, fixed: places * hiddenSize };
+}
+
 class AttentionPast implements LayerCache {
   readonly #keys: TokenCache;
   readonly #values: TokenCache;

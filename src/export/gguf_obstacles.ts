@@ -9,6 +9,7 @@ import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
+  attentionLayers,
   hasUniformWidths,
   type ModelSpec,
   mainRope,
@@ -52,7 +53,8 @@ const RULES: readonly Rule[] = [
   },
   {
     finds: ({ layers, headDim, hiddenSize }, { loads }) =>
-      loads.fullWidthAttention && layers.some((layer) => queryHeads(layer) * headDim !== hiddenSize)
+      loads.fullWidthAttention &&
+      attentionLayers({ layers }).some((layer) => queryHeads(layer) * headDim !== hiddenSize)
         ? `query heads whose total width differs from the hidden size ${hiddenSize}`
         : null,
   },
@@ -162,7 +164,8 @@ function scoreScale(
   { layers, hiddenSize, headDim }: Pick<ModelSpec, "layers" | "hiddenSize" | "headDim">,
   { hiddenScaledLayers }: GgufArchitecture,
 ): number {
-  const width = layers.length === hiddenScaledLayers ? hiddenSize / queryHeads(layers[0]!) : headDim;
+  const width =
+    layers.length === hiddenScaledLayers ? hiddenSize / queryHeads(attentionLayers({ layers })[0]!) : headDim;
   return width ** -0.5;
 }
 
