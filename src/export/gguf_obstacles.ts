@@ -69,6 +69,15 @@ const RULES: readonly Rule[] = [
     hint: "If recovery added the biases, prune with --recover lstsq --biases never for llama.cpp.",
   },
   {
+    finds: ({ layers }, { convolutions }) => {
+      const present = layers.flatMap(({ convolution }) => convolution ?? []);
+      if (present.length > 0 && !convolutions) return "convolutions";
+      if (present.some(({ length }) => length !== present[0]!.length))
+        return "convolutions of several lengths";
+      return present.some(({ biases }) => biases) ? "convolutions with biases" : null;
+    },
+  },
+  {
     finds: ({ tiedEmbeddings }, { loads: { head } }) => {
       if (head === "any" || (head === "tied") === tiedEmbeddings) return null;
       return `an output matrix that is ${tiedEmbeddings ? "" : "not "}tied to the embedding`;
@@ -183,7 +192,8 @@ function unrotatedObstacle(
     return isUsual ? null : "layers without rotary embeddings other than those without sliding windows";
   }
   const isUsual = layers.every(
-    ({ rope }, index) => (rope === null) === (every !== null && (index + 1) % every === 0),
+    ({ rope, convolution }, index) =>
+      convolution !== undefined || (rope === null) === (every !== null && (index + 1) % every === 0),
   );
   if (isUsual) return null;
   return every === null
