@@ -16,6 +16,7 @@ import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsAsStored } from "../model/rotary_rows.ts";
+import { attentionLayers } from "../model/spec.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { activationParameterName, activationParameters } from "../model/weights.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
@@ -232,7 +233,7 @@ function warningsOf(
     readonly cut: string | null;
   },
 ): readonly string[] {
-  const widest = written.layers[0]!;
+  const widest = attentionLayers(written)[0]!;
   const sizes = `${widest.neurons} neurons and ${widest.kvGroups} KV groups`;
   const hasVocabulary = files.some((file) => file.name === "tokenizer.json");
   const warnings: readonly (string | null)[] = [
