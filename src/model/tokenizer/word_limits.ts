@@ -3,8 +3,9 @@
  * for each character of a word that BPE merges; the time of other models grows with a word's length times that of the
  * longest token, or with its square.
  */
+import { isSpace } from "./added_tokens.ts";
 import { isolate, type TokenizerStep } from "./corrections.ts";
-import type { TokenizerEngine } from "./engine.ts";
+import type { SectionEngine } from "./engine.ts";
 
 /** Most characters of a word: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
 const MAX_WORD = 2 ** 18;
@@ -23,14 +24,17 @@ export const WORD_CUT: TokenizerStep = isolate(`[\\s\\S]{1,${MAX_WORD}}`);
  * An engine that passes texts with too long words to a second one.
  * @param open - makes the second, with `WORD_CUT`, when it is first needed
  */
-export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerEngine): TokenizerEngine {
-  let cutting: TokenizerEngine | undefined;
-  const engineFor = (text: string): TokenizerEngine => {
-    if (!hasLongWord(text)) return engine;
+export function cuttingLongWords(engine: SectionEngine, open: () => SectionEngine): SectionEngine {
+  let cutting: SectionEngine | undefined;
+  const engineFor = (section: string): SectionEngine => {
+    if (!hasLongWord(section)) return engine;
     cutting ??= open();
     return cutting;
   };
-  return { ...engine, encode: (text, special) => engineFor(text).encode(text, special) };
+  return {
+    ...engine,
+    encodeSection: (section, isStart) => engineFor(section).encodeSection(section, isStart),
+  };
 }
 
 /**
@@ -46,10 +50,6 @@ export function hasLongWord(text: string, longest: number = MAX_WORD): boolean {
     if (end - start > longest) return true;
   }
   return false;
-}
-
-function isSpace(text: string, place: number): boolean {
-  return /\s/.test(text[place]!);
 }
 
 /** The parts of a tokenizer.json that bound the time of its model. */
