@@ -1,6 +1,9 @@
+import { once } from "node:events";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { redisForTest } from "../../test/redis_for_test.ts";
 import { hasRedis } from "../../test/redis_server.ts";
 import { hashes } from "../../test/run_cli.ts";
@@ -127,6 +130,18 @@ test.skipIf(!hasRedis)("writes one shard after the other", async () => {
   await Promise.all([computed, sums]);
   await passes.close();
   expect(writes.most).toBe(1);
+});
+
+test("makes no store where no server answers", async () => {
+  const root = await temporaryDirectory();
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const { port } = free.address() as AddressInfo;
+  free.close();
+  await once(free, "close");
+  const open = distributed({ redis: `redis://127.0.0.1:${port}`, store: join(root, "store") });
+  await expect(open({ model: tinyModel(), hashes: {} })).rejects.toMatchObject({ code: "QUEUE_FAILED" });
+  expect(await readdir(root)).toEqual([]);
 });
 
 test.each([0, 0.5, -1, Number.NaN])("refuses units of %d layers", (layersPerUnit) => {

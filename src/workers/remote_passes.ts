@@ -31,6 +31,7 @@ import type { Refitted } from "../recover/least_squares.ts";
 import type { ConnectedPasses, RefitRequest, RemoteActivations } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { patientStore } from "./patient_store.ts";
+import { reachServer } from "./queue_server.ts";
 import { keepRecipe } from "./recipes.ts";
 import { handled, type Remote } from "./remote.ts";
 import { remoteActivations } from "./remote_activations.ts";
@@ -65,6 +66,8 @@ const TARGET_RANGES = 8;
 export function distributed(distribution: Distribution): (base: PassesBase) => Promise<ConnectedPasses> {
   requireCount("layersPerUnit", distribution.layersPerUnit ?? 1);
   return async (base) => {
+    // Before a store is made that nobody may use.
+    await reachServer(distribution.redis);
     const store = patientStore(await openStore(distribution.store), { signal: base.signal });
     const name = queueName(await storeIdentity(store), distribution.threads);
     const model = addressOf(base.model);
