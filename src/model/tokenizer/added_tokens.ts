@@ -15,6 +15,9 @@ export interface AddedToken {
   readonly rstrip?: boolean | null | undefined;
 }
 
+/** Most characters of a token: those of real tokenizers have up to 100, and each costs time at every place of a text. */
+export const MAX_ADDED = 512;
+
 /**
  * An engine for texts with added tokens.
  * @param marksStart - whether the pre-tokenizer treats the start of a text otherwise than other places
@@ -24,13 +27,13 @@ export function withAddedTokens(
   added: readonly AddedToken[],
   marksStart: boolean,
 ): TokenizerEngine {
-  const inText: TokenTree = { next: new Map() };
-  const inRest: TokenTree = { next: new Map() };
-  for (const token of added) {
-    const isNormalized = token.normalized ?? token.special !== true;
-    if (isNormalized) plant(inRest, engine.normalized(token.content), token);
-    else plant(inText, token.content, token);
-  }
+  const isNormalized = ({ normalized, special }: AddedToken): boolean => normalized ?? special !== true;
+  const inText = new TokenIndex(
+    added.filter((token) => !isNormalized(token)).map((token) => [token.content, token]),
+  );
+  const inRest = new TokenIndex(
+    added.filter(isNormalized).map((token) => [engine.normalized(token.content), token]),
+  );
   /** Whether a normalised text begins where the text does: its first character is no longer there otherwise. */
   const keepsStart = (text: string, rest: string): boolean =>
     rest === text ||
@@ -55,22 +58,52 @@ export function withAddedTokens(
   return { encode, decode, idOf, largestId, around };
 }
 
-/** Tokens by their characters (UTF-16 units), so that a search takes no longer with many of them. */
-interface TokenTree {
-  token?: AddedToken;
-  readonly next: Map<number, TokenTree>;
-}
+/** Tokens by their contents, with a search that takes little longer, and no more memory, for many of them. */
+class TokenIndex {
+  readonly #tokens: ReadonlyMap<string, AddedToken>;
+  /** In the order of UTF-16 units, so that those with a common start are neighbours, the shortest first. */
+  readonly #contents: readonly string[];
+  readonly #firstUnits: ReadonlySet<number>;
 
-function plant(tree: TokenTree, content: string, token: AddedToken): void {
-  if (content === "") return;
-  let node = tree;
-  for (let i = 0; i < content.length; i++) {
-    const unit = content.charCodeAt(i);
-    const child: TokenTree = node.next.get(unit) ?? { next: new Map() };
-    node.next.set(unit, child);
-    node = child;
+  constructor(entries: readonly (readonly [content: string, token: AddedToken])[]) {
+    this.#tokens = new Map(entries.filter(([content]) => content !== ""));
+    this.#contents = [...this.#tokens.keys()].sort();
+    this.#firstUnits = new Set(this.#contents.map((content) => content.charCodeAt(0)));
   }
-  node.token = token;
+
+  /** From left to right; of several tokens that begin at a place, the longest. */
+  *matches(text: string): Generator<Match> {
+    for (let start = 0; start < text.length; ) {
+      const content = this.#firstUnits.has(text.charCodeAt(start)) ? this.#longestAt(text, start) : undefined;
+      const end = start + (content?.length ?? 1);
+      if (content !== undefined) yield { start, end, token: this.#tokens.get(content)! };
+      start = end;
+    }
+  }
+
+  #longestAt(text: string, start: number): string | undefined {
+    let [low, high] = [0, this.#contents.length];
+    let longest: string | undefined;
+    for (let length = 1; low < high && start + length <= text.length; length++) {
+      const unit = text.charCodeAt(start + length - 1);
+      // Contents from `low` up to `high` begin as the text does.
+      low = this.#firstWith(length, unit, { low, high });
+      high = this.#firstWith(length, unit + 1, { low, high });
+      if (low < high && this.#contents[low]!.length === length) longest = this.#contents[low];
+    }
+    return longest;
+  }
+
+  /** The first content whose unit at the end of `length` units is `least` or more; `high` for none. */
+  #firstWith(length: number, least: number, range: { readonly low: number; readonly high: number }): number {
+    let { low, high } = range;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#contents[middle]!.charCodeAt(length - 1) >= least) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
 }
 
 /** A token found in a text, with the white space that it takes up, or the text between two. */
@@ -81,9 +114,9 @@ interface Section {
 }
 
 /** The sections of a text that are not empty, as `find_matches` of added_vocabulary.rs. */
-function* sectionsOf(text: string, tree: TokenTree): Generator<Section> {
+function* sectionsOf(text: string, index: TokenIndex): Generator<Section> {
   let [done, spacesEnd] = [0, 0];
-  for (const { start: found, end: after, token } of matchesOf(text, tree)) {
+  for (const { start: found, end: after, token } of index.matches(text)) {
     let [start, end] = [found, after];
     if (token.lstrip) {
       while (start > done && isSpace(text, start - 1)) start--;
@@ -107,24 +140,6 @@ interface Match {
   readonly start: number;
   readonly end: number;
   readonly token: AddedToken;
-}
-
-/** From left to right; of several tokens that begin at a place, the longest. */
-function* matchesOf(text: string, tree: TokenTree): Generator<Match> {
-  for (let start = 0; start < text.length; ) {
-    let [node, longest, end]: [TokenTree | undefined, AddedToken | undefined, number] = [
-      tree,
-      undefined,
-      start + 1,
-    ];
-    for (let i = start; i < text.length; i++) {
-      node = node.next.get(text.charCodeAt(i));
-      if (node === undefined) break;
-      if (node.token !== undefined) [longest, end] = [node.token, i + 1];
-    }
-    if (longest !== undefined) yield { start, end, token: longest };
-    start = end;
-  }
 }
 
 /** Whether a character is white space in Unicode, as \s in Rust; \s of JavaScript has U+FEFF and lacks U+0085. */

@@ -202,7 +202,7 @@ function tooSlow(milliseconds: number): GpruneError {
     "UNSUPPORTED",
     `tokenizer.json: expected the text to be tokenized within ${seconds} s, got no result`,
     {
-      hint: "Its regular expressions or added tokens take too long on this text. Use the tokenizer of the original model.",
+      hint: "Its regular expressions take too long on this text. Use the tokenizer of the original model.",
     },
   );
 }

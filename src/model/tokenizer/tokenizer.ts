@@ -11,7 +11,7 @@ import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import { concatenated } from "../../tensor/integers.ts";
 import type { CarriedFile, Model } from "../model.ts";
-import { withAddedTokens } from "./added_tokens.ts";
+import { MAX_ADDED, withAddedTokens } from "./added_tokens.ts";
 import {
   correctedReplace,
   correctedStep,
@@ -150,7 +150,7 @@ export class Tokenizer {
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
     requireKnownModel(json);
-    requireFoundAnywhere(json);
+    requireKnownAdded(json);
     const isReviewed = haveKnownExpressions([json.normalizer, json.pre_tokenizer, json.decoder]);
     const pieces = unigramPieces(json.model);
     const makeEngine = isReviewed && isQuick(json, pieces) ? directEngine : guardedEngine;
@@ -268,10 +268,13 @@ function requireKnownModel({ model }: TokenizerJson): void {
   );
 }
 
-/**
- * @throws GpruneError UNSUPPORTED for added tokens that must not match inside words, where the library matches them
- */
-function requireFoundAnywhere({ added_tokens: added }: TokenizerJson): void {
+/** @throws GpruneError UNSUPPORTED for added tokens that must not match inside words, or are too long */
+function requireKnownAdded({ added_tokens: added }: TokenizerJson): void {
+  const longest = added.reduce((length, { content }) => Math.max(length, content.length), 0);
+  if (longest > MAX_ADDED) {
+    const expected = `expected added tokens of at most ${MAX_ADDED} characters`;
+    throw new GpruneError("UNSUPPORTED", `tokenizer.json: ${expected}, got ${longest}`);
+  }
   const token = added.find(({ single_word: alone }) => alone === true);
   if (token === undefined) return;
   const message = `tokenizer.json: expected added tokens without single_word, got ${plainName(token.content)}`;

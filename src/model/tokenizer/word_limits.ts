@@ -9,12 +9,8 @@ import type { SectionEngine } from "./engine.ts";
 
 /** Most characters of a word: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
 const MAX_WORD = 2 ** 18;
-/**
- * Real vocabularies have pieces of up to 50 characters and special tokens of up to 100, and WordPiece gives up on words
- * of 100.
- */
+/** Real vocabularies have pieces of up to 50 characters, and WordPiece gives up on words of 100. */
 const MAX_PIECE = 128;
-const MAX_ADDED = 512;
 const MAX_WORDPIECE = 200;
 
 /** Cuts longer words. */
@@ -55,16 +51,11 @@ export function hasLongWord(text: string, longest: number = MAX_WORD): boolean {
 /** The parts of a tokenizer.json that bound the time of its model. */
 interface ModelFile {
   readonly model: { readonly type?: string | undefined; readonly max_input_chars_per_word?: unknown };
-  readonly added_tokens: readonly { readonly content: string }[];
 }
 
 /** Whether a model takes no longer than real ones. @param pieces - of Unigram, else null */
-export function isQuick(
-  { model, added_tokens: added }: ModelFile,
-  pieces: readonly string[] | null,
-): boolean {
+export function isQuick({ model }: ModelFile, pieces: readonly string[] | null): boolean {
   const { type, max_input_chars_per_word: longest = 100 } = model;
   const fits = type !== "WordPiece" || (typeof longest === "number" && longest <= MAX_WORDPIECE);
-  const areShort = added.every(({ content }) => content.length <= MAX_ADDED);
-  return fits && areShort && (pieces ?? []).every(({ length }) => length <= MAX_PIECE);
+  return fits && (pieces ?? []).every(({ length }) => length <= MAX_PIECE);
 }
