@@ -9,8 +9,12 @@ export const CREDENTIALS = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "s
 
 export class MockS3 {
   readonly objects: Map<string, Buffer> = new Map();
+  /** Headers that came with an object and go with it. */
+  readonly #metadata = new Map<string, Map<string, string>>();
   /** Number of next requests that get status 503. */
   failures = 0;
+  /** Number of next uploads whose answers are lost. */
+  losses = 0;
   /** Number of next downloads that break off in the middle. */
   cuts = 0;
   /** Folder whose downloads never end. */
@@ -56,8 +60,14 @@ export class MockS3 {
     if (this.endless !== undefined && request.url!.includes(this.endless))
       return void Readable.from(endlessBytes()).pipe(response);
     const [status, content] = this.#decide(request, body);
-    if (request.method === "HEAD" && content !== undefined)
+    if (request.method === "PUT" && this.losses > 0) {
+      this.losses -= 1;
+      return void response.destroy();
+    }
+    if (request.method === "HEAD" && content !== undefined) {
       response.setHeader("content-length", content.length);
+      response.setHeaders(this.#metadata.get(keyOf(request)) ?? new Map());
+    }
     response.writeHead(status);
     if (request.method === "HEAD" || content === undefined) response.end();
     else if (this.cuts > 0) {
@@ -66,15 +76,15 @@ export class MockS3 {
     } else response.end(content);
   }
 
-  #decide({ method, url = "", headers }: IncomingMessage, body: Buffer): readonly [number, Buffer?] {
+  #decide(request: IncomingMessage, body: Buffer): readonly [number, Buffer?] {
+    const { method, url = "", headers } = request;
     if (this.failures > 0) {
       this.failures -= 1;
       return [503];
     }
-    const [, bucket, ...parts] = decodeURIComponent(url).split("/");
-    const key = parts.join("/");
+    const key = keyOf(request);
     if (!headers.authorization?.startsWith("AWS4-HMAC-SHA256 Credential=key/")) return [403];
-    if (bucket !== BUCKET) return [404];
+    if (!url.startsWith(`/${BUCKET}/`)) return [404];
     const known = this.objects.get(key);
     switch (method) {
       case "PUT": {
@@ -82,6 +92,8 @@ export class MockS3 {
         if (headers["x-amz-content-sha256"] !== hash) return [400];
         if (headers["if-none-match"] === "*" && known !== undefined) return [412];
         this.objects.set(key, body);
+        const kept = Object.entries(headers).filter(([name]) => name.startsWith("x-amz-meta-"));
+        this.#metadata.set(key, new Map(kept as [string, string][]));
         return [200];
       }
       case "DELETE":
@@ -91,6 +103,11 @@ export class MockS3 {
         return known === undefined ? [404, this.missing] : [200, known];
     }
   }
+}
+
+/** The key of an object in its bucket. */
+function keyOf({ url = "" }: IncomingMessage): string {
+  return decodeURIComponent(url).split("/").slice(2).join("/");
 }
 
 /** An endless stream, slow enough not to fill the disk during a test. */

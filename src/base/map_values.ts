@@ -11,6 +11,7 @@ export function mapValues<V, R>(
 interface Keyed<K, V> {
   get(key: K): V | undefined;
   set(key: K, value: V): unknown;
+  delete(key: K): unknown;
 }
 
 /** The value of a key, made and stored when first needed. */
@@ -20,4 +21,15 @@ export function getOrMake<K, V>(map: Keyed<K, V>, key: K, make: () => V): V {
   const made = make();
   map.set(key, made);
   return made;
+}
+
+/** The same for what is made asynchronously; where that fails, it is tried again when the value is next needed. */
+export function getOrMakeAsync<K, V>(map: Keyed<K, Promise<V>>, key: K, make: () => Promise<V>): Promise<V> {
+  return getOrMake(map, key, () => {
+    const made = make();
+    made.catch(() => {
+      if (map.get(key) === made) map.delete(key);
+    });
+    return made;
+  });
 }

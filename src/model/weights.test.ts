@@ -13,6 +13,14 @@ describe("numbers of parameters", () => {
     expect(prunableParameters(spec)).toBe(layersParameters(spec) - 30 * 2 * 576);
   });
 
+  test("include what an activation learns and not its constants, as PyTorch counts", () => {
+    const layers = [1, 2].map(() => ({ neurons: 5, kvGroups: 2, groupSize: 2 }));
+    const [plain, learning] = [tinySpec({ layers }), tinySpec({ layers, activation: "xielu" })];
+    // alpha_p and alpha_n; beta and eps are buffers.
+    expect(layerParameters(learning, 0) - layerParameters(plain, 0)).toBe(2);
+    expect(parameterCount(learning) - parameterCount(plain)).toBe(4);
+  });
+
   test("include biases, norms and an output matrix of its own where there are any", () => {
     const layer = { neurons: 5, kvGroups: 2, groupSize: 2 };
     const plain = tinySpec({ layers: [layer, layer] });

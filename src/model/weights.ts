@@ -264,7 +264,7 @@ function convolutionWeights(
 
 /** Parameters of one decoder layer. */
 export function layerParameters(spec: ModelSpec, index: number): number {
-  return layerWeightsOf(spec, index).reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  return learnedElements(layerWeightsOf(spec, index));
 }
 
 /** Parameters of all decoder layers. */
@@ -274,7 +274,13 @@ export function layersParameters(spec: ModelSpec): number {
 
 /** Parameters of the whole model. */
 export function parameterCount(spec: ModelSpec): number {
-  return weightsOf(spec).reduce((sum, weight) => sum + elementCount(weight.shape), 0);
+  return learnedElements(weightsOf(spec));
+}
+
+/** Elements without the constants of activations, which are buffers in PyTorch, not parameters. */
+function learnedElements(weights: readonly WeightSpec[]): number {
+  const learned = weights.filter(({ shape }) => shape.length > 0);
+  return learned.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
 /** The axes of queries, and of keys and values, whose unit is a KV group. */

@@ -86,11 +86,17 @@ test("a form that names what is not there is refused with every field that is wr
     "name",
     expect.stringContaining("unfinished"),
   ]);
-  for (const name of ["a/b", "small.run"])
+  for (const name of ["a/b", "small.run", "small.", "small ", 'a"b', "a:b", "a?"])
     expect(await refused(name, right)).toEqual([
       "BAD_ARGUMENT",
       "name",
       expect.stringContaining("expected letters"),
+    ]);
+  for (const name of ["CON", "nul.small", "com1"])
+    expect(await refused(name, right)).toEqual([
+      "BAD_ARGUMENT",
+      "name",
+      "expected a name that Windows takes, too, got that of a device",
     ]);
   const sets = [...right.calibration, { name: "own", path: "self" }, { name: "code", path: "nope.txt" }];
   const none = { model: "nowhere", calibration: sets, plan: "plan.json" };

@@ -26,8 +26,10 @@ import { LiveRunRecorder } from "./live_run.ts";
 import { type KnownRuns, listRuns } from "./run_list.ts";
 import type { RunHandle, StartRun } from "./start_run.ts";
 
-/** A directory name of letters, digits, dots, dashes and underscores that does not end with .run. */
-const NAME = /^(?!.*\.run$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/i;
+/** A directory name of letters, digits, dots, dashes and underscores that does not end with a dot or .run. */
+const NAME = /^(?!.*\.(?:run)?$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/i;
+/** What stands for a device on Windows, with any ending. */
+const DEVICE = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
 const MAX_REPORT_BYTES = 2 ** 27;
 /** Milliseconds after which the list of runs is renewed. */
 const LIST_AGE = 3000;
@@ -35,7 +37,10 @@ const LIST_AGE = 3000;
 const MAX_RUNS = 500;
 
 const startSchema: z.ZodType<StartRequest> = z.strictObject({
-  name: z.string().regex(NAME, "expected letters, digits, dots, dashes and underscores, not ending in .run"),
+  name: z
+    .string()
+    .regex(NAME, "expected letters, digits, dots, dashes and underscores, not ending in a dot or .run")
+    .refine((name) => !DEVICE.test(name), "expected a name that Windows takes, too, got that of a device"),
   settings: z.record(z.string(), z.unknown()),
 });
 const resumeSchema: z.ZodType<ResumeRequest> = z.strictObject({ id: z.string() });

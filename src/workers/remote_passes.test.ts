@@ -1,12 +1,18 @@
+import { once } from "node:events";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { redisForTest } from "../../test/redis_for_test.ts";
 import { hasRedis } from "../../test/redis_server.ts";
 import { hashes } from "../../test/run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { silent } from "../base/progress.ts";
 import { prune, resolveRunConfig } from "../index.ts";
 import type { Digest } from "../io/files/stage_file.ts";
+import { DirectoryStore } from "../io/store/directory_store.ts";
 import { openStore } from "../io/store/open_store.ts";
 import { requireValue } from "../io/store/store.ts";
 import { distributed, runWorker } from "./index.ts";
@@ -81,6 +87,62 @@ test.skipIf(!hasRedis)(
     expect(found).toEqual(expected);
   },
 );
+
+/** Counts objects that are being written to stores in directories. */
+function countWrites(): { made: number; now: number; most: number } {
+  const writes = { made: 0, now: 0, most: 0 };
+  const { keep } = DirectoryStore.prototype;
+  const spy = vi.spyOn(DirectoryStore.prototype, "keep").mockImplementation(async function (
+    this: DirectoryStore,
+    fill,
+  ) {
+    writes.most = Math.max(writes.most, ++writes.now);
+    const digest = await keep.call(this, fill);
+    writes.now--;
+    writes.made++;
+    return digest;
+  });
+  onTestFinished(() => spy.mockRestore());
+  return writes;
+}
+
+test.skipIf(!hasRedis)("writes one shard after the other", async () => {
+  const { server, root } = await redisForTest();
+  const model = tinyModel();
+  const end = new AbortController();
+  const open = distributed({ redis: server.url, store: join(root, "store") });
+  const passes = await open({ model, hashes: {}, signal: end.signal });
+  const windows = [1, 2, 3, 4].map((id) => new Int32Array(3000).fill(id));
+  const made = { model, recipe: {} };
+  const writes = countWrites();
+  // No worker computes them.
+  const computed = expect(
+    passes.losses([{ made, windows }], { stage: "check", onProgress: silent }),
+  ).rejects.toMatchObject({
+    code: "INTERRUPTED",
+  });
+  await vi.waitFor(() => expect(writes.made).toBe(4));
+  const sums = expect(passes.gateStatistics(made, [{ name: "a", windows }])).rejects.toMatchObject({
+    code: "INTERRUPTED",
+  });
+  await vi.waitFor(() => expect(writes.made).toBe(8));
+  end.abort();
+  await Promise.all([computed, sums]);
+  await passes.close();
+  expect(writes.most).toBe(1);
+});
+
+test("makes no store where no server answers", async () => {
+  const root = await temporaryDirectory();
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const { port } = free.address() as AddressInfo;
+  free.close();
+  await once(free, "close");
+  const open = distributed({ redis: `redis://127.0.0.1:${port}`, store: join(root, "store") });
+  await expect(open({ model: tinyModel(), hashes: {} })).rejects.toMatchObject({ code: "QUEUE_FAILED" });
+  expect(await readdir(root)).toEqual([]);
+});
 
 test.each([0, 0.5, -1, Number.NaN])("refuses units of %d layers", (layersPerUnit) => {
   const message = `layersPerUnit: expected a whole number of at least 1, got ${layersPerUnit}`;

@@ -31,6 +31,7 @@ import type { Refitted } from "../recover/least_squares.ts";
 import type { ConnectedPasses, RefitRequest, RemoteActivations } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { patientStore } from "./patient_store.ts";
+import { reachServer } from "./queue_server.ts";
 import { keepRecipe } from "./recipes.ts";
 import { handled, type Remote } from "./remote.ts";
 import { remoteActivations } from "./remote_activations.ts";
@@ -65,6 +66,8 @@ const TARGET_RANGES = 8;
 export function distributed(distribution: Distribution): (base: PassesBase) => Promise<ConnectedPasses> {
   requireCount("layersPerUnit", distribution.layersPerUnit ?? 1);
   return async (base) => {
+    // Before a store is made that nobody may use.
+    await reachServer(distribution.redis);
     const store = patientStore(await openStore(distribution.store), { signal: base.signal });
     const name = queueName(await storeIdentity(store), distribution.threads);
     const model = addressOf(base.model);
@@ -147,14 +150,18 @@ class RemotePasses implements ConnectedPasses {
     const total = tokensOfSets(sets);
     const progress = new UnitProgress(dispatcher, { stage, total, unit: "tokens", onProgress });
     return progress.during(async () => {
-      const compute = async (set: string, windows: readonly Int32Array[]): Promise<readonly S[]> => {
-        const value = await dispatcher.value(unit(await this.#windows(set, windows)), "windows");
-        progress.advance(tokensOf(windows));
+      const compute = async (kept: Digest, tokens: number): Promise<readonly S[]> => {
+        const value = await dispatcher.value(unit(kept), "windows");
+        progress.advance(tokens);
         return value as readonly S[];
       };
-      const shards = sets.map(({ name, partOf = name, windows }) =>
-        shardsOf(windows, MICRO_BATCH_TOKENS).map((shard) => handled(compute(partOf, shard))),
-      );
+      const shards: Promise<readonly S[]>[][] = sets.map(() => []);
+      for (const [index, { name, partOf = name, windows }] of sets.entries()) {
+        for (const shard of shardsOf(windows, MICRO_BATCH_TOKENS)) {
+          const kept = await this.#keepWindows(partOf, shard);
+          shards[index]!.push(handled(compute(kept, tokensOf(shard))));
+        }
+      }
       const result = new Map<string, S>();
       for (const [index, { name }] of sets.entries()) {
         let sums = empty();
@@ -177,17 +184,15 @@ class RemotePasses implements ConnectedPasses {
       onProgress,
     });
     return progress.during(async () => {
-      const compute = async (
-        recipe: Digest | null,
-        windows: readonly Int32Array[],
-      ): Promise<Float32Array> => {
-        const unit: Unit = { kind: "losses", hashes, windows: await this.#windows("", windows), recipe };
-        return (await dispatcher.value(unit, "losses")) as Float32Array;
-      };
-      const shards: Promise<Float32Array>[][] = [];
-      for (const { made, windows } of requests) {
+      const compute = async (unit: Unit): Promise<Float32Array> =>
+        (await dispatcher.value(unit, "losses")) as Float32Array;
+      const shards: Promise<Float32Array>[][] = requests.map(() => []);
+      for (const [index, { made, windows }] of requests.entries()) {
         const recipe = await this.#recipe(made.recipe);
-        shards.push(shardsOf(windows).map((shard) => handled(compute(recipe, shard))));
+        for (const shard of shardsOf(windows)) {
+          const kept = await this.#keepWindows("", shard);
+          shards[index]!.push(handled(compute({ kind: "losses", hashes, windows: kept, recipe })));
+        }
       }
       const sums: LossSum[] = [];
       for (const losses of shards) {
@@ -206,7 +211,8 @@ class RemotePasses implements ConnectedPasses {
     return this.#remote.dispatcher.close();
   }
 
-  #windows(set: string, windows: readonly Int32Array[]): Promise<Digest> {
+  /** Writes a shard. Awaited one after another: each is a file or an upload of its own. */
+  #keepWindows(set: string, windows: readonly Int32Array[]): Promise<Digest> {
     const value: Windows = { set, windows };
     return keepValue(this.#remote.store, value);
   }

@@ -4,7 +4,7 @@
  * product, which is slower than float32 weights are; and sums of 8-bit products could overflow in a kernel for older
  * processors. Results show both: the first rounds no activations, the second is wrong.
  */
-import { getOrMake } from "../../base/map_values.ts";
+import { getOrMakeAsync } from "../../base/map_values.ts";
 import { type BlockLayout, type BlockTensor, blockCode, emptyBlocks } from "../../tensor/blocks.ts";
 import { randomStream } from "../../tensor/random.ts";
 import { GraphBuilder } from "../ir/graph.ts";
@@ -31,7 +31,7 @@ const results = new WeakMap<Runtime, Promise<boolean>>();
  * checked once per runtime.
  */
 export function multipliesBlocks(runtime: Runtime): Promise<boolean> {
-  return getOrMake(results, runtime, () => checkBlocks(runtime));
+  return getOrMakeAsync(results, runtime, () => checkBlocks(runtime));
 }
 
 async function checkBlocks(runtime: Runtime): Promise<boolean> {

@@ -80,4 +80,15 @@ describe("tensors on a device", () => {
     await expect(failing.copyOf(tensor, "float32")).rejects.toThrow("full");
     await failing.close();
   });
+
+  test("are copied by the next who asks where that failed", async () => {
+    const copy: Copy = { type: "float32", disposed: 0, dispose: () => void copy.disposed++ };
+    const results = [Promise.reject(new Error("full")), Promise.resolve(copy)];
+    const resident = new ResidentTensors<Copy>(() => results.shift()!);
+    resident.keep(tensor);
+    await expect(resident.copyOf(tensor, "float32")).rejects.toThrow("full");
+    expect(await resident.copyOf(tensor, "float32")).toBe(copy);
+    await resident.close();
+    expect(copy.disposed).toBe(1);
+  });
 });

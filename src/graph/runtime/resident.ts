@@ -3,6 +3,7 @@
  * kept tensor uploads it, and later runs reuse the copy, until the last keeper releases the tensor or it is garbage
  * collected. A tensor must not change while it is kept. Independent of ONNX Runtime.
  */
+import { getOrMakeAsync } from "../../base/map_values.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 
 /** A tensor on the device. */
@@ -51,13 +52,12 @@ export class ResidentTensors<D extends DeviceTensor> {
   copyOf(tensor: Tensor, type: CopyType): Promise<D> | undefined {
     const entry = this.#entries.get(tensor);
     if (entry === undefined) return undefined;
-    let copy = entry.copies.get(type);
-    if (copy === undefined) {
-      copy = this.#upload(tensor, type);
-      entry.copies.set(type, copy);
+    return getOrMakeAsync(entry.copies, type, () => {
+      const copy = this.#upload(tensor, type);
       this.#live.add(copy);
-    }
-    return copy;
+      copy.catch(() => this.#live.delete(copy));
+      return copy;
+    });
   }
 
   /** Frees all copies. */

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
+import { onnxRuntime } from "./onnx_runtime.ts";
 import { type DoubleTensor, Runtime } from "./runtime.ts";
 
 /** y = x W^T with everything symbolic; an output may have the name of an input. */
@@ -137,6 +138,17 @@ describe("Runtime", () => {
     const { sum } = await double.runDouble(doubleFeeds("x"));
     expect(sum!.data).toEqual(Float64Array.of(0.2, 2 ** -39 + 2));
     await expect(double.run({ x: { shape: [2], data: new Float32Array(2) } })).rejects.toThrow("internal:");
+  });
+
+  test("opens a session again that could not be opened", async () => {
+    const program = await runtime.program("opened again", productGraph);
+    const create = vi.spyOn(onnxRuntime.InferenceSession, "create");
+    create.mockRejectedValueOnce(new Error("std::bad_alloc"));
+    await expect(program.run(feeds(1))).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
+    expect((await program.run(feeds(1))).y!.shape).toEqual([1, 257]);
+    await program.run(feeds(1));
+    expect(create).toHaveBeenCalledTimes(2);
+    create.mockRestore();
   });
 
   test("refuses what comes after it was closed, or is under way then", async () => {

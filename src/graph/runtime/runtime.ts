@@ -12,7 +12,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { badArgument, requireCount } from "../../base/arguments.ts";
 import { MAX_THREADS } from "../../base/choices.ts";
-import { getOrMake, mapValues } from "../../base/map_values.ts";
+import { getOrMakeAsync, mapValues } from "../../base/map_values.ts";
 import { GpruneError, internalError, reasonOf } from "../../errors.ts";
 import { processorCounts } from "../../io/files/machine.ts";
 import { isOutOfMemory } from "../../io/files/own_program.ts";
@@ -86,7 +86,7 @@ const DO_NOT_SPIN = { intra_op: { allow_spinning: "0" } };
  */
 const MAX_FILLED_THREADS = 16;
 
-/** Compiles graphs once per key and runs them. */
+/** Compiles graphs once per key and runs them. What fails, as for want of memory, is tried again by the next call. */
 export class Runtime {
   readonly memory: MemoryPolicy;
   readonly device: Device;
@@ -119,7 +119,7 @@ export class Runtime {
    * @throws GpruneError BAD_ARGUMENT after `close`, from runs as well
    */
   program(key: string, build: () => Graph): Promise<Program> {
-    return getOrMake(this.#programs, key, () => this.#compile(build()));
+    return getOrMakeAsync(this.#programs, key, () => this.#compile(build()));
   }
 
   /**
@@ -178,7 +178,7 @@ export class Runtime {
       const missing = graph.inputs.find(({ name }) => feeds[name] === undefined);
       if (missing !== undefined) throw internalError(`graph input ${missing.name} was not fed`);
       const threads = device.name === "cpu" ? this.#threadsFor(graph, feeds) : this.threads;
-      return getOrMake(sessions, threads, () => this.#open(encoded, { device, threads }));
+      return getOrMakeAsync(sessions, threads, () => this.#open(encoded, { device, threads }));
     };
     const run = async (feeds: Readonly<Record<string, FedTensor>>): Promise<OrtOutputs> => {
       const session = await sessionFor(feeds);
@@ -220,7 +220,7 @@ export class Runtime {
     const rank = tensor.shape.length;
     const key = `copy ${type} ${rank}`;
     const open = (): Promise<InferenceSession> => this.#open(encodeOnnx(castGraph(rank, type)), UPLOAD);
-    const session = await getOrMake(this.#uploaders, key, open);
+    const session = await getOrMakeAsync(this.#uploaders, key, open);
     const outputs = await this.#runSession(session, { x: toOrt(tensor) }, this.device);
     return Object.values(outputs)[0]!;
   }

@@ -86,8 +86,9 @@ export class DirectoryStore implements Store {
         });
         return true;
       } catch (error) {
-        if (errnoOf(error) === "EEXIST") return false;
-        throw error;
+        if (errnoOf(error) !== "EEXIST") throw error;
+        // A file server whose answer was lost is asked again, and finds the link that it has made.
+        return (await stat(temporary)).nlink > 1;
       } finally {
         await rm(temporary, { force: true });
       }

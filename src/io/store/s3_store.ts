@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AwsClient } from "aws4fetch";
 import { badArgument } from "../../base/arguments.ts";
+import { getOrMake } from "../../base/map_values.ts";
 import { GpruneError } from "../../errors.ts";
 import { OutputFile, outputFailed } from "../files/output_file.ts";
 import type { Digest } from "../files/stage_file.ts";
@@ -26,6 +27,8 @@ const ADDRESS =
 const MAX_OBJECT_BYTES = 2 ** 31 - 1;
 /** Attempts per request. */
 const MAX_ATTEMPTS = 5;
+/** Metadata of a record: who claimed it. */
+const OWNER = "x-amz-meta-owner";
 /** Milliseconds before the second attempt; doubled before each further one. */
 const PAUSE_MS = 200;
 /** Statuses after which a retry may succeed. */
@@ -69,6 +72,8 @@ export class S3Store implements Store {
   /** URL of the bucket and the prefix. */
   readonly #root: string;
   readonly #scratch: string;
+  /** Owners of claims that have no answer yet: one that is repeated after a failure is the same claim. */
+  readonly #unanswered = new Map<string, string>();
 
   private constructor(name: string, { client, root, scratch }: Place) {
     this.name = name;
@@ -140,12 +145,21 @@ export class S3Store implements Store {
 
   async claim(name: string, text: string): Promise<boolean> {
     const body = new TextEncoder().encode(text);
-    const headers = {
-      "if-none-match": "*",
-      "x-amz-content-sha256": sha256Hex(body),
-    };
-    const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, { accept: [412] });
-    return answer.status !== 412;
+    const sha256 = sha256Hex(body);
+    const key = `records/${name}`;
+    const claim = `${key} ${sha256}`;
+    const owner = getOrMake(this.#unanswered, claim, randomUUID);
+    const headers = { "if-none-match": "*", "x-amz-content-sha256": sha256, [OWNER]: owner };
+    const { status } = await this.#send(key, { method: "PUT", headers, body }, { accept: [412] });
+    // The record may come from an earlier attempt, whose answer was lost.
+    const isOwn = status !== 412 || (await this.#ownerOf(key)) === owner;
+    this.#unanswered.delete(claim);
+    return isOwn;
+  }
+
+  async #ownerOf(key: string): Promise<string | null> {
+    const { headers } = await this.#send(key, { method: "HEAD" }, { accept: [404] });
+    return headers.get(OWNER);
   }
 
   async record(name: string): Promise<string | null> {

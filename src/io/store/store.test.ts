@@ -1,14 +1,20 @@
-import { chmod, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { linkSync } from "node:fs";
+import { chmod, link, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { CREDENTIALS, MockS3 } from "../../../test/mock_s3.ts";
 import { armFailPoints } from "../files/fail_points.ts";
 import { readValue } from "../files/stage_file.ts";
 import { openStore } from "./open_store.ts";
 import { S3Store } from "./s3_store.ts";
-import { keepValue, keptValue, requireValue, type Store, storeIdentity } from "./store.ts";
+import { keepValue, keptValue, requireValue, type Store, StoreAway, storeIdentity } from "./store.ts";
+
+vi.mock("node:fs/promises", async (original) => {
+  const promises = await original<typeof import("node:fs/promises")>();
+  return { ...promises, link: vi.fn(promises.link) };
+});
 
 const VALUE = { numbers: Float64Array.of(1, -0, Number.NaN), names: new Map([["a", Int32Array.of(3)]]) };
 
@@ -18,6 +24,8 @@ interface Place {
   get(sha256: string): Promise<Buffer>;
   /** Null removes. */
   set(sha256: string, bytes: Buffer | null): Promise<void>;
+  /** The next write is made and its answer lost; who asks again is told that there is something already. */
+  loseAnswer(): void;
 }
 
 let s3: MockS3;
@@ -33,6 +41,11 @@ async function directoryPlace(): Promise<Place> {
     open: () => openStore(path),
     get: (sha256) => readFile(file(sha256)),
     set: (sha256, bytes) => (bytes === null ? rm(file(sha256)) : writeFile(file(sha256), bytes)),
+    loseAnswer: () =>
+      vi.mocked(link).mockImplementationOnce(async (from, to) => {
+        linkSync(from, to);
+        throw Object.assign(new Error("EEXIST"), { code: "EEXIST", errno: -17 });
+      }),
   };
 }
 
@@ -48,6 +61,9 @@ async function s3Place(): Promise<Place> {
     set: async (sha256, bytes) => {
       if (bytes === null) s3.objects.delete(key(sha256));
       else s3.objects.set(key(sha256), bytes);
+    },
+    loseAnswer: () => {
+      s3.losses = 1;
     },
   };
 }
@@ -75,6 +91,16 @@ describe.each([
     await store.forget("unit-1");
     await store.forget("unit-1");
     expect(await store.record("unit-1")).toBeNull();
+  });
+
+  test("a claim whose answer was lost is known again as its owner's", async () => {
+    const here = await place();
+    const [own, other] = [await here.open(), await here.open()];
+    here.loseAnswer();
+    expect(await own.claim("unit-1", "same")).toBe(true);
+    expect(await other.claim("unit-1", "same")).toBe(false);
+    expect(await own.claim("unit-1", "same")).toBe(false);
+    expect(await own.record("unit-1")).toBe("same");
   });
 
   test("all who open a store agree which one it is", async () => {
@@ -212,6 +238,15 @@ test("a place for downloads that cannot be made is named", async () => {
     code: "OUTPUT_FAILED",
     message: `${join(file, "scratch")}: expected a writable path, got ENOTDIR`,
   });
+});
+
+test("a claim that a bucket answered in none of its attempts is the same when it is made again", async () => {
+  const own = await MockS3.start();
+  onTestFinished(() => own.close());
+  const store = await S3Store.open("s3://bucket", own.environment);
+  own.losses = 5;
+  await expect(store.claim("unit-1", "a")).rejects.toBeInstanceOf(StoreAway);
+  expect(await store.claim("unit-1", "a")).toBe(true);
 });
 
 test("a record whose download breaks off is asked for again, and then said to be the store's failure", async () => {

@@ -25,7 +25,10 @@ export interface Store {
   has(object: Digest): Promise<boolean>;
   /** Removes an object, if it exists; a reader that finds it damaged does so, so that it is computed again. */
   discard(object: Digest): Promise<void>;
-  /** Writes a record unless one of this name exists. @returns whether it was written */
+  /**
+   * Writes a record unless one of this name exists.
+   * @returns whether it was written, be it by an attempt of this claim whose answer was lost
+   */
   claim(name: string, text: string): Promise<boolean>;
   /** A record; null when there is none. */
   record(name: string): Promise<string | null>;

@@ -29,3 +29,19 @@ test("Replace gives the text in the file, dollar signs and all", () => {
   const replace = { type: "Replace", pattern: { Regex: "(x)" }, content: "$1$&" };
   expect(makes({ type: "Sequence", normalizers: [replace] }, "axb", "a$1$&b")).toBe(true);
 });
+
+/** Expected pieces are those of tokenizers 0.23.3. */
+test.each([
+  ["(?i:'s|'t|'re|'ve|'m|'ll|'d)|\\p{L}+", "aſ'ſa\u212a'S", ["aſ", "'ſ", "a\u212a", "'S"]],
+  ["'(?i:[sdmt]|ll)", "a'ſs", ["a", "'ſ", "s"]],
+  ["(?i:[a-m]+)s", "kKa\u212asaſ", ["kKa\u212as", "aſ"]],
+  ["(?i:(x|k)\\s)s", "xſ\u212a s\u212a ſ", ["xſ", "\u212a s", "\u212a ſ"]],
+])("%s knows the long s and the Kelvin sign where case does not count", (regex, text, pieces) => {
+  const vocab = Object.fromEntries(pieces.map((piece, id) => [piece, id]));
+  const pre_tokenizer = { type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false };
+  const json = { pre_tokenizer, model: { type: "WordLevel", vocab } };
+  const tokenizer = Tokenizer.fromFiles([
+    { name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) },
+  ]);
+  expect([...tokenizer.encode(text)].map((id) => pieces[id])).toEqual(pieces);
+});

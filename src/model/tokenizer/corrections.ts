@@ -102,7 +102,7 @@ export function correctedReplace(step: TokenizerStep): TokenizerStep {
     return { type: "Sequence", normalizers: [SMALL_SIGMA, step] };
   if (type === "Strip" && content === undefined) return strippedSpaces(step);
   if (type !== "Replace" || typeof content !== "string") return step;
-  return { ...step, content: content.replaceAll("$", "$$$$") };
+  return { ...foldingCase(step), content: content.replaceAll("$", "$$$$") };
 }
 
 /** Before letters become small: tokenizers takes them one by one, and JavaScript gives the last of a word as ς. */
@@ -124,7 +124,8 @@ function strippedSpaces({
  * the two merging behaviours and changes no others. Every extended expression has an end to its search, so that it
  * takes no longer than the one in it.
  */
-function split(step: TokenizerStep): TokenizerStep {
+function split(given: TokenizerStep): TokenizerStep {
+  const step = foldingCase(given);
   const { behavior, invert = false } = step;
   if (behavior === "Removed") return { ...step, pattern: { Regex: regexOf(step) } };
   const merges: Readonly<Record<string, boolean>> = { MergedWithPrevious: invert, MergedWithNext: !invert };
@@ -136,6 +137,33 @@ function split(step: TokenizerStep): TokenizerStep {
   requireNoReferences(regex, behavior);
   const withNext = `(?:${regex})[\\s\\S]*?(?=(?:${regex})|(?![\\s\\S]))`;
   return isolate(merges[behavior] ? withNext : `[\\s\\S]*?(?:${regex})|[\\s\\S]+`);
+}
+
+/** Letters that an expression without regard to case takes for letters of ASCII. */
+const SAME_LETTERS = { s: "ſ", k: "\u212a" } as const;
+/** Escapes, classes, starts and ends of groups, and letters of an expression; found in linear time. */
+const EXPRESSION_PARTS =
+  /\\(?:[pPx]\{[^{}\\]*\}|k<[^<>\\]*>|.)|\[(?:\\.?|[^\]\\])*(?:\]|$)|\((?:\?(?:i:|<\w+>))?|\)|[sk]/gisu;
+
+/**
+ * A step whose `(?i:...)` takes ſ for s and the Kelvin sign for k, as Oniguruma's does; the library knows the letters of
+ * ASCII alone. Classes of other than letters, digits and ranges stay.
+ */
+function foldingCase(step: TokenizerStep): TokenizerStep {
+  const regex = step.pattern?.Regex;
+  if (regex === undefined || !regex.includes("(?i:")) return step;
+  const groups: boolean[] = [];
+  const folded = regex.replaceAll(EXPRESSION_PARTS, (part) => {
+    const isFolding = groups.at(-1) === true;
+    if (part.startsWith("(")) groups.push(isFolding || part === "(?i:");
+    else if (part === ")") groups.pop();
+    if (!isFolding || !/^(?:[sk]|\[\w[\w-]*\])$/i.test(part)) return part;
+    const letters = part.replaceAll(/^\[|\]$/g, "");
+    const isIn = new RegExp(`[${letters}]`, "i");
+    const more = Object.entries(SAME_LETTERS).flatMap(([letter, same]) => (isIn.test(letter) ? same : []));
+    return `[${more.join("")}${letters}]`;
+  });
+  return { ...step, pattern: { Regex: folded } };
 }
 
 /** Whether an expression is one lookahead or lookbehind, which matches no characters. */

@@ -13,19 +13,33 @@ export interface Pieces {
   readonly pieces: readonly string[];
 }
 
-/** A tokenizer without corrections, or with some. */
-export interface TokenizerEngine {
-  /** Ids of a text. @param special - whether the tokens that belong around every text are added */
-  encode(text: string, special: boolean): readonly number[];
+/** What does not depend on texts to encode. */
+interface Vocabulary {
   decode(ids: readonly number[]): string;
   idOf(token: string): number | undefined;
   readonly largestId: number;
+  /** Ids of the tokens that belong around every text. */
+  readonly around: readonly number[];
+}
+
+/** A tokenizer with all corrections. */
+export interface TokenizerEngine extends Vocabulary {
+  /** Ids of a text, without those around it. */
+  encode(text: string): readonly number[];
+}
+
+/** A tokenizer for texts without added tokens. */
+export interface SectionEngine extends Vocabulary {
+  /** A text after normalisation. */
+  normalized(text: string): string;
+  /** Ids of a part of a normalised text. @param isStart - whether it is the first */
+  encodeSection(section: string, isStart: boolean): readonly number[];
 }
 
 /** The library's tokenizer. */
-export interface LibraryEngine extends TokenizerEngine {
-  /** As `encode`, with the part of the text that each id stands for. */
-  encodePieces(text: string, special: boolean): Pieces;
+export interface LibraryEngine extends SectionEngine {
+  /** As `encodeSection`, with the part of the text that each id stands for. */
+  encodePieces(section: string, isStart: boolean): Pieces;
 }
 
 /** Parts of tokenizer.json and tokenizer_config.json, checked. */
@@ -37,15 +51,20 @@ export interface EngineFiles {
 /** Runs in this process: for tokenizers whose every step is known. */
 export function directEngine({ json, config }: EngineFiles): LibraryEngine {
   const library = attempt(() => new LibraryTokenizer(json, config));
+  const { normalizer, pre_tokenizer: words, model } = library;
+  const encodePieces = (section: string, isStart: boolean): Pieces =>
+    attempt(() => {
+      const pieces: string[] = model!(words?.(section, { section_index: isStart ? 0 : 1 }) ?? [section]);
+      return { ids: pieces.map((piece) => model!.tokens_to_ids.get(piece) ?? model!.unk_token_id!), pieces };
+    });
   return {
-    encode: (text, special) => attempt(() => library.encode(text, { add_special_tokens: special })).ids,
-    encodePieces: (text, special) => {
-      const { ids, tokens } = attempt(() => library.encode(text, { add_special_tokens: special }));
-      return { ids, pieces: tokens };
-    },
+    normalized: (text) => attempt(() => normalizer?.(text) ?? text),
+    encodeSection: (...request) => encodePieces(...request).ids,
+    encodePieces,
     decode: (ids) => attempt(() => library.decode([...ids], { clean_up_tokenization_spaces: false })),
     idOf: (token) => library.token_to_id(token),
     largestId: largest(library.get_vocab().values()),
+    around: attempt(() => library.encode("")).ids,
   };
 }
 
@@ -100,14 +119,18 @@ const attempt = (run) => {
 let tokenizer;
 attempt(() => {
   tokenizer = new (require(library).Tokenizer)(json, config);
-  return [...tokenizer.get_vocab().values()].reduce((most, id) => Math.max(most, id), -1);
+  const largestId = [...tokenizer.get_vocab().values()].reduce((most, id) => Math.max(most, id), -1);
+  return { largestId, around: tokenizer.encode("").ids };
 });
+const encodePieces = (section, isStart) => {
+  const { pre_tokenizer: words, model } = tokenizer;
+  const pieces = model(words?.(section, { section_index: isStart ? 0 : 1 }) ?? [section]);
+  return { ids: pieces.map((piece) => model.tokens_to_ids.get(piece) ?? model.unk_token_id), pieces };
+};
 const requests = {
-  encode: (text, special) => tokenizer.encode(text, { add_special_tokens: special }).ids,
-  encodePieces: (text, special) => {
-    const { ids, tokens } = tokenizer.encode(text, { add_special_tokens: special });
-    return { ids, pieces: tokens };
-  },
+  normalized: (text) => tokenizer.normalizer?.(text) ?? text,
+  encodeSection: (...request) => encodePieces(...request).ids,
+  encodePieces,
   decode: (ids) => tokenizer.decode(ids, { clean_up_tokenization_spaces: false }),
   idOf: (token) => tokenizer.token_to_id(token),
 };
@@ -156,13 +179,13 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): L
     port.postMessage(request);
     return wait(times.call + times.character * characters);
   };
-  const largestId = wait(times.build) as number;
   const engine: LibraryEngine = {
-    encode: (text, special) => ask(text.length, "encode", text, special) as number[],
-    encodePieces: (text, special) => ask(text.length, "encodePieces", text, special) as Pieces,
+    ...(wait(times.build) as Pick<LibraryEngine, "largestId" | "around">),
+    normalized: (text) => ask(text.length, "normalized", text) as string,
+    encodeSection: (section, isStart) => ask(section.length, "encodeSection", section, isStart) as number[],
+    encodePieces: (section, isStart) => ask(section.length, "encodePieces", section, isStart) as Pieces,
     decode: (ids) => ask(ids.length * 16, "decode", [...ids]) as string,
     idOf: (token) => ask(0, "idOf", token) as number | undefined,
-    largestId,
   };
   ABANDONED.register(engine, worker);
   return engine;
@@ -179,7 +202,7 @@ function tooSlow(milliseconds: number): GpruneError {
     "UNSUPPORTED",
     `tokenizer.json: expected the text to be tokenized within ${seconds} s, got no result`,
     {
-      hint: "Its regular expressions or added tokens take too long on this text. Use the tokenizer of the original model.",
+      hint: "Its regular expressions take too long on this text. Use the tokenizer of the original model.",
     },
   );
 }

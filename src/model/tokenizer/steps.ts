@@ -28,7 +28,7 @@ export function haveKnownExpressions(steps: readonly unknown[]): boolean {
 }
 
 /** Every object inside a value, itself included. */
-function nodesOf(value: unknown): readonly TokenizerNode[] {
+export function nodesOf(value: unknown): readonly TokenizerNode[] {
   if (typeof value !== "object" || value === null) return [];
   const inner = Object.values(value).flatMap(nodesOf);
   return Array.isArray(value) ? inner : [value as TokenizerNode, ...inner];

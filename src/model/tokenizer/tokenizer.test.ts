@@ -147,6 +147,11 @@ describe("Tokenizer.fromFiles", () => {
       [tokenizerJson({ tokens: ["a"], added_tokens: [{ id: 2 ** 31, content: "x" }] })],
       "BAD_FILE",
     ],
+    [
+      "added tokens without end",
+      [tokenizerJson({ tokens, added_tokens: [{ id: 0, content: "a".repeat(513) }] })],
+      "UNSUPPORTED",
+    ],
     ["steps that are none", [tokenizerJson({ tokens, pre_tokenizer: 7 })], "BAD_FILE"],
   ])("refuses %s", (_, files, code) => {
     expect(() => Tokenizer.fromFiles(files)).toThrow(expect.objectContaining({ code }));

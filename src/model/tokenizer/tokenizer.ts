@@ -11,7 +11,7 @@ import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import { concatenated } from "../../tensor/integers.ts";
 import type { CarriedFile, Model } from "../model.ts";
-import { strippingSpaces, withoutStripping } from "./added_spaces.ts";
+import { MAX_ADDED, withAddedTokens } from "./added_tokens.ts";
 import {
   correctedReplace,
   correctedStep,
@@ -20,7 +20,13 @@ import {
   stepSchema,
   type TokenizerStep,
 } from "./corrections.ts";
-import { directEngine, guardedEngine, type TokenizerEngine, unknownTokenizer } from "./engine.ts";
+import {
+  directEngine,
+  guardedEngine,
+  type SectionEngine,
+  type TokenizerEngine,
+  unknownTokenizer,
+} from "./engine.ts";
 import {
   hasSmallIds,
   ofModel,
@@ -29,7 +35,7 @@ import {
   specialTokenText,
   tokenId,
 } from "./files.ts";
-import { haveKnownExpressions } from "./steps.ts";
+import { haveKnownExpressions, nodesOf } from "./steps.ts";
 import { CHARACTER_BYTES, type Parting, partingOf, partsOf } from "./text_parts.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
 import { cuttingLongWords, isQuick, WORD_CUT } from "./word_limits.ts";
@@ -97,7 +103,7 @@ export class Tokenizer {
     const [bos, eos] = [idOf(engine, config.bos_token), idOf(engine, config.eos_token)];
     const eosIds = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
     const bosIds = [generation.bos_token_id ?? undefined, bos].filter((id) => id !== undefined);
-    const added = engine.encode("", true);
+    const added = engine.around;
     // Where the files disagree, the id that the tokenizer itself puts before texts counts.
     this.bosId = bosIds.find((id) => id === added[0]) ?? bosIds[0] ?? null;
     this.eosIds = [...new Set(eosIds)].sort((a, b) => a - b);
@@ -144,17 +150,18 @@ export class Tokenizer {
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
     requireKnownModel(json);
-    requireFoundAnywhere(json);
+    requireKnownAdded(json);
     const isReviewed = haveKnownExpressions([json.normalizer, json.pre_tokenizer, json.decoder]);
     const pieces = unigramPieces(json.model);
     const makeEngine = isReviewed && isQuick(json, pieces) ? directEngine : guardedEngine;
-    const open = (file: TokenizerJson): TokenizerEngine =>
+    const open = (file: TokenizerJson): SectionEngine =>
       withByteFallback(makeEngine({ json: file, config: withUnknown(config, json) }), json.model);
     try {
       const file = tuned(json, pieces);
       const whole = cuttingLongWords(open(file), () => open(withCut(file, WORD_CUT)));
-      const stripping = strippingSpaces(whole, json.added_tokens);
-      const engine = owner === undefined ? stripping : engineOf(owner, stripping);
+      const marksStart = nodesOf(json.pre_tokenizer).some((node) => node.prepend_scheme === "first");
+      const found = withAddedTokens(whole, json.added_tokens, marksStart);
+      const engine = owner === undefined ? found : engineOf(owner, found);
       const parting = partingOf(json, () => splitsAtSpaces(json) || endsAtSpaces(json, pieces));
       return new Tokenizer({ engine, parting }, config, generation);
     } catch (cause) {
@@ -182,7 +189,7 @@ export class Tokenizer {
   }
 
   #encodePart(text: string): Int32Array {
-    const ids = this.#engine.encode(text, false);
+    const ids = this.#engine.encode(text);
     // The id for unknown words is the file's, which may be no token's.
     if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < this.vocabSize))
       return Int32Array.from(ids);
@@ -228,7 +235,7 @@ function settingsIn(file: CarriedFile): unknown {
 function engineOf(model: Pick<Model, "origin">, engine: TokenizerEngine): TokenizerEngine {
   return {
     ...engine,
-    encode: (...request) => ofModel(model, () => engine.encode(...request)),
+    encode: (text) => ofModel(model, () => engine.encode(text)),
     decode: (ids) => ofModel(model, () => engine.decode(ids)),
   };
 }
@@ -261,10 +268,13 @@ function requireKnownModel({ model }: TokenizerJson): void {
   );
 }
 
-/**
- * @throws GpruneError UNSUPPORTED for added tokens that must not match inside words, where the library matches them
- */
-function requireFoundAnywhere({ added_tokens: added }: TokenizerJson): void {
+/** @throws GpruneError UNSUPPORTED for added tokens that must not match inside words, or are too long */
+function requireKnownAdded({ added_tokens: added }: TokenizerJson): void {
+  const longest = added.reduce((length, { content }) => Math.max(length, content.length), 0);
+  if (longest > MAX_ADDED) {
+    const expected = `expected added tokens of at most ${MAX_ADDED} characters`;
+    throw new GpruneError("UNSUPPORTED", `tokenizer.json: ${expected}, got ${longest}`);
+  }
   const token = added.find(({ single_word: alone }) => alone === true);
   if (token === undefined) return;
   const message = `tokenizer.json: expected added tokens without single_word, got ${plainName(token.content)}`;
@@ -282,7 +292,6 @@ function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): Tokeniz
 function tuned(file: TokenizerJson, pieces: readonly string[] | null): TokenizerJson {
   const json = {
     ...file,
-    added_tokens: withoutStripping(file.added_tokens),
     normalizer: file.normalizer && correctedReplace(file.normalizer),
     decoder: file.decoder && correctedReplace(file.decoder),
   };

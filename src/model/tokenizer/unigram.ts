@@ -3,7 +3,7 @@
  * bytes. The library of engine.ts makes them unknown.
  */
 import { z } from "zod";
-import type { LibraryEngine, TokenizerEngine } from "./engine.ts";
+import type { LibraryEngine, SectionEngine } from "./engine.ts";
 
 const unigram = z.looseObject({
   type: z.literal("Unigram"),
@@ -22,7 +22,7 @@ export function unigramPieces(model: unknown): readonly string[] | null {
  * An engine that encodes unknown characters as bytes, where the model asks for that and has pieces for all their bytes.
  * As `tokenize` of tokenizers/src/models/unigram/model.rs.
  */
-export function withByteFallback(engine: LibraryEngine, model: unknown): TokenizerEngine {
+export function withByteFallback(engine: LibraryEngine, model: unknown): SectionEngine {
   const result = unigram.safeParse(model);
   if (!result.success || result.data.byte_fallback !== true) return engine;
   const { vocab, unk_id: unknown } = result.data;
@@ -36,8 +36,8 @@ export function withByteFallback(engine: LibraryEngine, model: unknown): Tokeniz
   };
   return {
     ...engine,
-    encode(text, special) {
-      const { ids, pieces } = engine.encodePieces(text, special);
+    encodeSection(section, isStart) {
+      const { ids, pieces } = engine.encodePieces(section, isStart);
       return ids.flatMap((id, i) => {
         const isUnknown = (id === unknown || !Number.isInteger(id)) && pieces[i] !== unknownPiece;
         return (isUnknown && byteIdsOf(pieces[i]!)) || id;

@@ -3,17 +3,14 @@
  * for each character of a word that BPE merges; the time of other models grows with a word's length times that of the
  * longest token, or with its square.
  */
+import { isSpace } from "./added_tokens.ts";
 import { isolate, type TokenizerStep } from "./corrections.ts";
-import type { TokenizerEngine } from "./engine.ts";
+import type { SectionEngine } from "./engine.ts";
 
 /** Most characters of a word: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
 const MAX_WORD = 2 ** 18;
-/**
- * Real vocabularies have pieces of up to 50 characters and special tokens of up to 100, and WordPiece gives up on words
- * of 100.
- */
+/** Real vocabularies have pieces of up to 50 characters, and WordPiece gives up on words of 100. */
 const MAX_PIECE = 128;
-const MAX_ADDED = 512;
 const MAX_WORDPIECE = 200;
 
 /** Cuts longer words. */
@@ -23,14 +20,17 @@ export const WORD_CUT: TokenizerStep = isolate(`[\\s\\S]{1,${MAX_WORD}}`);
  * An engine that passes texts with too long words to a second one.
  * @param open - makes the second, with `WORD_CUT`, when it is first needed
  */
-export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerEngine): TokenizerEngine {
-  let cutting: TokenizerEngine | undefined;
-  const engineFor = (text: string): TokenizerEngine => {
-    if (!hasLongWord(text)) return engine;
+export function cuttingLongWords(engine: SectionEngine, open: () => SectionEngine): SectionEngine {
+  let cutting: SectionEngine | undefined;
+  const engineFor = (section: string): SectionEngine => {
+    if (!hasLongWord(section)) return engine;
     cutting ??= open();
     return cutting;
   };
-  return { ...engine, encode: (text, special) => engineFor(text).encode(text, special) };
+  return {
+    ...engine,
+    encodeSection: (section, isStart) => engineFor(section).encodeSection(section, isStart),
+  };
 }
 
 /**
@@ -48,23 +48,14 @@ export function hasLongWord(text: string, longest: number = MAX_WORD): boolean {
   return false;
 }
 
-function isSpace(text: string, place: number): boolean {
-  return /\s/.test(text[place]!);
-}
-
 /** The parts of a tokenizer.json that bound the time of its model. */
 interface ModelFile {
   readonly model: { readonly type?: string | undefined; readonly max_input_chars_per_word?: unknown };
-  readonly added_tokens: readonly { readonly content: string }[];
 }
 
 /** Whether a model takes no longer than real ones. @param pieces - of Unigram, else null */
-export function isQuick(
-  { model, added_tokens: added }: ModelFile,
-  pieces: readonly string[] | null,
-): boolean {
+export function isQuick({ model }: ModelFile, pieces: readonly string[] | null): boolean {
   const { type, max_input_chars_per_word: longest = 100 } = model;
   const fits = type !== "WordPiece" || (typeof longest === "number" && longest <= MAX_WORDPIECE);
-  const areShort = added.every(({ content }) => content.length <= MAX_ADDED);
-  return fits && areShort && (pieces ?? []).every(({ length }) => length <= MAX_PIECE);
+  return fits && (pieces ?? []).every(({ length }) => length <= MAX_PIECE);
 }

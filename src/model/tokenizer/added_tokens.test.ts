@@ -1,14 +1,22 @@
 import { describe, expect, test } from "vitest";
 import { Tokenizer } from "./tokenizer.ts";
 
-const LETTERS = ["a", "b", "Ġ", "Ċ", "Â", "ħ", "ï", "»", "¿", "Ġa", "<m>", "  "];
+const LETTERS = ["a", "b", "Ġ", "Ċ", "Â", "ħ", "ï", "»", "¿", "Ġa", "<m>", "  ", ..."▁AéX<>m", "▁a"];
 const BYTE_LEVEL = { type: "ByteLevel", add_prefix_space: false, use_regex: true };
 
-/** The pieces of a text, by a byte-level vocabulary with the tokens `<m>` and, perhaps, two spaces. */
+interface Parts {
+  readonly step?: object;
+  readonly normalizer?: object | null;
+  readonly spaces?: boolean;
+}
+
+const START_MARKED = { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: true };
+
+/** The pieces of a text, by a vocabulary with the token `<m>` or another and, perhaps, two spaces. */
 function piecesOf(
   text: string,
   flags: object,
-  { step = BYTE_LEVEL, spaces = false } = {},
+  { step = BYTE_LEVEL, normalizer = null, spaces = false }: Parts = {},
 ): readonly string[] {
   const added = [{ content: "<m>", ...flags }, ...(spaces ? [{ content: "  " }] : [])];
   const json = {
@@ -18,14 +26,17 @@ function piecesOf(
       normalized: false,
       ...token,
     })),
-    normalizer: null,
+    normalizer,
     pre_tokenizer: step,
     post_processor: null,
     decoder: null,
     model: {
       type: "BPE",
       vocab: Object.fromEntries(LETTERS.map((letter, id) => [letter, id])),
-      merges: [["Ġ", "a"]],
+      merges: [
+        ["Ġ", "a"],
+        ["▁", "a"],
+      ],
     },
   };
   const file = { name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) };
@@ -37,6 +48,12 @@ const NO_BREAK = ["ï", "»", "¿"];
 
 /** Expected pieces are those of tokenizers 0.23.3. */
 describe("white space as Unicode has it", () => {
+  const tokens = [
+    ["in the text", { normalized: false }, null],
+    ["in a text that is not normalised", { normalized: true }, null],
+    ["in the normalised text", { normalized: true }, { type: "NFC" }],
+  ] as const;
+
   test.each([
     [
       "before an added token",
@@ -57,8 +74,11 @@ describe("white space as Unicode has it", () => {
       ["a", ...NO_BREAK, "<m>", ...NO_BREAK, "b"],
     ],
   ])("is taken up %s", (_, flags, nextLine, noBreak) => {
-    expect(piecesOf("a\u0085<m>\u0085b", flags)).toEqual(nextLine);
-    expect(piecesOf("a\ufeff<m>\ufeffb", flags)).toEqual(noBreak);
+    for (const [where, found, normalizer] of tokens) {
+      const pieces = (text: string) => piecesOf(text, { ...flags, ...found }, { normalizer });
+      expect(pieces("a\u0085<m>\u0085b"), where).toEqual(nextLine);
+      expect(pieces("a\ufeff<m>\ufeffb"), where).toEqual(noBreak);
+    }
   });
 
   test("is taken up as far as there is any, and between two tokens", () => {
@@ -67,6 +87,7 @@ describe("white space as Unicode has it", () => {
     expect(piecesOf(" <m> ", both)).toEqual(["<m>"]);
     const spaces = " ".repeat(100_000);
     expect(piecesOf(`${spaces}a${spaces}<m>`, both)).toHaveLength(100_001);
+    expect(piecesOf(`<m>${spaces}a`, both, { spaces: true })).toHaveLength(50_002);
   });
 
   test("stays where it is a token itself", () => {
@@ -92,5 +113,39 @@ describe("white space as Unicode has it", () => {
       "<m>",
       "Ġa",
     ]);
+  });
+});
+
+describe("added tokens", () => {
+  const lowercase = { type: "Lowercase" };
+  const normalized = { normalized: true };
+
+  test.each([
+    ["a<M>b", normalized, lowercase, ["a", "<m>", "b"]],
+    ["a<M>b<m>", {}, lowercase, ["a", "<", "m", ">", "b", "<m>"]],
+    [
+      "aXb",
+      { ...normalized, content: "X" },
+      { type: "Replace", pattern: { String: "X" }, content: "" },
+      ["a", "b"],
+    ],
+    ["ae\u0301b", { ...normalized, content: "é" }, { type: "NFC" }, ["a", "é", "b"]],
+    ["é", { content: "é" }, { type: "NFD" }, ["é"]],
+  ])("are found in %j with %j after %j", (text, flags, normalizer, pieces) => {
+    expect(piecesOf(text, flags, { normalizer })).toEqual(pieces);
+  });
+
+  test.each([
+    ["a<m>a", lowercase, ["▁a", "<m>", "a"]],
+    ["A<M>a a", lowercase, ["▁a", "<m>", "a", "▁a"]],
+    ["<m>a", lowercase, ["<m>", "a"]],
+    [" a", lowercase, ["▁a"]],
+    ["a a", { type: "Strip" }, ["▁a", "▁a"]],
+    [" a a", { type: "Strip" }, ["a", "▁a"]],
+    ["\u0085a", { type: "Strip" }, ["a"]],
+    ["Xa", { type: "Replace", pattern: { String: "X" }, content: "" }, ["a"]],
+    ["aX", { type: "Replace", pattern: { String: "X" }, content: "" }, ["▁a"]],
+  ])("leave the mark of the text's start in %j where it is with %j", (text, normalizer, pieces) => {
+    expect(piecesOf(text, normalized, { step: START_MARKED, normalizer })).toEqual(pieces);
   });
 });
