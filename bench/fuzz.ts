@@ -10,12 +10,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { positiveInteger } from "../scripts/clients/options.ts";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { fuzz } from "./fuzz/harness.ts";
 import { FUZZ_TARGETS } from "./fuzz/targets.ts";
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     inputs: { type: "string", default: "100000" },
     seed: { type: "string", default: "1" },

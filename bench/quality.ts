@@ -25,7 +25,7 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { parseArgs } from "node:util";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { mapValues } from "../src/base/map_values.ts";
 import type { TextSet } from "../src/calibrate/text_sets.ts";
 import { OWN_TEXT } from "../src/calibrate/text_sets.ts";
@@ -40,7 +40,7 @@ import { Lab } from "./quality/lab.ts";
 import { readRows, type Settings, writeRows } from "./quality/results.ts";
 import { type Key, markdown, type Row } from "./quality/table.ts";
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     calib: { type: "string" },
@@ -61,7 +61,7 @@ const { values, positionals } = parseArgs({
 });
 const model = positionals[0];
 if (model === undefined || values.calib === undefined || values.texts === undefined) {
-  throw new Error("usage: bench/quality.ts MODEL --calib DIR --texts DIR; see the head of the file");
+  throw new Error("usage: bench/quality.ts MODEL --calib DIR --texts DIR; --help says more");
 }
 
 /** Settings of each variant, by metric. */
@@ -87,10 +87,10 @@ requireSingle();
 const settings: Settings = {
   model: basename(model),
   single: values.single,
-  samples: Number(values.samples),
-  limit: Number(values.limit),
-  taskLimit: Number(values["task-limit"]),
-  seqLen: Number(values["seq-len"]),
+  samples: positiveInteger("samples", values.samples),
+  limit: positiveInteger("limit", values.limit),
+  taskLimit: positiveInteger("task-limit", values["task-limit"]),
+  seqLen: positiveInteger("seq-len", values["seq-len"]),
 };
 const { seqLen } = settings;
 const kept = join(results, `${values.tag}.json`);

@@ -15,9 +15,8 @@ import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { positiveInteger } from "../scripts/clients/options.ts";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { machine, markdownTable, rangeCell } from "../scripts/clients/table.ts";
 import { spread } from "../src/tensor/statistics.ts";
 import { CHROMIUM, fits, THEMES, violations } from "../test/browser.ts";
@@ -34,7 +33,7 @@ interface Opening {
   readonly loaded: number;
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     rounds: { type: "string", default: "7" },
@@ -44,7 +43,7 @@ const { values, positionals } = parseArgs({
 });
 const path = positionals[0];
 if (path === undefined || CHROMIUM === undefined) {
-  throw new Error("usage: bench/report_page.ts REPORT.html, with Chromium; see the head of the file");
+  throw new Error("usage: bench/report_page.ts REPORT.html, with Chromium; --help says more");
 }
 const address = pathToFileURL(resolve(path)).href;
 const load = loadavg()[0]!;

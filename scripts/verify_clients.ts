@@ -20,7 +20,6 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { parseArgs } from "node:util";
 import {
   type ClientName,
   clientVersions,
@@ -29,7 +28,7 @@ import {
   type Pythons,
 } from "./clients/clients.ts";
 import { FORMATS, type Format } from "./clients/formats.ts";
-import { threadsOf } from "./clients/options.ts";
+import { parseOptions, threadsOf } from "./clients/options.ts";
 import {
   demoSubject,
   fixtureSubjects,
@@ -45,7 +44,7 @@ import { type TrialOptions, trial } from "./clients/trial.ts";
 const NODE_CLIENTS: readonly ClientName[] = ["llama.cpp", "onnxruntime-node", "transformers.js"];
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = parseOptions({
     options: {
       demo: { type: "boolean", default: false },
       model: { type: "string", multiple: true, default: [] },

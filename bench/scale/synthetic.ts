@@ -7,7 +7,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
+import { parseOptions, positiveInteger } from "../../scripts/clients/options.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import type { Model } from "../../src/model/model.ts";
 import { weightsOf } from "../../src/model/weights.ts";
@@ -57,7 +57,7 @@ function randomWeights(name: string, shape: readonly number[], seed: number): Te
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = parseOptions({
     allowPositionals: true,
     options: { layers: { type: "string" }, seed: { type: "string", default: "0" } },
   });
@@ -66,7 +66,7 @@ async function main(): Promise<void> {
   if (shape === undefined || directory === undefined) {
     throw new Error(`expected a size of ${Object.keys(SHAPES).join(", ")} and a directory`);
   }
-  const layers = values.layers === undefined ? shape.layers : Number(values.layers);
+  const layers = values.layers === undefined ? shape.layers : positiveInteger("layers", values.layers);
   await writeSynthetic({ ...shape, layers }, directory, Number(values.seed));
 }
 
