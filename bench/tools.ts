@@ -17,7 +17,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { parseOptions, positiveInteger, positiveNumber } from "../scripts/clients/options.ts";
+import { oneOf, parseOptions, positiveInteger, positiveNumber } from "../scripts/clients/options.ts";
 import { withArrayMemory } from "../src/io/files/machine.ts";
 import { readRows, writeRows } from "./quality/results.ts";
 import { type Material, prepare } from "./tools/material.ts";
@@ -58,6 +58,8 @@ const checkouts: Readonly<Partial<Record<Source, string>>> = {
   ...(values["torch-pruning"] && { "torch-pruning": resolve(values["torch-pruning"]) }),
   ...(values["llm-pruner"] && { "llm-pruner": resolve(values["llm-pruner"]) }),
 };
+const names = WAYS.map(({ name }) => name);
+const wanted = values.ways?.split(";").map((name) => oneOf("ways", name, names));
 const numbers = {
   samples: positiveInteger("samples", values.samples),
   limit: positiveInteger("limit", values.limit),
@@ -73,7 +75,6 @@ const shared = { model: basename(model), samples, limit, seqLen };
 const ours = values.quality === undefined ? [] : ownResults(values.quality, shared);
 const material = await prepare({ model, calib, texts, ...numbers }, resolve(work));
 
-const wanted = values.ways?.split(";");
 write();
 addRows(DENSE, [0]);
 for (const way of WAYS) {
