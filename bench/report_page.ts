@@ -26,6 +26,8 @@ const WIDTHS = [390, 820, 1280] as const;
 const HEIGHT = 900;
 const MAX_BYTES = 2e6;
 const MAX_MILLISECONDS = 1000;
+/** Milliseconds after which a page counts as blank. */
+const PATIENCE = 60_000;
 
 /** Milliseconds since navigation began. */
 interface Opening {
@@ -67,7 +69,8 @@ async function withBrowser<T>(work: (browser: Browser) => Promise<T>): Promise<T
 async function opening(page: Page): Promise<Opening> {
   await page.goto(address);
   return page.evaluate<Opening>(
-    `new Promise((resolve) => {
+    `new Promise((resolve, reject) => {
+      setTimeout(() => reject(new Error("expected a painted page within ${PATIENCE} ms, got none")), ${PATIENCE});
       new PerformanceObserver((paints) => {
         const [first] = paints.getEntriesByName("first-contentful-paint");
         const [navigation] = performance.getEntriesByType("navigation");
