@@ -4,8 +4,8 @@
  *   node --import tsx bench/faults.ts [--step 1]
  *
  * After every fault the disk must have the old state or the new one, and the resumed run must end with the bytes of an
- * undisturbed run; the first violation ends the walk. With --step N only every N-th access is tried; without it the walk
- * takes about a quarter of an hour.
+ * undisturbed run; the first violation ends the walk. With --step N only every N-th access is tried; without it the
+ * walk takes about a quarter of an hour.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

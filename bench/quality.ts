@@ -16,8 +16,8 @@
  * Variants: `single`, `base` (the metric with its own allocation), `modules` (that with behaviour modules and the
  * fallback), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves),
  * `gprune` (everything), `unrefined` (everything but refined widths), `robust` (everything, with robust set weights),
- * `own` (everything, with the model's own text as an additional set). bench/results/smollm2-135m also has rows `widths`,
- * of an earlier version that refined widths without exchanging neurons (docs/RESULTS.md).
+ * `own` (everything, with the model's own text as an additional set). bench/results/smollm2-135m also has rows
+ * `widths`, of an earlier version that refined widths without exchanging neurons (docs/RESULTS.md).
  *
  * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on 48 windows of each set), `distill:48:60`
  * (`lstsq:48` and 60 steps of training on all text of the sets that is not held out).

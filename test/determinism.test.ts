@@ -11,7 +11,7 @@ import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 const FILES = ["config.json", "facts.json", "model.safetensors", "plan.json"];
 /** Short windows, beside which the demo model's layers are wide, so that threads matter most. */
 const SEQ_LEN = 40;
-/** Numbers of threads to compare with one. Elsewhere bytes may depend on it (run/facts.ts), but not on anything else. */
+/** Numbers of threads to compare with one. On other processors bytes may depend on the number (run/facts.ts). */
 const THREADS = process.arch === "x64" ? [2, 5, 16] : [1];
 
 async function run(root: string, name: string, settings: RunConfigInput): Promise<string> {
