@@ -7,10 +7,8 @@
  * undisturbed run; the first violation ends the walk. With --step N only every N-th access is tried; without it the
  * walk takes about a quarter of an hour.
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
+import { withScratch } from "../scripts/clients/scratch.ts";
 import { prepareFaultRun } from "../test/fault_run.ts";
 import {
   chainErrors,
@@ -23,8 +21,7 @@ import {
 
 const { values } = parseOptions({ options: { step: { type: "string", default: "1" } } });
 const step = positiveInteger("step", values.step);
-const root = await mkdtemp(join(tmpdir(), "gprune-faults-"));
-try {
+await withScratch("faults", async (root) => {
   const run = await prepareFaultRun(root);
   const expected = await undisturbed(run);
   const walks: Readonly<Record<string, () => Promise<number>>> = {
@@ -43,6 +40,4 @@ try {
     console.log(`${String(faults).padStart(6)}  ${name}`);
   }
   console.log(`${String(total).padStart(6)}  faults survived`);
-} finally {
-  await rm(root, { recursive: true, force: true });
-}
+});

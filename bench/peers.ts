@@ -15,11 +15,12 @@
  * start is recorded.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { installPython, pythonVersions } from "../scripts/clients/clients.ts";
 import { parseOptions, positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { withScratch } from "../scripts/clients/scratch.ts";
 import { machine } from "../scripts/clients/table.ts";
 import { computingProcess, withArrayMemory } from "../src/io/files/machine.ts";
 import { type Answer, JOBS, type Precision, type Request } from "./peers/jobs.ts";
@@ -156,8 +157,7 @@ async function main(): Promise<void> {
   };
   const python = values.python ?? installPython();
   const settings: Settings = { ...sizes, python, versions: pythonVersions(python), load: loadavg()[0]! };
-  const scratch = mkdtempSync(join(tmpdir(), "gprune-peers-"));
-  try {
+  await withScratch("peers", async (scratch) => {
     const material = await prepare({ model, calib, texts, ...counts, seqLen: settings.seqLen }, scratch);
     mkdirSync(dirname(out), { recursive: true });
     const rounds: Round[] = [];
@@ -168,9 +168,7 @@ async function main(): Promise<void> {
       writeFileSync(`${out}.json`, json);
     }
     console.log(readFileSync(`${out}.md`, "utf8"));
-  } finally {
-    rmSync(scratch, { recursive: true });
-  }
+  });
 }
 
 await main();

@@ -19,8 +19,8 @@
  * fixed cost of a decoded token and the cost of its past. The tables go to PATH.md and PATH.json. Measure on an idle
  * machine: its load at the start is recorded. Temporary files hold every model in every type.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { basename, dirname, join } from "node:path";
 import {
   askClient,
@@ -29,6 +29,7 @@ import {
   installNodeClients,
 } from "../scripts/clients/clients.ts";
 import { oneOf, parseOptions, positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { withScratch } from "../scripts/clients/scratch.ts";
 import { machine, markdownTable, rangeCell, type Speed } from "../scripts/clients/table.ts";
 import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
 import { GGUF_CHOICES, type GgufDType } from "../src/base/choices.ts";
@@ -264,17 +265,14 @@ async function main(): Promise<void> {
   const known = GGUF_CHOICES.filter((choice) => choice !== "auto");
   const types = values.types.split(",").map((type) => oneOf("types", type, known));
   installNodeClients();
-  const scratch = mkdtempSync(join(tmpdir(), "gprune-speed-"));
-  try {
+  await withScratch("speed", async (scratch) => {
     const contestants = await enter(models, types, scratch);
     for (let round = 0; round < settings.rounds; round++) {
       measureAll(contestants, round, settings);
       console.error(`round ${round + 1} of ${settings.rounds}`);
     }
     report(rowsOf(contestants), settings, values.out);
-  } finally {
-    rmSync(scratch, { recursive: true });
-  }
+  });
 }
 
 await main();
