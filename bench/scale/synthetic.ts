@@ -6,8 +6,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { parseOptions, positiveInteger } from "../../scripts/clients/options.ts";
+import { isProgram, parseOptions, positiveInteger } from "../../scripts/clients/options.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import type { Model } from "../../src/model/model.ts";
 import { weightsOf } from "../../src/model/weights.ts";
@@ -70,4 +69,4 @@ async function main(): Promise<void> {
   await writeSynthetic({ ...shape, layers }, directory, Number(values.seed));
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await main();
+if (isProgram(import.meta.filename)) await main();

@@ -1,7 +1,16 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { headOf, oneOf, positiveInteger, positiveIntegers, positiveNumber, threadsOf } from "./options.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import {
+  headOf,
+  isProgram,
+  oneOf,
+  positiveInteger,
+  positiveIntegers,
+  positiveNumber,
+  threadsOf,
+} from "./options.ts";
 
 describe("values of options", () => {
   test.each(["0", "-1", "1.5", "", "x", "1e3"])("refuses %j where a positive integer is wanted", (text) => {
@@ -22,6 +31,16 @@ describe("values of options", () => {
     expect(oneOf("type", "b", ["a", "b"])).toBe("b");
     expect(() => oneOf("type", "c", ["a", "b"])).toThrow("--type: expected one of a, b, got c");
   });
+});
+
+test("a module is the program by whatever path it was started", async () => {
+  const link = join(await temporaryDirectory(), "link");
+  symlinkSync(import.meta.dirname, link);
+  const own = import.meta.filename;
+  for (const path of [own, join(link, "options.test.ts")]) expect(isProgram(own, ["node", path])).toBe(true);
+  for (const path of [join(link, "options.ts"), join(link, "none")])
+    expect(isProgram(own, ["node", path])).toBe(false);
+  expect(isProgram(own, ["node"])).toBe(false);
 });
 
 describe("the head of a program", () => {

@@ -1,5 +1,5 @@
 /** Command lines of scripts and benchmarks: options, and their values. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { type ParseArgsConfig, parseArgs } from "node:util";
 
 /** As `parseArgs` of node:util, except that `--help` prints the comment at the head of the program, and ends it. */
@@ -9,6 +9,14 @@ export function parseOptions<const T extends ParseArgsConfig>(config: T): Return
     process.exit(0);
   }
   return parseArgs(config);
+}
+
+/**
+ * Whether a module is the program that was started, not one that it imports.
+ * @param filename - `import.meta.filename` of the module, a path without symbolic links
+ */
+export function isProgram(filename: string, [, started = ""]: readonly string[] = process.argv): boolean {
+  return existsSync(started) && realpathSync(started) === filename;
 }
 
 /** Text of the comment at the head of a source; empty if there is none. */
