@@ -10,8 +10,7 @@
  * one process, so that whatever slows the machine down affects both. Finally the largest difference of their logits at
  * the ends of turns, relative to the range of the logits.
  */
-import { parseArgs } from "node:util";
-import { positiveInteger } from "../scripts/clients/options.ts";
+import { parseOptions, positiveInteger, positiveIntegers } from "../scripts/clients/options.ts";
 import { markdownTable } from "../scripts/clients/table.ts";
 import { Decoding, type LoadedDecoder, loadDecoder, loadFastDecoder } from "../src/evaluate/decoding.ts";
 import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
@@ -148,7 +147,7 @@ function report(contestants: readonly Contestant[]): void {
   console.log(markdownTable(columns, rows));
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     threads: { type: "string", default: "1,2" },
@@ -158,8 +157,9 @@ const { values, positionals } = parseArgs({
 });
 if (positionals.length === 0) rates();
 else {
-  const numbers = (name: "threads" | "past"): readonly number[] =>
-    values[name].split(",").map((text) => positiveInteger(name, text));
-  const turns = positiveInteger("turns", values.turns);
-  await compareTokens(positionals[0]!, { threads: numbers("threads"), past: numbers("past"), turns });
+  await compareTokens(positionals[0]!, {
+    threads: positiveIntegers("threads", values.threads),
+    past: positiveIntegers("past", values.past),
+    turns: positiveInteger("turns", values.turns),
+  });
 }

@@ -7,7 +7,7 @@
  * Without MODEL a random model is used, with two layers of SmolLM2-135M's width and a vocabulary of 2048. On
  * SwiftShader, which replaces a graphics card in tests (docs/DEVICES.md), only the differences are meaningful.
  */
-import { parseArgs } from "node:util";
+import { oneOf, parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { gateGradients } from "../src/calibrate/gate_gradients.ts";
 import { perplexity } from "../src/evaluate/perplexity.ts";
@@ -20,7 +20,7 @@ import { maxAbs, maxDifference } from "../test/numbers.ts";
 import { randomWindows } from "../test/random_windows.ts";
 import { smolLikeModel } from "./smol_like_model.ts";
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     device: { type: "string", default: "webgpu" },
@@ -29,12 +29,14 @@ const { values, positionals } = parseArgs({
     "seq-len": { type: "string", default: "128" },
   },
 });
+const windowCount = positiveInteger("windows", values.windows);
+const seqLen = positiveInteger("seq-len", values["seq-len"]);
 /** Rounds in which the devices alternate, besides a first one that compiles and does not count. */
 const ROUNDS = 3;
 
 const { used, problem } = await findDevice({
-  device: DEVICE_NAMES.find((name) => name === values.device)!,
-  deviceDtype: DEVICE_DTYPES.find((name) => name === values["device-dtype"])!,
+  device: oneOf("device", values.device, DEVICE_NAMES),
+  deviceDtype: oneOf("device-dtype", values["device-dtype"], DEVICE_DTYPES),
   requireDevice: true,
 });
 const model =
@@ -43,9 +45,8 @@ const model =
     : await openModel(positionals[0]);
 const runtimes = { cpu: new Runtime(), device: new Runtime({ device: used }) };
 const { vocabSize } = model.spec;
-const windows = randomWindows(Array<number>(Number(values.windows)).fill(Number(values["seq-len"])), {
-  vocabSize,
-});
+const lengths = Array<number>(windowCount).fill(seqLen);
+const windows = randomWindows(lengths, { vocabSize });
 
 /** Work by name; each gives its results by name. */
 const WORK: Readonly<Record<string, (runner: DecoderRunner) => Promise<Numbers>>> = {

@@ -1,15 +1,14 @@
 /**
  * Injects a fault at every single disk access of a small run, and prints how many faults it survived.
  *
- * Usage: node --import tsx bench/faults.ts [STEP]
+ *   node --import tsx bench/faults.ts [--step 1]
  *
  * After every fault the disk must have the old state or the new one, and the resumed run must end with the bytes of an
- * undisturbed run; the first violation ends the walk. With STEP only every STEP-th access is tried; without it the walk
- * takes about a quarter of an hour.
+ * undisturbed run; the first violation ends the walk. With --step N only every N-th access is tried; without it the
+ * walk takes about a quarter of an hour.
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
+import { withScratch } from "../scripts/clients/scratch.ts";
 import { prepareFaultRun } from "../test/fault_run.ts";
 import {
   chainErrors,
@@ -20,9 +19,9 @@ import {
   walkShortCalls,
 } from "../test/fault_walk.ts";
 
-const step = Number(process.argv[2] ?? 1);
-const root = await mkdtemp(join(tmpdir(), "gprune-faults-"));
-try {
+const { values } = parseOptions({ options: { step: { type: "string", default: "1" } } });
+const step = positiveInteger("step", values.step);
+await withScratch("faults", async (root) => {
   const run = await prepareFaultRun(root);
   const expected = await undisturbed(run);
   const walks: Readonly<Record<string, () => Promise<number>>> = {
@@ -41,6 +40,4 @@ try {
     console.log(`${String(faults).padStart(6)}  ${name}`);
   }
   console.log(`${String(total).padStart(6)}  faults survived`);
-} finally {
-  await rm(root, { recursive: true, force: true });
-}
+});

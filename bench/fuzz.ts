@@ -7,15 +7,12 @@
  * than 8 times the size of the files (16 times where data is decoded to float32). Exits with 1 on a failure; the first
  * failure of each reader is shrunk and printed with the seed that reproduces it.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { positiveInteger } from "../scripts/clients/options.ts";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
+import { withScratch } from "../scripts/clients/scratch.ts";
 import { fuzz } from "./fuzz/harness.ts";
 import { FUZZ_TARGETS } from "./fuzz/targets.ts";
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     inputs: { type: "string", default: "100000" },
     seed: { type: "string", default: "1" },
@@ -31,10 +28,9 @@ if (targets.length === 0) {
   throw new Error(`--only: expected one of ${names}, got ${values.only}`);
 }
 const shares = targets.reduce((sum, { share }) => sum + share, 0);
-const directory = mkdtempSync(join(tmpdir(), "gprune-fuzz-"));
 let total = 0;
 let failures = 0;
-try {
+await withScratch("fuzz", async (directory) => {
   for (const target of targets) {
     const inputs = Math.ceil((totalInputs * target.share) / shares);
     const start = performance.now();
@@ -48,8 +44,6 @@ try {
     total += done;
     if (failure !== null) failures += 1;
   }
-} finally {
-  rmSync(directory, { recursive: true, force: true });
-}
+});
 console.log(`${total} inputs, ${failures === 0 ? "no failure" : `${failures} readers failed`}`);
 if (failures > 0) process.exitCode = 1;

@@ -6,7 +6,7 @@
  *
  * Shapes are SmolLM2-135M's. Both alternate; the fastest round of each counts, in milliseconds.
  */
-import { parseArgs } from "node:util";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { layerSizes, layerStructure } from "../src/graph/decoder/layer_structure.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/decoder/programs.ts";
 import type { Graph } from "../src/graph/ir/graph.ts";
@@ -16,10 +16,11 @@ import { elementCount } from "../src/tensor/tensor.ts";
 import { relativeDifference } from "../test/numbers.ts";
 import { randomTensor, tinyModel } from "../test/tiny_model.ts";
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: { threads: { type: "string", default: "2" }, rounds: { type: "string", default: "8" } },
 });
-const runtime = new Runtime({ threads: Number(values.threads) });
+const runtime = new Runtime({ threads: positiveInteger("threads", values.threads) });
+const rounds = positiveInteger("rounds", values.rounds);
 const LAYER = { neurons: 1536, kvGroups: 3, groupSize: 3 };
 const { spec } = tinyModel({ hiddenSize: 576, headDim: 64, layers: [LAYER], vocabSize: 2 });
 const PROGRAMS = ["forward", "statistics", "keeping", "backward", "backwardKept"] as const;
@@ -44,7 +45,7 @@ async function compare(program: LayerProgram, batch: number, tokens: number): Pr
     }),
   );
   const best = runs.map(() => Number.POSITIVE_INFINITY);
-  for (let round = 0; round < Number(values.rounds); round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const [index, run] of runs.entries()) best[index] = Math.min(best[index]!, await time(run));
   }
   const [whole, blocks] = await Promise.all(runs.map(({ compiled, feeds }) => compiled.run(feeds)));

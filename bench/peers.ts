@@ -15,12 +15,12 @@
  * start is recorded.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { parseArgs } from "node:util";
 import { installPython, pythonVersions } from "../scripts/clients/clients.ts";
-import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { parseOptions, positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { withScratch } from "../scripts/clients/scratch.ts";
 import { machine } from "../scripts/clients/table.ts";
 import { computingProcess, withArrayMemory } from "../src/io/files/machine.ts";
 import { type Answer, JOBS, type Precision, type Request } from "./peers/jobs.ts";
@@ -60,12 +60,15 @@ function ask(
 ): Answer {
   const [path, answer] = [join(scratch, "request.json"), join(scratch, "answer.json")];
   writeFileSync(path, JSON.stringify({ ...request, answer } satisfies Request));
-  const { status, signal } = spawnSync(command, [...args, path], {
+  const { status, signal, error } = spawnSync(command, [...args, path], {
     // As the gprune command starts its computing process.
     env: withArrayMemory(process.env),
     stdio: ["ignore", "inherit", "inherit"],
   });
-  if (status !== 0) throw new Error(`${request.job}: ${basename(command)} ended with ${signal ?? status}`);
+  if (status !== 0) {
+    const ending = error?.message ?? signal ?? status;
+    throw new Error(`${request.job}: ${basename(command)} ended with ${ending}`);
+  }
   return JSON.parse(readFileSync(answer, "utf8")) as Answer;
 }
 
@@ -120,7 +123,7 @@ function report(
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = parseOptions({
     allowPositionals: true,
     options: {
       calib: { type: "string" },
@@ -139,25 +142,22 @@ async function main(): Promise<void> {
   const [model] = positionals;
   const { calib, texts, out } = values;
   if (model === undefined || calib === undefined || texts === undefined) {
-    throw new Error("usage: bench/peers.ts MODEL --calib DIR --texts DIR; see the head of the file");
+    throw new Error("usage: bench/peers.ts MODEL --calib DIR --texts DIR; --help says more");
   }
   const number = (
     name: "windows" | "eval-windows" | "seq-len" | "batch" | "rounds" | "casting-rounds",
   ): number => positiveInteger(name, values[name]);
-  const python = values.python ?? installPython();
-  const settings: Settings = {
+  const counts = { windows: number("windows"), evalWindows: number("eval-windows") };
+  const sizes = {
     seqLen: number("seq-len"),
     batch: number("batch"),
     rounds: number("rounds"),
     castingRounds: number("casting-rounds"),
     threads: threadsOf(values.threads) ?? availableParallelism(),
-    python,
-    versions: pythonVersions(python),
-    load: loadavg()[0]!,
   };
-  const scratch = mkdtempSync(join(tmpdir(), "gprune-peers-"));
-  try {
-    const counts = { windows: number("windows"), evalWindows: number("eval-windows") };
+  const python = values.python ?? installPython();
+  const settings: Settings = { ...sizes, python, versions: pythonVersions(python), load: loadavg()[0]! };
+  await withScratch("peers", async (scratch) => {
     const material = await prepare({ model, calib, texts, ...counts, seqLen: settings.seqLen }, scratch);
     mkdirSync(dirname(out), { recursive: true });
     const rounds: Round[] = [];
@@ -168,9 +168,7 @@ async function main(): Promise<void> {
       writeFileSync(`${out}.json`, json);
     }
     console.log(readFileSync(`${out}.md`, "utf8"));
-  } finally {
-    rmSync(scratch, { recursive: true });
-  }
+  });
 }
 
 await main();

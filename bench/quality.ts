@@ -16,7 +16,8 @@
  * Variants: `single`, `base` (the metric with its own allocation), `modules` (that with behaviour modules and the
  * fallback), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves),
  * `gprune` (everything), `unrefined` (everything but refined widths), `robust` (everything, with robust set weights),
- * `own` (everything, with the model's own text as an additional set).
+ * `own` (everything, with the model's own text as an additional set). bench/results/smollm2-135m also has rows
+ * `widths`, of an earlier version that refined widths without exchanging neurons (docs/RESULTS.md).
  *
  * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on 48 windows of each set), `distill:48:60`
  * (`lstsq:48` and 60 steps of training on all text of the sets that is not held out).
@@ -25,7 +26,7 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { parseArgs } from "node:util";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { mapValues } from "../src/base/map_values.ts";
 import type { TextSet } from "../src/calibrate/text_sets.ts";
 import { OWN_TEXT } from "../src/calibrate/text_sets.ts";
@@ -40,7 +41,7 @@ import { Lab } from "./quality/lab.ts";
 import { readRows, type Settings, writeRows } from "./quality/results.ts";
 import { type Key, markdown, type Row } from "./quality/table.ts";
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     calib: { type: "string" },
@@ -61,7 +62,7 @@ const { values, positionals } = parseArgs({
 });
 const model = positionals[0];
 if (model === undefined || values.calib === undefined || values.texts === undefined) {
-  throw new Error("usage: bench/quality.ts MODEL --calib DIR --texts DIR; see the head of the file");
+  throw new Error("usage: bench/quality.ts MODEL --calib DIR --texts DIR; --help says more");
 }
 
 /** Settings of each variant, by metric. */
@@ -87,10 +88,10 @@ requireSingle();
 const settings: Settings = {
   model: basename(model),
   single: values.single,
-  samples: Number(values.samples),
-  limit: Number(values.limit),
-  taskLimit: Number(values["task-limit"]),
-  seqLen: Number(values["seq-len"]),
+  samples: positiveInteger("samples", values.samples),
+  limit: positiveInteger("limit", values.limit),
+  taskLimit: positiveInteger("task-limit", values["task-limit"]),
+  seqLen: positiveInteger("seq-len", values["seq-len"]),
 };
 const { seqLen } = settings;
 const kept = join(results, `${values.tag}.json`);

@@ -15,9 +15,8 @@ import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { positiveInteger } from "../scripts/clients/options.ts";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { machine, markdownTable, rangeCell } from "../scripts/clients/table.ts";
 import { spread } from "../src/tensor/statistics.ts";
 import { CHROMIUM, fits, THEMES, violations } from "../test/browser.ts";
@@ -27,6 +26,8 @@ const WIDTHS = [390, 820, 1280] as const;
 const HEIGHT = 900;
 const MAX_BYTES = 2e6;
 const MAX_MILLISECONDS = 1000;
+/** Milliseconds after which a page counts as blank. */
+const PATIENCE = 60_000;
 
 /** Milliseconds since navigation began. */
 interface Opening {
@@ -34,7 +35,7 @@ interface Opening {
   readonly loaded: number;
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     rounds: { type: "string", default: "7" },
@@ -44,7 +45,7 @@ const { values, positionals } = parseArgs({
 });
 const path = positionals[0];
 if (path === undefined || CHROMIUM === undefined) {
-  throw new Error("usage: bench/report_page.ts REPORT.html, with Chromium; see the head of the file");
+  throw new Error("usage: bench/report_page.ts REPORT.html, with Chromium; --help says more");
 }
 const address = pathToFileURL(resolve(path)).href;
 const load = loadavg()[0]!;
@@ -68,7 +69,8 @@ async function withBrowser<T>(work: (browser: Browser) => Promise<T>): Promise<T
 async function opening(page: Page): Promise<Opening> {
   await page.goto(address);
   return page.evaluate<Opening>(
-    `new Promise((resolve) => {
+    `new Promise((resolve, reject) => {
+      setTimeout(() => reject(new Error("expected a painted page within ${PATIENCE} ms, got none")), ${PATIENCE});
       new PerformanceObserver((paints) => {
         const [first] = paints.getEntriesByName("first-contentful-paint");
         const [navigation] = performance.getEntriesByType("navigation");

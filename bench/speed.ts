@@ -19,20 +19,20 @@
  * fixed cost of a decoded token and the cost of its past. The tables go to PATH.md and PATH.json. Measure on an idle
  * machine: its load at the start is recorded. Temporary files hold every model in every type.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { parseArgs } from "node:util";
 import {
   askClient,
   type ClientName,
   clientVersions,
   installNodeClients,
 } from "../scripts/clients/clients.ts";
-import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { oneOf, parseOptions, positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { withScratch } from "../scripts/clients/scratch.ts";
 import { machine, markdownTable, rangeCell, type Speed } from "../scripts/clients/table.ts";
 import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
-import type { GgufDType } from "../src/base/choices.ts";
+import { GGUF_CHOICES, type GgufDType } from "../src/base/choices.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
@@ -241,7 +241,7 @@ function report(rows: readonly Row[], settings: Settings, out: string): void {
 }
 
 async function main(): Promise<void> {
-  const { values, positionals: models } = parseArgs({
+  const { values, positionals: models } = parseOptions({
     allowPositionals: true,
     options: {
       types: { type: "string", default: "f16,q8_0,q4_0" },
@@ -253,7 +253,7 @@ async function main(): Promise<void> {
       out: { type: "string", default: join("bench", "results", "speed") },
     },
   });
-  if (models.length < 2) throw new Error("usage: bench/speed.ts DENSE PRUNED...; see the head of the file");
+  if (models.length < 2) throw new Error("usage: bench/speed.ts DENSE PRUNED...; --help says more");
   const settings: Settings = {
     prompt: positiveInteger("prompt", values.prompt),
     few: positiveInteger("few", values.few),
@@ -262,18 +262,17 @@ async function main(): Promise<void> {
     threads: threadsOf(values.threads) ?? availableParallelism(),
     load: loadavg()[0]!,
   };
+  const known = GGUF_CHOICES.filter((choice) => choice !== "auto");
+  const types = values.types.split(",").map((type) => oneOf("types", type, known));
   installNodeClients();
-  const scratch = mkdtempSync(join(tmpdir(), "gprune-speed-"));
-  try {
-    const contestants = await enter(models, values.types.split(",") as GgufDType[], scratch);
+  await withScratch("speed", async (scratch) => {
+    const contestants = await enter(models, types, scratch);
     for (let round = 0; round < settings.rounds; round++) {
       measureAll(contestants, round, settings);
       console.error(`round ${round + 1} of ${settings.rounds}`);
     }
     report(rowsOf(contestants), settings, values.out);
-  } finally {
-    rmSync(scratch, { recursive: true });
-  }
+  });
 }
 
 await main();

@@ -3,6 +3,7 @@
 import type { ModelSpec } from "../src/model/spec.ts";
 import { parameterCount, weightsOf } from "../src/model/weights.ts";
 import { type Spread, spread } from "../src/tensor/statistics.ts";
+import { elementCount } from "../src/tensor/tensor.ts";
 import { lineThrough } from "./line.ts";
 
 /** The timings of one model in one runtime and type. */
@@ -63,7 +64,7 @@ function gain(speeds: readonly number[], dense: readonly number[], promised: num
 function layerParameters(spec: ModelSpec): number {
   return weightsOf(spec)
     .filter(({ name }) => name.startsWith("model.layers."))
-    .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+    .reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
 /** Number of parameters that decoding one token reads. */

@@ -15,8 +15,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { parseArgs } from "node:util";
-import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { parseOptions, positiveInteger, positiveIntegers, threadsOf } from "../scripts/clients/options.ts";
 import { machine, markdownTable, rangeCell } from "../scripts/clients/table.ts";
 import { versions } from "../src/base/package.ts";
 import { silent } from "../src/base/progress.ts";
@@ -61,7 +60,7 @@ interface Bare {
   readonly length: number;
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     limit: { type: "string", default: "200" },
@@ -73,10 +72,11 @@ const { values, positionals } = parseArgs({
 });
 const [path, task] = positionals;
 if (path === undefined || task === undefined) {
-  throw new Error("usage: bench/task_speed.ts MODEL TASK; see the head of the file");
+  throw new Error("usage: bench/task_speed.ts MODEL TASK; --help says more");
 }
 const limit = positiveInteger("limit", values.limit);
 const rounds = positiveInteger("rounds", values.rounds);
+const lengths = positiveIntegers("lengths", values.lengths);
 const threads = threadsOf(values.threads);
 const load = loadavg()[0]!;
 
@@ -126,7 +126,6 @@ async function evaluated(): Promise<{ readonly time: Time; readonly score: TaskS
 }
 
 async function fastestLength(): Promise<number> {
-  const lengths = values.lengths.split(",").map((text) => positiveInteger("lengths", text));
   const seconds: number[] = [];
   for (const length of lengths) seconds.push((await bareTime({ tokens, length })).layers.clock);
   return lengths[seconds.indexOf(Math.min(...seconds))]!;

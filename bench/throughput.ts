@@ -7,7 +7,7 @@
  * Without MODEL a random model is used, with 4 layers of SmolLM2-135M's shapes. Prints tokens/s and
  * share = (time of the bare products) / (time of the pass); the pass includes reading weights and statistics.
  */
-import { parseArgs } from "node:util";
+import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { gateGradients } from "../src/calibrate/gate_gradients.ts";
 import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
@@ -17,12 +17,12 @@ import { randomWindows } from "../test/random_windows.ts";
 import { bareBackward, bareForward } from "./bare_products.ts";
 import { smolLikeModel } from "./smol_like_model.ts";
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: { windows: { type: "string", default: "8" }, "seq-len": { type: "string", default: "512" } },
 });
-const seqLen = Number(values["seq-len"]);
-const windowCount = Number(values.windows);
+const seqLen = positiveInteger("seq-len", values["seq-len"]);
+const windowCount = positiveInteger("windows", values.windows);
 
 /** Rounds in which pass and bare products alternate; the fastest of each counts. */
 const REPEATS = 3;

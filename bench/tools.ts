@@ -17,8 +17,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import { positiveInteger } from "../scripts/clients/options.ts";
+import { oneOf, parseOptions, positiveInteger, positiveNumber } from "../scripts/clients/options.ts";
 import { withArrayMemory } from "../src/io/files/machine.ts";
 import { readRows, writeRows } from "./quality/results.ts";
 import { type Material, prepare } from "./tools/material.ts";
@@ -28,7 +27,7 @@ import { markdown, type Row } from "./tools/table.ts";
 
 const HERE = join(import.meta.dirname, "tools");
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     calib: { type: "string" },
@@ -52,13 +51,15 @@ const [model] = positionals;
 const { calib, texts, python, work, out } = values;
 if (!model || !calib || !texts || !python || !work) {
   throw new Error(
-    "usage: bench/tools.ts MODEL --calib DIR --texts DIR --python PATH --work DIR; see the file's head",
+    "usage: bench/tools.ts MODEL --calib DIR --texts DIR --python PATH --work DIR; --help says more",
   );
 }
 const checkouts: Readonly<Partial<Record<Source, string>>> = {
   ...(values["torch-pruning"] && { "torch-pruning": resolve(values["torch-pruning"]) }),
   ...(values["llm-pruner"] && { "llm-pruner": resolve(values["llm-pruner"]) }),
 };
+const names = WAYS.map(({ name }) => name);
+const wanted = values.ways?.split(";").map((name) => oneOf("ways", name, names));
 const numbers = {
   samples: positiveInteger("samples", values.samples),
   limit: positiveInteger("limit", values.limit),
@@ -66,6 +67,7 @@ const numbers = {
   seqLen: positiveInteger("seq-len", values["seq-len"]),
 };
 const threads = positiveInteger("threads", values.threads);
+const fractions = values.fractions.split(",").map((text) => positiveNumber("fractions", text));
 const settings = { model: basename(model), ...numbers };
 const rows = readRows<Row>(`${out}.json`, settings, "--out").map(described);
 const { samples, limit, seqLen } = numbers;
@@ -73,12 +75,10 @@ const shared = { model: basename(model), samples, limit, seqLen };
 const ours = values.quality === undefined ? [] : ownResults(values.quality, shared);
 const material = await prepare({ model, calib, texts, ...numbers }, resolve(work));
 
-const wanted = values.ways?.split(";");
 write();
 addRows(DENSE, [0]);
 for (const way of WAYS) {
-  if (wanted?.includes(way.name) ?? isInstalled(way.source))
-    addRows(way, values.fractions.split(",").map(Number));
+  if (wanted?.includes(way.name) ?? isInstalled(way.source)) addRows(way, fractions);
 }
 console.log(readFileSync(`${out}.md`, "utf8"));
 

@@ -6,6 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isProgram } from "./clients/options.ts";
 
 /** A package as package-lock.json lists it. */
 export interface LockedPackage {
@@ -106,4 +107,4 @@ function main(): void {
   if (problems.length > 0) process.exitCode = 1;
 }
 
-if (process.argv[1] === import.meta.filename) main();
+if (isProgram(import.meta.filename)) main();

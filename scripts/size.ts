@@ -1,7 +1,7 @@
 /**
  * Prints the sizes of files and functions, and fails when one exceeds its budget.
  *
- * Usage: node --import tsx scripts/size.ts [ROOT]
+ *   node --import tsx scripts/size.ts [ROOT]
  *
  * | what                                    | warns | fails |
  * |-----------------------------------------|-------|-------|
@@ -18,6 +18,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import ts from "typescript";
+import { parseOptions } from "./clients/options.ts";
 
 const FOLDERS = ["src", "web", "test", "scripts", "bench", "demo"] as const;
 const SKIPPED = new Set(["node_modules", "dist", "golden", "model", "results", "texts"]);
@@ -221,4 +222,4 @@ function main(root: string): number {
   return failures.length === 0 ? 0 : 1;
 }
 
-process.exitCode = main(resolve(process.argv[2] ?? "."));
+process.exitCode = main(resolve(parseOptions({ allowPositionals: true }).positionals[0] ?? "."));

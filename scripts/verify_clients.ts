@@ -17,10 +17,8 @@
  * differs, and when rounded weights give the same most probable token in less than a quarter of the positions. Missing
  * models and clients without a binary for this machine are skipped.
  */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { parseArgs } from "node:util";
 import {
   type ClientName,
   clientVersions,
@@ -29,7 +27,8 @@ import {
   type Pythons,
 } from "./clients/clients.ts";
 import { FORMATS, type Format } from "./clients/formats.ts";
-import { threadsOf } from "./clients/options.ts";
+import { parseOptions, threadsOf } from "./clients/options.ts";
+import { withScratch } from "./clients/scratch.ts";
 import {
   demoSubject,
   fixtureSubjects,
@@ -45,7 +44,7 @@ import { type TrialOptions, trial } from "./clients/trial.ts";
 const NODE_CLIENTS: readonly ClientName[] = ["llama.cpp", "onnxruntime-node", "transformers.js"];
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = parseOptions({
     options: {
       demo: { type: "boolean", default: false },
       model: { type: "string", multiple: true, default: [] },
@@ -63,9 +62,8 @@ async function main(): Promise<number> {
     ...(values.vllm === undefined ? {} : { vllm: values.vllm }),
   };
   const versions = clientVersions(pythons);
-  const scratch = mkdtempSync(join(tmpdir(), "gprune-verify-"));
   const clients = [...(Object.keys(pythons) as ClientName[]), ...NODE_CLIENTS];
-  try {
+  return withScratch("verify", async (scratch) => {
     const options = { clients, pythons, threads, scratch };
     const rows = [...(await smallRows(values.demo, options)), ...(await givenRows(values.model, options))];
     mkdirSync(dirname(values.out), { recursive: true });
@@ -73,9 +71,7 @@ async function main(): Promise<number> {
     writeFileSync(`${values.out}.json`, reportJson({ versions, rows }));
     console.log(reportMarkdown({ versions, rows }));
     return rows.some(({ problems }) => problems.length > 0) ? 1 : 0;
-  } finally {
-    rmSync(scratch, { recursive: true });
-  }
+  });
 }
 
 /**

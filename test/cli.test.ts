@@ -339,19 +339,8 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(table.stdout).toMatch(/^\| same top token, mean +\| +\| +\d+\.\d % \| +100\.0 % \|$/m);
     const { models } = json(await gprune("compare", model, first, "--json")) as { models: object[] };
     expect(models).toMatchObject([{ model }, { model: first, texts: {}, tasks: {} }]);
-    const fast = await gprune(
-      "compare",
-      model,
-      first,
-      "--speed",
-      "--prompt-tokens",
-      "8",
-      "--new-tokens",
-      "2",
-      "--repeats",
-      "1",
-      "-q",
-    );
+    const short = ["--prompt-tokens", "8", "--new-tokens", "2", "--repeats", "1", "-q"];
+    const fast = await gprune("compare", model, first, "--speed", ...short);
     expect(fast.stdout).toMatch(/^\| decoding tokens\/s +\| [^|]+ \| [^|]+, ×\d+\.\d\d \|$/m);
     expect(fast.stdout).toMatch(/^\| peak memory +\| +\d+\.\d MB \| +\d+\.\d MB \|$/m);
     expect(await gprune("compare", model)).toMatchObject({ code: 1 });
@@ -383,16 +372,8 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(stray.stderr).toBe(
       "error BAD_ARGUMENT: --fewshot: expected the name of a task, got twice\nhint: The tasks are once.\n",
     );
-    const beside = await gprune(
-      "eval",
-      first,
-      ...options,
-      "--baseline",
-      model,
-      ...heldout,
-      "--seq-len",
-      "24",
-    );
+    const against = ["--baseline", model, ...heldout, "--seq-len", "24"];
+    const beside = await gprune("eval", first, ...options, ...against);
     expect(lines(beside).slice(-3)).toEqual([
       "",
       expect.stringMatching(/^task +baseline acc +acc +baseline acc_norm +acc_norm +documents$/),

@@ -29,7 +29,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
     return ["eval", `${root()}/model`, "--text", calib, "--seq-len", "24", "--limit", "1"];
   };
 
-  test("under the standard output, by name", async () => {
+  test("under the standard output is an error that names both", async () => {
     for (const command of [["inspect", `${root()}/model`], [...evaluation(), "-q"], ["--help"]]) {
       expect(await onFullDisk(1, ...command)).toEqual({
         code: 1,
@@ -41,7 +41,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
     }
   });
 
-  test("under the standard error, and keeps result and exit code", async () => {
+  test("under the standard error changes neither result nor exit code", async () => {
     expect(await onFullDisk(2, ...evaluation())).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^stories +\d+\.\d+ +1$/m),

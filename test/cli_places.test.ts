@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { CLI } from "./compile.ts";
 import { suiteDirectory } from "./directories.ts";
-import { BY_WEIGHTS, type CliResult, gprune, startCli } from "./run_cli.ts";
+import { BY_WEIGHTS, type CliResult, cliEnvironment, gprune, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const root = suiteDirectory("kept");
@@ -31,6 +31,7 @@ function gpruneOfSmallFiles(...commandLine: readonly string[]): CliResult {
   const { status, stdout, stderr } = spawnSync("sh", ["-c", limit, ...program, ...commandLine], {
     cwd: join(import.meta.dirname, ".."),
     encoding: "utf8",
+    env: cliEnvironment(),
   });
   return { code: status, stdout, stderr };
 }

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { writeSafetensors } from "../src/io/formats/safetensors_writer.ts";
 import { suiteDirectory } from "./directories.ts";
-import { tensorsOf } from "./plans.ts";
+import { readAll } from "./golden_model.ts";
 import { gprune, json } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
-import { randomTensor, tinyModel } from "./tiny_model.ts";
+import { randomTensor } from "./tiny_model.ts";
 
 const root = suiteDirectory("warnings");
 let model: string;
@@ -24,9 +24,9 @@ beforeAll(async () => {
 async function withTensor(name: string): Promise<string> {
   const directory = join(root(), name);
   await cp(model, directory, { recursive: true });
-  const shape = { vocabSize: 2048, hiddenSize: 16, layers: [0, 1, 2].map(() => ({ neurons: 64 })) };
-  const tensors = [...(await tensorsOf(tinyModel(shape))), [name, randomTensor([2, 16])] as const];
-  await rm(join(directory, "model.safetensors"));
+  const weights = join(directory, "model.safetensors");
+  const tensors = [...(await readAll(weights)), [name, randomTensor([2, 16])] as const];
+  await rm(weights);
   await writeSafetensors(
     directory,
     tensors.map(([key, tensor]) => ({

@@ -9,7 +9,7 @@ import { join } from "node:path";
 const ROOT = join(import.meta.dirname, "..");
 
 /** Directory of the compiled sources. */
-export const COMPILED: string = join(ROOT, ".compiled");
+const COMPILED = join(ROOT, ".compiled");
 
 /** Compiled program of the command line. */
 export const CLI: string = join(COMPILED, "cli", "main.js");

@@ -12,7 +12,7 @@ test("there is one for each family", () => {
   expect(names.map((name) => name.replace(/[.]yaml$/, "")).sort()).toEqual([...FAMILY_NAMES].sort());
 });
 
-test.each(names)("%s", (name) => {
+test.each(names)("%s is valid, with several sets and a model of the hub, and says how it is used", (name) => {
   const text = readFileSync(join(DIRECTORY, name), "utf8");
   const config = resolveRunConfig(parseRunConfig(text, name), name);
   expect(text).toContain(`gprune prune --config docs/configs/${name}`);

@@ -11,6 +11,8 @@ import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 const FILES = ["config.json", "facts.json", "model.safetensors", "plan.json"];
 /** Short windows, beside which the demo model's layers are wide, so that threads matter most. */
 const SEQ_LEN = 40;
+/** Numbers of threads to compare with one. On other processors bytes may depend on the number (run/facts.ts). */
+const THREADS = process.arch === "x64" ? [2, 5, 16] : [1];
 
 async function run(root: string, name: string, settings: RunConfigInput): Promise<string> {
   const calibration = ["code", "stories"].map((kind) => ({
@@ -23,13 +25,13 @@ async function run(root: string, name: string, settings: RunConfigInput): Promis
   return output;
 }
 
-test("one thread and many give the same bytes, and the record says what they depend on", {
+test("on x86-64 one thread and many give the same bytes, and the record says what they depend on", {
   timeout: 180_000,
 }, async () => {
   const root = await temporaryDirectory();
   const one = await run(root, "one", { threads: 1 });
   const expected = await hashes(one, FILES);
-  for (const threads of [2, 5, 16]) {
+  for (const threads of THREADS) {
     expect(await hashes(await run(root, `threads-${threads}`, { threads }), FILES)).toEqual(expected);
   }
   expect(await readFile(join(one, "gprune.yaml"), "utf8")).not.toContain("threads");

@@ -43,7 +43,7 @@ async function checkpoint(
   options: TinyModelOptions,
   change?: (name: string, data: Float32Array) => Float32Array,
 ): Promise<string> {
-  return writeTinyCheckpoint(fresh(), { vocabSize: 2048, hiddenSize: 16, ...options }, change);
+  return writeTinyCheckpoint(fresh(), options, change);
 }
 
 /** Prunes by 30 % with few windows and one thread, unless `settings` say otherwise. */
@@ -135,7 +135,7 @@ describe("texts with too little in them", () => {
     ["nothing", "", /expected text, got none/],
     ["white space", " \n\t\n", /expected text, got none/],
     ["one word", "Exercise", /calibration set tiny .*: expected at least 16 tokens, got \d/],
-  ])("%s", async (_, content, message) => {
+  ])("are refused: %s", async (_, content, message) => {
     const path = join(root(), "tiny.txt");
     await writeFile(path, content);
     const model = await checkpoint({ layers: LAYERS });
@@ -270,6 +270,26 @@ describe("numbers of sets", () => {
       expect(spaces.map(({ modules }) => modules.length)).toEqual([1, 1, 1, 1]);
     },
   );
+
+  test("two sets whose names are numbers keep their texts and weights, whichever is named first", async () => {
+    const model = await checkpoint({ layers: [{ neurons: 32 }, { neurons: 32 }] });
+    const calibration = [
+      { name: "2024", path: texts.stories, weight: 3 },
+      { name: "7", path: texts.code, weight: 1 },
+    ];
+    const orders = [calibration, calibration.toReversed()];
+    const results: PruneResult[] = [];
+    for (const sets of orders) results.push(await run({ model, ...GPRUNE, calibration: sets }));
+    const [one, other] = results as [PruneResult, PruneResult];
+    expect((await perplexityOf(one.output)) / (await perplexityOf(other.output))).toBeCloseTo(1, 6);
+    expect(other.held_out["7"]!.dense).toBe(one.held_out["7"]!.dense);
+    expect(one.held_out["7"]!.dense).not.toBe(one.held_out["2024"]!.dense);
+    for (const result of results) {
+      const { keep, provenance } = await planOf(result);
+      expect(keep).toEqual((await planOf(one)).keep);
+      expect(provenance.rounds).toMatchObject([{ weights: { "2024": 3, "7": 1 } }]);
+    }
+  });
 
   test("twenty sets, the same text under twenty names: as one set, and perfectly agreed", async () => {
     const model = await checkpoint({ layers: [{ neurons: 32 }, { neurons: 32 }] });

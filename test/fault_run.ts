@@ -21,7 +21,7 @@ export async function prepareFaultRun(root: string): Promise<FaultRun> {
   const model = await writeTinyCheckpoint(join(root, "model"), shape);
   return {
     model,
-    texts: await writeTinyTexts(root).then((texts) => ({ ...texts })),
+    texts: { ...(await writeTinyTexts(root)) },
     output: join(root, "run", "out"),
   };
 }

@@ -22,24 +22,28 @@ function count(faults: number): void {
   survived += faults;
 }
 
-test("the run has shards, a plan and a record", () => {
+test("the run to be disturbed has shards, a plan and a record", () => {
   const shards = Object.keys(expected).filter((name) => name.startsWith("model-0000"));
   expect(shards.length).toBeGreaterThan(3);
   expect(Object.keys(expected)).toEqual(expect.arrayContaining(["facts.json", "plan.json", "run.json"]));
 });
 
-test("a full disk", async () => count(await walkErrors(run, expected, { ...KINDS["full disk"], step: 11 })));
+test("a run survives a full disk", async () => {
+  count(await walkErrors(run, expected, { ...KINDS["full disk"], step: 11 }));
+});
 
-test("writes, flushes and renames that fail", async () => {
+test("a run survives writes, flushes and renames that fail", async () => {
   count(await walkErrors(run, expected, { ...KINDS["failing writes"], step: 23 }));
 });
 
-test("a disk that fails again and again", async () => {
+test("a run survives a disk that fails again and again", async () => {
   count(await chainErrors(run, expected, { ...KINDS["failing disk"], step: 19 }));
 });
 
-test("calls that move a single byte", async () => count(await walkShortCalls(run, expected, 3)));
+test("a run survives calls that move a single byte", async () => {
+  count(await walkShortCalls(run, expected, 3));
+});
 
-test("processes that are killed again and again", { timeout: 120_000 }, async () => {
+test("a run survives processes that are killed again and again", { timeout: 120_000 }, async () => {
   count(await chainKills(run, expected, 17));
 });

@@ -1,3 +1,4 @@
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportHuggingFace } from "../src/export/hf.ts";
@@ -11,6 +12,14 @@ import { decode, encode, type FloatDType } from "../src/tensor/dtype.ts";
 import { temporaryDirectory } from "./directories.ts";
 import { goldenNumbers } from "./golden_contract.ts";
 import { GOLDEN_FAMILIES, type GoldenModel, openGolden, READ_AS_OTHERS, readAll } from "./golden_model.ts";
+
+const FIXTURES = join(import.meta.dirname, "golden");
+
+test("every directory of fixtures is among those that are tested", async () => {
+  const entries = await readdir(FIXTURES, { withFileTypes: true });
+  const directories = entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
+  expect(directories.sort()).toEqual([...GOLDEN_FAMILIES, ...READ_AS_OTHERS].sort());
+});
 
 describe.each([...GOLDEN_FAMILIES, ...READ_AS_OTHERS])("golden numbers of %s", (family) => {
   const runtime = new Runtime({ threads: 2 });
@@ -56,7 +65,7 @@ describe.each(GOLDEN_FAMILIES)("the golden model of %s", (family) => {
   test("exports in F32 exactly the tensors that transformers saved", async () => {
     const directory = join(await temporaryDirectory(), "model");
     await exportHuggingFace(golden.model, directory, { dtype: "f32" });
-    const saved = await readAll(join(import.meta.dirname, "golden", family, "model.safetensors"));
+    const saved = await readAll(join(FIXTURES, family, "model.safetensors"));
     const exported = await readAll(join(directory, "model.safetensors"));
     expect([...exported.keys()].sort()).toEqual([...saved.keys()].sort());
     for (const [name, tensor] of exported) expect(tensor, name).toEqual(saved.get(name));

@@ -7,6 +7,7 @@ import { perplexity } from "../src/evaluate/perplexity.ts";
 import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
 import type { Runtime } from "../src/graph/runtime/runtime.ts";
 import { spacesOf } from "../src/model/spaces.ts";
+import { elementCount } from "../src/tensor/tensor.ts";
 import { type GoldenModel, openGolden } from "./golden_model.ts";
 import { maxDifference, relativeDifference } from "./numbers.ts";
 import { lastArgmax, runModel } from "./run_model.ts";
@@ -56,7 +57,7 @@ function namedSpaces({ model }: GoldenModel): readonly {
 /** One row of a tensor of golden.safetensors along its leading axes. */
 function expectedRow({ golden }: Subject, name: string, indices: readonly number[]): Float32Array {
   const { shape, data } = golden.expected.get(name)!;
-  const size = shape.slice(indices.length).reduce((product, length) => product * length, 1);
+  const size = elementCount(shape.slice(indices.length));
   const row = indices.reduce((sum, index, axis) => sum * shape[axis]! + index, 0);
   return data.subarray(row * size, (row + 1) * size);
 }

@@ -1,12 +1,12 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { openModel } from "../src/index.ts";
 import { suiteDirectory } from "./directories.ts";
 import { COMMIT, MockHub } from "./mock_hub.ts";
 import { type MockFile, TOKEN } from "./mock_repo.ts";
+import { parquetOf } from "./parquet_builder.ts";
 import { BY_WEIGHTS, type CliResult, type CliRun, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
@@ -96,20 +96,13 @@ test("prune takes a model from the hub, shows the download, and names the base i
 test("texts and tasks of data sets are read wherever a path may stand", async () => {
   const { stories, code } = await writeTinyTexts(root());
   const lines = (await readFile(code, "utf8")).split("\n").map((line) => JSON.stringify({ body: line }));
-  const title = { name: "title", data: ["no", "no"], type: "STRING" as const };
-  const text = {
-    name: "story",
-    data: [await readFile(stories, "utf8"), "The end."],
-    type: "STRING" as const,
-  };
+  const story = [await readFile(stories, "utf8"), "The end."];
+  const rows = parquetOf({ title: ["no", "no"], story });
   const task = JSON.stringify({ query: "1 +", choices: ["1", "2"], gold: 1 });
   hub.add({
     name: "datasets/org/texts",
     files: new Map([
-      [
-        "data/stories.parquet",
-        { bytes: new Uint8Array(parquetWriteBuffer({ columnData: [title, text] })), lfs: true },
-      ],
+      ["data/stories.parquet", { bytes: rows, lfs: true }],
       ["code.jsonl", { bytes: Buffer.from(lines.join("\n")) }],
       ["task.jsonl", { bytes: Buffer.from(task) }],
     ]),

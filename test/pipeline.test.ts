@@ -359,7 +359,9 @@ test("weights that the stored format does not hold are kept for another one", as
   await attempt("bf16", second);
   expect([...first]).toContain("calibrate");
   expect([...second]).not.toContain("calibrate");
-  expect((await openModel(output)).origin.dtype).toBe("BF16");
+  const opened = await openModel(output);
+  await opened.weights.close();
+  expect(opened.origin.dtype).toBe("BF16");
 });
 
 describe("recovery by distillation", () => {

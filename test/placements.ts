@@ -19,6 +19,7 @@ import { type Device, graphFor } from "../src/graph/runtime/device.ts";
 import type { Feeds } from "../src/graph/runtime/runtime.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { randomStream } from "../src/tensor/random.ts";
+import { elementCount } from "../src/tensor/tensor.ts";
 import { maxAbs, maxDifference } from "./numbers.ts";
 
 const STRUCTURE: LayerStructure = {
@@ -173,7 +174,7 @@ export function randomTensors({ inputs }: Graph): Feeds {
   const random = randomStream(0, "placements");
   const tensorOf = ({ type, shape }: Value): Feeds[string] => {
     const sizes = shape.map(sizeOf);
-    const length = sizes.reduce((product, size) => product * size, 1);
+    const length = elementCount(sizes);
     if (type === "int32") return { shape: sizes, data: Int32Array.from({ length }, (_, i) => i % 9) };
     return { shape: sizes, data: Float32Array.from({ length }, () => random() - 0.5) };
   };

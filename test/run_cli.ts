@@ -34,9 +34,17 @@ export async function gprune(...commandLine: readonly string[]): Promise<CliResu
   return startCli(commandLine).result;
 }
 
+/** Variables of this process without those that change what the command line does or prints, and `more`. */
+export function cliEnvironment(
+  more: Readonly<Record<string, string>> = {},
+): Record<string, string | undefined> {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(?:HF|ORT)_|^FORCE_COLOR$/.test(name));
+  return { ...Object.fromEntries(inherited), ...more, NO_COLOR: "1" };
+}
+
 /**
  * Starts `gprune ARGUMENTS`.
- * @param environment - variables added to this process's, of which HF_ and ORT_ variables are left out
+ * @param environment - variables besides those of `cliEnvironment`
  * @param streams - file descriptors for stdin, stdout and stderr; output to a file is not in the result
  */
 export function startCli(
@@ -45,10 +53,9 @@ export function startCli(
   streams: { readonly stdin?: number; readonly outputs?: readonly ("pipe" | number)[] } = {},
 ): CliRun {
   const { stdin = "ignore", outputs = ["pipe", "pipe"] } = streams;
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(?:HF|ORT)_/.test(name));
   const child = spawn(process.execPath, [CLI, ...commandLine], {
     cwd: ROOT,
-    env: { ...Object.fromEntries(inherited), ...environment, NO_COLOR: "1" },
+    env: cliEnvironment(environment),
     stdio: [stdin, ...outputs],
   });
   let stdout = "";

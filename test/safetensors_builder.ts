@@ -1,4 +1,5 @@
 /** Builds .safetensors files for tests, valid or not, without the writer under test. */
+import { mapValues } from "../src/base/map_values.ts";
 
 /** The header's entry of one tensor. */
 export interface HeaderEntry {
@@ -21,14 +22,12 @@ export function safetensorsBytes(
 
 /** A valid file of one-dimensional float32 tensors. */
 export function float32File(tensors: Readonly<Record<string, readonly number[]>>): Uint8Array {
-  const header: Record<string, HeaderEntry> = {};
-  let end = 0;
-  for (const [name, values] of Object.entries(tensors)) {
-    const start = end;
-    end += values.length * 4;
-    header[name] = { dtype: "F32", shape: [values.length], data_offsets: [start, end] };
-  }
-  return safetensorsBytes(header, new Uint8Array(Float32Array.from(Object.values(tensors).flat()).buffer));
+  return tensorFile(
+    mapValues(tensors, (values) => {
+      const bytes = new Uint8Array(Float32Array.from(values).buffer);
+      return { dtype: "F32", shape: [values.length], bytes };
+    }),
+  );
 }
 
 /** A tensor as the file has it. */

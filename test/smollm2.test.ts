@@ -31,7 +31,7 @@ import { spaceId } from "../src/model/weights.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readAll } from "./golden_model.ts";
 import { maxDifference, relativeDifference } from "./numbers.ts";
-import { runModel } from "./run_model.ts";
+import { lastArgmax, runModel } from "./run_model.ts";
 
 const SHARED = process.env.GPRUNE_SHARED ?? join(import.meta.dirname, "../../shared");
 const MODEL = join(SHARED, "models/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -109,11 +109,11 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       let ids = promptTokens("Once upon a time", Tokenizer.fromFiles(model.files));
       for (let step = 0; step < 16; step++) {
         const [own, wanted] = [(await blocks.append(ids)).data, (await floats.append(ids)).data];
-        const [first, most] = [largest(own), largest(wanted)];
-        const range = wanted[most]! - wanted[largest(wanted.map((logit) => -logit))]!;
+        const [first, most] = [own, wanted].map((logits) => lastArgmax(logits, logits.length));
+        const range = Math.max(...wanted) - Math.min(...wanted);
         expect(maxDifference(own, wanted)).toBeLessThan(1e-3 * range);
         expect(first).toBe(most);
-        ids = Int32Array.of(most);
+        ids = Int32Array.of(most!);
       }
     });
 
@@ -172,11 +172,6 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
     });
   },
 );
-
-/** Index of the largest value. */
-function largest(values: Float32Array): number {
-  return values.reduce((best, value, index) => (value > values[best]! ? index : best), 0);
-}
 
 /** The tokenizer without the step that separates digits. */
 function goldenTokenizer(files: readonly CarriedFile[]): Tokenizer {

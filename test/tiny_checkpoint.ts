@@ -2,7 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exportHuggingFace } from "../src/export/hf.ts";
-import type { Model } from "../src/model/model.ts";
+import type { CarriedFile, Model } from "../src/model/model.ts";
 import type { TensorSource } from "../src/tensor/tensor.ts";
 import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
 
@@ -14,6 +14,12 @@ export const DEMO_MODEL: string = join(DEMO, "model");
 /** Path of a text of the demo. */
 export function demoText(part: "calibration" | "heldout", kind: string): string {
   return join(DEMO, "texts", part, `${kind}.txt`);
+}
+
+/** The tokenizer of the demo model, as files that a model carries. */
+export function demoTokenizer(): Promise<CarriedFile[]> {
+  const names = ["tokenizer.json", "tokenizer_config.json"];
+  return Promise.all(names.map(async (name) => ({ name, bytes: await readFile(join(DEMO_MODEL, name)) })));
 }
 
 /** C 16, H 4, three layers of 64 neurons and 2 KV groups: a neuron has 0.42 % of the prunable parameters. */
@@ -29,11 +35,7 @@ export async function writeTinyCheckpoint(
   options: TinyModelOptions = {},
   change?: (name: string, data: Float32Array) => Float32Array,
 ): Promise<string> {
-  const names = ["tokenizer.json", "tokenizer_config.json"];
-  const files = await Promise.all(
-    names.map(async (name) => ({ name, bytes: await readFile(join(DEMO_MODEL, name)) })),
-  );
-  const model: Model = { ...tinyModel({ ...SHAPE, ...options }), files };
+  const model: Model = { ...tinyModel({ ...SHAPE, ...options }), files: await demoTokenizer() };
   const { weights } = model;
   const changed: TensorSource = {
     ...weights,

@@ -2,23 +2,20 @@
  * `gprune ui` in a browser, as a user does: from the printed address through a run to its end and its report. Skipped
  * without Chromium; .ci/run installs it.
  */
-import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { formatRunRecord } from "../src/report/run_record.ts";
 import type { UiServer } from "../src/ui/server.ts";
 import { CHROMIUM, fits, THEMES, violations } from "./browser.ts";
-import { CLI } from "./compile.ts";
-import { suiteDirectory } from "./directories.ts";
+import { suiteDirectory, temporaryDirectory } from "./directories.ts";
 import { reportFiles } from "./report_files.ts";
+import { startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 import { PATIENCE, UiInBrowser } from "./ui_in_browser.ts";
-
-const ROOT = join(import.meta.dirname, "..");
 
 describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * PATIENCE }, () => {
   const root = suiteDirectory("ui");
@@ -256,11 +253,11 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
 });
 
 test("gprune ui prints its address and leaves when it is told to", async () => {
-  const child = spawn(process.execPath, [CLI, "ui", tmpdir()], { cwd: ROOT });
-  const address = await new Promise<string>((resolve) => {
-    child.stdout.setEncoding("utf8").once("data", (text: string) => resolve(text));
-  });
-  expect(address).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/\?token=[\w-]{32}\n$/);
+  const { child, result } = startCli(["ui", await temporaryDirectory()]);
+  onTestFinished(() => void child.kill("SIGKILL"));
+  await Promise.race([once(child.stdout!, "data"), result]);
   child.kill("SIGINT");
-  expect(await new Promise((resolve) => child.once("close", resolve))).toBe(0);
+  const { code, stdout } = await result;
+  expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/\?token=[\w-]{32}\n$/);
+  expect(code).toBe(0);
 });

@@ -42,7 +42,7 @@ function config(output: string): RunConfig {
 
 /** Prunes with workers, one layer in each unit. @returns hashes of the output */
 async function pruned(store: string, options: PruneOptions = {}, output = freshName()): Promise<unknown> {
-  const openPasses = distributed({ redis: server.url, store, layersPerUnit: 1 });
+  const openPasses = distributed({ redis: server.url, store, threads: 1, layersPerUnit: 1 });
   await prune(config(output), { openPasses, ...options });
   return hashes(output, FILES);
 }

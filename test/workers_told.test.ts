@@ -50,7 +50,7 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
     const end = new AbortController();
     const worker = runWorker({ redis: server.url, store, threads: 1, signal: end.signal, onEvent });
     try {
-      const openPasses = distributed({ redis: server.url, store, layersPerUnit: 1 });
+      const openPasses = distributed({ redis: server.url, store, threads: 1, layersPerUnit: 1 });
       await prune(config, { openPasses, ...options });
     } finally {
       end.abort();

@@ -1,13 +1,14 @@
 /** Inputs of the peers: a model in float32, and files of windows. */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cutWindows } from "../../src/calibrate/windows.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
+import { tokensOf } from "../../src/graph/decoder/forward.ts";
 import { readText } from "../../src/io/texts/texts.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { namedFiles } from "../named_files.ts";
-import type { Job, Windows } from "./jobs.ts";
+import { type NamedWindows, writeWindows } from "../windows_file.ts";
+import type { Job } from "./jobs.ts";
 
 /** Bytes of text to read for each token that is needed. */
 const TEXT_BYTES_PER_TOKEN = 32;
@@ -45,19 +46,16 @@ export async function prepare(sources: Sources, scratch: string): Promise<Materi
   const calibration = await windowsOf(sources.calib, tokenizer, { count: sources.windows, seqLen });
   const evaluation = await windowsOf(sources.texts, tokenizer, { count: sources.evalWindows, seqLen });
   await model.weights.close();
-  const write = (name: string, windows: Windows): string => {
-    const path = join(scratch, `${name}.json`);
-    writeFileSync(path, JSON.stringify(windows));
-    return path;
-  };
-  const [calib, texts] = [write("calibration", calibration), write("evaluation", evaluation)];
-  const tokensOf = (windows: Windows): number => Object.values(windows).flat(2).length;
-  const calibrated = tokensOf(calibration);
+  const calib = writeWindows(join(scratch, "calibration.json"), calibration);
+  const texts = writeWindows(join(scratch, "evaluation.json"), evaluation);
+  const [calibrated, evaluated] = [calibration, evaluation].map((sets) =>
+    tokensOf([...sets.values()].flat()),
+  );
   return {
     scratch,
     model: directory,
     windows: { calibrate: calib, gradients: calib, evaluate: texts },
-    tokens: { calibrate: calibrated, gradients: calibrated, evaluate: tokensOf(evaluation) },
+    tokens: { calibrate: calibrated!, gradients: calibrated!, evaluate: evaluated! },
   };
 }
 
@@ -66,12 +64,11 @@ async function windowsOf(
   directory: string,
   tokenizer: Tokenizer,
   { count, seqLen }: { readonly count: number; readonly seqLen: number },
-): Promise<Windows> {
-  const sets: Record<string, number[][]> = {};
+): Promise<NamedWindows> {
+  const sets = new Map<string, readonly Int32Array[]>();
   for (const { name, path } of namedFiles(directory, ".txt")) {
     const text = await readText(path, count * seqLen * TEXT_BYTES_PER_TOKEN);
-    const windows = cutWindows(tokenizer.encode(text), seqLen, { where: path }).slice(0, count);
-    sets[name] = windows.map((ids) => [...ids]);
+    sets.set(name, cutWindows(tokenizer.encode(text), seqLen, { where: path }).slice(0, count));
   }
   return sets;
 }

@@ -3,6 +3,10 @@
  * workers/remote_passes.ts, with the floating-point operations, bytes and waits of each. Times are in seconds, sizes in
  * bytes, rates per second.
  */
+import { SHARD_TOKENS } from "../../src/calibrate/shards.ts";
+import { HELD_OUT_WINDOWS } from "../../src/calibrate/windows.ts";
+import { SLOPE_ROUNDS } from "../../src/gprune/gprune.ts";
+import { MICRO_BATCH_TOKENS } from "../../src/graph/decoder/forward.ts";
 import { GRAM_STRIPS } from "../../src/graph/decoder/programs.ts";
 import type { LlamaShape } from "./shapes.ts";
 
@@ -67,16 +71,10 @@ export interface Phase {
   readonly chains: readonly Chain[];
 }
 
-const SHARD_TOKENS = 4096;
-const MICRO_BATCH_TOKENS = 1024;
+/** Most parameters of a unit's layers, and ranges that layers are cut into (workers/remote_passes.ts). */
 const UNIT_PARAMETERS = 2 ** 30;
-const MIN_RANGES = 8;
-const HELD_OUT = 2;
-/**
- * Windows for slopes as a multiple of those of a round (gprune/gprune.ts), and step between alternative widths as a
- * fraction of the neurons (gprune/width_moves.ts).
- */
-const SLOPE_ROUNDS = 3;
+const TARGET_RANGES = 8;
+/** Step between alternative widths as a fraction of the neurons (gprune/width_moves.ts). */
 const STEP = 0.08;
 /** Computed share of the Gram matrix of all channels; the rest follows by symmetry. */
 const PRODUCTS = (GRAM_STRIPS + 1) / (2 * GRAM_STRIPS);
@@ -110,7 +108,7 @@ class Costs {
     this.#projections = c * (f + c);
     this.#channels = f + c;
     const most = Math.floor(UNIT_PARAMETERS / this.#layer);
-    this.#range = Math.max(1, Math.min(most, Math.ceil(layers / MIN_RANGES)));
+    this.#range = Math.max(1, Math.min(most, Math.ceil(layers / TARGET_RANGES)));
   }
 
   statistics(): Phase {
@@ -277,9 +275,9 @@ class Costs {
 
   check(): Phase {
     const { sets, seqLen, sparsity, shape } = this.#work;
-    const vocabulary = 2 * HELD_OUT * seqLen * shape.hiddenSize * shape.vocabSize;
+    const vocabulary = 2 * HELD_OUT_WINDOWS * seqLen * shape.hiddenSize * shape.vocabSize;
     const chain = (left: number): Chain => {
-      const layers = left * this.#forward(HELD_OUT * seqLen, shape.layers);
+      const layers = left * this.#forward(HELD_OUT_WINDOWS * seqLen, shape.layers);
       const move = left < 1 ? 4 * left * shape.layers * this.#projections : 0;
       return { units: [this.#unit(layers + vocabulary / this.#rates.forward, move)], reduce: NOTHING };
     };

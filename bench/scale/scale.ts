@@ -12,7 +12,8 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { parseArgs, promisify } from "node:util";
+import { promisify } from "node:util";
+import { parseOptions, positiveInteger } from "../../scripts/clients/options.ts";
 import { lineThrough } from "../line.ts";
 import { SHAPES } from "./shapes.ts";
 import { writeSynthetic } from "./synthetic.ts";
@@ -38,7 +39,7 @@ interface Result {
   readonly calibration: Readonly<Record<string, { readonly tokens: number }>>;
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   allowPositionals: true,
   options: {
     data: { type: "string", default: "bench-data" },
@@ -47,12 +48,14 @@ const { values, positionals } = parseArgs({
     recover: { type: "string", default: "bias" },
   },
 });
-const seqLen = Number(values["seq-len"]);
+const seqLen = positiveInteger("seq-len", values["seq-len"]);
+if (positionals.length === 0) throw new Error("usage: bench/scale/scale.ts RUN...; --help says more");
+const runs = positionals.map(parseRun);
 
 const results: { readonly run: Run; readonly result: Result }[] = [];
 console.log("| run | layers | tokens | stages, s | tokens/s | plan | peak RSS | of budget |");
 console.log("| --- | --- | --- | --- | --- | --- | --- | --- |");
-for (const run of positionals.map(parseRun)) {
+for (const run of runs) {
   const result = await measure(run);
   results.push({ run, result });
   console.log(row(run, result));

@@ -10,13 +10,19 @@
  * workers the time, the speed-up over a single machine, and the shares of the phases.
  */
 import { readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import {
+  oneOf,
+  parseOptions,
+  positiveInteger,
+  positiveIntegers,
+  positiveNumber,
+} from "../../scripts/clients/options.ts";
 import { phasesOf, type Rates, type Work } from "./cost_model.ts";
 import { type CoreRates, measureRates } from "./rates.ts";
 import { SHAPES } from "./shapes.ts";
 import { alone, distributed, type Played } from "./simulation.ts";
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     measure: { type: "string" },
     data: { type: "string", default: "bench-data" },
@@ -35,36 +41,39 @@ const { values } = parseArgs({
   },
 });
 
+const work: Omit<Work, "recovery"> = {
+  shape: SHAPES[oneOf("size", values.size, Object.keys(SHAPES))]!,
+  sets: positiveInteger("sets", values.sets),
+  windows: positiveInteger("windows", values.windows),
+  seqLen: positiveInteger("seq-len", values["seq-len"]),
+  rounds: positiveInteger("rounds", values.rounds),
+  gradientWindows: positiveInteger("gradient-windows", values["gradient-windows"]),
+  sparsity: 0.3,
+};
+const numbers = positiveIntegers("workers", values.workers);
+const scale = positiveNumber("scale", values.scale);
+const surroundings = {
+  overhead: positiveNumber("overhead", values.overhead),
+  workerStore: positiveNumber("store", values.store),
+  runStore: positiveNumber("store", values.store),
+  memory: positiveNumber("memory", values.memory),
+};
 const measured = await ratesOf();
 console.log(JSON.stringify(measured, null, 2));
-const scale = Number(values.scale);
 const rates: Rates = {
   ...measured,
+  ...surroundings,
   forward: scale * measured.forward,
   backward: scale * measured.backward,
   read: scale * measured.read,
   solve: scale * measured.solve,
-  overhead: Number(values.overhead),
-  workerStore: Number(values.store),
-  runStore: Number(values.store),
-  memory: Number(values.memory),
 };
 for (const recovery of ["lstsq", "bias"] as const) {
-  const work: Work = {
-    shape: SHAPES[values.size]!,
-    sets: Number(values.sets),
-    windows: Number(values.windows),
-    seqLen: Number(values["seq-len"]),
-    rounds: Number(values.rounds),
-    gradientWindows: Number(values["gradient-windows"]),
-    sparsity: 0.3,
-    recovery,
-  };
-  const phases = phasesOf(work, rates);
+  const phases = phasesOf({ ...work, recovery }, rates);
   const one = alone(phases);
   console.log(`\n--recover ${recovery}: one machine ${hours(one.seconds)} h (${shares(one)})\n`);
   console.log("| workers | hours | speed-up | where the time goes |\n| --- | --- | --- | --- |");
-  for (const workers of values.workers.split(",").map(Number)) {
+  for (const workers of numbers) {
     const played = distributed(phases, workers);
     const speedUp = (one.seconds / played.seconds).toFixed(1);
     console.log(`| ${workers} | ${hours(played.seconds)} | ${speedUp} | ${shares(played)} |`);
@@ -72,7 +81,8 @@ for (const recovery of ["lstsq", "bias"] as const) {
 }
 
 async function ratesOf(): Promise<CoreRates> {
-  if (values.measure !== undefined) return measureRates(values.measure, values.data);
+  if (values.measure !== undefined)
+    return measureRates(oneOf("measure", values.measure, Object.keys(SHAPES)), values.data);
   return JSON.parse(readFileSync(values.rates, "utf8"));
 }
 

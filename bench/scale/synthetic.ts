@@ -4,28 +4,22 @@
  *
  *   node --import tsx bench/scale/synthetic.ts 7B OUT [--layers 32] [--seed 0]
  */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
+import { isProgram, parseOptions, positiveInteger } from "../../scripts/clients/options.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import type { Model } from "../../src/model/model.ts";
 import { weightsOf } from "../../src/model/weights.ts";
 import { randomStream } from "../../src/tensor/random.ts";
 import { elementCount, type RowRange, type Tensor } from "../../src/tensor/tensor.ts";
+import { demoTokenizer } from "../../test/tiny_checkpoint.ts";
 import { type LlamaShape, SHAPES, specOf } from "./shapes.ts";
 
-const DEMO_MODEL = join(import.meta.dirname, "..", "..", "demo", "model");
-const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"];
 /** Standard deviation of the weights, as Llamas are initialised. */
 const DEVIATION = 0.02;
 const SHARD_BYTES = 4e9;
 
 /** Writes a model of a shape. @param directory - missing or empty */
 export async function writeSynthetic(shape: LlamaShape, directory: string, seed = 0): Promise<void> {
-  const files = await Promise.all(
-    TOKENIZER_FILES.map(async (name) => ({ name, bytes: await readFile(join(DEMO_MODEL, name)) })),
-  );
+  const files = await demoTokenizer();
   const origin = { name: "synthetic", format: "memory", dtype: "BF16" } as const;
   const spec = specOf(shape);
   const shapes = new Map(weightsOf(spec).map((weight) => [weight.name, weight.shape]));
@@ -57,7 +51,7 @@ function randomWeights(name: string, shape: readonly number[], seed: number): Te
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = parseOptions({
     allowPositionals: true,
     options: { layers: { type: "string" }, seed: { type: "string", default: "0" } },
   });
@@ -66,8 +60,8 @@ async function main(): Promise<void> {
   if (shape === undefined || directory === undefined) {
     throw new Error(`expected a size of ${Object.keys(SHAPES).join(", ")} and a directory`);
   }
-  const layers = values.layers === undefined ? shape.layers : Number(values.layers);
+  const layers = values.layers === undefined ? shape.layers : positiveInteger("layers", values.layers);
   await writeSynthetic({ ...shape, layers }, directory, Number(values.seed));
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await main();
+if (isProgram(import.meta.filename)) await main();

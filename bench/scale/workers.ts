@@ -13,9 +13,10 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs, promisify } from "node:util";
+import { promisify } from "node:util";
+import { oneOf, parseOptions, positiveInteger } from "../../scripts/clients/options.ts";
 import { spread } from "../../src/tensor/statistics.ts";
-import { RedisServer } from "../../test/redis_server.ts";
+import { hasEnded, RedisServer } from "../../test/redis_server.ts";
 import { SHAPES } from "./shapes.ts";
 import { writeSynthetic } from "./synthetic.ts";
 import { writeTexts } from "./texts.ts";
@@ -23,7 +24,7 @@ import { writeTexts } from "./texts.ts";
 const CLI = ["--import", "tsx", join(import.meta.dirname, "..", "..", "src", "cli", "main.ts")];
 const WORKERS = 2;
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     data: { type: "string", default: "bench-data" },
     size: { type: "string", default: "135Mx10" },
@@ -33,17 +34,27 @@ const { values } = parseArgs({
   },
 });
 
+const [size = "", layers] = values.size.split("x");
+const shape = SHAPES[oneOf("size", size, Object.keys(SHAPES))]!;
+const counts = {
+  layers: layers === undefined ? shape.layers : positiveInteger("size", layers),
+  windows: positiveInteger("windows", values.windows),
+  rounds: positiveInteger("rounds", values.rounds),
+  repeat: positiveInteger("repeat", values.repeat),
+};
+
 const scratch = await mkdtemp(join(tmpdir(), "gprune-workers-"));
 let redis: RedisServer | undefined;
 try {
   redis = await RedisServer.start(join(scratch, "redis"));
-  const model = await modelOf(values.size);
+  const model = join(values.data, values.size);
+  if (!existsSync(model)) await writeSynthetic({ ...shape, layers: counts.layers }, model);
   // Two more windows of every set are held out.
-  const windows = Number(values.windows) + 2;
+  const windows = counts.windows + 2;
   const texts = await writeTexts(model, { data: values.data, windows, seqLen: 512 });
   const ratios: number[] = [];
   console.log("| one process, s | two workers, s | ratio |\n| --- | --- | --- |");
-  for (let run = 0; run < Number(values.repeat); run++) {
+  for (let run = 0; run < counts.repeat; run++) {
     const one = await prune(model, texts, ["--threads", `${WORKERS}`]);
     const place = ["--redis", redis.url, "--store", join(scratch, `${run}`)];
     const two = await withWorkers(place, () => prune(model, texts, place));
@@ -58,14 +69,6 @@ try {
   await rm(scratch, { recursive: true, force: true });
 }
 
-async function modelOf(size: string): Promise<string> {
-  const [name = "", layers] = size.split("x");
-  const model = join(values.data, size);
-  const shape = SHAPES[name]!;
-  if (!existsSync(model)) await writeSynthetic({ ...shape, layers: Number(layers ?? shape.layers) }, model);
-  return model;
-}
-
 interface Measured {
   readonly seconds: number;
   readonly stages: string;
@@ -76,7 +79,7 @@ interface Measured {
 async function prune(model: string, texts: readonly string[], more: readonly string[]): Promise<Measured> {
   const output = join(scratch, "out");
   await rm(output, { recursive: true, force: true });
-  const few = ["--samples", values.windows, "--rounds", values.rounds, "--own-text", "never"];
+  const few = ["--samples", `${counts.windows}`, "--rounds", `${counts.rounds}`, "--own-text", "never"];
   const settings = [...few, "--no-report", "--json", "-q"];
   const start = performance.now();
   const { stdout } = await promisify(execFile)(
@@ -100,15 +103,23 @@ async function withWorkers<T>(place: readonly string[], act: () => Promise<T>): 
     });
   });
   try {
-    await Promise.all(workers.map(({ stdout }) => once(stdout!, "data")));
-    for (const { stdout } of workers) stdout!.resume();
+    await Promise.all(workers.map(listening));
     return await act();
   } finally {
     await Promise.all(workers.map(ended));
   }
 }
 
+/** Waits until a worker says that it listens. @throws Error when it ends instead */
+async function listening(worker: ChildProcess): Promise<void> {
+  const stdout = worker.stdout!;
+  await Promise.race([once(stdout, "data"), once(stdout, "end")]);
+  if (stdout.readableEnded) throw new Error("expected a worker that listens, got one that ended");
+  stdout.resume();
+}
+
 async function ended(worker: ChildProcess): Promise<void> {
+  if (hasEnded(worker)) return;
   const exit = once(worker, "exit");
   worker.kill("SIGTERM");
   await exit;

@@ -1,5 +1,5 @@
 /** Inputs of the tools: a model in float32, and the same windows that quality.ts calibrates and evaluates with. */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { silent } from "../../src/base/progress.ts";
 import { loadTokenSet } from "../../src/calibrate/windows.ts";
@@ -8,6 +8,7 @@ import { exportHuggingFace } from "../../src/export/hf.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { namedFiles } from "../named_files.ts";
+import { writeWindows } from "../windows_file.ts";
 
 /** Seed of the choice among a set's windows; the default of `gprune prune`, which quality.ts has. */
 const SEED = 0;
@@ -41,26 +42,18 @@ export async function prepare(sources: Sources, directory: string): Promise<Mate
   const exported = join(directory, "model");
   if (!existsSync(exported)) await exportHuggingFace(model, exported, { dtype: "f32" });
   const tokenizer = Tokenizer.fromFiles(model.files);
-  const calibration: Record<string, readonly Int32Array[]> = {};
+  const calibration = new Map<string, readonly Int32Array[]>();
   for (const set of namedFiles(sources.calib, ".txt")) {
     const { windows } = await loadTokenSet(set, tokenizer, { samples, seqLen, seed: SEED });
-    calibration[set.name] = windows;
+    calibration.set(set.name, windows);
   }
   const request = { seqLen, limit, onProgress: silent };
   const texts = await readMaterial([model], namedFiles(sources.texts, ".txt"), request);
-  const evaluation = Object.fromEntries((await tokenMaterial(model, texts, request)).windows);
+  const evaluation = new Map((await tokenMaterial(model, texts, request)).windows);
   await model.weights.close();
-  const write = (name: string, sets: Readonly<Record<string, readonly Int32Array[]>>): string => {
-    const path = join(directory, `${name}.json`);
-    writeFileSync(
-      path,
-      JSON.stringify(sets, (_, value) => (value instanceof Int32Array ? [...value] : value)),
-    );
-    return path;
-  };
   return {
     model: exported,
-    calibration: write("calibration", calibration),
-    evaluation: write("evaluation", evaluation),
+    calibration: writeWindows(join(directory, "calibration.json"), calibration),
+    evaluation: writeWindows(join(directory, "evaluation.json"), evaluation),
   };
 }

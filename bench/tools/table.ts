@@ -31,7 +31,7 @@ export function markdown(rows: readonly Row[], others: readonly Result[]): strin
 
 function summary(results: readonly Result[]): string {
   const pruned = results.filter(({ fraction }) => fraction > 0);
-  const fractions = [...new Set(pruned.map(({ fraction }) => fraction))].sort();
+  const fractions = [...new Set(pruned.map(({ fraction }) => fraction))].sort((a, b) => a - b);
   const ways = new Map(pruned.map((result) => [result.way, result]));
   return markdownTable(
     ["tool", "removes", ...fractions.map((fraction) => percent(fraction, 0))],

@@ -1,19 +1,16 @@
 /**
- * Write the texts of the demo.
+ * Writes the texts of the demo.
  *
- * Usage: node --import tsx demo/corpus/generate.ts OUT_DIR [TRAIN_BYTES]
+ *   node --import tsx demo/corpus/generate.ts OUT_DIR [--train-bytes 6000000]
  *
- * The training texts go to OUT_DIR/<kind>.txt and are not kept in the
- * repository. The calibration and held-out texts go to demo/texts. No document
- * occurs in two of the three parts.
+ * The training texts go to OUT_DIR/KIND.txt and are not kept in the repository. The calibration and held-out texts go
+ * to demo/texts. No document occurs in two of the three parts.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { parseOptions, positiveInteger } from "../../scripts/clients/options.ts";
 import { KINDS } from "./kinds.ts";
 import { partsOf } from "./parts.ts";
-
-const TRAIN_BYTES = 6_000_000;
 
 function write(folder: string, kind: string, text: string): void {
   mkdirSync(folder, { recursive: true });
@@ -21,7 +18,7 @@ function write(folder: string, kind: string, text: string): void {
 }
 
 function main(outDir: string, trainBytes: number): void {
-  const texts = fileURLToPath(new URL("../texts", import.meta.url));
+  const texts = join(import.meta.dirname, "..", "texts");
   for (const kind of Object.keys(KINDS)) {
     const { heldout, calibration, train } = partsOf(kind, trainBytes);
     write(join(texts, "heldout"), kind, heldout);
@@ -30,8 +27,10 @@ function main(outDir: string, trainBytes: number): void {
   }
 }
 
-const [outDir, trainBytes] = process.argv.slice(2);
-if (outDir === undefined) {
-  throw new Error("usage: generate.ts OUT_DIR [TRAIN_BYTES]");
-}
-main(outDir, Number(trainBytes ?? TRAIN_BYTES));
+const { values, positionals } = parseOptions({
+  allowPositionals: true,
+  options: { "train-bytes": { type: "string", default: "6000000" } },
+});
+const [outDir] = positionals;
+if (outDir === undefined) throw new Error("usage: demo/corpus/generate.ts OUT_DIR; --help says more");
+main(outDir, positiveInteger("train-bytes", values["train-bytes"]));

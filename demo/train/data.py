@@ -15,7 +15,7 @@ def load_streams(text_dir: Path, tokenizer_file: Path) -> dict[str, np.ndarray]:
     end = tokenizer.token_to_id(END_OF_TEXT)
     streams = {}
     for path in sorted(text_dir.glob("*.txt")):
-        documents = path.read_text().strip("\n").split(SEPARATOR)
+        documents = path.read_text(encoding="utf-8").strip("\n").split(SEPARATOR)
         pieces = [SEPARATOR.join(documents[at : at + 3]) for at in range(0, len(documents), 3)]
         encoded = tokenizer.encode_batch(pieces)
         streams[path.stem] = np.concatenate([np.array([*one.ids, end], np.uint16) for one in encoded])

@@ -22,7 +22,7 @@ CALIBRATION_WINDOWS = 48
 
 def windows(tokenizer, path: Path, limit: int | None = None) -> torch.Tensor:
     """Non-overlapping windows of a text file, without special tokens."""
-    ids = tokenizer(path.read_text(), add_special_tokens=False)["input_ids"]
+    ids = tokenizer(path.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
     count = len(ids) // WINDOW
     stack = torch.tensor(ids[: count * WINDOW]).view(count, WINDOW)
     return stack if limit is None else stack[:: max(1, count // limit)][:limit]

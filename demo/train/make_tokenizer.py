@@ -3,7 +3,7 @@
 Usage: python make_tokenizer.py TEXT_DIR MODEL_DIR
 
 It writes tokenizer.json and tokenizer_config.json. Every kind of text gives
-the same number of bytes. No special token is added when a text is encoded.
+the same number of characters. No special token is added when a text is encoded.
 """
 
 import json
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 VOCABULARY = 2048
 END_OF_TEXT = "<|endoftext|>"
-BYTES_PER_KIND = 3_000_000
+CHARACTERS_PER_KIND = 3_000_000
 
 
 def main(text_dir: Path, model_dir: Path) -> None:
@@ -27,7 +27,7 @@ def main(text_dir: Path, model_dir: Path) -> None:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [path.read_text()[:BYTES_PER_KIND] for path in sorted(text_dir.glob("*.txt"))]
+    texts = [path.read_text(encoding="utf-8")[:CHARACTERS_PER_KIND] for path in sorted(text_dir.glob("*.txt"))]
     tokenizer.train_from_iterator(texts, trainer)
     model_dir.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(model_dir / "tokenizer.json"))

@@ -1,6 +1,9 @@
 """Train the demo model on CPU.
 
-Usage: python train.py TEXT_DIR MODEL_DIR WORK_DIR [--steps N] [--minutes M]
+Usage: python train.py TEXT_DIR MODEL_DIR WORK_DIR [--steps N] [--minutes M] [--losses FILE]
+
+Reads the tokenizer in MODEL_DIR and writes the model there. WORK_DIR gets
+checkpoints and, unless --losses names another file, losses.csv.
 
 Muon moves the weight matrices of the blocks, AdamW the embedding and the
 norms. The learning rate follows the larger of two fractions: steps done and
@@ -164,7 +167,9 @@ def train(arguments: argparse.Namespace) -> None:
         if step % 200 == 0:
             save(model, arguments.work_dir / "checkpoint")
     save(model, arguments.model_dir)
-    with open(arguments.losses, "w", newline="") as file:
+    losses = arguments.losses or arguments.work_dir / "losses.csv"
+    losses.parent.mkdir(parents=True, exist_ok=True)
+    with open(losses, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "loss", "rate", "minutes"])
         writer.writerows(rows)
@@ -179,5 +184,5 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=43.0)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--losses", type=Path, default=Path(__file__).with_name("losses.csv"))
+    parser.add_argument("--losses", type=Path)
     train(parser.parse_args())

@@ -85,7 +85,8 @@ function runProgram(
   const [list, answers] = [join(scratch, "cases.json"), join(scratch, "answers.jsonl")];
   writeFileSync(list, JSON.stringify(cases));
   const [command, ...runner] = program.endsWith(".py") ? [python!] : [process.execPath, "--import", "tsx"];
-  const { status, signal, stderr } = spawnSync(command, [...runner, join(HERE, program), list, answers], {
+  const args = [...runner, join(HERE, program), list, answers];
+  const { status, signal, error, stderr } = spawnSync(command, args, {
     stdio: ["ignore", "ignore", "pipe"],
     encoding: "utf8",
     maxBuffer: 2 ** 28,
@@ -93,7 +94,8 @@ function runProgram(
   const text = existsSync(answers) ? readFileSync(answers, "utf8").trim() : "";
   rmSync(scratch, { recursive: true });
   const lines = text === "" ? [] : text.split("\n").map((line) => JSON.parse(line) as Line);
-  return { lines, death: `ended with ${signal ?? `exit code ${status}`}: ${firstError(stderr)}` };
+  const death = error?.message ?? `ended with ${signal ?? `exit code ${status}`}: ${firstError(stderr)}`;
+  return { lines, death };
 }
 
 /** The most informative line of an error output. */

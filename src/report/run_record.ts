@@ -172,7 +172,9 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
       });
     return { ffn: ofKind("ffn"), kv: ofKind("kv") };
   };
+  // Objects have keys that are numbers first, whatever their order was.
   const used = new Map(Object.entries(outcome.calibration));
+  const scores = new Map(Object.entries(outcome.held_out));
   return {
     format: "gprune-run",
     version: 1,
@@ -192,7 +194,10 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
       const found = used.get(name);
       return found === undefined ? [] : [{ name, path, weight, ...found }];
     }),
-    held_out: Object.entries(outcome.held_out).map(([name, score]) => ({ name, ...score })),
+    held_out: settings.calibration.flatMap(({ name }) => {
+      const score = scores.get(name);
+      return score === undefined ? [] : [{ name, ...score }];
+    }),
     timings: Object.entries(outcome.timings).map(([stage, seconds]) => ({ stage, seconds })),
     tokens_per_second: outcome.tokens_per_second,
     peak_rss_bytes: outcome.peak_rss_bytes,
