@@ -52,6 +52,8 @@ const PLAIN: LayerStructure = {
   norms: "shared",
   parallel: true,
 };
+/** A convolution in place of attention. */
+const CONVOLVING: LayerStructure = { ...STRUCTURE, convolution: { length: 3, biases: true } };
 const HEAD = {
   ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
   ...{ logitDivisor: 2, logitSoftcap: 30 },
@@ -86,6 +88,7 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
       }),
     ),
   ),
+  ...Object.fromEntries(LAYERS.map(([name, make]) => [`${name} with a convolution`, make(CONVOLVING)])),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
   "head logits after a norm without parameters": HEAD_PROGRAMS.logits({
     ...HEAD,
