@@ -3,6 +3,7 @@ import "../src/graph/runtime/no_telemetry.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { asFeed } from "./float16_feeds.ts";
+import { pastName } from "./onnx_names.ts";
 
 /** New tokens of a batch of sequences, after those in the cache. */
 export interface DecoderStep {
@@ -75,11 +76,6 @@ export class OnnxDecoder {
     }
     return entries;
   }
-}
-
-/** The input that an output of the cache becomes: of keys and values, or of a convolution. */
-function pastName(present: string): string {
-  return present.replace(/^present\./, "past_key_values.").replace(/^present_/, "past_");
 }
 
 /** Positions of tokens without padding; padding gets 1, as in transformers. */
