@@ -71,8 +71,8 @@ export class LayerBuilder {
     const thirds = this.#linear(read, "in_proj", 3 * hiddenSize);
     const third = (index: number): Value =>
       b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize });
-    const filtered = b.cast(b.mul(third(0), third(2)), "float32");
-    const { output, state } = convolve(b, filtered, { ...this.#filters(), ...inputs });
+    const entering = b.cast(b.mul(third(0), third(2)), "float32");
+    const { output, state } = convolve(b, entering, { ...this.#filters(), ...inputs });
     const gated = b.mul(b.cast(third(1), "float32"), output);
     const projected = this.#linear(gated, "out_proj", hiddenSize);
     const stream = this.#residual(input, this.#blockNorm(projected, after));

@@ -232,7 +232,8 @@ class SpecReader {
 
   #convolutionLayer(neurons: number, layer: number): LayerSpec {
     const length = this.#keys.size(CONVOLUTION_LENGTH, MAX_CONVOLUTION);
-    if (neurons === 0) this.#checkLayer({ neurons, kvGroups: 0, heads: 0 }, layer);
+    if (!(Number.isSafeInteger(neurons) && neurons > 0))
+      throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
     return {
       neurons,
       kvGroups: 0,
