@@ -1,9 +1,11 @@
 /**
- * A decoder layer as a graph; layer_builder.ts has its operators, head.ts the head. Families differ by the properties of
- * `LayerStructure` only; widths (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to any width.
+ * A decoder layer as a graph; layer_builder.ts has its operators, head.ts the head. Families differ by the properties
+ * of `LayerStructure` only; widths (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to
+ * any width.
  *
  * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
- * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
+ * Based on transformers' modeling_llama.py, modeling_qwen3.py, modeling_gemma2.py and modeling_lfm2.py (eager
+ * attention).
  */
 import type { SpaceKind } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
