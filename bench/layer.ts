@@ -7,7 +7,7 @@
  * Shapes are SmolLM2-135M's. Both alternate; the fastest round of each counts, in milliseconds.
  */
 import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
-import { layerSizes, layerStructure } from "../src/graph/decoder/decoder.ts";
+import { layerSizes, layerStructure } from "../src/graph/decoder/layer_structure.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/decoder/programs.ts";
 import type { Graph } from "../src/graph/ir/graph.ts";
 import { shapeOf } from "../src/graph/ir/product_sizes.ts";

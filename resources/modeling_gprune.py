@@ -49,6 +49,9 @@ FFN_PROJECTIONS = {
     "fc_out": "down_proj",
     "fc1": "up_proj",
     "fc2": "down_proj",
+    "w1": "gate_proj",
+    "w2": "down_proj",
+    "w3": "up_proj",
     "dense_h_to_4h": "up_proj",
     "dense_4h_to_h": "down_proj",
 }
@@ -97,19 +100,27 @@ def pruned_projection(stock, usual, config, index):
     return nn.Linear(inputs, outputs, bias=usual in config.projection_biases[index])
 
 
-def pruned_layer(stock, config, index):
-    """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
+def pruned_attention(layer, config, index):
+    """The modules of a layer's attention, built anew with the layer's heads; none where a layer has a convolution."""
+    name = next((name for name in ATTENTION if hasattr(layer, name)), None)
+    if name is None:
+        return []
     widths = layer_widths(config, index)
-    layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
-    name = attribute_of(layer, ATTENTION)
     heads = widths["num_attention_heads"]
     # Some classes ignore the head size: theirs is the hidden size by the number of heads.
     seen = {**widths, **dict.fromkeys(HEADS, heads), "hidden_size": heads * config.head_dim}
     attention = at_layer(type(getattr(layer, name)), LayerConfig(config, seen), index)
     setattr(layer, name, attention)
+    return attention.modules()
+
+
+def pruned_layer(stock, config, index):
+    """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
+    widths = layer_widths(config, index)
+    layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
     # The FFN of some classes is the layer itself, and the attention of some is within another module.
     ffn = next((getattr(layer, name).modules() for name in FFN if hasattr(layer, name)), [layer])
-    for blocks, names in ((attention.modules(), ATTENTION_PROJECTIONS), (ffn, FFN_PROJECTIONS)):
+    for blocks, names in ((pruned_attention(layer, config, index), ATTENTION_PROJECTIONS), (ffn, FFN_PROJECTIONS)):
         for block in list(blocks):
             for name, linear in list(block.named_children()):
                 if isinstance(linear, (nn.Linear, Conv1D)):
@@ -164,6 +175,7 @@ for family in (
     ("llama", "Llama"),
     ("cwm", "Cwm"),
     ("llama4_text", "Llama4Text", "Llama4ForCausalLM"),
+    ("lfm2", "Lfm2"),
     ("mistral", "Mistral"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),

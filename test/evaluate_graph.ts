@@ -101,7 +101,10 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
     });
   },
   Slice: ([x, start, end, axis]) => {
-    const [from, to, along] = [start!.data[0]!, end!.data[0]!, axis!.data[0]!];
+    const along = axis!.data[0]!;
+    const size = x!.shape[along]!;
+    const place = (bound: number): number => (bound < 0 ? size + bound : Math.min(bound, size));
+    const [from, to] = [place(start!.data[0]!), place(end!.data[0]!)];
     return generate(x!.shape.with(along, to - from), (index) =>
       at(x!, index.with(along, index[along]! + from)),
     );

@@ -1,5 +1,7 @@
 /** Minimal config.json of several families, like published ones. */
+import { expect } from "vitest";
 import { readConfig } from "../src/model/hf/config.ts";
+import { writeConfig } from "../src/model/hf/form.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 
 /** Minimal config.json of a Llama. */
@@ -73,4 +75,12 @@ export function read(config: object): ModelSpec {
 /** Attention windows of the layers; null for full attention. */
 export function windowsOf(config: object): readonly (number | null)[] {
   return read(config).layers.map(({ window }) => window);
+}
+
+/** The configuration as it is written, which must be read as the same model. */
+export function rewritten(config: object): Readonly<Record<string, unknown>> {
+  const spec = read({ ...LLAMA, ...config });
+  const written = writeConfig(spec, "float32");
+  expect(read(written)).toEqual(spec);
+  return written;
 }

@@ -58,6 +58,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.o_proj/, "attn_output"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
   [/input_layernorm/, "attn_norm"],
+  [/\.conv\./, ".shortconv."],
 ];
 const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
 const POST_NORMS = [
@@ -83,7 +84,8 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     const isRotated = layout.permute === true && (norm || /(q|k)_proj/.test(name));
     const rows = norm ? { shape: [tensor.data.length], data: tensor.data } : tensor;
     tensors.set(stored, {
-      shape: tensor.shape,
+      // The filters of a convolution, [C, 1, length].
+      shape: tensor.shape.length === 3 ? tensor.shape.filter((size) => size !== 1) : tensor.shape,
       data: isRotated ? permuteRows(rows, spec.headDim, spec.layers[0]!.rope!.rotaryDim).data : data,
     });
   }

@@ -137,6 +137,12 @@ export const CASES: Readonly<Record<string, Case>> = {
       layers: Array.from({ length: 9 }, (_, i) => (i % 4 === 3 ? { rope: null } : {})),
     }),
   },
+  lfm2: {
+    architecture: "lfm2",
+    renamed: { output_norm: "token_embd_norm" },
+    model: tinyModel(TINY_FAMILIES.lfm2),
+    extra: [["lfm2.shortconv.l_cache", u32(3)]],
+  },
   phi3: {
     architecture: "phi3",
     fused: "all",

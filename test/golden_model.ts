@@ -12,6 +12,7 @@ export const GOLDEN_FAMILIES = [
   "llama-bias",
   "cwm",
   "llama4",
+  "lfm2",
   "mistral-window",
   "ministral",
   "ministral3",

@@ -1,5 +1,5 @@
 /** Random inputs for the backward programs of a layer. */
-import { layerSizes } from "../src/graph/decoder/decoder.ts";
+import { layerSizes } from "../src/graph/decoder/layer_structure.ts";
 import type { Feeds } from "../src/graph/runtime/runtime.ts";
 import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
 import type { SpaceKind } from "../src/model/weights.ts";

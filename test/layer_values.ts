@@ -1,6 +1,7 @@
 /** Intermediate values of a decoder layer. */
-import { buildLayer, layerStructure } from "../src/graph/decoder/decoder.ts";
+import { buildLayer } from "../src/graph/decoder/decoder.ts";
 import type { LoadedLayer } from "../src/graph/decoder/decoder_runner.ts";
+import { layerStructure } from "../src/graph/decoder/layer_structure.ts";
 import { causalMask, rotaryTables, spanPositions } from "../src/graph/decoder/positions.ts";
 import { type Graph, GraphBuilder } from "../src/graph/ir/graph.ts";
 import type { Runtime } from "../src/graph/runtime/runtime.ts";
@@ -25,11 +26,11 @@ export async function layerValues(
   const structure = layerStructure(spec, layer.spec);
   const program = await runtime.program(`values ${JSON.stringify(structure)}`, (): Graph => {
     const b = new GraphBuilder();
-    const { taps, projected, streams } = buildLayer(b, structure);
-    for (const kind of ["kv", "ffn"] as const) {
-      b.output(`${kind}.inputs`, taps[kind]);
+    const { halves, projected } = buildLayer(b, structure);
+    for (const [kind, { tap, stream }] of halves) {
+      b.output(`${kind}.inputs`, tap);
       b.output(`${kind}.projected`, projected.get(OUTPUT_PROJECTION[kind])!);
-      b.output(`${kind}.stream`, streams[kind]);
+      b.output(`${kind}.stream`, stream);
     }
     return b.finish();
   });

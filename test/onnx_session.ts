@@ -1,7 +1,9 @@
 /** Runs exported ONNX files as transformers.js does: ONNX Runtime alone, without src/graph. */
 import "../src/graph/runtime/no_telemetry.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import { elementCount } from "../src/tensor/tensor.ts";
 import { asFeed } from "./float16_feeds.ts";
+import { pastName } from "./onnx_names.ts";
 
 /** New tokens of a batch of sequences, after those in the cache. */
 export interface DecoderStep {
@@ -51,7 +53,7 @@ export class OnnxDecoder {
     this.#cache = Object.fromEntries(
       Object.entries(outputs)
         .filter(([name]) => name.startsWith("present"))
-        .map(([name, tensor]) => [name.replace("present", "past_key_values"), asFeed(tensor)]),
+        .map(([name, tensor]) => [pastName(name), asFeed(tensor)]),
     );
     return outputs.logits!.data as Float32Array;
   }
@@ -64,11 +66,12 @@ export class OnnxDecoder {
   #emptyCache(batch: number): Readonly<Record<string, Tensor>> {
     const entries: Record<string, Tensor> = {};
     for (const meta of this.#session.inputMetadata) {
-      if (!meta.isTensor || !meta.name.startsWith("past_key_values")) continue;
+      if (!meta.isTensor || !meta.name.startsWith("past")) continue;
       const shape = meta.shape.map((dim) =>
         typeof dim === "number" ? dim : dim === "batch_size" ? batch : 0,
       );
-      const data = meta.type === "float16" ? new Uint16Array(0) : new Float32Array(0);
+      const size = elementCount(shape);
+      const data = meta.type === "float16" ? new Uint16Array(size) : new Float32Array(size);
       entries[meta.name] = asFeed(new Tensor(meta.type as "float32", data as Float32Array, shape));
     }
     return entries;

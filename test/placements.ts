@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { mapValues } from "../src/base/map_values.ts";
 import { momentSizes } from "../src/calibrate/moments.ts";
-import type { LayerStructure } from "../src/graph/decoder/decoder.ts";
 import { HEAD_PROGRAMS } from "../src/graph/decoder/head_programs.ts";
+import type { LayerStructure } from "../src/graph/decoder/layer_structure.ts";
 import { LAYER_PROGRAMS, structureFor } from "../src/graph/decoder/programs.ts";
 import type { Graph, Value } from "../src/graph/ir/graph.ts";
 import { encodeOnnx } from "../src/graph/ir/onnx.ts";
@@ -52,6 +52,8 @@ const PLAIN: LayerStructure = {
   norms: "shared",
   parallel: true,
 };
+/** A convolution in place of attention. */
+const CONVOLVING: LayerStructure = { ...STRUCTURE, convolution: { length: 3, biases: true } };
 const HEAD = {
   ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
   ...{ logitDivisor: 2, logitSoftcap: 30 },
@@ -86,6 +88,7 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
       }),
     ),
   ),
+  ...Object.fromEntries(LAYERS.map(([name, make]) => [`${name} with a convolution`, make(CONVOLVING)])),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
   "head logits after a norm without parameters": HEAD_PROGRAMS.logits({
     ...HEAD,

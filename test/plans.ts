@@ -8,14 +8,18 @@ import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../src/model/spec.t
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import type { TinyModelOptions } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution } from "./tiny_model.ts";
 
-const layers: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
-  neurons: fc.integer({ min: 1, max: 12 }),
+const neurons = fc.integer({ min: 1, max: 12 });
+const attending: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
+  neurons,
   kvGroups: fc.integer({ min: 1, max: 4 }),
   groupSize: fc.integer({ min: 1, max: 3 }),
   biases: fc.subarray([...PROJECTIONS]),
 });
+const convolving: fc.Arbitrary<Partial<LayerSpec>> = fc
+  .record({ length: fc.integer({ min: 2, max: 4 }), biases: fc.boolean() })
+  .chain((convolution) => neurons.map((count) => tinyConvolution(convolution, count)));
 
 /** Options of tiny models of one to four layers, with different widths, groups and biases in every layer. */
 export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
@@ -28,7 +32,10 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   headBias: fc.boolean(),
   tiedEmbeddings: fc.boolean(),
   seed: fc.nat(1000),
-  layers: fc.array(layers, { minLength: 1, maxLength: 4 }),
+  // Always one with attention, and in any place.
+  layers: fc
+    .tuple(fc.array(fc.oneof(attending, attending, convolving), { maxLength: 3 }), attending, fc.nat(3))
+    .map(([others, layer, place]) => others.toSpliced(place, 0, layer)),
 });
 
 /** What `tinyOptions` draws and a Llama has. */

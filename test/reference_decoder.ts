@@ -56,7 +56,10 @@ function run(
       taps.set(id, edit(id, rows));
       return taps.get(id)!;
     };
-    const attended = context.attention(stream, (rows) => gate("kv", rows));
+    const attended =
+      layer.convolution === undefined
+        ? context.attention(stream, (rows) => gate("kv", rows))
+        : context.convolution(stream);
     const read = spec.parallel ? stream : attended;
     stream = context.ffn({ read, joined: attended }, (rows) => gate("ffn", rows));
     hidden.push(stream);
@@ -139,6 +142,29 @@ class LayerContext {
     return this.join(stream, plain ? out : this.norm(out, "post_attention_layernorm"));
   }
 
+  convolution(stream: Rows): Rows {
+    const size = this.spec.hiddenSize;
+    const thirds = this.norm(stream, "input_layernorm").map((row) => this.project("conv", "in_proj", row));
+    const filters = this.weights.get(`${this.prefix}conv.conv.weight`)!;
+    const length = filters.shape[2]!;
+    const bias = this.layer.convolution!.biases ? this.vector("conv.conv.bias") : null;
+    const mixed = thirds.map((row, t) =>
+      Array.from({ length: size }, (_, c) => {
+        let sum = bias?.[c] ?? 0;
+        for (let place = 0; place < length; place++) {
+          const source = thirds[t - (length - 1 - place)];
+          if (source !== undefined)
+            sum += filters.data[c * length + place]! * source[c]! * source[2 * size + c]!;
+        }
+        return row[size + c]! * sum;
+      }),
+    );
+    return this.join(
+      stream,
+      mixed.map((row) => this.project("conv", "out_proj", row)),
+    );
+  }
+
   ffn({ read, joined }: { readonly read: Rows; readonly joined: Rows }, gate: (rows: Rows) => Rows): Rows {
     const { activation, gated, norms } = this.spec;
     const entering = {
@@ -186,7 +212,9 @@ class LayerContext {
   private project(module: string, projection: string, row: Row): Row {
     const name = `${this.prefix}${module}.${projection}`;
     const product = linear(row, matrix(this.weights, `${name}.weight`));
-    if (!this.layer.biases.some((biased) => biased === projection)) return product;
+    const { biases, convolution } = this.layer;
+    const isBiased = module === "conv" ? convolution!.biases : biases.some((biased) => biased === projection);
+    if (!isBiased) return product;
     const bias = vector(this.weights, `${name}.bias`);
     return product.map((x, i) => x + bias[i]!);
   }

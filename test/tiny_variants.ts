@@ -2,7 +2,7 @@
 
 import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
-import type { TinyModelOptions } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution } from "./tiny_model.ts";
 
 /** Switches of the first Gemma, for a hidden size of 8. */
 export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset" | "embeddingScale"> = {
@@ -72,6 +72,15 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
   "as EXAONE 4": { layers: WIDTHS, norms: "after", qkNorm: "head" },
   "as HunYuan": { layers: WIDTHS, qkNorm: "rotated_head", headDim: 6 },
   "as Llama 4": { layers: [WIDTHS[0]!, { ...WIDTHS[1]!, rope: null }], qkNorm: "unweighted" },
+  "as LFM2": {
+    layers: [
+      tinyConvolution({ length: 3, biases: false }),
+      WIDTHS[1]!,
+      tinyConvolution({ length: 4, biases: true }, 3),
+      WIDTHS[2]!,
+    ],
+    qkNorm: "head",
+  },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {
     layers: WIDTHS,

@@ -3,7 +3,9 @@ import "../../src/graph/runtime/no_telemetry.ts";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import { elementCount } from "../../src/tensor/tensor.ts";
 import { asFeed } from "../../test/float16_feeds.ts";
+import { pastName } from "../../test/onnx_names.ts";
 import { answerCases, argmax, greedy } from "./program.ts";
 
 async function open({ path, threads }) {
@@ -48,23 +50,22 @@ async function open({ path, threads }) {
       ...cache,
     });
     cache = Object.fromEntries(
-      Object.entries(present).map(([name, tensor]) => [
-        name.replace("present", "past_key_values"),
-        asFeed(tensor),
-      ]),
+      Object.entries(present).map(([name, tensor]) => [pastName(name), asFeed(tensor)]),
     );
     length = total;
     return logits.data;
   }
 }
 
-/** Empty keys and values, in the shapes that the file declares. */
+/** The cache of no tokens, in the shapes that the file declares: no keys and values, convolutions of zeros. */
 function emptyCache({ inputMetadata }) {
   const entries = inputMetadata
-    .filter(({ name }) => name.startsWith("past_key_values"))
-    .map(({ name, type, shape: [, heads, , headDim] }) => {
-      const data = type === "float16" ? new Uint16Array(0) : new Float32Array(0);
-      return [name, asFeed(new Tensor(type, data, [1, heads, 0, headDim]))];
+    .filter(({ name }) => name.startsWith("past"))
+    .map(({ name, type, shape }) => {
+      const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim === "batch_size" ? 1 : 0));
+      const size = elementCount(sizes);
+      const data = type === "float16" ? new Uint16Array(size) : new Float32Array(size);
+      return [name, asFeed(new Tensor(type, data, sizes))];
     });
   return Object.fromEntries(entries);
 }

@@ -5,7 +5,7 @@ import { GpruneError } from "../../src/errors.ts";
 import { vllmAnswer } from "../../src/export/runtimes.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { hfForm, vllmObstacle } from "../../src/model/hf/form.ts";
-import type { ModelSpec } from "../../src/model/spec.ts";
+import { attentionLayers, type ModelSpec } from "../../src/model/spec.ts";
 import { type Answers, askClient, type ClientName, type Pythons } from "./clients.ts";
 import { type Computed, compare } from "./compare.ts";
 import type { Format } from "./formats.ts";
@@ -202,7 +202,8 @@ function widthsOf({ layers }: ModelSpec): string {
     const [least, most] = [Math.min(...values), Math.max(...values)];
     return least === most ? String(least) : `${least} to ${most}`;
   };
-  return `${range(layers.map(({ neurons }) => neurons))} neurons, ${range(layers.map(({ kvGroups }) => kvGroups))} KV groups`;
+  const groups = attentionLayers({ layers }).map(({ kvGroups }) => kvGroups);
+  return `${range(layers.map(({ neurons }) => neurons))} neurons, ${range(groups)} KV groups`;
 }
 
 /** Bytes of a file, or of all files in a directory. */

@@ -25,7 +25,7 @@ export function summaryOf(
     ],
     ["parameters", parametersOf(parameters)],
     ["neurons", `${range(widths.ffn)} per layer`],
-    ["KV groups", `${range(widths.kv)} per layer`],
+    ["KV groups", `${range(widths.kv.filter((units) => units > 0))} per layer`],
     ...runtimeRows(result.runtimes),
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],

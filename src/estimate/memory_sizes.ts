@@ -1,6 +1,7 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
 import { gramStrips } from "../calibrate/moments.ts";
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
+import { cacheSizes } from "../evaluate/layer_cache.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
 import { largestBytes, writingBytes } from "../export/room.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
@@ -127,10 +128,10 @@ export class RunSizes {
    */
   get decoding(): Items {
     const { spec, config } = this.#run;
-    const token = total(spec.layers.map(({ kvGroups }) => 2 * kvGroups * spec.headDim));
+    const { token, fixed } = cacheSizes(spec);
     return {
       layers: total(this.#layerBytes),
-      "keys and values": 2.25 * 4 * SAMPLE_BATCH * config.seqLen * token,
+      "keys and values": 4 * SAMPLE_BATCH * (2.25 * config.seqLen * token + 2 * fixed),
       activations: this.#layerFootprint("cached", { B: SAMPLE_BATCH, T: 1, P: config.seqLen }),
     };
   }

@@ -3,9 +3,9 @@
 import { getOrMake } from "../base/map_values.ts";
 import { momentSizes } from "../calibrate/moments.ts";
 import { changedChannels, MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
-import { layerSizes, layerStructure } from "../graph/decoder/decoder.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/decoder/forward.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "../graph/decoder/head_programs.ts";
+import { layerSizes, layerStructure } from "../graph/decoder/layer_structure.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/decoder/programs.ts";
 import type { Graph } from "../graph/ir/graph.ts";
 import type { Sizes } from "../graph/ir/product_sizes.ts";

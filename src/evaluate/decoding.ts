@@ -11,6 +11,7 @@ import { longropeSwitch } from "../model/spec.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { parameterCount } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { emptyCaches, type LayerCache } from "./layer_cache.ts";
 
 /**
  * Ids that end generation: the tokenizer's EOS ids and, where there is no generation_config.json, those of config.json,
@@ -83,7 +84,7 @@ const MANY_TOKENS = 256;
 export class Decoding {
   readonly #decoder: LoadedDecoder;
   /** By layer. */
-  #caches: readonly { readonly keys: Cache; readonly values: Cache }[];
+  #caches: readonly LayerCache[];
   readonly #batch: number;
   #length = 0;
   /** Appended tokens, [B, T] each; kept only where LongRoPE may require them again. */
@@ -93,7 +94,7 @@ export class Decoding {
   constructor(decoder: LoadedDecoder, batch: number) {
     this.#decoder = decoder;
     this.#batch = batch;
-    this.#caches = emptyCaches(decoder, batch);
+    this.#caches = emptyCaches(decoder.runner.model.spec, batch);
   }
 
   /**
@@ -118,7 +119,7 @@ export class Decoding {
     this.#ids.push(ids);
     const length = this.#length + ids.length / this.#batch;
     if (this.#length === 0 || hasSameFrequencies(spec, [this.#length, length])) return ids;
-    this.#caches = emptyCaches(this.#decoder, this.#batch);
+    this.#caches = emptyCaches(spec, this.#batch);
     this.#length = 0;
     this.#ids = [joinedRows(this.#ids, this.#batch)];
     return this.#ids[0]!;
@@ -161,29 +162,16 @@ export class Decoding {
    * @param sequence - length of each sequence after these pieces
    */
   async #pass(layer: LoadedLayer, pieces: Tensor[], sequence: number): Promise<void> {
-    const { keys, values } = this.#caches[layer.index]!;
+    const cache = this.#caches[layer.index]!;
     let offset = this.#length;
     for (const [index, hidden] of pieces.entries()) {
-      const feeds = { past_keys: keys.past, past_values: values.past };
-      const input = { hidden, offset, sequence, feeds };
+      const input = { hidden, offset, sequence, feeds: cache.feeds };
       const outputs = await this.#decoder.runner.runLayer("cached", layer, input);
-      keys.append(outputs.keys!);
-      values.append(outputs.values!);
+      cache.append(outputs);
       pieces[index] = outputs.hidden!;
       offset += hidden.shape[1]!;
     }
   }
-}
-
-function emptyCaches(
-  { runner, layers }: LoadedDecoder,
-  batch: number,
-): readonly { readonly keys: Cache; readonly values: Cache }[] {
-  const { headDim } = runner.model.spec;
-  return layers.map(({ spec: { kvGroups } }) => {
-    const token = [batch, kvGroups, headDim] as const;
-    return { keys: new Cache(token), values: new Cache(token) };
-  });
 }
 
 /** Concatenates pieces [B, T] along the sequences: [B, sum of T]. */
@@ -206,65 +194,4 @@ function lastRows({ shape, data }: Tensor): Tensor {
     rows.set(data.subarray(end - size, end), b * size);
   }
   return { shape: [batch, size], data: rows };
-}
-
-/** Least growth of a cache, in places: more would be read in vain for every token, fewer would be copied more often. */
-const FEWEST_PLACES = 128;
-
-/**
- * Keys or values of one layer, [B, K, P, H], with capacity for P tokens, more than there are. A new array for every
- * token would keep the garbage collector busy, which takes a core from the computation.
- */
-class Cache {
-  /** B * K. */
-  readonly #rows: number;
-  /** H. */
-  readonly #size: number;
-  /** [B, K]. */
-  readonly #shape: readonly [number, number];
-  /** P. */
-  #places = 0;
-  #data = new Float32Array(0);
-  #tokens = 0;
-
-  constructor([batch, groups, size]: readonly [number, number, number]) {
-    this.#shape = [batch, groups];
-    this.#rows = batch * groups;
-    this.#size = size;
-    this.#grow(1);
-  }
-
-  /** The whole array; places after the tokens so far hold zeros. */
-  get past(): Tensor {
-    return { shape: [...this.#shape, this.#places, this.#size], data: this.#data };
-  }
-
-  /** @param present - [B, K, T, H] */
-  append({ shape, data }: Tensor): void {
-    const tokens = shape[2]!;
-    if (this.#tokens + tokens > this.#places) this.#grow(this.#tokens + tokens);
-    this.#put(data, { places: tokens, tokens, at: this.#tokens });
-    this.#tokens += tokens;
-  }
-
-  /** Makes room for `tokens` tokens, and at least a quarter more than before. */
-  #grow(tokens: number): void {
-    const [data, places] = [this.#data, this.#places];
-    const wanted = Math.max(tokens, places + Math.max(FEWEST_PLACES, places / 4));
-    this.#places = Math.ceil(wanted / FEWEST_PLACES) * FEWEST_PLACES;
-    this.#data = new Float32Array(this.#rows * this.#places * this.#size);
-    this.#put(data, { places, tokens: this.#tokens, at: 0 });
-  }
-
-  /** Copies the first `tokens` tokens of an array [B, K, `places`, H] to the place `at`. */
-  #put(
-    data: Float32Array,
-    { places, tokens, at }: { readonly places: number; readonly tokens: number; readonly at: number },
-  ): void {
-    for (let row = 0; row < this.#rows; row++) {
-      const start = row * places * this.#size;
-      const source = data.subarray(start, start + tokens * this.#size);
-      this.#data.set(source, (row * this.#places + at) * this.#size);
-    }
-  }
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { tinyModel } from "../../test/tiny_model.ts";
+import { tinyConvolution, tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { compareModels } from "./compare.ts";
@@ -46,6 +46,15 @@ describe("measureLatency", () => {
     const keysAndValues = 2 * (2 + 1) * model.spec.headDim * (6 + 3) * 2;
     expect(memory.cache).toBe(4 * keysAndValues);
     expect(memory.weights).toBeGreaterThan(4 * model.spec.vocabSize * model.spec.hiddenSize);
+  });
+
+  test("counts the states of convolutions, which do not grow", async () => {
+    const model = tinyModel({ layers: [tinyConvolution({ length: 3, biases: false }), {}] });
+    const [{ memory }] = (await measureLatency({ models: [model], runtime }, { ...OPTIONS, repeats: 1 })) as [
+      Awaited<ReturnType<typeof measureLatency>>[number],
+    ];
+    const { headDim, hiddenSize } = model.spec;
+    expect(memory.cache).toBe(4 * 2 * (2 * 2 * headDim * (6 + 3) + 2 * hiddenSize));
   });
 
   test("refuses more tokens than a model holds", async () => {

@@ -15,6 +15,7 @@ import { parameterCount } from "../model/weights.ts";
 import { randomStream } from "../tensor/random.ts";
 import { type Spread, spread } from "../tensor/statistics.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";
+import { cacheSizes } from "./layer_cache.ts";
 import { peakMemory, type Workload } from "./peak_memory.ts";
 
 /** Options of {@link measureLatency}: the workload of a round, and the number of rounds. */
@@ -120,8 +121,8 @@ function memoryOf(
   { spec }: Model,
   { batch, promptTokens, newTokens }: Workload,
 ): Omit<LatencyMemory, "peak_rss_bytes"> {
-  const heads = spec.layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
-  const cache = 4 * 2 * heads * spec.headDim * batch * (promptTokens + newTokens);
+  const { token, fixed } = cacheSizes(spec);
+  const cache = 4 * batch * (fixed + token * (promptTokens + newTokens));
   return { weights: 4 * parameterCount(spec), cache };
 }
 

@@ -11,11 +11,12 @@ import { writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { type EncodedValue, f32s, text, texts, u32 } from "../io/formats/gguf_values.ts";
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf_writer.ts";
 import { cardFields } from "../model/card_fields.ts";
-import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf/places.ts";
+import { type GgufPlace, type GgufTensorPlan, ggufTensors, rowShape } from "../model/gguf/places.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsAsStored } from "../model/rotary_rows.ts";
+import { attentionLayers } from "../model/spec.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { activationParameterName, activationParameters } from "../model/weights.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
@@ -210,10 +211,10 @@ async function readTensor(
   return { shape, data };
 }
 
-function storedPart({ paired, normOffset }: GgufPlace, tensor: Tensor): Tensor {
-  const rows = paired === null ? tensor : rowsAsStored(tensor, paired);
-  if (normOffset === 0) return rows;
-  return { shape: rows.shape, data: rows.data.map((value) => value + normOffset) };
+function storedPart({ weight, paired, normOffset }: GgufPlace, tensor: Tensor): Tensor {
+  const { data } = paired === null ? tensor : rowsAsStored(tensor, paired);
+  const shape = [tensor.shape[0]!, ...rowShape(weight)];
+  return { shape, data: normOffset === 0 ? data : data.map((value) => value + normOffset) };
 }
 
 function warningsOf(
@@ -232,7 +233,7 @@ function warningsOf(
     readonly cut: string | null;
   },
 ): readonly string[] {
-  const widest = written.layers[0]!;
+  const widest = attentionLayers(written)[0]!;
   const sizes = `${widest.neurons} neurons and ${widest.kvGroups} KV groups`;
   const hasVocabulary = files.some((file) => file.name === "tokenizer.json");
   const warnings: readonly (string | null)[] = [

@@ -9,6 +9,7 @@ import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
+  attentionLayers,
   hasUniformWidths,
   type ModelSpec,
   mainRope,
@@ -52,7 +53,8 @@ const RULES: readonly Rule[] = [
   },
   {
     finds: ({ layers, headDim, hiddenSize }, { loads }) =>
-      loads.fullWidthAttention && layers.some((layer) => queryHeads(layer) * headDim !== hiddenSize)
+      loads.fullWidthAttention &&
+      attentionLayers({ layers }).some((layer) => queryHeads(layer) * headDim !== hiddenSize)
         ? `query heads whose total width differs from the hidden size ${hiddenSize}`
         : null,
   },
@@ -65,6 +67,15 @@ const RULES: readonly Rule[] = [
       return foreign.length === 0 ? null : `biases at ${foreign.join(", ")}`;
     },
     hint: "If recovery added the biases, prune with --recover lstsq --biases never for llama.cpp.",
+  },
+  {
+    finds: ({ layers }, { convolutions }) => {
+      const present = layers.flatMap(({ convolution }) => convolution ?? []);
+      if (present.length > 0 && !convolutions) return "convolutions";
+      if (present.some(({ length }) => length !== present[0]!.length))
+        return "convolutions of several lengths";
+      return present.some(({ biases }) => biases) ? "convolutions with biases" : null;
+    },
   },
   {
     finds: ({ tiedEmbeddings }, { loads: { head } }) => {
@@ -162,7 +173,8 @@ function scoreScale(
   { layers, hiddenSize, headDim }: Pick<ModelSpec, "layers" | "hiddenSize" | "headDim">,
   { hiddenScaledLayers }: GgufArchitecture,
 ): number {
-  const width = layers.length === hiddenScaledLayers ? hiddenSize / queryHeads(layers[0]!) : headDim;
+  const width =
+    layers.length === hiddenScaledLayers ? hiddenSize / queryHeads(attentionLayers({ layers })[0]!) : headDim;
   return width ** -0.5;
 }
 
@@ -180,7 +192,8 @@ function unrotatedObstacle(
     return isUsual ? null : "layers without rotary embeddings other than those without sliding windows";
   }
   const isUsual = layers.every(
-    ({ rope }, index) => (rope === null) === (every !== null && (index + 1) % every === 0),
+    ({ rope, convolution }, index) =>
+      convolution !== undefined || (rope === null) === (every !== null && (index + 1) % every === 0),
   );
   if (isUsual) return null;
   return every === null

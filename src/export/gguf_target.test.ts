@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { LLAMA3, longrope, YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
 import type { LayerSpec, RopeSpec, YarnScaling } from "../model/spec.ts";
@@ -71,6 +71,7 @@ describe("the architecture", () => {
     ],
     ["is mistral3 for Ministral 3", growing(), "mistral3"],
     ["is gemma2 for the largest Gemma 2", { ...LARGE_GEMMA2, attentionScale: 2 ** -0.5 }, "gemma2"],
+    ["is lfm2 for LFM2", TINY_FAMILIES.lfm2, "lfm2"],
     ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
       "is phi3 for Phi-3",
@@ -203,6 +204,16 @@ describe("refusals", () => {
       "layers without rotary embeddings",
       { layers: [{}, { rope: null }] },
       "llama does not support layers without rotary embeddings",
+    ],
+    [
+      "convolutions elsewhere than in LFM2",
+      { layers: [{}, tinyConvolution({ length: 3, biases: false })] },
+      "llama does not support convolutions",
+    ],
+    [
+      "convolutions with biases",
+      { ...TINY_FAMILIES.lfm2, layers: [tinyConvolution({ length: 3, biases: true }), { groupSize: 1 }] },
+      "lfm2 does not support convolutions with biases",
     ],
     [
       "such layers in other places",

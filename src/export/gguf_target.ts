@@ -5,7 +5,7 @@
 import { GpruneError } from "../errors.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
-import { longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
+import { attentionLayers, longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
 import { parameterCount } from "../model/weights.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 
@@ -108,11 +108,19 @@ function withRequiredBiases(spec: ModelSpec, { loads }: GgufArchitecture): Model
  */
 function widened(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec | null {
   const { layers, hiddenSize, headDim } = spec;
-  const { groupSize } = layers[0]!;
-  if (layers.some((layer) => layer.groupSize !== groupSize)) return null;
+  const attending = attentionLayers(spec);
+  const { groupSize } = attending[0]!;
+  if (attending.some((layer) => layer.groupSize !== groupSize)) return null;
   const neurons = Math.max(...layers.map((layer) => layer.neurons));
   const full = hiddenSize / (headDim * groupSize);
-  const widest = Math.max(...layers.map(queryHeads)) / groupSize;
+  const widest = Math.max(...attending.map(queryHeads)) / groupSize;
   const kvGroups = loads.fullWidthAttention && Number.isInteger(full) ? Math.max(full, widest) : widest;
-  return { ...spec, layers: layers.map((layer) => ({ ...layer, neurons, kvGroups })) };
+  return {
+    ...spec,
+    layers: layers.map((layer) => ({
+      ...layer,
+      neurons,
+      kvGroups: attending.includes(layer) ? kvGroups : 0,
+    })),
+  };
 }

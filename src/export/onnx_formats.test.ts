@@ -3,8 +3,9 @@ import { type Array64, evaluateGraph } from "../../test/evaluate_graph.ts";
 import { maxAbs, relativeDifference } from "../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
-import { addLayer, layerSizes, layerStructure } from "../graph/decoder/decoder.ts";
+import { addLayer } from "../graph/decoder/decoder.ts";
 import { buildDecoder } from "../graph/decoder/decoder_model.ts";
+import { layerSizes, layerStructure } from "../graph/decoder/layer_structure.ts";
 import { GraphBuilder } from "../graph/ir/graph.ts";
 import type { Model } from "../model/model.ts";
 import { decode } from "../tensor/dtype.ts";
@@ -30,13 +31,16 @@ async function layerIn(
     shape: [layer!.groupSize * TOKENS, TOKENS],
     data: new Float32Array(layer!.groupSize * TOKENS ** 2),
   };
-  const { output, taps } = addLayer(
+  const { output, halves } = addLayer(
     b,
     { structure: layerStructure(spec, layer!), weights: supply.layer(0), sizes: layerSizes(layer!) },
-    { input: b.input("hidden", hidden.shape), mask: b.input("mask", mask.shape), past: null, angles: null },
+    {
+      input: b.input("hidden", hidden.shape),
+      attention: { mask: b.input("mask", mask.shape), past: null, angles: null },
+    },
   );
   b.output("output", output);
-  b.output("neurons", taps.ffn);
+  b.output("neurons", halves.get("ffn")!.tap);
   const feeds: Record<string, Array64> = { hidden: doubles(hidden), mask: doubles(mask) };
   for (const { source, initializers, encode } of supply.stored) {
     const [bytes] = encode(await model.weights.read(source));

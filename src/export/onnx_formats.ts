@@ -1,8 +1,9 @@
 /** The number formats of ONNX exports as data, and the weights of an exported decoder in one of them. */
 import type { OnnxDType } from "../base/choices.ts";
+import { mapValues } from "../base/map_values.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
-import { type ModelSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
+import { type LayerMatrix, MATRIX_MODULE, type ModelSpec } from "../model/spec.ts";
 import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/weights.ts";
 import {
   blocks,
@@ -20,7 +21,7 @@ export interface OnnxFormat {
   /** Suffix of the file name `model*.onnx` for this dtype (src/utils/dtypes.js of transformers.js). */
   readonly suffix: string;
   readonly cacheType: ValueType;
-  readonly projections: Readonly<Record<Projection, MatrixFormat>>;
+  readonly matrices: Readonly<Record<LayerMatrix, MatrixFormat>>;
   /** The embedding matrix [V, C], which is also the head of models with tied embeddings. */
   readonly embeddings: MatrixFormat;
   /** The head of models with untied embeddings. */
@@ -42,7 +43,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "fp32",
     suffix: "",
     cacheType: "float32",
-    projections: alike(floatColumns("float32")),
+    matrices: alike(floatColumns("float32")),
     embeddings: floatRows("float32"),
     head: floatColumns("float32"),
   },
@@ -50,9 +51,10 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "fp16",
     suffix: "_fp16",
     cacheType: "float16",
-    projections: {
+    matrices: {
       ...alike(floatColumns("float16")),
       o_proj: floatColumns("float16", HEADROOM),
+      out_proj: floatColumns("float16", HEADROOM),
       down_proj: floatColumns("float16", HEADROOM),
     },
     embeddings: floatRows("float16"),
@@ -62,7 +64,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "int8",
     suffix: "_int8",
     cacheType: "float32",
-    projections: alike(blocks(8)),
+    matrices: alike(blocks(8)),
     embeddings: blocks(8),
     head: blocks(8),
   },
@@ -70,7 +72,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "q4",
     suffix: "_q4",
     cacheType: "float32",
-    projections: { ...alike(blocks(4)), v_proj: blocks(8), down_proj: blocks(8) },
+    matrices: { ...alike(blocks(4)), v_proj: blocks(8), down_proj: blocks(8) },
     embeddings: blocks(8),
     head: blocks(8),
   },
@@ -108,8 +110,8 @@ export class StoredWeights implements DecoderWeights {
     const prefix = `model.layers.${index}.`;
     return {
       tensor: (name) => this.tensor(prefix + name),
-      product: (x, projection) =>
-        this.#matrix(projectionName(index, projection), this.#format.projections[projection]).product(x),
+      product: (x, matrix) =>
+        this.#matrix(projectionName(index, matrix), this.#format.matrices[matrix]).product(x),
     };
   }
 
@@ -131,10 +133,7 @@ export class StoredWeights implements DecoderWeights {
   }
 }
 
-/** One format for every projection. */
-function alike(format: MatrixFormat): Readonly<Record<Projection, MatrixFormat>> {
-  return Object.fromEntries(PROJECTIONS.map((projection) => [projection, format])) as Record<
-    Projection,
-    MatrixFormat
-  >;
+/** One format for every matrix of a layer. */
+function alike(format: MatrixFormat): Readonly<Record<LayerMatrix, MatrixFormat>> {
+  return mapValues(MATRIX_MODULE, () => format) as Record<LayerMatrix, MatrixFormat>;
 }

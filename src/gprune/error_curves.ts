@@ -34,8 +34,7 @@ import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
-import { PROJECTION_MODULE } from "../model/spec.ts";
-import { BLOCK_NORMS, SPACE_KINDS } from "../model/weights.ts";
+import { BLOCK_NORMS, kindsOf, moduleOf, type SpaceKind } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";
@@ -80,7 +79,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
     from: await beginForward(runner, stream, restored),
     onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, stream), curves })),
     onOutputs: async (layer, batch, outputs) => {
-      moments.add(outputs, tokenWeights[batch]!);
+      moments.add(kindsOf(layer.spec), outputs, tokenWeights[batch]!);
       if (batch < batches.length - 1) return;
       for (const analysis of analyses.filter(({ space }) => space.layer === layer.index)) {
         const output = outputOf(model, { layer, space: analysis.space, moments });
@@ -102,8 +101,8 @@ class LayerMoments {
   /** E 1 / |h|^2, to which a token with h = 0 adds nothing. */
   inverseSquare = 0;
 
-  add(outputs: Outputs, tokenWeight: number): void {
-    for (const kind of SPACE_KINDS) {
+  add(kinds: readonly SpaceKind[], outputs: Outputs, tokenWeight: number): void {
+    for (const kind of kinds) {
       const { data: gram } = outputs[`${kind}.gram`]!;
       const { shape, data: sums } = outputs[`${kind}.sum`]!;
       addScaled(this.#sumOf(`${kind}.gram`, gram.length), gram, tokenWeight);
@@ -157,8 +156,7 @@ function outputOf(
     moments,
   }: { readonly layer: LoadedLayer; readonly space: Space; readonly moments: LayerMoments },
 ): Output {
-  const projection = OUTPUT_PROJECTION[kind];
-  const module = `${PROJECTION_MODULE[projection]}.${projection}`;
+  const module = moduleOf(OUTPUT_PROJECTION[kind]);
   const norm = BLOCK_NORMS[norms][kind].output;
   const tensors = layer.weights as Readonly<Record<string, Tensor>>;
   return {

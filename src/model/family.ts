@@ -57,6 +57,9 @@ export interface LogitScale {
   readonly is: "factor" | "divisor";
 }
 
+/** Families whose classes have keys of their own. */
+export type OwnKeysName = "llama4" | "lfm2";
+
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
   readonly vocab: number;
@@ -181,8 +184,8 @@ export interface FamilyConfig {
    * llama.cpp's conversion (commandr.py, conversion/command_r.py).
    */
   readonly readsMaxLength: boolean;
-  /** The class reads the keys of hf/llama4_keys.ts, for experts, attention in chunks and growing queries. */
-  readonly readsLlama4Keys: boolean;
+  /** Keys that no other class has (hf/own_keys_formats.ts); null for none. */
+  readonly ownKeys: OwnKeysName | null;
 }
 
 /** How the checkpoint holds the tensors. */

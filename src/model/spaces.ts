@@ -12,7 +12,7 @@
  */
 import { elementCount } from "../tensor/tensor.ts";
 import type { ModelSpec, Projection } from "./spec.ts";
-import { layerWeightsOf, SPACE_KINDS, type SpaceKind, spaceId, type WeightSpec } from "./weights.ts";
+import { kindsOf, layerWeightsOf, type SpaceKind, spaceId, type WeightSpec } from "./weights.ts";
 
 /** A list of units, each of which can be removed with everything that belongs to it. */
 export interface Space {
@@ -35,7 +35,7 @@ export const OUTPUT_PROJECTION: Readonly<Record<SpaceKind, Projection>> = { ffn:
 export function spacesOf(spec: ModelSpec): readonly Space[] {
   return spec.layers.flatMap((layer, index) => {
     const weights = layerWeightsOf(spec, index);
-    return SPACE_KINDS.map((kind): Space => {
+    return kindsOf(layer).map((kind): Space => {
       const id = spaceId(index, kind);
       const units = kind === "ffn" ? layer.neurons : layer.kvGroups;
       const unitChannels = kind === "ffn" ? 1 : layer.groupSize * spec.headDim;

@@ -19,8 +19,13 @@ export const PROJECTIONS = [
 /** One of the seven matrices of a layer. */
 export type Projection = (typeof PROJECTIONS)[number];
 
-/** The sub-module of a layer that holds a projection, as checkpoints name it. */
-export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">> = {
+/** The matrices of a layer's convolution (`ConvolutionSpec`), by their checkpoint names. */
+export const CONVOLUTION_MATRICES = ["in_proj", "out_proj"] as const;
+/** A matrix of a layer, pruned or not. */
+export type LayerMatrix = Projection | (typeof CONVOLUTION_MATRICES)[number];
+
+/** The sub-module of a layer that holds a matrix, as checkpoints name it. */
+export const MATRIX_MODULE: Readonly<Record<LayerMatrix, "self_attn" | "mlp" | "conv">> = {
   q_proj: "self_attn",
   k_proj: "self_attn",
   v_proj: "self_attn",
@@ -28,6 +33,8 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
   gate_proj: "mlp",
   up_proj: "mlp",
   down_proj: "mlp",
+  in_proj: "conv",
+  out_proj: "conv",
 };
 
 /** Rotary position embedding of one layer. */
@@ -102,11 +109,22 @@ export interface LearnedPositions {
   readonly offset: number;
 }
 
+/**
+ * A short convolution in place of attention (LFM2): out_proj(c * conv(b * x)), with b, c and x the thirds of in_proj's
+ * output, and a filter of its own for each channel, over the last tokens.
+ */
+export interface ConvolutionSpec {
+  /** Tokens that a filter sees, the present one included. */
+  readonly length: number;
+  /** Whether the filters and both projections carry biases. */
+  readonly biases: boolean;
+}
+
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
   /** F, neurons of the FFN. */
   readonly neurons: number;
-  /** K, key/value heads. */
+  /** K, key/value heads; 0 in layers with a convolution. */
   readonly kvGroups: number;
   /** g, query heads that read one key/value head. */
   readonly groupSize: number;
@@ -116,6 +134,8 @@ export interface LayerSpec {
   readonly rope: RopeSpec | null;
   /** Projections that carry a bias. */
   readonly biases: readonly Projection[];
+  /** What the layer has in place of attention; absent in layers with attention. */
+  readonly convolution?: ConvolutionSpec;
 }
 
 /**
@@ -260,12 +280,16 @@ export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
   return Math.max(0, ...lengths);
 }
 
-/** Whether every layer has the same widths. */
-export function hasUniformWidths({ layers }: ModelSpec): boolean {
-  return layers.every(
-    (layer) =>
-      layer.neurons === layers[0]!.neurons &&
-      layer.kvGroups === layers[0]!.kvGroups &&
-      layer.groupSize === layers[0]!.groupSize,
+/** The layers with attention. */
+export function attentionLayers({ layers }: Pick<ModelSpec, "layers">): readonly LayerSpec[] {
+  return layers.filter(({ convolution }) => convolution === undefined);
+}
+
+/** Whether every layer has the same widths, and every layer with attention the same heads. */
+export function hasUniformWidths({ layers }: Pick<ModelSpec, "layers">): boolean {
+  const [first, ...others] = attentionLayers({ layers });
+  const hasSameHeads = others.every(
+    ({ kvGroups, groupSize }) => kvGroups === first?.kvGroups && groupSize === first.groupSize,
   );
+  return hasSameHeads && layers.every(({ neurons }) => neurons === layers[0]!.neurons);
 }

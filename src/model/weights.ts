@@ -6,11 +6,12 @@ import { elementCount } from "../tensor/tensor.ts";
 import type { FusedName } from "./family.ts";
 import {
   type Activation,
+  type LayerMatrix,
   type LayerSpec,
+  MATRIX_MODULE,
   type ModelSpec,
   type NormParameters,
   type NormPlacement,
-  PROJECTION_MODULE,
   PROJECTIONS,
   type Projection,
 } from "./spec.ts";
@@ -20,6 +21,11 @@ export type SpaceKind = "ffn" | "kv";
 
 /** Both kinds in the order of a layer: attention before FFN. */
 export const SPACE_KINDS = ["kv", "ffn"] as const;
+
+/** The kinds of units that a layer has. */
+export function kindsOf({ convolution }: LayerSpec): readonly SpaceKind[] {
+  return convolution === undefined ? SPACE_KINDS : ["ffn"];
+}
 
 /** An axis of a weight: the space it carries (null if it is never pruned) and the number of indices per unit. */
 export interface Axis {
@@ -102,12 +108,22 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
 
+/** The module of a layer's convolution that holds its filters, as checkpoints name it. */
+export const FILTER_MODULE = "conv.conv";
+
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
 
-/** The projections that a model's layers have. */
-export function projectionsOf({ gated }: Pick<ModelSpec, "gated">): readonly Projection[] {
-  return gated ? PROJECTIONS : PROJECTIONS.filter((projection) => projection !== "gate_proj");
+/** The projections that a model's layers have; those with a convolution lack those of attention. */
+export function projectionsOf(
+  { gated }: Pick<ModelSpec, "gated">,
+  { convolution }: Pick<LayerSpec, "convolution"> = {},
+): readonly Projection[] {
+  return PROJECTIONS.filter(
+    (projection) =>
+      (gated || projection !== "gate_proj") &&
+      (convolution === undefined || MATRIX_MODULE[projection] !== "self_attn"),
+  );
 }
 
 /** The projections that write the channels of a model's spaces. */
@@ -121,13 +137,18 @@ export function spaceId(layer: number, kind: SpaceKind): string {
   return `layers.${layer}.${kind}`;
 }
 
-/** Checkpoint name of a projection's weight or bias. */
+/** `self_attn.q_proj`. */
+export function moduleOf(matrix: LayerMatrix): string {
+  return `${MATRIX_MODULE[matrix]}.${matrix}`;
+}
+
+/** Checkpoint name of a matrix's weight or bias. */
 export function projectionName(
   layer: number,
-  projection: Projection,
+  matrix: LayerMatrix,
   part: "weight" | "bias" = "weight",
 ): string {
-  return `model.layers.${layer}.${PROJECTION_MODULE[projection]}.${projection}.${part}`;
+  return `model.layers.${layer}.${moduleOf(matrix)}.${part}`;
 }
 
 /** The embedding matrix [V, C], and the output matrix [V, C] of models that do not share it. */
@@ -164,6 +185,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   return [
     ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
+    ...convolutionWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
     ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
   ];
@@ -197,7 +219,7 @@ function blockNormNames({ norms }: ModelSpec): readonly string[] {
 
 /** Norms on queries and keys; weights for each head, and for each channel of a projection, go with these. */
 function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
-  if (spec.qkNorm === null || spec.qkNorm === "unweighted") return [];
+  if (spec.qkNorm === null || spec.qkNorm === "unweighted" || layer.convolution !== undefined) return [];
   const { queries, keys } = attentionAxes(spec, layer, index);
   return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
     const name = qkNormName(index, norm);
@@ -219,6 +241,25 @@ export function qkNormName(layer: number, norm: "q_norm" | "k_norm"): string {
 /** Whether a tensor is the weight of a norm on queries or keys. */
 export function isQkNorm(name: string): boolean {
   return /\.[qk]_norm\.weight$/.test(name);
+}
+
+/** The tensors of a layer's convolution, [3C, C], [C, 1, length] and [C, C] and their biases. */
+function convolutionWeights(
+  { hiddenSize }: ModelSpec,
+  { convolution }: LayerSpec,
+  index: number,
+): readonly WeightSpec[] {
+  if (convolution === undefined) return [];
+  const shapes: readonly (readonly [string, readonly number[]])[] = [
+    [moduleOf("in_proj"), [3 * hiddenSize, hiddenSize]],
+    [FILTER_MODULE, [hiddenSize, 1, convolution.length]],
+    [moduleOf("out_proj"), [hiddenSize, hiddenSize]],
+  ];
+  return shapes.flatMap(([module, shape]) => {
+    const name = `model.layers.${index}.${module}`;
+    const weight = plain(`${name}.weight`, shape);
+    return convolution.biases ? [weight, plain(`${name}.bias`, [shape[0]!])] : [weight];
+  });
 }
 
 /** Parameters of one decoder layer. */
@@ -268,7 +309,7 @@ function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): re
     if (axis.space === null) return spec.hiddenSize;
     return axis === neuron ? layer.neurons : layer.kvGroups * axis.blockSize;
   };
-  return projectionsOf(spec).flatMap((projection) => {
+  return projectionsOf(spec, layer).flatMap((projection) => {
     const axes = axesOf[projection];
     const weight = { name: projectionName(index, projection), shape: axes.map(size), axes };
     if (!layer.biases.includes(projection)) return [weight];

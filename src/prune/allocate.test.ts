@@ -91,7 +91,10 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
           spec,
           allocation.allocate({ spec, importance: randomScores(spec), sparsity: largestSparsity(spec) }),
         );
-        expect(widths(all, spec)).toEqual({ ffn: spec.layers.map(() => 1), kv: spec.layers.map(() => 1) });
+        expect(widths(all, spec)).toEqual({
+          ffn: spec.layers.map(() => 1),
+          kv: spec.layers.map(({ convolution }) => (convolution ? 0 : 1)),
+        });
       }),
     );
   });

@@ -198,8 +198,9 @@ function shapeText(value: PlanBase[keyof PlanBase]): string {
 }
 
 function unitsOf({ neurons, kvGroups }: PlanBase): ReadonlyMap<string, number> {
-  return new Map([
+  const ofLayers = [
     ...neurons.map((units, layer) => [spaceId(layer, "ffn"), units] as const),
     ...kvGroups.map((units, layer) => [spaceId(layer, "kv"), units] as const),
-  ]);
+  ];
+  return new Map(ofLayers.filter(([, count]) => count > 0));
 }

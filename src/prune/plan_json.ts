@@ -18,6 +18,8 @@ const MAX_LAYERS = 4096;
 
 const count = z.int().positive();
 const perLayer = z.array(count).max(MAX_LAYERS);
+/** 0 where a layer has none. */
+const unitsPerLayer = z.array(z.int().nonnegative()).max(MAX_LAYERS);
 
 const planSchema = z.strictObject({
   format: z.literal("gprune-plan"),
@@ -27,7 +29,7 @@ const planSchema = z.strictObject({
     hiddenSize: count,
     headDim: count,
     neurons: perLayer,
-    kvGroups: perLayer,
+    kvGroups: unitsPerLayer,
     groupSizes: perLayer,
   }),
   keep: z.record(z.string(), z.array(z.int().nonnegative())),

@@ -28,12 +28,13 @@ function naiveGather(
     return units === undefined ? indices : indices.filter((i) => units.includes(Math.floor(i / blockSize)));
   });
   const shape = kept.map((indices) => indices.length);
-  const [rows = [], columns = [0]] = kept;
-  const width = tensor.shape[1] ?? 1;
-  return {
-    shape,
-    data: Float32Array.from(rows.flatMap((i) => columns.map((j) => tensor.data[i * width + j]!))),
-  };
+  const places = kept.reduce(
+    (starts, indices, axis) => {
+      return starts.flatMap((start) => indices.map((i) => start * tensor.shape[axis]! + i));
+    },
+    [0],
+  );
+  return { shape, data: Float32Array.from(places, (place) => tensor.data[place]!) };
 }
 
 describe("applyPlan", () => {

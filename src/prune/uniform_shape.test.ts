@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { randomTensor, tinySpec } from "../../test/tiny_model.ts";
+import { randomTensor, tinyConvolution, tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters, spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type LayerSpec, type ModelSpec } from "../model/spec.ts";
 import { ALLOCATIONS } from "./allocate.ts";
@@ -20,8 +20,17 @@ const specs = fc
     layers: fc.integer({ min: 1, max: 4 }),
     neurons: fc.integer({ min: 2, max: 60 }),
     kvGroups: fc.integer({ min: 1, max: 5 }),
+    convolutions: fc.integer({ min: 0, max: 2 }),
   })
-  .map(({ layers, ...widths }) => tinySpec({ layers: Array.from({ length: layers }, () => widths) }));
+  .map(({ layers, convolutions, ...widths }) => {
+    const convolution = tinyConvolution({ length: 3, biases: false }, widths.neurons);
+    return tinySpec({
+      layers: [
+        ...Array.from({ length: layers }, () => widths),
+        ...Array.from({ length: convolutions }, () => convolution),
+      ],
+    });
+  });
 const fractions = fc.double({ min: 0, max: 1, noNaN: true });
 const roundings = fc.constantFrom(1, 2, 8);
 
@@ -50,7 +59,11 @@ function groupsAndBlocks(spec: ModelSpec, roundTo: number): readonly number[] {
     Array.from({ length: kvGroups }, (_, gone) =>
       prunableParameters({
         ...spec,
-        layers: spec.layers.map((layer) => ({ ...layer, neurons: width, kvGroups: kvGroups - gone })),
+        layers: spec.layers.map((layer) => ({
+          ...layer,
+          neurons: width,
+          kvGroups: layer.convolution ? 0 : kvGroups - gone,
+        })),
       }),
     ),
   );

@@ -1,5 +1,6 @@
 /**
- * Shape uniform: every layer keeps the same number of KV groups and the same number of neurons, which is all that the
+ * Shape uniform: every layer keeps the same number of neurons, and every layer with
+ * attention the same number of KV groups, which is all that the
  * stock classes of other programs support. The ranking decides which units of a layer are removed; here the budget is
  * split between attention and FFN.
  *
@@ -59,7 +60,7 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
     const layers = request.spec.layers.map((layer) => ({
       ...layer,
       neurons: layer.neurons - removed("ffn"),
-      kvGroups: layer.kvGroups - removed("kv"),
+      kvGroups: layer.convolution === undefined ? layer.kvGroups - removed("kv") : 0,
     }));
     return { ...request.spec, layers };
   });

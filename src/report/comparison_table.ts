@@ -20,7 +20,7 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
     ["prunable", each(({ parameters }) => relative(parameters.prunable, first.parameters.prunable))],
     ["stored", each(({ bytes, dtype }) => `${megabytes(bytes)} (${dtype})`)],
     ["neurons per layer", each(({ widths }) => range(widths.ffn))],
-    ["KV groups per layer", each(({ widths }) => range(widths.kv))],
+    ["KV groups per layer", each(({ widths }) => range(widths.kv.filter((units) => units > 0)))],
     ...textLines(models),
     ...taskLines(models),
     ...speedLines(models),

@@ -126,7 +126,7 @@ function layerFacts({ widths, unit_parameters: cost }: RunRecord): readonly Laye
   return widths.before.ffn.map((_, layer) => {
     const space = (kind: SpaceKind): SpaceFacts => {
       const [before, after] = [widths.before[kind][layer]!, widths.after[kind][layer]!];
-      return { before, after, removed: 1 - after / before };
+      return { before, after, removed: before === 0 ? 0 : 1 - after / before };
     };
     const [ffn, kv] = [space("ffn"), space("kv")];
     const [ffnCost, kvCost] = [cost.ffn[layer]!, cost.kv[layer]!];

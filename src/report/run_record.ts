@@ -10,7 +10,7 @@ import { isJsonObject, parseJson } from "../io/files/json.ts";
 import { formatDocument, type JsonValue, toJson } from "../io/files/json_document.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import { SPACE_KINDS } from "../model/weights.ts";
+import { SPACE_KINDS, type SpaceKind, spaceId } from "../model/weights.ts";
 import type { Widths } from "../prune/plan.ts";
 
 /** The content of run.json. */
@@ -115,13 +115,16 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   versions: z.array(z.object({ name: z.string(), version: z.string() })),
 });
 
-/** Requires that all lists by layer have the same length, and that no layer was empty before or is wider after. */
+/**
+ * Requires that all lists by layer have the same length, and that no layer had an empty FFN before or is wider after.
+ */
 const soundSchema = recordSchema.refine(
   ({ widths: { before, after }, unit_parameters: cost }) =>
     SPACE_KINDS.every((kind) => {
       const [had, has, costs] = [before[kind], after[kind], cost[kind]];
       const isOfAll = [had, has, costs].every(({ length }) => length === before.ffn.length);
-      return isOfAll && had.every((units, layer) => units > 0 && has[layer]! <= units);
+      const isPresent = (units: number): boolean => units > 0 || kind === "kv";
+      return isOfAll && had.every((units, layer) => isPresent(units) && has[layer]! <= units);
     }),
   { path: ["widths"], error: "expected widths before and after, and costs, of the same layers" },
 );
@@ -161,10 +164,14 @@ export interface RunInput {
 export function runRecord(outcome: RecordedOutcome, { model, started, settings }: RunInput): RunRecord {
   const { spec, origin } = model;
   const spaces = spacesOf(spec);
-  const byLayer = (of: (space: Space) => number): Widths => ({
-    ffn: spaces.filter(({ kind }) => kind === "ffn").map(of),
-    kv: spaces.filter(({ kind }) => kind === "kv").map(of),
-  });
+  const byLayer = (of: (space: Space) => number): Widths => {
+    const ofKind = (kind: SpaceKind): readonly number[] =>
+      spec.layers.map((_, layer) => {
+        const space = spaces.find(({ id }) => id === spaceId(layer, kind));
+        return space === undefined ? 0 : of(space);
+      });
+    return { ffn: ofKind("ffn"), kv: ofKind("kv") };
+  };
   // Objects have keys that are numbers first, whatever their order was.
   const used = new Map(Object.entries(outcome.calibration));
   const scores = new Map(Object.entries(outcome.held_out));

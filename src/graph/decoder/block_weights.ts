@@ -6,7 +6,7 @@
  */
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
-import type { Projection } from "../../model/spec.ts";
+import type { LayerMatrix } from "../../model/spec.ts";
 import { isQkNorm, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/weights.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../../tensor/blocks.ts";
 import { readNamed, type Tensor } from "../../tensor/tensor.ts";
@@ -16,9 +16,9 @@ import type { Dim } from "../ir/shapes.ts";
 import { BLOCK_PARTS, type BlockPart, BlockProducts, blockWeight } from "../runtime/block_products.ts";
 import { requireFiniteBlocks, requireFiniteWeight } from "../runtime/finite.ts";
 import type { FilledProgram, Runtime } from "../runtime/runtime.ts";
-import { layerSizes, layerStructure } from "./decoder.ts";
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "./decoder_runner.ts";
 import { addLogits, headInputs, headWeights } from "./head.ts";
+import { layerSizes, layerStructure } from "./layer_structure.ts";
 import { buildCached } from "./programs.ts";
 import { WeightInputs } from "./weight_supply.ts";
 
@@ -116,9 +116,9 @@ class BlockInputs extends WeightInputs {
     this.#layer = layer;
   }
 
-  override product(x: Value, projection: Projection, outputs: Dim): Value {
-    const name = projectionName(this.#layer, projection);
-    return this.#held.product(x, name, outputs as number) ?? super.product(x, projection, outputs);
+  override product(x: Value, matrix: LayerMatrix, outputs: Dim): Value {
+    const name = projectionName(this.#layer, matrix);
+    return this.#held.product(x, name, outputs as number) ?? super.product(x, matrix, outputs);
   }
 }
 

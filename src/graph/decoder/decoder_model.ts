@@ -11,10 +11,12 @@ import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
 import { POSITION_EMBEDDING } from "../../model/weights.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
-import { addLayer, layerSizes, layerStructure } from "./decoder.ts";
+import type { Dim } from "../ir/shapes.ts";
+import { addLayer } from "./decoder.ts";
 import { norm, type RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
 import { addLogits, headWeights } from "./head.ts";
+import { type LayerParts, layerSizes, layerStructure } from "./layer_structure.ts";
 import { INVISIBLE } from "./positions.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
@@ -53,27 +55,12 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   let hidden = spec.embeddingNorm
     ? norm(b, placed, { ...spec, normType: "rms", weight: null, bias: null })
     : placed;
-  const anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
-  const masks = new MaskBuilder(b, ids, attentionMask);
-  const maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
-  for (const [index, layer] of spec.layers.entries()) {
-    const { groupSize, window, rope } = layer;
-    const sizes = layerSizes(layer);
-    const past = (kind: string): Value => {
-      const shape = [DIMS.batch, sizes.K, DIMS.past, spec.headDim];
-      return b.input(`past_key_values.${index}.${kind}`, shape, weights.cacheType);
-    };
-    const parts = { structure: layerStructure(spec, layer), weights: weights.layer(index), sizes };
-    const { output, keys, values } = addLayer(b, parts, {
-      input: hidden,
-      angles: rope === null ? null : anglesOf(rope),
-      mask: maskOf({ groupSize, window }),
-      past: { keys: past("key"), values: past("value") },
-    });
-    b.output(`present.${index}.key`, keys);
-    b.output(`present.${index}.value`, values);
-    hidden = output;
-  }
+  const layers = new CachedLayers(b, spec, {
+    weights,
+    positions,
+    masks: new MaskBuilder(b, ids, attentionMask),
+  });
+  for (const index of spec.layers.keys()) hidden = layers.add(hidden, index);
   const names = headWeights(spec);
   const vectorOf = (name: string | undefined): Value | null =>
     name === undefined ? null : weights.tensor(name);
@@ -86,6 +73,77 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   });
   b.output("logits", logits);
   return b.finish();
+}
+
+/** Adds layers with what they keep of the past as inputs and outputs. */
+class CachedLayers {
+  readonly #b: GraphBuilder;
+  readonly #spec: ModelSpec;
+  readonly #weights: DecoderWeights;
+  readonly #masks: MaskBuilder;
+  readonly #anglesOf: (rope: RopeSpec) => RotaryAngles;
+  readonly #maskOf: (layer: Pick<LayerSpec, "groupSize" | "window">) => Value;
+
+  constructor(
+    b: GraphBuilder,
+    spec: ModelSpec,
+    {
+      weights,
+      positions,
+      masks,
+    }: { readonly weights: DecoderWeights; readonly positions: Value; readonly masks: MaskBuilder },
+  ) {
+    this.#b = b;
+    this.#spec = spec;
+    this.#weights = weights;
+    this.#masks = masks;
+    this.#anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
+    this.#maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
+  }
+
+  /** @returns the input of the next layer */
+  add(input: Value, index: number): Value {
+    const layer = this.#spec.layers[index]!;
+    const parts = {
+      structure: layerStructure(this.#spec, layer),
+      weights: this.#weights.layer(index),
+      sizes: layerSizes(layer),
+    };
+    return layer.convolution === undefined
+      ? this.#withAttention(input, index, parts)
+      : this.#withConvolution(input, index, { ...parts, length: layer.convolution.length });
+  }
+
+  #withAttention(input: Value, index: number, parts: LayerParts): Value {
+    const { groupSize, window, rope } = this.#spec.layers[index]!;
+    const past = (kind: string): Value => {
+      const shape = [DIMS.batch, parts.sizes.K, DIMS.past, this.#spec.headDim];
+      return this.#b.input(`past_key_values.${index}.${kind}`, shape, this.#weights.cacheType);
+    };
+    const attention = {
+      angles: rope === null ? null : this.#anglesOf(rope),
+      mask: this.#maskOf({ groupSize, window }),
+      past: { keys: past("key"), values: past("value") },
+    };
+    const { output, carried } = addLayer(this.#b, parts, { input, attention });
+    const { keys, values } = carried();
+    this.#b.output(`present.${index}.key`, keys!);
+    this.#b.output(`present.${index}.value`, values!);
+    return output;
+  }
+
+  /** transformers.js keeps as many tokens as filters are long, one more than they need, with channels first. */
+  #withConvolution(input: Value, index: number, parts: LayerParts & { readonly length: number }): Value {
+    const b = this.#b;
+    const shape = [DIMS.batch, this.#spec.hiddenSize, parts.length];
+    const past = b.input(`past_conv.${index}`, shape, this.#weights.cacheType);
+    const { output, carried } = addLayer(b, parts, {
+      input,
+      convolution: { past: b.transpose(past, [0, 2, 1]), visible: this.#masks.visible() },
+    });
+    b.output(`present_conv.${index}`, b.transpose(carried().state!, [0, 2, 1]));
+    return output;
+  }
 }
 
 /** Embeddings [B, T, C] with those of their positions [B, T], where these are learned. */
@@ -152,17 +210,29 @@ class MaskBuilder {
   readonly #keys: Value;
   /** 1 for keys that are padding, else 0, [B, 1, 1, S]. */
   readonly #padding: Value;
+  /** The attention mask [B, S] as numbers, and the places of the queries in it, int64 [T]. */
+  readonly #visibleKeys: Value;
+  readonly #present: Value;
+  #visible: Value | undefined;
 
   constructor(b: GraphBuilder, ids: Value, attentionMask: Value) {
     this.#b = b;
-    const [batch, total] = attentionMask.shape;
+    const [batch, total] = attentionMask.shape as readonly [Dim, Dim];
     const [tokens, span] = [sizeOf(b, ids, 1), sizeOf(b, attentionMask, 1)];
-    const positions = (start: Value, dim: string): Value =>
-      b.cast(range(b, { start, end: span, dim }), "float32");
-    this.#queries = b.reshape(positions(b.sub(span, tokens), DIMS.tokens), [DIMS.tokens, 1]);
-    this.#keys = positions(b.integer(0), DIMS.total);
-    const visible = b.reshape(b.cast(attentionMask, "float32"), [batch!, 1, 1, total!]);
-    this.#padding = b.sub(b.scalar(1), visible);
+    const places = (start: Value, dim: string): Value => range(b, { start, end: span, dim });
+    this.#present = places(b.sub(span, tokens), DIMS.tokens);
+    this.#queries = b.reshape(b.cast(this.#present, "float32"), [DIMS.tokens, 1]);
+    this.#keys = b.cast(places(b.integer(0), DIMS.total), "float32");
+    this.#visibleKeys = b.cast(attentionMask, "float32");
+    this.#padding = b.sub(b.scalar(1), b.reshape(this.#visibleKeys, [batch, 1, 1, total]));
+  }
+
+  /** 1 for the present tokens, 0 for padding among them, [B, T, 1]. */
+  visible(): Value {
+    const b = this.#b;
+    const rows = (): Value => gatherRows(b, b.transpose(this.#visibleKeys, [1, 0]), this.#present);
+    this.#visible ??= b.reshape(b.transpose(rows(), [1, 0]), [DIMS.batch, DIMS.tokens, 1]);
+    return this.#visible;
   }
 
   /** Additive mask of the scores, [B, 1, g*T, S], the same for every head of a group. */

@@ -9,6 +9,7 @@ import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import { silent } from "../../base/progress.ts";
 import type { Model } from "../../model/model.ts";
+import { attentionLayers } from "../../model/spec.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
@@ -84,8 +85,10 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
   });
 
   test("continues from a cache as if it had seen everything", async () => {
-    const runner = new DecoderRunner(tinyModel(options), runtime);
-    const layer = await runner.loadLayer(0);
+    const model = tinyModel(options);
+    const runner = new DecoderRunner(model, runtime);
+    const [attention] = attentionLayers(model.spec);
+    const layer = await runner.loadLayer(model.spec.layers.indexOf(attention!));
     const { kvGroups } = layer.spec;
     const { headDim } = runner.model.spec;
     const hidden = randomTensor([1, 8, 8], { name: "hidden" });

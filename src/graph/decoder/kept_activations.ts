@@ -12,8 +12,8 @@ import type { Value } from "../ir/graph.ts";
 import { CPU } from "../runtime/device.ts";
 import type { MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Runtime } from "../runtime/runtime.ts";
-import { type LayerStructure, layerSizes, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
+import { type LayerStructure, layerSizes, layerStructure } from "./layer_structure.ts";
 import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
 
 /**

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { tinyModel } from "../../../test/tiny_model.ts";
 import { elementCount } from "../../tensor/tensor.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
-import { layerStructure } from "./decoder.ts";
+import { layerStructure } from "./layer_structure.ts";
 import { keptPositionBytes, PositionFeeds } from "./position_feeds.ts";
 import { structureFor } from "./programs.ts";
 

@@ -2,7 +2,7 @@
 import type { LayerSpec } from "../../model/spec.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Feeds, Runtime } from "../runtime/runtime.ts";
-import type { LayerStructure } from "./decoder.ts";
+import type { LayerStructure } from "./layer_structure.ts";
 import {
   blockMask,
   cacheMask,
@@ -47,7 +47,8 @@ export class PositionFeeds {
 
   /** Feeds of a span of every sequence of a micro-batch. @param structure - of the graph that they are for */
   of(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
-    const { rope, window } = layer;
+    const { rope, window, convolution } = layer;
+    if (convolution !== undefined) return {};
     const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, span]);
     const kept = this.#kept.get(key);
     if (kept !== undefined) {
@@ -89,10 +90,11 @@ function spanFeeds(
 
 /** Angles and masks of several forests of equal size. @param parents - of all forests, one after another */
 export function forestFeeds(
-  { rope, groupSize, window }: LayerSpec,
+  { rope, groupSize, window, convolution }: LayerSpec,
   parents: Int32Array,
   forests: number,
 ): Feeds {
+  if (convolution !== undefined) return ancestorFeeds(parents, forests, convolution.length);
   const rows = parentsByForest(parents, forests);
   const masks = stack(rows.map((row) => forestMask(row, groupSize, window)));
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
@@ -107,6 +109,23 @@ export function forestFeeds(
     stack(angles.map((tables) => tables[name as keyof RotaryTables]!)),
   ]);
   return { ...Object.fromEntries(stacked), mask };
+}
+
+/** The rows of the 1st, 2nd, ... predecessors of every token, as a convolution of forests wants them. */
+function ancestorFeeds(parents: Int32Array, forests: number, length: number): Feeds {
+  const size = parents.length / forests;
+  const none = parents.length;
+  const parentOf = (row: number): number => {
+    if (row === none || parents[row]! < 0) return none;
+    return row - (row % size) + parents[row]!;
+  };
+  const feeds: Record<string, Feeds[string]> = {};
+  let rows = Int32Array.from(parents.keys());
+  for (let d = 1; d < length; d++) {
+    rows = rows.map(parentOf);
+    feeds[`ancestor${d}`] = { shape: [forests, size], data: rows };
+  }
+  return feeds;
 }
 
 /** Stacks tensors of one shape along a new first axis. */

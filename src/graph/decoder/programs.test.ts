@@ -3,10 +3,11 @@ import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
+import { attentionLayers } from "../../model/spec.ts";
 import { projectionsOf } from "../../model/weights.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
-import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
+import { type LayerStructure, layerStructure } from "./layer_structure.ts";
 import { blockMask, causalMask, rotaryTables, spanPositions } from "./positions.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
@@ -95,7 +96,7 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
   );
 
   test("leaves it no product of the way forward but scores and what they mix", () => {
-    const structure = layerStructure(model.spec, model.spec.layers[0]!);
+    const structure = layerStructure(model.spec, attentionLayers(model.spec)[0]!);
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
     const { gated, norms, parallel } = model.spec;

@@ -3,14 +3,14 @@
  * takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in head_programs.ts.
  */
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
-import { SPACE_KINDS } from "../../model/weights.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import { endOfLast } from "../ir/operators.ts";
 import { valuesAsInputs } from "../ir/rewrite.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
-import { buildLayer, type LayerGraphOptions, type LayerStructure, type LayerValues } from "./decoder.ts";
+import { buildLayer, type LayerGraphOptions } from "./decoder.ts";
+import type { LayerStructure, LayerValues } from "./layer_structure.ts";
 
 /** Programs of a decoder layer. */
 export type LayerProgram =
@@ -46,8 +46,8 @@ export function structureFor(
  * - `forward`: hidden
  * - `forest`: the same for token forests, with angles and a mask for each
  * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K,
- *   P, H] as inputs, of which the first `offset` places are used
- * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
+ *   P, H] as inputs, of which the first `offset` places are used; or, of a convolution, `state` with `past_state`
+ * - `statistics`: hidden, and per kind of the layer's spaces and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
  * - `gram`: the outputs of `statistics`, and the Gram matrix `KIND.gram` [channels, channels], the sum over tokens of
  *   x x^T
  * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T,
@@ -106,8 +106,7 @@ export function buildCached(
 ): LayerValues {
   const layer = buildLayer(b, structure, { ...inputs, cached: true });
   b.output("hidden", layer.output);
-  b.output("keys", layer.keys);
-  b.output("values", layer.values);
+  for (const [name, value] of Object.entries(layer.carried())) b.output(name, value);
   return layer;
 }
 
@@ -152,9 +151,8 @@ function tokenWeights(b: GraphBuilder, hidden: Value): Value {
   return b.div(inverse, b.add(b.reduceMean(inverse, [0, 1]), smallest));
 }
 
-function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
-  for (const kind of SPACE_KINDS) {
-    const x = taps[kind];
+function addStatistics(b: GraphBuilder, { halves }: LayerValues): void {
+  for (const [kind, { tap: x }] of halves) {
     b.output(`${kind}.sum`, sumOverTokens(b, x));
     b.output(`${kind}.squares`, sumOverTokens(b, b.mul(x, x)));
     b.output(`${kind}.abs`, sumOverTokens(b, b.abs(x)));
@@ -163,16 +161,15 @@ function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
 
 function addGrams(b: GraphBuilder, layer: LayerValues): void {
   addStatistics(b, layer);
-  for (const kind of SPACE_KINDS) {
-    const rows = b.flatten(layer.taps[kind]);
+  for (const [kind, { tap }] of layer.halves) {
+    const rows = b.flatten(tap);
     b.output(`${kind}.gram`, b.matmul(rows, rows, { transA: true }));
   }
 }
 
-function addMoments(b: GraphBuilder, layer: LayerValues): void {
-  for (const kind of SPACE_KINDS) {
-    const x = layer.taps[kind];
-    const weights = tokenWeights(b, layer.streams[kind]);
+function addMoments(b: GraphBuilder, { halves }: LayerValues): void {
+  for (const [kind, { tap: x, stream }] of halves) {
+    const weights = tokenWeights(b, stream);
     const root = b.sqrt(weights);
     const weighted = b.mul(x, root);
     for (let strip = 0; strip < GRAM_STRIPS; strip++) {
@@ -188,9 +185,11 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
 /**
  * Values that cost a product, by name: given these and the layer's input, the backward pass repeats cheap operators.
  */
-function keptValues({ projected, taps, streams }: LayerValues): ReadonlyMap<string, Value> {
-  const values = [...projected, ["tap", taps.kv], ["stream", streams.kv]] as const;
-  return new Map(values.map(([name, value]) => [`kept.${name}`, value]));
+function keptValues({ projected, halves, middle }: LayerValues): ReadonlyMap<string, Value> {
+  const attention = halves.get("kv");
+  const values = new Map<string, Value>([...projected, ["stream", middle]]);
+  if (attention !== undefined) values.set("tap", attention.tap);
+  return new Map(Array.from(values, ([name, value]) => [`kept.${name}`, value]));
 }
 
 /** Adds outputs for the values that backward programs read; `train` reads all that the others do. */
@@ -226,10 +225,9 @@ function addGradients(
 }
 
 function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
-  const inputs = SPACE_KINDS.map((kind) => layer.taps[kind]);
-  const inputGradients = addGradients(b, layer, { upstream, targets: inputs });
-  for (const [index, kind] of SPACE_KINDS.entries()) {
-    const x = inputs[index]!;
+  const halves = [...layer.halves];
+  const inputGradients = addGradients(b, layer, { upstream, targets: halves.map(([, { tap }]) => tap) });
+  for (const [index, [kind, { tap: x }]] of halves.entries()) {
     const deviation = b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!]));
     b.output(`${kind}.gate`, sumOverTokens(b, b.mul(inputGradients[index]!, deviation)));
   }
@@ -244,23 +242,25 @@ function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
 
 /** Adds the derivatives along changes of the output projections, and the squared gate gradients of neurons. */
 function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
-  const { taps, projected, input } = layer;
-  const targets = SPACE_KINDS.map((kind) => projected.get(OUTPUT_PROJECTION[kind])!);
+  const { projected, input } = layer;
+  const halves = [...layer.halves];
+  const targets = halves.map(([kind]) => projected.get(OUTPUT_PROJECTION[kind])!);
   const outputGradients = addGradients(b, layer, { upstream, targets });
   const size = input.shape[2]!;
-  for (const [index, kind] of SPACE_KINDS.entries()) {
+  for (const [index, [kind, { tap }]] of halves.entries()) {
     const [count, rank] = [`${kind}.V`, `${kind}.r`];
-    const inputs = b.input(`${kind}.changeInputs`, [count, rank, taps[kind].shape[2]!]);
+    const inputs = b.input(`${kind}.changeInputs`, [count, rank, tap.shape[2]!]);
     const outputs = b.input(`${kind}.changeOutputs`, [count, size, rank]);
     const centres = b.input(`${kind}.changeCentres`, [count, 1, rank]);
-    const deviation = b.sub(b.matmul(perChange(b, taps[kind]), inputs, { transB: true }), centres);
+    const deviation = b.sub(b.matmul(perChange(b, tap), inputs, { transB: true }), centres);
     const gradient = b.matmul(perChange(b, outputGradients[index]!), outputs);
     b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, gradient), [-1]));
   }
-  const units = taps.ffn.shape[2]!;
+  const { tap } = layer.halves.get("ffn")!;
+  const units = tap.shape[2]!;
   const weight = b.input("ffn.gateWeight", [size, units]);
-  const gradient = b.matmul(outputGradients[SPACE_KINDS.indexOf("ffn")]!, weight);
-  const gates = b.mul(b.sub(taps.ffn, b.input("ffn.centre", [units])), gradient);
+  const gradient = b.matmul(outputGradients.at(-1)!, weight);
+  const gates = b.mul(b.sub(tap, b.input("ffn.centre", [units])), gradient);
   b.output("ffn.gateSquares", sumOverTokens(b, b.mul(gates, gates)));
 }
 

@@ -1,19 +1,15 @@
 /** Where the graph of a layer has its weights from. */
-import { PROJECTION_MODULE, type Projection } from "../../model/spec.ts";
+import type { LayerMatrix } from "../../model/spec.ts";
+import { moduleOf } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
 
 /** Source of a layer's weights and of the products with them. */
 export interface WeightSupply {
-  /** A norm's weight, a bias or a number of an activation, float32, by its name without the layer's prefix. */
+  /** A norm's weight, a bias, filters or a number of an activation, float32, by its name without the layer's prefix. */
   tensor(name: string, shape: readonly Dim[]): Value;
-  /** x [.., inputs] times the transpose of a projection's weight [outputs, inputs]. */
-  product(x: Value, projection: Projection, outputs: Dim): Value;
-}
-
-/** `self_attn.q_proj`. */
-export function moduleOf(projection: Projection): string {
-  return `${PROJECTION_MODULE[projection]}.${projection}`;
+  /** x [.., inputs] times the transpose of a matrix [outputs, inputs]. */
+  product(x: Value, matrix: LayerMatrix, outputs: Dim): Value;
 }
 
 /** Weights as inputs of the graph, in their stored layout. */
@@ -32,8 +28,8 @@ export class WeightInputs implements WeightSupply {
     return value;
   }
 
-  product(x: Value, projection: Projection, outputs: Dim): Value {
-    const weight = this.tensor(`${moduleOf(projection)}.weight`, [outputs, x.shape.at(-1)!]);
+  product(x: Value, matrix: LayerMatrix, outputs: Dim): Value {
+    const weight = this.tensor(`${moduleOf(matrix)}.weight`, [outputs, x.shape.at(-1)!]);
     return this.#b.matmul(x, weight, { transB: true });
   }
 }

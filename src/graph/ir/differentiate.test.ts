@@ -142,6 +142,20 @@ const CASES: readonly Case[] = [
     build: (b, [x], s) => b.exp(b.slice(x!, 1, { start: 1, end: 1 + s.k })),
   },
   {
+    title: "the middle of an axis of unknown size that is padded first",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) => {
+      const padded = b.pad(x!, 1, { before: 2, after: 1 });
+      return b.exp(b.trim(padded, 1, { before: 1, after: 2, size: "t" }));
+    },
+  },
+  {
+    title: "the end of an axis of unknown size that is padded first",
+    shapes: (s) => [["t", s.k]],
+    build: (b, [x]) =>
+      b.exp(b.trim(b.pad(x!, 0, { before: 0, after: 2 }), 0, { before: 2, after: 0, size: "t" })),
+  },
+  {
     title: "gatherElements",
     shapes: (s) => [["b", s.k]],
     build: (b, [x]) => b.exp(b.gatherElements(x!, b.input("places", ["b", 1], "int32"))),

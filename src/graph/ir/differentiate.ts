@@ -5,7 +5,7 @@
  * Based on the usual definition (Griewank & Walther, Evaluating Derivatives, ch. 3), as in Autodidax.
  */
 import { internalError } from "../../errors.ts";
-import type { GraphBuilder, Node, Value } from "./graph.ts";
+import { END, type GraphBuilder, type Node, type Value } from "./graph.ts";
 import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -47,6 +47,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   ReduceMean: (b, { inputs: [x], output }, g) => [
     () => b.expandLike(shareOfMean(b, { x: x!, output, g }), x!),
   ],
+  Pad: (b, { inputs: [x, pads] }, g) => [() => unpadded(b, { x: x!, pads: b.integersOf(pads!), g })],
   Concat: (b, { inputs, attributes }, g) => {
     const axis = attributes.axis as number;
     return inputs.map((input, index) => () => {
@@ -55,10 +56,13 @@ const RULES: Readonly<Record<string, Rule>> = {
       return b.slice(g, axis, { start, end: start + staticSize(input, axis) });
     });
   },
-  Slice: (b, { inputs: [x, ...bounds] }, g) => [
+  Slice: (b, { inputs: [x, ...bounds], output }, g) => [
     () => {
       const [start, end, axis] = bounds.map((bound) => b.integersOf(bound)[0]!) as [number, number, number];
-      return b.pad(g, axis, { before: start, after: staticSize(x!, axis) - end });
+      const size = x!.shape[axis]!;
+      if (start < 0) throw internalError(`derivative of ${output.name}, which counts from the end`);
+      const after = end < 0 ? -end : end === END ? 0 : staticSize(x!, axis) - end;
+      return b.pad(g, axis, { before: start, after, size });
     },
   ],
   GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
@@ -161,6 +165,17 @@ function shareOfMean(
       (share, { axis }) => b.div(share, b.reduceSum(b.onesAlong(x, axis), [0, 1])),
       b.mul(g, b.scalar(1 / fixed)),
     );
+}
+
+/** The part of a gradient that belongs to what was padded, along one axis. */
+function unpadded(
+  b: GraphBuilder,
+  { x, pads, g }: { readonly x: Value; readonly pads: readonly number[]; readonly g: Value },
+): Value {
+  const rank = x.shape.length;
+  const axis = pads.findIndex((count) => count !== 0) % rank;
+  if (axis < 0) return g;
+  return b.trim(g, axis, { before: pads[axis]!, after: pads[axis + rank]!, size: x.shape[axis]! });
 }
 
 function staticSize(value: Value, axis: number): number {

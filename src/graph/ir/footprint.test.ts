@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import { momentSizes } from "../../calibrate/moments.ts";
-import { layerStructure } from "../decoder/decoder.ts";
 import { HEAD_PROGRAMS } from "../decoder/head_programs.ts";
+import { layerStructure } from "../decoder/layer_structure.ts";
 import { LAYER_PROGRAMS } from "../decoder/programs.ts";
 import { footprint } from "./footprint.ts";
 import { GraphBuilder } from "./graph.ts";

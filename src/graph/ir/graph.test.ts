@@ -91,6 +91,26 @@ const CASES: Readonly<Record<string, Case>> = {
     build: (b, [x]) => b.pad(x!, 1, { before: 1, after: 3 }),
     shape: ["B", 6, 2],
   },
+  "pad of an axis of unknown size": {
+    inputs: [["B", 2]],
+    build: (b, [x]) => b.pad(x!, 0, { before: 1, after: 0 }),
+    shape: ["B+1", 2],
+  },
+  trim: {
+    inputs: [["B", 4]],
+    build: (b, [x]) => b.trim(x!, 1, { before: 1, after: 2, size: 1 }),
+    shape: ["B", 1],
+  },
+  "trim of an axis of unknown size": {
+    inputs: [["T", 2]],
+    build: (b, [x]) => b.trim(x!, 0, { before: 1, after: 0, size: "rest" }),
+    shape: ["rest", 2],
+  },
+  last: {
+    inputs: [["B", "T"]],
+    build: (b, [x]) => b.last(x!, 1, 2),
+    shape: ["B", 2],
+  },
   expandLike: {
     inputs: [
       ["B", 1],
@@ -188,7 +208,6 @@ describe("GraphBuilder", () => {
     "transpose of x [B, T, 6] by [0, 1, 1]": (b, x) => b.transpose(x, [0, 1, 1]),
     "slice of x [B, T, 6] along axis 2 from 4 to 7": (b, x) => b.slice(x, 2, { start: 4, end: 7 }),
     "slice of x [B, T, 6] along axis 1 from 0 to 1": (b, x) => b.slice(x, 1, { start: 0, end: 1 }),
-    "pad of x [B, T, 6] along axis 0": (b, x) => b.pad(x, 0, { before: 1, after: 1 }),
     "concat of x [B, T, 6], y [B, 6] along axis 2 to 12": (b, x) =>
       b.concat([x, b.input("y", ["B", 6])], 2, 12),
     "concat of x [B, T, 6], x [B, T, 6] along axis 2 to 11": (b, x) => b.concat([x, x], 2, 11),

@@ -9,7 +9,10 @@
 import { internalError } from "../../errors.ts";
 import { float16Pattern } from "../../tensor/dtype.ts";
 import { elementCount } from "../../tensor/tensor.ts";
-import { broadcast, type Dim, fixedSizes } from "./shapes.ts";
+import { broadcast, type Dim, fixedSizes, plus } from "./shapes.ts";
+
+/** The end of an axis, as a bound of slices. */
+export const END: number = Number.MAX_SAFE_INTEGER;
 
 /** Element type of a value, as ONNX calls it. */
 export type ValueType = "float32" | "float64" | "float16" | "int32" | "int64" | "uint8" | "bool";
@@ -311,14 +314,37 @@ export class GraphBuilder {
     return this.#node("Slice", inputs, { shape: x.shape.with(axis, end - start) });
   }
 
-  /** x padded with zeros along an axis of known size. */
-  pad(x: Value, axis: number, { before, after }: { readonly before: number; readonly after: number }): Value {
+  /** x without entries at the ends of an axis, of which `size` are left. */
+  trim(
+    x: Value,
+    axis: number,
+    { before, after, size }: { readonly before: number; readonly after: number; readonly size: Dim },
+  ): Value {
+    if (before === 0 && after === 0) return x;
+    const inputs = [x, ...[before, after === 0 ? END : -after, axis].map((bound) => this.integers([bound]))];
+    return this.#node("Slice", inputs, { shape: x.shape.with(axis, size) });
+  }
+
+  /** The last entries of an axis. */
+  last(x: Value, axis: number, count: number): Value {
+    const inputs = [x, ...[-count, END, axis].map((bound) => this.integers([bound]))];
+    return this.#node("Slice", inputs, { shape: x.shape.with(axis, count) });
+  }
+
+  /** x padded with zeros along an axis. */
+  pad(
+    x: Value,
+    axis: number,
+    {
+      before,
+      after,
+      size = plus(x.shape[axis]!, before + after),
+    }: { readonly before: number; readonly after: number; readonly size?: Dim },
+  ): Value {
     const pads = [0, 1].flatMap((side) =>
       x.shape.map((_, index) => (index === axis ? [before, after][side]! : 0)),
     );
-    const size = x.shape[axis];
-    if (typeof size !== "number") throw internalError(`pad of ${describe(x)} along axis ${axis}`);
-    return this.#node("Pad", [x, this.integers(pads)], { shape: x.shape.with(axis, size + before + after) });
+    return this.#node("Pad", [x, this.integers(pads)], { shape: x.shape.with(axis, size) });
   }
 
   /** x[i, index[i, j]] of a matrix: [M, V] and int32 [M, A] give [M, A]. */

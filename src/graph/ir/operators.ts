@@ -2,7 +2,7 @@
  * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf,
  * relu, softplus and clip have a derivative.
  */
-import type { GraphBuilder, Value } from "./graph.ts";
+import { END, type GraphBuilder, type Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
 
 export function erf(b: GraphBuilder, x: Value): Value {
@@ -59,8 +59,7 @@ export function endOfLast(
   { like, end }: { like: Value; end: "first" | "last" },
 ): Value {
   const count = b.operator("Shape", [like], { shape: [1], type: "int64" });
-  const bounds =
-    end === "first" ? [b.integers([0]), count] : [b.neg(count), b.integers([Number.MAX_SAFE_INTEGER])];
+  const bounds = end === "first" ? [b.integers([0]), count] : [b.neg(count), b.integers([END])];
   const shape = [...x.shape.slice(0, -1), ...like.shape];
   return b.operator("Slice", [x, ...bounds, b.integers([x.shape.length - 1])], { shape });
 }

@@ -76,13 +76,16 @@ export function shapeOf({ name, shape }: Value, sizes: Sizes): readonly number[]
   });
 }
 
-/** The size of a dimension: a number, a name, or a product of both (`B*T`); undefined when a name is unknown. */
+/** The size of a dimension: a number, a name, a product or a sum (`B*T+1`); undefined when a name is unknown. */
 function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
   if (typeof dim === "number") return dim;
-  const named = sizes[dim];
-  if (named !== undefined || !dim.includes("*")) return named;
-  return dim.split("*").reduce<number | undefined>((product, factor) => {
-    const size = /^\d+$/.test(factor) ? Number(factor) : sizes[factor];
-    return product === undefined || size === undefined ? undefined : product * size;
+  const size = sizes[dim] ?? dim.split("+").reduce((sum, term) => sum + productOf(term, sizes), 0);
+  return Number.isNaN(size) ? undefined : size;
+}
+
+/** The size of a product of numbers and names; NaN when a name is unknown. */
+function productOf(term: string, sizes: Sizes): number {
+  return term.split("*").reduce((product, factor) => {
+    return product * (/^\d+$/.test(factor) ? Number(factor) : (sizes[factor] ?? Number.NaN));
   }, 1);
 }

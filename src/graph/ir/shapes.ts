@@ -17,6 +17,12 @@ export function broadcast(a: readonly Dim[], b: readonly Dim[]): readonly Dim[] 
   });
 }
 
+/** A size that is larger by a number; `T+2` where it is known when the graph runs. */
+export function plus(dim: Dim, more: number): Dim {
+  if (more === 0) return dim;
+  return typeof dim === "number" ? dim + more : `${dim}+${more}`;
+}
+
 /** Sizes when all are known, else undefined. */
 export function fixedSizes(dims: readonly Dim[]): readonly number[] | undefined {
   return dims.every((dim) => typeof dim === "number") ? dims : undefined;

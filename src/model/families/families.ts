@@ -22,6 +22,7 @@ import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
+import { LFM2 } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
@@ -60,6 +61,7 @@ export const FAMILIES: readonly Family[] = [
   ERNIE4_5,
   CWM,
   LLAMA4,
+  LFM2,
   HELIUM,
   HUNYUAN,
   GLM,

@@ -50,7 +50,7 @@ export const LLAMA: Family = {
     readsWindowPattern: false,
     windowSwitch: false,
     readsMaxLength: false,
-    readsLlama4Keys: false,
+    ownKeys: null,
     rotaryKeys: { theta: "rope_theta", part: "partial_rotary_factor" },
     scalingTypeKey: "rope_type",
     scalingNames: {},

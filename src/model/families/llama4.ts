@@ -18,7 +18,7 @@ export const LLAMA4: Family = {
     ...LLAMA.config,
     qkNormFlag: "use_qk_norm",
     names: { intermediate_size: "intermediate_size_mlp" },
-    readsLlama4Keys: true,
+    ownKeys: "llama4",
   },
   stored: {
     ...LLAMA.stored,

@@ -55,6 +55,10 @@ export interface GgufArchitecture {
   readonly permuted: boolean;
   /** Names of parts of a layer that differ from those of other architectures (names.ts). */
   readonly names: Readonly<Record<string, string>>;
+  /** The same of tensors outside the layers. */
+  readonly outerNames: Readonly<Record<string, string>>;
+  /** Layers without key/value heads have a convolution, of the length that the file gives. */
+  readonly convolutions: boolean;
   /**
    * What says whether blocks are parallel: the family, the file's `use_parallel_residual`, or that there is no norm
    * before the FFN (in stablelm.cpp, which ignores that key).
@@ -142,6 +146,8 @@ export const LLAMA: GgufArchitecture = {
   activation: "silu",
   permuted: true,
   names: {},
+  outerNames: {},
+  convolutions: false,
   parallel: "family",
   offsetNorms: false,
   fused: {},

@@ -117,7 +117,8 @@ function placeTensors(
     const start = usedRows.get(tensor) ?? 0;
     const end = fused ? start + weight.shape[0]! : info.shape[0]!;
     usedRows.set(tensor, end);
-    stored.set(weight.name, { tensor, rows: { start, end }, paired, addend: -normOffset });
+    const rowShape = weight.shape.slice(1);
+    stored.set(weight.name, { tensor, rows: { start, end }, paired, rowShape, addend: -normOffset });
   }
   for (const name of source.names) checkTensor({ path, source }, name, usedRows.get(name));
   return stored;

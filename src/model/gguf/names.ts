@@ -5,11 +5,22 @@
 
 import { familyByName } from "../families/families.ts";
 import type { NormPlacement } from "../spec.ts";
-import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, POSITION_EMBEDDING } from "../weights.ts";
+import {
+  EMBEDDING,
+  FILTER_MODULE,
+  FINAL_NORM,
+  FINAL_NORM_BIAS,
+  HEAD,
+  HEAD_BIAS,
+  POSITION_EMBEDDING,
+} from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
 /** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */
 export const POSITION_TENSOR: string = "position_embd.weight";
+
+/** Filters of convolutions, which llama.cpp never quantises. */
+export const FILTER_TENSOR: RegExp = /\.shortconv\.conv\.weight$/;
 
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   [EMBEDDING]: "token_embd.weight",
@@ -32,6 +43,9 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   "mlp.gate_proj": "ffn_gate",
   "mlp.up_proj": "ffn_up",
   "mlp.down_proj": "ffn_down",
+  "conv.in_proj": "shortconv.in_proj",
+  [FILTER_MODULE]: "shortconv.conv",
+  "conv.out_proj": "shortconv.out_proj",
 };
 
 /** Norms of families that norm the outputs of attention and FFN. */
@@ -51,7 +65,8 @@ const NORM_MODULES: Readonly<Record<NormPlacement, Readonly<Record<string, strin
 /** The tensor that holds a weight, or undefined for a name that no GGUF has. */
 export function ggufName(name: string, architecture: GgufArchitecture): string | undefined {
   const { layer, module, part } = layerPart(name);
-  if (layer === undefined || module === undefined) return MODEL_TENSORS[name];
+  if (layer === undefined || module === undefined)
+    return architecture.outerNames[name] ?? MODEL_TENSORS[name];
   const { computes } = familyByName(architecture.family, name);
   const byNorms = NORM_MODULES[computes.norms];
   const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...byNorms, ...architecture.names };

@@ -55,6 +55,11 @@ export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): re
   }
   return [...byName].map(([name, parts]) => {
     const rows = parts.reduce((sum, { weight }) => sum + weight.shape[0]!, 0);
-    return { name, shape: parts[0]!.weight.shape.with(0, rows), parts };
+    return { name, shape: [rows, ...rowShape(parts[0]!.weight)], parts };
   });
+}
+
+/** The shape of a row in a file, without the axis of size 1 that filters have. */
+export function rowShape({ shape }: Pick<WeightSpec, "shape">): readonly number[] {
+  return shape.length === 3 && shape[1] === 1 ? shape.slice(2) : shape.slice(1);
 }

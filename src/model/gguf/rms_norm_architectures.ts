@@ -1,6 +1,7 @@
 /** Architectures of GGUF files whose models have RMSNorm (architecture.ts says what is to be known of each). */
 
 import { PROJECTIONS } from "../spec.ts";
+import { FINAL_NORM } from "../weights.ts";
 import {
   FUSED_QKV,
   type GgufArchitecture,
@@ -244,6 +245,18 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
         biases: [...QKV, "o_proj"],
         head: "separate",
       },
+    },
+  ],
+  // One number of heads is for all layers; those without key/value heads have a convolution.
+  [
+    "lfm2",
+    {
+      ...LLAMA,
+      family: "lfm2",
+      permuted: false,
+      outerNames: { [FINAL_NORM]: "token_embd_norm.weight" },
+      convolutions: true,
+      loads: { ...NO_EXTRAS, families: ["lfm2"], fullWidthAttention: true },
     },
   ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.

@@ -8,17 +8,26 @@ import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "../spec.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  PROJECTIONS,
+  type Projection,
+  type RopeSpec,
+  stretchedPositions,
+} from "../spec.ts";
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, CONVOLUTION_LENGTH, GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
 
 /** Far above every model; keeps a lying header from being expanded into as many layers. */
 const MAX_LAYERS = 4096;
+/** Longest filters, as in config.json. */
+const MAX_CONVOLUTION = 64;
 /** Token ids that travel to config.json. */
 const TOKEN_IDS = ["bos", "eos", "pad"] as const;
 
@@ -187,7 +196,7 @@ class SpecReader {
   #headDim(hiddenSize: number, heads: readonly number[]): number {
     const headDim = this.#metadata.has(this.#keys.key("attention.key_length"))
       ? this.#keys.size("attention.key_length")
-      : hiddenSize / heads[0]!;
+      : hiddenSize / heads.find((count) => count > 0)!;
     const valueLength = this.#metadata.optionalNumber(this.#keys.key("attention.value_length")) ?? headDim;
     if (valueLength !== headDim) {
       const expected = `${headDim}, the key length`;
@@ -206,6 +215,8 @@ class SpecReader {
     const rope = await this.#rope(headDim);
     return heads.map((headCount, layer) => {
       const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
+      if (this.#architecture.convolutions && sizes.kvGroups === 0)
+        return this.#convolutionLayer(sizes.neurons, layer);
       this.#checkLayer(sizes, layer);
       const window = windows[layer] ?? null;
       return {
@@ -214,11 +225,30 @@ class SpecReader {
         groupSize: headCount / sizes.kvGroups,
         window,
         rope: this.#isRotated(layer, windows) ? (window === null ? rope.full : rope.windowed) : null,
-        biases: PROJECTIONS.filter((projection) => {
-          const name = ggufName(projectionName(layer, projection, "bias"), this.#architecture);
-          return name !== undefined && this.#file.source.info(name) !== undefined;
-        }),
+        biases: this.#biases(layer),
       };
+    });
+  }
+
+  #convolutionLayer(neurons: number, layer: number): LayerSpec {
+    const length = this.#keys.size(CONVOLUTION_LENGTH, MAX_CONVOLUTION);
+    if (!(Number.isSafeInteger(neurons) && neurons > 0))
+      throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
+    return {
+      neurons,
+      kvGroups: 0,
+      groupSize: 1,
+      window: null,
+      rope: null,
+      biases: this.#biases(layer),
+      convolution: { length, biases: false },
+    };
+  }
+
+  #biases(layer: number): readonly Projection[] {
+    return PROJECTIONS.filter((projection) => {
+      const name = ggufName(projectionName(layer, projection, "bias"), this.#architecture);
+      return name !== undefined && this.#file.source.info(name) !== undefined;
     });
   }
 

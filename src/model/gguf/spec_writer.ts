@@ -7,6 +7,7 @@
 import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import {
+  attentionLayers,
   type LayerSpec,
   type ModelSpec,
   mainRope,
@@ -17,7 +18,7 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, CONVOLUTION_LENGTH, NORM_EPS, PARALLEL } from "./keys.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
@@ -37,7 +38,7 @@ export function ggufMetadataOf(
     ["embedding_length", u32(spec.hiddenSize)],
     ["block_count", u32(spec.layers.length)],
     ["feed_forward_length", perLayer(spec, ({ neurons }) => neurons)],
-    ["attention.head_count", perLayer(spec, queryHeads)],
+    ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
     ["attention.head_count_kv", perLayer(spec, ({ kvGroups }) => kvGroups)],
     ["attention.key_length", u32(spec.headDim)],
     ["attention.value_length", u32(spec.headDim)],
@@ -45,6 +46,7 @@ export function ggufMetadataOf(
     ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
     ...(rope === null ? [] : ropeEntries(rope)),
     ...windowEntries(spec, architecture),
+    ...convolutionEntries(spec),
     ...factorEntries(spec, architecture),
     ...(spec.projectionClip === null ? [] : [[CLIP, f32(spec.projectionClip)] as const]),
     ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
@@ -70,9 +72,14 @@ export function rotaryFactors(spec: ModelSpec): ReadonlyMap<string, Float32Array
 }
 
 /** One number where all layers agree, else an array. */
-function perLayer({ layers }: ModelSpec, width: (layer: LayerSpec) => number): EncodedValue {
+function perLayer({ layers }: Pick<ModelSpec, "layers">, width: (layer: LayerSpec) => number): EncodedValue {
   const widths = layers.map(width);
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
+}
+
+function convolutionEntries({ layers }: ModelSpec): Entries {
+  const length = layers.find(({ convolution }) => convolution !== undefined)?.convolution?.length;
+  return length === undefined ? [] : [[CONVOLUTION_LENGTH, u32(length)]];
 }
 
 function ropeEntries(rope: RopeSpec): Entries {

@@ -4,7 +4,13 @@
  */
 import { type BlockSource, gatherBlockRows } from "../../tensor/blocks.ts";
 import { checkRows, memorySource, unknownTensor } from "../../tensor/memory.ts";
-import type { RowRange, Tensor, TensorInfo, TensorSource } from "../../tensor/tensor.ts";
+import {
+  elementCount,
+  type RowRange,
+  type Tensor,
+  type TensorInfo,
+  type TensorSource,
+} from "../../tensor/tensor.ts";
 import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
 
 /** Where and how a weight is stored. */
@@ -15,6 +21,8 @@ export interface StoredWeight {
   readonly rows: RowRange;
   /** The heads whose rows are in pairs; null where they are in place. */
   readonly paired: ReorderedHeads | null;
+  /** The shape of a row of the weight; the file's own where it has another number of elements. */
+  readonly rowShape: readonly number[];
   /** Added to every element. */
   readonly addend: number;
 }
@@ -40,7 +48,7 @@ export function storedWeights(
       const weight = stored.get(name);
       if (weight === undefined) return others.info(name);
       const info = source.info(weight.tensor);
-      return info && { ...info, shape: info.shape.with(0, weight.rows.end - weight.rows.start) };
+      return info && { ...info, shape: shapeOf(weight, info.shape, weight.rows) };
     },
     async read(name, rows): Promise<Tensor> {
       const weight = stored.get(name);
@@ -78,6 +86,14 @@ async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowR
   const first = weight.rows.start;
   if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
   const stored = await source.read(tensor, { start: first + rows.start, end: first + rows.end });
-  if (addend === 0) return stored;
-  return { shape: stored.shape, data: stored.data.map((value) => value + addend) };
+  const shape = shapeOf(weight, stored.shape, rows);
+  if (addend === 0) return { shape, data: stored.data };
+  return { shape, data: stored.data.map((value) => value + addend) };
+}
+
+/** The shape of some rows of a weight, whose tensor in the file may lack axes of size 1. */
+function shapeOf({ rowShape }: StoredWeight, inFile: readonly number[], rows: RowRange): readonly number[] {
+  const own = inFile.slice(1);
+  const isSame = elementCount(own) === elementCount(rowShape);
+  return [rows.end - rows.start, ...(isSame ? rowShape : own)];
 }

@@ -14,7 +14,7 @@ import { projectionsOf } from "../weights.ts";
 import { ownKey, withOwnPaths, withUsualKeys } from "./config_names.ts";
 import { isRotated, LAYER_TYPE_KEYS, windowOf } from "./layer_types.ts";
 import { MAX_LAYERS, MAX_SIZE, size } from "./limits.ts";
-import { readLlama4Keys } from "./llama4_keys.ts";
+import { OWN_KEYS } from "./own_keys_formats.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
 
@@ -124,17 +124,16 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   const family = familyOfConfig(config, where);
   const settings = config as Readonly<Record<string, unknown>>;
   refuseOtherSettings(settings, { family, where });
-  const llama4 = family.config.readsLlama4Keys ? readLlama4Keys(settings, where) : null;
-  const result = schema.safeParse(withUsualKeys(llama4?.usual ?? settings, family));
+  const own = family.config.ownKeys === null ? null : OWN_KEYS[family.config.ownKeys].read(settings, where);
+  const result = schema.safeParse(withUsualKeys(own?.usual ?? settings, family));
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(withOwnPaths(result.error, family))}`);
   }
-  const { max_position_embeddings: usual = family.defaults.positions, model_max_length: own } = result.data;
-  const max_position_embeddings = family.config.readsMaxLength ? (own ?? usual) : usual;
+  const { max_position_embeddings: usual = family.defaults.positions, model_max_length: longest } =
+    result.data;
+  const max_position_embeddings = family.config.readsMaxLength ? (longest ?? usual) : usual;
   const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
-  return llama4 === null
-    ? spec
-    : { ...spec, maxPositions: Math.min(spec.maxPositions, llama4.longest(spec.layers)) };
+  return own === null ? spec : own.complete(spec);
 }
 
 /** @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one */

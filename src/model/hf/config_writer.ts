@@ -2,9 +2,9 @@
 import { isDeepStrictEqual } from "node:util";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family, type FamilyComputation, type TokenIds } from "../family.ts";
-import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
+import { attentionLayers, type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { withOwnKeys } from "./config_names.ts";
-import { llama4Keys } from "./llama4_keys.ts";
+import { OWN_KEYS } from "./own_keys_formats.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
 
 /** Our modelling file, written beside a config.json that needs it. */
@@ -96,7 +96,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...(remoteCode ? {} : biasFlags(spec, family)),
     ...(computes.unrotated === "all" ? {} : ropeKeys(spec, family)),
     ...windowKeys(spec, family),
-    ...(config.readsLlama4Keys ? llama4Keys(spec) : {}),
+    ...(config.ownKeys === null ? {} : OWN_KEYS[config.ownKeys].write(spec)),
     ...(computes.unrotated === "flags"
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
       : {}),
@@ -124,15 +124,21 @@ function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
  * (transformers' heterogeneous configurations), and exactly the biases that exist. vLLM asks for `AutoModel`, the
  * decoder without its head.
  */
-function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, configClass }: Family): ConfigKeys {
-  const widths = layers.map((layer, index) => [
-    String(index),
-    {
-      intermediate_size: layer.neurons,
-      num_attention_heads: queryHeads(layer),
-      num_key_value_heads: layer.kvGroups,
-    },
-  ]);
+function remoteCodeKeys(spec: ModelSpec, { modelType, architecture, configClass }: Family): ConfigKeys {
+  const { layers } = spec;
+  const [anyAttention] = attentionLayers(spec);
+  const widths = layers.map((layer, index) => {
+    // Layers without attention get the heads of another, which no program reads: numbers must be positive.
+    const heads = layer.convolution === undefined ? layer : anyAttention!;
+    return [
+      String(index),
+      {
+        intermediate_size: layer.neurons,
+        num_attention_heads: queryHeads(heads),
+        num_key_value_heads: heads.kvGroups,
+      },
+    ];
+  });
   const module = MODELLING_FILE.replace(/[.]py$/, "");
   return {
     architectures: [`Gprune${architecture}`],

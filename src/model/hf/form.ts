@@ -8,6 +8,7 @@ import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
 import {
+  attentionLayers,
   hasUniformWidths,
   type ModelSpec,
   type Projection,
@@ -99,7 +100,8 @@ export function vllmObstacle(spec: ModelSpec, { readers }: Family): string | nul
   if (!readers.vllmClass) return null;
   const { hiddenSize, headDim, layers, maxPositions } = spec;
   const keepsHeads =
-    readers.vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
+    readers.vllmReadsHeadDim ||
+    attentionLayers(spec).every((layer) => queryHeads(layer) * headDim === hiddenSize);
   if (!keepsHeads) return "assumes a different head size";
   const omits = layers.some(({ biases }) =>
     biases.some((projection) => readers.vllmOmits.includes(biasPart(projection))),
@@ -121,8 +123,9 @@ function hasOwnAttentionFactor({ scaling }: RopeSpec, maxPositions: number): boo
 }
 
 function hasStockClass(spec: ModelSpec, family: Family): boolean {
-  const divides = spec.layers.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
-  const fills = spec.layers.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
+  const heads = attentionLayers(spec);
+  const divides = heads.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
+  const fills = heads.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
   const fits =
     hasUniformWidths(spec) &&
     (divides || !family.computes.headsDivideHidden) &&

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { ModelSpec } from "../spec.ts";
+import type { OwnKeys } from "./own_keys.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -18,19 +19,8 @@ const schema = z.object({
   floor_scale: z.int().min(2).default(8192),
 });
 
-/** A configuration in keys that other classes have too, and what the others say. */
-interface Llama4Config {
-  readonly usual: JsonObject;
-  /** The longest sequence that neither chunks nor growing queries change, tokens; infinite without either. */
-  longest(layers: ModelSpec["layers"]): number;
-}
-
-/**
- * Reads and takes off the keys that only Llama 4's class has.
- * @param where - the file, for messages
- * @throws GpruneError UNSUPPORTED for layers with experts, BAD_CONFIG for values out of range
- */
-export function readLlama4Keys(config: JsonObject, where: string): Llama4Config {
+/** @throws GpruneError UNSUPPORTED for layers with experts, BAD_CONFIG for values out of range */
+export function readLlama4Keys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, moe_layers: experts, no_rope_layers: flags, ...others } = config;
   if (!isEmpty(experts)) {
     throw new GpruneError("UNSUPPORTED", `${where}: expected moe_layers [], got layers with experts`, {
@@ -43,11 +33,15 @@ export function readLlama4Keys(config: JsonObject, where: string): Llama4Config 
   return {
     // To the class, no flags are its default ones.
     usual: { ...others, no_rope_layers: isEmpty(flags) ? null : flags },
-    longest: (layers) => {
-      const isChunked = types?.includes("chunked_attention") ?? layers.some(({ rope }) => rope !== null);
-      const grows = Boolean(queries.attn_temperature_tuning) && layers.some(({ rope }) => rope === null);
+    // The longest sequence is one that neither chunks nor growing queries change.
+    complete: (spec) => {
+      const isChunked = types?.includes("chunked_attention") ?? spec.layers.some(({ rope }) => rope !== null);
+      const grows = Boolean(queries.attn_temperature_tuning) && spec.layers.some(({ rope }) => rope === null);
       const limits = [isChunked ? chunk : null, grows ? queries.floor_scale - 1 : null];
-      return Math.min(...limits.map((limit) => limit ?? Number.POSITIVE_INFINITY));
+      return {
+        ...spec,
+        maxPositions: Math.min(spec.maxPositions, ...limits.flatMap((limit) => limit ?? [])),
+      };
     },
   };
 }

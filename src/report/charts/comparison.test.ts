@@ -4,8 +4,8 @@ import { type Facts, factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
 import { comparisonPictures } from "./comparison.ts";
 
-const two: Facts = factsOf(reportFiles());
-const one: Facts = { ...two, layers: two.layers.slice(0, 1) };
+const several: Facts = factsOf(reportFiles());
+const one: Facts = { ...several, layers: several.layers.slice(0, 1) };
 
 /** Number of points in every chart over the layers; legends of lines have none. */
 async function pointsOf(facts: readonly Facts[]): Promise<readonly number[]> {
@@ -18,6 +18,6 @@ async function pointsOf(facts: readonly Facts[]): Promise<readonly number[]> {
 
 test("a model of one layer, which makes no line, has points", async () => {
   expect(await pointsOf([one, one])).toEqual([2, 2]);
-  expect(await pointsOf([one, two])).toEqual([3, 3]);
-  expect(await pointsOf([two, two])).toEqual([0, 0]);
+  expect(await pointsOf([one, several])).toEqual([4, 4]);
+  expect(await pointsOf([several, several])).toEqual([0, 0]);
 });

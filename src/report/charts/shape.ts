@@ -14,7 +14,8 @@ export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
   const values = layers.map(({ layer, [kind]: { before, after } }) => ({ layer, before, after }));
   const kept = values.reduce((sum, { after }) => sum + after, 0);
   const total = values.reduce((sum, { before }) => sum + before, 0);
-  const narrowest = smallestBy(values, ({ after }) => after);
+  const present = values.filter(({ before }) => before > 0);
+  const narrowest = smallestBy(present, ({ after }) => after);
   return {
     id: `widths-${kind}`,
     title: `${UNIT_NAMES[kind]} of every layer`,
@@ -97,7 +98,7 @@ export function sparsityPicture(facts: Facts): Picture {
   const { layers, record } = facts;
   const values = layers.flatMap(({ layer, ffn, kv }) => [
     { layer, kind: KIND_NAMES.ffn, removed: ffn.removed },
-    { layer, kind: KIND_NAMES.kv, removed: kv.removed },
+    ...(kv.before === 0 ? [] : [{ layer, kind: KIND_NAMES.kv, removed: kv.removed }]),
   ]);
   const modules = moduleValues(facts);
   const deepest = largestBy(layers, ({ removed }) => removed);

@@ -39,9 +39,7 @@ function layerTable({ layers, grounds }: Facts) {
       count(ffn.after),
       count(ffn.before),
       share(ffn.removed),
-      count(kv.after),
-      count(kv.before),
-      share(kv.removed),
+      ...(kv.before === 0 ? ["–", "–", "–"] : [count(kv.after), count(kv.before), share(kv.removed)]),
       ...(known ? [decimal(ofFfn?.kendallW), decimal(ofKv?.kendallW), decimal(ofFfn?.meanSigma, 3)] : []),
     ];
   });

@@ -1,0 +1,130 @@
+/** What decoding keeps of the past in every layer: keys and values, or the state of a convolution. */
+import type { Outputs } from "../graph/decoder/decoder_runner.ts";
+import type { Feeds } from "../graph/runtime/runtime.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** What a layer keeps of the past. */
+export interface LayerCache {
+  /** Inputs of the program `cached`. */
+  readonly feeds: Feeds;
+  /** Adds what the program gave for more tokens. */
+  append(outputs: Outputs): void;
+}
+
+/** Caches of all layers of a model for `batch` sequences without a past. */
+export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): readonly LayerCache[] {
+  return layers.map((layer) => {
+    const { convolution } = layer;
+    if (convolution === undefined) return new AttentionPast([batch, layer.kvGroups, spec.headDim]);
+    return new ConvolutionPast([batch, convolution.length - 1, spec.hiddenSize]);
+  });
+}
+
+/** Numbers that the caches of all layers hold for a sequence: for each token of it, and however long it is. */
+export function cacheSizes({ layers, headDim, hiddenSize }: ModelSpec): {
+  readonly token: number;
+  readonly fixed: number;
+} {
+  const heads = layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
+  const places = layers.reduce((sum, { convolution }) => sum + (convolution?.length ?? 1) - 1, 0);
+  return { token: 2 * heads * headDim, fixed: places * hiddenSize };
+}
+
+class AttentionPast implements LayerCache {
+  readonly #keys: TokenCache;
+  readonly #values: TokenCache;
+
+  /** @param token - B, K, H */
+  constructor(token: readonly [number, number, number]) {
+    this.#keys = new TokenCache(token);
+    this.#values = new TokenCache(token);
+  }
+
+  get feeds(): Feeds {
+    return { past_keys: this.#keys.past, past_values: this.#values.past };
+  }
+
+  append({ keys, values }: Outputs): void {
+    this.#keys.append(keys!);
+    this.#values.append(values!);
+  }
+}
+
+class ConvolutionPast implements LayerCache {
+  #state: Tensor;
+
+  /** @param shape - B, length - 1, C */
+  constructor(shape: readonly [number, number, number]) {
+    this.#state = { shape, data: new Float32Array(shape[0] * shape[1] * shape[2]) };
+  }
+
+  get feeds(): Feeds {
+    return { past_state: this.#state };
+  }
+
+  append({ state }: Outputs): void {
+    this.#state = state!;
+  }
+}
+
+/** Least growth of a cache, in places: more would be read in vain for every token, fewer would be copied more often. */
+const FEWEST_PLACES = 128;
+
+/**
+ * Keys or values of one layer, [B, K, P, H], with capacity for P tokens, more than there are. A new array for every
+ * token would keep the garbage collector busy, which takes a core from the computation.
+ */
+class TokenCache {
+  /** B * K. */
+  readonly #rows: number;
+  /** H. */
+  readonly #size: number;
+  /** [B, K]. */
+  readonly #shape: readonly [number, number];
+  /** P. */
+  #places = 0;
+  #data = new Float32Array(0);
+  #tokens = 0;
+
+  constructor([batch, groups, size]: readonly [number, number, number]) {
+    this.#shape = [batch, groups];
+    this.#rows = batch * groups;
+    this.#size = size;
+    this.#grow(1);
+  }
+
+  /** The whole array; places after the tokens so far hold zeros. */
+  get past(): Tensor {
+    return { shape: [...this.#shape, this.#places, this.#size], data: this.#data };
+  }
+
+  /** @param present - [B, K, T, H] */
+  append({ shape, data }: Tensor): void {
+    const tokens = shape[2]!;
+    if (this.#tokens + tokens > this.#places) this.#grow(this.#tokens + tokens);
+    this.#put(data, { places: tokens, tokens, at: this.#tokens });
+    this.#tokens += tokens;
+  }
+
+  /** Makes room for `tokens` tokens, and at least a quarter more than before. */
+  #grow(tokens: number): void {
+    const [data, places] = [this.#data, this.#places];
+    const wanted = Math.max(tokens, places + Math.max(FEWEST_PLACES, places / 4));
+    this.#places = Math.ceil(wanted / FEWEST_PLACES) * FEWEST_PLACES;
+    this.#data = new Float32Array(this.#rows * this.#places * this.#size);
+    this.#put(data, { places, tokens: this.#tokens, at: 0 });
+  }
+
+  /** Copies the first `tokens` tokens of an array [B, K, `places`, H] to the place `at`. */
+  #put(
+    data: Float32Array,
+    { places, tokens, at }: { readonly places: number; readonly tokens: number; readonly at: number },
+  ): void {
+    for (let row = 0; row < this.#rows; row++) {
+      const start = row * places * this.#size;
+      const source = data.subarray(start, start + tokens * this.#size);
+      this.#data.set(source, (row * this.#places + at) * this.#size);
+    }
+  }
+}

@@ -1,0 +1,217 @@
+/** The operators of a decoder layer. */
+import { getOrMake } from "../../base/map_values.ts";
+import { type LayerMatrix, MATRIX_MODULE, type Projection, type QkNorm } from "../../model/spec.ts";
+import {
+  ACTIVATION_MODULE,
+  activationParameters,
+  BLOCK_NORMS,
+  FILTER_MODULE,
+  moduleOf,
+  NORM_PARTS,
+  type NormPart,
+} from "../../model/weights.ts";
+import type { GraphBuilder, Value } from "../ir/graph.ts";
+import { clip } from "../ir/operators.ts";
+import type { Dim } from "../ir/shapes.ts";
+import { addAttention } from "./attention.ts";
+import { type ConvolutionInputs, convolve, type Filters } from "./convolution.ts";
+import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
+import type {
+  AttentionInputs,
+  HalfValues,
+  LayerParts,
+  LayerSizes,
+  LayerStructure,
+  LayerValues,
+} from "./layer_structure.ts";
+import type { WeightSupply } from "./weight_supply.ts";
+
+/** The half of a layer that mixes tokens. */
+interface FirstHalf extends Pick<HalfValues, "stream">, Pick<LayerValues, "carried"> {
+  /** Null in a convolution, which has no units. */
+  readonly tap: Value | null;
+}
+
+/**
+ * Builds the attention and FFN blocks of one layer. Element types follow from the weights: a product has the type that
+ * its supply gives it, keys and values that of the past; neurons, norms, softmax and the residual stream are float32. A
+ * cast to the type that a value already has adds no node.
+ */
+export class LayerBuilder {
+  /** See `LayerValues`; complete once both blocks are built. */
+  readonly projected: Map<LayerMatrix, Value> = new Map();
+  readonly #blockNorms = new Map<string, Value>();
+  readonly #b: GraphBuilder;
+  readonly #structure: LayerStructure;
+  readonly #weights: WeightSupply;
+  readonly #sizes: LayerSizes;
+
+  constructor(b: GraphBuilder, { structure, weights, sizes }: LayerParts) {
+    this.#b = b;
+    this.#structure = structure;
+    this.#weights = weights;
+    this.#sizes = sizes;
+  }
+
+  attentionBlock(input: Value, inputs: AttentionInputs): FirstHalf {
+    const norms = BLOCK_NORMS[this.#structure.norms].kv;
+    const { tap, keys, values } = this.#attention(this.#blockNorm(input, norms.input), inputs);
+    const projected = this.#linear(tap, "o_proj", this.#structure.hiddenSize);
+    const stream = this.#residual(input, this.#blockNorm(projected, norms.output));
+    return { tap, stream, carried: () => ({ keys, values }) };
+  }
+
+  /** See `ConvolutionSpec`; its norms are where those of attention would be. */
+  convolutionBlock(input: Value, { visible, ...inputs }: ConvolutionInputs): FirstHalf {
+    const b = this.#b;
+    const { norms, hiddenSize } = this.#structure;
+    const { input: before, output: after } = BLOCK_NORMS[norms].kv;
+    const normed = this.#blockNorm(input, before);
+    const read = visible === undefined ? normed : b.mul(normed, visible);
+    const thirds = this.#linear(read, "in_proj", 3 * hiddenSize);
+    const third = (index: number): Value =>
+      b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize });
+    const entering = b.cast(b.mul(third(0), third(2)), "float32");
+    const { output, state } = convolve(b, entering, { ...this.#filters(), ...inputs });
+    const gated = b.mul(b.cast(third(1), "float32"), output);
+    const projected = this.#linear(gated, "out_proj", hiddenSize);
+    const stream = this.#residual(input, this.#blockNorm(projected, after));
+    return { tap: null, stream, carried: () => ({ state: state() }) };
+  }
+
+  #filters(): Filters {
+    const { hiddenSize, convolution } = this.#structure;
+    const { length, biases } = convolution!;
+    return {
+      weight: this.#weights.tensor(`${FILTER_MODULE}.weight`, [hiddenSize, 1, length]),
+      bias: biases ? this.#weights.tensor(`${FILTER_MODULE}.bias`, [hiddenSize]) : null,
+    };
+  }
+
+  /** @param stream - what the output is added to; the input, unless the blocks are parallel */
+  ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
+    const norms = BLOCK_NORMS[this.#structure.norms].ffn;
+    const tap = this.#neurons(this.#blockNorm(input, norms.input));
+    const projected = this.#linear(tap, "down_proj", this.#structure.hiddenSize);
+    return { tap, stream: this.#residual(stream, this.#blockNorm(projected, norms.output)) };
+  }
+
+  /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
+  #residual(stream: Value, output: Value): Value {
+    const b = this.#b;
+    const { residualScale } = this.#structure;
+    const update = b.cast(output, stream.type);
+    return b.add(stream, residualScale === 1 ? update : b.mul(update, b.scalar(residualScale, stream.type)));
+  }
+
+  /** x with a block's norm, once for blocks that share it; x itself where there is none. */
+  #blockNorm(x: Value, name: string | null): Value {
+    if (name === null) return x;
+    return getOrMake(this.#blockNorms, `${name} of ${x.name}`, () =>
+      this.#norm(x, name, { parts: NORM_PARTS[this.#structure.normParameters] }),
+    );
+  }
+
+  /** @param axes - the number of the last axes of x along which weights differ */
+  #norm(x: Value, name: string, { parts, axes = 1 }: { parts: readonly NormPart[]; axes?: number }): Value {
+    const tensor = (part: NormPart): Value | null =>
+      parts.includes(part) ? this.#weights.tensor(`${name}.${part}`, x.shape.slice(-axes)) : null;
+    return norm(this.#b, x, { ...this.#structure, weight: tensor("weight"), bias: tensor("bias") });
+  }
+
+  /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
+  #attention(
+    x: Value,
+    { mask, past, cache = null, angles }: AttentionInputs,
+  ): Readonly<Record<"tap" | "keys" | "values", Value>> {
+    const b = this.#b;
+    const { headDim, groupSize } = this.#structure;
+    const { K } = this.#sizes;
+    const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
+    const queries = this.#rotatedNormed(rotateQueries(b, this.#headsOf(x, "q_proj"), angles), "q_norm");
+    const newKeys = this.#rotatedNormed(rotate(b, this.#headsOf(x, "k_proj"), angles), "k_norm");
+    const newValues = this.#headsOf(x, "v_proj");
+    const total = mask.shape.at(-1)!;
+    const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
+    const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total);
+    const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
+    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
+    const perHead = addAttention(b, sources, this.#structure);
+    const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
+      batch,
+      tokens,
+      this.#channels(this.#sizes.N),
+    ]);
+    return { tap, keys, values };
+  }
+
+  /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
+  #neurons(x: Value): Value {
+    const b = this.#b;
+    const parameters = new Map(
+      activationParameters(this.#structure).map(([name, shape]) => {
+        return [name, this.#weights.tensor(`${ACTIVATION_MODULE}.${name}`, shape)];
+      }),
+    );
+    const linear = (projection: Projection): Value =>
+      b.cast(this.#linear(x, projection, this.#sizes.F), "float32");
+    const { activation, gated } = this.#structure;
+    const activate = ACTIVATIONS[activation];
+    const active = activate(b, linear(gated ? "gate_proj" : "up_proj"), (name) => parameters.get(name)!);
+    return gated ? b.mul(active, linear("up_proj")) : active;
+  }
+
+  #linear(x: Value, matrix: LayerMatrix, outputs: Dim): Value {
+    const product = this.#weights.product(x, matrix, outputs);
+    const projected = this.#hasBias(matrix) ? this.#withBias(product, matrix) : product;
+    this.projected.set(matrix, projected);
+    return projected;
+  }
+
+  #hasBias(matrix: LayerMatrix): boolean {
+    const { biases, convolution } = this.#structure;
+    if (MATRIX_MODULE[matrix] === "conv") return convolution!.biases;
+    return biases.some((projection) => projection === matrix);
+  }
+
+  #withBias(product: Value, matrix: LayerMatrix): Value {
+    const bias = this.#weights.tensor(`${moduleOf(matrix)}.bias`, [product.shape.at(-1)!]);
+    return this.#b.add(product, this.#b.cast(bias, product.type));
+  }
+
+  /** Output of a projection, clipped if all are, as heads, normed if that precedes the rotation: [B, T, heads, H]. */
+  #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj"): Value {
+    const normName = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
+    const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
+    const { projectionClip } = this.#structure;
+    const projected = this.#linear(x, projection, this.#channels(count));
+    const product = projectionClip === null ? projected : clip(this.#b, projected, projectionClip);
+    const channels = this.#normedIf("projection", product, normName);
+    const heads = this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
+    return this.#normedIf("each_head", this.#normedIf("head", heads, normName), normName);
+  }
+
+  /** Rotated heads, normed if that follows the rotation. */
+  #rotatedNormed(heads: Value, normName: "q_norm" | "k_norm"): Value {
+    return this.#normedIf("unweighted", this.#normedIf("rotated_head", heads, normName), normName);
+  }
+
+  /** x with a norm of queries or keys, if theirs is of this kind. */
+  #normedIf(kind: QkNorm, x: Value, normName: "q_norm" | "k_norm" | null): Value {
+    if (normName === null || this.#structure.qkNorm !== kind) return x;
+    const parts: readonly NormPart[] = kind === "unweighted" ? [] : ["weight"];
+    return this.#norm(x, `self_attn.${normName}`, { parts, axes: kind === "each_head" ? 2 : 1 });
+  }
+
+  /** Number of channels of `heads` heads. */
+  #channels(heads: Dim): Dim {
+    const { headDim } = this.#structure;
+    return typeof heads === "number" ? heads * headDim : `${heads}*${headDim}`;
+  }
+
+  /** Keys or values [B, K, T, H] after those of the past, [B, K, total, H]. */
+  #withPast(present: Value, past: Value | undefined, total: Dim): Value {
+    if (past === undefined) return present;
+    return this.#b.concat([past, this.#b.cast(present, past.type)], 2, total);
+  }
+}

@@ -1,0 +1,131 @@
+/** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
+import {
+  type ConvolutionSpec,
+  type LayerMatrix,
+  type LayerSpec,
+  type ModelSpec,
+  type Projection,
+  queryHeads,
+} from "../../model/spec.ts";
+import type { SpaceKind } from "../../model/weights.ts";
+import type { Value } from "../ir/graph.ts";
+import type { Dim } from "../ir/shapes.ts";
+import type { AttentionCache, AttentionRule } from "./attention.ts";
+import type { ConvolutionInputs } from "./convolution.ts";
+import type { NormRule, RotaryAngles } from "./formulas.ts";
+import { queryGrowth } from "./frequencies.ts";
+import type { WeightSupply } from "./weight_supply.ts";
+
+/** Properties that a layer's graph depends on, apart from its widths. */
+export interface LayerStructure extends AttentionRule, NormRule {
+  readonly hiddenSize: number;
+  readonly headDim: number;
+  /** Channels of a head that are rotated; 0 for none. */
+  readonly rotaryDim: number;
+  /** Rotated queries are multiplied by a factor of their position. */
+  readonly scalesQueries: boolean;
+  readonly biases: readonly Projection[];
+  readonly activation: ModelSpec["activation"];
+  readonly gated: boolean;
+  readonly qkNorm: ModelSpec["qkNorm"];
+  readonly norms: ModelSpec["norms"];
+  readonly parallel: boolean;
+  readonly residualScale: number;
+  readonly projectionClip: number | null;
+  /** What the layer has in place of attention; absent in layers with attention. */
+  readonly convolution?: ConvolutionSpec;
+}
+
+/** A half of a layer whose channels belong to units: attention (kv) or FFN. */
+export interface HalfValues {
+  /** Input of the output projection, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
+  readonly tap: Value;
+  /** The residual stream after it, [B, T, C]. */
+  readonly stream: Value;
+}
+
+/** Values of a layer's graph that programs use. */
+export interface LayerValues {
+  /** Layer input, [B, T, C]. */
+  readonly input: Value;
+  /** Layer output, [B, T, C]. */
+  readonly output: Value;
+  /** The halves with units; layers with a convolution have only the FFN's. */
+  readonly halves: ReadonlyMap<SpaceKind, HalfValues>;
+  /** Output of every matrix with its bias, before norms and rotation, [B, T, outputs]. */
+  readonly projected: ReadonlyMap<LayerMatrix, Value>;
+  /** The residual stream after the first half of the layer, [B, T, C]. */
+  readonly middle: Value;
+  /**
+   * Adds what later tokens need of these to the graph, by name: rotated `keys` and `values` of past and present tokens,
+   * [B, K, S, H], where S = T without a past, and with a cache; or the `state` of a convolution, [B, length - 1, C].
+   */
+  carried(): Readonly<Record<string, Value>>;
+  /** The weights and biases that the layer reads, by their names in the graph. */
+  readonly weights: ReadonlyMap<string, Value>;
+}
+
+/** The structure of one layer of a model. */
+export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructure {
+  return {
+    hiddenSize: spec.hiddenSize,
+    headDim: spec.headDim,
+    groupSize: layer.groupSize,
+    rotaryDim: layer.rope?.rotaryDim ?? 0,
+    scalesQueries: layer.rope !== null && queryGrowth(layer.rope) !== null,
+    biases: layer.biases,
+    activation: spec.activation,
+    gated: spec.gated,
+    normType: spec.normType,
+    normEps: spec.normEps,
+    normOffset: spec.normOffset,
+    normParameters: spec.normParameters,
+    qkNorm: layer.rope === null && spec.qkNorm === "unweighted" ? null : spec.qkNorm,
+    norms: spec.norms,
+    parallel: spec.parallel,
+    attentionScale: spec.attentionScale,
+    scoreSoftcap: spec.scoreSoftcap,
+    residualScale: spec.residualScale,
+    projectionClip: spec.projectionClip,
+    ...(layer.convolution !== undefined && { convolution: layer.convolution }),
+  };
+}
+
+/** Inputs of attention besides hidden states and weights. */
+export interface AttentionInputs {
+  /** Null where nothing is rotated. */
+  readonly angles: RotaryAngles | null;
+  /**
+   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span,
+   * the mask of one block, which all heads and blocks share (`blockSizes`).
+   */
+  readonly mask: Value;
+  /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
+  readonly past: { readonly keys: Value; readonly values: Value } | null;
+  /** Keys and values of the past in a preallocated cache, read in place; none when absent. */
+  readonly cache?: AttentionCache | null;
+}
+
+/** Inputs of a layer's first half besides hidden states and weights. */
+export type FirstHalfInputs =
+  | { readonly attention: AttentionInputs }
+  | { readonly convolution: ConvolutionInputs };
+
+/** Sizes that pruning changes, by their names in shapes: KV groups, query heads and neurons. */
+export interface LayerSizes<Size extends Dim = Dim> {
+  readonly K: Size;
+  readonly N: Size;
+  readonly F: Size;
+}
+
+/** Sizes of one layer. */
+export function layerSizes(layer: LayerSpec): LayerSizes<number> {
+  return { K: layer.kvGroups, N: queryHeads(layer), F: layer.neurons };
+}
+
+/** Structure, weights and sizes of one layer. */
+export interface LayerParts {
+  readonly structure: LayerStructure;
+  readonly weights: WeightSupply;
+  readonly sizes: LayerSizes;
+}

@@ -1,0 +1,101 @@
+/**
+ * Keys of LFM2's class alone (configuration_lfm2.py, modeling_lfm2.py): which layers have a convolution in place of
+ * attention, its filters, and the size of FFNs, which the class may derive from another.
+ */
+import { z } from "zod";
+import { wrongValues } from "../../base/wrong_values.ts";
+import { GpruneError } from "../../errors.ts";
+import type { ConvolutionSpec, ModelSpec } from "../spec.ts";
+import { MAX_LAYERS, size } from "./limits.ts";
+import type { OwnKeys } from "./own_keys.ts";
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Filters of a few tokens are used; more would make graphs large. */
+const MAX_LENGTH = 64;
+
+/** Defaults are those of the class. */
+const schema = z.object({
+  layer_types: z.array(z.enum(["full_attention", "conv"])).nullish(),
+  full_attn_idxs: z.array(z.int().min(0).max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
+  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+  conv_L_cache: z.int().min(2).max(MAX_LENGTH).default(3),
+  conv_bias: z.boolean().default(false),
+  intermediate_size: size.default(12_288),
+  block_ff_dim: size.optional(),
+  block_auto_adjust_ff_dim: z.boolean().default(true),
+  block_ffn_dim_multiplier: z.number().positive().nullable().default(1),
+  block_multiple_of: size.default(256),
+});
+
+type Lfm2Config = z.infer<typeof schema>;
+
+/** @throws GpruneError BAD_CONFIG for values out of range, or a list that does not name all layers */
+export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
+  const { layer_types: _, tie_embedding: tied, ...others } = config;
+  const result = schema.safeParse(config);
+  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
+  const convolutions = convolutionsOf(result.data, where);
+  return {
+    usual: {
+      ...others,
+      ...(tied !== undefined && { tie_word_embeddings: tied }),
+      intermediate_size: neuronsOf(result.data),
+    },
+    complete: (spec) => ({
+      ...spec,
+      layers: spec.layers.map((layer, index) => {
+        const convolution = convolutions[index];
+        if (!convolution) return layer;
+        const { neurons, window, biases } = layer;
+        return { neurons, kvGroups: 0, groupSize: 1, window, rope: null, biases, convolution };
+      }),
+    }),
+  };
+}
+
+function convolutionsOf(
+  { layer_types: types, full_attn_idxs: attending, num_hidden_layers: count, ...config }: Lfm2Config,
+  where: string,
+): readonly (ConvolutionSpec | null)[] {
+  if (types && types.length < count) {
+    const message = `${where}: expected layer_types with an entry for every layer, got ${types.length}`;
+    throw new GpruneError("BAD_CONFIG", message);
+  }
+  const convolution = { length: config.conv_L_cache, biases: config.conv_bias };
+  const convolutions = Array.from({ length: count }, (_, index) => {
+    const attends = types ? types[index] === "full_attention" : (attending?.includes(index) ?? true);
+    return attends ? null : convolution;
+  });
+  if (convolutions.includes(null)) return convolutions;
+  throw new GpruneError("BAD_CONFIG", `${where}: expected a layer with attention, got convolutions alone`);
+}
+
+/** `Lfm2MLP`: two thirds of the size given, times a factor, rounded up to a multiple. */
+function neuronsOf(config: Lfm2Config): number {
+  const given = config.block_ff_dim ?? config.intermediate_size;
+  if (!config.block_auto_adjust_ff_dim) return given;
+  const reduced = Math.trunc((2 * given) / 3);
+  const { block_ffn_dim_multiplier: factor, block_multiple_of: multiple } = config;
+  if (factor === null) return reduced;
+  return multiple * Math.ceil(Math.trunc(factor * reduced) / multiple);
+}
+
+/** The keys for a model, among them those that vLLM's class asks for (lfm2.py). */
+export function lfm2Keys({ layers, hiddenSize }: ModelSpec): JsonObject {
+  const { length, biases } = layers.find(({ convolution }) => convolution)?.convolution ?? {
+    length: 3,
+    biases: false,
+  };
+  return {
+    layer_types: layers.map(({ convolution }) => (convolution ? "conv" : "full_attention")),
+    full_attn_idxs: layers.flatMap(({ convolution }, index) => (convolution ? [] : [index])),
+    conv_L_cache: length,
+    conv_bias: biases,
+    conv_dim: hiddenSize,
+    block_dim: hiddenSize,
+    block_auto_adjust_ff_dim: false,
+    block_ffn_dim_multiplier: 1,
+    block_multiple_of: 1,
+  };
+}

@@ -1,0 +1,26 @@
+/** Keys of config.json that only the class of one family reads, and which therefore are read and written by themselves. */
+import type { OwnKeysName } from "../family.ts";
+import type { ModelSpec } from "../spec.ts";
+import { lfm2Keys, readLfm2Keys } from "./lfm2_keys.ts";
+import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
+import type { OwnKeys } from "./own_keys.ts";
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Own keys of a class. */
+interface OwnKeysFormat {
+  /**
+   * Reads and takes off the keys that only this class has.
+   * @param where - the file, for messages
+   * @throws GpruneError UNSUPPORTED, BAD_CONFIG
+   */
+  read(config: JsonObject, where: string): OwnKeys;
+  /** The keys for a model. */
+  write(spec: ModelSpec): JsonObject;
+}
+
+/** The classes that have any. */
+export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
+  llama4: { read: readLlama4Keys, write: llama4Keys },
+  lfm2: { read: readLfm2Keys, write: lfm2Keys },
+};
