@@ -24,7 +24,9 @@ function randomSlopes(choices: readonly SpaceAlternatives[]): ReadonlyMap<string
       const random = randomStream(7, set);
       const draw = (length: number): Float64Array => Float64Array.from({ length }, random);
       const spaces = choices.map(({ space, alternatives }) => {
-        const sums = alternatives.map(({ more }) => -1e-3 * more * random() * space.unitParameters);
+        const sums = alternatives.map(
+          ({ unitsAdded }) => -1e-3 * unitsAdded * random() * space.unitParameters,
+        );
         const squares = alternatives.map(() => 1e-2 * random() * space.unitParameters);
         return [space.id, { sums: Float64Array.from(sums), squares: Float64Array.from(squares) }] as const;
       });

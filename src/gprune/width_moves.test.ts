@@ -46,7 +46,10 @@ function slopesOf(
 ): ReadonlyMap<string, readonly Slope[]> {
   return new Map(
     choices.map(({ space, alternatives }) => {
-      return [space.id, alternatives.map(({ more }) => ({ first: -more * worth(space), square }))] as const;
+      return [
+        space.id,
+        alternatives.map(({ unitsAdded }) => ({ first: -unitsAdded * worth(space), square })),
+      ] as const;
     }),
   );
 }
@@ -61,12 +64,13 @@ describe("widthAlternatives", () => {
     for (const { space, present, alternatives } of widthAlternatives(request)) {
       const order = request.order.get(space.id)!;
       const gone = space.units - present.length;
-      for (const { units, more } of alternatives) {
+      for (const { units, unitsAdded } of alternatives) {
         expect(units).toEqual([...units].sort((a, b) => a - b));
-        expect(units.length).toBe(present.length + more);
-        if (space.kind === "ffn") expect([...units].sort()).toEqual([...order.slice(gone - more)].sort());
+        expect(units.length).toBe(present.length + unitsAdded);
+        if (space.kind === "ffn")
+          expect([...units].sort()).toEqual([...order.slice(gone - unitsAdded)].sort());
       }
-      const mores = alternatives.map(({ more }) => more);
+      const mores = alternatives.map(({ unitsAdded }) => unitsAdded);
       if (space.kind === "ffn") expect(mores).toEqual([8, -8]);
       else
         expect(mores).toEqual([
@@ -91,7 +95,7 @@ describe("widthAlternatives", () => {
     });
     const request = { ...requestFor(narrow, { sparsity: 0, roundTo: 16 }), keep: {} };
     expect(
-      widthAlternatives(request).map(({ space, alternatives }) => [space.id, alternatives[0]!.more]),
+      widthAlternatives(request).map(({ space, alternatives }) => [space.id, alternatives[0]!.unitsAdded]),
     ).toEqual([["layers.1.ffn", -16]]);
   });
 });
@@ -155,12 +159,14 @@ describe("movedWidths", () => {
     const request = requestFor(spec, { sparsity: 0.4, seed: 3 });
     const choices = widthAlternatives(request);
     const groups = choices.filter(({ space }) => space.kind === "kv");
-    const going = groups.find(({ alternatives }) => alternatives.some(({ more }) => more < 0))!;
-    const coming = groups.find((own) => own !== going && own.alternatives.some(({ more }) => more > 0))!;
+    const going = groups.find(({ alternatives }) => alternatives.some(({ unitsAdded }) => unitsAdded < 0))!;
+    const coming = groups.find(
+      (own) => own !== going && own.alternatives.some(({ unitsAdded }) => unitsAdded > 0),
+    )!;
     const slopes = new Map(slopesOf(choices, ({ unitParameters }) => unitParameters));
     const price = going.space.unitParameters;
     const set = ({ space, alternatives }: SpaceAlternatives, sign: number, first: number): number => {
-      const index = alternatives.findLastIndex(({ more }) => more === sign);
+      const index = alternatives.findLastIndex(({ unitsAdded }) => unitsAdded === sign);
       slopes.set(space.id, slopes.get(space.id)!.with(index, { first, square: 0.1 * price }));
       return index;
     };
@@ -192,9 +198,9 @@ describe("movedWidths", () => {
       choices.map((choice) => {
         const { space, alternatives } = choice;
         const gain = space.kind === "kv" ? gains.get(space.layer) : undefined;
-        const own = alternatives.map(({ more }) => {
-          if (space.kind === "ffn") return { first: -more * space.unitParameters, square: 0 };
-          const first = (more < 0 ? 1 - (gain ?? 0) : 1) * space.unitParameters;
+        const own = alternatives.map(({ unitsAdded }) => {
+          if (space.kind === "ffn") return { first: -unitsAdded * space.unitParameters, square: 0 };
+          const first = (unitsAdded < 0 ? 1 - (gain ?? 0) : 1) * space.unitParameters;
           return { first, square: 0 };
         });
         return [space.id, own] as const;
@@ -232,13 +238,15 @@ describe("movedWidths", () => {
     for (const sparsity of [0.25, 0.3, 0.35, 0.4, 0.45, 0.5]) {
       const request = requestFor(dear, { sparsity, roundTo });
       const choices = widthAlternatives(request);
-      const back = choices.find(({ alternatives }) => alternatives.some(({ more }) => more === 1))!;
+      const back = choices.find(({ alternatives }) =>
+        alternatives.some(({ unitsAdded }) => unitsAdded === 1),
+      )!;
       const slopes = slopesOf(
         choices,
         ({ kind, unitParameters }) => (kind === "ffn" ? unitParameters : 0),
         1e9,
       );
-      const index = back.alternatives.findLastIndex(({ more }) => more === 1);
+      const index = back.alternatives.findLastIndex(({ unitsAdded }) => unitsAdded === 1);
       const paying = new Map(slopes).set(
         back.space.id,
         slopes.get(back.space.id)!.with(index, { first: -1e9, square: 0 }),

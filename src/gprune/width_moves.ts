@@ -39,7 +39,7 @@ export interface Alternative {
   /** Ascending. */
   readonly units: readonly number[];
   /** Number of units beyond those of the present list; negative for fewer. */
-  readonly more: number;
+  readonly unitsAdded: number;
 }
 
 /** Present units of a space, and the alternatives to them. */
@@ -102,7 +102,7 @@ function neuronAlternatives(space: Space, { keep, order, roundTo }: WidthRequest
     .filter((width) => width !== present.length)
     .map((width): Alternative => {
       const units = order.get(space.id)!.slice(space.units - width);
-      return { units: ascending(units), more: width - present.length };
+      return { units: ascending(units), unitsAdded: width - present.length };
     });
   return { space, present, alternatives };
 }
@@ -113,8 +113,10 @@ function groupAlternatives(space: Space, { keep, order }: WidthRequest): SpaceAl
   const removed = units.slice(0, space.units - present.length);
   const removable = present.length > 1 ? units.slice(removed.length, removed.length + GROUP_CANDIDATES) : [];
   const alternatives = [
-    ...removable.map((unit) => ({ units: present.filter((other) => other !== unit), more: -1 })),
-    ...removed.slice(-GROUP_CANDIDATES).map((unit) => ({ units: ascending([...present, unit]), more: 1 })),
+    ...removable.map((unit) => ({ units: present.filter((other) => other !== unit), unitsAdded: -1 })),
+    ...removed
+      .slice(-GROUP_CANDIDATES)
+      .map((unit) => ({ units: ascending([...present, unit]), unitsAdded: 1 })),
   ];
   return { space, present, alternatives };
 }
@@ -215,9 +217,9 @@ function keptAround(
 /** m: the worth of a parameter in a space's neurons, nats. */
 function worthOfNeurons({ space, alternatives }: SpaceAlternatives, slopes: readonly Slope[]): number {
   let [gained, parameters] = [0, 0];
-  for (const [index, { more }] of alternatives.entries()) {
-    gained -= Math.sign(more) * slopes[index]!.first;
-    parameters += Math.abs(more) * space.unitParameters;
+  for (const [index, { unitsAdded }] of alternatives.entries()) {
+    gained -= Math.sign(unitsAdded) * slopes[index]!.first;
+    parameters += Math.abs(unitsAdded) * space.unitParameters;
   }
   return gained / parameters;
 }
@@ -230,7 +232,7 @@ function bestGroupMoves(
   const groups = choices.filter(({ space }) => space.kind === "kv");
   const best = groups.flatMap(({ space, alternatives }) => {
     const gains = alternatives.map((alternative, index) => {
-      const cost = price * space.unitParameters * -alternative.more;
+      const cost = price * space.unitParameters * -alternative.unitsAdded;
       return { id: space.id, alternative, gain: cost - lossOf(alternative, slopes.get(space.id)![index]!) };
     });
     const [first] = gains.sort((a, b) => b.gain - a.gain);
@@ -241,9 +243,9 @@ function bestGroupMoves(
   return new Map(chosen.map(({ id, alternative }) => [id, alternative]));
 }
 
-/** Estimated increase of the loss when a KV group is removed (`more` -1) or comes back, nats; < 0 where it falls. */
-function lossOf({ more }: Alternative, { first, square }: Slope): number {
-  return (more < 0 ? Math.max(first, 0) : first) + CURVATURE * square;
+/** Estimated increase of the loss when a KV group is removed (`unitsAdded` -1) or comes back, nats; < 0 where it falls. */
+function lossOf({ unitsAdded }: Alternative, { first, square }: Slope): number {
+  return (unitsAdded < 0 ? Math.max(first, 0) : first) + CURVATURE * square;
 }
 
 /** Values that keep a list: far above all others for its units, far below for the rest. */

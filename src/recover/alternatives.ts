@@ -3,13 +3,13 @@
  * change if a few more or fewer units were kept. Results have columns for the units of all alternatives, and perhaps
  * others; the present projection has zeros for units that are not present.
  *
- * With K the present channels, M = cov(x_K, x_K) + lambda I, P the projection fitted on K, V the dense one and c =
+ * With K the present channels, M = cov(x_K, x_K) + lambda I, P the projection fitted on K, D the dense one and c =
  * cov(r, x), r the output of the channels outside K, the exact ridge solutions for other channels differ from P by
  * products of a few columns:
  *
  *   T removed:  P_T (B x_K\T - x_T),   B = cov(x_T, x_K\T) (M without T)^-1 = - (M^-1)_TT^-1 (M^-1)_T,K\T
  *   T added:    Q (x_T - B x_K),       B = cov(x_T, x_K) M^-1,  S = cov(x_T, x_T) + lambda I - B cov(x_K, x_T),
- *                                      Q = (c_T - c_K B^T + lambda V_T) S^-1
+ *                                      Q = (c_T - c_K B^T + lambda D_T) S^-1
  *
  * x about its means throughout, lambda that of K. The first is optimal brain surgeon (Hassibi & Stork 1992) on a group
  * of weights, the second its reverse; both are block elimination. A change is stored as two factors of rank |T|.
@@ -88,7 +88,7 @@ interface Fit {
   /** Covariances of the inputs at K. */
   readonly covariances: Covariances;
   readonly lambda: number;
-  /** V and P, [C, n]. */
+  /** D and P, [C, n]. */
   readonly dense: Tensor;
   readonly fitted: Tensor;
 }
