@@ -72,6 +72,8 @@ const RULES: readonly Rule[] = [
     finds: ({ layers }, { convolutions }) => {
       const present = layers.flatMap(({ convolution }) => convolution ?? []);
       if (present.length > 0 && !convolutions) return "convolutions";
+      // It aborts where no layer has a state.
+      if (present.length === 0 && convolutions) return "layers with attention alone";
       if (present.some(({ length }) => length !== present[0]!.length))
         return "convolutions of several lengths";
       return present.some(({ biases }) => biases) ? "convolutions with biases" : null;

@@ -211,6 +211,11 @@ describe("refusals", () => {
       "llama does not support convolutions",
     ],
     [
+      "attention alone in LFM2",
+      { family: "lfm2", qkNorm: "head", layers: [{ groupSize: 1 }] },
+      "lfm2 does not support layers with attention alone",
+    ],
+    [
       "convolutions with biases",
       { ...TINY_FAMILIES.lfm2, layers: [tinyConvolution({ length: 3, biases: true }), { groupSize: 1 }] },
       "lfm2 does not support convolutions with biases",

@@ -66,27 +66,30 @@ describe("exportOnnx", () => {
     await model.weights.close();
   });
 
-  test("gives prompts of a padded batch what they get alone, with the past and without", async () => {
-    const model = tinyModel(TINY_VARIANTS["as Gemma"] as TinyModelOptions);
-    const { decoder } = await exported(model);
-    const [long, short] = [IDS.slice(0, 6), IDS.slice(6, 9)];
-    const padding = long.length - short.length;
-    const padded = [...new Array<number>(padding).fill(0), ...short];
-    const mask = [long.map(() => 1), padded.map((_, i) => Number(i >= padding))];
-    const first = await decoder.step({ ids: [long, padded], mask });
-    const second = await decoder.step({ ids: [[4], [8]], mask: mask.map((row) => [...row, 1]) });
-    const { vocabSize } = model.spec;
-    const alone = [await expectedLogits(model, [...long, 4]), await expectedLogits(model, [...short, 8])];
-    const lengths = [long.length, short.length];
-    for (const [row, logits] of alone.entries()) {
-      const end = (row + 1) * long.length * vocabSize;
-      const own = first.subarray(end - lengths[row]! * vocabSize, end);
-      expect(maxDifference(own, logits.subarray(0, own.length))).toBeLessThan(1e-4);
-      const next = second.subarray(row * vocabSize, (row + 1) * vocabSize);
-      expect(maxDifference(next, logits.subarray(own.length))).toBeLessThan(1e-4);
-    }
-    await decoder.close();
-  });
+  test.each(["as Gemma", "as LFM2"])(
+    "gives prompts of a padded batch what they get alone, with the past and without: %s",
+    async (variant) => {
+      const model = tinyModel(TINY_VARIANTS[variant] as TinyModelOptions);
+      const { decoder } = await exported(model);
+      const [long, short] = [IDS.slice(0, 6), IDS.slice(6, 9)];
+      const padding = long.length - short.length;
+      const padded = [...new Array<number>(padding).fill(0), ...short];
+      const mask = [long.map(() => 1), padded.map((_, i) => Number(i >= padding))];
+      const first = await decoder.step({ ids: [long, padded], mask });
+      const second = await decoder.step({ ids: [[4], [8]], mask: mask.map((row) => [...row, 1]) });
+      const { vocabSize } = model.spec;
+      const alone = [await expectedLogits(model, [...long, 4]), await expectedLogits(model, [...short, 8])];
+      const lengths = [long.length, short.length];
+      for (const [row, logits] of alone.entries()) {
+        const end = (row + 1) * long.length * vocabSize;
+        const own = first.subarray(end - lengths[row]! * vocabSize, end);
+        expect(maxDifference(own, logits.subarray(0, own.length))).toBeLessThan(1e-4);
+        const next = second.subarray(row * vocabSize, (row + 1) * vocabSize);
+        expect(maxDifference(next, logits.subarray(own.length))).toBeLessThan(1e-4);
+      }
+      await decoder.close();
+    },
+  );
 
   test("declares inputs and outputs as transformers.js reads them, KV heads layer by layer", async () => {
     const { decoder } = await exported(tinyModel(TINY_VARIANTS["per-layer widths"] as TinyModelOptions));

@@ -127,6 +127,12 @@ describe("renderReport", () => {
     expect(page).toContain(">321<");
   });
 
+  test("does not say that embeddings and norms are all that stays, as convolutions do, too", async () => {
+    const page = await render();
+    expect(page).toContain(">embeddings, others<");
+    expect(page).not.toContain("embeddings, norms");
+  });
+
   test("shows what is known of attention alone", async () => {
     const files = reportFiles();
     const plan = JSON.parse(JSON.stringify(files.plan), (key, value) => {

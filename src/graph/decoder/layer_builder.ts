@@ -66,12 +66,12 @@ export class LayerBuilder {
     const b = this.#b;
     const { norms, hiddenSize } = this.#structure;
     const { input: before, output: after } = BLOCK_NORMS[norms].kv;
-    const normed = this.#blockNorm(input, before);
-    const read = visible === undefined ? normed : b.mul(normed, visible);
-    const thirds = this.#linear(read, "in_proj", 3 * hiddenSize);
+    const thirds = this.#linear(this.#blockNorm(input, before), "in_proj", 3 * hiddenSize);
     const third = (index: number): Value =>
       b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize });
-    const entering = b.cast(b.mul(third(0), third(2)), "float32");
+    const product = b.cast(b.mul(third(0), third(2)), "float32");
+    // transformers masks what in_proj reads, so that its bias passes; here padding has no effect.
+    const entering = visible === undefined ? product : b.mul(product, visible);
     const { output, state } = convolve(b, entering, { ...this.#filters(), ...inputs });
     const gated = b.mul(b.cast(third(1), "float32"), output);
     const projected = this.#linear(gated, "out_proj", hiddenSize);

@@ -2,6 +2,8 @@ import { describe, expect, test } from "vitest";
 import { type BuiltValue, bool, f32, u32, withFile } from "../../../test/gguf_builder.ts";
 import { type Case, fileOf } from "../../../test/gguf_layouts.ts";
 import { CASES } from "../../../test/gguf_models.ts";
+import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
+import { tinyConvolution, tinyModel } from "../../../test/tiny_model.ts";
 import type { ModelSpec } from "../spec.ts";
 import { openGgufModel } from "./model.ts";
 
@@ -44,6 +46,25 @@ describe("blocks", () => {
   test("of a StableLM are parallel where there is no second norm, whatever its file says", async () => {
     const extra = [["stablelm.use_parallel_residual", bool(true)]] as const;
     expect(await specOf(CASES.stablelm!, { extra })).toMatchObject({ parallel: false, norms: "before" });
+  });
+});
+
+describe("convolutions", () => {
+  const convolution = tinyConvolution({ length: 3, biases: false });
+  const alone = tinyModel({ ...TINY_FAMILIES.lfm2, layers: [convolution, convolution] });
+
+  test.each<[string, Partial<Case>, string]>([
+    [
+      "that see one token",
+      { extra: [["lfm2.shortconv.l_cache", u32(1)]] },
+      "shortconv.l_cache: expected at least 2 tokens, got 1",
+    ],
+    ["alone", { model: alone }, "attention.head_count_kv: expected heads in a layer, got 0"],
+  ])("%s are refused", async (_, changed, message) => {
+    await expect(specOf({ ...CASES.lfm2!, ...changed })).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringContaining(message),
+    });
   });
 });
 

@@ -213,6 +213,8 @@ class SpecReader {
     const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDim);
+    if (this.#architecture.convolutions && groups.every((units) => units === 0))
+      throw this.#keys.bad("attention.head_count_kv", "heads in a layer", 0);
     return heads.map((headCount, layer) => {
       const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
       if (this.#architecture.convolutions && sizes.kvGroups === 0)
@@ -232,6 +234,7 @@ class SpecReader {
 
   #convolutionLayer(neurons: number, layer: number): LayerSpec {
     const length = this.#keys.size(CONVOLUTION_LENGTH, MAX_CONVOLUTION);
+    if (length === 1) throw this.#keys.bad(CONVOLUTION_LENGTH, "at least 2 tokens", length);
     if (!(Number.isSafeInteger(neurons) && neurons > 0))
       throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
     return {

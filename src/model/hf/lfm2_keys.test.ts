@@ -35,6 +35,15 @@ describe("LFM2", () => {
     expect(neuronsOf({ block_ff_dim: 1000, block_auto_adjust_ff_dim: false })).toBe(1000);
   });
 
+  test("has SiLU whatever the file says, as its class", () => {
+    expect(read({ ...LLAMA, ...LFM2, hidden_act: "gelu" }).activation).toBe("silu");
+  });
+
+  test("is read where both keys for the base of rotary embeddings agree", () => {
+    const rope = read({ ...LLAMA, ...LFM2, rope_theta: 5000, theta: 5000 }).layers[0]!.rope;
+    expect(rope).toMatchObject({ theta: 5000 });
+  });
+
   test("is written in the keys that its class and vLLM's read", () => {
     const config = { ...LFM2, layer_types: ["conv", "full_attention"], tie_embedding: false };
     expect(rewritten(config)).toMatchObject({
@@ -62,6 +71,8 @@ describe("LFM2", () => {
     { conv_bias: "no" },
     { block_ff_dim: 0 },
     { block_multiple_of: 0 },
+    { rope_theta: 7000, theta: 5000 },
+    { theta: 5000 },
     { block_ffn_dim_multiplier: -1 },
     { block_ff_dim: 1, block_ffn_dim_multiplier: null },
   ])("refuses %j", (config) => {

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
-import type { ConvolutionSpec, ModelSpec } from "../spec.ts";
+import { type ConvolutionSpec, type LayerSpec, type ModelSpec, mainRope } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import type { OwnKeys } from "./own_keys.ts";
 
@@ -26,11 +26,15 @@ const schema = z.object({
   block_auto_adjust_ff_dim: z.boolean().default(true),
   block_ffn_dim_multiplier: z.number().positive().nullable().default(1),
   block_multiple_of: size.default(256),
+  theta: z.number().optional(),
 });
 
 type Lfm2Config = z.infer<typeof schema>;
 
-/** @throws GpruneError BAD_CONFIG for values out of range, or a list that does not name all layers */
+/**
+ * @throws GpruneError BAD_CONFIG for values out of range, a list that does not name all layers, or a `theta` unlike
+ *   rope_theta
+ */
 export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, tie_embedding: tied, ...others } = config;
   const result = schema.safeParse(config);
@@ -41,17 +45,30 @@ export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
       ...others,
       ...(tied !== undefined && { tie_word_embeddings: tied }),
       intermediate_size: neuronsOf(result.data),
+      // The class has no other activation.
+      hidden_act: "silu",
     },
-    complete: (spec) => ({
-      ...spec,
-      layers: spec.layers.map((layer, index) => {
-        const convolution = convolutions[index];
-        if (!convolution) return layer;
-        const { neurons, window, biases } = layer;
-        return { neurons, kvGroups: 0, groupSize: 1, window, rope: null, biases, convolution };
-      }),
-    }),
+    complete: (spec) => {
+      checkTheta(spec, result.data, where);
+      return {
+        ...spec,
+        layers: spec.layers.map((layer, index) => withConvolution(layer, convolutions[index])),
+      };
+    },
   };
+}
+
+function withConvolution(layer: LayerSpec, convolution: ConvolutionSpec | null | undefined): LayerSpec {
+  if (!convolution) return layer;
+  const { neurons, window, biases } = layer;
+  return { neurons, kvGroups: 0, groupSize: 1, window, rope: null, biases, convolution };
+}
+
+/** The class of transformers 4 takes `theta` before rope_theta, that of 5 does not read it. */
+function checkTheta(spec: ModelSpec, { theta }: Lfm2Config, where: string): void {
+  const ropeTheta = mainRope(spec)?.theta;
+  if (theta === undefined || theta === ropeTheta) return;
+  throw new GpruneError("BAD_CONFIG", `${where}: expected theta like rope_theta, ${ropeTheta}, got ${theta}`);
 }
 
 function convolutionsOf(

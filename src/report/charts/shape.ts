@@ -45,7 +45,7 @@ export function compositionPicture({ record, removed }: Facts): Picture {
   const [ffn, kv] = [prunable("ffn"), prunable("kv")];
   const { before, after } = record.parameters;
   const [ffnLeft, kvLeft] = [ffn * (1 - removed.ffn), kv * (1 - removed.kv)];
-  const parts = ["FFN", "attention", "embeddings, norms"];
+  const parts = ["FFN", "attention", "embeddings, others"];
   const amounts = {
     dense: [ffn, kv, before - ffn - kv],
     pruned: [ffnLeft, kvLeft, after - ffnLeft - kvLeft],
