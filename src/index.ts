@@ -227,6 +227,7 @@ export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
 export {
   type Activation,
+  type ConvolutionSpec,
   type DynamicScaling,
   type LayerSpec,
   type LearnedPositions,

@@ -67,13 +67,14 @@ export class LayerBuilder {
     const { norms, hiddenSize } = this.#structure;
     const { input: before, output: after } = BLOCK_NORMS[norms].kv;
     const thirds = this.#linear(this.#blockNorm(input, before), "in_proj", 3 * hiddenSize);
+    // In float32, whatever the matrices' type: nothing bounds the products.
     const third = (index: number): Value =>
-      b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize });
-    const product = b.cast(b.mul(third(0), third(2)), "float32");
+      b.cast(b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize }), "float32");
+    const product = b.mul(third(0), third(2));
     // transformers masks what in_proj reads, so that its bias passes; here padding has no effect.
     const entering = visible === undefined ? product : b.mul(product, visible);
     const { output, state } = convolve(b, entering, { ...this.#filters(), ...inputs });
-    const gated = b.mul(b.cast(third(1), "float32"), output);
+    const gated = b.mul(third(1), output);
     const projected = this.#linear(gated, "out_proj", hiddenSize);
     const stream = this.#residual(input, this.#blockNorm(projected, after));
     return { tap: null, stream, carried: () => ({ state: state() }) };
