@@ -3,7 +3,7 @@ import "../src/graph/runtime/no_telemetry.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { asFeed } from "./float16_feeds.ts";
-import { pastName } from "./onnx_names.ts";
+import { emptyShape, pastName } from "./onnx_cache.ts";
 
 /** New tokens of a batch of sequences, after those in the cache. */
 export interface DecoderStep {
@@ -67,9 +67,7 @@ export class OnnxDecoder {
     const entries: Record<string, Tensor> = {};
     for (const meta of this.#session.inputMetadata) {
       if (!meta.isTensor || !meta.name.startsWith("past")) continue;
-      const shape = meta.shape.map((dim) =>
-        typeof dim === "number" ? dim : dim === "batch_size" ? batch : 0,
-      );
+      const shape = emptyShape(meta.shape, batch);
       const size = elementCount(shape);
       const data = meta.type === "float16" ? new Uint16Array(size) : new Float32Array(size);
       entries[meta.name] = asFeed(new Tensor(meta.type as "float32", data as Float32Array, shape));

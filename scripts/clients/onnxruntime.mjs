@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { elementCount } from "../../src/tensor/tensor.ts";
 import { asFeed } from "../../test/float16_feeds.ts";
-import { pastName } from "../../test/onnx_names.ts";
+import { emptyShape, pastName } from "../../test/onnx_cache.ts";
 import { answerCases, argmax, greedy } from "./program.ts";
 
 async function open({ path, threads }) {
@@ -62,7 +62,7 @@ function emptyCache({ inputMetadata }) {
   const entries = inputMetadata
     .filter(({ name }) => name.startsWith("past"))
     .map(({ name, type, shape }) => {
-      const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim === "batch_size" ? 1 : 0));
+      const sizes = emptyShape(shape, 1);
       const size = elementCount(sizes);
       const data = type === "float16" ? new Uint16Array(size) : new Float32Array(size);
       return [name, asFeed(new Tensor(type, data, sizes))];
