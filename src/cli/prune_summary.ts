@@ -6,7 +6,7 @@ import type { RunConfig } from "../config.ts";
 import type { DryRun } from "../dry_run.ts";
 import { planText } from "../estimate/memory_plan.ts";
 import type { Runtimes } from "../export/runtimes.ts";
-import { range, short, UNIT } from "../report/format.ts";
+import { range, rangeOfPresent, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run/result.ts";
 import { pairs, shellWord } from "./terminal.ts";
 
@@ -25,7 +25,7 @@ export function summaryOf(
     ],
     ["parameters", parametersOf(parameters)],
     ["neurons", `${range(widths.ffn)} per layer`],
-    ["KV groups", `${range(widths.kv.filter((units) => units > 0))} per layer`],
+    ["KV groups", `${rangeOfPresent(widths.kv)} per layer`],
     ...runtimeRows(result.runtimes),
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],

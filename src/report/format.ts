@@ -33,6 +33,11 @@ export function range(values: readonly number[]): string {
   return min === max ? `${min}` : `${min} to ${max}`;
 }
 
+/** `range` over the layers that have any units. */
+export function rangeOfPresent(units: readonly number[]): string {
+  return range(units.filter((count) => count > 0));
+}
+
 /** Least number that is written as `1.2e+9`: it has too many digits to count. */
 export const UNCOUNTED = 1e9;
 

@@ -163,11 +163,11 @@ export interface RunInput {
 /** Makes the record of a run. */
 export function runRecord(outcome: RecordedOutcome, { model, started, settings }: RunInput): RunRecord {
   const { spec, origin } = model;
-  const spaces = spacesOf(spec);
+  const spaces = new Map(spacesOf(spec).map((space) => [space.id, space]));
   const byLayer = (of: (space: Space) => number): Widths => {
     const ofKind = (kind: SpaceKind): readonly number[] =>
       spec.layers.map((_, layer) => {
-        const space = spaces.find(({ id }) => id === spaceId(layer, kind));
+        const space = spaces.get(spaceId(layer, kind));
         return space === undefined ? 0 : of(space);
       });
     return { ffn: ofKind("ffn"), kv: ofKind("kv") };
