@@ -36,12 +36,17 @@ export interface Convolved {
   state(): Value;
 }
 
-/** Output t of a channel is the sum over d of x[t - d] w[length - 1 - d], and the bias. @param x - [B, T, C] */
+/**
+ * Output t of a channel is the sum over d of x[t - d] w[length - 1 - d], and the bias. Padding counts as zeros, where
+ * transformers masks what in_proj reads, so that its bias passes.
+ * @param input - x, [B, T, C]
+ */
 export function convolve(
   b: GraphBuilder,
-  x: Value,
-  { weight, bias, past, ancestors }: Filters & Omit<ConvolutionInputs, "visible">,
+  input: Value,
+  { weight, bias, visible, past, ancestors }: Filters & ConvolutionInputs,
 ): Convolved {
+  const x = visible === undefined ? input : b.mul(input, visible);
   const length = weight.shape[2] as number;
   const { earlier, state } =
     ancestors === undefined ? inSequences(b, x, { past, length }) : inForests(b, x, ancestors);

@@ -75,11 +75,13 @@ export function addLayer(
       : layer.attentionBlock(input, inputs.attention);
   const { stream: middle, carried } = first;
   const ffn = layer.ffnBlock({ input: parts.structure.parallel ? input : middle, stream: middle });
-  const halves = new Map<SpaceKind, HalfValues>([["ffn", ffn]]);
+  const halves = new Map<SpaceKind, HalfValues>();
+  if (first.tap !== null) halves.set("kv", { tap: first.tap, stream: middle });
+  halves.set("ffn", ffn);
   return {
     input,
     output: ffn.stream,
-    halves: first.tap === null ? halves : new Map([["kv", { ...first, tap: first.tap }], ...halves]),
+    halves,
     projected: layer.projected,
     middle,
     carried,

@@ -62,7 +62,7 @@ export class LayerBuilder {
   }
 
   /** See `ConvolutionSpec`; its norms are where those of attention would be. */
-  convolutionBlock(input: Value, { visible, ...inputs }: ConvolutionInputs): FirstHalf {
+  convolutionBlock(input: Value, inputs: ConvolutionInputs): FirstHalf {
     const b = this.#b;
     const { norms, hiddenSize } = this.#structure;
     const { input: before, output: after } = BLOCK_NORMS[norms].kv;
@@ -70,9 +70,7 @@ export class LayerBuilder {
     // In float32, whatever the matrices' type: nothing bounds the products.
     const third = (index: number): Value =>
       b.cast(b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize }), "float32");
-    const product = b.mul(third(0), third(2));
-    // transformers masks what in_proj reads, so that its bias passes; here padding has no effect.
-    const entering = visible === undefined ? product : b.mul(product, visible);
+    const entering = b.mul(third(0), third(2));
     const { output, state } = convolve(b, entering, { ...this.#filters(), ...inputs });
     const gated = b.mul(third(1), output);
     const projected = this.#linear(gated, "out_proj", hiddenSize);
