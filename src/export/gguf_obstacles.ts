@@ -10,6 +10,7 @@ import { forLayers } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   attentionLayers,
+  convolutionsOf,
   hasUniformWidths,
   type ModelSpec,
   mainRope,
@@ -69,8 +70,8 @@ const RULES: readonly Rule[] = [
     hint: "If recovery added the biases, prune with --recover lstsq --biases never for llama.cpp.",
   },
   {
-    finds: ({ layers }, { convolutions }) => {
-      const present = layers.flatMap(({ convolution }) => convolution ?? []);
+    finds: (spec, { convolutions }) => {
+      const present = convolutionsOf(spec);
       if (present.length > 0 && !convolutions) return "convolutions";
       // It aborts where no layer has a state.
       if (present.length === 0 && convolutions) return "layers with attention alone";

@@ -120,7 +120,7 @@ function widened(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec | null
     layers: layers.map((layer) => ({
       ...layer,
       neurons,
-      kvGroups: attending.includes(layer) ? kvGroups : 0,
+      kvGroups: layer.convolution === undefined ? kvGroups : 0,
     })),
   };
 }

@@ -19,10 +19,8 @@ export const PROJECTIONS = [
 /** One of the seven matrices of a layer. */
 export type Projection = (typeof PROJECTIONS)[number];
 
-/** The matrices of a layer's convolution (`ConvolutionSpec`), by their checkpoint names. */
-export const CONVOLUTION_MATRICES = ["in_proj", "out_proj"] as const;
-/** A matrix of a layer, pruned or not. */
-export type LayerMatrix = Projection | (typeof CONVOLUTION_MATRICES)[number];
+/** A matrix of a layer: a projection, or one of the two of a convolution (`ConvolutionSpec`). */
+export type LayerMatrix = Projection | "in_proj" | "out_proj";
 
 /** The sub-module of a layer that holds a matrix, as checkpoints name it. */
 export const MATRIX_MODULE: Readonly<Record<LayerMatrix, "self_attn" | "mlp" | "conv">> = {
@@ -119,6 +117,9 @@ export interface ConvolutionSpec {
   /** Whether the filters and both projections carry biases. */
   readonly biases: boolean;
 }
+
+/** Lengths of filters that are read. Filters of a few tokens are used; more would make graphs large. */
+export const FILTER_LENGTHS = { least: 2, most: 64 } as const;
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
@@ -278,6 +279,19 @@ export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
       : 0,
   );
   return Math.max(0, ...lengths);
+}
+
+/** A layer with a convolution in place of attention. */
+export function convolutionLayer(
+  convolution: ConvolutionSpec,
+  { neurons, biases }: Pick<LayerSpec, "neurons" | "biases">,
+): LayerSpec {
+  return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases, convolution };
+}
+
+/** The convolutions of the layers that have one. */
+export function convolutionsOf({ layers }: Pick<ModelSpec, "layers">): readonly ConvolutionSpec[] {
+  return layers.flatMap(({ convolution }) => convolution ?? []);
 }
 
 /** The layers with attention. */

@@ -9,6 +9,8 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import {
+  convolutionLayer,
+  FILTER_LENGTHS,
   type LayerSpec,
   type ModelSpec,
   PROJECTIONS,
@@ -26,8 +28,6 @@ import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
 
 /** Far above every model; keeps a lying header from being expanded into as many layers. */
 const MAX_LAYERS = 4096;
-/** Longest filters, as in config.json. */
-const MAX_CONVOLUTION = 64;
 /** Token ids that travel to config.json. */
 const TOKEN_IDS = ["bos", "eos", "pad"] as const;
 
@@ -233,19 +233,12 @@ class SpecReader {
   }
 
   #convolutionLayer(neurons: number, layer: number): LayerSpec {
-    const length = this.#keys.size(CONVOLUTION_LENGTH, MAX_CONVOLUTION);
-    if (length === 1) throw this.#keys.bad(CONVOLUTION_LENGTH, "at least 2 tokens", length);
+    const { least, most } = FILTER_LENGTHS;
+    const length = this.#keys.size(CONVOLUTION_LENGTH, most);
+    if (length < least) throw this.#keys.bad(CONVOLUTION_LENGTH, `at least ${least} tokens`, length);
     if (!(Number.isSafeInteger(neurons) && neurons > 0))
       throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
-    return {
-      neurons,
-      kvGroups: 0,
-      groupSize: 1,
-      window: null,
-      rope: null,
-      biases: this.#biases(layer),
-      convolution: { length, biases: false },
-    };
+    return convolutionLayer({ length, biases: false }, { neurons, biases: this.#biases(layer) });
   }
 
   #biases(layer: number): readonly Projection[] {

@@ -8,6 +8,7 @@ import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import {
   attentionLayers,
+  convolutionsOf,
   type LayerSpec,
   type ModelSpec,
   mainRope,
@@ -77,9 +78,9 @@ function perLayer({ layers }: Pick<ModelSpec, "layers">, width: (layer: LayerSpe
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
 }
 
-function convolutionEntries({ layers }: ModelSpec): Entries {
-  const length = layers.find(({ convolution }) => convolution !== undefined)?.convolution?.length;
-  return length === undefined ? [] : [[CONVOLUTION_LENGTH, u32(length)]];
+function convolutionEntries(spec: ModelSpec): Entries {
+  const [convolution] = convolutionsOf(spec);
+  return convolution === undefined ? [] : [[CONVOLUTION_LENGTH, u32(convolution.length)]];
 }
 
 function ropeEntries(rope: RopeSpec): Entries {

@@ -5,21 +5,25 @@
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
-import { type ConvolutionSpec, type LayerSpec, type ModelSpec, mainRope } from "../spec.ts";
+import {
+  type ConvolutionSpec,
+  convolutionLayer,
+  convolutionsOf,
+  FILTER_LENGTHS,
+  type ModelSpec,
+  mainRope,
+} from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import type { OwnKeys } from "./own_keys.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
-
-/** Filters of a few tokens are used; more would make graphs large. */
-const MAX_LENGTH = 64;
 
 /** Defaults are those of the class. */
 const schema = z.object({
   layer_types: z.array(z.enum(["full_attention", "conv"])).nullish(),
   full_attn_idxs: z.array(z.int().min(0).max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
   num_hidden_layers: size.max(MAX_LAYERS).default(32),
-  conv_L_cache: z.int().min(2).max(MAX_LENGTH).default(3),
+  conv_L_cache: z.int().min(FILTER_LENGTHS.least).max(FILTER_LENGTHS.most).default(3),
   conv_bias: z.boolean().default(false),
   intermediate_size: size.default(12_288),
   block_ff_dim: size.optional(),
@@ -39,7 +43,7 @@ export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, tie_embedding: tied, ...others } = config;
   const result = schema.safeParse(config);
   if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
-  const convolutions = convolutionsOf(result.data, where);
+  const convolutions = convolutionsIn(result.data, where);
   return {
     usual: {
       ...others,
@@ -52,16 +56,13 @@ export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
       checkTheta(spec, result.data, where);
       return {
         ...spec,
-        layers: spec.layers.map((layer, index) => withConvolution(layer, convolutions[index])),
+        layers: spec.layers.map((layer, index) => {
+          const convolution = convolutions[index];
+          return convolution ? convolutionLayer(convolution, layer) : layer;
+        }),
       };
     },
   };
-}
-
-function withConvolution(layer: LayerSpec, convolution: ConvolutionSpec | null | undefined): LayerSpec {
-  if (!convolution) return layer;
-  const { neurons, window, biases } = layer;
-  return { neurons, kvGroups: 0, groupSize: 1, window, rope: null, biases, convolution };
 }
 
 /** The class of transformers 4 takes `theta` before rope_theta, that of 5 does not read it. */
@@ -71,7 +72,7 @@ function checkTheta(spec: ModelSpec, { theta }: Lfm2Config, where: string): void
   throw new GpruneError("BAD_CONFIG", `${where}: expected theta like rope_theta, ${ropeTheta}, got ${theta}`);
 }
 
-function convolutionsOf(
+function convolutionsIn(
   { layer_types: types, full_attn_idxs: attending, num_hidden_layers: count, ...config }: Lfm2Config,
   where: string,
 ): readonly (ConvolutionSpec | null)[] {
@@ -100,10 +101,7 @@ function neuronsOf(config: Lfm2Config): number {
 
 /** The keys for a model, among them those that vLLM's class asks for (lfm2.py). */
 export function lfm2Keys({ layers, hiddenSize }: ModelSpec): JsonObject {
-  const { length, biases } = layers.find(({ convolution }) => convolution)?.convolution ?? {
-    length: 3,
-    biases: false,
-  };
+  const [{ length, biases } = { length: 3, biases: false }] = convolutionsOf({ layers });
   return {
     layer_types: layers.map(({ convolution }) => (convolution ? "conv" : "full_attention")),
     full_attn_idxs: layers.flatMap(({ convolution }, index) => (convolution ? [] : [index])),
