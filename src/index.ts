@@ -234,6 +234,7 @@ export {
   type LinearScaling,
   type Llama3Scaling,
   type LongropeScaling,
+  type MixerSpec,
   type ModelSpec,
   type NormParameters,
   type NormPlacement,

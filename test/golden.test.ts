@@ -81,7 +81,7 @@ function withUnevenWidths(spec: ModelSpec): ModelSpec {
   const layers = spec.layers.map((layer, index) => ({
     ...layer,
     neurons: layer.neurons - 5 * index,
-    kvGroups: layer.convolution ? 0 : Math.max(1, layer.kvGroups - index),
+    kvGroups: layer.mixer ? 0 : Math.max(1, layer.kvGroups - index),
   }));
   return { ...spec, layers };
 }

@@ -53,7 +53,7 @@ const PLAIN: LayerStructure = {
   parallel: true,
 };
 /** A convolution in place of attention. */
-const CONVOLVING: LayerStructure = { ...STRUCTURE, convolution: { length: 3, biases: true } };
+const CONVOLVING: LayerStructure = { ...STRUCTURE, mixer: { type: "convolution", length: 3, biases: true } };
 const HEAD = {
   ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
   ...{ logitDivisor: 2, logitSoftcap: 30 },

@@ -57,7 +57,7 @@ function run(
       return taps.get(id)!;
     };
     const attended =
-      layer.convolution === undefined
+      layer.mixer === undefined
         ? context.attention(stream, (rows) => gate("kv", rows))
         : context.convolution(stream);
     const read = spec.parallel ? stream : attended;
@@ -147,7 +147,7 @@ class LayerContext {
     const thirds = this.norm(stream, "input_layernorm").map((row) => this.project("conv", "in_proj", row));
     const filters = this.weights.get(`${this.prefix}conv.conv.weight`)!;
     const length = filters.shape[2]!;
-    const bias = this.layer.convolution!.biases ? this.vector("conv.conv.bias") : null;
+    const bias = this.layer.mixer!.biases ? this.vector("conv.conv.bias") : null;
     const mixed = thirds.map((row, t) =>
       Array.from({ length: size }, (_, c) => {
         let sum = bias?.[c] ?? 0;
@@ -212,8 +212,8 @@ class LayerContext {
   private project(module: string, projection: string, row: Row): Row {
     const name = `${this.prefix}${module}.${projection}`;
     const product = linear(row, matrix(this.weights, `${name}.weight`));
-    const { biases, convolution } = this.layer;
-    const isBiased = module === "conv" ? convolution!.biases : biases.some((biased) => biased === projection);
+    const { biases, mixer } = this.layer;
+    const isBiased = module === "conv" ? mixer!.biases : biases.some((biased) => biased === projection);
     if (!isBiased) return product;
     const bias = vector(this.weights, `${name}.bias`);
     return product.map((x, i) => x + bias[i]!);

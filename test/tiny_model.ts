@@ -3,7 +3,7 @@
  * from the seed and its name, so that changing one layer leaves the others unchanged.
  */
 import type { Model } from "../src/model/model.ts";
-import { type ConvolutionSpec, convolutionLayer, type LayerSpec, type ModelSpec } from "../src/model/spec.ts";
+import { type ConvolutionSpec, type LayerSpec, type ModelSpec, mixerLayer } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";
@@ -53,8 +53,8 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
 }
 
 /** A layer with a convolution in place of attention. */
-export function tinyConvolution(convolution: ConvolutionSpec, neurons = 6): LayerSpec {
-  return convolutionLayer(convolution, { neurons, biases: [] });
+export function tinyConvolution(convolution: Omit<ConvolutionSpec, "type">, neurons = 6): LayerSpec {
+  return mixerLayer({ type: "convolution", ...convolution }, { neurons, biases: [] });
 }
 
 /** Constants of activations (`XIELUActivation` of activations.py of transformers). */

@@ -223,7 +223,7 @@ function wideOptions(
     layers: layers.map(({ rope, biases, ...layer }, index) => ({
       ...layer,
       neurons: shape === "uniform" ? 40 : 40 + 8 * index,
-      ...(layer.convolution === undefined ? widths(index) : {}),
+      ...(layer.mixer === undefined ? widths(index) : {}),
       biases: biased ? PROJECTIONS.filter((name) => BIASES.includes(name) || biases.includes(name)) : biases,
       rope: rope && { ...rope, rotaryDim: (WIDE_HEAD * rope.rotaryDim) / headDim },
     })),

@@ -15,9 +15,9 @@ export interface LayerCache {
 /** Caches of all layers of a model for `batch` sequences without a past. */
 export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): readonly LayerCache[] {
   return layers.map((layer) => {
-    const { convolution } = layer;
-    if (convolution === undefined) return new AttentionPast([batch, layer.kvGroups, spec.headDim]);
-    return new ConvolutionPast([batch, convolution.length - 1, spec.hiddenSize]);
+    const { mixer } = layer;
+    if (mixer === undefined) return new AttentionPast([batch, layer.kvGroups, spec.headDim]);
+    return new ConvolutionPast([batch, mixer.length - 1, spec.hiddenSize]);
   });
 }
 
@@ -27,7 +27,7 @@ export function cacheSizes({ layers, headDim, hiddenSize }: ModelSpec): {
   readonly fixed: number;
 } {
   const heads = layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
-  const places = layers.reduce((sum, { convolution }) => sum + (convolution?.length ?? 1) - 1, 0);
+  const places = layers.reduce((sum, { mixer }) => sum + (mixer?.length ?? 1) - 1, 0);
   return { token: 2 * heads * headDim, fixed: places * hiddenSize };
 }
 

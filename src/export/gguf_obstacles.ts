@@ -195,8 +195,8 @@ function unrotatedObstacle(
     return isUsual ? null : "layers without rotary embeddings other than those without sliding windows";
   }
   const isUsual = layers.every(
-    ({ rope, convolution }, index) =>
-      convolution !== undefined || (rope === null) === (every !== null && (index + 1) % every === 0),
+    ({ rope, mixer }, index) =>
+      mixer !== undefined || (rope === null) === (every !== null && (index + 1) % every === 0),
   );
   if (isUsual) return null;
   return every === null

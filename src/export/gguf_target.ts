@@ -120,7 +120,7 @@ function widened(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec | null
     layers: layers.map((layer) => ({
       ...layer,
       neurons,
-      kvGroups: layer.convolution === undefined ? kvGroups : 0,
+      kvGroups: layer.mixer === undefined ? kvGroups : 0,
     })),
   };
 }

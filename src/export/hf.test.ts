@@ -123,7 +123,7 @@ describe("exportHuggingFace", () => {
   test("reads back what it writes for any widths, biases and joined projections", async () => {
     await fc.assert(
       fc.asyncProperty(tinyOptions, fc.constantFrom("llama", "phi3"), async (options, family) => {
-        const attending = options.layers!.filter(({ convolution }) => convolution === undefined);
+        const attending = options.layers!.filter(({ mixer }) => mixer === undefined);
         const layers = attending.map((layer) => ({ ...layer, biases: recoverable(layer.biases) }));
         const model = tinyModel({ ...options, ...LLAMA_SWITCHES, family, layers });
         const directory = join(await temporaryDirectory(), "out");

@@ -1,9 +1,8 @@
 /** The number formats of ONNX exports as data, and the weights of an exported decoder in one of them. */
 import type { OnnxDType } from "../base/choices.ts";
-import { mapValues } from "../base/map_values.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
-import { type LayerMatrix, MATRIX_MODULE, type ModelSpec } from "../model/spec.ts";
+import { LAYER_MATRICES, type LayerMatrix, type ModelSpec } from "../model/spec.ts";
 import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/weights.ts";
 import {
   blocks,
@@ -54,7 +53,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     matrices: {
       ...alike(floatColumns("float16")),
       o_proj: floatColumns("float16", HEADROOM),
-      out_proj: floatColumns("float16", HEADROOM),
+      "conv.out_proj": floatColumns("float16", HEADROOM),
       down_proj: floatColumns("float16", HEADROOM),
     },
     embeddings: floatRows("float16"),
@@ -135,5 +134,6 @@ export class StoredWeights implements DecoderWeights {
 
 /** One format for every matrix of a layer. */
 function alike(format: MatrixFormat): Readonly<Record<LayerMatrix, MatrixFormat>> {
-  return mapValues(MATRIX_MODULE, () => format) as Record<LayerMatrix, MatrixFormat>;
+  const entries = LAYER_MATRICES.map((matrix) => [matrix, format]);
+  return Object.fromEntries(entries) as Record<LayerMatrix, MatrixFormat>;
 }

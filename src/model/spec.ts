@@ -19,11 +19,8 @@ export const PROJECTIONS = [
 /** One of the seven matrices of a layer. */
 export type Projection = (typeof PROJECTIONS)[number];
 
-/** A matrix of a layer: a projection, or one of the two of a convolution (`ConvolutionSpec`). */
-export type LayerMatrix = Projection | "in_proj" | "out_proj";
-
-/** The sub-module of a layer that holds a matrix, as checkpoints name it. */
-export const MATRIX_MODULE: Readonly<Record<LayerMatrix, "self_attn" | "mlp" | "conv">> = {
+/** The sub-module of a layer that holds a projection, as checkpoints name it. */
+export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">> = {
   q_proj: "self_attn",
   k_proj: "self_attn",
   v_proj: "self_attn",
@@ -31,9 +28,13 @@ export const MATRIX_MODULE: Readonly<Record<LayerMatrix, "self_attn" | "mlp" | "
   gate_proj: "mlp",
   up_proj: "mlp",
   down_proj: "mlp",
-  in_proj: "conv",
-  out_proj: "conv",
 };
+
+/** The matrices of what layers have in place of attention (`MixerSpec`), with their modules. */
+const MIXER_MATRICES = ["conv.in_proj", "conv.out_proj"] as const;
+/** A matrix of a layer: a projection, or one of those. */
+export type LayerMatrix = Projection | (typeof MIXER_MATRICES)[number];
+export const LAYER_MATRICES: readonly LayerMatrix[] = [...PROJECTIONS, ...MIXER_MATRICES];
 
 /** Rotary position embedding of one layer. */
 export interface RopeSpec {
@@ -107,11 +108,15 @@ export interface LearnedPositions {
   readonly offset: number;
 }
 
+/** What mixes tokens in place of attention. */
+export type MixerSpec = ConvolutionSpec;
+
 /**
  * A short convolution in place of attention (LFM2): out_proj(c * conv(b * x)), with b, c and x the thirds of in_proj's
  * output, and a filter of its own for each channel, over the last tokens.
  */
 export interface ConvolutionSpec {
+  readonly type: "convolution";
   /** Tokens that a filter sees, the present one included. */
   readonly length: number;
   /** Whether the filters and both projections carry biases. */
@@ -125,7 +130,7 @@ export const FILTER_LENGTHS = { least: 2, most: 64 } as const;
 export interface LayerSpec {
   /** F, neurons of the FFN. */
   readonly neurons: number;
-  /** K, key/value heads; 0 in layers with a convolution. */
+  /** K, key/value heads; 0 in layers without attention. */
   readonly kvGroups: number;
   /** g, query heads that read one key/value head. */
   readonly groupSize: number;
@@ -136,7 +141,7 @@ export interface LayerSpec {
   /** Projections that carry a bias. */
   readonly biases: readonly Projection[];
   /** What the layer has in place of attention; absent in layers with attention. */
-  readonly convolution?: ConvolutionSpec;
+  readonly mixer?: MixerSpec;
 }
 
 /**
@@ -281,22 +286,22 @@ export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
   return Math.max(0, ...lengths);
 }
 
-/** A layer with a convolution in place of attention. */
-export function convolutionLayer(
-  convolution: ConvolutionSpec,
+/** A layer without attention. */
+export function mixerLayer(
+  mixer: MixerSpec,
   { neurons, biases }: Pick<LayerSpec, "neurons" | "biases">,
 ): LayerSpec {
-  return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases, convolution };
+  return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases, mixer };
 }
 
 /** The convolutions of the layers that have one. */
 export function convolutionsOf({ layers }: Pick<ModelSpec, "layers">): readonly ConvolutionSpec[] {
-  return layers.flatMap(({ convolution }) => convolution ?? []);
+  return layers.flatMap(({ mixer }) => (mixer?.type === "convolution" ? [mixer] : []));
 }
 
 /** The layers with attention. */
 export function attentionLayers({ layers }: Pick<ModelSpec, "layers">): readonly LayerSpec[] {
-  return layers.filter(({ convolution }) => convolution === undefined);
+  return layers.filter(({ mixer }) => mixer === undefined);
 }
 
 /** Whether every layer has the same widths, and every layer with attention the same heads. */

@@ -6,12 +6,13 @@ import { elementCount } from "../tensor/tensor.ts";
 import type { FusedName } from "./family.ts";
 import {
   type Activation,
+  type ConvolutionSpec,
   type LayerMatrix,
   type LayerSpec,
-  MATRIX_MODULE,
   type ModelSpec,
   type NormParameters,
   type NormPlacement,
+  PROJECTION_MODULE,
   PROJECTIONS,
   type Projection,
 } from "./spec.ts";
@@ -23,8 +24,8 @@ export type SpaceKind = "ffn" | "kv";
 export const SPACE_KINDS = ["kv", "ffn"] as const;
 
 /** The kinds of units that a layer has. */
-export function kindsOf({ convolution }: LayerSpec): readonly SpaceKind[] {
-  return convolution === undefined ? SPACE_KINDS : ["ffn"];
+export function kindsOf({ mixer }: LayerSpec): readonly SpaceKind[] {
+  return mixer === undefined ? SPACE_KINDS : ["ffn"];
 }
 
 /** An axis of a weight: the space it carries (null if it is never pruned) and the number of indices per unit. */
@@ -114,15 +115,15 @@ export const FILTER_MODULE = "conv.conv";
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
 
-/** The projections that a model's layers have; those with a convolution lack those of attention. */
+/** The projections that a model's layers have; without attention they lack those of it. */
 export function projectionsOf(
   { gated }: Pick<ModelSpec, "gated">,
-  { convolution }: Pick<LayerSpec, "convolution"> = {},
+  { mixer }: Pick<LayerSpec, "mixer"> = {},
 ): readonly Projection[] {
   return PROJECTIONS.filter(
     (projection) =>
       (gated || projection !== "gate_proj") &&
-      (convolution === undefined || MATRIX_MODULE[projection] !== "self_attn"),
+      (mixer === undefined || PROJECTION_MODULE[projection] !== "self_attn"),
   );
 }
 
@@ -139,7 +140,11 @@ export function spaceId(layer: number, kind: SpaceKind): string {
 
 /** `self_attn.q_proj`. */
 export function moduleOf(matrix: LayerMatrix): string {
-  return `${MATRIX_MODULE[matrix]}.${matrix}`;
+  return isProjection(matrix) ? `${PROJECTION_MODULE[matrix]}.${matrix}` : matrix;
+}
+
+function isProjection(matrix: LayerMatrix): matrix is Projection {
+  return Object.hasOwn(PROJECTION_MODULE, matrix);
 }
 
 /** Checkpoint name of a matrix's weight or bias. */
@@ -185,7 +190,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   return [
     ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
-    ...convolutionWeights(spec, layer, index),
+    ...mixerWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
     ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
   ];
@@ -219,7 +224,7 @@ function blockNormNames({ norms }: ModelSpec): readonly string[] {
 
 /** Norms on queries and keys; weights for each head, and for each channel of a projection, go with these. */
 function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
-  if (spec.qkNorm === null || spec.qkNorm === "unweighted" || layer.convolution !== undefined) return [];
+  if (spec.qkNorm === null || spec.qkNorm === "unweighted" || layer.mixer !== undefined) return [];
   const { queries, keys } = attentionAxes(spec, layer, index);
   return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
     const name = qkNormName(index, norm);
@@ -243,22 +248,27 @@ export function isQkNorm(name: string): boolean {
   return /\.[qk]_norm\.weight$/.test(name);
 }
 
-/** The tensors of a layer's convolution, [3C, C], [C, 1, length] and [C, C] and their biases. */
-function convolutionWeights(
-  { hiddenSize }: ModelSpec,
-  { convolution }: LayerSpec,
-  index: number,
-): readonly WeightSpec[] {
-  if (convolution === undefined) return [];
-  const shapes: readonly (readonly [string, readonly number[]])[] = [
-    [moduleOf("in_proj"), [3 * hiddenSize, hiddenSize]],
-    [FILTER_MODULE, [hiddenSize, 1, convolution.length]],
-    [moduleOf("out_proj"), [hiddenSize, hiddenSize]],
+/** The tensors of what a layer has in place of attention. */
+function mixerWeights(spec: ModelSpec, { mixer }: LayerSpec, index: number): readonly WeightSpec[] {
+  if (mixer === undefined) return [];
+  return convolutionWeights(spec, mixer).map(([name, shape]) =>
+    plain(`model.layers.${index}.${name}`, shape),
+  );
+}
+
+/** Tensors of a part of a layer: their names without the layer's prefix, and shapes. */
+type PartShapes = readonly (readonly [string, readonly number[]])[];
+
+/** The tensors of a convolution, [3C, C], [C, 1, length] and [C, C] and their biases. */
+function convolutionWeights({ hiddenSize }: ModelSpec, { length, biases }: ConvolutionSpec): PartShapes {
+  const shapes: PartShapes = [
+    [moduleOf("conv.in_proj"), [3 * hiddenSize, hiddenSize]],
+    [FILTER_MODULE, [hiddenSize, 1, length]],
+    [moduleOf("conv.out_proj"), [hiddenSize, hiddenSize]],
   ];
   return shapes.flatMap(([module, shape]) => {
-    const name = `model.layers.${index}.${module}`;
-    const weight = plain(`${name}.weight`, shape);
-    return convolution.biases ? [weight, plain(`${name}.bias`, [shape[0]!])] : [weight];
+    const weight = [`${module}.weight`, shape] as const;
+    return biases ? [weight, [`${module}.bias`, [shape[0]!]] as const] : [weight];
   });
 }
 

@@ -93,7 +93,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
         );
         expect(widths(all, spec)).toEqual({
           ffn: spec.layers.map(() => 1),
-          kv: spec.layers.map(({ convolution }) => (convolution ? 0 : 1)),
+          kv: spec.layers.map(({ mixer }) => (mixer ? 0 : 1)),
         });
       }),
     );

@@ -62,7 +62,7 @@ function groupsAndBlocks(spec: ModelSpec, roundTo: number): readonly number[] {
         layers: spec.layers.map((layer) => ({
           ...layer,
           neurons: width,
-          kvGroups: layer.convolution ? 0 : kvGroups - gone,
+          kvGroups: layer.mixer ? 0 : kvGroups - gone,
         })),
       }),
     ),

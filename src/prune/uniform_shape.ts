@@ -60,7 +60,7 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
     const layers = request.spec.layers.map((layer) => ({
       ...layer,
       neurons: layer.neurons - removed("ffn"),
-      kvGroups: layer.convolution === undefined ? layer.kvGroups - removed("kv") : 0,
+      kvGroups: layer.mixer === undefined ? layer.kvGroups - removed("kv") : 0,
     }));
     return { ...request.spec, layers };
   });

@@ -99,10 +99,10 @@ function firstHalfInputs(
   structure: LayerStructure,
   options: LayerGraphOptions,
 ): FirstHalfInputs {
-  const { hiddenSize, convolution } = structure;
-  if (convolution === undefined) return { attention: attentionInputs(b, structure, options) };
+  const { hiddenSize, mixer } = structure;
+  if (mixer === undefined) return { attention: attentionInputs(b, structure, options) };
   const { cached = false, forest = false } = options;
-  const before = convolution.length - 1;
+  const before = mixer.length - 1;
   const ancestors = (): readonly Value[] =>
     Array.from({ length: before }, (_, d) => b.input(`ancestor${d + 1}`, ["B", "T"], "int32"));
   return {

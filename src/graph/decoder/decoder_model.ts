@@ -109,9 +109,9 @@ class CachedLayers {
       weights: this.#weights.layer(index),
       sizes: layerSizes(layer),
     };
-    return layer.convolution === undefined
+    return layer.mixer === undefined
       ? this.#withAttention(input, index, parts)
-      : this.#withConvolution(input, index, { ...parts, length: layer.convolution.length });
+      : this.#withConvolution(input, index, { ...parts, length: layer.mixer.length });
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {

@@ -1,6 +1,6 @@
 /** The operators of a decoder layer. */
 import { getOrMake } from "../../base/map_values.ts";
-import { type LayerMatrix, MATRIX_MODULE, type Projection, type QkNorm } from "../../model/spec.ts";
+import { type LayerMatrix, PROJECTIONS, type Projection, type QkNorm } from "../../model/spec.ts";
 import {
   ACTIVATION_MODULE,
   activationParameters,
@@ -66,21 +66,21 @@ export class LayerBuilder {
     const b = this.#b;
     const { norms, hiddenSize } = this.#structure;
     const { input: before, output: after } = BLOCK_NORMS[norms].kv;
-    const thirds = this.#linear(this.#blockNorm(input, before), "in_proj", 3 * hiddenSize);
+    const thirds = this.#linear(this.#blockNorm(input, before), "conv.in_proj", 3 * hiddenSize);
     // In float32, whatever the matrices' type: nothing bounds the products.
     const third = (index: number): Value =>
       b.cast(b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize }), "float32");
     const entering = b.mul(third(0), third(2));
     const { output, state } = convolve(b, entering, { ...this.#filters(), ...inputs });
     const gated = b.mul(third(1), output);
-    const projected = this.#linear(gated, "out_proj", hiddenSize);
+    const projected = this.#linear(gated, "conv.out_proj", hiddenSize);
     const stream = this.#residual(input, this.#blockNorm(projected, after));
     return { tap: null, stream, carried: () => ({ state: state() }) };
   }
 
   #filters(): Filters {
-    const { hiddenSize, convolution } = this.#structure;
-    const { length, biases } = convolution!;
+    const { hiddenSize, mixer } = this.#structure;
+    const { length, biases } = mixer!;
     return {
       weight: this.#weights.tensor(`${FILTER_MODULE}.weight`, [hiddenSize, 1, length]),
       bias: biases ? this.#weights.tensor(`${FILTER_MODULE}.bias`, [hiddenSize]) : null,
@@ -168,9 +168,9 @@ export class LayerBuilder {
   }
 
   #hasBias(matrix: LayerMatrix): boolean {
-    const { biases, convolution } = this.#structure;
-    if (MATRIX_MODULE[matrix] === "conv") return convolution!.biases;
-    return biases.some((projection) => projection === matrix);
+    const { biases, mixer } = this.#structure;
+    const isProjection = PROJECTIONS.some((projection) => projection === matrix);
+    return isProjection ? biases.some((projection) => projection === matrix) : mixer!.biases;
   }
 
   #withBias(product: Value, matrix: LayerMatrix): Value {

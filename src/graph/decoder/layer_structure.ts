@@ -1,8 +1,8 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 import {
-  type ConvolutionSpec,
   type LayerMatrix,
   type LayerSpec,
+  type MixerSpec,
   type ModelSpec,
   type Projection,
   queryHeads,
@@ -33,7 +33,7 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly residualScale: number;
   readonly projectionClip: number | null;
   /** What the layer has in place of attention; absent in layers with attention. */
-  readonly convolution?: ConvolutionSpec;
+  readonly mixer?: MixerSpec;
 }
 
 /** A half of a layer whose channels belong to units: attention (kv) or FFN. */
@@ -87,7 +87,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
     projectionClip: spec.projectionClip,
-    ...(layer.convolution !== undefined && { convolution: layer.convolution }),
+    ...(layer.mixer !== undefined && { mixer: layer.mixer }),
   };
 }
 

@@ -47,8 +47,8 @@ export class PositionFeeds {
 
   /** Feeds of a span of every sequence of a micro-batch. @param structure - of the graph that they are for */
   of(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
-    const { rope, window, convolution } = layer;
-    if (convolution !== undefined) return {};
+    const { rope, window, mixer } = layer;
+    if (mixer !== undefined) return {};
     const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, span]);
     const kept = this.#kept.get(key);
     if (kept !== undefined) {
@@ -90,11 +90,11 @@ function spanFeeds(
 
 /** Angles and masks of several forests of equal size. @param parents - of all forests, one after another */
 export function forestFeeds(
-  { rope, groupSize, window, convolution }: LayerSpec,
+  { rope, groupSize, window, mixer }: LayerSpec,
   parents: Int32Array,
   forests: number,
 ): Feeds {
-  if (convolution !== undefined) return ancestorFeeds(parents, forests, convolution.length);
+  if (mixer !== undefined) return ancestorFeeds(parents, forests, mixer.length);
   const rows = parentsByForest(parents, forests);
   const masks = stack(rows.map((row) => forestMask(row, groupSize, window)));
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };

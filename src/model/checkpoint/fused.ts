@@ -7,7 +7,7 @@ import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family.ts";
-import { MATRIX_MODULE, type ModelSpec } from "../spec.ts";
+import { type ModelSpec, PROJECTION_MODULE } from "../spec.ts";
 import { FUSIONS, projectionName } from "../weights.ts";
 
 /** A tensor made of the rows of others. */
@@ -29,7 +29,7 @@ export function fusedTensors(
   return spec.layers.flatMap((_, index) =>
     names.flatMap((fused) => {
       const { parts, byHead, biases } = FUSIONS[fused];
-      const module = MATRIX_MODULE[parts[0]!];
+      const module = PROJECTION_MODULE[parts[0]!];
       return (biases ? (["weight", "bias"] as const) : (["weight"] as const)).map((kind) => ({
         name: `model.layers.${index}.${module}.${fused}.${kind}`,
         parts: parts.map((part) => projectionName(index, part, kind)),

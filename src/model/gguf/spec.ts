@@ -9,10 +9,10 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import {
-  convolutionLayer,
   FILTER_LENGTHS,
   type LayerSpec,
   type ModelSpec,
+  mixerLayer,
   PROJECTIONS,
   type Projection,
   type RopeSpec,
@@ -238,7 +238,10 @@ class SpecReader {
     if (length < least) throw this.#keys.bad(CONVOLUTION_LENGTH, `at least ${least} tokens`, length);
     if (!(Number.isSafeInteger(neurons) && neurons > 0))
       throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
-    return convolutionLayer({ length, biases: false }, { neurons, biases: this.#biases(layer) });
+    return mixerLayer(
+      { type: "convolution", length, biases: false },
+      { neurons, biases: this.#biases(layer) },
+    );
   }
 
   #biases(layer: number): readonly Projection[] {

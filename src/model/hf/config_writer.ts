@@ -129,7 +129,7 @@ function remoteCodeKeys(spec: ModelSpec, { modelType, architecture, configClass 
   const [anyAttention] = attentionLayers(spec);
   const widths = layers.map((layer, index) => {
     // Layers without attention get the heads of another, which no program reads: numbers must be positive.
-    const heads = layer.convolution === undefined ? layer : anyAttention!;
+    const heads = layer.mixer === undefined ? layer : anyAttention!;
     return [
       String(index),
       {

@@ -22,9 +22,13 @@ describe("LFM2", () => {
   test("has the filters that the configuration gives, three tokens long by default", () => {
     const layer_types = ["conv", "full_attention"];
     const convolution = (config: object): unknown =>
-      read({ ...LLAMA, ...LFM2, layer_types, ...config }).layers[0]!.convolution;
-    expect(convolution({})).toEqual({ length: 3, biases: false });
-    expect(convolution({ conv_L_cache: 4, conv_bias: true })).toEqual({ length: 4, biases: true });
+      read({ ...LLAMA, ...LFM2, layer_types, ...config }).layers[0]!.mixer;
+    expect(convolution({})).toEqual({ type: "convolution", length: 3, biases: false });
+    expect(convolution({ conv_L_cache: 4, conv_bias: true })).toEqual({
+      type: "convolution",
+      length: 4,
+      biases: true,
+    });
   });
 
   test("has two thirds of the neurons given, times a factor, in whole blocks, unless it is told not to", () => {

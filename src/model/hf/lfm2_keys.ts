@@ -7,11 +7,11 @@ import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import {
   type ConvolutionSpec,
-  convolutionLayer,
   convolutionsOf,
   FILTER_LENGTHS,
   type ModelSpec,
   mainRope,
+  mixerLayer,
 } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import type { OwnKeys } from "./own_keys.ts";
@@ -58,7 +58,7 @@ export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
         ...spec,
         layers: spec.layers.map((layer, index) => {
           const convolution = convolutions[index];
-          return convolution ? convolutionLayer(convolution, layer) : layer;
+          return convolution ? mixerLayer(convolution, layer) : layer;
         }),
       };
     },
@@ -80,7 +80,7 @@ function convolutionsIn(
     const message = `${where}: expected layer_types with an entry for every layer, got ${types.length}`;
     throw new GpruneError("BAD_CONFIG", message);
   }
-  const convolution = { length: config.conv_L_cache, biases: config.conv_bias };
+  const convolution = { type: "convolution", length: config.conv_L_cache, biases: config.conv_bias } as const;
   const convolutions = Array.from({ length: count }, (_, index) => {
     const attends = types ? types[index] === "full_attention" : (attending?.includes(index) ?? true);
     return attends ? null : convolution;
@@ -103,8 +103,8 @@ function neuronsOf(config: Lfm2Config): number {
 export function lfm2Keys({ layers, hiddenSize }: ModelSpec): JsonObject {
   const [{ length, biases } = { length: 3, biases: false }] = convolutionsOf({ layers });
   return {
-    layer_types: layers.map(({ convolution }) => (convolution ? "conv" : "full_attention")),
-    full_attn_idxs: layers.flatMap(({ convolution }, index) => (convolution ? [] : [index])),
+    layer_types: layers.map(({ mixer }) => (mixer ? "conv" : "full_attention")),
+    full_attn_idxs: layers.flatMap(({ mixer }, index) => (mixer ? [] : [index])),
     conv_L_cache: length,
     conv_bias: biases,
     conv_dim: hiddenSize,
