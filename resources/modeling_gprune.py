@@ -1,6 +1,6 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X: 5
-and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (Qwen 3.5, CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X:
+5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -101,7 +101,7 @@ def pruned_projection(stock, usual, config, index):
 
 
 def pruned_attention(layer, config, index):
-    """The modules of a layer's attention, built anew with the layer's heads; none where a layer has a convolution."""
+    """The modules of a layer's attention, built anew with the layer's heads; none where a layer has none."""
     name = next((name for name in ATTENTION if hasattr(layer, name)), None)
     if name is None:
         return []
@@ -181,6 +181,7 @@ for family in (
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),
     ("qwen3", "Qwen3"),
+    ("qwen3_5_text", "Qwen3_5Text", "Qwen3_5ForCausalLM"),
     ("gemma", "Gemma"),
     ("gemma2", "Gemma2"),
     ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM"),

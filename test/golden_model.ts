@@ -18,6 +18,7 @@ export const GOLDEN_FAMILIES = [
   "ministral3",
   "qwen2",
   "qwen3",
+  "qwen3_5",
   "gemma",
   "gemma2",
   "gemma3",

@@ -39,6 +39,7 @@ const STRUCTURE: LayerStructure = {
   qkNorm: "head",
   norms: "around",
   attentionScale: 0.35,
+  gatedAttention: false,
   projectionClip: 1,
   scoreSoftcap: 2,
   residualScale: 0.5,

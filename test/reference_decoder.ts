@@ -3,7 +3,14 @@
  * modeling files define it. The naive twin of src/graph/decoder/decoder.ts; it shares no code with it.
  */
 import type { Model } from "../src/model/model.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "../src/model/spec.ts";
+import type {
+  ConvolutionSpec,
+  DeltaSpec,
+  LayerSpec,
+  MixerSpec,
+  ModelSpec,
+  RopeSpec,
+} from "../src/model/spec.ts";
 import { erf } from "./numbers.ts";
 import { tensorsOf } from "./plans.ts";
 
@@ -59,7 +66,7 @@ function run(
     const attended =
       layer.mixer === undefined
         ? context.attention(stream, (rows) => gate("kv", rows))
-        : context.convolution(stream);
+        : context.mixed(stream, layer.mixer);
     const read = spec.parallel ? stream : attended;
     stream = context.ffn({ read, joined: attended }, (rows) => gate("ffn", rows));
     hidden.push(stream);
@@ -107,8 +114,11 @@ class LayerContext {
       normed.map((input, t) => {
         const normIf = (kind: string, row: Row): Row =>
           qkNorm === kind ? this.normRow(row, normName, "weight") : row;
-        const row = normIf("projection", clipped(projection, input));
-        return chunks(row, headDim).map((head, n) => {
+        const heads =
+          projection === "q_proj" && this.spec.gatedAttention
+            ? this.queryParts(input, 0)
+            : chunks(normIf("projection", clipped(projection, input)), headDim);
+        return heads.map((head, n) => {
           const normed = qkNorm === "each_head" ? this.headNormed(head, normName, n) : normIf("head", head);
           const rotated = normIf("rotated_head", rotate(normed, t, rope));
           const isNormed = qkNorm === "unweighted" && rope !== null;
@@ -116,6 +126,7 @@ class LayerContext {
         });
       });
     const queries = prepared("q_proj", "self_attn.q_norm");
+    const gates = this.spec.gatedAttention ? normed.map((row) => this.queryParts(row, 1).flat()) : null;
     const keys = prepared("k_proj", "self_attn.k_norm");
     const values = normed.map((row) => chunks(clipped("v_proj", row), headDim));
     const mixed = queries.map((row, t) =>
@@ -137,31 +148,108 @@ class LayerContext {
         );
       }),
     );
-    const out = gate(mixed).map((row) => this.project("self_attn", "o_proj", row));
+    const open = mixed.map((row, t) => row.map((x, c) => (gates === null ? x : x * sigmoid(gates[t]![c]!))));
+    const out = gate(open).map((row) => this.project("self_attn", "o_proj", row));
     const plain = norms === "before" || norms === "shared";
     return this.join(stream, plain ? out : this.norm(out, "post_attention_layernorm"));
   }
 
-  convolution(stream: Rows): Rows {
+  /** The queries (0) or gates (1) of all heads. */
+  private queryParts(input: Row, part: 0 | 1): readonly Row[] {
+    const { headDim } = this.spec;
+    const both = chunks(this.project("self_attn", "q_proj", input), 2 * headDim);
+    return both.map((head) => head.slice(part * headDim, (part + 1) * headDim));
+  }
+
+  mixed(stream: Rows, mixer: MixerSpec): Rows {
+    return mixer.type === "delta" ? this.delta(stream, mixer) : this.convolution(stream, mixer);
+  }
+
+  private convolution(stream: Rows, { biases }: ConvolutionSpec): Rows {
     const size = this.spec.hiddenSize;
     const thirds = this.norm(stream, "input_layernorm").map((row) => this.project("conv", "in_proj", row));
-    const filters = this.weights.get(`${this.prefix}conv.conv.weight`)!;
-    const length = filters.shape[2]!;
-    const bias = this.layer.mixer!.biases ? this.vector("conv.conv.bias") : null;
-    const mixed = thirds.map((row, t) =>
-      Array.from({ length: size }, (_, c) => {
-        let sum = bias?.[c] ?? 0;
-        for (let place = 0; place < length; place++) {
-          const source = thirds[t - (length - 1 - place)];
-          if (source !== undefined)
-            sum += filters.data[c * length + place]! * source[c]! * source[2 * size + c]!;
-        }
-        return row[size + c]! * sum;
-      }),
+    const entering = thirds.map((row) =>
+      Array.from({ length: size }, (_, c) => row[c]! * row[2 * size + c]!),
+    );
+    const bias = biases ? this.vector("conv.conv.bias") : null;
+    const mixed = this.filtered(entering, "conv.conv").map((row, t) =>
+      row.map((x, c) => thirds[t]![size + c]! * (x + (bias?.[c] ?? 0))),
     );
     return this.join(
       stream,
       mixed.map((row) => this.project("conv", "out_proj", row)),
+    );
+  }
+
+  /** Every channel of rows with its causal filter. */
+  private filtered(rows: Rows, module: string): Rows {
+    const filters = this.weights.get(`${this.prefix}${module}.weight`)!;
+    const length = filters.shape[2]!;
+    return rows.map((row, t) =>
+      row.map((_, c) => {
+        let sum = 0;
+        for (let place = 0; place < length; place++) {
+          const source = rows[t - (length - 1 - place)];
+          if (source !== undefined) sum += filters.data[c * length + place]! * source[c]!;
+        }
+        return sum;
+      }),
+    );
+  }
+
+  /** The gated delta rule, token by token. */
+  private delta(stream: Rows, { keyHeads, valueHeads, keyDim, valueDim }: DeltaSpec): Rows {
+    const read = this.norm(stream, "input_layernorm");
+    const projected = (name: string): Rows =>
+      read.map((row) => linear(row, matrix(this.weights, `${this.prefix}linear_attn.${name}.weight`)));
+    const mixed = this.filtered(projected("in_proj_qkv"), "linear_attn.conv1d").map((row) => row.map(silu));
+    const [strengths, rates, gates] = ["in_proj_b", "in_proj_a", "in_proj_z"].map(projected) as [
+      Rows,
+      Rows,
+      Rows,
+    ];
+    const [speeds, biases, weight] = ["A_log", "dt_bias", "norm.weight"].map((name) =>
+      this.vector(`linear_attn.${name}`),
+    ) as [Row, Row, Row];
+    const states = Array.from({ length: valueHeads }, () =>
+      Array.from({ length: keyDim }, () => new Array<number>(valueDim).fill(0)),
+    );
+    const keyChannels = keyHeads * keyDim;
+    const outputs = mixed.map((row, t) =>
+      states.flatMap((state, head) => {
+        const keyHead = Math.floor((head * keyHeads) / valueHeads);
+        const ofKeys = (start: number): Row =>
+          unit(row.slice(start + keyHead * keyDim, start + (keyHead + 1) * keyDim));
+        const [query, key] = [ofKeys(0), ofKeys(keyChannels)];
+        const value = row.slice(2 * keyChannels + head * valueDim, 2 * keyChannels + (head + 1) * valueDim);
+        const left = Math.exp(
+          -Math.exp(speeds[head]!) * Math.log1p(Math.exp(rates[t]![head]! + biases[head]!)),
+        );
+        for (const line of state) for (const v of line.keys()) line[v]! *= left;
+        const found = value.map((_, v) =>
+          dot(
+            key,
+            state.map((line) => line[v]!),
+          ),
+        );
+        const strength = sigmoid(strengths[t]![head]!);
+        for (const [k, line] of state.entries())
+          for (const v of line.keys()) line[v]! += key[k]! * strength * (value[v]! - found[v]!);
+        const output = value.map(
+          (_, v) =>
+            dot(
+              query,
+              state.map((line) => line[v]!),
+            ) / Math.sqrt(keyDim),
+        );
+        const rule = { ...this.spec, normType: "rms", normOffset: 0 } as const;
+        const normed = norm(output, { weight, bias: null }, rule);
+        return normed.map((x, v) => x * silu(gates[t]![head * valueDim + v]!));
+      }),
+    );
+    return this.join(
+      stream,
+      outputs.map((row) => linear(row, matrix(this.weights, `${this.prefix}linear_attn.out_proj.weight`))),
     );
   }
 
@@ -213,7 +301,10 @@ class LayerContext {
     const name = `${this.prefix}${module}.${projection}`;
     const product = linear(row, matrix(this.weights, `${name}.weight`));
     const { biases, mixer } = this.layer;
-    const isBiased = module === "conv" ? mixer!.biases : biases.some((biased) => biased === projection);
+    const isBiased =
+      mixer?.type === "convolution" && module === "conv"
+        ? mixer.biases
+        : biases.some((biased) => biased === projection);
     if (!isBiased) return product;
     const bias = vector(this.weights, `${name}.bias`);
     return product.map((x, i) => x + bias[i]!);
@@ -227,7 +318,7 @@ class LayerContext {
 type NeuronFunction = (x: number, numberOf: (name: string) => number) => number;
 
 const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], NeuronFunction>> = {
-  silu: (x) => x / (1 + Math.exp(-x)),
+  silu,
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   relu: (x) => Math.max(x, 0),
   relu2: (x) => Math.max(x, 0) ** 2,
@@ -289,6 +380,20 @@ function softmax(row: Row): Row {
 /** W x */
 function linear(row: Row, weight: Rows): Row {
   return weight.map((weights) => dot(row, weights));
+}
+
+function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
+function silu(x: number): number {
+  return x * sigmoid(x);
+}
+
+/** A row of length 1, but for what keeps its inverse finite. */
+function unit(row: Row): Row {
+  const length = Math.sqrt(dot(row, row) + 1e-6);
+  return row.map((x) => x / length);
 }
 
 function dot(a: Row, b: Row): number {

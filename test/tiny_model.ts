@@ -3,7 +3,13 @@
  * from the seed and its name, so that changing one layer leaves the others unchanged.
  */
 import type { Model } from "../src/model/model.ts";
-import { type ConvolutionSpec, type LayerSpec, type ModelSpec, mixerLayer } from "../src/model/spec.ts";
+import {
+  type ConvolutionSpec,
+  type DeltaSpec,
+  type LayerSpec,
+  type ModelSpec,
+  mixerLayer,
+} from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";
@@ -39,6 +45,7 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     norms: "before",
     embeddingScale: 1,
     embeddingNorm: false,
+    gatedAttention: false,
     residualScale: 1,
     logitDivisor: 1,
     attentionScale: headDim ** -0.5,
@@ -57,6 +64,12 @@ export function tinyConvolution(convolution: Omit<ConvolutionSpec, "type">, neur
   return mixerLayer({ type: "convolution", ...convolution }, { neurons, biases: [] });
 }
 
+/** A layer with linear attention. */
+export function tinyDelta(changes: Partial<DeltaSpec> = {}, neurons = 6): LayerSpec {
+  const delta = { type: "delta", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 } as const;
+  return mixerLayer({ ...delta, ...changes }, { neurons, biases: [] });
+}
+
 /** Constants of activations (`XIELUActivation` of activations.py of transformers). */
 const CONSTANTS: Readonly<Record<string, number>> = { beta: 0.5, eps: -1e-6 };
 
@@ -67,7 +80,8 @@ export function tinyModel(options: TinyModelOptions = {}): Model {
     weightsOf(spec).map(({ name, shape }) => {
       const constant = CONSTANTS[name.split(".").at(-1)!];
       if (constant !== undefined) return [name, { shape, data: Float32Array.of(constant) }];
-      const centre = /norm.*[.]weight$/.test(name) ? 1 - spec.normOffset : 0;
+      const isOffset = spec.normOffset === 1 && !name.includes("linear_attn");
+      const centre = /norm.*[.]weight$/.test(name) && !isOffset ? 1 : 0;
       return [name, randomTensor(shape, { seed: options.seed ?? 0, name, centre })];
     }),
   );

@@ -2,7 +2,7 @@
 
 import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
-import { type TinyModelOptions, tinyConvolution } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
 
 /** Switches of the first Gemma, for a hidden size of 8. */
 export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset" | "embeddingScale"> = {
@@ -80,6 +80,12 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
       WIDTHS[2]!,
     ],
     qkNorm: "head",
+  },
+  "as Qwen 3.5": {
+    layers: [tinyDelta(), WIDTHS[1]!, tinyDelta({ keyHeads: 1, valueHeads: 3, length: 2 }, 3), WIDTHS[2]!],
+    normOffset: 1,
+    qkNorm: "head",
+    gatedAttention: true,
   },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {

@@ -1,8 +1,8 @@
-/** What decoding keeps of the past in every layer: keys and values, or the state of a convolution. */
+/** What decoding keeps of the past in every layer: keys and values, or states. */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import type { ModelSpec } from "../model/spec.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { deltaChannels, type MixerSpec, type ModelSpec } from "../model/spec.ts";
+import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */
 export interface LayerCache {
@@ -17,7 +17,7 @@ export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): read
   return layers.map((layer) => {
     const { mixer } = layer;
     if (mixer === undefined) return new AttentionPast([batch, layer.kvGroups, spec.headDim]);
-    return new ConvolutionPast([batch, mixer.length - 1, spec.hiddenSize]);
+    return new FixedPast(stateShapes(mixer, spec).map(([name, shape]) => [name, [batch, ...shape]]));
   });
 }
 
@@ -27,8 +27,23 @@ export function cacheSizes({ layers, headDim, hiddenSize }: ModelSpec): {
   readonly fixed: number;
 } {
   const heads = layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
-  const places = layers.reduce((sum, { mixer }) => sum + (mixer?.length ?? 1) - 1, 0);
-  return { token: 2 * heads * headDim, fixed: places * hiddenSize };
+  const states = layers.flatMap(({ mixer }) => (mixer ? stateShapes(mixer, { hiddenSize }) : []));
+  const fixed = states.reduce((sum, [, shape]) => sum + elementCount(shape), 0);
+  return { token: 2 * heads * headDim, fixed };
+}
+
+/** Shapes of the states of what a layer has in place of attention, by name, for one sequence. */
+function stateShapes(
+  mixer: MixerSpec,
+  { hiddenSize }: Pick<ModelSpec, "hiddenSize">,
+): readonly (readonly [name: "state" | "recurrent", shape: readonly number[]])[] {
+  const before = mixer.length - 1;
+  if (mixer.type === "convolution") return [["state", [before, hiddenSize]]];
+  const { valueHeads, keyDim, valueDim } = mixer;
+  return [
+    ["state", [before, deltaChannels(mixer).filtered]],
+    ["recurrent", [valueHeads, keyDim, valueDim]],
+  ];
 }
 
 class AttentionPast implements LayerCache {
@@ -51,20 +66,23 @@ class AttentionPast implements LayerCache {
   }
 }
 
-class ConvolutionPast implements LayerCache {
-  #state: Tensor;
+/** States whose size does not depend on the number of tokens. */
+class FixedPast implements LayerCache {
+  readonly #states: Map<string, Tensor>;
 
-  /** @param shape - B, length - 1, C */
-  constructor(shape: readonly [number, number, number]) {
-    this.#state = { shape, data: new Float32Array(shape[0] * shape[1] * shape[2]) };
+  /** @param shapes - by name */
+  constructor(shapes: readonly (readonly [string, readonly number[]])[]) {
+    this.#states = new Map(
+      shapes.map(([name, shape]) => [name, { shape, data: new Float32Array(elementCount(shape)) }]),
+    );
   }
 
   get feeds(): Feeds {
-    return { past_state: this.#state };
+    return Object.fromEntries(Array.from(this.#states, ([name, state]) => [`past_${name}`, state]));
   }
 
-  append({ state }: Outputs): void {
-    this.#state = state!;
+  append(outputs: Outputs): void {
+    for (const name of this.#states.keys()) this.#states.set(name, outputs[name]!);
   }
 }
 

@@ -11,7 +11,7 @@ import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../grap
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/decoder/forward.ts";
 import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/decoder/prefix_forest.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { deltasOf, type ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A context and the continuation whose probability is wanted. */
@@ -45,6 +45,13 @@ interface Member extends Continuation {
 
 /** Nodes of a pack: few, since attention is quadratic in them; several packs pass the layers together. */
 const PACK_TOKENS = 256;
+
+/**
+ * Tokens of all sequences of a pack, for models with a delta rule: it computes each from its beginning, and its states
+ * take the room of some 64 tokens each.
+ */
+const PACK_SEQUENCE_TOKENS = 4096;
+const STATE_TOKENS = 64;
 
 /**
  * Log-probabilities of continuations after their contexts.
@@ -100,6 +107,7 @@ function requireBothParts({ ids, context }: Continuation): void {
  */
 function packContinuations(spec: ModelSpec, continuations: readonly Continuation[]): readonly Pack[] {
   const packs: Pack[] = [];
+  const isRecurrent = deltasOf(spec).length > 0;
   let forest = new PrefixForest();
   let members: Member[] = [];
   const close = (): void => {
@@ -110,7 +118,8 @@ function packContinuations(spec: ModelSpec, continuations: readonly Continuation
   for (const [index, continuation] of continuations.entries()) {
     const inputs = continuation.ids.subarray(0, -1);
     const first = members[0]?.nodes.length ?? inputs.length;
-    if (!joins(forest, inputs) || !hasSameFrequencies(spec, [first, inputs.length])) close();
+    const fits = joins(forest, inputs) && (!isRecurrent || sequencesFit(members, inputs));
+    if (!fits || !hasSameFrequencies(spec, [first, inputs.length])) close();
     members.push({ ...continuation, index, nodes: forest.add(inputs) });
   }
   close();
@@ -128,6 +137,12 @@ function joins(forest: PrefixForest, inputs: Int32Array): boolean {
   if (size <= Math.min(room, MAX_FOREST_TOKENS)) return true;
   const isPrefix = shared === Math.min(forest.size, inputs.length);
   return size <= room && isPrefix && forest.isSequence;
+}
+
+/** Whether the sequences of a pack and one more take at most `PACK_SEQUENCE_TOKENS`, each as long as the longest. */
+function sequencesFit(members: readonly Member[], inputs: Int32Array): boolean {
+  const longest = members.reduce((most, { nodes }) => Math.max(most, nodes.length), inputs.length);
+  return (members.length + 1) * (longest + STATE_TOKENS) <= PACK_SEQUENCE_TOKENS;
 }
 
 /** Groups consecutive packs into lots of at most `maxNodes` nodes, at least one pack in each. */

@@ -58,7 +58,7 @@ export interface LogitScale {
 }
 
 /** Families whose classes have keys of their own. */
-export type OwnKeysName = "llama4" | "lfm2";
+export type OwnKeysName = "llama4" | "lfm2" | "qwen3_5";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -89,7 +89,14 @@ export interface Family {
 /** Switches of a model that its family alone settles. */
 type SettledSwitches = Pick<
   ModelSpec,
-  "gated" | "headBias" | "normType" | "normOffset" | "normParameters" | "learnedPositions" | "embeddingNorm"
+  | "gated"
+  | "gatedAttention"
+  | "headBias"
+  | "normType"
+  | "normOffset"
+  | "normParameters"
+  | "learnedPositions"
+  | "embeddingNorm"
 >;
 
 /** What the class computes; `ModelSpec` explains terms that are not explained here. */
@@ -307,6 +314,16 @@ export function biasPart(projection: Projection): BiasPart {
 
 /** The switches that a family settles, without the rest of what it computes. */
 export function settledSwitches(computes: FamilyComputation): SettledSwitches {
-  const { gated, headBias, normType, normOffset, normParameters, learnedPositions, embeddingNorm } = computes;
-  return { gated, headBias, normType, normOffset, normParameters, learnedPositions, embeddingNorm };
+  const { gated, gatedAttention, headBias, normType, normOffset, normParameters } = computes;
+  const { learnedPositions, embeddingNorm } = computes;
+  return {
+    gated,
+    gatedAttention,
+    headBias,
+    normType,
+    normOffset,
+    normParameters,
+    learnedPositions,
+    embeddingNorm,
+  };
 }

@@ -31,7 +31,15 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
 };
 
 /** The matrices of what layers have in place of attention (`MixerSpec`), with their modules. */
-const MIXER_MATRICES = ["conv.in_proj", "conv.out_proj"] as const;
+const MIXER_MATRICES = [
+  "conv.in_proj",
+  "conv.out_proj",
+  "linear_attn.in_proj_qkv",
+  "linear_attn.in_proj_z",
+  "linear_attn.in_proj_b",
+  "linear_attn.in_proj_a",
+  "linear_attn.out_proj",
+] as const;
 /** A matrix of a layer: a projection, or one of those. */
 export type LayerMatrix = Projection | (typeof MIXER_MATRICES)[number];
 export const LAYER_MATRICES: readonly LayerMatrix[] = [...PROJECTIONS, ...MIXER_MATRICES];
@@ -109,7 +117,7 @@ export interface LearnedPositions {
 }
 
 /** What mixes tokens in place of attention. */
-export type MixerSpec = ConvolutionSpec;
+export type MixerSpec = ConvolutionSpec | DeltaSpec;
 
 /**
  * A short convolution in place of attention (LFM2): out_proj(c * conv(b * x)), with b, c and x the thirds of in_proj's
@@ -121,6 +129,24 @@ export interface ConvolutionSpec {
   readonly length: number;
   /** Whether the filters and both projections carry biases. */
   readonly biases: boolean;
+}
+
+/**
+ * Linear attention by the gated delta rule (arXiv 2412.06464), as in Qwen 3.5: every value head has a state of keyDim x
+ * valueDim numbers, which fades, and in which each token corrects what its key finds. Queries, keys and values pass a
+ * filter for each channel first, and outputs are normed by head and gated. A key head serves valueHeads / keyHeads
+ * consecutive value heads.
+ */
+export interface DeltaSpec {
+  readonly type: "delta";
+  /** Tokens that a filter sees, the present one included. */
+  readonly length: number;
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  /** Channels of a query or key head. */
+  readonly keyDim: number;
+  /** Channels of a value head. */
+  readonly valueDim: number;
 }
 
 /** Lengths of filters that are read. Filters of a few tokens are used; more would make graphs large. */
@@ -212,6 +238,11 @@ export interface ModelSpec {
   readonly projectionClip: number | null;
   /** Scores become c * tanh(scores / c) before the mask is added; null for none. */
   readonly scoreSoftcap: number | null;
+  /**
+   * Outputs of attention are multiplied by the sigmoids of gates, which q_proj computes too: the rows of a head are
+   * those of its query, then those of its gate (Qwen 3.5).
+   */
+  readonly gatedAttention: boolean;
   /** Divisor of the logits: 1 except in Granite. */
   readonly logitDivisor: number;
   /** Logits become c * tanh(logits / c); null for none. */
@@ -292,6 +323,21 @@ export function mixerLayer(
   { neurons, biases }: Pick<LayerSpec, "neurons" | "biases">,
 ): LayerSpec {
   return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases, mixer };
+}
+
+/** Channels of a delta rule's queries and keys, of its values, and of all that its filters see. */
+export function deltaChannels({ keyHeads, keyDim, valueHeads, valueDim }: DeltaSpec): {
+  readonly keys: number;
+  readonly values: number;
+  readonly filtered: number;
+} {
+  const [keys, values] = [keyHeads * keyDim, valueHeads * valueDim];
+  return { keys, values, filtered: 2 * keys + values };
+}
+
+/** The delta rules of the layers that have one. */
+export function deltasOf({ layers }: Pick<ModelSpec, "layers">): readonly DeltaSpec[] {
+  return layers.flatMap(({ mixer }) => (mixer?.type === "delta" ? [mixer] : []));
 }
 
 /** The convolutions of the layers that have one. */

@@ -7,8 +7,11 @@ import type { FusedName } from "./family.ts";
 import {
   type Activation,
   type ConvolutionSpec,
+  type DeltaSpec,
+  deltaChannels,
   type LayerMatrix,
   type LayerSpec,
+  type MixerSpec,
   type ModelSpec,
   type NormParameters,
   type NormPlacement,
@@ -109,8 +112,14 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
 
-/** The module of a layer's convolution that holds its filters, as checkpoints name it. */
-export const FILTER_MODULE = "conv.conv";
+/** The modules of a convolution and of a delta rule that hold their filters, as checkpoints name them. */
+export const FILTER_MODULES: Readonly<Record<MixerSpec["type"], string>> = {
+  convolution: "conv.conv",
+  delta: "linear_attn.conv1d",
+};
+
+/** The module of a delta rule. */
+export const DELTA_MODULE = "linear_attn";
 
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
@@ -251,9 +260,8 @@ export function isQkNorm(name: string): boolean {
 /** The tensors of what a layer has in place of attention. */
 function mixerWeights(spec: ModelSpec, { mixer }: LayerSpec, index: number): readonly WeightSpec[] {
   if (mixer === undefined) return [];
-  return convolutionWeights(spec, mixer).map(([name, shape]) =>
-    plain(`model.layers.${index}.${name}`, shape),
-  );
+  const parts = mixer.type === "delta" ? deltaWeights(spec, mixer) : convolutionWeights(spec, mixer);
+  return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
 }
 
 /** Tensors of a part of a layer: their names without the layer's prefix, and shapes. */
@@ -263,13 +271,30 @@ type PartShapes = readonly (readonly [string, readonly number[]])[];
 function convolutionWeights({ hiddenSize }: ModelSpec, { length, biases }: ConvolutionSpec): PartShapes {
   const shapes: PartShapes = [
     [moduleOf("conv.in_proj"), [3 * hiddenSize, hiddenSize]],
-    [FILTER_MODULE, [hiddenSize, 1, length]],
+    [FILTER_MODULES.convolution, [hiddenSize, 1, length]],
     [moduleOf("conv.out_proj"), [hiddenSize, hiddenSize]],
   ];
   return shapes.flatMap(([module, shape]) => {
     const weight = [`${module}.weight`, shape] as const;
     return biases ? [weight, [`${module}.bias`, [shape[0]!]] as const] : [weight];
   });
+}
+
+/** The tensors of a delta rule. */
+function deltaWeights({ hiddenSize }: ModelSpec, delta: DeltaSpec): PartShapes {
+  const { length, valueHeads, valueDim } = delta;
+  const { values, filtered } = deltaChannels(delta);
+  return [
+    [`${moduleOf("linear_attn.in_proj_qkv")}.weight`, [filtered, hiddenSize]],
+    [`${moduleOf("linear_attn.in_proj_z")}.weight`, [values, hiddenSize]],
+    [`${moduleOf("linear_attn.in_proj_b")}.weight`, [valueHeads, hiddenSize]],
+    [`${moduleOf("linear_attn.in_proj_a")}.weight`, [valueHeads, hiddenSize]],
+    [`${FILTER_MODULES.delta}.weight`, [filtered, 1, length]],
+    [`${DELTA_MODULE}.dt_bias`, [valueHeads]],
+    [`${DELTA_MODULE}.A_log`, [valueHeads]],
+    [`${DELTA_MODULE}.norm.weight`, [valueDim]],
+    [`${moduleOf("linear_attn.out_proj")}.weight`, [hiddenSize, values]],
+  ];
 }
 
 /** Parameters of one decoder layer. */
@@ -293,21 +318,26 @@ function learnedElements(weights: readonly WeightSpec[]): number {
   return learned.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
-/** The axes of queries, and of keys and values, whose unit is a KV group. */
+/** The axes of queries, of the rows of q_proj, and of keys and values, whose unit is a KV group. */
 function attentionAxes(
-  { headDim }: ModelSpec,
+  { headDim, gatedAttention }: ModelSpec,
   { groupSize }: LayerSpec,
   index: number,
-): { readonly queries: Axis; readonly keys: Axis } {
+): Readonly<Record<"queries" | "queryRows" | "keys", Axis>> {
   const space = spaceId(index, "kv");
-  return { queries: { space, blockSize: groupSize * headDim }, keys: { space, blockSize: headDim } };
+  const channels = groupSize * headDim;
+  return {
+    queries: { space, blockSize: channels },
+    queryRows: { space, blockSize: gatedAttention ? 2 * channels : channels },
+    keys: { space, blockSize: headDim },
+  };
 }
 
 function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   const neuron: Axis = { space: spaceId(index, "ffn"), blockSize: 1 };
-  const { keys: keyValue, queries: query } = attentionAxes(spec, layer, index);
+  const { keys: keyValue, queries: query, queryRows } = attentionAxes(spec, layer, index);
   const axesOf: Readonly<Record<Projection, readonly [Axis, Axis]>> = {
-    q_proj: [query, FREE],
+    q_proj: [queryRows, FREE],
     k_proj: [keyValue, FREE],
     v_proj: [keyValue, FREE],
     o_proj: [FREE, query],

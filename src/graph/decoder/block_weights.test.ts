@@ -60,8 +60,10 @@ describe.runIf(fast)("decoding from blocks gives what float32 weights give", () 
 
 test.runIf(fast).each(Object.entries(TINY_VARIANTS))(
   "decoding from two terms gives what float32 weights give: %s",
-  async (_, options) => {
-    expect(await differenceOf(tinyModel(options), 1000)).toBeLessThan(3e-4);
+  async (name, options) => {
+    // Linear attention norms the filtered inputs of its heads, and its outputs, however small they are.
+    const bound = name === "as Qwen 3.5" ? 6e-4 : 3e-4;
+    expect(await differenceOf(tinyModel(options), 1000)).toBeLessThan(bound);
   },
 );
 

@@ -7,11 +7,13 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py, modeling_gemma2.py and modeling_lfm2.py (eager
  * attention).
  */
+import { deltaChannels } from "../../model/spec.ts";
 import type { SpaceKind } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { type AttentionSpan, blockSizes } from "./attention.ts";
-import { LayerBuilder } from "./layer_builder.ts";
+import type { ConvolutionInputs } from "./convolution.ts";
+import { type FirstHalf, LayerBuilder } from "./layer_builder.ts";
 import type {
   AttentionInputs,
   FirstHalfInputs,
@@ -43,8 +45,9 @@ export interface LayerGraphOptions {
  * elsewhere; queries ordered by head, then token; with a span the mask of one block, `blockSizes`), and with `cached`
  * the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may exceed their number, and
  * `past_mask` [g*T, P], which hides the unused places. With `forest` every sequence has angles, scales and a mask of
- * its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T, T]. A layer with a convolution has none of these; with
- * `cached` it has `past_state`, and with `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`).
+ * its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T, T]. A layer without attention has none of these; with `cached`
+ * it has `past_state`, and with `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With a delta rule, it also
+ * has `past_recurrent`, and `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
  */
 export function buildLayer(
   b: GraphBuilder,
@@ -69,14 +72,11 @@ export function addLayer(
   { input, ...inputs }: FirstHalfInputs & { readonly input: Value },
 ): Omit<LayerValues, "weights"> {
   const layer = new LayerBuilder(b, parts);
-  const first =
-    "convolution" in inputs
-      ? layer.convolutionBlock(input, inputs.convolution)
-      : layer.attentionBlock(input, inputs.attention);
-  const { stream: middle, carried } = first;
+  const first = firstHalf(layer, input, inputs);
+  const { stream: middle, tap, ungated = tap, carried } = first;
   const ffn = layer.ffnBlock({ input: parts.structure.parallel ? input : middle, stream: middle });
   const halves = new Map<SpaceKind, HalfValues>();
-  if (first.tap !== null) halves.set("kv", { tap: first.tap, stream: middle });
+  if (tap !== null) halves.set("kv", { tap, ungated: ungated!, stream: middle });
   halves.set("ffn", ffn);
   return {
     input,
@@ -86,6 +86,12 @@ export function addLayer(
     middle,
     carried,
   };
+}
+
+function firstHalf(layer: LayerBuilder, input: Value, inputs: FirstHalfInputs): FirstHalf {
+  if ("convolution" in inputs) return layer.convolutionBlock(input, inputs.convolution);
+  if ("delta" in inputs) return layer.deltaBlock(input, inputs.delta);
+  return layer.attentionBlock(input, inputs.attention);
 }
 
 /** Number of sequences: one in a graph of fixed sizes. */
@@ -101,15 +107,38 @@ function firstHalfInputs(
 ): FirstHalfInputs {
   const { hiddenSize, mixer } = structure;
   if (mixer === undefined) return { attention: attentionInputs(b, structure, options) };
+  if (mixer.type === "convolution")
+    return { convolution: filterInputs(b, { length: mixer.length, channels: hiddenSize }, options) };
   const { cached = false, forest = false } = options;
-  const before = mixer.length - 1;
+  const { length, valueHeads, keyDim, valueDim } = mixer;
+  const states = [batchSize(options), valueHeads, keyDim, valueDim];
+  return {
+    delta: {
+      filters: filterInputs(b, { length, channels: deltaChannels(mixer).filtered }, options),
+      past: cached ? b.input("past_recurrent", states) : null,
+      ...(forest && {
+        paths: {
+          rows: b.input("paths", ["L", "P"], "int32"),
+          places: b.input("places", ["B", "T"], "int32"),
+        },
+      }),
+    },
+  };
+}
+
+/** Inputs of filters over `length` tokens. */
+function filterInputs(
+  b: GraphBuilder,
+  { length, channels }: { readonly length: number; readonly channels: number },
+  options: LayerGraphOptions,
+): ConvolutionInputs {
+  const { cached = false, forest = false } = options;
+  const before = length - 1;
   const ancestors = (): readonly Value[] =>
     Array.from({ length: before }, (_, d) => b.input(`ancestor${d + 1}`, ["B", "T"], "int32"));
   return {
-    convolution: {
-      past: cached ? b.input("past_state", [batchSize(options), before, hiddenSize]) : null,
-      ...(forest && { ancestors: ancestors() }),
-    },
+    past: cached ? b.input("past_state", [batchSize(options), before, channels]) : null,
+    ...(forest && { ancestors: ancestors() }),
   };
 }
 

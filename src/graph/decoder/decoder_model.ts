@@ -7,11 +7,19 @@
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
  */
 import { getOrMake } from "../../base/map_values.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
+import {
+  type ConvolutionSpec,
+  type DeltaSpec,
+  deltaChannels,
+  type LayerSpec,
+  type ModelSpec,
+  type RopeSpec,
+} from "../../model/spec.ts";
 import { POSITION_EMBEDDING } from "../../model/weights.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
+import type { ConvolutionInputs } from "./convolution.ts";
 import { addLayer } from "./decoder.ts";
 import { norm, type RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
@@ -109,9 +117,10 @@ class CachedLayers {
       weights: this.#weights.layer(index),
       sizes: layerSizes(layer),
     };
-    return layer.mixer === undefined
-      ? this.#withAttention(input, index, parts)
-      : this.#withConvolution(input, index, { ...parts, length: layer.mixer.length });
+    if (layer.mixer === undefined) return this.#withAttention(input, index, parts);
+    return layer.mixer.type === "convolution"
+      ? this.#withConvolution(input, index, { ...parts, mixer: layer.mixer })
+      : this.#withDelta(input, index, { ...parts, mixer: layer.mixer });
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {
@@ -132,17 +141,45 @@ class CachedLayers {
     return output;
   }
 
-  /** transformers.js keeps as many tokens as filters are long, one more than they need, with channels first. */
-  #withConvolution(input: Value, index: number, parts: LayerParts & { readonly length: number }): Value {
-    const b = this.#b;
-    const shape = [DIMS.batch, this.#spec.hiddenSize, parts.length];
-    const past = b.input(`past_conv.${index}`, shape, this.#weights.cacheType);
-    const { output, carried } = addLayer(b, parts, {
-      input,
-      convolution: { past: b.transpose(past, [0, 2, 1]), visible: this.#masks.visible() },
-    });
-    b.output(`present_conv.${index}`, b.transpose(carried().state!, [0, 2, 1]));
+  #withConvolution(
+    input: Value,
+    index: number,
+    { mixer, ...parts }: LayerParts & { readonly mixer: ConvolutionSpec },
+  ): Value {
+    const convolution = this.#filterInputs(index, mixer.length, this.#spec.hiddenSize);
+    const { output, carried } = addLayer(this.#b, parts, { input, convolution });
+    this.#filterOutput(index, carried().state!);
     return output;
+  }
+
+  #withDelta(
+    input: Value,
+    index: number,
+    { mixer, ...parts }: LayerParts & { readonly mixer: DeltaSpec },
+  ): Value {
+    const b = this.#b;
+    const { length, valueHeads, keyDim, valueDim } = mixer;
+    const states = [DIMS.batch, valueHeads, keyDim, valueDim];
+    const delta = {
+      filters: this.#filterInputs(index, length, deltaChannels(mixer).filtered),
+      past: b.input(`past_recurrent.${index}`, states, this.#weights.cacheType),
+    };
+    const { output, carried } = addLayer(b, parts, { input, delta });
+    const { state, recurrent } = carried();
+    this.#filterOutput(index, state!);
+    b.output(`present_recurrent.${index}`, recurrent!);
+    return output;
+  }
+
+  /** transformers.js keeps as many tokens as filters are long, one more than they need, with channels first. */
+  #filterInputs(index: number, length: number, channels: number): ConvolutionInputs {
+    const shape = [DIMS.batch, channels, length];
+    const past = this.#b.input(`past_conv.${index}`, shape, this.#weights.cacheType);
+    return { past: this.#b.transpose(past, [0, 2, 1]), visible: this.#masks.visible() };
+  }
+
+  #filterOutput(index: number, state: Value): void {
+    this.#b.output(`present_conv.${index}`, this.#b.transpose(state, [0, 2, 1]));
   }
 }
 

@@ -24,6 +24,15 @@ export function norm(
   return bias === null ? scaled : b.add(scaled, bias);
 }
 
+/** Added to squared lengths before their roots are taken (`l2norm` of modeling_qwen3_5.py). */
+const LENGTH_EPS = 1e-6;
+
+/** x / sqrt(sum(x^2) + eps) over the last axis. */
+export function unitLength(b: GraphBuilder, x: Value): Value {
+  const square = b.reduceSum(b.mul(x, x), [-1]);
+  return b.div(x, b.sqrt(b.add(square, b.scalar(LENGTH_EPS))));
+}
+
 /** x less its mean over the last axis. */
 function centred(b: GraphBuilder, x: Value): Value {
   return b.sub(x, b.reduceMean(x, [-1]));

@@ -5,7 +5,7 @@
 
 import { badArgument } from "../../base/arguments.ts";
 import type { Reporting } from "../../base/progress.ts";
-import type { ModelSpec } from "../../model/spec.ts";
+import { deltasOf, type ModelSpec } from "../../model/spec.ts";
 import { concatenated } from "../../tensor/integers.ts";
 import { type AnyTensor, loaded, type Stash, stored } from "../../tensor/stash.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
@@ -145,7 +145,9 @@ export async function embedForests(
   runner: DecoderRunner,
   forests: readonly TokenForest[],
 ): Promise<{ readonly batches: readonly MicroBatch[]; readonly places: readonly ForestPlace[] }> {
-  const groups = groupsOfForests(forests);
+  // A delta rule computes the sequences of forests apart, of which padding would be many.
+  const isAlone = deltasOf(runner.model.spec).length > 0;
+  const groups = isAlone ? forests.map((_, index) => [index]) : groupsOfForests(forests);
   const places: ForestPlace[] = Array(forests.length);
   for (const [batch, group] of groups.entries()) {
     for (const [row, forest] of group.entries()) places[forest] = { batch, row };

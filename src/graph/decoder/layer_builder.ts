@@ -1,23 +1,34 @@
 /** The operators of a decoder layer. */
 import { getOrMake } from "../../base/map_values.ts";
-import { type LayerMatrix, PROJECTIONS, type Projection, type QkNorm } from "../../model/spec.ts";
+import { internalError } from "../../errors.ts";
+import {
+  type DeltaSpec,
+  deltaChannels,
+  type LayerMatrix,
+  PROJECTIONS,
+  type Projection,
+  type QkNorm,
+} from "../../model/spec.ts";
 import {
   ACTIVATION_MODULE,
   activationParameters,
   BLOCK_NORMS,
-  FILTER_MODULE,
+  DELTA_MODULE,
+  FILTER_MODULES,
   moduleOf,
   NORM_PARTS,
   type NormPart,
 } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { clip } from "../ir/operators.ts";
+import { clip, softplus } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
 import { type ConvolutionInputs, convolve, type Filters } from "./convolution.ts";
-import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
+import { deltaRule } from "./delta_rule.ts";
+import { ACTIVATIONS, norm, rotate, rotateQueries, unitLength } from "./formulas.ts";
 import type {
   AttentionInputs,
+  DeltaInputs,
   HalfValues,
   LayerParts,
   LayerSizes,
@@ -27,8 +38,8 @@ import type {
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** The half of a layer that mixes tokens. */
-interface FirstHalf extends Pick<HalfValues, "stream">, Pick<LayerValues, "carried"> {
-  /** Null in a convolution, which has no units. */
+export interface FirstHalf extends Pick<HalfValues, "stream" | "ungated">, Pick<LayerValues, "carried"> {
+  /** Null without attention: the rest has no units. */
   readonly tap: Value | null;
 }
 
@@ -55,36 +66,103 @@ export class LayerBuilder {
 
   attentionBlock(input: Value, inputs: AttentionInputs): FirstHalf {
     const norms = BLOCK_NORMS[this.#structure.norms].kv;
-    const { tap, keys, values } = this.#attention(this.#blockNorm(input, norms.input), inputs);
+    const { tap, ungated, keys, values } = this.#attention(this.#blockNorm(input, norms.input), inputs);
     const projected = this.#linear(tap, "o_proj", this.#structure.hiddenSize);
     const stream = this.#residual(input, this.#blockNorm(projected, norms.output));
-    return { tap, stream, carried: () => ({ keys, values }) };
+    return { tap, ungated, stream, carried: () => ({ keys, values }) };
   }
 
   /** See `ConvolutionSpec`; its norms are where those of attention would be. */
   convolutionBlock(input: Value, inputs: ConvolutionInputs): FirstHalf {
     const b = this.#b;
     const { norms, hiddenSize } = this.#structure;
-    const { input: before, output: after } = BLOCK_NORMS[norms].kv;
-    const thirds = this.#linear(this.#blockNorm(input, before), "conv.in_proj", 3 * hiddenSize);
+    const thirds = this.#linear(
+      this.#blockNorm(input, BLOCK_NORMS[norms].kv.input),
+      "conv.in_proj",
+      3 * hiddenSize,
+    );
     // In float32, whatever the matrices' type: nothing bounds the products.
     const third = (index: number): Value =>
       b.cast(b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize }), "float32");
     const entering = b.mul(third(0), third(2));
-    const { output, state } = convolve(b, entering, { ...this.#filters(), ...inputs });
-    const gated = b.mul(third(1), output);
-    const projected = this.#linear(gated, "conv.out_proj", hiddenSize);
-    const stream = this.#residual(input, this.#blockNorm(projected, after));
+    const { output, state } = convolve(b, entering, { ...this.#filters(hiddenSize), ...inputs });
+    const stream = this.#mixed(input, b.mul(third(1), output), "conv.out_proj");
     return { tap: null, stream, carried: () => ({ state: state() }) };
   }
 
-  #filters(): Filters {
-    const { hiddenSize, mixer } = this.#structure;
-    const { length, biases } = mixer!;
+  /** See `DeltaSpec`; all in float32 but the products with matrices. */
+  deltaBlock(input: Value, { filters, past, paths }: DeltaInputs): FirstHalf {
+    const b = this.#b;
+    const delta = this.#structure.mixer as DeltaSpec;
+    const x = this.#blockNorm(input, BLOCK_NORMS[this.#structure.norms].kv.input);
+    const project = (matrix: LayerMatrix, outputs: number): Value =>
+      b.cast(this.#linear(x, matrix, outputs), "float32");
+    const { keys, values, filtered } = deltaChannels(delta);
+    const mixed = project("linear_attn.in_proj_qkv", filtered);
+    const { output, state } = convolve(b, mixed, { ...this.#filters(filtered), ...filters });
+    const active = ACTIVATIONS.silu(b, output, noParameter);
+    const heads = (y: Value, [count, size]: readonly [number, number]): Value =>
+      b.reshape(y, [...x.shape.slice(0, 2), count, size]);
+    const part = (start: number, size: number): Value => b.slice(active, 2, { start, end: start + size });
+    const ofKeys = (start: number): Value =>
+      unitLength(b, heads(part(start, keys), [delta.keyHeads, delta.keyDim]));
+    const valueShape = [delta.valueHeads, delta.valueDim] as const;
+    const result = deltaRule(
+      b,
+      {
+        queries: ofKeys(0),
+        keys: ofKeys(keys),
+        values: heads(part(2 * keys, values), valueShape),
+        decay: this.#decay(project("linear_attn.in_proj_a", delta.valueHeads)),
+        strength: b.sigmoid(project("linear_attn.in_proj_b", delta.valueHeads)),
+      },
+      { delta, ...(past && { state: b.cast(past, "float32") }), ...(paths && { paths }) },
+    );
+    const gate = ACTIVATIONS.silu(
+      b,
+      heads(project("linear_attn.in_proj_z", values), valueShape),
+      noParameter,
+    );
+    const normed = norm(b, result.output, {
+      ...this.#structure,
+      normType: "rms",
+      normOffset: 0,
+      weight: this.#weights.tensor(`${DELTA_MODULE}.norm.weight`, [delta.valueDim]),
+      bias: null,
+    });
+    const gated = b.reshape(b.mul(normed, gate), [...x.shape.slice(0, 2), values]);
+    const stream = this.#mixed(input, gated, "linear_attn.out_proj");
     return {
-      weight: this.#weights.tensor(`${FILTER_MODULE}.weight`, [hiddenSize, 1, length]),
-      bias: biases ? this.#weights.tensor(`${FILTER_MODULE}.bias`, [hiddenSize]) : null,
+      tap: null,
+      stream,
+      carried: () => ({ state: state(), recurrent: b.cast(result.state!, past!.type) }),
     };
+  }
+
+  /** Logarithms of what is left of a delta rule's states, from the output of in_proj_a. */
+  #decay(output: Value): Value {
+    const b = this.#b;
+    const vector = (name: string): Value =>
+      this.#weights.tensor(`${DELTA_MODULE}.${name}`, output.shape.slice(-1));
+    const rate = softplus(b, b.add(output, vector("dt_bias")));
+    return b.neg(b.mul(b.exp(vector("A_log")), rate));
+  }
+
+  #filters(channels: number): Filters {
+    const mixer = this.#structure.mixer!;
+    const module = FILTER_MODULES[mixer.type];
+    const biased = mixer.type === "convolution" && mixer.biases;
+    return {
+      weight: this.#weights.tensor(`${module}.weight`, [channels, 1, mixer.length]),
+      bias: biased ? this.#weights.tensor(`${module}.bias`, [channels]) : null,
+    };
+  }
+
+  /** The residual stream after what a layer has in place of attention. */
+  #mixed(input: Value, x: Value, matrix: LayerMatrix): Value {
+    const { norms, hiddenSize } = this.#structure;
+    const projected = this.#linear(x, matrix, hiddenSize);
+    return this.#residual(input, this.#blockNorm(projected, BLOCK_NORMS[norms].kv.output));
   }
 
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
@@ -122,12 +200,13 @@ export class LayerBuilder {
   #attention(
     x: Value,
     { mask, past, cache = null, angles }: AttentionInputs,
-  ): Readonly<Record<"tap" | "keys" | "values", Value>> {
+  ): Readonly<Record<"tap" | "ungated" | "keys" | "values", Value>> {
     const b = this.#b;
     const { headDim, groupSize } = this.#structure;
     const { K } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
-    const queries = this.#rotatedNormed(rotateQueries(b, this.#headsOf(x, "q_proj"), angles), "q_norm");
+    const { queries: newQueries, gates } = this.#queries(x);
+    const queries = this.#rotatedNormed(rotateQueries(b, newQueries, angles), "q_norm");
     const newKeys = this.#rotatedNormed(rotate(b, this.#headsOf(x, "k_proj"), angles), "k_norm");
     const newValues = this.#headsOf(x, "v_proj");
     const total = mask.shape.at(-1)!;
@@ -136,12 +215,29 @@ export class LayerBuilder {
     const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
     const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
     const perHead = addAttention(b, sources, this.#structure);
-    const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
+    const output = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,
       tokens,
       this.#channels(this.#sizes.N),
     ]);
-    return { tap, keys, values };
+    const tap = gates === null ? output : b.mul(output, b.sigmoid(gates));
+    return { tap, ungated: output, keys, values };
+  }
+
+  /** Queries as `#headsOf` gives them, and gates of attention's output, [B, T, N*H], where the family has some. */
+  #queries(x: Value): Readonly<{ queries: Value; gates: Value | null }> {
+    if (!this.#structure.gatedAttention) return { queries: this.#headsOf(x, "q_proj"), gates: null };
+    const b = this.#b;
+    const { headDim } = this.#structure;
+    const { N } = this.#sizes;
+    const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
+    const projected = this.#linear(x, "q_proj", this.#channels(N, 2 * headDim));
+    const pairs = b.reshape(projected, [batch, tokens, N, 2 * headDim]);
+    const half = (start: number): Value => b.slice(pairs, 3, { start, end: start + headDim });
+    return {
+      queries: this.#normedIf("head", half(0), "q_norm"),
+      gates: b.cast(b.reshape(half(headDim), [batch, tokens, this.#channels(N)]), "float32"),
+    };
   }
 
   /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
@@ -170,7 +266,8 @@ export class LayerBuilder {
   #hasBias(matrix: LayerMatrix): boolean {
     const { biases, mixer } = this.#structure;
     const isProjection = PROJECTIONS.some((projection) => projection === matrix);
-    return isProjection ? biases.some((projection) => projection === matrix) : mixer!.biases;
+    if (isProjection) return biases.some((projection) => projection === matrix);
+    return mixer!.type === "convolution" && mixer!.biases;
   }
 
   #withBias(product: Value, matrix: LayerMatrix): Value {
@@ -202,10 +299,9 @@ export class LayerBuilder {
     return this.#norm(x, `self_attn.${normName}`, { parts, axes: kind === "each_head" ? 2 : 1 });
   }
 
-  /** Number of channels of `heads` heads. */
-  #channels(heads: Dim): Dim {
-    const { headDim } = this.#structure;
-    return typeof heads === "number" ? heads * headDim : `${heads}*${headDim}`;
+  /** Number of channels of `heads` heads. @param size - channels of a head */
+  #channels(heads: Dim, size: number = this.#structure.headDim): Dim {
+    return typeof heads === "number" ? heads * size : `${heads}*${size}`;
   }
 
   /** Keys or values [B, K, T, H] after those of the past, [B, K, total, H]. */
@@ -213,4 +309,9 @@ export class LayerBuilder {
     if (past === undefined) return present;
     return this.#b.concat([past, this.#b.cast(present, past.type)], 2, total);
   }
+}
+
+/** SiLU has no parameters. */
+function noParameter(name: string): never {
+  throw internalError(`no parameter ${name}`);
 }

@@ -12,6 +12,7 @@ import type { Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
 import type { AttentionCache, AttentionRule } from "./attention.ts";
 import type { ConvolutionInputs } from "./convolution.ts";
+import type { ForestPaths } from "./delta_rule.ts";
 import type { NormRule, RotaryAngles } from "./formulas.ts";
 import { queryGrowth } from "./frequencies.ts";
 import type { WeightSupply } from "./weight_supply.ts";
@@ -32,6 +33,7 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly parallel: boolean;
   readonly residualScale: number;
   readonly projectionClip: number | null;
+  readonly gatedAttention: boolean;
   /** What the layer has in place of attention; absent in layers with attention. */
   readonly mixer?: MixerSpec;
 }
@@ -40,6 +42,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
 export interface HalfValues {
   /** Input of the output projection, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
   readonly tap: Value;
+  /** The tap before gates of attention's output, where there are some. */
+  readonly ungated?: Value;
   /** The residual stream after it, [B, T, C]. */
   readonly stream: Value;
 }
@@ -58,7 +62,8 @@ export interface LayerValues {
   readonly middle: Value;
   /**
    * Adds what later tokens need of these to the graph, by name: rotated `keys` and `values` of past and present tokens,
-   * [B, K, S, H], where S = T without a past, and with a cache; or the `state` of a convolution, [B, length - 1, C].
+   * [B, K, S, H], where S = T without a past, and with a cache; or the `state` of a filter, [B, length - 1, channels],
+   * and of a delta rule `recurrent`, [B, valueHeads, keyDim, valueDim].
    */
   carried(): Readonly<Record<string, Value>>;
   /** The weights and biases that the layer reads, by their names in the graph. */
@@ -87,6 +92,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
     projectionClip: spec.projectionClip,
+    gatedAttention: spec.gatedAttention,
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
   };
 }
@@ -106,10 +112,21 @@ export interface AttentionInputs {
   readonly cache?: AttentionCache | null;
 }
 
+/** Inputs of a delta rule besides hidden states and weights. */
+export interface DeltaInputs {
+  /** Of its filters. */
+  readonly filters: ConvolutionInputs;
+  /** States of the past, [B, valueHeads, keyDim, valueDim]; null where sequences begin. */
+  readonly past: Value | null;
+  /** The sequences of forests; rows are sequences when absent. */
+  readonly paths?: ForestPaths;
+}
+
 /** Inputs of a layer's first half besides hidden states and weights. */
 export type FirstHalfInputs =
   | { readonly attention: AttentionInputs }
-  | { readonly convolution: ConvolutionInputs };
+  | { readonly convolution: ConvolutionInputs }
+  | { readonly delta: DeltaInputs };
 
 /** Sizes that pruning changes, by their names in shapes: KV groups, query heads and neurons. */
 export interface LayerSizes<Size extends Dim = Dim> {

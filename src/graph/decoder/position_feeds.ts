@@ -13,7 +13,7 @@ import {
   type Span,
   spanPositions,
 } from "./positions.ts";
-import { depths, parentsByForest } from "./prefix_forest.ts";
+import { depths, parentsByForest, pathsOf } from "./prefix_forest.ts";
 
 /** The graph inputs that depend on positions alone. */
 export const POSITION_INPUTS: ReadonlySet<string> = new Set(["cos", "sin", "query_scale", "mask"]);
@@ -94,7 +94,10 @@ export function forestFeeds(
   parents: Int32Array,
   forests: number,
 ): Feeds {
-  if (mixer !== undefined) return ancestorFeeds(parents, forests, mixer.length);
+  if (mixer !== undefined) {
+    const ancestors = ancestorFeeds(parents, forests, mixer.length);
+    return mixer.type === "delta" ? { ...ancestors, ...pathFeeds(parents, forests) } : ancestors;
+  }
   const rows = parentsByForest(parents, forests);
   const masks = stack(rows.map((row) => forestMask(row, groupSize, window)));
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
@@ -111,7 +114,26 @@ export function forestFeeds(
   return { ...Object.fromEntries(stacked), mask };
 }
 
-/** The rows of the 1st, 2nd, ... predecessors of every token, as a convolution of forests wants them. */
+/** Sequences of forests, as a delta rule wants them (`ForestPaths`). */
+function pathFeeds(parents: Int32Array, forests: number): Feeds {
+  const size = parents.length / forests;
+  const paths = parentsByForest(parents, forests).flatMap((row, forest) =>
+    pathsOf(row).map((path) => path.map((node) => forest * size + node)),
+  );
+  const longest = Math.max(...paths.map((path) => path.length));
+  const rows = new Int32Array(paths.length * longest).fill(parents.length);
+  const places = new Int32Array(parents.length);
+  for (const [sequence, path] of paths.entries()) {
+    rows.set(path, sequence * longest);
+    for (const [t, row] of path.entries()) places[row] = sequence * longest + t;
+  }
+  return {
+    paths: { shape: [paths.length, longest], data: rows },
+    places: { shape: [forests, size], data: places },
+  };
+}
+
+/** The rows of the 1st, 2nd, ... predecessors of every token, as a filter of forests wants them. */
 function ancestorFeeds(parents: Int32Array, forests: number, length: number): Feeds {
   const size = parents.length / forests;
   const none = parents.length;

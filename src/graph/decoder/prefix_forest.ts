@@ -31,6 +31,19 @@ export function parentsByForest(parents: Int32Array, forests: number): readonly 
   return Array.from({ length: forests }, (_, f) => parents.subarray(f * size, (f + 1) * size));
 }
 
+/** The nodes from a root to every leaf, for each leaf. */
+export function pathsOf(parents: Int32Array): readonly Int32Array[] {
+  const inner = new Set(parents);
+  const depth = depths(parents);
+  return [...parents.keys()].flatMap((leaf) => {
+    if (inner.has(leaf)) return [];
+    const path = new Int32Array(depth[leaf]! + 1);
+    for (let node = leaf, place = depth[leaf]!; place >= 0; node = parents[node]!, place--)
+      path[place] = node;
+    return [path];
+  });
+}
+
 /** A forest that grows by sequences. */
 export class PrefixForest {
   readonly #ids: number[] = [];

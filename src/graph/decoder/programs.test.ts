@@ -28,7 +28,9 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
       const runner = new DecoderRunner(model, runtime);
       for (const index of model.spec.layers.keys()) {
         const layer = await runner.loadLayer(index);
-        const { groupSize, rope, window } = layer.spec;
+        const { groupSize, rope, window, mixer } = layer.spec;
+        // Without a length, a delta rule is one operator, which has no derivative.
+        if (mixer?.type === "delta" && program !== "forward") continue;
         const inputs = {
           hidden: randomTensor([2, TOKENS, 8], { name: "hidden" }),
           ...wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens: TOKENS }),

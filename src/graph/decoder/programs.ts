@@ -31,14 +31,16 @@ export type BackwardProgram = "backward" | "train" | "slopes";
 const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
 
 /**
- * The structure of a program's graph for sequences of one length; attention goes in blocks where they are long.
+ * The structure of a program's graph for sequences of one length; attention goes in blocks where they are long, and
+ * delta rules in chunks.
  */
 export function structureFor(
   program: LayerProgram,
   structure: LayerStructure,
   { tokens, window }: AttentionSpan,
 ): LayerStructure {
-  if (ANY_POSITIONS.has(program) || tokens <= BLOCK_QUERIES) return structure;
+  const needsLength = tokens > BLOCK_QUERIES || structure.mixer?.type === "delta";
+  if (ANY_POSITIONS.has(program) || !needsLength) return structure;
   return { ...structure, span: { tokens, window: window !== null && window < tokens ? window : null } };
 }
 
@@ -46,7 +48,8 @@ export function structureFor(
  * - `forward`: hidden
  * - `forest`: the same for token forests, with angles and a mask for each
  * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K,
- *   P, H] as inputs, of which the first `offset` places are used; or, of a convolution, `state` with `past_state`
+ *   P, H] as inputs, of which the first `offset` places are used; or, of a filter, `state` with `past_state`, and of a
+ *   delta rule `recurrent` with `past_recurrent`
  * - `statistics`: hidden, and per kind of the layer's spaces and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
  * - `gram`: the outputs of `statistics`, and the Gram matrix `KIND.gram` [channels, channels], the sum over tokens of
  *   x x^T
@@ -188,7 +191,7 @@ function addMoments(b: GraphBuilder, { halves }: LayerValues): void {
 function keptValues({ projected, halves, middle }: LayerValues): ReadonlyMap<string, Value> {
   const attention = halves.get("kv");
   const values = new Map<string, Value>([...projected, ["stream", middle]]);
-  if (attention !== undefined) values.set("tap", attention.tap);
+  if (attention !== undefined) values.set("tap", attention.ungated ?? attention.tap);
   return new Map(Array.from(values, ([name, value]) => [`kept.${name}`, value]));
 }
 

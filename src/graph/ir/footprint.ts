@@ -28,12 +28,14 @@ export function footprint({ nodes, outputs: named }: Graph, sizes: Sizes): numbe
  * (`Graph::ReverseDFSFrom` with `NodeCompare`, onnxruntime/core/graph/graph.cc and graph_viewer.cc of 1.30).
  */
 function runtimeOrder(nodes: readonly Node[]): readonly Node[] {
-  const makers = new Map(nodes.map(({ output }, index) => [output.name, index]));
+  const makers = new Map(nodes.flatMap((node, index) => outputsOf(node).map(({ name }) => [name, index])));
   const used = new Set(nodes.flatMap(({ inputs }) => inputs.map(({ name }) => name)));
   const order: Node[] = [];
   const visited = new Set<number>();
   /** Nodes to visit and, after their inputs, to run. */
-  const stack = nodes.flatMap(({ output }, index) => (used.has(output.name) ? [] : [{ index, runs: false }]));
+  const stack = nodes.flatMap((node, index) =>
+    outputsOf(node).some(({ name }) => used.has(name)) ? [] : [{ index, runs: false }],
+  );
   for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
     const { index, runs } = top;
     if (runs) order.push(nodes[index]!);
@@ -58,8 +60,9 @@ function peakOf(nodes: readonly Node[], outputs: readonly Value[], sizes: Sizes)
   for (const output of outputs) lastUse.set(ownerOf(output), nodes.length);
   const freedAfter = Array.from(nodes, (): number => 0);
   let [live, peak] = [0, 0];
-  for (const [index, { output }] of nodes.entries()) {
-    if (!owner.has(output.name)) {
+  for (const [index, node] of nodes.entries()) {
+    for (const output of outputsOf(node)) {
+      if (owner.has(output.name)) continue;
       const bytes = bytesOf(output, sizes);
       live += bytes;
       const end = lastUse.get(output.name) ?? index;
@@ -69,6 +72,10 @@ function peakOf(nodes: readonly Node[], outputs: readonly Value[], sizes: Sizes)
     live -= freedAfter[index]!;
   }
   return Math.max(peak, live + valueBytes(outputs, sizes));
+}
+
+function outputsOf({ output, second }: Node): readonly Value[] {
+  return second === undefined ? [output] : [output, second];
 }
 
 /** Total bytes of values. @param sizes - of their symbolic dimensions */

@@ -43,11 +43,13 @@ export type Attribute =
   | { readonly text: string }
   | { readonly type: ValueType };
 
-/** One operation of a graph: an ONNX operator with a single output. */
+/** One operation of a graph: an ONNX operator, nearly always with a single output. */
 export interface Node {
   readonly op: string;
   readonly inputs: readonly Value[];
   readonly output: Value;
+  /** The second output of operators that have two. */
+  readonly second?: Value;
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
@@ -151,6 +153,20 @@ export class GraphBuilder {
   /** An operator without a method of its own; shape and type of its output are not checked. */
   operator(op: string, inputs: readonly Value[], result: NodeResult): Value {
     return this.#node(op, inputs, result);
+  }
+
+  /** An operator with two outputs, otherwise as `operator`. */
+  twoOutputs(
+    op: string,
+    inputs: readonly Value[],
+    results: readonly [NodeResult, NodeResult],
+  ): [Value, Value] {
+    const [{ shape, type = "float32" }, { shape: secondShape, type: secondType = "float32" }] = results;
+    const name = `${op}_${this.#nodes.length}`;
+    const output: Value = { name, type, shape };
+    const second: Value = { name: `${name}_second`, type: secondType, shape: secondShape };
+    this.#nodes.push({ op, inputs, output, second, attributes: results[0].attributes ?? {} });
+    return [output, second];
   }
 
   finish(): Graph {

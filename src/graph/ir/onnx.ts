@@ -41,7 +41,7 @@ const OPSET_VERSION = 21n;
 /** The first IR version that knows opset 21. */
 const IR_VERSION = 10n;
 const MICROSOFT_DOMAIN = "com.microsoft";
-const MICROSOFT_OPERATORS: ReadonlySet<string> = new Set(["FusedMatMul", "MatMulNBits"]);
+const MICROSOFT_OPERATORS: ReadonlySet<string> = new Set(["FusedMatMul", "LinearAttention", "MatMulNBits"]);
 
 const ELEMENT_TYPES: Readonly<Record<ValueType, TensorProto_DataType>> = {
   float32: TensorProto_DataType.FLOAT,
@@ -190,7 +190,7 @@ function encodeNode(node: Node): NodeProto {
     opType: node.op,
     domain: MICROSOFT_OPERATORS.has(node.op) ? MICROSOFT_DOMAIN : "",
     input: node.inputs.map((value) => value.name),
-    output: [node.output.name],
+    output: [node.output, ...(node.second ? [node.second] : [])].map(({ name }) => name),
     attribute: Object.entries(node.attributes).map(([name, value]) => encodeAttribute(name, value)),
   });
 }

@@ -78,6 +78,44 @@ export function range(
   return b.operator("Range", [start, end, b.integer(1)], { shape: [dim] });
 }
 
+/** Operands of linear attention by the gated delta rule; heads are packed into the last axis. */
+export interface LinearAttentionOperands {
+  /** [B, T, queryHeads * keyDim] */
+  readonly queries: Value;
+  readonly keys: Value;
+  /** [B, T, valueHeads * valueDim] */
+  readonly values: Value;
+  /** States, [B, valueHeads, keyDim, valueDim]. */
+  readonly past: Value;
+  /** Logarithms, [B, T, valueHeads]. */
+  readonly decay: Value;
+  /** [B, T, valueHeads] */
+  readonly strength: Value;
+  readonly queryHeads: number;
+  readonly valueHeads: number;
+  /** Factor on queries. */
+  readonly scale: number;
+}
+
+/** LinearAttention of com.microsoft (ONNX Runtime 1.25 and later): the output, like `values`, and the states after it. */
+export function linearAttention(
+  b: GraphBuilder,
+  { queries, keys, values, past, decay, strength, ...rule }: LinearAttentionOperands,
+): { readonly output: Value; readonly present: Value } {
+  const attributes = {
+    update_rule: { text: "gated_delta" },
+    q_num_heads: rule.queryHeads,
+    kv_num_heads: rule.valueHeads,
+    scale: { float: rule.scale },
+  };
+  const operands = [queries, keys, values, past, decay, strength];
+  const [output, present] = b.twoOutputs("LinearAttention", operands, [
+    { shape: values.shape, attributes },
+    { shape: past.shape },
+  ]);
+  return { output, present };
+}
+
 /** A matrix [N, I] in blocks along I, as MatMulNBits of com.microsoft reads it; a weight is (code - zero) * scale. */
 export interface BlockMatrix {
   readonly bits: 4 | 8;

@@ -26,7 +26,13 @@ export function rewriteGraph(
   for (const node of graph.nodes) {
     const inputs = node.inputs.map(({ name }) => values.get(name)!);
     const keep: Rewrite = () => b.operator(node.op, inputs, { ...node.output, attributes: node.attributes });
-    values.set(node.output.name, (ruleFor(node) ?? keep)(b, node, inputs));
+    const { second } = node;
+    if (second === undefined) values.set(node.output.name, (ruleFor(node) ?? keep)(b, node, inputs));
+    else {
+      const results = [{ ...node.output, attributes: node.attributes }, second] as const;
+      const [output, other] = b.twoOutputs(node.op, inputs, results);
+      values.set(node.output.name, output).set(second.name, other);
+    }
   }
   for (const [name, { name: value }] of graph.outputs) b.output(name, values.get(value)!);
   return b.finish();

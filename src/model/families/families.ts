@@ -32,7 +32,7 @@ import { OLMO, OLMO2, OLMO3 } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
-import { QWEN2, QWEN3 } from "./qwen.ts";
+import { QWEN2, QWEN3, QWEN3_5 } from "./qwen.ts";
 import { SEED_OSS } from "./seed_oss.ts";
 import { SMOLLM3 } from "./smollm3.ts";
 import { STABLELM } from "./stablelm.ts";
@@ -45,6 +45,7 @@ export const FAMILIES: readonly Family[] = [
   MINISTRAL3,
   QWEN2,
   QWEN3,
+  QWEN3_5,
   GEMMA,
   GEMMA2,
   GEMMA3,

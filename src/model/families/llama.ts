@@ -22,6 +22,7 @@ export const LLAMA: Family = {
     learnedPositions: null,
     scaledEmbeddings: false,
     embeddingNorm: false,
+    gatedAttention: false,
     scoreScale: "head_dim",
     clipsProjections: false,
     capsScores: false,

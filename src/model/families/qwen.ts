@@ -1,4 +1,4 @@
-/** Qwen2 and Qwen3 (configuration_qwen2.py, configuration_qwen3.py and modeling files of transformers). */
+/** Qwen2, Qwen3 and Qwen 3.5 (their configuration and modeling files in transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -46,4 +46,35 @@ export const QWEN3: Family = {
   config: { ...LLAMA.config, windowSwitch: true },
   readers: { ...LLAMA.readers, vllmOmits: ["o"] },
   defaults: { ...QWEN_DEFAULTS, headDim: 128 },
+};
+
+/** The text model; most layers have linear attention. */
+export const QWEN3_5: Family = {
+  ...QWEN3,
+  modelType: "qwen3_5_text",
+  alsoNamed: [],
+  architecture: "Qwen3_5ForCausalLM",
+  configClass: "Qwen3_5TextConfig",
+  computes: {
+    ...QWEN3.computes,
+    normOffset: 1,
+    gatedAttention: true,
+    windows: "none",
+    partialRotary: true,
+  },
+  config: {
+    ...LLAMA.config,
+    fixedKeys: { attn_output_gate: true },
+    scalingNames: { mrope: "default" },
+    ownKeys: "qwen3_5",
+  },
+  readers: { ...LLAMA.readers, vllmBackend: false, standsIn: false },
+  defaults: {
+    ...QWEN_DEFAULTS,
+    sizes: { vocab: 248_320, hidden: 4096, neurons: 12_288, layers: 32, heads: 16 },
+    kvHeads: 4,
+    headDim: 256,
+    rotaryPart: 0.25,
+    window: null,
+  },
 };

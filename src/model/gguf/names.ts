@@ -7,7 +7,7 @@ import { familyByName } from "../families/families.ts";
 import type { NormPlacement } from "../spec.ts";
 import {
   EMBEDDING,
-  FILTER_MODULE,
+  FILTER_MODULES,
   FINAL_NORM,
   FINAL_NORM_BIAS,
   HEAD,
@@ -44,7 +44,7 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   "mlp.up_proj": "ffn_up",
   "mlp.down_proj": "ffn_down",
   "conv.in_proj": "shortconv.in_proj",
-  [FILTER_MODULE]: "shortconv.conv",
+  [FILTER_MODULES.convolution]: "shortconv.conv",
   "conv.out_proj": "shortconv.out_proj",
 };
 

@@ -4,6 +4,7 @@ import type { ModelSpec } from "../spec.ts";
 import { lfm2Keys, readLfm2Keys } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
 import type { OwnKeys } from "./own_keys.ts";
+import { qwen35Keys, readQwen35Keys } from "./qwen3_5_keys.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -23,4 +24,5 @@ interface OwnKeysFormat {
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   llama4: { read: readLlama4Keys, write: llama4Keys },
   lfm2: { read: readLfm2Keys, write: lfm2Keys },
+  qwen3_5: { read: readQwen35Keys, write: qwen35Keys },
 };
