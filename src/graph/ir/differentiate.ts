@@ -4,6 +4,7 @@
  *
  * Based on the usual definition (Griewank & Walther, Evaluating Derivatives, ch. 3), as in Autodidax.
  */
+import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import { END, type GraphBuilder, type Node, type Value } from "./graph.ts";
 import { productOptions } from "./product_sizes.ts";
@@ -56,23 +57,14 @@ const RULES: Readonly<Record<string, Rule>> = {
       return b.slice(g, axis, { start, end: start + staticSize(input, axis) });
     });
   },
-  Slice: (b, { inputs: [x, ...bounds], output }, g) => [
-    () => {
-      const [start, end, axis] = bounds.map((bound) => b.integersOf(bound)[0]!) as [number, number, number];
-      const size = x!.shape[axis]!;
-      if (start < 0) throw internalError(`derivative of ${output.name}, which counts from the end`);
-      const after = end < 0 ? -end : end === END ? 0 : staticSize(x!, axis) - end;
-      return b.pad(g, axis, { before: start, after, size });
-    },
-  ],
   GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
 };
 
 /** Operators with steps: what they compute has the derivative 0 wherever it has one. */
 const STEPS: ReadonlySet<string> = new Set(["Greater"]);
 
-/** ONNX names of the operators that have a rule. */
-export const DIFFERENTIABLE_OPERATORS: readonly string[] = Object.keys(RULES);
+/** ONNX names of the operators that have a derivative; that of slices is in `Gradients`. */
+export const DIFFERENTIABLE_OPERATORS: readonly string[] = [...Object.keys(RULES), "Slice"];
 
 /**
  * Appends the gradients of sum(value * upstream) over all `seeds` to the graph.
@@ -89,25 +81,99 @@ export function gradients(
 ): readonly Value[] {
   const nodes = [...b.nodes];
   const active = dependents(nodes, targets);
-  const gradientOf = new Map<Value, Value>(seeds);
+  const found = new Gradients(b, seeds);
   for (const node of nodes.reverse()) {
-    const upstream = gradientOf.get(node.output);
-    if (upstream === undefined || !active.has(node.output)) continue;
-    if (!node.inputs.some((input) => active.has(input))) continue;
+    if (!active.has(node.output) || !node.inputs.some((input) => active.has(input))) continue;
+    const upstream = found.of(node.output);
+    if (upstream === undefined) continue;
+    if (node.op === "Slice") {
+      found.addPart(node, upstream);
+      continue;
+    }
     const rule = RULES[node.op];
     if (rule === undefined) throw internalError(`no derivative of ${node.op}`);
     for (const [index, buildGradient] of rule(b, node, upstream).entries()) {
       const input = node.inputs[index]!;
-      if (!active.has(input)) continue;
-      const gradient = sumToShape(b, buildGradient(), input.shape);
-      const previous = gradientOf.get(input);
-      gradientOf.set(input, previous === undefined ? gradient : b.add(previous, gradient));
+      if (active.has(input)) found.add(input, sumToShape(b, buildGradient(), input.shape));
     }
   }
   return targets.map((target) => {
-    const gradient = gradientOf.get(target);
+    const gradient = found.of(target);
     if (gradient === undefined) throw internalError(`${target.name} does not influence the result`);
     return gradient;
+  });
+}
+
+/** The gradient of a part of a value, along one axis. */
+interface Part {
+  readonly axis: number;
+  /** Entries before and after the part. */
+  readonly before: number;
+  readonly after: number;
+  readonly gradient: Value;
+}
+
+/** Gradients of values, to which those of later uses are added. */
+class Gradients {
+  readonly #b: GraphBuilder;
+  readonly #sums: Map<Value, Value>;
+  /** Of slices, which join to whole gradients where they are next to one another: padding each costs the whole. */
+  readonly #parts = new Map<Value, Part[]>();
+
+  constructor(b: GraphBuilder, seeds: ReadonlyMap<Value, Value>) {
+    this.#b = b;
+    this.#sums = new Map(seeds);
+  }
+
+  /** The sum so far; undefined without any. */
+  of(value: Value): Value | undefined {
+    for (const part of joined(this.#b, value, this.#parts.get(value) ?? [])) {
+      const { axis, before, after, gradient } = part;
+      const size = value.shape[axis]!;
+      const isWhole = before === 0 && after === 0;
+      this.add(value, isWhole ? gradient : this.#b.pad(gradient, axis, { before, after, size }));
+    }
+    this.#parts.delete(value);
+    return this.#sums.get(value);
+  }
+
+  add(value: Value, gradient: Value): void {
+    const previous = this.#sums.get(value);
+    this.#sums.set(value, previous === undefined ? gradient : this.#b.add(previous, gradient));
+  }
+
+  /** Adds the gradient of a slice to that of what it was taken from. */
+  addPart({ inputs: [x, ...bounds], output }: Node, gradient: Value): void {
+    const [before, end, axis] = bounds.map((bound) => this.#b.integersOf(bound)[0]!) as [
+      number,
+      number,
+      number,
+    ];
+    if (before < 0) throw internalError(`derivative of ${output.name}, which counts from the end`);
+    const after = end < 0 ? -end : end === END ? 0 : staticSize(x!, axis) - end;
+    getOrMake(this.#parts, x!, () => []).push({ axis, before, after, gradient });
+  }
+}
+
+/** Parts of a value with those that follow one another joined, where its size along their axis is known. */
+function joined(b: GraphBuilder, value: Value, parts: readonly Part[]): readonly Part[] {
+  const runs: Part[][] = [];
+  for (const part of [...parts].sort((p, q) => p.axis - q.axis || p.before - q.before)) {
+    const size = value.shape[part.axis];
+    const run = runs.find(([first, ...others]) => {
+      const last = others.at(-1) ?? first!;
+      return last.axis === part.axis && typeof size === "number" && size - last.after === part.before;
+    });
+    if (run === undefined) runs.push([part]);
+    else run.push(part);
+  }
+  return runs.map((run) => {
+    const [first, last] = [run[0]!, run.at(-1)!];
+    if (first === last) return first;
+    const { axis, before } = first;
+    const size = staticSize(value, axis) - before - last.after;
+    const gradients = run.map(({ gradient }) => gradient);
+    return { axis, before, after: last.after, gradient: b.concat(gradients, axis, size) };
   });
 }
 
