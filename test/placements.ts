@@ -11,7 +11,7 @@ import { mapValues } from "../src/base/map_values.ts";
 import { momentSizes } from "../src/calibrate/moments.ts";
 import { HEAD_PROGRAMS } from "../src/graph/decoder/head_programs.ts";
 import type { LayerStructure } from "../src/graph/decoder/layer_structure.ts";
-import { LAYER_PROGRAMS, structureFor } from "../src/graph/decoder/programs.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/decoder/programs.ts";
 import type { Graph, Value } from "../src/graph/ir/graph.ts";
 import { encodeOnnx } from "../src/graph/ir/onnx.ts";
 import type { Dim } from "../src/graph/ir/shapes.ts";
@@ -55,6 +55,13 @@ const PLAIN: LayerStructure = {
 };
 /** A convolution in place of attention. */
 const CONVOLVING: LayerStructure = { ...STRUCTURE, mixer: { type: "convolution", length: 3, biases: true } };
+/** Linear attention, in chunks of which the last is not full, and attention with gates. */
+const DELTA: LayerStructure = {
+  ...STRUCTURE,
+  mixer: { type: "delta", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 },
+};
+const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
+const CHUNKS = { tokens: 70, window: null };
 const HEAD = {
   ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
   ...{ logitDivisor: 2, logitSoftcap: 30 },
@@ -63,7 +70,7 @@ const HEAD = {
 const SIZES: Readonly<Record<string, number>> = {
   ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37 },
   ...{ ...momentSizes("kv", 48), ...momentSizes("ffn", 37) },
-  ...{ M: 21, V: 67, A: 1, "kv.V": 3, "ffn.V": 2, "kv.r": 7, "ffn.r": 5 },
+  ...{ L: 3, M: 21, V: 67, A: 1, "kv.V": 3, "ffn.V": 2, "kv.r": 7, "ffn.r": 5 },
 };
 
 /** Longer than a block of queries and than the layer's window. */
@@ -90,6 +97,17 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
     ),
   ),
   ...Object.fromEntries(LAYERS.map(([name, make]) => [`${name} with a convolution`, make(CONVOLVING)])),
+  ...Object.fromEntries(
+    LAYERS.map(([name, make]) => [
+      `${name} with a delta rule`,
+      make(structureFor(name as LayerProgram, DELTA, CHUNKS)),
+    ]),
+  ),
+  ...Object.fromEntries(
+    (["forward", "backward", "train"] as const).map((program) => {
+      return [`${program} with gated attention`, LAYER_PROGRAMS[program](GATED)];
+    }),
+  ),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
   "head logits after a norm without parameters": HEAD_PROGRAMS.logits({
     ...HEAD,
