@@ -18,7 +18,6 @@ import {
 import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { DEMO_MODEL, demoText, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
 
 const runtime = new Runtime({ threads: 1 });
 const root = suiteDirectory("pipeline");
@@ -53,17 +52,10 @@ test("checks the configuration that it is given", async () => {
   }
 });
 
-/**
- * Invariants of every output. A model whose neurons have more than 0.5 % each needs a wider tolerance.
- * @param attending - number of layers with attention; all when absent
- */
-async function expectSound(
-  { output, sparsity, widths }: PruneResult,
-  { tolerance = 0.005, attending = widths.kv.length } = {},
-): Promise<void> {
+/** Invariants of every output. A model whose neurons have more than 0.5 % each needs a wider tolerance. */
+async function expectSound({ output, sparsity, widths }: PruneResult, tolerance = 0.005): Promise<void> {
   expect(Math.abs(sparsity.achieved - sparsity.asked)).toBeLessThanOrEqual(tolerance);
-  expect(Math.min(...widths.ffn)).toBeGreaterThanOrEqual(1);
-  expect(widths.kv.filter((groups) => groups > 0)).toHaveLength(attending);
+  expect(Math.min(...widths.ffn, ...widths.kv)).toBeGreaterThanOrEqual(1);
   const pruned = await openModel(output);
   try {
     const { layers } = pruned.spec;
@@ -105,34 +97,6 @@ describe.each(METRICS.map(({ name }) => name))("metric %s", (metric) => {
     expect(await hashes(second.output)).toEqual(await hashes(first.output));
   });
 });
-
-/** Models some of whose layers have something else than attention, by what that is. */
-const OTHER_MIXERS: Readonly<Record<string, TinyModelOptions>> = {
-  convolutions: {
-    family: "lfm2",
-    qkNorm: "head",
-    layers: [tinyConvolution({ length: 3, biases: false }, 64), { neurons: 64 }],
-  },
-  "linear attention": {
-    family: "qwen3_5_text",
-    normOffset: 1,
-    qkNorm: "head",
-    gatedAttention: true,
-    layers: [tinyDelta({}, 64), { neurons: 64 }],
-  },
-};
-
-test.each(Object.entries(OTHER_MIXERS))(
-  "a model with %s is pruned, refined and trained, the same twice",
-  async (name, options) => {
-    const other = await writeTinyCheckpoint(join(root(), name), options);
-    const settings = { model: other, recover: "distill", steps: 2, refine: true } as const;
-    const first = await run(settings);
-    await expectSound(first, { attending: 1 });
-    const second = await run({ ...settings, maxMemory: "700MB", threads: 2 });
-    expect(await hashes(second.output)).toEqual(await hashes(first.output));
-  },
-);
 
 describe("prune", () => {
   test("the seed draws the windows and the random metric, and nothing else changes the bytes", async () => {
@@ -200,7 +164,7 @@ describe("prune", () => {
     expect(first.widths.ffn.every((width) => width % 8 === 0)).toBe(true);
     const second = await run({ model: first.output, sparsity: 0.2 });
     expect(second.parameters.before).toBe(first.parameters.after);
-    await expectSound(second, { tolerance: 0.01 });
+    await expectSound(second, 0.01);
   });
 
   test.each([
@@ -210,7 +174,7 @@ describe("prune", () => {
     { method: "gprune", allocation: "learned", roundTo: 4 },
   ] as const)("shape uniform gives every layer the same widths: %j", async (settings) => {
     const result = await run({ ...settings, shape: "uniform", sparsity: 0.4 });
-    await expectSound(result, { tolerance: 0.1 });
+    await expectSound(result, 0.1);
     for (const widths of Object.values(result.widths)) expect(new Set(widths).size).toBe(1);
     expect(result.sparsity.achieved).toBeLessThanOrEqual(0.4);
     expect(result.runtimes.transformers).toBe("yes (LlamaForCausalLM)");
@@ -223,7 +187,7 @@ describe("prune", () => {
     const loadedBy: string[] = [];
     for (const biases of ["auto", "always", "never"] as const) {
       const result = await run({ ...settings, biases });
-      await expectSound(result, { tolerance: 0.1 });
+      await expectSound(result, 0.1);
       const { spec, weights } = await openModel(result.output);
       await weights.close();
       const found = new Set(spec.layers.flatMap((layer) => layer.biases));

@@ -89,9 +89,7 @@ export function addLayer(
 }
 
 function firstHalf(layer: LayerBuilder, input: Value, inputs: FirstHalfInputs): FirstHalf {
-  if ("convolution" in inputs) return layer.convolutionBlock(input, inputs.convolution);
-  if ("delta" in inputs) return layer.deltaBlock(input, inputs.delta);
-  return layer.attentionBlock(input, inputs.attention);
+  return "mixer" in inputs ? layer.mixerBlock(input, inputs) : layer.attentionBlock(input, inputs.attention);
 }
 
 /** Number of sequences: one in a graph of fixed sizes. */
@@ -108,11 +106,12 @@ function firstHalfInputs(
   const { hiddenSize, mixer } = structure;
   if (mixer === undefined) return { attention: attentionInputs(b, structure, options) };
   if (mixer.type === "convolution")
-    return { convolution: filterInputs(b, { length: mixer.length, channels: hiddenSize }, options) };
+    return { mixer, convolution: filterInputs(b, { length: mixer.length, channels: hiddenSize }, options) };
   const { cached = false, forest = false } = options;
   const { length, valueHeads, keyDim, valueDim } = mixer;
   const states = [batchSize(options), valueHeads, keyDim, valueDim];
   return {
+    mixer,
     delta: {
       filters: filterInputs(b, { length, channels: deltaChannels(mixer).filtered }, options),
       past: cached ? b.input("past_recurrent", states) : null,

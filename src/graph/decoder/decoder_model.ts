@@ -147,7 +147,7 @@ class CachedLayers {
     { mixer, ...parts }: LayerParts & { readonly mixer: ConvolutionSpec },
   ): Value {
     const convolution = this.#filterInputs(index, mixer.length, this.#spec.hiddenSize);
-    const { output, carried } = addLayer(this.#b, parts, { input, convolution });
+    const { output, carried } = addLayer(this.#b, parts, { input, mixer, convolution });
     this.#filterOutput(index, carried().state!);
     return output;
   }
@@ -164,7 +164,7 @@ class CachedLayers {
       filters: this.#filterInputs(index, length, deltaChannels(mixer).filtered),
       past: b.input(`past_recurrent.${index}`, states, this.#weights.cacheType),
     };
-    const { output, carried } = addLayer(b, parts, { input, delta });
+    const { output, carried } = addLayer(b, parts, { input, mixer, delta });
     const { state, recurrent } = carried();
     this.#filterOutput(index, state!);
     b.output(`present_recurrent.${index}`, recurrent!);

@@ -50,7 +50,7 @@ type NeuronFunction = (b: GraphBuilder, x: Value, parameterOf: (name: string) =>
 
 /** The functions of neurons. */
 export const ACTIVATIONS: Readonly<Record<Activation, NeuronFunction>> = {
-  silu: (b, x) => b.mul(x, b.sigmoid(x)),
+  silu,
   gelu,
   gelu_tanh: geluTanh,
   relu,
@@ -60,6 +60,11 @@ export const ACTIVATIONS: Readonly<Record<Activation, NeuronFunction>> = {
   },
   xielu,
 };
+
+/** x sigmoid(x) (arXiv 1702.03118). */
+export function silu(b: GraphBuilder, x: Value): Value {
+  return b.mul(x, b.sigmoid(x));
+}
 
 /**
  * xIELU (arXiv 2411.13010), as `XIELUActivation` of transformers has it, where p and n are learned:

@@ -14,7 +14,7 @@ import type { MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { type LayerStructure, layerSizes, layerStructure } from "./layer_structure.ts";
-import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
+import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
 /**
  * Whether a runtime keeps activations: only on the CPU, since another device computes them again in less time than it
@@ -48,7 +48,7 @@ export function programsThereAndBack(
 export function keptBytes(spec: ModelSpec): number {
   const graphs = new Map<string, readonly Value[]>();
   return spec.layers.reduce((sum, layer) => {
-    const structure = layerStructure(spec, layer);
+    const structure = structureFor("keeping", layerStructure(spec, layer), { tokens: 1, window: null });
     const kept = getOrMake(graphs, JSON.stringify(structure), () => keptOutputs(structure));
     return sum + valueBytes(kept, { B: 1, T: 1, ...layerSizes(layer) });
   }, 0);

@@ -1,40 +1,29 @@
 /** The operators of a decoder layer. */
 import { getOrMake } from "../../base/map_values.ts";
-import { internalError } from "../../errors.ts";
-import {
-  type DeltaSpec,
-  deltaChannels,
-  type LayerMatrix,
-  PROJECTIONS,
-  type Projection,
-  type QkNorm,
-} from "../../model/spec.ts";
+import { type LayerMatrix, PROJECTIONS, type Projection, type QkNorm } from "../../model/spec.ts";
 import {
   ACTIVATION_MODULE,
   activationParameters,
   BLOCK_NORMS,
-  DELTA_MODULE,
-  FILTER_MODULES,
   moduleOf,
   NORM_PARTS,
   type NormPart,
 } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { clip, softplus } from "../ir/operators.ts";
+import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
-import { type ConvolutionInputs, convolve, type Filters } from "./convolution.ts";
-import { deltaRule } from "./delta_rule.ts";
-import { ACTIVATIONS, norm, rotate, rotateQueries, unitLength } from "./formulas.ts";
+import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
 import type {
   AttentionInputs,
-  DeltaInputs,
   HalfValues,
   LayerParts,
   LayerSizes,
   LayerStructure,
   LayerValues,
+  MixerInputs,
 } from "./layer_structure.ts";
+import { convolution, linearAttention, type Mixed } from "./mixers.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** The half of a layer that mixes tokens. */
@@ -72,97 +61,25 @@ export class LayerBuilder {
     return { tap, ungated, stream, carried: () => ({ keys, values }) };
   }
 
-  /** See `ConvolutionSpec`; its norms are where those of attention would be. */
-  convolutionBlock(input: Value, inputs: ConvolutionInputs): FirstHalf {
-    const b = this.#b;
+  /** What the layer has in place of attention; its norms are where those of attention would be. */
+  mixerBlock(input: Value, inputs: MixerInputs): FirstHalf {
     const { norms, hiddenSize } = this.#structure;
-    const thirds = this.#linear(
-      this.#blockNorm(input, BLOCK_NORMS[norms].kv.input),
-      "conv.in_proj",
-      3 * hiddenSize,
-    );
-    // In float32, whatever the matrices' type: nothing bounds the products.
-    const third = (index: number): Value =>
-      b.cast(b.slice(thirds, 2, { start: index * hiddenSize, end: (index + 1) * hiddenSize }), "float32");
-    const entering = b.mul(third(0), third(2));
-    const { output, state } = convolve(b, entering, { ...this.#filters(hiddenSize), ...inputs });
-    const stream = this.#mixed(input, b.mul(third(1), output), "conv.out_proj");
-    return { tap: null, stream, carried: () => ({ state: state() }) };
+    const { input: before, output: after } = BLOCK_NORMS[norms].kv;
+    const { output, projection, carried } = this.#mix(this.#blockNorm(input, before), inputs);
+    const projected = this.#linear(output, projection, hiddenSize);
+    return { tap: null, stream: this.#residual(input, this.#blockNorm(projected, after)), carried };
   }
 
-  /** See `DeltaSpec`; all in float32 but the products with matrices. */
-  deltaBlock(input: Value, { filters, past, paths }: DeltaInputs): FirstHalf {
-    const b = this.#b;
-    const delta = this.#structure.mixer as DeltaSpec;
-    const x = this.#blockNorm(input, BLOCK_NORMS[this.#structure.norms].kv.input);
-    const project = (matrix: LayerMatrix, outputs: number): Value =>
-      b.cast(this.#linear(x, matrix, outputs), "float32");
-    const { keys, values, filtered } = deltaChannels(delta);
-    const mixed = project("linear_attn.in_proj_qkv", filtered);
-    const { output, state } = convolve(b, mixed, { ...this.#filters(filtered), ...filters });
-    const active = ACTIVATIONS.silu(b, output, noParameter);
-    const heads = (y: Value, [count, size]: readonly [number, number]): Value =>
-      b.reshape(y, [...x.shape.slice(0, 2), count, size]);
-    const part = (start: number, size: number): Value => b.slice(active, 2, { start, end: start + size });
-    const ofKeys = (start: number): Value =>
-      unitLength(b, heads(part(start, keys), [delta.keyHeads, delta.keyDim]));
-    const valueShape = [delta.valueHeads, delta.valueDim] as const;
-    const result = deltaRule(
-      b,
-      {
-        queries: ofKeys(0),
-        keys: ofKeys(keys),
-        values: heads(part(2 * keys, values), valueShape),
-        decay: this.#decay(project("linear_attn.in_proj_a", delta.valueHeads)),
-        strength: b.sigmoid(project("linear_attn.in_proj_b", delta.valueHeads)),
-      },
-      { delta, ...(past && { state: b.cast(past, "float32") }), ...(paths && { paths }) },
-    );
-    const gate = ACTIVATIONS.silu(
-      b,
-      heads(project("linear_attn.in_proj_z", values), valueShape),
-      noParameter,
-    );
-    const normed = norm(b, result.output, {
-      ...this.#structure,
-      normType: "rms",
-      normOffset: 0,
-      weight: this.#weights.tensor(`${DELTA_MODULE}.norm.weight`, [delta.valueDim]),
-      bias: null,
-    });
-    const gated = b.reshape(b.mul(normed, gate), [...x.shape.slice(0, 2), values]);
-    const stream = this.#mixed(input, gated, "linear_attn.out_proj");
-    return {
-      tap: null,
-      stream,
-      carried: () => ({ state: state(), recurrent: b.cast(result.state!, past!.type) }),
+  #mix(x: Value, inputs: MixerInputs): Mixed {
+    const parts = {
+      structure: this.#structure,
+      weights: this.#weights,
+      project: (matrix: LayerMatrix, outputs: number) =>
+        this.#b.cast(this.#linear(x, matrix, outputs), "float32"),
     };
-  }
-
-  /** Logarithms of what is left of a delta rule's states, from the output of in_proj_a. */
-  #decay(output: Value): Value {
-    const b = this.#b;
-    const vector = (name: string): Value =>
-      this.#weights.tensor(`${DELTA_MODULE}.${name}`, output.shape.slice(-1));
-    const rate = softplus(b, b.add(output, vector("dt_bias")));
-    return b.neg(b.mul(b.exp(vector("A_log")), rate));
-  }
-
-  #filters(channels: number): Filters {
-    const mixer = this.#structure.mixer!;
-    const module = FILTER_MODULES[mixer.type];
-    const biased = mixer.type === "convolution" && mixer.biases;
-    return {
-      weight: this.#weights.tensor(`${module}.weight`, [channels, 1, mixer.length]),
-      bias: biased ? this.#weights.tensor(`${module}.bias`, [channels]) : null,
-    };
-  }
-
-  /** The residual stream after what a layer has in place of attention. */
-  #mixed(input: Value, x: Value, matrix: LayerMatrix): Value {
-    const { norms, hiddenSize } = this.#structure;
-    const projected = this.#linear(x, matrix, hiddenSize);
-    return this.#residual(input, this.#blockNorm(projected, BLOCK_NORMS[norms].kv.output));
+    return "delta" in inputs
+      ? linearAttention(this.#b, { ...parts, mixer: inputs.mixer }, inputs.delta)
+      : convolution(this.#b, { ...parts, mixer: inputs.mixer }, inputs.convolution);
   }
 
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
@@ -309,9 +226,4 @@ export class LayerBuilder {
     if (past === undefined) return present;
     return this.#b.concat([past, this.#b.cast(present, past.type)], 2, total);
   }
-}
-
-/** SiLU has no parameters. */
-function noParameter(name: string): never {
-  throw internalError(`no parameter ${name}`);
 }

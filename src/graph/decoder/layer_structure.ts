@@ -1,5 +1,7 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 import {
+  type ConvolutionSpec,
+  type DeltaSpec,
   type LayerMatrix,
   type LayerSpec,
   type MixerSpec,
@@ -123,10 +125,12 @@ export interface DeltaInputs {
 }
 
 /** Inputs of a layer's first half besides hidden states and weights. */
-export type FirstHalfInputs =
-  | { readonly attention: AttentionInputs }
-  | { readonly convolution: ConvolutionInputs }
-  | { readonly delta: DeltaInputs };
+export type FirstHalfInputs = { readonly attention: AttentionInputs } | MixerInputs;
+
+/** A mixer and its inputs. */
+export type MixerInputs =
+  | { readonly mixer: ConvolutionSpec; readonly convolution: ConvolutionInputs }
+  | { readonly mixer: DeltaSpec; readonly delta: DeltaInputs };
 
 /** Sizes that pruning changes, by their names in shapes: KV groups, query heads and neurons. */
 export interface LayerSizes<Size extends Dim = Dim> {

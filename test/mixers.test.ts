@@ -1,0 +1,52 @@
+/** The whole job on models some of whose layers have something else than attention. */
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { openModel, type PruneResult, prune, type RunConfigInput } from "../src/index.ts";
+import { suiteDirectory } from "./directories.ts";
+import { hashes } from "./run_cli.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
+
+const root = suiteDirectory("mixers");
+
+/** By what the first layer has in place of attention. */
+const MODELS: Readonly<Record<string, TinyModelOptions>> = {
+  "a convolution": {
+    family: "lfm2",
+    qkNorm: "head",
+    layers: [tinyConvolution({ length: 3, biases: false }, 64), { neurons: 64 }],
+  },
+  "linear attention": {
+    family: "qwen3_5_text",
+    normOffset: 1,
+    qkNorm: "head",
+    gatedAttention: true,
+    layers: [tinyDelta({}, 64), { neurons: 64 }],
+  },
+};
+
+test.each(Object.entries(MODELS))(
+  "a model with %s is pruned, refined, refitted and trained, with the same bytes in little memory",
+  async (name, options) => {
+    const model = await writeTinyCheckpoint(join(root(), name), options);
+    const texts = await writeTinyTexts(join(root(), name));
+    const run = (output: string, settings: RunConfigInput = {}): Promise<PruneResult> =>
+      prune({
+        ...{ model, output: join(root(), name, output), sparsity: 0.3, recover: "distill", steps: 2 },
+        ...{ samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2, ownText: "never" },
+        calibration: Object.entries(texts).map(([set, path]) => ({ name: set, path })),
+        ...settings,
+      });
+    const first = await run("first");
+    expect(Math.abs(first.sparsity.achieved - 0.3)).toBeLessThan(0.005);
+    const pruned = await openModel(first.output);
+    await pruned.weights.close();
+    const [mixed, attending] = pruned.spec.layers;
+    expect(mixed).toMatchObject({ kvGroups: 0, neurons: first.widths.ffn[0] });
+    expect(attending!.kvGroups).toBeGreaterThan(0);
+    expect(first.widths.ffn.every((neurons) => neurons > 0 && neurons < 64)).toBe(true);
+    const second = await run("second", { maxMemory: "700MB", threads: 2 });
+    const files = ["config.json", "model.safetensors", "plan.json"];
+    expect(await hashes(second.output, files)).toEqual(await hashes(first.output, files));
+  },
+);
