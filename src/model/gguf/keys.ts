@@ -13,8 +13,6 @@ export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
 /** Says whether blocks are parallel. */
 export const PARALLEL = "use_parallel_residual";
 export const CLIP = "attention.clamp_kqv";
-/** Tokens that the filters of convolutions see. */
-export const CONVOLUTION_LENGTH = "shortconv.l_cache";
 
 export class GgufKeys {
   readonly file: GgufFile;

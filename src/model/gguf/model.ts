@@ -111,14 +111,14 @@ function placeTensors(
   const stored = new Map<string, StoredWeight>();
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
-  for (const { weight, tensor, fused, paired, normOffset } of ggufPlaces(spec, architecture)) {
+  for (const { weight, tensor, fused, paired, tiled, values } of ggufPlaces(spec, architecture)) {
     const info = source.info(tensor);
     if (info === undefined) continue;
     const start = usedRows.get(tensor) ?? 0;
     const end = fused ? start + weight.shape[0]! : info.shape[0]!;
     usedRows.set(tensor, end);
     const rowShape = weight.shape.slice(1);
-    stored.set(weight.name, { tensor, rows: { start, end }, paired, rowShape, addend: -normOffset });
+    stored.set(weight.name, { tensor, rows: { start, end }, paired, tiled, rowShape, values });
   }
   for (const name of source.names) checkTensor({ path, source }, name, usedRows.get(name));
   return stored;

@@ -9,8 +9,8 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import {
-  FILTER_LENGTHS,
   type LayerSpec,
+  type MixerSpec,
   type ModelSpec,
   mixerLayer,
   PROJECTIONS,
@@ -21,7 +21,8 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, CONVOLUTION_LENGTH, GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
+import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
@@ -213,12 +214,11 @@ class SpecReader {
     const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDim);
-    if (this.#architecture.convolutions && groups.every((units) => units === 0))
-      throw this.#keys.bad("attention.head_count_kv", "heads in a layer", 0);
+    const mixers = mixersOf(this.#keys, this.#architecture, groups);
     return heads.map((headCount, layer) => {
       const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
-      if (this.#architecture.convolutions && sizes.kvGroups === 0)
-        return this.#convolutionLayer(sizes.neurons, layer);
+      const mixer = mixers[layer] ?? null;
+      if (mixer !== null) return this.#mixerLayer(mixer, sizes.neurons, layer);
       this.#checkLayer(sizes, layer);
       const window = windows[layer] ?? null;
       return {
@@ -232,16 +232,10 @@ class SpecReader {
     });
   }
 
-  #convolutionLayer(neurons: number, layer: number): LayerSpec {
-    const { least, most } = FILTER_LENGTHS;
-    const length = this.#keys.size(CONVOLUTION_LENGTH, most);
-    if (length < least) throw this.#keys.bad(CONVOLUTION_LENGTH, `at least ${least} tokens`, length);
+  #mixerLayer(mixer: MixerSpec, neurons: number, layer: number): LayerSpec {
     if (!(Number.isSafeInteger(neurons) && neurons > 0))
       throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
-    return mixerLayer(
-      { type: "convolution", length, biases: false },
-      { neurons, biases: this.#biases(layer) },
-    );
+    return mixerLayer(mixer, { neurons, biases: this.#biases(layer) });
   }
 
   #biases(layer: number): readonly Projection[] {
