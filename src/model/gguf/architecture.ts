@@ -64,6 +64,8 @@ export interface GgufArchitecture {
    * for their sizes.
    */
   readonly ropeSections: boolean;
+  /** A file may have layers after those of the model, to guess further tokens (keys.ts): they are left out. */
+  readonly guessingLayers: boolean;
   /**
    * What says whether blocks are parallel: the family, the file's `use_parallel_residual`, or that there is no norm
    * before the FFN (in stablelm.cpp, which ignores that key).
@@ -154,6 +156,7 @@ export const LLAMA: GgufArchitecture = {
   outerNames: {},
   mixer: null,
   ropeSections: false,
+  guessingLayers: false,
   parallel: "family",
   offsetNorms: false,
   fused: {},

@@ -14,6 +14,9 @@ export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
 export const PARALLEL = "use_parallel_residual";
 export const CLIP = "attention.clamp_kqv";
 
+/** Number of a file's last layers that guess further tokens and do not belong to the model itself. */
+export const GUESSING_LAYERS = "nextn_predict_layers";
+
 export class GgufKeys {
   readonly file: GgufFile;
   readonly metadata: GgufMetadata;

@@ -106,10 +106,13 @@ function recurrentLayers(keys: GgufKeys, count: number): readonly boolean[] {
 
 function saidLayers(keys: GgufKeys, count: number): readonly boolean[] {
   const { metadata } = keys;
-  const flagged = metadata.optionalFlags(keys.key(RECURRENT), count);
-  if (flagged !== undefined) return flagged;
-  if (metadata.has(keys.key(RECURRENT)))
-    throw keys.bad(RECURRENT, `${count} times true or false`, "a single value");
+  if (metadata.has(keys.key(RECURRENT))) {
+    // The layers that guess are counted, too.
+    const stored = keys.size("block_count");
+    const flagged = metadata.optionalFlags(keys.key(RECURRENT), stored);
+    if (flagged === undefined) throw keys.bad(RECURRENT, `${stored} times true or false`, "a single value");
+    return flagged.slice(0, count);
+  }
   const every = metadata.has(keys.key(INTERVAL)) ? keys.size(INTERVAL) : USUAL_INTERVAL;
   return Array.from({ length: count }, (_, layer) => (layer + 1) % every !== 0);
 }

@@ -93,6 +93,59 @@ describe("caps", () => {
   );
 });
 
+describe("layers that guess further tokens", () => {
+  const example = CASES["qwen3_5 of another pattern"]!;
+  const names = ["blk.3.nextn.eh_proj.weight", "blk.3.attn_norm.weight"];
+
+  /** A file of the example with fewer layers of its own, and tensors in the last one. */
+  async function file(guessing: number, extraName?: string): Promise<Uint8Array> {
+    const { model, extra = [] } = example;
+    const layers = model.spec.layers.slice(0, 3);
+    const tensors = await storedTensors({ ...model, spec: { ...model.spec, layers } }, example);
+    const added = [...names, ...(extraName === undefined ? [] : [extraName])];
+    return buildGguf({
+      metadata: [
+        ...metadataOf(model.spec, "qwen35").map(([key, value]) =>
+          value.type === "array"
+            ? ([key, u32((value.value as number[])[0]!)] as const)
+            : ([key, value] as const),
+        ),
+        ...extra,
+        ["qwen35.nextn_predict_layers", u32(guessing)],
+      ],
+      tensors: [...tensors, ...added.map((name) => floatTensor(name, [1], Float32Array.of(1)))],
+    });
+  }
+
+  test("are left out, and named", async () => {
+    await withFile(await file(1), async (path) => {
+      const { spec, weights, unusedTensors } = await openGgufModel(path);
+      expect(spec.layers).toEqual(example.model.spec.layers.slice(0, 3));
+      expect(weights.names).toEqual(weightsOf(spec).map(({ name }) => name));
+      expect(unusedTensors).toEqual(names);
+      await weights.close();
+    });
+  });
+
+  test("are refused beyond those that the file counts", async () => {
+    await withFile(await file(1, "blk.4.attn_norm.weight"), async (path) => {
+      await expect(openGgufModel(path)).rejects.toMatchObject({
+        code: "UNSUPPORTED",
+        message: expect.stringContaining("got blk.4.attn_norm.weight"),
+      });
+    });
+  });
+
+  test("are not all of the file", async () => {
+    await withFile(await file(4), async (path) => {
+      await expect(openGgufModel(path)).rejects.toMatchObject({
+        code: "BAD_FILE",
+        message: expect.stringContaining("nextn_predict_layers: expected fewer than all 4 layers, got 4"),
+      });
+    });
+  });
+});
+
 describe("rates of a delta rule", () => {
   async function rates(value: number): Promise<Float32Array> {
     const example = CASES.qwen3_5!;

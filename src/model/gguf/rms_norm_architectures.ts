@@ -270,6 +270,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       names: { post_attention_layernorm: "post_attention_norm" },
       mixer: "delta",
       ropeSections: true,
+      guessingLayers: true,
       loads: { ...NO_EXTRAS, families: ["qwen3_5_text"], partialRotation: true },
     },
   ],

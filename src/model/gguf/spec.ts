@@ -21,7 +21,7 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, GgufKeys, GUESSING_LAYERS, NORM_EPS, PARALLEL } from "./keys.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
@@ -50,7 +50,7 @@ class SpecReader {
     this.#file = file;
     this.#metadata = new GgufMetadata(file.path, file.metadata);
     this.#keys = new GgufKeys(file, this.#metadata);
-    this.#architecture = forLayers(architecture, this.#keys.size("block_count", MAX_LAYERS));
+    this.#architecture = forLayers(architecture, this.#layerCount(architecture));
   }
 
   async read(): Promise<ModelSpec> {
@@ -58,7 +58,7 @@ class SpecReader {
     const family = familyByName(this.#familyName(), this.#file.path);
     const { computes } = family;
     const hiddenSize = this.#keys.size("embedding_length");
-    const layerCount = this.#keys.size("block_count", MAX_LAYERS);
+    const layerCount = this.#layerCount(this.#architecture);
     const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
     const headDim = this.#headDim(hiddenSize, heads);
     const scoreWidth =
@@ -87,6 +87,15 @@ class SpecReader {
       maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
     };
+  }
+
+  /** Layers of the model itself. */
+  #layerCount({ guessingLayers }: GgufArchitecture): number {
+    const stored = this.#keys.size("block_count", MAX_LAYERS);
+    const guessing = guessingLayers && this.#metadata.has(this.#keys.key(GUESSING_LAYERS));
+    const count = stored - (guessing ? this.#keys.count(GUESSING_LAYERS) : 0);
+    if (count > 0) return count;
+    throw this.#keys.bad(GUESSING_LAYERS, `fewer than all ${stored} layers`, stored - count);
   }
 
   #isParallel({ computes, defaults }: Family): boolean {
@@ -168,9 +177,12 @@ class SpecReader {
         hint: "Mixture-of-experts models are not supported.",
       },
       { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
-      // Layers after those of the model, for guessing further tokens; and HunYuan's factor on the base, of its vision
-      // model's files.
-      { key: this.#keys.key("nextn_predict_layers"), most: 0, hint: original },
+      {
+        key: this.#keys.key(GUESSING_LAYERS),
+        most: this.#architecture.guessingLayers ? Number.POSITIVE_INFINITY : 0,
+        hint: original,
+      },
+      // HunYuan's factor on the base, of its vision model's files.
       { key: this.#keys.key("rope.scaling.alpha"), most: 0, hint: original },
       {
         key: this.#keys.key(CLIP),

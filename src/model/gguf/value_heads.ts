@@ -1,7 +1,7 @@
 /**
- * The order of a delta rule's value heads: here those that a key head serves follow one another (groups); in GGUF files
- * the first ones of all key heads come first, then the second ones of all (tiles), so that llama.cpp can repeat all keys
- * as a whole (`_LinearAttentionVReorderBase` of conversion/qwen.py).
+ * The order of a delta rule's value heads: here those that a key head serves follow one another (groups); in GGUF
+ * files the first ones of all key heads come first, then the second ones of all (tiles), so that llama.cpp can repeat
+ * all keys as a whole (`_LinearAttentionVReorderBase` of conversion/qwen.py).
  */
 import { type BlockLayout, type BlockTensor, blocksOfRow, gatherBlockRows } from "../../tensor/blocks.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
@@ -89,7 +89,10 @@ function runsOf({ start, end }: RowRange, { first, size }: TiledHeads): readonly
   return runs;
 }
 
-/** The tensor with the elements of some heads in the places of others. @param moved - a head, and whose place it takes */
+/**
+ * The tensor with all heads in the places of others.
+ * @param moved - a head and the one whose place it takes, by number
+ */
 function withHeads(
   { shape, data }: Tensor,
   { valueHeads, size, first, inRow }: TiledHeads,
