@@ -40,7 +40,7 @@ def word_cuts():
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     split = lambda regex: pre_tokenizers.Split(Regex(regex), "isolated")
     digits, gpt2 = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    cuts = {name: [split(GGUF_PRE_TOKENIZER_SPLITS[name]), byte_level] for name in ["llama-bpe", "dbrx", "qwen2", "gpt-4o", "tekken"]}
+    cuts = {name: [split(GGUF_PRE_TOKENIZER_SPLITS[name]), byte_level] for name in ["llama-bpe", "dbrx", "qwen2", "qwen35", "gpt-4o", "tekken"]}
     cuts |= {"gpt-2": [gpt2], "smollm": [digits, gpt2]}
     # DeepSeek's tokenizer.json, quoted in llama.cpp.
     cuts["deepseek-coder"] = [split("[\r\n]"), split(r"\s?\p{L}+"), split(r"\s?\p{P}+"), split("[一-龥ࠀ-一가-퟿]+"), digits, byte_level]
@@ -55,7 +55,7 @@ def byte_level_fixture():
     ids = {}
     for name, steps in word_cuts().items():
         tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=name in ("llama-bpe", "tekken")))
-        tokenizer.normalizer = normalizers.NFC() if name == "qwen2" else None
+        tokenizer.normalizer = normalizers.NFC() if name in ("qwen2", "qwen35") else None
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
         tokenizer.add_special_tokens([AddedToken("<|end|>", normalized=False)])
         tokenizer.add_tokens([AddedToken("<tool>", normalized=False)])

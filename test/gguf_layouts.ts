@@ -1,6 +1,6 @@
 /** Writes models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
 import type { Model } from "../src/model/model.ts";
-import { type ModelSpec, ropesOf } from "../src/model/spec.ts";
+import { type DeltaSpec, type ModelSpec, ropesOf } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import {
@@ -31,6 +31,30 @@ function permuteRows({ shape, data }: Tensor, headDim: number, rotaryDim: number
   return { shape, data: result };
 }
 
+/** Value heads of a tensor of a delta rule in tiles: W.reshape(K, r, size, width).swapaxes(0, 1), for r heads a key. */
+function tileHeads(
+  name: string,
+  tensor: Tensor,
+  { keyHeads, valueHeads, keyDim, valueDim }: DeltaSpec,
+): Tensor {
+  if (!/linear_attn\.(in_proj|conv1d|dt_bias|A_log|out_proj)/.test(name)) return tensor;
+  const size = /in_proj_[ba]|dt_bias|A_log/.test(name) ? 1 : valueDim;
+  const isLast = name.includes("out_proj");
+  const width = isLast ? 1 : tensor.data.length / tensor.shape[0]!;
+  const before = /in_proj_qkv|conv1d/.test(name) ? 2 * keyHeads * keyDim * width : 0;
+  const [length, repeats] = [size * width, isLast ? tensor.shape[0]! : 1];
+  const data = [...tensor.data.subarray(0, before)];
+  for (let row = 0; row < repeats; row++) {
+    for (let within = 0; within < valueHeads / keyHeads; within++) {
+      for (let key = 0; key < keyHeads; key++) {
+        const head = row * valueHeads + key * (valueHeads / keyHeads) + within;
+        data.push(...tensor.data.subarray(before + head * length, before + (head + 1) * length));
+      }
+    }
+  }
+  return { shape: tensor.shape, data: Float32Array.from(data) };
+}
+
 function concatRows(...parts: Tensor[]): Tensor {
   const rows = parts.reduce((sum, part) => sum + part.shape[0]!, 0);
   const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
@@ -59,6 +83,15 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
   [/input_layernorm/, "attn_norm"],
   [/\.conv\./, ".shortconv."],
+  [/linear_attn\.in_proj_qkv/, "attn_qkv"],
+  [/linear_attn\.in_proj_z/, "attn_gate"],
+  [/linear_attn\.in_proj_b/, "ssm_beta"],
+  [/linear_attn\.in_proj_a/, "ssm_alpha"],
+  [/linear_attn\.conv1d/, "ssm_conv1d"],
+  [/linear_attn\.dt_bias/, "ssm_dt.bias"],
+  [/linear_attn\.A_log/, "ssm_a"],
+  [/linear_attn\.norm/, "ssm_norm"],
+  [/linear_attn\.out_proj/, "ssm_out"],
 ];
 const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
 const POST_NORMS = [
@@ -75,10 +108,13 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     if (name.includes(".act_fn.")) continue;
     const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
     const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) => layout.renamed?.[stem] ?? stem);
-    const tensor = await weights.read(name);
-    const data = name.endsWith("norm.weight")
-      ? tensor.data.map((value) => value + spec.normOffset)
-      : tensor.data;
+    const delta = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])]?.mixer;
+    const read = await weights.read(name);
+    const tensor = delta?.type === "delta" ? tileHeads(name, read, delta) : read;
+    const data = tensor.data.map((value) => {
+      if (name.endsWith("A_log")) return -Math.exp(value);
+      return name.endsWith("norm.weight") && !name.includes("linear_attn") ? value + spec.normOffset : value;
+    });
     // Norms with weights for each head have a head's channels in a row.
     const norm = spec.qkNorm === "each_head" && /(q|k)_norm/.test(name);
     const isRotated = layout.permute === true && (norm || /(q|k)_proj/.test(name));
@@ -113,6 +149,9 @@ function fuse(tensors: Map<string, Tensor>, spec: ModelSpec, fused: NonNullable<
 /** Metadata of a model in files of an architecture. */
 export function metadataOf(spec: ModelSpec, architecture: string): (readonly [string, BuiltValue])[] {
   const { layers } = spec;
+  // Linear attention leaves the numbers of heads as they are elsewhere.
+  const attending = layers.find(({ kvGroups }) => kvGroups > 0)!;
+  const heads = layers.map((layer) => (layer.mixer?.type === "delta" ? attending : layer));
   const key = (name: string): string => `${architecture}.${name}`;
   return [
     ["general.architecture", text(architecture)],
@@ -120,8 +159,8 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
     [key("context_length"), u32(spec.maxPositions)],
     [key("embedding_length"), u32(spec.hiddenSize)],
     [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons))],
-    [key("attention.head_count"), i32s(layers.map((layer) => layer.kvGroups * layer.groupSize))],
-    [key("attention.head_count_kv"), i32s(layers.map((layer) => layer.kvGroups))],
+    [key("attention.head_count"), i32s(heads.map(({ kvGroups, groupSize }) => kvGroups * groupSize))],
+    [key("attention.head_count_kv"), i32s(heads.map(({ kvGroups }) => kvGroups))],
     [key("attention.key_length"), u32(spec.headDim)],
     [key("attention.value_length"), u32(spec.headDim)],
     [key(`attention.layer_norm${spec.normType === "rms" ? "_rms" : ""}_epsilon`), f32(spec.normEps)],

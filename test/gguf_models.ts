@@ -3,7 +3,7 @@ import { PROJECTIONS, type RopeSpec, YARN_DEFAULTS } from "../src/model/spec.ts"
 import { bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
-import { tinyModel } from "./tiny_model.ts";
+import { tinyDelta, tinyModel } from "./tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
 
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
@@ -20,6 +20,26 @@ const GROWING: RopeSpec = {
     ...YARN_DEFAULTS,
   },
 };
+
+const QWEN35 = { architecture: "qwen35", renamed: { ffn_norm: "post_attention_norm" } } as const;
+const IN_PART = { rope: { ...rope(10_000), rotaryDim: 2 } } as const;
+
+/** The sizes of a delta rule with filters of three tokens, and key heads of eight channels. */
+function deltaEntries({
+  keyHeads,
+  valueHeads,
+  inner,
+}: Readonly<Record<"keyHeads" | "valueHeads" | "inner", number>>): NonNullable<Case["extra"]> {
+  return [
+    ["qwen35.ssm.conv_kernel", u32(3)],
+    ["qwen35.ssm.group_count", u32(keyHeads)],
+    ["qwen35.ssm.inner_size", u32(inner)],
+    ["qwen35.ssm.state_size", u32(8)],
+    ["qwen35.ssm.time_step_rank", u32(valueHeads)],
+    ["qwen35.rope.dimension_count", u32(2)],
+    ["qwen35.rope.dimension_sections", i32s([1, 0, 0, 0])],
+  ];
+}
 
 /** A model for every way of storing one. */
 export const CASES: Readonly<Record<string, Case>> = {
@@ -142,6 +162,34 @@ export const CASES: Readonly<Record<string, Case>> = {
     renamed: { output_norm: "token_embd_norm" },
     model: tinyModel(TINY_FAMILIES.lfm2),
     extra: [["lfm2.shortconv.l_cache", u32(3)]],
+  },
+  qwen3_5: {
+    ...QWEN35,
+    model: tinyModel(TINY_FAMILIES.qwen3_5),
+    extra: [
+      ...deltaEntries({ keyHeads: 2, valueHeads: 6, inner: 48 }),
+      ["qwen35.full_attention_interval", u32(3)],
+    ],
+  },
+  "qwen3_5 of another pattern": {
+    ...QWEN35,
+    model: tinyModel({
+      ...TINY_FAMILIES.qwen3_5,
+      tiedEmbeddings: false,
+      layers: [IN_PART, tinyDelta({ keyHeads: 1 }), IN_PART, tinyDelta({ keyHeads: 1 })],
+    }),
+    extra: [
+      ...deltaEntries({ keyHeads: 1, valueHeads: 4, inner: 64 }),
+      ["qwen35.attention.recurrent_layers", { type: "array", of: "bool", value: [false, true, false, true] }],
+    ],
+  },
+  "qwen3_5 with attention in each fourth layer, as files do not say": {
+    ...QWEN35,
+    model: tinyModel({
+      ...TINY_FAMILIES.qwen3_5,
+      layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? IN_PART : tinyDelta({ keyHeads: 4 }))),
+    }),
+    extra: deltaEntries({ keyHeads: 4, valueHeads: 4, inner: 64 }),
   },
   phi3: {
     architecture: "phi3",

@@ -3,13 +3,14 @@
 import type { RopeSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
-import { type TinyModelOptions, tinyConvolution } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
 
 const ROPE: RopeSpec = { theta: 10_000, rotaryDim: 4, scaling: null };
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 /** With C = 8, as some architectures want it: N * H = C. */
 const NARROW = { groupSize: 1 } as const;
 const CONVOLUTION = tinyConvolution({ length: 3, biases: false });
+const DELTA = tinyDelta({ valueHeads: 6, valueDim: 8 });
 const HALF = { ...NARROW, rope: { ...ROPE, rotaryDim: 2 }, biases: QKV } as const;
 const OLMO = { norms: "after", qkNorm: "projection", tiedEmbeddings: false } as const;
 const LAYER_NORM = { normType: "layer", normParameters: "weight_and_bias", tiedEmbeddings: false } as const;
@@ -37,6 +38,7 @@ const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 type TinyFamily =
   | "smollm3"
   | "lfm2"
+  | "qwen3_5"
   | "olmo"
   | "olmo2"
   | "olmo3"
@@ -70,6 +72,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? { rope: null } : {})),
   },
   lfm2: { family: "lfm2", qkNorm: "head", layers: [CONVOLUTION, NARROW, CONVOLUTION] },
+  qwen3_5: {
+    family: "qwen3_5_text",
+    qkNorm: "head",
+    normOffset: 1,
+    gatedAttention: true,
+    layers: [DELTA, DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA, DELTA],
+  },
   olmo: {
     family: "olmo",
     normType: "layer",

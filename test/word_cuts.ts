@@ -4,6 +4,7 @@ export const CUT_NAMES: readonly string[] = [
   "smollm",
   "llama-bpe",
   "qwen2",
+  "qwen35",
   "gpt-4o",
   "tekken",
   "deepseek-coder",

@@ -7,7 +7,7 @@ import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { longrope } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GgufDType } from "../base/choices.ts";
 import type { ProgressEvent } from "../base/progress.ts";
@@ -111,6 +111,9 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   ...TINY_FAMILIES,
 };
 
+/** Weights that are stored in another form, norms with their offset and rates for their logarithms, are rounded. */
+const ROUNDED = /(?<!linear_attn\.)norm\.|A_log$/;
+
 async function exported(
   model: Model,
   options: ExportGgufOptions = {},
@@ -137,8 +140,7 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
     expect([...after.keys()]).toEqual([...before.keys()]);
     for (const [name, { shape, data }] of after) {
       expect(shape).toEqual(before.get(name)!.shape);
-      // Storing a norm with its offset rounds it.
-      const tolerance = model.spec.normOffset === 1 && name.includes("norm") ? 1e-6 : 0;
+      const tolerance = model.spec.normOffset === 1 && ROUNDED.test(name) ? 1e-6 : 0;
       expect(maxDifference(data, before.get(name)!.data), name).toBeLessThanOrEqual(tolerance);
     }
     await opened.weights.close();
@@ -247,6 +249,21 @@ describe("types", () => {
       "4 of 23 matrices are stored in larger types, since their rows do not fill whole Q8_0 blocks: 4 as F16; " +
         "gprune prune --round-to 32 makes the FFN widths of pruned layers fit",
     );
+  });
+
+  test("are not those of matrices for what a delta rule has besides", async () => {
+    const layers = [tinyDelta({ valueDim: 8 }), {}];
+    const { path } = await exported(tinyModel({ ...TINY_FAMILIES.qwen3_5, hiddenSize: 32, layers }), {
+      dtype: "q8_0",
+    });
+    const { source } = await openGguf(path);
+    const types = (names: readonly string[]): readonly unknown[] =>
+      names.map((name) => source.info(`blk.0.${name}`)?.dtype);
+    const others = ["ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight", "attn_norm.weight"];
+    expect(types(others)).toEqual(others.map(() => "F32"));
+    const matrices = ["attn_qkv", "attn_gate", "ssm_alpha", "ssm_beta", "ssm_out"];
+    expect(types(matrices.map((name) => `${name}.weight`))).toEqual(matrices.map(() => "Q8_0"));
+    await source.close();
   });
 
   test("come back within their step", async () => {

@@ -13,6 +13,7 @@ import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf
 import { cardFields } from "../model/card_fields.ts";
 import { type GgufPlace, type GgufTensorPlan, ggufTensors, rowShape } from "../model/gguf/places.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
+import { headsAsStored } from "../model/gguf/value_heads.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsAsStored } from "../model/rotary_rows.ts";
@@ -181,7 +182,7 @@ function tensorsToWrite(
       name,
       shape,
       type,
-      byRows: parts.length === 1 && parts[0]!.paired === null,
+      byRows: parts.length === 1 && parts[0]!.paired === null && parts[0]!.tiled === null,
       read: async (rows) => requireFinite(name, await readTensor(plan, read, rows), type),
     };
   });
@@ -211,10 +212,11 @@ async function readTensor(
   return { shape, data };
 }
 
-function storedPart({ weight, paired, normOffset }: GgufPlace, tensor: Tensor): Tensor {
-  const { data } = paired === null ? tensor : rowsAsStored(tensor, paired);
+function storedPart({ weight, paired, tiled, values }: GgufPlace, tensor: Tensor): Tensor {
+  const rotated = paired === null ? tensor : rowsAsStored(tensor, paired);
+  const { data } = tiled === null ? rotated : headsAsStored(rotated, tiled);
   const shape = [tensor.shape[0]!, ...rowShape(weight)];
-  return { shape, data: normOffset === 0 ? data : data.map((value) => value + normOffset) };
+  return { shape, data: values === null ? data : data.map(values.toFile) };
 }
 
 function warningsOf(

@@ -11,6 +11,7 @@ import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   attentionLayers,
   convolutionsOf,
+  deltasOf,
   hasUniformWidths,
   type ModelSpec,
   mainRope,
@@ -70,15 +71,34 @@ const RULES: readonly Rule[] = [
     hint: "If recovery added the biases, prune with --recover lstsq --biases never for llama.cpp.",
   },
   {
-    finds: (spec, { convolutions }) => {
+    finds: (spec, { mixer }) => {
       const present = convolutionsOf(spec);
-      if (present.length > 0 && !convolutions) return "convolutions";
-      // It aborts where no layer has a state.
-      if (present.length === 0 && convolutions) return "layers with attention alone";
+      if (present.length > 0 && mixer !== "convolution") return "convolutions";
+      // It does not load them where no layer has a state, or aborts.
+      if (mixer !== null && attentionLayers(spec).length === spec.layers.length)
+        return "layers with attention alone";
       if (present.some(({ length }) => length !== present[0]!.length))
         return "convolutions of several lengths";
       return present.some(({ biases }) => biases) ? "convolutions with biases" : null;
     },
+  },
+  {
+    finds: (spec, { mixer }) => {
+      const [first, ...others] = deltasOf(spec);
+      if (first === undefined) return null;
+      if (mixer !== "delta") return "linear attention";
+      if (others.some((delta) => !isDeepStrictEqual(delta, first)))
+        return "linear attention of several sizes";
+      return first.keyDim === first.valueDim
+        ? null
+        : "linear attention with other sizes of key heads than of value heads";
+    },
+  },
+  {
+    finds: ({ gatedAttention }, _, { computes }) =>
+      gatedAttention === computes.gatedAttention
+        ? null
+        : `attention with${gatedAttention ? "" : "out"} gates`,
   },
   {
     finds: ({ tiedEmbeddings }, { loads: { head } }) => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { LLAMA3, longrope, YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyConvolution, tinySpec } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
 import type { LayerSpec, RopeSpec, YarnScaling } from "../model/spec.ts";
@@ -72,6 +72,7 @@ describe("the architecture", () => {
     ["is mistral3 for Ministral 3", growing(), "mistral3"],
     ["is gemma2 for the largest Gemma 2", { ...LARGE_GEMMA2, attentionScale: 2 ** -0.5 }, "gemma2"],
     ["is lfm2 for LFM2", TINY_FAMILIES.lfm2, "lfm2"],
+    ["is qwen35 for Qwen 3.5", TINY_FAMILIES.qwen3_5, "qwen35"],
     ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
       "is phi3 for Phi-3",
@@ -219,6 +220,41 @@ describe("refusals", () => {
       "convolutions with biases",
       { ...TINY_FAMILIES.lfm2, layers: [tinyConvolution({ length: 3, biases: true }), { groupSize: 1 }] },
       "lfm2 does not support convolutions with biases",
+    ],
+    [
+      "linear attention elsewhere than in Qwen 3.5",
+      { layers: [{}, tinyDelta()] },
+      "llama does not support linear attention",
+    ],
+    [
+      "attention alone in Qwen 3.5",
+      { ...TINY_FAMILIES.qwen3_5, layers: [{}, {}] },
+      "qwen35 does not support layers with attention alone",
+    ],
+    [
+      "linear attention of two sizes",
+      { ...TINY_FAMILIES.qwen3_5, layers: [{}, tinyDelta({ valueDim: 8 }), tinyDelta({ keyDim: 16 })] },
+      "qwen35 does not support linear attention of several sizes",
+    ],
+    [
+      "linear attention whose values are wider than its keys",
+      { ...TINY_FAMILIES.qwen3_5, layers: [{}, tinyDelta()] },
+      "qwen35 does not support linear attention with other sizes of key heads than of value heads",
+    ],
+    [
+      "attention without gates in Qwen 3.5",
+      { ...TINY_FAMILIES.qwen3_5, gatedAttention: false },
+      "qwen35 does not support attention without gates",
+    ],
+    [
+      "attention with gates elsewhere",
+      { family: "qwen3", qkNorm: "head", gatedAttention: true },
+      "qwen3 does not support attention with gates",
+    ],
+    [
+      "biases in Qwen 3.5",
+      { ...TINY_FAMILIES.qwen3_5, layers: [{ biases: ["v_proj"] }, tinyDelta({ valueDim: 8 })] },
+      "qwen35 does not support biases at v_proj",
     ],
     [
       "such layers in other places",

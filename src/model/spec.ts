@@ -152,6 +152,9 @@ export interface DeltaSpec {
 /** Lengths of filters that are read. Filters of a few tokens are used; more would make graphs large. */
 export const FILTER_LENGTHS = { least: 2, most: 64 } as const;
 
+/** Most heads of a delta rule that are read, and most channels of one, which has a state of keyDim x valueDim numbers. */
+export const DELTA_LIMITS = { heads: 65_536, channels: 4096 } as const;
+
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
   /** F, neurons of the FFN. */

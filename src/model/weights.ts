@@ -121,6 +121,12 @@ export const FILTER_MODULES: Readonly<Record<MixerSpec["type"], string>> = {
 /** The module of a delta rule. */
 export const DELTA_MODULE = "linear_attn";
 
+/** Its norm on the outputs of heads, whose weights have no offset in any family. */
+export const DELTA_NORM: string = `${DELTA_MODULE}.norm`;
+
+/** Logarithms of the rates by which its states fade. */
+export const DELTA_RATES: string = `${DELTA_MODULE}.A_log`;
+
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
 
@@ -291,8 +297,8 @@ function deltaWeights({ hiddenSize }: ModelSpec, delta: DeltaSpec): PartShapes {
     [`${moduleOf("linear_attn.in_proj_a")}.weight`, [valueHeads, hiddenSize]],
     [`${FILTER_MODULES.delta}.weight`, [filtered, 1, length]],
     [`${DELTA_MODULE}.dt_bias`, [valueHeads]],
-    [`${DELTA_MODULE}.A_log`, [valueHeads]],
-    [`${DELTA_MODULE}.norm.weight`, [valueDim]],
+    [DELTA_RATES, [valueHeads]],
+    [`${DELTA_NORM}.weight`, [valueDim]],
     [`${moduleOf("linear_attn.out_proj")}.weight`, [hiddenSize, values]],
   ];
 }

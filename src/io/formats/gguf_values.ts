@@ -31,6 +31,8 @@ export const f32 = (value: number): EncodedValue => Buffer.concat([typeId("float
 export const flag = (value: boolean): EncodedValue =>
   Buffer.concat([typeId("bool"), Buffer.from([Number(value)])]);
 export const text = (value: string): EncodedValue => Buffer.concat([typeId("string"), encodeText(value)]);
+export const flags = (values: readonly boolean[]): EncodedValue =>
+  array("bool", values.length, Uint8Array.from(values, Number));
 export const i32s = (values: readonly number[]): EncodedValue =>
   array("int32", values.length, Int32Array.from(values));
 export const f32s = (values: readonly number[]): EncodedValue =>

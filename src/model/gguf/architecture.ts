@@ -4,7 +4,7 @@
  *
  * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
  */
-import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
+import { type Activation, type MixerSpec, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {
@@ -57,8 +57,15 @@ export interface GgufArchitecture {
   readonly names: Readonly<Record<string, string>>;
   /** The same of tensors outside the layers. */
   readonly outerNames: Readonly<Record<string, string>>;
-  /** Layers without key/value heads have a convolution, of the length that the file gives. */
-  readonly convolutions: boolean;
+  /** What layers may have in place of attention (mixers.ts); null where all have attention. */
+  readonly mixer: MixerSpec["type"] | null;
+  /**
+   * Rotated channels have sections for positions in time, height and width, which are the same in texts; llama.cpp asks
+   * for their sizes.
+   */
+  readonly ropeSections: boolean;
+  /** A file may have layers after those of the model, to guess further tokens (keys.ts): they are left out. */
+  readonly guessingLayers: boolean;
   /**
    * What says whether blocks are parallel: the family, the file's `use_parallel_residual`, or that there is no norm
    * before the FFN (in stablelm.cpp, which ignores that key).
@@ -147,7 +154,9 @@ export const LLAMA: GgufArchitecture = {
   permuted: true,
   names: {},
   outerNames: {},
-  convolutions: false,
+  mixer: null,
+  ropeSections: false,
+  guessingLayers: false,
   parallel: "family",
   offsetNorms: false,
   fused: {},

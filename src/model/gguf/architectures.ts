@@ -35,10 +35,12 @@ export function forLayers(architecture: GgufArchitecture, count: number): GgufAr
 
 /**
  * An architecture as a file stores it: llama.cpp takes the rows of q, k and v from one tensor wherever a file has it
- * (`create_tensor_qkv` of llama-model.cpp). Such rows in pairs are not read.
+ * (`create_tensor_qkv` of llama-model.cpp). Such rows in pairs are not read, nor those beside delta rules, whose own
+ * tensor has this name.
  */
 export function asStored(architecture: GgufArchitecture, has: (tensor: string) => boolean): GgufArchitecture {
-  if (architecture.permuted || !has("blk.0.attn_qkv.weight")) return architecture;
+  const { permuted, mixer } = architecture;
+  if (permuted || mixer === "delta" || !has("blk.0.attn_qkv.weight")) return architecture;
   return { ...architecture, fused: { ...architecture.fused, ...FUSED_QKV } };
 }
 

@@ -4,7 +4,8 @@ import { temporaryDirectory } from "../../../test/directories.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
 import { blockWeightAt } from "../../../test/stored_blocks.ts";
-import { type TinyModelOptions, tinyModel } from "../../../test/tiny_model.ts";
+import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
+import { type TinyModelOptions, tinyDelta, tinyModel } from "../../../test/tiny_model.ts";
 import { GEMMA2_SWITCHES } from "../../../test/tiny_variants.ts";
 import type { GgufDType } from "../../base/choices.ts";
 import { Decoding, loadDecoder } from "../../evaluate/decoding.ts";
@@ -38,6 +39,10 @@ const CASES: Readonly<Record<string, TinyModelOptions>> = {
     ...GEMMA2_SWITCHES,
     embeddingScale: Math.sqrt(SIZES.hiddenSize),
     layers: LAYERS.map((layer, index) => ({ ...layer, window: index === 0 ? 4 : null })),
+  },
+  "qwen3_5, whose value heads are in tiles": {
+    ...TINY_FAMILIES.qwen3_5,
+    layers: [tinyDelta({ valueHeads: 6, keyDim: 32, valueDim: 32 }), ...LAYERS],
   },
 };
 

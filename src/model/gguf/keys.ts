@@ -13,8 +13,9 @@ export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
 /** Says whether blocks are parallel. */
 export const PARALLEL = "use_parallel_residual";
 export const CLIP = "attention.clamp_kqv";
-/** Tokens that the filters of convolutions see. */
-export const CONVOLUTION_LENGTH = "shortconv.l_cache";
+
+/** Number of a file's last layers that guess further tokens and do not belong to the model itself. */
+export const GUESSING_LAYERS = "nextn_predict_layers";
 
 export class GgufKeys {
   readonly file: GgufFile;

@@ -37,6 +37,9 @@ async function withModel(example: Case, use: (model: Model) => Promise<void>): P
   });
 }
 
+/** Weights that are stored in another form, norms with their offset and rates for their logarithms, are rounded. */
+const ROUNDED = /(?<!linear_attn\.)norm\.|A_log$/;
+
 describe.each(Object.entries(CASES))("a GGUF of %s", (_, example) => {
   test("has the spec and the weights of the model it was made from", async () => {
     await withModel(example, async ({ spec, weights, files, origin }) => {
@@ -50,9 +53,8 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, example) => {
         expect(weights.info(name)).toEqual({ dtype: "F32", shape });
         const read = await weights.read(name);
         expect(read.shape).toEqual(shape);
-        // Storing a norm with its offset rounds it.
         read.data.forEach((value, i) => {
-          expect(value).toBeCloseTo(expected.data[i]!, name.includes("norm") ? 6 : 12);
+          expect(value).toBeCloseTo(expected.data[i]!, ROUNDED.test(name) ? 6 : 12);
         });
       }
       expect(files).toEqual([]);
@@ -89,6 +91,94 @@ describe("caps", () => {
       });
     },
   );
+});
+
+describe("layers that guess further tokens", () => {
+  const example = CASES["qwen3_5 of another pattern"]!;
+  const names = ["blk.3.nextn.eh_proj.weight", "blk.3.attn_norm.weight"];
+
+  /** A file of the example with fewer layers of its own, and tensors in the last one. */
+  async function file(guessing: number, extraName?: string): Promise<Uint8Array> {
+    const { model, extra = [] } = example;
+    const layers = model.spec.layers.slice(0, 3);
+    const tensors = await storedTensors({ ...model, spec: { ...model.spec, layers } }, example);
+    const added = [...names, ...(extraName === undefined ? [] : [extraName])];
+    return buildGguf({
+      metadata: [
+        ...metadataOf(model.spec, "qwen35").map(([key, value]) =>
+          value.type === "array"
+            ? ([key, u32((value.value as number[])[0]!)] as const)
+            : ([key, value] as const),
+        ),
+        ...extra,
+        ["qwen35.nextn_predict_layers", u32(guessing)],
+      ],
+      tensors: [...tensors, ...added.map((name) => floatTensor(name, [1], Float32Array.of(1)))],
+    });
+  }
+
+  test("are left out, and named", async () => {
+    await withFile(await file(1), async (path) => {
+      const { spec, weights, unusedTensors } = await openGgufModel(path);
+      expect(spec.layers).toEqual(example.model.spec.layers.slice(0, 3));
+      expect(weights.names).toEqual(weightsOf(spec).map(({ name }) => name));
+      expect(unusedTensors).toEqual(names);
+      await weights.close();
+    });
+  });
+
+  test("are refused beyond those that the file counts", async () => {
+    await withFile(await file(1, "blk.4.attn_norm.weight"), async (path) => {
+      await expect(openGgufModel(path)).rejects.toMatchObject({
+        code: "UNSUPPORTED",
+        message: expect.stringContaining("got blk.4.attn_norm.weight"),
+      });
+    });
+  });
+
+  test("are not all of the file", async () => {
+    await withFile(await file(4), async (path) => {
+      await expect(openGgufModel(path)).rejects.toMatchObject({
+        code: "BAD_FILE",
+        message: expect.stringContaining("nextn_predict_layers: expected fewer than all 4 layers, got 4"),
+      });
+    });
+  });
+});
+
+describe("rates of a delta rule", () => {
+  async function rates(value: number): Promise<Float32Array> {
+    const example = CASES.qwen3_5!;
+    const tensors = await storedTensors(example.model, example);
+    const changed = tensors.map((tensor) =>
+      tensor.name === "blk.0.ssm_a"
+        ? floatTensor(tensor.name, [6], Float32Array.of(-1, value, -1, -1, -1, -1))
+        : tensor,
+    );
+    const metadata = [...metadataOf(example.model.spec, "qwen35"), ...(example.extra ?? [])];
+    return withFile(buildGguf({ metadata, tensors: changed }), async (path) => {
+      const { weights } = await openGgufModel(path);
+      try {
+        return (await weights.read("model.layers.0.linear_attn.A_log")).data;
+      } finally {
+        await weights.close();
+      }
+    });
+  }
+
+  test("are refused where they let states grow", async () => {
+    await expect(rates(0.5)).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: "blk.0.ssm_a: expected negative numbers, got 0.5",
+    });
+  });
+
+  test("of 0 have the logarithm of a number that float32 rounds to 0", async () => {
+    // The second head in tiles is the fourth one in groups.
+    const logarithm = (await rates(0))[3]!;
+    expect(logarithm).toBeLessThan(-100);
+    expect(Math.fround(Math.exp(logarithm))).toBe(0);
+  });
 });
 
 test("takes a norm's epsilon of 0", async () => {

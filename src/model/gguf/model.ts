@@ -1,7 +1,7 @@
 /**
  * Opens GGUF files as models: tensors under Llama checkpoint names and in their row order, the spec from the metadata,
  * the tokenizer rebuilt as Hugging Face files. Every tensor of the file must have a place in the model, since leaving
- * one out would change what is computed.
+ * one out would change what is computed; but layers that only guess further tokens are left out.
  */
 
 import { plainName } from "../../base/plain_text.ts";
@@ -16,6 +16,7 @@ import type { ModelSpec } from "../spec.ts";
 import { activationParameterName, activationParameters, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { architectureByName, asStored } from "./architectures.ts";
+import { GgufKeys } from "./keys.ts";
 import { ggufPlaces } from "./places.ts";
 import { specOfGguf } from "./spec.ts";
 import { tokenizerFilesOfGguf } from "./tokenizer.ts";
@@ -44,7 +45,8 @@ export async function openGgufModel(path: string): Promise<Model> {
       (tensor) => file.source.info(tensor) !== undefined,
     );
     const spec = await specOfGguf(file, architecture);
-    const stored = placeTensors(file, spec, architecture);
+    const unused = guessingTensors(file, spec, architecture);
+    const stored = placeTensors(file, { spec, architecture, unused: new Set(unused) });
     const activation = activationParametersOf(metadata, spec);
     const names = weightsOf(spec).map((weight) => weight.name);
     const infos = file.source.names.map((tensor) => file.source.info(tensor)!);
@@ -62,6 +64,7 @@ export async function openGgufModel(path: string): Promise<Model> {
       }),
       ggufMetadata: await carriedMetadata(file),
       ...cardOf(file),
+      ...(unused.length > 0 && { unusedTensors: unused }),
       origin: { name: path, format: "gguf", architecture: name, dtype: commonDType(infos) },
     };
   } catch (error) {
@@ -102,25 +105,47 @@ function cardOf({ metadata }: GgufFile): Pick<Model, "card"> {
   return inheritedCard(Buffer.from(`---\n${frontMatterLines(Object.fromEntries(texts))}---\n`));
 }
 
+/** Names of the tensors of layers after the model's, where the architecture may have some. */
+function guessingTensors(
+  file: GgufFile,
+  { layers }: ModelSpec,
+  { guessingLayers }: GgufArchitecture,
+): readonly string[] {
+  if (!guessingLayers) return [];
+  const count = new GgufKeys(file, new GgufMetadata(file.path, file.metadata)).size("block_count");
+  return file.source.names.filter((name) => {
+    const layer = Number(/^blk\.(\d+)\./.exec(name)?.[1] ?? -1);
+    return layer >= layers.length && layer < count;
+  });
+}
+
 /** Where the file holds each weight of the model; weights it lacks are left out. */
 function placeTensors(
   { path, source }: GgufFile,
-  spec: ModelSpec,
-  architecture: GgufArchitecture,
+  {
+    spec,
+    architecture,
+    unused,
+  }: {
+    readonly spec: ModelSpec;
+    readonly architecture: GgufArchitecture;
+    readonly unused: ReadonlySet<string>;
+  },
 ): ReadonlyMap<string, StoredWeight> {
   const stored = new Map<string, StoredWeight>();
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
-  for (const { weight, tensor, fused, paired, normOffset } of ggufPlaces(spec, architecture)) {
+  for (const { weight, tensor, fused, paired, tiled, values } of ggufPlaces(spec, architecture)) {
     const info = source.info(tensor);
     if (info === undefined) continue;
     const start = usedRows.get(tensor) ?? 0;
     const end = fused ? start + weight.shape[0]! : info.shape[0]!;
     usedRows.set(tensor, end);
     const rowShape = weight.shape.slice(1);
-    stored.set(weight.name, { tensor, rows: { start, end }, paired, rowShape, addend: -normOffset });
+    stored.set(weight.name, { tensor, rows: { start, end }, paired, tiled, rowShape, values });
   }
-  for (const name of source.names) checkTensor({ path, source }, name, usedRows.get(name));
+  const expected = source.names.filter((name) => !unused.has(name));
+  for (const name of expected) checkTensor({ path, source }, name, usedRows.get(name));
   return stored;
 }
 

@@ -6,6 +6,8 @@
 import { familyByName } from "../families/families.ts";
 import type { NormPlacement } from "../spec.ts";
 import {
+  DELTA_NORM,
+  DELTA_RATES,
   EMBEDDING,
   FILTER_MODULES,
   FINAL_NORM,
@@ -19,8 +21,8 @@ import type { GgufArchitecture } from "./architecture.ts";
 /** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */
 export const POSITION_TENSOR: string = "position_embd.weight";
 
-/** Filters of convolutions, which llama.cpp never quantises. */
-export const FILTER_TENSOR: RegExp = /\.shortconv\.conv\.weight$/;
+/** Filters of convolutions and of delta rules, which llama.cpp never quantises. */
+export const FILTER_TENSOR: RegExp = /\.(shortconv\.conv|ssm_conv1d)\.weight$/;
 
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   [EMBEDDING]: "token_embd.weight",
@@ -46,6 +48,19 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   "conv.in_proj": "shortconv.in_proj",
   [FILTER_MODULES.convolution]: "shortconv.conv",
   "conv.out_proj": "shortconv.out_proj",
+  "linear_attn.in_proj_qkv": "attn_qkv",
+  "linear_attn.in_proj_z": "attn_gate",
+  "linear_attn.in_proj_b": "ssm_beta",
+  "linear_attn.in_proj_a": "ssm_alpha",
+  [FILTER_MODULES.delta]: "ssm_conv1d",
+  [DELTA_NORM]: "ssm_norm",
+  "linear_attn.out_proj": "ssm_out",
+};
+
+/** Tensors of a layer that are neither the weight nor the bias of a module. */
+const LAYER_TENSORS: Readonly<Record<string, string>> = {
+  [DELTA_RATES]: "ssm_a",
+  "linear_attn.dt_bias": "ssm_dt.bias",
 };
 
 /** Norms of families that norm the outputs of attention and FFN. */
@@ -67,6 +82,7 @@ export function ggufName(name: string, architecture: GgufArchitecture): string |
   const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined)
     return architecture.outerNames[name] ?? MODEL_TENSORS[name];
+  if (part === undefined) return LAYER_TENSORS[module] && `blk.${layer}.${LAYER_TENSORS[module]}`;
   const { computes } = familyByName(architecture.family, name);
   const byNorms = NORM_MODULES[computes.norms];
   const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...byNorms, ...architecture.names };
@@ -84,6 +100,7 @@ function fusedStem(module: string, { fused }: GgufArchitecture): string | undefi
   return holders.find(([, parts]) => parts.some((part) => module.endsWith(`.${part}`)))?.[0];
 }
 
+/** The parts of a name; it has no `part` where it is neither the weight nor the bias of a module. */
 function layerPart(name: string): Partial<Record<"layer" | "module" | "part", string>> {
-  return /^model\.layers\.(?<layer>\d+)\.(?<module>.+)\.(?<part>weight|bias)$/.exec(name)?.groups ?? {};
+  return /^model\.layers\.(?<layer>\d+)\.(?<module>.+?)(\.(?<part>weight|bias))?$/.exec(name)?.groups ?? {};
 }

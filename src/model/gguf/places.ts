@@ -3,9 +3,10 @@
 import { getOrMake } from "../../base/map_values.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
 import type { ModelSpec } from "../spec.ts";
-import { type WeightSpec, weightsOf } from "../weights.ts";
+import { DELTA_NORM, DELTA_RATES, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
+import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
 /** Where and how one weight is stored. */
 export interface GgufPlace {
@@ -16,9 +17,30 @@ export interface GgufPlace {
   readonly fused: boolean;
   /** The heads whose rows are stored in pairs; null where they are in place. */
   readonly paired: ReorderedHeads | null;
-  /** Added to every element in the file. */
-  readonly normOffset: number;
+  /** The value heads that are stored in tiles; null where they are in place. */
+  readonly tiled: TiledHeads | null;
+  /** How elements are stored; null where they are as they are. */
+  readonly values: StoredValues | null;
 }
+
+/** Elements that a file has in another form. */
+export interface StoredValues {
+  readonly toFile: (value: number) => number;
+  /** NaN for a value that no element has in the file. */
+  readonly fromFile: (value: number) => number;
+}
+
+/** Weights of norms with an offset of 1. */
+const OFFSET: StoredValues = { toFile: (value) => value + 1, fromFile: (value) => value - 1 };
+
+/** e^x is 0 in float32. */
+const LEAST_LOG = -104;
+
+/** The rates by which the states of a delta rule fade, -e^x for logarithms x. */
+const RATES: StoredValues = {
+  toFile: (value) => -Math.exp(value),
+  fromFile: (value) => Math.max(Math.log(-value), LEAST_LOG),
+};
 
 /** A tensor of a file and the weights whose rows it holds. */
 export interface GgufTensorPlan {
@@ -30,21 +52,32 @@ export interface GgufTensorPlan {
 /** The places of a model's weights, in the order of `weightsOf`. */
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
+  const tiled = tiledWeights(spec);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
     const tensor = ggufName(name, architecture);
     if (tensor === undefined) return [];
-    const isNorm = name.endsWith("norm.weight");
     return [
       {
         weight,
         tensor,
         fused: isFused(name, architecture),
         paired: paired.get(name) ?? null,
-        normOffset: architecture.offsetNorms && isNorm ? spec.normOffset : 0,
+        tiled: tiled.get(name) ?? null,
+        values: storedValues(name, spec, architecture),
       },
     ];
   });
+}
+
+function storedValues(
+  name: string,
+  { normOffset }: ModelSpec,
+  { offsetNorms }: GgufArchitecture,
+): StoredValues | null {
+  if (name.endsWith(`.${DELTA_RATES}`)) return RATES;
+  const isNorm = name.endsWith("norm.weight") && !name.endsWith(`.${DELTA_NORM}.weight`);
+  return offsetNorms && normOffset === 1 && isNorm ? OFFSET : null;
 }
 
 /** The tensors of a file that holds the model. */

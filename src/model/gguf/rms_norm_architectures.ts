@@ -255,8 +255,23 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       family: "lfm2",
       permuted: false,
       outerNames: { [FINAL_NORM]: "token_embd_norm.weight" },
-      convolutions: true,
+      mixer: "convolution",
       loads: { ...NO_EXTRAS, families: ["lfm2"], fullWidthAttention: true },
+    },
+  ],
+  // The text model of Qwen 3.5; images are in another file. It has linear attention in most layers.
+  [
+    "qwen35",
+    {
+      ...LLAMA,
+      family: "qwen3_5_text",
+      permuted: false,
+      offsetNorms: true,
+      names: { post_attention_layernorm: "post_attention_norm" },
+      mixer: "delta",
+      ropeSections: true,
+      guessingLayers: true,
+      loads: { ...NO_EXTRAS, families: ["qwen3_5_text"], partialRotation: true },
     },
   ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.

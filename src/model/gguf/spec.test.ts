@@ -68,6 +68,48 @@ describe("convolutions", () => {
   });
 });
 
+describe("delta rules", () => {
+  const flags = (value: readonly boolean[]): BuiltValue => ({ type: "array", of: "bool", value });
+  const heads = "ssm.time_step_rank";
+
+  test.each<[string, string, BuiltValue, string]>([
+    ["that see one token", "ssm.conv_kernel", u32(1), "expected at least 2 tokens, got 1"],
+    ["that see too many tokens", "ssm.conv_kernel", u32(65), "expected an integer from 1 to 64, got 65"],
+    ["of no key head", "ssm.group_count", u32(0), "expected an integer from 1 to 65536, got 0"],
+    ["of five value heads", heads, u32(5), "expected a multiple of 2, the ssm.group_count, got 5"],
+    ["of too many value heads", heads, u32(65_538), "expected an integer from 1 to 65536, got 65538"],
+    [
+      "of values in broken heads",
+      "ssm.inner_size",
+      u32(34),
+      "expected a multiple of 6, the ssm.time_step_rank",
+    ],
+    ["of wide values", "ssm.inner_size", u32(24_582), "by at most 4096, got 24582"],
+    ["of wide keys", "ssm.state_size", u32(4097), "expected an integer from 1 to 4096, got 4097"],
+    ["alone", "attention.recurrent_layers", flags(Array(5).fill(true)), "got linear attention alone"],
+    ["alone, by their interval", "full_attention_interval", u32(6), "got linear attention alone"],
+    ["of no interval", "full_attention_interval", u32(0), "expected an integer from 1 to"],
+    ["in layers that are not told apart", "attention.recurrent_layers", bool(true), "5 times true or false"],
+    ["in fewer layers", "attention.recurrent_layers", flags([true, false]), "5 times true or false"],
+  ])("%s are refused", async (_, key, value, message) => {
+    const changed = { without: [key], extra: [[`qwen35.${key}`, value] as const] };
+    await expect(specOf(CASES.qwen3_5!, changed)).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringMatching(new RegExp(`${key}.*${message}`)),
+    });
+  });
+
+  test.each(["conv_kernel", "group_count", "inner_size", "state_size", "time_step_rank"])(
+    "are refused without %s",
+    async (key) => {
+      await expect(specOf(CASES.qwen3_5!, { without: [key] })).rejects.toMatchObject({
+        code: "BAD_FILE",
+        message: expect.stringContaining(`qwen35.ssm.${key}`),
+      });
+    },
+  );
+});
+
 describe("windows", () => {
   test("of a StarCoder 2, which llama.cpp ignores, are read", async () => {
     const { layers } = await specOf(CASES.starcoder2!, {

@@ -9,8 +9,8 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import {
-  FILTER_LENGTHS,
   type LayerSpec,
+  type MixerSpec,
   type ModelSpec,
   mixerLayer,
   PROJECTIONS,
@@ -21,7 +21,8 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, CONVOLUTION_LENGTH, GgufKeys, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, GgufKeys, GUESSING_LAYERS, NORM_EPS, PARALLEL } from "./keys.ts";
+import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
@@ -49,7 +50,7 @@ class SpecReader {
     this.#file = file;
     this.#metadata = new GgufMetadata(file.path, file.metadata);
     this.#keys = new GgufKeys(file, this.#metadata);
-    this.#architecture = forLayers(architecture, this.#keys.size("block_count", MAX_LAYERS));
+    this.#architecture = forLayers(architecture, this.#layerCount(architecture));
   }
 
   async read(): Promise<ModelSpec> {
@@ -57,7 +58,7 @@ class SpecReader {
     const family = familyByName(this.#familyName(), this.#file.path);
     const { computes } = family;
     const hiddenSize = this.#keys.size("embedding_length");
-    const layerCount = this.#keys.size("block_count", MAX_LAYERS);
+    const layerCount = this.#layerCount(this.#architecture);
     const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
     const headDim = this.#headDim(hiddenSize, heads);
     const scoreWidth =
@@ -86,6 +87,15 @@ class SpecReader {
       maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
     };
+  }
+
+  /** Layers of the model itself. */
+  #layerCount({ guessingLayers }: GgufArchitecture): number {
+    const stored = this.#keys.size("block_count", MAX_LAYERS);
+    const guessing = guessingLayers && this.#metadata.has(this.#keys.key(GUESSING_LAYERS));
+    const count = stored - (guessing ? this.#keys.count(GUESSING_LAYERS) : 0);
+    if (count > 0) return count;
+    throw this.#keys.bad(GUESSING_LAYERS, `fewer than all ${stored} layers`, stored - count);
   }
 
   #isParallel({ computes, defaults }: Family): boolean {
@@ -167,9 +177,12 @@ class SpecReader {
         hint: "Mixture-of-experts models are not supported.",
       },
       { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
-      // Layers after those of the model, for guessing further tokens; and HunYuan's factor on the base, of its vision
-      // model's files.
-      { key: this.#keys.key("nextn_predict_layers"), most: 0, hint: original },
+      {
+        key: this.#keys.key(GUESSING_LAYERS),
+        most: this.#architecture.guessingLayers ? Number.POSITIVE_INFINITY : 0,
+        hint: original,
+      },
+      // HunYuan's factor on the base, of its vision model's files.
       { key: this.#keys.key("rope.scaling.alpha"), most: 0, hint: original },
       {
         key: this.#keys.key(CLIP),
@@ -213,12 +226,11 @@ class SpecReader {
     const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDim);
-    if (this.#architecture.convolutions && groups.every((units) => units === 0))
-      throw this.#keys.bad("attention.head_count_kv", "heads in a layer", 0);
+    const mixers = mixersOf(this.#keys, this.#architecture, groups);
     return heads.map((headCount, layer) => {
       const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
-      if (this.#architecture.convolutions && sizes.kvGroups === 0)
-        return this.#convolutionLayer(sizes.neurons, layer);
+      const mixer = mixers[layer] ?? null;
+      if (mixer !== null) return this.#mixerLayer(mixer, sizes.neurons, layer);
       this.#checkLayer(sizes, layer);
       const window = windows[layer] ?? null;
       return {
@@ -232,16 +244,10 @@ class SpecReader {
     });
   }
 
-  #convolutionLayer(neurons: number, layer: number): LayerSpec {
-    const { least, most } = FILTER_LENGTHS;
-    const length = this.#keys.size(CONVOLUTION_LENGTH, most);
-    if (length < least) throw this.#keys.bad(CONVOLUTION_LENGTH, `at least ${least} tokens`, length);
+  #mixerLayer(mixer: MixerSpec, neurons: number, layer: number): LayerSpec {
     if (!(Number.isSafeInteger(neurons) && neurons > 0))
       throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
-    return mixerLayer(
-      { type: "convolution", length, biases: false },
-      { neurons, biases: this.#biases(layer) },
-    );
+    return mixerLayer(mixer, { neurons, biases: this.#biases(layer) });
   }
 
   #biases(layer: number): readonly Projection[] {

@@ -8,7 +8,6 @@ import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import {
   attentionLayers,
-  convolutionsOf,
   type LayerSpec,
   type ModelSpec,
   mainRope,
@@ -19,7 +18,8 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, CONVOLUTION_LENGTH, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, NORM_EPS, PARALLEL } from "./keys.ts";
+import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
 
@@ -40,14 +40,14 @@ export function ggufMetadataOf(
     ["block_count", u32(spec.layers.length)],
     ["feed_forward_length", perLayer(spec, ({ neurons }) => neurons)],
     ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
-    ["attention.head_count_kv", perLayer(spec, ({ kvGroups }) => kvGroups)],
+    ["attention.head_count_kv", keyValueHeads(spec, architecture)],
     ["attention.key_length", u32(spec.headDim)],
     ["attention.value_length", u32(spec.headDim)],
     [NORM_EPS[spec.normType], f32(spec.normEps)],
     ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
-    ...(rope === null ? [] : ropeEntries(rope)),
+    ...(rope === null ? [] : ropeEntries(rope, architecture)),
     ...windowEntries(spec, architecture),
-    ...convolutionEntries(spec),
+    ...mixerEntries(spec),
     ...factorEntries(spec, architecture),
     ...(spec.projectionClip === null ? [] : [[CLIP, f32(spec.projectionClip)] as const]),
     ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
@@ -78,17 +78,28 @@ function perLayer({ layers }: Pick<ModelSpec, "layers">, width: (layer: LayerSpe
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
 }
 
-function convolutionEntries(spec: ModelSpec): Entries {
-  const [convolution] = convolutionsOf(spec);
-  return convolution === undefined ? [] : [[CONVOLUTION_LENGTH, u32(convolution.length)]];
+/** Those of layers with convolutions are 0, which says that they have one. */
+function keyValueHeads(spec: ModelSpec, { mixer }: GgufArchitecture): EncodedValue {
+  const { layers } = mixer === "convolution" ? spec : { layers: attentionLayers(spec) };
+  return perLayer({ layers }, ({ kvGroups }) => kvGroups);
 }
 
-function ropeEntries(rope: RopeSpec): Entries {
+function ropeEntries(rope: RopeSpec, { ropeSections }: GgufArchitecture): Entries {
   return [
     ["rope.dimension_count", u32(rope.rotaryDim)],
     ["rope.freq_base", f32(rope.theta)],
+    ...(ropeSections ? [["rope.dimension_sections", i32s(sectionsOf(rope))] as const] : []),
     ...scalingEntries(rope),
   ];
+}
+
+/**
+ * Frequencies by the coordinate whose position turns them, of time, height and width, which take turns. Together they
+ * are all, as the position of a fourth one is 0 for a text (llama-batch.cpp).
+ */
+function sectionsOf({ rotaryDim }: RopeSpec): readonly number[] {
+  const frequencies = rotaryDim / 2;
+  return [...[0, 1, 2].map((coordinate) => Math.ceil((frequencies - coordinate) / 3)), 0];
 }
 
 function scalingEntries({ scaling }: RopeSpec): Entries {

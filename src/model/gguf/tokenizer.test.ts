@@ -67,7 +67,9 @@ describe("byte-level vocabularies", () => {
     const tokenizer = Tokenizer.fromFiles(convert(byteLevelEntries(pre)));
     texts.forEach((text, i) => {
       expect([...tokenizer.encode(text)], JSON.stringify(text)).toEqual(ids[i]);
-      expect(tokenizer.decode(tokenizer.encode(text))).toBe(pre === "qwen2" ? text.normalize("NFC") : text);
+      expect(tokenizer.decode(tokenizer.encode(text))).toBe(
+        pre.startsWith("qwen") ? text.normalize("NFC") : text,
+      );
     });
   });
 

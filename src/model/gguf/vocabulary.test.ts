@@ -118,6 +118,7 @@ describe("files of a GGUF", () => {
     "smollm",
     "llama-bpe",
     "qwen2",
+    "qwen35",
     "gpt-4o",
     "tekken",
     "deepseek-v3",

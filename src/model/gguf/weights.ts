@@ -2,6 +2,7 @@
  * Weights of a model as views of the tensors of a GGUF file: under their checkpoint names, split from fused tensors,
  * with rows in the checkpoint's order and norms without their offset. Reads only the rows that are asked for.
  */
+import { GpruneError } from "../../errors.ts";
 import { type BlockSource, gatherBlockRows } from "../../tensor/blocks.ts";
 import { checkRows, memorySource, unknownTensor } from "../../tensor/memory.ts";
 import {
@@ -12,6 +13,8 @@ import {
   type TensorSource,
 } from "../../tensor/tensor.ts";
 import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
+import type { StoredValues } from "./places.ts";
+import { areWholeBlocks, blocksInGroups, readInGroups, type TiledHeads } from "./value_heads.ts";
 
 /** Where and how a weight is stored. */
 export interface StoredWeight {
@@ -21,10 +24,12 @@ export interface StoredWeight {
   readonly rows: RowRange;
   /** The heads whose rows are in pairs; null where they are in place. */
   readonly paired: ReorderedHeads | null;
+  /** The value heads that are in tiles; null where they are in place. */
+  readonly tiled: TiledHeads | null;
   /** The shape of a row of the weight; the file's own where it has another number of elements. */
   readonly rowShape: readonly number[];
-  /** Added to every element. */
-  readonly addend: number;
+  /** How elements are stored; null where they are as they are. */
+  readonly values: StoredValues | null;
 }
 
 /** Where a model's weights are in a file, by name: in its tensors, and in its metadata. */
@@ -66,15 +71,19 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
   return {
     layout: (name) => {
       const weight = stored.get(name);
-      return weight?.addend === 0 && !weight.paired?.inRow ? source.layout(weight.tensor) : undefined;
+      if (weight === undefined || weight.values !== null) return undefined;
+      const layout = source.layout(weight.tensor);
+      const isWhole = weight.tiled === null || (layout && areWholeBlocks(weight.tiled, layout));
+      return weight.paired?.inRow || !isWhole ? undefined : layout;
     },
     read: async (name) => {
       const weight = stored.get(name);
       if (weight === undefined) throw unknownTensor(name);
-      const { tensor, rows, paired } = weight;
+      const { tensor, rows, paired, tiled } = weight;
       const whole = await source.read(tensor);
       const count = rows.end - rows.start;
       if (paired !== null) return gatherBlockRows(whole, count, (row) => storedRow(row, paired));
+      if (tiled !== null) return blocksInGroups(whole, tiled);
       if (count === whole.shape[0]) return whole;
       return gatherBlockRows(whole, count, (row) => rows.start + row);
     },
@@ -82,13 +91,30 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
 }
 
 async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowRange): Promise<Tensor> {
-  const { tensor, paired, addend } = weight;
-  const first = weight.rows.start;
-  if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
-  const stored = await source.read(tensor, { start: first + rows.start, end: first + rows.end });
+  const stored = await readInOrder(source, weight, rows);
   const shape = shapeOf(weight, stored.shape, rows);
-  if (addend === 0) return { shape, data: stored.data };
-  return { shape, data: stored.data.map((value) => value + addend) };
+  return {
+    shape,
+    data: weight.values === null ? stored.data : valuesOf(stored, weight.values, weight.tensor),
+  };
+}
+
+async function readInOrder(
+  source: TensorSource,
+  { tensor, paired, tiled, rows: { start: first } }: StoredWeight,
+  rows: RowRange,
+): Promise<Tensor> {
+  if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
+  if (tiled !== null) return readInGroups(source, tensor, { rows, heads: tiled });
+  return source.read(tensor, { start: first + rows.start, end: first + rows.end });
+}
+
+/** @throws GpruneError BAD_FILE for a value that none is stored as */
+function valuesOf({ data }: Tensor, { fromFile }: StoredValues, tensor: string): Float32Array {
+  const values = data.map(fromFile);
+  const bad = values.findIndex((value, index) => Number.isNaN(value) && !Number.isNaN(data[index]));
+  if (bad < 0) return values;
+  throw new GpruneError("BAD_FILE", `${tensor}: expected negative numbers, got ${data[bad]}`);
 }
 
 /** The shape of some rows of a weight, whose tensor in the file may lack axes of size 1. */

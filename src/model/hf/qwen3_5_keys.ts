@@ -5,17 +5,21 @@
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
-import { type DeltaSpec, deltasOf, FILTER_LENGTHS, type ModelSpec, mixerLayer } from "../spec.ts";
+import {
+  DELTA_LIMITS,
+  type DeltaSpec,
+  deltasOf,
+  FILTER_LENGTHS,
+  type ModelSpec,
+  mixerLayer,
+} from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import type { OwnKeys } from "./own_keys.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Largest size of a head, which has a state of keyDim x valueDim numbers. */
-const MOST_CHANNELS = 4096;
-
-const heads = size.max(65_536);
-const channels = size.max(MOST_CHANNELS);
+const heads = size.max(DELTA_LIMITS.heads);
+const channels = size.max(DELTA_LIMITS.channels);
 
 /** Defaults are those of the class. */
 const schema = z.object({

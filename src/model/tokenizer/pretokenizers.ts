@@ -39,6 +39,10 @@ function casedWords(suffix: string): string {
 
 const LLAMA3_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}{1,3}|${SYMBOLS}[\\r\\n]*|${SPACES}`;
 const QWEN2_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}|${SYMBOLS}[\\r\\n]*|${SPACES}`;
+/** Marks go with the letters before them. */
+const QWEN35_WORDS =
+  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}|` +
+  ` ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|${SPACES}`;
 const GPT4O_WORDS = `${casedWords(`${CONTRACTIONS}?`)}|\\p{N}{1,3}|${SYMBOLS}[\\r\\n/]*|${SPACES}`;
 const SEED_WORDS = `${CONTRACTIONS}|${LETTERS}|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|${SPACES}`;
 const TEKKEN_WORDS = `${casedWords("")}|\\p{N}|${SYMBOLS}[\\r\\n/]*|${SPACES}`;
@@ -85,6 +89,7 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ["chatglm-bpe", LLAMA3_MERGED],
   ["qwen2", QWEN2],
   ["deepseek-r1-qwen", QWEN2],
+  ["qwen35", { ...QWEN2, steps: [split(QWEN35_WORDS)] }],
   ["gpt-4o", GPT4O],
   ["llama4", GPT4O],
   ["tekken", { ...GPT2, steps: [split(TEKKEN_WORDS)], ignoreMerges: true, addBos: true }],
