@@ -14,7 +14,7 @@ import type { MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { type LayerStructure, layerSizes, layerStructure } from "./layer_structure.ts";
-import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
+import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
 /**
  * Whether a runtime keeps activations: only on the CPU, since another device computes them again in less time than it
@@ -55,6 +55,6 @@ export function keptBytes(spec: ModelSpec): number {
 }
 
 function keptOutputs(structure: LayerStructure): readonly Value[] {
-  const { outputs } = LAYER_PROGRAMS.keeping(structure);
+  const { outputs } = LAYER_PROGRAMS.keeping(structureFor("keeping", structure, { tokens: 1, window: null }));
   return [...outputs].flatMap(([name, value]) => (name === "hidden" ? [] : [value]));
 }
