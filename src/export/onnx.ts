@@ -98,16 +98,20 @@ function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {
   return { graph, stored: weights.stored };
 }
 
-/** config.json with transformers.js's keys for the decoder's file: its dtype and its number of data files. */
+/**
+ * config.json with transformers.js's keys for the decoder's file, its dtype and its number of data files, and with token
+ * ids, for which transformers.js knows no defaults.
+ */
 function clientConfig(
   spec: ModelSpec,
   { dtype, cacheType }: OnnxFormat,
   { name, dataFiles }: { readonly name: string; readonly dataFiles: number },
 ): Readonly<Record<string, unknown>> {
   const own = familyByName(spec.family, "spec");
-  const family =
-    own.readers.transformersJsType === null ? own : familyByName(own.readers.transformersJsType, "spec");
+  const { modelType, architecture } = own.readers.transformersJs ?? own;
+  const family = { ...own, modelType, architecture };
   return {
+    ...own.defaults.tokenIds,
     ...configOf(spec, { family, remoteCode: false }, cacheType),
     "transformers.js_config": {
       dtype,

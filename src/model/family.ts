@@ -233,10 +233,10 @@ export interface FamilyReaders {
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**
-   * Model type by which transformers.js loads the family's ONNX files, which compute everything themselves; null for
-   * its own, which transformers.js must know.
+   * Names by which transformers.js loads the family's ONNX files, which compute everything themselves; null for its
+   * own, which transformers.js must know.
    */
-  readonly transformersJsType: string | null;
+  readonly transformersJs: Pick<Family, "modelType" | "architecture"> | null;
   /**
    * The class may load models of other families that compute the same. False where other readers infer more from the
    * name than config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and
