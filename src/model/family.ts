@@ -230,7 +230,7 @@ export interface FamilyReaders {
     | "tied_head"
     | "window"
   )[];
-  /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
+  /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, qwen3_next.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**
    * Names by which transformers.js loads the family's ONNX files, which compute everything themselves; null for its
@@ -244,11 +244,11 @@ export interface FamilyReaders {
    */
   readonly standsIn: boolean;
   /**
-   * How transformers 5 builds the tokenizer: by the class that tokenizer_config.json declares, from tokenizer.json
-   * whatever is declared, or by a class of the family's own, which splits and decodes in its own way
-   * (tokenization_auto.py).
+   * How transformers 5 builds the tokenizer: by the class that tokenizer_config.json declares, which in published files
+   * may be one that splits otherwise than tokenizer.json; from tokenizer.json whatever is declared; or by a class of the
+   * family's own, which splits and decodes in its own way (tokenization_auto.py).
    */
-  readonly tokenizer: "declared" | "file" | "own";
+  readonly tokenizer: "declared" | "misdeclared" | "file" | "own";
 }
 
 /** Values of the family where config.json has none. */

@@ -71,9 +71,11 @@ export const QWEN3_5: Family = {
   readers: {
     ...LLAMA.readers,
     vllmBackend: false,
-    // Its own class there (4.3) wants a model with images, of three files.
+    vllmOmits: ["qkv", "o"],
+    // Its own class there (4.3) asks for the configuration of an image encoder (modeling_qwen2_vl.js).
     transformersJs: { modelType: "qwen3_next", architecture: "Qwen3NextForCausalLM" },
     standsIn: false,
+    tokenizer: "misdeclared",
   },
   defaults: {
     ...QWEN_DEFAULTS,
