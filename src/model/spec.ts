@@ -317,11 +317,12 @@ export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
   return Math.max(0, ...lengths);
 }
 
-/** A layer without attention. */
+/** A layer without attention; of the biases, it has those of the FFN. */
 export function mixerLayer(
   mixer: MixerSpec,
-  { neurons, biases }: Pick<LayerSpec, "neurons" | "biases">,
+  { neurons, biases: all }: Pick<LayerSpec, "neurons" | "biases">,
 ): LayerSpec {
+  const biases = all.filter((projection) => PROJECTION_MODULE[projection] === "mlp");
   return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases, mixer };
 }
 
