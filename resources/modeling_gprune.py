@@ -1,6 +1,6 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (Qwen 3.5, CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X:
-5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X:
+5 and later; Qwen 3.5: 5.2 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -85,9 +85,9 @@ def attribute_of(module, names):
 
 
 def at_layer(kind, config, index):
-    """A module of a layer; classes have two names for its index."""
+    """A module of a layer; classes have two names for its index. Decorators of transformers 5.2 hide the usual one."""
     parameters = inspect.signature(kind).parameters
-    return kind(config, **{next(name for name in ("layer_idx", "layer_id") if name in parameters): index})
+    return kind(config, **{"layer_id" if "layer_id" in parameters else "layer_idx": index})
 
 
 def pruned_projection(stock, usual, config, index):

@@ -228,6 +228,7 @@ export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
 export {
   type Activation,
   type ConvolutionSpec,
+  type DeltaSpec,
   type DynamicScaling,
   type LayerSpec,
   type LearnedPositions,

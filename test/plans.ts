@@ -8,7 +8,7 @@ import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../src/model/spec.t
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { type TinyModelOptions, tinyConvolution } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
 
 const neurons = fc.integer({ min: 1, max: 12 });
 const attending: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
@@ -20,6 +20,9 @@ const attending: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
 const convolving: fc.Arbitrary<Partial<LayerSpec>> = fc
   .record({ length: fc.integer({ min: 2, max: 4 }), biases: fc.boolean() })
   .chain((convolution) => neurons.map((count) => tinyConvolution(convolution, count)));
+const remembering: fc.Arbitrary<Partial<LayerSpec>> = fc
+  .record({ length: fc.integer({ min: 2, max: 4 }), keyHeads: fc.constantFrom(1, 2, 4) })
+  .chain((delta) => neurons.map((count) => tinyDelta(delta, count)));
 
 /** Options of tiny models of one to four layers, with different widths, groups and biases in every layer. */
 export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
@@ -29,12 +32,17 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   norms: fc.constantFrom("before", "around", "shared"),
   normParameters: fc.constantFrom("none", "weight", "weight_and_bias"),
   gated: fc.boolean(),
+  gatedAttention: fc.boolean(),
   headBias: fc.boolean(),
   tiedEmbeddings: fc.boolean(),
   seed: fc.nat(1000),
   // Always one with attention, and in any place.
   layers: fc
-    .tuple(fc.array(fc.oneof(attending, attending, convolving), { maxLength: 3 }), attending, fc.nat(3))
+    .tuple(
+      fc.array(fc.oneof(attending, attending, convolving, remembering), { maxLength: 3 }),
+      attending,
+      fc.nat(3),
+    )
     .map(([others, layer, place]) => others.toSpliced(place, 0, layer)),
 });
 
@@ -44,6 +52,7 @@ export const LLAMA_SWITCHES: TinyModelOptions = {
   norms: "before",
   normParameters: "weight",
   gated: true,
+  gatedAttention: false,
   headBias: false,
 };
 

@@ -10,7 +10,13 @@ import { Runtime } from "../../src/graph/runtime/runtime.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
 import { spacesOf } from "../../src/model/spaces.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection } from "../../src/model/spec.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  mixerLayer,
+  type Projection,
+  withBiases,
+} from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { prune } from "../../src/pipeline.ts";
 import { makePlan } from "../../src/prune/plan.ts";
@@ -220,13 +226,13 @@ function wideOptions(
     ...spec,
     headDim: WIDE_HEAD,
     attentionScale: attentionScale === headDim ** -0.5 ? WIDE_HEAD ** -0.5 : attentionScale,
-    layers: layers.map(({ rope, biases, ...layer }, index) => ({
-      ...layer,
-      neurons: shape === "uniform" ? 40 : 40 + 8 * index,
-      ...(layer.mixer === undefined ? widths(index) : {}),
-      biases: biased ? PROJECTIONS.filter((name) => BIASES.includes(name) || biases.includes(name)) : biases,
-      rope: rope && { ...rope, rotaryDim: (WIDE_HEAD * rope.rotaryDim) / headDim },
-    })),
+    layers: layers.map((layer, index) => {
+      const neurons = shape === "uniform" ? 40 : 40 + 8 * index;
+      const { biases } = biased ? withBiases(layer, BIASES) : layer;
+      if (layer.mixer !== undefined) return mixerLayer(layer.mixer, { neurons, biases });
+      const rope = layer.rope && { ...layer.rope, rotaryDim: (WIDE_HEAD * layer.rope.rotaryDim) / headDim };
+      return { ...layer, neurons, ...widths(index), biases, rope };
+    }),
   };
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { tinyConvolution, tinyModel } from "../../test/tiny_model.ts";
+import { tinyConvolution, tinyDelta, tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { compareModels } from "./compare.ts";
@@ -55,6 +55,16 @@ describe("measureLatency", () => {
     ];
     const { headDim, hiddenSize } = model.spec;
     expect(memory.cache).toBe(4 * 2 * (2 * 2 * headDim * (6 + 3) + 2 * hiddenSize));
+  });
+
+  test("counts the states of delta rules and of their filters, which do not grow", async () => {
+    const delta = { length: 4, keyHeads: 1, valueHeads: 3, keyDim: 5, valueDim: 7 };
+    const model = tinyModel({ layers: [tinyDelta(delta), {}] });
+    const [{ memory }] = (await measureLatency({ models: [model], runtime }, { ...OPTIONS, repeats: 1 })) as [
+      Awaited<ReturnType<typeof measureLatency>>[number],
+    ];
+    const states = 3 * 5 * 7 + 3 * (2 * 5 + 3 * 7);
+    expect(memory.cache).toBe(4 * 2 * (2 * 2 * model.spec.headDim * (6 + 3) + states));
   });
 
   test("refuses more tokens than a model holds", async () => {

@@ -13,11 +13,13 @@ const TOKENIZER_CONFIG = "tokenizer_config.json";
 /**
  * The carried files of a model as they must be in a directory of this form. For some model types transformers loads
  * tokenizer.json as it is, whatever class tokenizer_config.json declares. Where a model of such a family is written as
- * a type of another kind, or with remote code, tokenizer_config.json is made to declare PreTrainedTokenizerFast.
+ * a type of another kind, or with remote code, tokenizer_config.json is made to declare PreTrainedTokenizerFast, and so
+ * wherever a wrong class may be declared.
  */
 export function carriedFiles({ files, spec }: Model, { family, remoteCode }: HfForm): readonly CarriedFile[] {
-  const takesFile = (name: string): boolean => familyByName(name, "spec").readers.tokenizer === "file";
-  if (!takesFile(spec.family) || (!remoteCode && takesFile(family.modelType))) return files;
+  const { tokenizer } = familyByName(spec.family, "spec").readers;
+  const isMisread = tokenizer === "file" && (remoteCode || family.readers.tokenizer !== "file");
+  if (!isMisread && tokenizer !== "misdeclared") return files;
   return files.map((file) => (file.name === TOKENIZER_CONFIG ? withFastClass(file) : file));
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { tinySpec } from "../../test/tiny_model.ts";
+import { tinyDelta, tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
 import { biasesCostPrograms, type ForeseenRun, foreseeRuntimes } from "./foresee.ts";
@@ -39,6 +39,12 @@ describe("foreseeRuntimes", () => {
     const stock = "yes (LlamaForCausalLM) or yes (MistralForCausalLM)";
     expect(transformers({ shape: "uniform" }).split(" or ").sort().join(" or ")).toBe(stock);
     expect(transformers({ shape: "uniform", addsBiases: true })).toContain("with trust_remote_code");
+  });
+
+  test("expects biases of attention only where there is attention", () => {
+    const switches = { family: "qwen3_5_text", qkNorm: "head", normOffset: 1, gatedAttention: true } as const;
+    const spec = tinySpec({ ...switches, layers: [tinyDelta({}, 40), { neurons: 40, kvGroups: 4 }] });
+    expect(transformers({ spec, addsBiases: true })).toBe("with trust_remote_code (layers differ in width)");
   });
 
   test("knows what a plan leaves, and refuses one that does not fit the shape", () => {

@@ -5,7 +5,8 @@ import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { LLAMA_SWITCHES, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyModel } from "../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { FAMILIES } from "../model/families/families.ts";
@@ -79,16 +80,24 @@ describe("exportHuggingFace", () => {
       { family: "phi3", layers: [{ biases: ["o_proj"] }] },
       "PreTrainedTokenizerFast",
     ],
+    [
+      "of a Qwen 3.5 of its own class, since published files declare Qwen2's",
+      { ...TINY_VARIANTS["as Qwen 3.5"], family: "qwen3_5_text", layers: [tinyDelta(), {}] },
+      "PreTrainedTokenizerFast",
+    ],
     ["not of a Mistral of its own class", { family: "mistral", layers: [{}] }, "LlamaTokenizer"],
     ["not of a Llama", { layers: [{ neurons: 3 }, {}] }, "LlamaTokenizer"],
-  ])("declares tokenizer.json as it is where transformers took it so: %s", async (_, options, expected) => {
-    const config = { tokenizer_class: "LlamaTokenizer", legacy: false };
-    const files = [{ name: "tokenizer_config.json", bytes: Buffer.from(JSON.stringify(config)) }];
-    const directory = join(await temporaryDirectory(), "out");
-    await exportHuggingFace({ ...tinyModel(options), files }, directory);
-    const written = JSON.parse(await readFile(join(directory, "tokenizer_config.json"), "utf8"));
-    expect(written).toEqual({ ...config, tokenizer_class: expected });
-  });
+  ])(
+    "declares tokenizer.json as it is where transformers took it so or has to: %s",
+    async (_, options, expected) => {
+      const config = { tokenizer_class: "LlamaTokenizer", legacy: false };
+      const files = [{ name: "tokenizer_config.json", bytes: Buffer.from(JSON.stringify(config)) }];
+      const directory = join(await temporaryDirectory(), "out");
+      await exportHuggingFace({ ...tinyModel(options), files }, directory);
+      const written = JSON.parse(await readFile(join(directory, "tokenizer_config.json"), "utf8"));
+      expect(written).toEqual({ ...config, tokenizer_class: expected });
+    },
+  );
 
   test("writes an output again as it is, whose tokenizer is another than its stand-in's", async () => {
     const config = { tokenizer_class: "LlamaTokenizer" };

@@ -8,18 +8,23 @@ import { maxDifference } from "../../test/numbers.ts";
 import { OnnxDecoder } from "../../test/onnx_session.ts";
 import { runModel } from "../../test/run_model.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
+import { familyByName } from "../model/families/families.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/weights.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { elementCount } from "../tensor/tensor.ts";
+import { CARD_TAG } from "./card.ts";
 import { exportOnnx, type OnnxExportOptions } from "./onnx.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
+
+/** A card of gprune's, as far as exports change it. */
+const CARD = `---\ntags: [${CARD_TAG}]\n---\n## Loading\n`;
 
 const IDS = [3, 1, 14, 7, 5, 9, 2, 11, 6, 15];
 
@@ -66,7 +71,7 @@ describe("exportOnnx", () => {
     await model.weights.close();
   });
 
-  test.each(["as Gemma", "as LFM2"])(
+  test.each(["as Gemma", "as LFM2", "as Qwen 3.5"])(
     "gives prompts of a padded batch what they get alone, with the past and without: %s",
     async (variant) => {
       const model = tinyModel(TINY_VARIANTS[variant] as TinyModelOptions);
@@ -159,6 +164,43 @@ describe("exportOnnx", () => {
     const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
     expect(config).toMatchObject({ model_type: "llama", num_key_value_heads: 2, head_dim: 4 });
     await decoder.close();
+  });
+
+  test("is, of Qwen 3.5, for a class of transformers.js that reads one file", async () => {
+    const qwen = TINY_VARIANTS["as Qwen 3.5"] as TinyModelOptions;
+    const layers = [tinyDelta(), {}, tinyDelta({}, 3)];
+    const model = { ...tinyModel({ ...qwen, family: "qwen3_5_text", layers }), card: Buffer.from(CARD) };
+    const { directory, decoder } = await exported(model);
+    const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    expect(config).toMatchObject({
+      model_type: "qwen3_next",
+      architectures: ["Qwen3NextForCausalLM"],
+      layer_types: ["linear_attention", "full_attention", "linear_attention"],
+    });
+    expect(await readFile(join(directory, "README.md"), "utf8")).toContain("version 1.25.1 or later");
+    const caches = decoder.session.inputMetadata.filter(({ name }) => name.startsWith("past"));
+    expect(caches.map((meta) => [meta.name, meta.isTensor && meta.shape])).toEqual([
+      ["past_conv.0", ["batch_size", 96, 3]],
+      ["past_recurrent.0", ["batch_size", 4, 8, 16]],
+      ["past_key_values.1.key", ["batch_size", 2, "past_sequence_length", 4]],
+      ["past_key_values.1.value", ["batch_size", 2, "past_sequence_length", 4]],
+      ["past_conv.2", ["batch_size", 96, 3]],
+      ["past_recurrent.2", ["batch_size", 4, 8, 16]],
+    ]);
+    await decoder.close();
+  });
+
+  test("tells transformers.js the ids of special tokens that it knows no defaults of", async () => {
+    const written = async (extra: object): Promise<unknown> => {
+      const { directory, decoder } = await exported(
+        tinyModel({ ...TINY_FAMILIES.glm4, extra: { ...extra } }),
+      );
+      await decoder.close();
+      return JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    };
+    const { tokenIds } = familyByName("glm4", "test").defaults;
+    expect(await written({})).toMatchObject(tokenIds);
+    expect(await written({ eos_token_id: [3, 4] })).toMatchObject({ ...tokenIds, eos_token_id: [3, 4] });
   });
 
   test("puts large weights into data files beside the model", async () => {

@@ -14,7 +14,7 @@ import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
 import { exactDType, type Model } from "../model/model.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { deltasOf, type ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { weightsOf } from "../model/weights.ts";
 import { writeCarried } from "./carried.ts";
@@ -71,13 +71,17 @@ export async function exportOnnx(
     await writeFileAtomically(join(temporary, "config.json"), configText(config));
     await writeCarried(model, temporary, {
       library: "transformers.js",
-      loading: loadingText(basename(path)),
+      loading: loadingText(basename(path), model.spec),
     });
   });
 }
 
 /** The card's instructions for loading; docs/ONNX.md says more. @param name - of the decoder's file */
-function loadingText(name: string): string {
+function loadingText(name: string, spec: ModelSpec): string {
+  const [runtime, client] =
+    deltasOf(spec).length > 0
+      ? [", in version 1.25.1 or later", "version 4.3.1 or later"]
+      : ["", "version 4 or later if layers have different numbers of KV heads"];
   return `transformers.js loads this model:
 
     import { pipeline } from "@huggingface/transformers";
@@ -87,8 +91,8 @@ Other programs can run \`onnx/${name}\`, a decoder with a key/value cache, in ON
 
 | program | loads it |
 |---|---|
-| onnx | yes |
-| transformers.js | yes; version 4 or later if layers have different numbers of KV heads |`;
+| onnx | yes${runtime} |
+| transformers.js | yes; ${client} |`;
 }
 
 function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {
@@ -98,16 +102,20 @@ function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {
   return { graph, stored: weights.stored };
 }
 
-/** config.json with transformers.js's keys for the decoder's file: its dtype and its number of data files. */
+/**
+ * config.json with transformers.js's keys for the decoder's file, its dtype and its number of data files, and with token
+ * ids, for which transformers.js knows no defaults.
+ */
 function clientConfig(
   spec: ModelSpec,
   { dtype, cacheType }: OnnxFormat,
   { name, dataFiles }: { readonly name: string; readonly dataFiles: number },
 ): Readonly<Record<string, unknown>> {
   const own = familyByName(spec.family, "spec");
-  const family =
-    own.readers.transformersJsType === null ? own : familyByName(own.readers.transformersJsType, "spec");
+  const { modelType, architecture } = own.readers.transformersJs ?? own;
+  const family = { ...own, modelType, architecture };
   return {
+    ...own.defaults.tokenIds,
     ...configOf(spec, { family, remoteCode: false }, cacheType),
     "transformers.js_config": {
       dtype,

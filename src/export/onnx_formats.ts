@@ -35,7 +35,7 @@ const HEADROOM = 64;
 
 /**
  * int4 keeps eight bits for the matrices that four bits harm most: v_proj and down_proj, to which llama.cpp's mixtures
- * give more bits too (`llama_tensor_get_type`), the embedding and the head.
+ * give more bits too (`llama_tensor_get_type`), what makes the values of linear attention, the embedding and the head.
  */
 export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
   f32: {
@@ -54,6 +54,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
       ...alike(floatColumns("float16")),
       o_proj: floatColumns("float16", HEADROOM),
       "conv.out_proj": floatColumns("float16", HEADROOM),
+      "linear_attn.out_proj": floatColumns("float16", HEADROOM),
       down_proj: floatColumns("float16", HEADROOM),
     },
     embeddings: floatRows("float16"),
@@ -71,7 +72,12 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "q4",
     suffix: "_q4",
     cacheType: "float32",
-    matrices: { ...alike(blocks(4)), v_proj: blocks(8), down_proj: blocks(8) },
+    matrices: {
+      ...alike(blocks(4)),
+      v_proj: blocks(8),
+      "linear_attn.in_proj_qkv": blocks(8),
+      down_proj: blocks(8),
+    },
     embeddings: blocks(8),
     head: blocks(8),
   },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import { YARN_DEFAULTS } from "../model/spec.ts";
 import { runtimesOf } from "./runtimes.ts";
@@ -144,6 +144,27 @@ describe("runtimesOf", () => {
     expect(answers({ ...llama4, layers: [{ biases: ["q_proj", "k_proj", "v_proj", "o_proj"] }] })).toEqual([
       "yes (Llama4ForCausalLM)",
       "with --model-impl transformers (its Llama4ForCausalLM ignores biases)",
+    ]);
+  });
+
+  test("knows that vLLM runs Qwen 3.5 in its own class alone, which has no biases in attention", () => {
+    const qwen: TinyModelOptions = {
+      family: "qwen3_5_text",
+      qkNorm: "head",
+      normOffset: 1,
+      gatedAttention: true,
+      layers: [tinyDelta(), {}],
+    };
+    const none = "no (it has no class for these widths, heads and biases)";
+    expect(answers(qwen)).toEqual(same("yes (Qwen3_5ForCausalLM)"));
+    for (const biases of [["q_proj", "k_proj", "v_proj"], ["o_proj"]] as const)
+      expect(answers({ ...qwen, layers: [tinyDelta(), { biases }] })).toEqual([
+        "yes (Qwen3_5ForCausalLM)",
+        none,
+      ]);
+    expect(answers({ ...qwen, layers: [tinyDelta({}, 5), {}] })).toEqual([
+      "with trust_remote_code (layers differ in width)",
+      none,
     ]);
   });
 

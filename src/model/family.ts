@@ -230,13 +230,13 @@ export interface FamilyReaders {
     | "tied_head"
     | "window"
   )[];
-  /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, gemma.py). */
+  /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, qwen3_next.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**
-   * Model type by which transformers.js loads the family's ONNX files, which compute everything themselves; null for
-   * its own, which transformers.js must know.
+   * Names by which transformers.js loads the family's ONNX files, which compute everything themselves; null for its
+   * own, which transformers.js must know.
    */
-  readonly transformersJsType: string | null;
+  readonly transformersJs: Pick<Family, "modelType" | "architecture"> | null;
   /**
    * The class may load models of other families that compute the same. False where other readers infer more from the
    * name than config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and
@@ -244,11 +244,11 @@ export interface FamilyReaders {
    */
   readonly standsIn: boolean;
   /**
-   * How transformers 5 builds the tokenizer: by the class that tokenizer_config.json declares, from tokenizer.json
-   * whatever is declared, or by a class of the family's own, which splits and decodes in its own way
-   * (tokenization_auto.py).
+   * How transformers 5 builds the tokenizer: by the class that tokenizer_config.json declares, which in published files
+   * may be one that splits otherwise than tokenizer.json; from tokenizer.json whatever is declared; or by a class of the
+   * family's own, which splits and decodes in its own way (tokenization_auto.py).
    */
-  readonly tokenizer: "declared" | "file" | "own";
+  readonly tokenizer: "declared" | "misdeclared" | "file" | "own";
 }
 
 /** Values of the family where config.json has none. */

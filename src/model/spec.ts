@@ -261,12 +261,16 @@ export function queryHeads({ kvGroups, groupSize }: Pick<LayerSpec, "kvGroups" |
   return kvGroups * groupSize;
 }
 
-/** The layer with biases on more projections, in the order of `PROJECTIONS`. */
+/** The layer with biases on more projections, of those that it has, in the order of `PROJECTIONS`. */
 export function withBiases(layer: LayerSpec, added: readonly Projection[]): LayerSpec {
-  const biases = PROJECTIONS.filter(
+  const all = PROJECTIONS.filter(
     (projection) => added.includes(projection) || layer.biases.includes(projection),
   );
-  return { ...layer, biases };
+  return { ...layer, biases: layer.mixer === undefined ? all : ofFfn(all) };
+}
+
+function ofFfn(projections: readonly Projection[]): readonly Projection[] {
+  return projections.filter((projection) => PROJECTION_MODULE[projection] === "mlp");
 }
 
 /** The rotary embeddings of the layers that have one. */
@@ -320,12 +324,12 @@ export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
   return Math.max(0, ...lengths);
 }
 
-/** A layer without attention. */
+/** A layer without attention; of the biases, it has those of the FFN. */
 export function mixerLayer(
   mixer: MixerSpec,
   { neurons, biases }: Pick<LayerSpec, "neurons" | "biases">,
 ): LayerSpec {
-  return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases, mixer };
+  return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases: ofFfn(biases), mixer };
 }
 
 /** Channels of a delta rule's queries and keys, of its values, and of all that its filters see. */

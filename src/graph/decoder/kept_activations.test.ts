@@ -1,14 +1,17 @@
 import { describe, expect, test } from "vitest";
 import { randomWindows } from "../../../test/random_windows.ts";
-import { tinyModel } from "../../../test/tiny_model.ts";
+import { tinyDelta, tinyModel } from "../../../test/tiny_model.ts";
 import { gateStatistics } from "../../calibrate/gate_stats.ts";
 import type { Model } from "../../model/model.ts";
+import { valueBytes } from "../ir/footprint.ts";
 import { CPU, type Device } from "../runtime/device.ts";
 import { LOT_BYTES, ROOMY } from "../runtime/memory_policy.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { microBatches } from "./forward.ts";
 import { keepsActivations, keptBytes } from "./kept_activations.ts";
+import { layerSizes, layerStructure } from "./layer_structure.ts";
+import { LAYER_PROGRAMS, structureFor } from "./programs.ts";
 
 const model = tinyModel({ layers: [{}, { neurons: 9 }, {}, { kvGroups: 3 }] });
 const SETS = [
@@ -63,4 +66,15 @@ describe("keeping activations", () => {
       keepsActivations({ memory: { ...ROOMY, keepActivations: true }, device: { ...CPU, name } });
     expect([keeps("cpu"), keeps("cuda"), keeps("webgpu")]).toEqual([true, false, false]);
   });
+});
+
+test("those of a delta rule, whose graph is made for a length, grow with it", () => {
+  const { spec } = tinyModel({ layers: [tinyDelta()] });
+  const structure = layerStructure(spec, spec.layers[0]!);
+  const tokens = 100;
+  const { outputs } = LAYER_PROGRAMS.keeping(structureFor("keeping", structure, { tokens, window: null }));
+  const kept = [...outputs].flatMap(([name, value]) => (name === "hidden" ? [] : [value]));
+  const bytes = valueBytes(kept, { B: 1, T: tokens, ...layerSizes(spec.layers[0]!) });
+  expect(kept.length).toBeGreaterThan(0);
+  expect(keptBytes(spec)).toBe(bytes / tokens);
 });

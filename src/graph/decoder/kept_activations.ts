@@ -55,6 +55,6 @@ export function keptBytes(spec: ModelSpec): number {
 }
 
 function keptOutputs(structure: LayerStructure): readonly Value[] {
-  const { outputs } = LAYER_PROGRAMS.keeping(structure);
+  const { outputs } = LAYER_PROGRAMS.keeping(structureFor("keeping", structure, { tokens: 1, window: null }));
   return [...outputs].flatMap(([name, value]) => (name === "hidden" ? [] : [value]));
 }

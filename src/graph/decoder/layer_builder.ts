@@ -137,7 +137,7 @@ export class LayerBuilder {
       tokens,
       this.#channels(this.#sizes.N),
     ]);
-    const tap = gates === null ? output : b.mul(output, b.sigmoid(gates));
+    const tap = gates === null ? output : b.mul(b.cast(output, "float32"), b.sigmoid(gates));
     return { tap, ungated: output, keys, values };
   }
 

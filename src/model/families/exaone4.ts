@@ -17,7 +17,7 @@ export const EXAONE4: Family = {
     headsDivideHidden: false,
   },
   config: { ...LLAMA.config, readsWindowPattern: true },
-  readers: { ...LLAMA.readers, transformersJsType: "llama", standsIn: false },
+  readers: { ...LLAMA.readers, transformersJs: LLAMA, standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 102_400, hidden: 4096, neurons: 16_384, layers: 32, heads: 32 },

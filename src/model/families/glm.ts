@@ -42,5 +42,5 @@ export const GLM4: Family = {
       post_feedforward_layernorm: "post_mlp_layernorm",
     },
   },
-  readers: { ...GLM.readers, vllmClass: true, transformersJsType: "llama" },
+  readers: { ...GLM.readers, vllmClass: true, transformersJs: LLAMA },
 };

@@ -22,6 +22,6 @@ export const HYPERCLOVAX: Family = {
       post_feedforward_layernorm: "post_norm2",
     },
   },
-  readers: { ...GRANITE.readers, transformersJsType: "llama" },
+  readers: { ...GRANITE.readers, transformersJs: LLAMA },
   defaults: LLAMA.defaults,
 };

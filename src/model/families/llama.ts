@@ -71,7 +71,7 @@ export const LLAMA: Family = {
     vllmReadsHeadDim: true,
     vllmIgnores: [],
     vllmOmits: [],
-    transformersJsType: null,
+    transformersJs: null,
     standsIn: true,
     tokenizer: "declared",
   },

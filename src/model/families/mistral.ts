@@ -25,7 +25,7 @@ export const MINISTRAL: Family = {
   architecture: "MinistralForCausalLM",
   configClass: "MinistralConfig",
   computes: { ...MISTRAL.computes, windows: "all_or_layer_types" },
-  readers: { ...MISTRAL.readers, vllmClass: false, transformersJsType: "mistral" },
+  readers: { ...MISTRAL.readers, vllmClass: false, transformersJs: MISTRAL },
 };
 
 export const MINISTRAL3: Family = {

@@ -20,7 +20,7 @@ export const NEMOTRON: Family = {
     headsDivideHidden: false,
   },
   config: { ...LLAMA.config, normEpsKey: "norm_eps" },
-  readers: { ...LLAMA.readers, transformersJsType: "llama", standsIn: false, tokenizer: "file" },
+  readers: { ...LLAMA.readers, transformersJs: LLAMA, standsIn: false, tokenizer: "file" },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 256_000, hidden: 6144, neurons: 24_576, layers: 32, heads: 48 },

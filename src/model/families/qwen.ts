@@ -68,7 +68,15 @@ export const QWEN3_5: Family = {
     scalingNames: { mrope: "default" },
     ownKeys: "qwen3_5",
   },
-  readers: { ...LLAMA.readers, vllmBackend: false, standsIn: false },
+  readers: {
+    ...LLAMA.readers,
+    vllmBackend: false,
+    vllmOmits: ["qkv", "o"],
+    // Its own class there (4.3) asks for the configuration of an image encoder (modeling_qwen2_vl.js).
+    transformersJs: { modelType: "qwen3_next", architecture: "Qwen3NextForCausalLM" },
+    standsIn: false,
+    tokenizer: "misdeclared",
+  },
   defaults: {
     ...QWEN_DEFAULTS,
     sizes: { vocab: 248_320, hidden: 4096, neurons: 12_288, layers: 32, heads: 16 },

@@ -12,7 +12,7 @@ export const SEED_OSS: Family = {
     biases: { qkv: "attention_bias", o: "attention_out_bias", mlp: "mlp_bias" },
     headsDivideHidden: false,
   },
-  readers: { ...LLAMA.readers, vllmClass: false, transformersJsType: "llama", standsIn: false },
+  readers: { ...LLAMA.readers, vllmClass: false, transformersJs: LLAMA, standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 155_136, hidden: 4096, neurons: 27_648, layers: 64, heads: 80 },

@@ -38,6 +38,18 @@ describe("plainConfig", () => {
     expect(readPlain({ model_type: "llama4", text_config }).layers[0]!.neurons).toBe(16_384);
   });
 
+  test("gives the text model of a Qwen 3.5 the sizes of its class, and the embedding as output matrix", () => {
+    const text_config = { model_type: "qwen3_5_text", hidden_size: 1024, tie_word_embeddings: false };
+    const spec = readPlain({
+      model_type: "qwen3_5",
+      tie_word_embeddings: true,
+      vision_config: {},
+      text_config,
+    });
+    expect(spec).toMatchObject({ family: "qwen3_5_text", tiedEmbeddings: true, vocabSize: 248_320 });
+    expect(spec.layers.filter(({ mixer }) => mixer === undefined)).toHaveLength(8);
+  });
+
   test("takes an EXAONE 3 for a Llama, with its published keys and with those of transformers", () => {
     const { num_hidden_layers: num_layers, ...sizes } = LLAMA;
     const usual = { ...LLAMA, rms_norm_eps: 1e-4, rope_theta: 1e6, hidden_act: "silu" };
