@@ -1,6 +1,6 @@
 /**
- * Every tensor of a model of some shape: its name, its sizes, and the space (spaces.ts) that each axis carries. Names are
- * those of Llama's checkpoints, which all families are read into.
+ * Every tensor of a model of some shape: its name, its sizes, and the space (spaces.ts) that each axis carries. Names
+ * are those of Llama's checkpoints, which all families are read into.
  */
 import { elementCount } from "../tensor/tensor.ts";
 import type { FusedName } from "./family.ts";
