@@ -4,7 +4,7 @@
  *
  * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
  */
-import { type Activation, type MixerSpec, PROJECTIONS, type Projection } from "../spec.ts";
+import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {
@@ -58,7 +58,7 @@ export interface GgufArchitecture {
   /** The same of tensors outside the layers. */
   readonly outerNames: Readonly<Record<string, string>>;
   /** What layers may have in place of attention (mixers.ts); null where all have attention. */
-  readonly mixer: MixerSpec["type"] | null;
+  readonly mixer: "convolution" | "delta" | null;
   /**
    * Rotated channels have sections for positions in time, height and width, which are the same in texts; llama.cpp asks
    * for their sizes.

@@ -6,13 +6,13 @@ import { type EncodedValue, flags, u32 } from "../../io/formats/gguf_values.ts";
 import {
   type ConvolutionSpec,
   convolutionsOf,
-  DELTA_LIMITS,
   type DeltaSpec,
-  deltaChannels,
   deltasOf,
   FILTER_LENGTHS,
+  linearChannels,
   type MixerSpec,
   type ModelSpec,
+  STATE_LIMITS,
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
@@ -73,7 +73,7 @@ function filterLength(keys: GgufKeys, name: string): number {
 }
 
 function deltaOf(keys: GgufKeys): DeltaSpec {
-  const { heads, channels } = DELTA_LIMITS;
+  const { heads, channels } = STATE_LIMITS;
   const keyHeads = keys.size(DELTA_KEYS.keyHeads, heads);
   const valueHeads = keys.size(DELTA_KEYS.valueHeads, heads);
   if (valueHeads % keyHeads !== 0) {
@@ -136,7 +136,7 @@ function deltaEntries(delta: DeltaSpec, { layers }: ModelSpec): readonly (readon
     [DELTA_KEYS.keyHeads, u32(delta.keyHeads)],
     [DELTA_KEYS.valueHeads, u32(delta.valueHeads)],
     [DELTA_KEYS.keyDim, u32(delta.keyDim)],
-    [DELTA_KEYS.values, u32(deltaChannels(delta).values)],
+    [DELTA_KEYS.values, u32(linearChannels(delta).values)],
     isUsual ? [INTERVAL, u32(every)] : [RECURRENT, flags(recurrent)],
   ];
 }

@@ -4,18 +4,9 @@
  */
 
 import { familyByName } from "../families/families.ts";
+import { DELTA_NORM, DELTA_RATES, FILTER_MODULES } from "../mixer_weights.ts";
 import type { NormPlacement } from "../spec.ts";
-import {
-  DELTA_NORM,
-  DELTA_RATES,
-  EMBEDDING,
-  FILTER_MODULES,
-  FINAL_NORM,
-  FINAL_NORM_BIAS,
-  HEAD,
-  HEAD_BIAS,
-  POSITION_EMBEDDING,
-} from "../weights.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, POSITION_EMBEDDING } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
 /** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */

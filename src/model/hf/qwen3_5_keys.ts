@@ -6,20 +6,20 @@ import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import {
-  DELTA_LIMITS,
   type DeltaSpec,
   deltasOf,
   FILTER_LENGTHS,
   type ModelSpec,
   mixerLayer,
+  STATE_LIMITS,
 } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import type { OwnKeys } from "./own_keys.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-const heads = size.max(DELTA_LIMITS.heads);
-const channels = size.max(DELTA_LIMITS.channels);
+const heads = size.max(STATE_LIMITS.heads);
+const channels = size.max(STATE_LIMITS.channels);
 
 /** Defaults are those of the class. */
 const schema = z.object({
