@@ -157,8 +157,8 @@ export interface DeltaSpec extends LinearAttentionSizes {
 }
 
 /**
- * Mamba 2 (arXiv 2405.21060), as in Granite 4: each token adds its value to the state. Outputs are gated, then normed by
- * key head; C, B and x there are queries, keys and values here.
+ * Mamba 2 (arXiv 2405.21060), as in Granite 4: each token adds its value to the state. Outputs are gated, then normed
+ * by key head; C, B and x there are queries, keys and values here.
  */
 export interface Mamba2Spec extends LinearAttentionSizes {
   readonly type: "mamba2";
@@ -171,7 +171,7 @@ export interface Mamba2Spec extends LinearAttentionSizes {
 /** Lengths of filters that are read. Filters of a few tokens are used; more would make graphs large. */
 export const FILTER_LENGTHS = { least: 2, most: 64 } as const;
 
-/** Most heads of a delta rule that are read, and most channels of one, which has a state of keyDim x valueDim numbers. */
+/** Most heads of linear attention that are read, and most channels of one. */
 export const STATE_LIMITS = { heads: 65_536, channels: 4096 } as const;
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
