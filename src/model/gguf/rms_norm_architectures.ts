@@ -135,7 +135,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       multipliers: true,
       unrotatedModels: true,
       logitScale: "divisor",
-      loads: { ...NO_EXTRAS, families: ["granitemoehybrid"], biases: PROJECTIONS },
+      loads: { ...LLAMA_LOADS, families: ["granitemoehybrid"], longrope: false },
     },
   ],
   [

@@ -1,9 +1,18 @@
 import { describe, expect, test } from "vitest";
-import { type BuiltValue, bool, f32, u32, withFile } from "../../../test/gguf_builder.ts";
-import { type Case, fileOf } from "../../../test/gguf_layouts.ts";
+import {
+  type BuiltValue,
+  bool,
+  buildGguf,
+  f32,
+  floatTensor,
+  u32,
+  withFile,
+} from "../../../test/gguf_builder.ts";
+import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf_layouts.ts";
 import { CASES } from "../../../test/gguf_models.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { tinyConvolution, tinyMamba, tinyModel } from "../../../test/tiny_model.ts";
+import { openModel } from "../checkpoint/checkpoint.ts";
 import type { ModelSpec } from "../spec.ts";
 import { openGgufModel } from "./model.ts";
 
@@ -135,6 +144,24 @@ describe("Mamba 2", () => {
     await expect(specOf({ ...example!, model: alone })).rejects.toMatchObject({
       code: "BAD_FILE",
       message: expect.stringContaining("attention.head_count_kv: expected heads in a layer, got 0"),
+    });
+  });
+
+  test.each<[string, readonly number[], string]>([
+    ["ssm_norm.weight", [2, 7], "mamba.norm.weight: expected [16], got [14]"],
+    ["ssm_d", [5, 1], "mamba.D: expected [4], got [5]"],
+    ["ssm_a", [4, 2], "mamba.A_log: expected [4], got [8]"],
+  ])("with another number of elements in %s is refused", async (name, shape, message) => {
+    const { model, architecture, extra = [] } = example!;
+    const changed = floatTensor(`blk.0.${name}`, shape, new Float32Array(shape[0]! * shape[1]!));
+    const stored = await storedTensors(model, example!);
+    const tensors = stored.map((tensor) => (tensor.name === changed.name ? changed : tensor));
+    const metadata = [...metadataOf(model.spec, architecture), ...extra];
+    await withFile(buildGguf({ metadata, tensors }), async (path) => {
+      await expect(openModel(path)).rejects.toMatchObject({
+        code: "BAD_TENSOR",
+        message: expect.stringContaining(message),
+      });
     });
   });
 
