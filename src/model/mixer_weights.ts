@@ -17,11 +17,14 @@ export const FILTER_MODULES: Readonly<Record<MixerSpec["type"], string>> = {
 /** The modules of linear attention. */
 export const LINEAR_MODULES = { delta: "linear_attn", mamba2: "mamba" } as const;
 
+/** Logarithms of the rates at which states fade. */
+export const FADING_RATES: Readonly<Record<keyof typeof LINEAR_MODULES, string>> = {
+  delta: `${LINEAR_MODULES.delta}.A_log`,
+  mamba2: `${LINEAR_MODULES.mamba2}.A_log`,
+};
+
 /** The norm of a delta rule's outputs, which has no offset in any family. */
 export const DELTA_NORM: string = `${LINEAR_MODULES.delta}.norm`;
-
-/** Logarithms of the rates at which the states of a delta rule fade. */
-export const DELTA_RATES: string = `${LINEAR_MODULES.delta}.A_log`;
 
 /** Names and shapes of tensors. */
 type PartShapes = readonly (readonly [string, readonly number[]])[];
@@ -55,7 +58,7 @@ function deltaParts(delta: DeltaSpec, hiddenSize: number): PartShapes {
     ["linear_attn.in_proj_a.weight", [valueHeads, hiddenSize]],
     [`${FILTER_MODULES.delta}.weight`, [filtered, 1, length]],
     ["linear_attn.dt_bias", [valueHeads]],
-    [DELTA_RATES, [valueHeads]],
+    [FADING_RATES.delta, [valueHeads]],
     [`${DELTA_NORM}.weight`, [valueDim]],
     ["linear_attn.out_proj.weight", [hiddenSize, values]],
   ];
@@ -68,7 +71,7 @@ function mamba2Parts(mamba: Mamba2Spec, hiddenSize: number): PartShapes {
     ...withBias("mamba.in_proj", [values + filtered + valueHeads, hiddenSize], biases),
     ...withBias(FILTER_MODULES.mamba2, [filtered, 1, length], filterBiases),
     ["mamba.dt_bias", [valueHeads]],
-    ["mamba.A_log", [valueHeads]],
+    [FADING_RATES.mamba2, [valueHeads]],
     ["mamba.D", [valueHeads]],
     ["mamba.norm.weight", [values]],
     ...withBias("mamba.out_proj", [hiddenSize, values], biases),

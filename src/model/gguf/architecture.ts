@@ -4,7 +4,7 @@
  *
  * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
  */
-import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
+import { type Activation, type MixerSpec, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {
@@ -58,7 +58,7 @@ export interface GgufArchitecture {
   /** The same of tensors outside the layers. */
   readonly outerNames: Readonly<Record<string, string>>;
   /** What layers may have in place of attention (mixers.ts); null where all have attention. */
-  readonly mixer: "convolution" | "delta" | null;
+  readonly mixer: MixerSpec["type"] | null;
   /**
    * Rotated channels have sections for positions in time, height and width, which are the same in texts; llama.cpp asks
    * for their sizes.
@@ -107,6 +107,8 @@ export interface GgufArchitecture {
    * whether heads are rotated at all.
    */
   readonly multipliers: boolean;
+  /** Models whose heads are not rotated at all belong to the family, too. */
+  readonly unrotatedModels: boolean;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
   readonly logitScale: "divisor" | "factor" | null;
   readonly loads: GgufLoads;
@@ -173,6 +175,7 @@ export const LLAMA: GgufArchitecture = {
   windowsAtLayers: null,
   hiddenScaledLayers: null,
   multipliers: false,
+  unrotatedModels: false,
   logitScale: null,
   loads: LLAMA_LOADS,
 };
