@@ -74,6 +74,19 @@ describe("Granite 4", () => {
     ]);
   });
 
+  test("is read from keys as published files have them", () => {
+    const published = {
+      ...{ hidden_size: 768, num_attention_heads: 12, num_key_value_heads: 4, intermediate_size: 2048 },
+      ...{ mamba_n_heads: 48, mamba_d_head: 32, mamba_d_state: 128, mamba_chunk_size: 256 },
+      ...{ normalization_function: "rmsnorm", init_method: "mup", num_experts_per_tok: 0 },
+      ...{ output_router_logits: false, router_aux_loss_coef: 0.01, rope_scaling: null },
+    };
+    const { headDim, layers } = read({ ...HYBRID, ...published });
+    expect(headDim).toBe(64);
+    expect(layers[0]!.mixer).toMatchObject({ keyHeads: 1, valueHeads: 48, keyDim: 128, valueDim: 32 });
+    expect(layers[1]).toMatchObject({ neurons: 40, kvGroups: 4, groupSize: 3, rope: null });
+  });
+
   test("takes steps without limits, in any way in which these are written", () => {
     const { extra: _, ...expected } = read(HYBRID);
     for (const limit of [{ __float__: "Infinity" }, "inf", null]) {
