@@ -5,7 +5,7 @@ import { GpruneError } from "../../src/errors.ts";
 import { vllmAnswer } from "../../src/export/runtimes.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { hfForm, vllmObstacle } from "../../src/model/hf/form.ts";
-import { attentionLayers, linearAttentionsOf, type ModelSpec } from "../../src/model/spec.ts";
+import { attentionLayers, deltasOf, type ModelSpec } from "../../src/model/spec.ts";
 import { type Answers, askClient, type ClientName, type Pythons } from "./clients.ts";
 import { type Computed, compare } from "./compare.ts";
 import type { Format } from "./formats.ts";
@@ -116,7 +116,7 @@ function logitsFile(client: ClientName, path: string): string {
 /** Delta rules are in bfloat16 in vLLM on a CPU (0.32), and all else that is compared in float32. */
 function isFor(client: ClientName, { format, spec }: Export): boolean {
   if (client !== "vllm") return format.clients.includes(client);
-  const computes = VLLM_HEAD_SIZES.includes(spec.headDim) && linearAttentionsOf(spec).length === 0;
+  const computes = VLLM_HEAD_SIZES.includes(spec.headDim) && deltasOf(spec).length === 0;
   return format.clients.includes(client) && computes && vllmAnswer(spec, hfForm(spec))?.[0] !== "no";
 }
 

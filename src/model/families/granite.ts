@@ -27,6 +27,8 @@ export const GRANITE_HYBRID: Family = {
   computes: {
     ...GRANITE.computes,
     biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    // The class of transformers 4 and vLLM's; that of transformers 5 reads head_dim.
+    headsFillHidden: true,
   },
   config: { ...GRANITE.config, ownKeys: "granite_hybrid" },
   stored: {
@@ -37,7 +39,7 @@ export const GRANITE_HYBRID: Family = {
       "mlp.down_proj": "shared_mlp.output_linear",
     },
   },
-  readers: { ...GRANITE.readers, vllmBackend: false },
+  readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false },
   defaults: {
     ...GRANITE.defaults,
     sizes: { vocab: 32_000, hidden: 4096, neurons: 1024, layers: 32, heads: 32 },

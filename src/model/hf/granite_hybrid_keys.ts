@@ -57,15 +57,15 @@ export function readGraniteHybridKeys(config: JsonObject, where: string): OwnKey
   const result = schema.safeParse(config);
   if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
   requireDense(config, where);
-  const mamba = mambaOf(result.data, where);
   const attends = attendingLayers(result.data, where);
+  const mamba = attends.includes(false) ? mambaOf(result.data, where) : null;
   const isRotated = result.data.position_embedding_type === "rope";
   return {
     usual: { ...others, intermediate_size: result.data.shared_intermediate_size },
     complete: (spec) => ({
       ...spec,
       layers: spec.layers.map((layer, index) => {
-        if (!attends[index]) return mixerLayer(mamba, layer);
+        if (!attends[index]) return mixerLayer(mamba!, layer);
         return isRotated ? layer : { ...layer, rope: null };
       }),
     }),
@@ -138,6 +138,8 @@ export function graniteHybridKeys(spec: ModelSpec): JsonObject {
     position_embedding_type: mainRope(spec) === null ? "nope" : "rope",
     num_local_experts: 0,
     num_experts_per_tok: 0,
+    // The class wants heads that divide its sizes of Mamba 2 in any case; one does.
+    ...(mamba === undefined && { mamba_n_heads: 1 }),
     ...(mamba !== undefined && {
       mamba_n_heads: mamba.valueHeads,
       mamba_n_groups: mamba.keyHeads,
