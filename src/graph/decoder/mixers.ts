@@ -65,17 +65,14 @@ export function gatedDeltaNet(
   const { output, state } = convolve(b, entering, { ...filtersOf(weights, mixer, filtered), ...filters });
   const [queries, keyed, valued] = split(b, silu(b, output), [keys, keys, values]) as [Value, Value, Value];
   const ofKeys = (x: Value): Value => unitLength(b, heads(b, x, [keyHeads, keyDim]));
+  const steps = stepsOf(b, { mixer, weights }, project("linear_attn.in_proj_a", valueHeads));
   const { output: read, state: present } = linearAttention(
     b,
     {
       queries: ofKeys(queries),
       keys: ofKeys(keyed),
       values: heads(b, valued, [valueHeads, valueDim]),
-      decay: decayOf(b, {
-        mixer,
-        weights,
-        steps: stepsOf(b, { mixer, weights }, project("linear_attn.in_proj_a", valueHeads)),
-      }),
+      decay: decayOf(b, { mixer, weights, steps }),
       strength: b.sigmoid(project("linear_attn.in_proj_b", valueHeads)),
     },
     { sizes: mixer, scale: keyDim ** -0.5, ...orderOf(b, past, paths) },
