@@ -5,22 +5,18 @@
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
-import {
-  FILTER_LENGTHS,
-  linearAttentionsOf,
-  type Mamba2Spec,
-  type ModelSpec,
-  mainRope,
-  mixerLayer,
-  STATE_LIMITS,
-} from "../spec.ts";
+import type { JsonObject } from "../../io/files/json.ts";
+import { linearAttentionsOf, type Mamba2Spec, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
+import {
+  filterLength,
+  linearChannels,
+  linearHeads,
+  requireAttention,
+  requireEveryLayer,
+} from "./mixer_keys.ts";
 import type { OwnKeys } from "./own_keys.ts";
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
-const heads = size.max(STATE_LIMITS.heads);
-const channels = size.max(STATE_LIMITS.channels);
 const layerTypes = z
   .array(z.enum(["mamba", "linear_attention", "attention", "full_attention"]))
   .max(MAX_LAYERS);
@@ -33,11 +29,11 @@ const schema = z.object({
   hidden_size: size.default(4096),
   shared_intermediate_size: size.default(1024),
   position_embedding_type: z.string().nullish(),
-  mamba_n_heads: heads.default(128),
-  mamba_n_groups: heads.default(1),
-  mamba_d_state: channels.default(256),
-  mamba_d_head: z.union([channels, z.literal("auto")]).default("auto"),
-  mamba_d_conv: z.int().min(FILTER_LENGTHS.least).max(FILTER_LENGTHS.most).default(4),
+  mamba_n_heads: linearHeads.default(128),
+  mamba_n_groups: linearHeads.default(1),
+  mamba_d_state: linearChannels.default(256),
+  mamba_d_head: z.union([linearChannels, z.literal("auto")]).default("auto"),
+  mamba_d_conv: filterLength.default(4),
   mamba_expand: size.default(2),
   mamba_conv_bias: z.boolean().default(true),
   mamba_proj_bias: z.boolean().default(false),
@@ -119,13 +115,10 @@ function attendingLayers(
   where: string,
 ): readonly boolean[] {
   const types = layer_types ?? layers_block_type ?? Array<"mamba">(count).fill("mamba");
-  if (types.length < count) {
-    const message = `${where}: expected layer_types with an entry for every layer, got ${types.length}`;
-    throw new GpruneError("BAD_CONFIG", message);
-  }
+  requireEveryLayer(types, count, where);
   const attends = types.slice(0, count).map((type) => type === "attention" || type === "full_attention");
-  if (attends.includes(true)) return attends;
-  throw new GpruneError("BAD_CONFIG", `${where}: expected a layer with attention, got Mamba 2 alone`);
+  requireAttention(attends, "Mamba 2", where);
+  return attends;
 }
 
 /** The keys for a model, with the names of layers that all versions of transformers and vLLM know. */

@@ -4,12 +4,10 @@
  * a Mistral that is called so though it is a Ministral, and Qwen-VL with the defaults of its own classes.
  */
 import { z } from "zod";
-import { isJsonObject } from "../../io/files/json.ts";
+import { isJsonObject, type JsonObject } from "../../io/files/json.ts";
 import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import type { Family } from "../family.ts";
 import { withOwnKeys } from "./config_names.ts";
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
  * The configuration of a known family that says the same; the same object if there is none.
