@@ -30,8 +30,8 @@ WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
 HEADS = ("num_attention_heads", "num_heads")
-FFN = ("mlp", "feed_forward")
-NEURONS = ("intermediate_size", "intermediate_size_mlp", "n_inner", "ffn_dim")
+FFN = ("mlp", "feed_forward", "shared_mlp")
+NEURONS = ("intermediate_size", "shared_intermediate_size", "intermediate_size_mlp", "n_inner", "ffn_dim")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
 # those that are one matrix in some classes, all have a bias or none.
@@ -52,6 +52,8 @@ FFN_PROJECTIONS = {
     "w1": "gate_proj",
     "w2": "down_proj",
     "w3": "up_proj",
+    "input_linear": "up_proj",
+    "output_linear": "down_proj",
     "dense_h_to_4h": "up_proj",
     "dense_4h_to_h": "down_proj",
 }
@@ -102,7 +104,7 @@ def pruned_projection(stock, usual, config, index):
 
 def pruned_attention(layer, config, index):
     """The modules of a layer's attention, built anew with the layer's heads; none where a layer has none."""
-    name = next((name for name in ATTENTION if hasattr(layer, name)), None)
+    name = next((name for name in ATTENTION if getattr(layer, name, None) is not None), None)
     if name is None:
         return []
     widths = layer_widths(config, index)
@@ -188,6 +190,7 @@ for family in (
     ("vaultgemma", "VaultGemma"),
     ("phi3", "Phi3"),
     ("granite", "Granite"),
+    ("granitemoehybrid", "GraniteMoeHybrid"),
     ("hyperclovax", "HyperCLOVAX"),
     ("smollm3", "SmolLM3"),
     ("olmo", "Olmo"),

@@ -1,6 +1,12 @@
 /** Writes models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
 import type { Model } from "../src/model/model.ts";
-import { type DeltaSpec, type ModelSpec, ropesOf } from "../src/model/spec.ts";
+import {
+  type DeltaSpec,
+  type Mamba2Spec,
+  type MixerSpec,
+  type ModelSpec,
+  ropesOf,
+} from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import {
@@ -55,6 +61,17 @@ function tileHeads(
   return { shape: tensor.shape, data: Float32Array.from(data) };
 }
 
+/** The vectors of Mamba 2 as they are stored: as columns, and norms with the weights of a key head in a row. */
+function asMatrix(name: string, { shape, data }: Tensor, { keyHeads }: Mamba2Spec): Tensor {
+  if (/mamba\.(A_log|D)$/.test(name)) return { shape: [...shape, 1], data };
+  return { shape: name.includes("mamba.norm") ? [keyHeads, data.length / keyHeads] : shape, data };
+}
+
+function storedMixer(name: string, tensor: Tensor, mixer: MixerSpec | undefined): Tensor {
+  if (mixer?.type === "delta") return tileHeads(name, tensor, mixer);
+  return mixer?.type === "mamba2" ? asMatrix(name, tensor, mixer) : tensor;
+}
+
 function concatRows(...parts: Tensor[]): Tensor {
   const rows = parts.reduce((sum, part) => sum + part.shape[0]!, 0);
   const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
@@ -92,6 +109,13 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/linear_attn\.A_log/, "ssm_a"],
   [/linear_attn\.norm/, "ssm_norm"],
   [/linear_attn\.out_proj/, "ssm_out"],
+  [/mamba\.in_proj/, "ssm_in"],
+  [/mamba\.conv1d/, "ssm_conv1d"],
+  [/mamba\.dt_bias/, "ssm_dt.bias"],
+  [/mamba\.A_log/, "ssm_a"],
+  [/mamba\.D/, "ssm_d"],
+  [/mamba\.norm/, "ssm_norm"],
+  [/mamba\.out_proj/, "ssm_out"],
 ];
 const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
 const POST_NORMS = [
@@ -108,9 +132,9 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     if (name.includes(".act_fn.")) continue;
     const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
     const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) => layout.renamed?.[stem] ?? stem);
-    const delta = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])]?.mixer;
+    const mixer = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])]?.mixer;
     const read = await weights.read(name);
-    const tensor = delta?.type === "delta" ? tileHeads(name, read, delta) : read;
+    const tensor = storedMixer(name, read, mixer);
     const data = tensor.data.map((value) => {
       if (name.endsWith("A_log")) return -Math.exp(value);
       return name.endsWith("norm.weight") && !name.includes("linear_attn") ? value + spec.normOffset : value;
@@ -122,7 +146,9 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     tensors.set(stored, {
       // The filters of a convolution, [C, 1, length].
       shape: tensor.shape.length === 3 ? tensor.shape.filter((size) => size !== 1) : tensor.shape,
-      data: isRotated ? permuteRows(rows, spec.headDim, spec.layers[0]!.rope!.rotaryDim).data : data,
+      data: isRotated
+        ? permuteRows(rows, spec.headDim, ropesOf(spec)[0]?.rotaryDim ?? spec.headDim).data
+        : data,
     });
   }
   if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);

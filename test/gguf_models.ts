@@ -3,7 +3,7 @@ import { PROJECTIONS, type RopeSpec, YARN_DEFAULTS } from "../src/model/spec.ts"
 import { bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
-import { tinyDelta, tinyModel } from "./tiny_model.ts";
+import { tinyDelta, tinyMamba, tinyModel } from "./tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
 
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
@@ -38,6 +38,17 @@ function deltaEntries({
     ["qwen35.ssm.time_step_rank", u32(valueHeads)],
     ["qwen35.rope.dimension_count", u32(2)],
     ["qwen35.rope.dimension_sections", i32s([1, 0, 0, 0])],
+  ];
+}
+
+/** The sizes of Mamba 2 with four value heads of four channels. */
+function mambaEntries(keyHeads: number): NonNullable<Case["extra"]> {
+  return [
+    ["granitehybrid.ssm.conv_kernel", u32(3)],
+    ["granitehybrid.ssm.group_count", u32(keyHeads)],
+    ["granitehybrid.ssm.inner_size", u32(16)],
+    ["granitehybrid.ssm.state_size", u32(8)],
+    ["granitehybrid.ssm.time_step_rank", u32(4)],
   ];
 }
 
@@ -190,6 +201,31 @@ export const CASES: Readonly<Record<string, Case>> = {
       layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? IN_PART : tinyDelta({ keyHeads: 4 }))),
     }),
     extra: deltaEntries({ keyHeads: 4, valueHeads: 4, inner: 64 }),
+  },
+  granitemoehybrid: {
+    architecture: "granitehybrid",
+    permute: true,
+    model: tinyModel(TINY_FAMILIES.granitemoehybrid),
+    extra: [
+      ...mambaEntries(2),
+      ["granitehybrid.rope.scaling.finetuned", bool(false)],
+      ["granitehybrid.attention.scale", f32(0.125)],
+      ["granitehybrid.embedding_scale", f32(12)],
+      ["granitehybrid.residual_scale", f32(0.4)],
+      ["granitehybrid.logit_scale", f32(3)],
+    ],
+  },
+  "granitemoehybrid with rotation, as files do not say": {
+    architecture: "granitehybrid",
+    permute: true,
+    model: tinyModel(TINY_FAMILIES["granitemoehybrid with rotation"]),
+    extra: mambaEntries(1),
+  },
+  "granitemoehybrid without biases of filters": {
+    architecture: "granitehybrid",
+    permute: true,
+    model: tinyModel({ family: "granitemoehybrid", layers: [{}, tinyMamba({ filterBiases: false })] }),
+    extra: mambaEntries(1),
   },
   phi3: {
     architecture: "phi3",

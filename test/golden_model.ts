@@ -25,6 +25,7 @@ export const GOLDEN_FAMILIES = [
   "vaultgemma",
   "phi3",
   "granite",
+  "granitemoehybrid",
   "hyperclovax",
   "smollm3",
   "olmo",

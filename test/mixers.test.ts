@@ -5,7 +5,7 @@ import { openModel, type PruneResult, prune, type RunConfigInput } from "../src/
 import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 const root = suiteDirectory("mixers");
 
@@ -22,6 +22,11 @@ const MODELS: Readonly<Record<string, TinyModelOptions>> = {
     qkNorm: "head",
     gatedAttention: true,
     layers: [tinyDelta({}, 64), { neurons: 64 }],
+  },
+  "Mamba 2": {
+    family: "granitemoehybrid",
+    residualScale: 0.5,
+    layers: [tinyMamba({}, 64), { neurons: 64, rope: null }],
   },
 };
 

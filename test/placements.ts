@@ -60,6 +60,14 @@ const DELTA: LayerStructure = {
   ...STRUCTURE,
   mixer: { type: "delta", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 },
 };
+/** Linear attention without corrections. */
+const MAMBA: LayerStructure = {
+  ...STRUCTURE,
+  mixer: {
+    ...{ type: "mamba2", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 },
+    ...{ biases: true, filterBiases: true },
+  },
+};
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
 const CHUNKS = { tokens: 70, window: null };
 const HEAD = {
@@ -98,10 +106,12 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ),
   ...Object.fromEntries(LAYERS.map(([name, make]) => [`${name} with a convolution`, make(CONVOLVING)])),
   ...Object.fromEntries(
-    LAYERS.map(([name, make]) => [
-      `${name} with a delta rule`,
-      make(structureFor(name as LayerProgram, DELTA, CHUNKS)),
-    ]),
+    Object.entries({ "a delta rule": DELTA, "Mamba 2": MAMBA }).flatMap(([what, structure]) =>
+      LAYERS.map(([name, make]) => [
+        `${name} with ${what}`,
+        make(structureFor(name as LayerProgram, structure, CHUNKS)),
+      ]),
+    ),
   ),
   ...Object.fromEntries(
     (["forward", "backward", "train"] as const).map((program) => {

@@ -8,7 +8,7 @@ import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../src/model/spec.t
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 const neurons = fc.integer({ min: 1, max: 12 });
 const attending: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
@@ -20,9 +20,10 @@ const attending: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
 const convolving: fc.Arbitrary<Partial<LayerSpec>> = fc
   .record({ length: fc.integer({ min: 2, max: 4 }), biases: fc.boolean() })
   .chain((convolution) => neurons.map((count) => tinyConvolution(convolution, count)));
+const linear = fc.record({ length: fc.integer({ min: 2, max: 4 }), keyHeads: fc.constantFrom(1, 2, 4) });
 const remembering: fc.Arbitrary<Partial<LayerSpec>> = fc
-  .record({ length: fc.integer({ min: 2, max: 4 }), keyHeads: fc.constantFrom(1, 2, 4) })
-  .chain((delta) => neurons.map((count) => tinyDelta(delta, count)));
+  .tuple(linear, fc.boolean(), neurons)
+  .map(([sizes, corrects, count]) => (corrects ? tinyDelta(sizes, count) : tinyMamba(sizes, count)));
 
 /** Options of tiny models of one to four layers, with different widths, groups and biases in every layer. */
 export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({

@@ -3,7 +3,14 @@
  * modeling files define it. The naive twin of src/graph/decoder/decoder.ts; it shares no code with it.
  */
 import type { Model } from "../src/model/model.ts";
-import type { ConvolutionSpec, DeltaSpec, LayerSpec, MixerSpec, ModelSpec } from "../src/model/spec.ts";
+import type {
+  ConvolutionSpec,
+  DeltaSpec,
+  LayerSpec,
+  Mamba2Spec,
+  MixerSpec,
+  ModelSpec,
+} from "../src/model/spec.ts";
 import { tensorsOf } from "./plans.ts";
 import {
   ACTIVATIONS,
@@ -169,7 +176,14 @@ class LayerContext {
   }
 
   mixed(stream: Rows, mixer: MixerSpec): Rows {
-    return mixer.type === "delta" ? this.delta(stream, mixer) : this.convolution(stream, mixer);
+    switch (mixer.type) {
+      case "convolution":
+        return this.convolution(stream, mixer);
+      case "delta":
+        return this.delta(stream, mixer);
+      case "mamba2":
+        return this.mamba2(stream, mixer);
+    }
   }
 
   private convolution(stream: Rows, { biases }: ConvolutionSpec): Rows {
@@ -201,6 +215,59 @@ class LayerContext {
         }
         return sum;
       }),
+    );
+  }
+
+  /** Mamba 2, token by token. */
+  private mamba2(stream: Rows, mixer: Mamba2Spec): Rows {
+    const { keyHeads, valueHeads, keyDim, valueDim, filterBiases } = mixer;
+    const [values, keys] = [valueHeads * valueDim, keyHeads * keyDim];
+    const projected = this.norm(stream, "input_layernorm").map((row) =>
+      this.project("mamba", "in_proj", row),
+    );
+    const filterBias = filterBiases ? this.vector("mamba.conv1d.bias") : null;
+    const entering = projected.map((row) => row.slice(values, 2 * values + 2 * keys));
+    const mixed = this.filtered(entering, "mamba.conv1d").map((row) =>
+      row.map((x, c) => silu(x + (filterBias?.[c] ?? 0))),
+    );
+    const [speeds, biases, passing, weight] = ["A_log", "dt_bias", "D", "norm.weight"].map((name) =>
+      this.vector(`mamba.${name}`),
+    ) as [Row, Row, Row, Row];
+    const states = Array.from({ length: valueHeads }, () =>
+      Array.from({ length: keyDim }, () => new Array<number>(valueDim).fill(0)),
+    );
+    const outputs = mixed.map((row, t) => {
+      const gates = projected[t]!.slice(0, values);
+      const rates = projected[t]!.slice(-valueHeads);
+      const open = states.flatMap((state, head) => {
+        const first = values + Math.floor((head * keyHeads) / valueHeads) * keyDim;
+        const [key, query] = [
+          row.slice(first, first + keyDim),
+          row.slice(first + keys, first + keys + keyDim),
+        ];
+        const step = Math.log1p(Math.exp(rates[head]! + biases[head]!));
+        const left = Math.exp(-Math.exp(speeds[head]!) * step);
+        return Array.from({ length: valueDim }, (_, v) => {
+          const x = row[head * valueDim + v]!;
+          for (const [k, line] of state.entries()) line[v] = left * line[v]! + key[k]! * step * x;
+          const read =
+            dot(
+              query,
+              state.map((line) => line[v]!),
+            ) +
+            passing[head]! * x;
+          return read * silu(gates[head * valueDim + v]!);
+        });
+      });
+      const rule = { ...this.spec, normType: "rms" } as const;
+      const normed = chunks(open, values / keyHeads).flatMap((part) =>
+        norm(part, { weight: null, bias: null }, rule),
+      );
+      return normed.map((x, c) => x * weight[c]!);
+    });
+    return this.join(
+      stream,
+      outputs.map((row) => this.project("mamba", "out_proj", row)),
     );
   }
 
@@ -309,7 +376,7 @@ class LayerContext {
     const product = linear(row, matrix(this.weights, `${name}.weight`));
     const { biases, mixer } = this.layer;
     const isBiased =
-      mixer?.type === "convolution" && module === "conv"
+      mixer !== undefined && mixer.type !== "delta" && ["conv", "mamba"].includes(module)
         ? mixer.biases
         : biases.some((biased) => biased === projection);
     if (!isBiased) return product;

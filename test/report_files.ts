@@ -9,7 +9,7 @@ import type { RunFiles } from "../src/report/facts.ts";
 import { runRecord } from "../src/report/run_record.ts";
 import { savedEvaluation } from "../src/report/saved_evaluation.ts";
 import { randomStream } from "../src/tensor/random.ts";
-import { tinyConvolution, tinyDelta, tinyModel } from "./tiny_model.ts";
+import { tinyConvolution, tinyDelta, tinyMamba, tinyModel } from "./tiny_model.ts";
 
 export interface ReportFilesOptions {
   /** Names of sets, texts, tasks, paths and models. */
@@ -28,6 +28,7 @@ const model = tinyModel({
     { neurons: 70, kvGroups: 3 },
     tinyConvolution({ length: 3, biases: false }, 80),
     tinyDelta({}, 80),
+    tinyMamba({}, 80),
   ],
 });
 const spaces = spacesOf(model.spec);
@@ -40,7 +41,7 @@ export function reportFiles({
   baseline = base,
 }: ReportFilesOptions = {}): RunFiles {
   const keep = { "layers.0.ffn": [0, 2, 5, 80], "layers.1.kv": [0, 2] };
-  const widths = { ffn: [4, 70, 80, 80], kv: [2, 2, 0, 0] };
+  const widths = { ffn: [4, 70, 80, 80, 80], kv: [2, 2, 0, 0, 0] };
   const per = <T>(of: (name: string, index: number) => T): Readonly<Record<string, T>> =>
     Object.fromEntries(names.map((name, index) => [name, of(name, index)]));
   const record = runRecord(

@@ -3,7 +3,7 @@
 import type { RopeSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 const ROPE: RopeSpec = { theta: 10_000, rotaryDim: 4, scaling: null };
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
@@ -11,6 +11,13 @@ const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const NARROW = { groupSize: 1 } as const;
 const CONVOLUTION = tinyConvolution({ length: 3, biases: false });
 const DELTA = tinyDelta({ valueHeads: 6, valueDim: 8 });
+const MAMBA = tinyMamba({ keyHeads: 2 });
+const GRANITE_FACTORS = {
+  embeddingScale: 12,
+  attentionScale: 0.125,
+  residualScale: 0.4,
+  logitDivisor: 3,
+} as const;
 const HALF = { ...NARROW, rope: { ...ROPE, rotaryDim: 2 }, biases: QKV } as const;
 const OLMO = { norms: "after", qkNorm: "projection", tiedEmbeddings: false } as const;
 const LAYER_NORM = { normType: "layer", normParameters: "weight_and_bias", tiedEmbeddings: false } as const;
@@ -39,6 +46,8 @@ type TinyFamily =
   | "smollm3"
   | "lfm2"
   | "qwen3_5"
+  | "granitemoehybrid"
+  | "granitemoehybrid with rotation"
   | "olmo"
   | "olmo2"
   | "olmo3"
@@ -78,6 +87,16 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     normOffset: 1,
     gatedAttention: true,
     layers: [DELTA, DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA, DELTA],
+  },
+  granitemoehybrid: {
+    family: "granitemoehybrid",
+    ...GRANITE_FACTORS,
+    layers: [MAMBA, { rope: null }, MAMBA, { rope: null }, MAMBA],
+  },
+  "granitemoehybrid with rotation": {
+    family: "granitemoehybrid",
+    tiedEmbeddings: false,
+    layers: [{ biases: [...QKV, "o_proj"] }, tinyMamba()],
   },
   olmo: {
     family: "olmo",

@@ -7,6 +7,7 @@ import {
   type ConvolutionSpec,
   type DeltaSpec,
   type LayerSpec,
+  type Mamba2Spec,
   type ModelSpec,
   mixerLayer,
 } from "../src/model/spec.ts";
@@ -68,6 +69,13 @@ export function tinyConvolution(convolution: Omit<ConvolutionSpec, "type">, neur
 export function tinyDelta(changes: Partial<DeltaSpec> = {}, neurons = 6): LayerSpec {
   const delta = { type: "delta", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 } as const;
   return mixerLayer({ ...delta, ...changes }, { neurons, biases: [] });
+}
+
+/** A layer with Mamba 2. */
+export function tinyMamba(changes: Partial<Mamba2Spec> = {}, neurons = 6): LayerSpec {
+  const sizes = { length: 3, keyHeads: 1, valueHeads: 4, keyDim: 8, valueDim: 4 } as const;
+  const mamba = { type: "mamba2", ...sizes, biases: false, filterBiases: true } as const;
+  return mixerLayer({ ...mamba, ...changes }, { neurons, biases: [] });
 }
 
 /** Constants of activations (`XIELUActivation` of activations.py of transformers). */

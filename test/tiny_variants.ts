@@ -2,7 +2,7 @@
 
 import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 /** Switches of the first Gemma, for a hidden size of 8. */
 export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset" | "embeddingScale"> = {
@@ -86,6 +86,17 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     normOffset: 1,
     qkNorm: "head",
     gatedAttention: true,
+  },
+  "as Granite 4": {
+    layers: [
+      tinyMamba(),
+      { ...WIDTHS[1]!, rope: null },
+      tinyMamba({ keyHeads: 2, valueHeads: 6, length: 4, biases: true, filterBiases: false }, 3),
+      WIDTHS[2]!,
+    ],
+    embeddingScale: 3,
+    residualScale: 0.5,
+    logitDivisor: 1.5,
   },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {

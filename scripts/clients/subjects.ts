@@ -12,6 +12,7 @@ import { familyByName } from "../../src/model/families/families.ts";
 import { spacesOf } from "../../src/model/spaces.ts";
 import {
   type LayerSpec,
+  type MixerSpec,
   type ModelSpec,
   mixerLayer,
   type Projection,
@@ -201,7 +202,7 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
     for (const shape of SHAPES) {
       const directory = join(root, `${name} with a tokenizer-${shape}`.replaceAll(" ", "-"));
       const sizes = { hiddenSize: 4 * WIDE_HEAD, vocabSize: demo.spec.vocabSize };
-      const model = tinyModel({ ...wideOptions(spec, { shape, biased: false }), ...sizes });
+      const model = tinyModel(wideOptions({ ...spec, ...sizes }, { shape, biased: false }));
       await exportHuggingFace({ ...model, files: demo.files }, directory);
       const subject = fixtureOf(name, directory, { shape, spec: model.spec });
       const tolerance = spec.activation.startsWith("gelu") ? { tolerance: GELU_TOLERANCE } : {};
@@ -229,11 +230,17 @@ function wideOptions(
     layers: layers.map((layer, index) => {
       const neurons = shape === "uniform" ? 40 : 40 + 8 * index;
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
-      if (layer.mixer !== undefined) return mixerLayer(layer.mixer, { neurons, biases });
+      if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
       const rope = layer.rope && { ...layer.rope, rotaryDim: (WIDE_HEAD * layer.rope.rotaryDim) / headDim };
       return { ...layer, neurons, ...widths(index), biases, rope };
     }),
   };
+}
+
+/** Mamba 2 has heads of twice the hidden size together, as llama.cpp wants. */
+function wideMixer(mixer: MixerSpec, { hiddenSize }: Pick<ModelSpec, "hiddenSize">): MixerSpec {
+  if (mixer.type !== "mamba2") return mixer;
+  return { ...mixer, valueDim: (2 * hiddenSize) / mixer.valueHeads };
 }
 
 function fixtureOf(

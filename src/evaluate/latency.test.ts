@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { tinyConvolution, tinyDelta, tinyModel } from "../../test/tiny_model.ts";
+import { tinyConvolution, tinyDelta, tinyMamba, tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { compareModels } from "./compare.ts";
@@ -57,9 +57,12 @@ describe("measureLatency", () => {
     expect(memory.cache).toBe(4 * 2 * (2 * 2 * headDim * (6 + 3) + 2 * hiddenSize));
   });
 
-  test("counts the states of delta rules and of their filters, which do not grow", async () => {
-    const delta = { length: 4, keyHeads: 1, valueHeads: 3, keyDim: 5, valueDim: 7 };
-    const model = tinyModel({ layers: [tinyDelta(delta), {}] });
+  test.each([
+    ["delta rules", tinyDelta],
+    ["Mamba 2", tinyMamba],
+  ] as const)("counts the states of %s and of its filters, which do not grow", async (_, mixed) => {
+    const sizes = { length: 4, keyHeads: 1, valueHeads: 3, keyDim: 5, valueDim: 7 };
+    const model = tinyModel({ layers: [mixed(sizes), {}] });
     const [{ memory }] = (await measureLatency({ models: [model], runtime }, { ...OPTIONS, repeats: 1 })) as [
       Awaited<ReturnType<typeof measureLatency>>[number],
     ];

@@ -1,7 +1,7 @@
 /** What decoding keeps of the past in every layer: keys and values, or states. */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import { deltaChannels, type MixerSpec, type ModelSpec } from "../model/spec.ts";
+import { linearChannels, type MixerSpec, type ModelSpec } from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */
@@ -41,7 +41,7 @@ function stateShapes(
   if (mixer.type === "convolution") return [["state", [before, hiddenSize]]];
   const { valueHeads, keyDim, valueDim } = mixer;
   return [
-    ["state", [before, deltaChannels(mixer).filtered]],
+    ["state", [before, linearChannels(mixer).filtered]],
     ["recurrent", [valueHeads, keyDim, valueDim]],
   ];
 }

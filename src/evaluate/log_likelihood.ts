@@ -11,7 +11,7 @@ import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../grap
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/decoder/forward.ts";
 import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/decoder/prefix_forest.ts";
-import { deltasOf, type ModelSpec } from "../model/spec.ts";
+import { linearAttentionsOf, type ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A context and the continuation whose probability is wanted. */
@@ -107,7 +107,7 @@ function requireBothParts({ ids, context }: Continuation): void {
  */
 function packContinuations(spec: ModelSpec, continuations: readonly Continuation[]): readonly Pack[] {
   const packs: Pack[] = [];
-  const isRecurrent = deltasOf(spec).length > 0;
+  const isRecurrent = linearAttentionsOf(spec).length > 0;
   let forest = new PrefixForest();
   let members: Member[] = [];
   const close = (): void => {

@@ -7,7 +7,7 @@ import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { longrope } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyDelta, tinyModel } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyMamba, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GgufDType } from "../base/choices.ts";
 import type { ProgressEvent } from "../base/progress.ts";
@@ -111,8 +111,11 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   ...TINY_FAMILIES,
 };
 
-/** Weights that are stored in another form, norms with their offset and rates for their logarithms, are rounded. */
-const ROUNDED = /(?<!linear_attn\.)norm\.|A_log$/;
+/** Norms that are stored with an offset, where the model has one, and so are rounded. */
+const OFFSET_NORM = /(?<!linear_attn\.)norm\./;
+
+/** Rates that are stored for their logarithms, and so are rounded. */
+const RATES = /A_log$/;
 
 async function exported(
   model: Model,
@@ -140,7 +143,8 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
     expect([...after.keys()]).toEqual([...before.keys()]);
     for (const [name, { shape, data }] of after) {
       expect(shape).toEqual(before.get(name)!.shape);
-      const tolerance = model.spec.normOffset === 1 && ROUNDED.test(name) ? 1e-6 : 0;
+      const isRounded = RATES.test(name) || (model.spec.normOffset === 1 && OFFSET_NORM.test(name));
+      const tolerance = isRounded ? 1e-6 : 0;
       expect(maxDifference(data, before.get(name)!.data), name).toBeLessThanOrEqual(tolerance);
     }
     await opened.weights.close();
@@ -251,17 +255,27 @@ describe("types", () => {
     );
   });
 
-  test("are not those of matrices for what a delta rule has besides", async () => {
-    const layers = [tinyDelta({ valueDim: 8 }), {}];
-    const { path } = await exported(tinyModel({ ...TINY_FAMILIES.qwen3_5, hiddenSize: 32, layers }), {
-      dtype: "q8_0",
-    });
+  test.each<[string, TinyModelOptions, readonly string[], readonly string[]]>([
+    [
+      "a delta rule",
+      { ...TINY_FAMILIES.qwen3_5, layers: [tinyDelta({ valueDim: 8 }), {}] },
+      [],
+      ["attn_qkv", "attn_gate", "ssm_alpha", "ssm_beta", "ssm_out"],
+    ],
+    [
+      "Mamba 2",
+      { ...TINY_FAMILIES.granitemoehybrid, layers: [tinyMamba({ valueDim: 16 }), { rope: null }] },
+      ["ssm_conv1d.bias", "ssm_d"],
+      ["ssm_in", "ssm_out"],
+    ],
+  ])("are not those of matrices for what %s has besides", async (_, options, own, matrices) => {
+    const { path } = await exported(tinyModel({ ...options, hiddenSize: 32 }), { dtype: "q8_0" });
     const { source } = await openGguf(path);
     const types = (names: readonly string[]): readonly unknown[] =>
       names.map((name) => source.info(`blk.0.${name}`)?.dtype);
-    const others = ["ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight", "attn_norm.weight"];
+    const shared = ["ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight", "attn_norm.weight"];
+    const others = [...shared, ...own];
     expect(types(others)).toEqual(others.map(() => "F32"));
-    const matrices = ["attn_qkv", "attn_gate", "ssm_alpha", "ssm_beta", "ssm_out"];
     expect(types(matrices.map((name) => `${name}.weight`))).toEqual(matrices.map(() => "Q8_0"));
     await source.close();
   });

@@ -182,11 +182,15 @@ function tensorsToWrite(
       name,
       shape,
       type,
-      byRows: parts.length === 1 && parts[0]!.paired === null && parts[0]!.tiled === null,
+      byRows: parts.length === 1 && isInPlace(parts[0]!),
       read: async (rows) => requireFinite(name, await readTensor(plan, read, rows), type),
     };
   });
   return [...rotary, ...tensors];
+}
+
+function isInPlace({ paired, tiled, matrix }: GgufPlace): boolean {
+  return paired === null && tiled === null && matrix === null;
 }
 
 function vector(name: string, data: Float32Array): GgufTensorToWrite {
@@ -212,10 +216,10 @@ async function readTensor(
   return { shape, data };
 }
 
-function storedPart({ weight, paired, tiled, values }: GgufPlace, tensor: Tensor): Tensor {
+function storedPart({ weight, paired, tiled, values, matrix }: GgufPlace, tensor: Tensor): Tensor {
   const rotated = paired === null ? tensor : rowsAsStored(tensor, paired);
   const { data } = tiled === null ? rotated : headsAsStored(rotated, tiled);
-  const shape = [tensor.shape[0]!, ...rowShape(weight)];
+  const shape = matrix ?? [tensor.shape[0]!, ...rowShape(weight)];
   return { shape, data: values === null ? data : data.map(values.toFile) };
 }
 

@@ -11,8 +11,9 @@ import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   attentionLayers,
   convolutionsOf,
-  deltasOf,
   hasUniformWidths,
+  linearAttentionsOf,
+  linearChannels,
   type ModelSpec,
   mainRope,
   PROJECTIONS,
@@ -82,18 +83,7 @@ const RULES: readonly Rule[] = [
       return present.some(({ biases }) => biases) ? "convolutions with biases" : null;
     },
   },
-  {
-    finds: (spec, { mixer }) => {
-      const [first, ...others] = deltasOf(spec);
-      if (first === undefined) return null;
-      if (mixer !== "delta") return "linear attention";
-      if (others.some((delta) => !isDeepStrictEqual(delta, first)))
-        return "linear attention of several sizes";
-      return first.keyDim === first.valueDim
-        ? null
-        : "linear attention with other sizes of key heads than of value heads";
-    },
-  },
+  { finds: linearObstacle },
   {
     finds: ({ gatedAttention }, _, { computes }) =>
       gatedAttention === computes.gatedAttention
@@ -205,11 +195,32 @@ function isClose(a: number, b: number): boolean {
   return Math.abs(a - b) <= SCALE_TOLERANCE * Math.abs(b);
 }
 
-/** llama.cpp fixes which layers have no rotary embedding: none, every n-th, or those without a window. */
+/** llama.cpp has one kind and size of linear attention for all layers that have any. */
+function linearObstacle(spec: ModelSpec, { mixer }: GgufArchitecture): string | null {
+  const [first, ...others] = linearAttentionsOf(spec);
+  if (first === undefined) return null;
+  const name = first.type === "delta" ? "linear attention" : "Mamba 2";
+  if (first.type !== mixer) return name;
+  if (others.some((linear) => !isDeepStrictEqual(linear, first))) return `${name} of several sizes`;
+  if (first.type === "delta") {
+    return first.keyDim === first.valueDim
+      ? null
+      : "linear attention with other sizes of key heads than of value heads";
+  }
+  if (first.biases) return "Mamba 2 with biases of projections";
+  if (!first.filterBiases) return "Mamba 2 without biases of filters";
+  const width = 2 * spec.hiddenSize;
+  return linearChannels(first).values === width
+    ? null
+    : `Mamba 2 whose heads together are not ${width} channels wide, twice the hidden size`;
+}
+
+/** llama.cpp fixes which layers have no rotary embedding: none, all, every n-th, or those without a window. */
 function unrotatedObstacle(
   { layers }: ModelSpec,
-  { unrotatedEvery: every, unrotatedUnwindowed }: GgufArchitecture,
+  { unrotatedEvery: every, unrotatedUnwindowed, unrotatedModels }: GgufArchitecture,
 ): string | null {
+  if (unrotatedModels && attentionLayers({ layers }).every(({ rope }) => rope === null)) return null;
   if (unrotatedUnwindowed) {
     const isUsual = layers.every(({ rope, window }) => (rope === null) === (window === null));
     return isUsual ? null : "layers without rotary embeddings other than those without sliding windows";

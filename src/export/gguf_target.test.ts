@@ -1,10 +1,16 @@
 import { describe, expect, test } from "vitest";
 import { LLAMA3, longrope, YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta, tinySpec } from "../../test/tiny_model.ts";
+import {
+  type TinyModelOptions,
+  tinyConvolution,
+  tinyDelta,
+  tinyMamba,
+  tinySpec,
+} from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
-import type { LayerSpec, RopeSpec, YarnScaling } from "../model/spec.ts";
+import { type LayerSpec, PROJECTIONS, type RopeSpec, type YarnScaling } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const rope = (change: Partial<RopeSpec>): RopeSpec => ({
@@ -73,6 +79,12 @@ describe("the architecture", () => {
     ["is gemma2 for the largest Gemma 2", { ...LARGE_GEMMA2, attentionScale: 2 ** -0.5 }, "gemma2"],
     ["is lfm2 for LFM2", TINY_FAMILIES.lfm2, "lfm2"],
     ["is qwen35 for Qwen 3.5", TINY_FAMILIES.qwen3_5, "qwen35"],
+    ["is granitehybrid for Granite 4 with Mamba 2", TINY_FAMILIES.granitemoehybrid, "granitehybrid"],
+    [
+      "takes biases and rotation in it",
+      { family: "granitemoehybrid", layers: [{ biases: PROJECTIONS }, tinyMamba()] },
+      "granitehybrid",
+    ],
     ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
       "is phi3 for Phi-3",
@@ -240,6 +252,47 @@ describe("refusals", () => {
       "linear attention whose values are wider than its keys",
       { ...TINY_FAMILIES.qwen3_5, layers: [{}, tinyDelta()] },
       "qwen35 does not support linear attention with other sizes of key heads than of value heads",
+    ],
+    ["Mamba 2 elsewhere than in Granite 4", { layers: [{}, tinyMamba()] }, "llama does not support Mamba 2"],
+    [
+      "Mamba 2 in Qwen 3.5",
+      { ...TINY_FAMILIES.qwen3_5, layers: [{}, tinyMamba()] },
+      "qwen35 does not support Mamba 2",
+    ],
+    [
+      "delta rules in Granite 4",
+      { family: "granitemoehybrid", layers: [{}, tinyDelta()] },
+      "granitehybrid does not support linear attention",
+    ],
+    [
+      "attention alone in Granite 4 with Mamba 2",
+      { family: "granitemoehybrid", layers: [{ rope: null }, { rope: null }] },
+      "granitehybrid does not support layers with attention alone",
+    ],
+    [
+      "Mamba 2 of two sizes",
+      { family: "granitemoehybrid", layers: [{}, tinyMamba(), tinyMamba({ keyDim: 16 })] },
+      "granitehybrid does not support Mamba 2 of several sizes",
+    ],
+    [
+      "Mamba 2 with biases of projections",
+      { family: "granitemoehybrid", layers: [{}, tinyMamba({ biases: true })] },
+      "granitehybrid does not support Mamba 2 with biases of projections",
+    ],
+    [
+      "Mamba 2 without biases of filters",
+      { family: "granitemoehybrid", layers: [{}, tinyMamba({ filterBiases: false })] },
+      "granitehybrid does not support Mamba 2 without biases of filters",
+    ],
+    [
+      "Mamba 2 of another width than twice the hidden size",
+      { family: "granitemoehybrid", layers: [{}, tinyMamba({ valueHeads: 2 })] },
+      "granitehybrid does not support Mamba 2 whose heads together are not 16 channels wide, twice the hidden",
+    ],
+    [
+      "rotation in some layers of Granite 4",
+      { family: "granitemoehybrid", layers: [{}, { rope: null }, tinyMamba()] },
+      "granitehybrid does not support layers without rotary embeddings",
     ],
     [
       "attention without gates in Qwen 3.5",

@@ -50,12 +50,12 @@ export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgm
   return types.find((type) => shape.at(-1)! % writtenGgmlType(type).blockSize === 0) ?? types.at(-1)!;
 }
 
-/** Norms, which may have weights for each head. */
-const NORM = /_norm\.weight$/;
+/** All but norms, which may have weights for each head, and the vectors of Mamba 2. */
+const WEIGHT = /(?<!_norm)\.weight$/;
 
 /** Whether a tensor is a matrix of products. */
 function isProduct({ name, shape }: Named): boolean {
-  return shape.length > 1 && name !== POSITION_TENSOR && !NORM.test(name) && !FILTER_TENSOR.test(name);
+  return shape.length > 1 && name !== POSITION_TENSOR && WEIGHT.test(name) && !FILTER_TENSOR.test(name);
 }
 
 /** A warning that counts the matrices whose rows did not fit their recipe's first type; null when all did. */

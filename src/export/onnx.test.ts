@@ -8,7 +8,7 @@ import { maxDifference } from "../../test/numbers.ts";
 import { OnnxDecoder } from "../../test/onnx_session.ts";
 import { runModel } from "../../test/run_model.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyDelta, tinyModel } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyMamba, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
@@ -186,6 +186,23 @@ describe("exportOnnx", () => {
       ["past_key_values.1.value", ["batch_size", 2, "past_sequence_length", 4]],
       ["past_conv.2", ["batch_size", 96, 3]],
       ["past_recurrent.2", ["batch_size", 4, 8, 16]],
+    ]);
+    await decoder.close();
+  });
+
+  test("has the states of Mamba 2 as transformers.js names them", async () => {
+    const layers = [tinyMamba(), { rope: null }];
+    const model = { ...tinyModel({ family: "granitemoehybrid", layers }), card: Buffer.from(CARD) };
+    const { directory, decoder } = await exported(model);
+    const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    expect(config).toMatchObject({ model_type: "granitemoehybrid", layer_types: ["mamba", "attention"] });
+    expect(await readFile(join(directory, "README.md"), "utf8")).toContain("version 1.25.1 or later");
+    const caches = decoder.session.inputMetadata.filter(({ name }) => name.startsWith("past"));
+    expect(caches.map((meta) => [meta.name, meta.isTensor && meta.shape])).toEqual([
+      ["past_conv.0", ["batch_size", 32, 3]],
+      ["past_ssm.0", ["batch_size", 4, 8, 4]],
+      ["past_key_values.1.key", ["batch_size", 2, "past_sequence_length", 4]],
+      ["past_key_values.1.value", ["batch_size", 2, "past_sequence_length", 4]],
     ]);
     await decoder.close();
   });

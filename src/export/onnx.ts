@@ -14,7 +14,7 @@ import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
 import { exactDType, type Model } from "../model/model.ts";
-import { deltasOf, type ModelSpec } from "../model/spec.ts";
+import { linearAttentionsOf, type ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { weightsOf } from "../model/weights.ts";
 import { writeCarried } from "./carried.ts";
@@ -79,7 +79,7 @@ export async function exportOnnx(
 /** The card's instructions for loading; docs/ONNX.md says more. @param name - of the decoder's file */
 function loadingText(name: string, spec: ModelSpec): string {
   const [runtime, client] =
-    deltasOf(spec).length > 0
+    linearAttentionsOf(spec).length > 0
       ? [", in version 1.25.1 or later", "version 4.3.1 or later"]
       : ["", "version 4 or later if layers have different numbers of KV heads"];
   return `transformers.js loads this model:

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyDelta, tinySpec } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyMamba, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import { YARN_DEFAULTS } from "../model/spec.ts";
 import { runtimesOf } from "./runtimes.ts";
@@ -164,6 +164,28 @@ describe("runtimesOf", () => {
       ]);
     expect(answers({ ...qwen, layers: [tinyDelta({}, 5), {}] })).toEqual([
       "with trust_remote_code (layers differ in width)",
+      none,
+    ]);
+  });
+
+  test("knows that vLLM runs Granite 4 in its own class alone, whose heads fill the hidden state", () => {
+    const granite = { family: "granitemoehybrid", residualScale: 0.5, logitDivisor: 3 };
+    const full = { groupSize: 1, kvGroups: 2, rope: null };
+    for (const biases of [[], ["o_proj"]] as const)
+      expect(answers({ ...granite, layers: [tinyMamba(), { ...full, biases }] })).toEqual(
+        same("yes (GraniteMoeHybridForCausalLM)"),
+      );
+    const none = "no (it has no class for these widths, heads and biases)";
+    const file = "with trust_remote_code";
+    const stock = "no stock class of granitemoehybrid has these heads and biases";
+    for (const changes of [{ kvGroups: 1 }, { biases: ["down_proj"] }] as const) {
+      expect(answers({ ...granite, layers: [tinyMamba(), { ...full, ...changes }] })).toEqual([
+        `${file} (${stock})`,
+        none,
+      ]);
+    }
+    expect(answers({ ...granite, layers: [tinyMamba({}, 5), full] })).toEqual([
+      `${file} (layers differ in width)`,
       none,
     ]);
   });

@@ -58,7 +58,7 @@ export interface LogitScale {
 }
 
 /** Families whose classes have keys of their own. */
-export type OwnKeysName = "llama4" | "lfm2" | "qwen3_5";
+export type OwnKeysName = "llama4" | "lfm2" | "qwen3_5" | "granite_hybrid";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {

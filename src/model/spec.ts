@@ -39,6 +39,8 @@ const MIXER_MATRICES = [
   "linear_attn.in_proj_b",
   "linear_attn.in_proj_a",
   "linear_attn.out_proj",
+  "mamba.in_proj",
+  "mamba.out_proj",
 ] as const;
 /** A matrix of a layer: a projection, or one of those. */
 export type LayerMatrix = Projection | (typeof MIXER_MATRICES)[number];
@@ -117,7 +119,7 @@ export interface LearnedPositions {
 }
 
 /** What mixes tokens in place of attention. */
-export type MixerSpec = ConvolutionSpec | DeltaSpec;
+export type MixerSpec = ConvolutionSpec | LinearAttentionSpec;
 
 /**
  * A short convolution in place of attention (LFM2): out_proj(c * conv(b * x)), with b, c and x the thirds of in_proj's
@@ -131,15 +133,12 @@ export interface ConvolutionSpec {
   readonly biases: boolean;
 }
 
-/**
- * Linear attention by the gated delta rule (arXiv 2412.06464), as in Qwen 3.5: every value head has a state of keyDim x
- * valueDim numbers, which fades, and in which each token corrects what its key finds. Queries, keys and values pass a
- * filter for each channel first, and outputs are normed by head and gated. A key head serves valueHeads / keyHeads
- * consecutive value heads.
- */
-export interface DeltaSpec {
-  readonly type: "delta";
-  /** Tokens that a filter sees, the present one included. */
+/** Linear attention, where every value head has a state of keyDim x valueDim numbers that fades from token to token. */
+export type LinearAttentionSpec = DeltaSpec | Mamba2Spec;
+
+/** Sizes of linear attention. A key head serves valueHeads / keyHeads consecutive value heads. */
+interface LinearAttentionSizes {
+  /** Tokens that a filter sees, the present one included; queries, keys and values pass one for each channel first. */
   readonly length: number;
   readonly keyHeads: number;
   readonly valueHeads: number;
@@ -149,11 +148,31 @@ export interface DeltaSpec {
   readonly valueDim: number;
 }
 
+/**
+ * By the gated delta rule (arXiv 2412.06464), as in Qwen 3.5: each token corrects what its key finds in the state.
+ * Outputs are normed by head, then gated.
+ */
+export interface DeltaSpec extends LinearAttentionSizes {
+  readonly type: "delta";
+}
+
+/**
+ * Mamba 2 (arXiv 2405.21060), as in Granite 4: each token adds its value to the state. Outputs are gated, then normed
+ * by key head; C, B and x there are queries, keys and values here.
+ */
+export interface Mamba2Spec extends LinearAttentionSizes {
+  readonly type: "mamba2";
+  /** Whether both projections carry biases. */
+  readonly biases: boolean;
+  /** Whether the filters do. */
+  readonly filterBiases: boolean;
+}
+
 /** Lengths of filters that are read. Filters of a few tokens are used; more would make graphs large. */
 export const FILTER_LENGTHS = { least: 2, most: 64 } as const;
 
-/** Most heads of a delta rule that are read, and most channels of one, which has a state of keyDim x valueDim numbers. */
-export const DELTA_LIMITS = { heads: 65_536, channels: 4096 } as const;
+/** Most heads of linear attention that are read, and most channels of one. */
+export const STATE_LIMITS = { heads: 65_536, channels: 4096 } as const;
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
@@ -332,14 +351,24 @@ export function mixerLayer(
   return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases: ofFfn(biases), mixer };
 }
 
-/** Channels of a delta rule's queries and keys, of its values, and of all that its filters see. */
-export function deltaChannels({ keyHeads, keyDim, valueHeads, valueDim }: DeltaSpec): {
+/** Channels of the keys and values of linear attention, and of all that its filters see. */
+export function linearChannels({ keyHeads, keyDim, valueHeads, valueDim }: LinearAttentionSizes): {
   readonly keys: number;
   readonly values: number;
   readonly filtered: number;
 } {
   const [keys, values] = [keyHeads * keyDim, valueHeads * valueDim];
   return { keys, values, filtered: 2 * keys + values };
+}
+
+/** Whether a layer has linear attention. */
+export function isLinear(mixer: MixerSpec | undefined): mixer is LinearAttentionSpec {
+  return mixer?.type === "delta" || mixer?.type === "mamba2";
+}
+
+/** The linear attention of the layers that have some. */
+export function linearAttentionsOf({ layers }: Pick<ModelSpec, "layers">): readonly LinearAttentionSpec[] {
+  return layers.flatMap(({ mixer }) => (isLinear(mixer) ? [mixer] : []));
 }
 
 /** The delta rules of the layers that have one. */

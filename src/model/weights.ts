@@ -4,14 +4,11 @@
  */
 import { elementCount } from "../tensor/tensor.ts";
 import type { FusedName } from "./family.ts";
+import { mixerParts } from "./mixer_weights.ts";
 import {
   type Activation,
-  type ConvolutionSpec,
-  type DeltaSpec,
-  deltaChannels,
   type LayerMatrix,
   type LayerSpec,
-  type MixerSpec,
   type ModelSpec,
   type NormParameters,
   type NormPlacement,
@@ -111,21 +108,6 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   c_attn: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: true },
   query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
 };
-
-/** The modules of a convolution and of a delta rule that hold their filters, as checkpoints name them. */
-export const FILTER_MODULES: Readonly<Record<MixerSpec["type"], string>> = {
-  convolution: "conv.conv",
-  delta: "linear_attn.conv1d",
-};
-
-/** The module of a delta rule. */
-export const DELTA_MODULE = "linear_attn";
-
-/** Its norm on the outputs of heads, whose weights have no offset in any family. */
-export const DELTA_NORM: string = `${DELTA_MODULE}.norm`;
-
-/** Logarithms of the rates by which its states fade. */
-export const DELTA_RATES: string = `${DELTA_MODULE}.A_log`;
 
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
@@ -265,42 +247,8 @@ export function isQkNorm(name: string): boolean {
 
 /** The tensors of what a layer has in place of attention. */
 function mixerWeights(spec: ModelSpec, { mixer }: LayerSpec, index: number): readonly WeightSpec[] {
-  if (mixer === undefined) return [];
-  const parts = mixer.type === "delta" ? deltaWeights(spec, mixer) : convolutionWeights(spec, mixer);
+  const parts = mixer === undefined ? [] : mixerParts(mixer, spec.hiddenSize);
   return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
-}
-
-/** Tensors of a part of a layer: their names without the layer's prefix, and shapes. */
-type PartShapes = readonly (readonly [string, readonly number[]])[];
-
-/** The tensors of a convolution, [3C, C], [C, 1, length] and [C, C] and their biases. */
-function convolutionWeights({ hiddenSize }: ModelSpec, { length, biases }: ConvolutionSpec): PartShapes {
-  const shapes: PartShapes = [
-    [moduleOf("conv.in_proj"), [3 * hiddenSize, hiddenSize]],
-    [FILTER_MODULES.convolution, [hiddenSize, 1, length]],
-    [moduleOf("conv.out_proj"), [hiddenSize, hiddenSize]],
-  ];
-  return shapes.flatMap(([module, shape]) => {
-    const weight = [`${module}.weight`, shape] as const;
-    return biases ? [weight, [`${module}.bias`, [shape[0]!]] as const] : [weight];
-  });
-}
-
-/** The tensors of a delta rule. */
-function deltaWeights({ hiddenSize }: ModelSpec, delta: DeltaSpec): PartShapes {
-  const { length, valueHeads, valueDim } = delta;
-  const { values, filtered } = deltaChannels(delta);
-  return [
-    [`${moduleOf("linear_attn.in_proj_qkv")}.weight`, [filtered, hiddenSize]],
-    [`${moduleOf("linear_attn.in_proj_z")}.weight`, [values, hiddenSize]],
-    [`${moduleOf("linear_attn.in_proj_b")}.weight`, [valueHeads, hiddenSize]],
-    [`${moduleOf("linear_attn.in_proj_a")}.weight`, [valueHeads, hiddenSize]],
-    [`${FILTER_MODULES.delta}.weight`, [filtered, 1, length]],
-    [`${DELTA_MODULE}.dt_bias`, [valueHeads]],
-    [DELTA_RATES, [valueHeads]],
-    [`${DELTA_NORM}.weight`, [valueDim]],
-    [`${moduleOf("linear_attn.out_proj")}.weight`, [hiddenSize, values]],
-  ];
 }
 
 /** Parameters of one decoder layer. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { randomTensor, tinyConvolution, tinyDelta, tinySpec } from "../../test/tiny_model.ts";
+import { randomTensor, tinyConvolution, tinyDelta, tinyMamba, tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters, spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type LayerSpec, type ModelSpec } from "../model/spec.ts";
 import { ALLOCATIONS } from "./allocate.ts";
@@ -22,9 +22,10 @@ const specs = fc
     kvGroups: fc.integer({ min: 1, max: 5 }),
     convolutions: fc.integer({ min: 0, max: 2 }),
     deltas: fc.integer({ min: 0, max: 2 }),
+    mambas: fc.integer({ min: 0, max: 2 }),
     gatedAttention: fc.boolean(),
   })
-  .map(({ layers, convolutions, deltas, gatedAttention, ...widths }) => {
+  .map(({ layers, convolutions, deltas, mambas, gatedAttention, ...widths }) => {
     const convolution = tinyConvolution({ length: 3, biases: false }, widths.neurons);
     return tinySpec({
       gatedAttention,
@@ -32,6 +33,7 @@ const specs = fc
         ...Array.from({ length: layers }, () => widths),
         ...Array.from({ length: convolutions }, () => convolution),
         ...Array.from({ length: deltas }, () => tinyDelta({}, widths.neurons)),
+        ...Array.from({ length: mambas }, () => tinyMamba({}, widths.neurons)),
       ],
     });
   });

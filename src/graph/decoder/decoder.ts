@@ -7,7 +7,7 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py, modeling_gemma2.py and modeling_lfm2.py (eager
  * attention).
  */
-import { deltaChannels } from "../../model/spec.ts";
+import { linearChannels } from "../../model/spec.ts";
 import type { SpaceKind } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -112,8 +112,8 @@ function firstHalfInputs(
   const states = [batchSize(options), valueHeads, keyDim, valueDim];
   return {
     mixer,
-    delta: {
-      filters: filterInputs(b, { length, channels: deltaChannels(mixer).filtered }, options),
+    recurrent: {
+      filters: filterInputs(b, { length, channels: linearChannels(mixer).filtered }, options),
       past: cached ? b.input("past_recurrent", states) : null,
       ...(forest && {
         paths: {

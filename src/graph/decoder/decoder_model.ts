@@ -9,9 +9,10 @@
 import { getOrMake } from "../../base/map_values.ts";
 import {
   type ConvolutionSpec,
-  type DeltaSpec,
-  deltaChannels,
+  isLinear,
   type LayerSpec,
+  type LinearAttentionSpec,
+  linearChannels,
   type ModelSpec,
   type RopeSpec,
 } from "../../model/spec.ts";
@@ -48,6 +49,12 @@ const DIMS = {
   past: "past_sequence_length",
   total: "total_sequence_length",
 } as const;
+
+/** What transformers.js calls the states of linear attention. */
+const STATE_NAMES: Readonly<Record<LinearAttentionSpec["type"], string>> = {
+  delta: "recurrent",
+  mamba2: "ssm",
+};
 
 /**
  * The graph of a decoder; its inputs and outputs have the names that transformers.js expects.
@@ -118,9 +125,9 @@ class CachedLayers {
       sizes: layerSizes(layer),
     };
     if (layer.mixer === undefined) return this.#withAttention(input, index, parts);
-    return layer.mixer.type === "convolution"
+    return !isLinear(layer.mixer)
       ? this.#withConvolution(input, index, { ...parts, mixer: layer.mixer })
-      : this.#withDelta(input, index, { ...parts, mixer: layer.mixer });
+      : this.#withLinear(input, index, { ...parts, mixer: layer.mixer });
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {
@@ -152,22 +159,23 @@ class CachedLayers {
     return output;
   }
 
-  #withDelta(
+  #withLinear(
     input: Value,
     index: number,
-    { mixer, ...parts }: LayerParts & { readonly mixer: DeltaSpec },
+    { mixer, ...parts }: LayerParts & { readonly mixer: LinearAttentionSpec },
   ): Value {
     const b = this.#b;
     const { length, valueHeads, keyDim, valueDim } = mixer;
     const states = [DIMS.batch, valueHeads, keyDim, valueDim];
-    const delta = {
-      filters: this.#filterInputs(index, length, deltaChannels(mixer).filtered),
-      past: b.input(`past_recurrent.${index}`, states, this.#weights.cacheType),
+    const name = STATE_NAMES[mixer.type];
+    const recurrent = {
+      filters: this.#filterInputs(index, length, linearChannels(mixer).filtered),
+      past: b.input(`past_${name}.${index}`, states, this.#weights.cacheType),
     };
-    const { output, carried } = addLayer(b, parts, { input, mixer, delta });
-    const { state, recurrent } = carried();
+    const { output, carried } = addLayer(b, parts, { input, mixer, recurrent });
+    const { state, recurrent: present } = carried();
     this.#filterOutput(index, state!);
-    b.output(`present_recurrent.${index}`, recurrent!);
+    b.output(`present_${name}.${index}`, present!);
     return output;
   }
 

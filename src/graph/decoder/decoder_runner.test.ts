@@ -9,7 +9,7 @@ import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import { silent } from "../../base/progress.ts";
 import type { Model } from "../../model/model.ts";
-import { attentionLayers, deltasOf } from "../../model/spec.ts";
+import { attentionLayers, linearAttentionsOf } from "../../model/spec.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
@@ -60,7 +60,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     const finished = forests.map((forest) => forest.finish());
     const { batches, places } = await embedForests(runner, finished);
     const sizes =
-      deltasOf(model.spec).length > 0
+      linearAttentionsOf(model.spec).length > 0
         ? [
             [1, 7],
             [1, 11],

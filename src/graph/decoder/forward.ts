@@ -5,7 +5,7 @@
 
 import { badArgument } from "../../base/arguments.ts";
 import type { Reporting } from "../../base/progress.ts";
-import { deltasOf, type ModelSpec } from "../../model/spec.ts";
+import { linearAttentionsOf, type ModelSpec } from "../../model/spec.ts";
 import { concatenated } from "../../tensor/integers.ts";
 import { type AnyTensor, loaded, type Stash, stored } from "../../tensor/stash.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
@@ -146,7 +146,7 @@ export async function embedForests(
   forests: readonly TokenForest[],
 ): Promise<{ readonly batches: readonly MicroBatch[]; readonly places: readonly ForestPlace[] }> {
   // A delta rule computes the sequences of forests apart, of which padding would be many.
-  const isAlone = deltasOf(runner.model.spec).length > 0;
+  const isAlone = linearAttentionsOf(runner.model.spec).length > 0;
   const groups = isAlone ? forests.map((_, index) => [index]) : groupsOfForests(forests);
   const places: ForestPlace[] = Array(forests.length);
   for (const [batch, group] of groups.entries()) {

@@ -55,6 +55,6 @@ export function keptBytes(spec: ModelSpec): number {
 }
 
 function keptOutputs(structure: LayerStructure): readonly Value[] {
-  const { outputs } = LAYER_PROGRAMS.keeping(structureFor("keeping", structure, { tokens: 1, window: null }));
+  const { outputs } = LAYER_PROGRAMS.keeping(structure);
   return [...outputs].flatMap(([name, value]) => (name === "hidden" ? [] : [value]));
 }

@@ -23,7 +23,7 @@ import type {
   LayerValues,
   MixerInputs,
 } from "./layer_structure.ts";
-import { convolution, linearAttention, type Mixed } from "./mixers.ts";
+import { gatedDeltaNet, type Mixed, mamba2, shortConvolution } from "./mixers.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** The half of a layer that mixes tokens. */
@@ -77,9 +77,12 @@ export class LayerBuilder {
       project: (matrix: LayerMatrix, outputs: number) =>
         this.#b.cast(this.#linear(x, matrix, outputs), "float32"),
     };
-    return "delta" in inputs
-      ? linearAttention(this.#b, { ...parts, mixer: inputs.mixer }, inputs.delta)
-      : convolution(this.#b, { ...parts, mixer: inputs.mixer }, inputs.convolution);
+    if ("convolution" in inputs)
+      return shortConvolution(this.#b, { ...parts, mixer: inputs.mixer }, inputs.convolution);
+    const { mixer, recurrent } = inputs;
+    return mixer.type === "delta"
+      ? gatedDeltaNet(this.#b, { ...parts, mixer }, recurrent)
+      : mamba2(this.#b, { ...parts, mixer }, recurrent);
   }
 
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
@@ -184,7 +187,7 @@ export class LayerBuilder {
     const { biases, mixer } = this.#structure;
     const isProjection = PROJECTIONS.some((projection) => projection === matrix);
     if (isProjection) return biases.some((projection) => projection === matrix);
-    return mixer!.type === "convolution" && mixer!.biases;
+    return mixer!.type !== "delta" && mixer!.biases;
   }
 
   #withBias(product: Value, matrix: LayerMatrix): Value {

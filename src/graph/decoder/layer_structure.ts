@@ -1,9 +1,9 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 import {
   type ConvolutionSpec,
-  type DeltaSpec,
   type LayerMatrix,
   type LayerSpec,
+  type LinearAttentionSpec,
   type MixerSpec,
   type ModelSpec,
   type Projection,
@@ -14,9 +14,9 @@ import type { Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
 import type { AttentionCache, AttentionRule } from "./attention.ts";
 import type { ConvolutionInputs } from "./convolution.ts";
-import type { ForestPaths } from "./delta_rule.ts";
 import type { NormRule, RotaryAngles } from "./formulas.ts";
 import { queryGrowth } from "./frequencies.ts";
+import type { ForestPaths } from "./linear_attention.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** Properties that a layer's graph depends on, apart from its widths. */
@@ -114,8 +114,8 @@ export interface AttentionInputs {
   readonly cache?: AttentionCache | null;
 }
 
-/** Inputs of a delta rule besides hidden states and weights. */
-export interface DeltaInputs {
+/** Inputs of linear attention besides hidden states and weights. */
+export interface LinearAttentionInputs {
   /** Of its filters. */
   readonly filters: ConvolutionInputs;
   /** States of the past, [B, valueHeads, keyDim, valueDim]; null where sequences begin. */
@@ -130,7 +130,7 @@ export type FirstHalfInputs = { readonly attention: AttentionInputs } | MixerInp
 /** A mixer and its inputs. */
 export type MixerInputs =
   | { readonly mixer: ConvolutionSpec; readonly convolution: ConvolutionInputs }
-  | { readonly mixer: DeltaSpec; readonly delta: DeltaInputs };
+  | { readonly mixer: LinearAttentionSpec; readonly recurrent: LinearAttentionInputs };
 
 /** Sizes that pruning changes, by their names in shapes: KV groups, query heads and neurons. */
 export interface LayerSizes<Size extends Dim = Dim> {

@@ -1,18 +1,21 @@
 /** What layers have in place of attention, between its projections (`MixerSpec`); all in float32. */
+
+import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES } from "../../model/mixer_weights.ts";
 import {
   type ConvolutionSpec,
   type DeltaSpec,
-  deltaChannels,
   type LayerMatrix,
+  type LinearAttentionSpec,
+  linearChannels,
+  type Mamba2Spec,
   type MixerSpec,
 } from "../../model/spec.ts";
-import { DELTA_MODULE, FILTER_MODULES } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { softplus } from "../ir/operators.ts";
 import { type ConvolutionInputs, convolve, type Filters } from "./convolution.ts";
-import { deltaRule } from "./delta_rule.ts";
 import { norm, silu, unitLength } from "./formulas.ts";
-import type { DeltaInputs, LayerStructure, LayerValues } from "./layer_structure.ts";
+import type { LayerStructure, LayerValues, LinearAttentionInputs } from "./layer_structure.ts";
+import { linearAttention } from "./linear_attention.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** What a mixer reads. */
@@ -31,8 +34,8 @@ export interface Mixed extends Pick<LayerValues, "carried"> {
   readonly projection: LayerMatrix;
 }
 
-/** c * conv(b * x), where b, c and x are the thirds of what in_proj gives. */
-export function convolution(
+/** A short convolution: c * conv(b * x), where b, c and x are the thirds of what in_proj gives. */
+export function shortConvolution(
   b: GraphBuilder,
   { mixer, structure, weights, project }: MixerParts<ConvolutionSpec>,
   inputs: ConvolutionInputs,
@@ -50,33 +53,31 @@ export function convolution(
   };
 }
 
-/** The gated delta rule on filtered queries, keys and values, whose output is normed by head and gated. */
-export function linearAttention(
+/** Gated DeltaNet: queries and keys of length 1, outputs normed by head and then gated. */
+export function gatedDeltaNet(
   b: GraphBuilder,
-  { mixer: delta, structure, weights, project }: MixerParts<DeltaSpec>,
-  { filters, past, paths }: DeltaInputs,
+  { mixer, structure, weights, project }: MixerParts<DeltaSpec>,
+  { filters, past, paths }: LinearAttentionInputs,
 ): Mixed {
-  const { keyHeads, keyDim, valueHeads, valueDim } = delta;
-  const { keys, values, filtered } = deltaChannels(delta);
+  const { keyHeads, keyDim, valueHeads, valueDim } = mixer;
+  const { keys, values, filtered } = linearChannels(mixer);
   const entering = project("linear_attn.in_proj_qkv", filtered);
-  const { output, state } = convolve(b, entering, { ...filtersOf(weights, delta, filtered), ...filters });
-  const active = silu(b, output);
-  const heads = (x: Value, count: number, size: number): Value =>
-    b.reshape(x, [...x.shape.slice(0, 2), count, size]);
-  const part = (start: number, size: number): Value => b.slice(active, 2, { start, end: start + size });
-  const ofKeys = (start: number): Value => unitLength(b, heads(part(start, keys), keyHeads, keyDim));
-  const { output: read, state: present } = deltaRule(
+  const { output, state } = convolve(b, entering, { ...filtersOf(weights, mixer, filtered), ...filters });
+  const [queries, keyed, valued] = split(b, silu(b, output), [keys, keys, values]) as [Value, Value, Value];
+  const ofKeys = (x: Value): Value => unitLength(b, heads(b, x, [keyHeads, keyDim]));
+  const steps = stepsOf(b, { mixer, weights }, project("linear_attn.in_proj_a", valueHeads));
+  const { output: read, state: present } = linearAttention(
     b,
     {
-      queries: ofKeys(0),
-      keys: ofKeys(keys),
-      values: heads(part(2 * keys, values), valueHeads, valueDim),
-      decay: decayOf(b, weights, project("linear_attn.in_proj_a", valueHeads)),
+      queries: ofKeys(queries),
+      keys: ofKeys(keyed),
+      values: heads(b, valued, [valueHeads, valueDim]),
+      decay: decayOf(b, { mixer, weights, steps }),
       strength: b.sigmoid(project("linear_attn.in_proj_b", valueHeads)),
     },
-    { delta, ...(past && { state: b.cast(past, "float32") }), ...(paths && { paths }) },
+    { sizes: mixer, scale: keyDim ** -0.5, ...orderOf(b, past, paths) },
   );
-  const weight = weights.tensor(`${DELTA_MODULE}.norm.weight`, [valueDim]);
+  const weight = weights.tensor(`${DELTA_NORM}.weight`, [valueDim]);
   const normed = norm(b, read, { ...structure, normType: "rms", normOffset: 0, weight, bias: null });
   const gate = silu(b, project("linear_attn.in_proj_z", values));
   return {
@@ -86,17 +87,102 @@ export function linearAttention(
   };
 }
 
-/** Logarithms of what is left of states: -e^A_log softplus(x + dt_bias). @param x - output of in_proj_a */
-function decayOf(b: GraphBuilder, weights: WeightSupply, x: Value): Value {
-  const vector = (name: string): Value => weights.tensor(`${DELTA_MODULE}.${name}`, x.shape.slice(-1));
-  return b.neg(b.mul(b.exp(vector("A_log")), softplus(b, b.add(x, vector("dt_bias")))));
+/** Mamba 2: values times their step are added to the states, outputs gated and then normed by key head. */
+export function mamba2(
+  b: GraphBuilder,
+  { mixer, structure, weights, project }: MixerParts<Mamba2Spec>,
+  { filters, past, paths }: LinearAttentionInputs,
+): Mixed {
+  const { keyHeads, keyDim, valueHeads, valueDim } = mixer;
+  const { keys, values, filtered } = linearChannels(mixer);
+  const projected = project("mamba.in_proj", values + filtered + valueHeads);
+  const [gate, entering, rates] = split(b, projected, [values, filtered, valueHeads]) as [
+    Value,
+    Value,
+    Value,
+  ];
+  const { output, state } = convolve(b, entering, { ...filtersOf(weights, mixer, filtered), ...filters });
+  const active = silu(b, output);
+  // Biases of filters would let padding into the states.
+  const seen = filters.visible === undefined ? active : b.mul(active, filters.visible);
+  const [valued, keyed, queries] = split(b, seen, [values, keys, keys]) as [Value, Value, Value];
+  const byHead = heads(b, valued, [valueHeads, valueDim]);
+  const steps = stepsOf(b, { mixer, weights }, rates);
+  const perHead = (x: Value): Value => b.reshape(x, [...x.shape, 1]);
+  const { output: read, state: present } = linearAttention(
+    b,
+    {
+      queries: heads(b, queries, [keyHeads, keyDim]),
+      keys: heads(b, keyed, [keyHeads, keyDim]),
+      values: b.mul(byHead, perHead(steps)),
+      decay: decayOf(b, { mixer, weights, steps }),
+      strength: null,
+    },
+    { sizes: mixer, scale: 1, ...orderOf(b, past, paths) },
+  );
+  const passed = b.mul(byHead, perHead(weights.tensor("mamba.D", [valueHeads])));
+  const open = b.mul(b.reshape(b.add(read, passed), gate.shape), silu(b, gate));
+  const rule = { ...structure, normType: "rms", normOffset: 0, weight: null, bias: null } as const;
+  const normed = norm(b, heads(b, open, [keyHeads, values / keyHeads]), rule);
+  return {
+    output: b.mul(b.reshape(normed, gate.shape), weights.tensor("mamba.norm.weight", [values])),
+    projection: "mamba.out_proj",
+    carried: () => ({ state: state(), recurrent: b.cast(present!, past!.type) }),
+  };
+}
+
+/** Parts of the last axis, of these sizes. */
+function split(b: GraphBuilder, x: Value, sizes: readonly number[]): readonly Value[] {
+  let end = 0;
+  return sizes.map((size) => {
+    end += size;
+    return b.slice(x, 2, { start: end - size, end });
+  });
+}
+
+/** x [B, T, count * size] by head, [B, T, count, size]. */
+function heads(b: GraphBuilder, x: Value, [count, size]: readonly [number, number]): Value {
+  return b.reshape(x, [...x.shape.slice(0, 2), count, size]);
+}
+
+/** The past of linear attention and the sequences of forests, as `linearAttention` takes them. */
+function orderOf(
+  b: GraphBuilder,
+  past: Value | null,
+  paths: LinearAttentionInputs["paths"],
+): Pick<Parameters<typeof linearAttention>[2], "state" | "paths"> {
+  return { ...(past && { state: b.cast(past, "float32") }), ...(paths && { paths }) };
+}
+
+/** Where the tensors of linear attention come from. */
+interface LinearTensors {
+  readonly mixer: LinearAttentionSpec;
+  readonly weights: WeightSupply;
+}
+
+/** Steps of every token and head: softplus(x + dt_bias), [B, T, valueHeads]. @param x - as projected */
+function stepsOf(b: GraphBuilder, tensors: LinearTensors, x: Value): Value {
+  return softplus(b, b.add(x, headVector(tensors, "dt_bias")));
+}
+
+/** Logarithms of what is left of states: -e^A_log times the steps. */
+function decayOf(b: GraphBuilder, { steps, ...tensors }: LinearTensors & { readonly steps: Value }): Value {
+  return b.neg(b.mul(b.exp(headVector(tensors, "A_log")), steps));
+}
+
+function headVector({ mixer, weights }: LinearTensors, name: string): Value {
+  return weights.tensor(`${LINEAR_MODULES[mixer.type]}.${name}`, [mixer.valueHeads]);
 }
 
 function filtersOf(weights: WeightSupply, mixer: MixerSpec, channels: number): Filters {
   const module = FILTER_MODULES[mixer.type];
-  const isBiased = mixer.type === "convolution" && mixer.biases;
   return {
     weight: weights.tensor(`${module}.weight`, [channels, 1, mixer.length]),
-    bias: isBiased ? weights.tensor(`${module}.bias`, [channels]) : null,
+    bias: hasFilterBiases(mixer) ? weights.tensor(`${module}.bias`, [channels]) : null,
   };
+}
+
+function hasFilterBiases(mixer: MixerSpec): boolean {
+  if (mixer.type === "delta") return false;
+  return mixer.type === "mamba2" ? mixer.filterBiases : mixer.biases;
 }

@@ -1,5 +1,5 @@
 /** The inputs of a layer's graph that depend on positions: angles and masks, with an LRU cache for whole sequences. */
-import type { LayerSpec } from "../../model/spec.ts";
+import { isLinear, type LayerSpec } from "../../model/spec.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Feeds, Runtime } from "../runtime/runtime.ts";
 import type { LayerStructure } from "./layer_structure.ts";
@@ -96,7 +96,7 @@ export function forestFeeds(
 ): Feeds {
   if (mixer !== undefined) {
     const ancestors = ancestorFeeds(parents, forests, mixer.length);
-    return mixer.type === "delta" ? { ...ancestors, ...pathFeeds(parents, forests) } : ancestors;
+    return isLinear(mixer) ? { ...ancestors, ...pathFeeds(parents, forests) } : ancestors;
   }
   const rows = parentsByForest(parents, forests);
   const masks = stack(rows.map((row) => forestMask(row, groupSize, window)));

@@ -3,7 +3,7 @@ import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
-import { attentionLayers } from "../../model/spec.ts";
+import { attentionLayers, isLinear } from "../../model/spec.ts";
 import { projectionsOf } from "../../model/weights.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
@@ -30,7 +30,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
         const layer = await runner.loadLayer(index);
         const { groupSize, rope, window, mixer } = layer.spec;
         // Without a length, a delta rule is one operator, which has no derivative.
-        if (mixer?.type === "delta" && program !== "forward") continue;
+        if (isLinear(mixer) && program !== "forward") continue;
         const inputs = {
           hidden: randomTensor([2, TOKENS, 8], { name: "hidden" }),
           ...wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens: TOKENS }),

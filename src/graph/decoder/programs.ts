@@ -3,6 +3,7 @@
  * takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in head_programs.ts.
  */
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
+import { isLinear } from "../../model/spec.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import { endOfLast } from "../ir/operators.ts";
@@ -39,7 +40,7 @@ export function structureFor(
   structure: LayerStructure,
   { tokens, window }: AttentionSpan,
 ): LayerStructure {
-  const needsLength = tokens > BLOCK_QUERIES || structure.mixer?.type === "delta";
+  const needsLength = tokens > BLOCK_QUERIES || isLinear(structure.mixer);
   if (ANY_POSITIONS.has(program) || !needsLength) return structure;
   return { ...structure, span: { tokens, window: window !== null && window < tokens ? window : null } };
 }

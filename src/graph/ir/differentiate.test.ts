@@ -142,6 +142,24 @@ const CASES: readonly Case[] = [
     build: (b, [x], s) => b.exp(b.slice(x!, 1, { start: 1, end: 1 + s.k })),
   },
   {
+    title: "slices that follow one another, overlap, come twice and leave gaps, along two axes",
+    shapes: (s) => [["b", s.k + 3, s.m + 2]],
+    build: (b, [x], s) => {
+      const bounds = [
+        [1, 2],
+        [0, 1],
+        [1, 3],
+        [1, 2],
+        [2, s.k + 3],
+      ] as const;
+      const growing = b.exp(x!);
+      const parts = bounds.map(([start, end]) => b.slice(growing, 1, { start, end }));
+      const [first, second] = [0, 1].map((start) => b.slice(x!, 2, { start, end: start + 1 }));
+      const total = b.concat([...parts, x!, b.slice(x!, 1, { start: 0, end: 1 })], 1, 2 * s.k + 10);
+      return b.mul(b.tanh(total), b.mul(b.reduceSum(first!, [1]), b.sigmoid(b.reduceSum(second!, [1]))));
+    },
+  },
+  {
     title: "the middle of an axis of unknown size that is padded first",
     shapes: (s) => [["b", "t", s.k]],
     build: (b, [x]) => {
@@ -320,6 +338,9 @@ describe("gradients", () => {
     };
     expect(refused((b, x) => b.abs(x))).toThrow("internal: no derivative of Abs");
     expect(refused((b, x) => b.flatten(x))).toThrow("internal: no derivative of Flatten");
+    expect(refused((b, x) => b.twoOutputs("TopK", [x], [x, x])[1])).toThrow(
+      "internal: no derivative of TopK",
+    );
     expect(refused((b) => b.exp(b.input("y", ["b"])))).toThrow("internal: x does not influence the result");
   });
 

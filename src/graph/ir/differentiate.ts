@@ -6,7 +6,7 @@
  */
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
-import { END, type GraphBuilder, type Node, type Value } from "./graph.ts";
+import { END, type GraphBuilder, type Node, outputsOf, type Value } from "./graph.ts";
 import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -84,7 +84,7 @@ export function gradients(
   const found = new Gradients(b, seeds);
   for (const node of nodes.reverse()) {
     if (!active.has(node.output) || !node.inputs.some((input) => active.has(input))) continue;
-    const upstream = found.of(node.output);
+    const [upstream] = outputsOf(node).flatMap((output) => found.of(output) ?? []);
     if (upstream === undefined) continue;
     if (node.op === "Slice") {
       found.addPart(node, upstream);
@@ -181,7 +181,8 @@ function joined(b: GraphBuilder, value: Value, parts: readonly Part[]): readonly
 function dependents(nodes: readonly Node[], targets: readonly Value[]): ReadonlySet<Value> {
   const active = new Set(targets);
   for (const node of nodes) {
-    if (!STEPS.has(node.op) && node.inputs.some((input) => active.has(input))) active.add(node.output);
+    if (STEPS.has(node.op) || !node.inputs.some((input) => active.has(input))) continue;
+    for (const output of outputsOf(node)) active.add(output);
   }
   return active;
 }

@@ -7,7 +7,7 @@
  * share of all blocks, where the order of the file would free it block by block.
  */
 import { elementCount } from "../../tensor/tensor.ts";
-import { type Graph, type Node, VALUE_BYTES, type Value } from "./graph.ts";
+import { type Graph, type Node, outputsOf, VALUE_BYTES, type Value } from "./graph.ts";
 import { type Sizes, shapeOf } from "./product_sizes.ts";
 
 /** Operators that return their first input in another shape, without a copy. */
@@ -72,10 +72,6 @@ function peakOf(nodes: readonly Node[], outputs: readonly Value[], sizes: Sizes)
     live -= freedAfter[index]!;
   }
   return Math.max(peak, live + valueBytes(outputs, sizes));
-}
-
-function outputsOf({ output, second }: Node): readonly Value[] {
-  return second === undefined ? [output] : [output, second];
 }
 
 /** Total bytes of values. @param sizes - of their symbolic dimensions */

@@ -53,6 +53,11 @@ export interface Node {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
+/** All outputs of a node. */
+export function outputsOf({ output, second }: Node): readonly Value[] {
+  return second === undefined ? [output] : [output, second];
+}
+
 /** A constant baked into the graph; float16 as bit patterns. */
 export interface Constant {
   readonly value: Value;

@@ -31,6 +31,7 @@ import {
   type Constant,
   type Graph,
   type Node,
+  outputsOf,
   VALUE_BYTES,
   type Value,
   type ValueType,
@@ -190,7 +191,7 @@ function encodeNode(node: Node): NodeProto {
     opType: node.op,
     domain: MICROSOFT_OPERATORS.has(node.op) ? MICROSOFT_DOMAIN : "",
     input: node.inputs.map((value) => value.name),
-    output: [node.output, ...(node.second ? [node.second] : [])].map(({ name }) => name),
+    output: outputsOf(node).map(({ name }) => name),
     attribute: Object.entries(node.attributes).map(([name, value]) => encodeAttribute(name, value)),
   });
 }

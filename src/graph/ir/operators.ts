@@ -78,7 +78,7 @@ export function range(
   return b.operator("Range", [start, end, b.integer(1)], { shape: [dim] });
 }
 
-/** Operands of linear attention by the gated delta rule; heads are packed into the last axis. */
+/** Operands of linear attention; heads are packed into the last axis. */
 export interface LinearAttentionOperands {
   /** [B, T, queryHeads * keyDim] */
   readonly queries: Value;
@@ -89,8 +89,8 @@ export interface LinearAttentionOperands {
   readonly past: Value;
   /** Logarithms, [B, T, valueHeads]. */
   readonly decay: Value;
-  /** [B, T, valueHeads] */
-  readonly strength: Value;
+  /** [B, T, valueHeads]; null for values that are added as they are, without the delta rule. */
+  readonly strength: Value | null;
   readonly queryHeads: number;
   readonly valueHeads: number;
   /** Factor on queries. */
@@ -98,17 +98,17 @@ export interface LinearAttentionOperands {
 }
 
 /** LinearAttention of com.microsoft (ONNX Runtime 1.25.1 and later): the output, like `values`, and the states after it. */
-export function linearAttention(
+export function linearAttentionOperator(
   b: GraphBuilder,
   { queries, keys, values, past, decay, strength, ...rule }: LinearAttentionOperands,
 ): { readonly output: Value; readonly present: Value } {
   const attributes = {
-    update_rule: { text: "gated_delta" },
+    update_rule: { text: strength === null ? "gated" : "gated_delta" },
     q_num_heads: rule.queryHeads,
     kv_num_heads: rule.valueHeads,
     scale: { float: rule.scale },
   };
-  const operands = [queries, keys, values, past, decay, strength];
+  const operands = [queries, keys, values, past, decay, ...(strength === null ? [] : [strength])];
   const [output, present] = b.twoOutputs("LinearAttention", operands, [
     { shape: values.shape, attributes },
     { shape: past.shape },

@@ -1,5 +1,5 @@
 /** Rewrites graphs: replaces nodes, or turns intermediate values into inputs. */
-import { type Graph, GraphBuilder, type Node, type Value, type ValueType } from "./graph.ts";
+import { type Graph, GraphBuilder, type Node, outputsOf, type Value, type ValueType } from "./graph.ts";
 
 /** Builds the replacement of one node from its inputs in the new graph. */
 export type Rewrite = (b: GraphBuilder, node: Node, inputs: readonly Value[]) => Value;
@@ -46,18 +46,17 @@ export function valuesAsInputs(graph: Graph, values: ReadonlyMap<string, Value>)
   const inputFor = new Map(Array.from(values, ([name, value]) => [value.name, { ...value, name }]));
   const needed = new Set<string>();
   for (const { name } of graph.outputs.values()) needed.add(name);
-  for (const { inputs, output } of graph.nodes.toReversed()) {
-    if (!needed.has(output.name) || inputFor.has(output.name)) continue;
-    for (const { name } of inputs) needed.add(name);
+  const runs = (node: Node): boolean =>
+    outputsOf(node).some(({ name }) => needed.has(name) && !inputFor.has(name));
+  for (const node of graph.nodes.toReversed()) {
+    if (runs(node)) for (const { name } of node.inputs) needed.add(name);
   }
   const isNeeded = ({ name }: Value): boolean => needed.has(name);
   const replaced = (value: Value): Value => inputFor.get(value.name) ?? value;
   return {
     ...graph,
     inputs: [...graph.inputs, ...values.values()].filter(isNeeded).map(replaced),
-    nodes: graph.nodes
-      .filter(({ output }) => isNeeded(output) && !inputFor.has(output.name))
-      .map((node) => ({ ...node, inputs: node.inputs.map(replaced) })),
+    nodes: graph.nodes.filter(runs).map((node) => ({ ...node, inputs: node.inputs.map(replaced) })),
     constants: graph.constants.filter(({ value }) => isNeeded(value)),
     outputs: new Map(Array.from(graph.outputs, ([name, value]) => [name, replaced(value)])),
   };

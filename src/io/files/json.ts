@@ -5,7 +5,6 @@
  *
  * The scan is not a second parser: whether a text is JSON at all is decided by `JSON.parse`.
  */
-
 import { plainName } from "../../base/plain_text.ts";
 import { GpruneError, reasonOf } from "../../errors.ts";
 import { PositionalFile } from "./file.ts";
@@ -99,8 +98,11 @@ export async function readJsonFile(path: string, limits: JsonLimits): Promise<un
   });
 }
 
+/** An object of a JSON text. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
 /** Whether a parsed value is an object, neither null nor an array. */
-export function isJsonObject(value: unknown): value is Readonly<Record<string, unknown>> {
+export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

@@ -50,7 +50,7 @@ export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTe
   const names = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
     if (!stored.startsWith(decoder)) return stored;
-    const part = usualPart(stored.slice(decoder.length));
+    const part = usualPart(stored.slice(decoder.length), naming);
     const name = renamed(part, usual);
     // What the class calls otherwise is not read under the usual name.
     return renamed(name, naming) === part ? USUAL.decoder + name : OTHER + stored;
@@ -95,8 +95,12 @@ function inverse(names: Readonly<Record<string, string>>): Readonly<Record<strin
   return Object.fromEntries(Object.entries(names).map(([usual, stored]) => [stored, usual]));
 }
 
-/** A decoder's tensor without prefix; Granite 4 calls the FFN of every layer shared (modeling_granitemoehybrid.py). */
-function usualPart(name: string): string {
+/**
+ * A decoder's tensor without prefix; a Granite 4 that is read as a Granite calls the FFN of every layer shared
+ * (modeling_granitemoehybrid.py).
+ */
+function usualPart(name: string, { names }: StoredNaming): string {
+  if (Object.hasOwn(names, "mlp.gate_up_proj")) return name;
   return name
     .replace(".shared_mlp.input_linear.", ".mlp.gate_up_proj.")
     .replace(".shared_mlp.output_linear.", ".mlp.down_proj.");

@@ -17,7 +17,7 @@ import { GPT_NEO } from "./gpt_neo.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
 import { GPT2 } from "./gpt2.ts";
 import { GPTJ } from "./gptj.ts";
-import { GRANITE } from "./granite.ts";
+import { GRANITE, GRANITE_HYBRID } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
@@ -52,6 +52,7 @@ export const FAMILIES: readonly Family[] = [
   VAULTGEMMA,
   PHI3,
   GRANITE,
+  GRANITE_HYBRID,
   HYPERCLOVAX,
   SMOLLM3,
   OLMO,

@@ -1,4 +1,4 @@
-/** Granite (configuration_granite.py, modeling_granite.py of transformers). */
+/** Granite, and Granite 4 without experts (their configuration and modeling files in transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -16,4 +16,32 @@ export const GRANITE: Family = {
   config: { ...LLAMA.config, logitScale: { key: "logits_scaling", is: "divisor" } },
   readers: { ...LLAMA.readers, standsIn: false, tokenizer: "file" },
   defaults: { ...LLAMA.defaults, attentionMultiplier: 1 },
+};
+
+/** Layers have Mamba 2 or attention; where all have rotated attention, it is read as a Granite (hf/plain_config.ts). */
+export const GRANITE_HYBRID: Family = {
+  ...GRANITE,
+  modelType: "granitemoehybrid",
+  architecture: "GraniteMoeHybridForCausalLM",
+  configClass: "GraniteMoeHybridConfig",
+  computes: {
+    ...GRANITE.computes,
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    // The class of transformers 4 and vLLM's; that of transformers 5 reads head_dim.
+    headsFillHidden: true,
+  },
+  config: { ...GRANITE.config, ownKeys: "granite_hybrid" },
+  stored: {
+    ...GRANITE.stored,
+    fused: ["gate_up_proj"],
+    names: {
+      "mlp.gate_up_proj": "shared_mlp.input_linear",
+      "mlp.down_proj": "shared_mlp.output_linear",
+    },
+  },
+  readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false },
+  defaults: {
+    ...GRANITE.defaults,
+    sizes: { vocab: 32_000, hidden: 4096, neurons: 1024, layers: 32, heads: 32 },
+  },
 };

@@ -107,6 +107,8 @@ export interface GgufArchitecture {
    * whether heads are rotated at all.
    */
   readonly multipliers: boolean;
+  /** Models whose heads are not rotated at all belong to the family, too. */
+  readonly unrotatedModels: boolean;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
   readonly logitScale: "divisor" | "factor" | null;
   readonly loads: GgufLoads;
@@ -173,6 +175,7 @@ export const LLAMA: GgufArchitecture = {
   windowsAtLayers: null,
   hiddenScaledLayers: null,
   multipliers: false,
+  unrotatedModels: false,
   logitScale: null,
   loads: LLAMA_LOADS,
 };

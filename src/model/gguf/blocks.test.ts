@@ -5,7 +5,7 @@ import { maxDifference } from "../../../test/numbers.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
 import { blockWeightAt } from "../../../test/stored_blocks.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyDelta, tinyModel } from "../../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyMamba, tinyModel } from "../../../test/tiny_model.ts";
 import { GEMMA2_SWITCHES } from "../../../test/tiny_variants.ts";
 import type { GgufDType } from "../../base/choices.ts";
 import { Decoding, loadDecoder } from "../../evaluate/decoding.ts";
@@ -43,6 +43,10 @@ const CASES: Readonly<Record<string, TinyModelOptions>> = {
   "qwen3_5, whose value heads are in tiles": {
     ...TINY_FAMILIES.qwen3_5,
     layers: [tinyDelta({ valueHeads: 6, keyDim: 32, valueDim: 32 }), ...LAYERS],
+  },
+  "granitemoehybrid, whose vectors are matrices": {
+    family: "granitemoehybrid",
+    layers: [tinyMamba({ keyHeads: 2, valueHeads: 8, keyDim: 32, valueDim: 64 }), ...LAYERS],
   },
 };
 

@@ -13,6 +13,8 @@ export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
 /** Says whether blocks are parallel. */
 export const PARALLEL = "use_parallel_residual";
 export const CLIP = "attention.clamp_kqv";
+/** Says in files of Granite whether heads are rotated; they are where there is no such key. */
+export const ROTATED = "rope.scaling.finetuned";
 
 /** Number of a file's last layers that guess further tokens and do not belong to the model itself. */
 export const GUESSING_LAYERS = "nextn_predict_layers";

@@ -1,27 +1,31 @@
 /**
- * What layers have in place of attention, in the metadata of GGUF files, both ways (load_arch_hparams of lfm2.cpp and
- * qwen35.cpp in src/models/ of llama.cpp).
+ * What layers have in place of attention, in the metadata of GGUF files, both ways (load_arch_hparams of lfm2.cpp,
+ * qwen35.cpp and granite-hybrid.cpp in src/models/ of llama.cpp).
  */
 import { type EncodedValue, flags, u32 } from "../../io/formats/gguf_values.ts";
+import { FILTER_MODULES } from "../mixer_weights.ts";
 import {
   type ConvolutionSpec,
   convolutionsOf,
-  DELTA_LIMITS,
   type DeltaSpec,
-  deltaChannels,
-  deltasOf,
   FILTER_LENGTHS,
+  type LinearAttentionSpec,
+  linearAttentionsOf,
+  linearChannels,
+  type Mamba2Spec,
   type MixerSpec,
   type ModelSpec,
+  STATE_LIMITS,
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
+import { ggufName } from "./names.ts";
 
 /** Tokens that the filters of convolutions see. */
 const CONVOLUTION_LENGTH = "shortconv.l_cache";
 
-/** Sizes of a delta rule, under keys that were made for Mamba. */
-const DELTA_KEYS = {
+/** Sizes of Mamba 2, and of a delta rule. */
+const LINEAR_KEYS = {
   length: "ssm.conv_kernel",
   keyHeads: "ssm.group_count",
   valueHeads: "ssm.time_step_rank",
@@ -43,22 +47,37 @@ const USUAL_INTERVAL = 4;
  */
 export function mixersOf(
   keys: GgufKeys,
-  { mixer }: GgufArchitecture,
+  architecture: GgufArchitecture,
   groups: readonly number[],
 ): readonly (MixerSpec | null)[] {
-  switch (mixer) {
+  switch (architecture.mixer) {
     case null:
       return groups.map(() => null);
-    case "convolution": {
-      if (groups.every((units) => units === 0))
-        throw keys.bad("attention.head_count_kv", "heads in a layer", 0);
-      return groups.map((units) => (units === 0 ? convolutionOf(keys) : null));
-    }
+    case "convolution":
+      return withoutHeads(keys, groups, () => convolutionOf(keys));
+    case "mamba2":
+      return withoutHeads(keys, groups, (layer) => mambaOf(keys, architecture, layer));
     case "delta": {
-      const delta = deltaOf(keys);
+      const delta = { type: "delta", ...linearSizesOf(keys) } as const;
       return recurrentLayers(keys, groups.length).map((recurrent) => (recurrent ? delta : null));
     }
   }
+}
+
+/**
+ * The same in all layers without key/value heads.
+ * @param mixerOf - given the first of them
+ */
+function withoutHeads(
+  keys: GgufKeys,
+  groups: readonly number[],
+  mixerOf: (layer: number) => MixerSpec,
+): readonly (MixerSpec | null)[] {
+  if (groups.every((units) => units === 0)) throw keys.bad("attention.head_count_kv", "heads in a layer", 0);
+  const first = groups.indexOf(0);
+  if (first < 0) return groups.map(() => null);
+  const mixer = mixerOf(first);
+  return groups.map((units) => (units === 0 ? mixer : null));
 }
 
 function convolutionOf(keys: GgufKeys): ConvolutionSpec {
@@ -72,26 +91,35 @@ function filterLength(keys: GgufKeys, name: string): number {
   return length;
 }
 
-function deltaOf(keys: GgufKeys): DeltaSpec {
-  const { heads, channels } = DELTA_LIMITS;
-  const keyHeads = keys.size(DELTA_KEYS.keyHeads, heads);
-  const valueHeads = keys.size(DELTA_KEYS.valueHeads, heads);
+function mambaOf(keys: GgufKeys, architecture: GgufArchitecture, layer: number): Mamba2Spec {
+  const sizes = linearSizesOf(keys);
+  const width = 2 * keys.size("embedding_length");
+  const values = sizes.valueHeads * sizes.valueDim;
+  if (values !== width) throw keys.bad(LINEAR_KEYS.values, `${width}, twice the embedding_length`, values);
+  const bias = ggufName(`model.layers.${layer}.${FILTER_MODULES.mamba2}.bias`, architecture);
+  const filterBiases = bias !== undefined && keys.file.source.info(bias) !== undefined;
+  return { type: "mamba2", ...sizes, biases: false, filterBiases };
+}
+
+function linearSizesOf(keys: GgufKeys): Omit<DeltaSpec, "type"> {
+  const { heads, channels } = STATE_LIMITS;
+  const keyHeads = keys.size(LINEAR_KEYS.keyHeads, heads);
+  const valueHeads = keys.size(LINEAR_KEYS.valueHeads, heads);
   if (valueHeads % keyHeads !== 0) {
-    const expected = `a multiple of ${keyHeads}, the ${DELTA_KEYS.keyHeads}`;
-    throw keys.bad(DELTA_KEYS.valueHeads, expected, valueHeads);
+    const expected = `a multiple of ${keyHeads}, the ${LINEAR_KEYS.keyHeads}`;
+    throw keys.bad(LINEAR_KEYS.valueHeads, expected, valueHeads);
   }
-  const values = keys.size(DELTA_KEYS.values, heads * channels);
+  const values = keys.size(LINEAR_KEYS.values, heads * channels);
   const valueDim = values / valueHeads;
   if (!Number.isInteger(valueDim) || valueDim > channels) {
-    const expected = `a multiple of ${valueHeads}, the ${DELTA_KEYS.valueHeads}, by at most ${channels}`;
-    throw keys.bad(DELTA_KEYS.values, expected, values);
+    const expected = `a multiple of ${valueHeads}, the ${LINEAR_KEYS.valueHeads}, by at most ${channels}`;
+    throw keys.bad(LINEAR_KEYS.values, expected, values);
   }
   return {
-    type: "delta",
-    length: filterLength(keys, DELTA_KEYS.length),
+    length: filterLength(keys, LINEAR_KEYS.length),
     keyHeads,
     valueHeads,
-    keyDim: keys.size(DELTA_KEYS.keyDim, channels),
+    keyDim: keys.size(LINEAR_KEYS.keyDim, channels),
     valueDim,
   };
 }
@@ -120,23 +148,28 @@ function saidLayers(keys: GgufKeys, count: number): readonly boolean[] {
 /** The keys for a model. */
 export function mixerEntries(spec: ModelSpec): readonly (readonly [string, EncodedValue])[] {
   const [convolution] = convolutionsOf(spec);
-  const [delta] = deltasOf(spec);
+  const [linear] = linearAttentionsOf(spec);
   return [
     ...(convolution === undefined ? [] : [[CONVOLUTION_LENGTH, u32(convolution.length)] as const]),
-    ...(delta === undefined ? [] : deltaEntries(delta, spec)),
+    ...(linear === undefined ? [] : linearEntries(linear)),
+    ...(linear?.type === "delta" ? [recurrentEntry(spec)] : []),
   ];
 }
 
-function deltaEntries(delta: DeltaSpec, { layers }: ModelSpec): readonly (readonly [string, EncodedValue])[] {
+function linearEntries(linear: LinearAttentionSpec): readonly (readonly [string, EncodedValue])[] {
+  return [
+    [LINEAR_KEYS.length, u32(linear.length)],
+    [LINEAR_KEYS.keyHeads, u32(linear.keyHeads)],
+    [LINEAR_KEYS.valueHeads, u32(linear.valueHeads)],
+    [LINEAR_KEYS.keyDim, u32(linear.keyDim)],
+    [LINEAR_KEYS.values, u32(linearChannels(linear).values)],
+  ];
+}
+
+/** Says which layers have linear attention. */
+function recurrentEntry({ layers }: ModelSpec): readonly [string, EncodedValue] {
   const recurrent = layers.map(({ mixer }) => mixer !== undefined);
   const every = recurrent.indexOf(false) + 1;
   const isUsual = recurrent.every((value, index) => value === ((index + 1) % every !== 0));
-  return [
-    [DELTA_KEYS.length, u32(delta.length)],
-    [DELTA_KEYS.keyHeads, u32(delta.keyHeads)],
-    [DELTA_KEYS.valueHeads, u32(delta.valueHeads)],
-    [DELTA_KEYS.keyDim, u32(delta.keyDim)],
-    [DELTA_KEYS.values, u32(deltaChannels(delta).values)],
-    isUsual ? [INTERVAL, u32(every)] : [RECURRENT, flags(recurrent)],
-  ];
+  return isUsual ? [INTERVAL, u32(every)] : [RECURRENT, flags(recurrent)];
 }

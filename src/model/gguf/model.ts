@@ -9,7 +9,7 @@ import { GpruneError } from "../../errors.ts";
 import { dequantizerOf, GGML_TYPES } from "../../io/formats/ggml_types.ts";
 import { type GgufFile, openGguf } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
-import { commonDType, type Tensor } from "../../tensor/tensor.ts";
+import { commonDType, elementCount, type Tensor } from "../../tensor/tensor.ts";
 import { frontMatterLines, inheritedCard } from "../card_fields.ts";
 import type { Model } from "../model.ts";
 import type { ModelSpec } from "../spec.ts";
@@ -135,14 +135,16 @@ function placeTensors(
   const stored = new Map<string, StoredWeight>();
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
-  for (const { weight, tensor, fused, paired, tiled, values } of ggufPlaces(spec, architecture)) {
+  for (const { weight, tensor, fused, paired, tiled, values, matrix } of ggufPlaces(spec, architecture)) {
     const info = source.info(tensor);
     if (info === undefined) continue;
     const start = usedRows.get(tensor) ?? 0;
     const end = fused ? start + weight.shape[0]! : info.shape[0]!;
     usedRows.set(tensor, end);
+    const flat = matrix !== null;
+    const rows = flat ? { start: 0, end: elementCount(info.shape) } : { start, end };
     const rowShape = weight.shape.slice(1);
-    stored.set(weight.name, { tensor, rows: { start, end }, paired, tiled, rowShape, values });
+    stored.set(weight.name, { tensor, rows, paired, tiled, rowShape, values, flat });
   }
   const expected = source.names.filter((name) => !unused.has(name));
   for (const name of expected) checkTensor({ path, source }, name, usedRows.get(name));

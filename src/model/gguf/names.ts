@@ -4,24 +4,15 @@
  */
 
 import { familyByName } from "../families/families.ts";
+import { DELTA_NORM, FADING_RATES, FILTER_MODULES } from "../mixer_weights.ts";
 import type { NormPlacement } from "../spec.ts";
-import {
-  DELTA_NORM,
-  DELTA_RATES,
-  EMBEDDING,
-  FILTER_MODULES,
-  FINAL_NORM,
-  FINAL_NORM_BIAS,
-  HEAD,
-  HEAD_BIAS,
-  POSITION_EMBEDDING,
-} from "../weights.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, POSITION_EMBEDDING } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
 /** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */
 export const POSITION_TENSOR: string = "position_embd.weight";
 
-/** Filters of convolutions and of delta rules, which llama.cpp never quantises. */
+/** Filters of convolutions and of linear attention, which llama.cpp never quantises. */
 export const FILTER_TENSOR: RegExp = /\.(shortconv\.conv|ssm_conv1d)\.weight$/;
 
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
@@ -55,12 +46,19 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   [FILTER_MODULES.delta]: "ssm_conv1d",
   [DELTA_NORM]: "ssm_norm",
   "linear_attn.out_proj": "ssm_out",
+  "mamba.in_proj": "ssm_in",
+  [FILTER_MODULES.mamba2]: "ssm_conv1d",
+  "mamba.norm": "ssm_norm",
+  "mamba.out_proj": "ssm_out",
 };
 
 /** Tensors of a layer that are neither the weight nor the bias of a module. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
-  [DELTA_RATES]: "ssm_a",
+  [FADING_RATES.delta]: "ssm_a",
   "linear_attn.dt_bias": "ssm_dt.bias",
+  [FADING_RATES.mamba2]: "ssm_a",
+  "mamba.dt_bias": "ssm_dt.bias",
+  "mamba.D": "ssm_d",
 };
 
 /** Norms of families that norm the outputs of attention and FFN. */

@@ -1,9 +1,10 @@
 /** Where the weights of a model are stored in a GGUF file, for reading and for writing. */
 
 import { getOrMake } from "../../base/map_values.ts";
+import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
-import type { ModelSpec } from "../spec.ts";
-import { DELTA_NORM, DELTA_RATES, type WeightSpec, weightsOf } from "../weights.ts";
+import { linearChannels, type ModelSpec } from "../spec.ts";
+import { type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
@@ -21,6 +22,8 @@ export interface GgufPlace {
   readonly tiled: TiledHeads | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
+  /** The shape in the file of a vector that is a matrix there; null for all others. */
+  readonly matrix: readonly [number, number] | null;
 }
 
 /** Elements that a file has in another form. */
@@ -36,7 +39,7 @@ const OFFSET: StoredValues = { toFile: (value) => value + 1, fromFile: (value) =
 /** e^x is 0 in float32. */
 const LEAST_LOG = -104;
 
-/** The rates by which the states of a delta rule fade, -e^x for logarithms x. */
+/** The rates by which the states of linear attention fade, -e^x for logarithms x. */
 const RATES: StoredValues = {
   toFile: (value) => -Math.exp(value),
   fromFile: (value) => Math.max(Math.log(-value), LEAST_LOG),
@@ -53,6 +56,7 @@ export interface GgufTensorPlan {
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
   const tiled = tiledWeights(spec);
+  const matrices = vectorsInMatrices(spec);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
     const tensor = ggufName(name, architecture);
@@ -65,6 +69,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         paired: paired.get(name) ?? null,
         tiled: tiled.get(name) ?? null,
         values: storedValues(name, spec, architecture),
+        matrix: matrices.get(name) ?? null,
       },
     ];
   });
@@ -75,9 +80,24 @@ function storedValues(
   { normOffset }: ModelSpec,
   { offsetNorms }: GgufArchitecture,
 ): StoredValues | null {
-  if (name.endsWith(`.${DELTA_RATES}`)) return RATES;
+  if (Object.values(FADING_RATES).some((rates) => name.endsWith(`.${rates}`))) return RATES;
   const isNorm = name.endsWith("norm.weight") && !name.endsWith(`.${DELTA_NORM}.weight`);
   return offsetNorms && normOffset === 1 && isNorm ? OFFSET : null;
+}
+
+/** The vectors of Mamba 2 that are matrices in a file (modify_tensors of conversion/mamba.py), by name. */
+function vectorsInMatrices({ layers }: ModelSpec): ReadonlyMap<string, readonly [number, number]> {
+  const entries = layers.flatMap(({ mixer }, index) => {
+    if (mixer?.type !== "mamba2") return [];
+    const { keyHeads, valueHeads } = mixer;
+    const parts: readonly (readonly [string, readonly [number, number]])[] = [
+      [FADING_RATES.mamba2, [valueHeads, 1]],
+      [`${LINEAR_MODULES.mamba2}.D`, [valueHeads, 1]],
+      [`${LINEAR_MODULES.mamba2}.norm.weight`, [keyHeads, linearChannels(mixer).values / keyHeads]],
+    ];
+    return parts.map(([part, shape]) => [`model.layers.${index}.${part}`, shape] as const);
+  });
+  return new Map(entries);
 }
 
 /** The tensors of a file that holds the model. */
@@ -88,7 +108,7 @@ export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): re
   }
   return [...byName].map(([name, parts]) => {
     const rows = parts.reduce((sum, { weight }) => sum + weight.shape[0]!, 0);
-    return { name, shape: [rows, ...rowShape(parts[0]!.weight)], parts };
+    return { name, shape: parts[0]!.matrix ?? [rows, ...rowShape(parts[0]!.weight)], parts };
   });
 }
 

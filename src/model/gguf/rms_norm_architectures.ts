@@ -125,6 +125,19 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       loads: { ...LLAMA_LOADS, families: ["granite"] },
     },
   ],
+  // Granite 4 without experts; layers without key/value heads have Mamba 2.
+  [
+    "granitehybrid",
+    {
+      ...LLAMA,
+      family: "granitemoehybrid",
+      mixer: "mamba2",
+      multipliers: true,
+      unrotatedModels: true,
+      logitScale: "divisor",
+      loads: { ...LLAMA_LOADS, families: ["granitemoehybrid"], longrope: false },
+    },
+  ],
   [
     "smollm3",
     {

@@ -1,9 +1,18 @@
 import { describe, expect, test } from "vitest";
-import { type BuiltValue, bool, f32, u32, withFile } from "../../../test/gguf_builder.ts";
-import { type Case, fileOf } from "../../../test/gguf_layouts.ts";
+import {
+  type BuiltValue,
+  bool,
+  buildGguf,
+  f32,
+  floatTensor,
+  u32,
+  withFile,
+} from "../../../test/gguf_builder.ts";
+import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf_layouts.ts";
 import { CASES } from "../../../test/gguf_models.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
-import { tinyConvolution, tinyModel } from "../../../test/tiny_model.ts";
+import { tinyConvolution, tinyMamba, tinyModel } from "../../../test/tiny_model.ts";
+import { openModel } from "../checkpoint/checkpoint.ts";
 import type { ModelSpec } from "../spec.ts";
 import { openGgufModel } from "./model.ts";
 
@@ -108,6 +117,66 @@ describe("delta rules", () => {
       });
     },
   );
+});
+
+describe("Mamba 2", () => {
+  const { granitemoehybrid: example } = CASES;
+  const layers = [tinyMamba({ keyHeads: 2 }), tinyMamba({ keyHeads: 2 })];
+  const alone = tinyModel({ ...TINY_FAMILIES.granitemoehybrid, layers });
+
+  test.each<[string, string, number, string]>([
+    ["that sees one token", "conv_kernel", 1, "expected at least 2 tokens, got 1"],
+    ["of no key head", "group_count", 0, "expected an integer from 1 to 65536, got 0"],
+    ["of three key heads", "group_count", 3, "expected a multiple of 3, the ssm.group_count, got 4"],
+    ["of values in broken heads", "inner_size", 18, "expected a multiple of 4, the ssm.time_step_rank"],
+    ["of another width", "inner_size", 32, "expected 16, twice the embedding_length, got 32"],
+    ["of wide states", "state_size", 4097, "expected an integer from 1 to 4096, got 4097"],
+  ])("%s is refused", async (_, name, value, message) => {
+    const key = `ssm.${name}`;
+    const changed = { without: [key], extra: [[`granitehybrid.${key}`, u32(value)] as const] };
+    await expect(specOf(example!, changed)).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test("alone is refused", async () => {
+    await expect(specOf({ ...example!, model: alone })).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringContaining("attention.head_count_kv: expected heads in a layer, got 0"),
+    });
+  });
+
+  test.each<[string, readonly number[], string]>([
+    ["ssm_norm.weight", [2, 7], "mamba.norm.weight: expected [16], got [14]"],
+    ["ssm_d", [5, 1], "mamba.D: expected [4], got [5]"],
+    ["ssm_a", [4, 2], "mamba.A_log: expected [4], got [8]"],
+  ])("with another number of elements in %s is refused", async (name, shape, message) => {
+    const { model, architecture, extra = [] } = example!;
+    const changed = floatTensor(`blk.0.${name}`, shape, new Float32Array(shape[0]! * shape[1]!));
+    const stored = await storedTensors(model, example!);
+    const tensors = stored.map((tensor) => (tensor.name === changed.name ? changed : tensor));
+    const metadata = [...metadataOf(model.spec, architecture), ...extra];
+    await withFile(buildGguf({ metadata, tensors }), async (path) => {
+      await expect(openModel(path)).rejects.toMatchObject({
+        code: "BAD_TENSOR",
+        message: expect.stringContaining(message),
+      });
+    });
+  });
+
+  test("leaves heads as they are where the file says so; in a Granite without it that is refused", async () => {
+    const flag = (architecture: string) =>
+      [[`${architecture}.rope.scaling.finetuned`, bool(false)] as const] as const;
+    const hybrid = CASES["granitemoehybrid with rotation, as files do not say"]!;
+    const rotated = (spec: ModelSpec): readonly boolean[] => spec.layers.map(({ rope }) => rope !== null);
+    expect(rotated(await specOf(hybrid))).toEqual([true, false]);
+    expect(rotated(await specOf(hybrid, { extra: flag("granitehybrid") }))).toEqual([false, false]);
+    await expect(specOf(CASES.granite!, { extra: flag("granite") })).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      message: expect.stringContaining("rope.scaling.finetuned: expected true, got false"),
+    });
+  });
 });
 
 describe("windows", () => {

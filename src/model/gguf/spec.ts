@@ -21,7 +21,7 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, GgufKeys, GUESSING_LAYERS, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, GgufKeys, GUESSING_LAYERS, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
@@ -161,10 +161,9 @@ class SpecReader {
       if (value > most) throw this.#keys.unsupported(key, { expected: `at most ${most}`, got: value, hint });
     }
     this.#refuseSections();
-    if (!this.#architecture.multipliers) return;
-    const rotated = this.#keys.key("rope.scaling.finetuned");
-    if (this.#metadata.optionalFlag(rotated) === false)
-      throw this.#keys.unsupported(rotated, { expected: "true", got: "false" });
+    const { multipliers, unrotatedModels } = this.#architecture;
+    if (!multipliers || unrotatedModels || this.#saysRotated()) return;
+    throw this.#keys.unsupported(ROTATED, { expected: "true", got: "false" });
   }
 
   /** Numbers in the file that must not be larger. llama.cpp reads them in files of every architecture. */
@@ -298,8 +297,13 @@ class SpecReader {
     return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
   }
 
+  #saysRotated(): boolean {
+    return this.#metadata.optionalFlag(this.#keys.key(ROTATED)) ?? true;
+  }
+
   #isRotated(layer: number, windows: readonly (number | null)[]): boolean {
-    const { unrotatedEvery, unrotatedUnwindowed } = this.#architecture;
+    const { unrotatedEvery, unrotatedUnwindowed, unrotatedModels } = this.#architecture;
+    if (unrotatedModels && !this.#saysRotated()) return false;
     if (unrotatedUnwindowed && this.#windowLength() > 0) return windows[layer] !== null;
     return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
   }

@@ -18,7 +18,7 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, NORM_EPS, PARALLEL } from "./keys.ts";
+import { CLIP, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
@@ -45,6 +45,7 @@ export function ggufMetadataOf(
     ["attention.value_length", u32(spec.headDim)],
     [NORM_EPS[spec.normType], f32(spec.normEps)],
     ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
+    ...(architecture.unrotatedModels ? [[ROTATED, flag(rope !== null)] as const] : []),
     ...(rope === null ? [] : ropeEntries(rope, architecture)),
     ...windowEntries(spec, architecture),
     ...mixerEntries(spec),
@@ -78,9 +79,9 @@ function perLayer({ layers }: Pick<ModelSpec, "layers">, width: (layer: LayerSpe
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
 }
 
-/** Those of layers with convolutions are 0, which says that they have one. */
+/** Those of layers without attention are 0, which says that they have none, but not beside delta rules. */
 function keyValueHeads(spec: ModelSpec, { mixer }: GgufArchitecture): EncodedValue {
-  const { layers } = mixer === "convolution" ? spec : { layers: attentionLayers(spec) };
+  const { layers } = mixer === "delta" ? { layers: attentionLayers(spec) } : spec;
   return perLayer({ layers }, ({ kvGroups }) => kvGroups);
 }
 

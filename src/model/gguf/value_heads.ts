@@ -5,8 +5,8 @@
  */
 import { type BlockLayout, type BlockTensor, blocksOfRow, gatherBlockRows } from "../../tensor/blocks.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
-import { deltaChannels, type ModelSpec } from "../spec.ts";
-import { DELTA_MODULE } from "../weights.ts";
+import { LINEAR_MODULES } from "../mixer_weights.ts";
+import { linearChannels, type ModelSpec } from "../spec.ts";
 
 /** Value heads that are stored in tiles. */
 export interface TiledHeads {
@@ -116,7 +116,7 @@ export function tiledWeights({ layers }: Pick<ModelSpec, "layers">): ReadonlyMap
     if (mixer?.type !== "delta" || mixer.keyHeads === 1 || mixer.keyHeads === mixer.valueHeads) return [];
     const { keyHeads, valueHeads, valueDim } = mixer;
     const channels = { keyHeads, valueHeads, size: valueDim, first: 0, inRow: false };
-    const filtered = { ...channels, first: 2 * deltaChannels(mixer).keys };
+    const filtered = { ...channels, first: 2 * linearChannels(mixer).keys };
     const single = { ...channels, size: 1 };
     const parts: readonly (readonly [string, TiledHeads])[] = [
       ["in_proj_qkv.weight", filtered],
@@ -128,7 +128,9 @@ export function tiledWeights({ layers }: Pick<ModelSpec, "layers">): ReadonlyMap
       ["A_log", single],
       ["out_proj.weight", { ...channels, inRow: true }],
     ];
-    return parts.map(([part, heads]) => [`model.layers.${index}.${DELTA_MODULE}.${part}`, heads] as const);
+    return parts.map(
+      ([part, heads]) => [`model.layers.${index}.${LINEAR_MODULES.delta}.${part}`, heads] as const,
+    );
   });
   return new Map(entries);
 }

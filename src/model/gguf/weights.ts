@@ -30,6 +30,8 @@ export interface StoredWeight {
   readonly rowShape: readonly number[];
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
+  /** A vector whose elements are those of the file's tensor, whatever the shape of that. */
+  readonly flat: boolean;
 }
 
 /** Where a model's weights are in a file, by name: in its tensors, and in its metadata. */
@@ -71,7 +73,7 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
   return {
     layout: (name) => {
       const weight = stored.get(name);
-      if (weight === undefined || weight.values !== null) return undefined;
+      if (weight === undefined || weight.values !== null || weight.flat) return undefined;
       const layout = source.layout(weight.tensor);
       const isWhole = weight.tiled === null || (layout && areWholeBlocks(weight.tiled, layout));
       return weight.paired?.inRow || !isWhole ? undefined : layout;
@@ -101,9 +103,13 @@ async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowR
 
 async function readInOrder(
   source: TensorSource,
-  { tensor, paired, tiled, rows: { start: first } }: StoredWeight,
+  { tensor, paired, tiled, flat, rows: { start: first } }: StoredWeight,
   rows: RowRange,
 ): Promise<Tensor> {
+  if (flat) {
+    const { data } = await source.read(tensor);
+    return { shape: [rows.end - rows.start], data: data.slice(rows.start, rows.end) };
+  }
   if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
   if (tiled !== null) return readInGroups(source, tensor, { rows, heads: tiled });
   return source.read(tensor, { start: first + rows.start, end: first + rows.end });
@@ -118,7 +124,12 @@ function valuesOf({ data }: Tensor, { fromFile }: StoredValues, tensor: string):
 }
 
 /** The shape of some rows of a weight, whose tensor in the file may lack axes of size 1. */
-function shapeOf({ rowShape }: StoredWeight, inFile: readonly number[], rows: RowRange): readonly number[] {
+function shapeOf(
+  { rowShape, flat }: StoredWeight,
+  inFile: readonly number[],
+  rows: RowRange,
+): readonly number[] {
+  if (flat) return [rows.end - rows.start];
   const own = inFile.slice(1);
   const isSame = elementCount(own) === elementCount(rowShape);
   return [rows.end - rows.start, ...(isSame ? rowShape : own)];

@@ -273,6 +273,8 @@ describe("readConfig", () => {
       { ...GEMMA, use_bidirectional_attention: true },
       "expected causal attention; bidirectional attention is not supported",
     ],
+    [{ ...LLAMA, is_causal: false }, "expected causal attention; bidirectional attention is not supported"],
+    [{ ...LLAMA, is_causal: null }, "expected causal attention; bidirectional attention is not supported"],
     [{ ...LLAMA, bos_token_id: { auto_map: "evil" } }, "bos_token_id"],
     [{ ...LLAMA, eos_token_id: [1, "2"] }, "eos_token_id"],
     [{ ...LLAMA, model_type: "cohere", logit_scale: 1e-320 }, "logit_scale"],

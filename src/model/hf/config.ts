@@ -51,6 +51,8 @@ const carried = z.object({
   use_cache: z.boolean().nullish(),
 });
 
+const BIDIRECTIONAL = "expected causal attention; bidirectional attention is not supported";
+
 /** Bounded, as its inverse is used too. */
 const logitScale = z.number().min(1e-30).max(1e30).optional();
 
@@ -94,9 +96,8 @@ const schema = carried.extend({
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.number().positive().nullish(),
   clip_qkv: z.number().positive().nullish(),
-  use_bidirectional_attention: z
-    .literal(false, { error: "expected causal attention; bidirectional attention is not supported" })
-    .nullish(),
+  use_bidirectional_attention: z.literal(false, { error: BIDIRECTIONAL }).nullish(),
+  is_causal: z.literal(true, { error: BIDIRECTIONAL }).optional(),
   per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
   projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
 });

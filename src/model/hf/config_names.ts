@@ -1,8 +1,7 @@
 /** Keys of config.json that a class calls otherwise than most (`attribute_map` of transformers' configurations). */
 import type { z } from "zod";
+import type { JsonObject } from "../../io/files/json.ts";
 import type { Family } from "../family.ts";
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** A configuration with the usual keys, and the size of FFNs that the class derives if it is left out. */
 export function withUsualKeys(

@@ -5,25 +5,18 @@
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
-import {
-  type ConvolutionSpec,
-  convolutionsOf,
-  FILTER_LENGTHS,
-  type ModelSpec,
-  mainRope,
-  mixerLayer,
-} from "../spec.ts";
+import type { JsonObject } from "../../io/files/json.ts";
+import { type ConvolutionSpec, convolutionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
+import { filterLength, requireAttention, requireEveryLayer } from "./mixer_keys.ts";
 import type { OwnKeys } from "./own_keys.ts";
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Defaults are those of the class. */
 const schema = z.object({
   layer_types: z.array(z.enum(["full_attention", "conv"])).nullish(),
   full_attn_idxs: z.array(z.int().min(0).max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
   num_hidden_layers: size.max(MAX_LAYERS).default(32),
-  conv_L_cache: z.int().min(FILTER_LENGTHS.least).max(FILTER_LENGTHS.most).default(3),
+  conv_L_cache: filterLength.default(3),
   conv_bias: z.boolean().default(false),
   intermediate_size: size.default(12_288),
   block_ff_dim: size.optional(),
@@ -76,17 +69,13 @@ function convolutionsIn(
   { layer_types: types, full_attn_idxs: attending, num_hidden_layers: count, ...config }: Lfm2Config,
   where: string,
 ): readonly (ConvolutionSpec | null)[] {
-  if (types && types.length < count) {
-    const message = `${where}: expected layer_types with an entry for every layer, got ${types.length}`;
-    throw new GpruneError("BAD_CONFIG", message);
-  }
+  requireEveryLayer(types, count, where);
   const convolution = { type: "convolution", length: config.conv_L_cache, biases: config.conv_bias } as const;
-  const convolutions = Array.from({ length: count }, (_, index) => {
-    const attends = types ? types[index] === "full_attention" : (attending?.includes(index) ?? true);
-    return attends ? null : convolution;
-  });
-  if (convolutions.includes(null)) return convolutions;
-  throw new GpruneError("BAD_CONFIG", `${where}: expected a layer with attention, got convolutions alone`);
+  const attends = Array.from({ length: count }, (_, index) =>
+    types ? types[index] === "full_attention" : (attending?.includes(index) ?? true),
+  );
+  requireAttention(attends, "convolutions", where);
+  return attends.map((attention) => (attention ? null : convolution));
 }
 
 /** `Lfm2MLP`: two thirds of the size given, times a factor, rounded up to a multiple. */

@@ -6,10 +6,9 @@
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
+import type { JsonObject } from "../../io/files/json.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { OwnKeys } from "./own_keys.ts";
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Defaults are those of the class; version 4 of transformers takes a number for `attn_temperature_tuning`. */
 const schema = z.object({

@@ -1,12 +1,12 @@
 /** Keys of config.json that only the class of one family reads, and which therefore are read and written by themselves. */
+import type { JsonObject } from "../../io/files/json.ts";
 import type { OwnKeysName } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";
+import { graniteHybridKeys, readGraniteHybridKeys } from "./granite_hybrid_keys.ts";
 import { lfm2Keys, readLfm2Keys } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
 import type { OwnKeys } from "./own_keys.ts";
 import { qwen35Keys, readQwen35Keys } from "./qwen3_5_keys.ts";
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Own keys of a class. */
 interface OwnKeysFormat {
@@ -23,6 +23,7 @@ interface OwnKeysFormat {
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   llama4: { read: readLlama4Keys, write: llama4Keys },
+  granite_hybrid: { read: readGraniteHybridKeys, write: graniteHybridKeys },
   lfm2: { read: readLfm2Keys, write: lfm2Keys },
   qwen3_5: { read: readQwen35Keys, write: qwen35Keys },
 };

@@ -18,18 +18,21 @@ describe("plainConfig", () => {
       layer_types: ["attention", "full_attention"],
     };
     expect(readPlain(dense)).toEqual(read(GRANITE));
+    expect(isOtherClass(dense)).toBe(true);
     expect(readPlain({ model_type: "a model of tomorrow", text_config: dense })).toEqual(
       read({ ...GRANITE, tie_word_embeddings: true }),
     );
-    for (const other of [
-      { num_local_experts: 8 },
-      { position_embedding_type: null },
-      { layer_types: ["attention", "mamba"] },
-    ]) {
-      expect(() => readPlain({ ...dense, ...other })).toThrow(
-        expect.objectContaining({ code: "UNSUPPORTED" }),
-      );
+    for (const own of [{ position_embedding_type: "nope" }, { position_embedding_type: null }]) {
+      const { family, layers } = readPlain({ ...dense, ...own });
+      expect(family).toBe("granitemoehybrid");
+      expect(layers.map(({ rope, kvGroups }) => [rope, kvGroups])).toEqual([
+        [null, 4],
+        [null, 4],
+      ]);
     }
+    expect(() => readPlain({ ...dense, num_local_experts: 8 })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("num_local_experts") }),
+    );
   });
 
   test("gives a text model the sizes of its class under the class's own keys", () => {
@@ -198,10 +201,18 @@ describe("plainConfig", () => {
 });
 
 test("isOtherClass knows the classes that are written", () => {
-  for (const type of ["mistral3", "granitemoehybrid", "qwen2_5_vl", "exaone", "internlm3", "minicpm"]) {
+  for (const type of ["mistral3", "qwen2_5_vl", "exaone", "internlm3", "minicpm"]) {
     expect(isOtherClass({ model_type: type })).toBe(true);
   }
-  for (const type of ["llama", "gprune_llama", "ministral", "ministral3", "gemma3_text", 7]) {
+  for (const type of [
+    "llama",
+    "granitemoehybrid",
+    "gprune_llama",
+    "ministral",
+    "ministral3",
+    "gemma3_text",
+    7,
+  ]) {
     expect(isOtherClass({ model_type: type })).toBe(false);
   }
 });

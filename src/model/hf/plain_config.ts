@@ -1,15 +1,13 @@
 /**
  * Configurations of models that compute what a model of a known family does, with that family's keys: the text models
- * of multimodal ones, Granite 4 without experts and state-space layers, EXAONE 3, InternLM 3, IQuest-Coder, MiniCPM,
+ * of multimodal ones, Granite 4 whose layers all have rotated attention, EXAONE 3, InternLM 3, IQuest-Coder, MiniCPM,
  * a Mistral that is called so though it is a Ministral, and Qwen-VL with the defaults of its own classes.
  */
 import { z } from "zod";
-import { isJsonObject } from "../../io/files/json.ts";
+import { isJsonObject, type JsonObject } from "../../io/files/json.ts";
 import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import type { Family } from "../family.ts";
 import { withOwnKeys } from "./config_names.ts";
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
  * The configuration of a known family that says the same; the same object if there is none.
@@ -26,9 +24,10 @@ function usualFamily(config: JsonObject): JsonObject {
 
 /** Whether a configuration is of a class that no family is written as, though it is read as one. */
 export function isOtherClass(config: unknown): boolean {
-  const type = isJsonObject(config) ? config.model_type : undefined;
+  if (!isJsonObject(config)) return false;
+  const type = config.model_type;
   if (typeof type !== "string" || type.startsWith(REMOTE_CODE_PREFIX)) return false;
-  return findFamily(type)?.modelType !== type;
+  return findFamily(denseGranite(config).model_type)?.modelType !== type;
 }
 
 /** Keys that the whole model's configuration has for the text model as well. */
@@ -92,8 +91,8 @@ function completeQwen(config: JsonObject): JsonObject {
 }
 
 /**
- * A Granite 4 that has neither experts nor state-space layers (micro, 1b, 350m) is a Granite whose FFN is the shared
- * one (modeling_granitemoehybrid.py). stored_names.ts knows its tensors.
+ * A Granite 4 that has neither experts nor state-space layers, and attention that is rotated (micro, 1b, 350m), is a
+ * Granite whose FFN is the shared one (modeling_granitemoehybrid.py). stored_names.ts knows its tensors.
  */
 function denseGranite(config: JsonObject): JsonObject {
   const { model_type: type, layer_types: types, ...settings } = config;

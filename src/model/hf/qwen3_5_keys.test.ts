@@ -60,6 +60,7 @@ describe("Qwen 3.5", () => {
     expect(layers.map(({ rope }) => rope?.rotaryDim)).toEqual([undefined, 64]);
     const rope_parameters = { rope_type: "default", rope_theta: 1e7, partial_rotary_factor: 0.5 };
     expect(read({ ...MIXED, rope_parameters }).layers[1]!.rope).toMatchObject({ theta: 1e7, rotaryDim: 128 });
+    expect(read({ ...MIXED, partial_rotary_factor: null }).layers[1]!.rope!.rotaryDim).toBe(256);
   });
 
   test("takes positions of images for those of text, and keys that change nothing", () => {

@@ -5,32 +5,28 @@
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
-import {
-  DELTA_LIMITS,
-  type DeltaSpec,
-  deltasOf,
-  FILTER_LENGTHS,
-  type ModelSpec,
-  mixerLayer,
-} from "../spec.ts";
+import type { JsonObject } from "../../io/files/json.ts";
+import { type DeltaSpec, deltasOf, type ModelSpec, mixerLayer } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
+import {
+  filterLength,
+  linearChannels,
+  linearHeads,
+  requireAttention,
+  requireEveryLayer,
+} from "./mixer_keys.ts";
 import type { OwnKeys } from "./own_keys.ts";
-
-type JsonObject = Readonly<Record<string, unknown>>;
-
-const heads = size.max(DELTA_LIMITS.heads);
-const channels = size.max(DELTA_LIMITS.channels);
 
 /** Defaults are those of the class. */
 const schema = z.object({
   layer_types: z.array(z.enum(["full_attention", "linear_attention"])).nullish(),
   full_attention_interval: size.default(4),
   num_hidden_layers: size.max(MAX_LAYERS).default(32),
-  linear_conv_kernel_dim: z.int().min(FILTER_LENGTHS.least).max(FILTER_LENGTHS.most).default(4),
-  linear_num_key_heads: heads.default(16),
-  linear_num_value_heads: heads.default(32),
-  linear_key_head_dim: channels.default(128),
-  linear_value_head_dim: channels.default(128),
+  linear_conv_kernel_dim: filterLength.default(4),
+  linear_num_key_heads: linearHeads.default(16),
+  linear_num_value_heads: linearHeads.default(32),
+  linear_key_head_dim: linearChannels.default(128),
+  linear_value_head_dim: linearChannels.default(128),
   hidden_act: z
     .literal(["silu", "swish"], { error: "expected silu, as filters of linear attention have it" })
     .default("silu"),
@@ -75,18 +71,12 @@ function attendingLayers(
   { layer_types: types, full_attention_interval: every, num_hidden_layers: count }: Qwen35Config,
   where: string,
 ): readonly boolean[] {
-  if (types && types.length < count) {
-    const message = `${where}: expected layer_types with an entry for every layer, got ${types.length}`;
-    throw new GpruneError("BAD_CONFIG", message);
-  }
+  requireEveryLayer(types, count, where);
   const attends = Array.from({ length: count }, (_, index) =>
     types ? types[index] === "full_attention" : (index + 1) % every === 0,
   );
-  if (attends.includes(true)) return attends;
-  throw new GpruneError(
-    "BAD_CONFIG",
-    `${where}: expected a layer with attention, got linear attention alone`,
-  );
+  requireAttention(attends, "linear attention", where);
+  return attends;
 }
 
 /** The keys for a model. */

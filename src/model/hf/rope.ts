@@ -135,7 +135,9 @@ export function ropeOf(
     (local
       ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
       : (parameters.rope_theta ?? config[rotaryKeys.theta])) ?? defaults.ropeTheta;
-  const part = parameters.partial_rotary_factor ?? config[rotaryKeys.part] ?? defaults.rotaryPart ?? 1;
+  // Beside the parameters, null stands for whole heads, not for the class's default (`convert_rope_params_to_dict`).
+  const { [rotaryKeys.part]: beside = defaults.rotaryPart } = config;
+  const part = parameters.partial_rotary_factor ?? beside ?? 1;
   requireRotatable(part, context);
   const rotaryDim = Math.floor(headDim * part);
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {

@@ -1,33 +1,37 @@
 /**
- * The gated delta rule (arXiv 2412.06464). Every value head has a state S, keyDim x valueDim; token t fades it, corrects
- * what its key finds in it, and reads it with its query:
+ * Linear attention. Every value head has a state S, keyDim x valueDim; token t fades it, adds its value under its key,
+ * and reads it with its query:
  *
- *   S = exp(decay_t) S;  S = S + k_t (strength_t (v_t - k_t^T S))^T;  o_t = keyDim^-1/2 q_t^T S
+ *   S = exp(decay_t) S + k_t v_t^T;  o_t = scale S^T q_t
  *
- * Sequences of known length go in chunks (section 3.3 there), by operators that have derivatives; all else by ONNX
+ * By the gated delta rule (arXiv 2412.06464) it adds strength_t (v_t - what k_t finds in the faded state) in place of
+ * v_t. Sequences of known length go in chunks (section 3.3 there), by operators that have derivatives; all else by ONNX
  * Runtime's operator, token by token.
  */
-import { type DeltaSpec, deltaChannels } from "../../model/spec.ts";
+import { type LinearAttentionSpec, linearChannels } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { gatherRows, linearAttention } from "../ir/operators.ts";
+import { gatherRows, linearAttentionOperator } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { INVISIBLE } from "./positions.ts";
 
-/** Operands of the rule, float32. */
-export interface DeltaOperands {
-  /** Of length 1, [B, T, keyHeads, keyDim]. */
+/** Operands, float32. */
+export interface LinearOperands {
+  /** [B, T, keyHeads, keyDim] */
   readonly queries: Value;
   readonly keys: Value;
   /** [B, T, valueHeads, valueDim] */
   readonly values: Value;
   /** Logarithms of what is left of the state, at most 0, [B, T, valueHeads]. */
   readonly decay: Value;
-  /** Parts of errors that are corrected, 0 to 1, [B, T, valueHeads]. */
-  readonly strength: Value;
+  /** Parts of errors that the delta rule corrects, 0 to 1, [B, T, valueHeads]; null without it. */
+  readonly strength: Value | null;
 }
 
-/** How tokens follow one another. */
-export interface DeltaOrder {
+/** Sizes and scale, and how tokens follow one another. */
+export interface LinearOptions {
+  readonly sizes: LinearAttentionSpec;
+  /** Factor on outputs. */
+  readonly scale: number;
   /** States before the present tokens, [B, valueHeads, keyDim, valueDim]; zeros where absent. */
   readonly state?: Value;
   /** For forests, their sequences; rows are sequences when absent. */
@@ -42,8 +46,8 @@ export interface ForestPaths {
   readonly places: Value;
 }
 
-/** What the rule gives. */
-export interface DeltaResult {
+/** What linear attention gives. */
+export interface LinearResult {
   /** [B, T, valueHeads, valueDim] */
   readonly output: Value;
   /** States after the present tokens; null where they are not wanted. */
@@ -53,42 +57,43 @@ export interface DeltaResult {
 /** Tokens of a chunk. With half as many, gradients take a little longer, and with twice as many, everything does. */
 export const CHUNK_TOKENS = 64;
 
-/** Applies the rule to all tokens. */
-export function deltaRule(
+/** Applies linear attention to all tokens. */
+export function linearAttention(
   b: GraphBuilder,
-  operands: DeltaOperands,
-  { delta, state, paths }: DeltaOrder & { readonly delta: DeltaSpec },
-): DeltaResult {
-  const tokens = operands.values.shape[1]!;
-  if (paths !== undefined) return { output: inForests(b, operands, { delta, paths }), state: null };
-  if (state !== undefined || typeof tokens !== "number") return byOperator(b, operands, { delta, state });
-  return { output: inChunks(b, operands, delta), state: null };
+  operands: LinearOperands,
+  { paths, ...options }: LinearOptions,
+): LinearResult {
+  if (paths !== undefined) return { output: inForests(b, operands, { ...options, paths }), state: null };
+  const hasLength = typeof operands.values.shape[1] === "number";
+  if (options.state !== undefined || !hasLength) return byOperator(b, operands, options);
+  return { output: inChunks(b, operands, options), state: null };
 }
 
-function byOperator(
-  b: GraphBuilder,
-  operands: DeltaOperands,
-  { delta, state }: { readonly delta: DeltaSpec; readonly state: Value | undefined },
-): DeltaResult {
-  const { keys, values } = deltaChannels(delta);
+function byOperator(b: GraphBuilder, operands: LinearOperands, options: LinearOptions): LinearResult {
+  const { sizes, scale, state } = options;
+  const { keys, values } = linearChannels(sizes);
   const [batch, tokens] = operands.values.shape as readonly [Dim, Dim, Dim, Dim];
   const packed = (x: Value, channels: number): Value => b.reshape(x, [batch, tokens, channels]);
-  const { output, present } = linearAttention(b, {
+  const { output, present } = linearAttentionOperator(b, {
     queries: packed(operands.queries, keys),
     keys: packed(operands.keys, keys),
     values: packed(operands.values, values),
-    past: state ?? emptyStates(b, operands.values, delta),
+    past: state ?? emptyStates(b, operands.values, sizes),
     decay: operands.decay,
     strength: operands.strength,
-    queryHeads: delta.keyHeads,
-    valueHeads: delta.valueHeads,
-    scale: delta.keyDim ** -0.5,
+    queryHeads: sizes.keyHeads,
+    valueHeads: sizes.valueHeads,
+    scale,
   });
   return { output: b.reshape(output, operands.values.shape), state: present };
 }
 
 /** Zeros [B, valueHeads, keyDim, valueDim] for x [B, ..]. */
-function emptyStates(b: GraphBuilder, x: Value, { valueHeads, keyDim, valueDim }: DeltaSpec): Value {
+function emptyStates(
+  b: GraphBuilder,
+  x: Value,
+  { valueHeads, keyDim, valueDim }: LinearAttentionSpec,
+): Value {
   const size = valueHeads * keyDim * valueDim;
   const zeros = b.constant([1, size], { type: "float32", data: new Float32Array(size) });
   return b.reshape(b.mul(b.onesAlong(x, 0), zeros), [x.shape[0]!, valueHeads, keyDim, valueDim]);
@@ -97,10 +102,10 @@ function emptyStates(b: GraphBuilder, x: Value, { valueHeads, keyDim, valueDim }
 /** The sequences of forests, each from its beginning: shared tokens are computed once for each sequence. */
 function inForests(
   b: GraphBuilder,
-  operands: DeltaOperands,
-  { delta, paths }: { readonly delta: DeltaSpec; readonly paths: ForestPaths },
+  { queries, keys, values, decay, strength }: LinearOperands,
+  { paths, ...options }: LinearOptions & { readonly paths: ForestPaths },
 ): Value {
-  const [batch, tokens, heads, size] = operands.values.shape as readonly [Dim, Dim, number, number];
+  const [batch, tokens, heads, size] = values.shape as readonly [Dim, Dim, number, number];
   const [sequences, length] = paths.rows.shape as readonly [Dim, Dim];
   const inSequences = (x: Value): Value => {
     const channels = x.shape.slice(2).reduce<number>((product, dim) => product * Number(dim), 1);
@@ -108,17 +113,14 @@ function inForests(
     const gathered = gatherRows(b, b.pad(rows, 0, { before: 0, after: 1 }), paths.rows);
     return b.reshape(gathered, [sequences, length, ...x.shape.slice(2)]);
   };
-  const { output } = byOperator(
-    b,
-    {
-      queries: inSequences(operands.queries),
-      keys: inSequences(operands.keys),
-      values: inSequences(operands.values),
-      decay: inSequences(operands.decay),
-      strength: inSequences(operands.strength),
-    },
-    { delta, state: undefined },
-  );
+  const ofSequences = {
+    queries: inSequences(queries),
+    keys: inSequences(keys),
+    values: inSequences(values),
+    decay: inSequences(decay),
+    strength: strength && inSequences(strength),
+  };
+  const { output } = byOperator(b, ofSequences, options);
   const rows = b.flatten(b.reshape(output, [sequences, length, heads * size]));
   return b.reshape(gatherRows(b, rows, paths.places), [batch, tokens, heads, size]);
 }
@@ -131,57 +133,72 @@ interface Chunks {
   /** [B, keyHeads, r, n, C, valueDim] */
   readonly values: Value;
   /** [B, keyHeads, r, n, C, 1] */
-  readonly strength: Value;
+  readonly strength: Value | null;
   /** Sums of the decay from the chunk's beginning to each token, [B, keyHeads, r, n, C]. */
   readonly decay: Value;
 }
 
-/**
- * Within a chunk, the corrections of all tokens solve a triangular system; from chunk to chunk the states go on. Tokens
- * that are missing in the last chunk have neither keys nor strength.
- */
-function inChunks(b: GraphBuilder, operands: DeltaOperands, delta: DeltaSpec): Value {
+/** Within a chunk tokens see one another, and from chunk to chunk the states go on. */
+function inChunks(b: GraphBuilder, operands: LinearOperands, { sizes, scale }: LinearOptions): Value {
   const tokens = operands.values.shape[1] as number;
   const size = Math.min(CHUNK_TOKENS, tokens);
   const count = Math.ceil(tokens / size);
-  const chunks = chunksOf(b, operands, { delta, size, count });
-  const { queries, keys, strength, decay } = chunks;
-  const column = (x: Value): Value => b.reshape(x, [...x.shape, 1]);
-  const row = (x: Value): Value => b.reshape(x, [...x.shape.slice(0, -1), 1, size]);
+  const chunks = chunksOf(b, operands, { sizes, size, count });
+  const { queries, keys, decay } = chunks;
   const future = matrixOf(b, size, (t, s) => (s > t ? INVISIBLE : 0));
-  const between = b.exp(b.add(b.sub(column(decay), row(decay)), future));
-  const similar = b.mul(b.mul(b.matmul(keys, keys, { transB: true }), between), strength);
-  const solve = unitLowerInverse(b, similar, size);
-  const fromStart = column(b.exp(decay));
-  const scale = delta.keyDim ** -0.5;
+  const between = b.exp(b.add(b.sub(column(b, decay), row(b, decay)), future));
   const last = b.slice(decay, 4, { start: size - 1, end: size });
-  const states: StateParts = {
-    corrections: b.matmul(solve, b.mul(chunks.values, strength)),
-    found: b.matmul(solve, b.mul(keys, b.mul(strength, fromStart))),
+  const parts: StateParts = {
+    ...additions(b, chunks, between),
     seen: b.mul(b.matmul(queries, keys, { transB: true, alpha: scale }), between),
-    queries: b.mul(b.mul(queries, fromStart), b.scalar(scale)),
-    keys: b.mul(keys, column(b.exp(b.sub(last, decay)))),
-    left: column(b.exp(last)),
+    queries: b.mul(b.mul(queries, column(b, b.exp(decay))), b.scalar(scale)),
+    keys: b.mul(keys, column(b, b.exp(b.sub(last, decay)))),
+    left: column(b, b.exp(last)),
   };
-  const output = alongChunks(b, states, count);
-  const { valueHeads, valueDim } = delta;
-  const inOrder = b.reshape(b.transpose(output, [0, 3, 4, 1, 2, 5]), [
-    output.shape[0]!,
-    count * size,
-    valueHeads,
-    valueDim,
-  ]);
+  const output = b.transpose(alongChunks(b, parts, count), [0, 3, 4, 1, 2, 5]);
+  const { valueHeads, valueDim } = sizes;
+  const inOrder = b.reshape(output, [output.shape[0]!, count * size, valueHeads, valueDim]);
   return b.trim(inOrder, 1, { before: 0, after: count * size - tokens, size: tokens });
+}
+
+/** x [.., C] as columns, [.., C, 1]. */
+function column(b: GraphBuilder, x: Value): Value {
+  return b.reshape(x, [...x.shape, 1]);
+}
+
+/** x [.., C] as rows, [.., 1, C]. */
+function row(b: GraphBuilder, x: Value): Value {
+  return b.reshape(x, [...x.shape.slice(0, -1), 1, x.shape.at(-1)!]);
+}
+
+/**
+ * What the tokens of every chunk add to an empty state: their values or, by the delta rule, the corrections, which solve
+ * a triangular system. Tokens that are missing in the last chunk have neither keys nor strength.
+ * @param between - what is left between the tokens of a chunk, [B, keyHeads, r, n, C, C]
+ */
+function additions(
+  b: GraphBuilder,
+  { keys, values, strength, decay }: Chunks,
+  between: Value,
+): Pick<StateParts, "added" | "found"> {
+  if (strength === null) return { added: values, found: null };
+  const similar = b.mul(b.mul(b.matmul(keys, keys, { transB: true }), between), strength);
+  const solve = unitLowerInverse(b, similar, decay.shape[4] as number);
+  const fromStart = column(b, b.exp(decay));
+  return {
+    added: b.matmul(solve, b.mul(values, strength)),
+    found: b.matmul(solve, b.mul(keys, b.mul(strength, fromStart))),
+  };
 }
 
 function chunksOf(
   b: GraphBuilder,
-  operands: DeltaOperands,
+  operands: LinearOperands,
   {
-    delta: { keyHeads, valueHeads, keyDim, valueDim },
+    sizes: { keyHeads, valueHeads, keyDim, valueDim },
     size,
     count,
-  }: { readonly delta: DeltaSpec; readonly size: number; readonly count: number },
+  }: { readonly sizes: LinearAttentionSpec; readonly size: number; readonly count: number },
 ): Chunks {
   const batch = operands.values.shape[0]!;
   const shared = valueHeads / keyHeads;
@@ -196,23 +213,22 @@ function chunksOf(
   };
   const ofHeads = (x: Value): Value => b.transpose(chunked(x, [keyHeads, shared]), [0, 3, 4, 1, 2]);
   const upToEach = matrixOf(b, size, (t, s) => (t <= s ? 1 : 0));
-  const strength = ofHeads(operands.strength);
   return {
     queries: ofKeys(operands.queries),
     keys: ofKeys(operands.keys),
     values: b.transpose(chunked(operands.values, [keyHeads, shared, valueDim]), [0, 3, 4, 1, 2, 5]),
-    strength: b.reshape(strength, [...strength.shape, 1]),
+    strength: operands.strength && column(b, ofHeads(operands.strength)),
     decay: b.matmul(ofHeads(operands.decay), upToEach),
   };
 }
 
 /** Values of all chunks, along axis 3, that do not depend on states. */
 interface StateParts {
-  /** Corrections from an empty state, [.., C, valueDim]. */
-  readonly corrections: Value;
-  /** What corrections take off of a state, [.., C, keyDim]. */
-  readonly found: Value;
-  /** What queries see of the chunk's corrections, [.., C, C]. */
+  /** What is added to an empty state, [.., C, valueDim]. */
+  readonly added: Value;
+  /** What keys find in a state, which is not added again, [.., C, keyDim]; null without the delta rule. */
+  readonly found: Value | null;
+  /** What queries see of the chunk's additions, [.., C, C]. */
   readonly seen: Value;
   /** Queries to the state before the chunk, and keys of the state after it, [.., C, keyDim]. */
   readonly queries: Value;
@@ -226,15 +242,23 @@ function alongChunks(b: GraphBuilder, parts: StateParts, count: number): Value {
   let state: Value | null = null;
   for (let chunk = 0; chunk < count; chunk++) {
     const of = (x: Value): Value => b.slice(x, 3, { start: chunk, end: chunk + 1 });
-    const fresh = of(parts.corrections);
-    const corrections = state === null ? fresh : b.sub(fresh, b.matmul(of(parts.found), state));
-    const within = b.matmul(of(parts.seen), corrections);
+    const added = addedTo(b, state, { added: of(parts.added), found: parts.found && of(parts.found) });
+    const within = b.matmul(of(parts.seen), added);
     outputs.push(state === null ? within : b.add(b.matmul(of(parts.queries), state), within));
     if (chunk + 1 === count) break;
-    const added = b.matmul(of(parts.keys), corrections, { transA: true });
-    state = state === null ? added : b.add(b.mul(state, of(parts.left)), added);
+    const fresh = b.matmul(of(parts.keys), added, { transA: true });
+    state = state === null ? fresh : b.add(b.mul(state, of(parts.left)), fresh);
   }
   return b.concat(outputs, 3, count);
+}
+
+/** What a chunk adds to a state; null for an empty one. */
+function addedTo(
+  b: GraphBuilder,
+  state: Value | null,
+  { added, found }: Pick<StateParts, "added" | "found">,
+): Value {
+  return state === null || found === null ? added : b.sub(added, b.matmul(found, state));
 }
 
 /**

@@ -1,0 +1,147 @@
+/**
+ * Keys of Granite 4's class alone (configuration_granitemoehybrid.py): which layers have Mamba 2 in place of attention,
+ * its sizes, the size of the FFN, which is that of the shared expert, and whether attention is rotated.
+ */
+import { z } from "zod";
+import { wrongValues } from "../../base/wrong_values.ts";
+import { GpruneError } from "../../errors.ts";
+import type { JsonObject } from "../../io/files/json.ts";
+import { linearAttentionsOf, type Mamba2Spec, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
+import { MAX_LAYERS, size } from "./limits.ts";
+import {
+  filterLength,
+  linearChannels,
+  linearHeads,
+  requireAttention,
+  requireEveryLayer,
+} from "./mixer_keys.ts";
+import type { OwnKeys } from "./own_keys.ts";
+
+const layerTypes = z
+  .array(z.enum(["mamba", "linear_attention", "attention", "full_attention"]))
+  .max(MAX_LAYERS);
+
+/** Defaults are those of the class. */
+const schema = z.object({
+  layer_types: layerTypes.nullish(),
+  layers_block_type: layerTypes.nullish(),
+  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+  hidden_size: size.default(4096),
+  shared_intermediate_size: size.default(1024),
+  position_embedding_type: z.string().nullish(),
+  mamba_n_heads: linearHeads.default(128),
+  mamba_n_groups: linearHeads.default(1),
+  mamba_d_state: linearChannels.default(256),
+  mamba_d_head: z.union([linearChannels, z.literal("auto")]).default("auto"),
+  mamba_d_conv: filterLength.default(4),
+  mamba_expand: size.default(2),
+  mamba_conv_bias: z.boolean().default(true),
+  mamba_proj_bias: z.boolean().default(false),
+  hidden_act: z
+    .literal(["silu", "swish"], { error: "expected silu, as filters of Mamba 2 have it" })
+    .default("silu"),
+});
+
+type HybridConfig = z.infer<typeof schema>;
+
+/**
+ * @throws GpruneError UNSUPPORTED for experts or limits of steps, BAD_CONFIG for values out of range, sizes that do not
+ *   fit each other, or a list that does not name all layers
+ */
+export function readGraniteHybridKeys(config: JsonObject, where: string): OwnKeys {
+  const { layer_types: _, layers_block_type: __, ...others } = config;
+  const result = schema.safeParse(config);
+  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
+  requireDense(config, where);
+  const attends = attendingLayers(result.data, where);
+  const mamba = attends.includes(false) ? mambaOf(result.data, where) : null;
+  const isRotated = result.data.position_embedding_type === "rope";
+  return {
+    usual: { ...others, intermediate_size: result.data.shared_intermediate_size },
+    complete: (spec) => ({
+      ...spec,
+      layers: spec.layers.map((layer, index) => {
+        if (!attends[index]) return mixerLayer(mamba!, layer);
+        return isRotated ? layer : { ...layer, rope: null };
+      }),
+    }),
+  };
+}
+
+/** Experts have neurons of their own, and limits of steps would change what is computed. */
+function requireDense(
+  { num_local_experts: experts = 8, time_step_limit: limits }: JsonObject,
+  where: string,
+): void {
+  if (experts !== 0) {
+    const message = `${where}: expected num_local_experts 0, got ${JSON.stringify(experts)}`;
+    throw new GpruneError("UNSUPPORTED", message, {
+      hint: "Models with a mixture of experts are not supported.",
+    });
+  }
+  const [least, most] = Array.isArray(limits) ? limits : [];
+  const isOpen = most === undefined || typeof most !== "number";
+  if ((least ?? 0) === 0 && isOpen) return;
+  const message = `${where}: expected time_step_limit [0, Infinity], got ${JSON.stringify(limits)}`;
+  throw new GpruneError("UNSUPPORTED", message);
+}
+
+function mambaOf(config: HybridConfig, where: string): Mamba2Spec {
+  const { mamba_n_heads: valueHeads, mamba_n_groups: keyHeads, mamba_expand: expand } = config;
+  const values = expand * config.hidden_size;
+  const valueDim = config.mamba_d_head === "auto" ? Math.floor(values / valueHeads) : config.mamba_d_head;
+  if (valueHeads * valueDim !== values) {
+    const expected = `mamba_n_heads times mamba_d_head ${values}, ${expand} times hidden_size`;
+    throw new GpruneError(
+      "BAD_CONFIG",
+      `${where}: expected ${expected}, got ${valueHeads} times ${valueDim}`,
+    );
+  }
+  if (valueHeads % keyHeads !== 0) {
+    const expected = `mamba_n_heads divisible by mamba_n_groups, ${keyHeads}`;
+    throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${valueHeads}`);
+  }
+  return {
+    type: "mamba2",
+    ...{ length: config.mamba_d_conv, keyHeads, valueHeads, keyDim: config.mamba_d_state, valueDim },
+    biases: config.mamba_proj_bias,
+    filterBiases: config.mamba_conv_bias,
+  };
+}
+
+/** Whether each layer has attention. */
+function attendingLayers(
+  { layer_types, layers_block_type, num_hidden_layers: count }: HybridConfig,
+  where: string,
+): readonly boolean[] {
+  const types = layer_types ?? layers_block_type ?? Array<"mamba">(count).fill("mamba");
+  requireEveryLayer(types, count, where);
+  const attends = types.slice(0, count).map((type) => type === "attention" || type === "full_attention");
+  requireAttention(attends, "Mamba 2", where);
+  return attends;
+}
+
+/** The keys for a model, with the names of layers that all versions of transformers and vLLM know. */
+export function graniteHybridKeys(spec: ModelSpec): JsonObject {
+  const { layers, hiddenSize } = spec;
+  const [mamba] = linearAttentionsOf(spec) as readonly Mamba2Spec[];
+  return {
+    layer_types: layers.map(({ mixer }) => (mixer ? "mamba" : "attention")),
+    shared_intermediate_size: Math.max(...layers.map(({ neurons }) => neurons)),
+    position_embedding_type: mainRope(spec) === null ? "nope" : "rope",
+    num_local_experts: 0,
+    num_experts_per_tok: 0,
+    // The class wants heads that divide its sizes of Mamba 2 in any case; one does.
+    ...(mamba === undefined && { mamba_n_heads: 1 }),
+    ...(mamba !== undefined && {
+      mamba_n_heads: mamba.valueHeads,
+      mamba_n_groups: mamba.keyHeads,
+      mamba_d_state: mamba.keyDim,
+      mamba_d_head: mamba.valueDim,
+      mamba_d_conv: mamba.length,
+      mamba_expand: (mamba.valueHeads * mamba.valueDim) / hiddenSize,
+      mamba_conv_bias: mamba.filterBiases,
+      mamba_proj_bias: mamba.biases,
+    }),
+  };
+}

@@ -1,0 +1,31 @@
+/** What configurations have in common whose layers may have something else than attention (`MixerSpec`). */
+import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
+import { FILTER_LENGTHS, STATE_LIMITS } from "../spec.ts";
+import { size } from "./limits.ts";
+
+/** Schemas of the lengths of filters, and of the heads of linear attention and their channels. */
+export const filterLength: z.ZodInt = z.int().min(FILTER_LENGTHS.least).max(FILTER_LENGTHS.most);
+export const linearHeads: z.ZodInt = size.max(STATE_LIMITS.heads);
+export const linearChannels: z.ZodInt = size.max(STATE_LIMITS.channels);
+
+/** @throws GpruneError BAD_CONFIG for a list of layers' types that is shorter than the number of layers */
+export function requireEveryLayer(
+  types: readonly string[] | null | undefined,
+  count: number,
+  where: string,
+): void {
+  if (!types || types.length >= count) return;
+  const message = `${where}: expected layer_types with an entry for every layer, got ${types.length}`;
+  throw new GpruneError("BAD_CONFIG", message);
+}
+
+/**
+ * @param attends - whether each layer has attention
+ * @param other - what the others have, for the message
+ * @throws GpruneError BAD_CONFIG where no layer has
+ */
+export function requireAttention(attends: readonly boolean[], other: string, where: string): void {
+  if (attends.includes(true)) return;
+  throw new GpruneError("BAD_CONFIG", `${where}: expected a layer with attention, got ${other} alone`);
+}
