@@ -1,7 +1,7 @@
 /** What decoding keeps of the past in every layer: keys and values, or states. */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import { linearChannels, type MixerSpec, type ModelSpec } from "../model/spec.ts";
+import { linearChannels, type MixerSpec, type ModelSpec, stateShape } from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */
@@ -39,10 +39,9 @@ function stateShapes(
 ): readonly (readonly [name: "state" | "recurrent", shape: readonly number[]])[] {
   const before = mixer.length - 1;
   if (mixer.type === "convolution") return [["state", [before, hiddenSize]]];
-  const { valueHeads, keyDim, valueDim } = mixer;
   return [
     ["state", [before, linearChannels(mixer).filtered]],
-    ["recurrent", [valueHeads, keyDim, valueDim]],
+    ["recurrent", stateShape(mixer)],
   ];
 }
 

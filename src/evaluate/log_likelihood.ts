@@ -47,8 +47,8 @@ interface Member extends Continuation {
 const PACK_TOKENS = 256;
 
 /**
- * Tokens of all sequences of a pack, for models with a delta rule: it computes each from its beginning, and its states
- * take the room of some 64 tokens each.
+ * Tokens of all sequences of a pack, for models with linear attention: it computes each from its beginning, and its
+ * states take the room of some 64 tokens each.
  */
 const PACK_SEQUENCE_TOKENS = 4096;
 const STATE_TOKENS = 64;

@@ -361,6 +361,15 @@ export function linearChannels({ keyHeads, keyDim, valueHeads, valueDim }: Linea
   return { keys, values, filtered: 2 * keys + values };
 }
 
+/** The shape of the states of linear attention, for one sequence. */
+export function stateShape({
+  valueHeads,
+  keyDim,
+  valueDim,
+}: LinearAttentionSizes): readonly [valueHeads: number, keyDim: number, valueDim: number] {
+  return [valueHeads, keyDim, valueDim];
+}
+
 /** Whether a layer has linear attention. */
 export function isLinear(mixer: MixerSpec | undefined): mixer is LinearAttentionSpec {
   return mixer?.type === "delta" || mixer?.type === "mamba2";

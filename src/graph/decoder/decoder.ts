@@ -7,7 +7,7 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py, modeling_gemma2.py and modeling_lfm2.py (eager
  * attention).
  */
-import { linearChannels } from "../../model/spec.ts";
+import { linearChannels, stateShape } from "../../model/spec.ts";
 import type { SpaceKind } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -46,8 +46,8 @@ export interface LayerGraphOptions {
  * the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may exceed their number, and
  * `past_mask` [g*T, P], which hides the unused places. With `forest` every sequence has angles, scales and a mask of
  * its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T, T]. A layer without attention has none of these; with `cached`
- * it has `past_state`, and with `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With a delta rule, it also
- * has `past_recurrent`, and `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
+ * it has `past_state`, and with `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With linear attention, it
+ * also has `past_recurrent`, and `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
  */
 export function buildLayer(
   b: GraphBuilder,
@@ -73,10 +73,10 @@ export function addLayer(
 ): Omit<LayerValues, "weights"> {
   const layer = new LayerBuilder(b, parts);
   const first = firstHalf(layer, input, inputs);
-  const { stream: middle, tap, ungated = tap, carried } = first;
+  const { stream: middle, tap, ungated, carried } = first;
   const ffn = layer.ffnBlock({ input: parts.structure.parallel ? input : middle, stream: middle });
   const halves = new Map<SpaceKind, HalfValues>();
-  if (tap !== null) halves.set("kv", { tap, ungated: ungated!, stream: middle });
+  if (tap !== null) halves.set("kv", { tap, ...(ungated && { ungated }), stream: middle });
   halves.set("ffn", ffn);
   return {
     input,
@@ -108,12 +108,11 @@ function firstHalfInputs(
   if (mixer.type === "convolution")
     return { mixer, convolution: filterInputs(b, { length: mixer.length, channels: hiddenSize }, options) };
   const { cached = false, forest = false } = options;
-  const { length, valueHeads, keyDim, valueDim } = mixer;
-  const states = [batchSize(options), valueHeads, keyDim, valueDim];
+  const states = [batchSize(options), ...stateShape(mixer)];
   return {
     mixer,
     recurrent: {
-      filters: filterInputs(b, { length, channels: linearChannels(mixer).filtered }, options),
+      filters: filterInputs(b, { length: mixer.length, channels: linearChannels(mixer).filtered }, options),
       past: cached ? b.input("past_recurrent", states) : null,
       ...(forest && {
         paths: {

@@ -15,6 +15,7 @@ import {
   linearChannels,
   type ModelSpec,
   type RopeSpec,
+  stateShape,
 } from "../../model/spec.ts";
 import { POSITION_EMBEDDING } from "../../model/weights.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
@@ -125,9 +126,9 @@ class CachedLayers {
       sizes: layerSizes(layer),
     };
     if (layer.mixer === undefined) return this.#withAttention(input, index, parts);
-    return !isLinear(layer.mixer)
-      ? this.#withConvolution(input, index, { ...parts, mixer: layer.mixer })
-      : this.#withLinear(input, index, { ...parts, mixer: layer.mixer });
+    return isLinear(layer.mixer)
+      ? this.#withLinear(input, index, { ...parts, mixer: layer.mixer })
+      : this.#withConvolution(input, index, { ...parts, mixer: layer.mixer });
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {
@@ -165,11 +166,10 @@ class CachedLayers {
     { mixer, ...parts }: LayerParts & { readonly mixer: LinearAttentionSpec },
   ): Value {
     const b = this.#b;
-    const { length, valueHeads, keyDim, valueDim } = mixer;
-    const states = [DIMS.batch, valueHeads, keyDim, valueDim];
+    const states = [DIMS.batch, ...stateShape(mixer)];
     const name = STATE_NAMES[mixer.type];
     const recurrent = {
-      filters: this.#filterInputs(index, length, linearChannels(mixer).filtered),
+      filters: this.#filterInputs(index, mixer.length, linearChannels(mixer).filtered),
       past: b.input(`past_${name}.${index}`, states, this.#weights.cacheType),
     };
     const { output, carried } = addLayer(b, parts, { input, mixer, recurrent });

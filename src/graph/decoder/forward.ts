@@ -145,7 +145,7 @@ export async function embedForests(
   runner: DecoderRunner,
   forests: readonly TokenForest[],
 ): Promise<{ readonly batches: readonly MicroBatch[]; readonly places: readonly ForestPlace[] }> {
-  // A delta rule computes the sequences of forests apart, of which padding would be many.
+  // Linear attention computes the sequences of forests apart, of which padding would be many.
   const isAlone = linearAttentionsOf(runner.model.spec).length > 0;
   const groups = isAlone ? forests.map((_, index) => [index]) : groupsOfForests(forests);
   const places: ForestPlace[] = Array(forests.length);

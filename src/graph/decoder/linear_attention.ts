@@ -8,7 +8,8 @@
  * v_t. Sequences of known length go in chunks (section 3.3 there), by operators that have derivatives; all else by ONNX
  * Runtime's operator, token by token.
  */
-import { type LinearAttentionSpec, linearChannels } from "../../model/spec.ts";
+import { type LinearAttentionSpec, linearChannels, stateShape } from "../../model/spec.ts";
+import { elementCount } from "../../tensor/tensor.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { gatherRows, linearAttentionOperator } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -89,14 +90,11 @@ function byOperator(b: GraphBuilder, operands: LinearOperands, options: LinearOp
 }
 
 /** Zeros [B, valueHeads, keyDim, valueDim] for x [B, ..]. */
-function emptyStates(
-  b: GraphBuilder,
-  x: Value,
-  { valueHeads, keyDim, valueDim }: LinearAttentionSpec,
-): Value {
-  const size = valueHeads * keyDim * valueDim;
+function emptyStates(b: GraphBuilder, x: Value, sizes: LinearAttentionSpec): Value {
+  const shape = stateShape(sizes);
+  const size = elementCount(shape);
   const zeros = b.constant([1, size], { type: "float32", data: new Float32Array(size) });
-  return b.reshape(b.mul(b.onesAlong(x, 0), zeros), [x.shape[0]!, valueHeads, keyDim, valueDim]);
+  return b.reshape(b.mul(b.onesAlong(x, 0), zeros), [x.shape[0]!, ...shape]);
 }
 
 /** The sequences of forests, each from its beginning: shared tokens are computed once for each sequence. */

@@ -114,7 +114,7 @@ export function forestFeeds(
   return { ...Object.fromEntries(stacked), mask };
 }
 
-/** Sequences of forests, as a delta rule wants them (`ForestPaths`). */
+/** Sequences of forests, as linear attention wants them (`ForestPaths`). */
 function pathFeeds(parents: Int32Array, forests: number): Feeds {
   const size = parents.length / forests;
   const paths = parentsByForest(parents, forests).flatMap((row, forest) =>

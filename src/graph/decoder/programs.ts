@@ -33,7 +33,7 @@ const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
 
 /**
  * The structure of a program's graph for sequences of one length; attention goes in blocks where they are long, and
- * delta rules in chunks.
+ * linear attention in chunks.
  */
 export function structureFor(
   program: LayerProgram,
@@ -49,8 +49,8 @@ export function structureFor(
  * - `forward`: hidden
  * - `forest`: the same for token forests, with angles and a mask for each
  * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K,
- *   P, H] as inputs, of which the first `offset` places are used; or, of a filter, `state` with `past_state`, and of a
- *   delta rule `recurrent` with `past_recurrent`
+ *   P, H] as inputs, of which the first `offset` places are used; or, of a filter, `state` with `past_state`, and of
+ *   linear attention `recurrent` with `past_recurrent`
  * - `statistics`: hidden, and per kind of the layer's spaces and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
  * - `gram`: the outputs of `statistics`, and the Gram matrix `KIND.gram` [channels, channels], the sum over tokens of
  *   x x^T

@@ -10,7 +10,7 @@ import { linearAttentionsOf, type Mamba2Spec, type ModelSpec, mainRope, mixerLay
 import { MAX_LAYERS, size } from "./limits.ts";
 import {
   filterLength,
-  linearChannels,
+  linearHeadSize,
   linearHeads,
   requireAttention,
   requireEveryLayer,
@@ -31,8 +31,8 @@ const schema = z.object({
   position_embedding_type: z.string().nullish(),
   mamba_n_heads: linearHeads.default(128),
   mamba_n_groups: linearHeads.default(1),
-  mamba_d_state: linearChannels.default(256),
-  mamba_d_head: z.union([linearChannels, z.literal("auto")]).default("auto"),
+  mamba_d_state: linearHeadSize.default(256),
+  mamba_d_head: z.union([linearHeadSize, z.literal("auto")]).default("auto"),
   mamba_d_conv: filterLength.default(4),
   mamba_expand: size.default(2),
   mamba_conv_bias: z.boolean().default(true),

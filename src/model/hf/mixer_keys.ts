@@ -7,7 +7,7 @@ import { size } from "./limits.ts";
 /** Schemas of the lengths of filters, and of the heads of linear attention and their channels. */
 export const filterLength: z.ZodInt = z.int().min(FILTER_LENGTHS.least).max(FILTER_LENGTHS.most);
 export const linearHeads: z.ZodInt = size.max(STATE_LIMITS.heads);
-export const linearChannels: z.ZodInt = size.max(STATE_LIMITS.channels);
+export const linearHeadSize: z.ZodInt = size.max(STATE_LIMITS.channels);
 
 /** @throws GpruneError BAD_CONFIG for a list of layers' types that is shorter than the number of layers */
 export function requireEveryLayer(

@@ -10,7 +10,7 @@ import { type DeltaSpec, deltasOf, type ModelSpec, mixerLayer } from "../spec.ts
 import { MAX_LAYERS, size } from "./limits.ts";
 import {
   filterLength,
-  linearChannels,
+  linearHeadSize,
   linearHeads,
   requireAttention,
   requireEveryLayer,
@@ -25,8 +25,8 @@ const schema = z.object({
   linear_conv_kernel_dim: filterLength.default(4),
   linear_num_key_heads: linearHeads.default(16),
   linear_num_value_heads: linearHeads.default(32),
-  linear_key_head_dim: linearChannels.default(128),
-  linear_value_head_dim: linearChannels.default(128),
+  linear_key_head_dim: linearHeadSize.default(128),
+  linear_value_head_dim: linearHeadSize.default(128),
   hidden_act: z
     .literal(["silu", "swish"], { error: "expected silu, as filters of linear attention have it" })
     .default("silu"),
