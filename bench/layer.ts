@@ -24,7 +24,7 @@ const rounds = positiveInteger("rounds", values.rounds);
 const LAYER = { neurons: 1536, kvGroups: 3, groupSize: 3 };
 const { spec } = tinyModel({ hiddenSize: 576, headDim: 64, layers: [LAYER], vocabSize: 2 });
 const PROGRAMS = ["forward", "statistics", "keeping", "backward", "backwardKept"] as const;
-const STRUCTURE = layerStructure(spec, spec.layers[0]!);
+const STRUCTURE = layerStructure(spec, 0);
 
 for (const [batch, tokens] of [
   [2, 512],

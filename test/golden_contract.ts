@@ -55,7 +55,7 @@ function namedSpaces({ model }: GoldenModel): readonly {
   });
 }
 
-/** One row of a tensor of golden.safetensors along its leading axes. */
+/** One row of a tensor of golden.safetensors along its leading axes; rows of narrower layers end with zeros. */
 function expectedRow({ golden }: Subject, name: string, indices: readonly number[]): Float32Array {
   const { shape, data } = golden.expected.get(name)!;
   const size = elementCount(shape.slice(indices.length));
@@ -107,7 +107,9 @@ function calibration(subject: () => Subject): void {
     expect(stats).toMatchObject({ tokens: tokensOf(golden.windows), sequences: 2 });
     for (const { id, name, row } of namedSpaces(golden)) {
       const { sum, sumSquares } = stats.spaces.get(id)!;
-      const [sums, squares] = ["sum", "sqsum"].map((of) => expectedRow(subject(), `${name}_in_${of}`, [row]));
+      const [sums, squares] = ["sum", "sqsum"].map((of) =>
+        expectedRow(subject(), `${name}_in_${of}`, [row]).subarray(0, sum.length),
+      );
       expect(relativeDifference(sum, sums!)).toBeLessThan(1e-3);
       expect(relativeDifference(sumSquares, squares!)).toBeLessThan(1e-3);
     }
@@ -119,8 +121,9 @@ function calibration(subject: () => Subject): void {
     for (const [b, { loss, gates }] of gradients.entries()) {
       expect(loss).toBeCloseTo(golden.expected.get("loss_per_sequence")!.data[b]!, 5);
       for (const { id, name, row } of namedSpaces(golden)) {
+        const found = gates.get(id)!;
         const expected = expectedRow(subject(), `${name}_gate_grad`, [b, row]);
-        expect(relativeDifference(gates.get(id)!, expected)).toBeLessThan(1e-4);
+        expect(relativeDifference(found, expected.subarray(0, found.length))).toBeLessThan(1e-4);
       }
     }
   });

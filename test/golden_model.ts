@@ -22,6 +22,8 @@ export const GOLDEN_FAMILIES = [
   "gemma",
   "gemma2",
   "gemma3",
+  "gemma4",
+  "gemma4-keys-as-values",
   "vaultgemma",
   "phi3",
   "granite",

@@ -23,7 +23,7 @@ export async function layerValues(
   { spec }: Model,
   { layer, hidden }: { readonly layer: LoadedLayer; readonly hidden: Tensor },
 ): Promise<Readonly<Record<SpaceKind, HalfValues>>> {
-  const structure = layerStructure(spec, layer.spec);
+  const structure = layerStructure(spec, layer.index);
   const program = await runtime.program(`values ${JSON.stringify(structure)}`, (): Graph => {
     const b = new GraphBuilder();
     const { halves, projected } = buildLayer(b, structure);

@@ -15,11 +15,17 @@ export interface ModelRun {
 /** Sends windows through all layers and the head. */
 export async function runModel(runner: DecoderRunner, windows: readonly Int32Array[]): Promise<ModelRun> {
   const batches = await embedWindows(runner, windows);
-  const hidden: number[][] = runner.model.spec.layers.map(() => []);
+  const { layers, hiddenSize } = runner.model.spec;
+  const hidden: number[][] = layers.map(() => []);
   await forwardLayers(runner, batches, {
     stage: "test",
     onProgress: silent,
-    onOutputs: ({ index }, _batch, outputs) => hidden[index]!.push(...outputs.hidden!.data),
+    onOutputs: ({ index }, _batch, outputs) => {
+      const { shape, data } = outputs.hidden!;
+      for (let start = 0; start < data.length; start += shape[2]!) {
+        for (let c = start; c < start + hiddenSize; c++) hidden[index]!.push(data[c]!);
+      }
+    },
   });
   const head = await runner.loadHead();
   const logits: number[] = [];

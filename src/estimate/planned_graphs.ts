@@ -10,7 +10,7 @@ import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/decode
 import type { Graph } from "../graph/ir/graph.ts";
 import type { Sizes } from "../graph/ir/product_sizes.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import type { LayerSpec } from "../model/spec.ts";
+import { headDimOf } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
@@ -49,12 +49,14 @@ export class PlannedGraphs {
     program: LayerProgram,
     batch: BatchSizes = this.batch,
   ): readonly (SizedGraph & { readonly count: number })[] {
-    const alike = new Map<string, { readonly layer: LayerSpec; count: number }>();
-    for (const layer of this.#run.spec.layers) {
-      getOrMake(alike, JSON.stringify(layer), () => ({ layer, count: 0 })).count++;
+    const { spec } = this.#run;
+    const alike = new Map<string, { readonly index: number; count: number }>();
+    for (const [index, layer] of spec.layers.entries()) {
+      const key = JSON.stringify([layer, layerStructure(spec, index)]);
+      getOrMake(alike, key, () => ({ index, count: 0 })).count++;
     }
-    return Array.from(alike.values(), ({ layer, count }) => ({
-      ...this.#layer(program, layer, batch),
+    return Array.from(alike.values(), ({ index, count }) => ({
+      ...this.#layer(program, index, batch),
       count,
     }));
   }
@@ -70,12 +72,13 @@ export class PlannedGraphs {
     return changedChannels(space, this.#run.config.roundTo);
   }
 
-  #layer(program: LayerProgram, layer: LayerSpec, batch: BatchSizes): SizedGraph {
+  #layer(program: LayerProgram, index: number, batch: BatchSizes): SizedGraph {
     const { spec, config } = this.#run;
+    const layer = spec.layers[index]!;
     // Biases that recovery adds are left out: they cost nothing here but one more operator of the graph.
     const whole = { tokens: config.seqLen, window: layer.window };
-    const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
-    const { headDim: H } = spec;
+    const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, index), whole));
+    const H = headDimOf(spec, layer);
     const own = layerSizes(layer);
     const strips = { ...momentSizes("kv", own.N * H), ...momentSizes("ffn", own.F) };
     const sizes = { ...own, H, gT: layer.groupSize * batch.T, ...strips, ...this.#slopeSizes };

@@ -109,7 +109,8 @@ export class Decoding {
     const length = this.#length + inputs.length / this.#batch;
     for await (const layer of this.#layersFor(inputs.length)) await this.#pass(layer, pieces, length);
     this.#length = length;
-    return (await runner.runHead("logits", head, { hidden: lastRows(pieces.at(-1)!) })).logits!;
+    const { hidden } = pieces.at(-1)!;
+    return (await runner.runHead("logits", head, { hidden: lastRows(hidden) })).logits!;
   }
 
   /** The tokens to compute: the new ones or, where LongRoPE's frequencies change, all; the caches are emptied then. */
@@ -125,17 +126,18 @@ export class Decoding {
     return this.#ids[0]!;
   }
 
-  /** Hidden states before the first layer, in pieces of one pass each, [B, T, C]. */
-  async #embedded(ids: Int32Array): Promise<Tensor[]> {
+  /** Hidden states before the first layer, in pieces of one pass each. */
+  async #embedded(ids: Int32Array): Promise<Piece[]> {
     const tokens = ids.length / this.#batch;
     const size = tokens > PASS_TOKENS ? PIECE_TOKENS : tokens;
-    const pieces: Tensor[] = [];
+    const pieces: Piece[] = [];
     for (let start = 0; start < tokens; start += size) {
       const end = Math.min(tokens, start + size);
       const span = { tokens: end - start, offset: this.#length + start };
       const positions = batchPositions(this.#batch, span);
       const columns = this.#columns(ids, start, end);
-      pieces.push(await this.#decoder.runner.embed(columns, [this.#batch, span.tokens], positions));
+      const hidden = await this.#decoder.runner.embed(columns, [this.#batch, span.tokens], positions);
+      pieces.push({ ids: columns, hidden });
     }
     return pieces;
   }
@@ -161,17 +163,23 @@ export class Decoding {
    * Runs all pieces through a layer and replaces them by its outputs.
    * @param sequence - length of each sequence after these pieces
    */
-  async #pass(layer: LoadedLayer, pieces: Tensor[], sequence: number): Promise<void> {
+  async #pass(layer: LoadedLayer, pieces: readonly Piece[], sequence: number): Promise<void> {
     const cache = this.#caches[layer.index]!;
     let offset = this.#length;
-    for (const [index, hidden] of pieces.entries()) {
-      const input = { hidden, offset, sequence, feeds: cache.feeds };
+    for (const piece of pieces) {
+      const input = { ...piece, offset, sequence, feeds: cache.feeds };
       const outputs = await this.#decoder.runner.runLayer("cached", layer, input);
       cache.append(outputs);
-      pieces[index] = outputs.hidden!;
-      offset += hidden.shape[1]!;
+      piece.hidden = outputs.hidden!;
+      offset += piece.hidden.shape[1]!;
     }
   }
+}
+
+/** Tokens of every sequence that go through the layers together, B*T, and their hidden states, [B, T, C]. */
+interface Piece {
+  readonly ids: Int32Array;
+  hidden: Tensor;
 }
 
 /** Concatenates pieces [B, T] along the sequences: [B, sum of T]. */

@@ -79,7 +79,7 @@ export async function compareOnWindows(
   const perWindow = windows[0]!.length * spec.hiddenSize * 4 * runners.length;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
   const total = tokensOf(windows);
-  const sums = runners.map(() => new Sums(layers));
+  const sums = runners.map(() => new Sums(spec));
   let seen = 0;
   for (let start = 0; start < windows.length; start += lot) {
     const part = windows.slice(start, start + lot);
@@ -116,7 +116,7 @@ async function passLayers(
     for (const [m, runner] of runners.entries()) {
       const layer = await runner.loadLayer(index);
       for (const [b, batch] of streams[m]!.entries()) {
-        const outputs = await runner.runLayer("forward", layer, { hidden: batch.hidden });
+        const outputs = await runner.runLayer("forward", layer, { hidden: batch.hidden, ids: batch.ids });
         batch.hidden = outputs.hidden!;
         if (m > 0) sums[m]!.addLayer(index, batch.hidden, streams[0]![b]!.hidden);
       }
@@ -151,6 +151,7 @@ async function passHeads({ runners, streams, sums }: Passage): Promise<void> {
 
 /** Sums of one model over all windows, in float64. */
 class Sums {
+  readonly #hiddenSize: number;
   readonly #layers: Float64Array;
   #tokens = 0;
   #predictions = 0;
@@ -158,17 +159,18 @@ class Sums {
   #kl = 0;
   #agreed = 0;
 
-  constructor(layers: number) {
-    this.#layers = new Float64Array(layers);
+  constructor({ hiddenSize, layers }: ModelSpec) {
+    this.#hiddenSize = hiddenSize;
+    this.#layers = new Float64Array(layers.length);
   }
 
   /** @param other - output of layer `index`, [B, T, C]; @param first - that of the first model */
   addLayer(index: number, other: Tensor, first: Tensor): void {
-    const size = other.shape.at(-1)!;
-    for (let start = 0; start < other.data.length; start += size) {
-      this.#layers[index]! += relativeError(other.data, first.data, { start, end: start + size });
+    const width = other.shape.at(-1)!;
+    for (let start = 0; start < other.data.length; start += width) {
+      this.#layers[index]! += relativeError(other.data, first.data, { start, end: start + this.#hiddenSize });
     }
-    if (index === 0) this.#tokens += other.data.length / size;
+    if (index === 0) this.#tokens += other.data.length / width;
   }
 
   /** The last token of a window of `tokens` tokens predicts nothing. */

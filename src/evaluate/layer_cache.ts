@@ -1,7 +1,14 @@
 /** What decoding keeps of the past in every layer: keys and values, or states. */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import { linearChannels, type MixerSpec, type ModelSpec, stateShape } from "../model/spec.ts";
+import {
+  headDimOf,
+  keyChannels,
+  linearChannels,
+  type MixerSpec,
+  type ModelSpec,
+  stateShape,
+} from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */
@@ -14,22 +21,27 @@ export interface LayerCache {
 
 /** Caches of all layers of a model for `batch` sequences without a past. */
 export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): readonly LayerCache[] {
-  return layers.map((layer) => {
-    const { mixer } = layer;
-    if (mixer === undefined) return new AttentionPast([batch, layer.kvGroups, spec.headDim]);
-    return new FixedPast(stateShapes(mixer, spec).map(([name, shape]) => [name, [batch, ...shape]]));
-  });
+  const caches: LayerCache[] = [];
+  for (const layer of layers) {
+    const { mixer, kvSharing } = layer;
+    if (kvSharing?.role === "reader") caches.push(new ReadPast(caches[kvSharing.source]!));
+    else if (mixer === undefined)
+      caches.push(new AttentionPast([batch, layer.kvGroups, headDimOf(spec, layer)]));
+    else
+      caches.push(new FixedPast(stateShapes(mixer, spec).map(([name, shape]) => [name, [batch, ...shape]])));
+  }
+  return caches;
 }
 
 /** Numbers that the caches of all layers hold for a sequence: for each token of it, and however long it is. */
-export function cacheSizes({ layers, headDim, hiddenSize }: ModelSpec): {
+export function cacheSizes({ layers, ...spec }: ModelSpec): {
   readonly token: number;
   readonly fixed: number;
 } {
-  const heads = layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
-  const states = layers.flatMap(({ mixer }) => (mixer ? stateShapes(mixer, { hiddenSize }) : []));
+  const own = layers.filter(({ kvSharing }) => kvSharing?.role !== "reader");
+  const states = layers.flatMap(({ mixer }) => (mixer ? stateShapes(mixer, spec) : []));
   const fixed = states.reduce((sum, [, shape]) => sum + elementCount(shape), 0);
-  return { token: 2 * heads * headDim, fixed };
+  return { token: own.reduce((sum, layer) => sum + 2 * keyChannels(spec, layer), 0), fixed };
 }
 
 /** Shapes of the states of what a layer has in place of attention, by name, for one sequence. */
@@ -63,6 +75,21 @@ class AttentionPast implements LayerCache {
     this.#keys.append(keys!);
     this.#values.append(values!);
   }
+}
+
+/** The past of another layer, whose cache also has the present tokens by now; a mask hides those. */
+class ReadPast implements LayerCache {
+  readonly #source: LayerCache;
+
+  constructor(source: LayerCache) {
+    this.#source = source;
+  }
+
+  get feeds(): Feeds {
+    return this.#source.feeds;
+  }
+
+  append(): void {}
 }
 
 /** States whose size does not depend on the number of tokens. */

@@ -7,7 +7,8 @@
 import { getOrMake } from "../base/map_values.ts";
 import { type Reporting, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder/decoder_runner.ts";
+import type { DecoderRunner, LoadedHead } from "../graph/decoder/decoder_runner.ts";
+import { requireKnownTokens } from "../graph/decoder/embedding_rows.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/decoder/forward.ts";
 import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/decoder/prefix_forest.ts";

@@ -6,7 +6,7 @@ import type { OnProgress } from "../base/progress.ts";
 import type { NamedText } from "../calibrate/text_sets.ts";
 import { cutWindows, requireWindowsFit } from "../calibrate/windows.ts";
 import type { GpruneError } from "../errors.ts";
-import { requireKnownTokens } from "../graph/decoder/decoder_runner.ts";
+import { requireKnownTokens } from "../graph/decoder/embedding_rows.ts";
 import type { HubOptions } from "../io/hub/hub.ts";
 import { evenly } from "../io/texts/evenly.ts";
 import { isTextDirectory, readText } from "../io/texts/texts.ts";

@@ -268,7 +268,8 @@ function scalingObstacle(
     case "yarn":
       return yarnObstacle(scaling, localRopeTheta !== null);
     case "dynamic":
-      return "dynamic RoPE scaling";
+    case "proportional":
+      return `${scaling.type} RoPE scaling`;
     case "longrope":
       return loads.longrope ? null : "LongRoPE scaling";
   }

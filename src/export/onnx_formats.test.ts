@@ -33,7 +33,7 @@ async function layerIn(
   };
   const { output, halves } = addLayer(
     b,
-    { structure: layerStructure(spec, layer!), weights: supply.layer(0), sizes: layerSizes(layer!) },
+    { structure: layerStructure(spec, 0), weights: supply.layer(0), sizes: layerSizes(layer!) },
     {
       input: b.input("hidden", hidden.shape),
       attention: { mask: b.input("mask", mask.shape), past: null, angles: null },

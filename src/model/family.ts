@@ -58,7 +58,7 @@ export interface LogitScale {
 }
 
 /** Families whose classes have keys of their own. */
-export type OwnKeysName = "llama4" | "lfm2" | "qwen3_5" | "granite_hybrid";
+export type OwnKeysName = "llama4" | "lfm2" | "qwen3_5" | "granite_hybrid" | "gemma4";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -91,6 +91,8 @@ type SettledSwitches = Pick<
   ModelSpec,
   | "gated"
   | "gatedAttention"
+  | "valueNorm"
+  | "layerScalars"
   | "headBias"
   | "normType"
   | "normOffset"
@@ -141,6 +143,11 @@ export interface FamilyComputation extends SettledSwitches {
   readonly scaledRotary: "any" | "longrope";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
+  /**
+   * Layers may have a head size of their own in `per_layer_config`, and rotate parts of heads in proportion
+   * (configuration_gemma4.py).
+   */
+  readonly headDimByLayer: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
   readonly growsQueries: boolean;
   /** The base of dynamic scaling with `alpha` is theta * alpha^(H / (H - 2)), whatever the length of a text. */
@@ -315,7 +322,7 @@ export function biasPart(projection: Projection): BiasPart {
 /** The switches that a family settles, without the rest of what it computes. */
 export function settledSwitches(computes: FamilyComputation): SettledSwitches {
   const { gated, gatedAttention, headBias, normType, normOffset, normParameters } = computes;
-  const { learnedPositions, embeddingNorm } = computes;
+  const { learnedPositions, embeddingNorm, valueNorm, layerScalars } = computes;
   return {
     gated,
     gatedAttention,
@@ -325,5 +332,7 @@ export function settledSwitches(computes: FamilyComputation): SettledSwitches {
     normParameters,
     learnedPositions,
     embeddingNorm,
+    valueNorm,
+    layerScalars,
   };
 }

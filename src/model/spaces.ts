@@ -11,7 +11,7 @@
  * Biases, and norms over a whole projection or with weights for each head, go with its rows.
  */
 import { elementCount } from "../tensor/tensor.ts";
-import type { ModelSpec, Projection } from "./spec.ts";
+import { headDimOf, type ModelSpec, type Projection } from "./spec.ts";
 import { kindsOf, layerWeightsOf, type SpaceKind, spaceId, type WeightSpec } from "./weights.ts";
 
 /** A list of units, each of which can be removed with everything that belongs to it. */
@@ -38,7 +38,7 @@ export function spacesOf(spec: ModelSpec): readonly Space[] {
     return kindsOf(layer).map((kind): Space => {
       const id = spaceId(index, kind);
       const units = kind === "ffn" ? layer.neurons : layer.kvGroups;
-      const unitChannels = kind === "ffn" ? 1 : layer.groupSize * spec.headDim;
+      const unitChannels = kind === "ffn" ? 1 : layer.groupSize * headDimOf(spec, layer);
       return { id, kind, layer: index, units, unitChannels, unitParameters: parametersPerUnit(weights, id) };
     });
   });

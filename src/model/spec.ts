@@ -30,8 +30,8 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
   down_proj: "mlp",
 };
 
-/** The matrices of what layers have in place of attention (`MixerSpec`), with their modules. */
-const MIXER_MATRICES = [
+/** The matrices of what layers have in place of attention (`MixerSpec`), and of inputs of their own, with modules. */
+const OTHER_MATRICES = [
   "conv.in_proj",
   "conv.out_proj",
   "linear_attn.in_proj_qkv",
@@ -41,10 +41,12 @@ const MIXER_MATRICES = [
   "linear_attn.out_proj",
   "mamba.in_proj",
   "mamba.out_proj",
+  "per_layer_input_gate",
+  "per_layer_projection",
 ] as const;
 /** A matrix of a layer: a projection, or one of those. */
-export type LayerMatrix = Projection | (typeof MIXER_MATRICES)[number];
-export const LAYER_MATRICES: readonly LayerMatrix[] = [...PROJECTIONS, ...MIXER_MATRICES];
+export type LayerMatrix = Projection | (typeof OTHER_MATRICES)[number];
+export const LAYER_MATRICES: readonly LayerMatrix[] = [...PROJECTIONS, ...OTHER_MATRICES];
 
 /** Rotary position embedding of one layer. */
 export interface RopeSpec {
@@ -56,7 +58,13 @@ export interface RopeSpec {
 }
 
 /** Scalings of the rotary frequencies for longer contexts, as in transformers' modeling_rope_utils.py. */
-export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongropeScaling | DynamicScaling;
+export type RopeScaling =
+  | LinearScaling
+  | Llama3Scaling
+  | YarnScaling
+  | LongropeScaling
+  | DynamicScaling
+  | ProportionalScaling;
 
 /** Positions are divided. */
 export interface LinearScaling {
@@ -111,6 +119,15 @@ export interface DynamicScaling {
   readonly type: "dynamic";
   readonly factor: number;
   readonly originalMaxPositions: number;
+}
+
+/** Only the fastest frequencies turn, those of the first channels of a head (Gemma 4). */
+export interface ProportionalScaling {
+  readonly type: "proportional";
+  /** Pairs of channels that turn; the others have frequency 0. */
+  readonly pairs: number;
+  /** Positions are divided by it. */
+  readonly factor: number;
 }
 
 /** A table of position embeddings, with `offset` rows before that of the first position. */
@@ -174,6 +191,23 @@ export const FILTER_LENGTHS = { least: 2, most: 64 } as const;
 /** Most heads of linear attention that are read, and most channels of one. */
 export const STATE_LIMITS = { heads: 65_536, channels: 4096 } as const;
 
+/**
+ * Keys and values that several layers share (arXiv 2405.12981): those that a source computes, or those that a reader
+ * takes from the layer `source`, without k_proj and v_proj of its own.
+ */
+export type KvSharing = { readonly role: "source" } | { readonly role: "reader"; readonly source: number };
+
+/**
+ * Every layer has another embedding of each token, which its hidden states gate (Gemma 3n, Gemma 4). It is a row of a
+ * table for all layers, plus a projection of the token's embedding.
+ */
+export interface PerLayerInputs {
+  /** Channels of a layer. */
+  readonly size: number;
+  /** Rows of the table. */
+  readonly vocabSize: number;
+}
+
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
   /** F, neurons of the FFN. */
@@ -182,6 +216,12 @@ export interface LayerSpec {
   readonly kvGroups: number;
   /** g, query heads that read one key/value head. */
   readonly groupSize: number;
+  /** H, where it is not that of the model. */
+  readonly headDim?: number;
+  /** Keys and values that other layers read as well, or that are another's; absent where they are the layer's own. */
+  readonly kvSharing?: KvSharing;
+  /** Values are what k_proj gives, before norm and rotation; there is no v_proj. */
+  readonly valuesAreKeys?: true;
   /** Tokens a query sees, itself included; null for the whole past. */
   readonly window: number | null;
   /** Null for layers without position embedding (NoPE, arXiv 2305.19466). */
@@ -222,7 +262,7 @@ export interface ModelSpec {
   readonly vocabSize: number;
   /** C. */
   readonly hiddenSize: number;
-  /** H. */
+  /** H, of layers that have none of their own. */
   readonly headDim: number;
   readonly layers: readonly LayerSpec[];
   /** Whether the output matrix is the embedding matrix. */
@@ -238,6 +278,8 @@ export interface ModelSpec {
   /** What norms have learned, but those on queries and keys (`QkNorm`). */
   readonly normParameters: NormParameters;
   readonly qkNorm: QkNorm | null;
+  /** Values have an RMSNorm without weights over each head (Gemma 4). */
+  readonly valueNorm: boolean;
   readonly norms: NormPlacement;
   /** The FFN reads the layer's input, as attention does, instead of the stream after attention (GPT-J). */
   readonly parallel: boolean;
@@ -250,6 +292,10 @@ export interface ModelSpec {
   readonly learnedPositions: LearnedPositions | null;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
+  /** Null for none. */
+  readonly perLayerInputs: PerLayerInputs | null;
+  /** The output of every layer is multiplied by a number of the layer (Gemma 4). */
+  readonly layerScalars: boolean;
   /** Embeddings have an RMSNorm without weights before the first layer (nanochat). */
   readonly embeddingNorm: boolean;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */
@@ -275,6 +321,16 @@ export interface ModelSpec {
   readonly extra: Readonly<Record<string, unknown>>;
 }
 
+/** H of a layer. */
+export function headDimOf(spec: Pick<ModelSpec, "headDim">, layer: Pick<LayerSpec, "headDim">): number {
+  return layer.headDim ?? spec.headDim;
+}
+
+/** Channels of the keys of a layer, or of its values. */
+export function keyChannels(spec: Pick<ModelSpec, "headDim">, layer: LayerSpec): number {
+  return layer.kvGroups * headDimOf(spec, layer);
+}
+
 /** N, query heads of a layer. */
 export function queryHeads({ kvGroups, groupSize }: Pick<LayerSpec, "kvGroups" | "groupSize">): number {
   return kvGroups * groupSize;
@@ -285,7 +341,21 @@ export function withBiases(layer: LayerSpec, added: readonly Projection[]): Laye
   const all = PROJECTIONS.filter(
     (projection) => added.includes(projection) || layer.biases.includes(projection),
   );
-  return { ...layer, biases: layer.mixer === undefined ? all : ofFfn(all) };
+  return { ...layer, biases: ofLayer(all, layer) };
+}
+
+/** Those of some projections that a layer has, if its FFN is gated. */
+export function ofLayer(
+  projections: readonly Projection[],
+  { mixer, kvSharing, valuesAreKeys }: Pick<LayerSpec, "mixer" | "kvSharing" | "valuesAreKeys">,
+): readonly Projection[] {
+  if (mixer !== undefined) return ofFfn(projections);
+  const isReader = kvSharing?.role === "reader";
+  return projections.filter(
+    (projection) =>
+      !(isReader && projection === "k_proj") &&
+      !((isReader || valuesAreKeys === true) && projection === "v_proj"),
+  );
 }
 
 function ofFfn(projections: readonly Projection[]): readonly Projection[] {

@@ -7,11 +7,13 @@ import type { FusedName } from "./family.ts";
 import { mixerParts } from "./mixer_weights.ts";
 import {
   type Activation,
+  headDimOf,
   type LayerMatrix,
   type LayerSpec,
   type ModelSpec,
   type NormParameters,
   type NormPlacement,
+  ofLayer,
   PROJECTION_MODULE,
   PROJECTIONS,
   type Projection,
@@ -23,9 +25,9 @@ export type SpaceKind = "ffn" | "kv";
 /** Both kinds in the order of a layer: attention before FFN. */
 export const SPACE_KINDS = ["kv", "ffn"] as const;
 
-/** The kinds of units that a layer has. */
-export function kindsOf({ mixer }: LayerSpec): readonly SpaceKind[] {
-  return mixer === undefined ? SPACE_KINDS : ["ffn"];
+/** The kinds of units that a layer has. Keys and values that several layers share are no units of one of them. */
+export function kindsOf({ mixer, kvSharing }: LayerSpec): readonly SpaceKind[] {
+  return mixer === undefined && kvSharing === undefined ? SPACE_KINDS : ["ffn"];
 }
 
 /** An axis of a weight: the space it carries (null if it is never pruned) and the number of indices per unit. */
@@ -112,21 +114,22 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
 
-/** The projections that a model's layers have; without attention they lack those of it. */
+/** The projections that a model's layers have, or one of them. */
 export function projectionsOf(
   { gated }: Pick<ModelSpec, "gated">,
-  { mixer }: Pick<LayerSpec, "mixer"> = {},
+  layer: Parameters<typeof ofLayer>[1] = {},
 ): readonly Projection[] {
-  return PROJECTIONS.filter(
-    (projection) =>
-      (gated || projection !== "gate_proj") &&
-      (mixer === undefined || PROJECTION_MODULE[projection] !== "self_attn"),
-  );
+  const present = PROJECTIONS.filter((projection) => gated || projection !== "gate_proj");
+  return ofLayer(present, layer);
 }
 
-/** The projections that write the channels of a model's spaces. */
-export function inputProjections(spec: Pick<ModelSpec, "gated">, kind: SpaceKind): readonly Projection[] {
-  const present = projectionsOf(spec);
+/** The projections that write the channels of a space of a layer. */
+export function inputProjections(
+  spec: Pick<ModelSpec, "gated">,
+  layer: LayerSpec,
+  kind: SpaceKind,
+): readonly Projection[] {
+  const present = projectionsOf(spec, layer);
   return INPUT_PROJECTIONS[kind].filter((projection) => present.includes(projection));
 }
 
@@ -158,6 +161,18 @@ export const EMBEDDING = "model.embed_tokens.weight";
 export const HEAD = "lm_head.weight";
 /** Embeddings of positions, [offset + longest sequence, C], where they are learned. */
 export const POSITION_EMBEDDING = "model.embed_positions.weight";
+/** What gives layers inputs of their own (`PerLayerInputs`): a table for all layers, a projection and its norm. */
+export const PER_LAYER = {
+  /** [vocabSize, layers * size] */
+  table: "model.embed_tokens_per_layer.weight",
+  /** [layers * size, C] */
+  projection: "model.per_layer_model_projection.weight",
+  /** [size] */
+  norm: "model.per_layer_projection_norm.weight",
+} as const;
+/** The norm of what a layer's own input adds to the residual stream, and the number that its output is multiplied by. */
+export const PER_LAYER_NORM = "post_per_layer_input_norm";
+export const LAYER_SCALAR = "layer_scalar";
 /** Biases of the logits [V], where they have one. */
 export const HEAD_BIAS = "lm_head.bias";
 export const FINAL_NORM = "model.norm.weight";
@@ -169,6 +184,7 @@ export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
   return [
     plain(EMBEDDING, [spec.vocabSize, spec.hiddenSize]),
     ...positionWeights(spec),
+    ...perLayerWeights(spec),
     ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
     ...normTensors(spec, "model.norm"),
     ...(spec.tiedEmbeddings ? [] : [head]),
@@ -181,6 +197,17 @@ function positionWeights({ learnedPositions, maxPositions, hiddenSize }: ModelSp
   return [plain(POSITION_EMBEDDING, [learnedPositions.offset + maxPositions, hiddenSize])];
 }
 
+function perLayerWeights({ perLayerInputs, layers, hiddenSize }: ModelSpec): readonly WeightSpec[] {
+  if (perLayerInputs === null) return [];
+  const { size, vocabSize } = perLayerInputs;
+  const channels = layers.length * size;
+  return [
+    plain(PER_LAYER.table, [vocabSize, channels]),
+    plain(PER_LAYER.projection, [channels, hiddenSize]),
+    plain(PER_LAYER.norm, [size]),
+  ];
+}
+
 /** Every tensor of decoder layer `index`. */
 export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightSpec[] {
   const layer = spec.layers[index]!;
@@ -190,6 +217,23 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...mixerWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
     ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
+    ...outputWeights(spec, index),
+  ];
+}
+
+/** What a layer does after its FFN: it adds what its own input gives, and multiplies its output by a number. */
+function outputWeights(
+  { perLayerInputs, layerScalars, hiddenSize }: ModelSpec,
+  index: number,
+): readonly WeightSpec[] {
+  const scalars = layerScalars ? [plain(`model.layers.${index}.${LAYER_SCALAR}`, [1])] : [];
+  if (perLayerInputs === null) return scalars;
+  const { size } = perLayerInputs;
+  return [
+    plain(projectionName(index, "per_layer_input_gate"), [size, hiddenSize]),
+    plain(projectionName(index, "per_layer_projection"), [hiddenSize, size]),
+    plain(`model.layers.${index}.${PER_LAYER_NORM}.weight`, [hiddenSize]),
+    ...scalars,
   ];
 }
 
@@ -223,14 +267,18 @@ function blockNormNames({ norms }: ModelSpec): readonly string[] {
 function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   if (spec.qkNorm === null || spec.qkNorm === "unweighted" || layer.mixer !== undefined) return [];
   const { queries, keys } = attentionAxes(spec, layer, index);
-  return [["q_norm", queries] as const, ["k_norm", keys] as const].map(([norm, axis]) => {
+  const headDim = headDimOf(spec, layer);
+  const ofQueries = ["q_norm", queries] as const;
+  const isReader = layer.kvSharing?.role === "reader";
+  const norms = isReader ? [ofQueries] : [ofQueries, ["k_norm", keys] as const];
+  return norms.map(([norm, axis]) => {
     const name = qkNormName(index, norm);
     if (spec.qkNorm === "each_head") {
-      const blockSize = axis.blockSize / spec.headDim;
-      const shape = [layer.kvGroups * blockSize, spec.headDim];
+      const blockSize = axis.blockSize / headDim;
+      const shape = [layer.kvGroups * blockSize, headDim];
       return { name, shape, axes: [{ ...axis, blockSize }, FREE] };
     }
-    if (spec.qkNorm !== "projection") return plain(name, [spec.headDim]);
+    if (spec.qkNorm !== "projection") return plain(name, [headDim]);
     return { name, shape: [layer.kvGroups * axis.blockSize], axes: [axis] };
   });
 }
@@ -274,15 +322,16 @@ function learnedElements(weights: readonly WeightSpec[]): number {
 
 /** The axes of queries, of the rows of q_proj, and of keys and values, whose unit is a KV group. */
 function attentionAxes(
-  { headDim, gatedAttention }: ModelSpec,
-  { groupSize }: LayerSpec,
+  spec: ModelSpec,
+  layer: LayerSpec,
   index: number,
 ): Readonly<Record<"queries" | "queryRows" | "keys", Axis>> {
-  const space = spaceId(index, "kv");
-  const channels = groupSize * headDim;
+  const space = kindsOf(layer).includes("kv") ? spaceId(index, "kv") : null;
+  const headDim = headDimOf(spec, layer);
+  const channels = layer.groupSize * headDim;
   return {
     queries: { space, blockSize: channels },
-    queryRows: { space, blockSize: gatedAttention ? 2 * channels : channels },
+    queryRows: { space, blockSize: spec.gatedAttention ? 2 * channels : channels },
     keys: { space, blockSize: headDim },
   };
 }
@@ -300,7 +349,7 @@ function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): re
     down_proj: [FREE, neuron],
   };
   const size = (axis: Axis): number => {
-    if (axis.space === null) return spec.hiddenSize;
+    if (axis === FREE) return spec.hiddenSize;
     return axis === neuron ? layer.neurons : layer.kvGroups * axis.blockSize;
   };
   return projectionsOf(spec, layer).flatMap((projection) => {

@@ -243,12 +243,13 @@ class Training {
     const last = batches.map((batch) => batch.hidden);
     const targets = hidden.map((states) => states.at(-1)!);
     const losses = await headBackward(this.#student, batches, divergenceFrom(targets));
-    const layers = this.#student.model.spec.layers.length;
+    const { hiddenSize: size, layers: specs } = this.#student.model.spec;
+    const layers = specs.length;
     const weight = 1 / layers;
     let hiddenLoss = 0;
     const addHiddenLoss = (batch: number, layer: number, state: Tensor): void => {
       const gradient = batches[batch]!.hidden;
-      const loss = addHiddenGradient(gradient, { state, target: hidden[batch]![layer]!, weight });
+      const loss = addHiddenGradient(gradient, { state, target: hidden[batch]![layer]!, size, weight });
       hiddenLoss += loss / layers;
     };
     for (const [batch, state] of last.entries()) addHiddenLoss(batch, layers - 1, state);
@@ -305,21 +306,26 @@ function huber(distance: number): number {
   return distance <= 1 ? distance ** 2 : 2 * distance - 1;
 }
 
+/** Hidden states of student and teacher, [B, T, C], or with more channels behind the C = `size` that count. */
+interface HiddenLoss {
+  readonly state: Tensor;
+  readonly target: Tensor;
+  readonly size: number;
+  readonly weight: number;
+}
+
 /**
- * Adds to `gradient` [B, T, C] the gradient of
+ * Adds to `gradient`, of the same shape as the states, the gradient of
  *
  *   weight * sum over sequences of mean over tokens of huber(|state - target| / |target|)
  *
  * to which a token with target 0 adds nothing.
  * @returns that sum for weight 1
  */
-function addHiddenGradient(
-  gradient: Tensor,
-  { state, target, weight }: { readonly state: Tensor; readonly target: Tensor; readonly weight: number },
-): number {
-  const [, tokens = 0, size = 0] = target.shape;
+function addHiddenGradient(gradient: Tensor, { state, target, size, weight }: HiddenLoss): number {
+  const [, tokens = 0, width = 0] = target.shape;
   let loss = 0;
-  for (let start = 0; start < target.data.length; start += size) {
+  for (let start = 0; start < target.data.length; start += width) {
     let error = 0;
     let square = 0;
     for (let i = start; i < start + size; i++) {

@@ -101,7 +101,8 @@ async function readWeights(
   };
   const inputWeights: Tensor[] = [];
   if (reads.includes("input")) {
-    for (const projection of inputProjections(spec, kind)) inputWeights.push(await read(projection));
+    for (const projection of inputProjections(spec, spec.layers[layer]!, kind))
+      inputWeights.push(await read(projection));
   }
   if (!reads.includes("output")) return { inputWeights };
   return { inputWeights, outputWeight: await read(OUTPUT_PROJECTION[kind]) };

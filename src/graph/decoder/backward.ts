@@ -168,7 +168,7 @@ export async function backwardLayers(
       const hidden = await inputs.get(layer.index, index);
       const kept = inputs.takeKept(layer.index, index);
       const layerProgram = kept === undefined ? program : (`${program}Kept` as const);
-      const input = { hidden, feeds: { ...layerFeeds, ...kept, upstream: batch.hidden } };
+      const input = { hidden, ids: batch.ids, feeds: { ...layerFeeds, ...kept, upstream: batch.hidden } };
       const outputs = await withTextsInErrors(batch.texts, () => runner.runLayer(layerProgram, layer, input));
       batch.hidden = outputs.hidden!;
       await onOutputs(layer, index, outputs);

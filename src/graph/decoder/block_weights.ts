@@ -65,7 +65,7 @@ export async function loadBlockLayer(
   const b = new GraphBuilder();
   const held = new HeldBlocks(b, blocks);
   const weights = new BlockInputs(b, held, index);
-  const layer = buildCached(b, layerStructure(model.spec, spec), { sizes: layerSizes(spec), weights });
+  const layer = buildCached(b, layerStructure(model.spec, index), { sizes: layerSizes(spec), weights });
   const program = await held.open(runtime, b.finish());
   const fed: Record<string, Tensor> = {};
   for (const name of layer.weights.keys())

@@ -22,6 +22,7 @@ import type {
   LayerSizes,
   LayerStructure,
   LayerValues,
+  SharedStream,
 } from "./layer_structure.ts";
 import { WeightInputs } from "./weight_supply.ts";
 
@@ -40,7 +41,8 @@ export interface LayerGraphOptions {
 }
 
 /**
- * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if
+ * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], or more channels (`SharedStream`),
+ * `own_input` [B, T, size] where layers have such (`PerLayerInputs`), `cos` and `sin` [T, rotaryDim / 2] if
  * that is not 0, `query_scale` [T] if queries are scaled, `mask` [g*T, T] (0 where a query sees a key, very negative
  * elsewhere; queries ordered by head, then token; with a span the mask of one block, `blockSizes`), and with `cached`
  * the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may exceed their number, and
@@ -54,33 +56,80 @@ export function buildLayer(
   structure: LayerStructure,
   options: LayerGraphOptions = {},
 ): LayerValues {
-  const { weights = new WeightInputs(b), sizes = ANY_SIZES } = options;
-  const { span, hiddenSize } = structure;
-  const input = b.input("hidden", [batchSize(options), span?.tokens ?? "T", hiddenSize]);
-  const layer = addLayer(
-    b,
-    { structure, weights, sizes },
-    { input, ...firstHalfInputs(b, structure, options) },
-  );
-  return { ...layer, weights: weights.inputs };
+  const { weights = new WeightInputs(b) } = options;
+  const sizes = sizesOf(structure, options);
+  const { span, hiddenSize, sharing, ownInput } = structure;
+  const places = [batchSize(options), span?.tokens ?? "T"];
+  const stream = b.input("hidden", [...places, hiddenSize + (sharing?.channels ?? 0)]);
+  const input = sharing?.channels ? b.slice(stream, 2, { start: 0, end: hiddenSize }) : stream;
+  const inputs = {
+    input,
+    ownInput: ownInput === undefined ? null : b.input("own_input", [...places, ownInput]),
+    ...firstHalfInputs(b, { structure, stream }, options),
+  };
+  const layer = addLayer(b, { structure, weights, sizes }, inputs);
+  const output = sharing === undefined ? layer.output : withShared(b, { layer, stream, sharing });
+  return { ...layer, input: stream, output, weights: weights.inputs };
+}
+
+/** The layer's output with the keys and values that travel on behind it (`SharedStream`). */
+function withShared(
+  b: GraphBuilder,
+  {
+    layer,
+    stream,
+    sharing: { channels, added, isLast },
+  }: {
+    readonly layer: Pick<LayerValues, "output" | "carried">;
+    readonly stream: Value;
+    readonly sharing: SharedStream;
+  },
+): Value {
+  if (isLast) return layer.output;
+  const { output } = layer;
+  const end = stream.shape[2] as number;
+  const before = channels === 0 ? [] : [b.slice(stream, 2, { start: end - channels, end })];
+  const { keys, values } = layer.carried();
+  const own = added === undefined ? [] : [keys!, values!].map((heads) => joinedHeads(b, heads, added));
+  const parts = [output, ...before, ...own];
+  const size = parts.reduce((sum, { shape }) => sum + (shape[2] as number), 0);
+  return b.concat(parts, 2, size);
+}
+
+/** Keys or values [B, K, T, H] as channels behind hidden states, [B, T, size]. */
+function joinedHeads(b: GraphBuilder, heads: Value, size: number): Value {
+  const [batch, , tokens] = heads.shape as readonly [Dim, Dim, Dim, Dim];
+  return b.reshape(b.transpose(heads, [0, 2, 1, 3]), [batch, tokens, size]);
+}
+
+/** Keys or values [B, K, T, H] from channels behind hidden states. */
+function splitHeads(
+  b: GraphBuilder,
+  stream: Value,
+  { start, size, headDim }: { readonly start: number; readonly size: number; readonly headDim: number },
+): Value {
+  const channels = b.slice(stream, 2, { start, end: start + size });
+  const heads = b.reshape(channels, [...stream.shape.slice(0, 2), size / headDim, headDim]);
+  return b.transpose(heads, [0, 2, 1, 3]);
 }
 
 /** Adds a decoder layer whose inputs are values of a larger graph. */
 export function addLayer(
   b: GraphBuilder,
   parts: LayerParts,
-  { input, ...inputs }: FirstHalfInputs & { readonly input: Value },
+  { input, ownInput = null, ...inputs }: FirstHalfInputs & AddedInputs,
 ): Omit<LayerValues, "weights"> {
   const layer = new LayerBuilder(b, parts);
   const first = firstHalf(layer, input, inputs);
   const { stream: middle, tap, ungated, carried } = first;
   const ffn = layer.ffnBlock({ input: parts.structure.parallel ? input : middle, stream: middle });
+  const output = layer.outputBlock(ffn.stream, ownInput);
   const halves = new Map<SpaceKind, HalfValues>();
   if (tap !== null) halves.set("kv", { tap, ...(ungated && { ungated }), stream: middle });
   halves.set("ffn", ffn);
   return {
     input,
-    output: ffn.stream,
+    output,
     halves,
     projected: layer.projected,
     middle,
@@ -88,8 +137,20 @@ export function addLayer(
   };
 }
 
+interface AddedInputs {
+  /** [B, T, C] */
+  readonly input: Value;
+  /** The layer's own input (`PerLayerInputs`), [B, T, size]; null without one. */
+  readonly ownInput?: Value | null;
+}
+
 function firstHalf(layer: LayerBuilder, input: Value, inputs: FirstHalfInputs): FirstHalf {
   return "mixer" in inputs ? layer.mixerBlock(input, inputs) : layer.attentionBlock(input, inputs.attention);
+}
+
+/** Sizes of a layer; the number of heads of a layer that reads another's is that of the other. */
+function sizesOf({ headDim, sharing }: LayerStructure, { sizes = ANY_SIZES }: LayerGraphOptions): LayerSizes {
+  return sharing?.read === undefined ? sizes : { ...sizes, K: sharing.read.size / headDim };
 }
 
 /** Number of sequences: one in a graph of fixed sizes. */
@@ -100,11 +161,14 @@ function batchSize({ sizes }: LayerGraphOptions): Dim {
 /** Inputs of the graph for a layer's first half, see `buildLayer`. */
 function firstHalfInputs(
   b: GraphBuilder,
-  structure: LayerStructure,
+  { structure, stream }: { readonly structure: LayerStructure; readonly stream: Value },
   options: LayerGraphOptions,
 ): FirstHalfInputs {
   const { hiddenSize, mixer } = structure;
-  if (mixer === undefined) return { attention: attentionInputs(b, structure, options) };
+  if (mixer === undefined) {
+    const attention = attentionInputs(b, structure, options);
+    return { attention: { ...attention, ...sharedInputs(b, { structure, stream }) } };
+  }
   if (mixer.type === "convolution")
     return { mixer, convolution: filterInputs(b, { length: mixer.length, channels: hiddenSize }, options) };
   const { cached = false, forest = false } = options;
@@ -122,6 +186,18 @@ function firstHalfInputs(
       }),
     },
   };
+}
+
+/** The keys and values of another layer, of a layer that reads them. */
+function sharedInputs(
+  b: GraphBuilder,
+  { structure, stream }: { readonly structure: LayerStructure; readonly stream: Value },
+): Pick<AttentionInputs, "shared"> {
+  const { hiddenSize, headDim, sharing } = structure;
+  if (sharing?.read === undefined) return {};
+  const { start, size } = sharing.read;
+  const heads = (first: number): Value => splitHeads(b, stream, { start: hiddenSize + first, size, headDim });
+  return { shared: { keys: heads(start), values: heads(start + size) } };
 }
 
 /** Inputs of filters over `length` tokens. */
@@ -142,10 +218,11 @@ function filterInputs(
 
 function attentionInputs(
   b: GraphBuilder,
-  { headDim, rotaryDim, scalesQueries, span }: LayerStructure,
+  structure: LayerStructure,
   options: LayerGraphOptions,
 ): AttentionInputs {
-  const { cached = false, forest = false, sizes = ANY_SIZES } = options;
+  const { headDim, rotaryDim, scalesQueries, span } = structure;
+  const { cached = false, forest = false } = options;
   const half = rotaryDim / 2;
   const batch: readonly Dim[] = forest ? ["B"] : [];
   const tokens = span?.tokens ?? "T";
@@ -153,7 +230,8 @@ function attentionInputs(
     b.reshape(b.input(name, [...batch, tokens, half]), [...batch, tokens, 1, half]);
   const queryScale = (): Value =>
     b.reshape(b.input("query_scale", [...batch, tokens]), [...batch, tokens, 1, 1]);
-  const past = (name: string): Value => b.input(name, [batchSize(options), sizes.K, "P", headDim]);
+  const past = (name: string): Value =>
+    b.input(name, [batchSize(options), sizesOf(structure, options).K, "P", headDim]);
   return {
     angles:
       rotaryDim === 0

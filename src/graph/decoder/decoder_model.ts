@@ -121,7 +121,7 @@ class CachedLayers {
   add(input: Value, index: number): Value {
     const layer = this.#spec.layers[index]!;
     const parts = {
-      structure: layerStructure(this.#spec, layer),
+      structure: layerStructure(this.#spec, index),
       weights: this.#weights.layer(index),
       sizes: layerSizes(layer),
     };

@@ -4,8 +4,8 @@
  */
 
 import { badArgument, requireCount } from "../../base/arguments.ts";
-import { getOrMake, mapValues } from "../../base/map_values.ts";
-import { GpruneError, internalError } from "../../errors.ts";
+import { mapValues } from "../../base/map_values.ts";
+import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
 import { EMBEDDING, layerWeightsOf, POSITION_EMBEDDING } from "../../model/weights.ts";
@@ -13,9 +13,11 @@ import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
 import { collectIfTight, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Feeds, FilledProgram, Runtime } from "../runtime/runtime.ts";
+import { embeddingRows, requireFiniteRows } from "./embedding_rows.ts";
 import { headStructure, headWeights } from "./head.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
 import { layerStructure } from "./layer_structure.ts";
+import { OwnInputs } from "./own_inputs.ts";
 import { forestFeeds, PositionFeeds } from "./position_feeds.ts";
 import { batchPositions } from "./positions.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
@@ -36,9 +38,12 @@ export interface LoadedHead {
   readonly program?: FilledProgram;
 }
 
-/** Hidden states [B, T, C] for a layer, the positions of their tokens, and other inputs of the program. */
+/** Hidden states for a layer, the positions of their tokens, and other inputs of the program. */
 export interface LayerInput {
+  /** [B, T, C], or more channels (`SharedStream`). */
   readonly hidden: Tensor;
+  /** Token ids, B*T, which only models with inputs of layers need. */
+  readonly ids?: Int32Array | undefined;
   /** Position of the first token in its sequence; 0 when absent. */
   readonly offset?: number;
   /** Length of the whole sequence; `offset` + T when absent, where no tokens follow in later runs. */
@@ -51,15 +56,13 @@ export interface LayerInput {
 /** Outputs of a program by name. */
 export type Outputs = Readonly<Record<string, Tensor>>;
 
-/** Largest number of rows of the embedding matrix that are read at once. */
-const EMBEDDING_ROWS = 1024;
-
 /** Loads the layers and the head of one model and runs programs on them. */
 export class DecoderRunner {
   readonly model: Model;
   readonly runtime: Runtime;
   readonly #holdsWeights: boolean;
   readonly #positions: PositionFeeds;
+  readonly #ownInputs: OwnInputs;
 
   /**
    * @param options - `holdsWeights`: whether the model's weights stay in memory, so that a finished layer leaves no
@@ -74,6 +77,7 @@ export class DecoderRunner {
     this.runtime = runtime;
     this.#holdsWeights = holdsWeights;
     this.#positions = new PositionFeeds(runtime);
+    this.#ownInputs = new OwnInputs(model, runtime);
   }
 
   /**
@@ -92,16 +96,8 @@ export class DecoderRunner {
   ): Promise<Tensor> {
     const { hiddenSize, vocabSize, embeddingScale, embeddingNorm, normEps } = this.model.spec;
     if (ids.length !== batch * tokens) throw badArgument("ids", `${batch} x ${tokens} tokens`, ids.length);
-    const data = new Float32Array(ids.length * hiddenSize);
-    for (const places of placesByBlock(ids, vocabSize)) {
-      const { start, end } = rangeOf(ids, places);
-      const rows = await this.model.weights.read(EMBEDDING, { start, end });
-      for (const place of places) {
-        const row = (ids[place]! - start) * hiddenSize;
-        data.set(rows.data.subarray(row, row + hiddenSize), place * hiddenSize);
-      }
-    }
-    requireFiniteRows(data, { name: EMBEDDING, size: hiddenSize, rowOf: (place) => ids[place]! });
+    const table = { name: EMBEDDING, rows: vocabSize, size: hiddenSize };
+    const data = await embeddingRows(this.model.weights, table, ids);
     if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
     await this.#addPositions(data, positions);
     if (embeddingNorm) normRows(data, hiddenSize, normEps);
@@ -186,10 +182,10 @@ export class DecoderRunner {
    */
   async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
     const { hidden, offset = 0, parents, feeds = {} } = input;
-    const tokens = hidden.shape[1]!;
+    const [batch, tokens] = hidden.shape as readonly [number, number, number];
     const { sequence = offset + tokens } = input;
     const { window } = layer.spec;
-    const structure = structureFor(program, layerStructure(this.model.spec, layer.spec), { tokens, window });
+    const structure = structureFor(program, layerStructure(this.model.spec, layer.index), { tokens, window });
     const key = `${program} ${JSON.stringify(structure)}`;
     const compiled =
       filledFor(layer, program, "cached") ??
@@ -198,8 +194,9 @@ export class DecoderRunner {
     const positions =
       parents === undefined
         ? this.#positions.of(layer.spec, span, structure)
-        : forestFeeds(layer.spec, parents, hidden.shape[0]!);
-    const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
+        : forestFeeds(layer.spec, parents, batch);
+    const own = await this.#ownInputs.of(layer.index, input.ids, [batch, tokens]);
+    const outputs = await compiled.run({ ...layer.weights, ...positions, ...own, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
       what: `${program} of layer ${layer.index}`,
       weights: layer.weights,
@@ -269,57 +266,6 @@ function filledFor<P extends string>(
 ): FilledProgram | undefined {
   if (program !== undefined && wanted !== only) throw internalError(`${wanted} with weights for ${only}`);
   return program;
-}
-
-/**
- * @param where - name of the text, for messages
- * @throws GpruneError BAD_TEXT for a token that the model has no embedding for
- */
-export function requireKnownTokens(ids: Int32Array, vocabSize: number, where?: string): void {
-  const place = ids.findIndex((id) => !(id >= 0 && id < vocabSize));
-  if (place < 0) return;
-  const token = `${where === undefined ? "" : `${where}, `}token ${place}`;
-  throw new GpruneError("BAD_TEXT", `${token}: expected an id below ${vocabSize}, got ${ids[place]}`, {
-    hint: "The embedding has no row for this token: the tokenizer may be another model's, or the text contains a special token that the model lacks.",
-  });
-}
-
-/** Indices into `ids`, grouped by the block of embedding rows that holds the token, in ascending order of blocks. */
-function placesByBlock(ids: Int32Array, vocabSize: number): readonly (readonly number[])[] {
-  const places = new Map<number, number[]>();
-  requireKnownTokens(ids, vocabSize);
-  for (const [place, id] of ids.entries()) {
-    const block = Math.floor(id / EMBEDDING_ROWS);
-    getOrMake(places, block, () => []).push(place);
-  }
-  return [...places].sort(([a], [b]) => a - b).map(([, list]) => list);
-}
-
-/** The smallest range of embedding rows with those of the tokens at `places`. */
-function rangeOf(
-  ids: Int32Array,
-  places: readonly number[],
-): { readonly start: number; readonly end: number } {
-  let start = ids[places[0]!]!;
-  let end = start + 1;
-  for (const place of places) {
-    start = Math.min(start, ids[place]!);
-    end = Math.max(end, ids[place]! + 1);
-  }
-  return { start, end };
-}
-
-/** @throws GpruneError NOT_FINITE naming the table of embeddings and its row that is not finite */
-function requireFiniteRows(
-  data: Float32Array,
-  { name, size, rowOf }: { readonly name: string; readonly size: number; rowOf(place: number): number },
-): void {
-  const bad = data.findIndex((value) => !Number.isFinite(value));
-  if (bad < 0) return;
-  const place = `row ${rowOf(Math.floor(bad / size))}, column ${bad % size}`;
-  throw new GpruneError("NOT_FINITE", `${name}: expected finite weights, got ${data[bad]} at ${place}`, {
-    hint: "The checkpoint is damaged; copy or download it again.",
-  });
 }
 
 function sliceRows({ shape, data }: Feeds[string], start: number, end: number): Feeds[string] {

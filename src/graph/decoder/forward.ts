@@ -11,7 +11,8 @@ import { type AnyTensor, loaded, type Stash, stored } from "../../tensor/stash.t
 import type { Tensor } from "../../tensor/tensor.ts";
 import { withTextsInErrors } from "../runtime/finite.ts";
 import type { Feeds } from "../runtime/runtime.ts";
-import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
+import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
+import { requireKnownTokens } from "./embedding_rows.ts";
 import { hasSameFrequencies } from "./frequencies.ts";
 import { batchPositions } from "./positions.ts";
 import { depths, MAX_FOREST_TOKENS, parentsByForest, type TokenForest } from "./prefix_forest.ts";
@@ -274,7 +275,7 @@ export async function forwardStream(
       await onInput?.(layer.index, index, hidden);
       const layerProgram = parents === undefined ? programOf(index) : "forest";
       const outputs = await withTextsInErrors(texts, () =>
-        runner.runLayer(layerProgram, layer, { hidden, parents, feeds: layerFeeds }),
+        runner.runLayer(layerProgram, layer, { hidden, ids, parents, feeds: layerFeeds }),
       );
       await onOutputs?.(layer, index, outputs);
       await states.put(index, outputs.hidden!);

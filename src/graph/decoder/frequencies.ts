@@ -1,6 +1,7 @@
 /**
  * Rotary frequencies and their scalings for longer contexts.
- * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`, `longrope`, `dynamic`).
+ * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`, `longrope`, `dynamic`,
+ * `proportional`).
  */
 import {
   type DynamicScaling,
@@ -30,6 +31,8 @@ export function inverseFrequencies(rope: RopeSpec, tokens: number): Float32Array
       return yarnFrequencies(plain, rope, scaling);
     case "longrope":
       return dividedFrequencies(plain, isLong(scaling, tokens) ? scaling.longFactors : scaling.shortFactors);
+    case "proportional":
+      return Float32Array.from(plain, (frequency, i) => (i < scaling.pairs ? frequency / scaling.factor : 0));
     case "dynamic": {
       const stretch = dynamicStretch(scaling, tokens);
       return dynamicExponents(rope).map((exponent, i) => plain[i]! * stretch ** exponent);

@@ -70,7 +70,7 @@ describe("keeping activations", () => {
 
 test("those of a delta rule, whose graph is made for a length, grow with it", () => {
   const { spec } = tinyModel({ layers: [tinyDelta()] });
-  const structure = layerStructure(spec, spec.layers[0]!);
+  const structure = layerStructure(spec, 0);
   const tokens = 100;
   const { outputs } = LAYER_PROGRAMS.keeping(structureFor("keeping", structure, { tokens, window: null }));
   const kept = [...outputs].flatMap(([name, value]) => (name === "hidden" ? [] : [value]));

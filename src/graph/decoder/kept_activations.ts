@@ -47,8 +47,8 @@ export function programsThereAndBack(
 /** Bytes per token of the activations that the program `keeping` outputs, of all layers together. */
 export function keptBytes(spec: ModelSpec): number {
   const graphs = new Map<string, readonly Value[]>();
-  return spec.layers.reduce((sum, layer) => {
-    const structure = structureFor("keeping", layerStructure(spec, layer), { tokens: 1, window: null });
+  return spec.layers.reduce((sum, layer, index) => {
+    const structure = structureFor("keeping", layerStructure(spec, index), { tokens: 1, window: null });
     const kept = getOrMake(graphs, JSON.stringify(structure), () => keptOutputs(structure));
     return sum + valueBytes(kept, { B: 1, T: 1, ...layerSizes(layer) });
   }, 0);

@@ -1,13 +1,16 @@
 /** The operators of a decoder layer. */
 import { getOrMake } from "../../base/map_values.ts";
+import { internalError } from "../../errors.ts";
 import { type LayerMatrix, PROJECTIONS, type Projection, type QkNorm } from "../../model/spec.ts";
 import {
   ACTIVATION_MODULE,
   activationParameters,
   BLOCK_NORMS,
+  LAYER_SCALAR,
   moduleOf,
   NORM_PARTS,
   type NormPart,
+  PER_LAYER_NORM,
 } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
@@ -28,7 +31,7 @@ import type { WeightSupply } from "./weight_supply.ts";
 
 /** The half of a layer that mixes tokens. */
 export interface FirstHalf extends Pick<HalfValues, "stream" | "ungated">, Pick<LayerValues, "carried"> {
-  /** Null without attention: the rest has no units. */
+  /** Null without attention of the layer's own units. */
   readonly tap: Value | null;
 }
 
@@ -58,7 +61,9 @@ export class LayerBuilder {
     const { tap, ungated, keys, values } = this.#attention(this.#blockNorm(input, norms.input), inputs);
     const projected = this.#linear(tap, "o_proj", this.#structure.hiddenSize);
     const stream = this.#residual(input, this.#blockNorm(projected, norms.output));
-    return { tap, ungated, stream, carried: () => ({ keys, values }) };
+    const { read, added } = this.#structure.sharing ?? {};
+    const hasUnits = read === undefined && added === undefined;
+    return { tap: hasUnits ? tap : null, ungated, stream, carried: () => ({ keys, values }) };
   }
 
   /** What the layer has in place of attention; its norms are where those of attention would be. */
@@ -119,19 +124,16 @@ export class LayerBuilder {
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
   #attention(
     x: Value,
-    { mask, past, cache = null, angles }: AttentionInputs,
+    inputs: AttentionInputs,
   ): Readonly<Record<"tap" | "ungated" | "keys" | "values", Value>> {
     const b = this.#b;
+    const { mask, cache = null, angles } = inputs;
     const { headDim, groupSize } = this.#structure;
     const { K } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
     const { queries: newQueries, gates } = this.#queries(x);
     const queries = this.#rotatedNormed(rotateQueries(b, newQueries, angles), "q_norm");
-    const newKeys = this.#rotatedNormed(rotate(b, this.#headsOf(x, "k_proj"), angles), "k_norm");
-    const newValues = this.#headsOf(x, "v_proj");
-    const total = mask.shape.at(-1)!;
-    const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
-    const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total);
+    const { keys, values } = inputs.shared ?? this.#keysAndValues(x, inputs);
     const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
     const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
     const perHead = addAttention(b, sources, this.#structure);
@@ -144,9 +146,28 @@ export class LayerBuilder {
     return { tap, ungated: output, keys, values };
   }
 
-  /** Queries as `#headsOf` gives them, and gates of attention's output, [B, T, N*H], where the family has some. */
+  /** Keys and values of past and present tokens, [B, K, S, H]. */
+  #keysAndValues(
+    x: Value,
+    { mask, past, angles }: AttentionInputs,
+  ): Readonly<Record<"keys" | "values", Value>> {
+    const b = this.#b;
+    const { valuesAreKeys = false, valueNorm = false } = this.#structure;
+    const projected = this.#headsOf(x, "k_proj");
+    const newKeys = this.#rotatedNormed(rotate(b, this.#normedHeads(projected, "k_norm"), angles), "k_norm");
+    const unnormed = valuesAreKeys ? projected : this.#headsOf(x, "v_proj");
+    const newValues = valueNorm ? this.#norm(unnormed, "v_norm", { parts: [] }) : unnormed;
+    const total = mask.shape.at(-1)!;
+    return {
+      keys: this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total),
+      values: this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total),
+    };
+  }
+
+  /** Queries as `#headsOf` gives them, normed if that precedes the rotation, and gates of attention's output, [B, T, N*H], where the family has some. */
   #queries(x: Value): Readonly<{ queries: Value; gates: Value | null }> {
-    if (!this.#structure.gatedAttention) return { queries: this.#headsOf(x, "q_proj"), gates: null };
+    if (!this.#structure.gatedAttention)
+      return { queries: this.#normedHeads(this.#headsOf(x, "q_proj"), "q_norm"), gates: null };
     const b = this.#b;
     const { headDim } = this.#structure;
     const { N } = this.#sizes;
@@ -176,6 +197,20 @@ export class LayerBuilder {
     return gated ? b.mul(active, linear("up_proj")) : active;
   }
 
+  /** What follows the FFN: the layer's own input [B, T, size], gated by the stream, and the layer's number. */
+  outputBlock(stream: Value, ownInput: Value | null): Value {
+    const b = this.#b;
+    const { activation, hiddenSize, scalar = false } = this.#structure;
+    const withOwn = (own: Value): Value => {
+      const gates = b.cast(this.#linear(stream, "per_layer_input_gate", own.shape.at(-1)!), "float32");
+      const active = ACTIVATIONS[activation](b, gates, noParameter);
+      const projected = this.#linear(b.mul(active, own), "per_layer_projection", hiddenSize);
+      return this.#residual(stream, this.#blockNorm(projected, PER_LAYER_NORM));
+    };
+    const output = ownInput === null ? stream : withOwn(ownInput);
+    return scalar ? b.mul(output, this.#weights.tensor(LAYER_SCALAR, [1])) : output;
+  }
+
   #linear(x: Value, matrix: LayerMatrix, outputs: Dim): Value {
     const product = this.#weights.product(x, matrix, outputs);
     const projected = this.#hasBias(matrix) ? this.#withBias(product, matrix) : product;
@@ -187,6 +222,7 @@ export class LayerBuilder {
     const { biases, mixer } = this.#structure;
     const isProjection = PROJECTIONS.some((projection) => projection === matrix);
     if (isProjection) return biases.some((projection) => projection === matrix);
+    if (matrix.startsWith("per_layer")) return false;
     return mixer!.type !== "delta" && mixer!.biases;
   }
 
@@ -195,7 +231,7 @@ export class LayerBuilder {
     return this.#b.add(product, this.#b.cast(bias, product.type));
   }
 
-  /** Output of a projection, clipped if all are, as heads, normed if that precedes the rotation: [B, T, heads, H]. */
+  /** Output of a projection, clipped if all are, normed as a whole if that is so, as heads: [B, T, heads, H]. */
   #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj"): Value {
     const normName = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
     const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
@@ -203,7 +239,11 @@ export class LayerBuilder {
     const projected = this.#linear(x, projection, this.#channels(count));
     const product = projectionClip === null ? projected : clip(this.#b, projected, projectionClip);
     const channels = this.#normedIf("projection", product, normName);
-    const heads = this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
+    return this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
+  }
+
+  /** Heads, each normed if that precedes the rotation. */
+  #normedHeads(heads: Value, normName: "q_norm" | "k_norm"): Value {
     return this.#normedIf("each_head", this.#normedIf("head", heads, normName), normName);
   }
 
@@ -229,4 +269,9 @@ export class LayerBuilder {
     if (past === undefined) return present;
     return this.#b.concat([past, this.#b.cast(present, past.type)], 2, total);
   }
+}
+
+/** Activations of gates of own inputs have no parameters in any family. */
+function noParameter(name: string): never {
+  throw internalError(`no parameter ${name} of an activation`);
 }

@@ -1,6 +1,8 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 import {
   type ConvolutionSpec,
+  headDimOf,
+  keyChannels,
   type LayerMatrix,
   type LayerSpec,
   type LinearAttentionSpec,
@@ -38,6 +40,30 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly gatedAttention: boolean;
   /** What the layer has in place of attention; absent in layers with attention. */
   readonly mixer?: MixerSpec;
+  /** These are as in `ModelSpec` and `LayerSpec`. */
+  readonly valueNorm?: true;
+  readonly valuesAreKeys?: true;
+  readonly sharing?: SharedStream;
+  /** Channels of the layer's own input (`PerLayerInputs`); absent without one. */
+  readonly ownInput?: number;
+  /** The output is multiplied by a number of the layer. */
+  readonly scalar?: true;
+}
+
+/**
+ * Keys and values that layers share travel with the hidden states: behind the C channels of a state are those of every
+ * source so far, rotated keys before values, until the last layer takes them off. So a layer still has one input and one
+ * output, and gradients come back the same way.
+ */
+export interface SharedStream {
+  /** Channels behind the hidden state in the layer's input. */
+  readonly channels: number;
+  /** Of a reader: the first of them that its keys have, and their number, which is that of its values too. */
+  readonly read?: { readonly start: number; readonly size: number };
+  /** Of a source: the number of channels of its keys, and of its values, which follow in its output. */
+  readonly added?: number;
+  /** Nothing follows in the layer's output. */
+  readonly isLast: boolean;
 }
 
 /** A half of a layer whose channels belong to units: attention (kv) or FFN. */
@@ -52,9 +78,9 @@ export interface HalfValues {
 
 /** Values of a layer's graph that programs use. */
 export interface LayerValues {
-  /** Layer input, [B, T, C]. */
+  /** Layer input, [B, T, C], or more channels (`SharedStream`). */
   readonly input: Value;
-  /** Layer output, [B, T, C]. */
+  /** Layer output, [B, T, C], or more channels. */
   readonly output: Value;
   /** The halves with units; layers with a convolution have only the FFN's. */
   readonly halves: ReadonlyMap<SpaceKind, HalfValues>;
@@ -72,11 +98,13 @@ export interface LayerValues {
   readonly weights: ReadonlyMap<string, Value>;
 }
 
-/** The structure of one layer of a model. */
-export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructure {
+/** The structure of layer `index` of a model. */
+export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
+  const layer = spec.layers[index]!;
+  const sharing = sharedStream(spec, index);
   return {
     hiddenSize: spec.hiddenSize,
-    headDim: spec.headDim,
+    headDim: headDimOf(spec, layer),
     groupSize: layer.groupSize,
     rotaryDim: layer.rope?.rotaryDim ?? 0,
     scalesQueries: layer.rope !== null && queryGrowth(layer.rope) !== null,
@@ -96,7 +124,34 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     projectionClip: spec.projectionClip,
     gatedAttention: spec.gatedAttention,
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
+    ...(spec.valueNorm && { valueNorm: true }),
+    ...(layer.valuesAreKeys && { valuesAreKeys: true }),
+    ...(sharing !== null && { sharing }),
+    ...(spec.perLayerInputs !== null && { ownInput: spec.perLayerInputs.size }),
+    ...(spec.layerScalars && { scalar: true }),
   };
+}
+
+/** What travels behind the hidden states at a layer; null for nothing. */
+function sharedStream(spec: ModelSpec, index: number): SharedStream | null {
+  const layer = spec.layers[index]!;
+  const { kvSharing } = layer;
+  const channels = sharedChannels(spec, index);
+  const size = keyChannels(spec, layer);
+  if (channels === 0 && kvSharing === undefined) return null;
+  return {
+    channels,
+    ...(kvSharing?.role === "reader" && { read: { start: sharedChannels(spec, kvSharing.source), size } }),
+    ...(kvSharing?.role === "source" && { added: size }),
+    isLast: index + 1 === spec.layers.length,
+  };
+}
+
+/** Channels that travel behind the hidden states before a layer; after the last one none do. */
+export function sharedChannels(spec: ModelSpec, index: number): number {
+  if (index === spec.layers.length) return 0;
+  const sources = spec.layers.slice(0, index).filter(({ kvSharing }) => kvSharing?.role === "source");
+  return sources.reduce((sum, layer) => sum + 2 * keyChannels(spec, layer), 0);
 }
 
 /** Inputs of attention besides hidden states and weights. */
@@ -112,6 +167,8 @@ export interface AttentionInputs {
   readonly past: { readonly keys: Value; readonly values: Value } | null;
   /** Keys and values of the past in a preallocated cache, read in place; none when absent. */
   readonly cache?: AttentionCache | null;
+  /** Keys and values of another layer, as attention takes them, [B, K, S, H], in place of the layer's own. */
+  readonly shared?: { readonly keys: Value; readonly values: Value };
 }
 
 /** Inputs of linear attention besides hidden states and weights. */

@@ -16,7 +16,7 @@ beforeAll(() => {
 afterAll(() => runtime.close());
 
 function feedsOf(positions: PositionFeeds, tokens: number): Feeds {
-  const structure = structureFor("forward", layerStructure(spec, layer), { tokens, window: layer.window });
+  const structure = structureFor("forward", layerStructure(spec, 0), { tokens, window: layer.window });
   return positions.of(layer, { tokens, offset: 0, sequence: tokens, places: undefined }, structure);
 }
 

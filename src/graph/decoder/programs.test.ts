@@ -3,7 +3,7 @@ import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
-import { attentionLayers, isLinear } from "../../model/spec.ts";
+import { isLinear } from "../../model/spec.ts";
 import { projectionsOf } from "../../model/weights.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
@@ -36,7 +36,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
           ...wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens: TOKENS }),
         };
         const span = { tokens: TOKENS, offset: 0 };
-        const whole = layerStructure(model.spec, layer.spec);
+        const whole = layerStructure(model.spec, layer.index);
         const run = async (structure: LayerStructure): Promise<Feeds> => {
           const graph = LAYER_PROGRAMS[program](structure);
           const compiled = await runtime.program(
@@ -98,7 +98,10 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
   );
 
   test("leaves it no product of the way forward but scores and what they mix", () => {
-    const structure = layerStructure(model.spec, attentionLayers(model.spec)[0]!);
+    const structure = layerStructure(
+      model.spec,
+      model.spec.layers.findIndex(({ mixer }) => !mixer),
+    );
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
     const { gated, norms, parallel } = model.spec;
@@ -119,7 +122,7 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
 test("blocks in parallel that share a norm compute it once", () => {
   const roots = (norms: "before" | "shared"): number => {
     const { spec } = tinyModel({ parallel: true, norms });
-    const structure = layerStructure(spec, spec.layers[0]!);
+    const structure = layerStructure(spec, 0);
     return LAYER_PROGRAMS.forward(structure).nodes.filter(({ op }) => op === "Sqrt").length;
   };
   expect([roots("before"), roots("shared")]).toEqual([2, 1]);
@@ -127,7 +130,7 @@ test("blocks in parallel that share a norm compute it once", () => {
 
 test("short sequences, forests and caches have graphs for any length", () => {
   const { spec } = tinyModel({});
-  const structure = layerStructure(spec, spec.layers[0]!);
+  const structure = layerStructure(spec, 0);
   expect(structureFor("forward", structure, { tokens: 256, window: null })).toBe(structure);
   expect(structureFor("cached", structure, { tokens: 512, window: null })).toBe(structure);
   expect(structureFor("forest", structure, { tokens: 512, window: null })).toBe(structure);

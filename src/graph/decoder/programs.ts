@@ -246,11 +246,11 @@ function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
 
 /** Adds the derivatives along changes of the output projections, and the squared gate gradients of neurons. */
 function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
-  const { projected, input } = layer;
+  const { projected, middle } = layer;
   const halves = [...layer.halves];
   const targets = halves.map(([kind]) => projected.get(OUTPUT_PROJECTION[kind])!);
   const outputGradients = addGradients(b, layer, { upstream, targets });
-  const size = input.shape[2]!;
+  const size = middle.shape[2]!;
   for (const [index, [kind, { tap }]] of halves.entries()) {
     const [count, rank] = [`${kind}.V`, `${kind}.r`];
     const inputs = b.input(`${kind}.changeInputs`, [count, rank, tap.shape[2]!]);

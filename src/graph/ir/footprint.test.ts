@@ -60,7 +60,6 @@ describe("footprint", () => {
 
   test("knows every program's dimensions, and grows with each of them", () => {
     const spec = tinySpec({ vocabSize: 500 });
-    const layer = spec.layers[0]!;
     const sizes = {
       B: 2,
       T: 16,
@@ -79,7 +78,7 @@ describe("footprint", () => {
       "ffn.V": 2,
     };
     for (const [program, build] of Object.entries(LAYER_PROGRAMS)) {
-      const graph = build(layerStructure(spec, layer));
+      const graph = build(layerStructure(spec, 0));
       const bytes = footprint(graph, sizes);
       expect(bytes, program).toBeGreaterThan(4 * 2 * 16 * 8);
       expect(footprint(graph, { ...sizes, B: 4 }), program).toBeGreaterThan(bytes);

@@ -10,7 +10,7 @@ import { COHERE, COHERE2 } from "./cohere.ts";
 import { CWM } from "./cwm.ts";
 import { ERNIE4_5 } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
-import { GEMMA, GEMMA2, GEMMA3, VAULTGEMMA } from "./gemma.ts";
+import { GEMMA, GEMMA2, GEMMA3, GEMMA4, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4 } from "./glm.ts";
 import { GPT_BIGCODE } from "./gpt_bigcode.ts";
 import { GPT_NEO } from "./gpt_neo.ts";
@@ -49,6 +49,7 @@ export const FAMILIES: readonly Family[] = [
   GEMMA,
   GEMMA2,
   GEMMA3,
+  GEMMA4,
   VAULTGEMMA,
   PHI3,
   GRANITE,

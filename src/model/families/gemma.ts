@@ -1,4 +1,4 @@
-/** Gemma 1, 2 and 3 and VaultGemma (configuration_*gemma*.py and modeling files of transformers). */
+/** Gemma 1 to 4 and VaultGemma (configuration_*gemma*.py and modeling files of transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -97,6 +97,34 @@ export const GEMMA3: Family = {
     scoreScalar: 256,
     window: 4096,
     localRopeTheta: 10_000,
+    windowPattern: 6,
+  },
+};
+
+/** Gemma 4 without experts (configuration_gemma4.py, modeling_gemma4.py). */
+export const GEMMA4: Family = {
+  ...GEMMA3,
+  modelType: "gemma4_text",
+  architecture: "Gemma4ForCausalLM",
+  configClass: "Gemma4TextConfig",
+  computes: {
+    ...GEMMA3.computes,
+    normOffset: 0,
+    scoreScale: "none",
+    valueNorm: true,
+    layerScalars: true,
+    headDimByLayer: true,
+    headsDivideHidden: false,
+  },
+  config: { ...GEMMA3.config, readsWindowPattern: false, ownKeys: "gemma4" },
+  readers: { ...GEMMA3.readers, standsIn: false },
+  defaults: {
+    ...GEMMA_DEFAULTS,
+    sizes: { vocab: 262_144, hidden: 2304, neurons: 9216, layers: 30, heads: 8 },
+    positions: 131_072,
+    ropeTheta: 1_000_000,
+    localRopeTheta: 10_000,
+    window: 512,
     windowPattern: 6,
   },
 };

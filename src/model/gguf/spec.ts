@@ -75,6 +75,7 @@ class SpecReader {
       activation: this.#architecture.activation,
       normEps: this.#keys.notNegative(NORM_EPS[computes.normType]),
       ...settledSwitches(computes),
+      perLayerInputs: null,
       qkNorm: this.#hasQkNorm(family) ? computes.qkNorm : null,
       norms: parallel ? computes.parallelNorms : computes.norms,
       parallel,

@@ -118,7 +118,8 @@ function scalingEntries({ scaling }: RopeSpec): Entries {
     case "yarn":
       return yarnEntries(scaling);
     case "dynamic":
-      throw internalError("dynamic scaling in a GGUF");
+    case "proportional":
+      throw internalError(`${scaling.type} scaling in a GGUF`);
     // Its factors are tensors.
     case "longrope":
       return [

@@ -23,6 +23,7 @@ const layerOverride = z.strictObject({
   intermediate_size: size.optional(),
   num_attention_heads: size.optional(),
   num_key_value_heads: size.optional(),
+  head_dim: size.optional(),
 });
 
 const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
@@ -176,6 +177,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     activation: activationOf(config, context),
     normEps: (family.config.normEpsKey && config[family.config.normEpsKey]) ?? family.defaults.normEps,
     ...settledSwitches(computes),
+    perLayerInputs: null,
     qkNorm: hasQkNorm(config, family) ? computes.qkNorm : null,
     norms: parallel ? computes.parallelNorms : computes.norms,
     parallel,
@@ -252,9 +254,12 @@ function attentionScaleOf(
 function layerOf(
   config: Config,
   context: Context,
-  { index, headDim }: { readonly index: number; readonly headDim: number },
+  { index, headDim: usualHeadDim }: { readonly index: number; readonly headDim: number },
 ): LayerSpec {
   const override = config.per_layer_config?.[String(index)] ?? {};
+  const headDim = override.head_dim ?? usualHeadDim;
+  if (headDim !== usualHeadDim && !context.family.computes.headDimByLayer)
+    throw badConfig(context, `head_dim ${usualHeadDim} in all layers`, `${headDim} in layer ${index}`);
   const heads = override.num_attention_heads ?? config.num_attention_heads;
   const configured = override.num_key_value_heads ?? config.num_key_value_heads;
   const kvGroups = kvHeadsOf(configured, heads, context.family) ?? heads;
@@ -266,6 +271,7 @@ function layerOf(
     neurons: override.intermediate_size ?? config.intermediate_size,
     kvGroups,
     groupSize: heads / kvGroups,
+    ...(headDim !== usualHeadDim && { headDim }),
     window,
     rope: isRotated(config, context, index)
       ? ropeOf(config, context, { headDim, windowed: window !== null })

@@ -96,7 +96,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...(remoteCode ? {} : biasFlags(spec, family)),
     ...(computes.unrotated === "all" ? {} : ropeKeys(spec, family)),
     ...windowKeys(spec, family),
-    ...(config.ownKeys === null ? {} : OWN_KEYS[config.ownKeys].write(spec)),
+    ...(config.ownKeys === null ? {} : OWN_KEYS[config.ownKeys].write(spec, remoteCode)),
     ...(computes.unrotated === "flags"
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
       : {}),
@@ -136,6 +136,7 @@ function remoteCodeKeys(spec: ModelSpec, { modelType, architecture, configClass 
         intermediate_size: layer.neurons,
         num_attention_heads: queryHeads(heads),
         num_key_value_heads: heads.kvGroups,
+        ...(heads.headDim !== undefined && { head_dim: heads.headDim }),
       },
     ];
   });

@@ -9,7 +9,6 @@ import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
 import {
   attentionLayers,
-  hasUniformWidths,
   type ModelSpec,
   type Projection,
   queryHeads,
@@ -126,10 +125,7 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
   const heads = attentionLayers(spec);
   const divides = heads.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
   const fills = heads.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
-  const fits =
-    hasUniformWidths(spec) &&
-    (divides || !family.computes.headsDivideHidden) &&
-    (fills || !family.computes.headsFillHidden);
+  const fits = (divides || !family.computes.headsDivideHidden) && (fills || !family.computes.headsFillHidden);
   return fits && holds(spec, { family, remoteCode: false });
 }
 
@@ -137,7 +133,9 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
 function holds(spec: ModelSpec, form: HfForm): boolean {
   const { computes, stored } = form.family;
   const ropes = ropesOf(spec);
-  if (!computes.partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
+  const isPartial = spec.layers.some(({ rope, headDim = spec.headDim }) => rope && rope.rotaryDim < headDim);
+  if (!computes.partialRotary && isPartial) return false;
+  if (!computes.headDimByLayer && spec.layers.some(({ headDim }) => headDim !== undefined)) return false;
   if (computes.scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form)))
     return false;
   if (spec.layers.some(({ biases }) => biases.some((projection) => isFused(projection, stored.fused))))

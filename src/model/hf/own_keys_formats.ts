@@ -2,6 +2,7 @@
 import type { JsonObject } from "../../io/files/json.ts";
 import type { OwnKeysName } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";
+import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { graniteHybridKeys, readGraniteHybridKeys } from "./granite_hybrid_keys.ts";
 import { lfm2Keys, readLfm2Keys } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
@@ -16,13 +17,17 @@ interface OwnKeysFormat {
    * @throws GpruneError UNSUPPORTED, BAD_CONFIG
    */
   read(config: JsonObject, where: string): OwnKeys;
-  /** The keys for a model. */
-  write(spec: ModelSpec): JsonObject;
+  /**
+   * The keys for a model.
+   * @param remoteCode - whether they are for our modelling file, which takes the widths of layers from other keys
+   */
+  write(spec: ModelSpec, remoteCode: boolean): JsonObject;
 }
 
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   llama4: { read: readLlama4Keys, write: llama4Keys },
+  gemma4: { read: readGemma4Keys, write: gemma4Keys },
   granite_hybrid: { read: readGraniteHybridKeys, write: graniteHybridKeys },
   lfm2: { read: readLfm2Keys, write: lfm2Keys },
   qwen3_5: { read: readQwen35Keys, write: qwen35Keys },

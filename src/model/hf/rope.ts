@@ -138,6 +138,8 @@ export function ropeOf(
   // Beside the parameters, null stands for whole heads, not for the class's default (`convert_rope_params_to_dict`).
   const { [rotaryKeys.part]: beside = defaults.rotaryPart } = config;
   const part = parameters.partial_rotary_factor ?? beside ?? 1;
+  if (computes.headDimByLayer && typeOf(parameters) === "proportional")
+    return { theta, rotaryDim: headDim, scaling: proportionalScaling(parameters, { headDim, part }) };
   requireRotatable(part, context);
   const rotaryDim = Math.floor(headDim * part);
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
@@ -148,6 +150,14 @@ export function ropeOf(
   const usual = usualScaling(config, theta, context);
   const scaling = usual ?? scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta, rotaryDim, scaling };
+}
+
+/** `_compute_proportional_rope_parameters`, for heads of `headDim` channels of which a part turns. */
+function proportionalScaling(
+  { factor }: RopeParameters,
+  { headDim, part }: { readonly headDim: number; readonly part: number },
+): RopeScaling {
+  return { type: "proportional", pairs: Math.floor(Math.trunc(part * headDim) / 2), factor: factor ?? 1 };
 }
 
 /**

@@ -31,7 +31,9 @@ export function ropeKeys({ layers, headDim, maxPositions }: ModelSpec, family: F
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
   // In transformers 4 the plain keys are those of layers without a window.
-  const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
+  // Version 4 has no class that scales in proportion.
+  const isNew = global.scaling === null || global.scaling.type === "proportional";
+  const scaling = isNew ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
   return {
     rope_theta: global.theta,
     rope_local_base_freq: local.theta,
@@ -76,9 +78,11 @@ function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
   return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
 }
 
-function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): ConfigKeys {
+function ropeParameters({ theta, rotaryDim, scaling }: RopeSpec, maxPositions: number): ConfigKeys {
   const type = { rope_type: scaling?.type ?? "default", rope_theta: theta };
-  return { ...type, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
+  const part =
+    scaling?.type === "proportional" ? { partial_rotary_factor: (2 * scaling.pairs) / rotaryDim } : {};
+  return { ...type, ...part, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
 }
 
 /**
@@ -96,7 +100,7 @@ function scalingOfVersion4(
 }
 
 function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
-  if (scaling === null || scaling.type === "linear" || scaling.type === "dynamic") return {};
+  if (scaling === null || !("originalMaxPositions" in scaling) || scaling.type === "dynamic") return {};
   return { original_max_position_embeddings: scaling.originalMaxPositions };
 }
 
@@ -108,6 +112,8 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigK
     case "linear":
     case "dynamic":
       return { factor: scaling.factor };
+    case "proportional":
+      return scaling.factor === 1 ? {} : { factor: scaling.factor };
     case "llama3":
       return {
         factor: scaling.factor,

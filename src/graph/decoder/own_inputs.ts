@@ -1,0 +1,156 @@
+/** The inputs that layers have of their own (`PerLayerInputs`): they depend on tokens alone, not on what is before. */
+import { internalError } from "../../errors.ts";
+import type { Model } from "../../model/model.ts";
+import type { ModelSpec, PerLayerInputs } from "../../model/spec.ts";
+import { EMBEDDING, PER_LAYER } from "../../model/weights.ts";
+import { readNamed, type Tensor } from "../../tensor/tensor.ts";
+import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
+import type { Dim } from "../ir/shapes.ts";
+import { requireFiniteResult } from "../runtime/finite.ts";
+import type { Feeds, Runtime } from "../runtime/runtime.ts";
+import { embeddingRows } from "./embedding_rows.ts";
+import { norm } from "./formulas.ts";
+
+/** Tokens whose inputs are computed at once. */
+const CHUNK_TOKENS = 1024;
+
+/** Bytes of the inputs that are kept. Texts use a few thousand different tokens over and over. */
+export const OWN_INPUT_BYTES: number = 2 ** 29;
+
+/** Operands of the inputs of layers. */
+export interface OwnInputSources {
+  /** Embeddings of tokens, times the family's `embeddingScale`, [.., C]. */
+  readonly embedded: Value;
+  /** Rows of the table, [.., layers * size]. */
+  readonly rows: Value;
+  /** The product of embeddings with the projection, [.., layers * size]. */
+  readonly project: (x: Value) => Value;
+  /** The norm's weight, [size]. */
+  readonly norm: Value;
+}
+
+/**
+ * Adds the inputs of all layers to a graph, [.., layers, size]: (norm(embedded projection / sqrt(C)) + rows sqrt(size)) /
+ * sqrt(2), as in `project_per_layer_inputs` of modeling_gemma4.py.
+ */
+export function addOwnInputs(
+  b: GraphBuilder,
+  spec: ModelSpec,
+  { embedded, rows, project, norm: weight }: OwnInputSources,
+): Value {
+  const { size } = requirePerLayer(spec);
+  const shape: readonly Dim[] = [...embedded.shape.slice(0, -1), spec.layers.length, size];
+  const projected = b.mul(b.cast(project(embedded), "float32"), b.scalar(spec.hiddenSize ** -0.5));
+  const context = norm(b, b.reshape(projected, shape), { ...spec, weight, bias: null });
+  const identity = b.mul(b.reshape(rows, shape), b.scalar(Math.sqrt(size)));
+  return b.mul(b.add(context, identity), b.scalar(Math.SQRT1_2));
+}
+
+function requirePerLayer({ perLayerInputs }: ModelSpec): PerLayerInputs {
+  if (perLayerInputs !== null) return perLayerInputs;
+  throw internalError("inputs of layers in a model without any");
+}
+
+/** Computes the inputs of layers, and keeps those of all tokens so far while they fit. */
+export class OwnInputs {
+  readonly #model: Model;
+  readonly #runtime: Runtime;
+  /** Of all layers one after another, [layers * size], by token. */
+  readonly #kept = new Map<number, Float32Array>();
+  #weights: Promise<Readonly<Record<string, Tensor>>> | undefined;
+
+  constructor(model: Model, runtime: Runtime) {
+    this.#model = model;
+    this.#runtime = runtime;
+  }
+
+  /**
+   * The feed of one layer; none in models without such inputs.
+   * @param ids - B*T; may be absent in models without
+   * @returns `own_input`, [B, T, size]
+   */
+  async of(
+    layer: number,
+    ids: Int32Array | undefined,
+    [batch, tokens]: readonly [number, number],
+  ): Promise<Feeds> {
+    const { perLayerInputs } = this.#model.spec;
+    if (perLayerInputs === null) return {};
+    if (ids === undefined) throw internalError("a layer that needs token ids has none");
+    const { size } = perLayerInputs;
+    const rows = await this.#rowsOf(ids);
+    const data = new Float32Array(ids.length * size);
+    for (const [place, id] of ids.entries()) {
+      data.set(rows.get(id)!.subarray(layer * size, (layer + 1) * size), place * size);
+    }
+    return { own_input: { shape: [batch, tokens, size], data } };
+  }
+
+  /** The inputs of all layers for these tokens, by token. */
+  async #rowsOf(ids: Int32Array): Promise<ReadonlyMap<number, Float32Array>> {
+    const missing = [...new Set(ids)].filter((id) => !this.#kept.has(id)).sort((a, b) => a - b);
+    if (missing.length === 0) return this.#kept;
+    const known = Array.from(new Set(ids), (id) => [id, this.#kept.get(id)] as const);
+    const rows = new Map(known.flatMap(([id, row]) => (row === undefined ? [] : [[id, row] as const])));
+    for (let start = 0; start < missing.length; start += CHUNK_TOKENS) {
+      const chunk = Int32Array.from(missing.slice(start, start + CHUNK_TOKENS));
+      const values = await this.#compute(chunk);
+      const width = values.length / chunk.length;
+      for (const [place, id] of chunk.entries()) {
+        rows.set(id, values.subarray(place * width, (place + 1) * width));
+      }
+    }
+    this.#keep(rows);
+    return rows;
+  }
+
+  /** Keeps these as well as those that are kept, or instead of them where both are too many. */
+  #keep(rows: ReadonlyMap<number, Float32Array>): void {
+    const [{ byteLength }] = rows.values() as unknown as [Float32Array];
+    if ((this.#kept.size + rows.size) * byteLength > OWN_INPUT_BYTES) this.#kept.clear();
+    if (rows.size * byteLength > OWN_INPUT_BYTES) return;
+    for (const [id, row] of rows) this.#kept.set(id, row);
+  }
+
+  /** @returns [ids.length, layers * size] */
+  async #compute(ids: Int32Array): Promise<Float32Array> {
+    const { spec, weights } = this.#model;
+    const { hiddenSize: size, vocabSize, embeddingScale } = spec;
+    const { vocabSize: rows } = requirePerLayer(spec);
+    const width = spec.layers.length * requirePerLayer(spec).size;
+    const embedded = await embeddingRows(weights, { name: EMBEDDING, rows: vocabSize, size }, ids);
+    const table = await embeddingRows(weights, { name: PER_LAYER.table, rows, size: width }, ids);
+    const program = await this.#runtime.program("own inputs", () => ownInputGraph(spec));
+    const fed = await (this.#weights ??= readNamed(weights, {
+      projection: PER_LAYER.projection,
+      norm: PER_LAYER.norm,
+    }));
+    const { inputs } = await program.run({
+      ...fed,
+      embedded: { shape: [ids.length, size], data: embedded.map((x) => x * embeddingScale) },
+      rows: { shape: [ids.length, width], data: table },
+    });
+    requireFiniteResult(inputs!, {
+      what: "the inputs of layers",
+      weights: fed,
+      dtype: this.#runtime.device.dtype,
+      nameOf: (feed) => PER_LAYER[feed as "projection" | "norm"],
+    });
+    return inputs!.data;
+  }
+}
+
+/** `inputs` [M, layers, size] from `embedded` [M, C], `rows` [M, layers * size], `projection` and `norm`. */
+function ownInputGraph(spec: ModelSpec): Graph {
+  const b = new GraphBuilder();
+  const { size } = requirePerLayer(spec);
+  const width = spec.layers.length * size;
+  const inputs = addOwnInputs(b, spec, {
+    embedded: b.input("embedded", ["M", spec.hiddenSize]),
+    rows: b.input("rows", ["M", width]),
+    project: (x) => b.matmul(x, b.input("projection", [width, spec.hiddenSize]), { transB: true }),
+    norm: b.input("norm", [size]),
+  });
+  b.output("inputs", inputs);
+  return b.finish();
+}
