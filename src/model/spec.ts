@@ -465,11 +465,20 @@ export function attentionLayers({ layers }: Pick<ModelSpec, "layers">): readonly
   return layers.filter(({ mixer }) => mixer === undefined);
 }
 
-/** Whether every layer has the same widths, and every layer with attention the same heads. */
+/**
+ * Whether layers have the widths that stock classes can have: the same in all layers of a kind. Layers with attention
+ * are of one kind if their heads have the same size, FFNs if both are in layers with keys of their own, or neither.
+ */
 export function hasUniformWidths({ layers }: Pick<ModelSpec, "layers">): boolean {
-  const [first, ...others] = attentionLayers({ layers });
-  const hasSameHeads = others.every(
-    ({ kvGroups, groupSize }) => kvGroups === first?.kvGroups && groupSize === first.groupSize,
-  );
-  return hasSameHeads && layers.every(({ neurons }) => neurons === layers[0]!.neurons);
+  const heads = ({ headDim, kvGroups, groupSize }: LayerSpec): Kinship => [headDim, [kvGroups, groupSize]];
+  const ffn = ({ kvSharing, neurons }: LayerSpec): Kinship => [kvSharing?.role === "reader", [neurons]];
+  return areAlike(attentionLayers({ layers }).map(heads)) && areAlike(layers.map(ffn));
+}
+
+/** The kind of a layer and its widths. */
+type Kinship = readonly [kind: unknown, widths: readonly number[]];
+
+function areAlike(layers: readonly Kinship[]): boolean {
+  const firsts = new Map(layers.toReversed().map(([kind, widths]) => [kind, widths]));
+  return layers.every(([kind, widths]) => widths.every((width, i) => width === firsts.get(kind)![i]));
 }

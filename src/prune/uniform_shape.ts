@@ -1,10 +1,10 @@
 /**
- * Shape uniform: every layer keeps the same number of neurons, and every layer with
- * attention the same number of KV groups, which is all that the
- * stock classes of other programs support. The ranking decides which units of a layer are removed; here the budget is
- * split between attention and FFN.
+ * Shape uniform: every layer keeps the same number of neurons, and every layer with attention the same number of KV
+ * groups, which is all that the stock classes of other programs support. The ranking decides which units of a layer are
+ * removed; here the budget is split between attention and FFN.
  *
- * A split takes g groups from every layer, then as many neurons (blocks of `roundTo`) as the budget pays for.
+ * A split takes g groups from every layer, then as many neurons (blocks of `roundTo`) as the budget pays for. Where
+ * layers of some kind are wider by design (`hasUniformWidths`), they give more in proportion.
  * Candidates are the splits that leave less than one neuron a layer unspent, or at most half a block a layer more than
  * the split nearest to the budget. The one with the smallest
  *
@@ -18,14 +18,7 @@ import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
-import {
-  BUDGET_SLACK,
-  type RankedSpace,
-  RemovalLedger,
-  type RemovalQueue,
-  unitsInBlocks,
-  unranked,
-} from "./removal.ts";
+import { BUDGET_SLACK, type RankedSpace, type RemovalQueue, unitsInBlocks, unranked } from "./removal.ts";
 
 /** Number of blocks that every space of a kind gives. */
 interface Split extends Readonly<Record<SpaceKind, number>> {
@@ -38,44 +31,78 @@ interface Split extends Readonly<Record<SpaceKind, number>> {
  * @throws GpruneError BAD_ARGUMENT for a model whose layers differ, or a sparsity that the minimum widths do not allow
  */
 export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
-  const queues = queuesOf(ranked, request);
+  const queues = queuesInProportion(ranked, request);
   const splits = splitsOf(queues, request);
   const losses = splits.map((split) =>
     queues.reduce((sum, queue, index) => sum + lossOf(queue, split, ranked[index]!.values), 0),
   );
   const chosen = splits[losses.indexOf(Math.min(...losses))]!;
-  const ledger = new RemovalLedger(queues);
-  for (const queue of queues) {
-    for (let block = 0; block < chosen[queue.space.kind]; block++) ledger.take(queue);
-  }
-  return ledger.keep();
+  const kept = queues.flatMap((queue) => {
+    const taken = unitsTaken(queue, chosen[queue.space.kind]);
+    return taken === 0 ? [] : [[queue.space.id, sorted(queue.order.slice(taken))] as const];
+  });
+  return Object.fromEntries(kept);
+}
+
+function sorted(units: readonly number[]): readonly number[] {
+  return units.toSorted((a, b) => a - b);
 }
 
 /** The specs that `removeUniform` may result in, whatever the ranking. @throws GpruneError as `removeUniform` */
 export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
-  const queues = queuesOf(unranked(request.spec), request);
+  const queues = queuesInProportion(unranked(request.spec), request);
   return splitsOf(queues, request).map((split) => {
-    const removed = (kind: SpaceKind): number =>
-      unitsInBlocks(queues.find(({ space }) => space.kind === kind)!, split[kind]);
-    const layers = request.spec.layers.map((layer) => ({
+    const removed = (layer: number, kind: SpaceKind): number => {
+      const queue = queues.find(({ space }) => space.layer === layer && space.kind === kind);
+      return queue === undefined ? 0 : unitsTaken(queue, split[kind]);
+    };
+    const layers = request.spec.layers.map((layer, index) => ({
       ...layer,
-      neurons: layer.neurons - removed("ffn"),
-      kvGroups: layer.mixer === undefined ? layer.kvGroups - removed("kv") : 0,
+      neurons: layer.neurons - removed(index, "ffn"),
+      kvGroups: layer.kvGroups - removed(index, "kv"),
     }));
     return { ...request.spec, layers };
   });
 }
 
+/** A queue, and what its layer gives for each unit that the layers with the fewest give. */
+interface ProportionalQueue extends RemovalQueue {
+  readonly multiple: number;
+}
+
+function queuesInProportion(
+  ranked: readonly RankedSpace[],
+  request: RemovalRequest,
+): readonly ProportionalQueue[] {
+  const queues = queuesOf(ranked, request);
+  const divisorOf = (kind: SpaceKind): number =>
+    queues.reduce((divisor, { space }) => (space.kind === kind ? gcd(divisor, space.units) : divisor), 0);
+  const divisors = { ffn: divisorOf("ffn"), kv: divisorOf("kv") };
+  return queues.map((queue) => ({ ...queue, multiple: queue.space.units / divisors[queue.space.kind] }));
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}
+
+/** Units that a queue gives when a split takes a number of blocks from the narrowest layers. */
+function unitsTaken({ multiple, space, blockSize, ...queue }: ProportionalQueue, blocks: number): number {
+  const narrowest = { ...queue, blockSize, space: { ...space, units: space.units / multiple } };
+  return multiple * unitsInBlocks(narrowest, blocks);
+}
+
 /** The candidate splits. */
-function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): readonly Split[] {
+function splitsOf(queues: readonly ProportionalQueue[], request: RemovalRequest): readonly Split[] {
   requireAlike(request.spec);
   const budget = removalBudget(request, queues);
-  const ofKind = (kind: SpaceKind): readonly RemovalQueue[] =>
+  const ofKind = (kind: SpaceKind): readonly ProportionalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
   // Parameters of one neuron in every layer.
-  const neuron = ofKind("ffn").reduce((sum, { space }) => sum + space.unitParameters, 0);
+  const neuron = ofKind("ffn").reduce((sum, { space, multiple }) => sum + multiple * space.unitParameters, 0);
   const neurons = costs(ofKind("ffn"));
-  const splits = costs(ofKind("kv")).flatMap((cost, kv) => {
+  // Groups that layers share stay, and so do all others then.
+  const groups = request.spec.layers.some(({ kvSharing }) => kvSharing) ? [0] : costs(ofKind("kv"));
+  const splits = groups.flatMap((cost, kv) => {
     const ffn = neurons.findLastIndex((more) => cost + more <= budget + BUDGET_SLACK);
     if (ffn < 0) return [];
     const unspent = budget - cost - neurons[ffn]!;
@@ -89,18 +116,20 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
 }
 
 /** Parameters that are removed when every queue gives 0, 1, 2, ... blocks. */
-function costs(queues: readonly RemovalQueue[]): readonly number[] {
-  const blocks = Math.min(...queues.map((queue) => queue.removableBlocks));
+function costs(queues: readonly ProportionalQueue[]): readonly number[] {
+  const blocks = Math.min(
+    ...queues.map(({ space, blockSize, multiple }) => Math.ceil(space.units / multiple / blockSize) - 1),
+  );
   return Array.from({ length: blocks + 1 }, (_, count) =>
-    queues.reduce((sum, queue) => sum + unitsInBlocks(queue, count) * queue.space.unitParameters, 0),
+    queues.reduce((sum, queue) => sum + unitsTaken(queue, count) * queue.space.unitParameters, 0),
   );
 }
 
 /** Sum of value * parameters over the units that a split takes from a queue, and over its fraction of a block. */
-function lossOf(queue: RemovalQueue, split: Split, values: Float64Array): number {
+function lossOf(queue: ProportionalQueue, split: Split, values: Float64Array): number {
   const { kind, unitParameters } = queue.space;
   const upTo = (blocks: number): number =>
-    queue.order.slice(0, unitsInBlocks(queue, blocks)).reduce((sum, unit) => sum + values[unit]!, 0);
+    queue.order.slice(0, unitsTaken(queue, blocks)).reduce((sum, unit) => sum + values[unit]!, 0);
   const blocks = split[kind];
   const taken = upTo(blocks);
   const ofNext = kind === "ffn" && split.fraction > 0 ? split.fraction * (upTo(blocks + 1) - taken) : 0;

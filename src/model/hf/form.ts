@@ -9,6 +9,7 @@ import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
 import {
   attentionLayers,
+  hasUniformWidths,
   type ModelSpec,
   type Projection,
   queryHeads,
@@ -125,7 +126,10 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
   const heads = attentionLayers(spec);
   const divides = heads.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
   const fills = heads.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
-  const fits = (divides || !family.computes.headsDivideHidden) && (fills || !family.computes.headsFillHidden);
+  const fits =
+    hasUniformWidths(spec) &&
+    (divides || !family.computes.headsDivideHidden) &&
+    (fills || !family.computes.headsFillHidden);
   return fits && holds(spec, { family, remoteCode: false });
 }
 
