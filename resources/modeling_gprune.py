@@ -1,6 +1,6 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X:
-5 and later; Qwen 3.5: 5.2 and later):
+5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.24 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -187,6 +187,7 @@ for family in (
     ("gemma", "Gemma"),
     ("gemma2", "Gemma2"),
     ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM"),
+    ("gemma4_text", "Gemma4Text", "Gemma4ForCausalLM"),
     ("vaultgemma", "VaultGemma"),
     ("phi3", "Phi3"),
     ("granite", "Granite"),

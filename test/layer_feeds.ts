@@ -1,19 +1,26 @@
 /** Random inputs for the backward programs of a layer. */
-import { layerSizes } from "../src/graph/decoder/layer_structure.ts";
+import { layerSizes, stateSize } from "../src/graph/decoder/layer_structure.ts";
 import type { Feeds } from "../src/graph/runtime/runtime.ts";
-import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
+import { headDimOf, type ModelSpec } from "../src/model/spec.ts";
 import type { SpaceKind } from "../src/model/weights.ts";
 import { randomTensor } from "./tiny_model.ts";
 
 /** Number of changes of each output projection, and their rank. */
 const [CHANGES, RANK] = [2, 21];
 
-/** Inputs of `backward`, `train` and `slopes`, besides the layer's input and kept activations. */
+/** Token ids of a batch, as layers with inputs of their own need them. */
+export function someIds(batch: number, tokens: number): Int32Array {
+  return Int32Array.from({ length: batch * tokens }, (_, place) => place % 7);
+}
+
+/** Inputs of `backward`, `train` and `slopes` of layer `index`, besides the layer's input and kept activations. */
 export function wayBackFeeds(
-  { hiddenSize, headDim }: ModelSpec,
-  layer: LayerSpec,
+  spec: ModelSpec,
+  index: number,
   { batch, tokens }: { readonly batch: number; readonly tokens: number },
 ): Feeds {
+  const { hiddenSize } = spec;
+  const layer = spec.layers[index]!;
   const { N, F } = layerSizes(layer);
   const ofSpace = (kind: SpaceKind, channels: number): Feeds => ({
     [`${kind}.centre`]: randomTensor([channels], { name: kind }),
@@ -22,9 +29,9 @@ export function wayBackFeeds(
     [`${kind}.changeCentres`]: randomTensor([CHANGES, 1, RANK], { name: `${kind} centres` }),
   });
   return {
-    upstream: randomTensor([batch, tokens, hiddenSize], { name: "upstream" }),
+    upstream: randomTensor([batch, tokens, stateSize(spec, index + 1)], { name: "upstream" }),
     "ffn.gateWeight": randomTensor([hiddenSize, F], { name: "gate weight" }),
-    ...ofSpace("kv", N * headDim),
+    ...ofSpace("kv", N * headDimOf(spec, layer)),
     ...ofSpace("ffn", F),
   };
 }

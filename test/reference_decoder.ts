@@ -70,19 +70,26 @@ function run(
   if (spec.embeddingNorm) stream = stream.map((row) => norm(row, { weight: null, bias: null }, spec));
   const hidden: Rows[] = [];
   const taps = new Map<string, Rows>();
+  const attended: Attended[] = [];
+  const own = ownInputs(spec, weights, ids);
   for (const [index, layer] of spec.layers.entries()) {
-    const context = new LayerContext(spec, layer, { weights, prefix: `model.layers.${index}.` });
+    const context = new LayerContext(spec, layer, { weights, prefix: `model.layers.${index}.`, attended });
     const gate = (kind: "kv" | "ffn", rows: Rows): Rows => {
       const id = `layers.${index}.${kind}`;
       taps.set(id, edit(id, rows));
       return taps.get(id)!;
     };
-    const attended =
+    const joined =
       layer.mixer === undefined
         ? context.attention(stream, (rows) => gate("kv", rows))
         : context.mixed(stream, layer.mixer);
-    const read = spec.parallel ? stream : attended;
-    stream = context.ffn({ read, joined: attended }, (rows) => gate("ffn", rows));
+    const read = spec.parallel ? stream : joined;
+    const passed = context.ffn({ read, joined }, (rows) => gate("ffn", rows));
+    stream = context.scaled(
+      passed.map((row, t) =>
+        spec.perLayerInputs === null ? row : context.withOwn(row, own[t]![index]!, spec.perLayerInputs.size),
+      ),
+    );
     hidden.push(stream);
   }
   const finalNorm = {
@@ -100,25 +107,56 @@ function run(
   return { hidden, taps, logits, loss: crossEntropy(logits, ids) };
 }
 
+/** Keys and values of a layer by token and head. */
+type Attended = Readonly<Record<"keys" | "values", readonly (readonly Rows[number][])[]>>;
+
+/** The inputs of all layers by token. */
+function ownInputs(spec: ModelSpec, weights: Weights, ids: readonly number[]): readonly Rows[] {
+  if (spec.perLayerInputs === null) return [];
+  const { size } = spec.perLayerInputs;
+  const embeddings = matrix(weights, "model.embed_tokens.weight");
+  const table = matrix(weights, "model.embed_tokens_per_layer.weight");
+  const projection = matrix(weights, "model.per_layer_model_projection.weight");
+  const weight = vector(weights, "model.per_layer_projection_norm.weight");
+  return ids.map((id) => {
+    const embedded = embeddings[id]!.map((x) => x * spec.embeddingScale);
+    const projected = linear(embedded, projection).map((x) => x / Math.sqrt(spec.hiddenSize));
+    const rows = chunks(table[id]!, size);
+    return chunks(projected, size).map((part, layer) =>
+      norm(part, { weight, bias: null }, spec).map(
+        (x, c) => (x + rows[layer]![c]! * Math.sqrt(size)) / Math.SQRT2,
+      ),
+    );
+  });
+}
+
 class LayerContext {
   readonly spec: ModelSpec;
   readonly layer: LayerSpec;
   readonly weights: Weights;
   readonly prefix: string;
+  /** Of the layers before, to which this one adds its own. */
+  readonly attended: Attended[];
 
   constructor(
     spec: ModelSpec,
     layer: LayerSpec,
-    { weights, prefix }: { readonly weights: Weights; readonly prefix: string },
+    {
+      weights,
+      prefix,
+      attended,
+    }: { readonly weights: Weights; readonly prefix: string; readonly attended: Attended[] },
   ) {
     this.spec = spec;
     this.layer = layer;
     this.weights = weights;
     this.prefix = prefix;
+    this.attended = attended;
   }
 
   attention(stream: Rows, gate: (rows: Rows) => Rows): Rows {
-    const { headDim, qkNorm, norms, attentionScale, projectionClip, scoreSoftcap } = this.spec;
+    const { qkNorm, norms, attentionScale, projectionClip, scoreSoftcap } = this.spec;
+    const { headDim = this.spec.headDim } = this.layer;
     const normed = norms === "after" ? stream : this.norm(stream, "input_layernorm");
     const { groupSize, rope, window } = this.layer;
     const limit = projectionClip ?? Number.POSITIVE_INFINITY;
@@ -141,8 +179,15 @@ class LayerContext {
       });
     const queries = prepared("q_proj", "self_attn.q_norm");
     const gates = this.spec.gatedAttention ? normed.map((row) => this.queryParts(row, 1).flat()) : null;
-    const keys = prepared("k_proj", "self_attn.k_norm");
-    const values = normed.map((row) => chunks(clipped("v_proj", row), headDim));
+    const { keys, values } = this.keysAndValues({
+      keys: () => prepared("k_proj", "self_attn.k_norm"),
+      values: () =>
+        normed.map((row) =>
+          chunks(clipped(this.layer.valuesAreKeys ? "k_proj" : "v_proj", row), headDim).map((head) =>
+            this.spec.valueNorm ? norm(head, { weight: null, bias: null }, this.spec) : head,
+          ),
+        ),
+    });
     const mixed = queries.map((row, t) =>
       row.flatMap((query, n) => {
         const group = Math.floor(n / groupSize);
@@ -163,9 +208,41 @@ class LayerContext {
       }),
     );
     const open = mixed.map((row, t) => row.map((x, c) => (gates === null ? x : x * sigmoid(gates[t]![c]!))));
-    const out = gate(open).map((row) => this.project("self_attn", "o_proj", row));
+    const out = (this.layer.kvSharing ? open : gate(open)).map((row) =>
+      this.project("self_attn", "o_proj", row),
+    );
     const plain = norms === "before" || norms === "shared";
     return this.join(stream, plain ? out : this.norm(out, "post_attention_layernorm"));
+  }
+
+  /** Those of another layer, or the layer's own, which later ones may read. */
+  private keysAndValues(own: {
+    readonly keys: () => Attended["keys"];
+    readonly values: () => Attended["values"];
+  }): Attended {
+    const { kvSharing } = this.layer;
+    const result =
+      kvSharing?.role === "reader"
+        ? this.attended[kvSharing.source]!
+        : { keys: own.keys(), values: own.values() };
+    this.attended.push(result);
+    return result;
+  }
+
+  /** A row with what the layer's own input adds. */
+  withOwn(row: Row, own: Row, size: number): Row {
+    const gates = linear(row, matrix(this.weights, `${this.prefix}per_layer_input_gate.weight`));
+    const open = gates.map((x, c) => ACTIVATIONS[this.spec.activation](x, () => 0) * own[c]!);
+    if (open.length !== size) throw new Error(`expected ${size} channels, got ${open.length}`);
+    const projected = linear(open, matrix(this.weights, `${this.prefix}per_layer_projection.weight`));
+    return this.join([row], this.norm([projected], "post_per_layer_input_norm"))[0]!;
+  }
+
+  /** Rows times the layer's number, if it has one. */
+  scaled(rows: Rows): Rows {
+    if (!this.spec.layerScalars) return rows;
+    const [factor] = this.vector("layer_scalar");
+    return rows.map((row) => row.map((x) => x * factor!));
   }
 
   /** The queries (0) or gates (1) of all heads. */

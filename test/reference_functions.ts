@@ -44,10 +44,12 @@ export function norm(
 export function rotate(head: Row, position: number, rope: RopeSpec | null): Row {
   if (rope === null) return head;
   const { theta, rotaryDim, scaling } = rope;
-  if (scaling !== null && scaling.type !== "linear") throw new Error("not in the reference");
+  if (scaling !== null && scaling.type !== "linear" && scaling.type !== "proportional")
+    throw new Error("not in the reference");
+  const turning = scaling?.type === "proportional" ? scaling.pairs : rotaryDim / 2;
   const half = rotaryDim / 2;
   const turned = [...head];
-  for (let i = 0; i < half; i++) {
+  for (let i = 0; i < turning; i++) {
     const angle = (position / (scaling?.factor ?? 1)) * theta ** ((-2 * i) / rotaryDim);
     const [a, b] = [head[i]!, head[i + half]!];
     turned[i] = a * Math.cos(angle) - b * Math.sin(angle);

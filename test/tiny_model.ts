@@ -92,7 +92,8 @@ export function tinyModel(options: TinyModelOptions = {}): Model {
       const constant = CONSTANTS[name.split(".").at(-1)!];
       if (constant !== undefined) return [name, { shape, data: Float32Array.of(constant) }];
       const isOffset = spec.normOffset === 1 && !name.includes("linear_attn");
-      const centre = /norm.*[.]weight$/.test(name) && !isOffset ? 1 : 0;
+      const isFactor = /norm.*[.]weight$/.test(name) && !isOffset;
+      const centre = isFactor || name.endsWith("layer_scalar") ? 1 : 0;
       return [name, randomTensor(shape, { seed: options.seed ?? 0, name, centre })];
     }),
   );

@@ -98,6 +98,31 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     residualScale: 0.5,
     logitDivisor: 1.5,
   },
+  "as Gemma 4": {
+    layers: [
+      { neurons: 6, kvGroups: 2, groupSize: 2, window: 3 },
+      { neurons: 5, kvGroups: 1, groupSize: 2, window: 3, kvSharing: { role: "source" } },
+      {
+        ...{ neurons: 4, kvGroups: 2, groupSize: 1, headDim: 6, kvSharing: { role: "source" } },
+        valuesAreKeys: true,
+        rope: { theta: 100, rotaryDim: 6, scaling: { type: "proportional", pairs: 2, factor: 1 } },
+      },
+      { neurons: 7, kvGroups: 1, groupSize: 3, window: 3, kvSharing: { role: "reader", source: 1 } },
+      {
+        ...{ neurons: 3, kvGroups: 2, groupSize: 2, headDim: 6, kvSharing: { role: "reader", source: 2 } },
+        rope: { theta: 100, rotaryDim: 6, scaling: { type: "proportional", pairs: 2, factor: 1 } },
+      },
+    ],
+    ...GEMMA_SWITCHES,
+    normOffset: 0,
+    attentionScale: 0.5,
+    logitSoftcap: 3,
+    valueNorm: true,
+    layerScalars: true,
+    perLayerInputs: { size: 4, vocabSize: 16 },
+    // Of the order of what is normed, which may be small: norms on outputs would give its rounding the weight of all.
+    normEps: 0.1,
+  },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {
     layers: WIDTHS,

@@ -3,7 +3,7 @@ import type { OnnxDType } from "../base/choices.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
 import { LAYER_MATRICES, type LayerMatrix, type ModelSpec } from "../model/spec.ts";
-import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/weights.ts";
+import { EMBEDDING, HEAD, PER_LAYER, projectionName, weightsOf } from "../model/weights.ts";
 import {
   blocks,
   floatColumns,
@@ -111,6 +111,14 @@ export class StoredWeights implements DecoderWeights {
   embed(ids: Value): Value {
     this.#embeddings = this.#matrix(EMBEDDING, this.#format.embeddings);
     return this.#embeddings.rows(ids);
+  }
+
+  get own(): DecoderWeights["own"] {
+    return {
+      rows: (ids) => this.#matrix(PER_LAYER.table, this.#format.embeddings).rows(ids),
+      project: (x) =>
+        this.#matrix(PER_LAYER.projection, this.#format.matrices.per_layer_projection).product(x),
+    };
   }
 
   layer(index: number): ReturnType<DecoderWeights["layer"]> {

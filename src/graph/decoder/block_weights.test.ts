@@ -23,9 +23,12 @@ const VARIANTS: Readonly<Record<string, TinyModelOptions>> = Object.fromEntries(
     const layers = options.layers!.map((layer, index) => ({
       ...layer,
       neurons: [256, 288, 40][index % 3]!,
+      ...(layer.headDim && { headDim: 256 }),
       rope: layer.rope === null ? null : { ...layer.rope, theta: 100, rotaryDim: 64, scaling: null },
     }));
-    return [name, { ...options, hiddenSize: 256, headDim: 128, layers } as TinyModelOptions];
+    const perLayerInputs = options.perLayerInputs ? { ...options.perLayerInputs, size: 256 } : null;
+    const sizes = { hiddenSize: 256, headDim: 128, perLayerInputs };
+    return [name, { ...options, ...sizes, layers } as TinyModelOptions];
   }),
 );
 

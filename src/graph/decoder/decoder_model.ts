@@ -17,7 +17,7 @@ import {
   type RopeSpec,
   stateShape,
 } from "../../model/spec.ts";
-import { POSITION_EMBEDDING } from "../../model/weights.ts";
+import { PER_LAYER, POSITION_EMBEDDING } from "../../model/weights.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -27,6 +27,7 @@ import { norm, type RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
 import { addLogits, headWeights } from "./head.ts";
 import { type LayerParts, layerSizes, layerStructure } from "./layer_structure.ts";
+import { addOwnInputs } from "./own_inputs.ts";
 import { INVISIBLE } from "./positions.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
@@ -36,6 +37,13 @@ export interface DecoderWeights {
   readonly cacheType: ValueType;
   /** Rows of the embedding matrix: ids [B, T] give float32 [B, T, C]. */
   embed(ids: Value): Value;
+  /** What inputs of layers are made from (`PerLayerInputs`). */
+  readonly own: {
+    /** Rows of the table: ids [B, T] give float32 [B, T, layers * size]. */
+    rows(ids: Value): Value;
+    /** The projection of embeddings: [B, T, C] gives [B, T, layers * size]. */
+    project(x: Value): Value;
+  };
   layer(index: number): WeightSupply;
   /** A weight outside the layers that is in no product, float32, by its name in the checkpoint. */
   tensor(name: string): Value;
@@ -75,6 +83,7 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
     weights,
     positions,
     masks: new MaskBuilder(b, ids, attentionMask),
+    ownInputs: spec.perLayerInputs === null ? null : ownInputs(b, { spec, weights, ids, embedded: scaled }),
   });
   for (const index of spec.layers.keys()) hidden = layers.add(hidden, index);
   const names = headWeights(spec);
@@ -91,12 +100,34 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   return b.finish();
 }
 
+/** The inputs of all layers, [B, T, layers, size]. */
+function ownInputs(
+  b: GraphBuilder,
+  {
+    spec,
+    weights,
+    ids,
+    embedded,
+  }: {
+    readonly spec: ModelSpec;
+    readonly weights: DecoderWeights;
+    readonly ids: Value;
+    readonly embedded: Value;
+  },
+): Value {
+  const { rows, project } = weights.own;
+  return addOwnInputs(b, spec, { embedded, rows: rows(ids), project, norm: weights.tensor(PER_LAYER.norm) });
+}
+
 /** Adds layers with what they keep of the past as inputs and outputs. */
 class CachedLayers {
   readonly #b: GraphBuilder;
   readonly #spec: ModelSpec;
   readonly #weights: DecoderWeights;
   readonly #masks: MaskBuilder;
+  readonly #ownInputs: Value | null;
+  /** Keys and values of past and present tokens of layers that others read. */
+  readonly #shared = new Map<number, Readonly<Record<"keys" | "values", Value>>>();
   readonly #anglesOf: (rope: RopeSpec) => RotaryAngles;
   readonly #maskOf: (layer: Pick<LayerSpec, "groupSize" | "window">) => Value;
 
@@ -107,12 +138,19 @@ class CachedLayers {
       weights,
       positions,
       masks,
-    }: { readonly weights: DecoderWeights; readonly positions: Value; readonly masks: MaskBuilder },
+      ownInputs,
+    }: {
+      readonly weights: DecoderWeights;
+      readonly positions: Value;
+      readonly masks: MaskBuilder;
+      readonly ownInputs: Value | null;
+    },
   ) {
     this.#b = b;
     this.#spec = spec;
     this.#weights = weights;
     this.#masks = masks;
+    this.#ownInputs = ownInputs;
     this.#anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
     this.#maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
   }
@@ -132,21 +170,33 @@ class CachedLayers {
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {
-    const { groupSize, window, rope } = this.#spec.layers[index]!;
+    const { groupSize, window, rope, kvSharing } = this.#spec.layers[index]!;
+    const shared = kvSharing?.role === "reader" ? this.#shared.get(kvSharing.source)! : null;
     const past = (kind: string): Value => {
-      const shape = [DIMS.batch, parts.sizes.K, DIMS.past, this.#spec.headDim];
+      const shape = [DIMS.batch, parts.sizes.K, DIMS.past, parts.structure.headDim];
       return this.#b.input(`past_key_values.${index}.${kind}`, shape, this.#weights.cacheType);
     };
     const attention = {
       angles: rope === null ? null : this.#anglesOf(rope),
       mask: this.#maskOf({ groupSize, window }),
-      past: { keys: past("key"), values: past("value") },
+      ...(shared ? { past: null, shared } : { past: { keys: past("key"), values: past("value") } }),
     };
-    const { output, carried } = addLayer(this.#b, parts, { input, attention });
-    const { keys, values } = carried();
-    this.#b.output(`present.${index}.key`, keys!);
-    this.#b.output(`present.${index}.value`, values!);
+    const ownInput = this.#ownInputOf(index);
+    const { output, carried } = addLayer(this.#b, parts, { input, ownInput, attention });
+    if (shared) return output;
+    const { keys, values } = carried() as Readonly<Record<"keys" | "values", Value>>;
+    this.#b.output(`present.${index}.key`, keys);
+    this.#b.output(`present.${index}.value`, values);
+    this.#shared.set(index, { keys, values });
     return output;
+  }
+
+  /** The layer's own input, [B, T, size]; null without one. */
+  #ownInputOf(index: number): Value | null {
+    if (this.#ownInputs === null) return null;
+    const [batch, tokens, , size] = this.#ownInputs.shape as readonly [Dim, Dim, Dim, Dim];
+    const own = this.#b.slice(this.#ownInputs, 2, { start: index, end: index + 1 });
+    return this.#b.reshape(own, [batch, tokens, size]);
   }
 
   #withConvolution(

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { someIds } from "../../../test/layer_feeds.ts";
 import { maxDifference, relativeDifference } from "../../../test/numbers.ts";
 import { tensorsOf } from "../../../test/plans.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
@@ -104,7 +105,8 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       shape: [1, end - start, 8],
       data: hidden.data.slice(start * 8, end * 8),
     });
-    const whole = await runner.runLayer("forward", layer, { hidden });
+    const ids = someIds(1, 8);
+    const whole = await runner.runLayer("forward", layer, { hidden, ids });
     const room = [1, kvGroups, 7, headDim];
     const none = { shape: room, data: new Float32Array(elementCount(room)) };
     // Unused places of a cache must not matter.
@@ -116,10 +118,12 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     };
     const first = await runner.runLayer("cached", layer, {
       hidden: rows(0, 5),
+      ids: ids.slice(0, 5),
       feeds: { past_keys: none, past_values: none },
     });
     const second = await runner.runLayer("cached", layer, {
       hidden: rows(5, 8),
+      ids: ids.slice(5),
       offset: 5,
       feeds: { past_keys: inRoom(first.keys!), past_values: inRoom(first.values!) },
     });

@@ -147,8 +147,13 @@ function sharedStream(spec: ModelSpec, index: number): SharedStream | null {
   };
 }
 
+/** Channels of the hidden states before a layer, with those that travel behind them. */
+export function stateSize(spec: ModelSpec, index: number): number {
+  return spec.hiddenSize + sharedChannels(spec, index);
+}
+
 /** Channels that travel behind the hidden states before a layer; after the last one none do. */
-export function sharedChannels(spec: ModelSpec, index: number): number {
+function sharedChannels(spec: ModelSpec, index: number): number {
   if (index === spec.layers.length) return 0;
   const sources = spec.layers.slice(0, index).filter(({ kvSharing }) => kvSharing?.role === "source");
   return sources.reduce((sum, layer) => sum + 2 * keyChannels(spec, layer), 0);

@@ -120,7 +120,8 @@ export class OwnInputs {
     const width = spec.layers.length * requirePerLayer(spec).size;
     const embedded = await embeddingRows(weights, { name: EMBEDDING, rows: vocabSize, size }, ids);
     const table = await embeddingRows(weights, { name: PER_LAYER.table, rows, size: width }, ids);
-    const program = await this.#runtime.program("own inputs", () => ownInputGraph(spec));
+    const key = JSON.stringify([spec.perLayerInputs, spec.layers.length, size, spec.normEps]);
+    const program = await this.#runtime.program(`own inputs ${key}`, () => ownInputGraph(spec));
     const fed = await (this.#weights ??= readNamed(weights, {
       projection: PER_LAYER.projection,
       norm: PER_LAYER.norm,

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { wayBackFeeds } from "../../../test/layer_feeds.ts";
+import { someIds, wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
@@ -7,7 +7,7 @@ import { isLinear } from "../../model/spec.ts";
 import { projectionsOf } from "../../model/weights.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { type LayerStructure, layerStructure } from "./layer_structure.ts";
+import { type LayerStructure, layerStructure, stateSize } from "./layer_structure.ts";
 import { blockMask, causalMask, rotaryTables, spanPositions } from "./positions.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
@@ -32,8 +32,9 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
         // Without a length, a delta rule is one operator, which has no derivative.
         if (isLinear(mixer) && program !== "forward") continue;
         const inputs = {
-          hidden: randomTensor([2, TOKENS, 8], { name: "hidden" }),
-          ...wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens: TOKENS }),
+          hidden: randomTensor([2, TOKENS, stateSize(model.spec, index)], { name: "hidden" }),
+          own_input: randomTensor([2, TOKENS, model.spec.perLayerInputs?.size ?? 0], { name: "own" }),
+          ...wayBackFeeds(model.spec, index, { batch: 2, tokens: TOKENS }),
         };
         const span = { tokens: TOKENS, offset: 0 };
         const whole = layerStructure(model.spec, layer.index);
@@ -72,7 +73,6 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
 
 describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (_, options) => {
   const model = tinyModel(options);
-  const { hiddenSize } = model.spec;
 
   test.each([7, TOKENS])(
     "gives the way back the bits that it has without, through %i tokens",
@@ -80,15 +80,17 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
       const runner = new DecoderRunner(model, runtime);
       for (const index of model.spec.layers.keys()) {
         const layer = await runner.loadLayer(index);
-        const feeds = wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens });
-        const hidden = randomTensor([2, tokens, hiddenSize], { name: "hidden" });
-        const forward = await runner.runLayer("forward", layer, { hidden });
-        const { hidden: output, ...kept } = await runner.runLayer("keeping", layer, { hidden });
+        const feeds = wayBackFeeds(model.spec, index, { batch: 2, tokens });
+        const ids = someIds(2, tokens);
+        const hidden = randomTensor([2, tokens, stateSize(model.spec, index)], { name: "hidden" });
+        const forward = await runner.runLayer("forward", layer, { hidden, ids });
+        const { hidden: output, ...kept } = await runner.runLayer("keeping", layer, { hidden, ids });
         expect(output).toEqual(forward.hidden);
         for (const program of ["backward", "train", "slopes"] as const) {
-          const expected = await runner.runLayer(program, layer, { hidden, feeds });
+          const expected = await runner.runLayer(program, layer, { hidden, ids, feeds });
           const got = await runner.runLayer(`${program}Kept`, layer, {
             hidden,
+            ids,
             feeds: { ...feeds, ...kept },
           });
           expect(got, `${program} of layer ${index}`).toEqual(expected);
@@ -104,12 +106,13 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     );
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
-    const { gated, norms, parallel } = model.spec;
+    const { gated, norms, parallel, perLayerInputs } = model.spec;
     const read = projectionsOf(model.spec).filter((name) => !["o_proj", "down_proj"].includes(name));
-    // And the weighted values; o_proj, whose result is in the stream, unless nothing reads that; down_proj where a norm
+    // And the weighted values; both products with the layer's own input; o_proj, whose result is in the stream, unless nothing reads that; down_proj where a norm
     // reads its result.
     const readStreams = parallel ? [] : ["stream"];
-    const outputs = readStreams.length + Number(["around", "after"].includes(norms));
+    const ofOwn = perLayerInputs === null ? 0 : 2;
+    const outputs = readStreams.length + ofOwn + Number(["around", "after"].includes(norms));
     expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
     expect(kept).toEqual(

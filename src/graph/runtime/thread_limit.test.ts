@@ -132,7 +132,7 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     };
     const keeping = new DecoderRunner(model, runtimes[0]!);
     const { hidden: _, ...kept } = await keeping.runLayer("keeping", await keeping.loadLayer(0), { hidden });
-    const back = wayBackFeeds(model.spec, layers[0]!, { batch, tokens });
+    const back = wayBackFeeds(model.spec, 0, { batch, tokens });
     const programs: readonly (readonly [LayerProgram, Feeds])[] = [
       ["forward", {}],
       ["forest", {}],
