@@ -9,7 +9,7 @@ import type { Checkpoints } from "../base/stages.ts";
 import type { Keeping } from "../graph/decoder/backward.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/decoder/forward.ts";
-import { keepsActivations, keptBytes } from "../graph/decoder/kept_activations.ts";
+import { inputBytes, keepsActivations, keptBytes } from "../graph/decoder/kept_activations.ts";
 import { collectIfTight, inputStash } from "../graph/runtime/memory_policy.ts";
 import { type TokenSet, textsOfSet } from "./calibrate.ts";
 
@@ -48,7 +48,8 @@ export async function sumsBySet<S extends WindowSums>(
   const queue = sets.flatMap((set) => batchesLeft(set, result.get(set.name)));
   for (const { name } of sets) if (!result.has(name)) result.set(name, empty());
   const activations = keepsActivations(runner.runtime);
-  const tokenBytes = inputBytes(runner) + (activations ? keptBytes(runner.model.spec) : 0);
+  const { spec } = runner.model;
+  const tokenBytes = inputBytes(spec) + (activations ? keptBytes(spec) : 0);
   const total = 2 * tokensOfSets(sets);
   let done = total - 2 * batchTokens(queue);
   for (let start = 0; start < queue.length; ) {
@@ -100,11 +101,6 @@ function lotFrom(batches: readonly OwnedBatch[], maxTokens: number): readonly Ow
     return index > 0 && tokens > maxTokens;
   });
   return end < 0 ? batches : batches.slice(0, end);
-}
-
-/** Bytes per token of the inputs of all layers. */
-function inputBytes({ model: { spec } }: DecoderRunner): number {
-  return 4 * spec.hiddenSize * spec.layers.length;
 }
 
 /** Mean loss of every set, nats per token, for progress events. */

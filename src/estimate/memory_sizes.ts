@@ -7,14 +7,16 @@ import { largestBytes, writingBytes } from "../export/room.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
 import type { HeadProgram } from "../graph/decoder/head_programs.ts";
-import { keptBytes, programsThereAndBack } from "../graph/decoder/kept_activations.ts";
+import { inputBytes, keptBytes, programsThereAndBack } from "../graph/decoder/kept_activations.ts";
+import { widestState } from "../graph/decoder/layer_structure.ts";
+import { ownInputBytes } from "../graph/decoder/own_inputs.ts";
 import { keptPositionBytes, POSITION_INPUTS } from "../graph/decoder/position_feeds.ts";
 import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts";
 import { footprint, valueBytes } from "../graph/ir/footprint.ts";
 import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
 import { WRITES_BEHIND } from "../io/files/spill_file.ts";
 import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
-import { layerParameters, layerWeightsOf, weightsOf } from "../model/weights.ts";
+import { layerParameters, layerWeightsOf, PER_LAYER, weightsOf } from "../model/weights.ts";
 import { leftInLayers, leftInOutputs } from "../prune/remaining.ts";
 import { TEACHER_BYTES } from "../recover/distill.ts";
 import { triangleLength } from "../tensor/symmetric.ts";
@@ -45,11 +47,13 @@ export type Places = Omit<MemoryPolicy, "scratch">;
 /** Sizes of everything that a run holds, where `places` determines what is in memory. */
 export class RunSizes {
   readonly hiddenSize: number;
+  /** Channels of the widest hidden states, with what travels behind them. */
+  readonly stateSize: number;
   /** Channels of the widest KV space and of the widest FFN space. */
   readonly channels: readonly number[];
   /** Channels of the widest space. */
   readonly widest: number;
-  /** Bytes in float32. */
+  /** Bytes in float32, of those that are read as a whole. */
   readonly largestTensor: number;
   /** Memory for a tensor while it is written. */
   readonly writing: number;
@@ -63,15 +67,17 @@ export class RunSizes {
     this.#graphs = new PlannedGraphs(run);
     this.#places = places;
     this.hiddenSize = run.spec.hiddenSize;
+    this.stateSize = widestState(run.spec);
     const channels = (kind: string): number =>
       Math.max(
+        0,
         ...spacesOf(run.spec)
           .filter((space) => space.kind === kind)
           .map(channelCount),
       );
     this.channels = [channels("kv"), channels("ffn")];
     this.widest = Math.max(...this.channels);
-    this.largestTensor = largestBytes(weightsOf(run.spec));
+    this.largestTensor = largestBytes(weightsOf(run.spec).filter(({ name }) => name !== PER_LAYER.table));
     this.writing = writingBytes(run.spec);
   }
 
@@ -81,6 +87,7 @@ export class RunSizes {
       ...this.layers(),
       activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
       positions: this.#positions,
+      ...this.#embeddings(1),
       ...this.known,
     };
   }
@@ -258,7 +265,7 @@ export class RunSizes {
   /** Memory of training: the state between steps, and the data of one step, whose windows are the run's. */
   get training(): Items {
     const { spec, config } = this.#run;
-    const state = 4 * config.samples * config.seqLen * this.hiddenSize;
+    const state = 4 * config.samples * config.seqLen * this.stateSize;
     const layers = spec.layers.length;
     return {
       // And both moments of AdamW.
@@ -269,6 +276,7 @@ export class RunSizes {
       "layer inputs": (layers + 2) * state,
       "kept activations": this.#keptBytes * config.samples * config.seqLen,
       "refitted weights": this.refitted,
+      ...this.#embeddings(2),
     };
   }
 
@@ -300,7 +308,7 @@ export class RunSizes {
   }
 
   #hiddenOf(tokens: number): number {
-    return 4 * tokens * this.hiddenSize;
+    return 4 * tokens * this.stateSize;
   }
 
   /** All refitted output projections of the pruned model. */
@@ -329,17 +337,17 @@ export class RunSizes {
 
   /** Micro-batches in memory of hidden states that are in a file: one computed, one read ahead, some to be written. */
   get #waiting(): number {
-    return (2 + WRITES_BEHIND) * 4 * this.#graphs.batch.B * this.#graphs.batch.T * this.hiddenSize;
+    return (2 + WRITES_BEHIND) * 4 * this.#graphs.batch.B * this.#graphs.batch.T * this.stateSize;
   }
 
   /** Inputs of all layers for one lot of windows. */
   #lotInputs(wanted?: number): number {
-    return this.#inputBytes * this.#lotTokens(wanted);
+    return inputBytes(this.#run.spec) * this.#lotTokens(wanted);
   }
 
   /** Tokens of one lot. @param wanted - all tokens; when absent those of the metric's gradients, or else of a round */
   #lotTokens(wanted: number = this.#run.gradients ? this.#run.tokens : roundTokens(this.#run, 1)): number {
-    const fitting = this.#places.lotBytes / (this.#inputBytes + this.#keptBytes);
+    const fitting = this.#places.lotBytes / (inputBytes(this.#run.spec) + this.#keptBytes);
     return Math.min(wanted, Math.max(fitting, this.#graphs.batch.B * this.#graphs.batch.T));
   }
 
@@ -354,9 +362,10 @@ export class RunSizes {
     return 2 * keptPositionBytes(sizes);
   }
 
-  /** Bytes per token of the inputs of all layers. */
-  get #inputBytes(): number {
-    return this.#run.spec.layers.length * this.#hiddenOf(1);
+  /** What `models` of the same spec keep of embeddings by layer; nothing where layers have none. */
+  #embeddings(models: number): Items {
+    const bytes = models * ownInputBytes(this.#run.spec, this.#run.tokens);
+    return bytes === 0 ? {} : { "per-layer embeddings": bytes };
   }
 
   /** Bytes per token of the kept activations. */

@@ -16,6 +16,7 @@ import {
   tokensOf,
 } from "../graph/decoder/forward.ts";
 import { headStructure } from "../graph/decoder/head.ts";
+import { widestState } from "../graph/decoder/layer_structure.ts";
 import { collectIfTight } from "../graph/runtime/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -76,7 +77,7 @@ export async function compareOnWindows(
   requirePredictions(windows);
   const { spec } = runners[0]!.model;
   const layers = spec.layers.length;
-  const perWindow = windows[0]!.length * spec.hiddenSize * 4 * runners.length;
+  const perWindow = windows[0]!.length * widestState(spec) * 4 * runners.length;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
   const total = tokensOf(windows);
   const sums = runners.map(() => new Sums(spec));

@@ -11,6 +11,7 @@ import type { DecoderRunner, LoadedHead } from "../graph/decoder/decoder_runner.
 import { requireKnownTokens } from "../graph/decoder/embedding_rows.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/decoder/forward.ts";
 import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
+import { widestState } from "../graph/decoder/layer_structure.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/decoder/prefix_forest.ts";
 import { linearAttentionsOf, type ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -73,7 +74,7 @@ export async function logLikelihoods(
   const head = await runner.loadHead();
   const results: LogLikelihood[] = Array(continuations.length);
   let seen = 0;
-  for (const lot of lotsOf(packs, MAX_HIDDEN_BYTES / (4 * runner.model.spec.hiddenSize))) {
+  for (const lot of lotsOf(packs, MAX_HIDDEN_BYTES / (4 * widestState(runner.model.spec)))) {
     const base = seen;
     const { batches, places } = await embedForests(
       runner,

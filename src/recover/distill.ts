@@ -30,6 +30,7 @@ import {
 import { DecoderRunner, type Outputs } from "../graph/decoder/decoder_runner.ts";
 import { embedWindows, forwardLayers, type MicroBatch, tokensOf } from "../graph/decoder/forward.ts";
 import { keepsActivations } from "../graph/decoder/kept_activations.ts";
+import { widestState } from "../graph/decoder/layer_structure.ts";
 import { requireFiniteWeight } from "../graph/runtime/finite.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
@@ -130,7 +131,7 @@ export async function trainTensors(request: DistillRequest): Promise<TrainedTens
   const restored = await checkpoints.restore();
   if (restored !== undefined) restoreSnapshot(training.state, restored);
   const { curve, tensors } = training.state;
-  const bytesOfLayer = tokensOf(batches[0]!) * 4 * dense.spec.hiddenSize;
+  const bytesOfLayer = tokensOf(batches[0]!) * 4 * widestState(dense.spec);
   const lot = Math.max(1, Math.floor(TEACHER_BYTES / (bytesOfLayer * dense.spec.layers.length)));
   const rethrow = (error: unknown): never => {
     throw asDivergence(error, curve.length, learningRate);

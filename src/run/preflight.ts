@@ -12,6 +12,7 @@ import { type PlannedRun, refitsOutputs } from "../estimate/planned_run.ts";
 import { storedDType } from "../export/hf.ts";
 import { requireDisk, requireMemory } from "../export/room.ts";
 import { tokensOfSets } from "../graph/decoder/forward.ts";
+import { widestState } from "../graph/decoder/layer_structure.ts";
 import { memoryLimit } from "../io/files/machine.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, prunableParameters, spacesOf } from "../model/spaces.ts";
@@ -93,7 +94,7 @@ export function estimateNeeds(
 ): Needs {
   const { spec, config, tokens, refitTokens } = run;
   const trained = 4 * leftInLayers(spec, config.sparsity);
-  const hiddenOf = (count: number): number => 4 * count * spec.hiddenSize;
+  const hiddenOf = (count: number): number => 4 * count * widestState(spec);
   const refitted = 4 * leftInOutputs(spec, config.sparsity);
   const { recover } = config;
   const fits = refitsOutputs(run);

@@ -13,7 +13,7 @@ import { CPU } from "../runtime/device.ts";
 import type { MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { type LayerStructure, layerSizes, layerStructure } from "./layer_structure.ts";
+import { type LayerStructure, layerSizes, layerStructure, stateSize } from "./layer_structure.ts";
 import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
 /**
@@ -42,6 +42,11 @@ export function programsThereAndBack(
   program: BackwardProgram,
 ): readonly LayerProgram[] {
   return keepActivations ? ["keeping", `${program}Kept`] : ["forward", program];
+}
+
+/** Bytes per token of the inputs of all layers. */
+export function inputBytes(spec: ModelSpec): number {
+  return spec.layers.reduce((sum, _, index) => sum + 4 * stateSize(spec, index), 0);
 }
 
 /** Bytes per token of the activations that the program `keeping` outputs, of all layers together. */

@@ -152,6 +152,11 @@ export function stateSize(spec: ModelSpec, index: number): number {
   return spec.hiddenSize + sharedChannels(spec, index);
 }
 
+/** The largest of them. */
+export function widestState(spec: ModelSpec): number {
+  return Math.max(...Array.from({ length: spec.layers.length + 1 }, (_, index) => stateSize(spec, index)));
+}
+
 /** Channels that travel behind the hidden states before a layer; after the last one none do. */
 function sharedChannels(spec: ModelSpec, index: number): number {
   if (index === spec.layers.length) return 0;

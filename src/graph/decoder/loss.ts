@@ -1,4 +1,5 @@
 /** The loss of a model on windows of text. */
+
 import { type Reporting, silent } from "../../base/progress.ts";
 import type { DecoderRunner } from "./decoder_runner.ts";
 import {
@@ -9,6 +10,7 @@ import {
   nextTokens,
   tokensOf,
 } from "./forward.ts";
+import { widestState } from "./layer_structure.ts";
 
 /** Sums over the predictions of some windows, T - 1 in a window of T tokens. */
 export interface LossSum {
@@ -39,7 +41,7 @@ export async function predictionLosses(
   windows: readonly Int32Array[],
   { stage = "evaluate", onProgress = silent }: Partial<Reporting> = {},
 ): Promise<Float32Array> {
-  const perWindow = windows[0]!.length * runner.model.spec.hiddenSize * 4;
+  const perWindow = windows[0]!.length * widestState(runner.model.spec) * 4;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
   const total = tokensOf(windows);
   const losses = new Float32Array(total - windows.length);

@@ -15,7 +15,17 @@ import { norm } from "./formulas.ts";
 const CHUNK_TOKENS = 1024;
 
 /** Bytes of the inputs that are kept. Texts use a few thousand different tokens over and over. */
-export const OWN_INPUT_BYTES: number = 2 ** 29;
+const KEPT_BYTES = 2 ** 29;
+
+/** Bytes that the inputs of layers take, with the weights that they are made with, for `tokens` tokens; 0 without any. */
+export function ownInputBytes(spec: ModelSpec, tokens: number): number {
+  const { perLayerInputs, layers, hiddenSize } = spec;
+  if (perLayerInputs === null) return 0;
+  const width = layers.length * perLayerInputs.size;
+  const kept = Math.min(KEPT_BYTES, 4 * width * Math.min(tokens, perLayerInputs.vocabSize));
+  // While those of a chunk are computed, their operands and products are there too.
+  return kept + 4 * width * (hiddenSize + 4 * CHUNK_TOKENS);
+}
 
 /** Operands of the inputs of layers. */
 export interface OwnInputSources {
@@ -107,8 +117,8 @@ export class OwnInputs {
   /** Keeps these as well as those that are kept, or instead of them where both are too many. */
   #keep(rows: ReadonlyMap<number, Float32Array>): void {
     const [{ byteLength }] = rows.values() as unknown as [Float32Array];
-    if ((this.#kept.size + rows.size) * byteLength > OWN_INPUT_BYTES) this.#kept.clear();
-    if (rows.size * byteLength > OWN_INPUT_BYTES) return;
+    if ((this.#kept.size + rows.size) * byteLength > KEPT_BYTES) this.#kept.clear();
+    if (rows.size * byteLength > KEPT_BYTES) return;
     for (const [id, row] of rows) this.#kept.set(id, row);
   }
 
@@ -122,10 +132,8 @@ export class OwnInputs {
     const table = await embeddingRows(weights, { name: PER_LAYER.table, rows, size: width }, ids);
     const key = JSON.stringify([spec.perLayerInputs, spec.layers.length, size, spec.normEps]);
     const program = await this.#runtime.program(`own inputs ${key}`, () => ownInputGraph(spec));
-    const fed = await (this.#weights ??= readNamed(weights, {
-      projection: PER_LAYER.projection,
-      norm: PER_LAYER.norm,
-    }));
+    this.#weights ??= readNamed(weights, { projection: PER_LAYER.projection, norm: PER_LAYER.norm });
+    const fed = await this.#weights;
     const { inputs } = await program.run({
       ...fed,
       embedded: { shape: [ids.length, size], data: embedded.map((x) => x * embeddingScale) },
