@@ -24,16 +24,24 @@ function report(facts: Inspection): string {
     ["family", `${facts.family} (${facts.format}, ${facts.dtype})`],
     ["parameters", `${number(parameters.total)} (${number(parameters.prunable)} prunable)`],
     ["size", `${number(Math.round(facts.bytes / 1e5) / 10)} MB of weights`],
-    ["layers", `${facts.layers}, hidden size ${facts.hidden_size}, head size ${facts.head_dim}`],
+    ["layers", `${facts.layers}, hidden size ${facts.hidden_size}`],
     ["vocabulary", `${number(facts.vocab_size)}, ${embeddings}`],
     ["tokenizer", facts.tokenizer ? "yes" : "none, so texts cannot be tokenized"],
     ["neurons", perLayer(widths.ffn)],
     ["KV groups", perLayer(widths.kv)],
     ["query heads", perLayer(widths.heads)],
+    ["head size", perLayer(facts.head_dims)],
+    ...sharedKeys(facts.kv_sources),
     ["output biases", biases === 0 ? "none" : `in ${biases} of ${facts.layers} layers`],
     ...Object.entries(facts.runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const),
   ];
   return pairs(rows);
+}
+
+/** Which layers read the keys and values of others; nothing where none does. */
+function sharedKeys(sources: readonly number[]): readonly (readonly [string, string])[] {
+  const readers = sources.flatMap((source, layer) => (source === layer ? [] : [`${layer} of ${source}`]));
+  return readers.length === 0 ? [] : [["shared keys", `layer ${readers.join(", ")}; never removed`]];
 }
 
 function perLayer(values: readonly number[]): string {

@@ -4,7 +4,7 @@ import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
 import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
 import { prunableParameters } from "../model/spaces.ts";
-import { queryHeads } from "../model/spec.ts";
+import { headDimOf, queryHeads } from "../model/spec.ts";
 import { storedBytes } from "../model/stored_size.ts";
 import { parameterCount } from "../model/weights.ts";
 
@@ -21,6 +21,10 @@ export interface Inspection {
   readonly layers: number;
   readonly hidden_size: number;
   readonly head_dim: number;
+  /** By layer. */
+  readonly head_dims: readonly number[];
+  /** The layer whose keys and values each layer reads, most often itself. */
+  readonly kv_sources: readonly number[];
   readonly vocab_size: number;
   /** Whether the model has a tokenizer.json, without which no text can be tokenised. */
   readonly tokenizer: boolean;
@@ -50,6 +54,10 @@ export function inspectModel(model: Model): Inspection {
     layers: layers.length,
     hidden_size: spec.hiddenSize,
     head_dim: spec.headDim,
+    head_dims: layers.map((layer) => headDimOf(spec, layer)),
+    kv_sources: layers.map(({ kvSharing }, index) =>
+      kvSharing?.role === "reader" ? kvSharing.source : index,
+    ),
     vocab_size: spec.vocabSize,
     tokenizer: files.some(({ name }) => name === "tokenizer.json"),
     tied_embeddings: spec.tiedEmbeddings,

@@ -82,8 +82,21 @@ function planBase(spec: ModelSpec): PlanBase {
 
 /** Whether a plan is valid in itself and made for a model of this shape. */
 export function validatePlan(plan: PruningPlan, spec: ModelSpec): PlanCheck {
-  const problems = [...baseProblems(plan.base, planBase(spec)), ...keepProblems(plan)];
+  const problems = [
+    ...baseProblems(plan.base, planBase(spec)),
+    ...keepProblems(plan),
+    ...sharedProblems(plan, spec),
+  ];
   return problems.length === 0 ? { ok: true } : { ok: false, problems };
+}
+
+/** Problems of groups that a plan removes though several layers share them. */
+function sharedProblems({ keep }: PruningPlan, { layers }: ModelSpec): readonly string[] {
+  return layers.flatMap(({ kvSharing }, index) => {
+    const id = spaceId(index, "kv");
+    if (kvSharing === undefined || keep[id] === undefined) return [];
+    return [`keep ${id}: expected no entry, since layers share these keys and values, got one`];
+  });
 }
 
 /**

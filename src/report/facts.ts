@@ -138,5 +138,6 @@ function layerFacts({ widths, unit_parameters: cost }: RunRecord): readonly Laye
 function removedOf({ widths, unit_parameters: cost }: RunRecord, kind: SpaceKind): number {
   const parameters = (units: readonly number[]): number =>
     units.reduce((sum, count, layer) => sum + count * cost[kind][layer]!, 0);
-  return 1 - parameters(widths.after[kind]) / parameters(widths.before[kind]);
+  const before = parameters(widths.before[kind]);
+  return before === 0 ? 0 : 1 - parameters(widths.after[kind]) / before;
 }

@@ -9,9 +9,10 @@ import { GpruneError } from "../errors.ts";
 import { isJsonObject, parseJson } from "../io/files/json.ts";
 import { formatDocument, type JsonValue, toJson } from "../io/files/json_document.ts";
 import type { Model } from "../model/model.ts";
-import { type Space, spacesOf } from "../model/spaces.ts";
+import { spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { SPACE_KINDS, type SpaceKind, spaceId } from "../model/weights.ts";
-import type { Widths } from "../prune/plan.ts";
+import { keepAll, type Widths, widths } from "../prune/plan.ts";
 
 /** The content of run.json. */
 export interface RunRecord {
@@ -68,7 +69,7 @@ export interface RunRecord {
 const count = z.int().nonnegative();
 const fraction = z.number().min(0).max(1);
 const perplexity = z.number().positive();
-const widths = z.object({ ffn: z.array(count).min(1), kv: z.array(count).min(1) });
+const widthLists = z.object({ ffn: z.array(count).min(1), kv: z.array(count).min(1) });
 
 /** Settings that pages show as words. */
 const WORD_SETTINGS = ["method", "metric", "allocation", "recover", "seqLen", "samples", "seed"] as const;
@@ -94,8 +95,8 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   settings: settingsSchema,
   sparsity: z.object({ asked: fraction, achieved: fraction }),
   parameters: z.object({ before: count.min(1), after: count.min(1) }),
-  widths: z.object({ before: widths, after: widths }),
-  unit_parameters: widths,
+  widths: z.object({ before: widthLists, after: widthLists }),
+  unit_parameters: widthLists,
   runtimes: z.array(z.object({ program: z.string(), answer: z.string() })),
   calibration: z.array(
     z.object({
@@ -163,15 +164,6 @@ export interface RunInput {
 /** Makes the record of a run. */
 export function runRecord(outcome: RecordedOutcome, { model, started, settings }: RunInput): RunRecord {
   const { spec, origin } = model;
-  const spaces = new Map(spacesOf(spec).map((space) => [space.id, space]));
-  const byLayer = (of: (space: Space) => number): Widths => {
-    const ofKind = (kind: SpaceKind): readonly number[] =>
-      spec.layers.map((_, layer) => {
-        const space = spaces.get(spaceId(layer, kind));
-        return space === undefined ? 0 : of(space);
-      });
-    return { ffn: ofKind("ffn"), kv: ofKind("kv") };
-  };
   // Objects have keys that are numbers first, whatever their order was.
   const used = new Map(Object.entries(outcome.calibration));
   const scores = new Map(Object.entries(outcome.held_out));
@@ -187,8 +179,8 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     settings: toJson(settings) as RunRecord["settings"],
     sparsity: outcome.sparsity,
     parameters: outcome.parameters,
-    widths: { before: byLayer(({ units }) => units), after: outcome.widths },
-    unit_parameters: byLayer(({ unitParameters }) => unitParameters),
+    widths: { before: widths(keepAll(spec), spec), after: outcome.widths },
+    unit_parameters: unitParameters(spec),
     runtimes: Object.entries(outcome.runtimes).map(([program, answer]) => ({ program, answer })),
     calibration: settings.calibration.flatMap(({ name, path, weight }) => {
       const found = used.get(name);
@@ -204,6 +196,14 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     device: outcome.device,
     versions: Object.entries(outcome.versions).map(([name, version]) => ({ name, version })),
   };
+}
+
+/** Parameters of a unit by layer; 0 where units cannot be removed. */
+function unitParameters(spec: ModelSpec): Widths {
+  const spaces = new Map(spacesOf(spec).map((space) => [space.id, space]));
+  const ofKind = (kind: SpaceKind): readonly number[] =>
+    spec.layers.map((_, layer) => spaces.get(spaceId(layer, kind))?.unitParameters ?? 0);
+  return { ffn: ofKind("ffn"), kv: ofKind("kv") };
 }
 
 /** Path of the run's output as the user named it. */
