@@ -8,12 +8,13 @@ and for vLLM, which builds them from here through its Transformers backend:
 
     vllm serve PATH --trust-remote-code
 
-config.json gives the widths of each layer under `per_layer_config` and the projections that carry a bias under
-`projection_biases`, one list a layer. A model is the stock model of its family with every layer built anew from those;
+config.json gives the widths of each layer under `per_layer_config`, or `layer_widths` where the stock class has another
+use for that key (Gemma 4), and the projections that carry a bias under `projection_biases`, one list a layer. A model is the stock model of its family with every layer built anew from those;
 attention, rotary embedding, cache and generation are transformers' own.
 """
 
 import inspect
+from types import SimpleNamespace
 
 import transformers
 from torch import nn
@@ -61,7 +62,7 @@ FFN_PROJECTIONS = {
 
 def layer_widths(config, index):
     """Widths of a layer by name: from transformers' view of them where it has one (5.x), else from the plain mapping."""
-    layers = getattr(config, "per_layer_config", None)
+    layers = getattr(config, "layer_widths", None) or getattr(config, "per_layer_config", None)
     if layers is None:
         return {name: getattr(config, name) for name in WIDTHS}
     if isinstance(layers, dict):
@@ -111,6 +112,9 @@ def pruned_attention(layer, config, index):
     heads = widths["num_attention_heads"]
     # Some classes ignore the head size: theirs is the hidden size by the number of heads.
     seen = {**widths, **dict.fromkeys(HEADS, heads), "hidden_size": heads * config.head_dim}
+    if hasattr(config, "layer_widths"):
+        head_dim = config.per_layer_config[index].head_dim
+        seen["per_layer_config"] = {index: SimpleNamespace(**widths, head_dim=head_dim)}
     attention = at_layer(type(getattr(layer, name)), LayerConfig(config, seen), index)
     setattr(layer, name, attention)
     return attention.modules()

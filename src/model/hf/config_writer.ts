@@ -124,7 +124,10 @@ function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
  * (transformers' heterogeneous configurations), and exactly the biases that exist. vLLM asks for `AutoModel`, the
  * decoder without its head.
  */
-function remoteCodeKeys(spec: ModelSpec, { modelType, architecture, configClass }: Family): ConfigKeys {
+function remoteCodeKeys(
+  spec: ModelSpec,
+  { modelType, architecture, configClass, computes }: Family,
+): ConfigKeys {
   const { layers } = spec;
   const [anyAttention] = attentionLayers(spec);
   const widths = layers.map((layer, index) => {
@@ -136,7 +139,6 @@ function remoteCodeKeys(spec: ModelSpec, { modelType, architecture, configClass 
         intermediate_size: layer.neurons,
         num_attention_heads: queryHeads(heads),
         num_key_value_heads: heads.kvGroups,
-        ...(heads.headDim !== undefined && { head_dim: heads.headDim }),
       },
     ];
   });
@@ -150,7 +152,8 @@ function remoteCodeKeys(spec: ModelSpec, { modelType, architecture, configClass 
       AutoModelForCausalLM: `${module}.Gprune${architecture}`,
     },
     allow_global_per_layer_attribute_access: true,
-    per_layer_config: Object.fromEntries(widths),
+    // A class with head sizes by layer has these alone in `per_layer_config`, alike in all layers of a type.
+    [computes.headDimByLayer ? "layer_widths" : "per_layer_config"]: Object.fromEntries(widths),
     projection_biases: layers.map(({ biases }) => biases),
   };
 }

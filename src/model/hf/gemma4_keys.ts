@@ -37,6 +37,7 @@ const schema = z.object({
     .literal("vision", { error: "expected causal attention; bidirectional attention is not supported" })
     .nullish(),
   per_layer_config: z.record(z.string(), z.looseObject({})).nullish(),
+  layer_widths: z.record(z.string(), z.looseObject({})).nullish(),
   rope_parameters: z.looseObject({}).nullish(),
 });
 
@@ -56,7 +57,7 @@ const ROPE_PARAMETERS = {
  *   take keys and values from one that is not there
  */
 export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
-  const { use_bidirectional_attention: _, ...others } = config;
+  const { use_bidirectional_attention: _, layer_widths: __, ...others } = config;
   const result = schema.safeParse(config);
   if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
   const own = result.data;
@@ -119,7 +120,7 @@ function sharingOf(
 
 /**
  * The widths of layers where they are not those of all, as `per_layer_config` has them: in files with that key, heads are
- * as it says.
+ * as it says, and in ours as `layer_widths` does.
  */
 function layerWidths(
   config: Gemma4Config,
@@ -138,7 +139,8 @@ function layerWidths(
       const isWide = config.use_double_wide_mlp && sharing[index]?.role === "reader";
       const usual = type === "full_attention" ? global : {};
       const widths = given ? given[String(index)] : usual;
-      return [String(index), { ...(isWide && { intermediate_size: 2 * neurons }), ...widths }];
+      const pruned = config.layer_widths?.[String(index)];
+      return [String(index), { ...(isWide && { intermediate_size: 2 * neurons }), ...widths, ...pruned }];
     }),
   );
 }
