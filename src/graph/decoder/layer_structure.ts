@@ -90,8 +90,8 @@ export interface LayerValues {
   readonly middle: Value;
   /**
    * Adds what later tokens need of these to the graph, by name: rotated `keys` and `values` of past and present tokens,
-   * [B, K, S, H], where S = T without a past, and with a cache; or the `state` of a filter, [B, length - 1, channels],
-   * and of a delta rule `recurrent`, [B, valueHeads, keyDim, valueDim].
+   * [B, K, S, H], where S = T without a past, and with a cache; or the `state` of a filter, [B, P, channels], of as
+   * many tokens as its past has, and of linear attention `recurrent`, [B, valueHeads, keyDim, valueDim].
    */
   carried(): Readonly<Record<string, Value>>;
   /** The weights and biases that the layer reads, by their names in the graph. */

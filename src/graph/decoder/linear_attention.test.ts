@@ -92,6 +92,18 @@ describe.each(KINDS)("linear attention in chunks gives what it gives token by to
     },
   );
 
+  test("for tokens that fade a little after others that faded all", async () => {
+    const tokens = 2 * CHUNK_TOKENS;
+    const random = operandsOf(kind, tokens);
+    const { shape, data } = random.decay;
+    const [, , heads] = shape as readonly [number, number, number];
+    const isAll = (index: number): boolean => Math.floor(index / heads) % 8 === 0;
+    const decay = { shape, data: data.map((value, index) => (isAll(index) ? 1000 : value / 100)) };
+    const expected = await outputOf(kind, { ...random, decay }, "T");
+    const found = await outputOf(kind, { ...random, decay }, tokens);
+    expect(relativeDifference(found, [...expected])).toBeLessThan(1e-5);
+  });
+
   test("for heads of any number and size", async () => {
     const deltas = fc.record({
       keyHeads: fc.integer({ min: 1, max: 3 }),

@@ -134,6 +134,11 @@ interface Chunks {
   readonly strength: Value | null;
   /** Sums of the decay from the chunk's beginning to each token, [B, keyHeads, r, n, C]. */
   readonly decay: Value;
+  /**
+   * Those from after each token s to each later token t, 0 for others, [B, keyHeads, r, n, C (t), C (s)]. They are added
+   * up by themselves: a difference of sums from the beginning has no more than the digits of these.
+   */
+  readonly since: Value;
 }
 
 /** Within a chunk tokens see one another, and from chunk to chunk the states go on. */
@@ -142,15 +147,16 @@ function inChunks(b: GraphBuilder, operands: LinearOperands, { sizes, scale }: L
   const size = Math.min(CHUNK_TOKENS, tokens);
   const count = Math.ceil(tokens / size);
   const chunks = chunksOf(b, operands, { sizes, size, count });
-  const { queries, keys, decay } = chunks;
+  const { queries, keys, decay, since } = chunks;
   const future = matrixOf(b, size, (t, s) => (s > t ? INVISIBLE : 0));
-  const between = b.exp(b.add(b.sub(column(b, decay), row(b, decay)), future));
+  const between = b.exp(b.add(since, future));
   const last = b.slice(decay, 4, { start: size - 1, end: size });
+  const toEnd = b.reshape(b.slice(since, 4, { start: size - 1, end: size }), decay.shape);
   const parts: StateParts = {
     ...additions(b, chunks, between),
     seen: b.mul(b.matmul(queries, keys, { transB: true, alpha: scale }), between),
     queries: b.mul(b.mul(queries, column(b, b.exp(decay))), b.scalar(scale)),
-    keys: b.mul(keys, column(b, b.exp(b.sub(last, decay)))),
+    keys: b.mul(keys, column(b, b.exp(toEnd))),
     left: column(b, b.exp(last)),
   };
   const output = b.transpose(alongChunks(b, parts, count), [0, 3, 4, 1, 2, 5]);
@@ -162,11 +168,6 @@ function inChunks(b: GraphBuilder, operands: LinearOperands, { sizes, scale }: L
 /** x [.., C] as columns, [.., C, 1]. */
 function column(b: GraphBuilder, x: Value): Value {
   return b.reshape(x, [...x.shape, 1]);
-}
-
-/** x [.., C] as rows, [.., 1, C]. */
-function row(b: GraphBuilder, x: Value): Value {
-  return b.reshape(x, [...x.shape.slice(0, -1), 1, x.shape.at(-1)!]);
 }
 
 /**
@@ -210,13 +211,16 @@ function chunksOf(
     return b.reshape(byHead, [batch, keyHeads, 1, count, size, keyDim]);
   };
   const ofHeads = (x: Value): Value => b.transpose(chunked(x, [keyHeads, shared]), [0, 3, 4, 1, 2]);
-  const upToEach = matrixOf(b, size, (t, s) => (t <= s ? 1 : 0));
+  const decay = ofHeads(operands.decay);
+  const upTo = matrixOf(b, size, (t, s) => (s <= t ? 1 : 0));
+  const after = matrixOf(b, size, (t, s) => (t > s ? 1 : 0));
   return {
     queries: ofKeys(operands.queries),
     keys: ofKeys(operands.keys),
     values: b.transpose(chunked(operands.values, [keyHeads, shared, valueDim]), [0, 3, 4, 1, 2, 5]),
     strength: operands.strength && column(b, ofHeads(operands.strength)),
-    decay: b.matmul(ofHeads(operands.decay), upToEach),
+    decay: b.matmul(decay, upTo, { transB: true }),
+    since: b.matmul(upTo, b.mul(column(b, decay), after)),
   };
 }
 

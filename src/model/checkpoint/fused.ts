@@ -89,27 +89,25 @@ class Part {
 
 /**
  * A view of the tensors with those that are fused as their parts; reads only the rows of a part. A fused tensor of the
- * wrong height shows its own shape for every part, so that the check of shapes reports it.
+ * wrong height has no parts, so that the check of shapes reports it.
  */
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
-  const present = fusedTensors(spec).filter(({ name }) => source.info(name) !== undefined);
-  if (present.length === 0) return source;
-  const fusedNames = new Set(present.map(({ name }) => name));
   const parts = new Map(
-    present.flatMap((tensor) =>
-      tensor.parts.map(
-        (name, index) => [name, new Part(tensor, index, (part) => rowsOf(spec, part))] as const,
-      ),
+    fusedTensors(spec).flatMap((tensor) =>
+      tensor.parts
+        .map((name, index) => [name, new Part(tensor, index, (part) => rowsOf(spec, part))] as const)
+        .filter(([, { fused, total }]) => source.info(fused)?.shape[0] === total),
     ),
   );
+  if (parts.size === 0) return source;
+  const fusedNames = new Set([...parts.values()].map(({ fused }) => fused));
   return {
     names: [...source.names.filter((name) => !fusedNames.has(name)), ...parts.keys()],
     info: (name) => {
       const part = parts.get(name);
       if (part === undefined) return source.info(name);
-      const fused = source.info(part.fused);
-      if (fused?.shape[0] !== part.total) return fused;
-      return { dtype: fused.dtype, shape: fused.shape.with(0, part.rows) };
+      const { dtype, shape } = source.info(part.fused)!;
+      return { dtype, shape: shape.with(0, part.rows) };
     },
     read: async (name, rows) => {
       const part = parts.get(name);

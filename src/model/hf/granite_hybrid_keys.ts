@@ -80,8 +80,7 @@ function requireDense(
     });
   }
   const [least, most] = Array.isArray(limits) ? limits : [];
-  const isOpen = most === undefined || typeof most !== "number";
-  if ((least ?? 0) === 0 && isOpen) return;
+  if ((least ?? 0) === 0 && typeof most !== "number") return;
   const message = `${where}: expected time_step_limit [0, Infinity], got ${JSON.stringify(limits)}`;
   throw new GpruneError("UNSUPPORTED", message);
 }
