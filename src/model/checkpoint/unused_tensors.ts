@@ -61,9 +61,18 @@ export function unusedTensors(
   nameInFile: (name: string) => string,
 ): readonly string[] {
   // A head that is not used is the embedding (stored_head.ts).
-  const used = new Set([HEAD, ...weightsOf(spec).map(({ name }) => name)]);
+  const used = new Set([HEAD, ...weightsOf(spec).map(({ name }) => name), ...replacedByShared(spec)]);
   const unused = source.names.filter((name) => !used.has(name) && !BUFFER.test(name));
   return unused.map(nameInFile);
+}
+
+/** What published checkpoints hold for layers that read other layers' keys and values, and no program uses. */
+function replacedByShared({ layers }: ModelSpec): readonly string[] {
+  return layers.flatMap(({ kvSharing }, index) =>
+    kvSharing?.role === "reader"
+      ? ["k_proj", "v_proj", "k_norm"].map((part) => `model.layers.${index}.self_attn.${part}.weight`)
+      : [],
+  );
 }
 
 /** A warning about the tensors of a model that are not used; null when all are. */
