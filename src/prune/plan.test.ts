@@ -64,6 +64,16 @@ describe("validatePlan", () => {
     expect(check).toMatchObject({ ok: false, problems: [expect.stringContaining(problem)] });
   });
 
+  test("refuses to remove groups that layers share", () => {
+    const shared = tinySpec({
+      layers: [{ kvSharing: { role: "source" } }, { kvSharing: { role: "reader", source: 0 } }],
+    });
+    expect(validatePlan(makePlan(shared, { "layers.0.kv": [0], "layers.1.ffn": [0] }), shared)).toEqual({
+      ok: false,
+      problems: ["keep layers.0.kv: expected no entry, since layers share these keys and values, got one"],
+    });
+  });
+
   test("lists every problem", () => {
     const bad = { ...onBase({ headDim: 8 }), keep: { "layers.0.kv": [], "layers.9.kv": [0] } };
     expect(validatePlan(bad, spec)).toMatchObject({ ok: false, problems: { length: 3 } });

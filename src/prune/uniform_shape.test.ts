@@ -98,6 +98,36 @@ describe("removeUniform", () => {
     );
   });
 
+  test("takes more in proportion from layers that are wider by design, so that they stay so", () => {
+    const local = { neurons: 20, kvGroups: 4, groupSize: 1 };
+    const global = { neurons: 20, kvGroups: 2, groupSize: 2, headDim: 6, valuesAreKeys: true } as const;
+    const wide = {
+      neurons: 40,
+      kvGroups: 4,
+      groupSize: 1,
+      kvSharing: { role: "reader", source: 0 },
+    } as const;
+    const source = { ...local, kvSharing: { role: "source" } } as const;
+    fc.assert(
+      fc.property(fc.boolean(), fc.nat(), fractions, roundings, (shares, seed, part, roundTo) => {
+        const spec = tinySpec({ layers: shares ? [source, local, wide] : [local, global] });
+        const request = requestFor(spec, part * 0.9, roundTo);
+        const { layers } = prunedSpec(
+          spec,
+          makePlan(spec, removeUniform(randomRanking(spec, seed), request)),
+        );
+        expect(hasUniformWidths({ layers })).toBe(true);
+        const [first] = layers as [LayerSpec];
+        expect(layers.map(({ neurons }) => neurons / first.neurons)).toEqual(shares ? [1, 1, 2] : [1, 1]);
+        expect(layers.map(({ kvGroups }) => kvGroups / first.kvGroups)).toEqual(
+          shares ? [1, 1, 1] : [1, 0.5],
+        );
+        if (shares) expect(first.kvGroups).toBe(4);
+        expect(uniformOutcomes(request).map((outcome) => outcome.layers)).toContainEqual(layers);
+      }),
+    );
+  });
+
   test("leaves less than a neuron a layer unspent wherever neurons are there to fill it", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, roundings, (spec, seed, part, roundTo) => {

@@ -3,8 +3,8 @@ import { getOrMake } from "../../base/map_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { TensorSource } from "../../tensor/tensor.ts";
 
-/** Largest number of rows of a table that are read at once. */
-const BLOCK_ROWS = 1024;
+/** Largest numbers of rows of a table, and of their elements, that are read at once. */
+const [BLOCK_ROWS, BLOCK_ELEMENTS] = [1024, 2 ** 19];
 
 /** A table of embeddings. */
 export interface EmbeddingTable {
@@ -25,7 +25,9 @@ export async function embeddingRows(
   ids: Int32Array,
 ): Promise<Float32Array<ArrayBuffer>> {
   const data = new Float32Array(ids.length * size);
-  for (const places of placesByBlock(ids, count)) {
+  const blockRows = Math.max(1, Math.min(BLOCK_ROWS, Math.floor(BLOCK_ELEMENTS / size)));
+  requireKnownTokens(ids, count);
+  for (const places of placesByBlock(ids, blockRows)) {
     const { start, end } = rangeOf(ids, places);
     const rows = await weights.read(name, { start, end });
     for (const place of places) {
@@ -51,11 +53,10 @@ export function requireKnownTokens(ids: Int32Array, vocabSize: number, where?: s
 }
 
 /** Indices into `ids`, grouped by the block of rows that holds the token, in ascending order of blocks. */
-function placesByBlock(ids: Int32Array, rows: number): readonly (readonly number[])[] {
+function placesByBlock(ids: Int32Array, blockRows: number): readonly (readonly number[])[] {
   const places = new Map<number, number[]>();
-  requireKnownTokens(ids, rows);
   for (const [place, id] of ids.entries()) {
-    const block = Math.floor(id / BLOCK_ROWS);
+    const block = Math.floor(id / blockRows);
     getOrMake(places, block, () => []).push(place);
   }
   return [...places].sort(([a], [b]) => a - b).map(([, list]) => list);

@@ -11,8 +11,11 @@ import type { Feeds, Runtime } from "../runtime/runtime.ts";
 import { embeddingRows } from "./embedding_rows.ts";
 import { norm } from "./formulas.ts";
 
-/** Tokens whose inputs are computed at once. */
-const CHUNK_TOKENS = 1024;
+/**
+ * Rows that are computed at once, always as many: products of another number of rows may differ in their last bits, and
+ * the inputs of a token must not depend on the tokens that come with it.
+ */
+const CHUNK_ROWS = 64;
 
 /** Bytes of the inputs that are kept. Texts use a few thousand different tokens over and over. */
 const KEPT_BYTES = 2 ** 29;
@@ -24,7 +27,7 @@ export function ownInputBytes(spec: ModelSpec, tokens: number): number {
   const width = layers.length * perLayerInputs.size;
   const kept = Math.min(KEPT_BYTES, 4 * width * Math.min(tokens, perLayerInputs.vocabSize));
   // While those of a chunk are computed, their operands and products are there too.
-  return kept + 4 * width * (hiddenSize + 4 * CHUNK_TOKENS);
+  return kept + 4 * width * (hiddenSize + 4 * CHUNK_ROWS);
 }
 
 /** Operands of the inputs of layers. */
@@ -102,10 +105,10 @@ export class OwnInputs {
     if (missing.length === 0) return this.#kept;
     const known = Array.from(new Set(ids), (id) => [id, this.#kept.get(id)] as const);
     const rows = new Map(known.flatMap(([id, row]) => (row === undefined ? [] : [[id, row] as const])));
-    for (let start = 0; start < missing.length; start += CHUNK_TOKENS) {
-      const chunk = Int32Array.from(missing.slice(start, start + CHUNK_TOKENS));
+    for (let start = 0; start < missing.length; start += CHUNK_ROWS) {
+      const chunk = Int32Array.from(missing.slice(start, start + CHUNK_ROWS));
       const values = await this.#compute(chunk);
-      const width = values.length / chunk.length;
+      const width = values.length / CHUNK_ROWS;
       for (const [place, id] of chunk.entries()) {
         rows.set(id, values.subarray(place * width, (place + 1) * width));
       }
@@ -122,7 +125,10 @@ export class OwnInputs {
     for (const [id, row] of rows) this.#kept.set(id, row);
   }
 
-  /** @returns [ids.length, layers * size] */
+  /**
+   * @param ids - at most `CHUNK_ROWS`
+   * @returns [CHUNK_ROWS, layers * size], of which the first rows are those of the tokens
+   */
   async #compute(ids: Int32Array): Promise<Float32Array> {
     const { spec, weights } = this.#model;
     const { hiddenSize: size, vocabSize, embeddingScale } = spec;
@@ -136,8 +142,11 @@ export class OwnInputs {
     const fed = await this.#weights;
     const { inputs } = await program.run({
       ...fed,
-      embedded: { shape: [ids.length, size], data: embedded.map((x) => x * embeddingScale) },
-      rows: { shape: [ids.length, width], data: table },
+      embedded: padded(
+        embedded.map((x) => x * embeddingScale),
+        size,
+      ),
+      rows: padded(table, width),
     });
     requireFiniteResult(inputs!, {
       what: "the inputs of layers",
@@ -147,6 +156,13 @@ export class OwnInputs {
     });
     return inputs!.data;
   }
+}
+
+/** Rows with rows of zeros behind them, [CHUNK_ROWS, size]. */
+function padded(rows: Float32Array, size: number): Tensor {
+  const data = new Float32Array(CHUNK_ROWS * size);
+  data.set(rows);
+  return { shape: [CHUNK_ROWS, size], data };
 }
 
 /** `inputs` [M, layers, size] from `embedded` [M, C], `rows` [M, layers * size], `projection` and `norm`. */
