@@ -38,10 +38,20 @@ function report(facts: Inspection): string {
   return pairs(rows);
 }
 
+/** `layers 15 to 34`, `layer 3`, `layers 2, 7`. */
+function layersText(layers: readonly number[]): string {
+  const [first, last] = [layers[0]!, layers.at(-1)!];
+  if (layers.length === 1) return `layer ${first}`;
+  const isRange = layers.length > 2 && last - first + 1 === layers.length;
+  return `layers ${isRange ? `${first} to ${last}` : layers.join(", ")}`;
+}
+
 /** Which layers read the keys and values of others; nothing where none does. */
 function sharedKeys(sources: readonly number[]): readonly (readonly [string, string])[] {
-  const readers = sources.flatMap((source, layer) => (source === layer ? [] : [`${layer} of ${source}`]));
-  return readers.length === 0 ? [] : [["shared keys", `layer ${readers.join(", ")}; never removed`]];
+  const readers = sources.flatMap((source, layer) => (source === layer ? [] : [layer]));
+  if (readers.length === 0) return [];
+  const read = [...new Set(readers.map((layer) => sources[layer]!))].sort((a, b) => a - b);
+  return [["shared keys", `${layersText(readers)} read those of ${layersText(read)}`]];
 }
 
 function perLayer(values: readonly number[]): string {
