@@ -11,7 +11,8 @@ export type BiasFlag =
   | "mlp_bias"
   | "use_bias"
   | "use_qkv_bias"
-  | "enable_bias";
+  | "enable_bias"
+  | "bias";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | BiasFlag;
@@ -58,7 +59,7 @@ export interface LogitScale {
 }
 
 /** Families whose classes have keys of their own. */
-export type OwnKeysName = "llama4" | "lfm2" | "qwen3_5" | "granite_hybrid";
+export type OwnKeysName = "bloom" | "falcon" | "mpt" | "llama4" | "lfm2" | "qwen3_5" | "granite_hybrid";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -201,6 +202,8 @@ export interface FamilyTensors {
   readonly prefixes: { readonly decoder: string; readonly head: string };
   /** Names of parts of a layer, where the checkpoint's differ from the usual ones (weights.ts): stored by usual. */
   readonly names: Readonly<Record<string, string>>;
+  /** Those of norms of parallel blocks that have one each, where they are others; the same where absent. */
+  readonly namesBeside?: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly outerNames: Readonly<Record<string, string>>;
   /** Tensors that hold several projections. */
@@ -224,6 +227,7 @@ export interface FamilyReaders {
   /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py) or refuses (gpt_j.py). */
   readonly vllmIgnores: readonly (
     | "activation"
+    | "neurons"
     | "parallel"
     | "qk_norm"
     | "separate_head"

@@ -186,6 +186,11 @@ export interface LayerSpec {
   readonly window: number | null;
   /** Null for layers without position embedding (NoPE, arXiv 2305.19466). */
   readonly rope: RopeSpec | null;
+  /**
+   * ALiBi (arXiv 2108.12409): what the scores of each query head lose for every token between query and key, [N]; absent
+   * in layers without.
+   */
+  readonly slopes?: readonly number[];
   /** Projections that carry a bias. */
   readonly biases: readonly Projection[];
   /** What the layer has in place of attention; absent in layers with attention. */
@@ -250,7 +255,7 @@ export interface ModelSpec {
   readonly learnedPositions: LearnedPositions | null;
   /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
-  /** Embeddings have an RMSNorm without weights before the first layer (nanochat). */
+  /** Embeddings have a norm like those of layers before the first one (nanochat, BLOOM). */
   readonly embeddingNorm: boolean;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */
   readonly residualScale: number;
@@ -278,6 +283,43 @@ export interface ModelSpec {
 /** N, query heads of a layer. */
 export function queryHeads({ kvGroups, groupSize }: Pick<LayerSpec, "kvGroups" | "groupSize">): number {
   return kvGroups * groupSize;
+}
+
+/** The m of n heads is 2^-(this / n). */
+export const ALIBI_MAX = 8;
+
+/**
+ * ALiBi's slopes of a layer's query heads as models are trained with them, [N] (`build_alibi_tensor` of
+ * modeling_bloom.py and modeling_mpt.py): m, m^2, ... for the largest power of two up to N, then odd powers of m's root.
+ */
+export function alibiSlopes(heads: number): readonly number[] {
+  const whole = 2 ** Math.floor(Math.log2(heads));
+  const power = (head: number): number => (head < whole ? head + 1 : head - whole + 0.5);
+  return Array.from({ length: heads }, (_, head) => 2 ** ((-ALIBI_MAX * power(head)) / whole));
+}
+
+/** The layer with some of its KV groups, whose query heads keep their slopes. @param kept - indices, ascending */
+export function withKvGroups(layer: LayerSpec, kept: readonly number[]): LayerSpec {
+  const { groupSize, slopes } = layer;
+  const ofGroup = (group: number): readonly number[] =>
+    slopes!.slice(group * groupSize, (group + 1) * groupSize);
+  return { ...layer, kvGroups: kept.length, ...(slopes && { slopes: kept.flatMap(ofGroup) }) };
+}
+
+/**
+ * The KV groups of a wider layer that have the slopes of a layer's, in order.
+ * @returns null without slopes, or where some are not among the wider layer's
+ */
+export function groupPlaces(
+  { slopes, kvGroups, groupSize }: LayerSpec,
+  { slopes: all }: LayerSpec,
+): readonly number[] | null {
+  if (slopes === undefined || all === undefined) return null;
+  const firsts = all.filter((_, head) => head % groupSize === 0);
+  const places = Array.from({ length: kvGroups }, (_, group) => firsts.indexOf(slopes[group * groupSize]!));
+  const found = places.flatMap((place) => all.slice(place * groupSize, (place + 1) * groupSize));
+  const isSame = !places.includes(-1) && found.join() === slopes.join();
+  return isSame && places.every((place, i) => i === 0 || place > places[i - 1]!) ? places : null;
 }
 
 /** The layer with biases on more projections, of those that it has, in the order of `PROJECTIONS`. */

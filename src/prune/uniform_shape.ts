@@ -14,7 +14,7 @@
  * sparsity it is the removed marginal loss. Without the fraction, splits that remove less would win for that alone.
  */
 import { GpruneError } from "../errors.ts";
-import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
+import { hasUniformWidths, type ModelSpec, withKvGroups } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
@@ -57,11 +57,11 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
   return splitsOf(queues, request).map((split) => {
     const removed = (kind: SpaceKind): number =>
       unitsInBlocks(queues.find(({ space }) => space.kind === kind)!, split[kind]);
-    const layers = request.spec.layers.map((layer) => ({
-      ...layer,
-      neurons: layer.neurons - removed("ffn"),
-      kvGroups: layer.mixer === undefined ? layer.kvGroups - removed("kv") : 0,
-    }));
+    const layers = request.spec.layers.map((layer) => {
+      const left = layer.mixer === undefined ? layer.kvGroups - removed("kv") : 0;
+      const groups = Array.from({ length: left }, (_, group) => group);
+      return { ...withKvGroups(layer, groups), neurons: layer.neurons - removed("ffn") };
+    });
     return { ...request.spec, layers };
   });
 }

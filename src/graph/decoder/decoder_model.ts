@@ -17,7 +17,7 @@ import {
   type RopeSpec,
   stateShape,
 } from "../../model/spec.ts";
-import { POSITION_EMBEDDING } from "../../model/weights.ts";
+import { EMBEDDING_NORM, NORM_PARTS, type NormPart, POSITION_EMBEDDING } from "../../model/weights.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -27,7 +27,7 @@ import { norm, type RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
 import { addLogits, headWeights } from "./head.ts";
 import { type LayerParts, layerSizes, layerStructure } from "./layer_structure.ts";
-import { INVISIBLE } from "./positions.ts";
+import { INVISIBLE, slopeTensor } from "./positions.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** Source of a decoder's weights. */
@@ -68,9 +68,7 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   const embedded = weights.embed(ids);
   const scaled = spec.embeddingScale === 1 ? embedded : b.mul(embedded, b.scalar(spec.embeddingScale));
   const placed = withPositions(b, scaled, { spec, weights, positions });
-  let hidden = spec.embeddingNorm
-    ? norm(b, placed, { ...spec, normType: "rms", weight: null, bias: null })
-    : placed;
+  let hidden = withNorm(b, placed, { spec, weights });
   const layers = new CachedLayers(b, spec, {
     weights,
     positions,
@@ -98,7 +96,7 @@ class CachedLayers {
   readonly #weights: DecoderWeights;
   readonly #masks: MaskBuilder;
   readonly #anglesOf: (rope: RopeSpec) => RotaryAngles;
-  readonly #maskOf: (layer: Pick<LayerSpec, "groupSize" | "window">) => Value;
+  readonly #maskOf: (layer: MaskedLayer) => Value;
 
   constructor(
     b: GraphBuilder,
@@ -114,7 +112,7 @@ class CachedLayers {
     this.#weights = weights;
     this.#masks = masks;
     this.#anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
-    this.#maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
+    this.#maskOf = memoized((layer: MaskedLayer) => masks.maskOf(layer));
   }
 
   /** @returns the input of the next layer */
@@ -132,14 +130,17 @@ class CachedLayers {
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {
-    const { groupSize, window, rope } = this.#spec.layers[index]!;
+    const layer = this.#spec.layers[index]!;
+    const { groupSize, window, rope } = layer;
+    const slopes = slopeTensor(layer);
     const past = (kind: string): Value => {
       const shape = [DIMS.batch, parts.sizes.K, DIMS.past, this.#spec.headDim];
       return this.#b.input(`past_key_values.${index}.${kind}`, shape, this.#weights.cacheType);
     };
     const attention = {
       angles: rope === null ? null : this.#anglesOf(rope),
-      mask: this.#maskOf({ groupSize, window }),
+      mask: this.#maskOf({ groupSize, window, ...(slopes && { alibi: true }) }),
+      slopes: slopes && this.#b.reshape(this.#b.vector(slopes.data), slopes.shape),
       past: { keys: past("key"), values: past("value") },
     };
     const { output, carried } = addLayer(this.#b, parts, { input, attention });
@@ -189,6 +190,18 @@ class CachedLayers {
   #filterOutput(index: number, state: Value): void {
     this.#b.output(`present_conv.${index}`, this.#b.transpose(state, [0, 2, 1]));
   }
+}
+
+/** Embeddings [B, T, C] with a norm, where the model has one for them. */
+function withNorm(
+  b: GraphBuilder,
+  embedded: Value,
+  { spec, weights }: { readonly spec: ModelSpec; readonly weights: DecoderWeights },
+): Value {
+  if (!spec.embeddingNorm) return embedded;
+  const tensor = (part: NormPart): Value | null =>
+    NORM_PARTS[spec.normParameters].includes(part) ? weights.tensor(`${EMBEDDING_NORM}.${part}`) : null;
+  return norm(b, embedded, { ...spec, weight: tensor("weight"), bias: tensor("bias") });
 }
 
 /** Embeddings [B, T, C] with those of their positions [B, T], where these are learned. */
@@ -246,6 +259,12 @@ function frequenciesOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value
   return b.add(b.mul(b.sub(b.scalar(1), isLong), usual), b.mul(isLong, long));
 }
 
+/** What masks depend on. */
+interface MaskedLayer extends Pick<LayerSpec, "groupSize" | "window"> {
+  /** Visible keys have distances in place of zeros (`withDistances`). */
+  readonly alibi?: true;
+}
+
 /** Builds attention masks from what all layers share: positions of queries and keys, and which keys are padding. */
 class MaskBuilder {
   readonly #b: GraphBuilder;
@@ -281,14 +300,15 @@ class MaskBuilder {
   }
 
   /** Additive mask of the scores, [B, 1, g*T, S], the same for every head of a group. */
-  maskOf({ groupSize, window }: Pick<LayerSpec, "groupSize" | "window">): Value {
+  maskOf({ groupSize, window, alibi }: MaskedLayer): Value {
     const b = this.#b;
     const distance = b.sub(this.#queries, this.#keys);
     const future = b.greater(b.scalar(0), distance);
     const outside = window === null ? [] : [b.greater(distance, b.scalar(window - 1))];
     const reasons = [future, ...outside].reduce((sum, reason) => b.add(sum, reason), this.#padding);
-    const mask = b.mul(reasons, b.scalar(INVISIBLE));
-    return b.concat(new Array<Value>(groupSize).fill(mask), 2, "gT");
+    const hidden = b.mul(reasons, b.scalar(INVISIBLE));
+    if (alibi) return b.sub(hidden, distance);
+    return b.concat(new Array<Value>(groupSize).fill(hidden), 2, "gT");
   }
 }
 

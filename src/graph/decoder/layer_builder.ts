@@ -119,7 +119,7 @@ export class LayerBuilder {
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
   #attention(
     x: Value,
-    { mask, past, cache = null, angles }: AttentionInputs,
+    { mask, slopes = null, past, cache = null, angles }: AttentionInputs,
   ): Readonly<Record<"tap" | "ungated" | "keys" | "values", Value>> {
     const b = this.#b;
     const { headDim, groupSize } = this.#structure;
@@ -133,7 +133,7 @@ export class LayerBuilder {
     const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
     const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total);
     const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
-    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
+    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, slopes, cache };
     const perHead = addAttention(b, sources, this.#structure);
     const output = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,

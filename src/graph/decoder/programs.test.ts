@@ -8,7 +8,7 @@ import { projectionsOf } from "../../model/weights.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { type LayerStructure, layerStructure } from "./layer_structure.ts";
-import { blockMask, causalMask, rotaryTables, spanPositions } from "./positions.ts";
+import { PositionFeeds } from "./position_feeds.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
 let runtime: Runtime;
@@ -28,14 +28,14 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
       const runner = new DecoderRunner(model, runtime);
       for (const index of model.spec.layers.keys()) {
         const layer = await runner.loadLayer(index);
-        const { groupSize, rope, window, mixer } = layer.spec;
+        const { window, mixer } = layer.spec;
         // Without a length, a delta rule is one operator, which has no derivative.
         if (isLinear(mixer) && program !== "forward") continue;
         const inputs = {
           hidden: randomTensor([2, TOKENS, 8], { name: "hidden" }),
           ...wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens: TOKENS }),
         };
-        const span = { tokens: TOKENS, offset: 0 };
+        const span = { tokens: TOKENS, offset: 0, sequence: TOKENS, places: undefined };
         const whole = layerStructure(model.spec, layer.spec);
         const run = async (structure: LayerStructure): Promise<Feeds> => {
           const graph = LAYER_PROGRAMS[program](structure);
@@ -43,12 +43,9 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
             `${name} ${JSON.stringify([program, structure])}`,
             () => graph,
           );
-          const mask =
-            structure.span === undefined ? causalMask(TOKENS, groupSize, window) : blockMask(structure.span);
           const feeds: Feeds = {
             ...layer.weights,
-            ...(rope === null ? {} : rotaryTables(rope, spanPositions(span), span.offset + span.tokens)),
-            mask,
+            ...new PositionFeeds(runtime).of(layer.spec, span, structure),
             ...inputs,
           };
           return compiled.run(
