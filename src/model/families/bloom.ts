@@ -47,7 +47,7 @@ export const BLOOM: Family = {
       norm: "ln_f",
     },
   },
-  readers: { ...LLAMA.readers, standsIn: false, vllmBackend: false },
+  readers: { ...LLAMA.readers, standsIn: false, vllmBackend: false, vllmIgnores: ["separate_head"] },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 250_880, hidden: 64, neurons: 256, layers: 2, heads: 8 },
