@@ -119,19 +119,17 @@ def pruned_projection(stock, usual, config, index):
 def sloped(attention, slopes):
     """
     Gives the heads of attention their own slopes of ALiBi, in place of those that the class derives from the number of
-    heads. They count from the first key, which is the same to softmax as from the query.
+    heads. They count from the last key, which is the same to softmax as from the query.
     """
 
-    def own_slopes(_, args, seen):
+    def own_slopes(module, args, seen):
         bias = next(seen[name] for name in ("position_bias", "alibi") if name in seen)
-        if bias is None:
-            return args, seen
-        keys, dtype = torch.arange(bias.shape[-1], device=bias.device), bias.dtype
+        keys, dtype = torch.arange(1 - bias.shape[-1], 1, device=bias.device), bias.dtype
         own = torch.tensor(slopes, device=bias.device)[:, None, None] * keys
         if "position_bias" in seen:  # MPT
             return args, {**seen, "position_bias": own.to(dtype)}
         batch = args[0].shape[0]
-        if bias.dim() == 3:  # BLOOM
+        if not hasattr(module, "multi_query"):  # BLOOM
             return args, {**seen, "alibi": own.repeat(batch, 1, 1).to(dtype)}
         # Falcon, whose mask contains ALiBi; without SDPA, the class adds it once more.
         mask, hidden = seen["attention_mask"][:, :1], torch.finfo(dtype).min
