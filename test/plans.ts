@@ -2,9 +2,10 @@
  * Random model shapes and plans for laws (fast-check arbitraries), and the tensors of a model for comparisons.
  */
 import fc from "fast-check";
+import { alibiSlopes } from "../src/model/alibi.ts";
 import type { Model } from "../src/model/model.ts";
 import { spacesOf } from "../src/model/spaces.ts";
-import { alibiSlopes, type LayerSpec, type ModelSpec, PROJECTIONS, queryHeads } from "../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, queryHeads } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";

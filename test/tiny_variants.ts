@@ -1,6 +1,7 @@
 /** Tiny models that together use every switch of a spec, with different widths in every layer. */
 
-import { alibiSlopes, PROJECTIONS } from "../src/model/spec.ts";
+import { alibiSlopes } from "../src/model/alibi.ts";
+import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 

@@ -7,11 +7,11 @@ import { type RunConfigInput, resolveRunConfig } from "../../src/config.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import { DecoderRunner } from "../../src/graph/decoder/decoder_runner.ts";
 import { Runtime } from "../../src/graph/runtime/runtime.ts";
+import { alibiSlopes } from "../../src/model/alibi.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
 import { spacesOf } from "../../src/model/spaces.ts";
 import {
-  alibiSlopes,
   type LayerSpec,
   type MixerSpec,
   type ModelSpec,

@@ -3,13 +3,13 @@
  * architecture are data (model/gguf/architectures.ts); no rule depends on an architecture's name.
  */
 import { isDeepStrictEqual } from "node:util";
+import { alibiSlopes } from "../model/alibi.ts";
 import { familyByName } from "../model/families/families.ts";
 import type { Family } from "../model/family.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
-  alibiSlopes,
   attentionLayers,
   convolutionsOf,
   hasUniformWidths,

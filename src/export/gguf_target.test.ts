@@ -10,7 +10,8 @@ import {
 } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
-import { alibiSlopes, type LayerSpec, PROJECTIONS, type RopeSpec, type YarnScaling } from "../model/spec.ts";
+import { alibiSlopes } from "../model/alibi.ts";
+import { type LayerSpec, PROJECTIONS, type RopeSpec, type YarnScaling } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const rope = (change: Partial<RopeSpec>): RopeSpec => ({

@@ -3,17 +3,10 @@
  * computes the same with layers of different widths, or the family's own with every layer padded with zeros.
  */
 import { GpruneError } from "../errors.ts";
+import { alibiSlopes, groupPlaces } from "../model/alibi.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
-import {
-  alibiSlopes,
-  attentionLayers,
-  groupPlaces,
-  longropeSwitch,
-  type ModelSpec,
-  queryHeads,
-  withBiases,
-} from "../model/spec.ts";
+import { attentionLayers, longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
 import { parameterCount } from "../model/weights.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 

@@ -6,7 +6,8 @@
  * counts half to twice as much as before. Biases that the model lacks are zeros, too.
  */
 
-import { groupPlaces, type ModelSpec } from "../model/spec.ts";
+import { groupPlaces } from "../model/alibi.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { spaceId, weightsOf } from "../model/weights.ts";
 import { sliceRows, unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";

@@ -9,8 +9,9 @@ import { firstFew } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import type { JsonValue } from "../io/files/json_document.ts";
+import { withKvGroups } from "../model/alibi.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
-import { type LayerSpec, type ModelSpec, withKvGroups } from "../model/spec.ts";
+import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import { type SpaceKind, spaceId } from "../model/weights.ts";
 
 /** Kept unit indices by space id, ascending and never empty; a space that is absent is kept whole. */

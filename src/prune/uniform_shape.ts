@@ -14,7 +14,8 @@
  * sparsity it is the removed marginal loss. Without the fraction, splits that remove less would win for that alone.
  */
 import { GpruneError } from "../errors.ts";
-import { hasUniformWidths, type ModelSpec, withKvGroups } from "../model/spec.ts";
+import { withKvGroups } from "../model/alibi.ts";
+import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";

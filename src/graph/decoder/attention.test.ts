@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { relativeDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
-import { alibiSlopes } from "../../model/spec.ts";
+import { alibiSlopes } from "../../model/alibi.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { GraphBuilder } from "../ir/graph.ts";
 import { Runtime } from "../runtime/runtime.ts";

@@ -12,8 +12,9 @@ import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf
 import { CASES } from "../../../test/gguf_models.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { tinyConvolution, tinyMamba, tinyModel } from "../../../test/tiny_model.ts";
+import { alibiSlopes } from "../alibi.ts";
 import { openModel } from "../checkpoint/checkpoint.ts";
-import { alibiSlopes, type ModelSpec } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 import { openGgufModel } from "./model.ts";
 
 /** The spec of a case's file without some of its keys and with others. */

@@ -6,11 +6,10 @@
  */
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
+import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import {
-  ALIBI_MAX,
-  alibiSlopes,
   type LayerSpec,
   type MixerSpec,
   type ModelSpec,

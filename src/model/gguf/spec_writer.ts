@@ -6,8 +6,8 @@
  */
 import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
+import { ALIBI_MAX } from "../alibi.ts";
 import {
-  ALIBI_MAX,
   attentionLayers,
   type LayerSpec,
   type ModelSpec,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
-import { alibiSlopes, type ModelSpec, withKvGroups } from "../spec.ts";
+import { alibiSlopes, withKvGroups } from "../alibi.ts";
+import type { ModelSpec } from "../spec.ts";
 import { readConfig } from "./config.ts";
 import { configOf } from "./config_writer.ts";
 import { hfForm, writeConfig } from "./form.ts";

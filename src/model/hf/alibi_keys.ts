@@ -7,8 +7,9 @@ import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
+import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
 import { REMOTE_CODE_PREFIX } from "../families/families.ts";
-import { ALIBI_MAX, alibiSlopes, type ModelSpec, queryHeads } from "../spec.ts";
+import { type ModelSpec, queryHeads } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import type { OwnKeys } from "./own_keys.ts";
 

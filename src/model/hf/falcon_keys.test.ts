@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { alibiSlopes, type ModelSpec, withKvGroups } from "../spec.ts";
+import { alibiSlopes, withKvGroups } from "../alibi.ts";
+import type { ModelSpec } from "../spec.ts";
 import { readConfig } from "./config.ts";
 import { hfForm, vllmObstacle, writeConfig } from "./form.ts";
 

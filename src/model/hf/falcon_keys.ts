@@ -5,7 +5,8 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import { alibiSlopes, type ModelSpec } from "../spec.ts";
+import { alibiSlopes } from "../alibi.ts";
+import type { ModelSpec } from "../spec.ts";
 import { parsedKeys, slopeKeys, withAlibi } from "./alibi_keys.ts";
 import { size } from "./limits.ts";
 import type { OwnKeys } from "./own_keys.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
-import { alibiSlopes, groupPlaces, withKvGroups } from "./spec.ts";
+import { alibiSlopes, groupPlaces, withKvGroups } from "./alibi.ts";
 
 test("slopes of ALiBi are those of transformers", () => {
   const of = (...powers: readonly number[]): readonly number[] => powers.map((power) => 2 ** -power);
