@@ -50,9 +50,16 @@ export class PositionFeeds {
 
   /** Feeds of a span of every sequence of a micro-batch. @param structure - of the graph that they are for */
   of(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
-    const { rope, window, mixer, slopes } = layer;
-    if (mixer !== undefined) return {};
-    const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, slopes, span]);
+    if (layer.mixer !== undefined) return {};
+    const feeds = this.#placed(layer, span, structure);
+    const slopes = slopeTensor(layer);
+    return slopes === null ? feeds : { ...feeds, slopes };
+  }
+
+  /** Angles and masks, which layers with other slopes share. */
+  #placed(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
+    const { rope, window } = layer;
+    const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, structure.alibi, span]);
     const kept = this.#kept.get(key);
     if (kept !== undefined) {
       this.#kept.delete(key);
@@ -93,7 +100,6 @@ function spanFeeds(
     placed(cacheMask(span, count, { groupSize, window }), positions, firstPositions(count));
   return {
     ...angles,
-    ...slopeFeed(layer),
     ...(places === undefined ? {} : { past_mask: pastMask(places) }),
     mask:
       blocks === undefined
@@ -110,11 +116,6 @@ function maskRule({ slopes, groupSize }: LayerSpec): {
   return slopes === undefined
     ? { groupSize, placed: (mask) => mask }
     : { groupSize: 1, placed: withDistances };
-}
-
-function slopeFeed(layer: LayerSpec): Feeds {
-  const slopes = slopeTensor(layer);
-  return slopes === null ? {} : { slopes };
 }
 
 function firstPositions(tokens: number): Int32Array {
@@ -134,7 +135,9 @@ export function forestFeeds(layer: LayerSpec, parents: Int32Array, forests: numb
     rows.map((row) => placed(forestMask(row, groupSize, window), depths(row), depths(row))),
   );
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
-  if (rope === null) return { ...slopeFeed(layer), mask };
+  const slopes = slopeTensor(layer);
+  const shared = slopes === null ? { mask } : { mask, slopes };
+  if (rope === null) return shared;
   const angles = rows.map((row) => {
     const positions = depths(row);
     const last = positions.reduce((most, position) => Math.max(most, position), 0);
@@ -144,7 +147,7 @@ export function forestFeeds(layer: LayerSpec, parents: Int32Array, forests: numb
     name,
     stack(angles.map((tables) => tables[name as keyof RotaryTables]!)),
   ]);
-  return { ...Object.fromEntries(stacked), ...slopeFeed(layer), mask };
+  return { ...Object.fromEntries(stacked), ...shared };
 }
 
 /** Sequences of forests, as linear attention wants them (`ForestPaths`). */

@@ -116,7 +116,7 @@ export function readMptKeys(config: JsonObject, where: string): OwnKeys {
   };
 }
 
-/** The keys for a model, among them those that vLLM's class and llama.cpp's conversion ask for. */
+/** The keys for a model, among them those that llama.cpp's conversion asks for. */
 export function mptKeys(spec: ModelSpec): JsonObject {
   const { projectionClip, attentionScale, headDim } = spec;
   return {
