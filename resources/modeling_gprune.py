@@ -16,6 +16,7 @@ attention, rotary embedding, cache and generation are transformers' own.
 import inspect
 from types import SimpleNamespace
 
+import torch
 import transformers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -28,17 +29,26 @@ except ImportError:  # transformers 4 renames no tensors
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 
 # What classes call the layers of a decoder, the attention of a layer, its heads, its FFN, and the neurons of that.
-LAYERS = ("layers", "h")
-ATTENTION = ("self_attn", "attention", "attn")
-HEADS = ("num_attention_heads", "num_heads")
-FFN = ("mlp", "feed_forward", "shared_mlp")
-NEURONS = ("intermediate_size", "shared_intermediate_size", "intermediate_size_mlp", "n_inner", "ffn_dim")
+LAYERS = ("layers", "h", "blocks")
+ATTENTION = ("self_attn", "attention", "attn", "self_attention")
+HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads")
+KV_HEADS = ("num_key_value_heads", "num_kv_heads")
+FFN = ("mlp", "feed_forward", "shared_mlp", "ffn")
+NEURONS = (
+    "intermediate_size",
+    "shared_intermediate_size",
+    "intermediate_size_mlp",
+    "n_inner",
+    "ffn_dim",
+    "ffn_hidden_size",
+)
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
 # those that are one matrix in some classes, all have a bias or none.
 ATTENTION_PROJECTIONS = {
     "query_key_value": "q_proj",
     "c_attn": "q_proj",
+    "Wqkv": "q_proj",
     "dense": "o_proj",
     "c_proj": "o_proj",
     "out_proj": "o_proj",
@@ -53,7 +63,7 @@ FFN_PROJECTIONS = {
     "w1": "gate_proj",
     "w2": "down_proj",
     "w3": "up_proj",
-    "input_linear": "up_proj",
+    "input_linear": "gate_up_proj",
     "output_linear": "down_proj",
     "dense_h_to_4h": "up_proj",
     "dense_4h_to_h": "down_proj",
@@ -94,13 +104,40 @@ def at_layer(kind, config, index):
 
 
 def pruned_projection(stock, usual, config, index):
-    """A matrix of the same class, of the hidden size where it reads or writes the residual stream."""
+    """
+    A matrix of the same class, of the hidden size where it reads or writes the residual stream. Some classes ignore the
+    number of neurons: theirs is four times the hidden size.
+    """
     wide = stock.weight.shape if isinstance(stock, Conv1D) else stock.weight.shape[::-1]
-    inputs = wide[0] if usual in ("o_proj", "down_proj") else config.hidden_size
-    outputs = config.hidden_size if usual == "o_proj" else wide[1]
+    neurons = layer_widths(config, index)["intermediate_size"]
+    inputs = {"o_proj": wide[0], "down_proj": neurons}.get(usual, config.hidden_size)
+    outputs = {"o_proj": config.hidden_size, "up_proj": neurons}.get(usual, wide[1])
     if isinstance(stock, Conv1D):
         return Conv1D(outputs, inputs)
     return nn.Linear(inputs, outputs, bias=usual in config.projection_biases[index])
+
+
+def sloped(attention, slopes):
+    """
+    Gives the heads of attention their own slopes of ALiBi, in place of those that the class derives from the number of
+    heads. They count from the last key, which is the same to softmax as from the query.
+    """
+
+    def own_slopes(module, args, seen):
+        bias = next(seen[name] for name in ("position_bias", "alibi") if name in seen)
+        keys, dtype = torch.arange(1 - bias.shape[-1], 1, device=bias.device), bias.dtype
+        own = torch.tensor(slopes, device=bias.device)[:, None, None] * keys
+        if "position_bias" in seen:  # MPT
+            return args, {**seen, "position_bias": own.to(dtype)}
+        batch = args[0].shape[0]
+        if not hasattr(module, "multi_query"):  # BLOOM
+            return args, {**seen, "alibi": own.repeat(batch, 1, 1).to(dtype)}
+        # Falcon, whose mask contains ALiBi; without SDPA, the class adds it once more.
+        mask, hidden = seen["attention_mask"][:, :1], torch.finfo(dtype).min
+        mask = torch.where(mask <= hidden / 2, hidden, own.to(dtype))
+        return args, {**seen, "attention_mask": mask, "alibi": torch.zeros_like(own.repeat(batch, 1, 1, 1))}
+
+    attention.register_forward_pre_hook(own_slopes, with_kwargs=True)
 
 
 def pruned_attention(layer, config, index):
@@ -111,11 +148,18 @@ def pruned_attention(layer, config, index):
     widths = layer_widths(config, index)
     heads = widths["num_attention_heads"]
     # Some classes ignore the head size: theirs is the hidden size by the number of heads.
-    seen = {**widths, **dict.fromkeys(HEADS, heads), "hidden_size": heads * config.head_dim}
+    seen = {
+        **widths,
+        **dict.fromkeys(HEADS, heads),
+        **dict.fromkeys(KV_HEADS, widths["num_key_value_heads"]),
+        "hidden_size": heads * config.head_dim,
+    }
     if hasattr(config, "layer_widths"):
         head_dim = config.per_layer_config[index].head_dim
         seen["per_layer_config"] = {index: SimpleNamespace(**widths, head_dim=head_dim)}
     attention = at_layer(type(getattr(layer, name)), LayerConfig(config, seen), index)
+    if getattr(config, "alibi_slopes", None) is not None:
+        sloped(attention, config.alibi_slopes[index])
     setattr(layer, name, attention)
     return attention.modules()
 
@@ -223,6 +267,9 @@ for family in (
     ("gpt_neo", "GPTNeo"),
     ("gptj", "GPTJ"),
     ("opt", "OPT"),
+    ("bloom", "Bloom"),
+    ("mpt", "Mpt"),
+    ("falcon", "Falcon"),
     ("jais2", "Jais2"),
 ):
     define(*family)

@@ -91,6 +91,7 @@ export interface Layout {
 const NAMES: readonly (readonly [RegExp, string])[] = [
   [/^model\.embed_tokens/, "token_embd"],
   [/^model\.embed_positions/, "position_embd"],
+  [/^model\.embed_layernorm/, "token_embd_norm"],
   [/^model\.norm/, "output_norm"],
   [/^lm_head/, "output"],
   [/^model\.layers\.(\d+)\./, "blk.$1."],

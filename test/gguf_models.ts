@@ -345,6 +345,17 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   gpt2: { architecture: "gpt2", fused: "qkv", model: tinyModel(TINY_FAMILIES.gpt2) },
   starcoder: { architecture: "starcoder", fused: "qkv", model: tinyModel(TINY_FAMILIES.gpt_bigcode) },
+  bloom: { architecture: "bloom", fused: "qkv", model: tinyModel(TINY_FAMILIES.bloom) },
+  mpt: {
+    architecture: "mpt",
+    fused: "qkv",
+    model: tinyModel(TINY_FAMILIES.mpt),
+    extra: [
+      ["mpt.attention.clamp_kqv", f32(0.5)],
+      ["mpt.attention.max_alibi_bias", f32(8)],
+    ],
+  },
+  falcon: { architecture: "falcon", fused: "qkv", model: tinyModel(TINY_FAMILIES.falcon) },
   jais2: { architecture: "jais2", model: tinyModel(TINY_FAMILIES.jais2) },
   internlm2: { architecture: "internlm2", permute: true, model: tinyModel({ tiedEmbeddings: false }) },
   exaone: { architecture: "exaone", model: tinyModel() },

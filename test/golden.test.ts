@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportHuggingFace } from "../src/export/hf.ts";
 import { Runtime } from "../src/graph/runtime/runtime.ts";
+import { withKvGroups } from "../src/model/alibi.ts";
 import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import { readConfig } from "../src/model/hf/config.ts";
 import { writeConfig } from "../src/model/hf/form.ts";
@@ -78,11 +79,11 @@ function readBack(spec: ModelSpec): ModelSpec {
 
 /** The spec with different numbers of neurons and KV groups in every layer. */
 function withUnevenWidths(spec: ModelSpec): ModelSpec {
-  const layers = spec.layers.map((layer, index) => ({
-    ...layer,
-    neurons: layer.neurons - 5 * index,
-    kvGroups: layer.mixer ? 0 : Math.max(1, layer.kvGroups - index),
-  }));
+  const layers = spec.layers.map((layer, index) => {
+    const removed = Math.max(0, Math.min(layer.kvGroups - 1, index));
+    const kept = Array.from({ length: layer.kvGroups - removed }, (_, group) => removed + group);
+    return { ...withKvGroups(layer, kept), neurons: layer.neurons - 5 * index };
+  });
   return { ...spec, layers };
 }
 

@@ -58,6 +58,11 @@ export const GOLDEN_FAMILIES = [
   "gpt_neo",
   "gptj",
   "opt",
+  "bloom",
+  "mpt",
+  "falcon",
+  "falcon-new",
+  "falcon-alibi",
   "jais2",
 ] as const;
 

@@ -2,7 +2,7 @@
 import { buildLayer } from "../src/graph/decoder/decoder.ts";
 import type { LoadedLayer } from "../src/graph/decoder/decoder_runner.ts";
 import { layerStructure } from "../src/graph/decoder/layer_structure.ts";
-import { causalMask, rotaryTables, spanPositions } from "../src/graph/decoder/positions.ts";
+import { PositionFeeds } from "../src/graph/decoder/position_feeds.ts";
 import { type Graph, GraphBuilder } from "../src/graph/ir/graph.ts";
 import type { Runtime } from "../src/graph/runtime/runtime.ts";
 import type { Model } from "../src/model/model.ts";
@@ -34,11 +34,10 @@ export async function layerValues(
     }
     return b.finish();
   });
-  const { rope, groupSize, window } = layer.spec;
   const tokens = hidden.shape[1]!;
-  const angles = rope === null ? {} : rotaryTables(rope, spanPositions({ tokens, offset: 0 }), tokens);
-  const mask = causalMask(tokens, groupSize, window);
-  const outputs = await program.run({ ...layer.weights, ...angles, mask, hidden });
+  const span = { tokens, offset: 0, sequence: tokens, places: undefined };
+  const positions = new PositionFeeds(runtime).of(layer.spec, span, structure);
+  const outputs = await program.run({ ...layer.weights, ...positions, hidden });
   const rows = (name: string): readonly (readonly number[])[] => {
     const { shape, data } = outputs[name]!;
     const size = shape.at(-1)!;

@@ -68,6 +68,8 @@ const MAMBA: LayerStructure = {
     ...{ biases: true, filterBiases: true },
   },
 };
+/** ALiBi. */
+const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
 const CHUNKS = { tokens: 70, window: null };
 const HEAD = {
@@ -113,6 +115,12 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
       ]),
     ),
   ),
+  ...Object.fromEntries(
+    (["forward", "forest", "cached", "backward", "train"] as const).map((program) => {
+      return [`${program} with ALiBi`, LAYER_PROGRAMS[program](SLOPED)];
+    }),
+  ),
+  "forward in blocks with ALiBi": LAYER_PROGRAMS.forward(structureFor("forward", SLOPED, LONG)),
   ...Object.fromEntries(
     (["forward", "backward", "train"] as const).map((program) => {
       return [`${program} with gated attention`, LAYER_PROGRAMS[program](GATED)];

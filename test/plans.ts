@@ -2,21 +2,26 @@
  * Random model shapes and plans for laws (fast-check arbitraries), and the tensors of a model for comparisons.
  */
 import fc from "fast-check";
+import { alibiSlopes } from "../src/model/alibi.ts";
 import type { Model } from "../src/model/model.ts";
 import { spacesOf } from "../src/model/spaces.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, queryHeads } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 const neurons = fc.integer({ min: 1, max: 12 });
-const attending: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
-  neurons,
-  kvGroups: fc.integer({ min: 1, max: 4 }),
-  groupSize: fc.integer({ min: 1, max: 3 }),
-  biases: fc.subarray([...PROJECTIONS]),
-});
+const attending: fc.Arbitrary<Partial<LayerSpec>> = fc
+  .record({
+    neurons,
+    kvGroups: fc.integer({ min: 1, max: 4 }),
+    groupSize: fc.integer({ min: 1, max: 3 }),
+    biases: fc.subarray([...PROJECTIONS]),
+  })
+  .chain((layer) =>
+    fc.constantFrom(layer, { ...layer, rope: null, slopes: alibiSlopes(queryHeads({ ...layer })) }),
+  );
 const convolving: fc.Arbitrary<Partial<LayerSpec>> = fc
   .record({ length: fc.integer({ min: 2, max: 4 }), biases: fc.boolean() })
   .chain((convolution) => neurons.map((count) => tinyConvolution(convolution, count)));

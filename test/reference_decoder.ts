@@ -67,7 +67,10 @@ function run(
     const table = matrix(weights, "model.embed_positions.weight").slice(spec.learnedPositions.offset);
     stream = add(stream, table.slice(0, ids.length));
   }
-  if (spec.embeddingNorm) stream = stream.map((row) => norm(row, { weight: null, bias: null }, spec));
+  if (spec.embeddingNorm) {
+    const parameters = normParameters(spec, weights, "model.embed_layernorm");
+    stream = stream.map((row) => norm(row, parameters, spec));
+  }
   const hidden: Rows[] = [];
   const taps = new Map<string, Rows>();
   const attended: Attended[] = [];
@@ -92,10 +95,7 @@ function run(
     );
     hidden.push(stream);
   }
-  const finalNorm = {
-    weight: spec.normParameters === "none" ? null : vector(weights, "model.norm.weight"),
-    bias: spec.normParameters === "weight_and_bias" ? vector(weights, "model.norm.bias") : null,
-  };
+  const finalNorm = normParameters(spec, weights, "model.norm");
   const biases = spec.headBias ? vector(weights, "lm_head.bias") : new Array<number>(spec.vocabSize).fill(0);
   const head = spec.tiedEmbeddings ? embeddings : matrix(weights, "lm_head.weight");
   const logits = stream.map((row) =>
@@ -130,6 +130,17 @@ function ownInputs(spec: ModelSpec, weights: Weights, ids: readonly number[]): r
   });
 }
 
+function normParameters(
+  spec: ModelSpec,
+  weights: Weights,
+  name: string,
+): { readonly weight: Row | null; readonly bias: Row | null } {
+  return {
+    weight: spec.normParameters === "none" ? null : vector(weights, `${name}.weight`),
+    bias: spec.normParameters === "weight_and_bias" ? vector(weights, `${name}.bias`) : null,
+  };
+}
+
 class LayerContext {
   readonly spec: ModelSpec;
   readonly layer: LayerSpec;
@@ -158,7 +169,7 @@ class LayerContext {
     const { qkNorm, norms, attentionScale, projectionClip, scoreSoftcap } = this.spec;
     const { headDim = this.spec.headDim } = this.layer;
     const normed = norms === "after" ? stream : this.norm(stream, "input_layernorm");
-    const { groupSize, rope, window } = this.layer;
+    const { groupSize, rope, window, slopes } = this.layer;
     const limit = projectionClip ?? Number.POSITIVE_INFINITY;
     const clipped = (projection: string, input: Row): Row =>
       this.project("self_attn", projection, input).map((value) => Math.max(-limit, Math.min(limit, value)));
@@ -197,7 +208,7 @@ class LayerContext {
           softcap(
             seen.map((key) => attentionScale * dot(query, key[group]!)),
             scoreSoftcap,
-          ),
+          ).map((score, s) => score - (slopes?.[n] ?? 0) * (t - first - s)),
         );
         return query.map((_, c) =>
           dot(

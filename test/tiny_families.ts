@@ -1,5 +1,6 @@
 /** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
 
+import { alibiSlopes } from "../src/model/alibi.ts";
 import type { RopeSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
@@ -31,6 +32,7 @@ const GPT_NEOX: TinyModelOptions = {
   layers: [ALL_BIASED, ALL_BIASED],
 };
 const UNROTATED = { ...ALL_BIASED, rope: null } as const;
+const SLOPED = { ...UNROTATED, slopes: alibiSlopes(2) } as const;
 const GPT2: TinyModelOptions = {
   ...LAYER_NORM,
   family: "gpt2",
@@ -70,6 +72,9 @@ type TinyFamily =
   | "gpt_neox in sequence"
   | "gpt2"
   | "gpt_bigcode"
+  | "bloom"
+  | "mpt"
+  | "falcon"
   | "jais2"
   | "cohere"
   | "cohere of 64 layers"
@@ -151,6 +156,19 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   gpt_bigcode: {
     ...{ ...GPT2, family: "gpt_bigcode" },
     layers: [UNROTATED, UNROTATED].map((layer) => ({ ...layer, kvGroups: 1, groupSize: 2 })),
+  },
+  bloom: {
+    ...{ ...GPT2, family: "bloom", learnedPositions: null, embeddingNorm: true },
+    layers: [SLOPED, SLOPED],
+  },
+  mpt: {
+    ...{ ...GPT2, family: "mpt", learnedPositions: null, normParameters: "weight", activation: "gelu" },
+    projectionClip: 0.5,
+    layers: [SLOPED, SLOPED].map((layer) => ({ ...layer, biases: [] })),
+  },
+  falcon: {
+    ...{ ...GPT2, ...SHARED, family: "falcon", learnedPositions: null, activation: "gelu" },
+    layers: [{}, {}].map(() => ({ kvGroups: 1, groupSize: 2 })),
   },
   jais2: {
     ...{ ...LAYER_NORM, family: "jais2", gated: false, activation: "relu2" },

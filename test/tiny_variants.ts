@@ -1,5 +1,6 @@
 /** Tiny models that together use every switch of a spec, with different widths in every layer. */
 
+import { alibiSlopes } from "../src/model/alibi.ts";
 import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
@@ -174,6 +175,18 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     activation: "relu",
     learnedPositions: { offset: 2 },
     maxPositions: 512,
+  },
+  "as BLOOM": {
+    layers: WIDTHS.map((widths) => ({
+      ...widths,
+      rope: null,
+      biases: PLAIN_PROJECTIONS,
+      slopes: alibiSlopes(widths.kvGroups * widths.groupSize),
+    })),
+    ...LAYER_NORMS,
+    embeddingNorm: true,
+    gated: false,
+    activation: "gelu_tanh",
   },
   "as Cohere": { layers: WIDTHS, normType: "layer", parallel: true, norms: "shared", logitDivisor: 4 },
   "as Gemma": {

@@ -7,6 +7,7 @@ import { type RunConfigInput, resolveRunConfig } from "../../src/config.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import { DecoderRunner } from "../../src/graph/decoder/decoder_runner.ts";
 import { Runtime } from "../../src/graph/runtime/runtime.ts";
+import { alibiSlopes } from "../../src/model/alibi.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
 import { spacesOf } from "../../src/model/spaces.ts";
@@ -218,10 +219,12 @@ function wideOptions(
   { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
 ): TinyModelOptions {
   const { kvHeads } = familyByName(spec.family, "subjects").computes;
-  const widths = (index: number): Pick<LayerSpec, "kvGroups" | "groupSize"> => {
+  const widths = (slopes: LayerSpec["slopes"], index: number): Partial<LayerSpec> => {
     if (kvHeads === "one") return { kvGroups: 1, groupSize: 4 };
+    const heads = shape === "uniform" ? 4 : 2 + 2 * (index % 2);
+    if (slopes !== undefined) return { kvGroups: heads, groupSize: 1, slopes: alibiSlopes(heads) };
     const groupSize = kvHeads === "any" ? 2 : 1;
-    return { kvGroups: (shape === "uniform" ? 4 : 2 + 2 * (index % 2)) / groupSize, groupSize };
+    return { kvGroups: heads / groupSize, groupSize };
   };
   return {
     ...spec,
@@ -232,7 +235,7 @@ function wideOptions(
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
       const rope = layer.rope && { ...layer.rope, rotaryDim: (WIDE_HEAD * layer.rope.rotaryDim) / headDim };
-      return { ...layer, neurons, ...widths(index), biases, rope };
+      return { ...layer, neurons, ...widths(layer.slopes, index), biases, rope };
     }),
   };
 }

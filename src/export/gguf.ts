@@ -169,11 +169,11 @@ async function activationEntries({
 }
 
 function tensorsToWrite(
-  { weights }: Model,
+  { weights, spec: narrow }: Model,
   { spec, architecture }: GgufTarget,
   dtype: GgufDType,
 ): readonly GgufTensorToWrite[] {
-  const read = zeroFilled(weights, spec);
+  const read = zeroFilled(weights, spec, narrow);
   const rotary = [...rotaryFactors(spec)].map(([name, factors]) => vector(name, factors));
   const tensors = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
     const type = ggmlTypeOf(plan, dtype);

@@ -3,6 +3,7 @@
  * architecture are data (model/gguf/architectures.ts); no rule depends on an architecture's name.
  */
 import { isDeepStrictEqual } from "node:util";
+import { alibiSlopes } from "../model/alibi.ts";
 import { familyByName } from "../model/families/families.ts";
 import type { Family } from "../model/family.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
@@ -37,7 +38,7 @@ export interface GgufObstacle {
 const SCALE_TOLERANCE = 1e-4;
 
 /** Switches of norms that all models of a family share. */
-const NORM_SWITCHES = ["normType", "normOffset", "normParameters"] as const;
+const NORM_SWITCHES = ["normType", "normOffset", "normParameters", "embeddingNorm"] as const;
 
 interface Rule {
   /** `what` of the obstacle; null where there is none. @param family - the architecture's */
@@ -167,6 +168,16 @@ const RULES: readonly Rule[] = [
     },
   },
   { finds: unrotatedObstacle },
+  {
+    finds: (spec, { alibi }) =>
+      attentionLayers(spec).every(({ slopes, ...layer }) =>
+        isDeepStrictEqual(slopes, alibi === null ? undefined : alibiSlopes(queryHeads(layer))),
+      )
+        ? null
+        : alibi === null
+          ? "ALiBi"
+          : "heads whose slopes of ALiBi do not follow from their number",
+  },
   { finds: rotaryObstacle },
   { finds: windowObstacle },
 ];

@@ -10,6 +10,7 @@ import {
 } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
+import { alibiSlopes } from "../model/alibi.ts";
 import { type LayerSpec, PROJECTIONS, type RopeSpec, type YarnScaling } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
@@ -115,6 +116,9 @@ describe("the architecture", () => {
     ["is gpt2 for GPT-2", TINY_FAMILIES.gpt2, "gpt2"],
     ["is olmo for OLMo 1", TINY_FAMILIES.olmo, "olmo"],
     ["is starcoder for StarCoder", TINY_FAMILIES.gpt_bigcode, "starcoder"],
+    ["is bloom for BLOOM", TINY_FAMILIES.bloom, "bloom"],
+    ["is mpt for MPT", TINY_FAMILIES.mpt, "mpt"],
+    ["is falcon for Falcon", TINY_FAMILIES.falcon, "falcon"],
     ["is jais2 for Jais 2", TINY_FAMILIES.jais2, "jais2"],
     ["is command-r for Command R", TINY_FAMILIES.cohere, "command-r"],
     ["is command-r for Command R+", TINY_FAMILIES["cohere of 64 layers"], "command-r"],
@@ -217,6 +221,21 @@ describe("refusals", () => {
       "layers without rotary embeddings",
       { layers: [{}, { rope: null }] },
       "llama does not support layers without rotary embeddings",
+    ],
+    [
+      "heads with slopes of ALiBi that do not follow from their number",
+      { ...TINY_FAMILIES.bloom, layers: [{ kvGroups: 1, groupSize: 1, rope: null, slopes: [0.3] }] },
+      "bloom does not support heads whose slopes of ALiBi do not follow from their number",
+    ],
+    [
+      "ALiBi in Falcon",
+      { ...TINY_FAMILIES.falcon, layers: [{ groupSize: 1, rope: null, slopes: alibiSlopes(2) }] },
+      "falcon does not support layers without rotary embeddings or ALiBi",
+    ],
+    [
+      "a Falcon with two norms",
+      { ...TINY_FAMILIES.falcon, norms: "before" },
+      "falcon does not support the model's norms",
     ],
     [
       "convolutions elsewhere than in LFM2",

@@ -3,6 +3,7 @@
  * computes the same with layers of different widths, or the family's own with every layer padded with zeros.
  */
 import { GpruneError } from "../errors.ts";
+import { alibiSlopes, groupPlaces } from "../model/alibi.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
 import { attentionLayers, longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
@@ -117,10 +118,10 @@ function widened(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec | null
   const kvGroups = loads.fullWidthAttention && Number.isInteger(full) ? Math.max(full, widest) : widest;
   return {
     ...spec,
-    layers: layers.map((layer) => ({
-      ...layer,
-      neurons,
-      kvGroups: layer.mixer === undefined ? kvGroups : 0,
-    })),
+    layers: layers.map((layer) => {
+      const wide = { ...layer, neurons, kvGroups: layer.mixer === undefined ? kvGroups : 0 };
+      const sloped = { ...wide, slopes: alibiSlopes(queryHeads(wide)) };
+      return groupPlaces(layer, sloped) === null ? wide : sloped;
+    }),
   };
 }

@@ -16,7 +16,7 @@ import {
 import { bytesOfAll, type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
 import { headNormVectors } from "../model/checkpoint/head_norms.ts";
-import { storedName } from "../model/checkpoint/stored_names.ts";
+import { namingOf, storedName } from "../model/checkpoint/stored_names.ts";
 import { isLayerMatrix, transposed } from "../model/checkpoint/transposed.ts";
 import { readConfig } from "../model/hf/config.ts";
 import { configText, type HfForm, MODELLING_FILE } from "../model/hf/config_writer.ts";
@@ -149,6 +149,7 @@ function tensorsToWrite(
   const fused = fusedTensors(spec, family.stored.fused).filter(({ parts }) =>
     parts.every((part) => shapes.has(part)),
   );
+  const naming = namingOf(family, spec);
   const reordered = reorderedWeights(spec, family.stored.rotatedOrder);
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
   const read = async (name: string, rows?: RowRange): Promise<Tensor> => {
@@ -159,7 +160,7 @@ function tensorsToWrite(
   const entry = (name: string, shape: readonly number[], make: TensorToWrite["read"]): TensorToWrite => {
     const turns = family.stored.transposed && isLayerMatrix(name, shape);
     return {
-      name: storedName(name, family.stored),
+      name: storedName(name, naming),
       shape: turns ? shape.toReversed() : shape,
       dtype: stored,
       byRows: own.has(name) && !reordered.has(name) && !turns,

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyDelta, tinyMamba, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
-import { YARN_DEFAULTS } from "../model/spec.ts";
+import { type LayerSpec, YARN_DEFAULTS } from "../model/spec.ts";
 import { runtimesOf } from "./runtimes.ts";
 
 const answers = (options: TinyModelOptions): unknown => {
@@ -11,6 +11,9 @@ const answers = (options: TinyModelOptions): unknown => {
 };
 const same = (answer: string): unknown => [answer, answer];
 const RECOVERED = ["o_proj", "down_proj"] as const;
+
+/** A layer whose FFN has four times as many neurons as the model has channels. */
+const fourTimes = (layer: Partial<LayerSpec>): Partial<LayerSpec> => ({ ...layer, neurons: 32 });
 
 describe("runtimesOf", () => {
   test("names the stock class of equal layers", () => {
@@ -39,7 +42,7 @@ describe("runtimesOf", () => {
     expect(answers({ layers: [{}, { neurons: 5 }] })).toEqual(
       same("with trust_remote_code (layers differ in width)"),
     );
-    const reason = "no stock class of qwen3 has these heads and biases";
+    const reason = "no stock class of qwen3 has these widths, heads and biases";
     expect(answers({ family: "qwen3", qkNorm: "head", layers: [{ biases: RECOVERED }] })).toEqual(
       same(`with trust_remote_code (${reason})`),
     );
@@ -177,7 +180,7 @@ describe("runtimesOf", () => {
       );
     const none = "no (it has no class for these widths, heads and biases)";
     const file = "with trust_remote_code";
-    const stock = "no stock class of granitemoehybrid has these heads and biases";
+    const stock = "no stock class of granitemoehybrid has these widths, heads and biases";
     for (const changes of [{ kvGroups: 1 }, { biases: ["down_proj"] }] as const) {
       expect(answers({ ...granite, layers: [tinyMamba(), { ...full, ...changes }] })).toEqual([
         `${file} (${stock})`,
@@ -228,6 +231,26 @@ describe("runtimesOf", () => {
     expect(answers(uneven)).toEqual(["with trust_remote_code (layers differ in width)", no]);
   });
 
+  test("knows that vLLM has no class for MPT, and runs BLOOM and Falcon in its own classes alone", () => {
+    expect(answers({ ...TINY_FAMILIES.mpt, layers: TINY_FAMILIES.mpt.layers!.map(fourTimes) })).toEqual([
+      "yes (MptForCausalLM)",
+      "no (it has no class for mpt)",
+    ]);
+    const bloom = { ...TINY_FAMILIES.bloom, layers: TINY_FAMILIES.bloom.layers!.map(fourTimes) };
+    const none = "no (it has no class for these widths, heads and biases)";
+    expect(answers({ ...bloom, tiedEmbeddings: true })).toEqual(same("yes (BloomForCausalLM)"));
+    expect(answers({ ...bloom, tiedEmbeddings: false })).toEqual(["yes (BloomForCausalLM)", none]);
+    expect(answers(TINY_FAMILIES.bloom)).toEqual([
+      "with trust_remote_code (no stock class of bloom has these widths, heads and biases)",
+      none,
+    ]);
+    const falcon = TINY_FAMILIES.falcon;
+    expect(answers({ ...falcon, layers: falcon.layers!.map(fourTimes) })).toEqual(
+      same("yes (FalconForCausalLM)"),
+    );
+    expect(answers(falcon)).toEqual(["yes (FalconForCausalLM)", none]);
+  });
+
   test("knows that vLLM runs GPT-2 in its own class alone", () => {
     const biases = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"] as const;
     const block = { groupSize: 1, rope: null, biases } as const;
@@ -261,7 +284,7 @@ describe("runtimesOf", () => {
     expect(answers({ family: "phi", ...bare, ...wide, ...shared })).toEqual(same("yes (PhiForCausalLM)"));
     const neox = { family: "gpt_neox", ...bare, activation: "gelu" } as const;
     expect(answers({ ...neox, layers: [{ groupSize: 1 }] })).toEqual(same("yes (GPTNeoXForCausalLM)"));
-    const reason = "no stock class of gpt_neox has these heads and biases";
+    const reason = "no stock class of gpt_neox has these widths, heads and biases";
     expect(answers({ ...neox, layers: [{ kvGroups: 1, groupSize: 1 }] })).toEqual(
       same(`with trust_remote_code (${reason})`),
     );
@@ -270,7 +293,7 @@ describe("runtimesOf", () => {
       same("yes (ArceeForCausalLM)"),
     );
     expect(answers({ ...arcee, layers: [{ kvGroups: 3, groupSize: 1 }] })).toEqual(
-      same("with trust_remote_code (no stock class of arcee has these heads and biases)"),
+      same("with trust_remote_code (no stock class of arcee has these widths, heads and biases)"),
     );
   });
 

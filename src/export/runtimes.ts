@@ -84,7 +84,7 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
   const { family, remoteCode } = form;
   if (!remoteCode) return ["yes", family.architecture];
   const reason = hasUniformWidths(spec)
-    ? `no stock class of ${family.modelType} has these heads and biases`
+    ? `no stock class of ${family.modelType} has these widths, heads and biases`
     : "layers differ in width";
   return ["with trust_remote_code", reason];
 }

@@ -6,23 +6,35 @@
  * counts half to twice as much as before. Biases that the model lacks are zeros, too.
  */
 
+import { groupPlaces } from "../model/alibi.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { weightsOf } from "../model/weights.ts";
-import { unknownTensor } from "../tensor/memory.ts";
+import { spaceId, weightsOf } from "../model/weights.ts";
+import { sliceRows, unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
 
-/** Reads a weight, or some rows of it, padded to its shape in the wider spec: new rows and columns come last. */
+/**
+ * Reads a weight, or some rows of it, padded to its shape in the wider spec: new rows and columns come last, but those
+ * of KV groups with slopes are between the others, where groups have the slopes that the source's lack.
+ */
 export type WeightReader = (name: string, rows?: RowRange) => Promise<Tensor>;
 
-/** A reader of `source` padded to `spec`, none of whose widths may be below the source's. */
-export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader {
-  const shapes = new Map(weightsOf(spec).map(({ name, shape }) => [name, shape]));
+/** A reader of `source` padded to `spec`, none of whose widths may be below the source's, those of `narrow`. */
+export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelSpec = spec): WeightReader {
+  const wide = new Map(weightsOf(spec).map((weight) => [weight.name, weight]));
+  const places = slopedPlaces(narrow, spec);
   return async (name, rows) => {
-    const whole = shapes.get(name);
-    if (whole === undefined) throw unknownTensor(name);
-    const shape = rows === undefined ? whole : whole.with(0, rows.end - rows.start);
+    const weight = wide.get(name);
+    if (weight === undefined) throw unknownTensor(name);
+    const shape = rows === undefined ? weight.shape : weight.shape.with(0, rows.end - rows.start);
     const info = source.info(name);
     if (PROJECTION_BIAS.test(name) && info === undefined) return zeros(shape);
+    const axis = weight.axes.findIndex(({ space }) => places.has(space!));
+    if (axis >= 0) {
+      const { space, blockSize } = weight.axes[axis]!;
+      const all = spread(await source.read(name), axis, { blockSize, places: places.get(space!)! });
+      const filled = padded(all, weight.shape);
+      return rows === undefined ? filled : sliceRows(filled, rows, name);
+    }
     const stored = rows && rowsWithin(rows, info?.shape[0] ?? 0);
     if (stored !== undefined && stored.start === stored.end) return zeros(shape);
     return padded(scaled(await source.read(name, stored), factorOf(name)), shape);
@@ -33,12 +45,37 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec): WeightReader 
     const [, prefix, projection, part] = NORMED.exec(name) ?? [];
     if (part === undefined) return 1;
     const norm = `${prefix}${projection}_norm.weight`;
-    const [before, after] = [source.info(norm)?.shape, shapes.get(norm)];
+    const [before, after] = [source.info(norm)?.shape, wide.get(norm)?.shape];
     // Norms over the channels of a head see no zeros beside others.
     if (before?.length !== 1 || after === undefined) return 1;
     const factor = Math.sqrt(after[0]! / before[0]!);
     return part === "proj" ? 2 ** Math.round(Math.log2(factor)) : 1 / factor;
   }
+}
+
+/** Where the KV groups of layers with slopes are among those of wider ones, by space; without what stays in place. */
+function slopedPlaces(narrow: ModelSpec, wide: ModelSpec): ReadonlyMap<string, readonly number[]> {
+  const entries = narrow.layers.flatMap((layer, index) => {
+    const places = groupPlaces(layer, wide.layers[index]!);
+    return places === null ? [] : [[spaceId(index, "kv"), places] as const];
+  });
+  return new Map(entries);
+}
+
+/** A tensor whose blocks along an axis are at these places, with zeros before and between them. */
+function spread(
+  { shape, data }: Tensor,
+  axis: number,
+  { places, blockSize }: { readonly places: readonly number[]; readonly blockSize: number },
+): Tensor {
+  const size = elementCount(shape.slice(axis + 1)) * blockSize;
+  const [before, after] = [places.length, places.at(-1)! + 1];
+  const result = new Float32Array((data.length / before) * after);
+  for (let block = 0; block * size < data.length; block++) {
+    const to = Math.floor(block / before) * after + places[block % before]!;
+    result.set(data.subarray(block * size, (block + 1) * size), to * size);
+  }
+  return { shape: shape.with(axis, after * blockSize), data: result };
 }
 
 /** Those of the rows that a tensor of `count` rows has; the others are zeros. */

@@ -11,7 +11,8 @@ export type BiasFlag =
   | "mlp_bias"
   | "use_bias"
   | "use_qkv_bias"
-  | "enable_bias";
+  | "enable_bias"
+  | "bias";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | BiasFlag;
@@ -58,7 +59,15 @@ export interface LogitScale {
 }
 
 /** Families whose classes have keys of their own. */
-export type OwnKeysName = "llama4" | "lfm2" | "qwen3_5" | "granite_hybrid" | "gemma4";
+export type OwnKeysName =
+  | "bloom"
+  | "falcon"
+  | "gemma4"
+  | "granite_hybrid"
+  | "lfm2"
+  | "llama4"
+  | "mpt"
+  | "qwen3_5";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -208,6 +217,8 @@ export interface FamilyTensors {
   readonly prefixes: { readonly decoder: string; readonly head: string };
   /** Names of parts of a layer, where the checkpoint's differ from the usual ones (weights.ts): stored by usual. */
   readonly names: Readonly<Record<string, string>>;
+  /** Those of norms of parallel blocks that have one each, where they are others; the same where absent. */
+  readonly namesBeside?: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly outerNames: Readonly<Record<string, string>>;
   /** Tensors that hold several projections. */
@@ -231,6 +242,7 @@ export interface FamilyReaders {
   /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py) or refuses (gpt_j.py). */
   readonly vllmIgnores: readonly (
     | "activation"
+    | "neurons"
     | "parallel"
     | "qk_norm"
     | "separate_head"

@@ -226,6 +226,11 @@ export interface LayerSpec {
   readonly window: number | null;
   /** Null for layers without position embedding (NoPE, arXiv 2305.19466). */
   readonly rope: RopeSpec | null;
+  /**
+   * ALiBi (arXiv 2108.12409): what the scores of each query head lose for every token between query and key, [N]; absent
+   * in layers without.
+   */
+  readonly slopes?: readonly number[];
   /** Projections that carry a bias. */
   readonly biases: readonly Projection[];
   /** What the layer has in place of attention; absent in layers with attention. */
@@ -296,7 +301,7 @@ export interface ModelSpec {
   readonly perLayerInputs: PerLayerInputs | null;
   /** The output of every layer is multiplied by a number of the layer (Gemma 4). */
   readonly layerScalars: boolean;
-  /** Embeddings have an RMSNorm without weights before the first layer (nanochat). */
+  /** Embeddings have a norm like those of layers before the first one (nanochat, BLOOM). */
   readonly embeddingNorm: boolean;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */
   readonly residualScale: number;

@@ -97,18 +97,18 @@ const ACTIVATION_PARAMETERS: Readonly<
 /** A tensor that holds several projections. */
 export interface Fusion {
   readonly parts: readonly Projection[];
-  /** Rows are those of all parts for one head after another; else one part comes after another. */
-  readonly byHead: boolean;
+  /** Rows are those of all parts for one KV group after another; else one part comes after another. */
+  readonly byGroup: boolean;
   /** Biases may be in a tensor of the same kind; else the projections have none. */
   readonly biases: boolean;
 }
 
 /** The tensors that hold several projections. */
 export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
-  qkv_proj: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: false },
-  gate_up_proj: { parts: INPUT_PROJECTIONS.ffn, byHead: false, biases: false },
-  c_attn: { parts: INPUT_PROJECTIONS.kv, byHead: false, biases: true },
-  query_key_value: { parts: INPUT_PROJECTIONS.kv, byHead: true, biases: true },
+  qkv_proj: { parts: INPUT_PROJECTIONS.kv, byGroup: false, biases: false },
+  gate_up_proj: { parts: INPUT_PROJECTIONS.ffn, byGroup: false, biases: false },
+  c_attn: { parts: INPUT_PROJECTIONS.kv, byGroup: false, biases: true },
+  query_key_value: { parts: INPUT_PROJECTIONS.kv, byGroup: true, biases: true },
 };
 
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
@@ -173,6 +173,8 @@ export const PER_LAYER = {
 /** The norm of what a layer's own input adds to the residual stream, and the number that its output is multiplied by. */
 export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
+/** The norm of the embeddings, where they have one. */
+export const EMBEDDING_NORM = "model.embed_layernorm";
 /** Biases of the logits [V], where they have one. */
 export const HEAD_BIAS = "lm_head.bias";
 export const FINAL_NORM = "model.norm.weight";
@@ -185,6 +187,7 @@ export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
     plain(EMBEDDING, [spec.vocabSize, spec.hiddenSize]),
     ...positionWeights(spec),
     ...perLayerWeights(spec),
+    ...(spec.embeddingNorm ? normTensors(spec, EMBEDDING_NORM) : []),
     ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
     ...normTensors(spec, "model.norm"),
     ...(spec.tiedEmbeddings ? [] : [head]),

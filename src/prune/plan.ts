@@ -9,6 +9,7 @@ import { firstFew } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import type { JsonValue } from "../io/files/json_document.ts";
+import { withKvGroups } from "../model/alibi.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import { type SpaceKind, spaceId } from "../model/weights.ts";
@@ -141,12 +142,11 @@ export function composePlans(first: PruningPlan, second: PruningPlan): PruningPl
 
 /** The spec of the model after a plan, which must be valid for `spec`. */
 export function prunedSpec(spec: ModelSpec, plan: PruningPlan): ModelSpec {
-  const after = widths(plan, spec);
-  const layers = spec.layers.map((layer, i) => ({
-    ...layer,
-    [WIDTH_FIELD.ffn]: after.ffn[i]!,
-    [WIDTH_FIELD.kv]: after.kv[i]!,
-  }));
+  const { ffn } = widths(plan, spec);
+  const layers = spec.layers.map((layer, i) => {
+    const kept = plan.keep[spaceId(i, "kv")];
+    return { ...(kept === undefined ? layer : withKvGroups(layer, kept)), neurons: ffn[i]! };
+  });
   return { ...spec, layers };
 }
 

@@ -14,6 +14,7 @@
  * sparsity it is the removed marginal loss. Without the fraction, splits that remove less would win for that alone.
  */
 import { GpruneError } from "../errors.ts";
+import { withKvGroups } from "../model/alibi.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
@@ -56,11 +57,10 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
       const queue = queues.find(({ space }) => space.layer === layer && space.kind === kind);
       return queue === undefined ? 0 : unitsTaken(queue, split[kind]);
     };
-    const layers = request.spec.layers.map((layer, index) => ({
-      ...layer,
-      neurons: layer.neurons - removed(index, "ffn"),
-      kvGroups: layer.kvGroups - removed(index, "kv"),
-    }));
+    const layers = request.spec.layers.map((layer, index) => {
+      const groups = Array.from({ length: layer.kvGroups - removed(index, "kv") }, (_, group) => group);
+      return { ...withKvGroups(layer, groups), neurons: layer.neurons - removed(index, "ffn") };
+    });
     return { ...request.spec, layers };
   });
 }

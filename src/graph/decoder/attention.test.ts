@@ -1,12 +1,15 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { relativeDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
+import { alibiSlopes } from "../../model/alibi.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import { GraphBuilder } from "../ir/graph.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { type AttentionSpan, addAttention, blockSizes } from "./attention.ts";
-import { blockMask, causalMask } from "./positions.ts";
+import { blockMask, blockPositions, causalMask, spanPositions, withDistances } from "./positions.ts";
 
 const [GROUPS, GROUP_SIZE, HEAD] = [2, 3, 4];
+const SLOPES = Float32Array.from(alibiSlopes(6));
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -23,9 +26,14 @@ test.each([
   { tokens: 700, window: 300 },
   { tokens: 700, window: 600 },
 ])("mixes in blocks of queries what it mixes at once: $tokens tokens, a window of $window", async (span) => {
-  const [whole, blocks] = [await attention(span, false), await attention(span, true)];
-  expect(blocks.shape).toEqual(whole.shape);
-  expect(relativeDifference(blocks.data, whole.data)).toBeLessThan(1e-5);
+  for (const alibi of [false, true]) {
+    const [whole, blocks] = [
+      await attention(span, { alibi, inBlocks: false }),
+      await attention(span, { alibi, inBlocks: true }),
+    ];
+    expect(blocks.shape).toEqual(whole.shape);
+    expect(relativeDifference(blocks.data, whole.data)).toBeLessThan(1e-5);
+  }
 });
 
 test("needs masks that grow with the length of a sequence, not with its square", () => {
@@ -36,29 +44,45 @@ test("needs masks that grow with the length of a sequence, not with its square",
   expect(at(131_072)).toBeLessThan(130 * at(1024));
 });
 
-/** @param inBlocks - whether the graph knows the span */
+/** The mask of a span, or of a block of it; with ALiBi of one head, with distances. */
+function maskOf(span: AttentionSpan, { inBlocks, alibi }: Options): Tensor {
+  const { tokens, window } = span;
+  if (inBlocks) return alibi ? withDistances(blockMask(span), ...blockPositions(span)) : blockMask(span);
+  const positions = spanPositions({ tokens, offset: 0 });
+  if (!alibi) return causalMask(tokens, GROUP_SIZE, window);
+  return withDistances(causalMask(tokens, 1, window), positions, positions);
+}
+
+interface Options {
+  /** Whether the graph knows the span. */
+  readonly inBlocks: boolean;
+  readonly alibi: boolean;
+}
+
 async function attention(
   span: AttentionSpan,
-  inBlocks: boolean,
+  options: Options,
 ): Promise<{ shape: readonly number[]; data: Float32Array }> {
-  const { tokens, window } = span;
-  const mask = inBlocks ? blockMask(span) : causalMask(tokens, GROUP_SIZE, window);
+  const { tokens } = span;
+  const { alibi, inBlocks } = options;
   const feeds = {
     queries: randomTensor([1, GROUPS, GROUP_SIZE, tokens, HEAD], { name: "queries" }),
     keys: randomTensor([1, GROUPS, tokens, HEAD], { name: "keys" }),
     values: randomTensor([1, GROUPS, tokens, HEAD], { name: "values" }),
-    mask,
+    mask: maskOf(span, options),
+    ...(alibi && { slopes: { shape: [GROUP_SIZE, GROUPS, 1, 1], data: SLOPES } }),
   };
   const b = new GraphBuilder();
-  const input = (name: keyof typeof feeds) => b.input(name, feeds[name].shape);
+  const input = (name: keyof typeof feeds) => b.input(name, feeds[name]!.shape);
   const sources = {
     queries: input("queries"),
     keys: input("keys"),
     values: input("values"),
     mask: input("mask"),
+    slopes: alibi ? input("slopes") : null,
   };
   const rule = { attentionScale: 1, scoreSoftcap: null, groupSize: GROUP_SIZE };
   b.output("mixed", addAttention(b, sources, inBlocks ? { ...rule, span } : rule));
-  const program = await runtime.program(JSON.stringify([span, inBlocks]), () => b.finish());
+  const program = await runtime.program(JSON.stringify([span, options]), () => b.finish());
   return (await program.run(feeds)).mixed!;
 }

@@ -18,8 +18,10 @@ export interface AttentionSources {
   /** [B, K, S, H] */
   readonly keys: Value;
   readonly values: Value;
-  /** Broadcasting to [B, K, g*T, S]; with a span the mask of one block (`blockSizes`). */
+  /** Broadcasting to [B, K, g*T, S]; with a span the mask of one block (`blockSizes`), with slopes that of one head. */
   readonly mask: Value;
+  /** ALiBi's slopes, [g, K, 1, 1], by which masks are multiplied; none when absent. */
+  readonly slopes?: Value | null;
   /** Past keys and values that queries see as well. */
   readonly cache?: AttentionCache | null;
 }
@@ -85,30 +87,49 @@ export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: A
 
 function attend(
   b: GraphBuilder,
-  { queries, cache, ...present }: AttentionSources,
+  { queries, cache, slopes = null, ...present }: AttentionSources,
   rule: AttentionRule,
 ): Value {
   const [batch, kvGroups, groupSize, tokens, headDim] = queries.shape as readonly [Dim, Dim, Dim, Dim, Dim];
-  const rows = typeof tokens === "number" ? tokens * rule.groupSize : "gT";
+  const rows =
+    typeof tokens === "number" ? tokens * rule.groupSize : rowsOf(tokens, slopes && rule.groupSize);
   const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
-  const scores = scoresOf(b, { queries: stacked, ...present }, rule);
+  const scores = scoresOf(b, { queries: stacked, slopes, ...present }, rule);
   const output = cache
     ? attendToTwo(b, [
-        { scores: scoresOf(b, { queries: stacked, ...cache }, rule), values: cache.values },
+        { scores: scoresOf(b, { queries: stacked, slopes, ...cache }, rule), values: cache.values },
         { scores, values: present.values },
       ])
     : weightedValues(b, b.softmax(scores), present.values);
   return b.reshape(output, [batch, kvGroups, groupSize, tokens, headDim]);
 }
 
+/** The name of g*T: an input's where masks have that many rows, which they do not with slopes. */
+function rowsOf(tokens: string, slopedHeads: number | null): Dim {
+  return slopedHeads === null ? "gT" : `${slopedHeads}*${tokens}`;
+}
+
 /** cap(scale queries keys^T) + mask, for queries [B, K, g*T, H]. */
 function scoresOf(
   b: GraphBuilder,
-  { queries, keys, mask }: Pick<AttentionSources, "queries" | "keys" | "mask">,
-  { attentionScale, scoreSoftcap }: AttentionRule,
+  { queries, keys, mask, slopes }: Pick<AttentionSources, "queries" | "keys" | "mask" | "slopes">,
+  { attentionScale, scoreSoftcap, groupSize }: AttentionRule,
 ): Value {
   const scores = b.cast(b.matmul(queries, keys, { transB: true, alpha: attentionScale }), mask.type);
-  return b.add(capped(b, scores, scoreSoftcap), mask);
+  const bias = slopes ? sloped(b, mask, { slopes, groupSize, rows: scores.shape[2]! }) : mask;
+  return b.add(capped(b, scores, scoreSoftcap), bias);
+}
+
+/** The mask of a head [..., T, S] times the slope of each, [..., K, g*T, S]. @param rows - g*T */
+function sloped(
+  b: GraphBuilder,
+  mask: Value,
+  { slopes, groupSize, rows }: { readonly slopes: Value; readonly groupSize: number; readonly rows: Dim },
+): Value {
+  const heads = Array.from({ length: groupSize }, (_, head) =>
+    b.mul(b.slice(slopes, 0, { start: head, end: head + 1 }), mask),
+  );
+  return heads.length === 1 ? b.reshape(heads[0]!, heads[0]!.shape.with(2, rows)) : b.concat(heads, 2, rows);
 }
 
 function weightedValues(b: GraphBuilder, weights: Value, values: Value): Value {
@@ -136,7 +157,7 @@ function attendToTwo(b: GraphBuilder, [past, present]: readonly [ScoredValues, S
 /** Attention block by block, each with the keys that its queries can see. */
 function attendInBlocks(
   b: GraphBuilder,
-  { queries, keys, values, mask }: AttentionSources,
+  { queries, keys, values, mask, slopes = null }: AttentionSources,
   rule: AttentionRule & { readonly span: AttentionSpan },
 ): Value {
   const { groupSize, span } = rule;
@@ -149,7 +170,10 @@ function attendInBlocks(
       queries: b.slice(queries, 3, { start, end }),
       keys: b.slice(keys, 2, visible),
       values: b.slice(values, 2, visible),
-      mask: b.concat(new Array<Value>(groupSize).fill(headMask), 0, groupSize * (end - start)),
+      mask: slopes
+        ? headMask
+        : b.concat(new Array<Value>(groupSize).fill(headMask), 0, groupSize * (end - start)),
+      slopes,
     };
     return attend(b, block, rule);
   });

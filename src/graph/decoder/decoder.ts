@@ -41,15 +41,22 @@ export interface LayerGraphOptions {
 }
 
 /**
- * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], or more channels (`SharedStream`),
- * `own_input` [B, T, size] where layers have such (`PerLayerInputs`), `cos` and `sin` [T, rotaryDim / 2] if
- * that is not 0, `query_scale` [T] if queries are scaled, `mask` [g*T, T] (0 where a query sees a key, very negative
- * elsewhere; queries ordered by head, then token; with a span the mask of one block, `blockSizes`), and with `cached`
- * the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may exceed their number, and
- * `past_mask` [g*T, P], which hides the unused places. With `forest` every sequence has angles, scales and a mask of
- * its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T, T]. A layer without attention has none of these; with `cached`
- * it has `past_state`, and with `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With linear attention, it
- * also has `past_recurrent`, and `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
+ * Adds a decoder layer to a graph. Inputs besides weights:
+ *
+ * - `hidden` [B, T, C], or more channels (`SharedStream`);
+ * - `own_input` [B, T, size] where layers have such (`PerLayerInputs`);
+ * - `cos` and `sin` [T, rotaryDim / 2] if that is not 0, and `query_scale` [T] if queries are scaled;
+ * - `mask` [g*T, T]: 0 where a query sees a key, very negative elsewhere; queries ordered by head, then token. With a
+ *   span the mask of one block (`blockSizes`);
+ * - `slopes` [g, K, 1, 1] with ALiBi, where masks are of one head and have distances in place of zeros
+ *   (`withDistances`);
+ * - with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may exceed their
+ *   number, and `past_mask` [g*T, P], which hides the unused places.
+ *
+ * With `forest` every sequence has angles, scales and a mask of its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T,
+ * T]. A layer without attention has, of all but the first two, none; with `cached` it has `past_state`, and with
+ * `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With linear attention, it also has `past_recurrent`, and
+ * `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
  */
 export function buildLayer(
   b: GraphBuilder,
@@ -221,11 +228,12 @@ function attentionInputs(
   structure: LayerStructure,
   options: LayerGraphOptions,
 ): AttentionInputs {
-  const { headDim, rotaryDim, scalesQueries, span } = structure;
+  const { headDim, groupSize, rotaryDim, scalesQueries, span, alibi } = structure;
   const { cached = false, forest = false } = options;
   const half = rotaryDim / 2;
   const batch: readonly Dim[] = forest ? ["B"] : [];
   const tokens = span?.tokens ?? "T";
+  const rows = alibi ? "T" : "gT";
   const angles = (name: string): Value =>
     b.reshape(b.input(name, [...batch, tokens, half]), [...batch, tokens, 1, half]);
   const queryScale = (): Value =>
@@ -237,18 +245,19 @@ function attentionInputs(
       rotaryDim === 0
         ? null
         : { cos: angles("cos"), sin: angles("sin"), queryScale: scalesQueries ? queryScale() : null },
-    mask: b.input("mask", maskShape(forest, span)),
+    mask: b.input("mask", maskShape(forest, span, rows)),
+    slopes: alibi ? b.input("slopes", [groupSize, sizesOf(structure, options).K, 1, 1]) : null,
     past: null,
     cache: cached
-      ? { keys: past("past_keys"), values: past("past_values"), mask: b.input("past_mask", ["gT", "P"]) }
+      ? { keys: past("past_keys"), values: past("past_values"), mask: b.input("past_mask", [rows, "P"]) }
       : null,
   };
 }
 
-function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly Dim[] {
+function maskShape(forest: boolean, span: AttentionSpan | undefined, rows: Dim): readonly Dim[] {
   if (span !== undefined) {
     const { queries, before } = blockSizes(span);
     return [queries, before + queries];
   }
-  return forest ? ["B", 1, "gT", "T"] : ["gT", "T"];
+  return forest ? ["B", 1, rows, "T"] : [rows, "T"];
 }

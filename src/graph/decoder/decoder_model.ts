@@ -17,7 +17,13 @@ import {
   type RopeSpec,
   stateShape,
 } from "../../model/spec.ts";
-import { PER_LAYER, POSITION_EMBEDDING } from "../../model/weights.ts";
+import {
+  EMBEDDING_NORM,
+  NORM_PARTS,
+  type NormPart,
+  PER_LAYER,
+  POSITION_EMBEDDING,
+} from "../../model/weights.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -28,7 +34,7 @@ import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } fr
 import { addLogits, headWeights } from "./head.ts";
 import { type LayerParts, layerSizes, layerStructure } from "./layer_structure.ts";
 import { addOwnInputs } from "./own_inputs.ts";
-import { INVISIBLE } from "./positions.ts";
+import { INVISIBLE, slopeTensor } from "./positions.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** Source of a decoder's weights. */
@@ -76,9 +82,7 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   const embedded = weights.embed(ids);
   const scaled = spec.embeddingScale === 1 ? embedded : b.mul(embedded, b.scalar(spec.embeddingScale));
   const placed = withPositions(b, scaled, { spec, weights, positions });
-  let hidden = spec.embeddingNorm
-    ? norm(b, placed, { ...spec, normType: "rms", weight: null, bias: null })
-    : placed;
+  let hidden = withNorm(b, placed, { spec, weights });
   const layers = new CachedLayers(b, spec, {
     weights,
     positions,
@@ -129,7 +133,7 @@ class CachedLayers {
   /** Keys and values of past and present tokens of layers that others read. */
   readonly #shared = new Map<number, Readonly<Record<"keys" | "values", Value>>>();
   readonly #anglesOf: (rope: RopeSpec) => RotaryAngles;
-  readonly #maskOf: (layer: Pick<LayerSpec, "groupSize" | "window">) => Value;
+  readonly #maskOf: (layer: MaskedLayer) => Value;
 
   constructor(
     b: GraphBuilder,
@@ -152,7 +156,7 @@ class CachedLayers {
     this.#masks = masks;
     this.#ownInputs = ownInputs;
     this.#anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
-    this.#maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
+    this.#maskOf = memoized((layer: MaskedLayer) => masks.maskOf(layer));
   }
 
   /** @returns the input of the next layer */
@@ -170,7 +174,9 @@ class CachedLayers {
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {
-    const { groupSize, window, rope, kvSharing } = this.#spec.layers[index]!;
+    const layer = this.#spec.layers[index]!;
+    const { groupSize, window, rope, kvSharing } = layer;
+    const slopes = slopeTensor(layer);
     const shared = kvSharing?.role === "reader" ? this.#shared.get(kvSharing.source)! : null;
     const past = (kind: string): Value => {
       const shape = [DIMS.batch, parts.sizes.K, DIMS.past, parts.structure.headDim];
@@ -178,7 +184,8 @@ class CachedLayers {
     };
     const attention = {
       angles: rope === null ? null : this.#anglesOf(rope),
-      mask: this.#maskOf({ groupSize, window }),
+      mask: this.#maskOf({ groupSize, window, ...(slopes && { alibi: true }) }),
+      slopes: slopes && this.#b.reshape(this.#b.vector(slopes.data), slopes.shape),
       ...(shared ? { past: null, shared } : { past: { keys: past("key"), values: past("value") } }),
     };
     const ownInput = this.#ownInputOf(index);
@@ -241,6 +248,18 @@ class CachedLayers {
   }
 }
 
+/** Embeddings [B, T, C] with a norm, where the model has one for them. */
+function withNorm(
+  b: GraphBuilder,
+  embedded: Value,
+  { spec, weights }: { readonly spec: ModelSpec; readonly weights: DecoderWeights },
+): Value {
+  if (!spec.embeddingNorm) return embedded;
+  const tensor = (part: NormPart): Value | null =>
+    NORM_PARTS[spec.normParameters].includes(part) ? weights.tensor(`${EMBEDDING_NORM}.${part}`) : null;
+  return norm(b, embedded, { ...spec, weight: tensor("weight"), bias: tensor("bias") });
+}
+
 /** Embeddings [B, T, C] with those of their positions [B, T], where these are learned. */
 function withPositions(
   b: GraphBuilder,
@@ -296,6 +315,12 @@ function frequenciesOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value
   return b.add(b.mul(b.sub(b.scalar(1), isLong), usual), b.mul(isLong, long));
 }
 
+/** What masks depend on. */
+interface MaskedLayer extends Pick<LayerSpec, "groupSize" | "window"> {
+  /** Visible keys have distances in place of zeros (`withDistances`). */
+  readonly alibi?: true;
+}
+
 /** Builds attention masks from what all layers share: positions of queries and keys, and which keys are padding. */
 class MaskBuilder {
   readonly #b: GraphBuilder;
@@ -331,14 +356,15 @@ class MaskBuilder {
   }
 
   /** Additive mask of the scores, [B, 1, g*T, S], the same for every head of a group. */
-  maskOf({ groupSize, window }: Pick<LayerSpec, "groupSize" | "window">): Value {
+  maskOf({ groupSize, window, alibi }: MaskedLayer): Value {
     const b = this.#b;
     const distance = b.sub(this.#queries, this.#keys);
     const future = b.greater(b.scalar(0), distance);
     const outside = window === null ? [] : [b.greater(distance, b.scalar(window - 1))];
     const reasons = [future, ...outside].reduce((sum, reason) => b.add(sum, reason), this.#padding);
-    const mask = b.mul(reasons, b.scalar(INVISIBLE));
-    return b.concat(new Array<Value>(groupSize).fill(mask), 2, "gT");
+    const hidden = b.mul(reasons, b.scalar(INVISIBLE));
+    if (alibi) return b.sub(hidden, distance);
+    return b.concat(new Array<Value>(groupSize).fill(hidden), 2, "gT");
   }
 }
 

@@ -8,7 +8,14 @@ import { mapValues } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
-import { EMBEDDING, layerWeightsOf, POSITION_EMBEDDING } from "../../model/weights.ts";
+import {
+  EMBEDDING,
+  EMBEDDING_NORM,
+  layerWeightsOf,
+  NORM_PARTS,
+  type NormPart,
+  POSITION_EMBEDDING,
+} from "../../model/weights.ts";
 import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
 import { collectIfTight, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
@@ -94,13 +101,13 @@ export class DecoderRunner {
     [batch, tokens]: readonly [number, number],
     positions: Int32Array = batchPositions(batch, { tokens, offset: 0 }),
   ): Promise<Tensor> {
-    const { hiddenSize, vocabSize, embeddingScale, embeddingNorm, normEps } = this.model.spec;
+    const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
     if (ids.length !== batch * tokens) throw badArgument("ids", `${batch} x ${tokens} tokens`, ids.length);
     const table = { name: EMBEDDING, rows: vocabSize, size: hiddenSize };
     const data = await embeddingRows(this.model.weights, table, ids);
     if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
     await this.#addPositions(data, positions);
-    if (embeddingNorm) normRows(data, hiddenSize, normEps);
+    await this.#normEmbeddings(data);
     return { shape: [batch, tokens, hiddenSize], data };
   }
 
@@ -124,6 +131,16 @@ export class DecoderRunner {
       const [to, from] = [place * hiddenSize, position * hiddenSize];
       for (let c = 0; c < hiddenSize; c++) embeddings[to + c]! += data[from + c]!;
     }
+  }
+
+  /** Norms embeddings [B*T, C], in place, if the model norms them. */
+  async #normEmbeddings(embeddings: Float32Array): Promise<void> {
+    const { spec, weights } = this.model;
+    if (!spec.embeddingNorm) return;
+    const parts = NORM_PARTS[spec.normParameters].map(
+      async (part) => [part, (await weights.read(`${EMBEDDING_NORM}.${part}`)).data] as const,
+    );
+    normRows(embeddings, spec, Object.fromEntries(await Promise.all(parts)));
   }
 
   /** The runtime's memory policy. */
@@ -287,12 +304,20 @@ function joinRows(parts: readonly Outputs[], rows: number): Outputs {
   });
 }
 
-/** RMSNorm without weights over every row of `size` elements, in place. */
-function normRows(data: Float32Array, size: number, eps: number): void {
-  for (let start = 0; start < data.length; start += size) {
-    const row = data.subarray(start, start + size);
-    const meanSquare = row.reduce((sum, x) => sum + x * x, 0) / size;
-    const root = Math.sqrt(meanSquare + eps);
-    for (let c = 0; c < size; c++) row[c]! /= root;
+/** A model's norm over every row of C elements, in place. */
+function normRows(
+  data: Float32Array,
+  { hiddenSize, normType, normEps, normOffset }: ModelSpec,
+  { weight, bias }: Readonly<Partial<Record<NormPart, Float32Array>>>,
+): void {
+  for (let start = 0; start < data.length; start += hiddenSize) {
+    const row = data.subarray(start, start + hiddenSize);
+    const mean = normType === "layer" ? row.reduce((sum, x) => sum + x, 0) / hiddenSize : 0;
+    const meanSquare = row.reduce((sum, x) => sum + (x - mean) ** 2, 0) / hiddenSize;
+    const root = Math.sqrt(meanSquare + normEps);
+    for (let c = 0; c < hiddenSize; c++) {
+      const factor = weight === undefined ? 1 : normOffset + weight[c]!;
+      row[c] = ((row[c]! - mean) / root) * factor + (bias?.[c] ?? 0);
+    }
   }
 }

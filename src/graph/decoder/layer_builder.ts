@@ -127,7 +127,7 @@ export class LayerBuilder {
     inputs: AttentionInputs,
   ): Readonly<Record<"tap" | "ungated" | "keys" | "values", Value>> {
     const b = this.#b;
-    const { mask, cache = null, angles } = inputs;
+    const { mask, slopes = null, cache = null, angles } = inputs;
     const { headDim, groupSize } = this.#structure;
     const { K } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
@@ -135,7 +135,7 @@ export class LayerBuilder {
     const queries = this.#rotatedNormed(rotateQueries(b, newQueries, angles), "q_norm");
     const { keys, values } = inputs.shared ?? this.#keysAndValues(x, inputs);
     const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
-    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
+    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, slopes, cache };
     const perHead = addAttention(b, sources, this.#structure);
     const output = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,

@@ -38,6 +38,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly residualScale: number;
   readonly projectionClip: number | null;
   readonly gatedAttention: boolean;
+  /** Scores have slopes; absent where they have none. */
+  readonly alibi?: true;
   /** What the layer has in place of attention; absent in layers with attention. */
   readonly mixer?: MixerSpec;
   /** These are as in `ModelSpec` and `LayerSpec`. */
@@ -123,6 +125,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     residualScale: spec.residualScale,
     projectionClip: spec.projectionClip,
     gatedAttention: spec.gatedAttention,
+    ...(layer.slopes !== undefined && { alibi: true }),
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
     ...(spec.valueNorm && { valueNorm: true }),
     ...(layer.valuesAreKeys && { valuesAreKeys: true }),
@@ -173,6 +176,8 @@ export interface AttentionInputs {
    * the mask of one block, which all heads and blocks share (`blockSizes`).
    */
   readonly mask: Value;
+  /** ALiBi's slopes, [g, K, 1, 1]; with them, masks are of one head, with distances in place of zeros. None if absent. */
+  readonly slopes?: Value | null;
   /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
   readonly past: { readonly keys: Value; readonly values: Value } | null;
   /** Keys and values of the past in a preallocated cache, read in place; none when absent. */

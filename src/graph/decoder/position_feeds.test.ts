@@ -38,3 +38,19 @@ test("keeps what was asked for lately, and no more than it says", () => {
   expect(feedsOf(positions, 512)).toEqual(feeds[0]);
   expect(feedsOf(positions, 512)).not.toBe(feeds[0]);
 });
+
+test("shares masks between layers whose slopes differ", () => {
+  const { spec } = tinyModel({
+    layers: [0.5, 0.25].map((slope) => ({ groupSize: 1, slopes: [slope, 1] })),
+  });
+  const positions = new PositionFeeds(runtime);
+  const [first, second] = spec.layers.map((each, index) => {
+    const span = { tokens: 4, offset: 0, sequence: 4, places: undefined };
+    return positions.of(each, span, layerStructure(spec, index));
+  });
+  expect(first!.mask).toBe(second!.mask);
+  expect([first, second].map((feeds) => [...feeds!.slopes!.data])).toEqual([
+    [0.5, 1],
+    [0.25, 1],
+  ]);
+});

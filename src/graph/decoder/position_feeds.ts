@@ -5,18 +5,21 @@ import type { Feeds, Runtime } from "../runtime/runtime.ts";
 import type { LayerStructure } from "./layer_structure.ts";
 import {
   blockMask,
+  blockPositions,
   cacheMask,
   causalMask,
   forestMask,
   type RotaryTables,
   rotaryTables,
   type Span,
+  slopeTensor,
   spanPositions,
+  withDistances,
 } from "./positions.ts";
 import { depths, parentsByForest, pathsOf } from "./prefix_forest.ts";
 
 /** The graph inputs that depend on positions alone. */
-export const POSITION_INPUTS: ReadonlySet<string> = new Set(["cos", "sin", "query_scale", "mask"]);
+export const POSITION_INPUTS: ReadonlySet<string> = new Set(["cos", "sin", "query_scale", "mask", "slopes"]);
 
 /** Bytes of the cache, unless the latest feeds alone have more. */
 const KEPT_BYTES = 32e6;
@@ -47,9 +50,16 @@ export class PositionFeeds {
 
   /** Feeds of a span of every sequence of a micro-batch. @param structure - of the graph that they are for */
   of(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
-    const { rope, window, mixer } = layer;
-    if (mixer !== undefined) return {};
-    const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, span]);
+    if (layer.mixer !== undefined) return {};
+    const feeds = this.#placed(layer, span, structure);
+    const slopes = slopeTensor(layer);
+    return slopes === null ? feeds : { ...feeds, slopes };
+  }
+
+  /** Angles and masks, which layers with other slopes share. */
+  #placed(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
+    const { rope, window } = layer;
+    const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, structure.alibi, span]);
     const kept = this.#kept.get(key);
     if (kept !== undefined) {
       this.#kept.delete(key);
@@ -78,30 +88,56 @@ export class PositionFeeds {
 }
 
 function spanFeeds(
-  { rope, window, groupSize }: LayerSpec,
+  layer: LayerSpec,
   { sequence, places, ...span }: SequenceSpan,
   { span: blocks }: LayerStructure,
 ): Feeds {
-  const angles = rope === null ? {} : rotaryTables(rope, spanPositions(span), sequence);
-  const past = places === undefined ? {} : { past_mask: cacheMask(span, places, { groupSize, window }) };
-  const mask = blocks === undefined ? causalMask(span.tokens, groupSize, window) : blockMask(blocks);
-  return { ...angles, ...past, mask };
+  const { rope, window } = layer;
+  const { groupSize, placed } = maskRule(layer);
+  const positions = spanPositions(span);
+  const angles = rope === null ? {} : rotaryTables(rope, positions, sequence);
+  const pastMask = (count: number): Tensor =>
+    placed(cacheMask(span, count, { groupSize, window }), positions, firstPositions(count));
+  return {
+    ...angles,
+    ...(places === undefined ? {} : { past_mask: pastMask(places) }),
+    mask:
+      blocks === undefined
+        ? placed(causalMask(span.tokens, groupSize, window), positions, positions)
+        : placed(blockMask(blocks), ...blockPositions(blocks)),
+  };
+}
+
+/** The number of heads that a layer's masks are for, and what they become. */
+function maskRule({ slopes, groupSize }: LayerSpec): {
+  readonly groupSize: number;
+  readonly placed: typeof withDistances;
+} {
+  return slopes === undefined
+    ? { groupSize, placed: (mask) => mask }
+    : { groupSize: 1, placed: withDistances };
+}
+
+function firstPositions(tokens: number): Int32Array {
+  return spanPositions({ tokens, offset: 0 });
 }
 
 /** Angles and masks of several forests of equal size. @param parents - of all forests, one after another */
-export function forestFeeds(
-  { rope, groupSize, window, mixer }: LayerSpec,
-  parents: Int32Array,
-  forests: number,
-): Feeds {
+export function forestFeeds(layer: LayerSpec, parents: Int32Array, forests: number): Feeds {
+  const { rope, window, mixer } = layer;
   if (mixer !== undefined) {
     const ancestors = ancestorFeeds(parents, forests, mixer.length);
     return isLinear(mixer) ? { ...ancestors, ...pathFeeds(parents, forests) } : ancestors;
   }
   const rows = parentsByForest(parents, forests);
-  const masks = stack(rows.map((row) => forestMask(row, groupSize, window)));
+  const { groupSize, placed } = maskRule(layer);
+  const masks = stack(
+    rows.map((row) => placed(forestMask(row, groupSize, window), depths(row), depths(row))),
+  );
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
-  if (rope === null) return { mask };
+  const slopes = slopeTensor(layer);
+  const shared = slopes === null ? { mask } : { mask, slopes };
+  if (rope === null) return shared;
   const angles = rows.map((row) => {
     const positions = depths(row);
     const last = positions.reduce((most, position) => Math.max(most, position), 0);
@@ -111,7 +147,7 @@ export function forestFeeds(
     name,
     stack(angles.map((tables) => tables[name as keyof RotaryTables]!)),
   ]);
-  return { ...Object.fromEntries(stacked), mask };
+  return { ...Object.fromEntries(stacked), ...shared };
 }
 
 /** Sequences of forests, as linear attention wants them (`ForestPaths`). */

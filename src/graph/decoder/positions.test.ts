@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { tinySpec } from "../../../test/tiny_model.ts";
 import { type RopeSpec, YARN_DEFAULTS } from "../../model/spec.ts";
-import { cacheMask, causalMask, forestMask, rotaryTables, spanPositions } from "./positions.ts";
+import {
+  cacheMask,
+  causalMask,
+  forestMask,
+  rotaryTables,
+  slopeTensor,
+  spanPositions,
+  withDistances,
+} from "./positions.ts";
 
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
@@ -100,5 +109,35 @@ describe("forestMask", () => {
     };
     expect(visible(null)).toEqual([[0], [0, 1], [0, 1, 2], [0, 1, 3], [4], [4, 5]]);
     expect(visible(2)).toEqual([[0], [0, 1], [1, 2], [1, 3], [4], [4, 5]]);
+  });
+});
+
+describe("ALiBi", () => {
+  test("has distances where keys are visible, of the past as of the present", () => {
+    const [own, past] = [spanPositions({ tokens: 2, offset: 3 }), spanPositions({ tokens: 4, offset: 0 })];
+    const hidden = Math.fround(-1e30);
+    const present = withDistances(causalMask(2, 1, null), own, own);
+    expect([...present.data]).toEqual([0, hidden, -1, 0]);
+    const cache = cacheMask({ tokens: 2, offset: 3 }, 4, { groupSize: 1, window: 3 });
+    expect([...withDistances(cache, own, past).data]).toEqual([
+      hidden,
+      -2,
+      -1,
+      hidden,
+      hidden,
+      hidden,
+      -2,
+      hidden,
+    ]);
+  });
+
+  test("has slopes of the first heads of all groups, then of the second ones", () => {
+    const [layer] = tinySpec({ layers: [{ kvGroups: 3, groupSize: 2, slopes: [1, 2, 3, 4, 5, 6] }] }).layers;
+    const { shape, data } = slopeTensor(layer!)!;
+    expect([shape, [...data]]).toEqual([
+      [2, 3, 1, 1],
+      [1, 3, 5, 2, 4, 6],
+    ]);
+    expect(slopeTensor(tinySpec().layers[0]!)).toBeNull();
   });
 });

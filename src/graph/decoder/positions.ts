@@ -1,5 +1,5 @@
 /** Rotary angles and attention masks: the inputs of a layer's graph that depend on positions alone. */
-import type { RopeSpec } from "../../model/spec.ts";
+import type { LayerSpec, RopeSpec } from "../../model/spec.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type AttentionSpan, blockSizes } from "./attention.ts";
 import { attentionFactor, inverseFrequencies, queryGrowth } from "./frequencies.ts";
@@ -87,6 +87,15 @@ export function blockMask(span: AttentionSpan): Tensor {
   return { shape: [queries, keys], data };
 }
 
+/** Positions of the queries and keys of a block's mask, from the first key. */
+export function blockPositions(span: AttentionSpan): [queries: Int32Array, keys: Int32Array] {
+  const { queries, before } = blockSizes(span);
+  return [
+    spanPositions({ tokens: queries, offset: before }),
+    spanPositions({ tokens: before + queries, offset: 0 }),
+  ];
+}
+
 /** Hides keys after a query or outside its window; a row has `before` keys and then those of the queries. */
 function hideInvisible(
   data: Float32Array,
@@ -138,6 +147,30 @@ export function forestMask(parents: Int32Array, groupSize: number, window: numbe
     for (let seen = t; seen >= 0 && left > 0; seen = parents[seen]!, left--) data[t * tokens + seen] = 0;
   }
   return forEveryHead(data, { rows: tokens, keys: tokens, groupSize });
+}
+
+/** ALiBi's slopes of a layer, [g, K, 1, 1]; null without. */
+export function slopeTensor({ slopes, kvGroups, groupSize }: LayerSpec): Tensor | null {
+  if (slopes === undefined) return null;
+  const data = Float32Array.from(
+    slopes,
+    (_, i) => slopes[(i % kvGroups) * groupSize + Math.floor(i / kvGroups)]!,
+  );
+  return { shape: [groupSize, kvGroups, 1, 1], data };
+}
+
+/**
+ * Puts the distance from query to key, 0 or less, into a mask [..., T, S] where a key is visible, as ALiBi wants it: the
+ * slope of a head times that is what its score gets, and times -1e30 still hides.
+ * @param queries - positions of the tokens, [T]
+ * @param keys - those of the keys, [S]
+ */
+export function withDistances({ shape, data }: Tensor, queries: Int32Array, keys: Int32Array): Tensor {
+  for (let i = 0; i < data.length; i++) {
+    const query = queries[Math.floor(i / keys.length) % queries.length]!;
+    if (data[i] === 0) data[i] = keys[i % keys.length]! - query;
+  }
+  return { shape, data };
 }
 
 /** Copies the first head's rows to the other heads of the group. */

@@ -8,7 +8,7 @@ import { projectionsOf } from "../../model/weights.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { type LayerStructure, layerStructure, stateSize } from "./layer_structure.ts";
-import { blockMask, causalMask, rotaryTables, spanPositions } from "./positions.ts";
+import { PositionFeeds } from "./position_feeds.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
 let runtime: Runtime;
@@ -28,7 +28,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
       const runner = new DecoderRunner(model, runtime);
       for (const index of model.spec.layers.keys()) {
         const layer = await runner.loadLayer(index);
-        const { groupSize, rope, window, mixer } = layer.spec;
+        const { window, mixer } = layer.spec;
         // Without a length, a delta rule is one operator, which has no derivative.
         if (isLinear(mixer) && program !== "forward") continue;
         const inputs = {
@@ -36,7 +36,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
           own_input: randomTensor([2, TOKENS, model.spec.perLayerInputs?.size ?? 0], { name: "own" }),
           ...wayBackFeeds(model.spec, index, { batch: 2, tokens: TOKENS }),
         };
-        const span = { tokens: TOKENS, offset: 0 };
+        const span = { tokens: TOKENS, offset: 0, sequence: TOKENS, places: undefined };
         const whole = layerStructure(model.spec, layer.index);
         const run = async (structure: LayerStructure): Promise<Feeds> => {
           const graph = LAYER_PROGRAMS[program](structure);
@@ -44,12 +44,9 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
             `${name} ${JSON.stringify([program, structure])}`,
             () => graph,
           );
-          const mask =
-            structure.span === undefined ? causalMask(TOKENS, groupSize, window) : blockMask(structure.span);
           const feeds: Feeds = {
             ...layer.weights,
-            ...(rope === null ? {} : rotaryTables(rope, spanPositions(span), span.offset + span.tokens)),
-            mask,
+            ...new PositionFeeds(runtime).of(layer.spec, span, structure),
             ...inputs,
           };
           return compiled.run(

@@ -36,7 +36,7 @@ import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
 import { withStoredHead } from "./stored_head.ts";
-import { withUsualNames } from "./stored_names.ts";
+import { namingOf, withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 import { checkWeights, requireFilled } from "./weight_check.ts";
@@ -170,7 +170,10 @@ async function openHuggingFace(directory: string): Promise<Model> {
   const declared = readConfig(plainConfig(config), configPath);
   const scales = readQuantization(config, configPath);
   const family = familyByName(declared.family, configPath);
-  const { tensors, storedName } = withUsualNames(await openCheckpointTensors(directory), family.stored);
+  const { tensors, storedName } = withUsualNames(
+    await openCheckpointTensors(directory),
+    namingOf(family, declared),
+  );
   try {
     requireCountedLayers(tensors, declared, directory);
     const plain = withPlainWeights(tensors, { used: readNames(declared, family), scales, where: directory });

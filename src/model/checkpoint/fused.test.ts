@@ -91,6 +91,38 @@ describe("splitFused", () => {
     }
   });
 
+  test("joins rows of KV groups where a group has several queries", async () => {
+    const model = tinyModel({
+      family: "falcon",
+      gated: false,
+      headDim: 1,
+      layers: [{ kvGroups: 2, groupSize: 3 }],
+    });
+    const [tensor] = fusedTensors(model.spec, ["query_key_value"]);
+    const ofRows = (rows: readonly number[]): Tensor => ({
+      shape: [rows.length],
+      data: Float32Array.from(rows),
+    });
+    const parts = new Map(
+      tensor!.parts.map((part, i) => [
+        part,
+        ofRows(
+          [
+            [1, 2, 3, 4, 5, 6],
+            [10, 20],
+            [100, 200],
+          ][i]!,
+        ),
+      ]),
+    );
+    const joined = await readFused(tensor!, async (part) => parts.get(part)!);
+    expect([...joined.data]).toEqual([1, 2, 3, 10, 100, 4, 5, 6, 20, 200]);
+    const split = splitFused(memorySource(new Map([[tensor!.name, joined]])), model.spec);
+    for (const [part, rows] of parts) expect(await split.read(part)).toEqual(rows);
+    const some = await split.read(tensor!.parts[0]!, { start: 2, end: 5 });
+    expect([...some.data]).toEqual([3, 4, 5]);
+  });
+
   test("refuses rows outside a part, although the fused tensor has them", async () => {
     const { spec, fused } = await fusedCheckpoint();
     const split = splitFused(memorySource(fused), spec);

@@ -1,6 +1,6 @@
 /**
  * Checkpoints that store several projections as one tensor: one after another (Phi-3: q, k, v as `qkv_proj`, gate and
- * up as `gate_up_proj`), or head by head (GPT-NeoX: `query_key_value`). Reading splits them into the usual projections,
+ * up as `gate_up_proj`), or KV group by KV group (GPT-NeoX, Falcon: `query_key_value`). Reading splits them into the usual projections,
  * writing joins them again.
  */
 import { checkRows } from "../../tensor/memory.ts";
@@ -14,8 +14,8 @@ import { FUSIONS, projectionName } from "../weights.ts";
 export interface FusedTensor {
   readonly name: string;
   readonly parts: readonly string[];
-  /** Rows of each part that stand together, one part's after another's: those of a head, or all where null. */
-  readonly block: number | null;
+  /** Rows of each part that stand together, one part's after another's: those of a KV group, or all where null. */
+  readonly blocks: readonly number[] | null;
 }
 
 /**
@@ -26,14 +26,16 @@ export function fusedTensors(
   spec: ModelSpec,
   names: readonly FusedName[] = readableNames(spec),
 ): readonly FusedTensor[] {
-  return spec.layers.flatMap((_, index) =>
+  return spec.layers.flatMap(({ groupSize }, index) =>
     names.flatMap((fused) => {
-      const { parts, byHead, biases } = FUSIONS[fused];
+      const { parts, byGroup, biases } = FUSIONS[fused];
       const module = PROJECTION_MODULE[parts[0]!];
       return (biases ? (["weight", "bias"] as const) : (["weight"] as const)).map((kind) => ({
         name: `model.layers.${index}.${module}.${fused}.${kind}`,
         parts: parts.map((part) => projectionName(index, part, kind)),
-        block: byHead ? spec.headDim : null,
+        blocks: byGroup
+          ? parts.map((part) => (part === "q_proj" ? groupSize * spec.headDim : spec.headDim))
+          : null,
       }));
     }),
   );
@@ -55,8 +57,8 @@ class Part {
   readonly #stride: number;
   readonly #before: number;
 
-  constructor({ name, parts, block }: FusedTensor, index: number, rowsOf: (part: string) => number) {
-    const sizes = parts.map((part) => (block === null ? rowsOf(part) : block));
+  constructor({ name, parts, blocks }: FusedTensor, index: number, rowsOf: (part: string) => number) {
+    const sizes = blocks ?? parts.map(rowsOf);
     const before = sizes.slice(0, index).reduce((sum, size) => sum + size, 0);
     this.fused = name;
     this.rows = rowsOf(parts[index]!);
@@ -121,18 +123,18 @@ export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource 
 
 /** Joins the rows of the parts of a fused tensor, block by block. @param read - reads a part */
 export async function readFused(
-  { parts, block }: FusedTensor,
+  { parts, blocks }: FusedTensor,
   read: (part: string) => Promise<Tensor>,
 ): Promise<Tensor> {
   const tensors = await Promise.all(parts.map((part) => read(part)));
   const rows = tensors.reduce((sum, { shape }) => sum + shape[0]!, 0);
   const shape = tensors[0]!.shape.with(0, rows);
   const data = new Float32Array(elementCount(shape));
-  const blocks = block === null ? 1 : tensors[0]!.shape[0]! / block;
+  const count = blocks === null ? 1 : tensors[0]!.shape[0]! / blocks[0]!;
   let offset = 0;
-  for (let i = 0; i < blocks; i++) {
+  for (let i = 0; i < count; i++) {
     for (const tensor of tensors) {
-      const size = tensor.data.length / blocks;
+      const size = tensor.data.length / count;
       data.set(tensor.data.subarray(i * size, (i + 1) * size), offset);
       offset += size;
     }

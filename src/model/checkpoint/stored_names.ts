@@ -1,7 +1,8 @@
 /** Tensors of a Hugging Face checkpoint under the names used here, where the file has others. */
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import { GPT_NEO } from "../families/gpt_neo.ts";
-import type { FamilyTensors } from "../family.ts";
+import type { Family, FamilyTensors } from "../family.ts";
+import type { ModelSpec } from "../spec.ts";
 
 /** Prefixes of the names of a decoder's tensors, and of those of its output matrix. */
 interface Prefixes {
@@ -26,6 +27,13 @@ const OTHERS: readonly Prefixes[] = [
 
 /** The family's own prefixes and names of parts. */
 type StoredNaming = Pick<FamilyTensors, "prefixes" | "names" | "outerNames">;
+
+/** The names that a family's checkpoints have for the tensors of a model. */
+export function namingOf({ stored }: Pick<Family, "stored">, { parallel, norms }: Placement): StoredNaming {
+  const beside = parallel && norms === "before" ? stored.namesBeside : {};
+  return { ...stored, names: { ...stored.names, ...beside } };
+}
+type Placement = Pick<ModelSpec, "parallel" | "norms">;
 
 /** Names of EXAONE 3, a Llama: those of GPT-Neo, with a gate (conversion_mapping.py of transformers 5). */
 const EXAONE: StoredNaming = {

@@ -12,7 +12,7 @@ import { ownKey } from "../hf/config_names.ts";
 import type { Model } from "../model.ts";
 import type { ModelSpec } from "../spec.ts";
 import { HEAD, weightsOf } from "../weights.ts";
-import { storedName } from "./stored_names.ts";
+import { namingOf, storedName } from "./stored_names.ts";
 
 /**
  * Buffers that older transformers saved, which are computed and not learned (`_keys_to_ignore_on_load_unexpected`):
@@ -27,16 +27,14 @@ const LAYER_NAME = /^model\.layers\.(\d+)\./;
  * @param where - the model's directory
  * @throws GpruneError BAD_CONFIG naming tensors of layers that the configuration does not count
  */
-export function requireCountedLayers(
-  source: TensorSource,
-  { family: familyName, layers }: ModelSpec,
-  where: string,
-): void {
+export function requireCountedLayers(source: TensorSource, spec: ModelSpec, where: string): void {
+  const { layers } = spec;
   const stray = source.names.filter((name) => !BUFFER.test(name) && layerOf(name) >= layers.length);
   if (stray.length === 0) return;
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
-  const family = familyByName(familyName, where);
-  const beyond = namesText(stray.map((name) => storedName(name, family.stored)));
+  const family = familyByName(spec.family, where);
+  const naming = namingOf(family, spec);
+  const beyond = namesText(stray.map((name) => storedName(name, naming)));
   const expected = `${ownKey("num_hidden_layers", family)}: expected ${last + 1} for the layers in the weights`;
   throw new GpruneError(
     "BAD_CONFIG",

@@ -9,7 +9,7 @@ import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
 import { BLOCK_NORMS, NORM_PARTS, weightsOf } from "../weights.ts";
 import { fusedTensors } from "./fused.ts";
-import { storedName } from "./stored_names.ts";
+import { namingOf, storedName } from "./stored_names.ts";
 import { isLayerMatrix } from "./transposed.ts";
 
 /** A tensor that is not as it should be. */
@@ -53,8 +53,8 @@ export async function requireFilled({ spec, weights, origin }: Model): Promise<v
     const name = `${norm}.weight`;
     const { data } = await weights.read(name);
     if (!data.every((value) => value === 0)) continue;
-    const inFile =
-      origin.format === "hf" ? storedName(name, familyByName(spec.family, "model").stored) : name;
+    const naming = namingOf(familyByName(spec.family, "model"), spec);
+    const inFile = origin.format === "hf" ? storedName(name, naming) : name;
     throw new GpruneError("BAD_FILE", `${origin.name}: ${inFile}: expected weights, got nothing but zeros`, {
       hint: "A download may have taken the room for the file without filling it; download it again.",
     });
@@ -71,7 +71,7 @@ function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
   return withFused(misfits, model).map(({ name, expected, found }) => {
     const turned = family.stored.transposed && isLayerMatrix(name, expected);
     return {
-      name: storedName(name, family.stored),
+      name: storedName(name, namingOf(family, model.spec)),
       expected: turned ? expected.toReversed() : expected,
       found: turned && found?.length === 2 ? found.toReversed() : found,
     };

@@ -6,10 +6,12 @@ import { GpruneError } from "../../errors.ts";
 import type { Family } from "../family.ts";
 import { APERTUS } from "./apertus.ts";
 import { ARCEE } from "./arcee.ts";
+import { BLOOM } from "./bloom.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
 import { CWM } from "./cwm.ts";
 import { ERNIE4_5 } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
+import { FALCON } from "./falcon.ts";
 import { GEMMA, GEMMA2, GEMMA3, GEMMA4, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4 } from "./glm.ts";
 import { GPT_BIGCODE } from "./gpt_bigcode.ts";
@@ -26,6 +28,7 @@ import { LFM2 } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
+import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
 import { OLMO, OLMO2, OLMO3 } from "./olmo.ts";
@@ -84,6 +87,9 @@ export const FAMILIES: readonly Family[] = [
   GPT_NEO,
   GPTJ,
   OPT,
+  BLOOM,
+  MPT,
+  FALCON,
   JAIS2,
 ];
 

@@ -92,6 +92,11 @@ export interface GgufArchitecture {
   readonly defaultLogitSoftcap: number | null;
   /** Each n-th layer is not rotated; null: all are. */
   readonly unrotatedEvery: number | null;
+  /**
+   * Scores have ALiBi, with the slopes of as many heads as there are; `key`: the file says with which exponents. Null
+   * for none.
+   */
+  readonly alibi: "always" | "key" | null;
   /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
   readonly localRopeTheta: number | null;
   /** Layers with a window are rotated without the scaling of the others. */
@@ -169,6 +174,7 @@ export const LLAMA: GgufArchitecture = {
   defaultScoreSoftcap: null,
   defaultLogitSoftcap: null,
   unrotatedEvery: null,
+  alibi: null,
   localRopeTheta: null,
   unscaledWindows: false,
   unrotatedUnwindowed: false,

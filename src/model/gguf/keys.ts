@@ -13,6 +13,8 @@ export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
 /** Says whether blocks are parallel. */
 export const PARALLEL = "use_parallel_residual";
 export const CLIP = "attention.clamp_kqv";
+/** Exponents of ALiBi's slopes (`ALIBI_MAX`). */
+export const MAX_ALIBI = "attention.max_alibi_bias";
 /** Says in files of Granite whether heads are rotated; they are where there is no such key. */
 export const ROTATED = "rope.scaling.finetuned";
 

@@ -141,6 +141,42 @@ export const LAYER_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitect
       },
     },
   ],
+  [
+    "bloom",
+    {
+      ...HALVES,
+      family: "bloom",
+      activation: "gelu_tanh",
+      fused: FUSED_QKV,
+      unrotatedEvery: 1,
+      alibi: "always",
+      loads: { ...FULL_WIDTH, families: ["bloom"], biases: UNGATED, requiredBiases: UNGATED },
+    },
+  ],
+  [
+    "mpt",
+    {
+      ...HALVES,
+      family: "mpt",
+      activation: "gelu",
+      fused: FUSED_QKV,
+      unrotatedEvery: 1,
+      alibi: "key",
+      clips: true,
+      loads: { ...FULL_WIDTH, families: ["mpt"], biases: UNGATED },
+    },
+  ],
+  // Of Falcons with rotation, parallel blocks and one norm.
+  [
+    "falcon",
+    {
+      ...HALVES,
+      family: "falcon",
+      activation: "gelu",
+      fused: FUSED_QKV,
+      loads: { ...FULL_WIDTH, families: ["falcon"] },
+    },
+  ],
   ["command-r", COHERE],
   [
     "cohere2",

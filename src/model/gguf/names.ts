@@ -6,7 +6,15 @@
 import { familyByName } from "../families/families.ts";
 import { DELTA_NORM, FADING_RATES, FILTER_MODULES } from "../mixer_weights.ts";
 import type { NormPlacement } from "../spec.ts";
-import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, POSITION_EMBEDDING } from "../weights.ts";
+import {
+  EMBEDDING,
+  EMBEDDING_NORM,
+  FINAL_NORM,
+  FINAL_NORM_BIAS,
+  HEAD,
+  HEAD_BIAS,
+  POSITION_EMBEDDING,
+} from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
 /** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */
@@ -18,6 +26,8 @@ export const FILTER_TENSOR: RegExp = /\.(shortconv\.conv|ssm_conv1d)\.weight$/;
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   [EMBEDDING]: "token_embd.weight",
   [POSITION_EMBEDDING]: POSITION_TENSOR,
+  [`${EMBEDDING_NORM}.weight`]: "token_embd_norm.weight",
+  [`${EMBEDDING_NORM}.bias`]: "token_embd_norm.bias",
   [FINAL_NORM]: "output_norm.weight",
   [FINAL_NORM_BIAS]: "output_norm.bias",
   [HEAD]: "output.weight",

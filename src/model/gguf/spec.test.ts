@@ -12,6 +12,7 @@ import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf
 import { CASES } from "../../../test/gguf_models.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { tinyConvolution, tinyMamba, tinyModel } from "../../../test/tiny_model.ts";
+import { alibiSlopes } from "../alibi.ts";
 import { openModel } from "../checkpoint/checkpoint.ts";
 import type { ModelSpec } from "../spec.ts";
 import { openGgufModel } from "./model.ts";
@@ -176,6 +177,27 @@ describe("Mamba 2", () => {
       code: "UNSUPPORTED",
       message: expect.stringContaining("rope.scaling.finetuned: expected true, got false"),
     });
+  });
+});
+
+describe("ALiBi", () => {
+  test("has the slopes of as many heads as the file has", async () => {
+    for (const name of ["bloom", "mpt"]) {
+      const { layers } = await specOf(CASES[name]!);
+      expect(layers.map(({ slopes, rope }) => [slopes, rope])).toEqual(
+        [1, 2].map(() => [alibiSlopes(2), null]),
+      );
+    }
+  });
+
+  test("of other slopes, or without any, is refused", async () => {
+    const without = ["attention.max_alibi_bias"];
+    await expect(specOf(CASES.mpt!, { without })).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      message: expect.stringContaining("attention.max_alibi_bias: expected 8, got 0"),
+    });
+    const extra = [["mpt.attention.max_alibi_bias", f32(16)] as const];
+    await expect(specOf(CASES.mpt!, { without, extra })).rejects.toMatchObject({ code: "UNSUPPORTED" });
   });
 });
 

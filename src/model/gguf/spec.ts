@@ -6,6 +6,7 @@
  */
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
+import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import {
@@ -21,7 +22,7 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, GgufKeys, GUESSING_LAYERS, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { CLIP, GgufKeys, GUESSING_LAYERS, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
@@ -162,6 +163,7 @@ class SpecReader {
       if (value > most) throw this.#keys.unsupported(key, { expected: `at most ${most}`, got: value, hint });
     }
     this.#refuseSections();
+    this.#refuseOtherSlopes();
     const { multipliers, unrotatedModels } = this.#architecture;
     if (!multipliers || unrotatedModels || this.#saysRotated()) return;
     throw this.#keys.unsupported(ROTATED, { expected: "true", got: "false" });
@@ -206,6 +208,12 @@ class SpecReader {
     throw this.#keys.unsupported(name, { expected: "zeros", got: sections.join(", "), hint });
   }
 
+  #refuseOtherSlopes(): void {
+    if (this.#architecture.alibi !== "key") return;
+    const max = this.#metadata.optionalNumber(this.#keys.key(MAX_ALIBI)) ?? 0;
+    if (max !== ALIBI_MAX) throw this.#keys.unsupported(MAX_ALIBI, { expected: `${ALIBI_MAX}`, got: max });
+  }
+
   #headDim(hiddenSize: number, heads: readonly number[]): number {
     const headDim = this.#metadata.has(this.#keys.key("attention.key_length"))
       ? this.#keys.size("attention.key_length")
@@ -239,6 +247,7 @@ class SpecReader {
         groupSize: headCount / sizes.kvGroups,
         window,
         rope: this.#isRotated(layer, windows) ? (window === null ? rope.full : rope.windowed) : null,
+        ...(this.#architecture.alibi !== null && { slopes: alibiSlopes(headCount) }),
         biases: this.#biases(layer),
       };
     });

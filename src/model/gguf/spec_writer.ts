@@ -6,6 +6,7 @@
  */
 import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
+import { ALIBI_MAX } from "../alibi.ts";
 import {
   attentionLayers,
   type LayerSpec,
@@ -18,7 +19,7 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { CLIP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
@@ -50,6 +51,7 @@ export function ggufMetadataOf(
     ...windowEntries(spec, architecture),
     ...mixerEntries(spec),
     ...factorEntries(spec, architecture),
+    ...(architecture.alibi === "key" ? [[MAX_ALIBI, f32(ALIBI_MAX)] as const] : []),
     ...(spec.projectionClip === null ? [] : [[CLIP, f32(spec.projectionClip)] as const]),
     ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
     ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),

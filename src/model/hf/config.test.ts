@@ -209,7 +209,7 @@ describe("readConfig", () => {
   });
 
   test.each([
-    [{ model_type: "bloom", n_embed: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
+    [{ model_type: "codegen", n_embd: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
     [
       { model_type: "qwen3_moe", num_experts: 128 },
       /^Mixture-of-experts models are not supported\. .*families are llama/,

@@ -85,6 +85,10 @@ const schema = carried.extend({
   use_bias: z.boolean().optional(),
   use_qkv_bias: z.boolean().optional(),
   enable_bias: z.boolean().optional(),
+  bias: z
+    .boolean()
+    .nullish()
+    .transform((flag) => flag ?? undefined),
   use_parallel_residual: z.boolean().optional(),
   qk_layernorm: z.boolean().nullish(),
   use_qk_norm: z.boolean().nullish(),

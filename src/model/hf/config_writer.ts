@@ -46,6 +46,7 @@ const FLOAT_KEYS = [
   "norm_eps",
   "norm_epsilon",
   "rms_norm_eps",
+  "softmax_scale",
   "rotary_pct",
   "hidden_dropout",
   "embedding_dropout",

@@ -74,6 +74,10 @@ export function writeConfig(
 /** What vLLM's classes compute otherwise: the models that it concerns, and what the class does. */
 const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> = {
   activation: { concerns: ({ activation }) => activation !== "silu", what: "computes SiLU" },
+  neurons: {
+    concerns: ({ layers, hiddenSize }) => layers.some(({ neurons }) => neurons !== 4 * hiddenSize),
+    what: "takes the neurons for four times as many as channels",
+  },
   parallel: { concerns: ({ parallel }) => parallel, what: "computes attention and FFN one after the other" },
   qk_norm: { concerns: ({ qkNorm }) => qkNorm !== null, what: "has no norms of queries and keys" },
   separate_head: {

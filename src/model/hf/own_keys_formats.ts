@@ -2,6 +2,8 @@
 import type { JsonObject } from "../../io/files/json.ts";
 import type { OwnKeysName } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";
+import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
+import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { graniteHybridKeys, readGraniteHybridKeys } from "./granite_hybrid_keys.ts";
 import { lfm2Keys, readLfm2Keys } from "./lfm2_keys.ts";
@@ -26,6 +28,9 @@ interface OwnKeysFormat {
 
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
+  bloom: { read: readBloomKeys, write: bloomKeys },
+  falcon: { read: readFalconKeys, write: falconKeys },
+  mpt: { read: readMptKeys, write: mptKeys },
   llama4: { read: readLlama4Keys, write: llama4Keys },
   gemma4: { read: readGemma4Keys, write: gemma4Keys },
   granite_hybrid: { read: readGraniteHybridKeys, write: graniteHybridKeys },

@@ -1,0 +1,110 @@
+import { describe, expect, test } from "vitest";
+import { tinySpec } from "../../../test/tiny_model.ts";
+import { alibiSlopes, withKvGroups } from "../alibi.ts";
+import type { ModelSpec } from "../spec.ts";
+import { readConfig } from "./config.ts";
+import { configOf } from "./config_writer.ts";
+import { hfForm, writeConfig } from "./form.ts";
+
+const BLOOM = { model_type: "bloom", vocab_size: 16, n_embed: 24, n_layer: 2, num_attention_heads: 6 };
+const MPT = { model_type: "mpt", vocab_size: 16, d_model: 24, n_layers: 2, n_heads: 6 };
+
+function read(config: object): ModelSpec {
+  return readConfig(JSON.parse(JSON.stringify(config)), "config.json");
+}
+
+describe("BLOOM", () => {
+  test("has the slopes of its number of heads, no rotation, and four times as many neurons as channels", () => {
+    const { layers, hiddenSize, maxPositions, activation } = read({
+      ...BLOOM,
+      n_inner: null,
+      hidden_act: "x",
+    });
+    expect([hiddenSize, maxPositions, activation]).toEqual([24, 2048, "gelu_tanh"]);
+    for (const { slopes, rope, neurons, kvGroups } of layers) {
+      expect(slopes).toEqual([4, 16, 64, 256, 2, 8].map((power) => 1 / power));
+      expect([rope, neurons, kvGroups]).toEqual([null, 96, 6]);
+    }
+  });
+
+  test("with n_embed and hidden_size has the size that the class takes", () => {
+    expect(read({ ...BLOOM, hidden_size: 48 }).hiddenSize).toBe(24);
+    const { n_embed: hidden_size, ...others } = BLOOM;
+    expect(read({ ...others, hidden_size }).hiddenSize).toBe(24);
+  });
+
+  test("of another residual stream is refused", () => {
+    expect(() => read({ ...BLOOM, apply_residual_connection_post_layernorm: true })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+  });
+
+  test("whose layers lost heads lists the slopes of the others, and only our modelling file's class reads them", () => {
+    const dense = read(BLOOM);
+    expect(hfForm(dense).remoteCode).toBe(false);
+    expect(writeConfig(dense, "float32")).not.toHaveProperty("alibi_slopes");
+    const layers = [withKvGroups(dense.layers[0]!, [1, 4, 5]), dense.layers[1]!];
+    const spec = { ...dense, layers };
+    const config = writeConfig(spec, "float32");
+    expect(config).toMatchObject({
+      n_head: 6,
+      alibi_slopes: [[1 / 16, 1 / 2, 1 / 8], alibiSlopes(6)],
+    });
+    expect(read(config)).toEqual(spec);
+    const stock = { ...config, model_type: "bloom", per_layer_config: null };
+    expect(read(stock).layers.map(({ slopes }) => slopes)).toEqual([alibiSlopes(6), alibiSlopes(6)]);
+  });
+
+  test("as many heads in another order need our modelling file", () => {
+    const dense = read(BLOOM);
+    const slopes = alibiSlopes(6).toReversed();
+    const spec = { ...dense, layers: dense.layers.map((layer) => ({ ...layer, slopes })) };
+    const form = hfForm(spec);
+    expect(form.remoteCode).toBe(true);
+    expect(read(configOf(spec, form, "float32"))).toEqual(spec);
+  });
+
+  test.each([[[[0.5]]], [[]], [[Array(6).fill(-1), Array(6).fill(-1)]], ["steep"]])(
+    "with alibi_slopes %j is refused",
+    (alibi_slopes) => {
+      const config = { ...BLOOM, model_type: "gprune_bloom", alibi_slopes };
+      expect(() => read(config)).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
+    },
+  );
+
+  test("cannot be a model of another family, nor the other way round", () => {
+    const { layers } = tinySpec({ layers: [{ groupSize: 1, slopes: alibiSlopes(2), rope: null }] });
+    expect(() => hfForm(tinySpec({ layers }))).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
+  });
+});
+
+describe("MPT", () => {
+  test("says in attn_config what is clipped and how scores are scaled", () => {
+    const attn_config = { clip_qkv: 6, softmax_scale: 0.25, alibi: true, attn_impl: "triton" };
+    const spec = read({ ...MPT, attn_config, logit_scale: null });
+    expect(spec).toMatchObject({ projectionClip: 6, attentionScale: 0.25, activation: "gelu" });
+    expect(spec.layers[1]).toMatchObject({ slopes: alibiSlopes(6), rope: null, neurons: 96, biases: [] });
+    expect(writeConfig(spec, "float32")).toMatchObject({
+      attn_config: { alibi: true, alibi_bias_max: 8, clip_qkv: 6, softmax_scale: 0.25 },
+    });
+    expect(read(writeConfig(spec, "float32"))).toEqual(spec);
+  });
+
+  test("without attn_config, or with a limit of 0, clips nothing and scales scores by the size of heads", () => {
+    for (const config of [MPT, { ...MPT, attn_config: { clip_qkv: 0 } }]) {
+      expect(read(config)).toMatchObject({ projectionClip: null, attentionScale: 0.5 });
+    }
+  });
+
+  test.each([
+    [{ attn_config: { alibi: false } }, "ALiBi"],
+    [{ attn_config: { alibi_bias_max: 16 } }, "expected 8"],
+    [{ attn_config: { qk_ln: true } }, "qk_ln"],
+    [{ attn_config: { prefix_lm: true } }, "prefix_lm"],
+    [{ attn_config: { attn_type: "multiquery_attention" } }, "attn_type"],
+    [{ logit_scale: "inv_sqrt_d_model" }, "logit_scale"],
+    [{ no_bias: false }, "no_bias"],
+  ])("with %j, which the class does not compute, is refused", (config, message) => {
+    expect(() => read({ ...MPT, ...config })).toThrow(message);
+  });
+});

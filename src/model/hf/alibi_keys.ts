@@ -1,0 +1,134 @@
+/**
+ * Keys of the classes that have ALiBi (configuration_bloom.py, configuration_mpt.py). Stock classes derive slopes from
+ * the number of heads; our modelling file reads those of layers that lost KV groups from `alibi_slopes`.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { z } from "zod";
+import { wrongValues } from "../../base/wrong_values.ts";
+import { GpruneError } from "../../errors.ts";
+import type { JsonObject } from "../../io/files/json.ts";
+import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
+import { REMOTE_CODE_PREFIX } from "../families/families.ts";
+import { type ModelSpec, queryHeads } from "../spec.ts";
+import { MAX_LAYERS, size } from "./limits.ts";
+import type { OwnKeys } from "./own_keys.ts";
+
+/** The slopes that a class gives a number of heads. */
+type Slopes = (heads: number) => readonly number[];
+
+/** Most heads of a layer that slopes are read for. */
+const MAX_HEADS = 65_536;
+
+const slopeLists = z.object({
+  alibi_slopes: z
+    .array(z.array(z.number().min(1e-20).max(1e3)).max(MAX_HEADS))
+    .max(MAX_LAYERS)
+    .optional(),
+});
+
+/** The values of a class's keys. @throws GpruneError BAD_CONFIG for values out of range */
+export function parsedKeys<Keys>(schema: z.ZodType<Keys>, config: JsonObject, where: string): Keys {
+  const result = schema.safeParse(config);
+  if (result.success) return result.data;
+  throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
+}
+
+/**
+ * The spec with ALiBi in all layers, and none of them rotated.
+ * @throws GpruneError BAD_CONFIG unless the slopes that are listed are those of every layer's query heads
+ */
+export function withAlibi(
+  spec: ModelSpec,
+  {
+    config,
+    slopesOf,
+    where,
+  }: { readonly config: JsonObject; readonly slopesOf: Slopes; readonly where: string },
+): ModelSpec {
+  const isOurs = typeof config.model_type === "string" && config.model_type.startsWith(REMOTE_CODE_PREFIX);
+  const lists = isOurs ? parsedKeys(slopeLists, config, where).alibi_slopes : undefined;
+  const layers = spec.layers.map((layer, index) => {
+    const heads = queryHeads(layer);
+    const slopes = lists === undefined ? slopesOf(heads) : (lists[index] ?? []);
+    if (slopes.length === heads) return { ...layer, rope: null, slopes };
+    const expected = `${heads} alibi_slopes in layer ${index}`;
+    throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${slopes.length}`);
+  });
+  return { ...spec, layers };
+}
+
+/** `alibi_slopes`, unless all slopes are those that the class gives heads of the usual number. */
+export function slopeKeys({ layers, hiddenSize, headDim }: ModelSpec, slopesOf: Slopes): JsonObject {
+  const usual = slopesOf(Math.floor(hiddenSize / headDim));
+  const isUsual = layers.every(({ slopes }) => isDeepStrictEqual(slopes, usual));
+  return isUsual ? {} : { alibi_slopes: layers.map(({ slopes = [] }) => slopes) };
+}
+
+/** What BLOOM's class reads of these; it has FFNs of one size and one activation. */
+const bloom = z.object({ hidden_size: size.nullish(), n_embed: size.nullish() });
+
+/** @throws GpruneError BAD_CONFIG for values out of range */
+export function readBloomKeys(config: JsonObject, where: string): OwnKeys {
+  const { hidden_size: size, n_embed: older } = parsedKeys(bloom, config, where);
+  return {
+    usual: { ...config, ...FIXED_FFN, hidden_size: older ?? size, hidden_act: "gelu_pytorch_tanh" },
+    complete: (spec) => withAlibi(spec, { config, slopesOf: alibiSlopes, where }),
+  };
+}
+
+export function bloomKeys(spec: ModelSpec): JsonObject {
+  return slopeKeys(spec, alibiSlopes);
+}
+
+/** FFNs have four times as many neurons as there are channels, whatever config.json says. */
+const FIXED_FFN = { intermediate_size: undefined } as const;
+
+/** MPT's keys of attention; what the class ignores may have the only value that it computes. */
+const mpt = z.object({
+  attn_config: z
+    .object({
+      alibi: z.literal(true, { error: "expected ALiBi, which transformers' class always has" }).default(true),
+      alibi_bias_max: z
+        .literal(ALIBI_MAX, { error: `expected ${ALIBI_MAX}, which transformers' class always takes` })
+        .default(ALIBI_MAX),
+      attn_type: z.literal("multihead_attention").default("multihead_attention"),
+      clip_qkv: z.number().nonnegative().nullish(),
+      prefix_lm: z.literal(false).default(false),
+      qk_ln: z.literal(false).default(false),
+      softmax_scale: z.number().positive().nullish(),
+    })
+    .prefault({}),
+  logit_scale: z
+    .null({ error: "expected no factor on logits, which transformers' class ignores" })
+    .optional(),
+});
+
+/** @throws GpruneError BAD_CONFIG for values out of range, or that the class does not compute */
+export function readMptKeys(config: JsonObject, where: string): OwnKeys {
+  const { attn_config: attention } = parsedKeys(mpt, config, where);
+  const { attn_config: _, logit_scale: __, ...others } = config;
+  return {
+    usual: { ...others, ...FIXED_FFN, hidden_act: "gelu", clip_qkv: attention.clip_qkv || null },
+    complete: (spec) => ({
+      ...withAlibi(spec, { config, slopesOf: alibiSlopes, where }),
+      attentionScale: attention.softmax_scale ?? spec.attentionScale,
+    }),
+  };
+}
+
+/** The keys for a model, among them those that llama.cpp's conversion asks for. */
+export function mptKeys(spec: ModelSpec): JsonObject {
+  const { projectionClip, attentionScale, headDim } = spec;
+  return {
+    attn_config: {
+      alibi: true,
+      alibi_bias_max: ALIBI_MAX,
+      attn_type: "multihead_attention",
+      clip_qkv: projectionClip,
+      prefix_lm: false,
+      qk_ln: false,
+      softmax_scale: attentionScale === headDim ** -0.5 ? null : attentionScale,
+    },
+    ...slopeKeys(spec, alibiSlopes),
+  };
+}
