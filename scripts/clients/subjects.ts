@@ -202,7 +202,7 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
     for (const shape of SHAPES) {
       const directory = join(root, `${name} with a tokenizer-${shape}`.replaceAll(" ", "-"));
       const sizes = { hiddenSize: 4 * WIDE_HEAD, vocabSize: demo.spec.vocabSize };
-      const model = tinyModel(wideOptions({ ...spec, ...sizes }, { shape, biased: false }));
+      const model = tinyModel(wideOptions(resized(spec, sizes), { shape, biased: false }));
       await exportHuggingFace({ ...model, files: demo.files }, directory);
       const subject = fixtureOf(name, directory, { shape, spec: model.spec });
       const tolerance = spec.activation.startsWith("gelu") ? { tolerance: GELU_TOLERANCE } : {};
@@ -212,16 +212,30 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
   return subjects;
 }
 
+/** A spec with another hidden size and vocabulary, and with what goes with them. */
+function resized(
+  { embeddingScale, perLayerInputs, ...spec }: ModelSpec,
+  sizes: Pick<ModelSpec, "hiddenSize" | "vocabSize">,
+): ModelSpec {
+  const isScaled = familyByName(spec.family, "subjects").computes.scaledEmbeddings;
+  return {
+    ...{ ...spec, ...sizes },
+    embeddingScale: isScaled ? Math.sqrt(sizes.hiddenSize) : embeddingScale,
+    perLayerInputs: perLayerInputs && { ...perLayerInputs, vocabSize: sizes.vocabSize },
+  };
+}
+
 /** Options of a model like another, with other layer sizes. */
 function wideOptions(
   { layers, headDim, attentionScale, ...spec }: ModelSpec,
   { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
 ): TinyModelOptions {
   const { kvHeads } = familyByName(spec.family, "subjects").computes;
-  const widths = (index: number): Pick<LayerSpec, "kvGroups" | "groupSize"> => {
+  const widths = (index: number, { kvSharing }: LayerSpec): Pick<LayerSpec, "kvGroups" | "groupSize"> => {
     if (kvHeads === "one") return { kvGroups: 1, groupSize: 4 };
     const groupSize = kvHeads === "any" ? 2 : 1;
-    return { kvGroups: (shape === "uniform" ? 4 : 2 + 2 * (index % 2)) / groupSize, groupSize };
+    const isUniform = shape === "uniform" || kvSharing !== undefined;
+    return { kvGroups: (isUniform ? 4 : 2 + 2 * (index % 2)) / groupSize, groupSize };
   };
   return {
     ...spec,
@@ -232,7 +246,8 @@ function wideOptions(
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
       const rope = layer.rope && { ...layer.rope, rotaryDim: (WIDE_HEAD * layer.rope.rotaryDim) / headDim };
-      return { ...layer, neurons, ...widths(index), biases, rope };
+      const own = layer.headDim === undefined ? {} : { headDim: (WIDE_HEAD * layer.headDim) / headDim };
+      return { ...layer, ...own, neurons, ...widths(index, layer), biases, rope };
     }),
   };
 }

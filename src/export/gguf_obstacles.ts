@@ -163,8 +163,9 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: ({ logitSoftcap }, { loads, defaultLogitSoftcap }) => {
-      if (logitSoftcap === null) return defaultLogitSoftcap === null ? null : "logits without softcapping";
+    finds: ({ logitSoftcap }, { loads, defaultLogitSoftcap, zeroUncaps }) => {
+      if (logitSoftcap === null)
+        return defaultLogitSoftcap === null || zeroUncaps ? null : "logits without softcapping";
       return loads.logitSoftcap ? null : "logit softcapping";
     },
   },

@@ -92,6 +92,8 @@ export interface GgufArchitecture {
   readonly defaultScoreSoftcap: number | null;
   /** Cap of the logits where the file has no key; null: none. */
   readonly defaultLogitSoftcap: number | null;
+  /** A cap of 0 in the file says that logits have none. */
+  readonly zeroUncaps: boolean;
   /** Each n-th layer is not rotated; null: all are. */
   readonly unrotatedEvery: number | null;
   /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
@@ -177,6 +179,7 @@ export const LLAMA: GgufArchitecture = {
   clips: false,
   defaultScoreSoftcap: null,
   defaultLogitSoftcap: null,
+  zeroUncaps: false,
   unrotatedEvery: null,
   localRopeTheta: null,
   unscaledWindows: false,

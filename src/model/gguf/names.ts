@@ -25,7 +25,7 @@ export const POSITION_TENSOR: string = "position_embd.weight";
 /** Filters of convolutions and of linear attention, which llama.cpp never quantises. */
 export const FILTER_TENSOR: RegExp = /\.(shortconv\.conv|ssm_conv1d)\.weight$/;
 
-/** What gives layers inputs of their own; llama.cpp quantises the table as it does the embedding, and not the projection. */
+/** What gives layers inputs of their own; llama.cpp quantises the table like the embedding, and not the projection. */
 export const INPUT_TENSORS = {
   table: "per_layer_token_embd.weight",
   projection: "per_layer_model_proj.weight",

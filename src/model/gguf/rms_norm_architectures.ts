@@ -107,6 +107,8 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       offsetNorms: false,
       keepsMerges: true,
       fullAttentionEvery: 6,
+      defaultLogitSoftcap: 30,
+      zeroUncaps: true,
       localRopeTheta: 10_000,
       twoKinds: true,
       loads: {

@@ -21,7 +21,7 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, GgufKeys, GUESSING_LAYERS, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { CLIP, GgufKeys, GUESSING_LAYERS, LOGIT_CAP, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
@@ -151,10 +151,11 @@ class SpecReader {
 
   /** llama.cpp reads these keys only where the architecture has those caps. */
   #softcaps(): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
-    const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, loads } = this.#architecture;
+    const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, zeroUncaps, loads } = this.#architecture;
+    const isUncapped = zeroUncaps && this.#metadata.optionalNumber(this.#keys.key(LOGIT_CAP)) === 0;
     return {
       scoreSoftcap: score === null ? null : this.#keys.factor("attn_logit_softcapping", score),
-      logitSoftcap: loads.logitSoftcap ? this.#keys.factor("final_logit_softcapping", logit) : null,
+      logitSoftcap: loads.logitSoftcap && !isUncapped ? this.#keys.factor(LOGIT_CAP, logit) : null,
     };
   }
 

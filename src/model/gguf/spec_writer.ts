@@ -18,7 +18,7 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { CLIP, LOGIT_CAP, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { headDimsOf, kindEntries } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
@@ -54,7 +54,9 @@ export function ggufMetadataOf(
     ...factorEntries(spec, architecture),
     ...(spec.projectionClip === null ? [] : [[CLIP, f32(spec.projectionClip)] as const]),
     ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
-    ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
+    ...(spec.logitSoftcap === null && !architecture.zeroUncaps
+      ? []
+      : [[LOGIT_CAP, f32(spec.logitSoftcap ?? 0)] as const]),
   ];
   return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));
 }

@@ -1,7 +1,7 @@
 /**
  * The tokenizer of a GGUF file as the files of a Hugging Face directory: tokenizer.json and tokenizer_config.json,
- * rebuilt from vocabulary, merges or scores, and token types. Byte-level BPE ("gpt2"), and SentencePiece BPE with scores
- * ("llama") or merges ("gemma4").
+ * rebuilt from vocabulary, merges or scores, and token types. Byte-level BPE ("gpt2"), and SentencePiece BPE with
+ * scores ("llama") or merges ("gemma4").
  *
  * Settings that a GGUF lacks follow llama.cpp's behaviour (llama-vocab.cpp) and the tokenizer.json of the models
  * concerned.
