@@ -89,6 +89,13 @@ export interface Layout {
 }
 
 const NAMES: readonly (readonly [RegExp, string])[] = [
+  [/^model\.embed_tokens_per_layer/, "per_layer_token_embd"],
+  [/^model\.per_layer_model_projection/, "per_layer_model_proj"],
+  [/^model\.per_layer_projection_norm/, "per_layer_proj_norm"],
+  [/per_layer_input_gate/, "inp_gate"],
+  [/per_layer_projection/, "proj"],
+  [/post_per_layer_input_norm/, "post_norm"],
+  [/layer_scalar$/, "layer_output_scale.weight"],
   [/^model\.embed_tokens/, "token_embd"],
   [/^model\.embed_positions/, "position_embd"],
   [/^model\.embed_layernorm/, "token_embd_norm"],
@@ -179,6 +186,7 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
   // Linear attention leaves the numbers of heads as they are elsewhere.
   const attending = layers.find(({ kvGroups }) => kvGroups > 0)!;
   const heads = layers.map((layer) => (layer.mixer?.type === "delta" ? attending : layer));
+  const headDim = layers.find(({ window }) => window === null)?.headDim ?? spec.headDim;
   const key = (name: string): string => `${architecture}.${name}`;
   return [
     ["general.architecture", text(architecture)],
@@ -188,8 +196,8 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
     [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons))],
     [key("attention.head_count"), i32s(heads.map(({ kvGroups, groupSize }) => kvGroups * groupSize))],
     [key("attention.head_count_kv"), i32s(heads.map(({ kvGroups }) => kvGroups))],
-    [key("attention.key_length"), u32(spec.headDim)],
-    [key("attention.value_length"), u32(spec.headDim)],
+    [key("attention.key_length"), u32(headDim)],
+    [key("attention.value_length"), u32(headDim)],
     [key(`attention.layer_norm${spec.normType === "rms" ? "_rms" : ""}_epsilon`), f32(spec.normEps)],
     ...ropesOf(spec)
       .slice(-1)
@@ -203,6 +211,8 @@ export interface Case extends Layout {
   readonly model: Model;
   /** Additional metadata. */
   readonly extra?: readonly (readonly [string, BuiltValue])[];
+  /** Tensors besides those of the weights. */
+  readonly tensors?: readonly BuiltTensor[];
 }
 
 /** The numbers of xIELU by layer. */
@@ -216,7 +226,7 @@ async function xieluOf({ spec, weights }: Model): Promise<(readonly [string, Bui
 }
 
 /** The bytes of a case's file. */
-export async function fileOf({ model, extra = [], ...layout }: Case): Promise<Uint8Array> {
+export async function fileOf({ model, extra = [], tensors = [], ...layout }: Case): Promise<Uint8Array> {
   const metadata = [...metadataOf(model.spec, layout.architecture), ...(await xieluOf(model)), ...extra];
-  return buildGguf({ metadata, tensors: await storedTensors(model, layout) });
+  return buildGguf({ metadata, tensors: [...(await storedTensors(model, layout)), ...tensors] });
 }

@@ -1,6 +1,6 @@
 /** Models for all layouts of GGUF files. */
 import { PROJECTIONS, type RopeSpec, YARN_DEFAULTS } from "../src/model/spec.ts";
-import { bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
+import { type BuiltValue, bool, f32, floatTensor, i32s, text, u32 } from "./gguf_builder.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
 import { tinyDelta, tinyMamba, tinyModel } from "./tiny_model.ts";
@@ -50,6 +50,30 @@ function mambaEntries(keyHeads: number): NonNullable<Case["extra"]> {
     ["granitehybrid.ssm.state_size", u32(8)],
     ["granitehybrid.ssm.time_step_rank", u32(4)],
   ];
+}
+
+/** Of layers with and without windows, the latter with heads of six channels, of which two turn. */
+function gemma4Case(
+  name: "gemma4" | "gemma4 with keys as values",
+  others: Readonly<Record<string, BuiltValue>>,
+): Case {
+  const model = tinyModel(TINY_FAMILIES[name]);
+  const pattern = model.spec.layers.map(({ window }) => window !== null);
+  const entries: Readonly<Record<string, BuiltValue>> = {
+    "attention.sliding_window": u32(16),
+    "attention.sliding_window_pattern": { type: "array", of: "bool", value: pattern },
+    "attention.key_length_swa": u32(4),
+    "attention.value_length_swa": u32(4),
+    "rope.dimension_count": u32(6),
+    "rope.dimension_count_swa": u32(4),
+    final_logit_softcapping: f32(3),
+    ...others,
+  };
+  return {
+    ...{ architecture: "gemma4", norms: "around", model },
+    extra: Object.entries(entries).map(([key, value]) => [`gemma4.${key}`, value]),
+    tensors: [floatTensor("rope_freqs.weight", [3], Float32Array.of(1, 1e30, 1e30))],
+  };
 }
 
 /** A model for every way of storing one. */
@@ -132,6 +156,14 @@ export const CASES: Readonly<Record<string, Case>> = {
     }),
     extra: [["gemma3.attention.sliding_window", u32(16)]],
   },
+  gemma4: gemma4Case("gemma4", {
+    "attention.shared_kv_layers": u32(2),
+    embedding_length_per_layer_input: u32(3),
+  }),
+  "gemma4 whose keys are values": gemma4Case("gemma4 with keys as values", {
+    embedding_length_per_layer_input: u32(0),
+    "rope.freq_base_swa": f32(10_000),
+  }),
   granite: {
     architecture: "granite",
     permute: true,

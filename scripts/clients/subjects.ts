@@ -203,7 +203,7 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
     for (const shape of SHAPES) {
       const directory = join(root, `${name} with a tokenizer-${shape}`.replaceAll(" ", "-"));
       const sizes = { hiddenSize: 4 * WIDE_HEAD, vocabSize: demo.spec.vocabSize };
-      const model = tinyModel(wideOptions({ ...spec, ...sizes }, { shape, biased: false }));
+      const model = tinyModel(wideOptions(resized(spec, sizes), { shape, biased: false }));
       await exportHuggingFace({ ...model, files: demo.files }, directory);
       const subject = fixtureOf(name, directory, { shape, spec: model.spec });
       const tolerance = spec.activation.startsWith("gelu") ? { tolerance: GELU_TOLERANCE } : {};
@@ -213,15 +213,29 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
   return subjects;
 }
 
+/** A spec with another hidden size and vocabulary, and with what goes with them. */
+function resized(
+  { embeddingScale, perLayerInputs, ...spec }: ModelSpec,
+  sizes: Pick<ModelSpec, "hiddenSize" | "vocabSize">,
+): ModelSpec {
+  const isScaled = familyByName(spec.family, "subjects").computes.scaledEmbeddings;
+  return {
+    ...{ ...spec, ...sizes },
+    embeddingScale: isScaled ? Math.sqrt(sizes.hiddenSize) : embeddingScale,
+    perLayerInputs: perLayerInputs && { ...perLayerInputs, vocabSize: sizes.vocabSize },
+  };
+}
+
 /** Options of a model like another, with other layer sizes. */
 function wideOptions(
   { layers, headDim, attentionScale, ...spec }: ModelSpec,
   { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
 ): TinyModelOptions {
   const { kvHeads } = familyByName(spec.family, "subjects").computes;
-  const widths = (slopes: LayerSpec["slopes"], index: number): Partial<LayerSpec> => {
+  const widths = (index: number, { kvSharing, slopes }: LayerSpec): Partial<LayerSpec> => {
     if (kvHeads === "one") return { kvGroups: 1, groupSize: 4 };
-    const heads = shape === "uniform" ? 4 : 2 + 2 * (index % 2);
+    const isUniform = shape === "uniform" || kvSharing !== undefined;
+    const heads = isUniform ? 4 : 2 + 2 * (index % 2);
     if (slopes !== undefined) return { kvGroups: heads, groupSize: 1, slopes: alibiSlopes(heads) };
     const groupSize = kvHeads === "any" ? 2 : 1;
     return { kvGroups: heads / groupSize, groupSize };
@@ -235,7 +249,8 @@ function wideOptions(
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
       const rope = layer.rope && { ...layer.rope, rotaryDim: (WIDE_HEAD * layer.rope.rotaryDim) / headDim };
-      return { ...layer, neurons, ...widths(layer.slopes, index), biases, rope };
+      const own = layer.headDim === undefined ? {} : { headDim: (WIDE_HEAD * layer.headDim) / headDim };
+      return { ...layer, ...own, neurons, ...widths(index, layer), biases, rope };
     }),
   };
 }

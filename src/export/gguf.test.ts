@@ -108,6 +108,7 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
     layers: [{ biases: PROJECTIONS }, {}],
   },
   phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
+  "gemma4 without a cap of logits": { ...TINY_FAMILIES.gemma4, logitSoftcap: null },
   ...TINY_FAMILIES,
 };
 
@@ -280,6 +281,23 @@ describe("types", () => {
     await source.close();
   });
 
+  test("of inputs of layers are those of the embedding for the table, and never few bits for the projection", async () => {
+    const inputs = { ...TINY_FAMILIES.gemma4, hiddenSize: 256, embeddingScale: 16 } as const;
+    const perLayerInputs = { size: 256, vocabSize: 16 };
+    const { path } = await exported(tinyModel({ ...inputs, perLayerInputs }), { dtype: "q4_k" });
+    const { source } = await openGguf(path);
+    const names = [
+      "per_layer_token_embd",
+      "per_layer_model_proj",
+      "blk.0.inp_gate",
+      "blk.0.proj",
+      "blk.0.post_norm",
+    ];
+    const types = names.map((name) => source.info(`${name}.weight`)?.dtype);
+    expect(types).toEqual(["Q6_K", "F16", "Q4_K", "Q4_K", "F32"]);
+    await source.close();
+  });
+
   test("come back within their step", async () => {
     const { path } = await exported(model, { dtype: "q8_0" });
     const opened = await openModel(path);
@@ -300,6 +318,23 @@ describe("types", () => {
 });
 
 describe("metadata", () => {
+  test("of a tokenizer with space signs has merges in Gemma 4, and scores in others", async () => {
+    const vocab = Object.fromEntries(["<unk>", "▁", "a", "▁a"].map((token, id) => [token, id]));
+    const json = {
+      normalizer: SIGNS,
+      model: { type: "BPE", byte_fallback: true, unk_token: "<unk>", vocab, merges: [["▁", "a"]] },
+    };
+    const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }];
+    const kindOf = async (options: TinyModelOptions): Promise<unknown> => {
+      const { path } = await exported({ ...tinyModel(options), files });
+      const file = await openGguf(path);
+      await file.source.close();
+      return file.metadata.get("tokenizer.ggml.model");
+    };
+    expect(await kindOf(TINY_FAMILIES.gemma4)).toBe("gemma4");
+    expect(await kindOf({ ...GEMMA, layers: GEMMA_LAYERS })).toBe("llama");
+  });
+
   test("of a GGUF goes on as it stands, what it says of its own form is written anew", async () => {
     const model = {
       ...tinyModel(),

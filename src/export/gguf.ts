@@ -69,7 +69,7 @@ export async function exportGguf(
   requireDtype(choice, GGUF_CHOICES, "gguf");
   const dtype = choice === "auto" ? checkpointDType(model) : choice;
   const target = requireGgufTarget(model.spec, model.origin.name);
-  const vocabulary = vocabularyOf(model, pre);
+  const vocabulary = vocabularyOf(model, pre, target);
   const cut = pre === undefined ? null : ofModel(model, () => cutWarning(model.files, pre));
   const metadata = new Map([
     ...metadataOf(model, target, { dtype, pre, vocabulary }),
@@ -93,11 +93,15 @@ function checkpointDType({ origin }: Model): GgufDType {
 }
 
 /** The vocabulary made from tokenizer.json; empty for a model from GGUF, whose metadata already holds one. */
-function vocabularyOf(model: Model, pre: string | undefined): GgufVocabulary {
+function vocabularyOf(
+  model: Model,
+  pre: string | undefined,
+  { architecture: { keepsMerges } }: GgufTarget,
+): GgufVocabulary {
   const { files, spec, ggufMetadata } = model;
   if (ggufMetadata?.has("tokenizer.ggml.model"))
     return { metadata: new Map(), stripsAsPhi3: false, unstripped: [], leftOut: [] };
-  const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre };
+  const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre, keepsMerges };
   return ofModel(model, () => ggufVocabularyOf(files, options));
 }
 
@@ -174,7 +178,7 @@ function tensorsToWrite(
   dtype: GgufDType,
 ): readonly GgufTensorToWrite[] {
   const read = zeroFilled(weights, spec, narrow);
-  const rotary = [...rotaryFactors(spec)].map(([name, factors]) => vector(name, factors));
+  const rotary = [...rotaryFactors(spec, architecture)].map(([name, factors]) => vector(name, factors));
   const tensors = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
     const type = ggmlTypeOf(plan, dtype);
     const { name, shape, parts } = plan;

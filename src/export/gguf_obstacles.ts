@@ -8,6 +8,7 @@ import { familyByName } from "../model/families/families.ts";
 import type { Family } from "../model/family.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
+import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   attentionLayers,
@@ -140,8 +141,9 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: ({ attentionScale, ...spec }, architecture) =>
-      architecture.multipliers || isClose(attentionScale, scoreScale(spec, architecture))
+    finds: ({ attentionScale, ...spec }, architecture, { computes }) =>
+      architecture.multipliers ||
+      isClose(attentionScale, computes.scoreScale === "none" ? 1 : scoreScale(spec, architecture))
         ? null
         : `the attention scale ${attentionScale}`,
   },
@@ -162,8 +164,9 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: ({ logitSoftcap }, { loads, defaultLogitSoftcap }) => {
-      if (logitSoftcap === null) return defaultLogitSoftcap === null ? null : "logits without softcapping";
+    finds: ({ logitSoftcap }, { loads, defaultLogitSoftcap, zeroUncaps }) => {
+      if (logitSoftcap === null)
+        return defaultLogitSoftcap === null || zeroUncaps ? null : "logits without softcapping";
       return loads.logitSoftcap ? null : "logit softcapping";
     },
   },
@@ -180,6 +183,7 @@ const RULES: readonly Rule[] = [
   },
   { finds: rotaryObstacle },
   { finds: windowObstacle },
+  { finds: (spec, { twoKinds }) => (twoKinds ? kindObstacle(spec) : null) },
 ];
 
 /** All obstacles of a model; empty where the architecture can hold it. */
@@ -267,7 +271,7 @@ function rotaryObstacle(spec: ModelSpec, architecture: GgufArchitecture): string
 
 function scalingObstacle(
   { scaling }: RopeSpec,
-  { loads, localRopeTheta, growingFamily }: GgufArchitecture,
+  { loads, localRopeTheta, growingFamily, twoKinds }: GgufArchitecture,
 ): string | null {
   if (growingFamily !== null) return growingObstacle(scaling);
   switch (scaling?.type) {
@@ -278,9 +282,10 @@ function scalingObstacle(
       return loads.rotaryFactors && isPublishedScaling(scaling) ? null : "Llama 3 RoPE scaling";
     case "yarn":
       return yarnObstacle(scaling, localRopeTheta !== null);
-    case "dynamic":
     case "proportional":
-      return `${scaling.type} RoPE scaling`;
+      return twoKinds ? null : "proportional RoPE scaling";
+    case "dynamic":
+      return "dynamic RoPE scaling";
     case "longrope":
       return loads.longrope ? null : "LongRoPE scaling";
   }
@@ -310,11 +315,11 @@ function hasUsualTurns(scaling: YarnScaling): boolean {
 /** Where llama.cpp computes sliding windows, it fixes which layers have one: all, or all but every n-th. */
 function windowObstacle(
   { layers }: ModelSpec,
-  { loads, fullAttentionEvery: every, defaultWindow }: GgufArchitecture,
+  { loads, fullAttentionEvery: every, defaultWindow, twoKinds }: GgufArchitecture,
 ): string | null {
   const length = layers.find(({ window }) => window !== null)?.window ?? null;
   if (length === null) return defaultWindow === null ? null : "layers without sliding windows";
-  if (!loads.windows || every === null) return null;
+  if (!loads.windows || every === null || twoKinds) return null;
   const isUsual = layers.every(({ window }, index) => window === ((index + 1) % every === 0 ? null : length));
   return isUsual ? null : `sliding windows in layers other than all but every ${ordinal(every)}`;
 }

@@ -78,6 +78,17 @@ describe("the architecture", () => {
     ],
     ["is mistral3 for Ministral 3", growing(), "mistral3"],
     ["is gemma2 for the largest Gemma 2", { ...LARGE_GEMMA2, attentionScale: 2 ** -0.5 }, "gemma2"],
+    ["is gemma4 for Gemma 4, whatever the widths", TINY_FAMILIES.gemma4, "gemma4"],
+    [
+      "takes Gemma 4 without a cap, and with windows in other places",
+      { ...TINY_FAMILIES["gemma4 with keys as values"], logitSoftcap: null },
+      "gemma4",
+    ],
+    [
+      "takes rotation of parts of heads in it",
+      { ...TINY_FAMILIES.gemma4, layers: [{ window: 16, rope: rope({ rotaryDim: 2 }) }, {}] },
+      "gemma4",
+    ],
     ["is lfm2 for LFM2", TINY_FAMILIES.lfm2, "lfm2"],
     ["is qwen35 for Qwen 3.5", TINY_FAMILIES.qwen3_5, "qwen35"],
     ["is granitehybrid for Granite 4 with Mamba 2", TINY_FAMILIES.granitemoehybrid, "granitehybrid"],
@@ -180,6 +191,13 @@ describe("zeros", () => {
     expect(target.spec.layers.map(({ kvGroups }) => kvGroups)).toEqual([3, 3]);
   });
 });
+
+/** A Gemma 4 with these layers. */
+const gemma4 = (...layers: readonly Partial<LayerSpec>[]): TinyModelOptions => ({
+  ...TINY_FAMILIES.gemma4,
+  layers,
+});
+const READER = { role: "reader", source: 0 } as const;
 
 describe("refusals", () => {
   const partial = { layers: [{ rope: rope({ rotaryDim: 2 }) }] };
@@ -509,6 +527,47 @@ describe("refusals", () => {
         layers: [0, 1, 2, 3].map((i) => ({ groupSize: 1, window: i < 3 ? 16 : null })),
       },
       "cohere2 does not support layers without rotary embeddings other than those without sliding windows",
+    ],
+    ["a Gemma 4 without windows", gemma4({}, {}), "gemma4 does not support layers without sliding windows"],
+    [
+      "a Gemma 4 with windows of two lengths",
+      gemma4({ window: 16 }, { window: 8 }, {}),
+      "gemma4 does not support sliding windows of several lengths",
+    ],
+    [
+      "a Gemma 4 with other heads in some of its layers without windows",
+      gemma4({ window: 16 }, {}, { headDim: 6 }),
+      "gemma4 does not support heads of several sizes in layers with windows alike, or without",
+    ],
+    [
+      "a Gemma 4 of one layer with keys",
+      gemma4({ window: 16, kvSharing: { role: "source" } }, { window: 16, kvSharing: READER }),
+      "gemma4 does not support fewer than two layers with keys and values of their own",
+    ],
+    [
+      "a Gemma 4 with keys and values from an earlier layer",
+      gemma4(
+        { window: 16, kvSharing: { role: "source" } },
+        { window: 16 },
+        {},
+        { window: 16, kvSharing: READER },
+      ),
+      "gemma4 does not support shared keys and values of other layers than the last two that have their own",
+    ],
+    [
+      "a Gemma 4 whose table of inputs is shorter than the embedding",
+      { ...TINY_FAMILIES.gemma4, perLayerInputs: { size: 3, vocabSize: 15 } },
+      "gemma4 does not support a table of the layers' inputs with other rows than the embedding",
+    ],
+    [
+      "a Gemma 4 with biases",
+      gemma4({ window: 16, biases: QKV }, {}),
+      "gemma4 does not support biases at q_proj, k_proj, v_proj",
+    ],
+    [
+      "a Gemma 4 with scaled scores",
+      { ...TINY_FAMILIES.gemma4, attentionScale: 0.5 },
+      "gemma4 does not support the attention scale 0.5",
     ],
     ["too many layers", { layers: Array.from({ length: 513 }, () => ({})) }, "more than 512 layers"],
   ])("of %s say what is in the way", (_, options, says) => {

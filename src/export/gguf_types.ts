@@ -2,7 +2,7 @@
 
 import type { GgufDType } from "../base/choices.ts";
 import { type WrittenGgmlType, writtenGgmlType } from "../io/formats/ggml_encode.ts";
-import { FILTER_TENSOR, POSITION_TENSOR } from "../model/gguf/names.ts";
+import { FILTER_TENSOR, INPUT_TENSORS, POSITION_TENSOR } from "../model/gguf/names.ts";
 
 interface Recipe {
   /** general.file_type, enum llama_ftype of llama.h. */
@@ -28,7 +28,7 @@ const RECIPES: Readonly<Record<GgufDType, Recipe>> = {
   q6_k: { fileType: 18, matrices: ["Q6_K", "Q8_0", "F16"], embeddings: ["Q6_K", "Q8_0", "F16"] },
 };
 
-const EMBEDDINGS: ReadonlySet<string> = new Set(["token_embd.weight", "output.weight"]);
+const EMBEDDINGS: ReadonlySet<string> = new Set(["token_embd.weight", "output.weight", INPUT_TENSORS.table]);
 
 interface Named {
   readonly name: string;
@@ -82,5 +82,7 @@ export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): st
 }
 
 function wantedTypes(name: string, dtype: GgufDType): readonly WrittenGgmlType[] {
-  return RECIPES[dtype][EMBEDDINGS.has(name) ? "embeddings" : "matrices"];
+  const { embeddings, matrices } = RECIPES[dtype];
+  if (name === INPUT_TENSORS.projection) return matrices.slice(-1);
+  return EMBEDDINGS.has(name) ? embeddings : matrices;
 }

@@ -77,6 +77,8 @@ export interface GgufArchitecture {
   readonly fused: Readonly<Record<string, readonly Projection[]>>;
   /** How the vocabulary of type "llama" becomes merges: by score, or by position in the file. */
   readonly mergeOrder: "score" | "position";
+  /** Vocabularies with space signs are written with their merges, as type "gemma4", and not with scores. */
+  readonly keepsMerges: boolean;
   /**
    * Layers with a sliding window where the file has a window and no pattern: all but each n-th; 0: all layers; null:
    * none.
@@ -90,6 +92,8 @@ export interface GgufArchitecture {
   readonly defaultScoreSoftcap: number | null;
   /** Cap of the logits where the file has no key; null: none. */
   readonly defaultLogitSoftcap: number | null;
+  /** A cap of 0 in the file says that logits have none. */
+  readonly zeroUncaps: boolean;
   /** Each n-th layer is not rotated; null: all are. */
   readonly unrotatedEvery: number | null;
   /**
@@ -114,6 +118,12 @@ export interface GgufArchitecture {
   readonly multipliers: boolean;
   /** Models whose heads are not rotated at all belong to the family, too. */
   readonly unrotatedModels: boolean;
+  /**
+   * Layers with and without a window are of two kinds, each with its own size of heads and rotation, and the file says
+   * which layers are of which; those without have a tensor of rotary factors. The last layers may take keys and values
+   * of earlier ones, and layers may have inputs of their own (layer_kinds.ts).
+   */
+  readonly twoKinds: boolean;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
   readonly logitScale: "divisor" | "factor" | null;
   readonly loads: GgufLoads;
@@ -168,11 +178,13 @@ export const LLAMA: GgufArchitecture = {
   offsetNorms: false,
   fused: {},
   mergeOrder: "score",
+  keepsMerges: false,
   fullAttentionEvery: null,
   defaultWindow: null,
   clips: false,
   defaultScoreSoftcap: null,
   defaultLogitSoftcap: null,
+  zeroUncaps: false,
   unrotatedEvery: null,
   alibi: null,
   localRopeTheta: null,
@@ -182,6 +194,7 @@ export const LLAMA: GgufArchitecture = {
   hiddenScaledLayers: null,
   multipliers: false,
   unrotatedModels: false,
+  twoKinds: false,
   logitScale: null,
   loads: LLAMA_LOADS,
 };

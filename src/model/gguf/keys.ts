@@ -12,6 +12,7 @@ export const NORM_EPS: Readonly<Record<ModelSpec["normType"], string>> = {
 };
 /** Says whether blocks are parallel. */
 export const PARALLEL = "use_parallel_residual";
+export const LOGIT_CAP = "final_logit_softcapping";
 export const CLIP = "attention.clamp_kqv";
 /** Exponents of ALiBi's slopes (`ALIBI_MAX`). */
 export const MAX_ALIBI = "attention.max_alibi_bias";

@@ -17,6 +17,7 @@ import { activationParameterName, activationParameters, weightsOf } from "../wei
 import type { GgufArchitecture } from "./architecture.ts";
 import { architectureByName, asStored } from "./architectures.ts";
 import { GgufKeys } from "./keys.ts";
+import { readersTensors } from "./layer_kinds.ts";
 import { ggufPlaces } from "./places.ts";
 import { specOfGguf } from "./spec.ts";
 import { tokenizerFilesOfGguf } from "./tokenizer.ts";
@@ -45,7 +46,8 @@ export async function openGgufModel(path: string): Promise<Model> {
       (tensor) => file.source.info(tensor) !== undefined,
     );
     const spec = await specOfGguf(file, architecture);
-    const unused = guessingTensors(file, spec, architecture);
+    const readers = readersTensors(spec, architecture).filter((tensor) => file.source.info(tensor));
+    const unused = [...guessingTensors(file, spec, architecture), ...readers];
     const stored = placeTensors(file, { spec, architecture, unused: new Set(unused) });
     const activation = activationParametersOf(metadata, spec);
     const names = weightsOf(spec).map((weight) => weight.name);

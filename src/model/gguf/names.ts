@@ -13,6 +13,9 @@ import {
   FINAL_NORM_BIAS,
   HEAD,
   HEAD_BIAS,
+  LAYER_SCALAR,
+  PER_LAYER,
+  PER_LAYER_NORM,
   POSITION_EMBEDDING,
 } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
@@ -23,11 +26,20 @@ export const POSITION_TENSOR: string = "position_embd.weight";
 /** Filters of convolutions and of linear attention, which llama.cpp never quantises. */
 export const FILTER_TENSOR: RegExp = /\.(shortconv\.conv|ssm_conv1d)\.weight$/;
 
+/** What gives layers inputs of their own; llama.cpp quantises the table like the embedding, and not the projection. */
+export const INPUT_TENSORS = {
+  table: "per_layer_token_embd.weight",
+  projection: "per_layer_model_proj.weight",
+} as const;
+
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   [EMBEDDING]: "token_embd.weight",
   [POSITION_EMBEDDING]: POSITION_TENSOR,
   [`${EMBEDDING_NORM}.weight`]: "token_embd_norm.weight",
   [`${EMBEDDING_NORM}.bias`]: "token_embd_norm.bias",
+  [PER_LAYER.table]: INPUT_TENSORS.table,
+  [PER_LAYER.projection]: INPUT_TENSORS.projection,
+  [PER_LAYER.norm]: "per_layer_proj_norm.weight",
   [FINAL_NORM]: "output_norm.weight",
   [FINAL_NORM_BIAS]: "output_norm.bias",
   [HEAD]: "output.weight",
@@ -60,6 +72,9 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   [FILTER_MODULES.mamba2]: "ssm_conv1d",
   "mamba.norm": "ssm_norm",
   "mamba.out_proj": "ssm_out",
+  per_layer_input_gate: "inp_gate",
+  per_layer_projection: "proj",
+  [PER_LAYER_NORM]: "post_norm",
 };
 
 /** Tensors of a layer that are neither the weight nor the bias of a module. */
@@ -69,6 +84,7 @@ const LAYER_TENSORS: Readonly<Record<string, string>> = {
   [FADING_RATES.mamba2]: "ssm_a",
   "mamba.dt_bias": "ssm_dt.bias",
   "mamba.D": "ssm_d",
+  [LAYER_SCALAR]: "layer_output_scale.weight",
 };
 
 /** Norms of families that norm the outputs of attention and FFN. */

@@ -14,7 +14,7 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
-import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Scaling } from "./rotary.ts";
+import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Scaling, proportionalScaling } from "./rotary.ts";
 
 /** Relative difference of attention factors that the rounding of settings to float32 explains. */
 const FACTOR_TOLERANCE = 1e-6;
@@ -45,7 +45,10 @@ export async function ropeScalingOf(
   }
   const longrope = await longropeScaling(keys, rope, type);
   const scaling = type === "yarn" ? yarnScaling(keys, architecture) : linearScaling(keys, type);
-  const scalings = [longrope, scaling, await llama3ScalingOf(keys, rope)].filter((found) => found !== null);
+  const factors = await factorScaling(keys, rope, architecture);
+  if (factors?.type === "proportional" && scaling?.type === "linear" && longrope === null)
+    return { ...factors, factor: scaling.factor };
+  const scalings = [longrope, scaling, factors].filter((found) => found !== null);
   if (scalings.length > 1) {
     const types = scalings.map((found) => found.type).join(" and ");
     throw keys.unsupported("rope.scaling", { expected: "one scaling", got: types });
@@ -90,14 +93,21 @@ function linearScaling(keys: GgufKeys, type: string): RopeScaling | null {
   return factor === 0 ? null : { type: "linear", factor };
 }
 
-async function llama3ScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScaling | null> {
+/** The scaling that factors on the frequencies stand for. */
+async function factorScaling(
+  keys: GgufKeys,
+  rope: RopeSpec,
+  { twoKinds }: GgufArchitecture,
+): Promise<RopeScaling | null> {
   const { source } = keys.file;
   if (source.info(LLAMA3_FACTORS) === undefined) return null;
   const { data } = await source.read(LLAMA3_FACTORS);
-  const scaling = llama3Scaling(data, rope, originalLength(keys));
+  const scaling = twoKinds
+    ? proportionalScaling(data, rope)
+    : llama3Scaling(data, rope, originalLength(keys));
   if (scaling !== undefined) return scaling;
   throw keys.unsupported(LLAMA3_FACTORS, {
-    expected: "the RoPE factors of Llama 3",
+    expected: twoKinds ? "factors of pairs that turn or do not" : "the RoPE factors of Llama 3",
     got: "different factors",
     hint: "Use the original Hugging Face checkpoint.",
   });

@@ -1,8 +1,8 @@
 /** Rotary embedding in GGUF files, both ways: Llama 3's factors on the frequencies, which stand for the setting. */
 import { clamp } from "../../tensor/statistics.ts";
-import type { Llama3Scaling, RopeScaling, RopeSpec } from "../spec.ts";
+import type { Llama3Scaling, ProportionalScaling, RopeScaling, RopeSpec } from "../spec.ts";
 
-/** The tensor that holds Llama 3's factors. */
+/** The tensor that holds Llama 3's factors, and in layers of two kinds those of pairs that turn or do not. */
 export const LLAMA3_FACTORS = "rope_freqs.weight";
 /** The tensors that hold LongRoPE's. */
 export const LONGROPE_FACTORS = {
@@ -58,6 +58,34 @@ export function llama3Scaling(
   const expected = llama3Factors(rope, scaling);
   const matches = factors.every((value, i) => Math.abs(value / expected[i]! - 1) < FACTOR_TOLERANCE);
   return matches && Number.isFinite(factor) ? scaling : undefined;
+}
+
+/** Divisor of the frequencies of pairs that do not turn (`generate_extra_tensors` of conversion/gemma.py). */
+const STILL = 1e30;
+/** Divisors from here on let no angle of any position differ from 0 in float32. */
+const LEAST_STILL = 1e20;
+
+/** Divisors that say which pairs of channels turn: all, but for proportional scaling. @returns shape [headDim / 2] */
+export function proportionalFactors(scaling: RopeScaling | null, headDim: number): Float32Array {
+  const pairs = scaling?.type === "proportional" ? scaling.pairs : headDim / 2;
+  return new Float32Array(headDim / 2).fill(1).fill(STILL, pairs);
+}
+
+/**
+ * Inverse of `proportionalFactors`: the scaling with these divisors, null if all pairs turn, undefined if they are none
+ * of this kind.
+ * @param factors - of at least the pairs that a rotation has
+ */
+export function proportionalScaling(
+  factors: Float32Array,
+  { rotaryDim }: RopeSpec,
+): ProportionalScaling | null | undefined {
+  const used = factors.subarray(0, rotaryDim / 2);
+  const turning = used.findIndex((value) => value !== 1);
+  if (used.length < rotaryDim / 2) return undefined;
+  if (turning < 0) return null;
+  const isStill = used.subarray(turning).every((value) => value >= LEAST_STILL);
+  return isStill && turning > 0 ? { type: "proportional", pairs: turning, factor: 1 } : undefined;
 }
 
 /** The factor of a scaling from one of its divisors and the share of the frequency that this one keeps. */

@@ -22,7 +22,17 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, GgufKeys, GUESSING_LAYERS, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import {
+  CLIP,
+  GgufKeys,
+  GUESSING_LAYERS,
+  LOGIT_CAP,
+  MAX_ALIBI,
+  NORM_EPS,
+  PARALLEL,
+  ROTATED,
+} from "./keys.ts";
+import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
@@ -61,10 +71,11 @@ class SpecReader {
     const hiddenSize = this.#keys.size("embedding_length");
     const layerCount = this.#layerCount(this.#architecture);
     const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
-    const headDim = this.#headDim(hiddenSize, heads);
+    const headDims = this.#headDims(hiddenSize / heads.find((count) => count > 0)!);
+    const layers = await this.#layers(heads, headDims);
+    const headDim = headDims.windowed;
     const scoreWidth =
       layerCount === this.#architecture.hiddenScaledLayers ? hiddenSize / heads[0]! : headDim;
-    const layers = await this.#layers(heads, headDim);
     const parallel = this.#isParallel(family);
     return {
       family: family.modelType,
@@ -76,13 +87,13 @@ class SpecReader {
       activation: this.#architecture.activation,
       normEps: this.#keys.notNegative(NORM_EPS[computes.normType]),
       ...settledSwitches(computes),
-      perLayerInputs: null,
+      perLayerInputs: perLayerInputsOf(this.#keys, this.#architecture),
       qkNorm: this.#hasQkNorm(family) ? computes.qkNorm : null,
       norms: parallel ? computes.parallelNorms : computes.norms,
       parallel,
       ...this.#scales({
         embeddingScale: computes.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
-        attentionScale: scoreWidth ** -0.5,
+        attentionScale: computes.scoreScale === "none" ? 1 : scoreWidth ** -0.5,
       }),
       projectionClip: this.#architecture.clips ? this.#keys.factor(CLIP, null) : null,
       ...this.#softcaps(),
@@ -150,10 +161,11 @@ class SpecReader {
 
   /** llama.cpp reads these keys only where the architecture has those caps. */
   #softcaps(): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
-    const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, loads } = this.#architecture;
+    const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, zeroUncaps, loads } = this.#architecture;
+    const isUncapped = zeroUncaps && this.#metadata.optionalNumber(this.#keys.key(LOGIT_CAP)) === 0;
     return {
       scoreSoftcap: score === null ? null : this.#keys.factor("attn_logit_softcapping", score),
-      logitSoftcap: loads.logitSoftcap ? this.#keys.factor("final_logit_softcapping", logit) : null,
+      logitSoftcap: loads.logitSoftcap && !isUncapped ? this.#keys.factor(LOGIT_CAP, logit) : null,
     };
   }
 
@@ -214,28 +226,34 @@ class SpecReader {
     if (max !== ALIBI_MAX) throw this.#keys.unsupported(MAX_ALIBI, { expected: `${ALIBI_MAX}`, got: max });
   }
 
-  #headDim(hiddenSize: number, heads: readonly number[]): number {
-    const headDim = this.#metadata.has(this.#keys.key("attention.key_length"))
-      ? this.#keys.size("attention.key_length")
-      : hiddenSize / heads.find((count) => count > 0)!;
-    const valueLength = this.#metadata.optionalNumber(this.#keys.key("attention.value_length")) ?? headDim;
-    if (valueLength !== headDim) {
+  /** Head sizes of layers without and with a window. @param usual - where the file has no key */
+  #headDims(usual: number): ByKind<number> {
+    const full = this.#headDim(usual);
+    return { full, windowed: this.#architecture.twoKinds ? this.#headDim(full, WINDOWED) : full };
+  }
+
+  /** @param kind - the end of the keys' names */
+  #headDim(usual: number, kind = ""): number {
+    const [keyLength, valueLength] = [`attention.key_length${kind}`, `attention.value_length${kind}`];
+    const headDim = this.#metadata.has(this.#keys.key(keyLength)) ? this.#keys.size(keyLength) : usual;
+    const ofValues = this.#metadata.optionalNumber(this.#keys.key(valueLength)) ?? headDim;
+    if (ofValues !== headDim) {
       const expected = `${headDim}, the key length`;
-      throw this.#keys.unsupported("attention.value_length", { expected, got: valueLength });
+      throw this.#keys.unsupported(valueLength, { expected, got: ofValues });
     }
     if (Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0) return headDim;
     throw this.#keys.bad("head size", "an even number", headDim);
   }
 
-  async #layers(heads: readonly number[], headDim: number): Promise<readonly LayerSpec[]> {
+  async #layers(heads: readonly number[], headDims: ByKind<number>): Promise<readonly LayerSpec[]> {
     const count = heads.length;
     const neurons = this.#metadata.perLayer(this.#keys.key("feed_forward_length"), count);
     const groupsKey = this.#keys.key("attention.head_count_kv");
     const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
-    const rope = await this.#rope(headDim);
+    const rope = await this.#rope(headDims);
     const mixers = mixersOf(this.#keys, this.#architecture, groups);
-    return heads.map((headCount, layer) => {
+    const layers = heads.map((headCount, layer): LayerSpec => {
       const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
       const mixer = mixers[layer] ?? null;
       if (mixer !== null) return this.#mixerLayer(mixer, sizes.neurons, layer);
@@ -245,12 +263,15 @@ class SpecReader {
         neurons: sizes.neurons,
         kvGroups: sizes.kvGroups,
         groupSize: headCount / sizes.kvGroups,
+        ...(window === null && headDims.full !== headDims.windowed && { headDim: headDims.full }),
         window,
         rope: this.#isRotated(layer, windows) ? (window === null ? rope.full : rope.windowed) : null,
         ...(this.#architecture.alibi !== null && { slopes: alibiSlopes(headCount) }),
         biases: this.#biases(layer),
       };
     });
+    const keysAndValues = keysAndValuesOf(this.#keys, this.#architecture, layers);
+    return layers.map((layer, index) => ({ ...layer, ...keysAndValues[index] }));
   }
 
   #mixerLayer(mixer: MixerSpec, neurons: number, layer: number): LayerSpec {
@@ -298,8 +319,10 @@ class SpecReader {
    * number, as llama.cpp reads it, or by a flag for each layer, as Ollama writes them.
    */
   #windowedLayers(layerCount: number, usual: number): readonly boolean[] {
-    const name = "attention.sliding_window_pattern";
+    const name = WINDOW_PATTERN;
     const key = this.#keys.key(name);
+    if (this.#architecture.twoKinds && !this.#metadata.has(key))
+      throw this.#keys.bad(name, "a flag for each layer", "none");
     const overrides = usual > 0 && this.#metadata.has(key);
     const flags = overrides ? this.#metadata.optionalFlags(key, layerCount) : undefined;
     if (flags !== undefined) return flags;
@@ -319,18 +342,23 @@ class SpecReader {
   }
 
   /** Rotary embedding of layers without and with a window. */
-  async #rope(headDim: number): Promise<{ readonly full: RopeSpec; readonly windowed: RopeSpec }> {
+  async #rope(headDims: ByKind<number>): Promise<ByKind<RopeSpec>> {
     const theta = this.#base("rope.freq_base", 10_000);
-    const rotaryDim = this.#metadata.optionalNumber(this.#keys.key("rope.dimension_count")) ?? headDim;
-    if (!(rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0)) {
-      const expected = `an even number up to ${headDim}`;
-      throw this.#keys.bad("rope.dimension_count", expected, rotaryDim);
-    }
-    const plain = { theta, rotaryDim, scaling: null };
+    const plain = { theta, rotaryDim: this.#rotaryDim(headDims.full), scaling: null };
     const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain, this.#architecture) };
-    const { localRopeTheta, unscaledWindows } = this.#architecture;
+    const { localRopeTheta, unscaledWindows, twoKinds } = this.#architecture;
     if (localRopeTheta === null) return { full, windowed: unscaledWindows ? plain : full };
-    return { full, windowed: { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) } };
+    const windowed = { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) };
+    if (!twoKinds) return { full, windowed };
+    return { full, windowed: { ...windowed, rotaryDim: this.#rotaryDim(headDims.windowed, WINDOWED) } };
+  }
+
+  /** Channels of a head that are rotated. @param kind - the end of the key's name */
+  #rotaryDim(headDim: number, kind = ""): number {
+    const name = `rope.dimension_count${kind}`;
+    const rotaryDim = this.#metadata.optionalNumber(this.#keys.key(name)) ?? headDim;
+    if (rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0) return rotaryDim;
+    throw this.#keys.bad(name, `an even number up to ${headDim}`, rotaryDim);
   }
 
   #familyName(): string {

@@ -19,10 +19,11 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { CLIP, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { headDimsOf, kindEntries } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
-import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
+import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors, proportionalFactors } from "./rotary.ts";
 
 /** Values by key, without or with the architecture's prefix. */
 type Entries = readonly (readonly [string, EncodedValue])[];
@@ -42,26 +43,40 @@ export function ggufMetadataOf(
     ["feed_forward_length", perLayer(spec, ({ neurons }) => neurons)],
     ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
     ["attention.head_count_kv", keyValueHeads(spec, architecture)],
-    ["attention.key_length", u32(spec.headDim)],
-    ["attention.value_length", u32(spec.headDim)],
+    ["attention.key_length", u32(headDimsOf(spec).full)],
+    ["attention.value_length", u32(headDimsOf(spec).full)],
     [NORM_EPS[spec.normType], f32(spec.normEps)],
     ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
     ...(architecture.unrotatedModels ? [[ROTATED, flag(rope !== null)] as const] : []),
     ...(rope === null ? [] : ropeEntries(rope, architecture)),
     ...windowEntries(spec, architecture),
+    ...kindEntries(spec, architecture),
     ...mixerEntries(spec),
     ...factorEntries(spec, architecture),
     ...(architecture.alibi === "key" ? [[MAX_ALIBI, f32(ALIBI_MAX)] as const] : []),
     ...(spec.projectionClip === null ? [] : [[CLIP, f32(spec.projectionClip)] as const]),
     ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
-    ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
+    ...(spec.logitSoftcap === null && !architecture.zeroUncaps
+      ? []
+      : [[LOGIT_CAP, f32(spec.logitSoftcap ?? 0)] as const]),
   ];
   return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));
 }
 
-/** Divisors of rotary frequencies, shape [rotaryDim / 2], by the names of the tensors that hold them. */
-export function rotaryFactors(spec: ModelSpec): ReadonlyMap<string, Float32Array> {
+/**
+ * Divisors of rotary frequencies, shape [rotaryDim / 2], or [H / 2] in layers of two kinds, by the names of the tensors
+ * that hold them.
+ */
+export function rotaryFactors(
+  spec: ModelSpec,
+  { twoKinds }: GgufArchitecture,
+): ReadonlyMap<string, Float32Array> {
   const rope = mainRope(spec);
+  if (twoKinds) {
+    const isTurned = spec.layers.some(({ window }) => window === null);
+    const factors = proportionalFactors(rope?.scaling ?? null, headDimsOf(spec).full);
+    return new Map(isTurned ? [[LLAMA3_FACTORS, factors]] : []);
+  }
   switch (rope?.scaling?.type) {
     case "llama3":
       return new Map([[LLAMA3_FACTORS, llama3Factors(rope, rope.scaling)]]);
@@ -105,7 +120,8 @@ function sectionsOf({ rotaryDim }: RopeSpec): readonly number[] {
   return [...[0, 1, 2].map((coordinate) => Math.ceil((frequencies - coordinate) / 3)), 0];
 }
 
-function scalingEntries({ scaling }: RopeSpec): Entries {
+function scalingEntries(rope: RopeSpec): Entries {
+  const { scaling } = rope;
   switch (scaling?.type) {
     case undefined:
       return [];
@@ -119,8 +135,10 @@ function scalingEntries({ scaling }: RopeSpec): Entries {
       return [[ORIGINAL_LENGTH, u32(scaling.originalMaxPositions)]];
     case "yarn":
       return yarnEntries(scaling);
-    case "dynamic":
+    // Which pairs turn is a tensor.
     case "proportional":
+      return scaling.factor === 1 ? [] : scalingEntries({ ...rope, scaling: { ...scaling, type: "linear" } });
+    case "dynamic":
       throw internalError(`${scaling.type} scaling in a GGUF`);
     // Its factors are tensors.
     case "longrope":

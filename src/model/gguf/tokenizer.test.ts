@@ -167,7 +167,7 @@ describe("other files", () => {
   test("have no tokenizer files or are refused", () => {
     expect(convert({})).toEqual([]);
     expect(convert({ "ggml.model": "none" })).toEqual([]);
-    expect(() => convert({ "ggml.model": "bert" })).toThrow("expected gpt2 or llama, got bert");
+    expect(() => convert({ "ggml.model": "bert" })).toThrow("expected one of gpt2, llama, gemma4, got bert");
   });
 
   test("may name a second token that ends what the model says", () => {

@@ -1,6 +1,7 @@
 /**
  * The tokenizer of a GGUF file as the files of a Hugging Face directory: tokenizer.json and tokenizer_config.json,
- * rebuilt from vocabulary, merges or scores, and token types. Byte-level BPE ("gpt2") and SentencePiece BPE ("llama").
+ * rebuilt from vocabulary, merges or scores, and token types. Byte-level BPE ("gpt2"), and SentencePiece BPE with
+ * scores ("llama") or merges ("gemma4").
  *
  * Settings that a GGUF lacks follow llama.cpp's behaviour (llama-vocab.cpp) and the tokenizer.json of the models
  * concerned.
@@ -35,6 +36,17 @@ export const TOKEN_TYPE = {
 } as const;
 /** SentencePiece's sign for a space, U+2581. */
 export const SPACE = "▁";
+
+/** Special tokens that llama.cpp shows, so that its reader of chats finds them (`set_vocab` of conversion/gemma.py). */
+export const SHOWN_TOKENS: ReadonlySet<string> = new Set([
+  "<|channel>",
+  "<channel|>",
+  "<|tool_call>",
+  "<tool_call|>",
+  "<|tool_response>",
+  "<tool_response|>",
+  '<|"|>',
+]);
 
 type SpecialRole = "bos" | "eos" | "unk" | "pad";
 /**
@@ -83,6 +95,7 @@ const BUILDERS: ReadonlyMap<string, (vocabulary: Vocabulary, options: GgufTokeni
   new Map([
     ["gpt2", byteLevelParts],
     ["llama", sentencePieceParts],
+    ["gemma4", mergedSignsParts],
   ]);
 
 /**
@@ -98,8 +111,8 @@ export function tokenizerFilesOfGguf(
   if (kind === undefined || kind === "none" || kind === "no_vocab") return [];
   const build = BUILDERS.get(kind);
   if (build === undefined) {
-    const known = [...BUILDERS.keys()].join(" or ");
-    const message = `${options.path}: tokenizer.ggml.model: expected ${known}, got ${kind}`;
+    const known = [...BUILDERS.keys()].join(", ");
+    const message = `${options.path}: tokenizer.ggml.model: expected one of ${known}, got ${kind}`;
     throw new GpruneError("UNSUPPORTED", message, { hint: "Use the original Hugging Face checkpoint." });
   }
   const vocabulary = readVocabulary(metadata, options);
@@ -147,13 +160,6 @@ function spellSpaces(token: string): string {
 
 function byteLevelParts({ path, metadata, tokens, special }: Vocabulary): Parts {
   const cut = wordCutByName(metadata.optionalText("tokenizer.ggml.pre") ?? "default", path);
-  const merges = metadata.texts("tokenizer.ggml.merges").map((merge) => {
-    // The first space of the pair ends the left part; a byte-level token has none.
-    const at = merge.indexOf(" ", 1);
-    if (at > 0 && at < merge.length - 1) return [merge.slice(0, at), merge.slice(at + 1)] as const;
-    const got = JSON.stringify(merge);
-    throw new GpruneError("BAD_FILE", `${path}: tokenizer.ggml.merges: expected pairs of tokens, got ${got}`);
-  });
   const addBos = metadata.optionalFlag("tokenizer.ggml.add_bos_token") ?? cut.addBos;
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
   return {
@@ -161,14 +167,30 @@ function byteLevelParts({ path, metadata, tokens, special }: Vocabulary): Parts 
     pre_tokenizer: { type: "Sequence", pretokenizers: [...cut.steps, byteLevel] },
     post_processor: addBos ? bosTemplate(tokens, special.bos) : { ...byteLevel, trim_offsets: false },
     decoder: { ...byteLevel, add_prefix_space: true, use_regex: true },
-    model: bpeModel(tokens, { merges, unknown: null, byteFallback: false, ignoreMerges: cut.ignoreMerges }),
+    model: bpeModel(tokens, {
+      merges: mergesIn(metadata, path),
+      unknown: null,
+      byteFallback: false,
+      ignoreMerges: cut.ignoreMerges,
+    }),
     addBos,
   };
 }
 
+/** The merges of a file, as pairs. @throws GpruneError BAD_FILE for others */
+function mergesIn(metadata: GgufMetadata, path: string): readonly (readonly [string, string])[] {
+  return metadata.texts("tokenizer.ggml.merges").map((merge) => {
+    // The first space of the pair ends the left part; neither byte-level tokens nor those with space signs have one.
+    const at = merge.indexOf(" ", 1);
+    if (at > 0 && at < merge.length - 1) return [merge.slice(0, at), merge.slice(at + 1)] as const;
+    const got = JSON.stringify(merge);
+    throw new GpruneError("BAD_FILE", `${path}: tokenizer.ggml.merges: expected pairs of tokens, got ${got}`);
+  });
+}
+
 /** As Llama 2's tokenizer.json: a space before each text, spaces as signs, unknown characters as bytes. */
 function sentencePieceParts(vocabulary: Vocabulary, { path, mergeOrder }: GgufTokenizerOptions): Parts {
-  const { metadata, tokens, types, special } = vocabulary;
+  const { metadata, tokens, types } = vocabulary;
   const scores = metadata.optionalNumbers("tokenizer.ggml.scores", tokens.length);
   if (scores === undefined) {
     throw new GpruneError(
@@ -181,6 +203,29 @@ function sentencePieceParts(vocabulary: Vocabulary, { path, mergeOrder }: GgufTo
   const merges = mergesOfPieces(tokens, priorities, (id) => !unjoinable.includes(types[id]!));
   const prefix = metadata.optionalFlag("tokenizer.ggml.add_space_prefix") ?? true;
   const addBos = metadata.optionalFlag("tokenizer.ggml.add_bos_token") ?? true;
+  return spaceSignParts(vocabulary, { merges, prefix, addBos });
+}
+
+/** As Gemma's tokenizer.json; llama.cpp puts the BOS token before all texts, and never a space. */
+function mergedSignsParts(vocabulary: Vocabulary, { path }: GgufTokenizerOptions): Parts {
+  const merges = mergesIn(vocabulary.metadata, path);
+  return spaceSignParts(vocabulary, { merges, prefix: false, addBos: true });
+}
+
+/** BPE of whole texts in which signs stand for spaces. */
+function spaceSignParts(
+  { tokens, types, special }: Vocabulary,
+  {
+    merges,
+    prefix,
+    addBos,
+  }: {
+    readonly merges: readonly (readonly [string, string])[];
+    /** A space is put before each text. */
+    readonly prefix: boolean;
+    readonly addBos: boolean;
+  },
+): Parts {
   const toSigns = { type: "Replace", pattern: { String: " " }, content: SPACE };
   const toSpaces = { type: "Replace", pattern: { String: SPACE }, content: " " };
   return {
@@ -243,8 +288,9 @@ function bosTemplate(tokens: readonly string[], bos: string | undefined): Tokeni
 }
 
 /** Tokens that are matched in a text before any other step. */
-function addedTokens({ tokens, types, special }: Vocabulary): readonly TokenizerNode[] {
-  const roles = new Set(Object.values(special));
+function addedTokens({ metadata, tokens, types, special }: Vocabulary): readonly TokenizerNode[] {
+  const shown = metadata.optionalText("tokenizer.ggml.model") === "gemma4" ? SHOWN_TOKENS : [];
+  const roles = new Set([...Object.values(special), ...shown]);
   return tokens.flatMap((content, id) => {
     const type = types[id]!;
     const isSpecial = type === TOKEN_TYPE.control || type === TOKEN_TYPE.unknown || roles.has(content);

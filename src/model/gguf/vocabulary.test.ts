@@ -5,6 +5,7 @@ import type { GgufValue } from "../../io/formats/gguf_header.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { type EncodedValue, flag, i32s, text, texts, u32 } from "../../io/formats/gguf_values.ts";
 import type { CarriedFile } from "../model.ts";
+import { mergesOfPieces } from "../tokenizer/sentencepiece.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { TOKEN_TYPE, tokenizerFilesOfGguf } from "./tokenizer.ts";
 import {
@@ -159,6 +160,63 @@ describe("files of a GGUF", () => {
       for (const [i, sample] of samples.entries()) expect([...again.encode(sample)]).toEqual(ids[i]);
     },
   );
+});
+
+describe("a tokenizer with space signs that is written with merges", () => {
+  const entries: Readonly<Record<string, GgufValue>> = {
+    "tokenizer.ggml.model": "gemma4",
+    "tokenizer.ggml.tokens": [...sentencePiece.tokens, "<|channel>", "<|turn>"],
+    "tokenizer.ggml.token_type": [...sentencePiece.types, TOKEN_TYPE.userDefined, TOKEN_TYPE.control],
+    "tokenizer.ggml.merges": mergesOfPieces(
+      sentencePiece.tokens,
+      sentencePiece.scores,
+      (id) => sentencePiece.types[id] === TOKEN_TYPE.normal,
+    ).map((merge) => merge.join(" ")),
+    "tokenizer.ggml.bos_token_id": 1,
+    "tokenizer.ggml.eos_token_id": 2,
+    "tokenizer.ggml.unknown_token_id": 0,
+  };
+  const options = { path: "a.gguf", mergeOrder: "position", maxLength: 64 } as const;
+  const files = tokenizerFilesOfGguf(new GgufMetadata("a.gguf", new Map(Object.entries(entries))), options);
+  const vocabSize = sentencePiece.tokens.length + 2;
+
+  test("gives the tokens of tokenizers, and the metadata that it was made of", () => {
+    const tokenizer = Tokenizer.fromFiles(files);
+    for (const [i, sample] of samples.entries())
+      expect([...tokenizer.encode(sample)]).toEqual(sentencePiece.ids["no prefix"][i]);
+    expect(tokenizer).toMatchObject({ bosId: 1, addsBos: true });
+    expect(Object.fromEntries(decoded(convert(files, { vocabSize, keepsMerges: true })))).toEqual({
+      ...entries,
+      "tokenizer.ggml.add_bos_token": true,
+      "tokenizer.ggml.add_eos_token": false,
+      "tokenizer.ggml.add_space_prefix": false,
+    });
+  });
+
+  test("shows the tokens of a chat that llama.cpp looks for, which are special otherwise", () => {
+    const { added_tokens } = JSON.parse(Buffer.from(files[0]!.bytes).toString());
+    const channel = { content: "<|channel>", special: true };
+    expect(added_tokens).toContainEqual(expect.objectContaining(channel));
+    const written = decoded(convert(files, { vocabSize }));
+    expect(written.get("tokenizer.ggml.model")).toBe("llama");
+    const types = written.get("tokenizer.ggml.token_type") as readonly number[];
+    expect(types.slice(-2)).toEqual([TOKEN_TYPE.control, TOKEN_TYPE.control]);
+  });
+
+  test("has scores where a space is put before texts, which llama.cpp does not do with merges", () => {
+    const json = JSON.parse(Buffer.from(files[0]!.bytes).toString());
+    const normalizers = [{ type: "Prepend", prepend: "▁" }, json.normalizer];
+    const prefixed = { ...json, normalizer: { type: "Sequence", normalizers } };
+    const written = convert([file("tokenizer.json", prefixed)], { vocabSize, keepsMerges: true });
+    expect(written.get("tokenizer.ggml.model")).toEqual(text("llama"));
+  });
+
+  test.each([["a"], ["ab"], [" a"]])("refuses merges that are no pairs: %s", (merge) => {
+    const bad = new Map(Object.entries({ ...entries, "tokenizer.ggml.merges": [merge] }));
+    expect(() => tokenizerFilesOfGguf(new GgufMetadata("a.gguf", bad), options)).toThrow(
+      "tokenizer.ggml.merges: expected pairs of tokens",
+    );
+  });
 });
 
 describe("the cut into words", () => {

@@ -1,7 +1,7 @@
 /**
  * The tokenizer of a Hugging Face directory as the metadata of a GGUF file: vocabulary, merges or scores, token types,
- * special tokens and the chat template. Byte-level BPE becomes "gpt2", SentencePiece BPE "llama". tokenizer.ts is the
- * inverse.
+ * special tokens and the chat template. Byte-level BPE becomes "gpt2", SentencePiece BPE "llama", or "gemma4" for Gemma
+ * 4. tokenizer.ts is the inverse.
  *
  * After conversion/base.py and llama-vocab.cpp of ggml-org/llama.cpp.
  */
@@ -25,7 +25,7 @@ import {
   wordCutName,
 } from "../tokenizer/pretokenizers.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { ROLE_KEYS, SPACE, TOKEN_TYPE } from "./tokenizer.ts";
+import { ROLE_KEYS, SHOWN_TOKENS, SPACE, TOKEN_TYPE } from "./tokenizer.ts";
 import { type GgufTokenizerKind, requireGgufSteps, stepsOf } from "./tokenizer_steps.ts";
 
 export interface GgufVocabularyOptions {
@@ -35,6 +35,8 @@ export interface GgufVocabularyOptions {
   readonly fallbackIds: Readonly<Record<string, unknown>>;
   /** llama.cpp's name for the cut into words; found by comparing when absent. */
   readonly pre?: string | undefined;
+  /** SentencePiece BPE is written with its merges, as in files of Gemma 4, and not with scores. */
+  readonly keepsMerges?: boolean;
 }
 
 const pair = z.tuple([z.string(), z.string()]);
@@ -106,7 +108,8 @@ export function ggufVocabularyOf(
     return { metadata, stripsAsPhi3: false, unstripped: [], leftOut: [] };
   }
   const config = parseTokenizerFile(files, "tokenizer_config.json", specialTokens) ?? {};
-  const kind = requireKind(json);
+  const found = requireKind(json);
+  const kind = found === "llama" && options.keepsMerges && !addsSpace(json) ? "gemma4" : found;
   const vocabulary = vocabularyOf(json, kind, options.vocabSize);
   const { addsBos, addsEos } = Tokenizer.fromFiles(files);
   const template = chatTemplateIn(files);
@@ -168,14 +171,14 @@ function unstripped(
  */
 function vocabularyOf(
   { model, added_tokens }: TokenizerJson,
-  kind: GgufTokenizerKind,
+  kind: keyof typeof KIND_ENTRIES,
   size: number,
 ): Vocabulary {
   const idOf = new Map(Object.entries(model.vocab));
   const added = added_tokens.filter(({ id }) => id < size);
   const leftOut = added_tokens.filter(({ id }) => id >= size).map(({ content }) => content);
   for (const content of leftOut) idOf.delete(content);
-  const isByte = (token: string): boolean => kind === "llama" && /^<0x[0-9A-F]{2}>$/.test(token);
+  const isByte = (token: string): boolean => kind !== "gpt2" && /^<0x[0-9A-F]{2}>$/.test(token);
   for (const { id, content } of added) idOf.set(content, id);
   const tokens = Array.from({ length: size }, (_, id) => `[PAD${id}]`);
   const types: number[] = tokens.map(() => TOKEN_TYPE.unused);
@@ -188,12 +191,13 @@ function vocabularyOf(
     types[id] = isByte(token) ? TOKEN_TYPE.byte : TOKEN_TYPE.normal;
   }
   for (const { id, content, special } of added) {
-    types[id] = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
+    const isHidden = special && !(kind === "gemma4" && SHOWN_TOKENS.has(content));
+    types[id] = isHidden ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
     // llama.cpp looks for these in the text before spaces become signs.
     if (!special) tokens[id] = content.replaceAll(SPACE, " ");
   }
   const unknown = idOfText(idOf, model.unk_token);
-  if (unknown !== undefined && kind === "llama") types[unknown] = TOKEN_TYPE.unknown;
+  if (unknown !== undefined && kind !== "gpt2") types[unknown] = TOKEN_TYPE.unknown;
   return { tokens, types, idOf, leftOut };
 }
 
@@ -223,14 +227,22 @@ function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): GgufTokenizerKind
   return model.type === "BPE" && JSON.stringify(cut ?? null).includes('"ByteLevel"') ? "gpt2" : null;
 }
 
-/** Metadata that differs between the two kinds. */
+function mergeEntry(model: TokenizerJson["model"]): Entries[number] {
+  return ["tokenizer.ggml.merges", texts(mergesOf(model).map(([left, right]) => `${left} ${right}`))];
+}
+
+/** Metadata that differs between the kinds. */
 const KIND_ENTRIES: Readonly<
-  Record<GgufTokenizerKind, (json: TokenizerJson, vocabulary: Vocabulary, pre: string | undefined) => Entries>
+  Record<
+    GgufTokenizerKind | "gemma4",
+    (json: TokenizerJson, vocabulary: Vocabulary, pre: string | undefined) => Entries
+  >
 > = {
   gpt2: ({ model, pre_tokenizer: cut }, _, pre) => [
     ["tokenizer.ggml.pre", text(pre ?? cutName(cut as TokenizerNode, model.ignore_merges === true))],
-    ["tokenizer.ggml.merges", texts(mergesOf(model).map(([left, right]) => `${left} ${right}`))],
+    mergeEntry(model),
   ],
+  gemma4: ({ model }) => [mergeEntry(model), ["tokenizer.ggml.add_space_prefix", flag(false)]],
   llama: (json, vocabulary, pre) => [
     ["tokenizer.ggml.pre", text(pre ?? "default")],
     ["tokenizer.ggml.scores", f32s(scoresOf(vocabulary, mergesOf(json.model)))],
