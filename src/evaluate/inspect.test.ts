@@ -22,6 +22,8 @@ describe("inspectModel", () => {
       layers: 2,
       hidden_size: 8,
       head_dim: 4,
+      head_dims: [4, 4],
+      kv_sources: [0, 1],
       vocab_size: 16,
       tokenizer: false,
       tied_embeddings: true,
