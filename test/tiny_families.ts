@@ -38,6 +38,15 @@ const GPT2: TinyModelOptions = {
   activation: "gelu_tanh",
   learnedPositions: { offset: 0 },
 };
+/** C = 8, two layers of each kind, of which the last two can read what the first two compute. */
+const GEMMA4_GLOBAL = {
+  headDim: 8,
+  rope: { theta: 1_000_000, rotaryDim: 8, scaling: { type: "proportional", pairs: 1, factor: 1 } },
+} as const;
+const GEMMA4: TinyModelOptions = {
+  ...{ family: "gemma4_text", activation: "gelu_tanh", norms: "around", qkNorm: "head", valueNorm: true },
+  ...{ embeddingScale: 8 ** 0.5, attentionScale: 1, logitSoftcap: 30, layerScalars: true },
+};
 const SHARED = { norms: "shared", parallel: true } as const;
 const COHERE = { ...SHARED, normType: "layer", logitDivisor: 4 } as const;
 const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
@@ -48,6 +57,8 @@ type TinyFamily =
   | "qwen3_5"
   | "granitemoehybrid"
   | "granitemoehybrid with rotation"
+  | "gemma4"
+  | "gemma4 with values that are keys"
   | "olmo"
   | "olmo2"
   | "olmo3"
@@ -97,6 +108,21 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     family: "granitemoehybrid",
     tiedEmbeddings: false,
     layers: [{ biases: [...QKV, "o_proj"] }, tinyMamba()],
+  },
+  gemma4: {
+    ...GEMMA4,
+    perLayerInputs: { size: 4, vocabSize: 16 },
+    layers: [
+      { window: 16 },
+      { window: 16, kvSharing: { role: "source" } },
+      { ...GEMMA4_GLOBAL, kvSharing: { role: "source" } },
+      { window: 16, neurons: 12, kvSharing: { role: "reader", source: 1 } },
+      { ...GEMMA4_GLOBAL, neurons: 12, kvSharing: { role: "reader", source: 2 } },
+    ],
+  },
+  "gemma4 with values that are keys": {
+    ...GEMMA4,
+    layers: [{ window: 16 }, { ...GEMMA4_GLOBAL, kvGroups: 1, groupSize: 4, valuesAreKeys: true }],
   },
   olmo: {
     family: "olmo",

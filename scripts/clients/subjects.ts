@@ -9,13 +9,14 @@ import { DecoderRunner } from "../../src/graph/decoder/decoder_runner.ts";
 import { Runtime } from "../../src/graph/runtime/runtime.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
-import { spacesOf } from "../../src/model/spaces.ts";
+import { type Space, spacesOf } from "../../src/model/spaces.ts";
 import {
   type LayerSpec,
   type MixerSpec,
   type ModelSpec,
   mixerLayer,
   type Projection,
+  type RopeSpec,
   withBiases,
 } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
@@ -56,10 +57,17 @@ export const SHAPES: readonly Shape[] = ["per-layer", "uniform"];
 const PROMPT = 64;
 const FIXTURE_PROMPT = 24;
 
-/** Number of units removed from the end of each space of a fixture. */
-const REMOVED: Readonly<Record<Shape, (kind: "ffn" | "kv", layer: number) => number>> = {
-  "per-layer": (kind, layer) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
-  uniform: (kind) => (kind === "ffn" ? 12 : 1),
+/** Number of units removed from the end of each space of a fixture; uniform shapes stay what stock classes can have. */
+const REMOVED: Readonly<Record<Shape, (space: Space, layers: readonly LayerSpec[]) => number>> = {
+  "per-layer": ({ kind, layer }) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
+  uniform: ({ kind, units }, layers) => {
+    if (kind === "ffn") return (12 * units) / Math.min(...layers.map(({ neurons }) => neurons));
+    const first = layers.find(({ mixer }) => mixer === undefined)!;
+    const isFixed = layers.some(
+      ({ mixer, kvGroups, kvSharing }) => mixer === undefined && (kvSharing || kvGroups !== first.kvGroups),
+    );
+    return isFixed ? 0 : 1;
+  },
 };
 
 const THREE_HEADS = { kvGroups: 3, groupSize: 1 } as const;
@@ -201,7 +209,10 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
   for (const { name, spec } of [...golden, ...tiny]) {
     for (const shape of SHAPES) {
       const directory = join(root, `${name} with a tokenizer-${shape}`.replaceAll(" ", "-"));
-      const sizes = { hiddenSize: 4 * WIDE_HEAD, vocabSize: demo.spec.vocabSize };
+      const hiddenSize = 4 * WIDE_HEAD;
+      const isRoot = spec.embeddingScale === Math.sqrt(spec.hiddenSize);
+      const embeddingScale = isRoot ? Math.sqrt(hiddenSize) : spec.embeddingScale;
+      const sizes = { hiddenSize, embeddingScale, vocabSize: demo.spec.vocabSize };
       const model = tinyModel(wideOptions({ ...spec, ...sizes }, { shape, biased: false }));
       await exportHuggingFace({ ...model, files: demo.files }, directory);
       const subject = fixtureOf(name, directory, { shape, spec: model.spec });
@@ -223,18 +234,31 @@ function wideOptions(
     const groupSize = kvHeads === "any" ? 2 : 1;
     return { kvGroups: (shape === "uniform" ? 4 : 2 + 2 * (index % 2)) / groupSize, groupSize };
   };
+  const factor = WIDE_HEAD / headDim;
+  const { perLayerInputs, vocabSize } = spec;
   return {
     ...spec,
     headDim: WIDE_HEAD,
     attentionScale: attentionScale === headDim ** -0.5 ? WIDE_HEAD ** -0.5 : attentionScale,
+    perLayerInputs: perLayerInputs && { ...perLayerInputs, vocabSize },
     layers: layers.map((layer, index) => {
       const neurons = shape === "uniform" ? 40 : 40 + 8 * index;
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
-      const rope = layer.rope && { ...layer.rope, rotaryDim: (WIDE_HEAD * layer.rope.rotaryDim) / headDim };
-      return { ...layer, neurons, ...widths(index), biases, rope };
+      const { kvSharing, headDim: own } = layer;
+      return {
+        ...{ ...layer, neurons, biases, rope: layer.rope && wideRope(layer.rope, factor) },
+        ...widths(kvSharing?.role === "reader" ? kvSharing.source : index),
+        ...(own !== undefined && { headDim: factor * own }),
+      };
     }),
   };
+}
+
+/** The rotation of heads that are wider by a factor. */
+function wideRope({ scaling, ...rope }: RopeSpec, factor: number): RopeSpec {
+  const wide = scaling?.type === "proportional" ? { ...scaling, pairs: factor * scaling.pairs } : scaling;
+  return { ...rope, rotaryDim: factor * rope.rotaryDim, scaling: wide };
 }
 
 /** Mamba 2 has heads of twice the hidden size together, as llama.cpp wants. */
@@ -260,9 +284,9 @@ async function writeGolden(
 ): Promise<ModelSpec> {
   const { model, windows } = await openGolden(family);
   const runtime = new Runtime();
-  const keep = spacesOf(model.spec).map(({ id, kind, layer, units }) => {
-    const kept = Math.max(1, units - REMOVED[shape](kind, layer));
-    return [id, Array.from({ length: kept }, (_, unit) => unit)] as const;
+  const keep = spacesOf(model.spec).map((space) => {
+    const kept = Math.max(1, space.units - REMOVED[shape](space, model.spec.layers));
+    return [space.id, Array.from({ length: kept }, (_, unit) => unit)] as const;
   });
   const plan = makePlan(model.spec, Object.fromEntries(keep));
   const runner = new DecoderRunner(model, runtime);
