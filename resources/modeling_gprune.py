@@ -1,6 +1,6 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X:
-5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.24 and later):
+5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -9,12 +9,13 @@ and for vLLM, which builds them from here through its Transformers backend:
     vllm serve PATH --trust-remote-code
 
 config.json gives the widths of each layer under `per_layer_config`, or `layer_widths` where the stock class has another
-use for that key (Gemma 4), and the projections that carry a bias under `projection_biases`, one list a layer. A model is the stock model of its family with every layer built anew from those;
-attention, rotary embedding, cache and generation are transformers' own.
+use for that key (Gemma 4), and the projections that carry a bias under `projection_biases`, one list a layer. A model is
+the stock model of its family with every layer built anew from those; attention, rotary embedding, cache and generation
+are transformers' own.
 """
 
 import inspect
-from types import SimpleNamespace
+from copy import copy
 
 import torch
 import transformers
@@ -32,7 +33,7 @@ WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
 LAYERS = ("layers", "h", "blocks")
 ATTENTION = ("self_attn", "attention", "attn", "self_attention")
 HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads")
-KV_HEADS = ("num_key_value_heads", "num_kv_heads")
+KV_HEADS = ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads")
 FFN = ("mlp", "feed_forward", "shared_mlp", "ffn")
 NEURONS = (
     "intermediate_size",
@@ -90,6 +91,24 @@ class LayerConfig:
 
     def __getattr__(self, name):
         return getattr(self._config, name)
+
+
+class LayerViews:
+    """transformers' view of each layer, or each type of layers, where `layer_widths` gives the widths of layers."""
+
+    def __init__(self, config, views):
+        self._config, self._views = config, views
+
+    def __len__(self):
+        return len(self._views)
+
+    def __getitem__(self, index):
+        if not isinstance(index, int) or not hasattr(self._config, "layer_widths"):
+            return self._views[index]
+        view = copy(self._views[index])
+        for name, value in self._config.layer_widths[str(index)].items():
+            setattr(view, name, value)
+        return view
 
 
 def attribute_of(module, names):
@@ -154,9 +173,6 @@ def pruned_attention(layer, config, index):
         **dict.fromkeys(KV_HEADS, widths["num_key_value_heads"]),
         "hidden_size": heads * config.head_dim,
     }
-    if hasattr(config, "layer_widths"):
-        head_dim = config.per_layer_config[index].head_dim
-        seen["per_layer_config"] = {index: SimpleNamespace(**widths, head_dim=head_dim)}
     attention = at_layer(type(getattr(layer, name)), LayerConfig(config, seen), index)
     if getattr(config, "alibi_slopes", None) is not None:
         sloped(attention, config.alibi_slopes[index])
@@ -285,3 +301,11 @@ def __getattr__(name):
 globals()["GpruneGraniteConfig"].logit_scale = property(lambda config: 1 / config.logits_scaling)
 if "GpruneHyperCLOVAXConfig" in globals():
     globals()["GpruneHyperCLOVAXConfig"].logit_scale = property(lambda config: config.logits_scaling)
+
+# Views of layers, which caches and vLLM take the heads from; earlier versions have none.
+gemma4 = globals().get("GpruneGemma4TextConfig")
+if hasattr(gemma4, "per_layer_config"):
+    stock_views = gemma4.per_layer_config
+    gemma4.per_layer_config = property(
+        lambda config: LayerViews(config, stock_views.fget(config)), stock_views.fset
+    )

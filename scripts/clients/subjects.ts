@@ -10,13 +10,14 @@ import { Runtime } from "../../src/graph/runtime/runtime.ts";
 import { alibiSlopes } from "../../src/model/alibi.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
-import { spacesOf } from "../../src/model/spaces.ts";
+import { type Space, spacesOf } from "../../src/model/spaces.ts";
 import {
   type LayerSpec,
   type MixerSpec,
   type ModelSpec,
   mixerLayer,
   type Projection,
+  type RopeSpec,
   withBiases,
 } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
@@ -57,10 +58,17 @@ export const SHAPES: readonly Shape[] = ["per-layer", "uniform"];
 const PROMPT = 64;
 const FIXTURE_PROMPT = 24;
 
-/** Number of units removed from the end of each space of a fixture. */
-const REMOVED: Readonly<Record<Shape, (kind: "ffn" | "kv", layer: number) => number>> = {
-  "per-layer": (kind, layer) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
-  uniform: (kind) => (kind === "ffn" ? 12 : 1),
+/** Number of units removed from the end of each space of a fixture; uniform shapes stay what stock classes can have. */
+const REMOVED: Readonly<Record<Shape, (space: Space, layers: readonly LayerSpec[]) => number>> = {
+  "per-layer": ({ kind, layer }) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
+  uniform: ({ kind, units }, layers) => {
+    if (kind === "ffn") return (12 * units) / Math.min(...layers.map(({ neurons }) => neurons));
+    const first = layers.find(({ mixer }) => mixer === undefined)!;
+    const isFixed = layers.some(
+      ({ mixer, kvGroups, kvSharing }) => mixer === undefined && (kvSharing || kvGroups !== first.kvGroups),
+    );
+    return isFixed ? 0 : 1;
+  },
 };
 
 const THREE_HEADS = { kvGroups: 3, groupSize: 1 } as const;
@@ -240,6 +248,7 @@ function wideOptions(
     const groupSize = kvHeads === "any" ? 2 : 1;
     return { kvGroups: heads / groupSize, groupSize };
   };
+  const factor = WIDE_HEAD / headDim;
   return {
     ...spec,
     headDim: WIDE_HEAD,
@@ -248,11 +257,20 @@ function wideOptions(
       const neurons = shape === "uniform" ? 40 : 40 + 8 * index;
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
-      const rope = layer.rope && { ...layer.rope, rotaryDim: (WIDE_HEAD * layer.rope.rotaryDim) / headDim };
-      const own = layer.headDim === undefined ? {} : { headDim: (WIDE_HEAD * layer.headDim) / headDim };
-      return { ...layer, ...own, neurons, ...widths(index, layer), biases, rope };
+      const { headDim: own } = layer;
+      return {
+        ...{ ...layer, neurons, biases, rope: layer.rope && wideRope(layer.rope, factor) },
+        ...widths(index, layer),
+        ...(own !== undefined && { headDim: factor * own }),
+      };
     }),
   };
+}
+
+/** The rotation of heads that are wider by a factor. */
+function wideRope({ scaling, ...rope }: RopeSpec, factor: number): RopeSpec {
+  const wide = scaling?.type === "proportional" ? { ...scaling, pairs: factor * scaling.pairs } : scaling;
+  return { ...rope, rotaryDim: factor * rope.rotaryDim, scaling: wide };
 }
 
 /** Mamba 2 has heads of twice the hidden size together, as llama.cpp wants. */
@@ -278,9 +296,9 @@ async function writeGolden(
 ): Promise<ModelSpec> {
   const { model, windows } = await openGolden(family);
   const runtime = new Runtime();
-  const keep = spacesOf(model.spec).map(({ id, kind, layer, units }) => {
-    const kept = Math.max(1, units - REMOVED[shape](kind, layer));
-    return [id, Array.from({ length: kept }, (_, unit) => unit)] as const;
+  const keep = spacesOf(model.spec).map((space) => {
+    const kept = Math.max(1, space.units - REMOVED[shape](space, model.spec.layers));
+    return [space.id, Array.from({ length: kept }, (_, unit) => unit)] as const;
   });
   const plan = makePlan(model.spec, Object.fromEntries(keep));
   const runner = new DecoderRunner(model, runtime);

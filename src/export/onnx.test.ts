@@ -207,6 +207,19 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
+  test("is a Gemma 2's, of Gemma 4, with caches of the layers that compute keys alone", async () => {
+    const { directory, decoder } = await exported(tinyModel(TINY_FAMILIES.gemma4));
+    const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    expect(config).toMatchObject({ model_type: "gemma2", architectures: ["Gemma2ForCausalLM"] });
+    const caches = decoder.session.inputMetadata.filter(({ name }) => name.endsWith(".key"));
+    expect(caches.map((meta) => [meta.name, meta.isTensor && meta.shape])).toEqual([
+      ["past_key_values.0.key", ["batch_size", 2, "past_sequence_length", 4]],
+      ["past_key_values.1.key", ["batch_size", 2, "past_sequence_length", 4]],
+      ["past_key_values.2.key", ["batch_size", 2, "past_sequence_length", 8]],
+    ]);
+    await decoder.close();
+  });
+
   test("tells transformers.js the ids of special tokens that it knows no defaults of", async () => {
     const written = async (extra: object): Promise<unknown> => {
       const { directory, decoder } = await exported(

@@ -29,13 +29,15 @@ export interface OnnxFormat {
 
 /**
  * No norm bounds the inputs and outputs of o_proj and down_proj: they exceed float16's 65,504 in Gemma 3 and reach half
- * of it in SmolLM2-135M (microsoft/onnxruntime#26732). Divided by this, values below 0.004 become subnormal.
+ * of it in SmolLM2-135M (microsoft/onnxruntime#26732). Nor does one bound hidden states where they gate inputs of layers.
+ * Divided by this, values below 0.004 become subnormal.
  */
 const HEADROOM = 64;
 
 /**
- * int4 keeps eight bits for the matrices that four bits harm most: v_proj and down_proj, to which llama.cpp's mixtures
- * give more bits too (`llama_tensor_get_type`), what makes the values of linear attention, the embedding and the head.
+ * int4 keeps eight bits for the matrices that four bits harm most: v_proj (k_proj where values are keys) and down_proj,
+ * to which llama.cpp's mixtures give more bits too (`llama_tensor_get_type`), what makes the values of linear attention,
+ * the embedding and the head.
  */
 export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
   f32: {
@@ -57,6 +59,8 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
       "linear_attn.out_proj": floatColumns("float16", HEADROOM),
       "mamba.out_proj": floatColumns("float16", HEADROOM),
       down_proj: floatColumns("float16", HEADROOM),
+      per_layer_input_gate: floatColumns("float16", HEADROOM),
+      per_layer_projection: floatColumns("float16", HEADROOM),
     },
     embeddings: floatRows("float16"),
     head: floatColumns("float16"),
@@ -123,10 +127,14 @@ export class StoredWeights implements DecoderWeights {
 
   layer(index: number): ReturnType<DecoderWeights["layer"]> {
     const prefix = `model.layers.${index}.`;
+    const { matrices } = this.#format;
+    const ofKeys = this.#spec.layers[index]!.valuesAreKeys ? matrices.v_proj : matrices.k_proj;
     return {
       tensor: (name) => this.tensor(prefix + name),
       product: (x, matrix) =>
-        this.#matrix(projectionName(index, matrix), this.#format.matrices[matrix]).product(x),
+        this.#matrix(projectionName(index, matrix), matrix === "k_proj" ? ofKeys : matrices[matrix]).product(
+          x,
+        ),
     };
   }
 

@@ -117,7 +117,7 @@ export const GEMMA4: Family = {
     headsDivideHidden: false,
   },
   config: { ...GEMMA3.config, readsWindowPattern: false, ownKeys: "gemma4" },
-  readers: { ...GEMMA3.readers, standsIn: false },
+  readers: { ...GEMMA3.readers, transformersJs: GEMMA2, standsIn: false },
   defaults: {
     ...GEMMA_DEFAULTS,
     sizes: { vocab: 262_144, hidden: 2304, neurons: 9216, layers: 30, heads: 8 },

@@ -130,9 +130,9 @@ describe("readConfig", () => {
     expect(spec.layers[0]).toMatchObject({ kvGroups: 2, groupSize: 2 });
   });
 
-  test("reads widths of single layers", () => {
-    const per_layer_config = { 1: { intermediate_size: 7, num_attention_heads: 2, num_key_value_heads: 1 } };
-    const { layers } = read({ ...LLAMA, per_layer_config });
+  test.each(["1", "01"])("reads widths of single layers, under %s", (key) => {
+    const widths = { intermediate_size: 7, num_attention_heads: 2, num_key_value_heads: 1 };
+    const { layers } = read({ ...LLAMA, per_layer_config: { [key]: widths } });
     expect(layers[0]).toMatchObject({ neurons: 48, kvGroups: 4, groupSize: 1 });
     expect(layers[1]).toMatchObject({ neurons: 7, kvGroups: 1, groupSize: 2 });
   });

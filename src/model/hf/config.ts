@@ -13,7 +13,7 @@ import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretched
 import { projectionsOf } from "../weights.ts";
 import { ownKey, withOwnPaths, withUsualKeys } from "./config_names.ts";
 import { isRotated, LAYER_TYPE_KEYS, windowOf } from "./layer_types.ts";
-import { MAX_LAYERS, MAX_SIZE, size } from "./limits.ts";
+import { layerKey, MAX_LAYERS, MAX_SIZE, size } from "./limits.ts";
 import { OWN_KEYS } from "./own_keys_formats.ts";
 import { badConfig, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
 import { unsupportedHint } from "./unsupported.ts";
@@ -103,7 +103,7 @@ const schema = carried.extend({
   clip_qkv: z.number().positive().nullish(),
   use_bidirectional_attention: z.literal(false, { error: BIDIRECTIONAL }).nullish(),
   is_causal: z.literal(true, { error: BIDIRECTIONAL }).optional(),
-  per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
+  per_layer_config: z.record(layerKey, layerOverride).nullish(),
   projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
 });
 type Config = z.infer<typeof schema> & { readonly max_position_embeddings: number };

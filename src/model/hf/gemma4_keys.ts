@@ -7,7 +7,7 @@ import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { type KvSharing, type LayerSpec, type ModelSpec, ofLayer } from "../spec.ts";
-import { MAX_LAYERS, size } from "./limits.ts";
+import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { requireEveryLayer } from "./mixer_keys.ts";
 import type { OwnKeys } from "./own_keys.ts";
 
@@ -36,8 +36,8 @@ const schema = z.object({
   use_bidirectional_attention: z
     .literal("vision", { error: "expected causal attention; bidirectional attention is not supported" })
     .nullish(),
-  per_layer_config: z.record(z.string(), z.looseObject({})).nullish(),
-  layer_widths: z.record(z.string(), z.looseObject({})).nullish(),
+  per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
+  layer_widths: z.record(layerKey, z.looseObject({})).nullish(),
   rope_parameters: z.looseObject({}).nullish(),
 });
 
