@@ -223,33 +223,37 @@ export type { Environment } from "./io/hub/settings.ts";
 export type { Conversation, ConversationRenderer, Message } from "./io/texts/conversations.ts";
 // Models
 export { openModel } from "./model/checkpoint/checkpoint.ts";
+export type {
+  ConvolutionSpec,
+  DeltaSpec,
+  LinearAttentionSpec,
+  Mamba2Spec,
+  MixerSpec,
+} from "./model/mixer_spec.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
+export type {
+  DynamicScaling,
+  LinearScaling,
+  Llama3Scaling,
+  LongropeScaling,
+  ProportionalScaling,
+  RopeScaling,
+  RopeSpec,
+  YarnScaling,
+} from "./model/rope_spec.ts";
 export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
 export {
   type Activation,
-  type ConvolutionSpec,
-  type DeltaSpec,
-  type DynamicScaling,
   type KvSharing,
   type LayerSpec,
   type LearnedPositions,
-  type LinearAttentionSpec,
-  type LinearScaling,
-  type Llama3Scaling,
-  type LongropeScaling,
-  type Mamba2Spec,
-  type MixerSpec,
   type ModelSpec,
   type NormParameters,
   type NormPlacement,
   type PerLayerInputs,
   PROJECTIONS,
   type Projection,
-  type ProportionalScaling,
   type QkNorm,
-  type RopeScaling,
-  type RopeSpec,
-  type YarnScaling,
 } from "./model/spec.ts";
 export { chatPrompterOf, chatRendererOf } from "./model/tokenizer/chat_template.ts";
 export { Tokenizer } from "./model/tokenizer/tokenizer.ts";

@@ -1,12 +1,8 @@
 /** Writes models as GGUF files: with llama.cpp's names, order and layouts of tensors, and its metadata. */
+
+import type { DeltaSpec, Mamba2Spec, MixerSpec } from "../src/model/mixer_spec.ts";
 import type { Model } from "../src/model/model.ts";
-import {
-  type DeltaSpec,
-  type Mamba2Spec,
-  type MixerSpec,
-  type ModelSpec,
-  ropesOf,
-} from "../src/model/spec.ts";
+import { type ModelSpec, ropesOf } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import {

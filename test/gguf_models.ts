@@ -1,5 +1,7 @@
 /** Models for all layouts of GGUF files. */
-import { PROJECTIONS, type RopeSpec, YARN_DEFAULTS } from "../src/model/spec.ts";
+
+import { type RopeSpec, YARN_DEFAULTS } from "../src/model/rope_spec.ts";
+import { PROJECTIONS } from "../src/model/spec.ts";
 import { type BuiltValue, bool, f32, floatTensor, i32s, text, u32 } from "./gguf_builder.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";

@@ -2,15 +2,10 @@
  * The decoder in plain float64 JavaScript, one sequence at a time and row by row, as the papers and transformers'
  * modeling files define it. The naive twin of src/graph/decoder/decoder.ts; it shares no code with it.
  */
+
+import type { ConvolutionSpec, DeltaSpec, Mamba2Spec, MixerSpec } from "../src/model/mixer_spec.ts";
 import type { Model } from "../src/model/model.ts";
-import type {
-  ConvolutionSpec,
-  DeltaSpec,
-  LayerSpec,
-  Mamba2Spec,
-  MixerSpec,
-  ModelSpec,
-} from "../src/model/spec.ts";
+import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
 import { tensorsOf } from "./plans.ts";
 import {
   ACTIVATIONS,

@@ -1,5 +1,7 @@
 /** The functions of the decoder in plain float64 JavaScript (reference_decoder.ts), and the tensors they read. */
-import type { ModelSpec, RopeSpec } from "../src/model/spec.ts";
+
+import type { RopeSpec } from "../src/model/rope_spec.ts";
+import type { ModelSpec } from "../src/model/spec.ts";
 import { erf } from "./numbers.ts";
 
 export type Row = readonly number[];

@@ -6,7 +6,7 @@ import {
   YARN_DEFAULTS,
   type YarnScaling,
   yarnAttentionFactor,
-} from "../src/model/spec.ts";
+} from "../src/model/rope_spec.ts";
 
 /** Scaling of Llama 3.1. */
 export const LLAMA3: Llama3Scaling = {

@@ -1,7 +1,7 @@
 /** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
 
 import { alibiSlopes } from "../src/model/alibi.ts";
-import type { RopeSpec } from "../src/model/spec.ts";
+import type { RopeSpec } from "../src/model/rope_spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";

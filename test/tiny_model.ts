@@ -2,15 +2,10 @@
  * Random models of any shape: widths, GQA, biases and the switches of the families. Weights are drawn for each tensor
  * from the seed and its name, so that changing one layer leaves the others unchanged.
  */
+
+import type { ConvolutionSpec, DeltaSpec, Mamba2Spec } from "../src/model/mixer_spec.ts";
 import type { Model } from "../src/model/model.ts";
-import {
-  type ConvolutionSpec,
-  type DeltaSpec,
-  type LayerSpec,
-  type Mamba2Spec,
-  type ModelSpec,
-  mixerLayer,
-} from "../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, mixerLayer } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";

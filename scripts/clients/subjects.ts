@@ -10,14 +10,14 @@ import { Runtime } from "../../src/graph/runtime/runtime.ts";
 import { alibiSlopes } from "../../src/model/alibi.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
+import type { MixerSpec } from "../../src/model/mixer_spec.ts";
+import type { RopeSpec } from "../../src/model/rope_spec.ts";
 import { type Space, spacesOf } from "../../src/model/spaces.ts";
 import {
   type LayerSpec,
-  type MixerSpec,
   type ModelSpec,
   mixerLayer,
   type Projection,
-  type RopeSpec,
   withBiases,
 } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";

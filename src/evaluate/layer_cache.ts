@@ -1,14 +1,8 @@
 /** What decoding keeps of the past in every layer: keys and values, or states. */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import {
-  headDimOf,
-  keyChannels,
-  linearChannels,
-  type MixerSpec,
-  type ModelSpec,
-  stateShape,
-} from "../model/spec.ts";
+import { linearChannels, type MixerSpec, stateShape } from "../model/mixer_spec.ts";
+import { headDimOf, keyChannels, type ModelSpec } from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */

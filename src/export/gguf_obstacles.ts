@@ -10,21 +10,23 @@ import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
+import { linearChannels } from "../model/mixer_spec.ts";
 import {
-  attentionLayers,
-  convolutionsOf,
-  hasUniformWidths,
-  linearAttentionsOf,
-  linearChannels,
-  type ModelSpec,
-  mainRope,
-  PROJECTIONS,
-  queryHeads,
   type RopeScaling,
   type RopeSpec,
   YARN_DEFAULTS,
   type YarnScaling,
   yarnAttentionFactor,
+} from "../model/rope_spec.ts";
+import {
+  attentionLayers,
+  convolutionsOf,
+  hasUniformWidths,
+  linearAttentionsOf,
+  type ModelSpec,
+  mainRope,
+  PROJECTIONS,
+  queryHeads,
 } from "../model/spec.ts";
 
 /** A property of a model that an architecture cannot hold. */

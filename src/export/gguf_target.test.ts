@@ -11,7 +11,8 @@ import {
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
 import { alibiSlopes } from "../model/alibi.ts";
-import { type LayerSpec, PROJECTIONS, type RopeSpec, type YarnScaling } from "../model/spec.ts";
+import type { RopeSpec, YarnScaling } from "../model/rope_spec.ts";
+import { type LayerSpec, PROJECTIONS } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const rope = (change: Partial<RopeSpec>): RopeSpec => ({

@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyDelta, tinyMamba, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
-import { type LayerSpec, YARN_DEFAULTS } from "../model/spec.ts";
+import { YARN_DEFAULTS } from "../model/rope_spec.ts";
+import type { LayerSpec } from "../model/spec.ts";
 import { runtimesOf } from "./runtimes.ts";
 
 const answers = (options: TinyModelOptions): unknown => {

@@ -2,7 +2,9 @@
  * A model family: what it computes, in switches of `ModelSpec`, how its config.json and its tensors say it, and how
  * programs read them. families/ has those that there are.
  */
-import type { ModelSpec, NormPlacement, Projection, QkNorm, RopeScaling } from "./spec.ts";
+
+import type { RopeScaling } from "./rope_spec.ts";
+import type { ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
 
 /** Flags of config.json for biases. */
 export type BiasFlag =

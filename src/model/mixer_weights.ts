@@ -5,7 +5,7 @@ import {
   linearChannels,
   type Mamba2Spec,
   type MixerSpec,
-} from "./spec.ts";
+} from "./mixer_spec.ts";
 
 /** The modules that hold filters, as checkpoints name them. */
 export const FILTER_MODULES: Readonly<Record<MixerSpec["type"], string>> = {

@@ -6,6 +6,15 @@
  * K key/value heads (KV groups), N query heads (N = K * g), g query heads per KV head, H head size, V vocabulary.
  */
 
+import {
+  type ConvolutionSpec,
+  type DeltaSpec,
+  isLinear,
+  type LinearAttentionSpec,
+  type MixerSpec,
+} from "./mixer_spec.ts";
+import type { RopeSpec } from "./rope_spec.ts";
+
 /** The seven projections of a decoder layer, by their checkpoint names. */
 export const PROJECTIONS = [
   "q_proj",
@@ -48,148 +57,10 @@ const OTHER_MATRICES = [
 export type LayerMatrix = Projection | (typeof OTHER_MATRICES)[number];
 export const LAYER_MATRICES: readonly LayerMatrix[] = [...PROJECTIONS, ...OTHER_MATRICES];
 
-/** Rotary position embedding of one layer. */
-export interface RopeSpec {
-  /** Base of the geometric frequency sequence. */
-  readonly theta: number;
-  /** Channels of a head that are rotated; H unless the family rotates only a part. */
-  readonly rotaryDim: number;
-  readonly scaling: RopeScaling | null;
-}
-
-/** Scalings of the rotary frequencies for longer contexts, as in transformers' modeling_rope_utils.py. */
-export type RopeScaling =
-  | LinearScaling
-  | Llama3Scaling
-  | YarnScaling
-  | LongropeScaling
-  | DynamicScaling
-  | ProportionalScaling;
-
-/** Positions are divided. */
-export interface LinearScaling {
-  readonly type: "linear";
-  readonly factor: number;
-}
-
-/** Llama 3.1's scaling: slow frequencies are divided, fast ones are not. */
-export interface Llama3Scaling {
-  readonly type: "llama3";
-  readonly factor: number;
-  readonly lowFreqFactor: number;
-  readonly highFreqFactor: number;
-  readonly originalMaxPositions: number;
-}
-
-/** YaRN (arXiv 2309.00071): slow frequencies are divided, fast ones are not, and scores are sharpened. */
-export interface YarnScaling {
-  readonly type: "yarn";
-  readonly factor: number;
-  /** The longest sequence before scaling, tokens. */
-  readonly originalMaxPositions: number;
-  /** Factor on cosines and sines, so scores have its square. */
-  readonly attentionFactor: number;
-  /** Channels with at least this many turns within the original length keep their frequency. */
-  readonly betaFast: number;
-  /** Channels with at most this many turns have their frequency divided by the whole factor. */
-  readonly betaSlow: number;
-  /** The bounds of the channels in between are rounded to whole numbers. */
-  readonly truncate: boolean;
-  /**
-   * beta, where queries at position p are multiplied by 1 + beta ln(1 + floor(p / original length)) (Ministral 3);
-   * absent in families without.
-   */
-  readonly queryGrowth?: number;
-}
-
-/** LongRoPE (arXiv 2402.13753): each frequency has two divisors, one for short and one for long sequences. */
-export interface LongropeScaling {
-  readonly type: "longrope";
-  /** For sequences up to the original length, [rotaryDim / 2]. */
-  readonly shortFactors: readonly number[];
-  /** For all tokens of longer sequences, [rotaryDim / 2]. */
-  readonly longFactors: readonly number[];
-  readonly originalMaxPositions: number;
-  /** Factor on cosines and sines, for sequences of any length. */
-  readonly attentionFactor: number;
-}
-
-/** Dynamic NTK scaling: the base grows with the length of a sequence that is longer than the original one. */
-export interface DynamicScaling {
-  readonly type: "dynamic";
-  readonly factor: number;
-  readonly originalMaxPositions: number;
-}
-
-/** Only the fastest frequencies turn, those of the first channels of a head (Gemma 4). */
-export interface ProportionalScaling {
-  readonly type: "proportional";
-  /** Pairs of channels that turn; the others have frequency 0. */
-  readonly pairs: number;
-  /** Positions are divided by it. */
-  readonly factor: number;
-}
-
 /** A table of position embeddings, with `offset` rows before that of the first position. */
 export interface LearnedPositions {
   readonly offset: number;
 }
-
-/** What mixes tokens in place of attention. */
-export type MixerSpec = ConvolutionSpec | LinearAttentionSpec;
-
-/**
- * A short convolution in place of attention (LFM2): out_proj(c * conv(b * x)), with b, c and x the thirds of in_proj's
- * output, and a filter of its own for each channel, over the last tokens.
- */
-export interface ConvolutionSpec {
-  readonly type: "convolution";
-  /** Tokens that a filter sees, the present one included. */
-  readonly length: number;
-  /** Whether the filters and both projections carry biases. */
-  readonly biases: boolean;
-}
-
-/** Linear attention, where every value head has a state of keyDim x valueDim numbers that fades from token to token. */
-export type LinearAttentionSpec = DeltaSpec | Mamba2Spec;
-
-/** Sizes of linear attention. A key head serves valueHeads / keyHeads consecutive value heads. */
-interface LinearAttentionSizes {
-  /** Tokens that a filter sees, the present one included; queries, keys and values pass one for each channel first. */
-  readonly length: number;
-  readonly keyHeads: number;
-  readonly valueHeads: number;
-  /** Channels of a query or key head. */
-  readonly keyDim: number;
-  /** Channels of a value head. */
-  readonly valueDim: number;
-}
-
-/**
- * By the gated delta rule (arXiv 2412.06464), as in Qwen 3.5: each token corrects what its key finds in the state.
- * Outputs are normed by head, then gated.
- */
-export interface DeltaSpec extends LinearAttentionSizes {
-  readonly type: "delta";
-}
-
-/**
- * Mamba 2 (arXiv 2405.21060), as in Granite 4: each token adds its value to the state. Outputs are gated, then normed
- * by key head; C, B and x there are queries, keys and values here.
- */
-export interface Mamba2Spec extends LinearAttentionSizes {
-  readonly type: "mamba2";
-  /** Whether both projections carry biases. */
-  readonly biases: boolean;
-  /** Whether the filters do. */
-  readonly filterBiases: boolean;
-}
-
-/** Lengths of filters that are read. Filters of a few tokens are used; more would make graphs large. */
-export const FILTER_LENGTHS = { least: 2, most: 64 } as const;
-
-/** Most heads of linear attention that are read, and most channels of one. */
-export const STATE_LIMITS = { heads: 65_536, channels: 4096 } as const;
 
 /**
  * Keys and values that several layers share (arXiv 2405.12981): those that a source computes, or those that a reader
@@ -378,30 +249,6 @@ export function mainRope({ layers }: Pick<ModelSpec, "layers">): RopeSpec | null
   return ropesOf({ layers: full })[0] ?? ropesOf({ layers })[0] ?? null;
 }
 
-/** Default settings of YaRN (arXiv 2309.00071). */
-export const YARN_DEFAULTS: Pick<YarnScaling, "betaFast" | "betaSlow" | "truncate"> = {
-  betaFast: 32,
-  betaSlow: 1,
-  truncate: true,
-};
-
-/** Default attention factor of YaRN for a factor on the length: 0.1 slope ln(factor) + 1. */
-export function yarnAttentionFactor(factor: number, slope = 1): number {
-  return factor <= 1 ? 1 : 0.1 * slope * Math.log(factor) + 1;
-}
-
-/** Default attention factor of LongRoPE for a factor on the original length: sqrt(1 + ln(factor) / ln(original)). */
-export function longropeAttentionFactor(factor: number, originalMaxPositions: number): number {
-  return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
-}
-
-/** Default attention factor of a scaling. @param maxPositions - the longest sequence, tokens */
-export function usualAttentionFactor(scaling: YarnScaling | LongropeScaling, maxPositions: number): number {
-  if (scaling.type === "yarn") return yarnAttentionFactor(scaling.factor);
-  const { originalMaxPositions: original } = scaling;
-  return longropeAttentionFactor(maxPositions / original, original);
-}
-
 /** Longest sequence that LongRoPE's short factors apply to, tokens; null for models without LongRoPE. */
 export function longropeSwitch(spec: Pick<ModelSpec, "layers">): number | null {
   const scalings = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "longrope" ? [scaling] : []));
@@ -424,30 +271,6 @@ export function mixerLayer(
   { neurons, biases }: Pick<LayerSpec, "neurons" | "biases">,
 ): LayerSpec {
   return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases: ofFfn(biases), mixer };
-}
-
-/** Channels of the keys and values of linear attention, and of all that its filters see. */
-export function linearChannels({ keyHeads, keyDim, valueHeads, valueDim }: LinearAttentionSizes): {
-  readonly keys: number;
-  readonly values: number;
-  readonly filtered: number;
-} {
-  const [keys, values] = [keyHeads * keyDim, valueHeads * valueDim];
-  return { keys, values, filtered: 2 * keys + values };
-}
-
-/** The shape of the states of linear attention, for one sequence. */
-export function stateShape({
-  valueHeads,
-  keyDim,
-  valueDim,
-}: LinearAttentionSizes): readonly [valueHeads: number, keyDim: number, valueDim: number] {
-  return [valueHeads, keyDim, valueDim];
-}
-
-/** Whether a layer has linear attention. */
-export function isLinear(mixer: MixerSpec | undefined): mixer is LinearAttentionSpec {
-  return mixer?.type === "delta" || mixer?.type === "mamba2";
 }
 
 /** The linear attention of the layers that have some. */

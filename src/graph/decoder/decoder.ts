@@ -7,7 +7,7 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py, modeling_gemma2.py and modeling_lfm2.py (eager
  * attention).
  */
-import { linearChannels, stateShape } from "../../model/spec.ts";
+import { linearChannels, stateShape } from "../../model/mixer_spec.ts";
 import type { SpaceKind } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";

@@ -10,13 +10,12 @@ import { getOrMake } from "../../base/map_values.ts";
 import {
   type ConvolutionSpec,
   isLinear,
-  type LayerSpec,
   type LinearAttentionSpec,
   linearChannels,
-  type ModelSpec,
-  type RopeSpec,
   stateShape,
-} from "../../model/spec.ts";
+} from "../../model/mixer_spec.ts";
+import type { RopeSpec } from "../../model/rope_spec.ts";
+import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
 import {
   EMBEDDING_NORM,
   NORM_PARTS,

@@ -5,11 +5,11 @@ import {
   type DynamicScaling,
   type Llama3Scaling,
   type LongropeScaling,
-  type ModelSpec,
   type RopeSpec,
   YARN_DEFAULTS,
   type YarnScaling,
-} from "../../model/spec.ts";
+} from "../../model/rope_spec.ts";
+import type { ModelSpec } from "../../model/spec.ts";
 import { hasSameFrequencies, inverseFrequencies } from "./frequencies.ts";
 
 const LONGROPE: LongropeScaling = {

@@ -3,15 +3,15 @@
  * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`, `longrope`, `dynamic`,
  * `proportional`).
  */
-import {
-  type DynamicScaling,
-  type Llama3Scaling,
-  type LongropeScaling,
-  type ModelSpec,
-  type RopeSpec,
-  ropesOf,
-  type YarnScaling,
-} from "../../model/spec.ts";
+
+import type {
+  DynamicScaling,
+  Llama3Scaling,
+  LongropeScaling,
+  RopeSpec,
+  YarnScaling,
+} from "../../model/rope_spec.ts";
+import { type ModelSpec, ropesOf } from "../../model/spec.ts";
 
 /**
  * Angle per position of every rotated channel pair, float32, shape [rotaryDim / 2].

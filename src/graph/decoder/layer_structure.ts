@@ -1,12 +1,11 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
+
+import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec } from "../../model/mixer_spec.ts";
 import {
-  type ConvolutionSpec,
   headDimOf,
   keyChannels,
   type LayerMatrix,
   type LayerSpec,
-  type LinearAttentionSpec,
-  type MixerSpec,
   type ModelSpec,
   type Projection,
   queryHeads,

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { relativeDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
-import type { DeltaSpec, LinearAttentionSpec } from "../../model/spec.ts";
+import type { DeltaSpec, LinearAttentionSpec } from "../../model/mixer_spec.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { GraphBuilder, type Value } from "../ir/graph.ts";
 import { Runtime } from "../runtime/runtime.ts";

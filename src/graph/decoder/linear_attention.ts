@@ -8,7 +8,7 @@
  * v_t. Sequences of known length go in chunks (section 3.3 there), by operators that have derivatives; all else by ONNX
  * Runtime's operator, token by token.
  */
-import { type LinearAttentionSpec, linearChannels, stateShape } from "../../model/spec.ts";
+import { type LinearAttentionSpec, linearChannels, stateShape } from "../../model/mixer_spec.ts";
 import { elementCount } from "../../tensor/tensor.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { gatherRows, linearAttentionOperator } from "../ir/operators.ts";

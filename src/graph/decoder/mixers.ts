@@ -1,15 +1,15 @@
 /** What layers have in place of attention, between its projections (`MixerSpec`); all in float32. */
 
-import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES } from "../../model/mixer_weights.ts";
 import {
   type ConvolutionSpec,
   type DeltaSpec,
-  type LayerMatrix,
   type LinearAttentionSpec,
   linearChannels,
   type Mamba2Spec,
   type MixerSpec,
-} from "../../model/spec.ts";
+} from "../../model/mixer_spec.ts";
+import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES } from "../../model/mixer_weights.ts";
+import type { LayerMatrix } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { softplus } from "../ir/operators.ts";
 import { type ConvolutionInputs, convolve, type Filters } from "./convolution.ts";

@@ -1,5 +1,7 @@
 /** The inputs of a layer's graph that depend on positions: angles and masks, with an LRU cache for whole sequences. */
-import { isLinear, type LayerSpec } from "../../model/spec.ts";
+
+import { isLinear } from "../../model/mixer_spec.ts";
+import type { LayerSpec } from "../../model/spec.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Feeds, Runtime } from "../runtime/runtime.ts";
 import type { LayerStructure } from "./layer_structure.ts";

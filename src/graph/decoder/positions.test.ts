@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
-import { type RopeSpec, YARN_DEFAULTS } from "../../model/spec.ts";
+import { type RopeSpec, YARN_DEFAULTS } from "../../model/rope_spec.ts";
 import {
   cacheMask,
   causalMask,

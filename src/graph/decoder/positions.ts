@@ -1,5 +1,7 @@
 /** Rotary angles and attention masks: the inputs of a layer's graph that depend on positions alone. */
-import type { LayerSpec, RopeSpec } from "../../model/spec.ts";
+
+import type { RopeSpec } from "../../model/rope_spec.ts";
+import type { LayerSpec } from "../../model/spec.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type AttentionSpan, blockSizes } from "./attention.ts";
 import { attentionFactor, inverseFrequencies, queryGrowth } from "./frequencies.ts";

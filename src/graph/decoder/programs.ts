@@ -2,8 +2,9 @@
  * The programs of a decoder layer, one graph each, for calibration, evaluation, gradients and generation. Every program
  * takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in head_programs.ts.
  */
+
+import { isLinear } from "../../model/mixer_spec.ts";
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
-import { isLinear } from "../../model/spec.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import { endOfLast } from "../ir/operators.ts";

@@ -4,7 +4,9 @@
  *
  * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
  */
-import { type Activation, type MixerSpec, PROJECTIONS, type Projection } from "../spec.ts";
+
+import type { MixerSpec } from "../mixer_spec.ts";
+import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {

@@ -3,20 +3,18 @@
  * qwen35.cpp and granite-hybrid.cpp in src/models/ of llama.cpp).
  */
 import { type EncodedValue, flags, u32 } from "../../io/formats/gguf_values.ts";
-import { FILTER_MODULES } from "../mixer_weights.ts";
 import {
   type ConvolutionSpec,
-  convolutionsOf,
   type DeltaSpec,
   FILTER_LENGTHS,
   type LinearAttentionSpec,
-  linearAttentionsOf,
   linearChannels,
   type Mamba2Spec,
   type MixerSpec,
-  type ModelSpec,
   STATE_LIMITS,
-} from "../spec.ts";
+} from "../mixer_spec.ts";
+import { FILTER_MODULES } from "../mixer_weights.ts";
+import { convolutionsOf, linearAttentionsOf, type ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
 import { ggufName } from "./names.ts";

@@ -18,7 +18,7 @@ import {
 import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf_layouts.ts";
 import { CASES } from "../../../test/gguf_models.ts";
 import type { Model } from "../model.ts";
-import type { RopeSpec } from "../spec.ts";
+import type { RopeSpec } from "../rope_spec.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { weightsOf } from "../weights.ts";
 import { openGgufModel } from "./model.ts";

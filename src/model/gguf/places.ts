@@ -1,9 +1,10 @@
 /** Where the weights of a model are stored in a GGUF file, for reading and for writing. */
 
 import { getOrMake } from "../../base/map_values.ts";
+import { linearChannels } from "../mixer_spec.ts";
 import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
-import { linearChannels, type ModelSpec } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 import { type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";

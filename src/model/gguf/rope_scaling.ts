@@ -11,7 +11,7 @@ import {
   YARN_DEFAULTS,
   type YarnScaling,
   yarnAttentionFactor,
-} from "../spec.ts";
+} from "../rope_spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Scaling, proportionalScaling } from "./rotary.ts";

@@ -1,6 +1,6 @@
 /** Rotary embedding in GGUF files, both ways: Llama 3's factors on the frequencies, which stand for the setting. */
 import { clamp } from "../../tensor/statistics.ts";
-import type { Llama3Scaling, ProportionalScaling, RopeScaling, RopeSpec } from "../spec.ts";
+import type { Llama3Scaling, ProportionalScaling, RopeScaling, RopeSpec } from "../rope_spec.ts";
 
 /** The tensor that holds Llama 3's factors, and in layers of two kinds those of pairs that turn or do not. */
 export const LLAMA3_FACTORS = "rope_freqs.weight";

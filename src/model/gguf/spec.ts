@@ -9,14 +9,14 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
+import type { MixerSpec } from "../mixer_spec.ts";
+import type { RopeSpec } from "../rope_spec.ts";
 import {
   type LayerSpec,
-  type MixerSpec,
   type ModelSpec,
   mixerLayer,
   PROJECTIONS,
   type Projection,
-  type RopeSpec,
   stretchedPositions,
 } from "../spec.ts";
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";

@@ -7,16 +7,8 @@
 import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import { ALIBI_MAX } from "../alibi.ts";
-import {
-  attentionLayers,
-  type LayerSpec,
-  type ModelSpec,
-  mainRope,
-  queryHeads,
-  type RopeSpec,
-  type YarnScaling,
-  yarnAttentionFactor,
-} from "../spec.ts";
+import { type RopeSpec, type YarnScaling, yarnAttentionFactor } from "../rope_spec.ts";
+import { attentionLayers, type LayerSpec, type ModelSpec, mainRope, queryHeads } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
 import { CLIP, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";

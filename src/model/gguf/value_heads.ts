@@ -5,8 +5,9 @@
  */
 import { type BlockLayout, type BlockTensor, blocksOfRow, gatherBlockRows } from "../../tensor/blocks.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
+import { linearChannels } from "../mixer_spec.ts";
 import { LINEAR_MODULES } from "../mixer_weights.ts";
-import { linearChannels, type ModelSpec } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 
 /** Value heads that are stored in tiles. */
 export interface TiledHeads {

@@ -1,7 +1,8 @@
 /** Configurations of families whose classes assume or name something unlike Llama's. */
 import { describe, expect, test } from "vitest";
 import { LLAMA, read, rewritten, windowsOf } from "../../../test/family_configs.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, type RopeSpec } from "../spec.ts";
+import type { RopeSpec } from "../rope_spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection } from "../spec.ts";
 import { configText } from "./config_writer.ts";
 import { writeConfig } from "./form.ts";
 

@@ -7,15 +7,14 @@ import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
+import { type RopeSpec, usualAttentionFactor } from "../rope_spec.ts";
 import {
   attentionLayers,
   hasUniformWidths,
   type ModelSpec,
   type Projection,
   queryHeads,
-  type RopeSpec,
   ropesOf,
-  usualAttentionFactor,
 } from "../spec.ts";
 import { FUSIONS } from "../weights.ts";
 import { readConfig } from "./config.ts";

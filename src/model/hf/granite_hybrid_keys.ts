@@ -6,7 +6,8 @@ import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import { linearAttentionsOf, type Mamba2Spec, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
+import type { Mamba2Spec } from "../mixer_spec.ts";
+import { linearAttentionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import {
   filterLength,

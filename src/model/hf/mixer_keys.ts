@@ -1,7 +1,7 @@
 /** What configurations have in common whose layers may have something else than attention (`MixerSpec`). */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
-import { FILTER_LENGTHS, STATE_LIMITS } from "../spec.ts";
+import { FILTER_LENGTHS, STATE_LIMITS } from "../mixer_spec.ts";
 import { size } from "./limits.ts";
 
 /** Schemas of the lengths of filters, and of the heads of linear attention and their channels. */

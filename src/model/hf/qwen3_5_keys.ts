@@ -6,7 +6,8 @@ import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import { type DeltaSpec, deltasOf, type ModelSpec, mixerLayer } from "../spec.ts";
+import type { DeltaSpec } from "../mixer_spec.ts";
+import { deltasOf, type ModelSpec, mixerLayer } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import {
   filterLength,

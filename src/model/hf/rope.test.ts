@@ -2,7 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { GEMMA, LLAMA, PHI3, QWEN, read } from "../../../test/family_configs.ts";
 import { tinySpec } from "../../../test/tiny_model.ts";
-import type { LayerSpec, LongropeScaling, ModelSpec, YarnScaling } from "../spec.ts";
+import type { LongropeScaling, YarnScaling } from "../rope_spec.ts";
+import type { LayerSpec, ModelSpec } from "../spec.ts";
 import { configText } from "./config_writer.ts";
 import { findHfForm, vllmObstacle, writeConfig } from "./form.ts";
 

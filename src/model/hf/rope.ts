@@ -12,7 +12,7 @@ import {
   type RopeSpec,
   YARN_DEFAULTS,
   yarnAttentionFactor,
-} from "../spec.ts";
+} from "../rope_spec.ts";
 
 /** The config.json that is read. */
 export interface Context {

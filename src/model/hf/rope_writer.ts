@@ -2,15 +2,13 @@
 import type { Family, FamilyConfig } from "../family.ts";
 import {
   type LongropeScaling,
-  type ModelSpec,
-  mainRope,
   type RopeScaling,
   type RopeSpec,
-  ropesOf,
   usualAttentionFactor,
   YARN_DEFAULTS,
   type YarnScaling,
-} from "../spec.ts";
+} from "../rope_spec.ts";
+import { type ModelSpec, mainRope, ropesOf } from "../spec.ts";
 
 /** Keys of a config.json. */
 export type ConfigKeys = Record<string, unknown>;
