@@ -209,11 +209,8 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
   for (const { name, spec } of [...golden, ...tiny]) {
     for (const shape of SHAPES) {
       const directory = join(root, `${name} with a tokenizer-${shape}`.replaceAll(" ", "-"));
-      const hiddenSize = 4 * WIDE_HEAD;
-      const isRoot = spec.embeddingScale === Math.sqrt(spec.hiddenSize);
-      const embeddingScale = isRoot ? Math.sqrt(hiddenSize) : spec.embeddingScale;
-      const sizes = { hiddenSize, embeddingScale, vocabSize: demo.spec.vocabSize };
-      const model = tinyModel(wideOptions({ ...spec, ...sizes }, { shape, biased: false }));
+      const sizes = { hiddenSize: 4 * WIDE_HEAD, vocabSize: demo.spec.vocabSize };
+      const model = tinyModel(wideOptions(resized(spec, sizes), { shape, biased: false }));
       await exportHuggingFace({ ...model, files: demo.files }, directory);
       const subject = fixtureOf(name, directory, { shape, spec: model.spec });
       const tolerance = spec.activation.startsWith("gelu") ? { tolerance: GELU_TOLERANCE } : {};
@@ -221,6 +218,19 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
     }
   }
   return subjects;
+}
+
+/** A spec with another hidden size and vocabulary, and with what goes with them. */
+function resized(
+  { embeddingScale, perLayerInputs, ...spec }: ModelSpec,
+  sizes: Pick<ModelSpec, "hiddenSize" | "vocabSize">,
+): ModelSpec {
+  const isScaled = familyByName(spec.family, "subjects").computes.scaledEmbeddings;
+  return {
+    ...{ ...spec, ...sizes },
+    embeddingScale: isScaled ? Math.sqrt(sizes.hiddenSize) : embeddingScale,
+    perLayerInputs: perLayerInputs && { ...perLayerInputs, vocabSize: sizes.vocabSize },
+  };
 }
 
 /** Options of a model like another, with other layer sizes. */
@@ -235,12 +245,10 @@ function wideOptions(
     return { kvGroups: (shape === "uniform" ? 4 : 2 + 2 * (index % 2)) / groupSize, groupSize };
   };
   const factor = WIDE_HEAD / headDim;
-  const { perLayerInputs, vocabSize } = spec;
   return {
     ...spec,
     headDim: WIDE_HEAD,
     attentionScale: attentionScale === headDim ** -0.5 ? WIDE_HEAD ** -0.5 : attentionScale,
-    perLayerInputs: perLayerInputs && { ...perLayerInputs, vocabSize },
     layers: layers.map((layer, index) => {
       const neurons = shape === "uniform" ? 40 : 40 + 8 * index;
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
