@@ -181,8 +181,9 @@ export async function wideSubjects(root: string): Promise<readonly Subject[]> {
         const directory = join(root, `${name}-${shape}`.replaceAll(" ", "-"));
         const fills =
           shape === "uniform" && familyByName(golden.spec.family, "subjects").computes.headsFillHidden;
+        const heads = fills ? 4 : Math.ceil(golden.spec.hiddenSize / WIDE_HEAD);
         const options = wideOptions(golden.spec, { shape, biased });
-        const model = tinyModel({ ...options, ...(fills && { hiddenSize: 4 * WIDE_HEAD }) });
+        const model = tinyModel({ ...options, hiddenSize: heads * WIDE_HEAD });
         await exportHuggingFace(model, directory);
         subjects.push(fixtureOf(name, directory, { shape, spec: model.spec }));
       }

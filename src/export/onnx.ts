@@ -103,8 +103,8 @@ function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {
 }
 
 /**
- * config.json with transformers.js's keys for the decoder's file, its dtype and its number of data files, and with token
- * ids, for which transformers.js knows no defaults.
+ * config.json with transformers.js's keys for the decoder's file, its dtype and its number of data files, and with
+ * token ids, for which transformers.js knows no defaults.
  */
 function clientConfig(
   spec: ModelSpec,

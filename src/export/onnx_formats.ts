@@ -29,15 +29,15 @@ export interface OnnxFormat {
 
 /**
  * No norm bounds the inputs and outputs of o_proj and down_proj: they exceed float16's 65,504 in Gemma 3 and reach half
- * of it in SmolLM2-135M (microsoft/onnxruntime#26732). Nor does one bound hidden states where they gate inputs of layers.
- * Divided by this, values below 0.004 become subnormal.
+ * of it in SmolLM2-135M (microsoft/onnxruntime#26732). Nor does one bound hidden states where they gate inputs of
+ * layers. Divided by this, values below 0.004 become subnormal.
  */
 const HEADROOM = 64;
 
 /**
  * int4 keeps eight bits for the matrices that four bits harm most: v_proj (k_proj where values are keys) and down_proj,
- * to which llama.cpp's mixtures give more bits too (`llama_tensor_get_type`), what makes the values of linear attention,
- * the embedding and the head.
+ * to which llama.cpp's mixtures give more bits too (`llama_tensor_get_type`), what makes the values of linear
+ * attention, the embedding and the head.
  */
 export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
   f32: {

@@ -243,7 +243,10 @@ function bestGroupMoves(
   return new Map(chosen.map(({ id, alternative }) => [id, alternative]));
 }
 
-/** Estimated increase of the loss when a KV group is removed (`unitsAdded` -1) or comes back, nats; < 0 where it falls. */
+/**
+ * Estimated increase of the loss when a KV group is removed (`unitsAdded` -1) or comes back, nats; < 0 where it
+ * falls.
+ */
 function lossOf({ unitsAdded }: Alternative, { first, square }: Slope): number {
   return (unitsAdded < 0 ? Math.max(first, 0) : first) + CURVATURE * square;
 }

@@ -1,6 +1,6 @@
 /**
- * ALiBi (arXiv 2108.12409): slopes of query heads, which belong to the heads and so stay with their KV groups when others
- * are removed.
+ * ALiBi (arXiv 2108.12409): slopes of query heads, which belong to the heads and so stay with their KV groups when
+ * others are removed.
  */
 import type { LayerSpec } from "./spec.ts";
 
@@ -9,7 +9,8 @@ export const ALIBI_MAX = 8;
 
 /**
  * ALiBi's slopes of a layer's query heads as models are trained with them, [N] (`build_alibi_tensor` of
- * modeling_bloom.py and modeling_mpt.py): m, m^2, ... for the largest power of two up to N, then odd powers of m's root.
+ * modeling_bloom.py and modeling_mpt.py): m, m^2, ... for the largest power of two up to N, then odd powers of m's
+ * root.
  */
 export function alibiSlopes(heads: number): readonly number[] {
   const whole = 2 ** Math.floor(Math.log2(heads));

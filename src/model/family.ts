@@ -266,8 +266,8 @@ export interface FamilyReaders {
   readonly standsIn: boolean;
   /**
    * How transformers 5 builds the tokenizer: by the class that tokenizer_config.json declares, which in published files
-   * may be one that splits otherwise than tokenizer.json; from tokenizer.json whatever is declared; or by a class of the
-   * family's own, which splits and decodes in its own way (tokenization_auto.py).
+   * may be one that splits otherwise than tokenizer.json; from tokenizer.json whatever is declared; or by a class of
+   * the family's own, which splits and decodes in its own way (tokenization_auto.py).
    */
   readonly tokenizer: "declared" | "misdeclared" | "file" | "own";
 }

@@ -98,8 +98,8 @@ export interface LayerSpec {
   /** Null for layers without position embedding (NoPE, arXiv 2305.19466). */
   readonly rope: RopeSpec | null;
   /**
-   * ALiBi (arXiv 2108.12409): what the scores of each query head lose for every token between query and key, [N]; absent
-   * in layers without.
+   * ALiBi (arXiv 2108.12409): what the scores of each query head lose for every token between query and key, [N];
+   * absent in layers without.
    */
   readonly slopes?: readonly number[];
   /** Projections that carry a bias. */

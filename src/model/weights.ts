@@ -170,7 +170,9 @@ export const PER_LAYER = {
   /** [size] */
   norm: "model.per_layer_projection_norm.weight",
 } as const;
-/** The norm of what a layer's own input adds to the residual stream, and the number that its output is multiplied by. */
+/**
+ * The norm of what a layer's own input adds to the residual stream, and the number that its output is multiplied by.
+ */
 export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
 /** The norm of the embeddings, where they have one. */

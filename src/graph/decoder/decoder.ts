@@ -55,8 +55,8 @@ export interface LayerGraphOptions {
  *
  * With `forest` every sequence has angles, scales and a mask of its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T,
  * T]. A layer without attention has, of all but the first two, none; with `cached` it has `past_state`, and with
- * `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With linear attention, it also has `past_recurrent`, and
- * `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
+ * `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With linear attention, it also has `past_recurrent`,
+ * and `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
  */
 export function buildLayer(
   b: GraphBuilder,

@@ -235,8 +235,8 @@ export class DecoderRunner {
    * Runs one program of the head over the rows of `hidden` in chunks (`headRows`), so that few logits exist at once.
    * @param rows - `hidden` [M, C] and the other inputs of the program, all with M rows
    * @returns the outputs, joined along the rows
-   * @throws GpruneError BAD_ARGUMENT without rows; NOT_FINITE when logits or losses are not finite, naming the tensor at
-   *   fault
+   * @throws GpruneError BAD_ARGUMENT without rows; NOT_FINITE when logits or losses are not finite, naming the tensor
+   *   at fault
    */
   async runHead(
     program: HeadProgram,

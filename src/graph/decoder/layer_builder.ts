@@ -164,7 +164,10 @@ export class LayerBuilder {
     };
   }
 
-  /** Queries as `#headsOf` gives them, normed if that precedes the rotation, and gates of attention's output, [B, T, N*H], where the family has some. */
+  /**
+   * Queries as `#headsOf` gives them, normed if that precedes the rotation, and gates of attention's output, [B, T,
+   * N*H], where the family has some.
+   */
   #queries(x: Value): Readonly<{ queries: Value; gates: Value | null }> {
     if (!this.#structure.gatedAttention)
       return { queries: this.#normedHeads(this.#headsOf(x, "q_proj"), "q_norm"), gates: null };

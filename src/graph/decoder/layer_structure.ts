@@ -53,8 +53,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
 
 /**
  * Keys and values that layers share travel with the hidden states: behind the C channels of a state are those of every
- * source so far, rotated keys before values, until the last layer takes them off. So a layer still has one input and one
- * output, and gradients come back the same way.
+ * source so far, rotated keys before values, until the last layer takes them off. So a layer still has one input and
+ * one output, and gradients come back the same way.
  */
 export interface SharedStream {
   /** Channels behind the hidden state in the layer's input. */
@@ -175,7 +175,9 @@ export interface AttentionInputs {
    * the mask of one block, which all heads and blocks share (`blockSizes`).
    */
   readonly mask: Value;
-  /** ALiBi's slopes, [g, K, 1, 1]; with them, masks are of one head, with distances in place of zeros. None if absent. */
+  /**
+   * ALiBi's slopes, [g, K, 1, 1]; with them, masks are of one head, with distances in place of zeros. None if absent.
+   */
   readonly slopes?: Value | null;
   /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
   readonly past: { readonly keys: Value; readonly values: Value } | null;

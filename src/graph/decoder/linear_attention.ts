@@ -135,8 +135,8 @@ interface Chunks {
   /** Sums of the decay from the chunk's beginning to each token, [B, keyHeads, r, n, C]. */
   readonly decay: Value;
   /**
-   * Those from after each token s to each later token t, 0 for others, [B, keyHeads, r, n, C (t), C (s)]. They are added
-   * up by themselves: a difference of sums from the beginning has no more than the digits of these.
+   * Those from after each token s to each later token t, 0 for others, [B, keyHeads, r, n, C (t), C (s)]. They are
+   * added up by themselves: a difference of sums from the beginning has no more than the digits of these.
    */
   readonly since: Value;
 }
@@ -171,8 +171,8 @@ function column(b: GraphBuilder, x: Value): Value {
 }
 
 /**
- * What the tokens of every chunk add to an empty state: their values or, by the delta rule, the corrections, which solve
- * a triangular system. Tokens that are missing in the last chunk have neither keys nor strength.
+ * What the tokens of every chunk add to an empty state: their values or, by the delta rule, the corrections, which
+ * solve a triangular system. Tokens that are missing in the last chunk have neither keys nor strength.
  * @param between - what is left between the tokens of a chunk, [B, keyHeads, r, n, C, C]
  */
 function additions(

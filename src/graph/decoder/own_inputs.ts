@@ -20,7 +20,9 @@ const CHUNK_ROWS = 64;
 /** Bytes of the inputs that are kept. Texts use a few thousand different tokens over and over. */
 const KEPT_BYTES = 2 ** 29;
 
-/** Bytes that the inputs of layers take, with the weights that they are made with, for `tokens` tokens; 0 without any. */
+/**
+ * Bytes that the inputs of layers take, with the weights that they are made with, for `tokens` tokens; 0 without any.
+ */
 export function ownInputBytes(spec: ModelSpec, tokens: number): number {
   const { perLayerInputs, layers, hiddenSize } = spec;
   if (perLayerInputs === null) return 0;
@@ -43,8 +45,8 @@ export interface OwnInputSources {
 }
 
 /**
- * Adds the inputs of all layers to a graph, [.., layers, size]: (norm(embedded projection / sqrt(C)) + rows sqrt(size)) /
- * sqrt(2), as in `project_per_layer_inputs` of modeling_gemma4.py.
+ * Adds the inputs of all layers to a graph, [.., layers, size]: (norm(embedded projection / sqrt(C)) + rows
+ * sqrt(size)) / sqrt(2), as in `project_per_layer_inputs` of modeling_gemma4.py.
  */
 export function addOwnInputs(
   b: GraphBuilder,

@@ -162,8 +162,8 @@ export function slopeTensor({ slopes, kvGroups, groupSize }: LayerSpec): Tensor 
 }
 
 /**
- * Puts the distance from query to key, 0 or less, into a mask [..., T, S] where a key is visible, as ALiBi wants it: the
- * slope of a head times that is what its score gets, and times -1e30 still hides.
+ * Puts the distance from query to key, 0 or less, into a mask [..., T, S] where a key is visible, as ALiBi wants it:
+ * the slope of a head times that is what its score gets, and times -1e30 still hides.
  * @param queries - positions of the tokens, [T]
  * @param keys - those of the keys, [S]
  */

@@ -52,7 +52,8 @@ export function structureFor(
  * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K,
  *   P, H] as inputs, of which the first `offset` places are used; or, of a filter, `state` with `past_state`, and of
  *   linear attention `recurrent` with `past_recurrent`
- * - `statistics`: hidden, and per kind of the layer's spaces and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
+ * - `statistics`: hidden, and per kind of the layer's spaces and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1,
+ *   channels]
  * - `gram`: the outputs of `statistics`, and the Gram matrix `KIND.gram` [channels, channels], the sum over tokens of
  *   x x^T
  * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T,

@@ -97,7 +97,10 @@ export interface LinearAttentionOperands {
   readonly scale: number;
 }
 
-/** LinearAttention of com.microsoft (ONNX Runtime 1.25.1 and later): the output, like `values`, and the states after it. */
+/**
+ * LinearAttention of com.microsoft (ONNX Runtime 1.25.1 and later): the output, like `values`, and the states after
+ * it.
+ */
 export function linearAttentionOperator(
   b: GraphBuilder,
   { queries, keys, values, past, decay, strength, ...rule }: LinearAttentionOperands,

@@ -1,6 +1,6 @@
 /**
- * Falcon (configuration_falcon.py and modeling_falcon.py of transformers): rotary embedding or ALiBi, blocks in parallel
- * or not; falcon_keys.ts has the keys that say so.
+ * Falcon (configuration_falcon.py and modeling_falcon.py of transformers): rotary embedding or ALiBi, blocks in
+ * parallel or not; falcon_keys.ts has the keys that say so.
  */
 import type { Family } from "../family.ts";
 import { BLOOM } from "./bloom.ts";

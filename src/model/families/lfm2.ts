@@ -1,4 +1,6 @@
-/** LFM2, whose layers have attention or a short convolution (configuration_lfm2.py, modeling_lfm2.py of transformers). */
+/**
+ * LFM2, whose layers have attention or a short convolution (configuration_lfm2.py, modeling_lfm2.py of transformers).
+ */
 import type { Family } from "../family.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 

@@ -119,8 +119,8 @@ function sharingOf(
 }
 
 /**
- * The widths of layers where they are not those of all, as `per_layer_config` has them: in files with that key, heads are
- * as it says, and in ours as `layer_widths` does.
+ * The widths of layers where they are not those of all, as `per_layer_config` has them: in files with that key, heads
+ * are as it says, and in ours as `layer_widths` does.
  */
 function layerWidths(
   config: Gemma4Config,

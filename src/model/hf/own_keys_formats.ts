@@ -1,4 +1,7 @@
-/** Keys of config.json that only the class of one family reads, and which therefore are read and written by themselves. */
+/**
+ * Keys of config.json that only the class of one family reads, and which therefore are read and written by
+ * themselves.
+ */
 import type { JsonObject } from "../../io/files/json.ts";
 import type { OwnKeysName } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";

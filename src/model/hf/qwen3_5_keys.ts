@@ -1,6 +1,6 @@
 /**
- * Keys of Qwen 3.5's class alone (configuration_qwen3_5.py): which layers have linear attention by the gated delta rule,
- * and its sizes.
+ * Keys of Qwen 3.5's class alone (configuration_qwen3_5.py): which layers have linear attention by the gated delta
+ * rule, and its sizes.
  */
 import { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";

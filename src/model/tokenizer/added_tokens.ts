@@ -15,7 +15,9 @@ export interface AddedToken {
   readonly rstrip?: boolean | null | undefined;
 }
 
-/** Most characters of a token: those of real tokenizers have up to 100, and each costs time at every place of a text. */
+/**
+ * Most characters of a token: those of real tokenizers have up to 100, and each costs time at every place of a text.
+ */
 export const MAX_ADDED = 512;
 
 /**

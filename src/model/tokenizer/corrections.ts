@@ -146,8 +146,8 @@ const EXPRESSION_PARTS =
   /\\(?:[pPx]\{[^{}\\]*\}|k<[^<>\\]*>|.)|\[(?:\\.?|[^\]\\])*(?:\]|$)|\((?:\?(?:i:|<\w+>))?|\)|[sk]/gisu;
 
 /**
- * A step whose `(?i:...)` takes ſ for s and the Kelvin sign for k, as Oniguruma's does; the library knows the letters of
- * ASCII alone. Classes of other than letters, digits and ranges stay.
+ * A step whose `(?i:...)` takes ſ for s and the Kelvin sign for k, as Oniguruma's does; the library knows the letters
+ * of ASCII alone. Classes of other than letters, digits and ranges stay.
  */
 function foldingCase(step: TokenizerStep): TokenizerStep {
   const regex = step.pattern?.Regex;
