@@ -71,7 +71,7 @@ describe("exportOnnx", () => {
     await model.weights.close();
   });
 
-  test.each(["as Gemma", "as LFM2", "as Qwen 3.5"])(
+  test.each(["as Gemma", "as Gemma 4", "as LFM2", "as Qwen 3.5"])(
     "gives prompts of a padded batch what they get alone, with the past and without: %s",
     async (variant) => {
       const model = tinyModel(TINY_VARIANTS[variant] as TinyModelOptions);
@@ -213,9 +213,9 @@ describe("exportOnnx", () => {
     expect(config).toMatchObject({ model_type: "gemma2", architectures: ["Gemma2ForCausalLM"] });
     const caches = decoder.session.inputMetadata.filter(({ name }) => name.endsWith(".key"));
     expect(caches.map((meta) => [meta.name, meta.isTensor && meta.shape])).toEqual([
-      ["past_key_values.0.key", ["batch_size", 1, "past_sequence_length", 4]],
+      ["past_key_values.0.key", ["batch_size", 2, "past_sequence_length", 4]],
       ["past_key_values.1.key", ["batch_size", 2, "past_sequence_length", 4]],
-      ["past_key_values.2.key", ["batch_size", 1, "past_sequence_length", 6]],
+      ["past_key_values.2.key", ["batch_size", 2, "past_sequence_length", 8]],
     ]);
     await decoder.close();
   });

@@ -16,7 +16,6 @@ import { configOf, configText } from "../model/hf/config_writer.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { linearAttentionsOf, type ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
-import { weightsOf } from "../model/weights.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import {
@@ -25,12 +24,10 @@ import {
   type WriteOnnxOptions,
   weightBytes,
   writeOnnxFile,
+  writingMemory,
 } from "./onnx_file.ts";
 import { ONNX_FORMATS, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
-import { largestBytes, requireExportRoom } from "./room.ts";
-
-/** Float32-sized copies of a tensor alive at one time: as read; transposed or cut into blocks; and encoded. */
-const COPIES = 3;
+import { requireExportRoom } from "./room.ts";
 
 /** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
@@ -59,7 +56,7 @@ export async function exportOnnx(
   const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];
   const onnx = onnxModel(model.spec, format);
   const total = weightBytes(onnx);
-  const memory = COPIES * largestBytes(weightsOf(model.spec));
+  const memory = Math.max(...onnx.stored.map(writingMemory));
   await requireExportRoom(model, { output: directory, bytes: total, memory });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
   await writeDirectoryAtomically(directory, async (temporary) => {

@@ -1,5 +1,5 @@
 /**
- * Writes .onnx files with one tensor in memory at a time: offsets follow from shapes and formats alone. Weights of up
+ * Writes .onnx files with one tensor in memory at a time, or some rows of it: offsets follow from shapes and formats. Weights of up
  * to 2 GB, the limit of a protobuf message, lie in the file itself, more in files beside it that transformers.js calls
  * `NAME_data`, `NAME_data_1` and so on. Writing is not atomic here, see io/files/output_directory.ts.
  */
@@ -9,7 +9,8 @@ import { internalError } from "../errors.ts";
 import type { Graph, Value } from "../graph/ir/graph.ts";
 import { byteLength, type ExternalPlace, onnxPieces } from "../graph/ir/onnx.ts";
 import { type OutputFile, writeNewFile } from "../io/files/output_file.ts";
-import type { TensorSource } from "../tensor/tensor.ts";
+import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
+import { elementCount, type Tensor, type TensorSource } from "../tensor/tensor.ts";
 import type { StoredWeight } from "./onnx_matrices.ts";
 
 /** Bytes of weights in one file: below protobuf's 2^31 - 1 with room for the graph, and small enough for browsers. */
@@ -17,6 +18,9 @@ export const MAX_FILE_BYTES = 2_000_000_000;
 
 /** External tensors start at multiples of a page, so that they can be mapped (onnx.proto, external_data). */
 const ALIGNMENT = 4096;
+
+/** Float32-sized copies of what is read, alive at one time: as read; transposed or cut into blocks; and encoded. */
+const COPIES = 3;
 
 /** Most bytes of one write, so that progress is reported within a large tensor. */
 const CHUNK_BYTES = 2 ** 26;
@@ -30,6 +34,8 @@ export interface OnnxModel {
 export interface WriteOnnxOptions {
   /** Most bytes of weights in one file, unless a single tensor is larger; 2 GB, which is the most, when absent. */
   readonly maxFileBytes?: number;
+  /** Most elements of a tensor that are read at once, if it is encoded by rows; `READ_ELEMENTS` when absent. */
+  readonly readElements?: number;
   /** Called after every written piece of a weight with its number of bytes. */
   readonly onBytes?: (bytes: number) => void;
 }
@@ -48,20 +54,23 @@ export function weightBytes({ stored }: OnnxModel): number {
 export async function writeOnnxFile(
   path: string,
   model: OnnxModel & { readonly weights: TensorSource },
-  { maxFileBytes = MAX_FILE_BYTES, onBytes = () => {} }: WriteOnnxOptions = {},
+  { maxFileBytes = MAX_FILE_BYTES, readElements = READ_ELEMENTS, onBytes = () => {} }: WriteOnnxOptions = {},
 ): Promise<number> {
   const files = weightBytes(model) <= maxFileBytes ? [] : splitIntoFiles(model.stored, maxFileBytes);
   const places = new Map(files.flatMap((values, index) => placesOf(values, dataName(basename(path), index))));
-  const data = encodedWeights(model);
+  const data = encodedWeights(model, readElements);
   const append = async (file: OutputFile, value: Value): Promise<void> => {
-    const { value: bytes } = await data.next();
-    if (bytes?.length !== byteLength(value)) {
-      throw internalError(`${value.name} has ${bytes?.length} bytes instead of ${byteLength(value)}`);
-    }
-    for (let done = 0; done < bytes.length; done += CHUNK_BYTES) {
-      const chunk = bytes.subarray(done, done + CHUNK_BYTES);
-      await file.write(chunk);
-      onBytes(chunk.length);
+    let left = byteLength(value);
+    while (left > 0) {
+      const { value: bytes } = await data.next();
+      if (bytes === undefined || bytes.length > left)
+        throw internalError(`${value.name} has ${bytes?.length} bytes where ${left} are left`);
+      left -= bytes.length;
+      for (let done = 0; done < bytes.length; done += CHUNK_BYTES) {
+        const chunk = bytes.subarray(done, done + CHUNK_BYTES);
+        await file.write(chunk);
+        onBytes(chunk.length);
+      }
     }
   };
   await writeNewFile(path, async (file) => {
@@ -81,12 +90,52 @@ export async function writeOnnxFile(
   return files.length;
 }
 
-/** Yields the bytes of each initializer in order; each tensor is read once. */
-async function* encodedWeights({
-  stored,
-  weights,
-}: Pick<OnnxModel, "stored"> & { readonly weights: TensorSource }): AsyncGenerator<Uint8Array, undefined> {
-  for (const { source, encode } of stored) yield* encode(await weights.read(source));
+/** Elements of a tensor that are read at once: all, or those of some rows, of at most `limit` but of one at least. */
+function elementsAtOnce({ byRows, shape }: StoredWeight, limit: number): number {
+  const count = elementCount(shape);
+  return byRows ? Math.min(count, Math.max(limit, count / shape[0]!)) : count;
+}
+
+/** Most bytes of memory that writing a weight takes. */
+export function writingMemory(stored: StoredWeight): number {
+  const [, ...later] = stored.initializers;
+  const kept = later.reduce((sum, value) => sum + byteLength(value), 0);
+  return COPIES * 4 * elementsAtOnce(stored, READ_ELEMENTS) + (stored.byRows ? kept : 0);
+}
+
+/**
+ * Yields the bytes of each initializer in order, in pieces; each tensor is read once. Of one that is read by rows, all
+ * initializers but the first, which are small beside it, are kept until all rows are there.
+ */
+async function* encodedWeights(
+  { stored, weights }: Pick<OnnxModel, "stored"> & { readonly weights: TensorSource },
+  readElements: number,
+): AsyncGenerator<Uint8Array, undefined> {
+  for (const weight of stored) {
+    const later: Uint8Array[][] = weight.initializers.slice(1).map(() => []);
+    for await (const tensor of partsOf(weights, weight, elementsAtOnce(weight, readElements))) {
+      const [first, ...others] = weight.encode(tensor) as [Uint8Array, ...Uint8Array[]];
+      yield first;
+      for (const [index, bytes] of others.entries()) later[index]!.push(bytes);
+    }
+    for (const pieces of later) yield* pieces;
+  }
+}
+
+/** A tensor as a whole, or some rows after others. */
+async function* partsOf(
+  weights: TensorSource,
+  { source, shape }: StoredWeight,
+  elements: number,
+): AsyncGenerator<Tensor, undefined> {
+  const [rows = 1] = shape;
+  const step = Math.floor((rows * elements) / elementCount(shape));
+  if (step >= rows) {
+    yield await weights.read(source);
+    return;
+  }
+  for (let start = 0; start < rows; start += step)
+    yield await weights.read(source, { start, end: Math.min(rows, start + step) });
 }
 
 function initializersOf(stored: readonly StoredWeight[]): readonly Value[] {

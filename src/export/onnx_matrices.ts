@@ -11,9 +11,12 @@ import { requireFinite } from "./finite.ts";
 export interface StoredWeight {
   /** Name of the weight in the checkpoint. */
   readonly source: string;
+  readonly shape: readonly number[];
   /** In the order of the ONNX file. */
   readonly initializers: readonly Value[];
-  /** The bytes of each initializer. @throws GpruneError NOT_FINITE */
+  /** Whether each row has bytes of its own in every initializer, so that few rows can be encoded at a time. */
+  readonly byRows: boolean;
+  /** The bytes of each initializer, or of some rows of each. @throws GpruneError NOT_FINITE */
   readonly encode: (tensor: Tensor) => readonly Uint8Array[];
 }
 
@@ -41,7 +44,8 @@ export function plainTensor(
 ): { readonly value: Value; readonly stored: StoredWeight } {
   const value = b.initializer(name, shape, "float32");
   const encodeFloats = (tensor: Tensor): readonly Uint8Array[] => [floatBytes(name, tensor, "float32")];
-  return { value, stored: { source: name, initializers: [value], encode: encodeFloats } };
+  const stored = { source: name, shape, initializers: [value], byRows: false, encode: encodeFloats };
+  return { value, stored };
 }
 
 /** Floats in the checkpoint's layout [N, I], for matrices whose rows are gathered. */
@@ -51,7 +55,9 @@ export function floatRows(type: FloatType): MatrixFormat {
     return {
       stored: {
         source: name,
+        shape,
         initializers: [value],
+        byRows: true,
         encode: (tensor) => [floatBytes(name, tensor, type)],
       },
       product: (x) => b.matmul(b.cast(x, type), value, { transB: true }),
@@ -70,7 +76,9 @@ export function floatColumns(type: FloatType, headroom = 1): MatrixFormat {
     return {
       stored: {
         source: name,
+        shape: [rows, columns],
         initializers: [value],
+        byRows: false,
         encode: (tensor) => [floatBytes(name, transposed(tensor), type)],
       },
       product: (x) => {
@@ -94,7 +102,9 @@ export function blocks(bits: 4 | 8): MatrixFormat {
     return {
       stored: {
         source: name,
+        shape: [rows, columns],
         initializers: [codes, scales, ...(zeros === null ? [] : [zeros])],
+        byRows: true,
         encode: (tensor) => {
           const quantised = blockCodes(requireFinite(name, tensor, "F32"), bits);
           const scaleBytes = encode("F32", quantised.scales);
