@@ -5,6 +5,7 @@ import type { RopeSpec } from "../src/model/rope_spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import { GEMMA_SWITCHES } from "./tiny_variants.ts";
 
 const ROPE: RopeSpec = { theta: 10_000, rotaryDim: 4, scaling: null };
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
@@ -40,27 +41,30 @@ const GPT2: TinyModelOptions = {
   activation: "gelu_tanh",
   learnedPositions: { offset: 0 },
 };
-/** C = 8, two layers of each kind, of which the last two can read what the first two compute. */
-const GEMMA4_GLOBAL = {
-  headDim: 8,
-  rope: { theta: 1_000_000, rotaryDim: 8, scaling: { type: "proportional", pairs: 1, factor: 1 } },
-} as const;
-const GEMMA4: TinyModelOptions = {
-  ...{ family: "gemma4_text", activation: "gelu_tanh", norms: "around", qkNorm: "head", valueNorm: true },
-  ...{ embeddingScale: 8 ** 0.5, attentionScale: 1, logitSoftcap: 30, layerScalars: true },
-};
 const SHARED = { norms: "shared", parallel: true } as const;
 const COHERE = { ...SHARED, normType: "layer", logitDivisor: 4 } as const;
 const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 
+const GEMMA4: TinyModelOptions = {
+  ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
+  ...{ valueNorm: true, layerScalars: true },
+};
+const WINDOWED = { window: 16 } as const;
+/** Of Gemma 4: wider heads, one of whose three pairs of channels turns. */
+const WIDE_HEADS = {
+  headDim: 6,
+  kvGroups: 1,
+  rope: { theta: 1_000_000, rotaryDim: 6, scaling: { type: "proportional", pairs: 1, factor: 1 } },
+} as const;
+
 type TinyFamily =
+  | "gemma4"
+  | "gemma4 with keys as values"
   | "smollm3"
   | "lfm2"
   | "qwen3_5"
   | "granitemoehybrid"
   | "granitemoehybrid with rotation"
-  | "gemma4"
-  | "gemma4 with keys as values"
   | "olmo"
   | "olmo2"
   | "olmo3"
@@ -92,6 +96,22 @@ type TinyFamily =
   | "cohere2";
 
 export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
+  gemma4: {
+    ...GEMMA4,
+    perLayerInputs: { size: 3, vocabSize: 16 },
+    layers: [
+      { ...WINDOWED, neurons: 5, kvGroups: 1 },
+      { ...WINDOWED, kvSharing: { role: "source" } },
+      { ...WIDE_HEADS, kvSharing: { role: "source" } },
+      { ...WINDOWED, neurons: 12, kvSharing: { role: "reader", source: 1 } },
+      { ...WIDE_HEADS, neurons: 12, kvSharing: { role: "reader", source: 2 } },
+    ],
+  },
+  "gemma4 with keys as values": {
+    ...GEMMA4,
+    tiedEmbeddings: false,
+    layers: [WINDOWED, WINDOWED, { ...WIDE_HEADS, valuesAreKeys: true }],
+  },
   smollm3: {
     family: "smollm3",
     layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? { rope: null } : {})),
@@ -113,21 +133,6 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     family: "granitemoehybrid",
     tiedEmbeddings: false,
     layers: [{ biases: [...QKV, "o_proj"] }, tinyMamba()],
-  },
-  gemma4: {
-    ...GEMMA4,
-    perLayerInputs: { size: 4, vocabSize: 16 },
-    layers: [
-      { window: 16 },
-      { window: 16, kvSharing: { role: "source" } },
-      { ...GEMMA4_GLOBAL, kvSharing: { role: "source" } },
-      { window: 16, neurons: 12, kvSharing: { role: "reader", source: 1 } },
-      { ...GEMMA4_GLOBAL, neurons: 12, kvSharing: { role: "reader", source: 2 } },
-    ],
-  },
-  "gemma4 with keys as values": {
-    ...GEMMA4,
-    layers: [{ window: 16 }, { ...GEMMA4_GLOBAL, kvGroups: 1, groupSize: 4, valuesAreKeys: true }],
   },
   olmo: {
     family: "olmo",

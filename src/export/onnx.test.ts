@@ -213,9 +213,9 @@ describe("exportOnnx", () => {
     expect(config).toMatchObject({ model_type: "gemma2", architectures: ["Gemma2ForCausalLM"] });
     const caches = decoder.session.inputMetadata.filter(({ name }) => name.endsWith(".key"));
     expect(caches.map((meta) => [meta.name, meta.isTensor && meta.shape])).toEqual([
-      ["past_key_values.0.key", ["batch_size", 2, "past_sequence_length", 4]],
+      ["past_key_values.0.key", ["batch_size", 1, "past_sequence_length", 4]],
       ["past_key_values.1.key", ["batch_size", 2, "past_sequence_length", 4]],
-      ["past_key_values.2.key", ["batch_size", 2, "past_sequence_length", 8]],
+      ["past_key_values.2.key", ["batch_size", 1, "past_sequence_length", 6]],
     ]);
     await decoder.close();
   });
