@@ -116,6 +116,28 @@ describe("Gemma 4", () => {
     expect(rewritten(config)).toMatchObject({ ...config, intermediate_size: gemma4().layers[0]!.neurons });
     expect(rewritten(config)).not.toHaveProperty("per_layer_config");
   });
+
+  test("writes rotations by type alone: the class takes rope_scaling for all of rope_parameters", () => {
+    const rope_parameters = {
+      sliding_attention: { rope_type: "default", rope_theta: 500 },
+      full_attention: { rope_type: "linear", factor: 4, rope_theta: 7000 },
+    };
+    const written = rewritten({ ...GEMMA4, rope_parameters });
+    expect(written).toMatchObject({ rope_parameters });
+    for (const key of ["rope_scaling", "rope_theta", "rope_local_base_freq"])
+      expect(written).not.toHaveProperty(key);
+  });
+
+  test.each([
+    [44, 15],
+    [52, 15],
+    [256, 32],
+  ])("writes for heads of %i channels with %i turning pairs a part that gives as many", (head_dim, pairs) => {
+    const full_attention = { rope_type: "proportional", partial_rotary_factor: (2 * pairs + 0.5) / head_dim };
+    const changes = { global_head_dim: head_dim, rope_parameters: { full_attention } };
+    expect(gemma4(changes).layers[2]!.rope!.scaling).toMatchObject({ pairs });
+    rewritten({ ...GEMMA4, ...changes });
+  });
 });
 
 test("only this family has head sizes by layer", () => {
