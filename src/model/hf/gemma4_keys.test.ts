@@ -111,8 +111,14 @@ describe("Gemma 4", () => {
     [{ num_kv_shared_layers: 6 }, "expected a layer with sliding_attention before the last 6"],
     [{ num_kv_shared_layers: 4 }, "expected a layer with full_attention before the last 4"],
     [{ num_kv_shared_layers: 7 }, "expected a layer with sliding_attention before the last 7"],
-    [{ rope_parameters: { full_attention: DEFAULT } }, "expected rope_parameters of sliding_attention, got none"],
-    [{ rope_parameters: { ...DEFAULT, [S]: DEFAULT } }, "expected rope_parameters of full_attention, got none"],
+    [
+      { rope_parameters: { full_attention: DEFAULT } },
+      "expected rope_parameters of sliding_attention, got none",
+    ],
+    [
+      { rope_parameters: { ...DEFAULT, [S]: DEFAULT } },
+      "expected rope_parameters of full_attention, got none",
+    ],
     [{ rope_parameters: { [S]: DEFAULT, [F]: { rope_type: "default" } } }, "rope_theta"],
     [{ rope_scaling: { rope_type: "linear", factor: 2 } }, "expected rope_parameters alone"],
     [{ sliding_window: null }, "sliding_window"],
