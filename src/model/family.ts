@@ -195,9 +195,10 @@ export interface FamilyConfig {
   readonly rotaryKeys: RotaryKeys;
   /**
    * The key of a scaling's type in `rope_scaling`. The classes of Phi-3 and OLMo 2 in transformers 4 want the older
-   * one, the latter with linear and dynamic scaling only (configuration_phi3.py, configuration_olmo2.py).
+   * one, the latter with linear and dynamic scaling only (configuration_phi3.py, configuration_olmo2.py). Null for a
+   * class without `rope_scaling`, to which that key would be `rope_parameters` (configuration_gemma4.py).
    */
-  readonly scalingTypeKey: "rope_type" | "type";
+  readonly scalingTypeKey: "rope_type" | "type" | null;
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
   /** The class reads `sliding_window_pattern` where `layer_types` is absent. */

@@ -116,7 +116,7 @@ export const GEMMA4: Family = {
     headDimByLayer: true,
     headsDivideHidden: false,
   },
-  config: { ...GEMMA3.config, readsWindowPattern: false, ownKeys: "gemma4" },
+  config: { ...GEMMA3.config, scalingTypeKey: null, readsWindowPattern: false, ownKeys: "gemma4" },
   readers: { ...GEMMA3.readers, transformersJs: GEMMA2, standsIn: false },
   defaults: {
     ...GEMMA_DEFAULTS,

@@ -3,6 +3,7 @@ import { LLAMA, read, rewritten } from "../../../test/family_configs.ts";
 import type { ModelSpec } from "../spec.ts";
 
 const [S, F] = ["sliding_attention", "full_attention"] as const;
+const DEFAULT = { rope_type: "default", rope_theta: 100 };
 const GEMMA4 = {
   model_type: "gemma4_text",
   head_dim: 8,
@@ -34,6 +35,11 @@ describe("Gemma 4", () => {
       rotaryDim: 16,
       scaling: { type: "proportional", pairs: 2, factor: 1 },
     });
+  });
+
+  test("needs rotations of the types of layers that it has alone", () => {
+    const only = { layer_types: [F, F, F, F, F, F], rope_parameters: { [F]: DEFAULT } };
+    expect(gemma4(only).layers[0]!.rope).toMatchObject({ theta: 100 });
   });
 
   test("takes the sizes of heads from per_layer_config where a file has it", () => {
@@ -105,6 +111,17 @@ describe("Gemma 4", () => {
     [{ num_kv_shared_layers: 6 }, "expected a layer with sliding_attention before the last 6"],
     [{ num_kv_shared_layers: 4 }, "expected a layer with full_attention before the last 4"],
     [{ num_kv_shared_layers: 7 }, "expected a layer with sliding_attention before the last 7"],
+    [
+      { rope_parameters: { full_attention: DEFAULT } },
+      "expected rope_parameters of sliding_attention, got none",
+    ],
+    [
+      { rope_parameters: { ...DEFAULT, [S]: DEFAULT } },
+      "expected rope_parameters of full_attention, got none",
+    ],
+    [{ rope_parameters: { [S]: DEFAULT, [F]: { rope_type: "default" } } }, "rope_theta"],
+    [{ rope_scaling: { rope_type: "linear", factor: 2 } }, "expected rope_parameters alone"],
+    [{ sliding_window: null }, "sliding_window"],
     [{ layer_types: [S, F] }, "expected layer_types with an entry for every layer, got 2"],
     [{ per_layer_config: { 0: { sliding_window: 3 } } }, "sliding_window"],
   ])("refuses %j", (changes, message) => {
@@ -115,6 +132,31 @@ describe("Gemma 4", () => {
     const config = { ...GEMMA4, num_kv_shared_layers: 2, use_double_wide_mlp: true };
     expect(rewritten(config)).toMatchObject({ ...config, intermediate_size: gemma4().layers[0]!.neurons });
     expect(rewritten(config)).not.toHaveProperty("per_layer_config");
+  });
+
+  test("writes rotations by type alone: the class takes rope_scaling for all of rope_parameters", () => {
+    const rope_parameters = {
+      sliding_attention: { rope_type: "default", rope_theta: 500 },
+      full_attention: { rope_type: "linear", factor: 4, rope_theta: 7000 },
+    };
+    const written = rewritten({ ...GEMMA4, rope_parameters });
+    expect(written).toMatchObject({ rope_parameters });
+    for (const key of ["rope_scaling", "rope_theta", "rope_local_base_freq"])
+      expect(written).not.toHaveProperty(key);
+  });
+
+  test.each([
+    [44, 15],
+    [52, 15],
+    [256, 32],
+    [8, 0],
+  ])("writes for heads of %i channels with %i turning pairs a part that gives as many", (head_dim, pairs) => {
+    const part = { partial_rotary_factor: (2 * pairs + 0.5) / head_dim };
+    const full_attention = { rope_type: "proportional", rope_theta: 100, ...part };
+    const rope_parameters = { full_attention, sliding_attention: DEFAULT };
+    const changes = { global_head_dim: head_dim, rope_parameters };
+    expect(gemma4(changes).layers[2]!.rope!.scaling).toMatchObject({ pairs });
+    rewritten({ ...GEMMA4, ...changes });
   });
 });
 

@@ -13,6 +13,8 @@ import type { OwnKeys } from "./own_keys.ts";
 
 type LayerType = "sliding_attention" | "full_attention";
 
+const rotation = z.looseObject({ rope_theta: z.number().nullish() }).nullish();
+
 /** Defaults are those of the class. */
 const schema = z.object({
   layer_types: z.array(z.enum(["sliding_attention", "full_attention"])).nullish(),
@@ -38,7 +40,11 @@ const schema = z.object({
     .nullish(),
   per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
   layer_widths: z.record(layerKey, z.looseObject({})).nullish(),
-  rope_parameters: z.looseObject({}).nullish(),
+  sliding_window: size.default(512),
+  rope_parameters: z.looseObject({ full_attention: rotation, sliding_attention: rotation }).nullish(),
+  rope_scaling: z
+    .null({ error: "expected rope_parameters alone: the class takes rope_scaling for all of them" })
+    .optional(),
 });
 
 type Gemma4Config = z.infer<typeof schema>;
@@ -53,8 +59,8 @@ const ROPE_PARAMETERS = {
 } as const;
 
 /**
- * @throws GpruneError BAD_CONFIG for values out of range, a list that does not name all layers, or layers that are to
- *   take keys and values from one that is not there
+ * @throws GpruneError BAD_CONFIG for values out of range, a list that does not name all layers, a type of layers without
+ *   a rotation, or layers that are to take keys and values from one that is not there
  */
 export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
   const { use_bidirectional_attention: _, layer_widths: __, ...others } = config;
@@ -62,6 +68,7 @@ export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
   if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
   const own = result.data;
   const types = layerTypes(own, where);
+  requireRotations(own, types, where);
   const sharing = sharingOf(own, types, where);
   const sizes = own.hidden_size_per_layer_input;
   return {
@@ -96,6 +103,18 @@ function layerTypes(
     if (index + 1 === count) return "full_attention";
     return named?.[index] ?? ((index + 1) % 6 === 0 ? "full_attention" : "sliding_attention");
   });
+}
+
+/** The class has rotations of all types of layers from the file, or none (`Gemma4TextRotaryEmbedding`). */
+function requireRotations(
+  { rope_parameters: given }: Gemma4Config,
+  types: readonly LayerType[],
+  where: string,
+): void {
+  const missing = given && types.find((type) => !given[type]?.rope_theta);
+  if (!missing) return;
+  const got = given[missing] ? "none with rope_theta" : "none";
+  throw new GpruneError("BAD_CONFIG", `${where}: expected rope_parameters of ${missing}, got ${got}`);
 }
 
 /** What layers share: the last ones read keys and values of the last layer of their type before them. */

@@ -41,7 +41,7 @@ const parameters = z.object({
   low_freq_factor: positive.nullish(),
   high_freq_factor: positive.nullish(),
   original_max_position_embeddings: length.nullish(),
-  partial_rotary_factor: part.nullish(),
+  partial_rotary_factor: z.number().nonnegative().max(1).nullish(),
   attention_factor: positive.nullish(),
   mscale: z.number().nonnegative().nullish(),
   mscale_all_dim: z.number().nonnegative().nullish(),

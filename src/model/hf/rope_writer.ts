@@ -21,25 +21,24 @@ export function maxPositionKey(spec: ModelSpec): ConfigKeys {
 
 /** The keys for rotary embedding, as transformers 4 and 5 want them. */
 export function ropeKeys({ layers, headDim, maxPositions }: ModelSpec, family: Family): ConfigKeys {
-  const { computes, defaults } = family;
+  const { computes, config, defaults } = family;
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const main = mainRope({ layers }) ?? unused;
   if (!computes.ropeByLayerType) return flatKeys(main, { headDim, maxPositions, family });
   const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
+  const byType = {
+    full_attention: ropeParameters(global, maxPositions),
+    sliding_attention: ropeParameters(local, maxPositions),
+  };
+  if (config.scalingTypeKey === null) return { rope_parameters: byType };
   // In transformers 4 the plain keys are those of layers without a window.
-  // Version 4 has no class that scales in proportion.
-  const isNew = global.scaling === null || global.scaling.type === "proportional";
-  const scaling = isNew ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
   return {
     rope_theta: global.theta,
     rope_local_base_freq: local.theta,
-    ...scaling,
-    rope_parameters: {
-      full_attention: ropeParameters(global, maxPositions),
-      sliding_attention: ropeParameters(local, maxPositions),
-    },
+    ...(global.scaling === null ? {} : { rope_scaling: byType.full_attention }),
+    rope_parameters: byType,
   };
 }
 
@@ -71,16 +70,16 @@ function flatKeys(
 }
 
 /** The fraction of H that gives the number of rotated channels when rounded down, as readers do. */
-function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
+function rotatedPart({ rotaryDim }: Pick<RopeSpec, "rotaryDim">, headDim: number): number {
   const part = rotaryDim / headDim;
   return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
 }
 
 function ropeParameters({ theta, rotaryDim, scaling }: RopeSpec, maxPositions: number): ConfigKeys {
   const type = { rope_type: scaling?.type ?? "default", rope_theta: theta };
-  const part =
-    scaling?.type === "proportional" ? { partial_rotary_factor: (2 * scaling.pairs) / rotaryDim } : {};
-  return { ...type, ...part, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
+  const part = (pairs: number): number => rotatedPart({ rotaryDim: 2 * pairs }, rotaryDim);
+  const turning = scaling?.type === "proportional" ? { partial_rotary_factor: part(scaling.pairs) } : {};
+  return { ...type, ...turning, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
 }
 
 /**
@@ -91,7 +90,7 @@ function scalingOfVersion4(
   { scaling }: RopeSpec,
   { maxPositions, scalingTypeKey }: Pick<ModelSpec, "maxPositions"> & Pick<FamilyConfig, "scalingTypeKey">,
 ): ConfigKeys {
-  if (scaling === null) return {};
+  if (scaling === null || scalingTypeKey === null) return {};
   const keys = scalingKeys(scaling, maxPositions);
   const original = scaling.type === "longrope" ? {} : originalLength({ scaling });
   return { rope_scaling: { [scalingTypeKey]: scaling.type, ...keys, ...original } };
