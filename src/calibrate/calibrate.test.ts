@@ -118,9 +118,11 @@ describe("calibrate", () => {
     const expected = await statsOf(new DecoderRunner(model, runtime), windows);
     const directory = await temporaryDirectory();
     const openStash = (name: string): Promise<Stash> => SpillFile.create(join(directory, name));
-    const runner = new DecoderRunner(model, runtime);
-    runner.memory = { ...ROOMY, spillHidden: true, scratch: { openStash } };
-    expectSameStats(await statsOf(runner, windows), expected, 0);
+    const memory = { ...ROOMY, spillHidden: true, scratch: { openStash } };
+    const spilling = new Runtime({ threads: 1, memory });
+    const found = await statsOf(new DecoderRunner(model, spilling), windows);
+    await spilling.close();
+    expectSameStats(found, expected, 0);
   });
 
   test("refuses windows without owners where others have some", async () => {

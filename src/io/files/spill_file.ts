@@ -46,7 +46,7 @@ export class SpillFile implements Stash {
   }
 
   /** @throws GpruneError OUTPUT_FAILED when an earlier write failed */
-  async put(slot: number, tensor: Tensor, room = tensor.data.length): Promise<void> {
+  async put(slot: number, tensor: Tensor, room: number = tensor.data.length): Promise<void> {
     const place = this.#allocate(slot, tensor, room);
     if (this.#ahead?.slot === slot) this.#ahead = null;
     // Two pending writes of one slot could finish in either order.
