@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { expectSameStats } from "../../test/stats_equality.ts";
@@ -7,7 +9,10 @@ import { statsOfActivations } from "../../test/tiny_stats.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { ROOMY } from "../graph/runtime/memory_policy.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
+import { SpillFile } from "../io/files/spill_file.ts";
+import type { Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { calibrate } from "./calibrate.ts";
 import { type CalibrationStats, mergeStats } from "./stats.ts";
@@ -105,6 +110,19 @@ describe("calibrate", () => {
       code: "NOT_FINITE",
       message: "statistics of layers.1.ffn: expected finite sums, got NaN or infinity, on calibration set x",
     });
+  });
+
+  test("gives the same sums when hidden states are in a file, also as they widen and narrow", async () => {
+    const model = tinyModel(TINY_VARIANTS["as Gemma 4"]);
+    const windows = randomWindows([9, 9, 5]);
+    const expected = await statsOf(new DecoderRunner(model, runtime), windows);
+    const directory = await temporaryDirectory();
+    const openStash = (name: string): Promise<Stash> => SpillFile.create(join(directory, name));
+    const memory = { ...ROOMY, spillHidden: true, scratch: { openStash } };
+    const spilling = new Runtime({ threads: 1, memory });
+    const found = await statsOf(new DecoderRunner(model, spilling), windows);
+    await spilling.close();
+    expectSameStats(found, expected, 0);
   });
 
   test("refuses windows without owners where others have some", async () => {

@@ -27,8 +27,11 @@ export type AnyTensor = Tensor | StoredTensor;
 
 /** Tensors by slot. The stash owns what is put there: the caller must not change it afterwards. */
 export interface Stash {
-  /** Replaces the tensor of a slot; all tensors of one slot have the same number of elements. */
-  put(slot: number, tensor: Tensor): Promise<void>;
+  /**
+   * Replaces the tensor of a slot.
+   * @param room - the most elements that the slot will hold, told with its first tensor; as many as that when absent
+   */
+  put(slot: number, tensor: Tensor, room?: number): Promise<void>;
   /** @param next - the slot that will be read next, which may be read ahead */
   get(slot: number, next?: number): Promise<Tensor>;
   /** The tensor of a slot, perhaps still to be read; valid until the slot's next `put`. */

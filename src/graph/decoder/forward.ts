@@ -14,6 +14,7 @@ import type { Feeds } from "../runtime/runtime.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
 import { requireKnownTokens } from "./embedding_rows.ts";
 import { hasSameFrequencies } from "./frequencies.ts";
+import { widestState } from "./layer_structure.ts";
 import { batchPositions } from "./positions.ts";
 import { depths, MAX_FOREST_TOKENS, parentsByForest, type TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
@@ -96,8 +97,8 @@ async function embedStream(runner: DecoderRunner, { batches, states }: Stream): 
       bytes += perToken * batches[end]!.ids.length;
       if (bytes > MAX_EMBEDDED_BYTES && end > start) break;
     }
-    for (const { hidden } of await embedMicroBatches(runner, batches.slice(start, end))) {
-      await states.put(start++, hidden);
+    for (const { hidden, ids } of await embedMicroBatches(runner, batches.slice(start, end))) {
+      await states.put(start++, hidden, ids.length * widestState(runner.model.spec));
     }
   }
 }
@@ -334,7 +335,10 @@ export async function beginForward(
     await embedStream(runner, stream);
     return 0;
   }
-  for (const [index, hidden] of state.hidden.entries()) await stream.states.put(index, await loaded(hidden));
+  for (const [index, hidden] of state.hidden.entries()) {
+    const room = stream.batches[index]!.ids.length * widestState(runner.model.spec);
+    await stream.states.put(index, await loaded(hidden), room);
+  }
   return state.next;
 }
 

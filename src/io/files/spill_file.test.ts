@@ -62,6 +62,21 @@ describe("SpillFile", () => {
     await file.close();
   });
 
+  test("a slot holds as much as it was told to have room for, and less", async () => {
+    const file = await newFile();
+    await file.put(0, tensor(2, 1), 12);
+    await file.put(1, tensor(2, 2), 12);
+    for (const rows of [4, 1, 3]) {
+      for (const slot of [0, 1]) await file.put(slot, tensor(rows, slot));
+      for (const slot of [0, 1]) {
+        expect(await file.get(slot, 1 - slot)).toEqual(tensor(rows, slot));
+        expect(await loaded(file.entry(slot))).toEqual(tensor(rows, slot));
+      }
+    }
+    await expect(file.put(0, tensor(5, 1))).rejects.toThrow("internal: slot 0");
+    await file.close();
+  });
+
   test("leaves no file behind", async () => {
     const directory = await temporaryDirectory();
     const file = await SpillFile.create(join(directory, "y.spill"));

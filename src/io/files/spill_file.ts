@@ -14,10 +14,10 @@ export const WRITES_BEHIND = 2;
 /** Bytes read by one system call, at most. */
 const MAX_READ_BYTES = 2 ** 30;
 
-/** Location of a slot in the file, and the shape of its tensor. */
+/** Location of a slot in the file, the bytes that it has room for, and the shape of its tensor. */
 interface Place {
   readonly offset: number;
-  readonly bytes: number;
+  readonly room: number;
   shape: readonly number[];
 }
 
@@ -46,8 +46,8 @@ export class SpillFile implements Stash {
   }
 
   /** @throws GpruneError OUTPUT_FAILED when an earlier write failed */
-  async put(slot: number, tensor: Tensor): Promise<void> {
-    const place = this.#allocate(slot, tensor);
+  async put(slot: number, tensor: Tensor, room: number = tensor.data.length): Promise<void> {
+    const place = this.#allocate(slot, tensor, room);
     if (this.#ahead?.slot === slot) this.#ahead = null;
     // Two pending writes of one slot could finish in either order.
     await this.#pending.get(slot)?.written;
@@ -87,19 +87,18 @@ export class SpillFile implements Stash {
     await rm(this.#path, { force: true }).catch(() => {});
   }
 
-  #allocate(slot: number, { shape, data }: Tensor): Place {
-    const old = this.#places.get(slot);
-    if (old === undefined) {
-      const place = { offset: this.#end, bytes: data.byteLength, shape };
+  #allocate(slot: number, { shape, data }: Tensor, room: number): Place {
+    let place = this.#places.get(slot);
+    if (place === undefined) {
+      place = { offset: this.#end, room: room * Float32Array.BYTES_PER_ELEMENT, shape };
       this.#places.set(slot, place);
-      this.#end += data.byteLength;
-      return place;
+      this.#end += place.room;
     }
-    if (old.bytes !== data.byteLength) {
-      throw internalError(`slot ${slot} of ${this.#path} holds ${old.bytes} bytes, got ${data.byteLength}`);
+    if (data.byteLength > place.room) {
+      throw internalError(`slot ${slot} of ${this.#path} holds ${place.room} bytes, got ${data.byteLength}`);
     }
-    old.shape = shape;
-    return old;
+    place.shape = shape;
+    return place;
   }
 
   #placeOf(slot: number): Place {
@@ -119,9 +118,10 @@ export class SpillFile implements Stash {
   async #read(slot: number): Promise<Tensor> {
     const pending = this.#pending.get(slot);
     if (pending !== undefined) return pending.tensor;
-    const { offset, bytes, shape } = this.#placeOf(slot);
-    const data = new Float32Array(bytes / Float32Array.BYTES_PER_ELEMENT);
+    const { offset, shape } = this.#placeOf(slot);
+    const data = new Float32Array(elementCount(shape));
     const target = new Uint8Array(data.buffer);
+    const bytes = target.length;
     try {
       for (let done = 0; done < bytes; ) {
         const length = Math.min(MAX_READ_BYTES, bytes - done);
