@@ -54,8 +54,8 @@ describe("the inputs of layers", () => {
 
   test("need a row for every token", async () => {
     const inputs = new OwnInputs(tinyModel(OPTIONS), runtime);
-    await expect(inputs.of(0, Int32Array.of(13), [1, 1])).rejects.toThrow(
-      "token 0: expected an id below 12, got 13",
+    await expect(inputs.of(0, Int32Array.of(3, 13, 2), [1, 3])).rejects.toThrow(
+      "token 1: expected an id below 12, got 13",
     );
   });
 

@@ -8,7 +8,7 @@ import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
 import type { Feeds, Runtime } from "../runtime/runtime.ts";
-import { embeddingRows } from "./embedding_rows.ts";
+import { embeddingRows, requireKnownTokens } from "./embedding_rows.ts";
 import { norm } from "./formulas.ts";
 
 /**
@@ -92,7 +92,8 @@ export class OwnInputs {
     const { perLayerInputs } = this.#model.spec;
     if (perLayerInputs === null) return {};
     if (ids === undefined) throw internalError("a layer that needs token ids has none");
-    const { size } = perLayerInputs;
+    const { size, vocabSize } = perLayerInputs;
+    requireKnownTokens(ids, vocabSize);
     const rows = await this.#rowsOf(ids);
     const data = new Float32Array(ids.length * size);
     for (const [place, id] of ids.entries()) {
