@@ -71,7 +71,7 @@ export class OwnInputs {
   readonly #model: Model;
   readonly #runtime: Runtime;
   /** Of all layers one after another, [layers * size], by token. */
-  readonly #kept = new Map<number, Float32Array>();
+  #kept: ReadonlyMap<number, Float32Array> = new Map();
   #weights: Promise<Readonly<Record<string, Tensor>>> | undefined;
 
   constructor(model: Model, runtime: Runtime) {
@@ -120,12 +120,14 @@ export class OwnInputs {
     return rows;
   }
 
-  /** Keeps these as well as those that are kept, or instead of them where both are too many. */
+  /**
+   * Keeps these as well as those that are kept, or instead of them where both are too many; in another map, since a call
+   * may still read that of before.
+   */
   #keep(rows: ReadonlyMap<number, Float32Array>): void {
     const [{ byteLength }] = rows.values() as unknown as [Float32Array];
-    if ((this.#kept.size + rows.size) * byteLength > KEPT_BYTES) this.#kept.clear();
-    if (rows.size * byteLength > KEPT_BYTES) return;
-    for (const [id, row] of rows) this.#kept.set(id, row);
+    const both = (this.#kept.size + rows.size) * byteLength <= KEPT_BYTES ? this.#kept : [];
+    if (rows.size * byteLength <= KEPT_BYTES) this.#kept = new Map([...both, ...rows]);
   }
 
   /**
