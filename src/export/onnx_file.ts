@@ -1,7 +1,8 @@
 /**
- * Writes .onnx files with one tensor in memory at a time, or some rows of it: offsets follow from shapes and formats. Weights of up
- * to 2 GB, the limit of a protobuf message, lie in the file itself, more in files beside it that transformers.js calls
- * `NAME_data`, `NAME_data_1` and so on. Writing is not atomic here, see io/files/output_directory.ts.
+ * Writes .onnx files with one tensor in memory at a time, or some rows of it: offsets follow from shapes and formats.
+ * Weights of up to 2 GB, the limit of a protobuf message, lie in the file itself, more in files beside it that
+ * transformers.js calls `NAME_data`, `NAME_data_1` and so on. Writing is not atomic here, see
+ * io/files/output_directory.ts.
  */
 import { basename } from "node:path";
 import { alignUp } from "../base/byte_size.ts";

@@ -63,6 +63,11 @@ export function unitsInBlocks({ space, blockSize }: RemovalQueue, blocks: number
   return blocks === 0 ? 0 : blocks * blockSize - missing;
 }
 
+/** The units that a queue keeps when it gives some, ascending. */
+export function unitsLeft({ order }: RemovalQueue, given: number): readonly number[] {
+  return order.slice(given).sort((a, b) => a - b);
+}
+
 /** Parameters of a full block. */
 function blockCost({ space, blockSize }: RemovalQueue): number {
   return blockSize * space.unitParameters;
@@ -144,7 +149,7 @@ export class RemovalLedger {
     const keep: Record<string, readonly number[]> = {};
     for (const [queue, taken] of this.#taken) {
       if (taken === 0) continue;
-      keep[queue.space.id] = queue.order.slice(unitsInBlocks(queue, taken)).sort((a, b) => a - b);
+      keep[queue.space.id] = unitsLeft(queue, unitsInBlocks(queue, taken));
     }
     return keep;
   }

@@ -19,7 +19,14 @@ import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
-import { BUDGET_SLACK, type RankedSpace, type RemovalQueue, unitsInBlocks, unranked } from "./removal.ts";
+import {
+  BUDGET_SLACK,
+  type RankedSpace,
+  type RemovalQueue,
+  unitsInBlocks,
+  unitsLeft,
+  unranked,
+} from "./removal.ts";
 
 /** Number of blocks that every space of a kind gives. */
 interface Split extends Readonly<Record<SpaceKind, number>> {
@@ -40,13 +47,9 @@ export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRe
   const chosen = splits[losses.indexOf(Math.min(...losses))]!;
   const kept = queues.flatMap((queue) => {
     const taken = unitsTaken(queue, chosen[queue.space.kind]);
-    return taken === 0 ? [] : [[queue.space.id, sorted(queue.order.slice(taken))] as const];
+    return taken === 0 ? [] : [[queue.space.id, unitsLeft(queue, taken)] as const];
   });
   return Object.fromEntries(kept);
-}
-
-function sorted(units: readonly number[]): readonly number[] {
-  return units.toSorted((a, b) => a - b);
 }
 
 /** The specs that `removeUniform` may result in, whatever the ranking. @throws GpruneError as `removeUniform` */

@@ -230,6 +230,7 @@ function attentionInputs(
 ): AttentionInputs {
   const { headDim, groupSize, rotaryDim, scalesQueries, span, alibi } = structure;
   const { cached = false, forest = false } = options;
+  const { K } = sizesOf(structure, options);
   const half = rotaryDim / 2;
   const batch: readonly Dim[] = forest ? ["B"] : [];
   const tokens = span?.tokens ?? "T";
@@ -238,15 +239,14 @@ function attentionInputs(
     b.reshape(b.input(name, [...batch, tokens, half]), [...batch, tokens, 1, half]);
   const queryScale = (): Value =>
     b.reshape(b.input("query_scale", [...batch, tokens]), [...batch, tokens, 1, 1]);
-  const past = (name: string): Value =>
-    b.input(name, [batchSize(options), sizesOf(structure, options).K, "P", headDim]);
+  const past = (name: string): Value => b.input(name, [batchSize(options), K, "P", headDim]);
   return {
     angles:
       rotaryDim === 0
         ? null
         : { cos: angles("cos"), sin: angles("sin"), queryScale: scalesQueries ? queryScale() : null },
     mask: b.input("mask", maskShape(forest, span, rows)),
-    slopes: alibi ? b.input("slopes", [groupSize, sizesOf(structure, options).K, 1, 1]) : null,
+    slopes: alibi ? b.input("slopes", [groupSize, K, 1, 1]) : null,
     past: null,
     cache: cached
       ? { keys: past("past_keys"), values: past("past_values"), mask: b.input("past_mask", [rows, "P"]) }

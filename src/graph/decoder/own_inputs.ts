@@ -92,9 +92,8 @@ export class OwnInputs {
     const { perLayerInputs } = this.#model.spec;
     if (perLayerInputs === null) return {};
     if (ids === undefined) throw internalError("a layer that needs token ids has none");
-    const { size, vocabSize } = perLayerInputs;
-    requireKnownTokens(ids, vocabSize);
-    const rows = await this.#rowsOf(ids);
+    const { size } = perLayerInputs;
+    const rows = await this.#rowsOf(ids, perLayerInputs);
     const data = new Float32Array(ids.length * size);
     for (const [place, id] of ids.entries()) {
       data.set(rows.get(id)!.subarray(layer * size, (layer + 1) * size), place * size);
@@ -103,15 +102,20 @@ export class OwnInputs {
   }
 
   /** The inputs of all layers for these tokens, by token. */
-  async #rowsOf(ids: Int32Array): Promise<ReadonlyMap<number, Float32Array>> {
-    const missing = [...new Set(ids)].filter((id) => !this.#kept.has(id)).sort((a, b) => a - b);
-    if (missing.length === 0) return this.#kept;
-    const known = Array.from(new Set(ids), (id) => [id, this.#kept.get(id)] as const);
-    const rows = new Map(known.flatMap(([id, row]) => (row === undefined ? [] : [[id, row] as const])));
+  async #rowsOf(
+    ids: Int32Array,
+    { size, vocabSize }: PerLayerInputs,
+  ): Promise<ReadonlyMap<number, Float32Array>> {
+    const kept = this.#kept;
+    const wanted = [...new Set(ids)];
+    const missing = wanted.filter((id) => !kept.has(id)).sort((a, b) => a - b);
+    if (missing.length === 0) return kept;
+    requireKnownTokens(ids, vocabSize);
+    const rows = new Map(wanted.flatMap((id) => (kept.has(id) ? [[id, kept.get(id)!] as const] : [])));
+    const width = this.#model.spec.layers.length * size;
     for (let start = 0; start < missing.length; start += CHUNK_ROWS) {
       const chunk = Int32Array.from(missing.slice(start, start + CHUNK_ROWS));
-      const values = await this.#compute(chunk);
-      const width = values.length / CHUNK_ROWS;
+      const values = await this.#compute(chunk, { rows: vocabSize, width });
       for (const [place, id] of chunk.entries()) {
         rows.set(id, values.subarray(place * width, (place + 1) * width));
       }
@@ -121,8 +125,8 @@ export class OwnInputs {
   }
 
   /**
-   * Keeps these as well as those that are kept, or instead of them where both are too many; in another map, since a call
-   * may still read that of before.
+   * Keeps these as well as those that are kept, or instead of them where both are too many; in another map, since a
+   * call may still read that of before.
    */
   #keep(rows: ReadonlyMap<number, Float32Array>): void {
     const [{ byteLength }] = rows.values() as unknown as [Float32Array];
@@ -132,15 +136,18 @@ export class OwnInputs {
 
   /**
    * @param ids - at most `CHUNK_ROWS`
+   * @param table - its rows, and the numbers of a row
    * @returns [CHUNK_ROWS, layers * size], of which the first rows are those of the tokens
    */
-  async #compute(ids: Int32Array): Promise<Float32Array> {
+  async #compute(
+    ids: Int32Array,
+    table: { readonly rows: number; readonly width: number },
+  ): Promise<Float32Array> {
     const { spec, weights } = this.#model;
     const { hiddenSize: size, vocabSize, embeddingScale } = spec;
-    const { vocabSize: rows } = requirePerLayer(spec);
-    const width = spec.layers.length * requirePerLayer(spec).size;
+    const { rows, width } = table;
     const embedded = await embeddingRows(weights, { name: EMBEDDING, rows: vocabSize, size }, ids);
-    const table = await embeddingRows(weights, { name: PER_LAYER.table, rows, size: width }, ids);
+    const own = await embeddingRows(weights, { name: PER_LAYER.table, rows, size: width }, ids);
     const key = JSON.stringify([spec.perLayerInputs, spec.layers.length, size, spec.normEps]);
     const program = await this.#runtime.program(`own inputs ${key}`, () => ownInputGraph(spec));
     this.#weights ??= readNamed(weights, { projection: PER_LAYER.projection, norm: PER_LAYER.norm });
@@ -151,7 +158,7 @@ export class OwnInputs {
         embedded.map((x) => x * embeddingScale),
         size,
       ),
-      rows: padded(table, width),
+      rows: padded(own, width),
     });
     requireFiniteResult(inputs!, {
       what: "the inputs of layers",

@@ -4,14 +4,13 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
-import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
 import { REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { type ModelSpec, queryHeads } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 /** The slopes that a class gives a number of heads. */
 type Slopes = (heads: number) => readonly number[];
@@ -25,13 +24,6 @@ const slopeLists = z.object({
     .max(MAX_LAYERS)
     .optional(),
 });
-
-/** The values of a class's keys. @throws GpruneError BAD_CONFIG for values out of range */
-export function parsedKeys<Keys>(schema: z.ZodType<Keys>, config: JsonObject, where: string): Keys {
-  const result = schema.safeParse(config);
-  if (result.success) return result.data;
-  throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
-}
 
 /**
  * The spec with ALiBi in all layers, and none of them rotated.

@@ -7,9 +7,9 @@ import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { alibiSlopes } from "../alibi.ts";
 import type { ModelSpec } from "../spec.ts";
-import { parsedKeys, slopeKeys, withAlibi } from "./alibi_keys.ts";
+import { slopeKeys, withAlibi } from "./alibi_keys.ts";
 import { size } from "./limits.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 const flag = z.boolean().nullish();
 

@@ -3,13 +3,12 @@
  * values from others, values that are keys, and inputs of layers.
  */
 import { z } from "zod";
-import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { type KvSharing, type LayerSpec, type ModelSpec, ofLayer } from "../spec.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { requireEveryLayer } from "./mixer_keys.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 type LayerType = "sliding_attention" | "full_attention";
 
@@ -59,14 +58,12 @@ const ROPE_PARAMETERS = {
 } as const;
 
 /**
- * @throws GpruneError BAD_CONFIG for values out of range, a list that does not name all layers, a type of layers without
- *   a rotation, or layers that are to take keys and values from one that is not there
+ * @throws GpruneError BAD_CONFIG for values out of range, a list that does not name all layers, a type of layers
+ *   without a rotation, or layers that are to take keys and values from one that is not there
  */
 export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
   const { use_bidirectional_attention: _, layer_widths: __, ...others } = config;
-  const result = schema.safeParse(config);
-  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
-  const own = result.data;
+  const own = parsedKeys(schema, config, where);
   const types = layerTypes(own, where);
   requireRotations(own, types, where);
   const sharing = sharingOf(own, types, where);

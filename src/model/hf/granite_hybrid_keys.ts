@@ -3,7 +3,6 @@
  * its sizes, the size of the FFN, which is that of the shared expert, and whether attention is rotated.
  */
 import { z } from "zod";
-import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
@@ -16,7 +15,7 @@ import {
   requireAttention,
   requireEveryLayer,
 } from "./mixer_keys.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 const layerTypes = z
   .array(z.enum(["mamba", "linear_attention", "attention", "full_attention"]))
@@ -51,14 +50,13 @@ type HybridConfig = z.infer<typeof schema>;
  */
 export function readGraniteHybridKeys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, layers_block_type: __, ...others } = config;
-  const result = schema.safeParse(config);
-  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
+  const keys = parsedKeys(schema, config, where);
   requireDense(config, where);
-  const attends = attendingLayers(result.data, where);
-  const mamba = attends.includes(false) ? mambaOf(result.data, where) : null;
-  const isRotated = result.data.position_embedding_type === "rope";
+  const attends = attendingLayers(keys, where);
+  const mamba = attends.includes(false) ? mambaOf(keys, where) : null;
+  const isRotated = keys.position_embedding_type === "rope";
   return {
-    usual: { ...others, intermediate_size: result.data.shared_intermediate_size },
+    usual: { ...others, intermediate_size: keys.shared_intermediate_size },
     complete: (spec) => ({
       ...spec,
       layers: spec.layers.map((layer, index) => {

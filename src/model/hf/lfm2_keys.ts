@@ -3,14 +3,13 @@
  * attention, its filters, and the size of FFNs, which the class may derive from another.
  */
 import { z } from "zod";
-import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { ConvolutionSpec } from "../mixer_spec.ts";
 import { convolutionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { filterLength, requireAttention, requireEveryLayer } from "./mixer_keys.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 /** Defaults are those of the class. */
 const schema = z.object({
@@ -35,19 +34,18 @@ type Lfm2Config = z.infer<typeof schema>;
  */
 export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, tie_embedding: tied, ...others } = config;
-  const result = schema.safeParse(config);
-  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
-  const convolutions = convolutionsIn(result.data, where);
+  const keys = parsedKeys(schema, config, where);
+  const convolutions = convolutionsIn(keys, where);
   return {
     usual: {
       ...others,
       ...(tied !== undefined && { tie_word_embeddings: tied }),
-      intermediate_size: neuronsOf(result.data),
+      intermediate_size: neuronsOf(keys),
       // The class has no other activation.
       hidden_act: "silu",
     },
     complete: (spec) => {
-      checkTheta(spec, result.data, where);
+      checkTheta(spec, keys, where);
       return {
         ...spec,
         layers: spec.layers.map((layer, index) => {

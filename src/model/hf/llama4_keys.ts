@@ -4,11 +4,10 @@
  * them, its longest sequence is the longest of those.
  */
 import { z } from "zod";
-import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { ModelSpec } from "../spec.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 /** Defaults are those of the class; version 4 of transformers takes a number for `attn_temperature_tuning`. */
 const schema = z.object({
@@ -26,9 +25,8 @@ export function readLlama4Keys(config: JsonObject, where: string): OwnKeys {
       hint: "Mixture-of-experts models are not supported.",
     });
   }
-  const result = schema.safeParse(config);
-  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
-  const { layer_types: types, attention_chunk_size: chunk, ...queries } = result.data;
+  const keys = parsedKeys(schema, config, where);
+  const { layer_types: types, attention_chunk_size: chunk, ...queries } = keys;
   return {
     // To the class, no flags are its default ones.
     usual: { ...others, no_rope_layers: isEmpty(flags) ? null : flags },

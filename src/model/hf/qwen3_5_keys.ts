@@ -3,7 +3,6 @@
  * rule, and its sizes.
  */
 import { z } from "zod";
-import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { DeltaSpec } from "../mixer_spec.ts";
@@ -16,7 +15,7 @@ import {
   requireAttention,
   requireEveryLayer,
 } from "./mixer_keys.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 /** Defaults are those of the class. */
 const schema = z.object({
@@ -38,10 +37,9 @@ type Qwen35Config = z.infer<typeof schema>;
 /** @throws GpruneError BAD_CONFIG for values out of range, or a list that does not name all layers */
 export function readQwen35Keys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, ...usual } = config;
-  const result = schema.safeParse(config);
-  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${wrongValues(result.error)}`);
-  const delta = deltaOf(result.data, where);
-  const attends = attendingLayers(result.data, where);
+  const keys = parsedKeys(schema, config, where);
+  const delta = deltaOf(keys, where);
+  const attends = attendingLayers(keys, where);
   return {
     usual,
     complete: (spec) => ({
