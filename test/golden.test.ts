@@ -82,7 +82,7 @@ function withUnevenWidths(spec: ModelSpec): ModelSpec {
   const layers = spec.layers.map((layer, index) => {
     const removed = Math.max(0, Math.min(layer.kvGroups - 1, index));
     const kept = Array.from({ length: layer.kvGroups - removed }, (_, group) => removed + group);
-    return { ...withKvGroups(layer, kept), neurons: layer.neurons - 5 * index };
+    return { ...withKvGroups(layer, kept), neurons: layer.neurons - 5 * index * (layer.experts?.count ?? 1) };
   });
   return { ...spec, layers };
 }

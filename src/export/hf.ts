@@ -14,6 +14,7 @@ import {
   writeFileAtomically,
 } from "../io/files/output_directory.ts";
 import { bytesOfAll, type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
+import { expertShape, expertTensors, joinedNames, readExperts } from "../model/checkpoint/experts.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
 import { headNormVectors } from "../model/checkpoint/head_norms.ts";
 import { namingOf, storedName } from "../model/checkpoint/stored_names.ts";
@@ -151,12 +152,14 @@ function tensorsToWrite(
   );
   const naming = namingOf(family, spec);
   const reordered = reorderedWeights(spec, family.stored.rotatedOrder);
-  const parts = new Set(fused.flatMap((tensor) => tensor.parts));
+  const experts = expertTensors(spec, family);
+  const parts = new Set([...fused.flatMap((tensor) => tensor.parts), ...experts.flatMap(joinedNames)]);
   const read = async (name: string, rows?: RowRange): Promise<Tensor> => {
     const tensor = own.has(name) ? await weights.read(name, rows) : zeros(shapes.get(name)!);
     const heads = reordered.get(name);
     return heads === undefined ? tensor : rowsAsStored(tensor, heads);
   };
+  const ofExperts = keepingLast(read);
   const entry = (name: string, shape: readonly number[], make: TensorToWrite["read"]): TensorToWrite => {
     const turns = family.stored.transposed && isLayerMatrix(name, shape);
     return {
@@ -190,5 +193,20 @@ function tensorsToWrite(
       const shape = shapes.get(tensor.parts[0]!)!.with(0, rows);
       return entry(tensor.name, shape, () => readFused(tensor, read));
     }),
+    ...experts.map((tensor) =>
+      entry(tensor.name, expertShape(spec, tensor), () => readExperts(spec, tensor, ofExperts)),
+    ),
   ];
+}
+
+/** Reads tensors, and keeps the last one that was read whole, whose columns several tensors of experts have. */
+function keepingLast(
+  read: (name: string, rows?: RowRange) => Promise<Tensor>,
+): (name: string, rows?: RowRange) => Promise<Tensor> {
+  let last: { readonly name: string; readonly tensor: Promise<Tensor> } | undefined;
+  return (name, rows) => {
+    if (rows !== undefined) return read(name, rows);
+    if (last?.name !== name) last = { name, tensor: read(name) };
+    return last.tensor;
+  };
 }

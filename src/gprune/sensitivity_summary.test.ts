@@ -8,6 +8,7 @@ const space: Space = {
   kind: "ffn",
   layer: 0,
   units: 4,
+  parts: 1,
   unitChannels: 1,
   unitParameters: 12,
 };

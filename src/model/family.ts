@@ -60,16 +60,28 @@ export interface LogitScale {
   readonly is: "factor" | "divisor";
 }
 
+/** How a checkpoint holds matrices of experts: as a tensor for each of them, or one for all, [E, rows, columns]. */
+export interface StoredExperts {
+  /** Its name in a layer, with `*` for the number of the expert if each has its own. */
+  readonly name: string;
+  /** The projections that it has, one's rows after another's. */
+  readonly parts: readonly Projection[];
+}
+
 /** Families whose classes have keys of their own. */
 export type OwnKeysName =
   | "bloom"
   | "falcon"
   | "gemma4"
   | "granite_hybrid"
+  | "granitemoe"
   | "lfm2"
   | "llama4"
+  | "mixtral"
   | "mpt"
-  | "qwen3_5";
+  | "olmoe"
+  | "qwen3_5"
+  | "qwen3_moe";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -226,6 +238,8 @@ export interface FamilyTensors {
   readonly outerNames: Readonly<Record<string, string>>;
   /** Tensors that hold several projections. */
   readonly fused: readonly FusedName[];
+  /** Tensors of experts, with names of parts that `names` does not change; null for a family without experts. */
+  readonly experts: readonly StoredExperts[] | null;
   /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
   readonly transposed: boolean;
   /** The order of a head's rotated channels in the checkpoint. */

@@ -22,6 +22,11 @@ export interface Space {
   readonly layer: number;
   /** Number of units. */
   readonly units: number;
+  /**
+   * Equal parts that the units are in, one after another, and stay in when units are removed: the experts of an FFN, or
+   * one.
+   */
+  readonly parts: number;
   /** Channels of a unit at the input of its output projection (down_proj, o_proj): 1 or g*H. */
   readonly unitChannels: number;
   /** Parameters that go with one unit, biases included. */
@@ -38,8 +43,10 @@ export function spacesOf(spec: ModelSpec): readonly Space[] {
     return kindsOf(layer).map((kind): Space => {
       const id = spaceId(index, kind);
       const units = kind === "ffn" ? layer.neurons : layer.kvGroups;
+      const parts = kind === "ffn" ? (layer.experts?.count ?? 1) : 1;
       const unitChannels = kind === "ffn" ? 1 : layer.groupSize * headDimOf(spec, layer);
-      return { id, kind, layer: index, units, unitChannels, unitParameters: parametersPerUnit(weights, id) };
+      const unitParameters = parametersPerUnit(weights, id);
+      return { id, kind, layer: index, units, parts, unitChannels, unitParameters };
     });
   });
 }

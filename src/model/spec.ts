@@ -79,10 +79,25 @@ export interface PerLayerInputs {
   readonly vocabSize: number;
 }
 
+/**
+ * An FFN of experts, of which a router picks some for each token (arXiv 1701.06538): the softmax of the router's
+ * products says which, and how much what each of them computes counts.
+ */
+export interface ExpertsSpec {
+  /** E. */
+  readonly count: number;
+  /** Experts of a token. */
+  readonly active: number;
+  /** The numbers of the picked experts add up to 1: each is divided by their sum. */
+  readonly normalised: boolean;
+}
+
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
-  /** F, neurons of the FFN. */
+  /** F, neurons of the FFN; those of all experts, one expert's after another's, each the same number. */
   readonly neurons: number;
+  /** Absent where all neurons compute for every token. */
+  readonly experts?: ExpertsSpec;
   /** K, key/value heads; 0 in layers without attention. */
   readonly kvGroups: number;
   /** g, query heads that read one key/value head. */
@@ -212,6 +227,11 @@ export function queryHeads({ kvGroups, groupSize }: Pick<LayerSpec, "kvGroups" |
   return kvGroups * groupSize;
 }
 
+/** Neurons of an expert, or of the whole FFN where there are none. */
+export function expertNeurons({ neurons, experts }: Pick<LayerSpec, "neurons" | "experts">): number {
+  return neurons / (experts?.count ?? 1);
+}
+
 /** The layer with biases on more projections, of those that it has, in the order of `PROJECTIONS`. */
 export function withBiases(layer: LayerSpec, added: readonly Projection[]): LayerSpec {
   const all = PROJECTIONS.filter(
@@ -295,11 +315,15 @@ export function attentionLayers({ layers }: Pick<ModelSpec, "layers">): readonly
 
 /**
  * Whether layers have the widths that stock classes can have: the same in all layers of a kind. Layers with attention
- * are of one kind if their heads have the same size, FFNs if both are in layers with keys of their own, or neither.
+ * are of one kind if their heads have the same size, FFNs if both are in layers with keys of their own, or neither, and
+ * have as many experts.
  */
 export function hasUniformWidths({ layers }: Pick<ModelSpec, "layers">): boolean {
   const heads = ({ headDim, kvGroups, groupSize }: LayerSpec): Kinship => [headDim, [kvGroups, groupSize]];
-  const ffn = ({ kvSharing, neurons }: LayerSpec): Kinship => [kvSharing?.role === "reader", [neurons]];
+  const ffn = ({ kvSharing, neurons, experts }: LayerSpec): Kinship => [
+    `${kvSharing?.role} ${experts?.count}`,
+    [neurons],
+  ];
   return areAlike(attentionLayers({ layers }).map(heads)) && areAlike(layers.map(ffn));
 }
 

@@ -175,6 +175,8 @@ export const PER_LAYER = {
  */
 export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
+/** The module of a router, [E, C], in a layer with experts. */
+export const ROUTER = "mlp.gate";
 /** The norm of the embeddings, where they have one. */
 export const EMBEDDING_NORM = "model.embed_layernorm";
 /** Biases of the logits [V], where they have one. */
@@ -221,9 +223,23 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...qkNormWeights(spec, layer, index),
     ...mixerWeights(spec, layer, index),
     ...projectionWeights(spec, layer, index),
+    ...routerWeights(spec, layer, index),
     ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
     ...outputWeights(spec, index),
   ];
+}
+
+function routerWeights(
+  { hiddenSize }: ModelSpec,
+  { experts }: LayerSpec,
+  index: number,
+): readonly WeightSpec[] {
+  return experts === undefined ? [] : [plain(routerName(index), [experts.count, hiddenSize])];
+}
+
+/** Checkpoint name of the matrix of a layer's router. */
+function routerName(layer: number): string {
+  return `model.layers.${layer}.${ROUTER}.weight`;
 }
 
 /** What a layer does after its FFN: it adds what its own input gives, and multiplies its output by a number. */

@@ -287,7 +287,7 @@ describe("uniform", () => {
 describe("global", () => {
   const { allocate } = allocationByName("global");
   const space = (kind: "kv" | "ffn", units: number, unitChannels: number): Space => {
-    return { id: `layers.0.${kind}`, kind, layer: 0, units, unitChannels, unitParameters: 1 };
+    return { id: `layers.0.${kind}`, kind, layer: 0, units, parts: 1, unitChannels, unitParameters: 1 };
   };
 
   test("standardises with n - 1 and gives zeros where nothing varies", () => {

@@ -87,6 +87,7 @@ export function validatePlan(plan: PruningPlan, spec: ModelSpec): PlanCheck {
     ...baseProblems(plan.base, planBase(spec)),
     ...keepProblems(plan),
     ...sharedProblems(plan, spec),
+    ...expertProblems(plan, spec),
   ];
   return problems.length === 0 ? { ok: true } : { ok: false, problems };
 }
@@ -97,6 +98,18 @@ function sharedProblems({ keep }: PruningPlan, { layers }: ModelSpec): readonly 
     const id = spaceId(index, "kv");
     if (kvSharing === undefined || keep[id] === undefined) return [];
     return [`keep ${id}: expected no entry, since layers share these keys and values, got one`];
+  });
+}
+
+/** Problems of experts that a plan would leave unequal. */
+function expertProblems({ keep }: PruningPlan, spec: ModelSpec): readonly string[] {
+  const spaces = spacesOf(spec).filter(({ id, parts }) => parts > 1 && keep[id] !== undefined);
+  return spaces.flatMap(({ id, units, parts }) => {
+    const counts = new Array<number>(parts).fill(0);
+    for (const unit of keep[id]!) counts[Math.floor((unit * parts) / units)]! += 1;
+    if (counts.every((count) => count === counts[0])) return [];
+    const range = `${Math.min(...counts)} to ${Math.max(...counts)}`;
+    return [`keep ${id}: expected equal numbers of neurons of ${parts} experts, got ${range}`];
   });
 }
 

@@ -23,11 +23,13 @@ export function unranked(spec: ModelSpec): readonly RankedSpace[] {
 /**
  * Units of a space in the order of their removal. They are removed in blocks: of one unit or, if FFN widths are rounded
  * to R, of R neurons; if F is no multiple of R, the first block has F mod R, so that every later width is a multiple.
+ * Of a space with parts, a block has that of every part, so that these stay equal.
  */
 export interface RemovalQueue {
   readonly space: Space;
-  /** All units, least important first. */
+  /** All units, least important first; of a space with parts, the first of every part, then the second. */
   readonly order: readonly number[];
+  /** Units of a block, of all parts together. */
   readonly blockSize: number;
   /** Number of blocks that may be removed; at least one block stays. */
   readonly removableBlocks: number;
@@ -50,11 +52,23 @@ export function removalQueue(
   unitValues: Float64Array,
   { roundTo, ties }: QueueOptions,
 ): RemovalQueue {
-  const order = Array.from(unitValues.keys()).sort(
+  const sorted = Array.from(unitValues.keys()).sort(
     (a, b) => unitValues[a]! - unitValues[b]! || (ties ? ties[a]! - ties[b]! : 0) || a - b,
   );
-  const blockSize = space.kind === "ffn" ? roundTo : 1;
+  const order = inTurns(sorted, space);
+  const blockSize = space.kind === "ffn" ? roundTo * space.parts : 1;
   return { space, order, blockSize, removableBlocks: Math.max(0, Math.ceil(space.units / blockSize) - 1) };
+}
+
+/** The first unit of every part of a space, then the second of each, and so on. @param order - all units */
+function inTurns(
+  order: readonly number[],
+  { units, parts }: Pick<Space, "units" | "parts">,
+): readonly number[] {
+  if (parts === 1) return order;
+  const ofParts = Array.from({ length: parts }, (): number[] => []);
+  for (const unit of order) ofParts[Math.floor((unit * parts) / units)]!.push(unit);
+  return order.map((_, place) => ofParts[place % parts]![Math.floor(place / parts)]!);
 }
 
 /** Number of units in the first `blocks` blocks of a queue. */

@@ -15,6 +15,7 @@
  */
 import { GpruneError } from "../errors.ts";
 import { withKvGroups } from "../model/alibi.ts";
+import type { Space } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
@@ -68,7 +69,7 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
   });
 }
 
-/** A queue, and what its layer gives for each unit that the layers with the fewest give. */
+/** A queue, and what each part of its space gives for each unit that those with the fewest give. */
 interface ProportionalQueue extends RemovalQueue {
   readonly multiple: number;
 }
@@ -79,9 +80,13 @@ function queuesInProportion(
 ): readonly ProportionalQueue[] {
   const queues = queuesOf(ranked, request);
   const divisorOf = (kind: SpaceKind): number =>
-    queues.reduce((divisor, { space }) => (space.kind === kind ? gcd(divisor, space.units) : divisor), 0);
+    queues.reduce((divisor, { space }) => (space.kind === kind ? gcd(divisor, partSize(space)) : divisor), 0);
   const divisors = { ffn: divisorOf("ffn"), kv: divisorOf("kv") };
-  return queues.map((queue) => ({ ...queue, multiple: queue.space.units / divisors[queue.space.kind] }));
+  return queues.map((queue) => ({ ...queue, multiple: partSize(queue.space) / divisors[queue.space.kind] }));
+}
+
+function partSize({ units, parts }: Space): number {
+  return units / parts;
 }
 
 function gcd(a: number, b: number): number {
@@ -90,8 +95,13 @@ function gcd(a: number, b: number): number {
 
 /** Units that a queue gives when a split takes a number of blocks from the narrowest layers. */
 function unitsTaken({ multiple, space, blockSize, ...queue }: ProportionalQueue, blocks: number): number {
-  const narrowest = { ...queue, blockSize, space: { ...space, units: space.units / multiple } };
-  return multiple * unitsInBlocks(narrowest, blocks);
+  const { parts } = space;
+  const narrowest = {
+    ...queue,
+    blockSize: blockSize / parts,
+    space: { ...space, units: partSize(space) / multiple },
+  };
+  return parts * multiple * unitsInBlocks(narrowest, blocks);
 }
 
 /** The candidate splits. */
@@ -100,8 +110,10 @@ function splitsOf(queues: readonly ProportionalQueue[], request: RemovalRequest)
   const budget = removalBudget(request, queues);
   const ofKind = (kind: SpaceKind): readonly ProportionalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
-  // Parameters of one neuron in every layer.
-  const neuron = ofKind("ffn").reduce((sum, { space, multiple }) => sum + multiple * space.unitParameters, 0);
+  // Parameters of one neuron in every layer, or in every expert.
+  const neuron = ofKind("ffn").reduce((sum, { space, multiple }) => {
+    return sum + multiple * space.parts * space.unitParameters;
+  }, 0);
   const neurons = costs(ofKind("ffn"));
   // Groups that layers share stay, and so do all others then.
   const groups = request.spec.layers.some(({ kvSharing }) => kvSharing) ? [0] : costs(ofKind("kv"));

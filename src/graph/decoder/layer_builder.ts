@@ -11,11 +11,13 @@ import {
   NORM_PARTS,
   type NormPart,
   PER_LAYER_NORM,
+  ROUTER,
 } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
+import { routedNeurons } from "./experts.ts";
 import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
 import type {
   AttentionInputs,
@@ -184,8 +186,20 @@ export class LayerBuilder {
     };
   }
 
-  /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
+  /**
+   * act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16; those of
+   * experts are multiplied by what the router gives these.
+   */
   #neurons(x: Value): Value {
+    const b = this.#b;
+    const { experts } = this.#structure;
+    const active = this.#activeNeurons(x);
+    if (experts === undefined) return active;
+    const router = this.#weights.tensor(`${ROUTER}.weight`, [experts.count, this.#structure.hiddenSize]);
+    return routedNeurons(b, active, { experts, scores: b.matmul(x, router, { transB: true }) });
+  }
+
+  #activeNeurons(x: Value): Value {
     const b = this.#b;
     const parameters = new Map(
       activationParameters(this.#structure).map(([name, shape]) => {
@@ -234,14 +248,14 @@ export class LayerBuilder {
     return this.#b.add(product, this.#b.cast(bias, product.type));
   }
 
-  /** Output of a projection, clipped if all are, normed as a whole if that is so, as heads: [B, T, heads, H]. */
+  /** Output of a projection, normed as a whole if that is so, clipped if all are, as heads: [B, T, heads, H]. */
   #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj"): Value {
     const normName = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
     const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
     const { projectionClip } = this.#structure;
     const projected = this.#linear(x, projection, this.#channels(count));
-    const product = projectionClip === null ? projected : clip(this.#b, projected, projectionClip);
-    const channels = this.#normedIf("projection", product, normName);
+    const normed = this.#normedIf("projection", projected, normName);
+    const channels = projectionClip === null ? normed : clip(this.#b, normed, projectionClip);
     return this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
   }
 

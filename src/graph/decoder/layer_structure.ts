@@ -2,6 +2,7 @@
 
 import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec } from "../../model/mixer_spec.ts";
 import {
+  type ExpertsSpec,
   headDimOf,
   keyChannels,
   type LayerMatrix,
@@ -37,6 +38,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly residualScale: number;
   readonly projectionClip: number | null;
   readonly gatedAttention: boolean;
+  /** Absent where all neurons compute for every token. */
+  readonly experts?: ExpertsSpec;
   /** Scores have slopes; absent where they have none. */
   readonly alibi?: true;
   /** What the layer has in place of attention; absent in layers with attention. */
@@ -126,6 +129,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     gatedAttention: spec.gatedAttention,
     ...(layer.slopes !== undefined && { alibi: true }),
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
+    ...(layer.experts !== undefined && { experts: layer.experts }),
     ...(spec.valueNorm && { valueNorm: true }),
     ...(layer.valuesAreKeys && { valuesAreKeys: true }),
     ...(sharing !== null && { sharing }),

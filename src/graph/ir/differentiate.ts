@@ -60,8 +60,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
 };
 
-/** Operators with steps: what they compute has the derivative 0 wherever it has one. */
-const STEPS: ReadonlySet<string> = new Set(["Greater"]);
+/**
+ * Operators with steps: what they compute has the derivative 0 wherever it has one. Of TopK, only the places are used.
+ */
+const STEPS: ReadonlySet<string> = new Set(["Greater", "Shape", "TopK"]);
 
 /** ONNX names of the operators that have a derivative; that of slices is in `Gradients`. */
 export const DIFFERENTIABLE_OPERATORS: readonly string[] = [...Object.keys(RULES), "Slice"];

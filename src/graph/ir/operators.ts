@@ -44,6 +44,15 @@ export function powers(b: GraphBuilder, x: Value, exponents: Value): Value {
   return b.operator("Pow", [x, exponents], exponents);
 }
 
+/** 1 for the k largest entries along the last axis of x [.., N], the first of equal ones, and 0 for the others. */
+export function largestMask(b: GraphBuilder, x: Value, k: number): Value {
+  const shape = [...x.shape.slice(0, -1), k];
+  const [values, places] = b.twoOutputs("TopK", [x, b.integers([k])], [{ shape }, { shape, type: "int64" }]);
+  const ones = b.expandLike(b.scalar(1), values);
+  const attributes = { axis: x.shape.length - 1 };
+  return b.operator("ScatterElements", [b.zerosLike(x), places, ones], { ...x, attributes });
+}
+
 /** Rows of x by index: [R, ..] and indices [..] give [.., ..]. */
 export function gatherRows(b: GraphBuilder, x: Value, indices: Value): Value {
   return b.operator("Gather", [x, indices], { shape: [...indices.shape, ...x.shape.slice(1)] });

@@ -32,6 +32,7 @@ import type { ModelSpec } from "../spec.ts";
 import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_template.ts";
 import { ofModel } from "../tokenizer/files.ts";
 import { HEAD, weightsOf } from "../weights.ts";
+import { expertTensors, joinExperts } from "./experts.ts";
 import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
@@ -178,7 +179,8 @@ async function openHuggingFace(directory: string): Promise<Model> {
     requireCountedLayers(tensors, declared, directory);
     const plain = withPlainWeights(tensors, { used: readNames(declared, family), scales, where: directory });
     const upright = family.stored.transposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
-    const separate = joinHeadNorms(splitFused(upright, declared), declared, family);
+    const apart = joinHeadNorms(splitFused(upright, declared), declared, family);
+    const separate = joinExperts(apart, declared, family);
     const ordered = inHalves(separate, declared, family.stored.rotatedOrder);
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
     const unused = unusedTensors(weights, spec, storedName);
@@ -210,7 +212,9 @@ async function openHuggingFace(directory: string): Promise<Model> {
 
 /** Names of the tensors that a model may be read from: its weights, fused or apart, and an output matrix. */
 function readNames(spec: ModelSpec, family: Family): readonly string[] {
-  const names = [...weightsOf(spec), ...fusedTensors(spec)].map(({ name }) => name);
+  const names = [...weightsOf(spec), ...fusedTensors(spec), ...expertTensors(spec, family)].map(
+    ({ name }) => name,
+  );
   return [...names, ...[...headNormVectors(spec, family).values()].flat(), HEAD];
 }
 

@@ -19,7 +19,7 @@ import { GPT_NEO } from "./gpt_neo.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
 import { GPT2 } from "./gpt2.ts";
 import { GPTJ } from "./gptj.ts";
-import { GRANITE, GRANITE_HYBRID } from "./granite.ts";
+import { GRANITE, GRANITE_HYBRID, GRANITE_MOE } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
@@ -27,15 +27,15 @@ import { JAIS2 } from "./jais2.ts";
 import { LFM2 } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
-import { MINISTRAL, MINISTRAL3, MISTRAL } from "./mistral.ts";
+import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
 import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
-import { OLMO, OLMO2, OLMO3 } from "./olmo.ts";
+import { OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
-import { QWEN2, QWEN3, QWEN3_5 } from "./qwen.ts";
+import { QWEN2, QWEN3, QWEN3_5, QWEN3_MOE } from "./qwen.ts";
 import { SEED_OSS } from "./seed_oss.ts";
 import { SMOLLM3 } from "./smollm3.ts";
 import { STABLELM } from "./stablelm.ts";
@@ -44,10 +44,12 @@ import { STARCODER2 } from "./starcoder2.ts";
 export const FAMILIES: readonly Family[] = [
   LLAMA,
   MISTRAL,
+  MIXTRAL,
   MINISTRAL,
   MINISTRAL3,
   QWEN2,
   QWEN3,
+  QWEN3_MOE,
   QWEN3_5,
   GEMMA,
   GEMMA2,
@@ -56,12 +58,14 @@ export const FAMILIES: readonly Family[] = [
   VAULTGEMMA,
   PHI3,
   GRANITE,
+  GRANITE_MOE,
   GRANITE_HYBRID,
   HYPERCLOVAX,
   SMOLLM3,
   OLMO,
   OLMO2,
   OLMO3,
+  OLMOE,
   EXAONE4,
   SEED_OSS,
   ERNIE4_5,

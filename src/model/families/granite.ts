@@ -1,4 +1,4 @@
-/** Granite, and Granite 4 without experts (their configuration and modeling files in transformers). */
+/** Granite, Granite MoE, and Granite 4 without experts (their configuration and modeling files in transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -16,6 +16,28 @@ export const GRANITE: Family = {
   config: { ...LLAMA.config, logitScale: { key: "logits_scaling", is: "divisor" } },
   readers: { ...LLAMA.readers, standsIn: false, tokenizer: "file" },
   defaults: { ...LLAMA.defaults, attentionMultiplier: 1 },
+};
+
+export const GRANITE_MOE: Family = {
+  ...GRANITE,
+  modelType: "granitemoe",
+  architecture: "GraniteMoeForCausalLM",
+  configClass: "GraniteMoeConfig",
+  computes: {
+    ...GRANITE.computes,
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    headsFillHidden: true,
+  },
+  config: { ...GRANITE.config, ownKeys: "granitemoe" },
+  stored: {
+    ...GRANITE.stored,
+    names: { "mlp.gate": "block_sparse_moe.router.layer" },
+    experts: [
+      { name: "block_sparse_moe.input_linear.weight", parts: ["gate_proj", "up_proj"] },
+      { name: "block_sparse_moe.output_linear.weight", parts: ["down_proj"] },
+    ],
+  },
+  readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false },
 };
 
 /** Layers have Mamba 2 or attention; where all have rotated attention, it is read as a Granite (hf/plain_config.ts). */

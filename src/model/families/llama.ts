@@ -61,6 +61,7 @@ export const LLAMA: Family = {
   },
   stored: {
     fused: [],
+    experts: null,
     rotatedOrder: "halves",
     prefixes: { decoder: "model.", head: "lm_head." },
     names: {},

@@ -1,4 +1,4 @@
-/** Mistral, Ministral and Ministral 3 (configuration and modeling files of transformers by these names). */
+/** Mistral, Mixtral, Ministral and Ministral 3 (configuration and modeling files of transformers by these names). */
 import type { Family } from "../family.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 
@@ -16,6 +16,25 @@ export const MISTRAL: Family = {
     kvHeads: 8,
     window: 4096,
   },
+};
+
+export const MIXTRAL: Family = {
+  ...MISTRAL,
+  modelType: "mixtral",
+  architecture: "MixtralForCausalLM",
+  configClass: "MixtralConfig",
+  config: { ...MISTRAL.config, ownKeys: "mixtral" },
+  stored: {
+    ...MISTRAL.stored,
+    names: { "mlp.gate": "block_sparse_moe.gate" },
+    experts: [
+      { name: "block_sparse_moe.experts.*.w1.weight", parts: ["gate_proj"] },
+      { name: "block_sparse_moe.experts.*.w2.weight", parts: ["down_proj"] },
+      { name: "block_sparse_moe.experts.*.w3.weight", parts: ["up_proj"] },
+    ],
+  },
+  readers: { ...MISTRAL.readers, vllmBackend: false, standsIn: false },
+  defaults: { ...MISTRAL.defaults, normEps: 1e-5, ropeTheta: 1_000_000, window: null },
 };
 
 /** A Mistral with windows in some layers. */

@@ -1,6 +1,7 @@
-/** OLMo 1, 2 and 3 (configuration and modeling files of transformers by the names olmo, olmo2 and olmo3). */
+/** OLMo 1, 2 and 3, and OLMoE (files of transformers by the names olmo, olmo2, olmo3 and olmoe). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
+import { EXPERTS_OF_MLP } from "./qwen.ts";
 
 const OLMO_DEFAULTS = {
   ...LLAMA.defaults,
@@ -57,5 +58,27 @@ export const OLMO3: Family = {
     window: 4096,
     windowPattern: 4,
     localRopeTheta: 500_000,
+  },
+};
+
+export const OLMOE: Family = {
+  ...LLAMA,
+  modelType: "olmoe",
+  architecture: "OlmoeForCausalLM",
+  configClass: "OlmoeConfig",
+  computes: {
+    ...LLAMA.computes,
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    qkNorm: "projection",
+    clipsProjections: true,
+    headsDivideHidden: false,
+  },
+  config: { ...LLAMA.config, ownKeys: "olmoe" },
+  stored: { ...LLAMA.stored, experts: EXPERTS_OF_MLP },
+  readers: { ...LLAMA.readers, vllmBackend: false, standsIn: false, tokenizer: "file" },
+  defaults: {
+    ...OLMO_DEFAULTS,
+    sizes: { vocab: 50_304, hidden: 2048, neurons: 2048, layers: 16, heads: 16 },
+    positions: 4096,
   },
 };

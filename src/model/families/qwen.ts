@@ -1,5 +1,5 @@
-/** Qwen2, Qwen3 and Qwen 3.5 (their configuration and modeling files in transformers). */
-import type { Family } from "../family.ts";
+/** Qwen2, Qwen3, Qwen3 MoE and Qwen 3.5 (their configuration and modeling files in transformers). */
+import type { Family, StoredExperts } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
 const QWEN_DEFAULTS = {
@@ -46,6 +46,28 @@ export const QWEN3: Family = {
   config: { ...LLAMA.config, windowSwitch: true },
   readers: { ...LLAMA.readers, vllmOmits: ["o"] },
   defaults: { ...QWEN_DEFAULTS, headDim: 128 },
+};
+
+/** Experts as checkpoints of several families have them. */
+export const EXPERTS_OF_MLP: readonly StoredExperts[] = (["gate_proj", "up_proj", "down_proj"] as const).map(
+  (part) => ({ name: `mlp.experts.*.${part}.weight`, parts: [part] }),
+);
+
+export const QWEN3_MOE: Family = {
+  ...QWEN3,
+  modelType: "qwen3_moe",
+  alsoNamed: [],
+  architecture: "Qwen3MoeForCausalLM",
+  configClass: "Qwen3MoeConfig",
+  computes: { ...QWEN3.computes, windows: "all" },
+  config: { ...QWEN3.config, ownKeys: "qwen3_moe" },
+  stored: { ...QWEN3.stored, experts: EXPERTS_OF_MLP },
+  readers: { ...QWEN3.readers, vllmBackend: false, standsIn: false },
+  defaults: {
+    ...QWEN_DEFAULTS,
+    sizes: { vocab: 151_936, hidden: 2048, neurons: 6144, layers: 24, heads: 32 },
+    kvHeads: 4,
+  },
 };
 
 /** The text model; most layers have linear attention. */

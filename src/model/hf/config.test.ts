@@ -211,11 +211,11 @@ describe("readConfig", () => {
   test.each([
     [{ model_type: "codegen", n_embd: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
     [
-      { model_type: "qwen3_moe", num_experts: 128 },
-      /^Mixture-of-experts models are not supported\. .*families are llama/,
+      { model_type: "dots1", n_routed_experts: 128 },
+      /^Of mixtures of experts, mixtral, .* are supported\. Supported families are llama/,
     ],
-    [{ model_type: "mixtral", num_local_experts: 8 }, /^Mixture-of-experts models are not supported\./],
-    [{ model_type: "deepseek_v3", n_routed_experts: 256 }, /^Mixture-of-experts models are not supported\./],
+    [{ model_type: "phimoe", num_local_experts: 8 }, /^Of mixtures of experts, mixtral, /],
+    [{ model_type: "deepseek_v3", n_routed_experts: 256 }, /^Of mixtures of experts, mixtral, /],
     [
       { model_type: "kosmos-2", text_config: { model_type: "kosmos_2_text_model" } },
       /the text model is pruned if its family is supported/,
@@ -225,10 +225,7 @@ describe("readConfig", () => {
       /^PaliGemma attends to its prompts in both directions; .* Supported families are/,
     ],
     [{ model_type: "blip-2", vision_config: {} }, /the text model is pruned if its family is supported/],
-    [
-      { model_type: "llama4", text_config: { num_local_experts: 16 } },
-      /^Mixture-of-experts models are not supported\./,
-    ],
+    [{ model_type: "llama4", text_config: { num_local_experts: 16 } }, /^Of mixtures of experts, mixtral, /],
     [{ model_type: "x", text_config: null, num_experts: "8" }, /^Supported families are/],
   ])("says what somebody with %j can do", (config, hint) => {
     expect(() => read(config)).toThrow(

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family, type FamilyComputation, type TokenIds } from "../family.ts";
-import { attentionLayers, type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
+import { attentionLayers, expertNeurons, type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { withOwnKeys } from "./config_names.ts";
 import { OWN_KEYS } from "./own_keys_formats.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
@@ -85,7 +85,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     hidden_size: spec.hiddenSize,
     head_dim: spec.headDim,
     num_hidden_layers: spec.layers.length,
-    intermediate_size: widest((layer) => layer.neurons),
+    intermediate_size: widestFfn(spec),
     num_attention_heads: fillsHidden ? Math.floor(spec.hiddenSize / spec.headDim) : widest(queryHeads),
     num_key_value_heads: widest((layer) => layer.kvGroups),
     ...Object.fromEntries(config.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
@@ -109,6 +109,12 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...spec.extra,
   };
   return withOwnKeys(keys, family);
+}
+
+/** The neurons of the widest FFN, or of the widest expert in a model where all FFNs have experts. */
+function widestFfn({ layers }: ModelSpec): number {
+  const dense = layers.filter(({ experts }) => experts === undefined);
+  return Math.max(...(dense.length > 0 ? dense : layers).map(expertNeurons));
 }
 
 /** Default token ids of the model's own family that the family it is written as does not share. */
@@ -137,7 +143,7 @@ function remoteCodeKeys(
     return [
       String(index),
       {
-        intermediate_size: layer.neurons,
+        intermediate_size: expertNeurons(layer),
         num_attention_heads: queryHeads(heads),
         num_key_value_heads: heads.kvGroups,
       },

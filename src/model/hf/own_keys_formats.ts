@@ -6,6 +6,7 @@ import type { JsonObject } from "../../io/files/json.ts";
 import type { OwnKeysName } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";
 import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
+import { expertKeys } from "./experts_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { graniteHybridKeys, readGraniteHybridKeys } from "./granite_hybrid_keys.ts";
@@ -37,6 +38,30 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   llama4: { read: readLlama4Keys, write: llama4Keys },
   gemma4: { read: readGemma4Keys, write: gemma4Keys },
   granite_hybrid: { read: readGraniteHybridKeys, write: graniteHybridKeys },
+  granitemoe: expertKeys({
+    count: "num_local_experts",
+    defaults: { count: 8, active: 2, normalised: true },
+    normalises: false,
+    mixed: null,
+  }),
+  mixtral: expertKeys({
+    count: "num_local_experts",
+    defaults: { count: 8, active: 2, normalised: true },
+    normalises: false,
+    mixed: null,
+  }),
+  olmoe: expertKeys({
+    count: "num_experts",
+    defaults: { count: 64, active: 8, normalised: false },
+    normalises: true,
+    mixed: null,
+  }),
+  qwen3_moe: expertKeys({
+    count: "num_experts",
+    defaults: { count: 128, active: 8, normalised: false },
+    normalises: true,
+    mixed: { neurons: 768 },
+  }),
   lfm2: { read: readLfm2Keys, write: lfm2Keys },
   qwen3_5: { read: readQwen35Keys, write: qwen35Keys },
 };

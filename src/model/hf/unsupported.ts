@@ -1,12 +1,16 @@
 /** Hints for users of models of unsupported families. */
 import { isJsonObject } from "../../io/files/json.ts";
-import { FAMILY_NAMES } from "../families/families.ts";
+import { FAMILIES, FAMILY_NAMES } from "../families/families.ts";
 import { PREFIX_MODEL } from "./plain_config.ts";
 
 /** Numbers of experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py). */
 const EXPERT_KEYS = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"] as const;
 
-const FAMILIES = `Supported families are ${FAMILY_NAMES.join(", ")}, and models stored as one of them.`;
+const WITH_EXPERTS = FAMILIES.filter(({ stored }) => stored.experts !== null).map(
+  ({ modelType }) => modelType,
+);
+
+const SUPPORTED = `Supported families are ${FAMILY_NAMES.join(", ")}, and models stored as one of them.`;
 
 /** Configurations of the parts of multimodal models (configuration_llava.py, configuration_qwen2_vl.py). */
 const PART_KEYS = ["text_config", "vision_config", "audio_config"] as const;
@@ -19,10 +23,10 @@ export function unsupportedHint(config: object): string {
   const entries: Readonly<Record<string, unknown>> = { ...config };
   const text = isJsonObject(entries.text_config) ? entries.text_config : {};
   if (hasExperts(entries) || hasExperts(text))
-    return `Mixture-of-experts models are not supported. ${FAMILIES}`;
-  if (entries.model_type === PREFIX_MODEL) return `${PREFIX_HINT} ${FAMILIES}`;
-  if (!PART_KEYS.some((key) => isJsonObject(entries[key]))) return FAMILIES;
-  return `Of a multimodal model, the text model is pruned if its family is supported. ${FAMILIES}`;
+    return `Of mixtures of experts, ${WITH_EXPERTS.join(", ")} are supported. ${SUPPORTED}`;
+  if (entries.model_type === PREFIX_MODEL) return `${PREFIX_HINT} ${SUPPORTED}`;
+  if (!PART_KEYS.some((key) => isJsonObject(entries[key]))) return SUPPORTED;
+  return `Of a multimodal model, the text model is pruned if its family is supported. ${SUPPORTED}`;
 }
 
 function hasExperts(config: Readonly<Record<string, unknown>>): boolean {

@@ -1,0 +1,112 @@
+/**
+ * Keys of classes with experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_olmoe.py,
+ * configuration_granitemoe.py): the number of experts, those of a token, their widths, and the layers without.
+ */
+import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
+import type { JsonObject } from "../../io/files/json.ts";
+import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
+import { layerKey, MAX_LAYERS, size } from "./limits.ts";
+import { type OwnKeys, parsedKeys } from "./own_keys.ts";
+
+/** The keys of a class, and its values where config.json has none. */
+interface ExpertKeys {
+  /** The key of the number of experts that is written; both are read. */
+  readonly count: "num_experts" | "num_local_experts";
+  readonly defaults: ExpertsSpec;
+  /** `norm_topk_prob` says whether the numbers of a token's experts add up to 1. */
+  readonly normalises: boolean;
+  /** Layers may be without experts; the width of experts is `moe_intermediate_size`, this where it is absent. */
+  readonly mixed: { readonly neurons: number } | null;
+}
+
+/** Layers of experts whose numbers are more than this would be no model that anyone has made. */
+const MAX_EXPERTS = 4096;
+
+const count = size.max(MAX_EXPERTS).nullish();
+
+const schema = z.object({
+  num_experts: count,
+  num_local_experts: count,
+  num_experts_per_tok: count,
+  norm_topk_prob: z.boolean().nullish(),
+  moe_intermediate_size: size.nullish(),
+  decoder_sparse_step: size.default(1),
+  mlp_only_layers: z.array(z.int().nonnegative().max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
+  num_hidden_layers: size.max(MAX_LAYERS).nullish(),
+  per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
+});
+type Config = z.infer<typeof schema>;
+
+/** Reads and writes the keys of a class. */
+export interface ExpertKeysFormat {
+  /** @throws GpruneError BAD_CONFIG for values out of range, or more experts of a token than there are */
+  read(config: JsonObject, where: string): OwnKeys;
+  write(spec: ModelSpec): JsonObject;
+}
+
+/** The format of a class. */
+export function expertKeys(keys: ExpertKeys): ExpertKeysFormat {
+  return {
+    read: (config, where) => readKeys(keys, config, where),
+    write: (spec) => writtenKeys(keys, spec),
+  };
+}
+
+function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
+  const own = parsedKeys(schema, config, where);
+  const experts = expertsOf(keys, own, where);
+  const hasExperts = (layer: number): boolean => keys.mixed === null || isSparse(own, layer);
+  return {
+    usual: keys.mixed === null ? config : { ...config, per_layer_config: widthsOf(keys.mixed, own) },
+    complete: (spec) => ({
+      ...spec,
+      layers: spec.layers.map((layer, index): LayerSpec => {
+        if (!hasExperts(index)) return layer;
+        return { ...layer, neurons: layer.neurons * experts.count, experts };
+      }),
+    }),
+  };
+}
+
+function expertsOf({ defaults, normalises }: ExpertKeys, config: Config, where: string): ExpertsSpec {
+  const experts = {
+    count: config.num_experts ?? config.num_local_experts ?? defaults.count,
+    active: config.num_experts_per_tok ?? defaults.active,
+    normalised: (normalises ? config.norm_topk_prob : null) ?? defaults.normalised,
+  };
+  if (experts.active <= experts.count) return experts;
+  const expected = `num_experts_per_tok of at most ${experts.count}, the number of experts`;
+  throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${experts.active}`);
+}
+
+/** `Qwen3MoeDecoderLayer` */
+function isSparse({ mlp_only_layers: dense, decoder_sparse_step: step }: Config, layer: number): boolean {
+  return !dense?.includes(layer) && (layer + 1) % step === 0;
+}
+
+/** The widths of layers with experts, by layer, as other classes have widths that are not those of all layers. */
+function widthsOf({ neurons }: { readonly neurons: number }, config: Config): JsonObject {
+  const { num_hidden_layers: layers = 0, moe_intermediate_size: width, per_layer_config: given } = config;
+  const entries = Array.from({ length: layers ?? 0 }, (_, layer) => {
+    const usual = isSparse(config, layer) ? { intermediate_size: width ?? neurons } : {};
+    return [String(layer), { ...usual, ...given?.[String(layer)] }] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+function writtenKeys({ count: key, normalises, mixed }: ExpertKeys, { layers }: ModelSpec): JsonObject {
+  const sparse = layers.filter(({ experts }) => experts !== undefined);
+  const { count: number, active, normalised } = sparse[0]!.experts!;
+  const dense = layers.flatMap(({ experts }, index) => (experts === undefined ? [index] : []));
+  return {
+    [key]: number,
+    num_experts_per_tok: active,
+    ...(normalises && { norm_topk_prob: normalised }),
+    ...(mixed !== null && {
+      moe_intermediate_size: Math.max(...sparse.map(expertNeurons)),
+      decoder_sparse_step: 1,
+      mlp_only_layers: dense,
+    }),
+  };
+}
