@@ -26,9 +26,9 @@ function randomScores(spec: ModelSpec, seed = 0): Importance {
   );
 }
 
-/** The largest sparsity that leaves one unit in every space. */
+/** The largest sparsity that leaves one unit in every space, or in every part of it. */
 function largestSparsity(spec: ModelSpec): number {
-  const removable = spacesOf(spec).reduce((sum, s) => sum + (s.units - 1) * s.unitParameters, 0);
+  const removable = spacesOf(spec).reduce((sum, s) => sum + (s.units - s.parts) * s.unitParameters, 0);
   return removable / prunableParameters(spec);
 }
 
@@ -36,12 +36,13 @@ function largestSparsity(spec: ModelSpec): number {
 function hasFineNeurons(spec: ModelSpec): boolean {
   const neurons = spacesOf(spec).filter(({ kind }) => kind === "ffn");
   const groups = spacesOf(spec).filter(({ kind }) => kind === "kv");
-  const spare = neurons.reduce((sum, s) => sum + (s.units - 1) * s.unitParameters, 0);
+  const spare = neurons.reduce((sum, s) => sum + (s.units - s.parts) * s.unitParameters, 0);
   return spare >= Math.max(...groups.map((s) => s.unitParameters));
 }
 
+/** Of a neuron, or one of every expert. */
 const largestNeuron = (spec: ModelSpec): number =>
-  Math.max(...spacesOf(spec).flatMap((s) => (s.kind === "ffn" ? [s.unitParameters] : [])));
+  Math.max(...spacesOf(spec).flatMap((s) => (s.kind === "ffn" ? [s.parts * s.unitParameters] : [])));
 
 describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
   const removedAt = (spec: ModelSpec, sparsity: number): number =>
@@ -92,7 +93,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
           allocation.allocate({ spec, importance: randomScores(spec), sparsity: largestSparsity(spec) }),
         );
         expect(widths(all, spec)).toEqual({
-          ffn: spec.layers.map(() => 1),
+          ffn: spec.layers.map(({ experts }) => experts?.count ?? 1),
           kv: spec.layers.map(({ mixer }) => (mixer ? 0 : 1)),
         });
       }),
@@ -102,7 +103,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
   test("follows the units when they change places", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, (spec, seed, part) => {
-        fc.pre(spacesOf(spec).every(({ kind, units }) => kind === "kv" || units > 2));
+        fc.pre(spacesOf(spec).every(({ kind, units, parts }) => kind === "kv" || units / parts > 2));
         const sparsity = part * largestSparsity(spec);
         const importance = randomScores(spec, seed);
         const orders = new Map(spacesOf(spec).map((s) => [s.id, shuffled(s, seed)]));
@@ -380,9 +381,12 @@ describe("allocationByName", () => {
 });
 
 /** A permutation of a space's units: unit u of the moved space is unit order[u] of the space. */
-function shuffled({ id, units }: Space, seed: number): readonly number[] {
+function shuffled({ id, units, parts }: Space, seed: number): readonly number[] {
   const keys = randomTensor([units], { seed, name: `${id}/order` }).data;
-  return Array.from({ length: units }, (_, unit) => unit).sort((a, b) => keys[a]! - keys[b]!);
+  const part = (unit: number): number => Math.floor((unit * parts) / units);
+  return Array.from({ length: units }, (_, unit) => unit).sort(
+    (a, b) => part(a) - part(b) || keys[a]! - keys[b]!,
+  );
 }
 
 function permuted(scores: Float64Array, { unitChannels }: Space, order: readonly number[]): Float64Array {
