@@ -195,6 +195,10 @@ def pruned_layer(stock, config, index):
     return layer
 
 
+def has_experts(layer):
+    return any(name.endswith("experts") for name, _ in layer.named_modules())
+
+
 class PrunedConfig:
     def validate(self):
         """Asks nothing: stock classes want heads that divide the hidden size, but here the head size is given."""
@@ -210,6 +214,10 @@ class PrunedModel:
         layers = getattr(decoder, attribute_of(decoder, LAYERS))
         for index, stock in enumerate(layers):
             layers[index] = pruned_layer(stock, config, index)
+        routed = [index for index, layer in enumerate(layers) if has_experts(layer)]
+        widths = {layer_widths(config, index)["intermediate_size"] for index in routed}
+        if config._attn_implementation == "vllm" and len(widths) > 1:
+            raise ValueError("vLLM has one width for the experts of all layers: prune with --shape uniform for it")
         self.post_init()
 
 

@@ -142,7 +142,7 @@ describe("runtimesOf", () => {
     }
   });
 
-  test("knows what vLLM's OLMoE computes otherwise, and that it has SiLU alone in experts", () => {
+  test("knows what vLLM's OLMoE computes otherwise, and what experts are not in vLLM", () => {
     const experts = { count: 2, active: 1, normalised: false };
     const layer = { groupSize: 1, experts };
     const olmoe = { family: "olmoe", qkNorm: "projection", tiedEmbeddings: false, layers: [layer] } as const;
@@ -164,6 +164,14 @@ describe("runtimesOf", () => {
     }
     const gelu = "no (it computes SiLU in experts)";
     expect(answers({ ...olmoe, activation: "gelu" })).toEqual([`yes (${name})`, gelu]);
+    const own = "with trust_remote_code (layers differ in width)";
+    const uneven = [layer, { ...layer, neurons: 8 }];
+    expect(answers({ ...olmoe, layers: uneven })).toEqual([
+      own,
+      "no (it has one width for the experts of all layers)",
+    ]);
+    const groups = [layer, { ...layer, kvGroups: 1 }];
+    expect(answers({ ...olmoe, layers: groups })).toEqual([own, own]);
   });
 
   test("knows that vLLM's Llama 4 has no biases in attention", () => {

@@ -3,7 +3,7 @@ import { architectureByName } from "../model/gguf/architectures.ts";
 import type { HfForm } from "../model/hf/config_writer.ts";
 import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
-import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
+import { expertNeurons, hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import { parameterCount } from "../model/weights.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
@@ -93,8 +93,10 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
 export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
   if (form === null) return null;
   const { family, remoteCode } = form;
-  if (spec.activation !== "silu" && spec.layers.some(({ experts }) => experts !== undefined))
-    return ["no", "it computes SiLU in experts"];
+  const experts = spec.layers.filter((layer) => layer.experts !== undefined);
+  if (experts.length > 0 && spec.activation !== "silu") return ["no", "it computes SiLU in experts"];
+  if (new Set(experts.map(expertNeurons)).size > 1)
+    return ["no", "it has one width for the experts of all layers"];
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);
   if (!family.readers.vllmBackend && (remoteCode || obstacle !== null || !family.readers.vllmClass)) {
     const lacking = family.readers.vllmClass ? "these widths, heads and biases" : family.modelType;

@@ -121,14 +121,15 @@ function widthsOf({ neurons }: { readonly neurons: number }, config: Config): Js
   return Object.fromEntries(entries);
 }
 
-function writtenKeys({ count: key, normalises, mixed }: ExpertKeys, { layers }: ModelSpec): JsonObject {
+function writtenKeys({ count: key, mixed }: ExpertKeys, { layers }: ModelSpec): JsonObject {
   const sparse = layers.filter(({ experts }) => experts !== undefined);
   const { count: number, active, normalised } = sparse[0]!.experts!;
   const dense = layers.flatMap(({ experts }, index) => (experts === undefined ? [index] : []));
   return {
     [key]: number,
     num_experts_per_tok: active,
-    ...(normalises && { norm_topk_prob: normalised }),
+    // vLLM's backend for transformers' classes reads it for all of them.
+    norm_topk_prob: normalised,
     ...(sparse.some((layer) => expertNeurons(layer) % GROUPED_MULTIPLE !== 0) && {
       experts_implementation: "eager",
     }),
