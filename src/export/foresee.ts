@@ -89,10 +89,14 @@ function plannedSpec({ spec, shape }: PlannedRemoval, plan: PruningPlan): ModelS
   );
 }
 
-/** The spec with its first layer a neuron wider than before: nearly every run leaves layers of different widths. */
+/**
+ * The spec with its first layer, or every expert of it, a neuron wider than before: nearly every run leaves layers of
+ * different widths.
+ */
 function withUnequalWidths({ layers, ...spec }: ModelSpec): ModelSpec {
   const [first, ...others] = layers;
-  return { ...spec, layers: [{ ...first!, neurons: first!.neurons + 1 }, ...others] };
+  const neurons = first!.neurons + (first!.experts?.count ?? 1);
+  return { ...spec, layers: [{ ...first!, neurons }, ...others] };
 }
 
 function withOutputBiases({ layers, ...spec }: ModelSpec): ModelSpec {
