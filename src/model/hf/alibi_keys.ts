@@ -57,11 +57,27 @@ export function slopeKeys({ layers, hiddenSize, headDim }: ModelSpec, slopesOf: 
 }
 
 /** What BLOOM's class reads of these; it has FFNs of one size and one activation. */
-const bloom = z.object({ hidden_size: size.nullish(), n_embed: size.nullish() });
+const bloom = z.object({
+  hidden_size: size.nullish(),
+  n_embed: size.nullish(),
+  slow_but_exact: z.boolean().nullish(),
+  pretraining_tp: z.number().nullish(),
+});
 
-/** @throws GpruneError BAD_CONFIG for values out of range */
+/** @throws GpruneError BAD_CONFIG for values out of range, UNSUPPORTED for projections without their biases */
 export function readBloomKeys(config: JsonObject, where: string): OwnKeys {
-  const { hidden_size: size, n_embed: older } = parsedKeys(bloom, config, where);
+  const {
+    hidden_size: size,
+    n_embed: older,
+    slow_but_exact: inSlices,
+    pretraining_tp: slices,
+  } = parsedKeys(bloom, config, where);
+  if (inSlices && (slices ?? 1) > 1) {
+    const message = `${where}: expected slow_but_exact false with pretraining_tp ${slices}, got true`;
+    const hint =
+      "transformers' class then leaves out the biases of output projections, in attention and FFN.";
+    throw new GpruneError("UNSUPPORTED", message, { hint });
+  }
   return {
     usual: { ...config, ...FIXED_FFN, hidden_size: older ?? size, hidden_act: "gelu_pytorch_tanh" },
     complete: (spec) => withAlibi(spec, { config, slopesOf: alibiSlopes, where }),
@@ -77,19 +93,27 @@ const FIXED_FFN = { intermediate_size: undefined } as const;
 
 /** MPT's keys of attention; what the class ignores may have the only value that it computes. */
 const mpt = z.object({
-  attn_config: z
-    .object({
-      alibi: z.literal(true, { error: "expected ALiBi, which transformers' class always has" }).default(true),
-      alibi_bias_max: z
-        .literal(ALIBI_MAX, { error: `expected ${ALIBI_MAX}, which transformers' class always takes` })
-        .default(ALIBI_MAX),
-      attn_type: z.literal("multihead_attention").default("multihead_attention"),
-      clip_qkv: z.number().nonnegative().nullish(),
-      prefix_lm: z.literal(false).default(false),
-      qk_ln: z.literal(false).default(false),
-      softmax_scale: z.number().positive().nullish(),
-    })
-    .prefault({}),
+  attn_config: z.object({
+    alibi: z.literal(true, { error: "expected ALiBi, which transformers' class always has" }).default(true),
+    alibi_bias_max: z
+      .literal(ALIBI_MAX, { error: `expected ${ALIBI_MAX}, which transformers' class always takes` })
+      .default(ALIBI_MAX),
+    attn_type: z
+      .literal("multihead_attention", {
+        error: "expected multihead_attention, which transformers' class always has",
+      })
+      .default("multihead_attention"),
+    clip_qkv: z.number().nonnegative().nullish(),
+    prefix_lm: z
+      .literal(false, {
+        error: "expected no prefix that sees later tokens, which transformers' class ignores",
+      })
+      .default(false),
+    qk_ln: z
+      .literal(false, { error: "expected no norms on queries and keys, which transformers' class ignores" })
+      .default(false),
+    softmax_scale: z.number().positive().nullish(),
+  }),
   logit_scale: z
     .null({ error: "expected no factor on logits, which transformers' class ignores" })
     .optional(),
@@ -97,8 +121,9 @@ const mpt = z.object({
 
 /** @throws GpruneError BAD_CONFIG for values out of range, or that the class does not compute */
 export function readMptKeys(config: JsonObject, where: string): OwnKeys {
-  const { attn_config: attention } = parsedKeys(mpt, config, where);
-  const { attn_config: _, logit_scale: __, ...others } = config;
+  const { attn_config: given, ...keys } = config;
+  const { attn_config: attention } = parsedKeys(mpt, { ...keys, attn_config: given ?? {} }, where);
+  const { logit_scale: _, ...others } = keys;
   return {
     usual: { ...others, ...FIXED_FFN, hidden_act: "gelu", clip_qkv: attention.clip_qkv || null },
     complete: (spec) => ({
