@@ -13,6 +13,22 @@ function read(config: object): ModelSpec {
   return readConfig(JSON.parse(JSON.stringify(config)), "config.json");
 }
 
+test.each([BLOOM, MPT])(
+  "fewer neurons in all layers of $model_type come back as transformers saves them again",
+  (config) => {
+    const dense = read(config);
+    const spec = { ...dense, layers: dense.layers.map((layer) => ({ ...layer, neurons: 80 })) };
+    const written = writeConfig(spec, "float32");
+    // Without what all layers have alike.
+    const heads = { num_attention_heads: 6, num_key_value_heads: 6 };
+    expect(written).toMatchObject({
+      intermediate_size: 80,
+      per_layer_config: { 0: { intermediate_size: 80, ...heads } },
+    });
+    expect(read({ ...written, per_layer_config: { 0: heads, 1: heads } })).toEqual(spec);
+  },
+);
+
 describe("BLOOM", () => {
   test("has the slopes of its number of heads, no rotation, and four times as many neurons as channels", () => {
     const { layers, hiddenSize, maxPositions, activation } = read({

@@ -37,8 +37,7 @@ export function withAlibi(
     where,
   }: { readonly config: JsonObject; readonly slopesOf: Slopes; readonly where: string },
 ): ModelSpec {
-  const isOurs = typeof config.model_type === "string" && config.model_type.startsWith(REMOTE_CODE_PREFIX);
-  const lists = isOurs ? parsedKeys(slopeLists, config, where).alibi_slopes : undefined;
+  const lists = isOurs(config) ? parsedKeys(slopeLists, config, where).alibi_slopes : undefined;
   const layers = spec.layers.map((layer, index) => {
     const heads = queryHeads(layer);
     const slopes = lists === undefined ? slopesOf(heads) : (lists[index] ?? []);
@@ -47,6 +46,11 @@ export function withAlibi(
     throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${slopes.length}`);
   });
   return { ...spec, layers };
+}
+
+/** Whether our modelling file's class reads a config.json, and no stock class. */
+function isOurs({ model_type: type }: JsonObject): boolean {
+  return typeof type === "string" && type.startsWith(REMOTE_CODE_PREFIX);
 }
 
 /** `alibi_slopes`, unless all slopes are those that the class gives heads of the usual number. */
@@ -79,7 +83,7 @@ export function readBloomKeys(config: JsonObject, where: string): OwnKeys {
     throw new GpruneError("UNSUPPORTED", message, { hint });
   }
   return {
-    usual: { ...config, ...FIXED_FFN, hidden_size: older ?? size, hidden_act: "gelu_pytorch_tanh" },
+    usual: { ...config, ...fixedFfn(config), hidden_size: older ?? size, hidden_act: "gelu_pytorch_tanh" },
     complete: (spec) => withAlibi(spec, { config, slopesOf: alibiSlopes, where }),
   };
 }
@@ -88,8 +92,10 @@ export function bloomKeys(spec: ModelSpec): JsonObject {
   return slopeKeys(spec, alibiSlopes);
 }
 
-/** FFNs have four times as many neurons as there are channels, whatever config.json says. */
-const FIXED_FFN = { intermediate_size: undefined } as const;
+/** FFNs of stock classes have four times as many neurons as there are channels, whatever config.json says. */
+function fixedFfn(config: JsonObject): JsonObject {
+  return isOurs(config) ? {} : { intermediate_size: undefined };
+}
 
 /** MPT's keys of attention; what the class ignores may have the only value that it computes. */
 const mpt = z.object({
@@ -125,7 +131,7 @@ export function readMptKeys(config: JsonObject, where: string): OwnKeys {
   const { attn_config: attention } = parsedKeys(mpt, { ...keys, attn_config: given ?? {} }, where);
   const { logit_scale: _, ...others } = keys;
   return {
-    usual: { ...others, ...FIXED_FFN, hidden_act: "gelu", clip_qkv: attention.clip_qkv || null },
+    usual: { ...others, ...fixedFfn(config), hidden_act: "gelu", clip_qkv: attention.clip_qkv || null },
     complete: (spec) => ({
       ...withAlibi(spec, { config, slopesOf: alibiSlopes, where }),
       attentionScale: attention.softmax_scale ?? spec.attentionScale,
