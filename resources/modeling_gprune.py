@@ -9,9 +9,9 @@ and for vLLM, which builds them from here through its Transformers backend:
     vllm serve PATH --trust-remote-code
 
 config.json gives the widths of each layer under `per_layer_config`, or `layer_widths` where the stock class has another
-use for that key (Gemma 4), and the projections that carry a bias under `projection_biases`, one list a layer. A model is
-the stock model of its family with every layer built anew from those; attention, rotary embedding, cache and generation
-are transformers' own.
+use for that key (Gemma 4), the projections that carry a bias under `projection_biases`, one list a layer, and so the
+slopes of ALiBi under `alibi_slopes`. A model is the stock model of its family with every layer built anew from those;
+attention, rotary embedding, cache and generation are transformers' own.
 """
 
 import inspect

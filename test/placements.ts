@@ -71,6 +71,8 @@ const MAMBA: LayerStructure = {
 /** ALiBi. */
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
+/** One neuron each, as the number of neurons is odd. */
+const ROUTED: LayerStructure = { ...STRUCTURE, experts: { count: 37, active: 5, normalised: true } };
 const CHUNKS = { tokens: 70, window: null };
 const HEAD = {
   ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
@@ -124,6 +126,11 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(
     (["forward", "backward", "train"] as const).map((program) => {
       return [`${program} with gated attention`, LAYER_PROGRAMS[program](GATED)];
+    }),
+  ),
+  ...Object.fromEntries(
+    (["forward", "statistics", "cached", "backward", "train"] as const).map((program) => {
+      return [`${program} with experts`, LAYER_PROGRAMS[program](ROUTED)];
     }),
   ),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),

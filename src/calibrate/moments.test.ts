@@ -6,7 +6,7 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
-import { channelCount, spacesOf } from "../model/spaces.ts";
+import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
 import { PROJECTIONS } from "../model/spec.ts";
 import { loaded, StoredFloats } from "../tensor/stash.ts";
 import { gatherSymmetric } from "../tensor/symmetric.ts";
@@ -23,25 +23,31 @@ const models: readonly (readonly [string, TinyModelOptions])[] = [
   ["Llama", {}],
   ["an odd number of neurons, and one", { layers: [{ neurons: 5 }, { neurons: 1 }] }],
   ["biases and a window", { layers: [{ biases: PROJECTIONS, window: 3, groupSize: 3 }] }],
+  ["experts", { layers: [{ neurons: 12, experts: { count: 3, active: 2, normalised: true } }, {}] }],
   [
     "norms after blocks and on heads",
     { qkNorm: "head", norms: "around", normOffset: 1, activation: "gelu_tanh" },
   ],
 ];
 
-/** Covariances of a space, [n, n], and its means. */
+/** Covariances of a space, [n, n], of one of its parts after another, and its means. */
 async function found(
   moments: Moments,
-  id: string,
+  { id, parts }: Space,
   channels: number,
 ): Promise<{
-  readonly covariance: Float64Array;
+  readonly covariance: readonly number[];
   readonly mean: Float64Array;
   readonly squares: Float64Array;
 }> {
   const { covariance, mean, squares } = moments.get(id)!;
-  const all = Int32Array.from({ length: channels }, (_, j) => j);
-  return { covariance: gatherSymmetric((await loaded(covariance)).data, all, all), mean, squares };
+  const all = Int32Array.from({ length: channels / parts }, (_, j) => j);
+  const { data } = await loaded(covariance);
+  const each = Array.from({ length: parts }, (_, part) => {
+    const triangle = data.subarray((part * data.length) / parts, ((part + 1) * data.length) / parts);
+    return [...gatherSymmetric(triangle, all, all)];
+  });
+  return { covariance: each.flat(), mean, squares };
 }
 
 /** Inverse root mean square of every token, with mean 1; 0 for one that is zero. */
@@ -67,14 +73,17 @@ describe.each(models)("moments of a layer, %s", (_, options) => {
     for (const [index] of model.spec.layers.entries()) {
       const layer = await runner.loadLayer(index);
       const spaces = spacesOf(model.spec).filter((space) => space.layer === index);
-      const feeds = Object.assign({}, ...spaces.map((space) => momentFeeds(space.kind, channelCount(space))));
+      const feeds = Object.assign(
+        {},
+        ...spaces.map((space) => momentFeeds(space.kind, channelCount(space), space.parts)),
+      );
       const outputs = await runner.runLayer("statisticsAndMoments", layer, { hidden, feeds });
       const alone = await runner.runLayer("moments", layer, { hidden, feeds });
       expect(outputs).toMatchObject(alone);
       const values = await layerValues(runtime, model, { layer, hidden });
       for (const space of spaces) {
         const channels = channelCount(space);
-        const sums = new MomentSums(space.kind, channels);
+        const sums = new MomentSums(space.kind, channels, space.parts);
         sums.add(outputs, 1 / 10);
         const { inputs: x, stream } = values[space.kind];
         const w = importanceOf(stream);
@@ -83,10 +92,13 @@ describe.each(models)("moments of a layer, %s", (_, options) => {
         const each = Array.from({ length: channels }, (_, j) => j);
         const means = each.map((j) => mean((t) => x[t]![j]!));
         const squares = each.map((j) => mean((t) => x[t]![j]! ** 2));
+        const partOf = (j: number): number => Math.floor((j * space.parts) / channels);
         const covariance = each.flatMap((i) =>
-          each.map((j) => mean((t) => x[t]![i]! * x[t]![j]!) - means[i]! * means[j]!),
+          each
+            .filter((j) => partOf(j) === partOf(i))
+            .map((j) => mean((t) => x[t]![i]! * x[t]![j]!) - means[i]! * means[j]!),
         );
-        const own = await found(new Map([[space.id, sums.finish()]]), space.id, channels);
+        const own = await found(new Map([[space.id, sums.finish()]]), space, channels);
         expect(maxDifference(own.mean, means)).toBeLessThan(1e-5);
         expect(maxDifference(own.squares, squares)).toBeLessThan(1e-5);
         expect(maxDifference(own.covariance, covariance)).toBeLessThan(1e-5);

@@ -12,6 +12,7 @@ import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { embedWindows, forwardLayers } from "../graph/decoder/forward.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
+import { spacesOf } from "../model/spaces.ts";
 import { PROJECTIONS } from "../model/spec.ts";
 import { projectionName, weightsOf } from "../model/weights.ts";
 import { keepAll, makePlan, type PruningPlan } from "../prune/plan.ts";
@@ -122,6 +123,17 @@ describe("refitLeastSquares", () => {
       expect(largestDifference(await outputsOf(refitted), expected)).toBeLessThan(2e-3);
     },
   );
+
+  test("recovers duplicate neurons of every expert exactly", async () => {
+    const experts = { count: 2, active: 2, normalised: true };
+    const layer = { neurons: 6, kvGroups: 2, experts };
+    const dense = await withDuplicates(tinyModel({ layers: [layer, layer], seed: 3 }));
+    const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 1, 3, 4], "layers.1.ffn": [1, 2, 4, 5] });
+    const refitted = await refit(dense, plan, { ridge: 1e-6 });
+    const expected = await outputsOf(dense);
+    expect(largestDifference(await outputsOf(applyPlan(dense, plan)), expected)).toBeGreaterThan(0.05);
+    expect(largestDifference(await outputsOf(refitted), expected)).toBeLessThan(2e-3);
+  });
 
   test.each(["kv", "ffn"] as const)(
     "with a huge ridge compensates weighted means alone: %s",
@@ -292,8 +304,11 @@ async function withDuplicates(model: Model): Promise<Model> {
     if (axes[0]!.space === null) continue;
     const { shape, data } = await model.weights.read(name);
     const unit = (data.length / shape[0]!) * axes[0]!.blockSize;
+    const { parts } = spacesOf(model.spec).find(({ id }) => id === axes[0]!.space)!;
+    const part = data.length / parts;
     const copy = data.slice();
-    copy.set(data.subarray(0, unit), data.length - unit);
+    for (let start = 0; start < data.length; start += part)
+      copy.set(data.subarray(start, start + unit), start + part - unit);
     copies.set(name, { shape, data: copy });
   }
   return withTensors(model, copies);

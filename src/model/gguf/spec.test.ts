@@ -190,6 +190,13 @@ describe("ALiBi", () => {
     }
   });
 
+  test("allows heads of odd sizes, as no channels turn in pairs", async () => {
+    for (const name of ["bloom", "mpt", "gpt2"] as const) {
+      const model = tinyModel({ ...TINY_FAMILIES[name], hiddenSize: 10, headDim: 5 });
+      expect((await specOf({ ...CASES[name]!, model })).headDim, name).toBe(5);
+    }
+  });
+
   test("of other slopes, or without any, is refused", async () => {
     const without = ["attention.max_alibi_bias"];
     await expect(specOf(CASES.mpt!, { without })).rejects.toMatchObject({

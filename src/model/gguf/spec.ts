@@ -237,11 +237,9 @@ class SpecReader {
     const [keyLength, valueLength] = [`attention.key_length${kind}`, `attention.value_length${kind}`];
     const headDim = this.#metadata.has(this.#keys.key(keyLength)) ? this.#keys.size(keyLength) : usual;
     const ofValues = this.#metadata.optionalNumber(this.#keys.key(valueLength)) ?? headDim;
-    if (ofValues !== headDim) {
-      const expected = `${headDim}, the key length`;
-      throw this.#keys.unsupported(valueLength, { expected, got: ofValues });
-    }
-    if (Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0) return headDim;
+    const expected = `${headDim}, the key length`;
+    if (ofValues !== headDim) throw this.#keys.unsupported(valueLength, { expected, got: ofValues });
+    if (Number.isInteger(headDim) && headDim > 0 && this.#hasPairs(headDim)) return headDim;
     throw this.#keys.bad("head size", "an even number", headDim);
   }
 
@@ -357,8 +355,13 @@ class SpecReader {
   #rotaryDim(headDim: number, kind = ""): number {
     const name = `rope.dimension_count${kind}`;
     const rotaryDim = this.#metadata.optionalNumber(this.#keys.key(name)) ?? headDim;
-    if (rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0) return rotaryDim;
+    if (rotaryDim > 0 && rotaryDim <= headDim && this.#hasPairs(rotaryDim)) return rotaryDim;
     throw this.#keys.bad(name, `an even number up to ${headDim}`, rotaryDim);
+  }
+
+  /** Whether channels are pairs, as they have to be where any turn. */
+  #hasPairs(channels: number): boolean {
+    return channels % 2 === 0 || this.#architecture.unrotatedEvery === 1;
   }
 
   #familyName(): string {

@@ -13,6 +13,22 @@ function read(config: object): ModelSpec {
   return readConfig(JSON.parse(JSON.stringify(config)), "config.json");
 }
 
+test.each([BLOOM, MPT])(
+  "fewer neurons in all layers of $model_type come back as transformers saves them again",
+  (config) => {
+    const dense = read(config);
+    const spec = { ...dense, layers: dense.layers.map((layer) => ({ ...layer, neurons: 80 })) };
+    const written = writeConfig(spec, "float32");
+    // Without what all layers have alike.
+    const heads = { num_attention_heads: 6, num_key_value_heads: 6 };
+    expect(written).toMatchObject({
+      intermediate_size: 80,
+      per_layer_config: { 0: { intermediate_size: 80, ...heads } },
+    });
+    expect(read({ ...written, per_layer_config: { 0: heads, 1: heads } })).toEqual(spec);
+  },
+);
+
 describe("BLOOM", () => {
   test("has the slopes of its number of heads, no rotation, and four times as many neurons as channels", () => {
     const { layers, hiddenSize, maxPositions, activation } = read({
@@ -37,6 +53,15 @@ describe("BLOOM", () => {
     expect(() => read({ ...BLOOM, apply_residual_connection_post_layernorm: true })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED" }),
     );
+  });
+
+  test("in slices, for which the class leaves out biases, is refused; in one slice it has them", () => {
+    expect(() => read({ ...BLOOM, slow_but_exact: true, pretraining_tp: 2 })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("pretraining_tp 2") }),
+    );
+    for (const keys of [{ slow_but_exact: true }, { slow_but_exact: false, pretraining_tp: 2 }]) {
+      expect(read({ ...BLOOM, ...keys })).toEqual(read(BLOOM));
+    }
   });
 
   test("whose layers lost heads lists the slopes of the others, and only our modelling file's class reads them", () => {
@@ -91,7 +116,7 @@ describe("MPT", () => {
   });
 
   test("without attn_config, or with a limit of 0, clips nothing and scales scores by the size of heads", () => {
-    for (const config of [MPT, { ...MPT, attn_config: { clip_qkv: 0 } }]) {
+    for (const config of [MPT, { ...MPT, attn_config: null }, { ...MPT, attn_config: { clip_qkv: 0 } }]) {
       expect(read(config)).toMatchObject({ projectionClip: null, attentionScale: 0.5 });
     }
   });
@@ -99,9 +124,9 @@ describe("MPT", () => {
   test.each([
     [{ attn_config: { alibi: false } }, "ALiBi"],
     [{ attn_config: { alibi_bias_max: 16 } }, "expected 8"],
-    [{ attn_config: { qk_ln: true } }, "qk_ln"],
-    [{ attn_config: { prefix_lm: true } }, "prefix_lm"],
-    [{ attn_config: { attn_type: "multiquery_attention" } }, "attn_type"],
+    [{ attn_config: { qk_ln: true } }, "norms on queries and keys"],
+    [{ attn_config: { prefix_lm: true } }, "later tokens"],
+    [{ attn_config: { attn_type: "multiquery_attention" } }, "expected multihead_attention"],
     [{ logit_scale: "inv_sqrt_d_model" }, "logit_scale"],
     [{ no_bias: false }, "no_bias"],
   ])("with %j, which the class does not compute, is refused", (config, message) => {

@@ -37,8 +37,7 @@ export function withAlibi(
     where,
   }: { readonly config: JsonObject; readonly slopesOf: Slopes; readonly where: string },
 ): ModelSpec {
-  const isOurs = typeof config.model_type === "string" && config.model_type.startsWith(REMOTE_CODE_PREFIX);
-  const lists = isOurs ? parsedKeys(slopeLists, config, where).alibi_slopes : undefined;
+  const lists = isOurs(config) ? parsedKeys(slopeLists, config, where).alibi_slopes : undefined;
   const layers = spec.layers.map((layer, index) => {
     const heads = queryHeads(layer);
     const slopes = lists === undefined ? slopesOf(heads) : (lists[index] ?? []);
@@ -49,6 +48,11 @@ export function withAlibi(
   return { ...spec, layers };
 }
 
+/** Whether our modelling file's class reads a config.json, and no stock class. */
+function isOurs({ model_type: type }: JsonObject): boolean {
+  return typeof type === "string" && type.startsWith(REMOTE_CODE_PREFIX);
+}
+
 /** `alibi_slopes`, unless all slopes are those that the class gives heads of the usual number. */
 export function slopeKeys({ layers, hiddenSize, headDim }: ModelSpec, slopesOf: Slopes): JsonObject {
   const usual = slopesOf(Math.floor(hiddenSize / headDim));
@@ -57,13 +61,29 @@ export function slopeKeys({ layers, hiddenSize, headDim }: ModelSpec, slopesOf: 
 }
 
 /** What BLOOM's class reads of these; it has FFNs of one size and one activation. */
-const bloom = z.object({ hidden_size: size.nullish(), n_embed: size.nullish() });
+const bloom = z.object({
+  hidden_size: size.nullish(),
+  n_embed: size.nullish(),
+  slow_but_exact: z.boolean().nullish(),
+  pretraining_tp: z.number().nullish(),
+});
 
-/** @throws GpruneError BAD_CONFIG for values out of range */
+/** @throws GpruneError BAD_CONFIG for values out of range, UNSUPPORTED for projections without their biases */
 export function readBloomKeys(config: JsonObject, where: string): OwnKeys {
-  const { hidden_size: size, n_embed: older } = parsedKeys(bloom, config, where);
+  const {
+    hidden_size: size,
+    n_embed: older,
+    slow_but_exact: inSlices,
+    pretraining_tp: slices,
+  } = parsedKeys(bloom, config, where);
+  if (inSlices && (slices ?? 1) > 1) {
+    const message = `${where}: expected slow_but_exact false with pretraining_tp ${slices}, got true`;
+    const hint =
+      "transformers' class then leaves out the biases of output projections, in attention and FFN.";
+    throw new GpruneError("UNSUPPORTED", message, { hint });
+  }
   return {
-    usual: { ...config, ...FIXED_FFN, hidden_size: older ?? size, hidden_act: "gelu_pytorch_tanh" },
+    usual: { ...config, ...fixedFfn(config), hidden_size: older ?? size, hidden_act: "gelu_pytorch_tanh" },
     complete: (spec) => withAlibi(spec, { config, slopesOf: alibiSlopes, where }),
   };
 }
@@ -72,24 +92,34 @@ export function bloomKeys(spec: ModelSpec): JsonObject {
   return slopeKeys(spec, alibiSlopes);
 }
 
-/** FFNs have four times as many neurons as there are channels, whatever config.json says. */
-const FIXED_FFN = { intermediate_size: undefined } as const;
+/** FFNs of stock classes have four times as many neurons as there are channels, whatever config.json says. */
+function fixedFfn(config: JsonObject): JsonObject {
+  return isOurs(config) ? {} : { intermediate_size: undefined };
+}
 
 /** MPT's keys of attention; what the class ignores may have the only value that it computes. */
 const mpt = z.object({
-  attn_config: z
-    .object({
-      alibi: z.literal(true, { error: "expected ALiBi, which transformers' class always has" }).default(true),
-      alibi_bias_max: z
-        .literal(ALIBI_MAX, { error: `expected ${ALIBI_MAX}, which transformers' class always takes` })
-        .default(ALIBI_MAX),
-      attn_type: z.literal("multihead_attention").default("multihead_attention"),
-      clip_qkv: z.number().nonnegative().nullish(),
-      prefix_lm: z.literal(false).default(false),
-      qk_ln: z.literal(false).default(false),
-      softmax_scale: z.number().positive().nullish(),
-    })
-    .prefault({}),
+  attn_config: z.object({
+    alibi: z.literal(true, { error: "expected ALiBi, which transformers' class always has" }).default(true),
+    alibi_bias_max: z
+      .literal(ALIBI_MAX, { error: `expected ${ALIBI_MAX}, which transformers' class always takes` })
+      .default(ALIBI_MAX),
+    attn_type: z
+      .literal("multihead_attention", {
+        error: "expected multihead_attention, which transformers' class always has",
+      })
+      .default("multihead_attention"),
+    clip_qkv: z.number().nonnegative().nullish(),
+    prefix_lm: z
+      .literal(false, {
+        error: "expected no prefix that sees later tokens, which transformers' class ignores",
+      })
+      .default(false),
+    qk_ln: z
+      .literal(false, { error: "expected no norms on queries and keys, which transformers' class ignores" })
+      .default(false),
+    softmax_scale: z.number().positive().nullish(),
+  }),
   logit_scale: z
     .null({ error: "expected no factor on logits, which transformers' class ignores" })
     .optional(),
@@ -97,10 +127,11 @@ const mpt = z.object({
 
 /** @throws GpruneError BAD_CONFIG for values out of range, or that the class does not compute */
 export function readMptKeys(config: JsonObject, where: string): OwnKeys {
-  const { attn_config: attention } = parsedKeys(mpt, config, where);
-  const { attn_config: _, logit_scale: __, ...others } = config;
+  const { attn_config: given, ...keys } = config;
+  const { attn_config: attention } = parsedKeys(mpt, { ...keys, attn_config: given ?? {} }, where);
+  const { logit_scale: _, ...others } = keys;
   return {
-    usual: { ...others, ...FIXED_FFN, hidden_act: "gelu", clip_qkv: attention.clip_qkv || null },
+    usual: { ...others, ...fixedFfn(config), hidden_act: "gelu", clip_qkv: attention.clip_qkv || null },
     complete: (spec) => ({
       ...withAlibi(spec, { config, slopesOf: alibiSlopes, where }),
       attentionScale: attention.softmax_scale ?? spec.attentionScale,

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { GEMMA, GEMMA1, GEMMA2, GRANITE, LLAMA, QWEN, read, SMOLLM3 } from "../../../test/family_configs.ts";
+import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { type TinyModelOptions, tinySpec } from "../../../test/tiny_model.ts";
 import { hasUniformWidths, PROJECTIONS } from "../spec.ts";
 import { configText } from "./config_writer.ts";
@@ -42,6 +43,18 @@ describe("writeConfig", () => {
       expect(findHfForm(spec)).not.toBeNull();
       expect(findHfForm(grouped)).toBeNull();
       expect(() => hfForm(grouped)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
+    },
+  );
+
+  test.each(["bloom", "mpt", "gpt2"] as const)(
+    "has a form for %s with heads of an odd size, which cannot turn, in widths of every kind",
+    (name) => {
+      const sizes = { ...TINY_FAMILIES[name], hiddenSize: 10, headDim: 5, tiedEmbeddings: false };
+      const dense = tinySpec(sizes);
+      for (const neurons of [40, 7]) {
+        const spec = { ...dense, layers: dense.layers.map((layer) => ({ ...layer, neurons })) };
+        expect(read(writeConfig(spec, "float32")).headDim).toBe(5);
+      }
     },
   );
 

@@ -32,7 +32,9 @@ import { configOf, type HfForm } from "./config_writer.ts";
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
-  const families = [own, ...FAMILIES.filter(({ readers }) => readers.standsIn)];
+  // All others turn heads.
+  const others = ropesOf(spec).length === 0 ? [] : FAMILIES.filter(({ readers }) => readers.standsIn);
+  const families = [own, ...others];
   const inVllm = families.filter(
     (family) => (family === own || family.readers.vllmClass) && vllmObstacle(spec, family) === null,
   );
