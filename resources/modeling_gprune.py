@@ -306,7 +306,8 @@ def __getattr__(name):
 
 
 # What vLLM multiplies the logits by.
-globals()["GpruneGraniteConfig"].logit_scale = property(lambda config: 1 / config.logits_scaling)
+for name in ("GpruneGraniteConfig", "GpruneGraniteMoeConfig"):
+    globals()[name].logit_scale = property(lambda config: 1 / config.logits_scaling)
 if "GpruneHyperCLOVAXConfig" in globals():
     globals()["GpruneHyperCLOVAXConfig"].logit_scale = property(lambda config: config.logits_scaling)
 

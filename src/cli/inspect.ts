@@ -28,6 +28,7 @@ function report(facts: Inspection): string {
     ["vocabulary", `${number(facts.vocab_size)}, ${embeddings}`],
     ["tokenizer", facts.tokenizer ? "yes" : "none, so texts cannot be tokenized"],
     ["neurons", perLayer(widths.ffn)],
+    ...expertRows(facts),
     ["KV groups", perLayer(widths.kv)],
     ["query heads", perLayer(widths.heads)],
     ["head size", perLayer(facts.head_dims)],
@@ -36,6 +37,15 @@ function report(facts: Inspection): string {
     ...Object.entries(facts.runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const),
   ];
   return pairs(rows);
+}
+
+/** Experts by layer, and those of a token; nothing where there are none. */
+function expertRows({ experts, active_experts }: Inspection): readonly (readonly [string, string])[] {
+  if (!experts.some((count) => count > 0)) return [];
+  return [
+    ["experts", `${perLayer(experts)}, whose neurons are counted together`],
+    ["experts of a token", perLayer(active_experts)],
+  ];
 }
 
 /** `layers 15 to 34`, `layer 3`, `layers 2, 7`. */

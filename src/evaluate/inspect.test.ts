@@ -24,6 +24,8 @@ describe("inspectModel", () => {
       head_dim: 4,
       head_dims: [4, 4],
       kv_sources: [0, 1],
+      experts: [0, 0],
+      active_experts: [0, 0],
       vocab_size: 16,
       tokenizer: false,
       tied_embeddings: true,
@@ -43,6 +45,16 @@ describe("inspectModel", () => {
   test("counts layers with a bias after either output projection", () => {
     const biases = [["o_proj"], ["down_proj"], ["o_proj", "down_proj"], ["q_proj"], []] as const;
     expect(inspectModel(tinyModel({ layers: biases.map((own) => ({ biases: own })) })).output_biases).toBe(3);
+  });
+
+  test("counts the experts of each layer", () => {
+    const layers = [{ experts: { count: 3, active: 2, normalised: true } }, {}];
+    const { experts, active_experts, widths } = inspectModel(tinyModel({ layers }));
+    expect({ experts, active_experts, neurons: widths.ffn }).toEqual({
+      experts: [3, 0],
+      active_experts: [2, 0],
+      neurons: [6, 6],
+    });
   });
 
   test("says whether a tokenizer came with the model", () => {

@@ -25,10 +25,15 @@ export interface Inspection {
   readonly head_dims: readonly number[];
   /** The layer whose keys and values each layer reads, most often itself. */
   readonly kv_sources: readonly number[];
+  /** By layer; 0 where all neurons compute for every token. */
+  readonly experts: readonly number[];
+  /** Experts of a token, by layer. */
+  readonly active_experts: readonly number[];
   readonly vocab_size: number;
   /** Whether the model has a tokenizer.json, without which no text can be tokenised. */
   readonly tokenizer: boolean;
   readonly tied_embeddings: boolean;
+  /** By layer. Neurons are those of all experts together. */
   readonly widths: {
     readonly ffn: readonly number[];
     readonly kv: readonly number[];
@@ -58,6 +63,8 @@ export function inspectModel(model: Model): Inspection {
     kv_sources: layers.map(({ kvSharing }, index) =>
       kvSharing?.role === "reader" ? kvSharing.source : index,
     ),
+    experts: layers.map(({ experts }) => experts?.count ?? 0),
+    active_experts: layers.map(({ experts }) => experts?.active ?? 0),
     vocab_size: spec.vocabSize,
     tokenizer: files.some(({ name }) => name === "tokenizer.json"),
     tied_embeddings: spec.tiedEmbeddings,

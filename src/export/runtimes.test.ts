@@ -142,6 +142,30 @@ describe("runtimesOf", () => {
     }
   });
 
+  test("knows what vLLM's OLMoE computes otherwise, and that it has SiLU alone in experts", () => {
+    const experts = { count: 2, active: 1, normalised: false };
+    const layer = { groupSize: 1, experts };
+    const olmoe = { family: "olmoe", qkNorm: "projection", tiedEmbeddings: false, layers: [layer] } as const;
+    const cases: readonly (readonly [TinyModelOptions, string])[] = [
+      [{ projectionClip: 2 }, "does not clip queries, keys and values"],
+      [
+        { layers: [{ ...layer, experts: { ...experts, normalised: true } }] },
+        "does not divide the weights of experts by their sum",
+      ],
+      [{ normEps: 1e-6 }, "takes 1e-5 for the epsilon of the norms of queries and keys"],
+      [{ tiedEmbeddings: true }, "does not tie embeddings"],
+      [{ layers: [{ ...layer, biases: ["q_proj", "k_proj", "v_proj", "o_proj"] }] }, "ignores biases"],
+    ];
+    const name = "OlmoeForCausalLM";
+    expect(answers(olmoe)).toEqual([`yes (${name})`, `yes (${name})`]);
+    for (const [changes, what] of cases) {
+      const vllm = `with --model-impl transformers (its ${name} ${what})`;
+      expect(answers({ ...olmoe, ...changes })).toEqual([`yes (${name})`, vllm]);
+    }
+    const gelu = "no (it computes SiLU in experts)";
+    expect(answers({ ...olmoe, activation: "gelu" })).toEqual([`yes (${name})`, gelu]);
+  });
+
   test("knows that vLLM's Llama 4 has no biases in attention", () => {
     const llama4 = { family: "llama4_text", qkNorm: "unweighted" } as const;
     expect(answers(llama4)).toEqual(same("yes (Llama4ForCausalLM)"));

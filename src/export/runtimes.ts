@@ -93,6 +93,8 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
 export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
   if (form === null) return null;
   const { family, remoteCode } = form;
+  if (spec.activation !== "silu" && spec.layers.some(({ experts }) => experts !== undefined))
+    return ["no", "it computes SiLU in experts"];
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);
   if (!family.readers.vllmBackend && (remoteCode || obstacle !== null || !family.readers.vllmClass)) {
     const lacking = family.readers.vllmClass ? "these widths, heads and biases" : family.modelType;

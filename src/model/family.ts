@@ -256,10 +256,16 @@ export interface FamilyReaders {
   readonly vllmBackend: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
-  /** What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py) or refuses (gpt_j.py). */
+  /**
+   * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py) or refuses
+   * (gpt_j.py).
+   */
   readonly vllmIgnores: readonly (
     | "activation"
+    | "clipping"
+    | "expert_shares"
     | "neurons"
+    | "norm_eps"
     | "parallel"
     | "qk_norm"
     | "separate_head"

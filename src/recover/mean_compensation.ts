@@ -4,15 +4,9 @@
  * b' = b + W[:, removed] @ mean[removed],   mean_j = sum over tokens of x_j / tokens
  *
  * W is down_proj [C, F] or o_proj [C, N*H] of the dense model, x its input, removed the channels of the removed
-<<<<<<< HEAD
  * units. So the block's output keeps its mean over the calibration data. Source: FLAP (arXiv 2312.11983) lib/prune.py
  * `compress` @3bb57db, which stores the means in half precision; here they are float64 and the bias is rounded once, to
  * float32. Experts compute for some tokens only, and no class has biases for them: theirs are not compensated.
-=======
- * units. So the block's output keeps its mean over the calibration data; that of experts, which take no bias, does not.
- * Source: FLAP (arXiv 2312.11983) lib/prune.py `compress` @3bb57db, which stores the means in half precision; here they
- * are float64 and the bias is rounded once, to float32.
->>>>>>> s48-moe-hf
  */
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";

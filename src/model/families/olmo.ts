@@ -77,7 +77,9 @@ export const OLMOE: Family = {
   stored: { ...LLAMA.stored, experts: EXPERTS_OF_MLP },
   readers: {
     ...LLAMA.readers,
-    vllmBackend: false,
+    vllmReadsHeadDim: false,
+    vllmIgnores: ["clipping", "expert_shares", "norm_eps", "tied_head"],
+    vllmOmits: ["qkv", "o"],
     transformersJs: OLMO2,
     standsIn: false,
     tokenizer: "file",

@@ -62,7 +62,7 @@ export const QWEN3_MOE: Family = {
   computes: { ...QWEN3.computes, windows: "all" },
   config: { ...QWEN3.config, ownKeys: "qwen3_moe" },
   stored: { ...QWEN3.stored, experts: EXPERTS_OF_MLP },
-  readers: { ...QWEN3.readers, vllmBackend: false, standsIn: false },
+  readers: { ...QWEN3.readers, standsIn: false },
   defaults: {
     ...QWEN_DEFAULTS,
     sizes: { vocab: 151_936, hidden: 2048, neurons: 6144, layers: 24, heads: 32 },

@@ -105,6 +105,8 @@ describe("readConfig", () => {
     const ones = { embeddingScale: 1, residualScale: 1, logitDivisor: 1 };
     expect(read({ ...LLAMA, model_type: "granite" })).toMatchObject({ ...ones, attentionScale: 1 });
     expect(read({ ...GRANITE, model_type: "llama" })).toMatchObject({ ...ones, attentionScale: 8 ** -0.5 });
+    // PyTorch's attention takes no scale for the usual one.
+    expect(read({ ...GRANITE, attention_multiplier: null }).attentionScale).toBe(8 ** -0.5);
   });
 
   test.each([

@@ -248,8 +248,10 @@ function attentionScaleOf(
   { computes: { scoreScale }, defaults }: Family,
   headDim: number,
 ): number {
-  if (scoreScale === "attention_multiplier")
-    return config.attention_multiplier ?? defaults.attentionMultiplier ?? headDim ** -0.5;
+  if (scoreScale === "attention_multiplier") {
+    const { attention_multiplier: given = defaults.attentionMultiplier } = config;
+    return given ?? headDim ** -0.5;
+  }
   if (scoreScale === "none") return 1;
   const scalar = config.query_pre_attn_scalar ?? defaults.scoreScalar ?? headDim;
   return (scoreScale === "head_dim" ? headDim : scalar) ** -0.5;

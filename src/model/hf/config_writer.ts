@@ -208,7 +208,7 @@ function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Fa
 
 function windowKeys(
   { layers }: ModelSpec,
-  { computes: { windows, unrotated }, defaults }: Family,
+  { computes: { windows, unrotated }, config: { windowSwitch }, defaults }: Family,
 ): ConfigKeys {
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
@@ -216,7 +216,8 @@ function windowKeys(
     const types = layers.map((layer) => (layer.window === null ? "global" : "local"));
     return { sliding_window: window ?? defaults.window, attention_types: [[types, 1]] };
   }
-  if (windows !== "layer_types" && windows !== "all_or_layer_types") return { sliding_window: window };
+  if (windows !== "layer_types" && windows !== "all_or_layer_types")
+    return { sliding_window: window, ...(windowSwitch && { use_sliding_window: window !== null }) };
   // Classes of families with alternating layers build a mask for windows even where no layer has one; for one, a length
   // says that layers without windows are not rotated.
   const needsLength =

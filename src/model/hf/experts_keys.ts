@@ -9,10 +9,18 @@ import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from 
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
+type CountKey = "num_experts" | "num_local_experts";
+const OTHER: Readonly<Record<CountKey, CountKey>> = {
+  num_experts: "num_local_experts",
+  num_local_experts: "num_experts",
+};
+
 /** The keys of a class, and its values where config.json has none. */
 interface ExpertKeys {
-  /** The key of the number of experts that is written; both are read. */
-  readonly count: "num_experts" | "num_local_experts";
+  /** The key of the number of experts that is written. */
+  readonly count: CountKey;
+  /** The class reads the other key of that number, too. */
+  readonly readsBoth: boolean;
   readonly defaults: ExpertsSpec;
   /** `norm_topk_prob` says whether the numbers of a token's experts add up to 1. */
   readonly normalises: boolean;
@@ -22,6 +30,12 @@ interface ExpertKeys {
 
 /** Layers of experts whose numbers are more than this would be no model that anyone has made. */
 const MAX_EXPERTS = 4096;
+
+/**
+ * Grouped products, by which transformers 5 computes experts unless config.json says otherwise, want rows of a multiple
+ * of 16 bytes: so many numbers of 16 bits (`grouped_mm` of PyTorch).
+ */
+const GROUPED_MULTIPLE = 8;
 
 const count = size.max(MAX_EXPERTS).nullish();
 
@@ -40,7 +54,10 @@ type Config = z.infer<typeof schema>;
 
 /** Reads and writes the keys of a class. */
 export interface ExpertKeysFormat {
-  /** @throws GpruneError BAD_CONFIG for values out of range, or more experts of a token than there are */
+  /**
+   * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts, or more experts of a token than
+   *   there are
+   */
   read(config: JsonObject, where: string): OwnKeys;
   write(spec: ModelSpec): JsonObject;
 }
@@ -69,15 +86,24 @@ function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys 
   };
 }
 
-function expertsOf({ defaults, normalises }: ExpertKeys, config: Config, where: string): ExpertsSpec {
+function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec {
+  const { defaults, normalises } = keys;
   const experts = {
-    count: config.num_experts ?? config.num_local_experts ?? defaults.count,
+    count: countOf(keys, config, where) ?? defaults.count,
     active: config.num_experts_per_tok ?? defaults.active,
     normalised: (normalises ? config.norm_topk_prob : null) ?? defaults.normalised,
   };
   if (experts.active <= experts.count) return experts;
   const expected = `num_experts_per_tok of at most ${experts.count}, the number of experts`;
   throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${experts.active}`);
+}
+
+/** Versions of transformers differ in which of two keys counts. */
+function countOf({ count: key, readsBoth }: ExpertKeys, config: Config, where: string): number | null {
+  const [own, other] = [config[key] ?? null, (readsBoth ? config[OTHER[key]] : null) ?? null];
+  if (own === null || other === null || own === other) return own ?? other;
+  const expected = `${key} and ${OTHER[key]} alike`;
+  throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${own} and ${other}`);
 }
 
 /** `Qwen3MoeDecoderLayer` */
@@ -103,6 +129,9 @@ function writtenKeys({ count: key, normalises, mixed }: ExpertKeys, { layers }: 
     [key]: number,
     num_experts_per_tok: active,
     ...(normalises && { norm_topk_prob: normalised }),
+    ...(sparse.some((layer) => expertNeurons(layer) % GROUPED_MULTIPLE !== 0) && {
+      experts_implementation: "eager",
+    }),
     ...(mixed !== null && {
       moe_intermediate_size: Math.max(...sparse.map(expertNeurons)),
       decoder_sparse_step: 1,

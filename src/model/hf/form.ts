@@ -75,6 +75,18 @@ export function writeConfig(
 /** What vLLM's classes compute otherwise: the models that it concerns, and what the class does. */
 const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> = {
   activation: { concerns: ({ activation }) => activation !== "silu", what: "computes SiLU" },
+  clipping: {
+    concerns: ({ projectionClip }) => projectionClip !== null,
+    what: "does not clip queries, keys and values",
+  },
+  expert_shares: {
+    concerns: ({ layers }) => layers.some(({ experts }) => experts?.normalised),
+    what: "does not divide the weights of experts by their sum",
+  },
+  norm_eps: {
+    concerns: ({ normEps }) => normEps !== 1e-5,
+    what: "takes 1e-5 for the epsilon of the norms of queries and keys",
+  },
   neurons: {
     concerns: ({ layers, hiddenSize }) => layers.some(({ neurons }) => neurons !== 4 * hiddenSize),
     what: "takes the neurons for four times as many as channels",
@@ -85,7 +97,7 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
     concerns: ({ tiedEmbeddings }) => !tiedEmbeddings,
     what: "takes the embedding for the output matrix",
   },
-  tied_head: { concerns: ({ tiedEmbeddings }) => tiedEmbeddings, what: "refuses tied embeddings" },
+  tied_head: { concerns: ({ tiedEmbeddings }) => tiedEmbeddings, what: "does not tie embeddings" },
   window: {
     concerns: ({ layers }) => layers.some(({ window }) => window !== null),
     what: "sees one token more through sliding windows",

@@ -49,6 +49,7 @@ export function windowOf(config: Config, context: Context, index: number): numbe
   if (computes.windows === "none") return null;
   const { sliding_window: window = defaults.window } = config;
   if (computes.windows === "attention_types") return isLocal(config, context, index) ? window : null;
+  if (computes.windows === "all" && keys.windowSwitch && config.use_sliding_window !== true) return null;
   const isAll = computes.windows === "all" || (computes.windows !== "layer_types" && !config.layer_types);
   if (!isAll && !isWindowed(config, context, index)) return null;
   if (window !== null && keys.windowSwitch && config.use_sliding_window === false) {

@@ -40,24 +40,28 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   granite_hybrid: { read: readGraniteHybridKeys, write: graniteHybridKeys },
   granitemoe: expertKeys({
     count: "num_local_experts",
+    readsBoth: false,
     defaults: { count: 8, active: 2, normalised: true },
     normalises: false,
     mixed: null,
   }),
   mixtral: expertKeys({
     count: "num_local_experts",
+    readsBoth: true,
     defaults: { count: 8, active: 2, normalised: true },
     normalises: false,
     mixed: null,
   }),
   olmoe: expertKeys({
     count: "num_experts",
+    readsBoth: true,
     defaults: { count: 64, active: 8, normalised: false },
     normalises: true,
     mixed: null,
   }),
   qwen3_moe: expertKeys({
     count: "num_experts",
+    readsBoth: true,
     defaults: { count: 128, active: 8, normalised: false },
     normalises: true,
     mixed: { neurons: 768 },
