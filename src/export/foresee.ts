@@ -89,10 +89,11 @@ function plannedSpec({ spec, shape }: PlannedRemoval, plan: PruningPlan): ModelS
   );
 }
 
-/** The spec with its first layer a neuron wider than before: nearly every run leaves layers of different widths. */
+/** The spec with its first layer, or each of its experts, a neuron wider than before: nearly every run leaves layers of different widths. */
 function withUnequalWidths({ layers, ...spec }: ModelSpec): ModelSpec {
   const [first, ...others] = layers;
-  return { ...spec, layers: [{ ...first!, neurons: first!.neurons + 1 }, ...others] };
+  const { neurons, experts } = first!;
+  return { ...spec, layers: [{ ...first!, neurons: neurons + (experts?.count ?? 1) }, ...others] };
 }
 
 function withOutputBiases({ layers, ...spec }: ModelSpec): ModelSpec {

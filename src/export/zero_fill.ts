@@ -7,21 +7,22 @@
  */
 
 import { groupPlaces } from "../model/alibi.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec } from "../model/spec.ts";
 import { spaceId, weightsOf } from "../model/weights.ts";
 import { sliceRows, unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
 
 /**
  * Reads a weight, or some rows of it, padded to its shape in the wider spec: new rows and columns come last, but those
- * of KV groups with slopes are between the others, where groups have the slopes that the source's lack.
+ * of KV groups with slopes are between the others, where groups have the slopes that the source's lack, and those of an
+ * expert come after its others.
  */
 export type WeightReader = (name: string, rows?: RowRange) => Promise<Tensor>;
 
 /** A reader of `source` padded to `spec`, none of whose widths may be below the source's, those of `narrow`. */
 export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelSpec = spec): WeightReader {
   const wide = new Map(weightsOf(spec).map((weight) => [weight.name, weight]));
-  const places = slopedPlaces(narrow, spec);
+  const places = spreadPlaces(narrow, spec);
   return async (name, rows) => {
     const weight = wide.get(name);
     if (weight === undefined) throw unknownTensor(name);
@@ -53,13 +54,29 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelS
   }
 }
 
-/** Where the KV groups of layers with slopes are among those of wider ones, by space; without what stays in place. */
-function slopedPlaces(narrow: ModelSpec, wide: ModelSpec): ReadonlyMap<string, readonly number[]> {
+/**
+ * Where the KV groups of layers with slopes, and the neurons of experts, are among those of wider ones, by space;
+ * without what stays in place.
+ */
+function spreadPlaces(narrow: ModelSpec, wide: ModelSpec): ReadonlyMap<string, readonly number[]> {
   const entries = narrow.layers.flatMap((layer, index) => {
-    const places = groupPlaces(layer, wide.layers[index]!);
-    return places === null ? [] : [[spaceId(index, "kv"), places] as const];
+    const wider = wide.layers[index]!;
+    const places = { kv: groupPlaces(layer, wider), ffn: neuronPlaces(layer, wider) };
+    return (["kv", "ffn"] as const).flatMap((kind) => {
+      const found = places[kind];
+      return found === null ? [] : [[spaceId(index, kind), found] as const];
+    });
   });
   return new Map(entries);
+}
+
+/** Where the neurons of experts are among those of wider ones; null where they are in place. */
+function neuronPlaces(narrow: LayerSpec, wide: LayerSpec): readonly number[] | null {
+  if (narrow.experts === undefined || narrow.neurons === wide.neurons) return null;
+  const [before, after] = [expertNeurons(narrow), expertNeurons(wide)];
+  return Array.from({ length: narrow.neurons }, (_, neuron) => {
+    return Math.floor(neuron / before) * after + (neuron % before);
+  });
 }
 
 /** A tensor whose blocks along an axis are at these places, with zeros before and between them. */
