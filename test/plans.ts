@@ -5,7 +5,13 @@ import fc from "fast-check";
 import { alibiSlopes } from "../src/model/alibi.ts";
 import type { Model } from "../src/model/model.ts";
 import { spacesOf } from "../src/model/spaces.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS, queryHeads } from "../src/model/spec.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  PROJECTION_MODULE,
+  PROJECTIONS,
+  queryHeads,
+} from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -22,6 +28,13 @@ const attending: fc.Arbitrary<Partial<LayerSpec>> = fc
   .chain((layer) =>
     fc.constantFrom(layer, { ...layer, rope: null, slopes: alibiSlopes(queryHeads({ ...layer })) }),
   );
+const routing: fc.Arbitrary<Partial<LayerSpec>> = fc
+  .tuple(attending, fc.integer({ min: 2, max: 4 }), fc.integer({ min: 1, max: 4 }), fc.boolean())
+  .map(([layer, count, size, normalised]) => {
+    const experts = { count, active: Math.min(count, size), normalised };
+    const biases = layer.biases!.filter((projection) => PROJECTION_MODULE[projection] === "self_attn");
+    return { ...layer, biases, neurons: count * size, experts };
+  });
 const convolving: fc.Arbitrary<Partial<LayerSpec>> = fc
   .record({ length: fc.integer({ min: 2, max: 4 }), biases: fc.boolean() })
   .chain((convolution) => neurons.map((count) => tinyConvolution(convolution, count)));
@@ -45,7 +58,7 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   // Always one with attention, and in any place.
   layers: fc
     .tuple(
-      fc.array(fc.oneof(attending, attending, convolving, remembering), { maxLength: 3 }),
+      fc.array(fc.oneof(attending, attending, convolving, remembering, routing), { maxLength: 3 }),
       attending,
       fc.nat(3),
     )
@@ -62,12 +75,21 @@ export const LLAMA_SWITCHES: TinyModelOptions = {
   headBias: false,
 };
 
-/** Valid plans for a model: each space is absent or keeps a random non-empty subset. */
+/**
+ * Valid plans for a model: each space is absent or keeps a random non-empty subset, with as many units of each part.
+ */
 export function plansFor(spec: ModelSpec): fc.Arbitrary<PruningPlan> {
-  const keeps = spacesOf(spec).map(({ id, units }) => {
-    const all = Array.from({ length: units }, (_, unit) => unit);
+  const keeps = spacesOf(spec).map(({ id, units, parts }) => {
+    const size = units / parts;
+    const ofParts = fc.integer({ min: 1, max: size }).chain((count) => {
+      const lists = Array.from({ length: parts }, (_, part) => {
+        const all = Array.from({ length: size }, (_, unit) => part * size + unit);
+        return fc.subarray(all, { minLength: count, maxLength: count });
+      });
+      return fc.tuple(...lists).map((kept) => kept.flat());
+    });
     return fc
-      .option(fc.subarray(all, { minLength: 1 }), { nil: undefined })
+      .option(ofParts, { nil: undefined })
       .map((kept) => (kept === undefined ? [] : [[id, kept] as const]));
   });
   return fc.tuple(...keeps).map((entries) => makePlan(spec, Object.fromEntries(entries.flat())));

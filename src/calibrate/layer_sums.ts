@@ -41,8 +41,9 @@ export class LayerSums {
   begin({ index }: Pick<LoadedLayer, "index">, hasMoments: boolean): Feeds {
     this.#spaces = spacesOf(this.#spec).filter(({ layer }) => layer === index);
     if (!hasMoments) return {};
-    this.#moments = this.#spaces.map((space) => new MomentSums(space.kind, channelCount(space)));
-    return Object.assign({}, ...this.#spaces.map((space) => momentFeeds(space.kind, channelCount(space))));
+    this.#moments = this.#spaces.map((space) => new MomentSums(space.kind, channelCount(space), space.parts));
+    const feeds = this.#spaces.map((space) => momentFeeds(space.kind, channelCount(space), space.parts));
+    return Object.assign({}, ...feeds);
   }
 
   /** Adds the outputs of the layer's program for a micro-batch. */

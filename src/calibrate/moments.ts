@@ -16,13 +16,13 @@ import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
 import { triangleLength, triangleRow } from "../tensor/symmetric.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** Moments of the n channels x of one space. */
+/** Moments of the n channels x of one space; those of its parts (`Space`), one after another, are not related. */
 export interface SpaceMoments {
   /** E x, [n]. */
   readonly mean: Float64Array;
   /** E x^2, [n]. */
   readonly squares: Float64Array;
-  /** cov(x, x), its lower triangle (tensor/symmetric.ts), [n (n + 1) / 2]. */
+  /** cov(x, x) of every part, their lower triangles (tensor/symmetric.ts), [n (n + 1) / 2] each. */
   readonly covariance: AnyTensor;
 }
 
@@ -55,10 +55,14 @@ export function gramStrips(channels: number): readonly GramStrip[] {
   }));
 }
 
-/** Sizes of the strips by the names that they have in the program `moments`. */
-export function momentSizes(kind: SpaceKind, channels: number): Readonly<Record<string, number>> {
+/** Sizes of the strips by the names that they have in the program `moments`, of channels in equal parts. */
+export function momentSizes(
+  kind: SpaceKind,
+  channels: number,
+  parts: number = 1,
+): Readonly<Record<string, number>> {
   return Object.fromEntries(
-    gramStrips(channels).flatMap(({ rows, columns }, strip) => [
+    gramStrips(channels / parts).flatMap(({ rows, columns }, strip) => [
       [`${kind}.rows${strip}`, rows],
       [`${kind}.columns${strip}`, columns],
     ]),
@@ -66,23 +70,25 @@ export function momentSizes(kind: SpaceKind, channels: number): Readonly<Record<
 }
 
 /** Inputs of the program `moments` for a space: tensors whose lengths are the sizes of the strips. */
-export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
+export function momentFeeds(kind: SpaceKind, channels: number, parts: number = 1): Feeds {
   const ofLength = (length: number): Feeds[string] => ({ shape: [length], data: new Int32Array(length) });
-  return mapValues(momentSizes(kind, channels), ofLength);
+  return mapValues(momentSizes(kind, channels, parts), ofLength);
 }
 
 /** Sums of one space over micro-batches; the weights of all tokens sum to 1. */
 export class MomentSums {
   readonly #kind: SpaceKind;
   readonly #strips: readonly GramStrip[];
-  /** E x x^T by strip, [rows, columns] each. */
+  readonly #parts: number;
+  /** E x x^T by strip, [parts, rows, columns] each. */
   readonly #products: readonly Float64Array[];
   readonly #mean: Float64Array;
 
-  constructor(kind: SpaceKind, channels: number) {
+  constructor(kind: SpaceKind, channels: number, parts: number = 1) {
     this.#kind = kind;
-    this.#strips = gramStrips(channels);
-    this.#products = this.#strips.map(({ rows, columns }) => new Float64Array(rows * columns));
+    this.#parts = parts;
+    this.#strips = gramStrips(channels / parts);
+    this.#products = this.#strips.map(({ rows, columns }) => new Float64Array(parts * rows * columns));
     this.#mean = new Float64Array(channels);
   }
 
@@ -99,17 +105,50 @@ export class MomentSums {
   finish(): SpaceMoments & { readonly covariance: Tensor } {
     const mean = this.#mean;
     const squares = new Float64Array(mean.length);
-    const data = new Float32Array(triangleLength(mean.length));
+    const size = mean.length / this.#parts;
+    const data = new Float32Array(this.#parts * triangleLength(size));
+    for (let part = 0; part < this.#parts; part++) {
+      this.#finishPart(part, {
+        mean: mean.subarray(part * size, (part + 1) * size),
+        squares: squares.subarray(part * size, (part + 1) * size),
+        data: data.subarray(part * triangleLength(size)),
+      });
+    }
+    return { mean, squares, covariance: { shape: [data.length], data } };
+  }
+
+  #finishPart(
+    part: number,
+    {
+      mean,
+      squares,
+      data,
+    }: { readonly mean: Float64Array; readonly squares: Float64Array; readonly data: Float32Array },
+  ): void {
     for (const [strip, { rows, columns }] of this.#strips.entries()) {
-      const products = this.#products[strip]!;
+      const products = this.#products[strip]!.subarray(part * rows * columns);
       for (let i = columns - rows; i < columns; i++) {
         const [source, target] = [(i - columns + rows) * columns, triangleRow(i)];
         for (let j = 0; j <= i; j++) data[target + j] = products[source + j]! - mean[i]! * mean[j]!;
         squares[i] = products[source + i]!;
       }
     }
-    return { mean, squares, covariance: { shape: [data.length], data } };
   }
+}
+
+/** The moments of one of the equal parts of a space's channels. */
+export function momentsOfPart(
+  { mean, squares, covariance: { data } }: SpaceMoments & { readonly covariance: Tensor },
+  part: number,
+  parts: number,
+): SpaceMoments {
+  const size = mean.length / parts;
+  const length = triangleLength(size);
+  return {
+    mean: mean.subarray(part * size, (part + 1) * size),
+    squares: squares.subarray(part * size, (part + 1) * size),
+    covariance: { shape: [length], data: data.subarray(part * length, (part + 1) * length) },
+  };
 }
 
 /** Moments whose covariances are in a stash. */

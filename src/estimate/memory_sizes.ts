@@ -16,7 +16,14 @@ import { footprint, valueBytes } from "../graph/ir/footprint.ts";
 import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
 import { WRITES_BEHIND } from "../io/files/spill_file.ts";
 import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
-import { layerParameters, layerWeightsOf, PER_LAYER, weightsOf } from "../model/weights.ts";
+import {
+  layerParameters,
+  layerWeightsOf,
+  PER_LAYER,
+  SPACE_KINDS,
+  type SpaceKind,
+  weightsOf,
+} from "../model/weights.ts";
 import { leftInLayers, leftInOutputs } from "../prune/remaining.ts";
 import { TEACHER_BYTES } from "../recover/distill.ts";
 import { triangleLength } from "../tensor/symmetric.ts";
@@ -68,14 +75,7 @@ export class RunSizes {
     this.#places = places;
     this.hiddenSize = run.spec.hiddenSize;
     this.stateSize = widestState(run.spec);
-    const channels = (kind: string): number =>
-      Math.max(
-        0,
-        ...spacesOf(run.spec)
-          .filter((space) => space.kind === kind)
-          .map(channelCount),
-      );
-    this.channels = [channels("kv"), channels("ffn")];
+    this.channels = SPACE_KINDS.map((kind) => this.#most(channelCount, kind));
     this.widest = Math.max(...this.channels);
     this.largestTensor = largestBytes(weightsOf(run.spec).filter(({ name }) => name !== PER_LAYER.table));
     this.writing = writingBytes(run.spec);
@@ -146,21 +146,24 @@ export class RunSizes {
   /** Memory of measuring statistics and, for least squares, moments, layer by layer. */
   get measuring(): Items {
     if (!refitsOutputs(this.#run)) return this.passing(["statistics"]);
-    const sums = total(this.channels.flatMap(gramStrips).map(({ rows, columns }) => rows * columns));
+    const sumsOf = (space: Space): number =>
+      space.parts * total(gramStrips(partChannels(space)).map(({ rows, columns }) => rows * columns));
+    const sums = total(SPACE_KINDS.map((kind) => this.#most(sumsOf, kind)));
     return {
       ...this.passing([hasStatistics(this.#run) ? "statisticsAndMoments" : "moments"]),
       // Sums of both kinds of spaces in float64, and the covariances of one.
-      "Gram matrices": 8 * sums + 4 * triangleLength(this.widest),
+      "Gram matrices": 8 * sums + 4 * this.#most(triangles),
     };
   }
 
   /** Memory of refitting an output projection: the dense one, its lost part, covariances in float64, and the factor. */
   get solving(): Items {
     const projection = this.widest * this.hiddenSize;
+    const part = this.#most(partChannels);
     return {
       base: BASE_BYTES,
       "output projection": (4 + 8) * projection,
-      "Gram matrices": 8 * (this.widest ** 2 + projection) + 4 * triangleLength(this.widest),
+      "Gram matrices": 8 * (part ** 2 + part * this.hiddenSize) + 4 * this.#most(triangles),
       factor: this.#factorWith(this.hiddenSize),
       ...this.known,
     };
@@ -180,14 +183,20 @@ export class RunSizes {
 
   /** A Cholesky factor and its workspace for `sides` right-hand sides (graph/runtime/cholesky.ts). */
   #factorWith(sides: number): number {
-    return 8 * this.widest * (this.widest / 2 + 2 * sides);
+    const part = this.#most(partChannels);
+    return 8 * part * (part / 2 + 2 * sides);
   }
 
   /** Moments of all spaces (calibrate/moments.ts). */
   get moments(): number {
     if (!refitsOutputs(this.#run)) return 0;
-    const channels = spacesOf(this.#run.spec).map(channelCount);
-    return total(channels.map((n) => 4 * triangleLength(n) + 16 * n));
+    return total(spacesOf(this.#run.spec).map((space) => 4 * triangles(space) + 16 * channelCount(space)));
+  }
+
+  /** The largest value of a model's spaces, or of those of a kind; 0 without any. */
+  #most(value: (space: Space) => number, kind?: SpaceKind): number {
+    const spaces = spacesOf(this.#run.spec).filter((space) => kind === undefined || space.kind === kind);
+    return Math.max(0, ...spaces.map(value));
   }
 
   /** Hidden states between two layers, as far as they are in memory. */
@@ -383,4 +392,14 @@ export class RunSizes {
 
 function total(numbers: readonly number[]): number {
   return numbers.reduce((a, b) => a + b, 0);
+}
+
+/** Channels of one of a space's parts. */
+function partChannels(space: Space): number {
+  return channelCount(space) / space.parts;
+}
+
+/** Elements of the covariances of a space. */
+function triangles(space: Space): number {
+  return space.parts * triangleLength(partChannels(space));
 }

@@ -80,7 +80,10 @@ export class PlannedGraphs {
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, index), whole));
     const H = headDimOf(spec, layer);
     const own = layerSizes(layer);
-    const strips = { ...momentSizes("kv", own.N * H), ...momentSizes("ffn", own.F) };
+    const strips = {
+      ...momentSizes("kv", own.N * H),
+      ...momentSizes("ffn", own.F, layer.experts?.count),
+    };
     const sizes = { ...own, H, gT: layer.groupSize * batch.T, ...strips, ...this.#slopeSizes };
     return { graph, sizes: { ...batch, ...sizes } };
   }

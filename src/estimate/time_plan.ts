@@ -176,9 +176,9 @@ class Work {
   #solving(factors: number, sidesOf: (space: Space) => number): number {
     const { spec, config } = this.#run;
     return spacesOf(spec).reduce((sum, space) => {
-      const channels = (1 - config.sparsity) * channelCount(space);
+      const channels = ((1 - config.sparsity) * channelCount(space)) / space.parts;
       const sides = factors * spec.hiddenSize + sidesOf(space);
-      return sum + (factors * channels ** 3) / 3 + 2 * channels ** 2 * sides;
+      return sum + space.parts * ((factors * channels ** 3) / 3 + 2 * channels ** 2 * sides);
     }, 0);
   }
 }

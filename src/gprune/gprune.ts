@@ -277,14 +277,18 @@ async function measureRound(
   return new Map(measured);
 }
 
-/** Mean activations of the kept channels by space id, [channels]: a removed unit is replaced by its mean. */
+/**
+ * Mean activations of the kept channels by space id, [channels]: a removed unit is replaced by its mean. Neurons of
+ * experts are not, since these take no biases.
+ */
 function centresOf(
   spaces: readonly Space[],
   keep: Keep,
   stats: CalibrationStats,
 ): ReadonlyMap<string, Float32Array> {
+  const compensated = spaces.filter(({ parts }) => parts === 1);
   return new Map(
-    spaces.map((space) => {
+    compensated.map((space) => {
       const means = channelMeans(stats, space);
       const channels = channelsOf(keptUnits(keep, space), space.unitChannels);
       return [space.id, Float32Array.from(channels, (channel) => means[channel]!)];

@@ -84,13 +84,27 @@ const CURVATURE = 0.15;
 /** Worths are raised to at least this share of the median, so that noise around 0 does not decide. */
 const LEAST_WORTH = 1 / 16;
 
-/** The spaces that have alternatives, with these. */
+/**
+ * The spaces that have alternatives, with these. Experts stay as they are: the changes of an alternative of all of them
+ * would take as much as the layer itself.
+ */
 export function widthAlternatives(request: WidthRequest): readonly SpaceAlternatives[] {
+  if (!canMoveWidths(request.spec)) return [];
   return spacesOf(request.spec)
+    .filter(hasAlternatives)
     .map((space) =>
       space.kind === "ffn" ? neuronAlternatives(space, request) : groupAlternatives(space, request),
     )
     .filter(({ alternatives }) => alternatives.length > 0);
+}
+
+/** Whether any space can have alternatives: what KV groups are worth is measured in neurons. */
+export function canMoveWidths(spec: ModelSpec): boolean {
+  return spacesOf(spec).some((space) => space.kind === "ffn" && hasAlternatives(space));
+}
+
+function hasAlternatives({ parts }: Space): boolean {
+  return parts === 1;
 }
 
 function neuronAlternatives(space: Space, { keep, order, roundTo }: WidthRequest): SpaceAlternatives {
@@ -123,6 +137,7 @@ function groupAlternatives(space: Space, { keep, order }: WidthRequest): SpaceAl
 
 /** Largest number of channels by which an alternative differs from the present units. */
 export function changedChannels(space: Space, roundTo: number): number {
+  if (!hasAlternatives(space)) return 0;
   return space.kind === "kv" ? space.unitChannels : Math.min(space.units, stepOf(space, roundTo));
 }
 

@@ -26,9 +26,9 @@ function randomScores(spec: ModelSpec, seed = 0): Importance {
   );
 }
 
-/** The largest sparsity that leaves one unit in every space. */
+/** The largest sparsity that leaves one unit in every part of every space. */
 function largestSparsity(spec: ModelSpec): number {
-  const removable = spacesOf(spec).reduce((sum, s) => sum + (s.units - 1) * s.unitParameters, 0);
+  const removable = spacesOf(spec).reduce((sum, s) => sum + (s.units - s.parts) * s.unitParameters, 0);
   return removable / prunableParameters(spec);
 }
 
@@ -36,12 +36,13 @@ function largestSparsity(spec: ModelSpec): number {
 function hasFineNeurons(spec: ModelSpec): boolean {
   const neurons = spacesOf(spec).filter(({ kind }) => kind === "ffn");
   const groups = spacesOf(spec).filter(({ kind }) => kind === "kv");
-  const spare = neurons.reduce((sum, s) => sum + (s.units - 1) * s.unitParameters, 0);
+  const spare = neurons.reduce((sum, s) => sum + (s.units - s.parts) * s.unitParameters, 0);
   return spare >= Math.max(...groups.map((s) => s.unitParameters));
 }
 
+/** Parameters of a neuron, or of one of every expert. */
 const largestNeuron = (spec: ModelSpec): number =>
-  Math.max(...spacesOf(spec).flatMap((s) => (s.kind === "ffn" ? [s.unitParameters] : [])));
+  Math.max(...spacesOf(spec).flatMap((s) => (s.kind === "ffn" ? [s.parts * s.unitParameters] : [])));
 
 describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
   const removedAt = (spec: ModelSpec, sparsity: number): number =>
@@ -92,7 +93,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
           allocation.allocate({ spec, importance: randomScores(spec), sparsity: largestSparsity(spec) }),
         );
         expect(widths(all, spec)).toEqual({
-          ffn: spec.layers.map(() => 1),
+          ffn: spec.layers.map(({ experts }) => experts?.count ?? 1),
           kv: spec.layers.map(({ mixer }) => (mixer ? 0 : 1)),
         });
       }),
@@ -380,9 +381,13 @@ describe("allocationByName", () => {
 });
 
 /** A permutation of a space's units: unit u of the moved space is unit order[u] of the space. */
-function shuffled({ id, units }: Space, seed: number): readonly number[] {
+/** All units in another order, each in its part. */
+function shuffled({ id, units, parts }: Space, seed: number): readonly number[] {
   const keys = randomTensor([units], { seed, name: `${id}/order` }).data;
-  return Array.from({ length: units }, (_, unit) => unit).sort((a, b) => keys[a]! - keys[b]!);
+  const partOf = (unit: number): number => Math.floor((unit * parts) / units);
+  return Array.from({ length: units }, (_, unit) => unit).sort(
+    (a, b) => partOf(a) - partOf(b) || keys[a]! - keys[b]!,
+  );
 }
 
 function permuted(scores: Float64Array, { unitChannels }: Space, order: readonly number[]): Float64Array {

@@ -13,6 +13,8 @@
  * (regression.ts). The texts enter only by the moments of x (calibrate/moments.ts), whatever K is:
  * cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
  *
+ * Experts are fitted one by one: each to its own output, on what the router gives it.
+ *
  * Layers are fitted independently, all on the dense model's residual stream. Fitting each layer on the stream of the
  * layers refitted before it, so that it also corrects their errors, is a little better on unseen windows of the
  * calibration texts and far worse on other kinds of text: the errors are specific to the texts that were fitted. A
@@ -25,7 +27,7 @@
 import { requirePositive } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
+import { type Moments, momentsOfPart, type SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { compileProducts } from "../graph/runtime/double_products.ts";
 import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
@@ -36,10 +38,10 @@ import { type LayerSpec, withBiases } from "../model/spec.ts";
 import { projectionName } from "../model/weights.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
-import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
+import { type AnyTensor, loaded, StashedTensors } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";
-import { changedBy, covariancesOf, type DenseProjection, regress } from "./regression.ts";
+import { changedBy, covariancesOf, type DenseProjection, type InputSplit, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
 /** The dense model, the plan that it is pruned by, and the moments of its activations to fit from. */
@@ -143,18 +145,73 @@ async function fitSpace(
   if (alternatives !== undefined) {
     return fitAlternatives(runtime, spaceMoments, { space, projection, alternatives, onto: keep, ridge });
   }
-  const { unitChannels: blockSize } = space;
   const name = projectionName(space.layer, OUTPUT_PROJECTION[space.kind]);
-  const covariances = await covariancesOf(await compileProducts(runtime), spaceMoments, {
-    projection,
-    kept: channelsOf(keep, blockSize),
-    removed: channelsOf(removedUnits(plan, space), blockSize),
-  });
-  const change = await regress(runtime, covariances, { ridge, name });
-  const { weight, bias } = projection;
-  const fitted = new Map([[name, changedBy(gatherBlocks(weight, 1, { keep, blockSize }), change.weight)]]);
+  const whole = { ...spaceMoments, covariance: await loaded(spaceMoments.covariance) };
+  let { bias } = projection;
+  const weights: Tensor[] = [];
+  for (let part = 0; part < space.parts; part++) {
+    const ofPart = partOf({ space, keep, projection, part });
+    const ownMoments = momentsOfPart(whole, part, space.parts);
+    const covariances = await covariancesOf(await compileProducts(runtime), ownMoments, ofPart);
+    const change = await regress(runtime, covariances, { ridge, name });
+    weights.push(changedBy(keptColumns(ofPart), change.weight));
+    bias &&= changedBy(bias, change.bias);
+  }
+  const fitted = new Map([[name, joinedColumns(weights)]]);
   const biasName = projectionName(space.layer, OUTPUT_PROJECTION[space.kind], "bias");
-  return bias === null ? fitted : fitted.set(biasName, changedBy(bias, change.bias));
+  return bias === null ? fitted : fitted.set(biasName, bias);
+}
+
+/** The inputs of a space's output projection that belong to one of its parts, by their places there. */
+function partOf({
+  space: { units, parts, unitChannels: blockSize },
+  keep,
+  projection: { weight, bias },
+  part,
+}: {
+  readonly space: Space;
+  readonly keep: readonly number[];
+  readonly projection: DenseProjection;
+  readonly part: number;
+}): InputSplit {
+  const size = units / parts;
+  const first = part * size;
+  const all = Array.from({ length: size }, (_, unit) => unit);
+  const kept = new Set(keep.map((unit) => unit - first));
+  const columns =
+    parts === 1 ? weight : gatherBlocks(weight, 1, { keep: all.map((unit) => first + unit), blockSize });
+  return {
+    projection: { weight: columns, bias },
+    kept: channelsOf(
+      all.filter((unit) => kept.has(unit)),
+      blockSize,
+    ),
+    removed: channelsOf(
+      all.filter((unit) => !kept.has(unit)),
+      blockSize,
+    ),
+  };
+}
+
+function keptColumns({ projection: { weight }, kept }: InputSplit): Tensor {
+  return gatherBlocks(weight, 1, { keep: Array.from(kept), blockSize: 1 });
+}
+
+/** Matrices [C, n] side by side. */
+function joinedColumns(matrices: readonly Tensor[]): Tensor {
+  const [first] = matrices;
+  if (matrices.length === 1) return first!;
+  const rows = first!.shape[0]!;
+  const result = zeros([rows, matrices.reduce((sum, { shape }) => sum + shape[1]!, 0)]);
+  let place = 0;
+  for (let row = 0; row < rows; row++) {
+    for (const { shape, data } of matrices) {
+      const columns = shape[1]!;
+      result.data.set(data.subarray(row * columns, (row + 1) * columns), place);
+      place += columns;
+    }
+  }
+  return result;
 }
 
 /** @throws GpruneError BAD_ARGUMENT if the space has no moments, or those of another number of channels */

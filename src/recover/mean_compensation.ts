@@ -6,7 +6,7 @@
  * W is down_proj [C, F] or o_proj [C, N*H] of the dense model, x its input, removed the channels of the removed
  * units. So the block's output keeps its mean over the calibration data. Source: FLAP (arXiv 2312.11983) lib/prune.py
  * `compress` @3bb57db, which stores the means in half precision; here they are float64 and the bias is rounded once, to
- * float32.
+ * float32. Experts compute for some tokens only, and no class has biases for them: theirs are not compensated.
  */
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";

@@ -27,6 +27,6 @@ export function routedNeurons(b: GraphBuilder, neurons: Value, { experts, scores
 }
 
 /** The size of one of equal parts. */
-function sizeOfPart(total: Dim, parts: number): Dim {
+export function sizeOfPart(total: Dim, parts: number): Dim {
   return typeof total === "number" ? total / parts : `${total}/${parts}`;
 }

@@ -12,6 +12,7 @@ import { valuesAsInputs } from "../ir/rewrite.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
 import { buildLayer, type LayerGraphOptions } from "./decoder.ts";
+import { sizeOfPart } from "./experts.ts";
 import type { LayerStructure, LayerValues } from "./layer_structure.ts";
 
 /** Programs of a decoder layer. */
@@ -58,7 +59,7 @@ export function structureFor(
  *   x x^T
  * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T,
  *   its lower triangle in `GRAM_STRIPS` strips of rows, `KIND.products0` [r, c] and so on, each with the columns of its
- *   last row, and `KIND.weighted` [B, 1, channels], the sums of w x; w is the inverse root mean square of the residual
+ *   last row (of experts, [E, r, c], for each of them by itself), and `KIND.weighted` [B, 1, channels], the sums of w x; w is the inverse root mean square of the residual
  *   stream after this half of the layer, scaled to mean 1. The size of a strip is given by the lengths of the int32
  *   inputs `KIND.rows0` [r] and `KIND.columns0` [c], whose elements are ignored
  * - `statisticsAndMoments`: the outputs of both
@@ -89,11 +90,11 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   },
   statistics: (structure) => layerGraph(structure, addStatistics),
   gram: (structure) => layerGraph(structure, addGrams),
-  moments: (structure) => layerGraph(structure, addMoments),
+  moments: (structure) => layerGraph(structure, (b, layer) => addMoments(b, layer, structure)),
   statisticsAndMoments: (structure) =>
     layerGraph(structure, (b, layer) => {
       addStatistics(b, layer);
-      addMoments(b, layer);
+      addMoments(b, layer, structure);
     }),
   keeping: (structure) => layerGraph(structure, (b, layer) => addKept(b, layer, structure)),
   backward: (structure) => backwardGraph(structure, addBackward),
@@ -173,19 +174,27 @@ function addGrams(b: GraphBuilder, layer: LayerValues): void {
   }
 }
 
-function addMoments(b: GraphBuilder, { halves }: LayerValues): void {
+function addMoments(b: GraphBuilder, { halves }: LayerValues, { experts }: LayerStructure): void {
   for (const [kind, { tap: x, stream }] of halves) {
     const weights = tokenWeights(b, stream);
     const root = b.sqrt(weights);
     const weighted = b.mul(x, root);
+    const rowsOf = b.flatten(weighted);
+    const channels = kind === "ffn" && experts !== undefined ? splitParts(b, rowsOf, experts.count) : rowsOf;
     for (let strip = 0; strip < GRAM_STRIPS; strip++) {
       const length = (name: string): Value => b.input(name, [name], "int32");
-      const columns = endOfLast(b, weighted, { like: length(`${kind}.columns${strip}`), end: "first" });
+      const columns = endOfLast(b, channels, { like: length(`${kind}.columns${strip}`), end: "first" });
       const rows = endOfLast(b, columns, { like: length(`${kind}.rows${strip}`), end: "last" });
-      b.output(`${kind}.products${strip}`, b.matmul(b.flatten(rows), b.flatten(columns), { transA: true }));
+      b.output(`${kind}.products${strip}`, b.matmul(rows, columns, { transA: true }));
     }
     b.output(`${kind}.weighted`, b.matmul(weights, x, { transA: true }));
   }
+}
+
+/** The channels of a matrix [M, n] in equal parts, [parts, M, n / parts]. */
+function splitParts(b: GraphBuilder, matrix: Value, parts: number): Value {
+  const [rows, total] = matrix.shape as readonly [Dim, Dim];
+  return b.transpose(b.reshape(matrix, [rows, parts, sizeOfPart(total, parts)]), [1, 0, 2]);
 }
 
 /**

@@ -76,16 +76,18 @@ export function shapeOf({ name, shape }: Value, sizes: Sizes): readonly number[]
   });
 }
 
-/** The size of a dimension: a number, a name, a product or a sum (`B*T+1`); undefined when a name is unknown. */
+/** The size of a dimension: a number, a name, a product, part or sum (`B*T+1`, `F/4`); undefined if a name is unknown. */
 function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
   if (typeof dim === "number") return dim;
   const size = sizes[dim] ?? dim.split("+").reduce((sum, term) => sum + productOf(term, sizes), 0);
   return Number.isNaN(size) ? undefined : size;
 }
 
-/** The size of a product of numbers and names; NaN when a name is unknown. */
+/** The size of a product of numbers and names, or of a part of one; NaN when a name is unknown. */
 function productOf(term: string, sizes: Sizes): number {
-  return term.split("*").reduce((product, factor) => {
-    return product * (/^\d+$/.test(factor) ? Number(factor) : (sizes[factor] ?? Number.NaN));
-  }, 1);
+  const [product = "", parts = "1"] = term.split("/");
+  const factors = product.split("*").map((factor) => {
+    return /^\d+$/.test(factor) ? Number(factor) : (sizes[factor] ?? Number.NaN);
+  });
+  return factors.reduce((all, factor) => all * factor, 1) / Number(parts);
 }
