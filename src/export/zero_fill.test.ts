@@ -71,6 +71,15 @@ async function expectSameLogits(model: Model, opened: Model): Promise<void> {
   await runtime.close();
 }
 
+test("neurons of experts stay with their expert beside zeros", async () => {
+  const dense = tinyModel(TINY_FAMILIES.mixtral);
+  const model = applyPlan(dense, makePlan(dense.spec, { "layers.1.ffn": [0, 2, 3, 4, 5, 7, 8, 9, 11] }));
+  const opened = await openPadded(model);
+  expect(opened.spec.layers.map(({ neurons }) => neurons)).toEqual([12, 12]);
+  await expectSameLogits(model, opened);
+  await opened.weights.close();
+});
+
 test.each([[[1]], [[0, 2]], [[2]]])("heads %j of three with slopes get their places back", async (kept) => {
   const sizes = { kvGroups: 3, groupSize: 1 };
   const layer = { ...TINY_FAMILIES.bloom.layers![0]!, ...sizes, slopes: alibiSlopes(3) };

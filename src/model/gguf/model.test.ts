@@ -325,12 +325,6 @@ describe("refusals", () => {
       "expert_count: expected at most 0, got 8",
     ],
     [
-      "a tensor for each expert",
-      CASES.mixtral!,
-      [vector("blk.0.ffn_gate.0.weight")],
-      "blk.0.ffn_gate.0.weight",
-    ],
-    [
       "a Granite without positions",
       { ...CASES.granite!, extra: [["granite.rope.scaling.finetuned", bool(false)]] },
       [],
