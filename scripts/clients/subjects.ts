@@ -14,6 +14,7 @@ import type { MixerSpec } from "../../src/model/mixer_spec.ts";
 import type { RopeSpec } from "../../src/model/rope_spec.ts";
 import { type Space, spacesOf } from "../../src/model/spaces.ts";
 import {
+  expertNeurons,
   type LayerSpec,
   type ModelSpec,
   mixerLayer,
@@ -58,11 +59,14 @@ export const SHAPES: readonly Shape[] = ["per-layer", "uniform"];
 const PROMPT = 64;
 const FIXTURE_PROMPT = 24;
 
-/** Number of units removed from the end of each space of a fixture; uniform shapes stay what stock classes can have. */
+/**
+ * Number of units removed from the end of each space of a fixture, or of each expert's part of it; uniform shapes stay
+ * what stock classes can have.
+ */
 const REMOVED: Readonly<Record<Shape, (space: Space, layers: readonly LayerSpec[]) => number>> = {
   "per-layer": ({ kind, layer }) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
-  uniform: ({ kind, units }, layers) => {
-    if (kind === "ffn") return (12 * units) / Math.min(...layers.map(({ neurons }) => neurons));
+  uniform: ({ kind, units, parts }, layers) => {
+    if (kind === "ffn") return (12 * units) / parts / Math.min(...layers.map(expertNeurons));
     const first = layers.find(({ mixer }) => mixer === undefined)!;
     const isFixed = layers.some(
       ({ mixer, kvGroups, kvSharing }) => mixer === undefined && (kvSharing || kvGroups !== first.kvGroups),
@@ -255,7 +259,7 @@ function wideOptions(
     headDim: WIDE_HEAD,
     attentionScale: attentionScale === headDim ** -0.5 ? WIDE_HEAD ** -0.5 : attentionScale,
     layers: layers.map((layer, index) => {
-      const neurons = shape === "uniform" ? 40 : 40 + 8 * index;
+      const neurons = (shape === "uniform" ? 40 : 40 + 8 * index) * (layer.experts?.count ?? 1);
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
       const { headDim: own } = layer;
@@ -298,8 +302,10 @@ async function writeGolden(
   const { model, windows } = await openGolden(family);
   const runtime = new Runtime();
   const keep = spacesOf(model.spec).map((space) => {
-    const kept = Math.max(1, space.units - REMOVED[shape](space, model.spec.layers));
-    return [space.id, Array.from({ length: kept }, (_, unit) => unit)] as const;
+    const size = space.units / space.parts;
+    const kept = Math.max(1, size - REMOVED[shape](space, model.spec.layers));
+    const units = Array.from({ length: space.units }, (_, unit) => unit);
+    return [space.id, units.filter((unit) => unit % size < kept)] as const;
   });
   const plan = makePlan(model.spec, Object.fromEntries(keep));
   const runner = new DecoderRunner(model, runtime);

@@ -89,7 +89,10 @@ function plannedSpec({ spec, shape }: PlannedRemoval, plan: PruningPlan): ModelS
   );
 }
 
-/** The spec with its first layer, or each of its experts, a neuron wider than before: nearly every run leaves layers of different widths. */
+/**
+ * The spec with its first layer, or each of its experts, a neuron wider than before: nearly every run leaves layers of
+ * different widths.
+ */
 function withUnequalWidths({ layers, ...spec }: ModelSpec): ModelSpec {
   const [first, ...others] = layers;
   const { neurons, experts } = first!;

@@ -282,25 +282,6 @@ describe("types", () => {
     await source.close();
   });
 
-  test("of experts are those of their rows, and never few bits for the router", async () => {
-    const layer = { neurons: 3 * 256, experts: { count: 3, active: 2, normalised: true } };
-    const { path } = await exported(
-      tinyModel({
-        ...TINY_FAMILIES.mixtral,
-        hiddenSize: 256,
-        layers: [layer, { ...layer, neurons: 3 * 256 }],
-      }),
-      { dtype: "q4_k" },
-    );
-    const { source } = await openGguf(path);
-    const infos = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_gate_inp"].map((name) => {
-      return source.info(`blk.0.${name}.weight`);
-    });
-    const matrices = { dtype: "Q4_K", shape: [3, 256, 256] };
-    expect(infos).toEqual([matrices, matrices, matrices, { dtype: "F32", shape: [3, 256] }]);
-    await source.close();
-  });
-
   test("of inputs of layers are those of the embedding for the table, and never few bits for the projection", async () => {
     const inputs = { ...TINY_FAMILIES.gemma4, hiddenSize: 256, embeddingScale: 16 } as const;
     const perLayerInputs = { size: 256, vocabSize: 16 };

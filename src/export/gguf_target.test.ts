@@ -12,7 +12,7 @@ import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tin
 import type { GpruneError } from "../errors.ts";
 import { alibiSlopes } from "../model/alibi.ts";
 import type { RopeSpec, YarnScaling } from "../model/rope_spec.ts";
-import { type ExpertsSpec, type LayerSpec, PROJECTIONS } from "../model/spec.ts";
+import { type LayerSpec, PROJECTIONS } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const rope = (change: Partial<RopeSpec>): RopeSpec => ({
@@ -43,13 +43,6 @@ const gemmaLayer = (index: number): Partial<LayerSpec> =>
   index % 6 === 5 ? { rope: rope({ theta: 1e6 }) } : { window: 16 };
 const GEMMA_LAYERS = Array.from({ length: 7 }, (_, index) => gemmaLayer(index));
 const EACH_4TH = Array.from({ length: 8 }, (_, index) => (index % 4 === 3 ? { rope: null } : {}));
-
-/** A layer with experts of four neurons each. */
-const ofExperts = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
-  const experts = { count: 3, active: 2, normalised: true, ...change };
-  return { neurons: 4 * experts.count, experts };
-};
-const QWEN3_MOE = { family: "qwen3_moe", qkNorm: "head" } as const;
 
 function targetOf(options: TinyModelOptions): GgufTarget {
   return requireGgufTarget(tinySpec(options), "tiny");
@@ -105,10 +98,6 @@ describe("the architecture", () => {
       { family: "granitemoehybrid", layers: [{ biases: PROJECTIONS }, tinyMamba()] },
       "granitehybrid",
     ],
-    ["is llama for Mixtral", TINY_FAMILIES.mixtral, "llama"],
-    ["is qwen3moe for Qwen3 MoE", { ...QWEN3_MOE, layers: [ofExperts({ count: 1024 })] }, "qwen3moe"],
-    ["is granitemoe for Granite MoE", TINY_FAMILIES.granitemoe, "granitemoe"],
-    ["is olmoe for OLMoE", TINY_FAMILIES.olmoe, "olmoe"],
     ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
       "is phi3 for Phi-3",
@@ -198,14 +187,6 @@ describe("zeros", () => {
     expect(biasesOf(TINY_FAMILIES.cohere)).toEqual([]);
   });
 
-  test("fill every expert of narrower layers, by neurons of each", () => {
-    const target = targetOf({ family: "mixtral", layers: [ofExperts(), { ...ofExperts(), neurons: 9 }] });
-    expect(target.name).toBe("llama");
-    expect(target.spec.layers.map(({ neurons }) => neurons)).toEqual([12, 12]);
-    // One neuron of 3 C in each of three experts.
-    expect(target.zeros).toBe(3 * 3 * 8);
-  });
-
   test("fill the hidden state where heads must", () => {
     const target = targetOf({ family: "phi3", hiddenSize: 24, layers: [{}, { kvGroups: 1 }] });
     expect(target.spec.layers.map(({ kvGroups }) => kvGroups)).toEqual([3, 3]);
@@ -289,53 +270,6 @@ describe("refusals", () => {
       "convolutions with biases",
       { ...TINY_FAMILIES.lfm2, layers: [tinyConvolution({ length: 3, biases: true }), { groupSize: 1 }] },
       "lfm2 does not support convolutions with biases",
-    ],
-    ["experts elsewhere", { layers: [ofExperts()] }, "llama does not support experts; deci does not"],
-    ["a Mixtral without", { family: "mixtral" }, "llama does not support layers without experts"],
-    [
-      "experts in some layers",
-      { ...QWEN3_MOE, layers: [ofExperts(), {}] },
-      "qwen3moe does not support layers without experts",
-    ],
-    [
-      "more experts in some layers",
-      { ...QWEN3_MOE, layers: [ofExperts(), ofExperts({ count: 4 })] },
-      "qwen3moe does not support other numbers of experts in some layers",
-    ],
-    [
-      "more experts of a token in some layers",
-      { ...QWEN3_MOE, layers: [ofExperts(), ofExperts({ active: 1 })] },
-      "qwen3moe does not support other numbers of experts in some layers",
-    ],
-    [
-      "too many experts",
-      { ...QWEN3_MOE, layers: [ofExperts({ count: 1025 })] },
-      "qwen3moe does not support more than 1024 experts",
-    ],
-    [
-      "experts whose numbers stay as they are in Qwen3 MoE",
-      { ...QWEN3_MOE, layers: [ofExperts({ normalised: false })] },
-      "qwen3moe does not support experts of a token whose numbers do not add up to 1",
-    ],
-    [
-      "experts whose numbers become shares in OLMoE",
-      { ...TINY_FAMILIES.olmoe, layers: [{ ...ofExperts(), groupSize: 1 }] },
-      "olmoe does not support experts of a token whose numbers add up to 1",
-    ],
-    [
-      "heads of an OLMoE that share keys",
-      { ...TINY_FAMILIES.olmoe, layers: [{ ...ofExperts({ normalised: false }), kvGroups: 1 }] },
-      "olmoe does not support key heads whose total width differs from the hidden size 8",
-    ],
-    [
-      "clipped queries of an OLMoE",
-      { ...TINY_FAMILIES.olmoe, projectionClip: 8 },
-      "olmoe does not support clipped queries, keys and values",
-    ],
-    [
-      "biases of experts",
-      { ...TINY_FAMILIES.granitemoe, layers: [{ ...ofExperts(), biases: OUTPUTS }] },
-      "granitemoe does not support biases at down_proj",
     ],
     [
       "linear attention elsewhere than in Qwen 3.5",

@@ -41,8 +41,8 @@ export function fileTypeOf(dtype: GgufDType): number {
 }
 
 /**
- * Vectors, norms, filters, routers and embeddings of positions stay F32, as in every GGUF file; another matrix gets the first
- * type of its recipe that fits its rows.
+ * Vectors, norms, filters, routers and embeddings of positions stay F32, as in every GGUF file; another matrix gets the
+ * first type of its recipe that fits its rows.
  */
 export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgmlType {
   if (!isProduct({ name, shape })) return "F32";

@@ -13,7 +13,7 @@ const ACTIVE = "expert_used_count";
 const WIDTH = "expert_feed_forward_length";
 
 /** LLAMA_MAX_EXPERTS of llama.cpp. */
-export const MAX_EXPERTS = 1024;
+const MAX_EXPERTS = 1024;
 
 /** What is said of the FFN of a layer. */
 type Ffn = Pick<LayerSpec, "neurons" | "experts">;

@@ -26,7 +26,7 @@ import { type StoredWeight, storedWeights } from "./weights.ts";
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
 const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
 
-/** A matrix of one expert, in files from before 2024. */
+/** A matrix of one expert, in files from before April 2024. */
 const EXPERT_TENSOR = /^blk\.\d+\.ffn_(gate|up|down)\.\d+\.weight$/;
 
 /** Metadata that holds for the model in any file; keys about the file itself are written anew. */

@@ -46,8 +46,8 @@ const MAX_LAYERS = 4096;
 const TOKEN_IDS = ["bos", "eos", "pad"] as const;
 
 /**
- * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for experts where the architecture has none,
- *   layers without attention, rotary scalings that are not computed
+ * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for experts where the architecture has
+ *   none, layers without attention, rotary scalings that are not computed
  */
 export async function specOfGguf(file: GgufFile, architecture: GgufArchitecture): Promise<ModelSpec> {
   return new SpecReader(file, architecture).read();
