@@ -9,6 +9,7 @@ import { layerSizes, layerStructure } from "../graph/decoder/layer_structure.ts"
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/decoder/programs.ts";
 import type { Graph } from "../graph/ir/graph.ts";
 import type { Sizes } from "../graph/ir/product_sizes.ts";
+import { SOME_ROWS } from "../graph/ir/shapes.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { headDimOf } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
@@ -76,7 +77,7 @@ export class PlannedGraphs {
     const { spec, config } = this.#run;
     const layer = spec.layers[index]!;
     // Biases that recovery adds are left out: they cost nothing here but one more operator of the graph.
-    const whole = { tokens: config.seqLen, window: layer.window };
+    const whole = { tokens: config.seqLen, window: layer.window, sparse: config.device === "cpu" };
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, index), whole));
     const H = headDimOf(spec, layer);
     const own = layerSizes(layer);
@@ -84,7 +85,16 @@ export class PlannedGraphs {
       ...momentSizes("kv", own.N * H),
       ...momentSizes("ffn", own.F, layer.experts?.count),
     };
-    const sizes = { ...own, H, gT: layer.groupSize * batch.T, ...strips, ...this.#slopeSizes };
+    const { active, count } = layer.experts ?? { active: 1, count: 1 };
+    const rows = Math.ceil((batch.B * batch.T * active) / count);
+    const sizes = {
+      ...own,
+      [SOME_ROWS]: rows,
+      H,
+      gT: layer.groupSize * batch.T,
+      ...strips,
+      ...this.#slopeSizes,
+    };
     return { graph, sizes: { ...batch, ...sizes } };
   }
 

@@ -202,7 +202,11 @@ export class DecoderRunner {
     const [batch, tokens] = hidden.shape as readonly [number, number, number];
     const { sequence = offset + tokens } = input;
     const { window } = layer.spec;
-    const structure = structureFor(program, layerStructure(this.model.spec, layer.index), { tokens, window });
+    const structure = structureFor(program, layerStructure(this.model.spec, layer.index), {
+      tokens,
+      window,
+      sparse: this.runtime.device.name === "cpu",
+    });
     const key = `${program} ${JSON.stringify(structure)}`;
     const compiled =
       filledFor(layer, program, "cached") ??

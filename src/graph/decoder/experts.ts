@@ -1,29 +1,92 @@
-/** The router of an FFN of experts (`ExpertsSpec`). */
+/**
+ * FFNs of experts (`ExpertsSpec`). The output is down_proj times the neurons of all experts, each multiplied by what the
+ * router gives its expert, which is 0 for those that are not the token's. So units, statistics and gradients are those
+ * of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those of
+ * the token's experts, in products for each expert.
+ */
 import type { ExpertsSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { largestMask } from "../ir/operators.ts";
+import { gatherRows, largestMask, nonZeroRows, scatterRows } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 
-/** What routes tokens to experts. */
-interface Routing {
+/** How tokens are routed. */
+export interface Routing {
   readonly experts: ExpertsSpec;
-  /** Products of the router, [B, T, E]. */
-  readonly scores: Value;
+  /** 1 for the experts of each token, 0 for the others, [B, T, E]. */
+  readonly mask: Value;
+  /** What multiplies the neurons of each expert, 0 for those that are not the token's, [B, T, E]. */
+  readonly weights: Value;
 }
 
-/**
- * Neurons [B, T, F], those of every expert times its number: the softmax of its score, perhaps as a share of those of
- * the token's experts, and 0 for all other experts. So the FFN's output is one product, and units, statistics and
- * gradients are those of any FFN.
- */
-export function routedNeurons(b: GraphBuilder, neurons: Value, { experts, scores }: Routing): Value {
+/** @param scores - products of the router, [B, T, E] */
+export function routing(b: GraphBuilder, experts: ExpertsSpec, scores: Value): Routing {
+  const mask = largestMask(b, scores, experts.active);
+  const picked = b.mul(b.softmax(scores), mask);
+  const weights = experts.normalised ? b.div(picked, b.reduceSum(picked, [-1])) : picked;
+  return { experts, mask, weights };
+}
+
+/** All neurons [B, T, F] times the weights of their experts. */
+export function weightedNeurons(b: GraphBuilder, neurons: Value, { experts, weights }: Routing): Value {
   const [batch, tokens, total] = neurons.shape as readonly [Dim, Dim, Dim];
-  const { count, active, normalised } = experts;
-  const picked = b.mul(b.softmax(scores), largestMask(b, scores, active));
-  const weights = normalised ? b.div(picked, b.reduceSum(picked, [-1])) : picked;
+  const { count } = experts;
   const byExpert = b.reshape(neurons, [batch, tokens, count, sizeOfPart(total, count)]);
   const weighted = b.mul(byExpert, b.reshape(weights, [batch, tokens, count, 1]));
   return b.reshape(weighted, [batch, tokens, total]);
+}
+
+/** Matrices of all experts, and what neurons compute. */
+export interface RoutedFfn extends Routing {
+  /** [F, C]; null without a gate. */
+  readonly gate: Value | null;
+  readonly up: Value;
+  /** [C, F] */
+  readonly down: Value;
+  activate(x: Value): Value;
+}
+
+/**
+ * The neurons [B, T, F] times the weights of their experts, and the output [B, T, C], from products of each expert with
+ * its tokens alone. `R` is the number of tokens of one expert.
+ */
+export function routedFfn(
+  b: GraphBuilder,
+  x: Value,
+  { experts, mask, weights, gate, up, down, activate }: RoutedFfn,
+): { readonly tap: Value; readonly output: Value } {
+  const { count } = experts;
+  const hidden = x.shape.at(-1)!;
+  const size = sizeOfPart(up.shape[0]!, count);
+  const [rows, picked, factors] = [b.flatten(x), b.flatten(mask), b.flatten(weights)];
+  const routes = Array.from({ length: count }, (_, expert) => nonZeroRows(b, column(b, picked, expert)));
+  const matrixOf = (matrix: Value, expert: number): Value =>
+    b.reshape(b.slice(b.reshape(matrix, [count, size, hidden]), 0, one(expert)), [size, hidden]);
+  const neurons = routes.map((places, expert) => {
+    const own = gatherRows(b, rows, places);
+    const product = (matrix: Value): Value => b.matmul(own, matrixOf(matrix, expert), { transB: true });
+    const active = gate === null ? activate(product(up)) : b.mul(activate(product(gate)), product(up));
+    const weighted = b.mul(active, gatherRows(b, column(b, factors, expert), places));
+    return b.reshape(scatterRows(b, weighted, { places, like: rows }), [rows.shape[0]!, 1, size]);
+  });
+  const tap = b.unflatten(b.reshape(b.concat(neurons, 1, count), [rows.shape[0]!, up.shape[0]!]), x);
+  const byExpert = b.reshape(b.flatten(tap), [rows.shape[0]!, count, size]);
+  const outputs = routes.map((places, expert) => {
+    const own = b.reshape(b.slice(byExpert, 1, one(expert)), [rows.shape[0]!, size]);
+    const columns = b.slice(b.reshape(down, [hidden, count, size]), 1, one(expert));
+    const matrix = b.reshape(columns, [hidden, size]);
+    const product = b.matmul(gatherRows(b, own, places), matrix, { transB: true });
+    return scatterRows(b, product, { places, like: rows });
+  });
+  const output = outputs.reduce((sum, value) => b.add(sum, value));
+  return { tap, output: b.unflatten(output, x) };
+}
+
+function column(b: GraphBuilder, matrix: Value, index: number): Value {
+  return b.slice(matrix, 1, one(index));
+}
+
+function one(index: number): { readonly start: number; readonly end: number } {
+  return { start: index, end: index + 1 };
 }
 
 /** The size of one of equal parts. */

@@ -1,7 +1,13 @@
 /** The operators of a decoder layer. */
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
-import { type LayerMatrix, PROJECTIONS, type Projection, type QkNorm } from "../../model/spec.ts";
+import {
+  type ExpertsSpec,
+  type LayerMatrix,
+  PROJECTIONS,
+  type Projection,
+  type QkNorm,
+} from "../../model/spec.ts";
 import {
   ACTIVATION_MODULE,
   activationParameters,
@@ -17,7 +23,7 @@ import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
-import { routedNeurons } from "./experts.ts";
+import { type Routing, routedFfn, routing, weightedNeurons } from "./experts.ts";
 import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
 import type {
   AttentionInputs,
@@ -95,9 +101,8 @@ export class LayerBuilder {
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
   ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
     const norms = BLOCK_NORMS[this.#structure.norms].ffn;
-    const tap = this.#neurons(this.#blockNorm(input, norms.input));
-    const projected = this.#linear(tap, "down_proj", this.#structure.hiddenSize);
-    return { tap, stream: this.#residual(stream, this.#blockNorm(projected, norms.output)) };
+    const { tap, output } = this.#ffn(this.#blockNorm(input, norms.input));
+    return { tap, stream: this.#residual(stream, this.#blockNorm(output, norms.output)) };
   }
 
   /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
@@ -186,20 +191,37 @@ export class LayerBuilder {
     };
   }
 
-  /**
-   * act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16; those of
-   * experts are multiplied by what the router gives these.
-   */
-  #neurons(x: Value): Value {
-    const b = this.#b;
-    const { experts } = this.#structure;
-    const active = this.#activeNeurons(x);
-    if (experts === undefined) return active;
-    const router = this.#weights.tensor(`${ROUTER}.weight`, [experts.count, this.#structure.hiddenSize]);
-    return routedNeurons(b, active, { experts, scores: b.matmul(x, router, { transB: true }) });
+  /** The neurons, and what down_proj makes of them. */
+  #ffn(x: Value): { readonly tap: Value; readonly output: Value } {
+    const { experts, hiddenSize } = this.#structure;
+    const router = experts === undefined ? null : this.#routing(x, experts);
+    if (router !== null && this.#structure.sparse) return this.#routed(x, router);
+    const neurons = this.#neurons(x);
+    const tap = router === null ? neurons : weightedNeurons(this.#b, neurons, router);
+    return { tap, output: this.#linear(tap, "down_proj", hiddenSize) };
   }
 
-  #activeNeurons(x: Value): Value {
+  #routing(x: Value, experts: ExpertsSpec): Routing {
+    const router = this.#weights.tensor(`${ROUTER}.weight`, [experts.count, this.#structure.hiddenSize]);
+    return routing(this.#b, experts, this.#b.matmul(x, router, { transB: true }));
+  }
+
+  #routed(x: Value, router: Routing): { readonly tap: Value; readonly output: Value } {
+    const { hiddenSize, activation, gated } = this.#structure;
+    const { F } = this.#sizes;
+    const matrix = (projection: Projection, shape: readonly Dim[]): Value =>
+      this.#weights.tensor(`${moduleOf(projection)}.weight`, shape);
+    return routedFfn(this.#b, x, {
+      ...router,
+      gate: gated ? matrix("gate_proj", [F, hiddenSize]) : null,
+      up: matrix("up_proj", [F, hiddenSize]),
+      down: matrix("down_proj", [hiddenSize, F]),
+      activate: (value) => ACTIVATIONS[activation](this.#b, value, noParameter),
+    });
+  }
+
+  /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
+  #neurons(x: Value): Value {
     const b = this.#b;
     const parameters = new Map(
       activationParameters(this.#structure).map(([name, shape]) => {

@@ -34,14 +34,17 @@ export type BackwardProgram = "backward" | "train" | "slopes";
 const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
 
 /**
- * The structure of a program's graph for sequences of one length; attention goes in blocks where they are long, and
- * linear attention in chunks.
+ * The structure of a program's graph for sequences of one length; attention goes in blocks where they are long, linear
+ * attention in chunks, and experts compute for their own tokens alone, unless there are few, as in decoding.
+ * @param span - `sparse` is false for devices that compute all experts faster; true when absent
  */
 export function structureFor(
   program: LayerProgram,
-  structure: LayerStructure,
-  { tokens, window }: AttentionSpan,
+  layer: LayerStructure,
+  { tokens, window, sparse = true }: AttentionSpan & { readonly sparse?: boolean },
 ): LayerStructure {
+  const isSparse = sparse && layer.experts !== undefined && program !== "cached";
+  const structure: LayerStructure = isSparse ? { ...layer, sparse } : layer;
   const needsLength = tokens > BLOCK_QUERIES || isLinear(structure.mixer);
   if (ANY_POSITIONS.has(program) || !needsLength) return structure;
   return { ...structure, span: { tokens, window: window !== null && window < tokens ? window : null } };

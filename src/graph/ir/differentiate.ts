@@ -7,6 +7,7 @@
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import { END, type GraphBuilder, type Node, outputsOf, type Value } from "./graph.ts";
+import { gatherRows, scatterRows } from "./operators.ts";
 import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -43,7 +44,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   Transpose: (b, { attributes }, g) => [
     () => b.transpose(g, inversePermutation(attributes.perm as readonly number[])),
   ],
-  Reshape: (b, { inputs: [x] }, g) => [() => b.reshape(g, x!.shape)],
+  Reshape: (b, { inputs: [x], output }, g) => [
+    () => (isUnflattened(x!, output) ? b.flatten(g) : b.reshape(g, x!.shape)),
+  ],
+  Flatten: (b, { inputs: [x] }, g) => [() => b.unflatten(g, x!)],
   ReduceSum: (b, { inputs: [x] }, g) => [() => b.expandLike(g, x!)],
   ReduceMean: (b, { inputs: [x], output }, g) => [
     () => b.expandLike(shareOfMean(b, { x: x!, output, g }), x!),
@@ -57,13 +61,20 @@ const RULES: Readonly<Record<string, Rule>> = {
       return b.slice(g, axis, { start, end: start + staticSize(input, axis) });
     });
   },
+  // Rows by index, of which none is there twice.
+  Gather: (b, { inputs: [x, places] }, g) => [() => scatterRows(b, g, { places: places!, like: x! })],
+  ScatterND: (b, { inputs: [, places] }, g) => [
+    noGradient,
+    noGradient,
+    () => gatherRows(b, g, b.reshape(places!, [places!.shape[0]!])),
+  ],
   GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
 };
 
 /**
  * Operators with steps: what they compute has the derivative 0 wherever it has one. Of TopK, only the places are used.
  */
-const STEPS: ReadonlySet<string> = new Set(["Greater", "Shape", "TopK"]);
+const STEPS: ReadonlySet<string> = new Set(["Greater", "NonZero", "Shape", "TopK"]);
 
 /** ONNX names of the operators that have a derivative; that of slices is in `Gradients`. */
 export const DIFFERENTIABLE_OPERATORS: readonly string[] = [...Object.keys(RULES), "Slice"];
@@ -187,6 +198,16 @@ function dependents(nodes: readonly Node[], targets: readonly Value[]): Readonly
     for (const output of outputsOf(node)) active.add(output);
   }
   return active;
+}
+
+/** Whether the rows of a matrix [M, N] were spread over several axes [.., N]. */
+function isUnflattened({ shape: before }: Value, { shape: after }: Value): boolean {
+  return before.length === 2 && after.length > 2 && before[0] === after.slice(0, -1).join("*");
+}
+
+/** Of inputs that are constants wherever the operator is used. */
+function noGradient(): never {
+  throw internalError("a gradient of indices, or of what rows are scattered into");
 }
 
 /** y = alpha * op(A) op(B), where op is the identity or a transposition. */

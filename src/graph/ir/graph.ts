@@ -300,6 +300,15 @@ export class GraphBuilder {
     return this.#node("Flatten", [x], { shape: [rows, x.shape[axis]!], attributes: { axis } });
   }
 
+  /** The inverse of `flatten`: a matrix with as many rows as `like` [.., C] gives [.., N]. */
+  unflatten(x: Value, like: Value): Value {
+    const rank = like.shape.length - 1;
+    const attributes = { start: 0, end: rank };
+    const leading = this.#node("Shape", [like], { shape: [rank], type: "int64", attributes });
+    const shape = this.concat([leading, this.integers([-1])], 0, rank + 1);
+    return this.#node("Reshape", [x, shape], { shape: [...like.shape.slice(0, -1), x.shape[1]!] });
+  }
+
   /** Sum over axes, which are kept with size 1. */
   reduceSum(x: Value, axes: readonly number[]): Value {
     return this.#reduce("ReduceSum", x, axes);

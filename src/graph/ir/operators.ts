@@ -3,7 +3,7 @@
  * relu, softplus and clip have a derivative.
  */
 import { END, type GraphBuilder, type Value } from "./graph.ts";
-import type { Dim } from "./shapes.ts";
+import { type Dim, SOME_ROWS } from "./shapes.ts";
 
 export function erf(b: GraphBuilder, x: Value): Value {
   return b.operator("Erf", [x], x);
@@ -51,6 +51,33 @@ export function largestMask(b: GraphBuilder, x: Value, k: number): Value {
   const ones = b.expandLike(b.scalar(1), values);
   const attributes = { axis: x.shape.length - 1 };
   return b.operator("ScatterElements", [b.zerosLike(x), places, ones], { ...x, attributes });
+}
+
+/** The indices of those rows of x [M, 1] that are not 0, [R]. */
+export function nonZeroRows(b: GraphBuilder, x: Value): Value {
+  const indices = b.operator("NonZero", [x], { shape: [2, SOME_ROWS], type: "int64" });
+  return b.reshape(b.slice(indices, 0, { start: 0, end: 1 }), [SOME_ROWS]);
+}
+
+/** Zeros [M, N] with some rows [R, N] at their places [R], no place twice. @param like - [M, ..] */
+export function scatterRows(
+  b: GraphBuilder,
+  rows: Value,
+  { places, like }: { readonly places: Value; readonly like: Value },
+): Value {
+  const shape = [like.shape[0]!, rows.shape[1]!];
+  const sizes = [sizeOfAxis(b, like, 0), sizeOfAxis(b, rows, 1)];
+  const zeros = b.operator("ConstantOfShape", [b.concat(sizes, 0, 2)], { shape, type: "float32" });
+  return b.operator("ScatterND", [zeros, b.reshape(places, [places.shape[0]!, 1]), rows], {
+    shape,
+    type: rows.type,
+  });
+}
+
+/** The size of an axis at run time, [1] of int64. */
+function sizeOfAxis(b: GraphBuilder, x: Value, axis: number): Value {
+  const attributes = { start: axis, end: axis + 1 };
+  return b.operator("Shape", [x], { shape: [1], type: "int64", attributes });
 }
 
 /** Rows of x by index: [R, ..] and indices [..] give [.., ..]. */

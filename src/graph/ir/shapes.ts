@@ -4,6 +4,9 @@ import { internalError } from "../../errors.ts";
 /** A size known when the graph is built, or the name of one known when it runs. */
 export type Dim = number | string;
 
+/** A number of rows that depends on the values of a graph, from 0 to B * T, and may be another for each use. */
+export const SOME_ROWS = "R";
+
 /** NumPy broadcasting of two shapes. */
 export function broadcast(a: readonly Dim[], b: readonly Dim[]): readonly Dim[] {
   const rank = Math.max(a.length, b.length);

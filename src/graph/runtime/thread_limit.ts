@@ -8,6 +8,7 @@
  */
 import type { Graph } from "../ir/graph.ts";
 import { type ProductSizes, productsOf, type Sizes } from "../ir/product_sizes.ts";
+import { SOME_ROWS } from "../ir/shapes.ts";
 
 /** Multiplications per thread (MLAS_SGEMM_THREAD_COMPLEXITY). */
 const THREAD_COMPLEXITY = 2 ** 16;
@@ -26,10 +27,23 @@ export type FedShapes = Readonly<Record<string, { readonly shape: readonly numbe
  * @throws GpruneError INTERNAL when a size of a product does not follow from the inputs
  */
 export function threadLimit(graph: Graph, feeds: FedShapes, threads: number): number {
-  const products = productsOf(graph, sizesByName(graph, feeds));
+  const sizes = sizesByName(graph, feeds);
+  const products = numbersOfRows(graph, sizes, threads).flatMap((rows) =>
+    productsOf(graph, { ...sizes, [SOME_ROWS]: rows }),
+  );
   let limit = threads;
   while (limit > 1 && !products.every((product) => addsAlike(product, limit))) limit--;
   return limit;
+}
+
+/**
+ * Numbers of rows that stand for all that `SOME_ROWS` can be: with the most of them, products are cut into the most
+ * slices, and with more than two a thread no slice has a single row. The most alone in graphs without such rows.
+ */
+function numbersOfRows({ nodes }: Graph, { B = 1, T = 1 }: Sizes, threads: number): readonly number[] {
+  if (!nodes.some(({ op }) => op === "NonZero")) return [B * T];
+  const few = Array.from({ length: 2 * threads }, (_, rows) => rows + 1);
+  return [...few.filter((rows) => rows < B * T), B * T];
 }
 
 /** Whether a product on `threads` threads has the bits of one thread. */
