@@ -32,8 +32,11 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelS
     const axis = weight.axes.findIndex(({ space }) => places.has(space!));
     if (axis >= 0) {
       const { space, blockSize } = weight.axes[axis]!;
-      const all = spread(await source.read(name), axis, { blockSize, places: places.get(space!)! });
-      const filled = padded(all, weight.shape);
+      const all = places.get(space!)!;
+      // Matrices of experts can be large, and are read by rows.
+      if (rows !== undefined && axis === 0 && blockSize === 1)
+        return padded(await spreadRows(source, name, { rows, places: all }), shape);
+      const filled = padded(spread(await source.read(name), axis, { blockSize, places: all }), weight.shape);
       return rows === undefined ? filled : sliceRows(filled, rows, name);
     }
     const stored = rows && rowsWithin(rows, info?.shape[0] ?? 0);
@@ -93,6 +96,19 @@ function spread(
     result.set(data.subarray(block * size, (block + 1) * size), to * size);
   }
   return { shape: shape.with(axis, after * blockSize), data: result };
+}
+
+/** Some rows of a tensor whose rows are at these places, without the zeros after the last of them. */
+async function spreadRows(
+  source: TensorSource,
+  name: string,
+  { rows, places }: { readonly rows: RowRange; readonly places: readonly number[] },
+): Promise<Tensor> {
+  const [start, end] = [rows.start, rows.end].map((row) => places.filter((place) => place < row).length);
+  const stored = await source.read(name, { start: start!, end: end! });
+  if (start === end) return stored;
+  const there = places.slice(start, end).map((place) => place - rows.start);
+  return spread(stored, 0, { blockSize: 1, places: there });
 }
 
 /** Those of the rows that a tensor of `count` rows has; the others are zeros. */
