@@ -39,6 +39,7 @@ NEURONS = (
     "intermediate_size",
     "shared_intermediate_size",
     "intermediate_size_mlp",
+    "moe_intermediate_size",
     "n_inner",
     "ffn_dim",
     "ffn_hidden_size",
@@ -232,9 +233,12 @@ def define(model_type, stem, causal=None):
     pruned_config = add(config, PrunedConfig, model_type=f"gprune_{model_type}")
     add(model, PrunedModel, config_class=pruned_config)
     pruned = add(causal, PrunedModel, config_class=pruned_config).__name__
-    renamed = conversion_mapping and conversion_mapping.get_checkpoint_conversion_mapping(causal.__name__)
-    if renamed:
-        conversion_mapping.register_checkpoint_conversion_mapping(pruned, renamed, overwrite=True)
+    if conversion_mapping is None:
+        return
+    for theirs, ours in ((causal.__name__, pruned), (model_type, pruned_config.model_type)):
+        renamed = conversion_mapping.get_checkpoint_conversion_mapping(theirs)
+        if renamed:
+            conversion_mapping.register_checkpoint_conversion_mapping(ours, renamed, overwrite=True)
 
 
 for family in (
@@ -243,10 +247,12 @@ for family in (
     ("llama4_text", "Llama4Text", "Llama4ForCausalLM"),
     ("lfm2", "Lfm2"),
     ("mistral", "Mistral"),
+    ("mixtral", "Mixtral"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),
     ("qwen3", "Qwen3"),
+    ("qwen3_moe", "Qwen3Moe"),
     ("qwen3_5_text", "Qwen3_5Text", "Qwen3_5ForCausalLM"),
     ("gemma", "Gemma"),
     ("gemma2", "Gemma2"),
@@ -255,12 +261,14 @@ for family in (
     ("vaultgemma", "VaultGemma"),
     ("phi3", "Phi3"),
     ("granite", "Granite"),
+    ("granitemoe", "GraniteMoe"),
     ("granitemoehybrid", "GraniteMoeHybrid"),
     ("hyperclovax", "HyperCLOVAX"),
     ("smollm3", "SmolLM3"),
     ("olmo", "Olmo"),
     ("olmo2", "Olmo2"),
     ("olmo3", "Olmo3"),
+    ("olmoe", "Olmoe"),
     ("exaone4", "Exaone4"),
     ("seed_oss", "SeedOss"),
     ("ernie4_5", "Ernie4_5"),

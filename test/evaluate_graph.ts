@@ -29,9 +29,10 @@ export function evaluateGraph(
   const values = new Map<string, Array64>();
   for (const { name } of [...graph.inputs, ...(graph.initializers ?? [])]) values.set(name, feeds[name]!);
   for (const constant of graph.constants) values.set(constant.value.name, constantArray(constant));
-  for (const { op, inputs, output, attributes } of graph.nodes) {
+  for (const { op, inputs, output, second, attributes } of graph.nodes) {
     const operands = inputs.map(({ name }) => values.get(name)!);
     values.set(output.name, asTyped(output, OPERATORS[op]!(operands, attributes)));
+    if (second !== undefined) values.set(second.name, SECOND_OUTPUTS[op]!(operands, attributes));
   }
   return Object.fromEntries([...graph.outputs].map(([name, value]) => [name, values.get(value.name)!]));
 }
@@ -120,17 +121,52 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   },
   GatherElements: ([x, places], { axis }) =>
     generate(places!.shape, (index) => at(x!, index.with(axis as number, at(places!, index)))),
-  ScatterElements: ([x, places, updates], { axis }) => {
+  ScatterElements: ([x, places, updates], { axis, reduction }) => {
     const data = Float64Array.from(x!.data);
     for (const index of indices(places!.shape)) {
-      data[offset(x!, index.with(axis as number, at(places!, index)))]! += at(updates!, index);
+      const target = offset(x!, index.with(axis as number, at(places!, index)));
+      data[target] = at(updates!, index) + (reduction === undefined ? 0 : data[target]!);
     }
     return { shape: x!.shape, data };
   },
-  Shape: ([x]) => ({ shape: [x!.shape.length], data: Float64Array.from(x!.shape) }),
+  Gather: ([x, places]) =>
+    generate([...places!.shape, ...x!.shape.slice(1)], (index) => {
+      const rank = places!.shape.length;
+      return at(x!, [at(places!, index.slice(0, rank)), ...index.slice(rank)]);
+    }),
+  ScatterND: ([x, places, updates]) => {
+    const data = Float64Array.from(x!.data);
+    for (const index of indices(updates!.shape)) {
+      const row = at(places!, [index[0]!, 0]);
+      data[offset(x!, [row, ...index.slice(1)])] = at(updates!, index);
+    }
+    return { shape: x!.shape, data };
+  },
+  NonZero: ([x]) => {
+    const found = [...indices(x!.shape)].filter((index) => at(x!, index) !== 0);
+    return generate([x!.shape.length, found.length], ([axis, place]) => found[place!]![axis!]!);
+  },
+  TopK: ([x, k]) => largest(x!, k!.data[0]!, ([value]) => value),
+  Shape: ([x], { start = 0, end }) => {
+    const sizes = x!.shape.slice(start as number, end as number | undefined);
+    return { shape: [sizes.length], data: Float64Array.from(sizes) };
+  },
   Expand: ([x, shape]) => generate([...shape!.data], (index) => at(x!, index)),
   ConstantOfShape: ([shape]) => generate([...shape!.data], () => 0),
 };
+
+const SECOND_OUTPUTS: Readonly<Record<string, Operator>> = {
+  TopK: ([x, k]) => largest(x!, k!.data[0]!, ([, place]) => place),
+};
+
+/** What `of` gives of the k largest entries along the last axis, with their places; the first of equal ones. */
+function largest(x: Array64, k: number, of: (entry: readonly [number, number]) => number): Array64 {
+  return generate([...x.shape.slice(0, -1), k], (index) => {
+    const before = index.slice(0, -1);
+    const entries = Array.from({ length: x.shape.at(-1)! }, (_, i) => [at(x, [...before, i]), i] as const);
+    return of(entries.sort(([a, i], [b, j]) => b - a || i - j)[index.at(-1)!]!);
+  });
+}
 
 function each(map: (x: number) => number): Operator {
   return ([x]) => ({ shape: x!.shape, data: x!.data.map(map) });

@@ -421,14 +421,29 @@ class LayerContext {
     const normed = entering === null ? read : this.norm(read, entering);
     const inner = normed.map((row) => {
       const up = this.project("mlp", "up_proj", row);
+      const shares = this.routed(row);
       const activate = (x: number): number =>
         ACTIVATIONS[activation](x, (name) => this.vector(`mlp.act_fn.${name}`)[0]!);
-      if (!gated) return up.map(activate);
-      return this.project("mlp", "gate_proj", row).map((x, j) => activate(x) * up[j]!);
+      const all = gated
+        ? this.project("mlp", "gate_proj", row).map((x, j) => activate(x) * up[j]!)
+        : up.map(activate);
+      return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
     });
     const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
     const plain = norms === "before" || norms === "shared";
     return this.join(joined, plain ? out : this.norm(out, "post_feedforward_layernorm"));
+  }
+
+  /** What each expert's neurons count for a token; 1 where there are no experts. */
+  private routed(row: readonly number[]): readonly number[] {
+    const { experts } = this.layer;
+    if (experts === undefined) return [1];
+    const scores = linear(row, matrix(this.weights, `${this.prefix}mlp.gate.weight`));
+    const powers = scores.map(Math.exp);
+    const picked = [...scores.keys()].sort((a, b) => scores[b]! - scores[a]!).slice(0, experts.active);
+    const counted = experts.normalised ? picked : [...scores.keys()];
+    const total = counted.reduce((sum, expert) => sum + powers[expert]!, 0);
+    return powers.map((power, expert) => (picked.includes(expert) ? power / total : 0));
   }
 
   private join(stream: Rows, output: Rows): Rows {

@@ -124,6 +124,13 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     // Of the order of what is normed, which may be small: norms on outputs would give its rounding the weight of all.
     normEps: 0.1,
   },
+  "as Mixtral and Qwen3 MoE": {
+    layers: [
+      { ...WIDTHS[0], experts: { count: 2, active: 1, normalised: false } },
+      { ...WIDTHS[1], experts: { count: 3, active: 2, normalised: true } },
+      WIDTHS[2],
+    ],
+  },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {
     layers: WIDTHS,

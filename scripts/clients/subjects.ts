@@ -60,8 +60,8 @@ const PROMPT = 64;
 const FIXTURE_PROMPT = 24;
 
 /**
- * Number of units removed from the end of each space of a fixture, or of each expert's part of it; uniform shapes stay
- * what stock classes can have.
+ * Number of units removed from the end of each space of a fixture, or each of its parts; uniform shapes stay what stock
+ * classes can have.
  */
 const REMOVED: Readonly<Record<Shape, (space: Space, layers: readonly LayerSpec[]) => number>> = {
   "per-layer": ({ kind, layer }) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),

@@ -8,7 +8,7 @@ import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
-import { gateGradients } from "./gate_gradients.ts";
+import { gateGradients, hasCentre } from "./gate_gradients.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -33,7 +33,7 @@ describe("gateGradients", () => {
       const centres = new Map(
         spacesOf(model.spec)
           // A space without centres counts from zero.
-          .filter(({ layer }) => layer !== 2)
+          .filter((space) => space.layer !== 2 && hasCentre(model.spec, space))
           .map(({ id, units, unitChannels }) => [
             id,
             randomTensor([units * unitChannels], { name: id }).data,

@@ -6,7 +6,8 @@ import { type Reporting, silent } from "../base/progress.ts";
 import type { Keeping } from "../graph/decoder/backward.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/decoder/forward.ts";
-import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
+import { type ModelSpec, takesBias } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { windowValues } from "./window_gradients.ts";
 
@@ -51,7 +52,7 @@ export async function batchGradients(
     feeds: ({ index }) =>
       Object.fromEntries(
         spaces
-          .filter(({ layer }) => layer === index)
+          .filter((space) => space.layer === index && hasCentre(runner.model.spec, space))
           .map((space) => [`${space.kind}.centre`, centreOf(space, centres)]),
       ),
     take: (space, outputs, window) => {
@@ -60,6 +61,11 @@ export async function batchGradients(
     },
   });
   return windows.map(({ loss, spaces: gates }) => ({ loss, gates }));
+}
+
+/** Whether removed channels of a space are replaced by their means, for which a bias must have room. */
+export function hasCentre({ layers }: Pick<ModelSpec, "layers">, { layer, kind }: Space): boolean {
+  return takesBias(layers[layer]!, OUTPUT_PROJECTION[kind]);
 }
 
 /** Values that replace removed channels of a space, [channels]; zeros unless `centres` has others. */

@@ -47,6 +47,22 @@ describe("foreseeRuntimes", () => {
     expect(transformers({ spec, addsBiases: true })).toBe("with trust_remote_code (layers differ in width)");
   });
 
+  test("expects experts to stay equal in a layer, without biases", () => {
+    const layer = {
+      neurons: 40,
+      kvGroups: 4,
+      groupSize: 1,
+      experts: { count: 4, active: 2, normalised: true },
+    };
+    const spec = tinySpec({ family: "mixtral", layers: [layer, layer] });
+    expect(transformers({ spec, addsBiases: true })).toBe("with trust_remote_code (layers differ in width)");
+    const shape = {
+      plan: makePlan(spec, { "layers.0.ffn": [0, 10, 20, 30], "layers.1.ffn": [1, 11, 21, 31] }),
+    };
+    expect(transformers({ spec, ...shape })).toBe("yes (MixtralForCausalLM)");
+    expect(biasesCostPrograms(run({ spec, ...shape }))).toBe(true);
+  });
+
   test("knows what a plan leaves, and refuses one that does not fit the shape", () => {
     const neurons = Array.from({ length: 30 }, (_, unit) => unit);
     const uneven = makePlan(ALIKE, { "layers.0.ffn": neurons });

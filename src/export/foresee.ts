@@ -90,13 +90,13 @@ function plannedSpec({ spec, shape }: PlannedRemoval, plan: PruningPlan): ModelS
 }
 
 /**
- * The spec with its first layer, or each of its experts, a neuron wider than before: nearly every run leaves layers of
+ * The spec with its first layer, or every expert of it, a neuron wider than before: nearly every run leaves layers of
  * different widths.
  */
 function withUnequalWidths({ layers, ...spec }: ModelSpec): ModelSpec {
   const [first, ...others] = layers;
-  const { neurons, experts } = first!;
-  return { ...spec, layers: [{ ...first!, neurons: neurons + (experts?.count ?? 1) }, ...others] };
+  const neurons = first!.neurons + (first!.experts?.count ?? 1);
+  return { ...spec, layers: [{ ...first!, neurons }, ...others] };
 }
 
 function withOutputBiases({ layers, ...spec }: ModelSpec): ModelSpec {

@@ -16,6 +16,7 @@ import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
+import { hasCentre } from "../calibrate/gate_gradients.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { unpruned } from "../calibrate/passes.ts";
@@ -23,7 +24,8 @@ import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { type DecidingSet, setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { channelsOf, type Space, spacesOf } from "../model/spaces.ts";
+import { channelsOf, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { allocationByName } from "../prune/allocate.ts";
 import { requireSparsity } from "../prune/allocation.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
@@ -222,11 +224,7 @@ async function learn(request: GpruneRequest, analyses: readonly SpaceAnalysis[])
     ...request,
     weights,
     widths: { spec: model.spec, keep, order, sparsity, roundTo },
-    centres: centresOf(
-      spacesOf(model.spec).filter(({ kind }) => kind === "ffn"),
-      {},
-      pooled.stats,
-    ),
+    centres: centresOf(model.spec, {}, pooled.stats),
     turnOf: turnOf({ gradientWindows, from: rounds, rounds: SLOPE_ROUNDS }),
     stages,
   });
@@ -259,7 +257,7 @@ async function measureRound(
   const chosen = setsInTurn(sets, turnOf({ gradientWindows, from: round - 1, rounds: 1 }), seed);
   const gates = await passes.gateStatistics(masked, chosen, {
     damped: true,
-    centres: centresOf(spacesOf(model.spec), keep, pooled.stats),
+    centres: centresOf(model.spec, keep, pooled.stats),
     stage: `learn ${round}/${rounds}`,
     onProgress,
     checkpoints,
@@ -281,12 +279,8 @@ async function measureRound(
  * Mean activations of the kept channels by space id, [channels]: a removed unit is replaced by its mean. Neurons of
  * experts are not, since these take no biases.
  */
-function centresOf(
-  spaces: readonly Space[],
-  keep: Keep,
-  stats: CalibrationStats,
-): ReadonlyMap<string, Float32Array> {
-  const compensated = spaces.filter(({ parts }) => parts === 1);
+function centresOf(spec: ModelSpec, keep: Keep, stats: CalibrationStats): ReadonlyMap<string, Float32Array> {
+  const compensated = spacesOf(spec).filter((space) => hasCentre(spec, space));
   return new Map(
     compensated.map((space) => {
       const means = channelMeans(stats, space);

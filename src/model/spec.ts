@@ -232,12 +232,20 @@ export function expertNeurons({ neurons, experts }: Pick<LayerSpec, "neurons" | 
   return neurons / (experts?.count ?? 1);
 }
 
-/** The layer with biases on more projections, of those that it has, in the order of `PROJECTIONS`. */
+/**
+ * The layer with biases on more projections, of those that it has and can have one at, in the order of `PROJECTIONS`.
+ */
 export function withBiases(layer: LayerSpec, added: readonly Projection[]): LayerSpec {
   const all = PROJECTIONS.filter(
-    (projection) => added.includes(projection) || layer.biases.includes(projection),
+    (projection) =>
+      (added.includes(projection) && takesBias(layer, projection)) || layer.biases.includes(projection),
   );
   return { ...layer, biases: ofLayer(all, layer) };
+}
+
+/** Whether a projection can have a bias: no class has a place for one at the output of experts together. */
+export function takesBias({ experts }: Pick<LayerSpec, "experts">, projection: Projection): boolean {
+  return experts === undefined || PROJECTION_MODULE[projection] !== "mlp";
 }
 
 /** Those of some projections that a layer has, if its FFN is gated. */

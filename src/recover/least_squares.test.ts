@@ -180,6 +180,15 @@ describe("refitLeastSquares", () => {
     expect(await refitted.weights.read(name)).not.toEqual(await dense.weights.read(name));
   });
 
+  test("adds none to experts", async () => {
+    const experts = { count: 2, active: 1, normalised: true };
+    const dense = tinyModel({ layers: [{ experts }, { experts }] });
+    const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 3], "layers.1.kv": [0] });
+    const { spec, weights } = await refit(dense, plan);
+    expect(spec.layers.map(({ biases }) => biases)).toEqual([[], ["o_proj"]]);
+    expect(weights.info(projectionName(0, "down_proj", "bias"))).toBeUndefined();
+  });
+
   test.each([11, 12, 13])("comes closer to the dense model than mean compensation, seed %i", async (seed) => {
     const layers = [{ neurons: 24 }, { neurons: 24 }, { neurons: 24 }];
     const dense = tinyModel({ layers, seed });

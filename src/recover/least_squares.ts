@@ -34,7 +34,7 @@ import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, channelsOf, OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
-import { type LayerSpec, withBiases } from "../model/spec.ts";
+import { type LayerSpec, takesBias, withBiases } from "../model/spec.ts";
 import { projectionName } from "../model/weights.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -56,7 +56,10 @@ export interface LeastSquaresRequest {
    * absent.
    */
   readonly ridge?: number;
-  /** Whether projections without a bias get one; true when absent. Biases that are there are refitted in any case. */
+  /**
+   * Whether projections without a bias get one, if they can have one (`takesBias`); true when absent. Biases that are
+   * there are refitted in any case.
+   */
   readonly addsBiases?: boolean | undefined;
   /**
    * Fits alternative widths of these spaces as well. Their projections have columns for all of the plan's units, but
@@ -225,7 +228,10 @@ function requireMoments(moments: Moments, space: Space): SpaceMoments {
   });
 }
 
-/** A space's output projection in the dense model; if it has no bias, it gets one of zeros where biases are added. */
+/**
+ * A space's output projection in the dense model; if it has no bias and can have one, it gets zeros where biases are
+ * added.
+ */
 async function denseProjection(
   { spec, weights }: Model,
   { layer, kind }: Space,
@@ -235,5 +241,6 @@ async function denseProjection(
   const weight = await weights.read(projectionName(layer, projection));
   if (spec.layers[layer]!.biases.includes(projection))
     return { weight, bias: await weights.read(projectionName(layer, projection, "bias")) };
-  return { weight, bias: addsBiases ? zeros([weight.shape[0]!]) : null };
+  const gains = addsBiases && takesBias(spec.layers[layer]!, projection);
+  return { weight, bias: gains ? zeros([weight.shape[0]!]) : null };
 }

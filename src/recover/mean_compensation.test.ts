@@ -4,6 +4,7 @@ import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
 import { spacesOf } from "../model/spaces.ts";
+import { takesBias } from "../model/spec.ts";
 import { projectionName, weightsOf } from "../model/weights.ts";
 import { keepAll, makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -14,7 +15,7 @@ const cases = tinyOptions
   .chain((model) => plansFor(model.spec).map((plan) => ({ model, plan })));
 
 describe("compensateMeans", () => {
-  test("keeps the mean output of every output projection", async () => {
+  test("keeps the mean output of every output projection that can have a bias", async () => {
     await fc.assert(
       fc.asyncProperty(cases, async ({ model, plan }) => {
         const activations = randomActivations(model.spec);
@@ -29,6 +30,7 @@ describe("compensateMeans", () => {
             row.filter((_, j) => kept === undefined || kept.includes(Math.floor(j / space.unitChannels))),
           );
           const projection = space.kind === "ffn" ? "down_proj" : "o_proj";
+          if (!takesBias(model.spec.layers[space.layer]!, projection)) continue;
           const name = projectionName(space.layer, projection);
           const dense = await meanOutput(model, name, inputs);
           const pruned = await meanOutput(recovered, name, keptInputs);
@@ -63,6 +65,15 @@ describe("compensateMeans", () => {
     expect(whole.spec).toEqual(model.spec);
     const some = await compensateMeans(model, makePlan(model.spec, { "layers.1.kv": [0] }), stats);
     expect(some.spec.layers.map(({ biases }) => biases)).toEqual([[], ["o_proj"]]);
+  });
+
+  test("adds none to experts", async () => {
+    const model = tinyModel({ layers: [{ experts: { count: 2, active: 1, normalised: true } }] });
+    const stats = statsOfActivations(randomActivations(model.spec));
+    const plan = makePlan(model.spec, { "layers.0.ffn": [0, 3], "layers.0.kv": [1] });
+    const { spec, weights } = await compensateMeans(model, plan, stats);
+    expect(spec.layers.map(({ biases }) => biases)).toEqual([["o_proj"]]);
+    expect(weights.info(projectionName(0, "down_proj", "bias"))).toBeUndefined();
   });
 
   test("names a bias that overflows", async () => {

@@ -4,15 +4,21 @@
  * b' = b + W[:, removed] @ mean[removed],   mean_j = sum over tokens of x_j / tokens
  *
  * W is down_proj [C, F] or o_proj [C, N*H] of the dense model, x its input, removed the channels of the removed
+<<<<<<< HEAD
  * units. So the block's output keeps its mean over the calibration data. Source: FLAP (arXiv 2312.11983) lib/prune.py
  * `compress` @3bb57db, which stores the means in half precision; here they are float64 and the bias is rounded once, to
  * float32. Experts compute for some tokens only, and no class has biases for them: theirs are not compensated.
+=======
+ * units. So the block's output keeps its mean over the calibration data; that of experts, which take no bias, does not.
+ * Source: FLAP (arXiv 2312.11983) lib/prune.py `compress` @3bb57db, which stores the means in half precision; here they
+ * are float64 and the bias is rounded once, to float32.
+>>>>>>> s48-moe-hf
  */
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
-import { type LayerSpec, withBiases } from "../model/spec.ts";
+import { type LayerSpec, takesBias, withBiases } from "../model/spec.ts";
 import { projectionName } from "../model/weights.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -45,8 +51,8 @@ export async function compensatedBiases(
   const layers = [...applyPlan(model, plan).spec.layers];
   for (const space of spacesOf(model.spec)) {
     const removed = removedUnits(plan, space);
-    if (removed.length === 0) continue;
     const projection = OUTPUT_PROJECTION[space.kind];
+    if (removed.length === 0 || !takesBias(layers[space.layer]!, projection)) continue;
     const name = projectionName(space.layer, projection, "bias");
     biases.set(name, await compensatedBias(model, { space, removed, means: channelMeans(stats, space) }));
     layers[space.layer] = withBiases(layers[space.layer]!, [projection]);

@@ -102,7 +102,9 @@ export class LayerBuilder {
   ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
     const norms = BLOCK_NORMS[this.#structure.norms].ffn;
     const { tap, output } = this.#ffn(this.#blockNorm(input, norms.input));
-    return { tap, stream: this.#residual(stream, this.#blockNorm(output, norms.output)) };
+    const isRouted = this.#structure.experts !== undefined;
+    const joined = this.#residual(stream, this.#blockNorm(output, norms.output));
+    return { tap, ...(isRouted && { routed: true }), stream: joined };
   }
 
   /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
@@ -211,13 +213,15 @@ export class LayerBuilder {
     const { F } = this.#sizes;
     const matrix = (projection: Projection, shape: readonly Dim[]): Value =>
       this.#weights.tensor(`${moduleOf(projection)}.weight`, shape);
-    return routedFfn(this.#b, x, {
+    const ffn = routedFfn(this.#b, x, {
       ...router,
       gate: gated ? matrix("gate_proj", [F, hiddenSize]) : null,
       up: matrix("up_proj", [F, hiddenSize]),
       down: matrix("down_proj", [hiddenSize, F]),
       activate: (value) => ACTIVATIONS[activation](this.#b, value, noParameter),
     });
+    this.projected.set("down_proj", ffn.output);
+    return ffn;
   }
 
   /** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */

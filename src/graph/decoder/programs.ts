@@ -69,7 +69,7 @@ export function structureFor(
  * - `keeping`: hidden, and the activations that the `Kept` programs below take as inputs (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.centre` and `ffn.centre` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
- *   is centre + (x - centre) * g
+ *   is centre + (x - centre) * g; experts have no centre, as for tokens of others they are 0 either way
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
  *   that has axes, under its own name
  * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as
@@ -245,8 +245,8 @@ function addGradients(
 function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const halves = [...layer.halves];
   const inputGradients = addGradients(b, layer, { upstream, targets: halves.map(([, { tap }]) => tap) });
-  for (const [index, [kind, { tap: x }]] of halves.entries()) {
-    const deviation = b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!]));
+  for (const [index, [kind, { tap: x, routed = false }]] of halves.entries()) {
+    const deviation = routed ? x : b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!]));
     b.output(`${kind}.gate`, sumOverTokens(b, b.mul(inputGradients[index]!, deviation)));
   }
 }

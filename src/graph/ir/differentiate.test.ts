@@ -7,7 +7,17 @@ import { elementCount } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
-import { clip, erf, floor, relu, softplus } from "./operators.ts";
+import {
+  clip,
+  erf,
+  floor,
+  gatherRows,
+  largestMask,
+  nonZeroRows,
+  relu,
+  scatterRows,
+  softplus,
+} from "./operators.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Sizes of the axes of one test; an axis written as a letter is symbolic in the graph, one as `s.k` is fixed. */
@@ -177,6 +187,24 @@ const CASES: readonly Case[] = [
     title: "gatherElements",
     shapes: (s) => [["b", s.k]],
     build: (b, [x]) => b.exp(b.gatherElements(x!, b.input("places", ["b", 1], "int32"))),
+  },
+  {
+    title: "rows of all leading axes",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) => b.unflatten(b.exp(b.flatten(x!)), x!),
+  },
+  {
+    title: "some rows, and zeros for the others",
+    shapes: (s) => [["b", s.k]],
+    build: (b, [x]) => {
+      const places = nonZeroRows(b, b.input("places", ["b", 1], "int32"));
+      return scatterRows(b, b.exp(gatherRows(b, x!, places)), { places, like: x! });
+    },
+  },
+  {
+    title: "the largest entry of each row",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) => b.mul(b.exp(x!), largestMask(b, x!, 1)),
   },
   {
     title: "normalisation as the decoder does it",

@@ -37,7 +37,7 @@ export const GRANITE_MOE: Family = {
       { name: "block_sparse_moe.output_linear.weight", parts: ["down_proj"] },
     ],
   },
-  readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false },
+  readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false, transformersJs: GRANITE },
 };
 
 /** Layers have Mamba 2 or attention; where all have rotated attention, it is read as a Granite (hf/plain_config.ts). */

@@ -33,7 +33,7 @@ export const MIXTRAL: Family = {
       { name: "block_sparse_moe.experts.*.w3.weight", parts: ["up_proj"] },
     ],
   },
-  readers: { ...MISTRAL.readers, vllmBackend: false, standsIn: false },
+  readers: { ...MISTRAL.readers, vllmBackend: false, transformersJs: MISTRAL, standsIn: false },
   defaults: { ...MISTRAL.defaults, normEps: 1e-5, ropeTheta: 1_000_000, window: null },
 };
 
