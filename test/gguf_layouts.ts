@@ -63,6 +63,20 @@ function asMatrix(name: string, { shape, data }: Tensor, { keyHeads }: Mamba2Spe
   return { shape: name.includes("mamba.norm") ? [keyHeads, data.length / keyHeads] : shape, data };
 }
 
+/** Matrices of experts, one after another: W.reshape(E, I, C), and W.reshape(C, E, I).swapaxes(0, 1) of outputs. */
+function stackExperts(name: string, { shape, data }: Tensor, count: number): Tensor {
+  const [rows, columns] = shape as [number, number];
+  if (!name.includes("down_proj")) return { shape: [count, rows / count, columns], data };
+  const width = columns / count;
+  const values = Array.from({ length: count }, (_, expert) =>
+    Array.from({ length: rows }, (__, row) => {
+      const start = row * columns + expert * width;
+      return [...data.subarray(start, start + width)];
+    }),
+  );
+  return { shape: [count, rows, width], data: Float32Array.from(values.flat(2)) };
+}
+
 function storedMixer(name: string, tensor: Tensor, mixer: MixerSpec | undefined): Tensor {
   if (mixer?.type === "delta") return tileHeads(name, tensor, mixer);
   return mixer?.type === "mamba2" ? asMatrix(name, tensor, mixer) : tensor;
@@ -102,6 +116,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.(q|k|v)_proj/, "attn_$1"],
   [/self_attn\.o_proj/, "attn_output"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
+  [/mlp\.gate\./, "ffn_gate_inp."],
   [/input_layernorm/, "attn_norm"],
   [/\.conv\./, ".shortconv."],
   [/linear_attn\.in_proj_qkv/, "attn_qkv"],
@@ -136,9 +151,10 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     if (name.includes(".act_fn.")) continue;
     const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
     const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) => layout.renamed?.[stem] ?? stem);
-    const mixer = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])]?.mixer;
+    const { mixer, experts } = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])] ?? {};
     const read = await weights.read(name);
-    const tensor = storedMixer(name, read, mixer);
+    const isOfExperts = experts !== undefined && /mlp\.\w+_proj/.test(name);
+    const tensor = isOfExperts ? stackExperts(name, read, experts.count) : storedMixer(name, read, mixer);
     const data = tensor.data.map((value) => {
       if (name.endsWith("A_log")) return -Math.exp(value);
       return name.endsWith("norm.weight") && !name.includes("linear_attn") ? value + spec.normOffset : value;
@@ -189,7 +205,13 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
     [key("block_count"), u32(layers.length)],
     [key("context_length"), u32(spec.maxPositions)],
     [key("embedding_length"), u32(spec.hiddenSize)],
-    [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons))],
+    [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons / (layer.experts?.count ?? 1)))],
+    ...(layers[0]!.experts === undefined
+      ? []
+      : [
+          [key("expert_count"), u32(layers[0]!.experts.count)] as const,
+          [key("expert_used_count"), u32(layers[0]!.experts.active)] as const,
+        ]),
     [key("attention.head_count"), i32s(heads.map(({ kvGroups, groupSize }) => kvGroups * groupSize))],
     [key("attention.head_count_kv"), i32s(heads.map(({ kvGroups }) => kvGroups))],
     [key("attention.key_length"), u32(headDim)],
@@ -205,7 +227,7 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
 /** A model and how a file stores it. */
 export interface Case extends Layout {
   readonly model: Model;
-  /** Additional metadata. */
+  /** Additional metadata, and metadata in place of the usual. */
   readonly extra?: readonly (readonly [string, BuiltValue])[];
   /** Tensors besides those of the weights. */
   readonly tensors?: readonly BuiltTensor[];
@@ -223,6 +245,7 @@ async function xieluOf({ spec, weights }: Model): Promise<(readonly [string, Bui
 
 /** The bytes of a case's file. */
 export async function fileOf({ model, extra = [], tensors = [], ...layout }: Case): Promise<Uint8Array> {
-  const metadata = [...metadataOf(model.spec, layout.architecture), ...(await xieluOf(model)), ...extra];
+  const usual = [...metadataOf(model.spec, layout.architecture), ...(await xieluOf(model))];
+  const metadata = [...new Map([...usual, ...extra])];
   return buildGguf({ metadata, tensors: [...(await storedTensors(model, layout)), ...tensors] });
 }

@@ -78,6 +78,11 @@ function gemma4Case(
   };
 }
 
+/** Of experts, whose tensors have names of their own. */
+const EXPERTS = {
+  renamed: { ffn_gate: "ffn_gate_exps", ffn_up: "ffn_up_exps", ffn_down: "ffn_down_exps" },
+} as const;
+
 /** A model for every way of storing one. */
 export const CASES: Readonly<Record<string, Case>> = {
   llama: { architecture: "llama", permute: true, model: tinyModel() },
@@ -194,6 +199,29 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["granite.logit_scale", f32(6)],
     ],
   },
+  mixtral: { architecture: "llama", permute: true, ...EXPERTS, model: tinyModel(TINY_FAMILIES.mixtral) },
+  qwen3moe: {
+    ...{ architecture: "qwen3moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen3_moe) },
+    extra: [
+      ["qwen3moe.feed_forward_length", u32(100)],
+      ["qwen3moe.expert_feed_forward_length", u32(4)],
+    ],
+  },
+  "qwen3moe without a width of experts, who share that of the FFN": {
+    ...{ architecture: "qwen3moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen3_moe) },
+    extra: [["qwen3moe.feed_forward_length", u32(8)]],
+  },
+  granitemoe: {
+    ...{ architecture: "granitemoe", permute: true, ...EXPERTS },
+    model: tinyModel(TINY_FAMILIES.granitemoe),
+    extra: [
+      ["granitemoe.attention.scale", f32(0.125)],
+      ["granitemoe.embedding_scale", f32(12)],
+      ["granitemoe.residual_scale", f32(0.4)],
+      ["granitemoe.logit_scale", f32(3)],
+    ],
+  },
+  olmoe: { architecture: "olmoe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.olmoe) },
   smollm3: {
     architecture: "smollm3",
     permute: true,

@@ -28,15 +28,12 @@ const attending: fc.Arbitrary<Partial<LayerSpec>> = fc
   .chain((layer) =>
     fc.constantFrom(layer, { ...layer, rope: null, slopes: alibiSlopes(queryHeads({ ...layer })) }),
   );
-/** An FFN of experts, whose projections have no biases. */
-const expert: fc.Arbitrary<Partial<LayerSpec>> = fc
-  .record({ layer: attending, count: fc.integer({ min: 1, max: 4 }), normalised: fc.boolean() })
-  .chain(({ layer, count, normalised }) => {
+const routing: fc.Arbitrary<Partial<LayerSpec>> = fc
+  .tuple(attending, fc.integer({ min: 2, max: 4 }), fc.integer({ min: 1, max: 4 }), fc.boolean())
+  .map(([layer, count, size, normalised]) => {
+    const experts = { count, active: Math.min(count, size), normalised };
     const biases = layer.biases!.filter((projection) => PROJECTION_MODULE[projection] === "self_attn");
-    return fc.integer({ min: 1, max: count }).map((active) => {
-      const experts = { count, active, normalised };
-      return { ...layer, neurons: layer.neurons! * count, biases, experts };
-    });
+    return { ...layer, biases, neurons: count * size, experts };
   });
 const convolving: fc.Arbitrary<Partial<LayerSpec>> = fc
   .record({ length: fc.integer({ min: 2, max: 4 }), biases: fc.boolean() })
@@ -61,7 +58,7 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   // Always one with attention, and in any place.
   layers: fc
     .tuple(
-      fc.array(fc.oneof(attending, attending, expert, convolving, remembering), { maxLength: 3 }),
+      fc.array(fc.oneof(attending, attending, convolving, remembering, routing), { maxLength: 3 }),
       attending,
       fc.nat(3),
     )
@@ -78,18 +75,22 @@ export const LLAMA_SWITCHES: TinyModelOptions = {
   headBias: false,
 };
 
-/** Valid plans for a model: each space is absent or keeps a random non-empty subset, of as many units of each part. */
+/**
+ * Valid plans for a model: each space is absent or keeps a random non-empty subset, with as many units of each part.
+ */
 export function plansFor(spec: ModelSpec): fc.Arbitrary<PruningPlan> {
   const keeps = spacesOf(spec).map(({ id, units, parts }) => {
     const size = units / parts;
-    const ofPart = (part: number): number[] => Array.from({ length: size }, (_, unit) => part * size + unit);
-    const kept = fc.integer({ min: 1, max: size }).chain((count) => {
-      const chosen = { minLength: count, maxLength: count };
-      return fc.tuple(...Array.from({ length: parts }, (_, part) => fc.subarray(ofPart(part), chosen)));
+    const ofParts = fc.integer({ min: 1, max: size }).chain((count) => {
+      const lists = Array.from({ length: parts }, (_, part) => {
+        const all = Array.from({ length: size }, (_, unit) => part * size + unit);
+        return fc.subarray(all, { minLength: count, maxLength: count });
+      });
+      return fc.tuple(...lists).map((kept) => kept.flat());
     });
     return fc
-      .option(kept, { nil: undefined })
-      .map((lists) => (lists === undefined ? [] : [[id, lists.flat()] as const]));
+      .option(ofParts, { nil: undefined })
+      .map((kept) => (kept === undefined ? [] : [[id, kept] as const]));
   });
   return fc.tuple(...keeps).map((entries) => makePlan(spec, Object.fromEntries(entries.flat())));
 }

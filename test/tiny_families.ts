@@ -45,6 +45,10 @@ const SHARED = { norms: "shared", parallel: true } as const;
 const COHERE = { ...SHARED, normType: "layer", logitDivisor: 4 } as const;
 const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 
+const EXPERTS = { count: 3, active: 2, normalised: true } as const;
+/** An FFN of experts. */
+const SPARSE = { neurons: 12, experts: EXPERTS } as const;
+
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
   ...{ valueNorm: true, layerScalars: true },
@@ -60,6 +64,10 @@ const WIDE_HEADS = {
 type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
+  | "mixtral"
+  | "qwen3_moe"
+  | "granitemoe"
+  | "olmoe"
   | "smollm3"
   | "lfm2"
   | "qwen3_5"
@@ -111,6 +119,24 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     ...GEMMA4,
     tiedEmbeddings: false,
     layers: [WINDOWED, WINDOWED, { ...WIDE_HEADS, valuesAreKeys: true }],
+  },
+  mixtral: {
+    family: "mixtral",
+    tiedEmbeddings: false,
+    layers: [SPARSE, { ...SPARSE, biases: [...QKV, "o_proj"] }],
+  },
+  qwen3_moe: {
+    family: "qwen3_moe",
+    qkNorm: "head",
+    headDim: 6,
+    layers: [SPARSE, SPARSE].map((layer) => ({ ...layer, rope: { ...ROPE, rotaryDim: 6 } })),
+  },
+  granitemoe: { family: "granitemoe", ...GRANITE_FACTORS, layers: [SPARSE, SPARSE] },
+  olmoe: {
+    ...{ family: "olmoe", qkNorm: "projection", tiedEmbeddings: false },
+    layers: [SPARSE, SPARSE].map((layer) => {
+      return { ...layer, ...NARROW, experts: { ...EXPERTS, normalised: false } };
+    }),
   },
   smollm3: {
     family: "smollm3",

@@ -11,13 +11,20 @@ import { writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { type EncodedValue, f32s, text, texts, u32 } from "../io/formats/gguf_values.ts";
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf_writer.ts";
 import { cardFields } from "../model/card_fields.ts";
-import { type GgufPlace, type GgufTensorPlan, ggufTensors, rowShape } from "../model/gguf/places.ts";
+import {
+  type GgufPlace,
+  type GgufTensorPlan,
+  ggufTensors,
+  rowShape,
+  shapeInFile,
+} from "../model/gguf/places.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
+import { stacked } from "../model/gguf/stacked_experts.ts";
 import { headsAsStored } from "../model/gguf/value_heads.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsAsStored } from "../model/rotary_rows.ts";
-import { attentionLayers } from "../model/spec.ts";
+import { attentionLayers, expertNeurons } from "../model/spec.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { activationParameterName, activationParameters } from "../model/weights.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
@@ -193,8 +200,8 @@ function tensorsToWrite(
   return [...rotary, ...tensors];
 }
 
-function isInPlace({ paired, tiled, matrix }: GgufPlace): boolean {
-  return paired === null && tiled === null && matrix === null;
+function isInPlace({ paired, tiled, experts, matrix }: GgufPlace): boolean {
+  return paired === null && tiled === null && experts?.inRow !== true && matrix === null;
 }
 
 function vector(name: string, data: Float32Array): GgufTensorToWrite {
@@ -202,14 +209,21 @@ function vector(name: string, data: Float32Array): GgufTensorToWrite {
   return { name, shape, type: "F32", read: async () => ({ shape, data }) };
 }
 
-/** A tensor as stored: the rows of its parts, one part after another; only that of one part in place has `rows`. */
+/**
+ * A tensor as stored: the rows of its parts, one part after another; only that of one part in place has `rows`, which
+ * are those of whole experts in a tensor of experts.
+ */
 async function readTensor(
   { shape, parts }: GgufTensorPlan,
   read: WeightReader,
   rows: RowRange | undefined,
 ): Promise<Tensor> {
   const [only] = parts;
-  if (parts.length === 1) return storedPart(only!, await read(only!.weight.name, rows));
+  if (parts.length === 1) {
+    const { name, shape: own } = only!.weight;
+    const each = own[0]! / shape[0]!;
+    return storedPart(only!, await read(name, rows && { start: rows.start * each, end: rows.end * each }));
+  }
   const data = new Float32Array(elementCount(shape));
   let offset = 0;
   for (const part of parts) {
@@ -220,10 +234,12 @@ async function readTensor(
   return { shape, data };
 }
 
-function storedPart({ weight, paired, tiled, values, matrix }: GgufPlace, tensor: Tensor): Tensor {
+function storedPart(place: GgufPlace, tensor: Tensor): Tensor {
+  const { weight, paired, tiled, experts, values } = place;
   const rotated = paired === null ? tensor : rowsAsStored(tensor, paired);
-  const { data } = tiled === null ? rotated : headsAsStored(rotated, tiled);
-  const shape = matrix ?? [tensor.shape[0]!, ...rowShape(weight)];
+  const untiled = tiled === null ? rotated : headsAsStored(rotated, tiled);
+  const data = experts === null ? untiled.data : stacked(untiled, experts);
+  const shape = shapeInFile(place, [tensor.shape[0]!, ...rowShape(weight)]);
   return { shape, data: values === null ? data : data.map(values.toFile) };
 }
 
@@ -244,7 +260,8 @@ function warningsOf(
   },
 ): readonly string[] {
   const widest = attentionLayers(written)[0]!;
-  const sizes = `${widest.neurons} neurons and ${widest.kvGroups} KV groups`;
+  const ofExperts = widest.experts === undefined ? "" : " in each expert";
+  const sizes = `${expertNeurons(widest)} neurons${ofExperts} and ${widest.kvGroups} KV groups`;
   const hasVocabulary = files.some((file) => file.name === "tokenizer.json");
   const warnings: readonly (string | null)[] = [
     zeros === 0

@@ -8,6 +8,7 @@ import { familyByName } from "../model/families/families.ts";
 import type { Family } from "../model/family.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
+import { expertObstacle } from "../model/gguf/experts.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import { linearChannels } from "../model/mixer_spec.ts";
@@ -66,6 +67,13 @@ const RULES: readonly Rule[] = [
         : null,
   },
   {
+    finds: ({ layers, headDim, hiddenSize }, { loads }) =>
+      loads.fullWidthKeys &&
+      attentionLayers({ layers }).some(({ kvGroups }) => kvGroups * headDim !== hiddenSize)
+        ? `key heads whose total width differs from the hidden size ${hiddenSize}`
+        : null,
+  },
+  {
     finds: ({ layers }, { loads }) => {
       const foreign = PROJECTIONS.filter(
         (projection) =>
@@ -87,6 +95,7 @@ const RULES: readonly Rule[] = [
       return present.some(({ biases }) => biases) ? "convolutions with biases" : null;
     },
   },
+  { finds: expertObstacle },
   { finds: linearObstacle },
   {
     finds: ({ gatedAttention }, _, { computes }) =>

@@ -2,7 +2,7 @@
 
 import type { GgufDType } from "../base/choices.ts";
 import { type WrittenGgmlType, writtenGgmlType } from "../io/formats/ggml_encode.ts";
-import { FILTER_TENSOR, INPUT_TENSORS, POSITION_TENSOR } from "../model/gguf/names.ts";
+import { FILTER_TENSOR, INPUT_TENSORS, POSITION_TENSOR, ROUTER_TENSOR } from "../model/gguf/names.ts";
 
 interface Recipe {
   /** general.file_type, enum llama_ftype of llama.h. */
@@ -41,8 +41,8 @@ export function fileTypeOf(dtype: GgufDType): number {
 }
 
 /**
- * Vectors, norms, filters and embeddings of positions stay F32, as in every GGUF file; another matrix gets the first
- * type of its recipe that fits its rows.
+ * Vectors, norms, filters, routers and embeddings of positions stay F32, as in every GGUF file; another matrix gets the
+ * first type of its recipe that fits its rows.
  */
 export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgmlType {
   if (!isProduct({ name, shape })) return "F32";
@@ -55,7 +55,8 @@ const WEIGHT = /(?<!_norm)\.weight$/;
 
 /** Whether a tensor is a matrix of products. */
 function isProduct({ name, shape }: Named): boolean {
-  return shape.length > 1 && name !== POSITION_TENSOR && WEIGHT.test(name) && !FILTER_TENSOR.test(name);
+  const isExact = name === POSITION_TENSOR || FILTER_TENSOR.test(name) || ROUTER_TENSOR.test(name);
+  return shape.length > 1 && WEIGHT.test(name) && !isExact;
 }
 
 /** A warning that counts the matrices whose rows did not fit their recipe's first type; null when all did. */

@@ -346,6 +346,10 @@ describe("runtimesOf", () => {
       "yes (as llama, ignoring the sliding window of 8 tokens)",
     );
     expect(answer({}, "llama")).toEqual([exported, exported, "yes (as llama)"]);
+    const mixtral = "after gprune export --format hf (MixtralForCausalLM)";
+    expect(answer({ family: "mixtral", layers: TINY_FAMILIES.mixtral.layers!.slice(0, 1) }, "llama")).toEqual(
+      [mixtral, mixtral, "yes (as llama)"],
+    );
     const uneven = { layers: [{}, { neurons: 5 }] };
     const directory = "after gprune export --format hf, with trust_remote_code (layers differ in width)";
     expect(answer(uneven, "deci")).toEqual([directory, directory, "yes (as deci)"]);

@@ -60,7 +60,8 @@ function textAfterExport([verdict, why]: Answer): string {
 
 /** llama.cpp's answer for a GGUF file of the architecture `name`. */
 function llamaCppFileText(spec: ModelSpec, name: string): string {
-  const architecture = architectureByName(name, "llama.cpp");
+  const hasExperts = spec.layers.some(({ experts }) => experts !== undefined);
+  const architecture = architectureByName(name, { where: "llama.cpp", hasExperts });
   const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
   if (obstacles.length === 0) {
     return `yes (${[`as ${name}`, ...limitNotes(targetLimits(spec, architecture))].join(", ")})`;

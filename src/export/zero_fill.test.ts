@@ -11,9 +11,12 @@ import { Runtime } from "../graph/runtime/runtime.ts";
 import { alibiSlopes } from "../model/alibi.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import type { Model } from "../model/model.ts";
+import { projectionName } from "../model/weights.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
+import { sliceRows } from "../tensor/memory.ts";
 import { exportGguf } from "./gguf.ts";
+import { zeroFilled } from "./zero_fill.ts";
 
 test.each(["starcoder2", "phi", "gpt_neox"] as const)(
   "zeros are the biases that %s lacks",
@@ -70,6 +73,28 @@ async function expectSameLogits(model: Model, opened: Model): Promise<void> {
   expect(maxDifference(after!.logits, before!.logits)).toBeLessThan(1e-5);
   await runtime.close();
 }
+
+/** Of up to twelve rows. */
+const ALL_RANGES = Array.from(
+  { length: 12 * 12 },
+  (_, i) => [i % 12, Math.floor(i / 12) + 1] as const,
+).filter(([start, end]) => start <= end);
+
+test("neurons of experts stay with their expert beside zeros", async () => {
+  const dense = tinyModel(TINY_FAMILIES.mixtral);
+  const model = applyPlan(dense, makePlan(dense.spec, { "layers.1.ffn": [0, 2, 3, 4, 5, 7, 8, 9, 11] }));
+  const opened = await openPadded(model);
+  expect(opened.spec.layers.map(({ neurons }) => neurons)).toEqual([12, 12]);
+  await expectSameLogits(model, opened);
+  await opened.weights.close();
+  const read = zeroFilled(model.weights, dense.spec, model.spec);
+  for (const part of ["gate_proj", "down_proj"] as const) {
+    const name = projectionName(1, part);
+    const whole = await read(name);
+    for (const [start, end] of ALL_RANGES.filter((range) => range[1] <= whole.shape[0]!))
+      expect(await read(name, { start, end })).toEqual(sliceRows(whole, { start, end }, name));
+  }
+});
 
 test.each([[[1]], [[0, 2]], [[2]]])("heads %j of three with slopes get their places back", async (kept) => {
   const sizes = { kvGroups: 3, groupSize: 1 };

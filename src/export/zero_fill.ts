@@ -7,21 +7,22 @@
  */
 
 import { groupPlaces } from "../model/alibi.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec } from "../model/spec.ts";
 import { spaceId, weightsOf } from "../model/weights.ts";
 import { sliceRows, unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
 
 /**
  * Reads a weight, or some rows of it, padded to its shape in the wider spec: new rows and columns come last, but those
- * of KV groups with slopes are between the others, where groups have the slopes that the source's lack.
+ * of KV groups with slopes are between the others, where groups have the slopes that the source's lack, and those of an
+ * expert come after its others.
  */
 export type WeightReader = (name: string, rows?: RowRange) => Promise<Tensor>;
 
 /** A reader of `source` padded to `spec`, none of whose widths may be below the source's, those of `narrow`. */
 export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelSpec = spec): WeightReader {
   const wide = new Map(weightsOf(spec).map((weight) => [weight.name, weight]));
-  const places = slopedPlaces(narrow, spec);
+  const places = spreadPlaces(narrow, spec);
   return async (name, rows) => {
     const weight = wide.get(name);
     if (weight === undefined) throw unknownTensor(name);
@@ -31,8 +32,11 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelS
     const axis = weight.axes.findIndex(({ space }) => places.has(space!));
     if (axis >= 0) {
       const { space, blockSize } = weight.axes[axis]!;
-      const all = spread(await source.read(name), axis, { blockSize, places: places.get(space!)! });
-      const filled = padded(all, weight.shape);
+      const all = places.get(space!)!;
+      // Matrices of experts can be large, and are read by rows.
+      if (rows !== undefined && axis === 0 && blockSize === 1)
+        return padded(await spreadRows(source, name, { rows, places: all }), shape);
+      const filled = padded(spread(await source.read(name), axis, { blockSize, places: all }), weight.shape);
       return rows === undefined ? filled : sliceRows(filled, rows, name);
     }
     const stored = rows && rowsWithin(rows, info?.shape[0] ?? 0);
@@ -53,13 +57,29 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelS
   }
 }
 
-/** Where the KV groups of layers with slopes are among those of wider ones, by space; without what stays in place. */
-function slopedPlaces(narrow: ModelSpec, wide: ModelSpec): ReadonlyMap<string, readonly number[]> {
+/**
+ * Where the KV groups of layers with slopes, and the neurons of experts, are among those of wider ones, by space;
+ * without what stays in place.
+ */
+function spreadPlaces(narrow: ModelSpec, wide: ModelSpec): ReadonlyMap<string, readonly number[]> {
   const entries = narrow.layers.flatMap((layer, index) => {
-    const places = groupPlaces(layer, wide.layers[index]!);
-    return places === null ? [] : [[spaceId(index, "kv"), places] as const];
+    const wider = wide.layers[index]!;
+    const places = { kv: groupPlaces(layer, wider), ffn: neuronPlaces(layer, wider) };
+    return (["kv", "ffn"] as const).flatMap((kind) => {
+      const found = places[kind];
+      return found === null ? [] : [[spaceId(index, kind), found] as const];
+    });
   });
   return new Map(entries);
+}
+
+/** Where the neurons of experts are among those of wider ones; null where they are in place. */
+function neuronPlaces(narrow: LayerSpec, wide: LayerSpec): readonly number[] | null {
+  if (narrow.experts === undefined || narrow.neurons === wide.neurons) return null;
+  const [before, after] = [expertNeurons(narrow), expertNeurons(wide)];
+  return Array.from({ length: narrow.neurons }, (_, neuron) => {
+    return Math.floor(neuron / before) * after + (neuron % before);
+  });
 }
 
 /** A tensor whose blocks along an axis are at these places, with zeros before and between them. */
@@ -76,6 +96,19 @@ function spread(
     result.set(data.subarray(block * size, (block + 1) * size), to * size);
   }
   return { shape: shape.with(axis, after * blockSize), data: result };
+}
+
+/** Some rows of a tensor whose rows are at these places, without the zeros after the last of them. */
+async function spreadRows(
+  source: TensorSource,
+  name: string,
+  { rows, places }: { readonly rows: RowRange; readonly places: readonly number[] },
+): Promise<Tensor> {
+  const [start, end] = [rows.start, rows.end].map((row) => places.filter((place) => place < row).length);
+  const stored = await source.read(name, { start: start!, end: end! });
+  if (start === end) return stored;
+  const there = places.slice(start, end).map((place) => place - rows.start);
+  return spread(stored, 0, { blockSize: 1, places: there });
 }
 
 /** Those of the rows that a tensor of `count` rows has; the others are zeros. */

@@ -36,6 +36,8 @@ export interface GgufFile {
   readonly encodedValue: (key: string) => Promise<EncodedValue>;
   /** Tensors by their names in the file, shapes outermost axis first; `info().dtype` is the ggml type name. */
   readonly source: TensorSource;
+  /** The same, but tensors of more than two axes are the matrices of their rows. */
+  readonly matrices: TensorSource;
 }
 
 /**
@@ -53,7 +55,9 @@ export async function openGguf(path: string): Promise<GgufFile> {
       if (span === undefined) throw internalError(`${path} has no ${key}`);
       return file.read(span.start, span.end - span.start);
     };
-    return { path, metadata: header.metadata, encodedValue, source: new GgufSource(file, header) };
+    const source = new GgufSource(file, header);
+    const matrices = new GgufSource(file, { ...header, tensors: header.tensors.map(asMatrix) });
+    return { path, metadata: header.metadata, encodedValue, source, matrices };
   } catch (error) {
     await file.close();
     throw withHint(error, "BAD_FILE", "The file is damaged or not a valid GGUF; copy or download it again.");
@@ -167,6 +171,12 @@ class GgufSource implements TensorSource {
     }
     return data;
   }
+}
+
+/** A tensor of three or more axes as the matrix of its rows. */
+function asMatrix(tensor: GgufTensor): GgufTensor {
+  const { shape } = tensor;
+  return shape.length < 3 ? tensor : { ...tensor, shape: [elementCount(shape.slice(0, -1)), shape.at(-1)!] };
 }
 
 function byteSize(type: GgmlType, elements: number): number {

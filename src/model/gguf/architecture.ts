@@ -26,6 +26,8 @@ export interface GgufLoads {
   readonly requiredBiases: readonly Projection[];
   /** The query heads together must be as wide as the hidden state, N * H = C. */
   readonly fullWidthAttention: boolean;
+  /** So must the key heads, K * H = C. */
+  readonly fullWidthKeys: boolean;
   /** Whether the output matrix must be the embedding, or must not be it. */
   readonly head: "any" | "tied" | "separate";
   /** Rotary frequencies may be divided by Llama 3's factors. */
@@ -38,6 +40,14 @@ export interface GgufLoads {
   readonly windows: boolean;
   /** Logits may have a soft cap. */
   readonly logitSoftcap: boolean;
+}
+
+/** What is to be known of experts, which all layers of a file have, as many and as wide in each. */
+export interface GgufExperts {
+  /** The numbers of a token's experts add up to 1 (`norm_w` of `build_moe_ffn` in llama-graph.cpp). */
+  readonly normalised: boolean;
+  /** Their width has a key of its own; else it is that of the FFN. */
+  readonly ownWidth: boolean;
 }
 
 /** An architecture. */
@@ -126,6 +136,10 @@ export interface GgufArchitecture {
    * of earlier ones, and layers may have inputs of their own (layer_kinds.ts).
    */
   readonly twoKinds: boolean;
+  /** Null where files have no experts. */
+  readonly experts: GgufExperts | null;
+  /** What the same name stands for in files with experts; null where it does not. */
+  readonly withExperts: GgufArchitecture | null;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
   readonly logitScale: "divisor" | "factor" | null;
   readonly loads: GgufLoads;
@@ -152,6 +166,7 @@ export const LLAMA_LOADS: GgufLoads = {
   biases: PROJECTIONS,
   requiredBiases: [],
   fullWidthAttention: false,
+  fullWidthKeys: false,
   head: "any",
   rotaryFactors: true,
   longrope: true,
@@ -164,6 +179,12 @@ export const READ_ONLY: GgufLoads = { ...NO_EXTRAS, families: [] };
 
 export const QKV: readonly Projection[] = ["q_proj", "k_proj", "v_proj"];
 export const FUSED_QKV: GgufArchitecture["fused"] = { attn_qkv: QKV };
+/** Tensors of experts. */
+export const EXPERT_NAMES: GgufArchitecture["names"] = {
+  "mlp.gate_proj": "ffn_gate_exps",
+  "mlp.up_proj": "ffn_up_exps",
+  "mlp.down_proj": "ffn_down_exps",
+};
 
 export const LLAMA: GgufArchitecture = {
   family: "llama",
@@ -197,6 +218,8 @@ export const LLAMA: GgufArchitecture = {
   multipliers: false,
   unrotatedModels: false,
   twoKinds: false,
+  experts: null,
+  withExperts: null,
   logitScale: null,
   loads: LLAMA_LOADS,
 };

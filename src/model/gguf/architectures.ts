@@ -14,7 +14,10 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map([
 
 /** Names and architectures that can hold a family, its own before others: the first that fits is written. */
 export function architecturesOfFamily(family: string): readonly (readonly [string, GgufArchitecture])[] {
-  const able = [...ARCHITECTURES].filter(([, { loads }]) => loads.families.includes(family));
+  const all = [...ARCHITECTURES].flatMap(([name, architecture]) =>
+    [architecture, architecture.withExperts ?? []].flat().map((each) => [name, each] as const),
+  );
+  const able = all.filter(([, { loads }]) => loads.families.includes(family));
   const isOwn = ([, architecture]: readonly [string, GgufArchitecture]): boolean =>
     architecture.family === family;
   return [...able.filter(isOwn), ...able.filter((entry) => !isOwn(entry))];
@@ -48,9 +51,12 @@ export function asStored(architecture: GgufArchitecture, has: (tensor: string) =
  * @param name - general.architecture
  * @throws GpruneError UNSUPPORTED for architectures that are not in the table
  */
-export function architectureByName(name: string, where: string): GgufArchitecture {
+export function architectureByName(
+  name: string,
+  { where, hasExperts }: { readonly where: string; readonly hasExperts: boolean },
+): GgufArchitecture {
   const architecture = ARCHITECTURES.get(name);
-  if (architecture !== undefined) return architecture;
+  if (architecture !== undefined) return (hasExperts ? architecture.withExperts : null) ?? architecture;
   const known = [...ARCHITECTURES.keys()].join(", ");
   throw new GpruneError("UNSUPPORTED", `${where}: expected one of the architectures ${known}, got ${name}`, {
     hint: "Use the original Hugging Face checkpoint if its family is supported.",

@@ -19,6 +19,9 @@ export const MAX_ALIBI = "attention.max_alibi_bias";
 /** Says in files of Granite whether heads are rotated; they are where there is no such key. */
 export const ROTATED = "rope.scaling.finetuned";
 
+/** The width of FFNs, or of experts. */
+export const FFN_WIDTH = "feed_forward_length";
+export const EXPERT_COUNT = "expert_count";
 /** Number of a file's last layers that guess further tokens and do not belong to the model itself. */
 export const GUESSING_LAYERS = "nextn_predict_layers";
 

@@ -318,7 +318,12 @@ describe("refusals", () => {
 
   test.each<[string, Partial<Case>, BuiltTensor[], string]>([
     ["unknown architectures", { architecture: "mamba" }, [], "got mamba"],
-    ["mixtures of experts", { extra: [["llama.expert_count", u32(8)]] }, [], "expert_count"],
+    [
+      "experts in architectures without",
+      { ...CASES.qwen3!, extra: [["qwen3.expert_count", u32(8)]] },
+      [],
+      "expert_count: expected at most 0, got 8",
+    ],
     [
       "a Granite without positions",
       { ...CASES.granite!, extra: [["granite.rope.scaling.finetuned", bool(false)]] },

@@ -16,7 +16,7 @@ import type { ModelSpec } from "../spec.ts";
 import { activationParameterName, activationParameters, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { architectureByName, asStored } from "./architectures.ts";
-import { GgufKeys } from "./keys.ts";
+import { EXPERT_COUNT, GgufKeys } from "./keys.ts";
 import { readersTensors } from "./layer_kinds.ts";
 import { ggufPlaces } from "./places.ts";
 import { specOfGguf } from "./spec.ts";
@@ -25,6 +25,9 @@ import { type StoredWeight, storedWeights } from "./weights.ts";
 
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
 const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
+
+/** A matrix of one expert, in files from before April 2024. */
+const EXPERT_TENSOR = /^blk\.\d+\.ffn_(gate|up|down)\.\d+\.weight$/;
 
 /** Metadata that holds for the model in any file; keys about the file itself are written anew. */
 const CARRIED_KEYS =
@@ -41,8 +44,9 @@ export async function openGgufModel(path: string): Promise<Model> {
   try {
     const metadata = new GgufMetadata(path, file.metadata);
     const name = metadata.text("general.architecture");
+    const hasExperts = (metadata.optionalNumber(`${name}.${EXPERT_COUNT}`) ?? 0) > 0;
     const architecture = asStored(
-      architectureByName(name, path),
+      architectureByName(name, { where: path, hasExperts }),
       (tensor) => file.source.info(tensor) !== undefined,
     );
     const spec = await specOfGguf(file, architecture);
@@ -54,7 +58,7 @@ export async function openGgufModel(path: string): Promise<Model> {
     const infos = file.source.names.map((tensor) => file.source.info(tensor)!);
     return {
       spec,
-      weights: storedWeights(file.source, {
+      weights: storedWeights(file.matrices, {
         names: names.filter((weight) => stored.has(weight) || activation.has(weight)),
         stored,
         fromMetadata: activation,
@@ -123,7 +127,7 @@ function guessingTensors(
 
 /** Where the file holds each weight of the model; weights it lacks are left out. */
 function placeTensors(
-  { path, source }: GgufFile,
+  { path, source, matrices }: GgufFile,
   {
     spec,
     architecture,
@@ -137,16 +141,18 @@ function placeTensors(
   const stored = new Map<string, StoredWeight>();
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
-  for (const { weight, tensor, fused, paired, tiled, values, matrix } of ggufPlaces(spec, architecture)) {
-    const info = source.info(tensor);
-    if (info === undefined) continue;
+  for (const place of ggufPlaces(spec, architecture)) {
+    const { weight, tensor, fused, paired, tiled, values, matrix } = place;
+    const shape = matrices.info(tensor)?.shape;
+    if (shape === undefined) continue;
+    const experts = place.experts?.inRow ? place.experts : null;
     const start = usedRows.get(tensor) ?? 0;
-    const end = fused ? start + weight.shape[0]! : info.shape[0]!;
-    usedRows.set(tensor, end);
+    const end = fused ? start + weight.shape[0]! : shape[0]! / (experts?.count ?? 1);
+    usedRows.set(tensor, place.experts?.count ?? end);
     const flat = matrix !== null;
-    const rows = flat ? { start: 0, end: elementCount(info.shape) } : { start, end };
+    const rows = flat ? { start: 0, end: elementCount(shape) } : { start, end };
     const rowShape = weight.shape.slice(1);
-    stored.set(weight.name, { tensor, rows, paired, tiled, rowShape, values, flat });
+    stored.set(weight.name, { tensor, rows, paired, tiled, experts, rowShape, values, flat });
   }
   const expected = source.names.filter((name) => !unused.has(name));
   for (const name of expected) checkTensor({ path, source }, name, usedRows.get(name));
@@ -165,13 +171,11 @@ function checkTensor(
   if (ROTARY_TABLE.test(name)) return;
   const { shape, dtype } = source.info(name)!;
   if (usedRows === undefined) {
-    throw new GpruneError(
-      "UNSUPPORTED",
-      `${path}: expected tensors of the model's family, got ${plainName(name)}`,
-      {
-        hint: "The model has a part that gprune does not support and would drop.",
-      },
-    );
+    const hint = EXPERT_TENSOR.test(name)
+      ? "Convert the model again: newer files have one tensor for all experts, and newer llama.cpp wants that, too."
+      : "The model has a part that gprune does not support and would drop.";
+    const message = `${path}: expected tensors of the model's family, got ${plainName(name)}`;
+    throw new GpruneError("UNSUPPORTED", message, { hint });
   }
   if (usedRows !== (shape[0] ?? 1)) {
     throw new GpruneError(

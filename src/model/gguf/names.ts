@@ -17,6 +17,7 @@ import {
   PER_LAYER,
   PER_LAYER_NORM,
   POSITION_EMBEDDING,
+  ROUTER,
 } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
@@ -31,6 +32,9 @@ export const INPUT_TENSORS = {
   table: "per_layer_token_embd.weight",
   projection: "per_layer_model_proj.weight",
 } as const;
+
+/** Matrices of routers, which llama.cpp never quantises. */
+export const ROUTER_TENSOR: RegExp = /\.ffn_gate_inp\.weight$/;
 
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   [EMBEDDING]: "token_embd.weight",
@@ -58,6 +62,7 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   "mlp.gate_proj": "ffn_gate",
   "mlp.up_proj": "ffn_up",
   "mlp.down_proj": "ffn_down",
+  [ROUTER]: "ffn_gate_inp",
   "conv.in_proj": "shortconv.in_proj",
   [FILTER_MODULES.convolution]: "shortconv.conv",
   "conv.out_proj": "shortconv.out_proj",

@@ -8,6 +8,7 @@ import type { ModelSpec } from "../spec.ts";
 import { type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
+import { type StackedExperts, stackedShape, stackedWeights } from "./stacked_experts.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
 /** Where and how one weight is stored. */
@@ -21,6 +22,8 @@ export interface GgufPlace {
   readonly paired: ReorderedHeads | null;
   /** The value heads that are stored in tiles; null where they are in place. */
   readonly tiled: TiledHeads | null;
+  /** The experts whose matrices follow one another; null for all other weights. */
+  readonly experts: StackedExperts | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
   /** The shape in the file of a vector that is a matrix there; null for all others. */
@@ -57,6 +60,7 @@ export interface GgufTensorPlan {
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
   const tiled = tiledWeights(spec);
+  const experts = stackedWeights(spec);
   const matrices = vectorsInMatrices(spec);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
@@ -69,6 +73,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         fused: isFused(name, architecture),
         paired: paired.get(name) ?? null,
         tiled: tiled.get(name) ?? null,
+        experts: experts.get(name) ?? null,
         values: storedValues(name, spec, architecture),
         matrix: matrices.get(name) ?? null,
       },
@@ -109,8 +114,20 @@ export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): re
   }
   return [...byName].map(([name, parts]) => {
     const rows = parts.reduce((sum, { weight }) => sum + weight.shape[0]!, 0);
-    return { name, shape: parts[0]!.matrix ?? [rows, ...rowShape(parts[0]!.weight)], parts };
+    const shape = [rows, ...rowShape(parts[0]!.weight)];
+    return { name, shape: shapeInFile(parts[0]!, shape), parts };
   });
+}
+
+/** The shape in the file of a weight, or of whole experts of it. @param shape - its shape, as a matrix if it is one */
+export function shapeInFile(
+  { weight, matrix, experts }: GgufPlace,
+  shape: readonly number[],
+): readonly number[] {
+  if (experts === null) return matrix ?? shape;
+  const [rows, columns] = shape as [number, number];
+  const count = experts.inRow ? experts.count : (rows * experts.count) / weight.shape[0]!;
+  return stackedShape([rows, columns], experts, count);
 }
 
 /** The shape of a row in a file, without the axis of size 1 that filters have. */

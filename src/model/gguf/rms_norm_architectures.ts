@@ -3,6 +3,7 @@
 import { PROJECTIONS } from "../spec.ts";
 import { FINAL_NORM } from "../weights.ts";
 import {
+  EXPERT_NAMES,
   FUSED_QKV,
   type GgufArchitecture,
   LLAMA,
@@ -22,8 +23,24 @@ const GEMMA: GgufArchitecture = {
   mergeOrder: "position",
 };
 
+const MIXTRAL: GgufArchitecture = {
+  ...LLAMA,
+  family: "mixtral",
+  names: EXPERT_NAMES,
+  experts: { normalised: true, ownWidth: false },
+  loads: { ...LLAMA_LOADS, families: ["mixtral"], biases: [...QKV, "o_proj"] },
+};
+
+const GRANITE: GgufArchitecture = {
+  ...LLAMA,
+  family: "granite",
+  multipliers: true,
+  logitScale: "divisor",
+  loads: { ...LLAMA_LOADS, families: ["granite"] },
+};
+
 export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
-  ["llama", LLAMA],
+  ["llama", { ...LLAMA, withExperts: MIXTRAL }],
   // Ministral 3, and newer files of other Mistrals.
   [
     "mistral3",
@@ -51,6 +68,18 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
   [
     "qwen3",
     { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
+  ],
+  // All layers have experts.
+  [
+    "qwen3moe",
+    {
+      ...LLAMA,
+      family: "qwen3_moe",
+      permuted: false,
+      names: EXPERT_NAMES,
+      experts: { normalised: true, ownWidth: true },
+      loads: { ...NO_EXTRAS, families: ["qwen3_moe"], biases: QKV },
+    },
   ],
   // InternLM 2 and EXAONE 3, which compute what Llama does; read, and written as that.
   ["internlm2", { ...LLAMA, loads: READ_ONLY }],
@@ -138,14 +167,16 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       },
     },
   ],
+  ["granite", GRANITE],
+  // Granite MoE without a shared expert.
   [
-    "granite",
+    "granitemoe",
     {
-      ...LLAMA,
-      family: "granite",
-      multipliers: true,
-      logitScale: "divisor",
-      loads: { ...LLAMA_LOADS, families: ["granite"] },
+      ...GRANITE,
+      family: "granitemoe",
+      names: EXPERT_NAMES,
+      experts: { normalised: true, ownWidth: false },
+      loads: { ...GRANITE.loads, families: ["granitemoe"], biases: [...QKV, "o_proj"] },
     },
   ],
   // Granite 4 without experts; layers without key/value heads have Mamba 2.
@@ -186,6 +217,23 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
         fullWidthAttention: true,
         head: "separate",
         windows: true,
+      },
+    },
+  ],
+  [
+    "olmoe",
+    {
+      ...LLAMA,
+      family: "olmoe",
+      permuted: false,
+      names: EXPERT_NAMES,
+      experts: { normalised: false, ownWidth: false },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["olmoe"],
+        fullWidthAttention: true,
+        fullWidthKeys: true,
+        head: "separate",
       },
     },
   ],

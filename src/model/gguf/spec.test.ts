@@ -12,6 +12,7 @@ import { type Case, fileOf, metadataOf, storedTensors } from "../../../test/gguf
 import { CASES } from "../../../test/gguf_models.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { tinyConvolution, tinyMamba, tinyModel } from "../../../test/tiny_model.ts";
+import { elementCount } from "../../tensor/tensor.ts";
 import { alibiSlopes } from "../alibi.ts";
 import { openModel } from "../checkpoint/checkpoint.ts";
 import type { ModelSpec } from "../spec.ts";
@@ -176,6 +177,51 @@ describe("Mamba 2", () => {
     await expect(specOf(CASES.granite!, { extra: flag("granite") })).rejects.toMatchObject({
       code: "UNSUPPORTED",
       message: expect.stringContaining("rope.scaling.finetuned: expected true, got false"),
+    });
+  });
+});
+
+describe("experts", () => {
+  test.each<[string, string, BuiltValue, string]>([
+    ["of no number", "expert_count", u32(0), "expected an integer from 1 to 1024, got 0"],
+    ["of too large a number", "expert_count", u32(1025), "expected an integer from 1 to 1024, got 1025"],
+    ["of which a token has none", "expert_used_count", u32(0), "expected an integer from 1 to 3, got 0"],
+    ["of which a token has more than there are", "expert_used_count", u32(4), "from 1 to 3, got 4"],
+    ["that do not share a width", "feed_forward_length", u32(7), "key/value heads, 10.5 neurons"],
+  ])("%s are refused", async (_, key, value, message) => {
+    const example = CASES["qwen3moe without a width of experts, who share that of the FFN"]!;
+    await expect(specOf(example, { extra: [[`qwen3moe.${key}`, value]] })).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test.each<[string, readonly number[], string]>([
+    ["ffn_gate_exps", [4, 3, 8], "BAD_FILE: expected 3 rows, got 4"],
+    ["ffn_down_exps", [2, 8, 6], "BAD_FILE: expected 3 rows, got 2"],
+    ["ffn_up_exps", [3, 5, 8], "BAD_TENSOR: expected [12, 8], got [15, 8]"],
+    ["ffn_down_exps", [3, 8, 5], "BAD_TENSOR: expected [8, 12], got [8, 15]"],
+    ["ffn_down_exps", [3, 9, 4], "BAD_TENSOR: expected [8, 12], got [9, 12]"],
+    ["ffn_gate_inp", [4, 8], "BAD_TENSOR: expected [3, 8], got [4, 8]"],
+  ])("with other sizes of %s are refused: %j", async (name, shape, expected) => {
+    const { model, architecture } = CASES.mixtral!;
+    const changed = floatTensor(`blk.0.${name}.weight`, shape, new Float32Array(elementCount(shape)));
+    const stored = await storedTensors(model, CASES.mixtral!);
+    const tensors = stored.map((tensor) => (tensor.name === changed.name ? changed : tensor));
+    const [code, message] = expected.split(": ");
+    await withFile(buildGguf({ metadata: metadataOf(model.spec, architecture), tensors }), async (path) => {
+      await expect(openModel(path)).rejects.toMatchObject({
+        code,
+        message: expect.stringContaining(message!),
+      });
+    });
+  });
+
+  test("with a tensor for each are refused, with what to do", async () => {
+    const tensors = [floatTensor("blk.0.ffn_gate.0.weight", [4, 8], new Float32Array(32))];
+    await expect(specOf({ ...CASES.mixtral!, tensors })).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      hint: expect.stringContaining("Convert the model again"),
     });
   });
 });

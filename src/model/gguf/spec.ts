@@ -22,8 +22,10 @@ import {
 import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
+import { ffnsOf } from "./experts.ts";
 import {
   CLIP,
+  EXPERT_COUNT,
   GgufKeys,
   GUESSING_LAYERS,
   LOGIT_CAP,
@@ -44,8 +46,8 @@ const MAX_LAYERS = 4096;
 const TOKEN_IDS = ["bos", "eos", "pad"] as const;
 
 /**
- * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for mixtures of experts, layers without
- *   attention, rotary scalings that are not computed
+ * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for experts where the architecture has
+ *   none, layers without attention, rotary scalings that are not computed
  */
 export async function specOfGguf(file: GgufFile, architecture: GgufArchitecture): Promise<ModelSpec> {
   return new SpecReader(file, architecture).read();
@@ -186,9 +188,9 @@ class SpecReader {
     const original = "Use the original Hugging Face checkpoint if its family is supported.";
     return [
       {
-        key: this.#keys.key("expert_count"),
-        most: 0,
-        hint: "Mixture-of-experts models are not supported.",
+        key: this.#keys.key(EXPERT_COUNT),
+        most: this.#architecture.experts === null ? 0 : Number.POSITIVE_INFINITY,
+        hint: "Of this architecture, mixtures of experts are not supported.",
       },
       { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
       {
@@ -245,20 +247,20 @@ class SpecReader {
 
   async #layers(heads: readonly number[], headDims: ByKind<number>): Promise<readonly LayerSpec[]> {
     const count = heads.length;
-    const neurons = this.#metadata.perLayer(this.#keys.key("feed_forward_length"), count);
+    const ffns = ffnsOf(this.#keys, this.#architecture, count);
     const groupsKey = this.#keys.key("attention.head_count_kv");
     const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDims);
     const mixers = mixersOf(this.#keys, this.#architecture, groups);
     const layers = heads.map((headCount, layer): LayerSpec => {
-      const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
+      const sizes = { neurons: ffns[layer]!.neurons, kvGroups: groups[layer]!, heads: headCount };
       const mixer = mixers[layer] ?? null;
       if (mixer !== null) return this.#mixerLayer(mixer, sizes.neurons, layer);
       this.#checkLayer(sizes, layer);
       const window = windows[layer] ?? null;
       return {
-        neurons: sizes.neurons,
+        ...ffns[layer]!,
         kvGroups: sizes.kvGroups,
         groupSize: headCount / sizes.kvGroups,
         ...(window === null && headDims.full !== headDims.windowed && { headDim: headDims.full }),

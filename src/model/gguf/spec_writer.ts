@@ -8,10 +8,18 @@ import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import { ALIBI_MAX } from "../alibi.ts";
 import { type RopeSpec, type YarnScaling, yarnAttentionFactor } from "../rope_spec.ts";
-import { attentionLayers, type LayerSpec, type ModelSpec, mainRope, queryHeads } from "../spec.ts";
+import {
+  attentionLayers,
+  expertNeurons,
+  type LayerSpec,
+  type ModelSpec,
+  mainRope,
+  queryHeads,
+} from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { CLIP, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { expertEntries } from "./experts.ts";
+import { CLIP, FFN_WIDTH, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { headDimsOf, kindEntries } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
@@ -32,7 +40,8 @@ export function ggufMetadataOf(
     ["context_length", u32(spec.maxPositions)],
     ["embedding_length", u32(spec.hiddenSize)],
     ["block_count", u32(spec.layers.length)],
-    ["feed_forward_length", perLayer(spec, ({ neurons }) => neurons)],
+    [FFN_WIDTH, perLayer(spec, expertNeurons)],
+    ...expertEntries(spec, architecture),
     ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
     ["attention.head_count_kv", keyValueHeads(spec, architecture)],
     ["attention.key_length", u32(headDimsOf(spec).full)],

@@ -14,6 +14,7 @@ import {
 } from "../../tensor/tensor.ts";
 import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
 import type { StoredValues } from "./places.ts";
+import { readUnstacked, type StackedExperts, unstackedBlocks, unstackedShape } from "./stacked_experts.ts";
 import { areWholeBlocks, blocksInGroups, readInGroups, type TiledHeads } from "./value_heads.ts";
 
 /** Where and how a weight is stored. */
@@ -26,6 +27,8 @@ export interface StoredWeight {
   readonly paired: ReorderedHeads | null;
   /** The value heads that are in tiles; null where they are in place. */
   readonly tiled: TiledHeads | null;
+  /** The experts whose columns are matrices that follow one another; null where they are in place. */
+  readonly experts: StackedExperts | null;
   /** The shape of a row of the weight; the file's own where it has another number of elements. */
   readonly rowShape: readonly number[];
   /** How elements are stored; null where they are as they are. */
@@ -55,7 +58,9 @@ export function storedWeights(
       const weight = stored.get(name);
       if (weight === undefined) return others.info(name);
       const info = source.info(weight.tensor);
-      return info && { ...info, shape: shapeOf(weight, info.shape, weight.rows) };
+      if (info === undefined) return undefined;
+      const inFile = weight.experts === null ? info.shape : unstackedShape(info.shape, weight.experts);
+      return { ...info, shape: shapeOf(weight, inFile, weight.rows) };
     },
     async read(name, rows): Promise<Tensor> {
       const weight = stored.get(name);
@@ -81,11 +86,12 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
     read: async (name) => {
       const weight = stored.get(name);
       if (weight === undefined) throw unknownTensor(name);
-      const { tensor, rows, paired, tiled } = weight;
+      const { tensor, rows, paired, tiled, experts } = weight;
       const whole = await source.read(tensor);
       const count = rows.end - rows.start;
       if (paired !== null) return gatherBlockRows(whole, count, (row) => storedRow(row, paired));
       if (tiled !== null) return blocksInGroups(whole, tiled);
+      if (experts !== null) return unstackedBlocks(whole, experts);
       if (count === whole.shape[0]) return whole;
       return gatherBlockRows(whole, count, (row) => rows.start + row);
     },
@@ -103,7 +109,7 @@ async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowR
 
 async function readInOrder(
   source: TensorSource,
-  { tensor, paired, tiled, flat, rows: { start: first } }: StoredWeight,
+  { tensor, paired, tiled, experts, flat, rows: { start: first, end } }: StoredWeight,
   rows: RowRange,
 ): Promise<Tensor> {
   if (flat) {
@@ -112,6 +118,7 @@ async function readInOrder(
   }
   if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
   if (tiled !== null) return readInGroups(source, tensor, { rows, heads: tiled });
+  if (experts !== null) return readUnstacked(source, tensor, { rows, count: end, experts });
   return source.read(tensor, { start: first + rows.start, end: first + rows.end });
 }
 
