@@ -84,3 +84,13 @@ test.each(Object.entries(TINY_VARIANTS))("has each initializer once: %s", (_, op
   expect(names.length).toBeGreaterThan(spec.layers.length);
   expect(new Set(names).size).toBe(names.length);
 });
+
+test.each(Object.entries(ONNX_FORMATS))("keeps routers in float32, in %s", (_, format) => {
+  const experts = { count: 2, active: 1, normalised: true };
+  const { spec } = tinyModel({ layers: [{ experts }, {}] });
+  const b = new GraphBuilder({ fused: false });
+  const supply = new StoredWeights(b, spec, format);
+  buildDecoder(b, spec, supply);
+  const routers = supply.stored.filter(({ source }) => source.endsWith("mlp.gate.weight"));
+  expect(routers.map(({ initializers }) => initializers.map(({ type }) => type))).toEqual([["float32"]]);
+});
