@@ -137,6 +137,20 @@ describe("slopeStatistics", () => {
     }
   });
 
+  test("takes experts, which have no changes, with fewer neurons than in the dense model", async () => {
+    const experts = { count: 2, active: 1, normalised: false };
+    const { model: dense } = await biased({ layers: [{ experts }, {}] });
+    const { model, tensors } = await biased({ layers: [{ neurons: 2, experts }, {}] });
+    const runner = new DecoderRunner(
+      withWeights(model, new Map([...tensors, ...changesFor(model)])),
+      runtime,
+    );
+    const sets = [{ name: "text", windows: randomWindows([6]) }];
+    const { spaces, neurons } = (await slopeStatistics({ runner, dense }, sets)).get("text")!;
+    expect([...spaces.keys()]).toEqual(["layers.0.kv", "layers.1.kv", "layers.1.ffn"]);
+    expect([...neurons.keys()]).toEqual(["layers.1.ffn"]);
+  });
+
   test.each(Object.entries(TINY_VARIANTS))(
     "says of every neuron, present or gone, what a change by its dense column says: %s",
     async (_, options) => {

@@ -113,7 +113,7 @@ export async function windowSlopes(
     onProgress,
     feeds: async ({ index }) => ({
       ...(await changesOf(runner, index)),
-      ...(await gatesOf(dense, index, centres)),
+      ...(await gatesOf({ runner, dense }, index, centres)),
     }),
     wanted: (space) => hasChanges(runner, space),
     take: ({ kind, units }, outputs, window): SpaceValues => {
@@ -196,13 +196,17 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
   return feeds;
 }
 
-/** The inputs of the program `slopes` for the gates of a layer's neurons. */
+/**
+ * The inputs of the program `slopes` for the gates of a layer's neurons. Where there are changes, the model has all
+ * neurons of the dense one; else perhaps fewer, whose gates are not asked for.
+ */
 async function gatesOf(
-  { spec, weights }: Model,
+  { runner, dense }: ChangedModel,
   layer: number,
   centres: ReadonlyMap<string, Float32Array>,
 ): Promise<Feeds> {
-  const space = spacesOf(spec).find((candidate) => candidate.layer === layer && candidate.kind === "ffn")!;
+  const space = spacesOf(runner.model.spec).find((each) => each.layer === layer && each.kind === "ffn")!;
+  const { weights } = hasChanges(runner, space) ? dense : runner.model;
   return {
     "ffn.gateWeight": await weights.read(projectionName(layer, OUTPUT_PROJECTION.ffn)),
     "ffn.centre": centreOf(space, centres),
