@@ -80,7 +80,9 @@ export type OwnKeysName =
   | "mixtral"
   | "mpt"
   | "olmoe"
+  | "qwen2_moe"
   | "qwen3_5"
+  | "qwen3_5_moe"
   | "qwen3_moe";
 
 /** Sizes of the model that a class makes without a configuration. */

@@ -39,7 +39,7 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
   down_proj: "mlp",
 };
 
-/** The matrices of what layers have in place of attention (`MixerSpec`), and of inputs of their own, with modules. */
+/** The matrices of what layers have in place of attention, of shared experts and of inputs of layers, with modules. */
 const OTHER_MATRICES = [
   "conv.in_proj",
   "conv.out_proj",
@@ -50,6 +50,9 @@ const OTHER_MATRICES = [
   "linear_attn.out_proj",
   "mamba.in_proj",
   "mamba.out_proj",
+  "mlp.shared_expert.gate_proj",
+  "mlp.shared_expert.up_proj",
+  "mlp.shared_expert.down_proj",
   "per_layer_input_gate",
   "per_layer_projection",
 ] as const;
@@ -90,6 +93,11 @@ export interface ExpertsSpec {
   readonly active: number;
   /** The numbers of the picked experts add up to 1: each is divided by their sum. */
   readonly normalised: boolean;
+  /**
+   * Neurons of an FFN that computes for every token beside the experts, and whose output is multiplied by a sigmoid of
+   * the token (Qwen2 MoE); it is never pruned. Absent without one.
+   */
+  readonly shared?: number;
 }
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */

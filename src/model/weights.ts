@@ -177,6 +177,8 @@ export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
 /** The module of a router, [E, C], in a layer with experts. */
 export const ROUTER = "mlp.gate";
+/** That of the gate of the expert of all tokens, [1, C]. */
+export const SHARED_GATE = "mlp.shared_expert_gate";
 /** The norm of the embeddings, where they have one. */
 export const EMBEDDING_NORM = "model.embed_layernorm";
 /** Biases of the logits [V], where they have one. */
@@ -229,12 +231,25 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   ];
 }
 
+/** What a layer with experts has besides them: the router, and the expert of all tokens with its gate. */
 function routerWeights(
-  { hiddenSize }: ModelSpec,
+  { hiddenSize, gated }: ModelSpec,
   { experts }: LayerSpec,
   index: number,
 ): readonly WeightSpec[] {
-  return experts === undefined ? [] : [plain(routerName(index), [experts.count, hiddenSize])];
+  if (experts === undefined) return [];
+  const router = plain(routerName(index), [experts.count, hiddenSize]);
+  const { shared } = experts;
+  if (shared === undefined) return [router];
+  const inputs = gated ? (["gate_proj", "up_proj"] as const) : (["up_proj"] as const);
+  return [
+    router,
+    plain(`model.layers.${index}.${SHARED_GATE}.weight`, [1, hiddenSize]),
+    ...inputs.map((matrix) =>
+      plain(projectionName(index, `mlp.shared_expert.${matrix}`), [shared, hiddenSize]),
+    ),
+    plain(projectionName(index, "mlp.shared_expert.down_proj"), [hiddenSize, shared]),
+  ];
 }
 
 /** Checkpoint name of the matrix of a layer's router. */

@@ -18,6 +18,7 @@ import {
   type NormPart,
   PER_LAYER_NORM,
   ROUTER,
+  SHARED_GATE,
 } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
@@ -193,14 +194,38 @@ export class LayerBuilder {
     };
   }
 
-  /** The neurons, and what down_proj makes of them. */
+  /** The neurons, and what down_proj makes of them, with the output of an expert of all tokens. */
   #ffn(x: Value): { readonly tap: Value; readonly output: Value } {
-    const { experts, hiddenSize } = this.#structure;
-    const router = experts === undefined ? null : this.#routing(x, experts);
-    if (router !== null && this.#structure.sparse) return this.#routed(x, router);
-    const neurons = this.#neurons(x);
-    const tap = router === null ? neurons : weightedNeurons(this.#b, neurons, router);
-    return { tap, output: this.#linear(tap, "down_proj", hiddenSize) };
+    const { experts, hiddenSize, sparse = false } = this.#structure;
+    if (experts === undefined) {
+      const tap = this.#neurons(x);
+      return { tap, output: this.#linear(tap, "down_proj", hiddenSize) };
+    }
+    const router = this.#routing(x, experts);
+    const { tap, output } = sparse ? this.#routed(x, router) : this.#weighted(x, router);
+    const { shared } = experts;
+    return {
+      tap,
+      output: shared === undefined ? output : this.#b.add(output, this.#sharedExpert(x, shared)),
+    };
+  }
+
+  #weighted(x: Value, router: Routing): { readonly tap: Value; readonly output: Value } {
+    const tap = weightedNeurons(this.#b, this.#neurons(x), router);
+    return { tap, output: this.#linear(tap, "down_proj", this.#structure.hiddenSize) };
+  }
+
+  /** The output of the expert of all tokens, [B, T, C]. */
+  #sharedExpert(x: Value, neurons: number): Value {
+    const b = this.#b;
+    const { activation, gated, hiddenSize } = this.#structure;
+    const linear = (matrix: "gate_proj" | "up_proj"): Value =>
+      b.cast(this.#linear(x, `mlp.shared_expert.${matrix}`, neurons), "float32");
+    const active = ACTIVATIONS[activation](b, linear(gated ? "gate_proj" : "up_proj"), noParameter);
+    const all = gated ? b.mul(active, linear("up_proj")) : active;
+    const output = b.cast(this.#linear(all, "mlp.shared_expert.down_proj", hiddenSize), "float32");
+    const gate = this.#weights.tensor(`${SHARED_GATE}.weight`, [1, hiddenSize]);
+    return b.mul(output, b.sigmoid(b.matmul(x, gate, { transB: true })));
   }
 
   #routing(x: Value, experts: ExpertsSpec): Routing {
@@ -265,7 +290,7 @@ export class LayerBuilder {
     const { biases, mixer } = this.#structure;
     const isProjection = PROJECTIONS.some((projection) => projection === matrix);
     if (isProjection) return biases.some((projection) => projection === matrix);
-    if (matrix.startsWith("per_layer")) return false;
+    if (/^per_layer|^mlp[.]/.test(matrix)) return false;
     return mixer!.type !== "delta" && mixer!.biases;
   }
 

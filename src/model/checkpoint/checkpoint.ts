@@ -32,7 +32,7 @@ import type { ModelSpec } from "../spec.ts";
 import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_template.ts";
 import { ofModel } from "../tokenizer/files.ts";
 import { HEAD, weightsOf } from "../weights.ts";
-import { expertTensors, joinExperts } from "./experts.ts";
+import { joinExperts, readableExperts } from "./experts.ts";
 import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
@@ -212,7 +212,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
 
 /** Names of the tensors that a model may be read from: its weights, fused or apart, and an output matrix. */
 function readNames(spec: ModelSpec, family: Family): readonly string[] {
-  const names = [...weightsOf(spec), ...fusedTensors(spec), ...expertTensors(spec, family)].map(
+  const names = [...weightsOf(spec), ...fusedTensors(spec), ...readableExperts(spec, family)].map(
     ({ name }) => name,
   );
   return [...names, ...[...headNormVectors(spec, family).values()].flat(), HEAD];

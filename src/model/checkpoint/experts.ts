@@ -25,11 +25,29 @@ export interface ExpertTensor {
   readonly parts: readonly Projection[];
 }
 
-/** The tensors of experts of a model, layer by layer. */
+/** As transformers 5 has them in memory, which it loads too, and as Qwen 3.5 MoE was published. */
+const TOGETHER: readonly StoredExperts[] = [
+  { name: "mlp.experts.gate_up_proj", parts: ["gate_proj", "up_proj"] },
+  { name: "mlp.experts.down_proj", parts: ["down_proj"] },
+];
+
+/** The tensors of experts that a model may be read from, layer by layer. */
+export function readableExperts(
+  spec: ModelSpec,
+  { stored }: Pick<Family, "stored">,
+): readonly ExpertTensor[] {
+  return stored.experts === null ? [] : tensorsOf(spec, [...stored.experts, ...TOGETHER]);
+}
+
+/** The tensors of experts of a model as its family's checkpoints have them, layer by layer. */
 export function expertTensors(spec: ModelSpec, { stored }: Pick<Family, "stored">): readonly ExpertTensor[] {
+  return tensorsOf(spec, stored.experts ?? []);
+}
+
+function tensorsOf(spec: ModelSpec, stored: readonly StoredExperts[]): readonly ExpertTensor[] {
   return spec.layers.flatMap(({ experts }, layer) => {
-    if (experts === undefined || stored.experts === null) return [];
-    return stored.experts.flatMap(({ name, parts }): readonly ExpertTensor[] => {
+    if (experts === undefined) return [];
+    return stored.flatMap(({ name, parts }): readonly ExpertTensor[] => {
       const whole = `model.layers.${layer}.${name}`;
       if (!name.includes("*")) return [{ name: whole, expert: null, layer, parts }];
       return Array.from({ length: experts.count }, (_, expert) => {
@@ -56,7 +74,7 @@ export function expertShape(spec: ModelSpec, { layer, expert, parts }: ExpertTen
 export function joinExperts(source: TensorSource, spec: ModelSpec, family: Family): TensorSource {
   const joined = new Map<string, JoinedExperts>();
   const found = new Set<string>();
-  for (const tensor of expertTensors(spec, family)) {
+  for (const tensor of readableExperts(spec, family)) {
     const shape = expertShape(spec, tensor);
     if (source.info(tensor.name)?.shape.join() !== shape.join()) continue;
     found.add(tensor.name);

@@ -70,6 +70,29 @@ export const QWEN3_MOE: Family = {
   },
 };
 
+/** Beside the experts is one of all tokens. Windows, which no published model has, are in other layers by default. */
+export const QWEN2_MOE: Family = {
+  ...QWEN2,
+  modelType: "qwen2_moe",
+  alsoNamed: [],
+  architecture: "Qwen2MoeForCausalLM",
+  configClass: "Qwen2MoeConfig",
+  computes: { ...QWEN2.computes, windows: "none" },
+  config: {
+    ...LLAMA.config,
+    fixedKeys: { use_sliding_window: false, qkv_bias: true },
+    ownKeys: "qwen2_moe",
+  },
+  stored: { ...QWEN2.stored, experts: EXPERTS_OF_MLP },
+  readers: { ...QWEN2.readers, vllmBackend: false, standsIn: false, tokenizer: "declared" },
+  defaults: {
+    ...QWEN_DEFAULTS,
+    sizes: { vocab: 151_936, hidden: 2048, neurons: 5632, layers: 24, heads: 16 },
+    kvHeads: 16,
+    window: null,
+  },
+};
+
 /** The text model; most layers have linear attention. */
 export const QWEN3_5: Family = {
   ...QWEN3,
@@ -106,5 +129,20 @@ export const QWEN3_5: Family = {
     headDim: 256,
     rotaryPart: 0.25,
     window: null,
+  },
+};
+
+/** The text model with experts, and one of all tokens. */
+export const QWEN3_5_MOE: Family = {
+  ...QWEN3_5,
+  modelType: "qwen3_5_moe_text",
+  architecture: "Qwen3_5MoeForCausalLM",
+  configClass: "Qwen3_5MoeTextConfig",
+  config: { ...QWEN3_5.config, ownKeys: "qwen3_5_moe" },
+  stored: { ...QWEN3_5.stored, experts: EXPERTS_OF_MLP },
+  defaults: {
+    ...QWEN3_5.defaults,
+    sizes: { vocab: 248_320, hidden: 2048, neurons: 512, layers: 40, heads: 16 },
+    kvHeads: 2,
   },
 };

@@ -24,8 +24,11 @@ interface ExpertKeys {
   readonly defaults: ExpertsSpec;
   /** `norm_topk_prob` says whether the numbers of a token's experts add up to 1. */
   readonly normalises: boolean;
-  /** Layers may be without experts; the width of experts is `moe_intermediate_size`, this where it is absent. */
-  readonly mixed: { readonly neurons: number } | null;
+  /**
+   * The width of experts is `moe_intermediate_size`, this where it is absent, and perhaps there are layers without
+   * experts; null where it is `intermediate_size`, in all layers.
+   */
+  readonly own: { readonly neurons: number; readonly mixed: boolean } | null;
 }
 
 /** Layers of experts whose numbers are more than this would be no model that anyone has made. */
@@ -45,6 +48,7 @@ const schema = z.object({
   num_experts_per_tok: count,
   norm_topk_prob: z.boolean().nullish(),
   moe_intermediate_size: size.nullish(),
+  shared_expert_intermediate_size: size.nullish(),
   decoder_sparse_step: size.default(1),
   mlp_only_layers: z.array(z.int().nonnegative().max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
   num_hidden_layers: size.max(MAX_LAYERS).nullish(),
@@ -71,11 +75,19 @@ export function expertKeys(keys: ExpertKeys): ExpertKeysFormat {
 }
 
 function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
-  const own = parsedKeys(schema, config, where);
-  const experts = expertsOf(keys, own, where);
-  const hasExperts = (layer: number): boolean => keys.mixed === null || isSparse(own, layer);
+  const parsed = parsedKeys(schema, config, where);
+  const experts = expertsOf(keys, parsed, where);
+  const hasExperts = (layer: number): boolean => !keys.own?.mixed || isSparse(parsed, layer);
+  const { own } = keys;
   return {
-    usual: keys.mixed === null ? config : { ...config, per_layer_config: widthsOf(keys.mixed, own) },
+    usual:
+      own === null
+        ? config
+        : {
+            ...(!own.mixed && { intermediate_size: own.neurons }),
+            ...withoutZeroWindow(config),
+            per_layer_config: widthsOf(own.neurons, parsed, hasExperts),
+          },
     complete: (spec) => ({
       ...spec,
       layers: spec.layers.map((layer, index): LayerSpec => {
@@ -92,6 +104,9 @@ function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec
     count: countOf(keys, config, where) ?? defaults.count,
     active: config.num_experts_per_tok ?? defaults.active,
     normalised: (normalises ? config.norm_topk_prob : null) ?? defaults.normalised,
+    ...(defaults.shared !== undefined && {
+      shared: config.shared_expert_intermediate_size ?? defaults.shared,
+    }),
   };
   if (experts.active <= experts.count) return experts;
   const expected = `num_experts_per_tok of at most ${experts.count}, the number of experts`;
@@ -106,24 +121,29 @@ function countOf({ count: key, readsBoth }: ExpertKeys, config: Config, where: s
   throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${own} and ${other}`);
 }
 
+/** `Qwen2MoeConfig` has 0 for no window. */
+function withoutZeroWindow({ sliding_window: window, ...others }: JsonObject): JsonObject {
+  return window === 0 ? others : { ...others, sliding_window: window };
+}
+
 /** `Qwen3MoeDecoderLayer` */
 function isSparse({ mlp_only_layers: dense, decoder_sparse_step: step }: Config, layer: number): boolean {
   return !dense?.includes(layer) && (layer + 1) % step === 0;
 }
 
 /** The widths of layers with experts, by layer, as other classes have widths that are not those of all layers. */
-function widthsOf({ neurons }: { readonly neurons: number }, config: Config): JsonObject {
+function widthsOf(neurons: number, config: Config, hasExperts: (layer: number) => boolean): JsonObject {
   const { num_hidden_layers: layers = 0, moe_intermediate_size: width, per_layer_config: given } = config;
   const entries = Array.from({ length: layers ?? 0 }, (_, layer) => {
-    const usual = isSparse(config, layer) ? { intermediate_size: width ?? neurons } : {};
+    const usual = hasExperts(layer) ? { intermediate_size: width ?? neurons } : {};
     return [String(layer), { ...usual, ...given?.[String(layer)] }] as const;
   });
   return Object.fromEntries(entries);
 }
 
-function writtenKeys({ count: key, mixed }: ExpertKeys, { layers }: ModelSpec): JsonObject {
+function writtenKeys({ count: key, own }: ExpertKeys, { layers }: ModelSpec): JsonObject {
   const sparse = layers.filter(({ experts }) => experts !== undefined);
-  const { count: number, active, normalised } = sparse[0]!.experts!;
+  const { count: number, active, normalised, shared } = sparse[0]!.experts!;
   const dense = layers.flatMap(({ experts }, index) => (experts === undefined ? [index] : []));
   return {
     [key]: number,
@@ -133,10 +153,8 @@ function writtenKeys({ count: key, mixed }: ExpertKeys, { layers }: ModelSpec): 
     ...(sparse.some((layer) => expertNeurons(layer) % GROUPED_MULTIPLE !== 0) && {
       experts_implementation: "eager",
     }),
-    ...(mixed !== null && {
-      moe_intermediate_size: Math.max(...sparse.map(expertNeurons)),
-      decoder_sparse_step: 1,
-      mlp_only_layers: dense,
-    }),
+    ...(shared !== undefined && { shared_expert_intermediate_size: shared }),
+    ...(own !== null && { moe_intermediate_size: Math.max(...sparse.map(expertNeurons)) }),
+    ...(own?.mixed && { decoder_sparse_step: 1, mlp_only_layers: dense }),
   };
 }

@@ -43,29 +43,58 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     readsBoth: false,
     defaults: { count: 8, active: 2, normalised: true },
     normalises: false,
-    mixed: null,
+    own: null,
   }),
   mixtral: expertKeys({
     count: "num_local_experts",
     readsBoth: true,
     defaults: { count: 8, active: 2, normalised: true },
     normalises: false,
-    mixed: null,
+    own: null,
   }),
   olmoe: expertKeys({
     count: "num_experts",
     readsBoth: true,
     defaults: { count: 64, active: 8, normalised: false },
     normalises: true,
-    mixed: null,
+    own: null,
   }),
   qwen3_moe: expertKeys({
     count: "num_experts",
     readsBoth: true,
     defaults: { count: 128, active: 8, normalised: false },
     normalises: true,
-    mixed: { neurons: 768 },
+    own: { neurons: 768, mixed: true },
   }),
+  qwen2_moe: expertKeys({
+    count: "num_experts",
+    readsBoth: false,
+    defaults: { count: 60, active: 4, normalised: false, shared: 5632 },
+    normalises: true,
+    own: { neurons: 1408, mixed: true },
+  }),
+  qwen3_5_moe: both(
+    { read: readQwen35Keys, write: qwen35Keys },
+    expertKeys({
+      count: "num_experts",
+      readsBoth: false,
+      defaults: { count: 256, active: 8, normalised: true, shared: 512 },
+      normalises: false,
+      own: { neurons: 512, mixed: false },
+    }),
+  ),
   lfm2: { read: readLfm2Keys, write: lfm2Keys },
   qwen3_5: { read: readQwen35Keys, write: qwen35Keys },
 };
+
+/** The keys of a class that has those of two formats. */
+function both(first: OwnKeysFormat, second: OwnKeysFormat): OwnKeysFormat {
+  return {
+    read: (config, where) => {
+      const one = first.read(config, where);
+      const other = second.read(one.usual, where);
+      return { usual: other.usual, complete: (spec) => other.complete(one.complete(spec)) };
+    },
+    write: (spec, remoteCode) => ({ ...first.write(spec, remoteCode), ...second.write(spec, remoteCode) }),
+  };
+}
