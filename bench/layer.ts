@@ -1,57 +1,92 @@
 /**
- * Gain of attention in blocks of queries on the CPU: one layer at once and in blocks, in forward passes with and
- * without statistics, and in backward passes to its gates.
+ * Two ways to compute one layer on the CPU, in forward passes with and without statistics, and in backward passes to its
+ * gates: attention at once and in blocks of queries (SmolLM2-135M's shapes), and all experts for all tokens and only
+ * for their own (granite-3.1-1b-a400m's shapes: 32 experts, 8 a token).
  *
  *   node --import tsx bench/layer.ts [--threads 2] [--rounds 8]
  *
- * Shapes are SmolLM2-135M's. Both alternate; the fastest round of each counts, in milliseconds.
+ * Both alternate; the fastest round of each counts, in milliseconds.
  */
 import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
-import { layerSizes, layerStructure } from "../src/graph/decoder/layer_structure.ts";
+import { type LayerStructure, layerSizes, layerStructure } from "../src/graph/decoder/layer_structure.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/decoder/programs.ts";
 import type { Graph } from "../src/graph/ir/graph.ts";
 import { shapeOf } from "../src/graph/ir/product_sizes.ts";
 import { type Feeds, type Program, Runtime } from "../src/graph/runtime/runtime.ts";
+import type { ModelSpec } from "../src/model/spec.ts";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { relativeDifference } from "../test/numbers.ts";
-import { randomTensor, tinyModel } from "../test/tiny_model.ts";
+import { randomTensor, tinySpec } from "../test/tiny_model.ts";
 
 const { values } = parseOptions({
   options: { threads: { type: "string", default: "2" }, rounds: { type: "string", default: "8" } },
 });
 const runtime = new Runtime({ threads: positiveInteger("threads", values.threads) });
 const rounds = positiveInteger("rounds", values.rounds);
-const LAYER = { neurons: 1536, kvGroups: 3, groupSize: 3 };
-const { spec } = tinyModel({ hiddenSize: 576, headDim: 64, layers: [LAYER], vocabSize: 2 });
 const PROGRAMS = ["forward", "statistics", "keeping", "backward", "backwardKept"] as const;
-const STRUCTURE = layerStructure(spec, 0);
+const SMOLLM2 = { neurons: 1536, kvGroups: 3, groupSize: 3 };
+const GRANITE = {
+  ...{ neurons: 32 * 512, kvGroups: 8, groupSize: 2 },
+  experts: { count: 32, active: 8, normalised: true },
+};
+
+/** A layer, and the two structures of its graph. */
+interface Comparison {
+  readonly spec: ModelSpec;
+  readonly ways: readonly [string, string];
+  structures(program: LayerProgram, tokens: number): readonly [LayerStructure, LayerStructure];
+}
+
+const ATTENTION: Comparison = {
+  spec: tinySpec({ hiddenSize: 576, headDim: 64, layers: [SMOLLM2], vocabSize: 2 }),
+  ways: ["at once", "in blocks"],
+  structures(program, tokens) {
+    const whole = layerStructure(this.spec, 0);
+    return [whole, structureFor(program, whole, { tokens, window: null })];
+  },
+};
+const EXPERTS: Comparison = {
+  spec: tinySpec({ hiddenSize: 1024, headDim: 64, layers: [GRANITE], vocabSize: 2 }),
+  ways: ["all experts", "each its own tokens"],
+  structures(program, tokens) {
+    const of = (sparse: boolean): LayerStructure =>
+      structureFor(program, layerStructure(this.spec, 0), { tokens, window: null, sparse });
+    return [of(false), of(true)];
+  },
+};
 
 for (const [batch, tokens] of [
   [2, 512],
   [1, 1024],
   [1, 2048],
 ] as const) {
-  for (const program of PROGRAMS) await compare(program, batch, tokens);
+  for (const program of PROGRAMS) await compare(ATTENTION, program, { batch, tokens });
 }
+for (const program of ["forward", "statistics", "backward"] as const)
+  await compare(EXPERTS, program, { batch: 2, tokens: 512 });
 await runtime.close();
 
-async function compare(program: LayerProgram, batch: number, tokens: number): Promise<void> {
-  const structures = [STRUCTURE, structureFor(program, STRUCTURE, { tokens, window: null })];
+async function compare(
+  comparison: Comparison,
+  program: LayerProgram,
+  { batch, tokens }: { readonly batch: number; readonly tokens: number },
+): Promise<void> {
+  const { spec, ways } = comparison;
   const runs = await Promise.all(
-    structures.map(async (structure) => {
+    comparison.structures(program, tokens).map(async (structure) => {
       const graph = LAYER_PROGRAMS[program](structure);
       const compiled = await runtime.program(JSON.stringify([program, structure]), () => graph);
-      return { compiled, feeds: feedsOf(graph, { B: batch, T: tokens }) };
+      return { compiled, feeds: feedsOf(graph, spec, { B: batch, T: tokens }) };
     }),
   );
   const best = runs.map(() => Number.POSITIVE_INFINITY);
   for (let round = 0; round < rounds; round++) {
     for (const [index, run] of runs.entries()) best[index] = Math.min(best[index]!, await time(run));
   }
-  const [whole, blocks] = await Promise.all(runs.map(({ compiled, feeds }) => compiled.run(feeds)));
-  const apart = relativeDifference(blocks!.hidden!.data, whole!.hidden!.data).toExponential(1);
-  const [a, b] = best.map((milliseconds) => milliseconds.toFixed(0));
-  console.log(`${program} of ${batch} x ${tokens}: at once ${a}, in blocks ${b}, apart ${apart}`);
+  const [first, second] = await Promise.all(runs.map(({ compiled, feeds }) => compiled.run(feeds)));
+  const apart = relativeDifference(second!.hidden!.data, first!.hidden!.data).toExponential(1);
+  const times = best.map((milliseconds, way) => `${ways[way]} ${milliseconds.toFixed(0)}`);
+  console.log(`${program} of ${batch} x ${tokens}: ${times.join(", ")}, apart ${apart}`);
 }
 
 async function time({ compiled, feeds }: { compiled: Program; feeds: Feeds }): Promise<number> {
@@ -61,8 +96,13 @@ async function time({ compiled, feeds }: { compiled: Program; feeds: Feeds }): P
 }
 
 /** Random values for every input except masks, which are causal. */
-function feedsOf({ inputs }: Graph, span: { readonly B: number; readonly T: number }): Feeds {
-  const sizes = { ...span, ...layerSizes(spec.layers[0]!), gT: LAYER.groupSize * span.T };
+function feedsOf(
+  { inputs }: Graph,
+  { layers }: ModelSpec,
+  span: { readonly B: number; readonly T: number },
+): Feeds {
+  const [layer] = layers;
+  const sizes = { ...span, ...layerSizes(layer!), gT: layer!.groupSize * span.T };
   return Object.fromEntries(
     inputs.map((input) => {
       const { name } = input;
