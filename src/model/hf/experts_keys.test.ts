@@ -34,6 +34,7 @@ describe("experts", () => {
   test("are as many as the class assumes where the file does not say", () => {
     const { num_local_experts: _, num_experts_per_tok: __, ...silent } = MIXTRAL;
     expect(expertsOf(silent)[0]).toEqual({ count: 8, active: 2, normalised: true });
+    expect(expertsOf({ ...QWEN3, shared_expert_intermediate_size: 0 })).toEqual(expertsOf(QWEN3));
   });
 
   test("are not in layers that Qwen3 MoE leaves dense", () => {

@@ -75,7 +75,9 @@ export function expertKeys(keys: ExpertKeys): ExpertKeysFormat {
 }
 
 function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
-  const parsed = parsedKeys(schema, config, where);
+  // Other classes ignore the key of experts for every token, under which their files may have 0.
+  const { shared_expert_intermediate_size: _, ...others } = config;
+  const parsed = parsedKeys(schema, keys.defaults.shared === undefined ? others : config, where);
   const experts = expertsOf(keys, parsed, where);
   const hasExperts = (layer: number): boolean => !keys.own?.mixed || isSparse(parsed, layer);
   const { own } = keys;
