@@ -186,7 +186,9 @@ def pruned_layer(stock, config, index):
     widths = layer_widths(config, index)
     layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
     # The FFN of some classes is the layer itself, and the attention of some is within another module.
-    ffn = next((getattr(layer, name).modules() for name in FFN if hasattr(layer, name)), [layer])
+    ffn = next((getattr(layer, name).named_modules() for name in FFN if hasattr(layer, name)), [("", layer)])
+    # The expert of all tokens keeps its width.
+    ffn = [block for name, block in ffn if name != "shared_expert"]
     for blocks, names in ((pruned_attention(layer, config, index), ATTENTION_PROJECTIONS), (ffn, FFN_PROJECTIONS)):
         for block in list(blocks):
             for name, linear in list(block.named_children()):
@@ -264,9 +266,11 @@ for family in (
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),
+    ("qwen2_moe", "Qwen2Moe"),
     ("qwen3", "Qwen3"),
     ("qwen3_moe", "Qwen3Moe"),
     ("qwen3_5_text", "Qwen3_5Text", "Qwen3_5ForCausalLM"),
+    ("qwen3_5_moe_text", "Qwen3_5MoeText", "Qwen3_5MoeForCausalLM"),
     ("gemma", "Gemma"),
     ("gemma2", "Gemma2"),
     ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM"),
