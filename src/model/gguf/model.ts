@@ -142,16 +142,17 @@ function placeTensors(
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
   for (const place of ggufPlaces(spec, architecture)) {
-    const { weight, tensor, fused, paired, tiled, values, matrix } = place;
+    const { weight, tensor, fused, paired, tiled, values, reshaped } = place;
     const shape = matrices.info(tensor)?.shape;
     if (shape === undefined) continue;
     const experts = place.experts?.inRow ? place.experts : null;
     const start = usedRows.get(tensor) ?? 0;
     const end = fused ? start + weight.shape[0]! : shape[0]! / (experts?.count ?? 1);
     usedRows.set(tensor, place.experts?.count ?? end);
-    const flat = matrix !== null;
-    const rows = flat ? { start: 0, end: elementCount(shape) } : { start, end };
     const rowShape = weight.shape.slice(1);
+    const count = elementCount(shape) / elementCount(rowShape);
+    const flat = reshaped !== null && Number.isInteger(count);
+    const rows = flat ? { start: 0, end: count } : { start, end };
     stored.set(weight.name, { tensor, rows, paired, tiled, experts, rowShape, values, flat });
   }
   const expected = source.names.filter((name) => !unused.has(name));
