@@ -117,6 +117,8 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.o_proj/, "attn_output"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
   [/mlp\.gate\./, "ffn_gate_inp."],
+  [/mlp\.shared_expert_gate/, "ffn_gate_inp_shexp"],
+  [/mlp\.shared_expert\.(gate|up|down)_proj/, "ffn_$1_shexp"],
   [/input_layernorm/, "attn_norm"],
   [/\.conv\./, ".shortconv."],
   [/linear_attn\.in_proj_qkv/, "attn_qkv"],
@@ -164,8 +166,11 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     const isRotated = layout.permute === true && (norm || /(q|k)_proj/.test(name));
     const rows = norm ? { shape: [tensor.data.length], data: tensor.data } : tensor;
     tensors.set(stored, {
-      // The filters of a convolution, [C, 1, length].
-      shape: tensor.shape.length === 3 ? tensor.shape.filter((size) => size !== 1) : tensor.shape,
+      // The filters of a convolution are [C, 1, length], the gate of an expert of all tokens [1, C].
+      shape:
+        tensor.shape.length === 3 || name.includes("shared_expert_gate")
+          ? tensor.shape.filter((size) => size !== 1)
+          : tensor.shape,
       data: isRotated
         ? permuteRows(rows, spec.headDim, ropesOf(spec)[0]?.rotaryDim ?? spec.headDim).data
         : data,

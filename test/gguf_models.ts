@@ -27,20 +27,20 @@ const QWEN35 = { architecture: "qwen35", renamed: { ffn_norm: "post_attention_no
 const IN_PART = { rope: { ...rope(10_000), rotaryDim: 2 } } as const;
 
 /** The sizes of a delta rule with filters of three tokens, and key heads of eight channels. */
-function deltaEntries({
-  keyHeads,
-  valueHeads,
-  inner,
-}: Readonly<Record<"keyHeads" | "valueHeads" | "inner", number>>): NonNullable<Case["extra"]> {
-  return [
-    ["qwen35.ssm.conv_kernel", u32(3)],
-    ["qwen35.ssm.group_count", u32(keyHeads)],
-    ["qwen35.ssm.inner_size", u32(inner)],
-    ["qwen35.ssm.state_size", u32(8)],
-    ["qwen35.ssm.time_step_rank", u32(valueHeads)],
-    ["qwen35.rope.dimension_count", u32(2)],
-    ["qwen35.rope.dimension_sections", i32s([1, 0, 0, 0])],
-  ];
+function deltaEntries(
+  { keyHeads, valueHeads, inner }: Readonly<Record<"keyHeads" | "valueHeads" | "inner", number>>,
+  architecture = "qwen35",
+): NonNullable<Case["extra"]> {
+  const entries: Readonly<Record<string, BuiltValue>> = {
+    "ssm.conv_kernel": u32(3),
+    "ssm.group_count": u32(keyHeads),
+    "ssm.inner_size": u32(inner),
+    "ssm.state_size": u32(8),
+    "ssm.time_step_rank": u32(valueHeads),
+    "rope.dimension_count": u32(2),
+    "rope.dimension_sections": i32s([1, 0, 0, 0]),
+  };
+  return Object.entries(entries).map(([key, value]) => [`${architecture}.${key}`, value]);
 }
 
 /** The sizes of Mamba 2 with four value heads of four channels. */
@@ -200,6 +200,21 @@ export const CASES: Readonly<Record<string, Case>> = {
     ],
   },
   mixtral: { architecture: "llama", permute: true, ...EXPERTS, model: tinyModel(TINY_FAMILIES.mixtral) },
+  qwen2moe: {
+    ...{ architecture: "qwen2moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen2_moe) },
+    extra: [
+      ["qwen2moe.feed_forward_length", u32(100)],
+      ["qwen2moe.expert_feed_forward_length", u32(4)],
+      ["qwen2moe.expert_shared_feed_forward_length", u32(5)],
+    ],
+  },
+  "qwen2moe without a width of the expert of all tokens, which has that of the FFN": {
+    ...{ architecture: "qwen2moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen2_moe) },
+    extra: [
+      ["qwen2moe.feed_forward_length", u32(5)],
+      ["qwen2moe.expert_feed_forward_length", u32(4)],
+    ],
+  },
   qwen3moe: {
     ...{ architecture: "qwen3moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen3_moe) },
     extra: [
@@ -242,6 +257,17 @@ export const CASES: Readonly<Record<string, Case>> = {
     extra: [
       ...deltaEntries({ keyHeads: 2, valueHeads: 6, inner: 48 }),
       ["qwen35.full_attention_interval", u32(3)],
+    ],
+  },
+  qwen3_5_moe: {
+    architecture: "qwen35moe",
+    renamed: { ...QWEN35.renamed, ...EXPERTS.renamed },
+    model: tinyModel(TINY_FAMILIES.qwen3_5_moe),
+    extra: [
+      ...deltaEntries({ keyHeads: 2, valueHeads: 6, inner: 48 }, "qwen35moe"),
+      ["qwen35moe.full_attention_interval", u32(2)],
+      ["qwen35moe.expert_feed_forward_length", u32(4)],
+      ["qwen35moe.expert_shared_feed_forward_length", u32(5)],
     ],
   },
   "qwen3_5 of another pattern": {

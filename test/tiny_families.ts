@@ -48,6 +48,8 @@ const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 const EXPERTS = { count: 3, active: 2, normalised: true } as const;
 /** An FFN of experts. */
 const SPARSE = { neurons: 12, experts: EXPERTS } as const;
+/** One of experts beside one of all tokens. */
+const WITH_SHARED = { neurons: 12, experts: { ...EXPERTS, shared: 5 } } as const;
 
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
@@ -61,16 +63,26 @@ const WIDE_HEADS = {
   rope: { theta: 1_000_000, rotaryDim: 6, scaling: { type: "proportional", pairs: 1, factor: 1 } },
 } as const;
 
+const QWEN3_5: TinyModelOptions = {
+  family: "qwen3_5_text",
+  qkNorm: "head",
+  normOffset: 1,
+  gatedAttention: true,
+  layers: [DELTA, DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA, DELTA],
+};
+
 type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
   | "mixtral"
+  | "qwen2_moe"
   | "qwen3_moe"
   | "granitemoe"
   | "olmoe"
   | "smollm3"
   | "lfm2"
   | "qwen3_5"
+  | "qwen3_5_moe"
   | "granitemoehybrid"
   | "granitemoehybrid with rotation"
   | "olmo"
@@ -125,6 +137,12 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     tiedEmbeddings: false,
     layers: [SPARSE, { ...SPARSE, biases: [...QKV, "o_proj"] }],
   },
+  qwen2_moe: {
+    ...{ family: "qwen2_moe", tiedEmbeddings: false },
+    layers: [WITH_SHARED, WITH_SHARED].map((layer) => {
+      return { ...layer, ...NARROW, biases: QKV, experts: { ...layer.experts, normalised: false } };
+    }),
+  },
   qwen3_moe: {
     family: "qwen3_moe",
     qkNorm: "head",
@@ -143,12 +161,12 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? { rope: null } : {})),
   },
   lfm2: { family: "lfm2", qkNorm: "head", layers: [CONVOLUTION, NARROW, CONVOLUTION] },
-  qwen3_5: {
-    family: "qwen3_5_text",
-    qkNorm: "head",
-    normOffset: 1,
-    gatedAttention: true,
-    layers: [DELTA, DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA, DELTA],
+  qwen3_5: QWEN3_5,
+  qwen3_5_moe: {
+    ...{ ...QWEN3_5, family: "qwen3_5_moe_text" },
+    layers: [DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA].map((layer) => {
+      return { ...layer, ...WITH_SHARED };
+    }),
   },
   granitemoehybrid: {
     family: "granitemoehybrid",

@@ -200,8 +200,8 @@ function tensorsToWrite(
   return [...rotary, ...tensors];
 }
 
-function isInPlace({ paired, tiled, experts, matrix }: GgufPlace): boolean {
-  return paired === null && tiled === null && experts?.inRow !== true && matrix === null;
+function isInPlace({ paired, tiled, experts, reshaped }: GgufPlace): boolean {
+  return paired === null && tiled === null && experts?.inRow !== true && reshaped === null;
 }
 
 function vector(name: string, data: Float32Array): GgufTensorToWrite {

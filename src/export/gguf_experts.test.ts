@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyModel, tinySpec } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyDelta, tinyModel, tinySpec } from "../../test/tiny_model.ts";
 import { openGguf } from "../io/formats/gguf.ts";
 import type { ExpertsSpec, LayerSpec } from "../model/spec.ts";
 import { exportGguf } from "./gguf.ts";
@@ -14,6 +14,10 @@ const ofExperts = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
   const experts = { count: 3, active: 2, normalised: true, ...change };
   return { neurons: 4 * experts.count, experts };
 };
+/** A layer of a Qwen2 MoE. */
+const beside = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
+  return { ...ofExperts({ normalised: false, shared: 5, ...change }), groupSize: 1 };
+};
 const QWEN3_MOE = { family: "qwen3_moe", qkNorm: "head" } as const;
 
 describe("the architecture", () => {
@@ -22,6 +26,8 @@ describe("the architecture", () => {
     ["qwen3moe", { ...QWEN3_MOE, layers: [ofExperts({ count: 1024 })] }],
     ["granitemoe", TINY_FAMILIES.granitemoe],
     ["olmoe", TINY_FAMILIES.olmoe],
+    ["qwen2moe", TINY_FAMILIES.qwen2_moe],
+    ["qwen35moe", TINY_FAMILIES.qwen3_5_moe],
   ])("is %s", (name, options) => {
     const target = requireGgufTarget(tinySpec(options), "tiny");
     expect(target).toMatchObject({ name, zeros: 0, spec: tinySpec(options) });
@@ -79,6 +85,49 @@ describe("the architecture", () => {
       "olmoe does not support clipped queries, keys and values",
     ],
     [
+      "experts of a Qwen2 MoE whose numbers become shares",
+      { ...TINY_FAMILIES.qwen2_moe, layers: [beside({ normalised: true })] },
+      "qwen2moe does not support experts of a token whose numbers add up to 1",
+    ],
+    [
+      "experts of a Qwen 3.5 MoE whose numbers stay as they are",
+      {
+        ...TINY_FAMILIES.qwen3_5_moe,
+        layers: [tinyDelta({ valueDim: 8 }), {}].map((layer) => ({ ...layer, ...beside() })),
+      },
+      "qwen35moe does not support experts of a token whose numbers do not add up to 1",
+    ],
+    [
+      "a Qwen2 MoE with experts in some layers",
+      { ...TINY_FAMILIES.qwen2_moe, layers: [beside(), { groupSize: 1 }] },
+      "qwen2moe does not support layers without experts",
+    ],
+    [
+      "a Qwen2 MoE without an expert of all tokens",
+      { ...TINY_FAMILIES.qwen2_moe, layers: [{ ...ofExperts({ normalised: false }), groupSize: 1 }] },
+      "qwen2moe does not support experts without one of all tokens",
+    ],
+    [
+      "a Qwen3 MoE with one",
+      { ...QWEN3_MOE, layers: [ofExperts({ shared: 5 })] },
+      "qwen3moe does not support experts with one of all tokens",
+    ],
+    [
+      "experts of all tokens of several widths",
+      { ...TINY_FAMILIES.qwen2_moe, layers: [beside(), beside({ shared: 6 })] },
+      "qwen2moe does not support experts of all tokens of other widths in some layers",
+    ],
+    [
+      "a Qwen2 MoE whose output matrix is the embedding",
+      { ...TINY_FAMILIES.qwen2_moe, tiedEmbeddings: true },
+      "qwen2moe does not support an output matrix that is tied to the embedding",
+    ],
+    [
+      "a Qwen2 MoE with narrow heads",
+      { ...TINY_FAMILIES.qwen2_moe, layers: [{ ...beside(), groupSize: 3 }] },
+      "qwen2moe does not support query heads whose total width differs from the hidden size 8",
+    ],
+    [
       "biases of experts",
       { ...TINY_FAMILIES.granitemoe, layers: [{ ...ofExperts(), biases: ["o_proj", "down_proj"] }] },
       "granitemoe does not support biases at down_proj",
@@ -103,4 +152,17 @@ test("tensors of experts are of the types of their rows, and routers never of fe
   const matrices = { dtype: "Q4_K", shape: [3, 256, 256] };
   expect(infos).toEqual([matrices, matrices, matrices, { dtype: "F32", shape: [3, 256] }]);
   await source.close();
+});
+
+test("the width of an expert of all tokens is not said to fit once others are pruned", async () => {
+  const model = tinyModel({
+    ...{ ...TINY_FAMILIES.qwen2_moe, hiddenSize: 256, headDim: 128 },
+    layers: [{ ...beside(), neurons: 3 * 256 }],
+  });
+  const { warnings } = await exportGguf(model, join(await temporaryDirectory(), "out.gguf"), {
+    dtype: "q4_k",
+  });
+  expect(warnings.filter((warning) => warning.includes("in larger types"))).toEqual([
+    expect.stringMatching(/^1 of .*: 1 as F16$/),
+  ]);
 });

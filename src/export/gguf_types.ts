@@ -59,6 +59,9 @@ function isProduct({ name, shape }: Named): boolean {
   return shape.length > 1 && WEIGHT.test(name) && !isExact;
 }
 
+/** Matrices with a column for each neuron, but not those of experts of all tokens, which keep their widths. */
+const PRUNED_ROWS = /\.ffn_down(_exps)?\.weight$/;
+
 /** A warning that counts the matrices whose rows did not fit their recipe's first type; null when all did. */
 export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): string | null {
   const matrices = tensors.filter(isProduct);
@@ -73,7 +76,7 @@ export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): st
   }
   const { blockSize } = writtenGgmlType(RECIPES[dtype].matrices[0]!);
   const replacements = [...counts].map(([type, count]) => `${count} as ${type}`).join(", ");
-  const hint = fallen.some(({ name }) => name.includes("ffn_down"))
+  const hint = fallen.some(({ name }) => PRUNED_ROWS.test(name))
     ? `; gprune prune --round-to ${blockSize} makes the FFN widths of pruned layers fit`
     : "";
   return (

@@ -48,6 +48,8 @@ export interface GgufExperts {
   readonly normalised: boolean;
   /** Their width has a key of its own; else it is that of the FFN. */
   readonly ownWidth: boolean;
+  /** Beside them is an expert of all tokens with a gate, whose width has a key of its own, too. */
+  readonly shared: boolean;
 }
 
 /** An architecture. */

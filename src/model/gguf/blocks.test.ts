@@ -15,7 +15,7 @@ import { DecoderRunner } from "../../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../../graph/runtime/runtime.ts";
 import { openModel } from "../checkpoint/checkpoint.ts";
 import type { Model } from "../model.ts";
-import { PER_LAYER, ROUTER, weightsOf } from "../weights.ts";
+import { PER_LAYER, weightsOf } from "../weights.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
@@ -64,6 +64,13 @@ const CASES: Readonly<Record<string, TinyModelOptions>> = {
       return { ...LAYERS[0], neurons: 3 * width, experts: { count: 3, active: 2, normalised: true } };
     }),
   },
+  "qwen2_moe, whose experts are beside one of all tokens": {
+    ...TINY_FAMILIES.qwen2_moe,
+    layers: [256, 32].map((width) => {
+      const experts = { count: 3, active: 2, normalised: false, shared: 64 };
+      return { ...LAYERS[0], kvGroups: 2, groupSize: 2, neurons: 3 * width, experts };
+    }),
+  },
   "granitemoehybrid, whose vectors are matrices": {
     family: "granitemoehybrid",
     layers: [tinyMamba({ keyHeads: 2, valueHeads: 8, keyDim: 32, valueDim: 64 }), ...LAYERS],
@@ -93,7 +100,7 @@ describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
         let inBlocks = 0;
         for (const { name, shape } of weightsOf(spec)) {
           const layout = weights.blocks!.layout(name);
-          const isExact = name === PER_LAYER.projection || name.endsWith(`${ROUTER}.weight`);
+          const isExact = name === PER_LAYER.projection || /mlp\.(shared_expert_)?gate\.weight$/.test(name);
           const wholeBlocks = shape.length === 2 && shape[1]! % 32 === 0 && !isExact;
           expect(layout !== undefined, name).toBe(wholeBlocks);
           if (layout === undefined) continue;

@@ -28,6 +28,8 @@ const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot
 
 /** A matrix of one expert, in files from before April 2024. */
 const EXPERT_TENSOR = /^blk\.\d+\.ffn_(gate|up|down)\.\d+\.weight$/;
+/** gate_proj and up_proj of each expert, one after the other. */
+const FUSED_EXPERTS = /^blk\.\d+\.ffn_gate_up_exps\.weight$/;
 
 /** Metadata that holds for the model in any file; keys about the file itself are written anew. */
 const CARRIED_KEYS =
@@ -142,16 +144,17 @@ function placeTensors(
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
   for (const place of ggufPlaces(spec, architecture)) {
-    const { weight, tensor, fused, paired, tiled, values, matrix } = place;
+    const { weight, tensor, fused, paired, tiled, values, reshaped } = place;
     const shape = matrices.info(tensor)?.shape;
     if (shape === undefined) continue;
     const experts = place.experts?.inRow ? place.experts : null;
     const start = usedRows.get(tensor) ?? 0;
     const end = fused ? start + weight.shape[0]! : shape[0]! / (experts?.count ?? 1);
     usedRows.set(tensor, place.experts?.count ?? end);
-    const flat = matrix !== null;
-    const rows = flat ? { start: 0, end: elementCount(shape) } : { start, end };
     const rowShape = weight.shape.slice(1);
+    const count = elementCount(shape) / elementCount(rowShape);
+    const flat = reshaped !== null && Number.isInteger(count);
+    const rows = flat ? { start: 0, end: count } : { start, end };
     stored.set(weight.name, { tensor, rows, paired, tiled, experts, rowShape, values, flat });
   }
   const expected = source.names.filter((name) => !unused.has(name));
@@ -171,11 +174,8 @@ function checkTensor(
   if (ROTARY_TABLE.test(name)) return;
   const { shape, dtype } = source.info(name)!;
   if (usedRows === undefined) {
-    const hint = EXPERT_TENSOR.test(name)
-      ? "Convert the model again: newer files have one tensor for all experts, and newer llama.cpp wants that, too."
-      : "The model has a part that gprune does not support and would drop.";
     const message = `${path}: expected tensors of the model's family, got ${plainName(name)}`;
-    throw new GpruneError("UNSUPPORTED", message, { hint });
+    throw new GpruneError("UNSUPPORTED", message, { hint: unusedHint(name) });
   }
   if (usedRows !== (shape[0] ?? 1)) {
     throw new GpruneError(
@@ -184,4 +184,12 @@ function checkTensor(
     );
   }
   dequantizerOf(GGML_TYPES.get(dtype)!, `${path}: tensor ${name}`);
+}
+
+/** Advice on a file with a tensor that no weight is read from. */
+function unusedHint(tensor: string): string {
+  if (EXPERT_TENSOR.test(tensor))
+    return "Convert the model again: newer files have one tensor for all experts, and newer llama.cpp wants that, too.";
+  if (FUSED_EXPERTS.test(tensor)) return "Convert the model again, without --fuse-gate-up-exps.";
+  return "The model has a part that gprune does not support and would drop.";
 }

@@ -18,6 +18,7 @@ import {
   PER_LAYER_NORM,
   POSITION_EMBEDDING,
   ROUTER,
+  SHARED_GATE,
 } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
@@ -63,6 +64,10 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   "mlp.up_proj": "ffn_up",
   "mlp.down_proj": "ffn_down",
   [ROUTER]: "ffn_gate_inp",
+  [SHARED_GATE]: "ffn_gate_inp_shexp",
+  "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+  "mlp.shared_expert.up_proj": "ffn_up_shexp",
+  "mlp.shared_expert.down_proj": "ffn_down_shexp",
   "conv.in_proj": "shortconv.in_proj",
   [FILTER_MODULES.convolution]: "shortconv.conv",
   "conv.out_proj": "shortconv.out_proj",

@@ -5,7 +5,7 @@ import { linearChannels } from "../mixer_spec.ts";
 import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
 import type { ModelSpec } from "../spec.ts";
-import { type WeightSpec, weightsOf } from "../weights.ts";
+import { SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "./stacked_experts.ts";
@@ -26,8 +26,8 @@ export interface GgufPlace {
   readonly experts: StackedExperts | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
-  /** The shape in the file of a vector that is a matrix there; null for all others. */
-  readonly matrix: readonly [number, number] | null;
+  /** The shape in the file where it is not that of the weight, beside axes of size 1 within rows; null elsewhere. */
+  readonly reshaped: readonly number[] | null;
 }
 
 /** Elements that a file has in another form. */
@@ -61,7 +61,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
   const tiled = tiledWeights(spec);
   const experts = stackedWeights(spec);
-  const matrices = vectorsInMatrices(spec);
+  const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...sharedGates(spec)]);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
     const tensor = ggufName(name, architecture);
@@ -75,7 +75,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         tiled: tiled.get(name) ?? null,
         experts: experts.get(name) ?? null,
         values: storedValues(name, spec, architecture),
-        matrix: matrices.get(name) ?? null,
+        reshaped: reshaped.get(name) ?? null,
       },
     ];
   });
@@ -106,6 +106,15 @@ function vectorsInMatrices({ layers }: ModelSpec): ReadonlyMap<string, readonly 
   return new Map(entries);
 }
 
+/** The gates of experts of all tokens, [1, C], which are vectors in a file, by name. */
+function sharedGates({ layers, hiddenSize }: ModelSpec): ReadonlyMap<string, readonly [number]> {
+  const entries = layers.flatMap(({ experts }, index) => {
+    if (experts?.shared === undefined) return [];
+    return [[`model.layers.${index}.${SHARED_GATE}.weight`, [hiddenSize]] as const];
+  });
+  return new Map(entries);
+}
+
 /** The tensors of a file that holds the model. */
 export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufTensorPlan[] {
   const byName = new Map<string, GgufPlace[]>();
@@ -121,10 +130,10 @@ export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): re
 
 /** The shape in the file of a weight, or of whole experts of it. @param shape - its shape, as a matrix if it is one */
 export function shapeInFile(
-  { weight, matrix, experts }: GgufPlace,
+  { weight, reshaped, experts }: GgufPlace,
   shape: readonly number[],
 ): readonly number[] {
-  if (experts === null) return matrix ?? shape;
+  if (experts === null) return reshaped ?? shape;
   const [rows, columns] = shape as [number, number];
   const count = experts.inRow ? experts.count : (rows * experts.count) / weight.shape[0]!;
   return stackedShape([rows, columns], experts, count);

@@ -27,7 +27,7 @@ const MIXTRAL: GgufArchitecture = {
   ...LLAMA,
   family: "mixtral",
   names: EXPERT_NAMES,
-  experts: { normalised: true, ownWidth: false },
+  experts: { normalised: true, ownWidth: false, shared: false },
   loads: { ...LLAMA_LOADS, families: ["mixtral"], biases: [...QKV, "o_proj"] },
 };
 
@@ -37,6 +37,19 @@ const GRANITE: GgufArchitecture = {
   multipliers: true,
   logitScale: "divisor",
   loads: { ...LLAMA_LOADS, families: ["granite"] },
+};
+
+/** The text model of Qwen 3.5; images are in another file. It has linear attention in most layers. */
+const QWEN35: GgufArchitecture = {
+  ...LLAMA,
+  family: "qwen3_5_text",
+  permuted: false,
+  offsetNorms: true,
+  names: { post_attention_layernorm: "post_attention_norm" },
+  mixer: "delta",
+  ropeSections: true,
+  guessingLayers: true,
+  loads: { ...NO_EXTRAS, families: ["qwen3_5_text"], partialRotation: true },
 };
 
 export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
@@ -71,13 +84,30 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
   ],
   // All layers have experts.
   [
+    "qwen2moe",
+    {
+      ...LLAMA,
+      family: "qwen2_moe",
+      permuted: false,
+      names: EXPERT_NAMES,
+      experts: { normalised: false, ownWidth: true, shared: true },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["qwen2_moe"],
+        biases: QKV,
+        fullWidthAttention: true,
+        head: "separate",
+      },
+    },
+  ],
+  [
     "qwen3moe",
     {
       ...LLAMA,
       family: "qwen3_moe",
       permuted: false,
       names: EXPERT_NAMES,
-      experts: { normalised: true, ownWidth: true },
+      experts: { normalised: true, ownWidth: true, shared: false },
       loads: { ...NO_EXTRAS, families: ["qwen3_moe"], biases: QKV },
     },
   ],
@@ -175,7 +205,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       ...GRANITE,
       family: "granitemoe",
       names: EXPERT_NAMES,
-      experts: { normalised: true, ownWidth: false },
+      experts: { normalised: true, ownWidth: false, shared: false },
       loads: { ...GRANITE.loads, families: ["granitemoe"], biases: [...QKV, "o_proj"] },
     },
   ],
@@ -227,7 +257,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       family: "olmoe",
       permuted: false,
       names: EXPERT_NAMES,
-      experts: { normalised: false, ownWidth: false },
+      experts: { normalised: false, ownWidth: false, shared: false },
       loads: {
         ...NO_EXTRAS,
         families: ["olmoe"],
@@ -343,19 +373,15 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       loads: { ...NO_EXTRAS, families: ["lfm2"], fullWidthAttention: true },
     },
   ],
-  // The text model of Qwen 3.5; images are in another file. It has linear attention in most layers.
+  ["qwen35", QWEN35],
   [
-    "qwen35",
+    "qwen35moe",
     {
-      ...LLAMA,
-      family: "qwen3_5_text",
-      permuted: false,
-      offsetNorms: true,
-      names: { post_attention_layernorm: "post_attention_norm" },
-      mixer: "delta",
-      ropeSections: true,
-      guessingLayers: true,
-      loads: { ...NO_EXTRAS, families: ["qwen3_5_text"], partialRotation: true },
+      ...QWEN35,
+      family: "qwen3_5_moe_text",
+      names: { ...QWEN35.names, ...EXPERT_NAMES },
+      experts: { normalised: true, ownWidth: true, shared: true },
+      loads: { ...QWEN35.loads, families: ["qwen3_5_moe_text"] },
     },
   ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.

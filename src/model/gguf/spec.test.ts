@@ -203,13 +203,19 @@ describe("experts", () => {
     ["ffn_down_exps", [3, 8, 5], "BAD_TENSOR: expected [8, 12], got [8, 15]"],
     ["ffn_down_exps", [3, 9, 4], "BAD_TENSOR: expected [8, 12], got [9, 12]"],
     ["ffn_gate_inp", [4, 8], "BAD_TENSOR: expected [3, 8], got [4, 8]"],
+    ["ffn_gate_inp_shexp", [7], "BAD_TENSOR: expected [1, 8], got [7]"],
+    ["ffn_gate_inp_shexp", [2, 8], "BAD_TENSOR: expected [1, 8], got [2, 8]"],
+    ["ffn_gate_shexp", [6, 8], "BAD_TENSOR: expected [5, 8], got [6, 8]"],
+    ["ffn_down_shexp", [8, 4], "BAD_TENSOR: expected [8, 5], got [8, 4]"],
   ])("with other sizes of %s are refused: %j", async (name, shape, expected) => {
-    const { model, architecture } = CASES.mixtral!;
+    const example = CASES.qwen2moe!;
+    const { model, architecture, extra = [] } = example;
     const changed = floatTensor(`blk.0.${name}.weight`, shape, new Float32Array(elementCount(shape)));
-    const stored = await storedTensors(model, CASES.mixtral!);
+    const stored = await storedTensors(model, example);
     const tensors = stored.map((tensor) => (tensor.name === changed.name ? changed : tensor));
+    const metadata = [...new Map([...metadataOf(model.spec, architecture), ...extra])];
     const [code, message] = expected.split(": ");
-    await withFile(buildGguf({ metadata: metadataOf(model.spec, architecture), tensors }), async (path) => {
+    await withFile(buildGguf({ metadata, tensors }), async (path) => {
       await expect(openModel(path)).rejects.toMatchObject({
         code,
         message: expect.stringContaining(message!),
@@ -217,11 +223,42 @@ describe("experts", () => {
     });
   });
 
-  test("with a tensor for each are refused, with what to do", async () => {
-    const tensors = [floatTensor("blk.0.ffn_gate.0.weight", [4, 8], new Float32Array(32))];
+  test("beside one of all tokens without neurons are refused", async () => {
+    const extra = [["qwen2moe.expert_shared_feed_forward_length", u32(0)] as const];
+    await expect(specOf(CASES.qwen2moe!, { extra })).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringContaining(
+        "expert_shared_feed_forward_length: expected a positive integer, got 0",
+      ),
+    });
+  });
+
+  test("beside one of all tokens whose gate is a row of a matrix are read", async () => {
+    const example = CASES.qwen2moe!;
+    const { model, architecture, extra = [] } = example;
+    const tensors = await storedTensors(model, example);
+    const asRows = tensors.map((tensor) => {
+      return tensor.name.includes("gate_inp_shexp")
+        ? { ...tensor, dimensions: [...tensor.dimensions, 1] }
+        : tensor;
+    });
+    const metadata = [...new Map([...metadataOf(model.spec, architecture), ...extra])];
+    await withFile(buildGguf({ metadata, tensors: asRows }), async (path) => {
+      const { weights } = await openModel(path);
+      const gate = "model.layers.1.mlp.shared_expert_gate.weight";
+      expect(await weights.read(gate)).toEqual(await model.weights.read(gate));
+      await weights.close();
+    });
+  });
+
+  test.each([
+    ["a tensor for each", "ffn_gate.0", "newer files have one tensor for all experts"],
+    ["a tensor for two matrices of each", "ffn_gate_up_exps", "without --fuse-gate-up-exps"],
+  ])("with %s are refused, with what to do", async (_, name, hint) => {
+    const tensors = [floatTensor(`blk.0.${name}.weight`, [4, 8], new Float32Array(32))];
     await expect(specOf({ ...CASES.mixtral!, tensors })).rejects.toMatchObject({
       code: "UNSUPPORTED",
-      hint: expect.stringContaining("Convert the model again"),
+      hint: expect.stringContaining(hint),
     });
   });
 });

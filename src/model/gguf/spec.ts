@@ -256,7 +256,7 @@ class SpecReader {
     const layers = heads.map((headCount, layer): LayerSpec => {
       const sizes = { neurons: ffns[layer]!.neurons, kvGroups: groups[layer]!, heads: headCount };
       const mixer = mixers[layer] ?? null;
-      if (mixer !== null) return this.#mixerLayer(mixer, sizes.neurons, layer);
+      if (mixer !== null) return { ...this.#mixerLayer(mixer, sizes.neurons, layer), ...ffns[layer]! };
       this.#checkLayer(sizes, layer);
       const window = windows[layer] ?? null;
       return {

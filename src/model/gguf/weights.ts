@@ -33,7 +33,7 @@ export interface StoredWeight {
   readonly rowShape: readonly number[];
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
-  /** A vector whose elements are those of the file's tensor, whatever the shape of that. */
+  /** Its elements are those of the file's tensor in order, whatever the shape of that. */
   readonly flat: boolean;
 }
 
@@ -109,12 +109,14 @@ async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowR
 
 async function readInOrder(
   source: TensorSource,
-  { tensor, paired, tiled, experts, flat, rows: { start: first, end } }: StoredWeight,
+  { tensor, paired, tiled, experts, flat, rowShape, rows: { start: first, end } }: StoredWeight,
   rows: RowRange,
 ): Promise<Tensor> {
   if (flat) {
     const { data } = await source.read(tensor);
-    return { shape: [rows.end - rows.start], data: data.slice(rows.start, rows.end) };
+    const width = elementCount(rowShape);
+    const shape = [rows.end - rows.start, ...rowShape];
+    return { shape, data: data.slice(rows.start * width, rows.end * width) };
   }
   if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
   if (tiled !== null) return readInGroups(source, tensor, { rows, heads: tiled });
@@ -136,7 +138,7 @@ function shapeOf(
   inFile: readonly number[],
   rows: RowRange,
 ): readonly number[] {
-  if (flat) return [rows.end - rows.start];
+  if (flat) return [rows.end - rows.start, ...rowShape];
   const own = inFile.slice(1);
   const isSame = elementCount(own) === elementCount(rowShape);
   return [rows.end - rows.start, ...(isSame ? rowShape : own)];
