@@ -12,6 +12,8 @@ import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { withBiases } from "../model/spec.ts";
 import { projectionName } from "../model/weights.ts";
+import { makePlan } from "../prune/plan.ts";
+import { applyPlan } from "../prune/surgery.ts";
 import { memorySource } from "../tensor/memory.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { changeNames, slopeStatistics, windowSlopes } from "./slopes.ts";
@@ -135,6 +137,20 @@ describe("slopeStatistics", () => {
         expect(squares[v]! * 3).toBeGreaterThanOrEqual(sums[v]! ** 2 / 3);
       }
     }
+  });
+
+  test("measures a model whose FFNs without changes have fewer neurons than the dense one", async () => {
+    const { model } = await biased({});
+    const { units } = spacesOf(model.spec).find(({ id }) => id === "layers.0.ffn")!;
+    const kept = Array.from({ length: units - 2 }, (_, unit) => unit + 1);
+    const narrow = applyPlan(model, makePlan(model.spec, { "layers.0.ffn": kept }));
+    const tensors = new Map([...(await tensorsOf(narrow)), ...changesFor(model, 0)]);
+    const runner = new DecoderRunner(withWeights(narrow, tensors), runtime);
+    const batches = microBatches(randomWindows([6]));
+    const [own] = await windowSlopes({ runner, dense: model }, batches);
+    const [expected] = await windowSlopes({ runner, dense: runner.model }, batches);
+    expect(own).toEqual(expected);
+    expect([...own!.neurons.keys()]).toEqual(["layers.1.ffn"]);
   });
 
   test.each(Object.entries(TINY_VARIANTS))(

@@ -113,7 +113,7 @@ export async function windowSlopes(
     onProgress,
     feeds: async ({ index }) => ({
       ...(await changesOf(runner, index)),
-      ...(await gatesOf(dense, index, centres)),
+      ...(await gatesOf({ runner, dense }, index, centres)),
     }),
     wanted: (space) => hasChanges(runner, space),
     take: ({ kind, units }, outputs, window): SpaceValues => {
@@ -196,13 +196,19 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
   return feeds;
 }
 
-/** The inputs of the program `slopes` for the gates of a layer's neurons. */
+/**
+ * The inputs of the program `slopes` for the gates of a layer's neurons. FFNs without changes may lack neurons of the
+ * dense model; what theirs give is not taken.
+ */
 async function gatesOf(
-  { spec, weights }: Model,
+  { runner, dense }: ChangedModel,
   layer: number,
   centres: ReadonlyMap<string, Float32Array>,
 ): Promise<Feeds> {
-  const space = spacesOf(spec).find((candidate) => candidate.layer === layer && candidate.kind === "ffn")!;
+  const ffnOf = ({ spec }: Pick<Model, "spec">): Space =>
+    spacesOf(spec).find((candidate) => candidate.layer === layer && candidate.kind === "ffn")!;
+  const { spec, weights } = hasChanges(runner, ffnOf(dense)) ? dense : runner.model;
+  const space = ffnOf({ spec });
   return {
     "ffn.gateWeight": await weights.read(projectionName(layer, OUTPUT_PROJECTION.ffn)),
     "ffn.centre": centreOf(space, centres),
