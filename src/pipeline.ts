@@ -25,6 +25,7 @@ import { requireFreeDirectory } from "./io/files/output_place.ts";
 import { RunDirectory } from "./io/run/directory.ts";
 import { weightsHash } from "./model/checkpoint/model_hashes.ts";
 import type { Model } from "./model/model.ts";
+import { expertCounts, type ModelSpec } from "./model/spec.ts";
 import { Tokenizer } from "./model/tokenizer/tokenizer.ts";
 import { parameterCount } from "./model/weights.ts";
 import { allocationByName } from "./prune/allocate.ts";
@@ -209,6 +210,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
     sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
     parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
     widths: widths(plan, model.spec),
+    ...expertsOf(model.spec),
     runtimes: runtimesOf(pruned.spec, { tokenizer: run.tokenizerObstacle }),
     held_out: heldOut,
     calibration: usesOf(sets, config),
@@ -219,6 +221,11 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const findings = { plan, curve, outcome, measured };
   const reported = await clock.time("save", () => save(run, pruned, findings));
   return { output: config.output, ...outcome, ...measured(), ...reported };
+}
+
+function expertsOf(spec: ModelSpec): Pick<RunOutcome, "experts"> {
+  const experts = expertCounts(spec);
+  return experts === undefined ? {} : { experts };
 }
 
 /** Results of calibration. */

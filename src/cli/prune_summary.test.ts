@@ -27,6 +27,10 @@ test("the first few of many sets are named with their windows, and all tokens co
     report_problem: null,
   };
   const config = resolveRunConfig({ model: "m", output: "out" }, "test");
+  expect(summaryOf(result, config)).toMatch(/^neurons +9 per layer$/m);
+  expect(summaryOf({ ...result, experts: [3] }, config)).toMatch(
+    /^neurons +9 \(of all experts together\) per layer$/m,
+  );
   expect(summaryOf(result, config)).toMatch(
     /^calibration +windows per set: s0 16, .*, s7 16, and 22 more; 30,000 tokens$/m,
   );

@@ -6,7 +6,7 @@ import type { RunConfig } from "../config.ts";
 import type { DryRun } from "../dry_run.ts";
 import { planText } from "../estimate/memory_plan.ts";
 import type { Runtimes } from "../export/runtimes.ts";
-import { range, rangeOfPresent, short, UNIT } from "../report/format.ts";
+import { neurons, range, rangeOfPresent, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run/result.ts";
 import { pairs, shellWord } from "./terminal.ts";
 
@@ -24,7 +24,7 @@ export function summaryOf(
       `${percent(sparsity.achieved)} of attention and FFN (${plan === undefined ? `asked: ${percent(sparsity.asked)}` : "by the given plan"})`,
     ],
     ["parameters", parametersOf(parameters)],
-    ["neurons", `${range(widths.ffn)} per layer`],
+    ["neurons", `${neurons(widths.ffn, result.experts)} per layer`],
     ["KV groups", `${rangeOfPresent(widths.kv)} per layer`],
     ...runtimeRows(result.runtimes),
     ["calibration", calibrationOf(result)],

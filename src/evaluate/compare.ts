@@ -3,6 +3,7 @@ import type { NamedText } from "../calibrate/text_sets.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { prunableParameters } from "../model/spaces.ts";
+import { expertCounts } from "../model/spec.ts";
 import { storedBytes } from "../model/stored_size.ts";
 import { parameterCount } from "../model/weights.ts";
 import {
@@ -21,6 +22,8 @@ export interface ComparedModel extends Evaluation {
   /** Bytes of the weights as stored. */
   readonly bytes: number;
   readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
+  /** Experts by layer, whose neurons `widths` counts together; absent in models without any. */
+  readonly experts?: readonly number[];
   /** Distance from the first model by text; absent in the first, null when the two cannot be compared. */
   readonly divergence?: FromFirst["divergence"];
   /** Why the two cannot be compared. */
@@ -49,6 +52,7 @@ export async function compareModels(
   return models.map((model, index) => {
     const { fromFirst, ...evaluation }: ComparedEvaluation = evaluations[index]!;
     const { spec, origin } = model;
+    const experts = expertCounts(spec);
     return {
       ...evaluation,
       dtype: origin.dtype,
@@ -58,6 +62,7 @@ export async function compareModels(
         ffn: spec.layers.map(({ neurons }) => neurons),
         kv: spec.layers.map(({ kvGroups }) => kvGroups),
       },
+      ...(experts && { experts }),
       ...fromFirst,
       ...(latencies.length > 0 && { speed: latencies[index]! }),
     };

@@ -36,6 +36,7 @@ describe("modelCard", () => {
     expect(card).toContain("| method | gprune, metric flap-wifv, allocation learned, recovery bias |");
     expect(card).toContain("| parameters | 103,000,000 of 134,515,008 |");
     expect(card).toContain("| neurons per layer | 1000, 900 |");
+    expect(modelCard({ ...FACTS, experts: [4, 0] })).toContain("1000, 900 (of all experts together) |");
     expect(card).toContain("- `web`: 16 windows, 8,192 tokens");
     expect(card).toContain("| `web` | 2 | 24.30 | 40.13 |");
     expect(card).toContain("per_layer_config");

@@ -24,6 +24,8 @@ export interface CardFacts {
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
+  /** Experts by layer, whose neurons widths count together; absent for models without any. */
+  readonly experts?: readonly number[] | undefined;
   readonly calibration: Readonly<Record<string, SetUse>>;
   /** Names of the calibration sets that the base model generated. */
   readonly written: readonly string[];
@@ -72,7 +74,7 @@ const SERVE_REMOTE_CODE = `vLLM 0.32 serves the model with the same file:
 
 /** The card as Markdown with Hugging Face front matter. */
 export function modelCard(facts: CardFacts): string {
-  const { sparsity, parameters, widths } = facts;
+  const { sparsity, parameters, widths, experts } = facts;
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
   return `---
 ${frontMatterLines({ ...facts.inherited, ...(facts.hub !== null && { base_model: facts.hub }) })}library_name: transformers
@@ -89,7 +91,7 @@ Made with gprune by removing whole FFN neurons and whole attention KV groups.
 | method | ${methodOf(facts)} |
 | removed | ${percent(sparsity.achieved)} of the attention and FFN parameters (${facts.plan === undefined ? `asked: ${percent(sparsity.asked)}` : "by the given plan"}) |
 | parameters | ${parameters.after.toLocaleString("en")} of ${parameters.before.toLocaleString("en")} |
-| neurons per layer | ${widths.ffn.join(", ")} |
+| neurons per layer | ${widths.ffn.join(", ")}${experts === undefined ? "" : " (of all experts together)"} |
 | KV groups per layer | ${widths.kv.join(", ")} |
 | seed | ${facts.seed} |
 

@@ -240,6 +240,12 @@ export function expertNeurons({ neurons, experts }: Pick<LayerSpec, "neurons" | 
   return neurons / (experts?.count ?? 1);
 }
 
+/** Experts by layer, 0 where all neurons compute for every token; undefined for models without any. */
+export function expertCounts({ layers }: Pick<ModelSpec, "layers">): readonly number[] | undefined {
+  const counts = layers.map(({ experts }) => experts?.count ?? 0);
+  return counts.some((count) => count > 0) ? counts : undefined;
+}
+
 /**
  * The layer with biases on more projections, of those that it has and can have one at, in the order of `PROJECTIONS`.
  */

@@ -6,7 +6,7 @@ import { badArgument, requireCount } from "../base/arguments.ts";
 import type { Shape } from "../base/choices.ts";
 import { GpruneError } from "../errors.ts";
 import { channelCount, prunableParameters, type Space } from "../model/spaces.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { expertCounts, type ModelSpec } from "../model/spec.ts";
 import type { Importance } from "../score/importance.ts";
 import type { Keep } from "./plan.ts";
 import { canGive, capacity, type RankedSpace, type RemovalQueue, removalQueue } from "./removal.ts";
@@ -94,9 +94,10 @@ export function removalBudget({ spec, sparsity }: RemovalRequest, queues: readon
   const budget = sparsity * prunable;
   if (!canGive(queues, budget)) {
     const removable = queues.reduce((sum, queue) => sum + capacity(queue), 0);
+    const ofExpert = expertCounts(spec) === undefined ? "" : " of every expert";
     const largest = Math.floor((removable / prunable) * 10_000) / 10_000;
     throw new GpruneError("BAD_ARGUMENT", `sparsity: expected at most ${largest}, got ${sparsity}`, {
-      hint: "Every layer keeps at least one KV group and one neuron, or as many neurons as --round-to says.",
+      hint: `Every layer keeps at least one KV group and one neuron${ofExpert}, or as many neurons as --round-to says.`,
     });
   }
   return budget;

@@ -74,6 +74,20 @@ describe("validatePlan", () => {
     });
   });
 
+  test("refuses to leave experts unequal", () => {
+    const experts = { count: 2, active: 1, normalised: true };
+    const mixture = tinySpec({ layers: [{ neurons: 6, experts }] });
+    expect(validatePlan(makePlan(mixture, { "layers.0.ffn": [0, 5] }), mixture)).toEqual({ ok: true });
+    const unequal = makePlan(mixture, { "layers.0.ffn": [0, 1, 5] });
+    const problem = "keep layers.0.ffn: expected equal numbers of neurons of 2 experts, got 1 to 2";
+    expect(validatePlan(unequal, mixture)).toEqual({ ok: false, problems: [problem] });
+    const wider = tinySpec({ layers: [{ neurons: 8, experts }] });
+    expect(validatePlan(unequal, wider)).toEqual({
+      ok: false,
+      problems: ["base neurons: expected 1 layers of 8, got 1 layers of 6"],
+    });
+  });
+
   test("lists every problem", () => {
     const bad = { ...onBase({ headDim: 8 }), keep: { "layers.0.kv": [], "layers.9.kv": [0] } };
     expect(validatePlan(bad, spec)).toMatchObject({ ok: false, problems: { length: 3 } });

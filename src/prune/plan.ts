@@ -102,8 +102,10 @@ function sharedProblems({ keep }: PruningPlan, { layers }: ModelSpec): readonly 
 }
 
 /** Problems of experts that a plan would leave unequal. */
-function expertProblems({ keep }: PruningPlan, spec: ModelSpec): readonly string[] {
-  const spaces = spacesOf(spec).filter(({ id, parts }) => parts > 1 && keep[id] !== undefined);
+function expertProblems({ base, keep }: PruningPlan, spec: ModelSpec): readonly string[] {
+  const spaces = spacesOf(spec).filter(({ id, layer, units, parts }) => {
+    return parts > 1 && keep[id] !== undefined && base.neurons[layer] === units;
+  });
   return spaces.flatMap(({ id, units, parts }) => {
     const counts = new Array<number>(parts).fill(0);
     for (const unit of keep[id]!) counts[Math.floor((unit * parts) / units)]! += 1;

@@ -18,6 +18,7 @@ const pruned: ComparedModel = {
   model: "p\u001b",
   parameters: { total: 1500, prunable: 500 },
   widths: { ffn: [3, 9], kv: [1, 2] },
+  experts: [3, 3],
   divergence: { web: far, code: { ...far, kl: 0.3 } },
 };
 const other: ComparedModel = { ...dense, model: "o", divergence: null, incomparable: "other words" };
@@ -87,7 +88,7 @@ test("is Markdown with a column for each model", () => {
     ["parameters", "2,000", "1,500 (-25.0 %)", "2,000"],
     ["prunable", "1,000", "500 (-50.0 %)", "1,000"],
     ["stored", "4.0 MB (F16)", "4.0 MB (F16)", "4.0 MB (F16)"],
-    ["neurons per layer", "9", "3 to 9", "9"],
+    ["neurons per layer", "9", "3 to 9 (of all experts together)", "9"],
     ["KV groups per layer", "2", "1 to 2", "2"],
     ["perplexity, web", "4.00", "4.00", "4.00"],
     ["perplexity, code", "9.00", "9.00", "9.00"],

@@ -5,7 +5,7 @@ import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
 import type { Latency } from "../evaluate/latency.ts";
 import type { TaskScore } from "../evaluate/tasks.ts";
 import type { Spread } from "../tensor/statistics.ts";
-import { perplexity, range, rangeOfPresent, whole } from "./format.ts";
+import { neurons, perplexity, rangeOfPresent, whole } from "./format.ts";
 import { visible } from "./text.ts";
 
 /** A row of the table: its title, and one cell for each model. */
@@ -19,7 +19,7 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
     ["parameters", each(({ parameters }) => relative(parameters.total, first.parameters.total))],
     ["prunable", each(({ parameters }) => relative(parameters.prunable, first.parameters.prunable))],
     ["stored", each(({ bytes, dtype }) => `${megabytes(bytes)} (${dtype})`)],
-    ["neurons per layer", each(({ widths }) => range(widths.ffn))],
+    ["neurons per layer", each(({ widths, experts }) => neurons(widths.ffn, experts))],
     ["KV groups per layer", each(({ widths }) => rangeOfPresent(widths.kv))],
     ...textLines(models),
     ...taskLines(models),

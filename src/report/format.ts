@@ -33,6 +33,11 @@ export function range(values: readonly number[]): string {
   return min === max ? `${min}` : `${min} to ${max}`;
 }
 
+/** Neurons of a model's layers: `384 to 1536`, and whether that is of all experts of a layer. */
+export function neurons(widths: readonly number[], experts: readonly number[] | undefined): string {
+  return `${range(widths)}${experts === undefined ? "" : " (of all experts together)"}`;
+}
+
 /** `range` over the layers that have any units. */
 export function rangeOfPresent(units: readonly number[]): string {
   return range(units.filter((count) => count > 0));

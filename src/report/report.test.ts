@@ -166,6 +166,15 @@ describe("renderReport", () => {
     }
   });
 
+  test("says that neurons are those of all experts, where there are any", async () => {
+    const files = reportFiles();
+    const record = { ...files.record, experts: files.record.widths.before.ffn.map(() => 2) };
+    const [page, bare] = [await renderReport({ ...files, record }), await renderReport(files)];
+    for (const text of ["neurons are those of all experts", "Neurons are those of all experts"]) {
+      expect([page.includes(text), bare.includes(text)]).toEqual([true, false]);
+    }
+  });
+
   test("has sets in the order they were given, and one minus sign", async () => {
     const page = await render({ names: ["web", "code"] });
     expect(page).toContain("first to last of 2 rounds: web 2.20 to 2.40, code ");

@@ -35,6 +35,8 @@ export interface RunRecord {
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: { readonly before: Widths; readonly after: Widths };
+  /** Experts by layer, whose neurons widths count together; absent for models without any. */
+  readonly experts?: readonly number[] | undefined;
   /** Parameters of one unit, by layer. */
   readonly unit_parameters: Widths;
   readonly runtimes: readonly { readonly program: string; readonly answer: string }[];
@@ -96,6 +98,7 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   sparsity: z.object({ asked: fraction, achieved: fraction }),
   parameters: z.object({ before: count.min(1), after: count.min(1) }),
   widths: z.object({ before: widthLists, after: widthLists }),
+  experts: z.array(count).optional(),
   unit_parameters: widthLists,
   runtimes: z.array(z.object({ program: z.string(), answer: z.string() })),
   calibration: z.array(
@@ -136,7 +139,10 @@ const MAX_DEPTH = 16;
 
 /** Results of a run, under the names of `gprune prune --json`. */
 export interface RecordedOutcome
-  extends Pick<RunRecord, "sparsity" | "parameters" | "tokens_per_second" | "peak_rss_bytes" | "device"> {
+  extends Pick<
+    RunRecord,
+    "sparsity" | "parameters" | "experts" | "tokens_per_second" | "peak_rss_bytes" | "device"
+  > {
   /** Widths of the pruned model. */
   readonly widths: Widths;
   readonly runtimes: Readonly<Record<string, string>>;
@@ -180,6 +186,7 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     sparsity: outcome.sparsity,
     parameters: outcome.parameters,
     widths: { before: widths(keepAll(spec), spec), after: outcome.widths },
+    ...(outcome.experts && { experts: outcome.experts }),
     unit_parameters: unitParameters(spec),
     runtimes: Object.entries(outcome.runtimes).map(([program, answer]) => ({ program, answer })),
     calibration: settings.calibration.flatMap(({ name, path, weight }) => {

@@ -22,6 +22,8 @@ export interface PruneResult {
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: Widths;
+  /** Experts by layer, whose neurons `widths` counts together; absent for models without any. */
+  readonly experts?: readonly number[] | undefined;
   /** Which programs load the output. */
   readonly runtimes: Runtimes;
   /** Perplexity before and after on held-out windows of the calibration texts, by set. */
@@ -46,7 +48,7 @@ export interface PruneResult {
 /** The part of a result that settings and inputs determine. */
 export type RunOutcome = Pick<
   PruneResult,
-  "sparsity" | "parameters" | "widths" | "runtimes" | "held_out" | "calibration"
+  "sparsity" | "parameters" | "widths" | "experts" | "runtimes" | "held_out" | "calibration"
 >;
 
 /** The part of a result that may differ between equal runs, with seed and versions. */

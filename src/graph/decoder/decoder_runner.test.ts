@@ -233,6 +233,22 @@ describe("DecoderRunner", () => {
     });
   });
 
+  test.each([
+    ["up_proj", "row 1, column 2 of expert 2", (4 + 1) * 8 + 2],
+    ["down_proj", "row 1, column 1 of expert 2", 1 * 6 + 5],
+  ])("names the expert whose %s is not finite", async (projection, place, index) => {
+    const experts = { count: 3, active: 3, normalised: true };
+    const model = tinyModel({ layers: [{ neurons: 6, experts }] });
+    const name = `model.layers.0.mlp.${projection}.weight`;
+    const tensors = await tensorsOf(model);
+    tensors.get(name)!.data[index] = Number.NaN;
+    const runner = new DecoderRunner({ ...model, weights: memorySource(tensors) }, runtime);
+    await expect(runModel(runner, randomWindows([4]))).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: `${name}: expected finite weights, got NaN at ${place} (forward of layer 0)`,
+    });
+  });
+
   test("names the token whose embedding is not finite", async () => {
     const model = await withValue(tinyModel(), "model.embed_tokens.weight", Number.NaN);
     const runner = new DecoderRunner(model, runtime);

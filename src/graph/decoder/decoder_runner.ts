@@ -21,6 +21,7 @@ import { requireFiniteResult } from "../runtime/finite.ts";
 import { collectIfTight, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Feeds, FilledProgram, Runtime } from "../runtime/runtime.ts";
 import { embeddingRows, requireFiniteRows } from "./embedding_rows.ts";
+import { expertsAlong } from "./experts.ts";
 import { headStructure, headWeights } from "./head.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
 import { layerStructure } from "./layer_structure.ts";
@@ -223,6 +224,7 @@ export class DecoderRunner {
       weights: layer.weights,
       dtype: this.runtime.device.dtype,
       nameOf: (feed) => `model.layers.${layer.index}.${feed}`,
+      expertsOf: (feed) => expertsAlong(layer.spec, feed),
     });
     return outputs;
   }

@@ -4,10 +4,12 @@
  * of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those of
  * the token's experts, in products for each expert.
  */
-import type { ExpertsSpec } from "../../model/spec.ts";
+import type { ExpertsSpec, LayerSpec } from "../../model/spec.ts";
+import { inputProjections, moduleOf } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { gatherRows, largestMask, nonZeroRows, scatterRows } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
+import type { ExpertsAlong } from "../runtime/finite.ts";
 
 /** How tokens are routed. */
 export interface Routing {
@@ -79,6 +81,15 @@ export function routedFfn(
   });
   const output = outputs.reduce((sum, value) => b.add(sum, value));
   return { tap, output: b.unflatten(output, x) };
+}
+
+/** Where a weight of a layer has its experts, by its name in the graph; null for weights that have none. */
+export function expertsAlong(layer: LayerSpec, feed: string): ExpertsAlong | null {
+  if (layer.experts === undefined) return null;
+  const { count } = layer.experts;
+  if (feed === `${moduleOf("down_proj")}.weight`) return { axis: 1, count };
+  const inputs = inputProjections({ gated: true }, layer, "ffn");
+  return inputs.some((input) => feed === `${moduleOf(input)}.weight`) ? { axis: 0, count } : null;
 }
 
 function column(b: GraphBuilder, matrix: Value, index: number): Value {

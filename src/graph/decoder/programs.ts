@@ -62,9 +62,10 @@ export function structureFor(
  *   x x^T
  * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T,
  *   its lower triangle in `GRAM_STRIPS` strips of rows, `KIND.products0` [r, c] and so on, each with the columns of its
- *   last row (of experts, [E, r, c], for each of them by itself), and `KIND.weighted` [B, 1, channels], the sums of w x; w is the inverse root mean square of the residual
- *   stream after this half of the layer, scaled to mean 1. The size of a strip is given by the lengths of the int32
- *   inputs `KIND.rows0` [r] and `KIND.columns0` [c], whose elements are ignored
+ *   last row (of experts, [E, r, c], for each of them by itself), and `KIND.weighted` [B, 1, channels], the sums of
+ *   w x; w is the inverse root mean square of the residual stream after this half of the layer, scaled to mean 1. The
+ *   size of a strip is given by the lengths of the int32 inputs `KIND.rows0` [r] and `KIND.columns0` [c], whose
+ *   elements are ignored
  * - `statisticsAndMoments`: the outputs of both
  * - `keeping`: hidden, and the activations that the `Kept` programs below take as inputs (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.centre` and `ffn.centre` [channels] as inputs: gradient of the layer

@@ -37,6 +37,19 @@ test("names a tensor of several projections once", async () => {
   expect(message).not.toContain("q_proj");
 });
 
+test("names tensors of experts as the file does", async () => {
+  const own = await messageOf("mixtral", ({ num_local_experts }) => ({
+    num_local_experts: num_local_experts! + 1,
+  }));
+  expect(own).toMatch(/\n {2}model\.layers\.0\.block_sparse_moe\.gate\.weight: expected/);
+  expect(own).toMatch(/experts\.\d\.w1\.weight: expected \[\d+, \d+\], got no such tensor/);
+  expect(own).not.toContain("mlp.gate_proj");
+  const wider = await messageOf("granitemoe", ({ intermediate_size }) => ({
+    intermediate_size: intermediate_size! + 1,
+  }));
+  expect(wider).toMatch(/input_linear\.weight: expected (\[\d+, \d+, \d+\]), got (?!\1)\[\d+, \d+, \d+\]/);
+});
+
 test("names layers beyond those of config.json and its key as the file does", async () => {
   const message = await messageOf("gpt2", () => ({ n_layer: 1 }));
   expect(message).toMatch(

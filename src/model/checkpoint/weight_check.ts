@@ -8,6 +8,7 @@ import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
 import { BLOCK_NORMS, NORM_PARTS, weightsOf } from "../weights.ts";
+import { expertShape, expertTensors, joinedNames } from "./experts.ts";
 import { fusedTensors } from "./fused.ts";
 import { namingOf, storedName } from "./stored_names.ts";
 import { isLayerMatrix } from "./transposed.ts";
@@ -25,7 +26,7 @@ export function checkWeights(model: Model): void {
   const { spec, weights, origin } = model;
   const misfits = weightsOf(spec)
     .map(({ name, shape }) => ({ name, expected: shape, found: weights.info(name)?.shape }))
-    .filter(({ expected, found }) => found === undefined || found.join() !== expected.join());
+    .filter(isMisfit);
   if (misfits.length === 0) return;
   const listed = origin.format === "hf" ? asStored(misfits, model) : misfits;
   const list = firstFew(listed.map(textOf))
@@ -61,6 +62,10 @@ export async function requireFilled({ spec, weights, origin }: Model): Promise<v
   }
 }
 
+function isMisfit({ expected, found }: Misfit): boolean {
+  return found === undefined || found.join() !== expected.join();
+}
+
 function textOf({ name, expected, found }: Misfit): string {
   return `${name}: expected ${shapeText(expected)}, got ${found ? shapeText(found) : "no such tensor"}`;
 }
@@ -68,7 +73,7 @@ function textOf({ name, expected, found }: Misfit): string {
 /** The same as the family's checkpoints have them: joined, transposed and under other names. */
 function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
   const family = familyByName(model.spec.family, "model");
-  return withFused(misfits, model).map(({ name, expected, found }) => {
+  return withExperts(withFused(misfits, model), model).map(({ name, expected, found }) => {
     const turned = family.stored.transposed && isLayerMatrix(name, expected);
     return {
       name: storedName(name, namingOf(family, model.spec)),
@@ -97,4 +102,17 @@ function withFused(misfits: readonly Misfit[], { spec, weights }: Model): readon
   return misfits
     .map((misfit) => joined.get(misfit.name) ?? misfit)
     .filter(({ name }) => joined.get(name) !== null);
+}
+
+/** With the tensors that experts are stored in, for projections of all experts together. */
+function withExperts(misfits: readonly Misfit[], { spec, weights }: Model): readonly Misfit[] {
+  const names = new Set(misfits.map(({ name }) => name));
+  const tensors = expertTensors(spec, familyByName(spec.family, "model"));
+  const concerned = tensors.filter((tensor) => joinedNames(tensor).some((name) => names.has(name)));
+  const joined = new Set(concerned.flatMap(joinedNames));
+  const ofExperts = concerned.map((tensor): Misfit => {
+    const { name } = tensor;
+    return { name, expected: expertShape(spec, tensor), found: weights.info(name)?.shape };
+  });
+  return [...misfits.filter(({ name }) => !joined.has(name)), ...ofExperts.filter(isMisfit)];
 }

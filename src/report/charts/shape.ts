@@ -10,19 +10,21 @@ import type { Chart } from "../pictures.ts";
 import { countAxis, dashedRule, KIND_NAMES, kindColor, layerAxis, PLOT_HEIGHT, UNIT_NAMES } from "./parts.ts";
 
 /** Kept units of every layer, in front of the dense widths. */
-export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
+export function widthsPicture({ layers, record }: Facts, kind: SpaceKind): Picture {
   const values = layers.map(({ layer, [kind]: { before, after } }) => ({ layer, before, after }));
   const kept = values.reduce((sum, { after }) => sum + after, 0);
   const total = values.reduce((sum, { before }) => sum + before, 0);
   const present = values.filter(({ before }) => before > 0);
   const narrowest = smallestBy(present, ({ after }) => after);
+  const ofExperts =
+    kind === "ffn" && record.experts !== undefined ? " Neurons are those of all experts together." : "";
   return {
     id: `widths-${kind}`,
     title: `${UNIT_NAMES[kind]} of every layer`,
     words:
       `${whole(kept)} of ${whole(total)} ${UNIT_NAMES[kind]} stay. ` +
       `Layer ${narrowest.layer} is the narrowest with ${whole(narrowest.after)} of ${whole(narrowest.before)}.`,
-    caption: "Solid: kept. Faint: removed. Layer 0 reads the embeddings.",
+    caption: `Solid: kept. Faint: removed. Layer 0 reads the embeddings.${ofExperts}`,
     chart: (palette) => ({
       height: PLOT_HEIGHT,
       data: { values },

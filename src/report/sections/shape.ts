@@ -21,7 +21,7 @@ export function shapeSection(facts: Facts, figures: Figures): Section | null {
   ]);
 }
 
-function layerTable({ layers, grounds }: Facts) {
+function layerTable({ layers, grounds, record }: Facts) {
   const known = grounds.spaces.length > 0;
   const columns: Column[] = [
     ...numbers(["Layer", "Removed"]),
@@ -43,6 +43,7 @@ function layerTable({ layers, grounds }: Facts) {
       ...(known ? [decimal(ofFfn?.kendallW), decimal(ofKv?.kendallW), decimal(ofFfn?.meanSigma, 3)] : []),
     ];
   });
-  const caption = "Layers: removed share of attention and FFN parameters, and kept units";
+  const ofExperts = record.experts === undefined ? "" : "; neurons are those of all experts together";
+  const caption = `Layers: removed share of attention and FFN parameters, and kept units${ofExperts}`;
   return table({ caption, columns, rows });
 }
