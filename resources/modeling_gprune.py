@@ -181,13 +181,23 @@ def pruned_attention(layer, config, index):
     return attention.modules()
 
 
+def ffn_modules(layer):
+    """The modules of a layer's FFN, without those of an expert of all tokens: it is never pruned."""
+    ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
+    if ffn is None:  # in some classes it is the layer itself
+        return [layer]
+    return [module for name, module in ffn.named_modules() if not name.startswith("shared_expert")]
+
+
 def pruned_layer(stock, config, index):
     """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
     widths = layer_widths(config, index)
     layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
-    # The FFN of some classes is the layer itself, and the attention of some is within another module.
-    ffn = next((getattr(layer, name).modules() for name in FFN if hasattr(layer, name)), [layer])
-    for blocks, names in ((pruned_attention(layer, config, index), ATTENTION_PROJECTIONS), (ffn, FFN_PROJECTIONS)):
+    # The attention of some classes is within another module.
+    for blocks, names in (
+        (pruned_attention(layer, config, index), ATTENTION_PROJECTIONS),
+        (ffn_modules(layer), FFN_PROJECTIONS),
+    ):
         for block in list(blocks):
             for name, linear in list(block.named_children()):
                 if isinstance(linear, (nn.Linear, Conv1D)):
@@ -264,9 +274,11 @@ for family in (
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),
+    ("qwen2_moe", "Qwen2Moe"),
     ("qwen3", "Qwen3"),
     ("qwen3_moe", "Qwen3Moe"),
     ("qwen3_5_text", "Qwen3_5Text", "Qwen3_5ForCausalLM"),
+    ("qwen3_5_moe_text", "Qwen3_5MoeText", "Qwen3_5MoeForCausalLM"),
     ("gemma", "Gemma"),
     ("gemma2", "Gemma2"),
     ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM"),
