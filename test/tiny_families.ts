@@ -49,6 +49,10 @@ const EXPERTS = { count: 3, active: 2, normalised: true } as const;
 /** An FFN of experts. */
 const SPARSE = { neurons: 12, experts: EXPERTS } as const;
 
+/** The same with an expert of all tokens. */
+const SHARING = { ...SPARSE, experts: { ...EXPERTS, shared: 5 } } as const;
+const QWEN_BIASES = ["q_proj", "k_proj", "v_proj"] as const;
+
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
   ...{ valueNorm: true, layerScalars: true },
@@ -65,7 +69,9 @@ type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
   | "mixtral"
+  | "qwen2_moe"
   | "qwen3_moe"
+  | "qwen3_5_moe"
   | "granitemoe"
   | "olmoe"
   | "smollm3"
@@ -125,6 +131,10 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     tiedEmbeddings: false,
     layers: [SPARSE, { ...SPARSE, biases: [...QKV, "o_proj"] }],
   },
+  qwen2_moe: {
+    family: "qwen2_moe",
+    layers: [SHARING, SHARING].map((layer) => ({ ...layer, ...NARROW, biases: QWEN_BIASES })),
+  },
   qwen3_moe: {
     family: "qwen3_moe",
     qkNorm: "head",
@@ -149,6 +159,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     normOffset: 1,
     gatedAttention: true,
     layers: [DELTA, DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA, DELTA],
+  },
+  qwen3_5_moe: {
+    family: "qwen3_5_moe_text",
+    qkNorm: "head",
+    normOffset: 1,
+    gatedAttention: true,
+    layers: [DELTA, { rope: { ...ROPE, rotaryDim: 2 } }].map((layer) => ({ ...layer, ...SHARING })),
   },
   granitemoehybrid: {
     family: "granitemoehybrid",
