@@ -181,15 +181,23 @@ def pruned_attention(layer, config, index):
     return attention.modules()
 
 
+def ffn_modules(layer):
+    """The modules of a layer's FFN, without those of an expert of all tokens: it is never pruned."""
+    ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
+    if ffn is None:  # in some classes it is the layer itself
+        return [layer]
+    return [module for name, module in ffn.named_modules() if not name.startswith("shared_expert")]
+
+
 def pruned_layer(stock, config, index):
     """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
     widths = layer_widths(config, index)
     layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
-    # The FFN of some classes is the layer itself, and the attention of some is within another module.
-    ffn = next((getattr(layer, name).named_modules() for name in FFN if hasattr(layer, name)), [("", layer)])
-    # The expert of all tokens keeps its width.
-    ffn = [block for name, block in ffn if name != "shared_expert"]
-    for blocks, names in ((pruned_attention(layer, config, index), ATTENTION_PROJECTIONS), (ffn, FFN_PROJECTIONS)):
+    # The attention of some classes is within another module.
+    for blocks, names in (
+        (pruned_attention(layer, config, index), ATTENTION_PROJECTIONS),
+        (ffn_modules(layer), FFN_PROJECTIONS),
+    ):
         for block in list(blocks):
             for name, linear in list(block.named_children()):
                 if isinstance(linear, (nn.Linear, Conv1D)):

@@ -429,9 +429,23 @@ class LayerContext {
         : up.map(activate);
       return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
     });
-    const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
+    const routed = gate(inner).map((row) => this.project("mlp", "down_proj", row));
+    const out = this.layer.experts?.shared === undefined ? routed : add(routed, this.sharedExpert(normed));
     const plain = norms === "before" || norms === "shared";
     return this.join(joined, plain ? out : this.norm(out, "post_feedforward_layernorm"));
+  }
+
+  /** What the expert of all tokens adds to the output of the others. */
+  private sharedExpert(rows: Rows): Rows {
+    const product = (row: Row, name: string): Row =>
+      linear(row, matrix(this.weights, `${this.prefix}mlp.${name}.weight`));
+    return rows.map((row) => {
+      const up = product(row, "shared_expert.up_proj");
+      const activate = (x: number): number => ACTIVATIONS[this.spec.activation](x, () => 0);
+      const neurons = product(row, "shared_expert.gate_proj").map((x, j) => activate(x) * up[j]!);
+      const share = 1 / (1 + Math.exp(-product(row, "shared_expert_gate")[0]!));
+      return product(neurons, "shared_expert.down_proj").map((x) => share * x);
+    });
   }
 
   /** What each expert's neurons count for a token; 1 where there are no experts. */

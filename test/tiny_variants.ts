@@ -131,6 +131,22 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
       WIDTHS[2],
     ],
   },
+  "as Qwen2 MoE": {
+    layers: [
+      { ...WIDTHS[0], experts: { count: 2, active: 1, normalised: false, shared: 5 } },
+      { ...WIDTHS[1], experts: { count: 3, active: 2, normalised: true, shared: 3 } },
+      WIDTHS[2],
+    ],
+  },
+  "as Qwen 3.5 MoE": {
+    layers: [
+      { ...tinyDelta({}, 8), experts: { count: 4, active: 2, normalised: true, shared: 5 } },
+      { ...WIDTHS[1], experts: { count: 3, active: 1, normalised: true, shared: 5 } },
+    ],
+    normOffset: 1,
+    qkNorm: "head",
+    gatedAttention: true,
+  },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {
     layers: WIDTHS,

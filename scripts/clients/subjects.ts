@@ -265,7 +265,8 @@ function wideOptions(
     layers: layers.map((layer, index) => {
       const neurons = (shape === "uniform" ? 40 : 40 + 8 * index) * (layer.experts?.count ?? 1);
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
-      if (layer.mixer !== undefined) return mixerLayer(wideMixer(layer.mixer, spec), { neurons, biases });
+      if (layer.mixer !== undefined)
+        return mixerLayer(wideMixer(layer.mixer, spec), { ...layer, neurons, biases });
       const { headDim: own } = layer;
       return {
         ...{ ...layer, neurons, biases, rope: layer.rope && wideRope(layer.rope, factor) },

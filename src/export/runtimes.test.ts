@@ -174,6 +174,20 @@ describe("runtimesOf", () => {
     expect(answers({ ...olmoe, layers: groups })).toEqual([own, own]);
   });
 
+  test("knows that Qwen2 MoE runs in vLLM, with fewer heads through our file", () => {
+    const experts = { count: 2, active: 1, normalised: false, shared: 5 };
+    const layer = { groupSize: 1, experts, biases: ["q_proj", "k_proj", "v_proj"] } as const;
+    const qwen = { family: "qwen2_moe", layers: [layer, layer] } as const;
+    expect(answers(qwen)).toEqual(same("yes (Qwen2MoeForCausalLM)"));
+    expect(answers({ ...qwen, layers: qwen.layers.map((each) => ({ ...each, kvGroups: 1 })) })).toEqual(
+      same("with trust_remote_code (no stock class of qwen2_moe has these widths, heads and biases)"),
+    );
+    expect(answers({ ...qwen, layers: [layer, { ...layer, neurons: 8 }] })).toEqual([
+      "with trust_remote_code (layers differ in width)",
+      "no (it has one width for the experts of all layers)",
+    ]);
+  });
+
   test("knows that vLLM's Llama 4 has no biases in attention", () => {
     const llama4 = { family: "llama4_text", qkNorm: "unweighted" } as const;
     expect(answers(llama4)).toEqual(same("yes (Llama4ForCausalLM)"));

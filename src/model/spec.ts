@@ -307,12 +307,13 @@ export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
   return Math.max(0, ...lengths);
 }
 
-/** A layer without attention; of the biases, it has those of the FFN. */
+/** A layer without attention, with the FFN of another; of its biases, it has those of the FFN. */
 export function mixerLayer(
   mixer: MixerSpec,
-  { neurons, biases }: Pick<LayerSpec, "neurons" | "biases">,
+  { neurons, biases, experts }: Pick<LayerSpec, "neurons" | "biases" | "experts">,
 ): LayerSpec {
-  return { neurons, kvGroups: 0, groupSize: 1, window: null, rope: null, biases: ofFfn(biases), mixer };
+  const attention = { kvGroups: 0, groupSize: 1, window: null, rope: null };
+  return { neurons, ...attention, biases: ofFfn(biases), mixer, ...(experts && { experts }) };
 }
 
 /** The linear attention of the layers that have some. */

@@ -70,21 +70,24 @@ export const QWEN3_MOE: Family = {
   },
 };
 
-/** Beside the experts is one of all tokens. Windows, which no published model has, are in other layers by default. */
+/**
+ * Beside the experts is one of all tokens. With `use_sliding_window`, which no published model has, every second layer
+ * would have a window. The class of transformers 4 wants heads of C / N.
+ */
 export const QWEN2_MOE: Family = {
   ...QWEN2,
   modelType: "qwen2_moe",
   alsoNamed: [],
   architecture: "Qwen2MoeForCausalLM",
   configClass: "Qwen2MoeConfig",
-  computes: { ...QWEN2.computes, windows: "none" },
+  computes: { ...QWEN2.computes, headsFillHidden: true },
   config: {
-    ...LLAMA.config,
+    ...{ ...LLAMA.config, windowSwitch: true },
     fixedKeys: { use_sliding_window: false, qkv_bias: true },
     ownKeys: "qwen2_moe",
   },
   stored: { ...QWEN2.stored, experts: EXPERTS_OF_MLP },
-  readers: { ...QWEN2.readers, vllmBackend: false, standsIn: false, tokenizer: "declared" },
+  readers: { ...QWEN2.readers, standsIn: false, tokenizer: "declared" },
   defaults: {
     ...QWEN_DEFAULTS,
     sizes: { vocab: 151_936, hidden: 2048, neurons: 5632, layers: 24, heads: 16 },

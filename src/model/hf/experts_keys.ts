@@ -1,6 +1,7 @@
 /**
  * Keys of classes with experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_olmoe.py,
- * configuration_granitemoe.py): the number of experts, those of a token, their widths, and the layers without.
+ * configuration_granitemoe.py, configuration_qwen2_moe.py, configuration_qwen3_5_moe.py): the number of experts, those
+ * of a token, their widths, the layers without, and the expert of all tokens.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -48,12 +49,13 @@ const schema = z.object({
   num_experts_per_tok: count,
   norm_topk_prob: z.boolean().nullish(),
   moe_intermediate_size: size.nullish(),
-  shared_expert_intermediate_size: size.nullish(),
   decoder_sparse_step: size.default(1),
   mlp_only_layers: z.array(z.int().nonnegative().max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
   num_hidden_layers: size.max(MAX_LAYERS).nullish(),
   per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
 });
+/** Files of classes without an expert of all tokens may have 0. */
+const sharedSchema = z.object({ shared_expert_intermediate_size: size.nullish() });
 type Config = z.infer<typeof schema>;
 
 /** Reads and writes the keys of a class. */
@@ -75,10 +77,8 @@ export function expertKeys(keys: ExpertKeys): ExpertKeysFormat {
 }
 
 function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
-  // Other classes ignore the key of experts for every token, under which their files may have 0.
-  const { shared_expert_intermediate_size: _, ...others } = config;
-  const parsed = parsedKeys(schema, keys.defaults.shared === undefined ? others : config, where);
-  const experts = expertsOf(keys, parsed, where);
+  const parsed = parsedKeys(schema, config, where);
+  const experts = { ...expertsOf(keys, parsed, where), ...sharedOf(keys, config, where) };
   const hasExperts = (layer: number): boolean => !keys.own?.mixed || isSparse(parsed, layer);
   const { own } = keys;
   return {
@@ -106,13 +106,19 @@ function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec
     count: countOf(keys, config, where) ?? defaults.count,
     active: config.num_experts_per_tok ?? defaults.active,
     normalised: (normalises ? config.norm_topk_prob : null) ?? defaults.normalised,
-    ...(defaults.shared !== undefined && {
-      shared: config.shared_expert_intermediate_size ?? defaults.shared,
-    }),
   };
   if (experts.active <= experts.count) return experts;
   const expected = `num_experts_per_tok of at most ${experts.count}, the number of experts`;
   throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${experts.active}`);
+}
+
+function sharedOf(
+  { defaults: { shared } }: ExpertKeys,
+  config: JsonObject,
+  where: string,
+): Pick<ExpertsSpec, "shared"> {
+  if (shared === undefined) return {};
+  return { shared: parsedKeys(sharedSchema, config, where).shared_expert_intermediate_size ?? shared };
 }
 
 /** Versions of transformers differ in which of two keys counts. */
@@ -143,20 +149,19 @@ function widthsOf(neurons: number, config: Config, hasExperts: (layer: number) =
   return Object.fromEntries(entries);
 }
 
-function writtenKeys({ count: key, own }: ExpertKeys, { layers }: ModelSpec): JsonObject {
+function writtenKeys({ count: key, own, defaults }: ExpertKeys, { layers }: ModelSpec): JsonObject {
   const sparse = layers.filter(({ experts }) => experts !== undefined);
-  const { count: number, active, normalised, shared } = sparse[0]!.experts!;
+  const { count: number, active, normalised, shared } = sparse[0]?.experts ?? defaults;
+  const widths = sparse.map(expertNeurons);
   const dense = layers.flatMap(({ experts }, index) => (experts === undefined ? [index] : []));
   return {
     [key]: number,
     num_experts_per_tok: active,
     // vLLM's backend for transformers' classes reads it for all of them.
     norm_topk_prob: normalised,
-    ...(sparse.some((layer) => expertNeurons(layer) % GROUPED_MULTIPLE !== 0) && {
-      experts_implementation: "eager",
-    }),
+    ...(widths.some((width) => width % GROUPED_MULTIPLE !== 0) && { experts_implementation: "eager" }),
     ...(shared !== undefined && { shared_expert_intermediate_size: shared }),
-    ...(own !== null && { moe_intermediate_size: Math.max(...sparse.map(expertNeurons)) }),
+    ...(own !== null && { moe_intermediate_size: widths.length > 0 ? Math.max(...widths) : own.neurons }),
     ...(own?.mixed && { decoder_sparse_step: 1, mlp_only_layers: dense }),
   };
 }

@@ -1,0 +1,100 @@
+import { describe, expect, test } from "vitest";
+import { tensorsOf } from "../../../test/plans.ts";
+import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
+import { memorySource } from "../../tensor/memory.ts";
+import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
+import { familyByName } from "../families/families.ts";
+import type { Family } from "../family.ts";
+import type { ModelSpec } from "../spec.ts";
+import { weightsOf } from "../weights.ts";
+import { expertTensors, joinExperts, readableExperts, readExperts } from "./experts.ts";
+
+const EXPERTS = { count: 3, active: 2, normalised: false } as const;
+const QWEN = familyByName("qwen2_moe", "test");
+
+/** A tiny Qwen2 MoE whose second layer has no experts, and its tensors with those of experts stored in either way. */
+async function checkpoint(storage: "apart" | "together"): Promise<{
+  readonly spec: ModelSpec;
+  readonly joined: ReadonlyMap<string, Tensor>;
+  readonly stored: Map<string, Tensor>;
+}> {
+  const layers = [{ neurons: 12, experts: EXPERTS }, {}, { neurons: 6, experts: { ...EXPERTS, shared: 5 } }];
+  const model = tinyModel({ family: "qwen2_moe", layers });
+  const joined = await tensorsOf(model);
+  const stored = new Map(joined);
+  for (const tensor of readableExperts(model.spec, QWEN)) {
+    if ((tensor.expert === null) !== (storage === "together")) continue;
+    const read = async (
+      name: string,
+      rows?: { readonly start: number; readonly end: number },
+    ): Promise<Tensor> => model.weights.read(name, rows);
+    stored.set(tensor.name, await readExperts(model.spec, tensor, read));
+    for (const part of tensor.parts) stored.delete(`model.layers.${tensor.layer}.mlp.${part}.weight`);
+  }
+  return { spec: model.spec, joined, stored };
+}
+
+const join = (stored: ReadonlyMap<string, Tensor>, spec: ModelSpec, family: Family = QWEN): TensorSource =>
+  joinExperts(memorySource(stored), spec, family);
+
+describe.each(["apart", "together"] as const)("tensors of experts that are stored %s", (storage) => {
+  test("are read as those of one FFN, whole and by rows", async () => {
+    const { spec, joined, stored } = await checkpoint(storage);
+    const source = join(stored, spec);
+    expect([...source.names].sort()).toEqual([...joined.keys()].sort());
+    for (const { name, shape } of weightsOf(spec)) {
+      expect(source.info(name)).toEqual({ dtype: "F32", shape });
+      expect(await source.read(name), name).toEqual(joined.get(name));
+      const rows = { start: Math.min(2, shape[0]! - 1), end: Math.max(shape[0]! - 1, 1) };
+      expect((await source.read(name, rows)).data, name).toEqual(rowsOf(joined.get(name)!, rows));
+    }
+  });
+
+  test("are not joined where one is missing or of another shape", async () => {
+    const { spec, stored } = await checkpoint(storage);
+    const names = readableExperts(spec, QWEN).flatMap(({ name }) => (stored.has(name) ? [name] : []));
+    for (const name of names) {
+      const missing = new Map(stored);
+      missing.delete(name);
+      const [own] = readableExperts(spec, QWEN).filter((tensor) => tensor.name === name);
+      const parts = own!.parts.map((part) => `model.layers.${own!.layer}.mlp.${part}.weight`);
+      const shape = stored.get(name)!.shape;
+      const misshapen = new Map(stored).set(name, randomTensor(shape.with(-1, shape.at(-1)! + 1)));
+      for (const source of [join(missing, spec), join(misshapen, spec)])
+        for (const part of parts) expect(source.info(part), part).toBeUndefined();
+      expect(join(misshapen, spec).info(name)?.shape).toEqual(shape.with(-1, shape.at(-1)! + 1));
+    }
+  });
+
+  test("are left as they are in families without experts", async () => {
+    const { spec, stored } = await checkpoint(storage);
+    const llama = familyByName("llama", "test");
+    expect([...join(stored, spec, llama).names]).toEqual([...stored.keys()]);
+  });
+});
+
+test("experts are written one by one, or together where the family's checkpoints have them so", () => {
+  const { spec } = tinyModel({ layers: [{ neurons: 6, experts: EXPERTS }] });
+  const names = (family: string): readonly string[] =>
+    expertTensors(spec, familyByName(family, "test")).map(({ name }) => name.replace("model.layers.0.", ""));
+  expect(names("qwen3_5_moe_text")).toContain("mlp.experts.2.up_proj.weight");
+  expect(names("qwen3_5_moe_text")).toHaveLength(9);
+  expect(names("granitemoe")).toHaveLength(2);
+  expect(names("llama")).toEqual([]);
+});
+
+test("of experts stored together, the gates of one come before what they multiply", async () => {
+  const { joined, stored } = await checkpoint("together");
+  const { shape, data } = stored.get("model.layers.0.mlp.experts.gate_up_proj")!;
+  expect(shape).toEqual([3, 8, 8]);
+  const rows = { start: 4, end: 8 };
+  const second = ["gate_proj", "up_proj"].flatMap((part) => [
+    ...rowsOf(joined.get(`model.layers.0.mlp.${part}.weight`)!, rows),
+  ]);
+  expect([...data.subarray(64, 128)]).toEqual(second);
+});
+
+function rowsOf({ shape, data }: Tensor, { start, end }: { start: number; end: number }): Float32Array {
+  const width = data.length / shape[0]!;
+  return data.subarray(start * width, end * width);
+}
