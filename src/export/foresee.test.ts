@@ -83,6 +83,20 @@ describe("foreseeRuntimes", () => {
     }
   });
 
+  test("says that every expert keeps a neuron when it refuses more than can go", () => {
+    const experts = { count: 4, active: 2, normalised: true };
+    const spec = tinySpec({ family: "mixtral", layers: [{ neurons: 8, experts }] });
+    const hintOf = (of: typeof spec): unknown => {
+      try {
+        return foreseeRuntimes(run({ spec: of, sparsity: 0.99 }));
+      } catch (error) {
+        return (error as { readonly hint?: string }).hint;
+      }
+    };
+    expect(hintOf(spec)).toContain("one neuron of every expert");
+    expect(hintOf(ALIKE)).toContain("one neuron, or");
+  });
+
   test("refuses what no configuration describes", () => {
     const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
     expect(() => foreseeRuntimes(run({ spec: tinySpec({ layers }) }))).toThrow(
