@@ -244,6 +244,7 @@ export type {
 export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
 export {
   type Activation,
+  type ExpertsSpec,
   type KvSharing,
   type LayerSpec,
   type LearnedPositions,
