@@ -61,12 +61,15 @@ export function routedFfn(
   const size = sizeOfPart(up.shape[0]!, count);
   const [rows, picked, factors] = [b.flatten(x), b.flatten(mask), b.flatten(weights)];
   const routes = Array.from({ length: count }, (_, expert) => nonZeroRows(b, column(b, picked, expert)));
-  const matrixOf = (matrix: Value, expert: number): Value =>
-    b.reshape(b.slice(b.reshape(matrix, [count, size, hidden]), 0, one(expert)), [size, hidden]);
+  const [gates, ups] = [gate, up].map((matrix) => matrix && b.reshape(matrix, [count, size, hidden]));
+  const downs = b.reshape(down, [hidden, count, size]);
   const neurons = routes.map((places, expert) => {
     const own = gatherRows(b, rows, places);
-    const product = (matrix: Value): Value => b.matmul(own, matrixOf(matrix, expert), { transB: true });
-    const active = gate === null ? activate(product(up)) : b.mul(activate(product(gate)), product(up));
+    const product = (matrices: Value): Value => {
+      const matrix = b.reshape(b.slice(matrices, 0, one(expert)), [size, hidden]);
+      return b.matmul(own, matrix, { transB: true });
+    };
+    const active = gates ? b.mul(activate(product(gates)), product(ups!)) : activate(product(ups!));
     const weighted = b.mul(active, gatherRows(b, column(b, factors, expert), places));
     return b.reshape(scatterRows(b, weighted, { places, like: rows }), [rows.shape[0]!, 1, size]);
   });
@@ -74,8 +77,7 @@ export function routedFfn(
   const byExpert = b.reshape(b.flatten(tap), [rows.shape[0]!, count, size]);
   const outputs = routes.map((places, expert) => {
     const own = b.reshape(b.slice(byExpert, 1, one(expert)), [rows.shape[0]!, size]);
-    const columns = b.slice(b.reshape(down, [hidden, count, size]), 1, one(expert));
-    const matrix = b.reshape(columns, [hidden, size]);
+    const matrix = b.reshape(b.slice(downs, 1, one(expert)), [hidden, size]);
     const product = b.matmul(gatherRows(b, own, places), matrix, { transB: true });
     return scatterRows(b, product, { places, like: rows });
   });
