@@ -344,7 +344,7 @@ export function attentionLayers({ layers }: Pick<ModelSpec, "layers">): readonly
 export function hasUniformWidths({ layers }: Pick<ModelSpec, "layers">): boolean {
   const heads = ({ headDim, kvGroups, groupSize }: LayerSpec): Kinship => [headDim, [kvGroups, groupSize]];
   const ffn = ({ kvSharing, neurons, experts }: LayerSpec): Kinship => [
-    `${kvSharing?.role} ${experts?.count}`,
+    `${kvSharing?.role === "reader"} ${experts?.count}`,
     [neurons],
   ];
   return areAlike(attentionLayers({ layers }).map(heads)) && areAlike(layers.map(ffn));

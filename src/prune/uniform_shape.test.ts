@@ -128,6 +128,17 @@ describe("removeUniform", () => {
     );
   });
 
+  test("FFNs are of one kind with as many experts, in layers that all read keys of another or none", () => {
+    const uniformWith = (neurons: number, changes: Partial<LayerSpec>): boolean =>
+      hasUniformWidths(tinySpec({ layers: [{ neurons: 8 }, { neurons, ...changes }] }));
+    const experts = { count: 2, active: 1, normalised: true };
+    expect(uniformWith(6, {})).toBe(false);
+    expect(uniformWith(6, { experts })).toBe(true);
+    expect(uniformWith(6, { kvSharing: { role: "reader", source: 0 } })).toBe(true);
+    expect(uniformWith(6, { kvSharing: { role: "source" } })).toBe(false);
+    expect(uniformWith(8, { kvSharing: { role: "source" } })).toBe(true);
+  });
+
   test("leaves less than a neuron a layer unspent wherever neurons are there to fill it", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, roundings, (spec, seed, part, roundTo) => {
