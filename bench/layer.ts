@@ -1,6 +1,6 @@
 /**
- * Two ways to compute one layer on the CPU, in forward passes with and without statistics, and in backward passes to its
- * gates: attention at once and in blocks of queries (SmolLM2-135M's shapes), and all experts for all tokens and only
+ * Two ways to compute one layer on the CPU, in forward passes with and without statistics, and in backward passes to
+ * its gates: attention at once and in blocks of queries (SmolLM2-135M's shapes), and all experts for all tokens and only
  * for their own (granite-3.1-1b-a400m's shapes: 32 experts, 8 a token).
  *
  *   node --import tsx bench/layer.ts [--threads 2] [--rounds 8]

@@ -238,7 +238,7 @@ function routerWeights(
   index: number,
 ): readonly WeightSpec[] {
   if (experts === undefined) return [];
-  const router = plain(routerName(index), [experts.count, hiddenSize]);
+  const router = plain(`model.layers.${index}.${ROUTER}.weight`, [experts.count, hiddenSize]);
   const { shared } = experts;
   if (shared === undefined) return [router];
   const inputs = gated ? (["gate_proj", "up_proj"] as const) : (["up_proj"] as const);
@@ -250,11 +250,6 @@ function routerWeights(
     ),
     plain(projectionName(index, "mlp.shared_expert.down_proj"), [hiddenSize, shared]),
   ];
-}
-
-/** Checkpoint name of the matrix of a layer's router. */
-function routerName(layer: number): string {
-  return `model.layers.${layer}.${ROUTER}.weight`;
 }
 
 /** What a layer does after its FFN: it adds what its own input gives, and multiplies its output by a number. */

@@ -39,7 +39,7 @@ import { projectionName } from "../model/weights.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type AnyTensor, loaded, StashedTensors } from "../tensor/stash.ts";
-import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
+import { gatherBlocks, putColumns, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";
 import { changedBy, covariancesOf, type DenseProjection, type InputSplit, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
@@ -150,12 +150,13 @@ async function fitSpace(
   }
   const name = projectionName(space.layer, OUTPUT_PROJECTION[space.kind]);
   const whole = { ...spaceMoments, covariance: await loaded(spaceMoments.covariance) };
+  const products = await compileProducts(runtime);
   let { bias } = projection;
   const weights: Tensor[] = [];
   for (let part = 0; part < space.parts; part++) {
     const ofPart = partOf({ space, keep, projection, part });
     const ownMoments = momentsOfPart(whole, part, space.parts);
-    const covariances = await covariancesOf(await compileProducts(runtime), ownMoments, ofPart);
+    const covariances = await covariancesOf(products, ownMoments, ofPart);
     const change = await regress(runtime, covariances, { ridge, name });
     weights.push(changedBy(keptColumns(ofPart), change.weight));
     bias &&= changedBy(bias, change.bias);
@@ -207,12 +208,9 @@ function joinedColumns(matrices: readonly Tensor[]): Tensor {
   const rows = first!.shape[0]!;
   const result = zeros([rows, matrices.reduce((sum, { shape }) => sum + shape[1]!, 0)]);
   let place = 0;
-  for (let row = 0; row < rows; row++) {
-    for (const { shape, data } of matrices) {
-      const columns = shape[1]!;
-      result.data.set(data.subarray(row * columns, (row + 1) * columns), place);
-      place += columns;
-    }
+  for (const matrix of matrices) {
+    putColumns(result, matrix, place);
+    place += matrix.shape[1]!;
   }
   return result;
 }

@@ -76,6 +76,14 @@ export function zeros(shape: readonly number[]): Tensor {
   return { shape, data: new Float32Array(elementCount(shape)) };
 }
 
+/** Copies a matrix [rows, n] into columns of a wider one, from column `first` on. */
+export function putColumns(into: Tensor, { shape, data }: Tensor, first: number): void {
+  const [rows = 0, count = 0] = shape;
+  const columns = into.shape[1]!;
+  for (let row = 0; row < rows; row++)
+    into.data.set(data.subarray(row * count, (row + 1) * count), row * columns + first);
+}
+
 /**
  * Keeps blocks of `blockSize` consecutive indices along `axis`, in the order of `keep`.
  * With shape `[.., units * blockSize, ..]` the result has `[.., keep.length * blockSize, ..]`.

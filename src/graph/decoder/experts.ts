@@ -1,9 +1,10 @@
 /**
- * FFNs of experts (`ExpertsSpec`). The output is down_proj times the neurons of all experts, each multiplied by what the
- * router gives its expert, which is 0 for those that are not the token's. So units, statistics and gradients are those
- * of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those of
+ * FFNs of experts (`ExpertsSpec`). The output is down_proj times the neurons of all experts, each multiplied by what
+ * the router gives its expert, which is 0 for those that are not the token's. So units, statistics and gradients are
+ * those of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those of
  * the token's experts, in products for each expert.
  */
+import { getOrMake } from "../../base/map_values.ts";
 import type { ExpertsSpec, LayerSpec } from "../../model/spec.ts";
 import { inputProjections, moduleOf } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
@@ -37,14 +38,17 @@ export function weightedNeurons(b: GraphBuilder, neurons: Value, { experts, weig
   return b.reshape(weighted, [batch, tokens, total]);
 }
 
+/** Projections that write neurons. */
+type InputProjection = "gate_proj" | "up_proj";
+
 /** Matrices of all experts, and what neurons compute. */
 export interface RoutedFfn extends Routing {
-  /** [F, C]; null without a gate. */
-  readonly gate: Value | null;
-  readonly up: Value;
-  /** [C, F] */
-  readonly down: Value;
-  activate(x: Value): Value;
+  /** F. */
+  readonly neurons: Dim;
+  /** [F, C], or [C, F] of down_proj. */
+  matrix(projection: InputProjection | "down_proj"): Value;
+  /** Neurons from products with the projections. */
+  compute(product: (projection: InputProjection) => Value): Value;
 }
 
 /**
@@ -54,31 +58,32 @@ export interface RoutedFfn extends Routing {
 export function routedFfn(
   b: GraphBuilder,
   x: Value,
-  { experts, mask, weights, gate, up, down, activate }: RoutedFfn,
+  { experts, mask, weights, neurons: total, matrix, compute }: RoutedFfn,
 ): { readonly tap: Value; readonly output: Value } {
   const { count } = experts;
   const hidden = x.shape.at(-1)!;
-  const size = sizeOfPart(up.shape[0]!, count);
+  const size = sizeOfPart(total, count);
   const [rows, picked, factors] = [b.flatten(x), b.flatten(mask), b.flatten(weights)];
   const routes = Array.from({ length: count }, (_, expert) => nonZeroRows(b, column(b, picked, expert)));
-  const [gates, ups] = [gate, up].map((matrix) => matrix && b.reshape(matrix, [count, size, hidden]));
-  const downs = b.reshape(down, [hidden, count, size]);
+  const inputs = new Map<InputProjection, Value>();
+  const matricesOf = (projection: InputProjection): Value =>
+    getOrMake(inputs, projection, () => b.reshape(matrix(projection), [count, size, hidden]));
   const neurons = routes.map((places, expert) => {
     const own = gatherRows(b, rows, places);
-    const product = (matrices: Value): Value => {
-      const matrix = b.reshape(b.slice(matrices, 0, one(expert)), [size, hidden]);
-      return b.matmul(own, matrix, { transB: true });
-    };
-    const active = gates ? b.mul(activate(product(gates)), product(ups!)) : activate(product(ups!));
+    const active = compute((projection) => {
+      const ofExpert = b.reshape(b.slice(matricesOf(projection), 0, one(expert)), [size, hidden]);
+      return b.matmul(own, ofExpert, { transB: true });
+    });
     const weighted = b.mul(active, gatherRows(b, column(b, factors, expert), places));
     return b.reshape(scatterRows(b, weighted, { places, like: rows }), [rows.shape[0]!, 1, size]);
   });
-  const tap = b.unflatten(b.reshape(b.concat(neurons, 1, count), [rows.shape[0]!, up.shape[0]!]), x);
+  const tap = b.unflatten(b.reshape(b.concat(neurons, 1, count), [rows.shape[0]!, total]), x);
   const byExpert = b.reshape(b.flatten(tap), [rows.shape[0]!, count, size]);
+  const outputMatrices = b.reshape(matrix("down_proj"), [hidden, count, size]);
   const outputs = routes.map((places, expert) => {
     const own = b.reshape(b.slice(byExpert, 1, one(expert)), [rows.shape[0]!, size]);
-    const matrix = b.reshape(b.slice(downs, 1, one(expert)), [hidden, size]);
-    const product = b.matmul(gatherRows(b, own, places), matrix, { transB: true });
+    const ofExpert = b.reshape(b.slice(outputMatrices, 1, one(expert)), [hidden, size]);
+    const product = b.matmul(gatherRows(b, own, places), ofExpert, { transB: true });
     return scatterRows(b, product, { places, like: rows });
   });
   const output = outputs.reduce((sum, value) => b.add(sum, value));

@@ -218,12 +218,11 @@ export class LayerBuilder {
   /** The output of the expert of all tokens, [B, T, C]. */
   #sharedExpert(x: Value, neurons: number): Value {
     const b = this.#b;
-    const { activation, gated, hiddenSize } = this.#structure;
+    const { hiddenSize } = this.#structure;
     const linear = (matrix: "gate_proj" | "up_proj"): Value =>
       b.cast(this.#linear(x, `mlp.shared_expert.${matrix}`, neurons), "float32");
-    const active = ACTIVATIONS[activation](b, linear(gated ? "gate_proj" : "up_proj"), noParameter);
-    const all = gated ? b.mul(active, linear("up_proj")) : active;
-    const output = b.cast(this.#linear(all, "mlp.shared_expert.down_proj", hiddenSize), "float32");
+    const active = this.#gated(linear, noParameter);
+    const output = b.cast(this.#linear(active, "mlp.shared_expert.down_proj", hiddenSize), "float32");
     const gate = this.#weights.tensor(`${SHARED_GATE}.weight`, [1, hiddenSize]);
     return b.mul(output, b.sigmoid(b.matmul(x, gate, { transB: true })));
   }
@@ -234,16 +233,16 @@ export class LayerBuilder {
   }
 
   #routed(x: Value, router: Routing): { readonly tap: Value; readonly output: Value } {
-    const { hiddenSize, activation, gated } = this.#structure;
+    const { hiddenSize } = this.#structure;
     const { F } = this.#sizes;
-    const matrix = (projection: Projection, shape: readonly Dim[]): Value =>
-      this.#weights.tensor(`${moduleOf(projection)}.weight`, shape);
     const ffn = routedFfn(this.#b, x, {
       ...router,
-      gate: gated ? matrix("gate_proj", [F, hiddenSize]) : null,
-      up: matrix("up_proj", [F, hiddenSize]),
-      down: matrix("down_proj", [hiddenSize, F]),
-      activate: (value) => ACTIVATIONS[activation](this.#b, value, noParameter),
+      neurons: F,
+      matrix: (projection) => {
+        const shape = projection === "down_proj" ? [hiddenSize, F] : [F, hiddenSize];
+        return this.#weights.tensor(`${moduleOf(projection)}.weight`, shape);
+      },
+      compute: (product) => this.#gated(product, noParameter),
     });
     this.projected.set("down_proj", ffn.output);
     return ffn;
@@ -259,9 +258,17 @@ export class LayerBuilder {
     );
     const linear = (projection: Projection): Value =>
       b.cast(this.#linear(x, projection, this.#sizes.F), "float32");
+    return this.#gated(linear, (name) => parameters.get(name)!);
+  }
+
+  /** Neurons from what the input projections give. */
+  #gated(
+    linear: (projection: "gate_proj" | "up_proj") => Value,
+    parameterOf: (name: string) => Value,
+  ): Value {
+    const b = this.#b;
     const { activation, gated } = this.#structure;
-    const activate = ACTIVATIONS[activation];
-    const active = activate(b, linear(gated ? "gate_proj" : "up_proj"), (name) => parameters.get(name)!);
+    const active = ACTIVATIONS[activation](b, linear(gated ? "gate_proj" : "up_proj"), parameterOf);
     return gated ? b.mul(active, linear("up_proj")) : active;
   }
 

@@ -303,9 +303,7 @@ export class GraphBuilder {
   /** The inverse of `flatten`: a matrix with as many rows as `like` [.., C] gives [.., N]. */
   unflatten(x: Value, like: Value): Value {
     const rank = like.shape.length - 1;
-    const attributes = { start: 0, end: rank };
-    const leading = this.#node("Shape", [like], { shape: [rank], type: "int64", attributes });
-    const shape = this.concat([leading, this.integers([-1])], 0, rank + 1);
+    const shape = this.concat([this.sizes(like, 0, rank), this.integers([-1])], 0, rank + 1);
     return this.#node("Reshape", [x, shape], { shape: [...like.shape.slice(0, -1), x.shape[1]!] });
   }
 
@@ -400,10 +398,13 @@ export class GraphBuilder {
 
   /** Ones [size, 1], where `size` is that of an axis of another value. */
   onesAlong(like: Value, axis: number): Value {
-    const attributes = { start: axis, end: axis + 1 };
-    const size = this.#node("Shape", [like], { shape: [1], type: "int64", attributes });
-    const shape = this.concat([size, this.integers([1])], 0, 2);
+    const shape = this.concat([this.sizes(like, axis, axis + 1), this.integers([1])], 0, 2);
     return this.#node("Expand", [this.scalar(1), shape], { shape: [like.shape[axis]!, 1] });
+  }
+
+  /** The sizes of the axes from `start` to `end` (exclusive) at run time, int64. */
+  sizes(x: Value, start: number, end: number): Value {
+    return this.#node("Shape", [x], { shape: [end - start], type: "int64", attributes: { start, end } });
   }
 
   /** The numbers of an integer constant of this builder. */

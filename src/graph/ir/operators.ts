@@ -66,18 +66,12 @@ export function scatterRows(
   { places, like }: { readonly places: Value; readonly like: Value },
 ): Value {
   const shape = [like.shape[0]!, rows.shape[1]!];
-  const sizes = [sizeOfAxis(b, like, 0), sizeOfAxis(b, rows, 1)];
+  const sizes = [b.sizes(like, 0, 1), b.sizes(rows, 1, 2)];
   const zeros = b.operator("ConstantOfShape", [b.concat(sizes, 0, 2)], { shape, type: "float32" });
   return b.operator("ScatterND", [zeros, b.reshape(places, [places.shape[0]!, 1]), rows], {
     shape,
     type: rows.type,
   });
-}
-
-/** The size of an axis at run time, [1] of int64. */
-function sizeOfAxis(b: GraphBuilder, x: Value, axis: number): Value {
-  const attributes = { start: axis, end: axis + 1 };
-  return b.operator("Shape", [x], { shape: [1], type: "int64", attributes });
 }
 
 /** Rows of x by index: [R, ..] and indices [..] give [.., ..]. */

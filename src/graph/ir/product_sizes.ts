@@ -76,7 +76,9 @@ export function shapeOf({ name, shape }: Value, sizes: Sizes): readonly number[]
   });
 }
 
-/** The size of a dimension: a number, a name, a product, part or sum (`B*T+1`, `F/4`); undefined if a name is unknown. */
+/**
+ * The size of a dimension: a number, a name, a product, part or sum (`B*T+1`, `F/4`); undefined if a name is unknown.
+ */
 function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
   if (typeof dim === "number") return dim;
   const size = sizes[dim] ?? dim.split("+").reduce((sum, term) => sum + productOf(term, sizes), 0);

@@ -3,8 +3,10 @@
  * rows, columns]). Reading joins them to the usual projections of an FFN, whose neurons are those of one expert after
  * another; writing takes them apart again.
  */
+import { getOrMake } from "../../base/map_values.ts";
 import { checkRows } from "../../tensor/memory.ts";
 import {
+  putColumns,
   type RowRange,
   type Tensor,
   type TensorInfo,
@@ -72,7 +74,7 @@ export function expertShape(spec: ModelSpec, { layer, expert, parts }: ExpertTen
 
 /** A view of a checkpoint's tensors with those of experts joined; those of other shapes stay as they are. */
 export function joinExperts(source: TensorSource, spec: ModelSpec, family: Family): TensorSource {
-  const joined = new Map<string, JoinedExperts>();
+  const joined = new Map<string, { readonly part: Projection; readonly tensors: ExpertTensor[] }>();
   const found = new Set<string>();
   for (const tensor of readableExperts(spec, family)) {
     const shape = expertShape(spec, tensor);
@@ -80,12 +82,14 @@ export function joinExperts(source: TensorSource, spec: ModelSpec, family: Famil
     found.add(tensor.name);
     for (const [index, name] of joinedNames(tensor).entries()) {
       const part = tensor.parts[index]!;
-      const others = joined.get(name)?.tensors ?? [];
-      joined.set(name, new JoinedExperts(spec, part, [...others, tensor]));
+      getOrMake(joined, name, () => ({ part, tensors: [] })).tensors.push(tensor);
     }
   }
   if (found.size === 0) return source;
-  const whole = new Map([...joined].filter(([, { isComplete }]) => isComplete));
+  const matrices = Array.from(joined, ([name, { part, tensors }]) => {
+    return [name, new JoinedExperts(spec, part, tensors)] as const;
+  });
+  const whole = new Map(matrices.filter(([, { isComplete }]) => isComplete));
   return {
     names: [...source.names.filter((name) => !found.has(name)), ...whole.keys()],
     info: (name): TensorInfo | undefined => {
@@ -128,11 +132,7 @@ class JoinedExperts {
     const result = zeros([end - start, columns]);
     if (isOutput([this.#part])) {
       for (let expert = 0; expert < this.#count; expert++) {
-        const { data } = await this.#matrix(source, expert, { start, end });
-        for (let row = 0; row < end - start; row++) {
-          const values = data.subarray(row * this.#size, (row + 1) * this.#size);
-          result.data.set(values, row * columns + expert * this.#size);
-        }
+        putColumns(result, await this.#matrix(source, expert, { start, end }), expert * this.#size);
       }
       return result;
     }

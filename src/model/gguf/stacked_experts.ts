@@ -4,7 +4,7 @@
  * matrix of their own.
  */
 import { type BlockTensor, gatherBlockRows } from "../../tensor/blocks.ts";
-import { type RowRange, type Tensor, type TensorSource, zeros } from "../../tensor/tensor.ts";
+import { putColumns, type RowRange, type Tensor, type TensorSource, zeros } from "../../tensor/tensor.ts";
 import type { ModelSpec } from "../spec.ts";
 import { projectionName } from "../weights.ts";
 
@@ -78,10 +78,7 @@ export async function readUnstacked(
   const result = zeros([end - start, columns]);
   for (let expert = 0; expert < experts.count; expert++) {
     const first = expert * count;
-    const { data } = await source.read(tensor, { start: first + start, end: first + end });
-    for (let row = 0; row < end - start; row++) {
-      result.data.set(data.subarray(row * width, (row + 1) * width), row * columns + expert * width);
-    }
+    putColumns(result, await source.read(tensor, { start: first + start, end: first + end }), expert * width);
   }
   return result;
 }
