@@ -22,16 +22,21 @@ export function wayBackFeeds(
   const { hiddenSize } = spec;
   const layer = spec.layers[index]!;
   const { N, F } = layerSizes(layer);
-  const ofSpace = (kind: SpaceKind, channels: number): Feeds => ({
-    [`${kind}.centre`]: randomTensor([channels], { name: kind }),
-    [`${kind}.changeInputs`]: randomTensor([CHANGES, RANK, channels], { name: `${kind} inputs` }),
-    [`${kind}.changeOutputs`]: randomTensor([CHANGES, hiddenSize, RANK], { name: `${kind} outputs` }),
-    [`${kind}.changeCentres`]: randomTensor([CHANGES, 1, RANK], { name: `${kind} centres` }),
-  });
+  const ofSpace = (kind: SpaceKind, channels: number, parts: number): Feeds => {
+    const random = (name: string, shape: readonly number[]): Feeds => ({
+      [`${kind}.${name}`]: randomTensor(shape, { name: `${kind} ${name}` }),
+    });
+    return {
+      ...random("centre", [channels]),
+      ...random("changeInputs", [CHANGES, parts, RANK, channels / parts]),
+      ...random("changeOutputs", [CHANGES, parts, hiddenSize, RANK]),
+      ...random("changeCentres", [CHANGES, parts, 1, RANK]),
+    };
+  };
   return {
     upstream: randomTensor([batch, tokens, stateSize(spec, index + 1)], { name: "upstream" }),
     "ffn.gateWeight": randomTensor([hiddenSize, F], { name: "gate weight" }),
-    ...ofSpace("kv", N * headDimOf(spec, layer)),
-    ...ofSpace("ffn", F),
+    ...ofSpace("kv", N * headDimOf(spec, layer), 1),
+    ...ofSpace("ffn", F, layer.experts?.count ?? 1),
   };
 }

@@ -13,7 +13,7 @@ import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { withBiases } from "../model/spec.ts";
 import { projectionName } from "../model/weights.ts";
 import { memorySource } from "../tensor/memory.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { type Tensor, zeros } from "../tensor/tensor.ts";
 import { changeNames, slopeStatistics, windowSlopes } from "./slopes.ts";
 
 const runtime = new Runtime({ threads: 1 });
@@ -33,19 +33,21 @@ async function biased(options: Parameters<typeof tinyModel>[0]) {
   return { model, tensors: await tensorsOf(model) };
 }
 
-/** Two changes of three channels of every space with alternatives but those of one layer. */
+/** Two changes of every space but those of one layer, of three channels in each part; experts have no centres. */
 function changesFor({ spec }: Model, without?: number): Map<string, Tensor> {
   const size = spec.hiddenSize;
   return new Map(
     spacesOf(spec)
-      .filter(({ layer, parts }) => layer !== without && parts === 1)
+      .filter(({ layer }) => layer !== without)
       .flatMap((space) => {
         const { inputs, outputs, centres } = changeNames(space);
-        const channels = space.units * space.unitChannels;
+        const { parts } = space;
+        const channels = (space.units * space.unitChannels) / parts;
+        const centre = [2, parts, 1, 3];
         return [
-          [inputs, randomTensor([2, 3, channels], { name: inputs })],
-          [outputs, randomTensor([2, size, 3], { name: outputs })],
-          [centres, randomTensor([2, 1, 3], { name: centres })],
+          [inputs, randomTensor([2, parts, 3, channels], { name: inputs })],
+          [outputs, randomTensor([2, parts, size, 3], { name: outputs })],
+          [centres, parts > 1 ? zeros(centre) : randomTensor(centre, { name: centres })],
         ] as const;
       }),
   );
@@ -64,18 +66,22 @@ function moved(
     const size = data.length / shape[0]!;
     return data.subarray(change * size, (change + 1) * size);
   }) as [Float32Array, Float32Array, Float32Array];
-  const channels = inputs.length / 3;
+  const channels = space.units * space.unitChannels;
+  const ofPart = channels / space.parts;
+  const size = outputs.length / (3 * space.parts);
   const result = new Map(tensors);
   const put = (name: string, changeAt: (i: number) => number): void => {
     const { shape, data } = tensors.get(name)!;
     result.set(name, { shape, data: data.map((value, i) => value + by * changeAt(i)) });
   };
-  const sum = (row: number, other: (r: number) => number): number =>
-    [0, 1, 2].reduce((total, r) => total + outputs[row * 3 + r]! * other(r), 0);
-  put(projectionName(space.layer, projection), (i) =>
-    sum(Math.floor(i / channels), (r) => inputs[r * channels + (i % channels)]!),
-  );
-  put(projectionName(space.layer, projection, "bias"), (i) => sum(i, (r) => -centres[r]!));
+  const sum = ({ part, row }: { part: number; row: number }, other: (r: number) => number): number =>
+    [0, 1, 2].reduce((total, r) => total + outputs[(part * size + row) * 3 + r]! * other(r), 0);
+  put(projectionName(space.layer, projection), (i) => {
+    const [row, part] = [Math.floor(i / channels), Math.floor((i % channels) / ofPart)];
+    return sum({ part, row }, (r) => inputs[(part * 3 + r) * ofPart + (i % ofPart)]!);
+  });
+  const bias = projectionName(space.layer, projection, "bias");
+  if (tensors.has(bias)) put(bias, (row) => sum({ part: 0, row }, (r) => -centres[r]!));
   return result;
 }
 
@@ -137,17 +143,17 @@ describe("slopeStatistics", () => {
     }
   });
 
-  test("takes experts, which have no changes, with fewer neurons than in the dense model", async () => {
+  test("takes spaces without changes that have fewer neurons than in the dense model", async () => {
     const experts = { count: 2, active: 1, normalised: false };
     const { model: dense } = await biased({ layers: [{ experts }, {}] });
     const { model, tensors } = await biased({ layers: [{ neurons: 2, experts }, {}] });
     const runner = new DecoderRunner(
-      withWeights(model, new Map([...tensors, ...changesFor(model)])),
+      withWeights(model, new Map([...tensors, ...changesFor(model, 0)])),
       runtime,
     );
     const sets = [{ name: "text", windows: randomWindows([6]) }];
     const { spaces, neurons } = (await slopeStatistics({ runner, dense }, sets)).get("text")!;
-    expect([...spaces.keys()]).toEqual(["layers.0.kv", "layers.1.kv", "layers.1.ffn"]);
+    expect([...spaces.keys()]).toEqual(["layers.1.kv", "layers.1.ffn"]);
     expect([...neurons.keys()]).toEqual(["layers.1.ffn"]);
   });
 
@@ -160,23 +166,28 @@ describe("slopeStatistics", () => {
       const changes = new Map<string, Tensor>();
       const centres = new Map<string, Float32Array>();
       for (const space of spaces) {
-        const { id, layer, units } = space;
+        const { id, layer, units, parts } = space;
         const name = projectionName(layer, OUTPUT_PROJECTION.ffn);
         const { shape, data: dense } = tensors.get(name)!;
-        const centre = randomTensor([units], { name: id }).data;
+        const ofPart = units / parts;
+        const centre = parts > 1 ? new Float32Array(units) : randomTensor([units], { name: id }).data;
         centres.set(id, centre);
         // Every third neuron is removed.
         present.set(name, { shape, data: dense.map((value, i) => ((i % units) % 3 === 0 ? 0 : value)) });
         const names = changeNames(space);
         const [size = 0] = shape;
-        const column = (i: number): number => dense[(i % size) * units + Math.floor(i / size)]!;
-        changes.set(names.outputs, {
-          shape: [units, size, 1],
-          data: Float32Array.from({ length: units * size }, (__, i) => column(i)),
-        });
+        const outputs = zeros([units, parts, size, 1]);
+        for (let unit = 0; unit < units; unit++) {
+          const start = (unit * parts + Math.floor(unit / ofPart)) * size;
+          for (let row = 0; row < size; row++) outputs.data[start + row] = dense[row * units + unit]!;
+        }
+        changes.set(names.outputs, outputs);
         const chosen = Float32Array.from({ length: units ** 2 }, (__, i) => (i % (units + 1) === 0 ? 1 : 0));
-        changes.set(names.inputs, { shape: [units, 1, units], data: chosen });
-        changes.set(names.centres, { shape: [units, 1, 1], data: centre });
+        changes.set(names.inputs, { shape: [units, parts, 1, ofPart], data: chosen });
+        changes.set(
+          names.centres,
+          parts > 1 ? zeros([units, parts, 1, 1]) : { shape: [units, 1, 1, 1], data: centre },
+        );
       }
       const runner = new DecoderRunner(withWeights(model, new Map([...present, ...changes])), runtime);
       const windows = randomWindows([9], { seed: 3 });

@@ -5,7 +5,8 @@
  *
  * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output; a change A [C,
  * r], B [r, channels], c [r] adds A B to the weight and -A c to the bias. One forward and backward pass measures all
- * changes of all layers, where the losses of changed models take a pass each.
+ * changes of all layers, where the losses of changed models take a pass each. Experts have projections of their own, and
+ * a change of an FFN of experts is one of each: s_t is their sum.
  *
  * The same pass measures the importance of every neuron, whether it is kept or removed, by a gate on it:
  *
@@ -65,13 +66,13 @@ export interface ChangedModel {
   readonly dense: Model;
 }
 
-/** Names of the tensors of a model that hold a space's V changes. */
+/** Names of the tensors of a model that hold a space's V changes, each of its E parts. */
 export interface ChangeNames {
-  /** B, [V, r, channels]. */
+  /** B, [V, E, r, channels of a part]. */
   readonly inputs: string;
-  /** A, [V, C, r]. */
+  /** A, [V, E, C, r]. */
   readonly outputs: string;
-  /** c, [V, 1, r]. */
+  /** c, [V, E, 1, r]. */
   readonly centres: string;
 }
 
@@ -185,13 +186,13 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
   const feeds: Record<string, Tensor> = {};
   for (const space of spacesOf(spec)) {
     if (space.layer !== layer) continue;
-    const { kind } = space;
+    const { kind, parts } = space;
     const names = changeNames(space);
     const read = async (name: string, shape: readonly number[]): Promise<Tensor> =>
       hasChanges({ model }, space) ? weights.read(name) : zeros(shape);
-    feeds[`${kind}.changeInputs`] = await read(names.inputs, [1, 1, channelCount(space)]);
-    feeds[`${kind}.changeOutputs`] = await read(names.outputs, [1, spec.hiddenSize, 1]);
-    feeds[`${kind}.changeCentres`] = await read(names.centres, [1, 1, 1]);
+    feeds[`${kind}.changeInputs`] = await read(names.inputs, [1, parts, 1, channelCount(space) / parts]);
+    feeds[`${kind}.changeOutputs`] = await read(names.outputs, [1, parts, spec.hiddenSize, 1]);
+    feeds[`${kind}.changeCentres`] = await read(names.centres, [1, parts, 1, 1]);
   }
   return feeds;
 }
@@ -215,17 +216,19 @@ async function gatesOf(
 
 /**
  * The slopes of one window of a micro-batch.
- * @param slopes - [B, V, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding
+ * @param slopes - [B, V, E, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding
  */
 function slopesOfWindow({ shape, data }: Tensor, window: number): ChangeSlopes {
-  const [, count = 0, tokens = 0] = shape;
+  const [, count = 0, parts = 0, tokens = 0] = shape;
   const sums = new Float64Array(count);
   const squares = new Float64Array(count);
   for (let v = 0; v < count; v++) {
-    const start = (window * count + v) * tokens;
+    const start = (window * count + v) * parts * tokens;
     for (let t = start; t < start + tokens; t++) {
-      sums[v]! += data[t]!;
-      squares[v]! += data[t]! ** 2;
+      let slope = 0;
+      for (let part = 0; part < parts; part++) slope += data[t + part * tokens]!;
+      sums[v]! += slope;
+      squares[v]! += slope ** 2;
     }
     squares[v]! *= tokens - 1;
   }

@@ -174,7 +174,7 @@ export class RunSizes {
     const each = spacesOf(this.#run.spec).map(
       (space) => MAX_ALTERNATIVES[space.kind] * this.#graphs.changedChannels(space),
     );
-    const rows = 8 * this.widest * Math.max(...each);
+    const rows = 8 * this.#most(partChannels) * Math.max(...each);
     const { "Gram matrices": matrices = 0, factor = 0, ...solving } = this.solving;
     const largestFactor = Math.max(factor, this.#factorWith(Math.max(...each)) + rows);
     // Channels that an alternative adds count twice: as fitted ones, and as lost ones of the present width.
@@ -252,9 +252,10 @@ export class RunSizes {
   /** One output projection with its alternatives, and the covariances of the channels that they add, in float64. */
   get layerAlternatives(): number {
     const each = spacesOf(this.#run.spec).map((space) => {
-      const [changed, n] = [this.#graphs.changedChannels(space), channelCount(space)];
+      const [changed, n] = [this.#graphs.changedChannels(space), partChannels(space)];
       const coming = (MAX_ALTERNATIVES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
-      return this.#alternativesOf(space) + 8 * coming;
+      // Parts are fitted one by one, then joined.
+      return (space.parts > 1 ? 2 : 1) * this.#alternativesOf(space) + 8 * coming;
     });
     return Math.max(...each);
   }
@@ -340,7 +341,7 @@ export class RunSizes {
     return (
       MAX_ALTERNATIVES[space.kind] *
       this.#graphs.changedChannels(space) *
-      (channelCount(space) + this.hiddenSize + 1)
+      (channelCount(space) + space.parts * (this.hiddenSize + 1))
     );
   }
 

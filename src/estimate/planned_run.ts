@@ -1,6 +1,5 @@
 /** The facts of a run that its memory and time depend on, known before it starts. */
 import { refits, type SettledConfig } from "../config.ts";
-import { canMoveWidths } from "../gprune/width_moves.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { BATCH_WINDOWS, TRAINING_TOKENS } from "../recover/distill.ts";
 
@@ -51,7 +50,7 @@ export function learns({ allocation, gradients, tokens }: PlannedRun): boolean {
 
 /** Whether learned widths are refined. */
 export function refinesWidths(run: PlannedRun): boolean {
-  return run.config.refine && run.allocation === "learned" && refitsOutputs(run) && canMoveWidths(run.spec);
+  return run.config.refine && run.allocation === "learned" && refitsOutputs(run);
 }
 
 /** Tokens that the dense model runs on in calibration, all sets together. */

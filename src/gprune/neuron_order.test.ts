@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { tinySpec } from "../../test/tiny_model.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
+import type { ExpertsSpec } from "../model/spec.ts";
 import { reorderedNeurons } from "./neuron_order.ts";
 
 function measured(...sets: readonly Readonly<Record<string, readonly number[]>>[]): Map<string, SlopeStats> {
@@ -12,6 +14,18 @@ function measured(...sets: readonly Readonly<Record<string, readonly number[]>>[
   );
 }
 
+/** The first layer's neurons in an order. */
+function ordered(neurons: readonly number[], experts?: ExpertsSpec): Parameters<typeof reorderedNeurons>[0] {
+  const order = new Map([
+    ["layers.0.ffn", neurons],
+    ["layers.0.kv", [1, 0]],
+  ]);
+  return {
+    spec: tinySpec({ layers: [{ neurons: neurons.length, kvGroups: 2, ...(experts && { experts }) }] }),
+    order,
+  };
+}
+
 const EQUAL = new Map([
   ["set0", 1],
   ["set1", 1],
@@ -19,17 +33,20 @@ const EQUAL = new Map([
 
 describe("reorderedNeurons", () => {
   test("keeps the order where the squared gradients agree with it, are all zero or are missing", () => {
-    const order = new Map([
-      ["layers.0.ffn", [3, 1, 0, 2]],
-      ["layers.0.kv", [1, 0]],
-    ]);
-    expect(reorderedNeurons(order, measured({ "layers.0.ffn": [5, 2, 9, 1] }), EQUAL)).toEqual(order);
-    expect(reorderedNeurons(order, measured({ "layers.0.ffn": [0, 0, 0, 0] }), EQUAL)).toEqual(order);
-    expect(reorderedNeurons(order, measured({}), EQUAL)).toEqual(order);
+    const learned = ordered([3, 1, 0, 2]);
+    const sets: readonly Readonly<Record<string, readonly number[]>>[] = [
+      { "layers.0.ffn": [5, 2, 9, 1] },
+      { "layers.0.ffn": [0, 0, 0, 0] },
+      {},
+    ];
+    for (const own of sets) {
+      const order = Object.fromEntries(reorderedNeurons(learned, measured(own), EQUAL));
+      expect(order).toEqual({ "layers.0.kv": [1, 0], "layers.0.ffn": [3, 1, 0, 2] });
+    }
   });
 
   test("puts a neuron at the mean of its place in the order and of what the loss says, on the loss's scale", () => {
-    const order = new Map([["layers.0.ffn", [0, 1, 2, 3]]]);
+    const order = ordered([0, 1, 2, 3]);
     // Neuron 0 goes first by the order, and is worth most. Sums of logarithms: 0 with 1 and 8, 1 with 2 and 1, 2 with 4
     // and 2, 3 with 8 and 4.
     const own = measured({ "layers.0.ffn": [8, 1, 2, 4] });
@@ -37,7 +54,7 @@ describe("reorderedNeurons", () => {
   });
 
   test("counts sets by their weights, not by how large their gradients are", () => {
-    const order = new Map([["layers.0.ffn", [0, 1, 2]]]);
+    const order = ordered([0, 1, 2]);
     const sets = measured({ "layers.0.ffn": [100, 1, 2] }, { "layers.0.ffn": [1e6, 2e6, 3e6] });
     const orderWith = (weight: number): readonly number[] | undefined => {
       return reorderedNeurons(order, sets, new Map(EQUAL).set("set1", weight)).get("layers.0.ffn");
@@ -61,12 +78,20 @@ describe("reorderedNeurons", () => {
   });
 
   test("learns nothing from a set whose gradients are all zero", () => {
-    const order = new Map([["layers.0.ffn", [0, 1, 2, 3]]]);
+    const order = ordered([0, 1, 2, 3]);
     const own = { "layers.0.ffn": [8, 1, 2, 4] };
     const zero = { "layers.0.ffn": [0, 0, 0, 0] };
     expect(reorderedNeurons(order, measured(own, zero), EQUAL)).toEqual(
       reorderedNeurons(order, measured(own), EQUAL),
     );
+  });
+
+  test("ranks the neurons of every expert by themselves, and gives the experts turns", () => {
+    const experts = { count: 2, active: 1, normalised: true };
+    const learned = ordered([4, 0, 5, 1, 6, 2, 7, 3], experts);
+    // The second expert's gradients are a hundred times the first's.
+    const own = measured({ "layers.0.ffn": [8, 1, 2, 4, 100, 200, 400, 800] });
+    expect(reorderedNeurons(learned, own, EQUAL).get("layers.0.ffn")).toEqual([1, 4, 0, 5, 2, 6, 3, 7]);
   });
 
   test("is a permutation, and what is last by both stays last, whatever values are", () => {
@@ -75,7 +100,8 @@ describe("reorderedNeurons", () => {
       fc.property(values, fc.nat(), (own, seed) => {
         const units = own.map((_, unit) => unit);
         const order = units.toSorted((a, b) => ((a * 7 + seed) % 13) - ((b * 7 + seed) % 13));
-        const result = reorderedNeurons(new Map([["a", order]]), measured({ a: own }), EQUAL).get("a")!;
+        const values = measured({ "layers.0.ffn": own });
+        const result = reorderedNeurons(ordered(order), values, EQUAL).get("layers.0.ffn")!;
         expect([...result].sort((a, b) => a - b)).toEqual(units);
         const most = own.indexOf(Math.max(...own));
         if (order.at(-1) === most) expect(result.at(-1)).toBe(most);

@@ -7,33 +7,39 @@
  *   ln f_u + ln q_u,   f_u the sum of these squares, pooled over the sets
  *                      q_u the value of sorted f at u's place in the learned order
  *
- * which averages the two rankings on the scale of f: of the learned order only the ranks count.
+ * which averages the two rankings on the scale of f: of the learned order only the ranks count. Experts lose as many
+ * neurons each, so each has a ranking of its own.
  */
 import type { SlopeStats } from "../calibrate/slopes.ts";
+import { spacesOf } from "../model/spaces.ts";
+import { byPart, inTurns } from "../prune/removal.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
 import { logsOf, type Marginals, pooledMarginals } from "./marginals.ts";
 import { weightOf } from "./set_weights.ts";
-import type { UnitOrder } from "./width_moves.ts";
+import type { UnitOrder, WidthRequest } from "./width_moves.ts";
 
 /**
  * The learned order with the measured neurons reordered. A pure function; neurons of equal values keep their order.
  * @param weights - of every set by name
  */
 export function reorderedNeurons(
-  learned: UnitOrder,
+  { spec, order: learned }: Pick<WidthRequest, "spec" | "order">,
   measured: ReadonlyMap<string, SlopeStats>,
   weights: ReadonlyMap<string, number>,
 ): UnitOrder {
   const pooled = pooledNeurons(measured, weights);
   return new Map(
-    Array.from(learned, ([id, order]) => {
-      const values = pooled.get(id);
-      return [id, values === undefined ? order : reorder(order, values)];
+    spacesOf(spec).map((space) => {
+      const order = learned.get(space.id)!;
+      const values = pooled.get(space.id);
+      if (values === undefined) return [space.id, order];
+      const ofParts = byPart(order, space).flatMap((units) => reorder(units, values));
+      return [space.id, inTurns(ofParts, space)];
     }),
   );
 }
 
-/** @param values - f of one space, [units] */
+/** @param order - of all neurons of a part; @param values - f of the space, [units] */
 function reorder(order: readonly number[], values: Float64Array): readonly number[] {
   const logsByUnit = logsOf(values);
   const logs = Float64Array.from(order, (unit) => logsByUnit[unit]!);

@@ -86,7 +86,9 @@ async function refine(
 
 test("refines widths by the sets' mean slopes, measured with all neurons and the KV groups of every alternative", async () => {
   const layer = { neurons: 100, kvGroups: 4 };
-  const model = tinyModel({ layers: Array.from({ length: 8 }, () => layer) });
+  const experts = { count: 4, active: 2, normalised: true };
+  const layers = Array.from({ length: 8 }, (_, index) => (index === 3 ? { ...layer, experts } : layer));
+  const model = tinyModel({ layers });
   const { spec } = model;
   const ranked = spacesOf(spec).map((space) => {
     return { space, values: Float64Array.from({ length: space.units }, randomStream(1, space.id)) };
@@ -122,9 +124,13 @@ test("refines widths by the sets' mean slopes, measured with all neurons and the
       return [id, alternatives.map((_, j) => ({ first: mean("sums", j), square: mean("squares", j) }))];
     }),
   );
-  const reordered = { ...widths, order: reorderedNeurons(order, measured, weights) };
+  const reordered = { ...widths, order: reorderedNeurons(widths, measured, weights) };
   const expected = movedWidths(reordered, choices, slopes);
   expect(refined.keep).toEqual(expected.keep);
+  const ofExperts = [0, 1, 2, 3].map(
+    (part) => refined.keep["layers.3.ffn"]!.filter((unit) => Math.floor(unit / 25) === part).length,
+  );
+  expect(new Set(ofExperts).size).toBe(1);
   expect(refined.moves).toEqual(
     expected.moves.map((move) => ({
       ...move,

@@ -65,7 +65,7 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
   const measured = await stages.run("refine neurons", (checkpoints: Checkpoints<Refitted>) =>
     measureSlopes(request, choices, checkpoints),
   );
-  const order = reorderedNeurons(widths.order, measured, request.weights);
+  const order = reorderedNeurons(widths, measured, request.weights);
   return movedWidths({ ...widths, order }, choices, pooledSlopes(choices, measured, request.weights));
 }
 

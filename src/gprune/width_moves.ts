@@ -19,7 +19,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { canRemove, removeRanked } from "../prune/ranked.ts";
-import type { RankedSpace } from "../prune/removal.ts";
+import { inTurns, type RankedSpace } from "../prune/removal.ts";
 import { clamp, quantile } from "../tensor/statistics.ts";
 
 /** All units of every space by id, in the order of their removal. */
@@ -84,39 +84,25 @@ const CURVATURE = 0.15;
 /** Worths are raised to at least this share of the median, so that noise around 0 does not decide. */
 const LEAST_WORTH = 1 / 16;
 
-/**
- * The spaces that have alternatives, with these. Experts stay as they are: the changes of an alternative of all of them
- * would take as much as the layer itself.
- */
+/** The spaces that have alternatives, with these. */
 export function widthAlternatives(request: WidthRequest): readonly SpaceAlternatives[] {
-  if (!canMoveWidths(request.spec)) return [];
   return spacesOf(request.spec)
-    .filter(hasAlternatives)
     .map((space) =>
       space.kind === "ffn" ? neuronAlternatives(space, request) : groupAlternatives(space, request),
     )
     .filter(({ alternatives }) => alternatives.length > 0);
 }
 
-/** Whether any space can have alternatives: what KV groups are worth is measured in neurons. */
-export function canMoveWidths(spec: ModelSpec): boolean {
-  return spacesOf(spec).some((space) => space.kind === "ffn" && hasAlternatives(space));
-}
-
-function hasAlternatives({ parts }: Space): boolean {
-  return parts === 1;
-}
-
 function neuronAlternatives(space: Space, { keep, order, roundTo }: WidthRequest): SpaceAlternatives {
   const present = keptUnits(keep, space);
   const step = stepOf(space, roundTo);
   const more = Math.min(space.units, present.length + step);
-  const fewer = Math.min(present.length, Math.max(roundTo, present.length - step));
+  const fewer = Math.min(present.length, Math.max(roundTo * space.parts, present.length - step));
+  const turns = inTurns(order.get(space.id)!, space);
   const alternatives = [more, fewer]
     .filter((width) => width !== present.length)
     .map((width): Alternative => {
-      const units = order.get(space.id)!.slice(space.units - width);
-      return { units: ascending(units), unitsAdded: width - present.length };
+      return { units: ascending(turns.slice(space.units - width)), unitsAdded: width - present.length };
     });
   return { space, present, alternatives };
 }
@@ -135,15 +121,16 @@ function groupAlternatives(space: Space, { keep, order }: WidthRequest): SpaceAl
   return { space, present, alternatives };
 }
 
-/** Largest number of channels by which an alternative differs from the present units. */
+/** Largest number of channels by which an alternative differs from the present units, in each part of the space. */
 export function changedChannels(space: Space, roundTo: number): number {
-  if (!hasAlternatives(space)) return 0;
-  return space.kind === "kv" ? space.unitChannels : Math.min(space.units, stepOf(space, roundTo));
+  if (space.kind === "kv") return space.unitChannels;
+  return Math.min(space.units, stepOf(space, roundTo)) / space.parts;
 }
 
-/** Step of an FFN width in neurons: whole blocks of `roundTo`, at least one. */
-function stepOf({ units }: Space, roundTo: number): number {
-  return Math.max(1, Math.round((STEP * units) / roundTo)) * roundTo;
+/** Step of an FFN width in neurons: whole blocks of `roundTo` of every part, at least one. */
+function stepOf({ units, parts }: Space, roundTo: number): number {
+  const block = roundTo * parts;
+  return Math.max(1, Math.round((STEP * units) / block)) * block;
 }
 
 /**

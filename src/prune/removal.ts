@@ -61,14 +61,21 @@ export function removalQueue(
 }
 
 /** The first unit of every part of a space, then the second of each, and so on. @param order - all units */
-function inTurns(
+export function inTurns(order: readonly number[], space: Pick<Space, "units" | "parts">): readonly number[] {
+  const { parts } = space;
+  if (parts === 1) return order;
+  const ofParts = byPart(order, space);
+  return order.map((_, place) => ofParts[place % parts]![Math.floor(place / parts)]!);
+}
+
+/** The units of every part of a space, in their order. */
+export function byPart(
   order: readonly number[],
   { units, parts }: Pick<Space, "units" | "parts">,
-): readonly number[] {
-  if (parts === 1) return order;
+): readonly (readonly number[])[] {
   const ofParts = Array.from({ length: parts }, (): number[] => []);
   for (const unit of order) ofParts[Math.floor((unit * parts) / units)]!.push(unit);
-  return order.map((_, place) => ofParts[place % parts]![Math.floor(place / parts)]!);
+  return ofParts;
 }
 
 /** Number of units in the first `blocks` blocks of a queue. */

@@ -35,6 +35,7 @@ import {
   ROUNDING,
   regress,
 } from "./regression.ts";
+import { joinedColumns, partsOf, type SpacePart, stackedParts } from "./space_parts.ts";
 
 /**
  * Lists of kept units by space id, each ascending. The first is the present list; each of the others has more units or
@@ -103,8 +104,11 @@ export interface AlternativesRequest {
   readonly ridge: number;
 }
 
+/** The present projection of a part and its changes, all with columns for `onto`. */
+type FittedPart = DenseProjection & Readonly<Record<keyof ChangeNames, Tensor>>;
+
 /**
- * Fits the present units, and every alternative.
+ * Fits the present units, and every alternative, part by part; an alternative changes all parts by as many units.
  * @returns tensors by name: the present projection, with its bias if it has one, and the changes to the alternatives
  *   (`changeNames`)
  * @throws GpruneError NOT_FINITE naming the projection
@@ -112,15 +116,39 @@ export interface AlternativesRequest {
 export async function fitAlternatives(
   runtime: Runtime,
   moments: SpaceMoments,
-  { space, projection: whole, alternatives, onto, ridge }: AlternativesRequest,
+  request: AlternativesRequest,
 ): Promise<ReadonlyMap<string, Tensor>> {
+  const { space, projection } = request;
+  const parts: FittedPart[] = [];
+  for await (const part of partsOf(space, projection, moments))
+    parts.push(await fitPart(runtime, part, request));
+  const names = changeNames(space);
+  const [{ bias }] = parts as [FittedPart];
+  const nameOf = (what: "weight" | "bias"): string =>
+    projectionName(space.layer, OUTPUT_PROJECTION[space.kind], what);
+  return new Map([
+    [nameOf("weight"), joinedColumns(parts.map(({ weight }) => weight))],
+    ...(bias === null ? [] : [[nameOf("bias"), bias] as const]),
+    [names.inputs, stackedParts(parts.map(({ inputs }) => inputs))],
+    [names.outputs, stackedParts(parts.map(({ outputs }) => outputs))],
+    [names.centres, stackedParts(parts.map(({ centres }) => centres))],
+  ]);
+}
+
+async function fitPart(
+  runtime: Runtime,
+  { space, projection: whole, moments, unitsOf }: SpacePart,
+  request: AlternativesRequest,
+): Promise<FittedPart> {
+  const { ridge } = request;
+  const alternatives = request.alternatives.map(unitsOf);
+  const onto = unitsOf(request.onto);
   const wide = wideProjection(space, whole, alternatives);
   const { weight: dense } = wide;
   const isKept = new Set(onto);
   const removed = wide.units.find((unit) => !isKept.has(unit));
   if (removed !== undefined) throw internalError(`${space.id}: unit ${removed} of an alternative is removed`);
-  const projection = OUTPUT_PROJECTION[space.kind];
-  const name = projectionName(space.layer, projection);
+  const name = projectionName(space.layer, OUTPUT_PROJECTION[space.kind]);
   const [presentUnits = [], ...others] = alternatives;
   const present = channelsAmong(wide, presentUnits);
   const steps = others.map((units) => stepFrom(present, channelsAmong(wide, units)));
@@ -137,20 +165,17 @@ export async function fitAlternatives(
   const covariances = ofSomeInputs(wideCovariances, present);
   const change = await regress(runtime, covariances, { ridge, name });
   const fitted = onWideChannels(wide, present, change);
-  const lambda = lambdaOf(covariances, ridge);
+  // Where all inputs are zero, as those of an expert that no token picked, any lambda gives the dense columns.
+  const lambda = lambdaOf(covariances, ridge) || 1;
   const fit: Fit = { runtime, products, name, present, covariances, lambda, dense, fitted: fitted.weight };
   const changes = await changesBy(fit, steps, added);
-  const { inputs, outputs, centres } = stackChanges(wide, changes, wideCovariances.inputMean);
-  const names = changeNames(space);
-  return new Map([
-    [name, scatterColumns(fitted.weight, wide, onto)],
-    ...(fitted.bias === null
-      ? []
-      : [[projectionName(space.layer, projection, "bias"), fitted.bias] as const]),
-    [names.inputs, scatterColumns(inputs, wide, onto)],
-    [names.outputs, outputs],
-    [names.centres, centres],
-  ]);
+  const { inputs, ...factors } = stackChanges(wide, changes, wideCovariances.inputMean);
+  return {
+    weight: scatterColumns(fitted.weight, wide, onto),
+    bias: fitted.bias,
+    inputs: scatterColumns(inputs, wide, onto),
+    ...factors,
+  };
 }
 
 /** The dense projection on the units that any of the lists has. */

@@ -27,7 +27,7 @@
 import { requirePositive } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import { type Moments, momentsOfPart, type SpaceMoments } from "../calibrate/moments.ts";
+import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { compileProducts } from "../graph/runtime/double_products.ts";
 import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
@@ -38,10 +38,11 @@ import { type LayerSpec, takesBias, withBiases } from "../model/spec.ts";
 import { projectionName } from "../model/weights.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
-import { type AnyTensor, loaded, StashedTensors } from "../tensor/stash.ts";
-import { gatherBlocks, putColumns, type Tensor, zeros } from "../tensor/tensor.ts";
+import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
+import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";
 import { changedBy, covariancesOf, type DenseProjection, type InputSplit, regress } from "./regression.ts";
+import { joinedColumns, partsOf, type SpacePart } from "./space_parts.ts";
 import { withTensors } from "./with_tensors.ts";
 
 /** The dense model, the plan that it is pruned by, and the moments of its activations to fit from. */
@@ -149,16 +150,14 @@ async function fitSpace(
     return fitAlternatives(runtime, spaceMoments, { space, projection, alternatives, onto: keep, ridge });
   }
   const name = projectionName(space.layer, OUTPUT_PROJECTION[space.kind]);
-  const whole = { ...spaceMoments, covariance: await loaded(spaceMoments.covariance) };
   const products = await compileProducts(runtime);
   let { bias } = projection;
   const weights: Tensor[] = [];
-  for (let part = 0; part < space.parts; part++) {
-    const ofPart = partOf({ space, keep, projection, part });
-    const ownMoments = momentsOfPart(whole, part, space.parts);
-    const covariances = await covariancesOf(products, ownMoments, ofPart);
+  for await (const part of partsOf(space, projection, spaceMoments)) {
+    const split = inputSplit(part, keep);
+    const covariances = await covariancesOf(products, part.moments, split);
     const change = await regress(runtime, covariances, { ridge, name });
-    weights.push(changedBy(keptColumns(ofPart), change.weight));
+    weights.push(changedBy(keptColumns(split), change.weight));
     bias &&= changedBy(bias, change.bias);
   }
   const fitted = new Map([[name, joinedColumns(weights)]]);
@@ -166,53 +165,21 @@ async function fitSpace(
   return bias === null ? fitted : fitted.set(biasName, bias);
 }
 
-/** The inputs of a space's output projection that belong to one of its parts, by their places there. */
-function partOf({
-  space: { units, parts, unitChannels: blockSize },
-  keep,
-  projection: { weight, bias },
-  part,
-}: {
-  readonly space: Space;
-  readonly keep: readonly number[];
-  readonly projection: DenseProjection;
-  readonly part: number;
-}): InputSplit {
-  const size = units / parts;
-  const first = part * size;
-  const all = Array.from({ length: size }, (_, unit) => unit);
-  const kept = new Set(keep.map((unit) => unit - first));
-  const columns =
-    parts === 1 ? weight : gatherBlocks(weight, 1, { keep: all.map((unit) => first + unit), blockSize });
-  return {
-    projection: { weight: columns, bias },
-    kept: channelsOf(
-      all.filter((unit) => kept.has(unit)),
-      blockSize,
-    ),
-    removed: channelsOf(
-      all.filter((unit) => !kept.has(unit)),
-      blockSize,
-    ),
+/** The inputs of a part's output projection. @param keep - kept units of the whole space */
+function inputSplit({ space, projection, unitsOf }: SpacePart, keep: readonly number[]): InputSplit {
+  const kept = new Set(unitsOf(keep));
+  const channels = (isKept: boolean): Int32Array => {
+    const all = Array.from({ length: space.units }, (_, unit) => unit);
+    return channelsOf(
+      all.filter((unit) => kept.has(unit) === isKept),
+      space.unitChannels,
+    );
   };
+  return { projection, kept: channels(true), removed: channels(false) };
 }
 
 function keptColumns({ projection: { weight }, kept }: InputSplit): Tensor {
   return gatherBlocks(weight, 1, { keep: Array.from(kept), blockSize: 1 });
-}
-
-/** Matrices [C, n] side by side. */
-function joinedColumns(matrices: readonly Tensor[]): Tensor {
-  const [first] = matrices;
-  if (matrices.length === 1) return first!;
-  const rows = first!.shape[0]!;
-  const result = zeros([rows, matrices.reduce((sum, { shape }) => sum + shape[1]!, 0)]);
-  let place = 0;
-  for (const matrix of matrices) {
-    putColumns(result, matrix, place);
-    place += matrix.shape[1]!;
-  }
-  return result;
 }
 
 /** @throws GpruneError BAD_ARGUMENT if the space has no moments, or those of another number of channels */

@@ -48,12 +48,13 @@ async function tinyPlace() {
 function refittedRecipe(spec: ModelSpec): { readonly tensors: ReadonlyMap<string, Tensor> } {
   const tensors = spacesOf(spec).flatMap((space) => {
     const { inputs, outputs, centres } = changeNames(space);
+    const { parts } = space;
     const channels = space.units * space.unitChannels;
     const shapes: readonly (readonly [string, readonly number[]])[] = [
       [projectionName(space.layer, OUTPUT_PROJECTION[space.kind]), [spec.hiddenSize, channels]],
-      [inputs, [1, 1, channels]],
-      [outputs, [1, spec.hiddenSize, 1]],
-      [centres, [1, 1, 1]],
+      [inputs, [1, parts, 1, channels / parts]],
+      [outputs, [1, parts, spec.hiddenSize, 1]],
+      [centres, [1, parts, 1, 1]],
     ];
     return shapes.map(([name, shape]) => [name, randomTensor(shape, { name })] as const);
   });

@@ -109,5 +109,6 @@ function one(index: number): { readonly start: number; readonly end: number } {
 
 /** The size of one of equal parts. */
 export function sizeOfPart(total: Dim, parts: number): Dim {
+  if (parts === 1) return total;
   return typeof total === "number" ? total / parts : `${total}/${parts}`;
 }

@@ -103,9 +103,9 @@ export class LayerBuilder {
   ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
     const norms = BLOCK_NORMS[this.#structure.norms].ffn;
     const { tap, output } = this.#ffn(this.#blockNorm(input, norms.input));
-    const isRouted = this.#structure.experts !== undefined;
+    const { experts } = this.#structure;
     const joined = this.#residual(stream, this.#blockNorm(output, norms.output));
-    return { tap, ...(isRouted && { routed: true }), stream: joined };
+    return { tap, ...(experts && { experts: experts.count }), stream: joined };
   }
 
   /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */

@@ -76,8 +76,8 @@ export interface SharedStream {
 export interface HalfValues {
   /** Input of the output projection, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
   readonly tap: Value;
-  /** Channels are of experts, and 0 for tokens of others. */
-  readonly routed?: true;
+  /** Number of experts that channels are of, and 0 for tokens of others; absent where they are of no experts. */
+  readonly experts?: number;
   /** The tap before gates of attention's output, where there are some. */
   readonly ungated?: Value;
   /** The residual stream after it, [B, T, C]. */

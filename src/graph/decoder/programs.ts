@@ -73,11 +73,12 @@ export function structureFor(
  *   is centre + (x - centre) * g; experts have no centre, as for tokens of others they are 0 either way
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
  *   that has axes, under its own name
- * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as
- *   inputs `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCentres` c [V, 1,
- *   r]: gradient of the layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each
- *   change, by tokens; and, with `ffn.gateWeight` [C, units] and `ffn.centre` [units], `ffn.gateSquares` [B, 1, units],
- *   the sum over tokens of the squared gate gradients, as in `backward`, of a projection that has that weight
+ * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, the sum over
+ *   its E parts of A (B x - c), as inputs `KIND.changeOutputs` A [V, E, C, r], `KIND.changeInputs` B [V, E, r,
+ *   channels / E] and `KIND.changeCentres` c [V, E, 1, r]: gradient of the layer input as `hidden`, and `KIND.slopes`
+ *   [B, V, E, T, 1], the loss's derivative along each change, by tokens; and, with `ffn.gateWeight` [C, units] and
+ *   `ffn.centre` [units], `ffn.gateSquares` [B, 1, units], the sum over tokens of the squared gate gradients, as in
+ *   `backward`, of a projection that has that weight
  * - `backwardKept`, `trainKept`, `slopesKept`: the same, with outputs of `keeping` as inputs
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
@@ -94,11 +95,11 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   },
   statistics: (structure) => layerGraph(structure, addStatistics),
   gram: (structure) => layerGraph(structure, addGrams),
-  moments: (structure) => layerGraph(structure, (b, layer) => addMoments(b, layer, structure)),
+  moments: (structure) => layerGraph(structure, addMoments),
   statisticsAndMoments: (structure) =>
     layerGraph(structure, (b, layer) => {
       addStatistics(b, layer);
-      addMoments(b, layer, structure);
+      addMoments(b, layer);
     }),
   keeping: (structure) => layerGraph(structure, (b, layer) => addKept(b, layer, structure)),
   backward: (structure) => backwardGraph(structure, addBackward),
@@ -178,13 +179,13 @@ function addGrams(b: GraphBuilder, layer: LayerValues): void {
   }
 }
 
-function addMoments(b: GraphBuilder, { halves }: LayerValues, { experts }: LayerStructure): void {
-  for (const [kind, { tap: x, stream }] of halves) {
+function addMoments(b: GraphBuilder, { halves }: LayerValues): void {
+  for (const [kind, { tap: x, experts, stream }] of halves) {
     const weights = tokenWeights(b, stream);
     const root = b.sqrt(weights);
     const weighted = b.mul(x, root);
     const rowsOf = b.flatten(weighted);
-    const channels = kind === "ffn" && experts !== undefined ? splitParts(b, rowsOf, experts.count) : rowsOf;
+    const channels = experts === undefined ? rowsOf : splitParts(b, rowsOf, experts);
     for (let strip = 0; strip < GRAM_STRIPS; strip++) {
       const length = (name: string): Value => b.input(name, [name], "int32");
       const columns = endOfLast(b, channels, { like: length(`${kind}.columns${strip}`), end: "first" });
@@ -195,10 +196,12 @@ function addMoments(b: GraphBuilder, { halves }: LayerValues, { experts }: Layer
   }
 }
 
-/** The channels of a matrix [M, n] in equal parts, [parts, M, n / parts]. */
-function splitParts(b: GraphBuilder, matrix: Value, parts: number): Value {
-  const [rows, total] = matrix.shape as readonly [Dim, Dim];
-  return b.transpose(b.reshape(matrix, [rows, parts, sizeOfPart(total, parts)]), [1, 0, 2]);
+/** The channels of x [.., M, n] in equal parts, [.., parts, M, n / parts]. */
+function splitParts(b: GraphBuilder, x: Value, parts: number): Value {
+  const axes = x.shape.slice(0, -1);
+  const split = b.reshape(x, [...axes, parts, sizeOfPart(x.shape.at(-1)!, parts)]);
+  const rows = axes.length - 1;
+  return b.transpose(split, [...axes.slice(0, -1).keys(), rows + 1, rows, rows + 2]);
 }
 
 /**
@@ -246,8 +249,8 @@ function addGradients(
 function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const halves = [...layer.halves];
   const inputGradients = addGradients(b, layer, { upstream, targets: halves.map(([, { tap }]) => tap) });
-  for (const [index, [kind, { tap: x, routed = false }]] of halves.entries()) {
-    const deviation = routed ? x : b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!]));
+  for (const [index, [kind, { tap: x, experts }]] of halves.entries()) {
+    const deviation = experts === undefined ? b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!])) : x;
     b.output(`${kind}.gate`, sumOverTokens(b, b.mul(inputGradients[index]!, deviation)));
   }
 }
@@ -266,13 +269,15 @@ function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const targets = halves.map(([kind]) => projected.get(OUTPUT_PROJECTION[kind])!);
   const outputGradients = addGradients(b, layer, { upstream, targets });
   const size = middle.shape[2]!;
-  for (const [index, [kind, { tap }]] of halves.entries()) {
+  for (const [index, [kind, { tap, experts = 1 }]] of halves.entries()) {
     const [count, rank] = [`${kind}.V`, `${kind}.r`];
-    const inputs = b.input(`${kind}.changeInputs`, [count, rank, tap.shape[2]!]);
-    const outputs = b.input(`${kind}.changeOutputs`, [count, size, rank]);
-    const centres = b.input(`${kind}.changeCentres`, [count, 1, rank]);
-    const deviation = b.sub(b.matmul(perChange(b, tap), inputs, { transB: true }), centres);
-    const gradient = b.matmul(perChange(b, outputGradients[index]!), outputs);
+    const channels = sizeOfPart(tap.shape[2]!, experts);
+    const inputs = b.input(`${kind}.changeInputs`, [count, experts, rank, channels]);
+    const outputs = b.input(`${kind}.changeOutputs`, [count, experts, size, rank]);
+    const centres = b.input(`${kind}.changeCentres`, [count, experts, 1, rank]);
+    const x = perChange(b, splitParts(b, tap, experts));
+    const deviation = b.sub(b.matmul(x, inputs, { transB: true }), centres);
+    const gradient = b.matmul(perChange(b, splitParts(b, outputGradients[index]!, 1)), outputs);
     b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, gradient), [-1]));
   }
   const { tap } = layer.halves.get("ffn")!;
@@ -283,9 +288,8 @@ function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   b.output("ffn.gateSquares", sumOverTokens(b, b.mul(gates, gates)));
 }
 
-/** x [B, T, N] as [B, 1, T, N], which broadcasts over changes. */
+/** x [B, ..] as [B, 1, ..], which broadcasts over changes. */
 function perChange(b: GraphBuilder, x: Value): Value {
-  const axes = b.integers([1]);
-  const [batch, tokens, size] = x.shape as readonly [Dim, Dim, Dim];
-  return b.operator("Unsqueeze", [x, axes], { shape: [batch, 1, tokens, size] });
+  const [batch, ...others] = x.shape as readonly [Dim, ...Dim[]];
+  return b.operator("Unsqueeze", [x, b.integers([1])], { shape: [batch, 1, ...others] });
 }
