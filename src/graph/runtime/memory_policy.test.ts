@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { suiteDirectory } from "../../../test/directories.ts";
 import { inMemory, momentsOver } from "../../../test/moments.ts";
 import { randomWindows } from "../../../test/random_windows.ts";
@@ -8,14 +8,20 @@ import type { Checkpoints } from "../../base/stages.ts";
 import { calibrate } from "../../calibrate/calibrate.ts";
 import { gateStatistics } from "../../calibrate/gate_stats.ts";
 import type { Moments } from "../../calibrate/moments.ts";
+import * as machine from "../../io/files/machine.ts";
 import { RunDirectory } from "../../io/run/directory.ts";
 import { makePlan } from "../../prune/plan.ts";
 import { type Refitted, refitProjections } from "../../recover/least_squares.ts";
 import { loaded, StoredFloats } from "../../tensor/stash.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { DecoderRunner } from "../decoder/decoder_runner.ts";
-import { headRows, inputStash, LOT_BYTES, ROOMY, stashFor } from "./memory_policy.ts";
+import { collectIfTight, headRows, inputStash, LOT_BYTES, ROOMY, stashFor } from "./memory_policy.ts";
 import { Runtime } from "./runtime.ts";
+
+vi.mock("../../io/files/machine.ts", async (original) => {
+  const actual = await original<typeof machine>();
+  return { ...actual, collectGarbage: vi.fn(actual.collectGarbage) };
+});
 
 const model = tinyModel({ layers: [{}, { neurons: 9 }, {}, { kvGroups: 3 }] });
 /** Two micro-batches of the first set, of different lengths, and one of the second. */
@@ -175,4 +181,22 @@ describe("loadLayers", () => {
       await runtime.close();
     },
   );
+});
+
+test("garbage is collected where the process has grown since it last was, if the policy asks for it", () => {
+  const resident = vi.spyOn(process.memoryUsage, "rss");
+  onTestFinished(() => resident.mockRestore());
+  const collections = (collect: boolean, ...megabytes: readonly number[]): number => {
+    const before = vi.mocked(machine.collectGarbage).mock.calls.length;
+    for (const each of megabytes) {
+      resident.mockReturnValue(each * 2 ** 20);
+      collectIfTight({ collect });
+    }
+    return vi.mocked(machine.collectGarbage).mock.calls.length - before;
+  };
+  expect(collections(true, 1, 5, 10)).toBe(0);
+  expect(collections(false, 100)).toBe(0);
+  expect(collections(true, 18)).toBe(1);
+  expect(collections(true, 30)).toBe(0);
+  expect(collections(true, 12, 29)).toBe(1);
 });

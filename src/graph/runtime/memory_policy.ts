@@ -55,9 +55,22 @@ export function headRows(vocabSize: number, { wideHead }: Pick<MemoryPolicy, "wi
   return Math.max(wideHead ? WIDE_ROWS : 1, Math.floor(LOGITS / vocabSize));
 }
 
-/** Collects garbage if the policy asks for it; to be called where large arrays have just been dropped. */
-export function collectIfTight({ collect }: MemoryPolicy): void {
-  if (collect) collectGarbage();
+/** Growth of the process that is worth a collection: one takes several milliseconds, whatever there is to collect. */
+const WORTH_COLLECTING = 2 ** 24;
+/** Least resident memory since the latest collection, bytes. */
+let leastResident = Number.POSITIVE_INFINITY;
+
+/**
+ * Collects garbage if the policy asks for it and the process has grown since it last did; to be called where large
+ * arrays have just been dropped.
+ */
+export function collectIfTight({ collect }: Pick<MemoryPolicy, "collect">): void {
+  if (!collect) return;
+  const resident = process.memoryUsage.rss();
+  leastResident = Math.min(leastResident, resident);
+  if (resident - leastResident < WORTH_COLLECTING) return;
+  collectGarbage();
+  leastResident = process.memoryUsage.rss();
 }
 
 /** A stash for hidden states between layers, for moments or for new weights. @param name - see `Scratch.openStash` */
