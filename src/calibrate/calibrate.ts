@@ -19,7 +19,7 @@ import {
   type Stream,
   tokensOf,
 } from "../graph/decoder/forward.ts";
-import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
+import { collectIfGrown, stashFor } from "../graph/runtime/memory_policy.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { LayerSums, type MeasuredBatch } from "./layer_sums.ts";
@@ -114,7 +114,7 @@ export async function measureActivations(
     onOutputs: (_, index, outputs) => {
       const batch = batches[index]!;
       sums.add(batch, outputs);
-      if (batch.tokenWeight > 0) collectIfTight(runner.memory);
+      if (batch.tokenWeight > 0) collectIfGrown(runner.memory);
     },
     onLayer: async (next) => {
       for (const [id, spaceMoments] of sums.takeMoments()) await moments.set(id, spaceMoments);

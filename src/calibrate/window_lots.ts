@@ -10,7 +10,7 @@ import type { Keeping } from "../graph/decoder/backward.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/decoder/forward.ts";
 import { inputBytes, keepsActivations, keptBytes } from "../graph/decoder/kept_activations.ts";
-import { collectIfTight, inputStash } from "../graph/runtime/memory_policy.ts";
+import { collectIfGrown, inputStash } from "../graph/runtime/memory_policy.ts";
 import { type TokenSet, textsOfSet } from "./calibrate.ts";
 
 /** Number of windows, and the sum of their mean next-token cross entropies, nats. */
@@ -68,7 +68,7 @@ export async function sumsBySet<S extends WindowSums>(
       result.set(name, add(result.get(name)!, window));
     }
     start += lot.length;
-    collectIfTight(runner.memory);
+    collectIfGrown(runner.memory);
     done += 2 * batchTokens(lot);
     await checkpoints.reached(() => ({ sets: result }));
   }

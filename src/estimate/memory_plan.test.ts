@@ -58,7 +58,7 @@ describe("planMemory", () => {
       prefetch: true,
       keepActivations: true,
       wideHead: true,
-      collect: false,
+      garbageBytes: 2 ** 28,
     });
     expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
   });

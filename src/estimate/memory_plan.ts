@@ -7,7 +7,7 @@ import { orList } from "../base/lists.ts";
 import { isOwnText, OWN_TEXT } from "../calibrate/text_sets.ts";
 import { GpruneError } from "../errors.ts";
 import { CPU } from "../graph/runtime/device.ts";
-import { LOT_BYTES } from "../graph/runtime/memory_policy.ts";
+import { GARBAGE_BYTES, LOT_BYTES } from "../graph/runtime/memory_policy.ts";
 import { largestBy, smallestBy } from "../tensor/statistics.ts";
 import { type Items, type Places, RunSizes } from "./memory_sizes.ts";
 import { stageItems } from "./memory_stages.ts";
@@ -41,7 +41,7 @@ const LEAST = {
 const INPUTS_IN_FILE = { spillInputs: true, lotBytes: LOT_BYTES.file };
 
 /** Choices of what to hold in memory, from the most to the least. */
-const CHOICES: readonly Omit<Places, "collect">[] = [
+const CHOICES: readonly Omit<Places, "garbageBytes">[] = [
   { ...LEAST, prefetch: true, wideHead: true, keepActivations: true },
   { ...LEAST, prefetch: true, wideHead: true },
   { ...LEAST, prefetch: true },
@@ -61,12 +61,10 @@ const LUXURY = 1 / 2;
 export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const { maxMemory } = run.config;
   const budget = maxMemory ?? limit;
-  // Staying within a budget requires explicit garbage collection, which takes time.
-  const collect = maxMemory !== undefined;
   const allowed = ({ keepActivations }: Places): number =>
     keepActivations && maxMemory === undefined ? LUXURY * limit : budget;
-  for (const plan of candidatesFor(run, collect)) if (plan.peak <= allowed(plan.places)) return plan;
-  const least = leastPlan(run, collect);
+  for (const plan of candidatesFor(run)) if (plan.peak <= allowed(plan.places)) return plan;
+  const least = leastPlan(run);
   // A run that exceeds the machine's memory is refused in preflight.ts.
   if (maxMemory === undefined) return least;
   const [stage, items] = largestBy(Object.entries(least.stages), ([, stageItems]) => sum(stageItems));
@@ -120,11 +118,8 @@ const LITTLE = 0.01;
 
 /** Changes that would lower the least peak that the run can have, for messages; empty where none would. */
 export function waysToNeedLess(run: PlannedRun): readonly string[] {
-  const collect = run.config.maxMemory !== undefined;
-  const enough = (1 - LITTLE) * leastPlan(run, collect).peak;
-  return Object.entries(WAYS).flatMap(([way, change]) =>
-    leastPlan(change(run), collect).peak < enough ? [way] : [],
-  );
+  const enough = (1 - LITTLE) * leastPlan(run).peak;
+  return Object.entries(WAYS).flatMap(([way, change]) => (leastPlan(change(run)).peak < enough ? [way] : []));
 }
 
 /** Lines for people. */
@@ -142,15 +137,16 @@ export function planText({ budget, peak, stages, places, spilled }: MemoryPlan):
 }
 
 /** The possible plans, computed lazily since mostly the first is taken. */
-function* candidatesFor(run: PlannedRun, collect: boolean): Generator<MemoryPlan> {
+function* candidatesFor(run: PlannedRun): Generator<MemoryPlan> {
+  const garbageBytes = run.config.maxMemory === undefined ? GARBAGE_BYTES.free : GARBAGE_BYTES.budget;
   for (const places of CHOICES) {
     if (places.keepActivations && run.config.device !== CPU.name) continue;
-    yield planOf(run, { ...places, collect });
+    yield planOf(run, { ...places, garbageBytes });
   }
 }
 
-function leastPlan(run: PlannedRun, collect: boolean): MemoryPlan {
-  return smallestBy([...candidatesFor(run, collect)], ({ peak }) => peak);
+function leastPlan(run: PlannedRun): MemoryPlan {
+  return smallestBy([...candidatesFor(run)], ({ peak }) => peak);
 }
 
 function planOf(run: PlannedRun, places: Places): MemoryPlan {

@@ -17,7 +17,7 @@ import {
 } from "../graph/decoder/forward.ts";
 import { headStructure } from "../graph/decoder/head.ts";
 import { widestState } from "../graph/decoder/layer_structure.ts";
-import { collectIfTight } from "../graph/runtime/memory_policy.ts";
+import { collectIfGrown } from "../graph/runtime/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";
@@ -145,7 +145,7 @@ async function passHeads({ runners, streams, sums }: Passage): Promise<void> {
       sums[m]!.addPredictions(batch.tokens, outputs);
     }
     if (m > 0) runner.runtime.release(head.weights);
-    collectIfTight(runner.memory);
+    collectIfGrown(runner.memory);
   }
   runners[0]!.runtime.release(first.weights);
 }

@@ -30,7 +30,7 @@ import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { compileProducts } from "../graph/runtime/double_products.ts";
-import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
+import { collectIfGrown, stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, channelsOf, OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
@@ -121,7 +121,7 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
       for (const [name, tensor] of await fitSpace({ ...request, ridge, addsBiases }, space, lists))
         await fitted.set(name, tensor);
       if (addsBiases) spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
-      collectIfTight(runtime.memory);
+      collectIfGrown(runtime.memory);
     }
     layers.push(spec);
     const detail = `layer ${layers.length}/${pruned.length}`;

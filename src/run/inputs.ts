@@ -21,7 +21,7 @@ import { GpruneError } from "../errors.ts";
 import { ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
 import type { SampleState } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
-import { collectIfTight } from "../graph/runtime/memory_policy.ts";
+import { collectIfGrown } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import { kindOfPath, readSmallText } from "../io/files/file.ts";
 import { unusedText } from "../model/checkpoint/unused_tensors.ts";
@@ -294,7 +294,7 @@ export async function withOwnText(
     return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
   });
   // All layers were in memory; later stages need at most two at a time.
-  collectIfTight(runner.memory);
+  collectIfGrown(runner.memory);
   return sets.with(own, written);
 }
 

@@ -18,7 +18,7 @@ import {
 } from "../../model/weights.ts";
 import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
-import { collectIfTight, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
+import { collectIfGrown, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Feeds, FilledProgram, Runtime } from "../runtime/runtime.ts";
 import { embeddingRows, requireFiniteRows } from "./embedding_rows.ts";
 import { expertsAlong } from "./experts.ts";
@@ -171,7 +171,7 @@ export class DecoderRunner {
       this.runtime.release(layer.weights);
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];
-      if (!this.#holdsWeights) collectIfTight(this.memory);
+      if (!this.#holdsWeights) collectIfGrown(this.memory);
       next ??= load(index + step);
     }
   }

@@ -96,7 +96,7 @@ interface Factor {
 
 /** A + ridge I = L L^T and Z = B L^-T; undefined when a pivot is not positive. */
 async function factorise(
-  { subtractTransposed, multiplyTransposed, collectIfTight }: Products,
+  { subtractTransposed, multiplyTransposed, collectIfGrown }: Products,
   system: SpdSystem & { readonly n: number; readonly blockSize: number },
 ): Promise<Factor | undefined> {
   const { n, rows, blockSize } = system;
@@ -121,14 +121,14 @@ async function factorise(
       data.set(await multiplyTransposed(matrixOf(below, width), matrixOf(inverse, width)), width * width);
     }
     panels.push({ start, width, data, inverse });
-    collectIfTight();
+    collectIfGrown();
   }
   return { n, m, panels };
 }
 
 /** X = Z L^-1, block column by block column from the last: X_k = (Z_k - sum over j > k of X_j L_jk) L_kk^-1. */
 async function substituteBack(
-  { subtract, multiply, collectIfTight }: Products,
+  { subtract, multiply, collectIfGrown }: Products,
   { n, m, panels }: Factor,
 ): Promise<Float64Array> {
   const solved = new Float64Array(m * n);
@@ -148,7 +148,7 @@ async function substituteBack(
     const column = await multiply(matrixOf(residual, width), matrixOf(inverse, width));
     columns.push({ start, width, data: column });
     for (let i = 0; i < m; i++) solved.set(column.subarray(i * width, (i + 1) * width), i * n + start);
-    collectIfTight();
+    collectIfGrown();
   }
   return solved;
 }

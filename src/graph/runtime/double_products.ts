@@ -1,6 +1,6 @@
 /** Matrix products in float64 by ONNX Runtime's `Gemm`, for sums that need more precision than float32 has. */
 import type { Graph, Value } from "../ir/graph.ts";
-import { collectIfTight } from "./memory_policy.ts";
+import { collectIfGrown } from "./memory_policy.ts";
 import type { DoubleTensor, Program, Runtime } from "./runtime.ts";
 
 type Product = (a: DoubleTensor, b: DoubleTensor) => Promise<Float64Array>;
@@ -13,7 +13,7 @@ export interface Products {
   readonly subtractTransposed: Update;
   readonly subtract: Update;
   /** To be called between two panels, since every product is a new array. */
-  readonly collectIfTight: () => void;
+  readonly collectIfGrown: () => void;
 }
 
 /** Compiles the products, once per runtime. */
@@ -33,7 +33,7 @@ export async function compileProducts(runtime: Runtime): Promise<Products> {
     multiply: await product(false),
     subtractTransposed: await update(true),
     subtract: await update(false),
-    collectIfTight: () => collectIfTight(runtime.memory),
+    collectIfGrown: () => collectIfGrown(runtime.memory),
   };
 }
 

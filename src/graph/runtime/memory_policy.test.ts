@@ -15,7 +15,15 @@ import { type Refitted, refitProjections } from "../../recover/least_squares.ts"
 import { loaded, StoredFloats } from "../../tensor/stash.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { DecoderRunner } from "../decoder/decoder_runner.ts";
-import { collectIfTight, headRows, inputStash, LOT_BYTES, ROOMY, stashFor } from "./memory_policy.ts";
+import {
+  collectIfGrown,
+  GARBAGE_BYTES,
+  headRows,
+  inputStash,
+  LOT_BYTES,
+  ROOMY,
+  stashFor,
+} from "./memory_policy.ts";
 import { Runtime } from "./runtime.ts";
 
 vi.mock("../../io/files/machine.ts", async (original) => {
@@ -50,7 +58,7 @@ beforeAll(async () => {
     lotBytes: LOT_BYTES.file,
     keepActivations: false,
     wideHead: false,
-    collect: true,
+    garbageBytes: GARBAGE_BYTES.budget,
   };
   tight = new Runtime({ threads: 1, memory: { ...places, scratch: run } });
   moments = await momentsOver(model, roomy, SETS);
@@ -183,20 +191,20 @@ describe("loadLayers", () => {
   );
 });
 
-test("garbage is collected where the process has grown since it last was, if the policy asks for it", () => {
+test("garbage is collected where the process has grown since it last was", () => {
   const resident = vi.spyOn(process.memoryUsage, "rss");
   onTestFinished(() => resident.mockRestore());
-  const collections = (collect: boolean, ...megabytes: readonly number[]): number => {
+  const collections = (garbageBytes: number, ...megabytes: readonly number[]): number => {
     const before = vi.mocked(machine.collectGarbage).mock.calls.length;
     for (const each of megabytes) {
       resident.mockReturnValue(each * 2 ** 20);
-      collectIfTight({ collect });
+      collectIfGrown({ garbageBytes });
     }
     return vi.mocked(machine.collectGarbage).mock.calls.length - before;
   };
-  expect(collections(true, 1, 5, 10)).toBe(0);
-  expect(collections(false, 100)).toBe(0);
-  expect(collections(true, 18)).toBe(1);
-  expect(collections(true, 30)).toBe(0);
-  expect(collections(true, 12, 29)).toBe(1);
+  expect(collections(2 ** 24, 1, 5, 10)).toBe(0);
+  expect(collections(2 ** 28, 100)).toBe(0);
+  expect(collections(2 ** 24, 18)).toBe(1);
+  expect(collections(2 ** 24, 30)).toBe(0);
+  expect(collections(2 ** 24, 12, 29)).toBe(1);
 });

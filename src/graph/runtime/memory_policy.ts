@@ -19,8 +19,11 @@ export interface MemoryPolicy {
   readonly keepActivations: boolean;
   /** Whether the head takes enough rows at a time to be fast with a large vocabulary. */
   readonly wideHead: boolean;
-  /** Whether garbage is collected as soon as large arrays have been dropped; V8 alone would wait for more of it. */
-  readonly collect: boolean;
+  /**
+   * Bytes by which the process grows before garbage is collected where large arrays have just been dropped. V8 alone
+   * would wait for more of it; a collection takes several milliseconds, whatever there is to collect.
+   */
+  readonly garbageBytes: number;
   /** Opens spill files; null when everything stays in memory. */
   readonly scratch: Scratch | null;
 }
@@ -41,7 +44,7 @@ export const ROOMY: MemoryPolicy = {
   lotBytes: LOT_BYTES.memory,
   keepActivations: false,
   wideHead: true,
-  collect: false,
+  garbageBytes: Number.POSITIVE_INFINITY,
   scratch: null,
 };
 
@@ -55,20 +58,20 @@ export function headRows(vocabSize: number, { wideHead }: Pick<MemoryPolicy, "wi
   return Math.max(wideHead ? WIDE_ROWS : 1, Math.floor(LOGITS / vocabSize));
 }
 
-/** Growth of the process that is worth a collection: one takes several milliseconds, whatever there is to collect. */
-const WORTH_COLLECTING = 2 ** 24;
+/** `garbageBytes` within a budget, and in runs that have none. */
+export const GARBAGE_BYTES: { readonly budget: number; readonly free: number } = {
+  budget: 2 ** 24,
+  free: 2 ** 28,
+};
+
 /** Least resident memory since the latest collection, bytes. */
 let leastResident = Number.POSITIVE_INFINITY;
 
-/**
- * Collects garbage if the policy asks for it and the process has grown since it last did; to be called where large
- * arrays have just been dropped.
- */
-export function collectIfTight({ collect }: Pick<MemoryPolicy, "collect">): void {
-  if (!collect) return;
+/** Collects garbage if the process has grown since it last was; to be called where large arrays have just been dropped. */
+export function collectIfGrown({ garbageBytes }: Pick<MemoryPolicy, "garbageBytes">): void {
   const resident = process.memoryUsage.rss();
   leastResident = Math.min(leastResident, resident);
-  if (resident - leastResident < WORTH_COLLECTING) return;
+  if (resident - leastResident < garbageBytes) return;
   collectGarbage();
   leastResident = process.memoryUsage.rss();
 }
