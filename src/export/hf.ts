@@ -33,7 +33,7 @@ import { exactDType, type Model } from "../model/model.ts";
 import { reorderedWeights, rowsAsStored } from "../model/rotary_rows.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
-import { CORRECTION, type WeightSpec, weightsOf } from "../model/weights.ts";
+import { CORRECTION, ROUTER, type WeightSpec, weightsOf } from "../model/weights.ts";
 import type { FloatDType } from "../tensor/dtype.ts";
 import { type RowRange, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
@@ -158,6 +158,7 @@ function tensorsToWrite(
     parts.every((part) => shapes.has(part)),
   );
   const naming = namingOf(family, spec);
+  const exact = exactTensors(spec);
   const reordered = reorderedWeights(spec, family.stored.rotatedOrder);
   const experts = expertTensors(spec, family);
   const parts = new Set([...fused.flatMap((tensor) => tensor.parts), ...experts.flatMap(joinedNames)]);
@@ -168,7 +169,7 @@ function tensorsToWrite(
   };
   const ofExperts = keepingLast(read);
   const entry = (name: string, shape: readonly number[], make: TensorToWrite["read"]): TensorToWrite => {
-    const { toFile, ...file } = inFile({ name, shape }, family, stored);
+    const { toFile, ...file } = inFile({ name, shape }, family, exact.has(name) ? "F32" : stored);
     return {
       name: storedName(name, naming),
       ...file,
@@ -211,13 +212,22 @@ function inFile(
   family: Family,
   dtype: FloatDType,
 ): Pick<TensorToWrite, "shape" | "dtype"> & { readonly toFile: ((tensor: Tensor) => Tensor) | null } {
-  if (name.endsWith(`.${CORRECTION}`)) {
-    const stored = loneShape(name, shape, family);
-    // Rounding would change which experts a token has; classes keep it too (`_keep_in_fp32_modules_strict`).
-    return { shape: stored, dtype: "F32", toFile: ({ data }) => ({ shape: stored, data }) };
-  }
+  const lone = loneShape(name, shape, family);
+  if (lone.length !== shape.length)
+    return { shape: lone, dtype, toFile: ({ data }) => ({ shape: lone, data }) };
   const turns = family.stored.transposed && isLayerMatrix(name, shape);
   return turns ? { shape: shape.toReversed(), dtype, toFile: transposed } : { shape, dtype, toFile: null };
+}
+
+/**
+ * Routers that correct scores, whose tensors stay float32: rounding them would change which experts a token has.
+ * transformers keeps them, too (`_keep_in_fp32_modules_strict` of modeling_glm4_moe.py and modeling_ernie4_5_moe.py).
+ */
+function exactTensors({ layers }: ModelSpec): ReadonlySet<string> {
+  const names = layers.flatMap(({ experts }, index) =>
+    experts?.corrected ? [`${ROUTER}.weight`, CORRECTION].map((name) => `model.layers.${index}.${name}`) : [],
+  );
+  return new Set(names);
 }
 
 /** Reads tensors, and keeps the last one that was read whole, whose columns several tensors of experts have. */
