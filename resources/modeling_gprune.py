@@ -1,6 +1,6 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2 and HyperCLOVA X:
-5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X and
+LFM2 MoE: 5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -37,7 +37,6 @@ KV_HEADS = ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads")
 FFN = ("mlp", "feed_forward", "shared_mlp", "ffn")
 NEURONS = (
     "intermediate_size",
-    "shared_intermediate_size",
     "intermediate_size_mlp",
     "moe_intermediate_size",
     "n_inner",
@@ -181,18 +180,35 @@ def pruned_attention(layer, config, index):
     return attention.modules()
 
 
+def has_experts(layer):
+    return any(name.endswith(("experts", "block_sparse_moe")) for name, _ in layer.named_modules())
+
+
 def ffn_modules(layer):
     """The modules of a layer's FFN, without those of an expert of all tokens: it is never pruned."""
-    ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
-    if ffn is None:  # in some classes it is the layer itself
+    name = next((name for name in FFN if hasattr(layer, name)), None)
+    if name is None:  # in some classes it is the layer itself
         return [layer]
-    return [module for name, module in ffn.named_modules() if not name.startswith("shared_expert")]
+    if name == "shared_mlp" and has_experts(layer):
+        return []
+    return [module for path, module in getattr(layer, name).named_modules() if not path.startswith("shared_expert")]
+
+
+def widen_shared(layer, config):
+    """Gives the expert of all tokens its own width, where the class derives it from that of the others."""
+    ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
+    shared = getattr(ffn, "shared_experts", None)
+    if shared is not None:
+        ffn.shared_experts = type(shared)(config, intermediate_size=config.shared_expert_intermediate_size)
 
 
 def pruned_layer(stock, config, index):
     """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
-    widths = layer_widths(config, index)
-    layer = type(stock)(LayerConfig(config, dict.fromkeys(NEURONS, widths["intermediate_size"])), index)
+    neurons = dict.fromkeys(NEURONS, layer_widths(config, index)["intermediate_size"])
+    if not has_experts(stock):  # in Granite 4, the FFN is then what else is the expert of all tokens
+        neurons["shared_intermediate_size"] = neurons["intermediate_size"]
+    layer = type(stock)(LayerConfig(config, neurons), index)
+    widen_shared(layer, config)
     # The attention of some classes is within another module.
     for blocks, names in (
         (pruned_attention(layer, config, index), ATTENTION_PROJECTIONS),
@@ -203,10 +219,6 @@ def pruned_layer(stock, config, index):
                 if isinstance(linear, (nn.Linear, Conv1D)):
                     setattr(block, name, pruned_projection(linear, names.get(name, name), config, index))
     return layer
-
-
-def has_experts(layer):
-    return any(name.endswith("experts") for name, _ in layer.named_modules())
 
 
 class PrunedConfig:
@@ -269,6 +281,7 @@ for family in (
     ("cwm", "Cwm"),
     ("llama4_text", "Llama4Text", "Llama4ForCausalLM"),
     ("lfm2", "Lfm2"),
+    ("lfm2_moe", "Lfm2Moe"),
     ("mistral", "Mistral"),
     ("mixtral", "Mixtral"),
     ("ministral", "Ministral"),
@@ -297,10 +310,12 @@ for family in (
     ("exaone4", "Exaone4"),
     ("seed_oss", "SeedOss"),
     ("ernie4_5", "Ernie4_5"),
+    ("ernie4_5_moe", "Ernie4_5_Moe"),
     ("helium", "Helium"),
     ("hunyuan_v1_dense", "HunYuanDenseV1"),
     ("glm", "Glm"),
     ("glm4", "Glm4"),
+    ("glm4_moe", "Glm4Moe"),
     ("apertus", "Apertus"),
     ("arcee", "Arcee"),
     ("nanochat", "NanoChat"),

@@ -73,6 +73,14 @@ const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: fals
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
 /** One neuron each, as the number of neurons is odd. */
 const ROUTED: LayerStructure = { ...STRUCTURE, experts: { count: 37, active: 5, normalised: true } };
+/** Corrected sigmoids, a least sum and a factor, beside an FFN of all tokens. */
+const CORRECTED: LayerStructure = {
+  ...ROUTED,
+  experts: {
+    ...{ count: 37, active: 5, normalised: true, sigmoid: true, corrected: true, scale: 2.5 },
+    ...{ divisor: { least: 0.5 }, shared: 9, ungated: true },
+  },
+};
 const CHUNKS = { tokens: 70, window: null };
 const HEAD = {
   ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
@@ -131,6 +139,11 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(
     (["forward", "statistics", "cached", "backward", "train"] as const).map((program) => {
       return [`${program} with experts`, LAYER_PROGRAMS[program](ROUTED)];
+    }),
+  ),
+  ...Object.fromEntries(
+    (["forward", "backward", "train"] as const).map((program) => {
+      return [`${program} with corrected experts`, LAYER_PROGRAMS[program](CORRECTED)];
     }),
   ),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),

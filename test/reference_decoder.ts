@@ -443,7 +443,7 @@ class LayerContext {
       const up = product(row, "shared_expert.up_proj");
       const activate = (x: number): number => ACTIVATIONS[this.spec.activation](x, () => 0);
       const neurons = product(row, "shared_expert.gate_proj").map((x, j) => activate(x) * up[j]!);
-      const share = 1 / (1 + Math.exp(-product(row, "shared_expert_gate")[0]!));
+      const share = this.layer.experts!.ungated ? 1 : sigmoid(product(row, "shared_expert_gate")[0]!);
       return product(neurons, "shared_expert.down_proj").map((x) => share * x);
     });
   }
@@ -452,12 +452,17 @@ class LayerContext {
   private routed(row: readonly number[]): readonly number[] {
     const { experts } = this.layer;
     if (experts === undefined) return [1];
-    const scores = linear(row, matrix(this.weights, `${this.prefix}mlp.gate.weight`));
-    const powers = scores.map(Math.exp);
-    const picked = [...scores.keys()].sort((a, b) => scores[b]! - scores[a]!).slice(0, experts.active);
-    const counted = experts.normalised ? picked : [...scores.keys()];
-    const total = counted.reduce((sum, expert) => sum + powers[expert]!, 0);
-    return powers.map((power, expert) => (picked.includes(expert) ? power / total : 0));
+    const { active, normalised, corrected, divisor = { plus: 0 }, scale = 1 } = experts;
+    const products = linear(row, matrix(this.weights, `${this.prefix}mlp.gate.weight`));
+    const scores = experts.sigmoid ? products.map(sigmoid) : softmax(products);
+    const added = corrected ? this.vector("mlp.gate.e_score_correction_bias") : scores.map(() => 0);
+    const ranks = scores.map((score, expert) => score + added[expert]!);
+    const picked = [...ranks.keys()].sort((a, b) => ranks[b]! - ranks[a]!).slice(0, active);
+    const sum = picked.reduce((total, expert) => total + scores[expert]!, 0);
+    const least = "least" in divisor ? Math.max(sum, divisor.least) : sum + divisor.plus;
+    return scores.map((score, expert) =>
+      picked.includes(expert) ? (scale * score) / (normalised ? least : 1) : 0,
+    );
   }
 
   private join(stream: Rows, output: Rows): Rows {

@@ -51,6 +51,12 @@ const SPARSE = { neurons: 12, experts: EXPERTS } as const;
 /** One of experts beside one of all tokens. */
 const WITH_SHARED = { neurons: 12, experts: { ...EXPERTS, shared: 5 } } as const;
 
+/** One of experts picked by corrected scores. */
+const CORRECTED = { ...EXPERTS, corrected: true } as const;
+/** Experts beside one of all tokens that has no gate. */
+const OPEN_SHARED = { shared: 5, ungated: true } as const;
+const WITH_OPEN_SHARED = { neurons: 12, experts: { ...EXPERTS, ...OPEN_SHARED } } as const;
+
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
   ...{ valueNorm: true, layerScalars: true },
@@ -81,10 +87,13 @@ type TinyFamily =
   | "olmoe"
   | "smollm3"
   | "lfm2"
+  | "lfm2_moe"
   | "qwen3_5"
   | "qwen3_5_moe"
   | "granitemoehybrid"
   | "granitemoehybrid with rotation"
+  | "granitemoehybrid with experts"
+  | "granitemoehybrid of attention with experts"
   | "olmo"
   | "olmo2"
   | "olmo3"
@@ -92,9 +101,11 @@ type TinyFamily =
   | "exaone4 of 64 layers"
   | "seed_oss"
   | "ernie4_5"
+  | "ernie4_5_moe"
   | "hunyuan"
   | "glm"
   | "glm4"
+  | "glm4_moe"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -161,6 +172,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     layers: Array.from({ length: 5 }, (_, layer) => (layer === 3 ? { rope: null } : {})),
   },
   lfm2: { family: "lfm2", qkNorm: "head", layers: [CONVOLUTION, NARROW, CONVOLUTION] },
+  lfm2_moe: {
+    ...{ family: "lfm2_moe", qkNorm: "head" },
+    layers: [CONVOLUTION, NARROW, CONVOLUTION].map((layer, index) => {
+      const experts = { ...CORRECTED, sigmoid: true, divisor: { plus: 1e-6 }, scale: 2.5 } as const;
+      return index === 0 ? layer : { ...layer, neurons: 12, experts };
+    }),
+  },
   qwen3_5: QWEN3_5,
   qwen3_5_moe: {
     ...{ ...QWEN3_5, family: "qwen3_5_moe_text" },
@@ -177,6 +195,14 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     family: "granitemoehybrid",
     tiedEmbeddings: false,
     layers: [{ biases: [...QKV, "o_proj"] }, tinyMamba()],
+  },
+  "granitemoehybrid with experts": {
+    ...{ family: "granitemoehybrid", ...GRANITE_FACTORS },
+    layers: [MAMBA, { ...NARROW, rope: null }, MAMBA].map((layer) => ({ ...layer, ...WITH_OPEN_SHARED })),
+  },
+  "granitemoehybrid of attention with experts": {
+    ...{ family: "granitemoehybrid", tiedEmbeddings: false },
+    layers: [NARROW, NARROW].map((layer) => ({ ...layer, ...WITH_OPEN_SHARED })),
   },
   olmo: {
     family: "olmo",
@@ -202,9 +228,32 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   },
   seed_oss: { family: "seed_oss", headDim: 6, layers: [{ rope: { ...ROPE, rotaryDim: 6 }, biases: QKV }] },
   ernie4_5: { family: "ernie4_5" },
+  ernie4_5_moe: {
+    family: "ernie4_5_moe",
+    layers: [{}, {}, {}].map((layer, index) => {
+      // As wide as two of the others.
+      const experts = { ...CORRECTED, ...OPEN_SHARED, shared: 8, divisor: { least: 1e-12 } } as const;
+      return index === 0 ? layer : { ...layer, neurons: 12, experts };
+    }),
+  },
   hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
   glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
+  glm4_moe: {
+    ...{ family: "glm4_moe", qkNorm: "head", tiedEmbeddings: false },
+    layers: [{}, {}].map((_, index) => {
+      const rules = {
+        sigmoid: true,
+        divisor: { plus: 1e-20 },
+        scale: 2.5,
+        shared: 4,
+        ungated: true,
+      } as const;
+      const experts = { ...CORRECTED, ...rules };
+      const layer = { rope: { ...ROPE, rotaryDim: 2 }, biases: QKV };
+      return index === 0 ? layer : { ...layer, neurons: 12, experts };
+    }),
+  },
   apertus: {
     ...{ family: "apertus", gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },
     ...{ tiedEmbeddings: false, layers: [{ rope: { ...ROPE, rotaryDim: 6 }, biases: QKV }] },

@@ -147,6 +147,38 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     qkNorm: "head",
     gatedAttention: true,
   },
+  "as GLM-4.5": {
+    layers: [
+      WIDTHS[0],
+      {
+        ...{ ...WIDTHS[1], neurons: 8 },
+        experts: {
+          ...{ count: 4, active: 2, normalised: true, sigmoid: true, corrected: true },
+          ...{ divisor: { plus: 0.1 }, scale: 2.5, shared: 5, ungated: true },
+        },
+      },
+      {
+        ...{ ...WIDTHS[2], neurons: 8 },
+        experts: { count: 4, active: 2, normalised: false, sigmoid: true, scale: 0.5 },
+      },
+    ],
+    qkNorm: "head",
+  },
+  "as ERNIE 4.5, LFM2 and Granite 4 with experts": {
+    layers: [
+      {
+        ...tinyConvolution({ length: 3, biases: false }),
+        // Some scores of the experts that are picked are below 0.5.
+        experts: {
+          ...{ count: 2, active: 1, normalised: true, corrected: true, divisor: { least: 0.5 } },
+          ...{ shared: 3, ungated: true },
+        },
+      },
+      { ...WIDTHS[1], experts: { count: 3, active: 2, normalised: true, shared: 4, ungated: true } },
+      { ...tinyMamba({}, 6), experts: { count: 2, active: 1, normalised: false, corrected: true } },
+    ],
+    residualScale: 0.5,
+  },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {
     layers: WIDTHS,

@@ -14,11 +14,18 @@ import {
   writeFileAtomically,
 } from "../io/files/output_directory.ts";
 import { bytesOfAll, type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
-import { expertShape, expertTensors, joinedNames, readExperts } from "../model/checkpoint/experts.ts";
+import {
+  expertShape,
+  expertTensors,
+  joinedNames,
+  loneShape,
+  readExperts,
+} from "../model/checkpoint/experts.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
 import { headNormVectors } from "../model/checkpoint/head_norms.ts";
 import { namingOf, storedName } from "../model/checkpoint/stored_names.ts";
 import { isLayerMatrix, transposed } from "../model/checkpoint/transposed.ts";
+import type { Family } from "../model/family.ts";
 import { readConfig } from "../model/hf/config.ts";
 import { configText, type HfForm, MODELLING_FILE } from "../model/hf/config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf/form.ts";
@@ -26,7 +33,7 @@ import { exactDType, type Model } from "../model/model.ts";
 import { reorderedWeights, rowsAsStored } from "../model/rotary_rows.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
-import { weightsOf } from "../model/weights.ts";
+import { CORRECTION, ROUTER, type WeightSpec, weightsOf } from "../model/weights.ts";
 import type { FloatDType } from "../tensor/dtype.ts";
 import { type RowRange, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
@@ -151,6 +158,7 @@ function tensorsToWrite(
     parts.every((part) => shapes.has(part)),
   );
   const naming = namingOf(family, spec);
+  const exact = exactTensors(spec);
   const reordered = reorderedWeights(spec, family.stored.rotatedOrder);
   const experts = expertTensors(spec, family);
   const parts = new Set([...fused.flatMap((tensor) => tensor.parts), ...experts.flatMap(joinedNames)]);
@@ -161,15 +169,14 @@ function tensorsToWrite(
   };
   const ofExperts = keepingLast(read);
   const entry = (name: string, shape: readonly number[], make: TensorToWrite["read"]): TensorToWrite => {
-    const turns = family.stored.transposed && isLayerMatrix(name, shape);
+    const { toFile, ...file } = inFile({ name, shape }, family, exact.has(name) ? "F32" : stored);
     return {
       name: storedName(name, naming),
-      shape: turns ? shape.toReversed() : shape,
-      dtype: stored,
-      byRows: own.has(name) && !reordered.has(name) && !turns,
+      ...file,
+      byRows: own.has(name) && !reordered.has(name) && toFile === null,
       read: async (rows) => {
-        const tensor = requireFinite(name, await make(rows), stored);
-        return turns ? transposed(tensor) : tensor;
+        const tensor = requireFinite(name, await make(rows), file.dtype);
+        return toFile === null ? tensor : toFile(tensor);
       },
     };
   };
@@ -197,6 +204,30 @@ function tensorsToWrite(
       entry(tensor.name, expertShape(spec, tensor), () => readExperts(spec, tensor, ofExperts)),
     ),
   ];
+}
+
+/** Shape and dtype of a tensor in the file, and what makes it so; null where it is as it is. */
+function inFile(
+  { name, shape }: Pick<WeightSpec, "name" | "shape">,
+  family: Family,
+  dtype: FloatDType,
+): Pick<TensorToWrite, "shape" | "dtype"> & { readonly toFile: ((tensor: Tensor) => Tensor) | null } {
+  const lone = loneShape(name, shape, family);
+  if (lone.length !== shape.length)
+    return { shape: lone, dtype, toFile: ({ data }) => ({ shape: lone, data }) };
+  const turns = family.stored.transposed && isLayerMatrix(name, shape);
+  return turns ? { shape: shape.toReversed(), dtype, toFile: transposed } : { shape, dtype, toFile: null };
+}
+
+/**
+ * Routers that correct scores, whose tensors stay float32: rounding them would change which experts a token has.
+ * transformers keeps them, too (`_keep_in_fp32_modules_strict` of modeling_glm4_moe.py and modeling_ernie4_5_moe.py).
+ */
+function exactTensors({ layers }: ModelSpec): ReadonlySet<string> {
+  const names = layers.flatMap(({ experts }, index) =>
+    experts?.corrected ? [`${ROUTER}.weight`, CORRECTION].map((name) => `model.layers.${index}.${name}`) : [],
+  );
+  return new Set(names);
 }
 
 /** Reads tensors, and keeps the last one that was read whole, whose columns several tensors of experts have. */

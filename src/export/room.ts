@@ -3,9 +3,10 @@ import { contrastedSizes } from "../base/byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/files/machine.ts";
 import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
+import { FUSIONS } from "../model/fusions.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { FUSIONS, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/weights.ts";
+import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/weights.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
 /** Memory of Node and the tokenizer's files. */

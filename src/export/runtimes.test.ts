@@ -188,6 +188,15 @@ describe("runtimesOf", () => {
     ]);
   });
 
+  test("knows that classes of experts of all tokens have them as wide as several others", () => {
+    const { glm4_moe: glm, ernie4_5_moe: ernie, lfm2_moe: lfm2 } = TINY_FAMILIES;
+    const stems = ["Glm4Moe", "Ernie4_5_Moe", "Lfm2Moe"];
+    expect([glm, ernie, lfm2].map(answers)).toEqual(stems.map((stem) => same(`yes (${stem}ForCausalLM)`)));
+    const layers = glm.layers!.map((layer) => (layer.experts ? { ...layer, neurons: 9 } : layer));
+    const reason = "no stock class of glm4_moe has these widths, heads and biases";
+    expect(answers({ ...glm, layers })).toEqual(same(`with trust_remote_code (${reason})`));
+  });
+
   test("knows that vLLM's Llama 4 has no biases in attention", () => {
     const llama4 = { family: "llama4_text", qkNorm: "unweighted" } as const;
     expect(answers(llama4)).toEqual(same("yes (Llama4ForCausalLM)"));

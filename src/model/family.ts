@@ -39,7 +39,13 @@ export type TokenIds = Readonly<
 >;
 
 /** Tensors that hold the rows of several projections, by their names in a layer's attention or FFN. */
-export const FUSED_NAMES = ["qkv_proj", "gate_up_proj", "query_key_value", "c_attn"] as const;
+export const FUSED_NAMES = [
+  "qkv_proj",
+  "gate_up_proj",
+  "shared_expert.gate_up_proj",
+  "query_key_value",
+  "c_attn",
+] as const;
 export type FusedName = (typeof FUSED_NAMES)[number];
 
 /**
@@ -71,11 +77,14 @@ export interface StoredExperts {
 /** Families whose classes have keys of their own. */
 export type OwnKeysName =
   | "bloom"
+  | "ernie4_5_moe"
   | "falcon"
   | "gemma4"
+  | "glm4_moe"
   | "granite_hybrid"
   | "granitemoe"
   | "lfm2"
+  | "lfm2_moe"
   | "llama4"
   | "mixtral"
   | "mpt"
@@ -192,7 +201,7 @@ export interface FamilyConfig {
   /** Those of them that the class also reads by their usual names, which count where both are there. */
   readonly aliases: readonly string[];
   /** Further keys that the class reads, with the only values that are computed here, which are the class's own. */
-  readonly fixedKeys: Readonly<Record<string, boolean>>;
+  readonly fixedKeys: Readonly<Record<string, boolean | number>>;
   /**
    * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
    */
@@ -236,12 +245,16 @@ export interface FamilyTensors {
   readonly names: Readonly<Record<string, string>>;
   /** Those of norms of parallel blocks that have one each, where they are others; the same where absent. */
   readonly namesBeside?: Readonly<Record<string, string>>;
+  /** Names of parts of layers in models with experts, where they are others; the same where absent. */
+  readonly namesWithExperts?: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly outerNames: Readonly<Record<string, string>>;
   /** Tensors that hold several projections. */
   readonly fused: readonly FusedName[];
   /** Tensors of experts, with names of parts that `names` does not change; null for a family without experts. */
   readonly experts: readonly StoredExperts[] | null;
+  /** Corrections of routers (`ExpertsSpec`) are stored as matrices of one row. */
+  readonly correctionsInRows: boolean;
   /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
   readonly transposed: boolean;
   /** The order of a head's rotated channels in the checkpoint. */

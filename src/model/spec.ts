@@ -83,8 +83,8 @@ export interface PerLayerInputs {
 }
 
 /**
- * An FFN of experts, of which a router picks some for each token (arXiv 1701.06538): the softmax of the router's
- * products says which, and how much what each of them computes counts.
+ * An FFN of experts, of which a router picks some for each token (arXiv 1701.06538): scores, the softmax of the
+ * router's products, say which, and how much what each of them computes counts.
  */
 export interface ExpertsSpec {
   /** E. */
@@ -93,11 +93,27 @@ export interface ExpertsSpec {
   readonly active: number;
   /** The numbers of the picked experts add up to 1: each is divided by their sum. */
   readonly normalised: boolean;
+  /** Scores are the sigmoids of the products instead (arXiv 2412.19437: GLM-4.5, LFM2 MoE). */
+  readonly sigmoid?: true;
   /**
-   * Neurons of an FFN that computes for every token beside the experts, and whose output is multiplied by a sigmoid of
-   * the token (Qwen2 MoE); it is never pruned. Absent without one.
+   * Each expert has a number that is added to its score where experts are picked, and nowhere else (arXiv 2408.15664:
+   * GLM-4.5, LFM2 MoE, ERNIE 4.5).
+   */
+  readonly corrected?: true;
+  /**
+   * What the sum that `normalised` divides by has added to it (modeling_glm4_moe.py, modeling_lfm2_moe.py), or is at
+   * least (modeling_ernie4_5_moe.py). Absent for nothing of either kind.
+   */
+  readonly divisor?: { readonly plus: number } | { readonly least: number };
+  /** Factor on the numbers of the picked experts (`routed_scaling_factor` of modeling_glm4_moe.py); 1 where absent. */
+  readonly scale?: number;
+  /**
+   * Neurons of an FFN that computes for every token beside the experts; it is never pruned. Absent without one. Its
+   * output is multiplied by a sigmoid of the token (Qwen2 MoE), unless it is `ungated`.
    */
   readonly shared?: number;
+  /** The output of the FFN of every token is added as it is (modeling_glm4_moe.py, modeling_granitemoehybrid.py). */
+  readonly ungated?: true;
 }
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */

@@ -3,7 +3,6 @@
  * are those of Llama's checkpoints, which all families are read into.
  */
 import { elementCount } from "../tensor/tensor.ts";
-import type { FusedName } from "./family.ts";
 import { mixerParts } from "./mixer_weights.ts";
 import {
   type Activation,
@@ -94,23 +93,6 @@ const ACTIVATION_PARAMETERS: Readonly<
   Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>
 > = { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };
 
-/** A tensor that holds several projections. */
-export interface Fusion {
-  readonly parts: readonly Projection[];
-  /** Rows are those of all parts for one KV group after another; else one part comes after another. */
-  readonly byGroup: boolean;
-  /** Biases may be in a tensor of the same kind; else the projections have none. */
-  readonly biases: boolean;
-}
-
-/** The tensors that hold several projections. */
-export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
-  qkv_proj: { parts: INPUT_PROJECTIONS.kv, byGroup: false, biases: false },
-  gate_up_proj: { parts: INPUT_PROJECTIONS.ffn, byGroup: false, biases: false },
-  c_attn: { parts: INPUT_PROJECTIONS.kv, byGroup: false, biases: true },
-  query_key_value: { parts: INPUT_PROJECTIONS.kv, byGroup: true, biases: true },
-};
-
 /** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
 export const ACTIVATION_MODULE = "mlp.act_fn";
 
@@ -177,7 +159,9 @@ export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
 /** The module of a router, [E, C], in a layer with experts. */
 export const ROUTER = "mlp.gate";
-/** That of the gate of the expert of all tokens, [1, C]. */
+/** What routers add to scores where they pick experts, [E]. */
+export const CORRECTION: string = `${ROUTER}.e_score_correction_bias`;
+/** The module of the gate of the expert of all tokens, [1, C]. */
 export const SHARED_GATE = "mlp.shared_expert_gate";
 /** The norm of the embeddings, where they have one. */
 export const EMBEDDING_NORM = "model.embed_layernorm";
@@ -238,13 +222,16 @@ function routerWeights(
   index: number,
 ): readonly WeightSpec[] {
   if (experts === undefined) return [];
-  const router = plain(`model.layers.${index}.${ROUTER}.weight`, [experts.count, hiddenSize]);
-  const { shared } = experts;
-  if (shared === undefined) return [router];
+  const { count, corrected, shared, ungated } = experts;
+  const router = [
+    plain(`model.layers.${index}.${ROUTER}.weight`, [count, hiddenSize]),
+    ...(corrected ? [plain(`model.layers.${index}.${CORRECTION}`, [count])] : []),
+  ];
+  if (shared === undefined) return router;
   const inputs = gated ? (["gate_proj", "up_proj"] as const) : (["up_proj"] as const);
   return [
-    router,
-    plain(`model.layers.${index}.${SHARED_GATE}.weight`, [1, hiddenSize]),
+    ...router,
+    ...(ungated ? [] : [plain(`model.layers.${index}.${SHARED_GATE}.weight`, [1, hiddenSize])]),
     ...inputs.map((matrix) =>
       plain(projectionName(index, `mlp.shared_expert.${matrix}`), [shared, hiddenSize]),
     ),

@@ -8,7 +8,7 @@ import { getOrMake } from "../../base/map_values.ts";
 import type { ExpertsSpec, LayerSpec } from "../../model/spec.ts";
 import { inputProjections, moduleOf } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { gatherRows, largestMask, nonZeroRows, scatterRows } from "../ir/operators.ts";
+import { atLeast, gatherRows, largestMask, nonZeroRows, scatterRows } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import type { ExpertsAlong } from "../runtime/finite.ts";
 
@@ -21,12 +21,27 @@ export interface Routing {
   readonly weights: Value;
 }
 
-/** @param scores - products of the router, [B, T, E] */
-export function routing(b: GraphBuilder, experts: ExpertsSpec, scores: Value): Routing {
-  const mask = largestMask(b, scores, experts.active);
-  const picked = b.mul(b.softmax(scores), mask);
-  const weights = experts.normalised ? b.div(picked, b.reduceSum(picked, [-1])) : picked;
-  return { experts, mask, weights };
+/**
+ * @param products - of the router, [B, T, E]
+ * @param correction - what is added to scores where experts are picked, [E]; null for nothing
+ */
+export function routing(
+  b: GraphBuilder,
+  experts: ExpertsSpec,
+  { products, correction }: { readonly products: Value; readonly correction: Value | null },
+): Routing {
+  const { active, normalised, sigmoid, scale = 1 } = experts;
+  const scores = sigmoid ? b.sigmoid(products) : b.softmax(products);
+  const mask = largestMask(b, correction === null ? products : b.add(scores, correction), active);
+  const picked = b.mul(scores, mask);
+  const shares = normalised ? b.div(picked, divisorOf(b, experts, b.reduceSum(picked, [-1]))) : picked;
+  return { experts, mask, weights: scale === 1 ? shares : b.mul(shares, b.scalar(scale)) };
+}
+
+/** What the numbers of picked experts are divided by. @param sum - of these, [B, T, 1] */
+function divisorOf(b: GraphBuilder, { divisor }: ExpertsSpec, sum: Value): Value {
+  if (divisor === undefined) return sum;
+  return "plus" in divisor ? b.add(sum, b.scalar(divisor.plus)) : atLeast(b, sum, divisor.least);
 }
 
 /** All neurons [B, T, F] times the weights of their experts. */

@@ -12,6 +12,7 @@ import {
   ACTIVATION_MODULE,
   activationParameters,
   BLOCK_NORMS,
+  CORRECTION,
   LAYER_SCALAR,
   moduleOf,
   NORM_PARTS,
@@ -218,18 +219,21 @@ export class LayerBuilder {
   /** The output of the expert of all tokens, [B, T, C]. */
   #sharedExpert(x: Value, neurons: number): Value {
     const b = this.#b;
-    const { hiddenSize } = this.#structure;
+    const { hiddenSize, experts } = this.#structure;
     const linear = (matrix: "gate_proj" | "up_proj"): Value =>
       b.cast(this.#linear(x, `mlp.shared_expert.${matrix}`, neurons), "float32");
     const active = this.#gated(linear, noParameter);
     const output = b.cast(this.#linear(active, "mlp.shared_expert.down_proj", hiddenSize), "float32");
+    if (experts?.ungated) return output;
     const gate = this.#weights.tensor(`${SHARED_GATE}.weight`, [1, hiddenSize]);
     return b.mul(output, b.sigmoid(b.matmul(x, gate, { transB: true })));
   }
 
   #routing(x: Value, experts: ExpertsSpec): Routing {
     const router = this.#weights.tensor(`${ROUTER}.weight`, [experts.count, this.#structure.hiddenSize]);
-    return routing(this.#b, experts, this.#b.matmul(x, router, { transB: true }));
+    const products = this.#b.matmul(x, router, { transB: true });
+    const correction = experts.corrected ? this.#weights.tensor(CORRECTION, [experts.count]) : null;
+    return routing(this.#b, experts, { products, correction });
   }
 
   #routed(x: Value, router: Routing): { readonly tap: Value; readonly output: Value } {

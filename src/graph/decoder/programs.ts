@@ -5,6 +5,7 @@
 
 import { isLinear } from "../../model/mixer_spec.ts";
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
+import { CORRECTION } from "../../model/weights.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import { endOfLast } from "../ir/operators.ts";
@@ -72,7 +73,7 @@ export function structureFor(
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is centre + (x - centre) * g; experts have no centre, as for tokens of others they are 0 either way
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
- *   that has axes, under its own name
+ *   that has axes, under its own name, but corrections of routers, which have none
  * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, the sum over
  *   its E parts of A (B x - c), as inputs `KIND.changeOutputs` A [V, E, C, r], `KIND.changeInputs` B [V, E, r,
  *   channels / E] and `KIND.changeCentres` c [V, E, 1, r]: gradient of the layer input as `hidden`, and `KIND.slopes`
@@ -257,7 +258,9 @@ function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void
 
 /** Adds the gradients of all weights and biases of a layer, but of constants, which are tensors without axes. */
 function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
-  const learned = [...layer.weights.values()].filter(({ shape }) => shape.length > 0);
+  const learned = [...layer.weights.values()].filter(
+    ({ name, shape }) => shape.length > 0 && name !== CORRECTION,
+  );
   const weightGradients = addGradients(b, layer, { upstream, targets: learned });
   for (const [index, { name }] of learned.entries()) b.output(name, weightGradients[index]!);
 }

@@ -5,6 +5,9 @@
 import { END, type GraphBuilder, type Value } from "./graph.ts";
 import { type Dim, SOME_ROWS } from "./shapes.ts";
 
+/** The largest float32. */
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
+
 export function erf(b: GraphBuilder, x: Value): Value {
   return b.operator("Erf", [x], x);
 }
@@ -21,6 +24,11 @@ export function softplus(b: GraphBuilder, x: Value): Value {
 /** x, moved to the nearest value in [-limit, limit]. */
 export function clip(b: GraphBuilder, x: Value, limit: number): Value {
   return b.operator("Clip", [x, b.scalar(-limit, x.type), b.scalar(limit, x.type)], x);
+}
+
+/** x, or this where it is less. */
+export function atLeast(b: GraphBuilder, x: Value, least: number): Value {
+  return b.operator("Clip", [x, b.scalar(least, x.type), b.scalar(LARGEST, x.type)], x);
 }
 
 export function cos(b: GraphBuilder, x: Value): Value {

@@ -23,7 +23,7 @@ import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { familyByName } from "../families/families.ts";
 import type { Family } from "../family.ts";
 import { openGgufModel } from "../gguf/model.ts";
-import { readConfig } from "../hf/config.ts";
+import { predictingLayers, readConfig } from "../hf/config.ts";
 import { isOtherClass, plainConfig } from "../hf/plain_config.ts";
 import { readQuantization } from "../hf/quantization.ts";
 import { CARD_FILE, type CarriedFile, type Model, type ModelOrigin } from "../model.ts";
@@ -32,7 +32,7 @@ import type { ModelSpec } from "../spec.ts";
 import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_template.ts";
 import { ofModel } from "../tokenizer/files.ts";
 import { HEAD, weightsOf } from "../weights.ts";
-import { joinExperts, readableExperts } from "./experts.ts";
+import { joinExperts, readableExperts, withVectors } from "./experts.ts";
 import { withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
@@ -168,7 +168,8 @@ async function openHuggingFace(directory: string): Promise<Model> {
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
   const config = await readJsonFile(configPath, CONFIG_JSON_LIMITS);
-  const declared = readConfig(plainConfig(config), configPath);
+  const plain = plainConfig(config);
+  const declared = readConfig(plain, configPath);
   const scales = readQuantization(config, configPath);
   const family = familyByName(declared.family, configPath);
   const { tensors, storedName } = withUsualNames(
@@ -176,10 +177,15 @@ async function openHuggingFace(directory: string): Promise<Model> {
     namingOf(family, declared),
   );
   try {
-    requireCountedLayers(tensors, declared, directory);
-    const plain = withPlainWeights(tensors, { used: readNames(declared, family), scales, where: directory });
-    const upright = family.stored.transposed ? withTransposedMatrices(plain.tensors) : plain.tensors;
-    const apart = joinHeadNorms(splitFused(upright, declared), declared, family);
+    requireCountedLayers(tensors, declared, { where: directory, further: predictingLayers(plain) });
+    const unscaled = withPlainWeights(tensors, {
+      used: readNames(declared, family),
+      scales,
+      where: directory,
+    });
+    const upright = family.stored.transposed ? withTransposedMatrices(unscaled.tensors) : unscaled.tensors;
+    const lone = family.stored.correctionsInRows ? withVectors(upright) : upright;
+    const apart = joinHeadNorms(splitFused(lone, declared), declared, family);
     const separate = joinExperts(apart, declared, family);
     const ordered = inHalves(separate, declared, family.stored.rotatedOrder);
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
@@ -193,7 +199,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
       format: "hf",
       dtype: commonDType(infos),
       ...(isOtherClass(config) && { converted: true }),
-      ...(plain.readAs !== undefined && { readAs: plain.readAs }),
+      ...(unscaled.readAs !== undefined && { readAs: unscaled.readAs }),
     };
     const files = await carriedFiles(directory);
     return {

@@ -15,7 +15,7 @@ import {
 } from "../../tensor/tensor.ts";
 import type { Family, StoredExperts } from "../family.ts";
 import { expertNeurons, type ModelSpec, type Projection } from "../spec.ts";
-import { projectionName } from "../weights.ts";
+import { CORRECTION, projectionName } from "../weights.ts";
 
 /** A stored tensor of one expert, or of all. */
 export interface ExpertTensor {
@@ -70,6 +70,40 @@ export function expertShape(spec: ModelSpec, { layer, expert, parts }: ExpertTen
   const neurons = expertNeurons(spec.layers[layer]!);
   const matrix = isOutput(parts) ? [spec.hiddenSize, neurons] : [parts.length * neurons, spec.hiddenSize];
   return expert === null ? [count, ...matrix] : matrix;
+}
+
+/** The shape that a family's checkpoints have for a weight that stands alone. @param shape - its usual one */
+export function loneShape(
+  name: string,
+  shape: readonly number[],
+  { stored }: Pick<Family, "stored">,
+): readonly number[] {
+  return stored.correctionsInRows && name.endsWith(`.${CORRECTION}`) ? [1, ...shape] : shape;
+}
+
+/** A view of a checkpoint's tensors with corrections of routers that are rows as vectors. */
+export function withVectors(source: TensorSource): TensorSource {
+  const length = (name: string): number | null => {
+    if (!name.endsWith(`.${CORRECTION}`)) return null;
+    const { shape = [] } = source.info(name) ?? {};
+    return shape.length === 2 && shape[0] === 1 ? shape[1]! : null;
+  };
+  return {
+    names: source.names,
+    info: (name) => {
+      const [info, size] = [source.info(name), length(name)];
+      return info && size !== null ? { ...info, shape: [size] } : info;
+    },
+    read: async (name, rows) => {
+      const size = length(name);
+      if (size === null) return source.read(name, rows);
+      if (rows !== undefined) checkRows(rows, [size], name);
+      const { start, end } = rows ?? { start: 0, end: size };
+      const { data } = await source.read(name);
+      return { shape: [end - start], data: data.subarray(start, end) };
+    },
+    close: () => source.close(),
+  };
 }
 
 /** A view of a checkpoint's tensors with those of experts joined; those of other shapes stay as they are. */

@@ -7,8 +7,9 @@ import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family.ts";
-import { type ModelSpec, PROJECTION_MODULE } from "../spec.ts";
-import { FUSIONS, projectionName } from "../weights.ts";
+import { FUSIONS } from "../fusions.ts";
+import type { LayerSpec, ModelSpec } from "../spec.ts";
+import { moduleOf, projectionName } from "../weights.ts";
 
 /** A tensor made of the rows of others. */
 export interface FusedTensor {
@@ -26,10 +27,12 @@ export function fusedTensors(
   spec: ModelSpec,
   names: readonly FusedName[] = readableNames(spec),
 ): readonly FusedTensor[] {
-  return spec.layers.flatMap(({ groupSize }, index) =>
+  return spec.layers.flatMap((layer, index) =>
     names.flatMap((fused) => {
       const { parts, byGroup, biases } = FUSIONS[fused];
-      const module = PROJECTION_MODULE[parts[0]!];
+      const [module] = moduleOf(parts[0]!).split(".");
+      if (module === "mlp" && !hasMatrices(layer, fused)) return [];
+      const { groupSize } = layer;
       return (biases ? (["weight", "bias"] as const) : (["weight"] as const)).map((kind) => ({
         name: `model.layers.${index}.${module}.${fused}.${kind}`,
         parts: parts.map((part) => projectionName(index, part, kind)),
@@ -39,6 +42,11 @@ export function fusedTensors(
       }));
     }),
   );
+}
+
+/** Whether an FFN has the matrices that are fused under a name; those of experts are stored otherwise (experts.ts). */
+function hasMatrices({ experts }: Pick<LayerSpec, "experts">, fused: FusedName): boolean {
+  return fused.startsWith("shared_expert") ? experts?.shared !== undefined : experts === undefined;
 }
 
 function readableNames({ family }: ModelSpec): readonly FusedName[] {
@@ -144,7 +152,8 @@ export async function readFused(
 
 /** Rows of a projection, by its checkpoint name. */
 function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
-  const { neurons, kvGroups, groupSize } = layers[Number(name.split(".")[2])]!;
+  const { neurons, kvGroups, groupSize, experts } = layers[Number(name.split(".")[2])]!;
+  if (name.includes(".shared_expert.")) return experts!.shared!;
   if (name.includes(".mlp.")) return neurons;
   return kvGroups * headDim * (name.includes("q_proj") ? groupSize : 1);
 }

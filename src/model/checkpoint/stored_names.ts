@@ -2,7 +2,7 @@
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import { GPT_NEO } from "../families/gpt_neo.ts";
 import type { Family, FamilyTensors } from "../family.ts";
-import type { ModelSpec } from "../spec.ts";
+import { expertCounts, type ModelSpec } from "../spec.ts";
 
 /** Prefixes of the names of a decoder's tensors, and of those of its output matrix. */
 interface Prefixes {
@@ -29,11 +29,12 @@ const OTHERS: readonly Prefixes[] = [
 type StoredNaming = Pick<FamilyTensors, "prefixes" | "names" | "outerNames">;
 
 /** The names that a family's checkpoints have for the tensors of a model. */
-export function namingOf({ stored }: Pick<Family, "stored">, { parallel, norms }: Placement): StoredNaming {
-  const beside = parallel && norms === "before" ? stored.namesBeside : {};
-  return { ...stored, names: { ...stored.names, ...beside } };
+export function namingOf({ stored }: Pick<Family, "stored">, spec: Placement): StoredNaming {
+  const beside = spec.parallel && spec.norms === "before" ? stored.namesBeside : {};
+  const withExperts = expertCounts(spec) === undefined ? {} : stored.namesWithExperts;
+  return { ...stored, names: { ...stored.names, ...beside, ...withExperts } };
 }
-type Placement = Pick<ModelSpec, "parallel" | "norms">;
+type Placement = Pick<ModelSpec, "parallel" | "norms" | "layers">;
 
 /** Names of EXAONE 3, a Llama: those of GPT-Neo, with a gate (conversion_mapping.py of transformers 5). */
 const EXAONE: StoredNaming = {
@@ -85,13 +86,18 @@ function withoutModel({ decoder, head }: Prefixes): Prefixes {
   return { decoder: decoder.slice(decoder.indexOf(".") + 1), head };
 }
 
-/** A decoder's tensor without prefix, such as `layers.3.self_attn.q_norm.weight`, with other names for its parts. */
+/**
+ * A decoder's tensor without prefix, such as `layers.3.self_attn.q_norm.weight`, with other names for its parts, or for
+ * a part's tensor of a kind.
+ */
 function renamed(name: string, { names, outerNames }: Pick<StoredNaming, "names" | "outerNames">): string {
   const outer = (part: string): string => other(outerNames, part);
   const layer = /^(\w+)(\.\d+\.)(.+)(\.\w+)$/.exec(name);
   if (layer === null) return name.replace(/^[^.]+/, outer);
   const [, layers, index, part, kind] = layer as unknown as readonly [string, string, string, string, string];
-  return `${outer(layers)}${index}${other(names, part)}${kind}`;
+  const whole = part + kind;
+  const named = Object.hasOwn(names, whole) ? names[whole]! : other(names, part) + kind;
+  return `${outer(layers)}${index}${named}`;
 }
 
 /** Another name of a part, which a file may also call `constructor`; the same if there is none. */

@@ -1,7 +1,7 @@
 /**
  * Tensors of a checkpoint that no weight of the model is read from. Whole layers that config.json does not count are
- * refused, since it is another model without them. Others, such as a classifier's matrix, are listed, so that the user
- * can be told that they will not be in the output.
+ * refused, since it is another model without them; those that it counts apart predict further tokens. Others, such as a
+ * classifier's matrix, are listed, so that the user can be told that they will not be in the output.
  */
 
 import { MAX_LISTED, namesText } from "../../base/lists.ts";
@@ -25,11 +25,17 @@ const LAYER_NAME = /^model\.layers\.(\d+)\./;
 
 /**
  * @param where - the model's directory
+ * @param further - layers after those of the spec that the configuration counts apart
  * @throws GpruneError BAD_CONFIG naming tensors of layers that the configuration does not count
  */
-export function requireCountedLayers(source: TensorSource, spec: ModelSpec, where: string): void {
+export function requireCountedLayers(
+  source: TensorSource,
+  spec: ModelSpec,
+  { where, further }: { readonly where: string; readonly further: number },
+): void {
   const { layers } = spec;
-  const stray = source.names.filter((name) => !BUFFER.test(name) && layerOf(name) >= layers.length);
+  const counted = layers.length + further;
+  const stray = source.names.filter((name) => !BUFFER.test(name) && layerOf(name) >= counted);
   if (stray.length === 0) return;
   const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
   const family = familyByName(spec.family, where);

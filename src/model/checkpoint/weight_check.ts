@@ -8,7 +8,7 @@ import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
 import { BLOCK_NORMS, NORM_PARTS, weightsOf } from "../weights.ts";
-import { expertShape, expertTensors, joinedNames } from "./experts.ts";
+import { expertShape, expertTensors, joinedNames, loneShape } from "./experts.ts";
 import { fusedTensors } from "./fused.ts";
 import { namingOf, storedName } from "./stored_names.ts";
 import { isLayerMatrix } from "./transposed.ts";
@@ -77,7 +77,7 @@ function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
     const turned = family.stored.transposed && isLayerMatrix(name, expected);
     return {
       name: storedName(name, namingOf(family, model.spec)),
-      expected: turned ? expected.toReversed() : expected,
+      expected: turned ? expected.toReversed() : loneShape(name, expected, family),
       found: turned && found?.length === 2 ? found.toReversed() : found,
     };
   });

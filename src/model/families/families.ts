@@ -9,11 +9,11 @@ import { ARCEE } from "./arcee.ts";
 import { BLOOM } from "./bloom.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
 import { CWM } from "./cwm.ts";
-import { ERNIE4_5 } from "./ernie4_5.ts";
+import { ERNIE4_5, ERNIE4_5_MOE } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
 import { FALCON } from "./falcon.ts";
 import { GEMMA, GEMMA2, GEMMA3, GEMMA4, VAULTGEMMA } from "./gemma.ts";
-import { GLM, GLM4 } from "./glm.ts";
+import { GLM, GLM4, GLM4_MOE } from "./glm.ts";
 import { GPT_BIGCODE } from "./gpt_bigcode.ts";
 import { GPT_NEO } from "./gpt_neo.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
@@ -24,7 +24,7 @@ import { HELIUM } from "./helium.ts";
 import { HUNYUAN } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
-import { LFM2 } from "./lfm2.ts";
+import { LFM2, LFM2_MOE } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
@@ -71,13 +71,16 @@ export const FAMILIES: readonly Family[] = [
   EXAONE4,
   SEED_OSS,
   ERNIE4_5,
+  ERNIE4_5_MOE,
   CWM,
   LLAMA4,
   LFM2,
+  LFM2_MOE,
   HELIUM,
   HUNYUAN,
   GLM,
   GLM4,
+  GLM4_MOE,
   APERTUS,
   ARCEE,
   NANOCHAT,

@@ -1,6 +1,7 @@
-/** GLM and GLM-4-0414 (configuration_glm.py, configuration_glm4.py and modeling files of transformers). */
+/** GLM, GLM-4-0414 and GLM-4.5 (their configuration and modeling files in transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
+import { EXPERTS_OF_MLP, SHARED_EXPERTS } from "./qwen.ts";
 
 export const GLM: Family = {
   ...LLAMA,
@@ -43,4 +44,39 @@ export const GLM4: Family = {
     },
   },
   readers: { ...GLM.readers, vllmClass: true, transformersJs: LLAMA },
+};
+
+/**
+ * GLM-4.5 to 4.7. All layers but the first ones have experts; where these are in groups, as in no published model, only
+ * those of some groups could be picked. Heads turn by halves.
+ */
+export const GLM4_MOE: Family = {
+  ...LLAMA,
+  modelType: "glm4_moe",
+  architecture: "Glm4MoeForCausalLM",
+  configClass: "Glm4MoeConfig",
+  computes: {
+    ...LLAMA.computes,
+    biases: { qkv: "attention_bias", o: "never", mlp: "never" },
+    qkNorm: "head",
+    partialRotary: true,
+    headsDivideHidden: false,
+  },
+  config: {
+    ...LLAMA.config,
+    qkNormFlag: "use_qk_norm",
+    fixedKeys: { n_group: 1, topk_group: 1 },
+    ownKeys: "glm4_moe",
+  },
+  stored: { ...LLAMA.stored, names: SHARED_EXPERTS, experts: EXPERTS_OF_MLP },
+  readers: { ...LLAMA.readers, standsIn: false, transformersJs: LLAMA, tokenizer: "file" },
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 151_552, hidden: 4096, neurons: 10_944, layers: 46, heads: 96 },
+    normEps: 1e-5,
+    positions: 131_072,
+    kvHeads: 8,
+    rotaryPart: 0.5,
+    tokenIds: { bos_token_id: null, eos_token_id: null, pad_token_id: null },
+  },
 };

@@ -1,4 +1,4 @@
-/** Granite, Granite MoE, and Granite 4 without experts (their configuration and modeling files in transformers). */
+/** Granite, Granite MoE and Granite 4 (their configuration and modeling files in transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -45,7 +45,10 @@ export const GRANITE_MOE: Family = {
   },
 };
 
-/** Layers have Mamba 2 or attention; where all have rotated attention, it is read as a Granite (hf/plain_config.ts). */
+/**
+ * Layers have Mamba 2 or attention. Without experts, the FFN is what else is the expert of all tokens; where then all
+ * have rotated attention, it is read as a Granite (hf/plain_config.ts).
+ */
 export const GRANITE_HYBRID: Family = {
   ...GRANITE,
   modelType: "granitemoehybrid",
@@ -60,11 +63,17 @@ export const GRANITE_HYBRID: Family = {
   config: { ...GRANITE.config, ownKeys: "granite_hybrid" },
   stored: {
     ...GRANITE.stored,
-    fused: ["gate_up_proj"],
+    fused: ["gate_up_proj", "shared_expert.gate_up_proj"],
     names: {
       "mlp.gate_up_proj": "shared_mlp.input_linear",
       "mlp.down_proj": "shared_mlp.output_linear",
     },
+    namesWithExperts: {
+      ...GRANITE_MOE.stored.names,
+      "mlp.shared_expert.gate_up_proj": "shared_mlp.input_linear",
+      "mlp.shared_expert.down_proj": "shared_mlp.output_linear",
+    },
+    experts: GRANITE_MOE.stored.experts,
   },
   readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false },
   defaults: {

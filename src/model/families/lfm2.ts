@@ -1,7 +1,9 @@
 /**
- * LFM2, whose layers have attention or a short convolution (configuration_lfm2.py, modeling_lfm2.py of transformers).
+ * LFM2 and LFM2 MoE, whose layers have attention or a short convolution (their configuration and modeling files in
+ * transformers).
  */
 import type { Family } from "../family.ts";
+import { CORRECTION } from "../weights.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 
 export const LFM2: Family = {
@@ -41,5 +43,31 @@ export const LFM2: Family = {
     positions: 128_000,
     kvHeads: 8,
     tokenIds: { bos_token_id: 1, eos_token_id: 2, pad_token_id: 0 },
+  },
+};
+
+/** All layers but the first ones have experts. The class is one of transformers 5. */
+export const LFM2_MOE: Family = {
+  ...LFM2,
+  modelType: "lfm2_moe",
+  architecture: "Lfm2MoeForCausalLM",
+  configClass: "Lfm2MoeConfig",
+  config: { ...LFM2.config, ownKeys: "lfm2_moe" },
+  stored: {
+    ...LFM2.stored,
+    names: {
+      ...LFM2.stored.names,
+      "mlp.gate": "feed_forward.gate",
+      [CORRECTION]: "feed_forward.expert_bias",
+    },
+    experts: [
+      { name: "feed_forward.experts.*.w1.weight", parts: ["gate_proj"] },
+      { name: "feed_forward.experts.*.w3.weight", parts: ["up_proj"] },
+      { name: "feed_forward.experts.*.w2.weight", parts: ["down_proj"] },
+    ],
+  },
+  defaults: {
+    ...LFM2.defaults,
+    sizes: { vocab: 65_536, hidden: 2048, neurons: 7168, layers: 32, heads: 32 },
   },
 };

@@ -62,6 +62,7 @@ export const LLAMA: Family = {
   stored: {
     fused: [],
     experts: null,
+    correctionsInRows: false,
     rotatedOrder: "halves",
     prefixes: { decoder: "model.", head: "lm_head." },
     names: {},

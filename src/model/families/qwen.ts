@@ -53,6 +53,14 @@ export const EXPERTS_OF_MLP: readonly StoredExperts[] = (["gate_proj", "up_proj"
   (part) => ({ name: `mlp.experts.*.${part}.weight`, parts: [part] }),
 );
 
+/** Names of the expert of all tokens in several families, usual ones first. */
+export const SHARED_EXPERTS: Readonly<Record<string, string>> = Object.fromEntries(
+  ["gate_proj", "up_proj", "down_proj"].map((part) => [
+    `mlp.shared_expert.${part}`,
+    `mlp.shared_experts.${part}`,
+  ]),
+);
+
 export const QWEN3_MOE: Family = {
   ...QWEN3,
   modelType: "qwen3_moe",

@@ -142,6 +142,16 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   return own === null ? spec : own.complete(spec);
 }
 
+const predicting = z.object({ num_nextn_predict_layers: size.max(MAX_LAYERS) });
+
+/**
+ * Layers that follow those of the decoder in a checkpoint, and predict further tokens (arXiv 2404.19737: GLM-4.5). They
+ * are not read.
+ */
+export function predictingLayers(config: unknown): number {
+  return predicting.safeParse(config).data?.num_nextn_predict_layers ?? 0;
+}
+
 /** @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one */
 function familyOfConfig(config: unknown, where: string): Family {
   const modelType = z.looseObject({ model_type: z.string() }).safeParse(config);

@@ -19,6 +19,22 @@ const QWEN3 = {
 
 const QWEN35 = { ...QWEN3, model_type: "qwen3_5_moe_text", head_dim: 8 };
 
+const GLM = {
+  ...{ ...CONFIG, model_type: "glm4_moe", num_hidden_layers: 4, head_dim: 4 },
+  ...{ n_routed_experts: 4, moe_intermediate_size: 3 },
+};
+const LFM2 = {
+  ...CONFIG,
+  model_type: "lfm2_moe",
+  num_hidden_layers: 4,
+  num_experts: 4,
+  moe_intermediate_size: 3,
+};
+const ERNIE = {
+  ...{ ...CONFIG, model_type: "ernie4_5_moe", num_hidden_layers: 6 },
+  ...{ moe_num_experts: 4, moe_k: 2, moe_intermediate_size: 3 },
+};
+
 const read = (config: JsonObject): ModelSpec => readConfig(config, "config.json");
 const expertsOf = (config: JsonObject): readonly (LayerSpec["experts"] | null)[] =>
   read(config).layers.map(({ experts = null }) => experts);
@@ -159,5 +175,134 @@ describe("experts", () => {
     const written = writeConfig(spec, "float32");
     expect(written).toMatchObject({ num_experts: 4, moe_intermediate_size: 3, mlp_only_layers: [0, 2] });
     expect(readConfig(written as JsonObject, "config.json")).toEqual(spec);
+  });
+});
+
+describe("experts that are picked by corrected scores", () => {
+  const own = { count: 4, active: 2, normalised: true, corrected: true } as const;
+  const sparse = (config: JsonObject): readonly number[] =>
+    expertsOf(config).flatMap((experts, layer) => (experts === null ? [] : [layer]));
+
+  test("are those of GLM-4.5: sigmoids, with a factor, in all layers but the first ones", () => {
+    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-20 }, shared: 3, ungated: true };
+    expect(expertsOf(GLM)).toEqual([null, ...Array(3).fill(usual)]);
+    const given = {
+      ...{ first_k_dense_replace: 3, routed_scaling_factor: 2.5, norm_topk_prob: false },
+      ...{ n_shared_experts: 2, n_group: 1, topk_group: 1 },
+    };
+    expect(expertsOf({ ...GLM, ...given })).toEqual([
+      ...[null, null, null],
+      { ...usual, normalised: false, scale: 2.5, shared: 6 },
+    ]);
+    expect(read(GLM).layers.map(({ neurons }) => neurons)).toEqual([12, 12, 12, 12]);
+    const { n_routed_experts: _, num_experts_per_tok: __, moe_intermediate_size: ___, ...silent } = GLM;
+    expect(expertsOf(silent)[1]).toEqual({ ...usual, count: 128, active: 8, shared: 1408 });
+    expect(expertsOf({ ...GLM, n_shared_experts: 0 })[1]?.shared).toBeUndefined();
+  });
+
+  test("are in no groups in GLM-4.5", () => {
+    for (const key of ["n_group", "topk_group"])
+      expect(() => read({ ...GLM, [key]: 2 })).toThrow(
+        expect.objectContaining({ code: "UNSUPPORTED", message: `config.json: expected ${key} 1, got 2` }),
+      );
+  });
+
+  test("are those of LFM2: sigmoids, corrected unless the file says otherwise, beside convolutions too", () => {
+    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-6 } };
+    expect(expertsOf(LFM2)).toEqual([null, null, usual, usual]);
+    const { corrected: _, ...plain } = usual;
+    const layer_types = ["conv", "full_attention", "full_attention", "conv"];
+    const given = { num_dense_layers: 0, use_expert_bias: false, routed_scaling_factor: 1, layer_types };
+    const { layers } = read({ ...LFM2, ...given });
+    expect(layers.map(({ experts }) => experts)).toEqual(Array(4).fill(plain));
+    expect(layers.map(({ mixer }) => mixer?.type)).toEqual([
+      ...["convolution", undefined, undefined, "convolution"],
+    ]);
+    // Widths are as they stand, unlike those of the class without experts.
+    expect(read(LFM2).layers.map(({ neurons }) => neurons)).toEqual([12, 12, 12, 12]);
+  });
+
+  test("are those of ERNIE 4.5: softmax, in the layers of an interval, with two shared experts that are one", () => {
+    const usual = { ...own, divisor: { least: 1e-12 }, shared: 6, ungated: true };
+    expect(expertsOf(ERNIE)).toEqual([null, ...Array(5).fill(usual)]);
+    expect(expertsOf({ ...ERNIE, moe_norm_min: 0.5, moe_num_shared_experts: 1 })[1]).toEqual({
+      ...{ ...usual, divisor: { least: 0.5 } },
+      shared: 3,
+    });
+    const { shared: _, ungated: __, ...alone } = usual;
+    expect(expertsOf({ ...ERNIE, moe_num_shared_experts: 0 })[1]).toEqual(alone);
+    const interval = (start: number, end: number, step: number): readonly number[] =>
+      sparse({
+        ...ERNIE,
+        moe_layer_start_index: start,
+        moe_layer_end_index: end,
+        moe_layer_interval: step,
+      });
+    expect(interval(0, -1, 1)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(interval(2, 4, 1)).toEqual([2, 3, 4]);
+    expect(interval(0, -1, 2)).toEqual([1, 3, 5]);
+    expect(interval(2, 5, 3)).toEqual([2, 5]);
+    expect(interval(6, -1, 1)).toEqual([]);
+    expect(() => read({ ...ERNIE, use_bias: true })).toThrow("expected use_bias false, got true");
+  });
+
+  test.each<[string, JsonObject]>([
+    ["GLM-4.5", { ...GLM, routed_scaling_factor: 2.5, n_shared_experts: 2 }],
+    ["GLM-4.5 without any", { ...GLM, first_k_dense_replace: 4 }],
+    ["GLM-4.5 without one of all tokens", { ...GLM, n_shared_experts: 0 }],
+    ["LFM2", { ...LFM2, num_dense_layers: 1, use_expert_bias: false }],
+    ["ERNIE 4.5", { ...ERNIE, moe_norm_min: 0.25 }],
+    ["ERNIE 4.5 in every second layer", { ...ERNIE, moe_layer_interval: 2 }],
+    ["ERNIE 4.5 in one layer", { ...ERNIE, moe_layer_start_index: 3, moe_layer_end_index: 3 }],
+    ["ERNIE 4.5 in no layer", { ...ERNIE, moe_layer_start_index: 6, moe_num_shared_experts: 1 }],
+  ])("are written so that they come back: %s", (_, config) => {
+    const spec = read(config);
+    const written = writeConfig(spec, "float32");
+    expect(written.auto_map).toBeUndefined();
+    expect(read(written)).toEqual(spec);
+  });
+
+  test.each([
+    [GLM, "n_shared_experts"],
+    [ERNIE, "moe_num_shared_experts"],
+  ])(
+    "are as wide as a whole part of the one of all tokens in stock classes, and else in ours",
+    (config, key) => {
+      const spec = read({ ...config, moe_intermediate_size: 6, [key]: 1 });
+      const narrowed = (width: number): ModelSpec => ({
+        ...spec,
+        layers: spec.layers.map((layer) => (layer.experts ? { ...layer, neurons: 4 * width } : layer)),
+      });
+      const [third, other] = [2, 4].map((width) => writeConfig(narrowed(width), "float32"));
+      expect(third).toMatchObject({ model_type: config.model_type, [key]: 3, moe_intermediate_size: 2 });
+      expect(third).not.toHaveProperty("shared_expert_intermediate_size");
+      expect(other).toMatchObject({
+        ...{ model_type: `gprune_${config.model_type}`, moe_intermediate_size: 4 },
+        ...{ [key]: 1, shared_expert_intermediate_size: 6 },
+      });
+      expect(read(third!)).toEqual(narrowed(2));
+      expect(read(other!)).toEqual(narrowed(4));
+      // Stock classes do not read that key.
+      const stock = { ...config, [key]: 1, shared_expert_intermediate_size: 7 };
+      expect(expertsOf(stock).at(-1)?.shared).toBe(3);
+    },
+  );
+
+  test("are refused for values out of range", () => {
+    for (const config of [
+      { ...GLM, first_k_dense_replace: -1 },
+      { ...GLM, n_routed_experts: 0 },
+      { ...GLM, routed_scaling_factor: 0 },
+      { ...LFM2, num_dense_layers: "2" },
+      { ...LFM2, use_expert_bias: 1 },
+      { ...ERNIE, moe_layer_interval: 0 },
+      { ...ERNIE, moe_layer_end_index: -2 },
+      { ...ERNIE, moe_norm_min: 0 },
+      { ...ERNIE, moe_num_shared_experts: -1 },
+    ])
+      expect(() => read(config), JSON.stringify(config)).toThrow(
+        expect.objectContaining({ code: "BAD_CONFIG" }),
+      );
+    expect(() => read({ ...ERNIE, moe_k: 5 })).toThrow("expected moe_k of at most 4");
   });
 });

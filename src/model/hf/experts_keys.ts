@@ -1,36 +1,51 @@
 /**
  * Keys of classes with experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_olmoe.py,
- * configuration_granitemoe.py, configuration_qwen2_moe.py, configuration_qwen3_5_moe.py): the number of experts, those
- * of a token, their widths, the layers without, and the expert of all tokens.
+ * configuration_granitemoe.py, configuration_qwen2_moe.py, configuration_qwen3_5_moe.py, configuration_glm4_moe.py,
+ * configuration_lfm2_moe.py, configuration_ernie4_5_moe.py, configuration_granitemoehybrid.py): the number of experts,
+ * those of a token, what their scores count, their widths, the layers without, and the expert of all tokens.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
+import { REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
-import { type OwnKeys, parsedKeys } from "./own_keys.ts";
+import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
+import type { SparseLayers } from "./sparse_layers.ts";
 
-type CountKey = "num_experts" | "num_local_experts";
-const OTHER: Readonly<Record<CountKey, CountKey>> = {
-  num_experts: "num_local_experts",
-  num_local_experts: "num_experts",
-};
+type CountKey = "num_experts" | "num_local_experts" | "n_routed_experts" | "moe_num_experts";
+/** Keys of the width of the expert of all tokens, and of its width in widths of other experts. */
+type WidthKey = typeof OWN_WIDTH | "shared_intermediate_size";
+type RatioKey = "n_shared_experts" | "moe_num_shared_experts";
 
 /** The keys of a class, and its values where config.json has none. */
 interface ExpertKeys {
-  /** The key of the number of experts that is written. */
+  /** The key of the number of experts. */
   readonly count: CountKey;
-  /** The class reads the other key of that number, too. */
-  readonly readsBoth: boolean;
+  /** Another key of that number, which some versions of the class read. */
+  readonly alias?: CountKey;
+  /** The key of the number of experts of a token, where it is not `num_experts_per_tok`. */
+  readonly active?: "moe_k";
   readonly defaults: ExpertsSpec;
   /** `norm_topk_prob` says whether the numbers of a token's experts add up to 1. */
   readonly normalises: boolean;
+  /** Scores are corrected: always, or unless this flag says otherwise. */
+  readonly corrects?: "always" | "use_expert_bias";
+  /** `routed_scaling_factor` is the factor on the numbers. */
+  readonly scales?: true;
+  /** The key of what the sum of the numbers is at least. */
+  readonly least?: { readonly key: "moe_norm_min"; readonly usual: number };
+  /** The key of the expert of all tokens, which has a gate where its key is `OWN_WIDTH`; absent in classes without. */
+  readonly shared?: { readonly key: WidthKey | RatioKey; readonly usual: number };
   /**
    * The width of experts is `moe_intermediate_size`, this where it is absent, and perhaps there are layers without
    * experts; null where it is `intermediate_size`, in all layers.
    */
-  readonly own: { readonly neurons: number; readonly mixed: boolean } | null;
+  readonly own: { readonly neurons: number; readonly layers: SparseLayers | null } | null;
 }
+
+/** The width of the expert of all tokens in Qwen2 MoE, and in all classes for our modelling file. */
+const OWN_WIDTH = "shared_expert_intermediate_size";
 
 /** Layers of experts whose numbers are more than this would be no model that anyone has made. */
 const MAX_EXPERTS = 4096;
@@ -42,51 +57,56 @@ const MAX_EXPERTS = 4096;
 const GROUPED_MULTIPLE = 8;
 
 const count = size.max(MAX_EXPERTS).nullish();
+const ratio = z.int().nonnegative().max(MAX_EXPERTS).nullish();
 
 const schema = z.object({
+  model_type: z.string().optional(),
   num_experts: count,
   num_local_experts: count,
+  n_routed_experts: count,
+  moe_num_experts: count,
   num_experts_per_tok: count,
+  moe_k: count,
   norm_topk_prob: z.boolean().nullish(),
+  use_expert_bias: z.boolean().nullish(),
+  routed_scaling_factor: z.number().positive().nullish(),
+  moe_norm_min: z.number().positive().nullish(),
   moe_intermediate_size: size.nullish(),
-  decoder_sparse_step: size.default(1),
-  mlp_only_layers: z.array(z.int().nonnegative().max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
   num_hidden_layers: size.max(MAX_LAYERS).nullish(),
   per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
 });
-/** Files of classes without an expert of all tokens may have 0. */
-const sharedSchema = z.object({ shared_expert_intermediate_size: size.nullish() });
+/** Files of classes without an expert of all tokens may have 0 and others. */
+const sharedSchema = z.object({
+  shared_expert_intermediate_size: size.nullish(),
+  shared_intermediate_size: size.nullish(),
+  n_shared_experts: ratio,
+  moe_num_shared_experts: ratio,
+});
 type Config = z.infer<typeof schema>;
 
-/** Reads and writes the keys of a class. */
-export interface ExpertKeysFormat {
-  /**
-   * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts, or more experts of a token than
-   *   there are
-   */
-  read(config: JsonObject, where: string): OwnKeys;
-  write(spec: ModelSpec): JsonObject;
-}
-
 /** The format of a class. */
-export function expertKeys(keys: ExpertKeys): ExpertKeysFormat {
+export function expertKeys(keys: ExpertKeys): OwnKeysFormat {
   return {
     read: (config, where) => readKeys(keys, config, where),
-    write: (spec) => writtenKeys(keys, spec),
+    write: (spec, remoteCode) => writtenKeys(keys, spec, remoteCode),
   };
 }
 
+/**
+ * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts, or more experts of a token than there
+ *   are
+ */
 function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
   const parsed = parsedKeys(schema, config, where);
-  const experts = { ...expertsOf(keys, parsed, where), ...sharedOf(keys, config, where) };
-  const hasExperts = (layer: number): boolean => !keys.own?.mixed || isSparse(parsed, layer);
+  const experts = { ...expertsOf(keys, parsed, where), ...sharedOf(keys, { config, parsed }, where) };
   const { own } = keys;
+  const hasExperts = own?.layers?.read(config, where) ?? (() => true);
   return {
     usual:
       own === null
         ? config
         : {
-            ...(!own.mixed && { intermediate_size: own.neurons }),
+            ...(own.layers === null && { intermediate_size: own.neurons }),
             ...withoutZeroWindow(config),
             per_layer_config: widthsOf(own.neurons, parsed, hasExperts),
           },
@@ -101,42 +121,51 @@ function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys 
 }
 
 function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec {
-  const { defaults, normalises } = keys;
-  const experts = {
+  const { defaults, normalises, active: activeKey = "num_experts_per_tok", corrects, scales, least } = keys;
+  const corrected = corrects === "always" || (corrects !== undefined && (config[corrects] ?? true));
+  const scale = (scales ? config.routed_scaling_factor : null) ?? 1;
+  const experts: ExpertsSpec = {
+    ...defaults,
     count: countOf(keys, config, where) ?? defaults.count,
-    active: config.num_experts_per_tok ?? defaults.active,
+    active: config[activeKey] ?? defaults.active,
     normalised: (normalises ? config.norm_topk_prob : null) ?? defaults.normalised,
+    ...(corrected && { corrected: true }),
+    ...(scale !== 1 && { scale }),
+    ...(least && { divisor: { least: config[least.key] ?? least.usual } }),
   };
   if (experts.active <= experts.count) return experts;
-  const expected = `num_experts_per_tok of at most ${experts.count}, the number of experts`;
+  const expected = `${activeKey} of at most ${experts.count}, the number of experts`;
   throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${experts.active}`);
 }
 
+/** The expert of all tokens; its width has a key of its own in configurations for our modelling file. */
 function sharedOf(
-  { defaults: { shared } }: ExpertKeys,
-  config: JsonObject,
+  { shared: keys, own }: ExpertKeys,
+  { config, parsed }: { readonly config: JsonObject; readonly parsed: Config },
   where: string,
-): Pick<ExpertsSpec, "shared"> {
-  if (shared === undefined) return {};
-  return { shared: parsedKeys(sharedSchema, config, where).shared_expert_intermediate_size ?? shared };
+): Pick<ExpertsSpec, "shared" | "ungated"> {
+  if (keys === undefined) return {};
+  const values = parsedKeys(sharedSchema, config, where);
+  const given = values[keys.key] ?? keys.usual;
+  if (keys.key === OWN_WIDTH) return { shared: given };
+  if (given === 0) return {};
+  if (keys.key === "shared_intermediate_size") return { shared: given, ungated: true };
+  const isOurs = parsed.model_type?.startsWith(REMOTE_CODE_PREFIX) ?? false;
+  const usual = given * (parsed.moe_intermediate_size ?? own!.neurons);
+  return { shared: (isOurs ? values[OWN_WIDTH] : null) ?? usual, ungated: true };
 }
 
 /** Versions of transformers differ in which of two keys counts. */
-function countOf({ count: key, readsBoth }: ExpertKeys, config: Config, where: string): number | null {
-  const [own, other] = [config[key] ?? null, (readsBoth ? config[OTHER[key]] : null) ?? null];
+function countOf({ count: key, alias }: ExpertKeys, config: Config, where: string): number | null {
+  const [own, other] = [config[key] ?? null, (alias && config[alias]) ?? null];
   if (own === null || other === null || own === other) return own ?? other;
-  const expected = `${key} and ${OTHER[key]} alike`;
+  const expected = `${key} and ${alias} alike`;
   throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${own} and ${other}`);
 }
 
 /** `Qwen2MoeConfig` has 0 for no window. */
 function withoutZeroWindow({ sliding_window: window, ...others }: JsonObject): JsonObject {
   return window === 0 ? others : { ...others, sliding_window: window };
-}
-
-/** `Qwen3MoeDecoderLayer` */
-function isSparse({ mlp_only_layers: dense, decoder_sparse_step: step }: Config, layer: number): boolean {
-  return !dense?.includes(layer) && (layer + 1) % step === 0;
 }
 
 /** The widths of layers with experts, by layer, as other classes have widths that are not those of all layers. */
@@ -149,19 +178,47 @@ function widthsOf(neurons: number, config: Config, hasExperts: (layer: number) =
   return Object.fromEntries(entries);
 }
 
-function writtenKeys({ count: key, own, defaults }: ExpertKeys, { layers }: ModelSpec): JsonObject {
+function writtenKeys(keys: ExpertKeys, { layers }: ModelSpec, remoteCode: boolean): JsonObject {
+  const { count: key, active: activeKey = "num_experts_per_tok", own, defaults, corrects, scales } = keys;
   const sparse = layers.filter(({ experts }) => experts !== undefined);
-  const { count: number, active, normalised, shared } = sparse[0]?.experts ?? defaults;
+  const experts = sparse[0]?.experts;
+  const { count: number, active, normalised, corrected = false, scale = 1, divisor } = experts ?? defaults;
   const widths = sparse.map(expertNeurons);
-  const dense = layers.flatMap(({ experts }, index) => (experts === undefined ? [index] : []));
+  const width = widths.length > 0 ? Math.max(...widths) : (own?.neurons ?? 1);
   return {
     [key]: number,
-    num_experts_per_tok: active,
+    [activeKey]: active,
     // vLLM's backend for transformers' classes reads it for all of them.
     norm_topk_prob: normalised,
-    ...(widths.some((width) => width % GROUPED_MULTIPLE !== 0) && { experts_implementation: "eager" }),
-    ...(shared !== undefined && { shared_expert_intermediate_size: shared }),
-    ...(own !== null && { moe_intermediate_size: widths.length > 0 ? Math.max(...widths) : own.neurons }),
-    ...(own?.mixed && { decoder_sparse_step: 1, mlp_only_layers: dense }),
+    ...(widths.some((each) => each % GROUPED_MULTIPLE !== 0) && { experts_implementation: "eager" }),
+    ...(corrects === "use_expert_bias" && { [corrects]: corrected }),
+    ...(scales && { routed_scaling_factor: scale }),
+    ...(keys.least && divisor && "least" in divisor && { [keys.least.key]: divisor.least }),
+    ...writtenShared(keys.shared, { experts, width, remoteCode }),
+    ...(own !== null && { moe_intermediate_size: width }),
+    ...own?.layers?.write(layers.map((layer) => layer.experts !== undefined)),
+  };
+}
+
+/** What is written of the expert of all tokens in a model. */
+interface WrittenShared {
+  readonly experts: ExpertsSpec | undefined;
+  /** Neurons of other experts. */
+  readonly width: number;
+  readonly remoteCode: boolean;
+}
+
+function writtenShared(
+  keys: ExpertKeys["shared"],
+  { experts, width, remoteCode }: WrittenShared,
+): JsonObject {
+  if (keys === undefined) return {};
+  const { key, usual } = keys;
+  if (experts === undefined) return { [key]: usual };
+  const { shared = 0 } = experts;
+  if (key === OWN_WIDTH || key === "shared_intermediate_size" || shared === 0) return { [key]: shared };
+  return {
+    [key]: Math.max(1, Math.floor(shared / width)),
+    ...(remoteCode && { [OWN_WIDTH]: shared }),
   };
 }

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
+import { FUSIONS } from "../fusions.ts";
 import { type RopeSpec, usualAttentionFactor } from "../rope_spec.ts";
 import {
   attentionLayers,
@@ -16,7 +17,6 @@ import {
   queryHeads,
   ropesOf,
 } from "../spec.ts";
-import { FUSIONS } from "../weights.ts";
 import { readConfig } from "./config.ts";
 import { configOf, type HfForm } from "./config_writer.ts";
 

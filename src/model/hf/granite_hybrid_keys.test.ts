@@ -75,6 +75,25 @@ describe("Granite 4", () => {
     ]);
   });
 
+  test("has experts beside the shared one, with or without Mamba 2, unless it has none", () => {
+    const shared = { normalised: true, shared: 40, ungated: true };
+    for (const layer_types of [["mamba", "attention"], Array(2).fill("attention")]) {
+      const { layers } = read({ ...HYBRID, layer_types, num_local_experts: 6, num_experts_per_tok: 3 });
+      expect(layers.map(({ neurons, experts }) => [neurons, experts])).toEqual(
+        Array(2).fill([6 * 48, { count: 6, active: 3, ...shared }]),
+      );
+      expect(layers.map(({ mixer }) => mixer !== undefined)).toEqual([layer_types[0] === "mamba", false]);
+    }
+    const silent = { ...HYBRID, num_local_experts: undefined, shared_intermediate_size: undefined };
+    expect(read(silent).layers[0]!.experts).toEqual({ count: 8, active: 2, ...shared, shared: 1024 });
+    const written = rewritten({ ...HYBRID, num_local_experts: 6 });
+    expect(written).toMatchObject({
+      ...{ num_local_experts: 6, num_experts_per_tok: 2, intermediate_size: 48 },
+      ...{ shared_intermediate_size: 40, layer_types: ["mamba", "attention"], mamba_n_heads: 4 },
+    });
+    expect(read(written)).toEqual(read({ ...HYBRID, num_local_experts: 6 }));
+  });
+
   test("is read from keys as published files have them", () => {
     const published = {
       ...{ hidden_size: 768, num_attention_heads: 12, num_key_value_heads: 4, intermediate_size: 2048 },
@@ -145,8 +164,6 @@ describe("Granite 4", () => {
   });
 
   test.each([
-    [{ num_local_experts: 62 }, "num_local_experts 0, got 62"],
-    [{ num_local_experts: undefined }, "num_local_experts 0, got 8"],
     [{ time_step_limit: [0.001, { __float__: "Infinity" }] }, "time_step_limit [0, Infinity]"],
     [{ time_step_limit: [0, 0.1] }, "time_step_limit [0, Infinity]"],
   ])("has no support for %j", (config, message) => {

@@ -1,12 +1,13 @@
 /**
  * Keys of Granite 4's class alone (configuration_granitemoehybrid.py): which layers have Mamba 2 in place of attention,
- * its sizes, the size of the FFN, which is that of the shared expert, and whether attention is rotated.
+ * its sizes, whether attention is rotated, and the experts; without any, the FFN is the expert of all tokens.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
-import { linearAttentionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
+import { expertCounts, linearAttentionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
+import { expertKeys } from "./experts_keys.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import {
   filterLength,
@@ -15,7 +16,7 @@ import {
   requireAttention,
   requireEveryLayer,
 } from "./mixer_keys.ts";
-import { type OwnKeys, parsedKeys } from "./own_keys.ts";
+import { both, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
 const layerTypes = z
   .array(z.enum(["mamba", "linear_attention", "attention", "full_attention"]))
@@ -44,19 +45,50 @@ const schema = z.object({
 
 type HybridConfig = z.infer<typeof schema>;
 
+/** The keys of layers with experts, and without. */
+const WITH_EXPERTS = both(
+  { read: readMixers, write: mixerKeys },
+  expertKeys({
+    count: "num_local_experts",
+    defaults: { count: 8, active: 2, normalised: true },
+    normalises: false,
+    shared: { key: "shared_intermediate_size", usual: 1024 },
+    own: null,
+  }),
+);
+const WITHOUT: OwnKeysFormat = {
+  read: (config, where) => {
+    const mixers = readMixers(config, where);
+    const { shared_intermediate_size: intermediate_size } = parsedKeys(schema, config, where);
+    return { ...mixers, usual: { ...mixers.usual, intermediate_size } };
+  },
+  write: (spec) => ({
+    ...mixerKeys(spec),
+    shared_intermediate_size: Math.max(...spec.layers.map(({ neurons }) => neurons)),
+    num_local_experts: 0,
+    num_experts_per_tok: 0,
+  }),
+};
+
+export const GRANITE_HYBRID_KEYS: OwnKeysFormat = {
+  read: (config, where) => (config.num_local_experts === 0 ? WITHOUT : WITH_EXPERTS).read(config, where),
+  write: (spec, remoteCode) =>
+    (expertCounts(spec) === undefined ? WITHOUT : WITH_EXPERTS).write(spec, remoteCode),
+};
+
 /**
- * @throws GpruneError UNSUPPORTED for experts or limits of steps, BAD_CONFIG for values out of range, sizes that do not
- *   fit each other, or a list that does not name all layers
+ * @throws GpruneError UNSUPPORTED for limits of steps, BAD_CONFIG for values out of range, sizes that do not fit each
+ *   other, or a list that does not name all layers
  */
-export function readGraniteHybridKeys(config: JsonObject, where: string): OwnKeys {
+function readMixers(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, layers_block_type: __, ...others } = config;
   const keys = parsedKeys(schema, config, where);
-  requireDense(config, where);
+  requireUnlimited(config, where);
   const attends = attendingLayers(keys, where);
   const mamba = attends.includes(false) ? mambaOf(keys, where) : null;
   const isRotated = keys.position_embedding_type === "rope";
   return {
-    usual: { ...others, intermediate_size: keys.shared_intermediate_size },
+    usual: others,
     complete: (spec) => ({
       ...spec,
       layers: spec.layers.map((layer, index) => {
@@ -67,17 +99,8 @@ export function readGraniteHybridKeys(config: JsonObject, where: string): OwnKey
   };
 }
 
-/** Experts have neurons of their own, and limits of steps would change what is computed. */
-function requireDense(
-  { num_local_experts: experts = 8, time_step_limit: limits }: JsonObject,
-  where: string,
-): void {
-  if (experts !== 0) {
-    const message = `${where}: expected num_local_experts 0, got ${JSON.stringify(experts)}`;
-    throw new GpruneError("UNSUPPORTED", message, {
-      hint: "Models with a mixture of experts are not supported.",
-    });
-  }
+/** Limits of steps would change what is computed. */
+function requireUnlimited({ time_step_limit: limits }: JsonObject, where: string): void {
   const [least, most] = Array.isArray(limits) ? limits : [];
   if ((least ?? 0) === 0 && typeof most !== "number") return;
   const message = `${where}: expected time_step_limit [0, Infinity], got ${JSON.stringify(limits)}`;
@@ -120,15 +143,12 @@ function attendingLayers(
 }
 
 /** The keys for a model, with the names of layers that all versions of transformers and vLLM know. */
-export function graniteHybridKeys(spec: ModelSpec): JsonObject {
+function mixerKeys(spec: ModelSpec): JsonObject {
   const { layers, hiddenSize } = spec;
   const [mamba] = linearAttentionsOf(spec) as readonly Mamba2Spec[];
   return {
     layer_types: layers.map(({ mixer }) => (mixer ? "mamba" : "attention")),
-    shared_intermediate_size: Math.max(...layers.map(({ neurons }) => neurons)),
     position_embedding_type: mainRope(spec) === null ? "nope" : "rope",
-    num_local_experts: 0,
-    num_experts_per_tok: 0,
     // The class wants heads that divide its sizes of Mamba 2 in any case; one does.
     ...(mamba === undefined && { mamba_n_heads: 1 }),
     ...(mamba !== undefined && {

@@ -1,6 +1,7 @@
 /**
- * Keys of LFM2's class alone (configuration_lfm2.py, modeling_lfm2.py): which layers have a convolution in place of
- * attention, its filters, and the size of FFNs, which the class may derive from another.
+ * Keys of LFM2's classes alone (configuration_lfm2.py, modeling_lfm2.py, configuration_lfm2_moe.py): which layers have
+ * a convolution in place of attention, its filters, and the size of FFNs, which the class without experts may derive
+ * from another.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -9,7 +10,7 @@ import type { ConvolutionSpec } from "../mixer_spec.ts";
 import { convolutionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { filterLength, requireAttention, requireEveryLayer } from "./mixer_keys.ts";
-import { type OwnKeys, parsedKeys } from "./own_keys.ts";
+import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
 /** Defaults are those of the class. */
 const schema = z.object({
@@ -28,11 +29,32 @@ const schema = z.object({
 
 type Lfm2Config = z.infer<typeof schema>;
 
+/** The layers of both classes. */
+export const LFM2_MIXERS: OwnKeysFormat = { read: readMixers, write: mixerKeys };
+
+/** The keys of the class without experts, among them those that vLLM's class asks for (lfm2.py). */
+export const LFM2_KEYS: OwnKeysFormat = {
+  read: (config, where) => {
+    const mixers = readMixers(config, where);
+    const intermediate_size = neuronsOf(parsedKeys(schema, config, where));
+    return { ...mixers, usual: { ...mixers.usual, intermediate_size } };
+  },
+  write: (spec) => ({
+    ...mixerKeys(spec),
+    full_attn_idxs: spec.layers.flatMap(({ mixer }, index) => (mixer ? [] : [index])),
+    conv_dim: spec.hiddenSize,
+    block_dim: spec.hiddenSize,
+    block_auto_adjust_ff_dim: false,
+    block_ffn_dim_multiplier: 1,
+    block_multiple_of: 1,
+  }),
+};
+
 /**
  * @throws GpruneError BAD_CONFIG for values out of range, a list that does not name all layers, or a `theta` unlike
  *   rope_theta
  */
-export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
+function readMixers(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, tie_embedding: tied, ...others } = config;
   const keys = parsedKeys(schema, config, where);
   const convolutions = convolutionsIn(keys, where);
@@ -40,7 +62,6 @@ export function readLfm2Keys(config: JsonObject, where: string): OwnKeys {
     usual: {
       ...others,
       ...(tied !== undefined && { tie_word_embeddings: tied }),
-      intermediate_size: neuronsOf(keys),
       // The class has no other activation.
       hidden_act: "silu",
     },
@@ -87,18 +108,11 @@ function neuronsOf(config: Lfm2Config): number {
   return multiple * Math.ceil(Math.trunc(factor * reduced) / multiple);
 }
 
-/** The keys for a model, among them those that vLLM's class asks for (lfm2.py). */
-export function lfm2Keys({ layers, hiddenSize }: ModelSpec): JsonObject {
+function mixerKeys({ layers }: ModelSpec): JsonObject {
   const [{ length, biases } = { length: 3, biases: false }] = convolutionsOf({ layers });
   return {
     layer_types: layers.map(({ mixer }) => (mixer ? "conv" : "full_attention")),
-    full_attn_idxs: layers.flatMap(({ mixer }, index) => (mixer ? [] : [index])),
     conv_L_cache: length,
     conv_bias: biases,
-    conv_dim: hiddenSize,
-    block_dim: hiddenSize,
-    block_auto_adjust_ff_dim: false,
-    block_ffn_dim_multiplier: 1,
-    block_multiple_of: 1,
   };
 }

@@ -13,6 +13,33 @@ export interface OwnKeys {
   complete(spec: ModelSpec): ModelSpec;
 }
 
+/** Own keys of a class. */
+export interface OwnKeysFormat {
+  /**
+   * Reads and takes off the keys that only this class has.
+   * @param where - the file, for messages
+   * @throws GpruneError UNSUPPORTED, BAD_CONFIG
+   */
+  read(config: JsonObject, where: string): OwnKeys;
+  /**
+   * The keys for a model.
+   * @param remoteCode - whether they are for our modelling file, which takes the widths of layers from other keys
+   */
+  write(spec: ModelSpec, remoteCode: boolean): JsonObject;
+}
+
+/** The keys of a class that has those of two formats; the second reads what the first leaves. */
+export function both(first: OwnKeysFormat, second: OwnKeysFormat): OwnKeysFormat {
+  return {
+    read: (config, where) => {
+      const one = first.read(config, where);
+      const other = second.read(one.usual, where);
+      return { usual: other.usual, complete: (spec) => other.complete(one.complete(spec)) };
+    },
+    write: (spec, remoteCode) => ({ ...first.write(spec, remoteCode), ...second.write(spec, remoteCode) }),
+  };
+}
+
 /** The values of a class's keys. @throws GpruneError BAD_CONFIG for values out of range */
 export function parsedKeys<Keys>(schema: z.ZodType<Keys>, config: JsonObject, where: string): Keys {
   const result = schema.safeParse(config);

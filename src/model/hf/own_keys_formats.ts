@@ -2,33 +2,23 @@
  * Keys of config.json that only the class of one family reads, and which therefore are read and written by
  * themselves.
  */
-import type { JsonObject } from "../../io/files/json.ts";
 import type { OwnKeysName } from "../family.ts";
-import type { ModelSpec } from "../spec.ts";
 import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
-import { graniteHybridKeys, readGraniteHybridKeys } from "./granite_hybrid_keys.ts";
-import { lfm2Keys, readLfm2Keys } from "./lfm2_keys.ts";
+import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
+import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
-import type { OwnKeys } from "./own_keys.ts";
+import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { qwen35Keys, readQwen35Keys } from "./qwen3_5_keys.ts";
+import { afterDense, BY_STEP, IN_INTERVAL } from "./sparse_layers.ts";
 
-/** Own keys of a class. */
-interface OwnKeysFormat {
-  /**
-   * Reads and takes off the keys that only this class has.
-   * @param where - the file, for messages
-   * @throws GpruneError UNSUPPORTED, BAD_CONFIG
-   */
-  read(config: JsonObject, where: string): OwnKeys;
-  /**
-   * The keys for a model.
-   * @param remoteCode - whether they are for our modelling file, which takes the widths of layers from other keys
-   */
-  write(spec: ModelSpec, remoteCode: boolean): JsonObject;
-}
+/** The class assumes a layer that predicts a further token, which is not read (`predictingLayers`). */
+const PREDICTING_NONE: OwnKeysFormat = {
+  read: (usual) => ({ usual, complete: (spec) => spec }),
+  write: () => ({ num_nextn_predict_layers: 0 }),
+};
 
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
@@ -37,64 +27,84 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   mpt: { read: readMptKeys, write: mptKeys },
   llama4: { read: readLlama4Keys, write: llama4Keys },
   gemma4: { read: readGemma4Keys, write: gemma4Keys },
-  granite_hybrid: { read: readGraniteHybridKeys, write: graniteHybridKeys },
+  granite_hybrid: GRANITE_HYBRID_KEYS,
   granitemoe: expertKeys({
     count: "num_local_experts",
-    readsBoth: false,
     defaults: { count: 8, active: 2, normalised: true },
     normalises: false,
     own: null,
   }),
   mixtral: expertKeys({
     count: "num_local_experts",
-    readsBoth: true,
+    alias: "num_experts",
     defaults: { count: 8, active: 2, normalised: true },
     normalises: false,
     own: null,
   }),
   olmoe: expertKeys({
     count: "num_experts",
-    readsBoth: true,
+    alias: "num_local_experts",
     defaults: { count: 64, active: 8, normalised: false },
     normalises: true,
     own: null,
   }),
   qwen3_moe: expertKeys({
     count: "num_experts",
-    readsBoth: true,
+    alias: "num_local_experts",
     defaults: { count: 128, active: 8, normalised: false },
     normalises: true,
-    own: { neurons: 768, mixed: true },
+    own: { neurons: 768, layers: BY_STEP },
   }),
   qwen2_moe: expertKeys({
     count: "num_experts",
-    readsBoth: false,
-    defaults: { count: 60, active: 4, normalised: false, shared: 5632 },
+    defaults: { count: 60, active: 4, normalised: false },
     normalises: true,
-    own: { neurons: 1408, mixed: true },
+    shared: { key: "shared_expert_intermediate_size", usual: 5632 },
+    own: { neurons: 1408, layers: BY_STEP },
   }),
   qwen3_5_moe: both(
     { read: readQwen35Keys, write: qwen35Keys },
     expertKeys({
       count: "num_experts",
-      readsBoth: false,
-      defaults: { count: 256, active: 8, normalised: true, shared: 512 },
+      defaults: { count: 256, active: 8, normalised: true },
       normalises: false,
-      own: { neurons: 512, mixed: false },
+      shared: { key: "shared_expert_intermediate_size", usual: 512 },
+      own: { neurons: 512, layers: null },
     }),
   ),
-  lfm2: { read: readLfm2Keys, write: lfm2Keys },
+  lfm2: LFM2_KEYS,
+  lfm2_moe: both(
+    LFM2_MIXERS,
+    expertKeys({
+      count: "num_experts",
+      defaults: { count: 32, active: 4, normalised: true, sigmoid: true, divisor: { plus: 1e-6 } },
+      normalises: true,
+      corrects: "use_expert_bias",
+      scales: true,
+      own: { neurons: 1792, layers: afterDense("num_dense_layers", { usual: 2 }) },
+    }),
+  ),
+  glm4_moe: both(
+    PREDICTING_NONE,
+    expertKeys({
+      count: "n_routed_experts",
+      defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
+      normalises: true,
+      corrects: "always",
+      scales: true,
+      shared: { key: "n_shared_experts", usual: 1 },
+      own: { neurons: 1408, layers: afterDense("first_k_dense_replace", { usual: 1 }) },
+    }),
+  ),
+  ernie4_5_moe: expertKeys({
+    count: "moe_num_experts",
+    active: "moe_k",
+    defaults: { count: 64, active: 6, normalised: true },
+    normalises: false,
+    corrects: "always",
+    least: { key: "moe_norm_min", usual: 1e-12 },
+    shared: { key: "moe_num_shared_experts", usual: 2 },
+    own: { neurons: 1536, layers: IN_INTERVAL },
+  }),
   qwen3_5: { read: readQwen35Keys, write: qwen35Keys },
 };
-
-/** The keys of a class that has those of two formats. */
-function both(first: OwnKeysFormat, second: OwnKeysFormat): OwnKeysFormat {
-  return {
-    read: (config, where) => {
-      const one = first.read(config, where);
-      const other = second.read(one.usual, where);
-      return { usual: other.usual, complete: (spec) => other.complete(one.complete(spec)) };
-    },
-    write: (spec, remoteCode) => ({ ...first.write(spec, remoteCode), ...second.write(spec, remoteCode) }),
-  };
-}

@@ -1,0 +1,74 @@
+/** Which layers of a class have experts, as its configuration says it. */
+import { z } from "zod";
+import type { JsonObject } from "../../io/files/json.ts";
+import { MAX_LAYERS, size } from "./limits.ts";
+import { parsedKeys } from "./own_keys.ts";
+
+/** Keys for the layers with experts. */
+export interface SparseLayers {
+  /** Whether a layer has experts. @throws GpruneError BAD_CONFIG for values out of range */
+  read(config: JsonObject, where: string): (layer: number) => boolean;
+  /** The keys for a model. @param sparse - whether each layer has experts */
+  write(sparse: readonly boolean[]): JsonObject;
+}
+
+const index = z.int().nonnegative().max(MAX_LAYERS);
+
+const stepSchema = z.object({
+  decoder_sparse_step: size.default(1),
+  mlp_only_layers: z.array(index).max(MAX_LAYERS).nullish(),
+});
+
+/** `Qwen3MoeDecoderLayer`: every n-th layer but those of a list. */
+export const BY_STEP: SparseLayers = {
+  read: (config, where) => {
+    const { mlp_only_layers: dense, decoder_sparse_step: step } = parsedKeys(stepSchema, config, where);
+    return (layer) => !dense?.includes(layer) && (layer + 1) % step === 0;
+  },
+  write: (sparse) => ({
+    decoder_sparse_step: 1,
+    mlp_only_layers: sparse.flatMap((has, layer) => (has ? [] : [layer])),
+  }),
+};
+
+/**
+ * All but the first ones (`Glm4MoeDecoderLayer`, `Lfm2MoeDecoderLayer`).
+ * @param usual - their number where config.json has none
+ */
+export function afterDense(
+  key: "first_k_dense_replace" | "num_dense_layers",
+  { usual }: { readonly usual: number },
+): SparseLayers {
+  const schema = z.object({ [key]: index.default(usual) });
+  return {
+    read: (config, where) => {
+      const first = parsedKeys(schema, config, where)[key]!;
+      return (layer) => layer >= first;
+    },
+    write: (sparse) => ({ [key]: sparse.includes(true) ? sparse.indexOf(true) : sparse.length }),
+  };
+}
+
+const intervalSchema = z.object({
+  moe_layer_start_index: index.default(1),
+  moe_layer_end_index: z.union([index, z.literal(-1)]).default(-1),
+  moe_layer_interval: size.default(1),
+});
+
+/** `Ernie4_5_MoeDecoderLayer`: every n-th layer from one to another, -1 for the last. */
+export const IN_INTERVAL: SparseLayers = {
+  read: (config, where) => {
+    const keys = parsedKeys(intervalSchema, config, where);
+    const { moe_layer_start_index: first, moe_layer_end_index: last, moe_layer_interval: step } = keys;
+    return (layer) => (layer + 1) % step === 0 && layer >= first && (last === -1 || layer <= last);
+  },
+  write: (sparse) => {
+    const places = sparse.flatMap((has, layer) => (has ? [layer] : []));
+    const [first = sparse.length, second = first + 1] = places;
+    return {
+      moe_layer_start_index: first,
+      moe_layer_end_index: places.at(-1) ?? first,
+      moe_layer_interval: second - first,
+    };
+  },
+};
