@@ -58,7 +58,7 @@ describe("planMemory", () => {
       prefetch: true,
       keepActivations: true,
       wideHead: true,
-      garbageBytes: 2 ** 28,
+      garbageBytes: 2 ** 26,
     });
     expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
   });

@@ -61,7 +61,7 @@ export function headRows(vocabSize: number, { wideHead }: Pick<MemoryPolicy, "wi
 /** `garbageBytes` within a budget, and in runs that have none. */
 export const GARBAGE_BYTES: { readonly budget: number; readonly free: number } = {
   budget: 2 ** 24,
-  free: 2 ** 28,
+  free: 2 ** 26,
 };
 
 /** Least resident memory since the latest collection, bytes. */
