@@ -1,19 +1,22 @@
 /**
  * Two ways to compute one layer on the CPU, in forward passes with and without statistics, and in backward passes to
- * its gates: attention at once and in blocks of queries (SmolLM2-135M's shapes), and all experts for all tokens and only
- * for their own (granite-3.1-1b-a400m's shapes: 32 experts, 8 a token).
+ * its gates: attention at once and in blocks of queries (SmolLM2-135M's shapes), and all experts for all tokens and
+ * only for their own (shapes of granite-3.1-1b-a400m, 32 experts of 512 neurons, and of Qwen3-30B-A3B, 128 of 768, 8 a
+ * token each), these also for one token with a past of 256.
  *
  *   node --import tsx bench/layer.ts [--threads 2] [--rounds 8]
  *
  * Both alternate; the fastest round of each counts, in milliseconds.
  */
 import { parseOptions, positiveInteger } from "../scripts/clients/options.ts";
+import { weightsByExpert } from "../src/graph/decoder/experts.ts";
 import { type LayerStructure, layerSizes, layerStructure } from "../src/graph/decoder/layer_structure.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/decoder/programs.ts";
 import type { Graph } from "../src/graph/ir/graph.ts";
 import { shapeOf } from "../src/graph/ir/product_sizes.ts";
 import { type Feeds, type Program, Runtime } from "../src/graph/runtime/runtime.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
+import { stackedInLayer } from "../src/model/stacked_experts.ts";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { relativeDifference } from "../test/numbers.ts";
 import { randomTensor, tinySpec } from "../test/tiny_model.ts";
@@ -23,11 +26,18 @@ const { values } = parseOptions({
 });
 const runtime = new Runtime({ threads: positiveInteger("threads", values.threads) });
 const rounds = positiveInteger("rounds", values.rounds);
+/** Tokens of the past in decoding. */
+const PAST = 256;
 const PROGRAMS = ["forward", "statistics", "keeping", "backward", "backwardKept"] as const;
 const SMOLLM2 = { neurons: 1536, kvGroups: 3, groupSize: 3 };
 const GRANITE = {
   ...{ neurons: 32 * 512, kvGroups: 8, groupSize: 2 },
   experts: { count: 32, active: 8, normalised: true },
+};
+
+const QWEN3 = {
+  ...{ neurons: 128 * 768, kvGroups: 4, groupSize: 8 },
+  experts: { count: 128, active: 8, normalised: true },
 };
 
 /** A layer, and the two structures of its graph. */
@@ -45,15 +55,17 @@ const ATTENTION: Comparison = {
     return [whole, structureFor(program, whole, { tokens, window: null })];
   },
 };
-const EXPERTS: Comparison = {
-  spec: tinySpec({ hiddenSize: 1024, headDim: 64, layers: [GRANITE], vocabSize: 2 }),
-  ways: ["all experts", "each its own tokens"],
-  structures(program, tokens) {
-    const of = (sparse: boolean): LayerStructure =>
-      structureFor(program, layerStructure(this.spec, 0), { tokens, window: null, sparse });
-    return [of(false), of(true)];
-  },
-};
+function expertsOf(spec: ModelSpec): Comparison {
+  return {
+    spec,
+    ways: ["all experts", "each its own tokens"],
+    structures(program, tokens) {
+      const of = (sparse: boolean): LayerStructure =>
+        structureFor(program, layerStructure(spec, 0), { tokens, window: null, sparse });
+      return [of(false), of(true)];
+    },
+  };
+}
 
 for (const [batch, tokens] of [
   [2, 512],
@@ -62,8 +74,15 @@ for (const [batch, tokens] of [
 ] as const) {
   for (const program of PROGRAMS) await compare(ATTENTION, program, { batch, tokens });
 }
-for (const program of ["forward", "statistics", "backward"] as const)
-  await compare(EXPERTS, program, { batch: 2, tokens: 512 });
+for (const [name, spec] of Object.entries({
+  granite: tinySpec({ hiddenSize: 1024, headDim: 64, layers: [GRANITE], vocabSize: 2 }),
+  qwen3: tinySpec({ hiddenSize: 2048, headDim: 128, layers: [QWEN3], vocabSize: 2 }),
+})) {
+  console.log(`experts of ${name}`);
+  await compare(expertsOf(spec), "cached", { batch: 1, tokens: 1 });
+  for (const program of ["forward", "statistics", "backward"] as const)
+    await compare(expertsOf(spec), program, { batch: 2, tokens: 512 });
+}
 await runtime.close();
 
 async function compare(
@@ -98,14 +117,23 @@ async function time({ compiled, feeds }: { compiled: Program; feeds: Feeds }): P
 /** Random values for every input except masks, which are causal. */
 function feedsOf(
   { inputs }: Graph,
-  { layers }: ModelSpec,
+  spec: ModelSpec,
   span: { readonly B: number; readonly T: number },
 ): Feeds {
-  const [layer] = layers;
-  const sizes = { ...span, ...layerSizes(layer!), gT: layer!.groupSize * span.T };
+  const [layer] = spec.layers;
+  const sizes = { ...span, ...layerSizes(layer!), gT: layer!.groupSize * span.T, P: PAST };
+  const matrices = Object.fromEntries(
+    Array.from(stackedInLayer(layer!), ([name, { inRow }]) => {
+      const shape = [spec.hiddenSize, layer!.neurons];
+      return [name, randomTensor(inRow ? shape : shape.toReversed(), { name })] as const;
+    }),
+  );
+  const ofExperts = { ...matrices, ...weightsByExpert(layer!, matrices) };
   return Object.fromEntries(
     inputs.map((input) => {
       const { name } = input;
+      const known = ofExperts[name];
+      if (known !== undefined) return [name, known];
       const sized = shapeOf(input, sizes);
       if (name !== "mask") return [name, randomTensor(sized, { name })];
       const keys = sized.at(-1)!;

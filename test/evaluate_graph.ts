@@ -18,7 +18,7 @@ type Attributes = Node["attributes"];
 type Operator = (inputs: readonly Array64[], attributes: Attributes) => Array64;
 
 /**
- * Evaluates a graph; values of type float16 are rounded to float16.
+ * Evaluates a graph; values of type float16 are rounded to float16, those of int64 towards 0.
  * @param feeds - inputs and initializers by name
  * @returns outputs by name
  */
@@ -29,10 +29,11 @@ export function evaluateGraph(
   const values = new Map<string, Array64>();
   for (const { name } of [...graph.inputs, ...(graph.initializers ?? [])]) values.set(name, feeds[name]!);
   for (const constant of graph.constants) values.set(constant.value.name, constantArray(constant));
-  for (const { op, inputs, output, second, attributes } of graph.nodes) {
+  for (const { op, inputs, output, others = [], attributes } of graph.nodes) {
     const operands = inputs.map(({ name }) => values.get(name)!);
     values.set(output.name, asTyped(output, OPERATORS[op]!(operands, attributes)));
-    if (second !== undefined) values.set(second.name, SECOND_OUTPUTS[op]!(operands, attributes));
+    for (const [index, { name }] of others.entries())
+      values.set(name, OTHER_OUTPUTS[op]!(operands, attributes, index));
   }
   return Object.fromEntries([...graph.outputs].map(([name, value]) => [name, values.get(value.name)!]));
 }
@@ -43,6 +44,7 @@ function constantArray({ value: { shape, type }, data }: Constant): Array64 {
 }
 
 function asTyped({ type }: Value, { shape, data }: Array64): Array64 {
+  if (type === "int64") return { shape, data: data.map(Math.trunc) };
   if (type !== "float16") return { shape, data };
   return { shape, data: data.map((x) => float16Value(float16Pattern(x))) };
 }
@@ -142,11 +144,8 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
     }
     return { shape: x!.shape, data };
   },
-  NonZero: ([x]) => {
-    const found = [...indices(x!.shape)].filter((index) => at(x!, index) !== 0);
-    return generate([x!.shape.length, found.length], ([axis, place]) => found[place!]![axis!]!);
-  },
-  TopK: ([x, k]) => largest(x!, k!.data[0]!, ([value]) => value),
+  TopK: ([x, k], attributes) => extremes(x!, k!.data[0]!, { attributes, of: ([value]) => value }),
+  Split: (operands, attributes) => partOf(operands, attributes, 0),
   Shape: ([x], { start = 0, end }) => {
     const sizes = x!.shape.slice(start as number, end as number | undefined);
     return { shape: [sizes.length], data: Float64Array.from(sizes) };
@@ -155,17 +154,41 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   ConstantOfShape: ([shape]) => generate([...shape!.data], () => 0),
 };
 
-const SECOND_OUTPUTS: Readonly<Record<string, Operator>> = {
-  TopK: ([x, k]) => largest(x!, k!.data[0]!, ([, place]) => place),
+/** The second output of operators that have several, and those after it. */
+const OTHER_OUTPUTS: Readonly<
+  Record<string, (inputs: readonly Array64[], attributes: Attributes, index: number) => Array64>
+> = {
+  TopK: ([x, k], attributes) => extremes(x!, k!.data[0]!, { attributes, of: ([, place]) => place }),
+  Split: (operands, attributes, index) => partOf(operands, attributes, index + 1),
 };
 
-/** What `of` gives of the k largest entries along the last axis, with their places; the first of equal ones. */
-function largest(x: Array64, k: number, of: (entry: readonly [number, number]) => number): Array64 {
+/**
+ * What `of` gives of the k largest entries along the last axis, or the smallest, with their places; the first of equal
+ * ones.
+ */
+function extremes(
+  x: Array64,
+  k: number,
+  {
+    attributes: { largest = 1 },
+    of,
+  }: { readonly attributes: Attributes; readonly of: (entry: readonly [number, number]) => number },
+): Array64 {
+  const sign = largest === 1 ? 1 : -1;
   return generate([...x.shape.slice(0, -1), k], (index) => {
     const before = index.slice(0, -1);
     const entries = Array.from({ length: x.shape.at(-1)! }, (_, i) => [at(x, [...before, i]), i] as const);
-    return of(entries.sort(([a, i], [b, j]) => b - a || i - j)[index.at(-1)!]!);
+    return of(entries.sort(([a, i], [b, j]) => sign * (b - a) || i - j)[index.at(-1)!]!);
   });
+}
+
+/** One of the parts of an array along an axis. */
+function partOf([x, sizes]: readonly Array64[], { axis }: Attributes, part: number): Array64 {
+  const along = axis as number;
+  const start = sum([...sizes!.data.subarray(0, part)]);
+  return generate(x!.shape.with(along, sizes!.data[part]!), (index) =>
+    at(x!, index.with(along, index[along]! + start)),
+  );
 }
 
 function each(map: (x: number) => number): Operator {

@@ -3,6 +3,7 @@ import { buildLayer } from "../src/graph/decoder/decoder.ts";
 import type { LoadedLayer } from "../src/graph/decoder/decoder_runner.ts";
 import { layerStructure } from "../src/graph/decoder/layer_structure.ts";
 import { PositionFeeds } from "../src/graph/decoder/position_feeds.ts";
+import { structureFor } from "../src/graph/decoder/programs.ts";
 import { type Graph, GraphBuilder } from "../src/graph/ir/graph.ts";
 import type { Runtime } from "../src/graph/runtime/runtime.ts";
 import type { Model } from "../src/model/model.ts";
@@ -23,7 +24,8 @@ export async function layerValues(
   { spec }: Model,
   { layer, hidden }: { readonly layer: LoadedLayer; readonly hidden: Tensor },
 ): Promise<Readonly<Record<SpaceKind, HalfValues>>> {
-  const structure = layerStructure(spec, layer.index);
+  const tokens = hidden.shape[1]!;
+  const structure = structureFor("cached", layerStructure(spec, layer.index), { tokens, window: null });
   const program = await runtime.program(`values ${JSON.stringify(structure)}`, (): Graph => {
     const b = new GraphBuilder();
     const { halves, projected } = buildLayer(b, structure);
@@ -34,7 +36,6 @@ export async function layerValues(
     }
     return b.finish();
   });
-  const tokens = hidden.shape[1]!;
   const span = { tokens, offset: 0, sequence: tokens, places: undefined };
   const positions = new PositionFeeds(runtime).of(layer.spec, span, structure);
   const outputs = await program.run({ ...layer.weights, ...positions, hidden });

@@ -2,11 +2,13 @@
 import { ggmlBlockLayout, unpackGgmlBlocks } from "../src/io/formats/ggml_blocks.ts";
 import { dequantizerOf, GGML_TYPES } from "../src/io/formats/ggml_types.ts";
 import type { Model } from "../src/model/model.ts";
+import { stackedRows, stackedWeights } from "../src/model/stacked_experts.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { type BlockTensor, blockCode, emptyBlocks } from "../src/tensor/blocks.ts";
 import { float16Pattern } from "../src/tensor/dtype.ts";
+import { sliceRows } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";
-import { elementCount, type Tensor } from "../src/tensor/tensor.ts";
+import { elementCount, putColumns, type Tensor, zeros } from "../src/tensor/tensor.ts";
 import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
 
 /** Offsets of scale and minimum in a block, and the largest integer that the scale multiplies. */
@@ -66,10 +68,13 @@ export function blockModel(options: TinyModelOptions, type: string): Model {
   const model = tinyModel(options);
   const { blockSize } = GGML_TYPES.get(type)!;
   const shapes = new Map(weightsOf(model.spec).map(({ name, shape }) => [name, shape]));
+  const experts = stackedWeights(model.spec);
   const matrixShape = (name: string): readonly [number, number] | undefined => {
     const shape = shapes.get(name);
-    if (shape?.length !== 2 || shape[1]! % blockSize !== 0) return undefined;
-    return shape as readonly [number, number];
+    if (shape?.length !== 2) return undefined;
+    const own = experts.get(name);
+    const stored = own === undefined ? (shape as readonly [number, number]) : stackedRows(shape, own);
+    return stored[1] % blockSize === 0 ? stored : undefined;
   };
   const bytesOf = (name: string, shape: readonly [number, number]): Uint8Array =>
     randomBlocks(type, elementCount(shape), name);
@@ -80,10 +85,9 @@ export function blockModel(options: TinyModelOptions, type: string): Model {
       read: async (name, rows) => {
         const shape = matrixShape(name);
         if (shape === undefined) return model.weights.read(name, rows);
-        const whole = asFloats(type, bytesOf(name, shape), shape);
-        if (rows === undefined) return whole;
-        const data = whole.data.subarray(rows.start * shape[1], rows.end * shape[1]);
-        return { shape: [rows.end - rows.start, shape[1]], data };
+        const stored = asFloats(type, bytesOf(name, shape), shape);
+        const whole = experts.get(name)?.inRow ? besideOneAnother(stored, shapes.get(name)!) : stored;
+        return rows === undefined ? whole : sliceRows(whole, rows, name);
       },
       blocks: {
         layout: (name) => (matrixShape(name) === undefined ? undefined : ggmlBlockLayout(type)),
@@ -94,6 +98,17 @@ export function blockModel(options: TinyModelOptions, type: string): Model {
       },
     },
   };
+}
+
+/** A matrix whose columns are those of matrices [rows, n] that follow one another. */
+function besideOneAnother({ shape, data }: Tensor, whole: readonly number[]): Tensor {
+  const result = zeros(whole);
+  const [rows, width] = [whole[0]!, shape[1]!];
+  for (let first = 0; first < shape[0]!; first += rows) {
+    const part = { shape: [rows, width], data: data.subarray(first * width, (first + rows) * width) };
+    putColumns(result, part, (first / rows) * width);
+  }
+  return result;
 }
 
 /** A weight of a matrix in blocks, in float64. */

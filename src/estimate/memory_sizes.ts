@@ -16,6 +16,7 @@ import { footprint, valueBytes } from "../graph/ir/footprint.ts";
 import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
 import { WRITES_BEHIND } from "../io/files/spill_file.ts";
 import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
+import { stackedWeights } from "../model/stacked_experts.ts";
 import {
   layerParameters,
   layerWeightsOf,
@@ -219,9 +220,18 @@ export class RunSizes {
       "kept activations": this.#keptBytes * this.#lotTokens(),
       // These include the head's and the current layer's. Embeddings are read by rows.
       "kept weights": total(this.#layerBytes) + 4 * this.#run.spec.vocabSize * this.hiddenSize,
-      layers: this.largestTensor,
+      layers: this.largestTensor + this.#takenApart,
       head: 0,
     };
+  }
+
+  /** Copies of matrices whose experts are taken apart, of the layers in memory. */
+  get #takenApart(): number {
+    const { spec, config } = this.#run;
+    if (config.device !== "cpu") return 0;
+    const experts = stackedWeights(spec);
+    const inRows = weightsOf(spec).filter(({ name }) => experts.get(name)?.inRow);
+    return inRows.length === 0 ? 0 : (this.#places.prefetch ? 2 : 1) * largestBytes(inRows);
   }
 
   /** Gradients of the gates of all channels, for one lot of windows. */

@@ -19,12 +19,12 @@ import {
   shapeInFile,
 } from "../model/gguf/places.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf/spec_writer.ts";
-import { stacked } from "../model/gguf/stacked_experts.ts";
 import { headsAsStored } from "../model/gguf/value_heads.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsAsStored } from "../model/rotary_rows.ts";
 import { attentionLayers, expertNeurons } from "../model/spec.ts";
+import { stacked } from "../model/stacked_experts.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { activationParameterName, activationParameters } from "../model/weights.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";

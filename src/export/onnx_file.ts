@@ -11,6 +11,7 @@ import type { Graph, Value } from "../graph/ir/graph.ts";
 import { byteLength, type ExternalPlace, onnxPieces } from "../graph/ir/onnx.ts";
 import { type OutputFile, writeNewFile } from "../io/files/output_file.ts";
 import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
+import { expertMatrices, type StackedExperts } from "../model/stacked_experts.ts";
 import { elementCount, type Tensor, type TensorSource } from "../tensor/tensor.ts";
 import type { StoredWeight } from "./onnx_matrices.ts";
 
@@ -99,9 +100,12 @@ function elementsAtOnce({ byRows, shape }: StoredWeight, limit: number): number 
 
 /** Most bytes of memory that writing a weight takes. */
 export function writingMemory(stored: StoredWeight): number {
-  const [, ...later] = stored.initializers;
-  const kept = later.reduce((sum, value) => sum + byteLength(value), 0);
-  return COPIES * 4 * elementsAtOnce(stored, READ_ELEMENTS) + (stored.byRows ? kept : 0);
+  const { initializers, byRows, shape, expert } = stored;
+  const [, ...later] = initializers;
+  const kept = byRows ? later.reduce((sum, value) => sum + byteLength(value), 0) : 0;
+  // Matrices in rows of all experts are read with all others, and taken apart.
+  const all = expert?.experts.inRow ? 2 * 4 * expert.experts.count * elementCount(shape) : 0;
+  return COPIES * 4 * elementsAtOnce(stored, READ_ELEMENTS) + kept + all;
 }
 
 /**
@@ -112,9 +116,10 @@ async function* encodedWeights(
   { stored, weights }: Pick<OnnxModel, "stored"> & { readonly weights: TensorSource },
   readElements: number,
 ): AsyncGenerator<Uint8Array, undefined> {
+  const reader = new StoredReader(weights);
   for (const weight of stored) {
     const later: Uint8Array[][] = weight.initializers.slice(1).map(() => []);
-    for await (const tensor of partsOf(weights, weight, elementsAtOnce(weight, readElements))) {
+    for await (const tensor of reader.parts(weight, elementsAtOnce(weight, readElements))) {
       const [first, ...others] = weight.encode(tensor) as [Uint8Array, ...Uint8Array[]];
       yield first;
       for (const [index, bytes] of others.entries()) later[index]!.push(bytes);
@@ -123,20 +128,46 @@ async function* encodedWeights(
   }
 }
 
-/** A tensor as a whole, or some rows after others. */
-async function* partsOf(
-  weights: TensorSource,
-  { source, shape }: StoredWeight,
-  elements: number,
-): AsyncGenerator<Tensor, undefined> {
-  const [rows = 1] = shape;
-  const step = Math.floor((rows * elements) / elementCount(shape));
-  if (step >= rows) {
-    yield await weights.read(source);
-    return;
+/** Reads the weights of a checkpoint as they are stored. */
+class StoredReader {
+  readonly #weights: TensorSource;
+  /** The last weight whose experts are in its rows. */
+  #apart: { readonly source: string; readonly matrices: readonly Tensor[] } | undefined;
+
+  constructor(weights: TensorSource) {
+    this.#weights = weights;
   }
-  for (let start = 0; start < rows; start += step)
-    yield await weights.read(source, { start, end: Math.min(rows, start + step) });
+
+  /** A tensor as a whole, or some rows after others. @param elements - most at a time */
+  async *parts(
+    stored: StoredWeight,
+    elements: number = Number.POSITIVE_INFINITY,
+  ): AsyncGenerator<Tensor, undefined> {
+    const { source, shape, expert } = stored;
+    if (expert?.experts.inRow) {
+      yield (await this.#takenApart(source, expert.experts))[expert.index]!;
+      return;
+    }
+    const [rows = 1] = shape;
+    const step = Math.floor((rows * elements) / elementCount(shape));
+    if (step >= rows && expert === undefined) {
+      yield await this.#weights.read(source);
+      return;
+    }
+    const first = rows * (expert?.index ?? 0);
+    for (let start = 0; start < rows; start += step) {
+      const end = Math.min(rows, start + step);
+      yield await this.#weights.read(source, { start: first + start, end: first + end });
+    }
+  }
+
+  async #takenApart(source: string, experts: StackedExperts): Promise<readonly Tensor[]> {
+    if (this.#apart?.source !== source) {
+      this.#apart = undefined;
+      this.#apart = { source, matrices: expertMatrices(await this.#weights.read(source), experts) };
+    }
+    return this.#apart.matrices;
+  }
 }
 
 function initializersOf(stored: readonly StoredWeight[]): readonly Value[] {

@@ -3,6 +3,7 @@ import type { OnnxDType } from "../base/choices.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
 import { LAYER_MATRICES, type LayerMatrix, type ModelSpec } from "../model/spec.ts";
+import { type StackedExperts, stackedShape, stackedWeights } from "../model/stacked_experts.ts";
 import { EMBEDDING, HEAD, PER_LAYER, projectionName, weightsOf } from "../model/weights.ts";
 import {
   blocks,
@@ -98,6 +99,7 @@ export class StoredWeights implements DecoderWeights {
   readonly #spec: ModelSpec;
   readonly #format: OnnxFormat;
   readonly #shapes: ReadonlyMap<string, readonly number[]>;
+  readonly #experts: ReadonlyMap<string, StackedExperts>;
   readonly #stored: StoredWeight[] = [];
   #embeddings: Matrix | undefined;
 
@@ -106,6 +108,7 @@ export class StoredWeights implements DecoderWeights {
     this.#spec = spec;
     this.#format = format;
     this.#shapes = new Map(weightsOf(spec).map(({ name, shape }) => [name, shape]));
+    this.#experts = stackedWeights(spec);
     this.cacheType = format.cacheType;
   }
 
@@ -123,7 +126,7 @@ export class StoredWeights implements DecoderWeights {
     return {
       rows: (ids) => this.#matrix(PER_LAYER.table, this.#format.embeddings).rows(ids),
       project: (x) =>
-        this.#matrix(PER_LAYER.projection, this.#format.matrices.per_layer_projection).product(x),
+        productWith(this.#matrix(PER_LAYER.projection, this.#format.matrices.per_layer_projection), x),
     };
   }
 
@@ -133,10 +136,15 @@ export class StoredWeights implements DecoderWeights {
     const ofKeys = this.#spec.layers[index]!.valuesAreKeys ? matrices.v_proj : matrices.k_proj;
     return {
       tensor: (name) => this.tensor(prefix + name),
-      product: (x, matrix) =>
-        this.#matrix(projectionName(index, matrix), matrix === "k_proj" ? ofKeys : matrices[matrix]).product(
-          x,
-        ),
+      product: (x, matrix) => {
+        const format = matrix === "k_proj" ? ofKeys : matrices[matrix];
+        return productWith(this.#matrix(projectionName(index, matrix), format), x);
+      },
+      expertProduct: (rows, { matrix, groups }) => {
+        const own = this.#expertMatrices(projectionName(index, matrix), matrices[matrix]);
+        const [{ before, after }] = own as readonly [Matrix];
+        return after(groups.each(before(rows), 0, (x, expert) => own[expert]!.product(x)));
+      },
     };
   }
 
@@ -148,7 +156,7 @@ export class StoredWeights implements DecoderWeights {
 
   project(x: Value): Value {
     const head = this.#spec.tiedEmbeddings ? this.#embeddings! : this.#matrix(HEAD, this.#format.head);
-    return head.product(x);
+    return productWith(head, x);
   }
 
   #matrix(name: string, format: MatrixFormat): Matrix {
@@ -156,6 +164,23 @@ export class StoredWeights implements DecoderWeights {
     this.#stored.push(matrix.stored);
     return matrix;
   }
+
+  /** The matrices of a layer's experts; `NAME.EXPERT` are the names of their initializers. */
+  #expertMatrices(name: string, format: MatrixFormat): readonly Matrix[] {
+    const experts = this.#experts.get(name)!;
+    const shape = this.#shapes.get(name)! as readonly [number, number];
+    const [, ...own] = stackedShape(shape, experts, experts.count);
+    return Array.from({ length: experts.count }, (_, index) => {
+      const matrix = format(this.#b, `${name}.${index}`, own);
+      this.#stored.push({ ...matrix.stored, source: name, expert: { index, experts } });
+      return matrix;
+    });
+  }
+}
+
+/** x [.., I] times a transposed matrix [N, I]. */
+function productWith({ before, product, after }: Matrix, x: Value): Value {
+  return after(product(before(x)));
 }
 
 /** One format for every matrix of a layer. */

@@ -2,6 +2,7 @@
 import type { GraphBuilder, Value } from "../graph/ir/graph.ts";
 import { type BlockMatrix, blockProduct, gatherRows } from "../graph/ir/operators.ts";
 import { transposed } from "../model/checkpoint/transposed.ts";
+import type { StackedExperts } from "../model/stacked_experts.ts";
 import { encode, type FloatDType } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { BLOCK_SIZE, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";
@@ -11,7 +12,10 @@ import { requireFinite } from "./finite.ts";
 export interface StoredWeight {
   /** Name of the weight in the checkpoint. */
   readonly source: string;
+  /** That of the weight, or of the matrix of one of its experts. */
   readonly shape: readonly number[];
+  /** The expert whose matrix it is; absent where it is the whole weight. */
+  readonly expert?: { readonly index: number; readonly experts: StackedExperts };
   /** In the order of the ONNX file. */
   readonly initializers: readonly Value[];
   /** Whether each row has bytes of its own in every initializer, so that few rows can be encoded at a time. */
@@ -23,8 +27,12 @@ export interface StoredWeight {
 /** A matrix [N, I] of the ONNX file. */
 export interface Matrix {
   readonly stored: StoredWeight;
-  /** x [.., I] times the transposed matrix: [.., N]. */
+  /** x [.., I] as its product reads it; the same for all matrices of a format. */
+  before(x: Value): Value;
+  /** This times the transposed matrix: [.., N]. */
   product(x: Value): Value;
+  /** The product with x itself from that product, likewise. */
+  after(product: Value): Value;
   /** Rows by index, float32: indices [..] give [.., I]. */
   rows(indices: Value): Value;
 }
@@ -60,7 +68,9 @@ export function floatRows(type: FloatType): MatrixFormat {
         byRows: true,
         encode: (tensor) => [floatBytes(name, tensor, type)],
       },
-      product: (x) => b.matmul(b.cast(x, type), value, { transB: true }),
+      before: (x) => b.cast(x, type),
+      product: (x) => b.matmul(x, value, { transB: true }),
+      after: (product) => product,
       rows: (indices) => b.cast(gatherRows(b, value, indices), "float32"),
     };
   };
@@ -81,11 +91,12 @@ export function floatColumns(type: FloatType, headroom = 1): MatrixFormat {
         byRows: false,
         encode: (tensor) => [floatBytes(name, transposed(tensor), type)],
       },
-      product: (x) => {
-        if (headroom === 1) return b.matmul(b.cast(x, type), value);
-        const small = b.mul(b.cast(x, "float32"), b.scalar(1 / headroom));
-        return b.mul(b.cast(b.matmul(b.cast(small, type), value), "float32"), b.scalar(headroom));
+      before: (x) => {
+        if (headroom === 1) return b.cast(x, type);
+        return b.cast(b.mul(b.cast(x, "float32"), b.scalar(1 / headroom)), type);
       },
+      product: (x) => b.matmul(x, value),
+      after: (product) => (headroom === 1 ? product : b.mul(b.cast(product, "float32"), b.scalar(headroom))),
       rows: (indices) => b.cast(gatherRows(b, b.transpose(value, [1, 0]), indices), "float32"),
     };
   };
@@ -111,7 +122,9 @@ export function blocks(bits: 4 | 8): MatrixFormat {
           return [quantised.codes, scaleBytes, ...(quantised.zeros === null ? [] : [quantised.zeros])];
         },
       },
+      before: (x) => x,
       product: (x) => blockProduct(b, x, matrix),
+      after: (product) => product,
       rows: (indices) => decodedRows(b, matrix, indices),
     };
   };

@@ -34,7 +34,7 @@ import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
-import { BLOCK_NORMS, kindsOf, moduleOf, type SpaceKind } from "../model/weights.ts";
+import { BLOCK_NORMS, kindsOf, moduleOf, projectionName, type SpaceKind } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";
@@ -82,7 +82,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
       moments.add(kindsOf(layer.spec), outputs, tokenWeights[batch]!);
       if (batch < batches.length - 1) return;
       for (const analysis of analyses.filter(({ space }) => space.layer === layer.index)) {
-        const output = outputOf(model, { layer, space: analysis.space, moments });
+        const output = await outputOf(model, { layer, space: analysis.space, moments });
         const interactions = await interactionsOf(runtime, output);
         const relative = moments.inverseSquare * model.spec.residualScale ** 2;
         const scale = relative * normGain(output, interactions);
@@ -148,20 +148,20 @@ interface Output {
   readonly norm: { readonly weight: Tensor; readonly offset: number; readonly eps: number } | null;
 }
 
-function outputOf(
-  { spec: { norms, normOffset: offset, normEps: eps } }: Model,
+async function outputOf(
+  { spec: { norms, normOffset: offset, normEps: eps }, weights }: Model,
   {
     layer,
     space: { kind },
     moments,
   }: { readonly layer: LoadedLayer; readonly space: Space; readonly moments: LayerMoments },
-): Output {
-  const module = moduleOf(OUTPUT_PROJECTION[kind]);
+): Promise<Output> {
+  const projection = OUTPUT_PROJECTION[kind];
   const norm = BLOCK_NORMS[norms][kind].output;
   const tensors = layer.weights as Readonly<Record<string, Tensor>>;
   return {
-    weight: tensors[`${module}.weight`]!,
-    bias: tensors[`${module}.bias`],
+    weight: await weights.read(projectionName(layer.index, projection)),
+    bias: tensors[`${moduleOf(projection)}.bias`],
     mean: moments.mean(kind),
     covariance: moments.covariance(kind),
     norm: norm === null ? null : { weight: tensors[`${norm}.weight`]!, offset, eps },

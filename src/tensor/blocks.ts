@@ -32,7 +32,10 @@ export interface BlockTensor {
   readonly offsets: Float32Array | null;
 }
 
-/** Matrices that a source stores in blocks, read without conversion to float32. */
+/**
+ * Matrices that a source stores in blocks, read without conversion to float32. Of experts, the rows of one's matrix
+ * follow those of another's, also where they are columns of the matrix as a whole (model/stacked_experts.ts).
+ */
 export interface BlockSource {
   /** Layout of a matrix; undefined for one that is not in blocks and for unknown names. */
   layout(name: string): BlockLayout | undefined;
@@ -68,6 +71,23 @@ export function blockBytes([rows, columns]: readonly [number, number], layout: B
   const { bits, blockSize, offsets, terms } = layout;
   const blocks = terms * rows * blocksOfRow(columns, layout);
   return blocks * ((blockSize * bits) / 8 + (offsets ? 8 : 4));
+}
+
+/** A part of a block tensor, its codes, scales or offsets, of some rows: those of each term. */
+export function blockRows<T extends Uint8Array | Float32Array>(
+  { shape, layout: { terms } }: BlockTensor,
+  part: T,
+  { start, end }: { readonly start: number; readonly end: number },
+): T {
+  const size = part.length / terms;
+  const width = size / shape[0];
+  const of = (term: number): T => part.subarray(term * size + start * width, term * size + end * width) as T;
+  if (terms === 1) return of(0);
+  const [first, second] = [of(0), of(1)];
+  const result = part.slice(0, 2 * first.length) as T;
+  result.set(first);
+  result.set(second, first.length);
+  return result;
 }
 
 /** Row `rowAt(r)` of a matrix of one term becomes row r of the result, for `count` rows. */

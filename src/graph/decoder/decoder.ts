@@ -132,7 +132,7 @@ export function addLayer(
   const ffn = layer.ffnBlock({ input: parts.structure.parallel ? input : middle, stream: middle });
   const output = layer.outputBlock(ffn.stream, ownInput);
   const halves = new Map<SpaceKind, HalfValues>();
-  if (tap !== null) halves.set("kv", { tap, ...(ungated && { ungated }), stream: middle });
+  if (tap !== null) halves.set("kv", { tap, gated: tap, ...(ungated && { ungated }), stream: middle });
   halves.set("ffn", ffn);
   return {
     input,

@@ -249,6 +249,28 @@ describe("DecoderRunner", () => {
     });
   });
 
+  test("reads the matrices of a token's own experts alone", async () => {
+    const experts = { count: 5, active: 2, normalised: true };
+    const model = tinyModel({ layers: [{ neurons: 15, experts }] });
+    const hidden = randomTensor([1, 1, 8], { name: "hidden" });
+    const read = await Promise.all(
+      Array.from({ length: experts.count }, async (_, expert) => {
+        const name = "model.layers.0.mlp.up_proj.weight";
+        const tensors = new Map(await tensorsOf(model));
+        const { shape, data } = tensors.get(name)!;
+        const isOf = (index: number): boolean => Math.floor(index / (3 * 8)) === expert;
+        tensors.set(name, { shape, data: data.map((value, index) => (isOf(index) ? Number.NaN : value)) });
+        const runner = new DecoderRunner({ ...model, weights: memorySource(tensors) }, runtime);
+        const running = runner.runLayer("forward", await runner.loadLayer(0), { hidden });
+        return running.then(
+          () => false,
+          () => true,
+        );
+      }),
+    );
+    expect(read.filter(Boolean)).toHaveLength(experts.active);
+  });
+
   test("names the token whose embedding is not finite", async () => {
     const model = await withValue(tinyModel(), "model.embed_tokens.weight", Number.NaN);
     const runner = new DecoderRunner(model, runtime);

@@ -21,7 +21,7 @@ import { requireFiniteResult } from "../runtime/finite.ts";
 import { collectIfGrown, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
 import type { Feeds, FilledProgram, Runtime } from "../runtime/runtime.ts";
 import { embeddingRows, requireFiniteRows } from "./embedding_rows.ts";
-import { expertsAlong } from "./experts.ts";
+import { weightsByExpert } from "./experts.ts";
 import { headStructure, headWeights } from "./head.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
 import { layerStructure } from "./layer_structure.ts";
@@ -29,11 +29,13 @@ import { OwnInputs } from "./own_inputs.ts";
 import { forestFeeds, PositionFeeds } from "./position_feeds.ts";
 import { batchPositions } from "./positions.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
+import { expertOfFeed } from "./weight_supply.ts";
 
 /** A layer's weights, ready to be fed. */
 export interface LoadedLayer {
   readonly index: number;
   readonly spec: LayerSpec;
+  /** By their names in the graph; on the CPU the matrices of each expert (`weightsByExpert`). */
   readonly weights: Feeds;
   /** The program `cached` of this layer, where it holds some of the weights itself (block_weights.ts). */
   readonly program?: FilledProgram;
@@ -144,6 +146,11 @@ export class DecoderRunner {
     normRows(embeddings, spec, Object.fromEntries(await Promise.all(parts)));
   }
 
+  /** Whether experts compute for their own tokens alone; devices compute all faster. */
+  get #isSparse(): boolean {
+    return this.runtime.device.name === "cpu";
+  }
+
   /** The runtime's memory policy. */
   get memory(): MemoryPolicy {
     return this.runtime.memory;
@@ -185,9 +192,10 @@ export class DecoderRunner {
     const spec = layers[index];
     if (spec === undefined) throw badArgument("layer", `one of 0 to ${layers.length - 1}`, index);
     const prefix = `model.layers.${index}.`;
-    const weights: Record<string, Tensor> = {};
+    const weights: Record<string, Feeds[string]> = {};
     for (const { name } of layerWeightsOf(this.model.spec, index)) {
-      weights[name.slice(prefix.length)] = await this.model.weights.read(name);
+      const weight = { [name.slice(prefix.length)]: await this.model.weights.read(name) };
+      Object.assign(weights, this.#isSparse ? weightsByExpert(spec, weight) : weight);
     }
     this.runtime.keep(weights);
     return { index, spec, weights };
@@ -206,7 +214,7 @@ export class DecoderRunner {
     const structure = structureFor(program, layerStructure(this.model.spec, layer.index), {
       tokens,
       window,
-      sparse: this.runtime.device.name === "cpu",
+      sparse: this.#isSparse,
     });
     const key = `${program} ${JSON.stringify(structure)}`;
     const compiled =
@@ -221,10 +229,12 @@ export class DecoderRunner {
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...own, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
       what: `${program} of layer ${layer.index}`,
-      weights: layer.weights,
+      get weights() {
+        return weightsByExpert(layer.spec, layer.weights);
+      },
       dtype: this.runtime.device.dtype,
-      nameOf: (feed) => `model.layers.${layer.index}.${feed}`,
-      expertsOf: (feed) => expertsAlong(layer.spec, feed),
+      nameOf: (feed) => `model.layers.${layer.index}.${expertOfFeed(feed)?.name ?? feed}`,
+      expertOf: (feed) => expertOfFeed(feed)?.expert ?? null,
     });
     return outputs;
   }

@@ -1,16 +1,19 @@
 /**
  * FFNs of experts (`ExpertsSpec`). The output is down_proj times the neurons of all experts, each multiplied by what
  * the router gives its expert, which is 0 for those that are not the token's. So units, statistics and gradients are
- * those of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those of
- * the token's experts, in products for each expert.
+ * those of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those
+ * of the token's experts, in products for each expert.
  */
-import { getOrMake } from "../../base/map_values.ts";
 import type { ExpertsSpec, LayerSpec } from "../../model/spec.ts";
-import { inputProjections, moduleOf } from "../../model/weights.ts";
+import { expertMatrices, stackedInLayer } from "../../model/stacked_experts.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { atLeast, gatherRows, largestMask, nonZeroRows, scatterRows } from "../ir/operators.ts";
+import { ascending, atLeast, gatherRows, largest, largestMask, scatterRows } from "../ir/operators.ts";
+import { RowGroups } from "../ir/row_groups.ts";
 import type { Dim } from "../ir/shapes.ts";
-import type { ExpertsAlong } from "../runtime/finite.ts";
+import type { Feeds } from "../runtime/runtime.ts";
+import type { HalfValues } from "./layer_structure.ts";
+import { type ExpertMatrix, expertFeed, type InputProjection } from "./weight_supply.ts";
 
 /** How tokens are routed. */
 export interface Routing {
@@ -53,73 +56,69 @@ export function weightedNeurons(b: GraphBuilder, neurons: Value, { experts, weig
   return b.reshape(weighted, [batch, tokens, total]);
 }
 
-/** Projections that write neurons. */
-type InputProjection = "gate_proj" | "up_proj";
-
-/** Matrices of all experts, and what neurons compute. */
+/** What experts compute. */
 export interface RoutedFfn extends Routing {
   /** F. */
   readonly neurons: Dim;
-  /** [F, C], or [C, F] of down_proj. */
-  matrix(projection: InputProjection | "down_proj"): Value;
+  /** The product of rows, those of one expert after those of another, with the matrix of each. */
+  product(rows: Value, matrix: ExpertMatrix, groups: RowGroups): Value;
   /** Neurons from products with the projections. */
   compute(product: (projection: InputProjection) => Value): Value;
 }
 
 /**
- * The neurons [B, T, F] times the weights of their experts, and the output [B, T, C], from products of each expert with
- * its tokens alone. `R` is the number of tokens of one expert.
+ * The output [B, T, C], and the neurons of each token's experts times their weights, from products of each expert with
+ * its tokens alone. Rows of tokens and of their experts are `B*T*A`, A experts a token: sorted by expert for products,
+ * by token for sums. An expert without a token costs nothing, since a product of no rows reads no weights.
  */
 export function routedFfn(
   b: GraphBuilder,
   x: Value,
-  { experts, mask, weights, neurons: total, matrix, compute }: RoutedFfn,
-): { readonly tap: Value; readonly output: Value } {
-  const { count } = experts;
-  const hidden = x.shape.at(-1)!;
-  const size = sizeOfPart(total, count);
-  const [rows, picked, factors] = [b.flatten(x), b.flatten(mask), b.flatten(weights)];
-  const routes = Array.from({ length: count }, (_, expert) => nonZeroRows(b, column(b, picked, expert)));
-  const inputs = new Map<InputProjection, Value>();
-  const matricesOf = (projection: InputProjection): Value =>
-    getOrMake(inputs, projection, () => b.reshape(matrix(projection), [count, size, hidden]));
-  const neurons = routes.map((places, expert) => {
-    const own = gatherRows(b, rows, places);
-    const active = compute((projection) => {
-      const ofExpert = b.reshape(b.slice(matricesOf(projection), 0, one(expert)), [size, hidden]);
-      return b.matmul(own, ofExpert, { transB: true });
-    });
-    const weighted = b.mul(active, gatherRows(b, column(b, factors, expert), places));
-    return b.reshape(scatterRows(b, weighted, { places, like: rows }), [rows.shape[0]!, 1, size]);
+  { experts: { count, active }, mask, weights, neurons, product, compute }: RoutedFfn,
+): Pick<HalfValues, "gated" | "spread"> & { readonly output: Value } {
+  const rows = b.flatten(x);
+  const [tokens, hidden] = rows.shape as readonly [Dim, Dim];
+  const all = `${tokens}*${active}`;
+  const chosen = b.reshape(largest(b, b.flatten(mask), active)[1], [all]);
+  const byExpert = ascending(b, chosen);
+  const byToken = ascending(b, byExpert);
+  const perExpert = b.reshape(b.reduceSum(b.flatten(mask), [0]), [count]);
+  const groups = new RowGroups(b, { sizes: b.cast(perExpert, "int64"), count, rows: all });
+  const ofExperts = (matrix: ExpertMatrix, input: Value): Value => product(input, matrix, groups);
+
+  const tokenOf = b.div(byExpert, b.integer(active));
+  const own = gatherRows(b, rows, tokenOf);
+  const places = b.add(b.mul(tokenOf, b.integer(count)), gatherRows(b, chosen, byExpert));
+  const factors = b.reshape(b.flatten(weights), [`${tokens}*${count}`, 1]);
+  const gated = b.mul(
+    compute((projection) => ofExperts(projection, own)),
+    gatherRows(b, factors, places),
+  );
+  const outputs = gatherRows(b, ofExperts("down_proj", gated), byToken);
+  // A product with ones, since a sum along an axis in the middle would depend on the number of threads.
+  const sums = b.matmul(b.ones([1, active]), b.reshape(outputs, [tokens, active, hidden]));
+  return {
+    gated,
+    spread: (values) => {
+      const apart = scatterRows(b, values, { places, like: factors });
+      const shape = b.concat([b.sizes(x, 0, 2), b.integers([-1])], 0, 3);
+      return b.operator("Reshape", [apart, shape], { shape: [...x.shape.slice(0, 2), neurons] });
+    },
+    output: b.unflatten(b.reshape(sums, [tokens, hidden]), x),
+  };
+}
+
+/** The weights of a layer, with the matrices of each expert instead of those of all, by their names in the graph. */
+export function weightsByExpert(layer: Pick<LayerSpec, "experts">, weights: Feeds): Feeds {
+  const matrices = stackedInLayer(layer);
+  const entries = Object.entries(weights).flatMap(([name, tensor]) => {
+    const experts = matrices.get(name);
+    if (experts === undefined) return [[name, tensor] as const];
+    return expertMatrices(tensor as Tensor, experts).map(
+      (matrix, expert) => [expertFeed(name, expert), matrix] as const,
+    );
   });
-  const tap = b.unflatten(b.reshape(b.concat(neurons, 1, count), [rows.shape[0]!, total]), x);
-  const byExpert = b.reshape(b.flatten(tap), [rows.shape[0]!, count, size]);
-  const outputMatrices = b.reshape(matrix("down_proj"), [hidden, count, size]);
-  const outputs = routes.map((places, expert) => {
-    const own = b.reshape(b.slice(byExpert, 1, one(expert)), [rows.shape[0]!, size]);
-    const ofExpert = b.reshape(b.slice(outputMatrices, 1, one(expert)), [hidden, size]);
-    const product = b.matmul(gatherRows(b, own, places), ofExpert, { transB: true });
-    return scatterRows(b, product, { places, like: rows });
-  });
-  const output = outputs.reduce((sum, value) => b.add(sum, value));
-  return { tap, output: b.unflatten(output, x) };
-}
-
-/** Where a weight of a layer has its experts, by its name in the graph; null for weights that have none. */
-export function expertsAlong(layer: LayerSpec, feed: string): ExpertsAlong | null {
-  if (layer.experts === undefined) return null;
-  const { count } = layer.experts;
-  if (feed === `${moduleOf("down_proj")}.weight`) return { axis: 1, count };
-  const inputs = inputProjections({ gated: true }, layer, "ffn");
-  return inputs.some((input) => feed === `${moduleOf(input)}.weight`) ? { axis: 0, count } : null;
-}
-
-function column(b: GraphBuilder, matrix: Value, index: number): Value {
-  return b.slice(matrix, 1, one(index));
-}
-
-function one(index: number): { readonly start: number; readonly end: number } {
-  return { start: index, end: index + 1 };
+  return Object.fromEntries(entries);
 }
 
 /** The size of one of equal parts. */

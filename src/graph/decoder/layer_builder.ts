@@ -25,7 +25,7 @@ import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
-import { type Routing, routedFfn, routing, weightedNeurons } from "./experts.ts";
+import { type Routing, routedFfn, routing, sizeOfPart, weightedNeurons } from "./experts.ts";
 import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
 import type {
   AttentionInputs,
@@ -38,6 +38,12 @@ import type {
 } from "./layer_structure.ts";
 import { gatedDeltaNet, type Mixed, mamba2, shortConvolution } from "./mixers.ts";
 import type { WeightSupply } from "./weight_supply.ts";
+
+/** Values of an FFN. */
+interface FfnValues extends Pick<HalfValues, "gated" | "spread"> {
+  /** [B, T, C] */
+  readonly output: Value;
+}
 
 /** The half of a layer that mixes tokens. */
 export interface FirstHalf extends Pick<HalfValues, "stream" | "ungated">, Pick<LayerValues, "carried"> {
@@ -103,10 +109,21 @@ export class LayerBuilder {
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
   ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
     const norms = BLOCK_NORMS[this.#structure.norms].ffn;
-    const { tap, output } = this.#ffn(this.#blockNorm(input, norms.input));
+    const { gated, spread, output } = this.#ffn(this.#blockNorm(input, norms.input));
     const { experts } = this.#structure;
     const joined = this.#residual(stream, this.#blockNorm(output, norms.output));
-    return { tap, ...(experts && { experts: experts.count }), stream: joined };
+    const values = { gated, ...(experts && { experts: experts.count }), stream: joined };
+    if (spread === undefined) return { ...values, tap: gated };
+    let tap: Value | undefined;
+    return {
+      ...values,
+      spread,
+      /** Added to the graph where it is used. */
+      get tap(): Value {
+        tap ??= spread(gated);
+        return tap;
+      },
+    };
   }
 
   /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
@@ -196,24 +213,22 @@ export class LayerBuilder {
   }
 
   /** The neurons, and what down_proj makes of them, with the output of an expert of all tokens. */
-  #ffn(x: Value): { readonly tap: Value; readonly output: Value } {
+  #ffn(x: Value): FfnValues {
     const { experts, hiddenSize, sparse = false } = this.#structure;
     if (experts === undefined) {
-      const tap = this.#neurons(x);
-      return { tap, output: this.#linear(tap, "down_proj", hiddenSize) };
+      const gated = this.#neurons(x);
+      return { gated, output: this.#linear(gated, "down_proj", hiddenSize) };
     }
     const router = this.#routing(x, experts);
-    const { tap, output } = sparse ? this.#routed(x, router) : this.#weighted(x, router);
+    const ffn = sparse ? this.#routed(x, router) : this.#weighted(x, router);
     const { shared } = experts;
-    return {
-      tap,
-      output: shared === undefined ? output : this.#b.add(output, this.#sharedExpert(x, shared)),
-    };
+    if (shared === undefined) return ffn;
+    return { ...ffn, output: this.#b.add(ffn.output, this.#sharedExpert(x, shared)) };
   }
 
-  #weighted(x: Value, router: Routing): { readonly tap: Value; readonly output: Value } {
-    const tap = weightedNeurons(this.#b, this.#neurons(x), router);
-    return { tap, output: this.#linear(tap, "down_proj", this.#structure.hiddenSize) };
+  #weighted(x: Value, router: Routing): FfnValues {
+    const gated = weightedNeurons(this.#b, this.#neurons(x), router);
+    return { gated, output: this.#linear(gated, "down_proj", this.#structure.hiddenSize) };
   }
 
   /** The output of the expert of all tokens, [B, T, C]. */
@@ -236,15 +251,16 @@ export class LayerBuilder {
     return routing(this.#b, experts, { products, correction });
   }
 
-  #routed(x: Value, router: Routing): { readonly tap: Value; readonly output: Value } {
-    const { hiddenSize } = this.#structure;
+  #routed(x: Value, router: Routing): FfnValues {
     const { F } = this.#sizes;
+    const neurons = sizeOfPart(F, router.experts.count);
     const ffn = routedFfn(this.#b, x, {
       ...router,
       neurons: F,
-      matrix: (projection) => {
-        const shape = projection === "down_proj" ? [hiddenSize, F] : [F, hiddenSize];
-        return this.#weights.tensor(`${moduleOf(projection)}.weight`, shape);
+      product: (rows, matrix, groups) => {
+        const outputs = matrix === "down_proj" ? this.#structure.hiddenSize : neurons;
+        const product = this.#weights.expertProduct(rows, { matrix, groups, outputs });
+        return this.#b.cast(product, "float32");
       },
       compute: (product) => this.#gated(product, noParameter),
     });

@@ -78,6 +78,10 @@ export interface HalfValues {
   readonly tap: Value;
   /** Number of experts that channels are of, and 0 for tokens of others; absent where they are of no experts. */
   readonly experts?: number;
+  /** What the output follows from: the tap itself, or those of its channels that are not 0, [B*T*A, F/E]. */
+  readonly gated: Value;
+  /** Numbers for each of these in the shape of the tap, 0 for others; absent where they have it. */
+  readonly spread?: (values: Value) => Value;
   /** The tap before gates of attention's output, where there are some. */
   readonly ungated?: Value;
   /** The residual stream after it, [B, T, C]. */

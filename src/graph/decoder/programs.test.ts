@@ -4,7 +4,9 @@ import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import { isLinear } from "../../model/mixer_spec.ts";
-import { projectionsOf } from "../../model/weights.ts";
+import type { Model } from "../../model/model.ts";
+import { layerWeightsOf, projectionsOf } from "../../model/weights.ts";
+import { readNamed } from "../../tensor/tensor.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { type LayerStructure, layerStructure, stateSize } from "./layer_structure.ts";
@@ -16,6 +18,13 @@ beforeAll(() => {
   runtime = new Runtime({ threads: 1 });
 });
 afterAll(() => runtime.close());
+
+/** The weights of a layer as they are stored, of experts those of all together. */
+async function layerWeights({ spec, weights }: Model, index: number): Promise<Feeds> {
+  const names = layerWeightsOf(spec, index).map(({ name }) => name);
+  const prefix = `model.layers.${index}.`;
+  return readNamed(weights, Object.fromEntries(names.map((name) => [name.slice(prefix.length), name])));
+}
 
 /** Two blocks of queries, of different sizes. */
 const TOKENS = 257;
@@ -31,6 +40,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
         const { window, mixer } = layer.spec;
         // Without a length, a delta rule is one operator, which has no derivative.
         if (isLinear(mixer) && program !== "forward") continue;
+        const joined = await layerWeights(model, index);
         const inputs = {
           hidden: randomTensor([2, TOKENS, stateSize(model.spec, index)], { name: "hidden" }),
           own_input: randomTensor([2, TOKENS, model.spec.perLayerInputs?.size ?? 0], { name: "own" }),
@@ -45,6 +55,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
             () => graph,
           );
           const feeds: Feeds = {
+            ...joined,
             ...layer.weights,
             ...new PositionFeeds(runtime).of(layer.spec, span, structure),
             ...inputs,

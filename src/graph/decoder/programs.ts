@@ -3,9 +3,10 @@
  * takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in head_programs.ts.
  */
 
+import { getOrMake } from "../../base/map_values.ts";
 import { isLinear } from "../../model/mixer_spec.ts";
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
-import { CORRECTION } from "../../model/weights.ts";
+import { CORRECTION, moduleOf } from "../../model/weights.ts";
 import { gradients } from "../ir/differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
 import { endOfLast } from "../ir/operators.ts";
@@ -15,6 +16,7 @@ import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
 import { buildLayer, type LayerGraphOptions } from "./decoder.ts";
 import { sizeOfPart } from "./experts.ts";
 import type { LayerStructure, LayerValues } from "./layer_structure.ts";
+import { expertOfFeed } from "./weight_supply.ts";
 
 /** Programs of a decoder layer. */
 export type LayerProgram =
@@ -36,7 +38,7 @@ const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
 
 /**
  * The structure of a program's graph for sequences of one length; attention goes in blocks where they are long, linear
- * attention in chunks, and experts compute for their own tokens alone, unless there are few, as in decoding.
+ * attention in chunks, and experts compute for their own tokens alone.
  * @param span - `sparse` is false for devices that compute all experts faster; true when absent
  */
 export function structureFor(
@@ -44,7 +46,7 @@ export function structureFor(
   layer: LayerStructure,
   { tokens, window, sparse = true }: AttentionSpan & { readonly sparse?: boolean },
 ): LayerStructure {
-  const isSparse = sparse && layer.experts !== undefined && program !== "cached";
+  const isSparse = sparse && layer.experts !== undefined;
   const structure: LayerStructure = isSparse ? { ...layer, sparse } : layer;
   const needsLength = tokens > BLOCK_QUERIES || isLinear(structure.mixer);
   if (ANY_POSITIONS.has(program) || !needsLength) return structure;
@@ -249,20 +251,29 @@ function addGradients(
 
 function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const halves = [...layer.halves];
-  const inputGradients = addGradients(b, layer, { upstream, targets: halves.map(([, { tap }]) => tap) });
-  for (const [index, [kind, { tap: x, experts }]] of halves.entries()) {
+  const gateGradients = addGradients(b, layer, { upstream, targets: halves.map(([, { gated }]) => gated) });
+  for (const [index, [kind, { gated: x, experts, spread }]] of halves.entries()) {
     const deviation = experts === undefined ? b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!])) : x;
-    b.output(`${kind}.gate`, sumOverTokens(b, b.mul(inputGradients[index]!, deviation)));
+    const gates = b.mul(gateGradients[index]!, deviation);
+    b.output(`${kind}.gate`, sumOverTokens(b, spread?.(gates) ?? gates));
   }
 }
 
-/** Adds the gradients of all weights and biases of a layer, but of constants, which are tensors without axes. */
+/**
+ * Adds the gradients of all weights and biases of a layer, those of experts joined, but of constants, which are tensors
+ * without axes.
+ */
 function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const learned = [...layer.weights.values()].filter(
     ({ name, shape }) => shape.length > 0 && name !== CORRECTION,
   );
   const weightGradients = addGradients(b, layer, { upstream, targets: learned });
-  for (const [index, { name }] of learned.entries()) b.output(name, weightGradients[index]!);
+  const parts = new Map<string, Value[]>();
+  for (const [index, { name }] of learned.entries())
+    getOrMake(parts, expertOfFeed(name)?.name ?? name, () => []).push(weightGradients[index]!);
+  const inRow = `${moduleOf("down_proj")}.weight`;
+  for (const [name, [first, ...others]] of parts)
+    b.output(name, others.length === 0 ? first! : b.concat([first!, ...others], name === inRow ? 1 : 0, "F"));
 }
 
 /** Adds the derivatives along changes of the output projections, and the squared gate gradients of neurons. */

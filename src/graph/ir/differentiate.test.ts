@@ -8,16 +8,17 @@ import { Runtime } from "../runtime/runtime.ts";
 import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import {
+  ascending,
   clip,
   erf,
   floor,
   gatherRows,
   largestMask,
-  nonZeroRows,
   relu,
   scatterRows,
   softplus,
 } from "./operators.ts";
+import { RowGroups } from "./row_groups.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Sizes of the axes of one test; an axis written as a letter is symbolic in the graph, one as `s.k` is fixed. */
@@ -195,10 +196,41 @@ const CASES: readonly Case[] = [
   },
   {
     title: "some rows, and zeros for the others",
-    shapes: (s) => [["b", s.k]],
-    build: (b, [x]) => {
-      const places = nonZeroRows(b, b.input("places", ["b", 1], "int32"));
+    shapes: (s) => [[s.b, s.k]],
+    build: (b, [x], s) => {
+      const order = ascending(b, b.reshape(b.input("places", [s.b, 1], "int32"), [s.b]));
+      const places = b.slice(order, 0, { start: 0, end: Math.ceil(s.b / 2) });
       return scatterRows(b, b.exp(gatherRows(b, x!, places)), { places, like: x! });
+    },
+  },
+  {
+    title: "all rows in another order, and each twice",
+    shapes: (s) => [["b", s.k]],
+    build: (b, [x], s) => {
+      const places = b.input("places", [s.b, 1], "int32");
+      const order = ascending(b, b.reshape(places, ["b"]));
+      const swapped = gatherRows(b, b.exp(x!), order);
+      const twice = b.concat([order, order], 0, "b*2");
+      return b.mul(gatherRows(b, x!, twice), b.concat([swapped, b.exp(swapped)], 0, "b*2"));
+    },
+  },
+  {
+    title: "groups of rows",
+    shapes: (s) => [
+      ["t", s.k],
+      ["b", s.k],
+      [s.k, "m"],
+      [s.k, "m"],
+    ],
+    build: (b, [x, y, ...weights]) => {
+      const rows = b.exp(b.concat([x!, y!], 0, "t+b"));
+      const sizes = b.concat([b.sizes(x!, 0, 1), b.integers([0]), b.sizes(y!, 0, 1)], 0, 3);
+      const groups = new RowGroups(b, { sizes, count: 3, rows: "t+b" });
+      const products = groups.each(rows, 0, (own, group) => b.matmul(own, weights[group % 2]!));
+      return b.mul(
+        products,
+        groups.each(rows, 0, (own) => b.matmul(own, weights[1]!)),
+      );
     },
   },
   {
@@ -366,8 +398,8 @@ describe("gradients", () => {
     };
     expect(refused((b, x) => b.abs(x))).toThrow("internal: no derivative of Abs");
     expect(refused((b, x) => floor(b, x))).toThrow("internal: no derivative of Floor");
-    expect(refused((b, x) => b.twoOutputs("Split", [x], [x, x])[1])).toThrow(
-      "internal: no derivative of Split",
+    expect(refused((b, x) => b.severalOutputs("Loop", [x], [x, x])[1])).toThrow(
+      "internal: no derivative of Loop",
     );
     expect(refused((b) => b.exp(b.input("y", ["b"])))).toThrow("internal: x does not influence the result");
   });

@@ -7,7 +7,7 @@
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import { END, type GraphBuilder, type Node, outputsOf, type Value } from "./graph.ts";
-import { gatherRows, scatterRows } from "./operators.ts";
+import { ascending, gatherRows, scatterRows, splitInto } from "./operators.ts";
 import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -53,16 +53,8 @@ const RULES: Readonly<Record<string, Rule>> = {
     () => b.expandLike(shareOfMean(b, { x: x!, output, g }), x!),
   ],
   Pad: (b, { inputs: [x, pads] }, g) => [() => unpadded(b, { x: x!, pads: b.integersOf(pads!), g })],
-  Concat: (b, { inputs, attributes }, g) => {
-    const axis = attributes.axis as number;
-    return inputs.map((input, index) => () => {
-      const sizes = inputs.slice(0, index).map((part) => staticSize(part, axis));
-      const start = sizes.reduce((sum, size) => sum + size, 0);
-      return b.slice(g, axis, { start, end: start + staticSize(input, axis) });
-    });
-  },
-  // Rows by index, of which none is there twice.
-  Gather: (b, { inputs: [x, places] }, g) => [() => scatterRows(b, g, { places: places!, like: x! })],
+  Concat: concatRule,
+  Gather: (b, node, g) => [() => gatheredGradient(b, node, g)],
   ScatterND: (b, { inputs: [, places] }, g) => [
     noGradient,
     noGradient,
@@ -74,10 +66,10 @@ const RULES: Readonly<Record<string, Rule>> = {
 /**
  * Operators with steps: what they compute has the derivative 0 wherever it has one. Of TopK, only the places are used.
  */
-const STEPS: ReadonlySet<string> = new Set(["Greater", "NonZero", "Shape", "TopK"]);
+const STEPS: ReadonlySet<string> = new Set(["Greater", "Shape", "TopK"]);
 
-/** ONNX names of the operators that have a derivative; that of slices is in `Gradients`. */
-export const DIFFERENTIABLE_OPERATORS: readonly string[] = [...Object.keys(RULES), "Slice"];
+/** ONNX names of the operators that have a derivative; those of slices and of parts are in `gradients`. */
+export const DIFFERENTIABLE_OPERATORS: readonly string[] = [...Object.keys(RULES), "Slice", "Split"];
 
 /**
  * Appends the gradients of sum(value * upstream) over all `seeds` to the graph.
@@ -97,8 +89,13 @@ export function gradients(
   const found = new Gradients(b, seeds);
   for (const node of nodes.reverse()) {
     if (!active.has(node.output) || !node.inputs.some((input) => active.has(input))) continue;
-    const [upstream] = outputsOf(node).flatMap((output) => found.of(output) ?? []);
+    const upstreams = outputsOf(node).flatMap((output) => found.of(output) ?? []);
+    const [upstream] = upstreams;
     if (upstream === undefined) continue;
+    if (node.op === "Split") {
+      found.add(node.inputs[0]!, joinedParts(b, node, upstreams));
+      continue;
+    }
     if (node.op === "Slice") {
       found.addPart(node, upstream);
       continue;
@@ -208,6 +205,52 @@ function isUnflattened({ shape: before }: Value, { shape: after }: Value): boole
 /** Of inputs that are constants wherever the operator is used. */
 function noGradient(): never {
   throw internalError("a gradient of indices, or of what rows are scattered into");
+}
+
+/** The gradient of what was cut into parts, of which each must have one. */
+function joinedParts(b: GraphBuilder, node: Node, parts: readonly Value[]): Value {
+  if (parts.length !== outputsOf(node).length) throw internalError("a gradient of some parts alone");
+  const axis = node.attributes.axis as number;
+  return b.concat(parts, axis, node.inputs[0]!.shape[axis]!);
+}
+
+/** Parts of known sizes are slices; where sizes are known only when the graph runs, all are cut at once. */
+function concatRule(b: GraphBuilder, { inputs, attributes }: Node, g: Value): readonly (() => Value)[] {
+  const axis = attributes.axis as number;
+  if (inputs.some(({ shape }) => typeof shape[axis] !== "number")) {
+    const each = inputs.map((input) => b.sizes(input, axis, axis + 1));
+    const dims = inputs.map(({ shape }) => shape[axis]!);
+    const parts = splitInto(b, g, { sizes: b.concat(each, 0, inputs.length), dims, axis });
+    return parts.map((part) => () => part);
+  }
+  return inputs.map((input, index) => () => {
+    const sizes = inputs.slice(0, index).map((part) => staticSize(part, axis));
+    const start = sizes.reduce((sum, size) => sum + size, 0);
+    return b.slice(g, axis, { start, end: start + staticSize(input, axis) });
+  });
+}
+
+/**
+ * The gradient of rows by index, of which none is there twice; or, where the result has k times as many rows [k * M, N]
+ * as there are, each k times.
+ */
+function gatheredGradient(b: GraphBuilder, { inputs, output }: Node, g: Value): Value {
+  const [x, places] = inputs as readonly [Value, Value];
+  const [rows, width] = x.shape as readonly [Dim, Dim];
+  const times = timesIn(output.shape[0]!, rows);
+  if (times === null || output.shape.length !== 2) return scatterRows(b, g, { places, like: x });
+  const sorted = gatherRows(b, g, ascending(b, places));
+  if (times === 1) return sorted;
+  // A product with ones, since a sum along an axis in the middle would depend on the number of threads.
+  const sums = b.matmul(b.ones([1, times]), b.reshape(sorted, [rows, times, width]));
+  return b.reshape(sums, [rows, width]);
+}
+
+/** How many times a size is in another, `B*T*4` or `B*T` and `B*T`; null where that is not known. */
+function timesIn(dim: Dim, of: Dim): number | null {
+  if (dim === of) return 1;
+  const [whole, times] = /^(.+)[*](\d+)$/.exec(String(dim))?.slice(1) ?? [];
+  return whole === of ? Number(times) : null;
 }
 
 /** y = alpha * op(A) op(B), where op is the identity or a transposition. */

@@ -48,14 +48,14 @@ export interface Node {
   readonly op: string;
   readonly inputs: readonly Value[];
   readonly output: Value;
-  /** The second output of operators that have two. */
-  readonly second?: Value;
+  /** Further outputs of operators that have several. */
+  readonly others?: readonly Value[];
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
 /** All outputs of a node. */
-export function outputsOf({ output, second }: Node): readonly Value[] {
-  return second === undefined ? [output] : [output, second];
+export function outputsOf({ output, others = [] }: Node): readonly Value[] {
+  return [output, ...others];
 }
 
 /** A constant baked into the graph; float16 as bit patterns. */
@@ -160,18 +160,18 @@ export class GraphBuilder {
     return this.#node(op, inputs, result);
   }
 
-  /** An operator with two outputs, otherwise as `operator`. */
-  twoOutputs(
+  /** An operator with several outputs, otherwise as `operator`; attributes are those of the first result. */
+  severalOutputs<const R extends readonly NodeResult[]>(
     op: string,
     inputs: readonly Value[],
-    results: readonly [NodeResult, NodeResult],
-  ): [Value, Value] {
-    const [{ shape, type = "float32" }, { shape: secondShape, type: secondType = "float32" }] = results;
+    results: R,
+  ): { -readonly [Index in keyof R]: Value } {
     const name = `${op}_${this.#nodes.length}`;
-    const output: Value = { name, type, shape };
-    const second: Value = { name: `${name}_second`, type: secondType, shape: secondShape };
-    this.#nodes.push({ op, inputs, output, second, attributes: results[0].attributes ?? {} });
-    return [output, second];
+    const [output, ...others] = results.map(({ shape, type = inputs[0]!.type }, index): Value => {
+      return { name: index === 0 ? name : `${name}_output${index}`, type, shape };
+    });
+    this.#nodes.push({ op, inputs, output: output!, others, attributes: results[0]!.attributes ?? {} });
+    return [output!, ...others] as { -readonly [Index in keyof R]: Value };
   }
 
   finish(): Graph {
@@ -394,6 +394,10 @@ export class GraphBuilder {
   /** Zeros in the shape of another value. */
   zerosLike(like: Value): Value {
     return this.#node("ConstantOfShape", [this.#shapeOf(like)], { shape: like.shape, type: "float32" });
+  }
+
+  ones(shape: readonly number[]): Value {
+    return this.constant(shape, { type: "float32", data: new Float32Array(elementCount(shape)).fill(1) });
   }
 
   /** Ones [size, 1], where `size` is that of an axis of another value. */

@@ -1,9 +1,9 @@
 /**
  * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf,
- * relu, softplus and clip have a derivative.
+ * relu, softplus, clip and those that move rows have a derivative.
  */
 import { END, type GraphBuilder, type Value } from "./graph.ts";
-import { type Dim, SOME_ROWS } from "./shapes.ts";
+import type { Dim } from "./shapes.ts";
 
 /** The largest float32. */
 const LARGEST = (2 - 2 ** -23) * 2 ** 127;
@@ -54,17 +54,41 @@ export function powers(b: GraphBuilder, x: Value, exponents: Value): Value {
 
 /** 1 for the k largest entries along the last axis of x [.., N], the first of equal ones, and 0 for the others. */
 export function largestMask(b: GraphBuilder, x: Value, k: number): Value {
-  const shape = [...x.shape.slice(0, -1), k];
-  const [values, places] = b.twoOutputs("TopK", [x, b.integers([k])], [{ shape }, { shape, type: "int64" }]);
+  const [values, places] = largest(b, x, k);
   const ones = b.expandLike(b.scalar(1), values);
   const attributes = { axis: x.shape.length - 1 };
   return b.operator("ScatterElements", [b.zerosLike(x), places, ones], { ...x, attributes });
 }
 
-/** The indices of those rows of x [M, 1] that are not 0, [R]. */
-export function nonZeroRows(b: GraphBuilder, x: Value): Value {
-  const indices = b.operator("NonZero", [x], { shape: [2, SOME_ROWS], type: "int64" });
-  return b.reshape(b.slice(indices, 0, { start: 0, end: 1 }), [SOME_ROWS]);
+/** The k largest entries along the last axis of x [.., N], the first of equal ones first, and their places, int64. */
+export function largest(b: GraphBuilder, x: Value, k: number): readonly [Value, Value] {
+  const shape = [...x.shape.slice(0, -1), k];
+  return b.severalOutputs("TopK", [x, b.integers([k])], [{ shape }, { shape, type: "int64" }]);
+}
+
+/** The places of the entries of a vector in ascending order of these, equal ones in their own order, int64. */
+export function ascending(b: GraphBuilder, x: Value): Value {
+  const { shape } = x;
+  const attributes = { largest: 0 };
+  const results = [
+    { shape, attributes },
+    { shape, type: "int64" },
+  ] as const;
+  return b.severalOutputs("TopK", [x, b.sizes(x, 0, 1)], results)[1];
+}
+
+/**
+ * x cut into parts along an axis, of which each may have any size, 0 too.
+ * @param parts - their sizes, int64 [parts], and what these are called
+ */
+export function splitInto(
+  b: GraphBuilder,
+  x: Value,
+  { sizes, dims, axis }: { readonly sizes: Value; readonly dims: readonly Dim[]; readonly axis: number },
+): readonly Value[] {
+  const attributes = { axis };
+  const parts = dims.map((dim) => ({ shape: x.shape.with(axis, dim), attributes }));
+  return b.severalOutputs("Split", [x, sizes], parts);
 }
 
 /** Zeros [M, N] with some rows [R, N] at their places [R], no place twice. @param like - [M, ..] */
@@ -150,7 +174,7 @@ export function linearAttentionOperator(
     scale: { float: rule.scale },
   };
   const operands = [queries, keys, values, past, decay, ...(strength === null ? [] : [strength])];
-  const [output, present] = b.twoOutputs("LinearAttention", operands, [
+  const [output, present] = b.severalOutputs("LinearAttention", operands, [
     { shape: values.shape, attributes },
     { shape: past.shape },
   ]);

@@ -26,12 +26,12 @@ export function rewriteGraph(
   for (const node of graph.nodes) {
     const inputs = node.inputs.map(({ name }) => values.get(name)!);
     const keep: Rewrite = () => b.operator(node.op, inputs, { ...node.output, attributes: node.attributes });
-    const { second } = node;
-    if (second === undefined) values.set(node.output.name, (ruleFor(node) ?? keep)(b, node, inputs));
+    const { others = [] } = node;
+    if (others.length === 0) values.set(node.output.name, (ruleFor(node) ?? keep)(b, node, inputs));
     else {
-      const results = [{ ...node.output, attributes: node.attributes }, second] as const;
-      const [output, other] = b.twoOutputs(node.op, inputs, results);
-      values.set(node.output.name, output).set(second.name, other);
+      const results = [{ ...node.output, attributes: node.attributes }, ...others];
+      for (const [index, value] of b.severalOutputs(node.op, inputs, results).entries())
+        values.set(outputsOf(node)[index]!.name, value);
     }
   }
   for (const [name, { name: value }] of graph.outputs) b.output(name, values.get(value)!);

@@ -13,6 +13,7 @@ import { internalError } from "../../errors.ts";
 import { type BlockLayout, blocksOfRow } from "../../tensor/blocks.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { type BlockMatrix, blockProduct } from "../ir/operators.ts";
+import type { RowGroups } from "../ir/row_groups.ts";
 import type { Dim } from "../ir/shapes.ts";
 
 /** A matrix of a graph in blocks. */
@@ -33,14 +34,17 @@ const TINY = 1e-30;
 export const BLOCK_PARTS = ["codes", "scales", "offsets"] as const;
 export type BlockPart = (typeof BLOCK_PARTS)[number];
 
+/** Shape [N, I] and layout of a matrix in blocks. */
+export interface BlockForm {
+  readonly shape: readonly [number, number];
+  readonly layout: BlockLayout;
+}
+
 /** Adds a matrix [N, I] to a graph as initializers: its parts in the order of `BLOCK_PARTS`, as `NAME.codes` etc. */
 export function blockWeight(
   b: GraphBuilder,
   name: string,
-  {
-    shape: [rows, columns],
-    layout,
-  }: { readonly shape: readonly [number, number]; readonly layout: BlockLayout },
+  { shape: [rows, columns], layout }: BlockForm,
 ): BlockWeight {
   const { bits, blockSize, offsets, terms } = layout;
   const blocks = blocksOfRow(columns, layout);
@@ -67,17 +71,36 @@ export class BlockProducts {
    * x [1, T, I] times the transpose of a matrix [N, I]: [1, T, N].
    * @throws GpruneError INTERNAL for several sequences, whose products would be summed together
    */
-  product(x: Value, { matrix, terms, offsets }: BlockWeight): Value {
+  product(x: Value, weight: BlockWeight): Value {
+    return this.#products(x, weight, (rows, product) => product(rows, weight));
+  }
+
+  /** The same for groups of tokens, each with a matrix of its own; these have one layout. */
+  groupProduct(x: Value, weights: readonly BlockWeight[], groups: RowGroups): Value {
+    return this.#products(x, weights[0]!, (rows, product) =>
+      groups.each(rows, 1, (own, group) => product(own, weights[group]!)),
+    );
+  }
+
+  /** @param apply - applies a product to rows [.., T, I] and their matrices, of which `weight` has the layout */
+  #products(
+    x: Value,
+    { matrix: { blockSize }, terms, offsets }: BlockWeight,
+    apply: (rows: Value, product: (rows: Value, weight: BlockWeight) => Value) => Value,
+  ): Value {
     const b = this.#b;
-    const { blockSize } = matrix;
     if (x.shape[0] !== 1) throw internalError(`product of [${x.shape.join(", ")}] with blocks`);
     const count = terms + 1;
     const key = `${x.name} ${blockSize}`;
     const rows = getOrMake(this.#rows, `${key} ${count}`, () => this.#roundedRows(x, blockSize, count));
-    const product = this.#sumOfTerms(blockProduct(b, rows, matrix), terms);
+    const products = apply(rows, (own, { matrix }) => blockProduct(b, own, matrix));
+    const product = this.#sumOfTerms(products, terms);
     if (offsets === null) return product;
     const sums = getOrMake(this.#sums, key, () => this.#blockSums(x, blockSize));
-    return b.add(product, b.matmul(sums, offsets, { transB: true }));
+    return b.add(
+      product,
+      apply(sums, (own, weight) => b.matmul(own, weight.offsets!, { transB: true })),
+    );
   }
 
   /** Sums products [rows, T, terms * N] over rows and terms: [1, T, N]. */

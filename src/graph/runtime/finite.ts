@@ -15,16 +15,10 @@ export interface Computation {
   readonly weights: Feeds;
   /** The name of a weight in the model, by its name in the graph. */
   readonly nameOf: (feed: string) => string;
-  /** The experts that a weight has neurons of; null for other weights, and absent where there are none. */
-  readonly expertsOf?: (feed: string) => ExpertsAlong | null;
+  /** The expert that a weight belongs to; null for other weights, and absent where there are none. */
+  readonly expertOf?: (feed: string) => number | null;
   /** Number format of its products with weights. */
   readonly dtype: DeviceDtype;
-}
-
-/** Experts whose neurons follow one another along an axis of a matrix, as many of each. */
-export interface ExpertsAlong {
-  readonly axis: 0 | 1;
-  readonly count: number;
 }
 
 /**
@@ -32,10 +26,10 @@ export interface ExpertsAlong {
  */
 export function requireFiniteResult({ data }: Tensor, computation: Computation): void {
   if (isAllFinite(data)) return;
-  const { what, weights, nameOf, expertsOf, dtype } = computation;
+  const { what, weights, nameOf, expertOf, dtype } = computation;
   for (const [feed, weight] of Object.entries(weights)) {
     if (!(weight.data instanceof Float32Array)) continue;
-    const reader = { where: what, experts: expertsOf?.(feed) ?? null };
+    const reader = { where: what, expert: expertOf?.(feed) ?? null };
     requireFiniteFor(reader, nameOf(feed), weight as Tensor);
   }
   throw new GpruneError("NOT_FINITE", `${what}: expected finite activations, got NaN or infinity`, {
@@ -48,17 +42,17 @@ export function requireFiniteResult({ data }: Tensor, computation: Computation):
 
 /** @param where - the reader of the weight, for messages. @throws GpruneError NOT_FINITE naming tensor and place */
 export function requireFiniteWeight(name: string, tensor: Tensor, where: string): void {
-  requireFiniteFor({ where, experts: null }, name, tensor);
+  requireFiniteFor({ where, expert: null }, name, tensor);
 }
 
 function requireFiniteFor(
-  { where, experts }: { readonly where: string; readonly experts: ExpertsAlong | null },
+  { where, expert }: { readonly where: string; readonly expert: number | null },
   name: string,
   { shape, data }: Tensor,
 ): void {
   if (isAllFinite(data)) return;
   const bad = data.findIndex((value) => !Number.isFinite(value));
-  const place = shape.length < 2 ? `${bad}` : placeText(bad, shape, experts);
+  const place = shape.length < 2 ? `${bad}` : placeText(bad, shape, expert);
   throw new GpruneError(
     "NOT_FINITE",
     `${name}: expected finite weights, got ${data[bad]} at ${place} (${where})`,
@@ -69,14 +63,10 @@ function requireFiniteFor(
 }
 
 /** `row 3, column 5`, or `row 3, column 5 of expert 2`, in the expert's own matrix. */
-function placeText(index: number, shape: readonly number[], experts: ExpertsAlong | null): string {
+function placeText(index: number, shape: readonly number[], expert: number | null): string {
   const width = shape.slice(1).reduce((product, size) => product * size, 1);
-  const place = [Math.floor(index / width), index % width];
-  if (experts === null) return `row ${place[0]}, column ${place[1]}`;
-  const { axis, count } = experts;
-  const [at, size] = [place[axis]!, shape[axis]! / count];
-  const [row, column] = place.with(axis, at % size);
-  return `row ${row}, column ${column} of expert ${Math.floor(at / size)}`;
+  const place = `row ${Math.floor(index / width)}, column ${index % width}`;
+  return expert === null ? place : `${place} of expert ${expert}`;
 }
 
 /** @throws GpruneError NOT_FINITE naming the matrix and the place of a scale or an offset that is not finite */

@@ -109,6 +109,13 @@ const WIDE: readonly (readonly [string, TinyModelOptions])[] = [
       layers: [{ neurons: 210, kvGroups: 1, groupSize: 2 }],
     },
   ],
+  [
+    "experts",
+    {
+      hiddenSize: 272,
+      layers: [{ neurons: 7 * 150, experts: { count: 7, active: 3, normalised: true } }],
+    },
+  ],
 ];
 
 describe.each(WIDE)("a wide layer, %s", (_, options) => {

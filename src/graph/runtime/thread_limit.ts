@@ -6,8 +6,8 @@
  * `MlasSgemmOperation`, the same from 1.9 to 1.30), to find a number of threads whose slices all add as the uncut
  * product does. Independent of what the graph computes.
  */
-import type { Graph } from "../ir/graph.ts";
-import { type ProductSizes, productsOf, type Sizes } from "../ir/product_sizes.ts";
+import type { Graph, Node } from "../ir/graph.ts";
+import { type ProductSizes, productsOf, type Sizes, shapeOf } from "../ir/product_sizes.ts";
 import { SOME_ROWS } from "../ir/shapes.ts";
 
 /** Multiplications per thread (MLAS_SGEMM_THREAD_COMPLEXITY). */
@@ -28,22 +28,57 @@ export type FedShapes = Readonly<Record<string, { readonly shape: readonly numbe
  */
 export function threadLimit(graph: Graph, feeds: FedShapes, threads: number): number {
   const sizes = sizesByName(graph, feeds);
-  const products = numbersOfRows(graph, sizes, threads).flatMap((rows) =>
-    productsOf(graph, { ...sizes, [SOME_ROWS]: rows }),
-  );
+  const products = possibleProducts(distinctOf(graph), sizes, threads);
   let limit = threads;
   while (limit > 1 && !products.every((product) => addsAlike(product, limit))) limit--;
   return limit;
 }
 
+/** Graphs with one of the products of each shape alone, as those of experts have the same. */
+const DISTINCT = new WeakMap<Graph, Graph>();
+
+function distinctOf(graph: Graph): Graph {
+  const known = DISTINCT.get(graph);
+  if (known !== undefined) return known;
+  const shapeOfNode = ({ op, inputs, output, attributes }: Node): string =>
+    JSON.stringify([op, [...inputs, output].map(({ shape }) => shape), attributes]);
+  const isUsed = ({ op }: Node): boolean => op.endsWith("MatMul") || op === "Split";
+  const nodes = graph.nodes.filter(isUsed).map((node) => [shapeOfNode(node), node] as const);
+  const distinct = { ...graph, nodes: [...new Map(nodes).values()] };
+  DISTINCT.set(graph, distinct);
+  return distinct;
+}
+
 /**
- * Numbers of rows that stand for all that `SOME_ROWS` can be: with the most of them, products are cut into the most
- * slices, and with more than two a thread no slice has a single row. The most alone in graphs without such rows.
+ * The products of a graph; those of `SOME_ROWS`, with numbers of rows that stand for all that there may be. With the
+ * most of them, or the most that are given out by columns, they are cut into the most slices, and with more than two a
+ * thread no slice has a single row.
  */
-function numbersOfRows({ nodes }: Graph, { B = 1, T = 1 }: Sizes, threads: number): readonly number[] {
-  if (!nodes.some(({ op }) => op === "NonZero")) return [B * T];
-  const few = Array.from({ length: 2 * threads }, (_, rows) => rows + 1);
-  return [...few.filter((rows) => rows < B * T), B * T];
+function possibleProducts(graph: Graph, sizes: Sizes, threads: number): readonly ProductSizes[] {
+  const most = mostRows(graph, sizes);
+  const productsOfRows = (rows: number): readonly ProductSizes[] =>
+    productsOf(graph, { ...sizes, [SOME_ROWS]: rows });
+  const all = productsOfRows(most);
+  if (most === 0) return all;
+  const one = productsOfRows(1);
+  const some = all.filter(({ rows }, index) => rows !== one[index]!.rows);
+  const few = Array.from({ length: 2 * threads }, (_, index) => index + 1);
+  return [
+    ...all,
+    ...some.flatMap((product) =>
+      [...few, product.columns - 1].map((rows) => ({ ...product, rows: Math.min(rows, product.rows) })),
+    ),
+  ];
+}
+
+/** The most rows that `SOME_ROWS` can be: those of what is split into groups of rows; 0 where nothing is. */
+function mostRows({ nodes }: Graph, sizes: Sizes): number {
+  const rows = nodes.map(({ inputs, output }) => {
+    const axis = output.shape.indexOf(SOME_ROWS);
+    const [whole] = inputs;
+    return axis < 0 || whole!.shape[axis] === SOME_ROWS ? 0 : shapeOf(whole!, sizes)[axis]!;
+  });
+  return Math.max(0, ...rows);
 }
 
 /** Whether a product on `threads` threads has the bits of one thread. */
@@ -78,7 +113,7 @@ function summands(columns: number, inner: number): number {
   return Math.min(along, inner);
 }
 
-/** Sizes of the symbolic dimensions of inputs, from their feeds; `K*64` gives both the product and K. */
+/** Sizes of the symbolic dimensions of inputs, from their feeds; `K*64` gives both the product and K, `F/8` also F. */
 function sizesByName({ inputs }: Graph, feeds: FedShapes): Sizes {
   const sizes: Record<string, number> = {};
   for (const { name, shape } of inputs) {
@@ -88,6 +123,8 @@ function sizesByName({ inputs }: Graph, feeds: FedShapes): Sizes {
       sizes[dim] = size;
       const [factor, count] = dim.split("*");
       if (count !== undefined && /^\d+$/.test(count)) sizes[factor!] = size / Number(count);
+      const [whole, parts] = dim.split("/");
+      if (parts !== undefined) sizes[whole!] = size * Number(parts);
     }
   }
   return sizes;

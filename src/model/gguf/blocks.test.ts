@@ -15,6 +15,7 @@ import { DecoderRunner } from "../../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../../graph/runtime/runtime.ts";
 import { openModel } from "../checkpoint/checkpoint.ts";
 import type { Model } from "../model.ts";
+import { stacked, stackedRows, stackedWeights } from "../stacked_experts.ts";
 import { PER_LAYER, weightsOf } from "../weights.ts";
 
 const runtime = new Runtime({ threads: 1 });
@@ -98,6 +99,7 @@ describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
     async (dtype) => {
       await withExport(options, dtype, async ({ spec, weights }) => {
         let inBlocks = 0;
+        const experts = stackedWeights(spec);
         for (const { name, shape } of weightsOf(spec)) {
           const layout = weights.blocks!.layout(name);
           const isExact = name === PER_LAYER.projection || /mlp\.(shared_expert_)?gate\.weight$/.test(name);
@@ -106,9 +108,11 @@ describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
           if (layout === undefined) continue;
           inBlocks++;
           const blocks = await weights.blocks!.read(name);
-          expect(blocks.shape).toEqual(shape);
+          const own = experts.get(name);
+          expect(blocks.shape).toEqual(own === undefined ? shape : stackedRows(shape, own));
           expect(blocks.layout).toEqual(layout);
-          const { data } = await weights.read(name);
+          const matrix = await weights.read(name);
+          const data = own === undefined ? matrix.data : stacked(matrix, own);
           const weightsInBlocks = Float64Array.from(data, (__, index) => blockWeightAt(blocks, index));
           expect(maxDifference(weightsInBlocks, data), name).toBeLessThan(1e-6);
         }

@@ -5,10 +5,10 @@ import { linearChannels } from "../mixer_spec.ts";
 import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
 import type { ModelSpec } from "../spec.ts";
+import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_experts.ts";
 import { SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
-import { type StackedExperts, stackedShape, stackedWeights } from "./stacked_experts.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
 /** Where and how one weight is stored. */

@@ -13,8 +13,9 @@ import {
   type TensorSource,
 } from "../../tensor/tensor.ts";
 import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
+import type { StackedExperts } from "../stacked_experts.ts";
 import type { StoredValues } from "./places.ts";
-import { readUnstacked, type StackedExperts, unstackedBlocks, unstackedShape } from "./stacked_experts.ts";
+import { readUnstacked, unstackedShape } from "./stacked_experts.ts";
 import { areWholeBlocks, blocksInGroups, readInGroups, type TiledHeads } from "./value_heads.ts";
 
 /** Where and how a weight is stored. */
@@ -91,8 +92,7 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
       const count = rows.end - rows.start;
       if (paired !== null) return gatherBlockRows(whole, count, (row) => storedRow(row, paired));
       if (tiled !== null) return blocksInGroups(whole, tiled);
-      if (experts !== null) return unstackedBlocks(whole, experts);
-      if (count === whole.shape[0]) return whole;
+      if (experts !== null || count === whole.shape[0]) return whole;
       return gatherBlockRows(whole, count, (row) => rows.start + row);
     },
   };
