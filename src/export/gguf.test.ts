@@ -109,6 +109,7 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
     layers: [{ biases: PROJECTIONS }, {}],
   },
   phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
+  "glm4_moe without norms of queries and keys": { ...TINY_FAMILIES.glm4_moe, qkNorm: null },
   "gemma4 without a cap of logits": { ...TINY_FAMILIES.gemma4, logitSoftcap: null },
   ...TINY_FAMILIES,
 };

@@ -52,7 +52,7 @@ describe("the architecture", () => {
     ["qwen35moe", TINY_FAMILIES.qwen3_5_moe],
     ["lfm2moe", LFM2],
     ["glm4moe", GLM],
-    ["glm4moe", withAll(GLM, { normalised: false, shared: 8 })],
+    ["glm4moe", { ...withAll(GLM, { normalised: false, shared: 8 }), qkNorm: null }],
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "ungated")],
     ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],
@@ -270,13 +270,19 @@ test("a number of widths of the expert of all tokens counts the zeros of it", as
   const model = tinyModel(withLast(GLM, { shared: 7 }));
   const directory = await temporaryDirectory();
   const path = join(directory, "out.gguf");
-  const { warnings } = await exportGguf(model, path);
+  const { warnings } = await exportGguf(model, path, { dtype: "f16" });
   expect(warnings[0]).toContain(
     "to 6 neurons, 4 neurons in each expert, 8 in that of all tokens and 2 KV groups",
   );
   const { metadata, source } = await openGguf(path);
   expect(metadata.get("glm4moe.expert_shared_count")).toBe(2);
-  expect(source.info("blk.1.exp_probs_b.bias")).toEqual({ dtype: "F32", shape: [3] });
+  const names = ["exp_probs_b.bias", "ffn_gate_inp.weight", "ffn_gate_shexp.weight", "ffn_gate_exps.weight"];
+  expect(names.map((name) => source.info(`blk.1.${name}`))).toEqual([
+    { dtype: "F32", shape: [3] },
+    { dtype: "F32", shape: [3, 8] },
+    { dtype: "F16", shape: [8, 8] },
+    { dtype: "F16", shape: [3, 4, 8] },
+  ]);
   await source.close();
 });
 
