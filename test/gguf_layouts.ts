@@ -116,6 +116,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.(q|k|v)_proj/, "attn_$1"],
   [/self_attn\.o_proj/, "attn_output"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
+  [/mlp\.gate\.e_score_correction_bias/, "exp_probs_b.bias"],
   [/mlp\.gate\./, "ffn_gate_inp."],
   [/mlp\.shared_expert_gate/, "ffn_gate_inp_shexp"],
   [/mlp\.shared_expert\.(gate|up|down)_proj/, "ffn_$1_shexp"],
@@ -152,10 +153,12 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
   for (const { name } of weightsOf(spec)) {
     if (name.includes(".act_fn.")) continue;
     const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
-    const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) => layout.renamed?.[stem] ?? stem);
     const { mixer, experts } = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])] ?? {};
     const read = await weights.read(name);
     const isOfExperts = experts !== undefined && /mlp\.\w+_proj/.test(name);
+    const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) =>
+      isOfExperts ? `${stem}_exps` : (layout.renamed?.[stem] ?? stem),
+    );
     const tensor = isOfExperts ? stackExperts(name, read, experts.count) : storedMixer(name, read, mixer);
     const data = tensor.data.map((value) => {
       if (name.endsWith("A_log")) return -Math.exp(value);
@@ -211,12 +214,13 @@ export function metadataOf(spec: ModelSpec, architecture: string): (readonly [st
     [key("context_length"), u32(spec.maxPositions)],
     [key("embedding_length"), u32(spec.hiddenSize)],
     [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons / (layer.experts?.count ?? 1)))],
-    ...(layers[0]!.experts === undefined
-      ? []
-      : [
-          [key("expert_count"), u32(layers[0]!.experts.count)] as const,
-          [key("expert_used_count"), u32(layers[0]!.experts.active)] as const,
-        ]),
+    ...layers
+      .flatMap(({ experts }) => experts ?? [])
+      .slice(0, 1)
+      .flatMap(({ count, active }) => [
+        [key("expert_count"), u32(count)] as const,
+        [key("expert_used_count"), u32(active)] as const,
+      ]),
     [key("attention.head_count"), i32s(heads.map(({ kvGroups, groupSize }) => kvGroups * groupSize))],
     [key("attention.head_count_kv"), i32s(heads.map(({ kvGroups }) => kvGroups))],
     [key("attention.key_length"), u32(headDim)],

@@ -54,6 +54,13 @@ function mambaEntries(keyHeads: number): NonNullable<Case["extra"]> {
   ];
 }
 
+const GRANITE_FACTORS: NonNullable<Case["extra"]> = [
+  ["granitehybrid.attention.scale", f32(0.125)],
+  ["granitehybrid.embedding_scale", f32(12)],
+  ["granitehybrid.residual_scale", f32(0.4)],
+  ["granitehybrid.logit_scale", f32(3)],
+];
+
 /** Of layers with and without windows, the latter with heads of six channels, of which two turn. */
 function gemma4Case(
   name: "gemma4" | "gemma4 with keys as values",
@@ -78,10 +85,17 @@ function gemma4Case(
   };
 }
 
-/** Of experts, whose tensors have names of their own. */
-const EXPERTS = {
-  renamed: { ffn_gate: "ffn_gate_exps", ffn_up: "ffn_up_exps", ffn_down: "ffn_down_exps" },
-} as const;
+/** Of a GLM-4.5 with one layer without experts. */
+function glm4MoeEntries(others: NonNullable<Case["extra"]>): NonNullable<Case["extra"]> {
+  return [
+    ["glm4moe.rope.dimension_count", u32(2)],
+    ["glm4moe.feed_forward_length", u32(6)],
+    ["glm4moe.expert_feed_forward_length", u32(4)],
+    ["glm4moe.expert_shared_count", u32(1)],
+    ["glm4moe.leading_dense_block_count", u32(1)],
+    ...others,
+  ];
+}
 
 /** A model for every way of storing one. */
 export const CASES: Readonly<Record<string, Case>> = {
@@ -199,9 +213,9 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["granite.logit_scale", f32(6)],
     ],
   },
-  mixtral: { architecture: "llama", permute: true, ...EXPERTS, model: tinyModel(TINY_FAMILIES.mixtral) },
+  mixtral: { architecture: "llama", permute: true, model: tinyModel(TINY_FAMILIES.mixtral) },
   qwen2moe: {
-    ...{ architecture: "qwen2moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen2_moe) },
+    ...{ architecture: "qwen2moe", model: tinyModel(TINY_FAMILIES.qwen2_moe) },
     extra: [
       ["qwen2moe.feed_forward_length", u32(100)],
       ["qwen2moe.expert_feed_forward_length", u32(4)],
@@ -209,25 +223,25 @@ export const CASES: Readonly<Record<string, Case>> = {
     ],
   },
   "qwen2moe without a width of the expert of all tokens, which has that of the FFN": {
-    ...{ architecture: "qwen2moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen2_moe) },
+    ...{ architecture: "qwen2moe", model: tinyModel(TINY_FAMILIES.qwen2_moe) },
     extra: [
       ["qwen2moe.feed_forward_length", u32(5)],
       ["qwen2moe.expert_feed_forward_length", u32(4)],
     ],
   },
   qwen3moe: {
-    ...{ architecture: "qwen3moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen3_moe) },
+    ...{ architecture: "qwen3moe", model: tinyModel(TINY_FAMILIES.qwen3_moe) },
     extra: [
       ["qwen3moe.feed_forward_length", u32(100)],
       ["qwen3moe.expert_feed_forward_length", u32(4)],
     ],
   },
   "qwen3moe without a width of experts, who share that of the FFN": {
-    ...{ architecture: "qwen3moe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.qwen3_moe) },
+    ...{ architecture: "qwen3moe", model: tinyModel(TINY_FAMILIES.qwen3_moe) },
     extra: [["qwen3moe.feed_forward_length", u32(8)]],
   },
   granitemoe: {
-    ...{ architecture: "granitemoe", permute: true, ...EXPERTS },
+    ...{ architecture: "granitemoe", permute: true },
     model: tinyModel(TINY_FAMILIES.granitemoe),
     extra: [
       ["granitemoe.attention.scale", f32(0.125)],
@@ -236,7 +250,12 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["granitemoe.logit_scale", f32(3)],
     ],
   },
-  olmoe: { architecture: "olmoe", ...EXPERTS, model: tinyModel(TINY_FAMILIES.olmoe) },
+  "granitemoe with an expert of all tokens": {
+    ...{ architecture: "granitemoe", permute: true },
+    model: tinyModel(TINY_FAMILIES["granitemoehybrid of attention with experts"]),
+    extra: [["granitemoe.expert_shared_feed_forward_length", u32(5)]],
+  },
+  olmoe: { architecture: "olmoe", model: tinyModel(TINY_FAMILIES.olmoe) },
   smollm3: {
     architecture: "smollm3",
     permute: true,
@@ -251,6 +270,18 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel(TINY_FAMILIES.lfm2),
     extra: [["lfm2.shortconv.l_cache", u32(3)]],
   },
+  lfm2_moe: {
+    architecture: "lfm2moe",
+    renamed: { output_norm: "token_embd_norm" },
+    model: tinyModel(TINY_FAMILIES.lfm2_moe),
+    extra: [
+      ["lfm2moe.shortconv.l_cache", u32(3)],
+      ["lfm2moe.feed_forward_length", u32(6)],
+      ["lfm2moe.expert_feed_forward_length", u32(4)],
+      ["lfm2moe.leading_dense_block_count", u32(1)],
+      ["lfm2moe.expert_gating_func", u32(2)],
+    ],
+  },
   qwen3_5: {
     ...QWEN35,
     model: tinyModel(TINY_FAMILIES.qwen3_5),
@@ -261,7 +292,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   },
   qwen3_5_moe: {
     architecture: "qwen35moe",
-    renamed: { ...QWEN35.renamed, ...EXPERTS.renamed },
+    renamed: QWEN35.renamed,
     model: tinyModel(TINY_FAMILIES.qwen3_5_moe),
     extra: [
       ...deltaEntries({ keyHeads: 2, valueHeads: 6, inner: 48 }, "qwen35moe"),
@@ -294,14 +325,27 @@ export const CASES: Readonly<Record<string, Case>> = {
     architecture: "granitehybrid",
     permute: true,
     model: tinyModel(TINY_FAMILIES.granitemoehybrid),
+    extra: [...mambaEntries(2), ["granitehybrid.rope.scaling.finetuned", bool(false)], ...GRANITE_FACTORS],
+  },
+  "granitemoehybrid with experts": {
+    ...{ architecture: "granitehybrid", permute: true },
+    model: tinyModel(TINY_FAMILIES["granitemoehybrid with experts"]),
     extra: [
       ...mambaEntries(2),
+      ...GRANITE_FACTORS,
       ["granitehybrid.rope.scaling.finetuned", bool(false)],
-      ["granitehybrid.attention.scale", f32(0.125)],
-      ["granitehybrid.embedding_scale", f32(12)],
-      ["granitehybrid.residual_scale", f32(0.4)],
-      ["granitehybrid.logit_scale", f32(3)],
+      ["granitehybrid.expert_shared_feed_forward_length", u32(5)],
     ],
+  },
+  "granitemoehybrid with experts, and none of all tokens": {
+    ...{ architecture: "granitehybrid", permute: true },
+    model: tinyModel({
+      ...TINY_FAMILIES["granitemoehybrid with rotation"],
+      layers: [{}, tinyMamba()].map((layer) => {
+        return { ...layer, neurons: 12, experts: { count: 3, active: 2, normalised: true } };
+      }),
+    }),
+    extra: [...mambaEntries(1), ["granitehybrid.expert_shared_feed_forward_length", u32(0)]],
   },
   "granitemoehybrid with rotation, as files do not say": {
     architecture: "granitehybrid",
@@ -356,6 +400,18 @@ export const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel(TINY_FAMILIES.seed_oss),
   },
   ernie4_5: { architecture: "ernie4_5", permute: true, model: tinyModel(TINY_FAMILIES.ernie4_5) },
+  ernie4_5_moe: {
+    ...{ architecture: "ernie4_5-moe", permute: true },
+    model: tinyModel(TINY_FAMILIES.ernie4_5_moe),
+    extra: [
+      ["ernie4_5-moe.feed_forward_length", u32(6)],
+      ["ernie4_5-moe.expert_feed_forward_length", u32(4)],
+      ["ernie4_5-moe.expert_shared_feed_forward_length", u32(8)],
+      ["ernie4_5-moe.expert_shared_count", u32(2)],
+      ["ernie4_5-moe.leading_dense_block_count", u32(1)],
+      ["ernie4_5-moe.interleave_moe_layer_step", u32(1)],
+    ],
+  },
   "hunyuan-dense": { architecture: "hunyuan-dense", model: tinyModel(TINY_FAMILIES.hunyuan) },
   chatglm: {
     architecture: "chatglm",
@@ -371,6 +427,29 @@ export const CASES: Readonly<Record<string, Case>> = {
     fused: "ffn",
     model: tinyModel(TINY_FAMILIES.glm4),
     extra: [["glm4.rope.dimension_count", u32(2)]],
+  },
+  glm4_moe: {
+    architecture: "glm4moe",
+    renamed: { ffn_norm: "post_attention_norm" },
+    model: tinyModel(TINY_FAMILIES.glm4_moe),
+    extra: glm4MoeEntries([
+      ["glm4moe.expert_gating_func", u32(2)],
+      ["glm4moe.expert_weights_norm", bool(true)],
+      ["glm4moe.expert_weights_scale", f32(2.5)],
+    ]),
+  },
+  "glm4_moe whose numbers stay as they are, as files do not say": {
+    architecture: "glm4moe",
+    renamed: { ffn_norm: "post_attention_norm" },
+    model: tinyModel({
+      ...TINY_FAMILIES.glm4_moe,
+      layers: TINY_FAMILIES.glm4_moe.layers!.map((layer) => {
+        if (layer.experts === undefined) return layer;
+        const { scale: _, ...experts } = layer.experts;
+        return { ...layer, experts: { ...experts, normalised: false } };
+      }),
+    }),
+    extra: glm4MoeEntries([]),
   },
   apertus: { architecture: "apertus", model: tinyModel(TINY_FAMILIES.apertus) },
   arcee: {

@@ -175,7 +175,7 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   lfm2_moe: {
     ...{ family: "lfm2_moe", qkNorm: "head" },
     layers: [CONVOLUTION, NARROW, CONVOLUTION].map((layer, index) => {
-      const experts = { ...CORRECTED, sigmoid: true, divisor: { plus: 1e-6 }, scale: 2.5 } as const;
+      const experts = { ...CORRECTED, sigmoid: true, divisor: { plus: 1e-6 } } as const;
       return index === 0 ? layer : { ...layer, neurons: 12, experts };
     }),
   },

@@ -23,7 +23,7 @@ import { headsAsStored } from "../model/gguf/value_heads.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf/vocabulary.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import { rowsAsStored } from "../model/rotary_rows.ts";
-import { attentionLayers, expertNeurons } from "../model/spec.ts";
+import { attentionLayers, expertNeurons, type ModelSpec } from "../model/spec.ts";
 import { stacked } from "../model/stacked_experts.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { activationParameterName, activationParameters } from "../model/weights.ts";
@@ -243,6 +243,19 @@ function storedPart(place: GgufPlace, tensor: Tensor): Tensor {
   return { shape, data: values === null ? data : data.map(values.toFile) };
 }
 
+/** The widths of a model whose layers are alike, but those without experts may be of another one. */
+function sizesText({ layers }: ModelSpec): string {
+  const dense = layers.find(({ experts }) => experts === undefined);
+  const sparse = layers.find(({ experts }) => experts !== undefined);
+  const shared = sparse?.experts?.shared;
+  const sizes = [
+    ...(dense === undefined ? [] : [`${dense.neurons} neurons`]),
+    ...(sparse === undefined ? [] : [`${expertNeurons(sparse)} neurons in each expert`]),
+    ...(shared === undefined ? [] : [`${shared} in that of all tokens`]),
+  ];
+  return `${sizes.join(", ")} and ${attentionLayers({ layers })[0]!.kvGroups} KV groups`;
+}
+
 function warningsOf(
   { files }: Model,
   { name, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
@@ -259,14 +272,11 @@ function warningsOf(
     readonly cut: string | null;
   },
 ): readonly string[] {
-  const widest = attentionLayers(written)[0]!;
-  const ofExperts = widest.experts === undefined ? "" : " in each expert";
-  const sizes = `${expertNeurons(widest)} neurons${ofExperts} and ${widest.kvGroups} KV groups`;
   const hasVocabulary = files.some((file) => file.name === "tokenizer.json");
   const warnings: readonly (string | null)[] = [
     zeros === 0
       ? null
-      : `llama.cpp's ${name} builds all layers with the same widths: they were padded with zeros to ${sizes}, ` +
+      : `llama.cpp's ${name} builds all layers with the same widths: they were padded with zeros to ${sizesText(written)}, ` +
         `${zeros.toLocaleString("en")} parameters without effect`,
     ignoredWindow === null
       ? null

@@ -18,6 +18,28 @@ const ofExperts = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
 const beside = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
   return { ...ofExperts({ normalised: false, shared: 5, ...change }), groupSize: 1 };
 };
+const { lfm2_moe: LFM2, glm4_moe: GLM, ernie4_5_moe: ERNIE } = TINY_FAMILIES;
+/** A model with a change of the experts of its last layer, or of those of all layers. */
+const withLast = (options: TinyModelOptions, change: Partial<ExpertsSpec>): TinyModelOptions => {
+  return { ...options, layers: options.layers!.with(-1, changed(options.layers!.at(-1)!, change)) };
+};
+const withAll = (options: TinyModelOptions, change: Partial<ExpertsSpec>): TinyModelOptions => {
+  return { ...options, layers: options.layers!.map((layer) => changed(layer, change)) };
+};
+function changed(layer: Partial<LayerSpec>, change: Partial<ExpertsSpec>): Partial<LayerSpec> {
+  return layer.experts === undefined ? layer : { ...layer, experts: { ...layer.experts, ...change } };
+}
+/** The same without some properties of the experts. */
+function without(options: TinyModelOptions, ...keys: readonly (keyof ExpertsSpec)[]): TinyModelOptions {
+  const layers = options.layers!.map((layer) => {
+    if (layer.experts === undefined) return layer;
+    const entries = Object.entries(layer.experts).filter(
+      ([key]) => !(keys as readonly string[]).includes(key),
+    );
+    return { ...layer, experts: Object.fromEntries(entries) as unknown as ExpertsSpec };
+  });
+  return { ...options, layers };
+}
 const QWEN3_MOE = { family: "qwen3_moe", qkNorm: "head" } as const;
 
 describe("the architecture", () => {
@@ -28,6 +50,14 @@ describe("the architecture", () => {
     ["olmoe", TINY_FAMILIES.olmoe],
     ["qwen2moe", TINY_FAMILIES.qwen2_moe],
     ["qwen35moe", TINY_FAMILIES.qwen3_5_moe],
+    ["lfm2moe", LFM2],
+    ["glm4moe", GLM],
+    ["glm4moe", { ...withAll(GLM, { normalised: false, shared: 8 }), qkNorm: null }],
+    ["ernie4_5-moe", ERNIE],
+    ["ernie4_5-moe", without(ERNIE, "shared", "ungated")],
+    ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],
+    ["granitemoe", TINY_FAMILIES["granitemoehybrid of attention with experts"]],
+    ["granitemoe", without(TINY_FAMILIES["granitemoehybrid of attention with experts"], "shared", "ungated")],
   ])("is %s", (name, options) => {
     const target = requireGgufTarget(tinySpec(options), "tiny");
     expect(target).toMatchObject({ name, zeros: 0, spec: tinySpec(options) });
@@ -39,6 +69,24 @@ describe("the architecture", () => {
     expect(target.spec.layers.map(({ neurons }) => neurons)).toEqual([12, 12]);
     // One neuron of 3 C in each of three experts.
     expect(target.zeros).toBe(3 * 3 * 8);
+  });
+
+  test("has zeros in layers of a kind, and in an expert of all tokens that must be so many others wide", () => {
+    const [dense, sparse] = GLM.layers as readonly [Partial<LayerSpec>, Partial<LayerSpec>];
+    const layers = [{ ...dense, neurons: 3 }, { ...dense, neurons: 7 }, sparse, { ...sparse, neurons: 18 }];
+    const { spec, zeros } = requireGgufTarget(
+      tinySpec({ ...withAll({ ...GLM, layers }, { shared: 7 }) }),
+      "tiny",
+    );
+    const sizes = spec.layers.map(({ neurons, experts }) => [neurons, experts?.shared]);
+    expect(sizes).toEqual([
+      [7, undefined],
+      [7, undefined],
+      [18, 12],
+      [18, 12],
+    ]);
+    // Of 3 C each: four neurons, two in each of three experts, and five in each of two of all tokens.
+    expect(zeros).toBe((4 + 2 * 3 + 5 * 2) * 3 * 8);
   });
 
   test.each<[string, TinyModelOptions, string]>([
@@ -132,12 +180,110 @@ describe("the architecture", () => {
       { ...TINY_FAMILIES.granitemoe, layers: [{ ...ofExperts(), biases: ["o_proj", "down_proj"] }] },
       "granitemoe does not support biases at down_proj",
     ],
+    [
+      "an LFM2 without experts after others",
+      { ...LFM2, layers: [...LFM2.layers!, LFM2.layers![0]!] },
+      "lfm2moe does not support layers without experts after others with some",
+    ],
+    [
+      "an LFM2 MoE without any",
+      { ...LFM2, layers: TINY_FAMILIES.lfm2.layers! },
+      "lfm2moe does not support layers without experts",
+    ],
+    [
+      "softmaxes in LFM2",
+      without(LFM2, "sigmoid"),
+      "lfm2moe does not support scores of experts that are no sigmoids",
+    ],
+    [
+      "sigmoids in ERNIE 4.5",
+      withAll(ERNIE, { sigmoid: true }),
+      "ernie4_5-moe does not support scores of experts that are sigmoids",
+    ],
+    [
+      "an LFM2 without corrections in a layer",
+      { ...LFM2, layers: LFM2.layers!.with(-1, without(LFM2, "corrected").layers!.at(-1)!) },
+      "lfm2moe does not support scores of experts without corrections",
+    ],
+    [
+      "corrections in Qwen3",
+      { ...QWEN3_MOE, layers: [ofExperts({ corrected: true })] },
+      "qwen3moe does not support scores of experts with corrections",
+    ],
+    [
+      "a large divisor",
+      withAll(ERNIE, { divisor: { least: 0.5 } }),
+      "ernie4_5-moe does not support another divisor of the numbers of a token's experts",
+    ],
+    [
+      "a factor in LFM2",
+      withAll(LFM2, { scale: 2 }),
+      "lfm2moe does not support a factor on the numbers of a token's experts",
+    ],
+    [
+      "two factors in GLM-4.5",
+      { ...GLM, layers: [...GLM.layers!, changed(GLM.layers!.at(-1)!, { scale: 2 })] },
+      "glm4moe does not support several factors on the numbers of a token's experts",
+    ],
+    [
+      "an LFM2 whose numbers stay as they are",
+      withAll(LFM2, { normalised: false }),
+      "lfm2moe does not support experts of a token whose numbers do not add up to 1",
+    ],
+    [
+      "a GLM-4.5 whose numbers become shares in some layers",
+      { ...GLM, layers: [...GLM.layers!, changed(GLM.layers!.at(-1)!, { normalised: false })] },
+      "glm4moe does not support experts of a token whose numbers do not add up to 1",
+    ],
+    [
+      "a GLM-4.5 without an expert of all tokens",
+      without(GLM, "shared", "ungated"),
+      "glm4moe does not support experts without one of all tokens",
+    ],
+    [
+      "an expert of all tokens of a Granite 4 with a gate",
+      without(TINY_FAMILIES["granitemoehybrid with experts"], "ungated"),
+      "granitehybrid does not support an expert of all tokens with a gate",
+    ],
+    [
+      "an expert of all tokens of a Qwen2 MoE without",
+      withAll(TINY_FAMILIES.qwen2_moe, { ungated: true }),
+      "qwen2moe does not support an expert of all tokens without a gate",
+    ],
+    [
+      "a Granite 4 of attention that is not rotated",
+      {
+        ...TINY_FAMILIES["granitemoehybrid of attention with experts"],
+        layers: [{ ...ofExperts({ shared: 5, ungated: true }), groupSize: 1, rope: null }],
+      },
+      "granitemoe does not support layers without rotary embeddings",
+    ],
   ])("is none for %s", (_, options, says) => {
     expect(findGgufTarget(tinySpec(options))).toMatchObject({
       target: null,
       reason: expect.stringContaining(says),
     });
   });
+});
+
+test("a number of widths of the expert of all tokens counts the zeros of it", async () => {
+  const model = tinyModel(withLast(GLM, { shared: 7 }));
+  const directory = await temporaryDirectory();
+  const path = join(directory, "out.gguf");
+  const { warnings } = await exportGguf(model, path, { dtype: "f16" });
+  expect(warnings[0]).toContain(
+    "to 6 neurons, 4 neurons in each expert, 8 in that of all tokens and 2 KV groups",
+  );
+  const { metadata, source } = await openGguf(path);
+  expect(metadata.get("glm4moe.expert_shared_count")).toBe(2);
+  const names = ["exp_probs_b.bias", "ffn_gate_inp.weight", "ffn_gate_shexp.weight", "ffn_gate_exps.weight"];
+  expect(names.map((name) => source.info(`blk.1.${name}`))).toEqual([
+    { dtype: "F32", shape: [3] },
+    { dtype: "F32", shape: [3, 8] },
+    { dtype: "F16", shape: [8, 8] },
+    { dtype: "F16", shape: [3, 4, 8] },
+  ]);
+  await source.close();
 });
 
 test("tensors of experts are of the types of their rows, and routers never of few bits", async () => {

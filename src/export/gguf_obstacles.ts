@@ -8,7 +8,7 @@ import { familyByName } from "../model/families/families.ts";
 import type { Family } from "../model/family.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
-import { expertObstacle } from "../model/gguf/experts.ts";
+import { expertObstacle } from "../model/gguf/expert_obstacles.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import { linearChannels } from "../model/mixer_spec.ts";

@@ -427,14 +427,6 @@ describe("refusals", () => {
       { ...GEMMA2, family: "vaultgemma", norms: "before" },
       "no architecture for this",
     ],
-    ["ERNIE 4.5 with experts", TINY_FAMILIES.ernie4_5_moe, "no architecture for this"],
-    ["GLM-4.5", TINY_FAMILIES.glm4_moe, "no architecture for this"],
-    ["LFM2 with experts", TINY_FAMILIES.lfm2_moe, "no architecture for this"],
-    [
-      "Granite 4 with experts",
-      TINY_FAMILIES["granitemoehybrid with experts"],
-      "granitehybrid does not support experts",
-    ],
     [
       "a tied output that must be separate",
       { ...TINY_FAMILIES.olmo2, tiedEmbeddings: true },

@@ -6,6 +6,7 @@ import { GpruneError } from "../errors.ts";
 import { alibiSlopes, groupPlaces } from "../model/alibi.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
+import { withSayableShared } from "../model/gguf/experts.ts";
 import { attentionLayers, longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
 import { parameterCount } from "../model/weights.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
@@ -104,22 +105,25 @@ function withRequiredBiases(spec: ModelSpec, { loads }: GgufArchitecture): Model
 }
 
 /**
- * The spec with every layer as wide as the widest, or with as many KV groups as fill the hidden size where the
+ * The spec with every layer as wide as the widest with as many experts, or with as many KV groups as fill the hidden size where the
  * architecture requires that. Null where layers differ in query heads per KV head, which padding cannot change.
  */
-function widened(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec | null {
+function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | null {
+  const { loads } = architecture;
   const { layers, hiddenSize, headDim } = spec;
   const attending = attentionLayers(spec);
   const { groupSize } = attending[0]!;
   if (attending.some((layer) => layer.groupSize !== groupSize)) return null;
-  const neurons = Math.max(...layers.map((layer) => layer.neurons));
   const full = hiddenSize / (headDim * groupSize);
   const widest = Math.max(...attending.map(queryHeads)) / groupSize;
   const kvGroups = loads.fullWidthAttention && Number.isInteger(full) ? Math.max(full, widest) : widest;
   return {
     ...spec,
     layers: layers.map((layer) => {
-      const wide = { ...layer, neurons, kvGroups: layer.mixer === undefined ? kvGroups : 0 };
+      const alike = layers.filter(({ experts }) => experts?.count === layer.experts?.count);
+      const neurons = Math.max(...alike.map((other) => other.neurons));
+      const sized = { ...layer, neurons, kvGroups: layer.mixer === undefined ? kvGroups : 0 };
+      const wide = withSayableShared(sized, architecture);
       const sloped = { ...wide, slopes: alibiSlopes(queryHeads(wide)) };
       return groupPlaces(layer, sloped) === null ? wide : sloped;
     }),

@@ -3,7 +3,7 @@ import { architectureByName } from "../model/gguf/architectures.ts";
 import type { HfForm } from "../model/hf/config_writer.ts";
 import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
-import { expertCounts, expertNeurons, hasUniformWidths, type ModelSpec } from "../model/spec.ts";
+import { expertNeurons, hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import { parameterCount } from "../model/weights.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
@@ -60,8 +60,9 @@ function textAfterExport([verdict, why]: Answer): string {
 
 /** llama.cpp's answer for a GGUF file of the architecture `name`. */
 function llamaCppFileText(spec: ModelSpec, name: string): string {
-  const hasExperts = expertCounts(spec) !== undefined;
-  const architecture = architectureByName(name, { where: "llama.cpp", hasExperts });
+  const found = spec.layers.flatMap(({ experts }) => experts ?? []);
+  const has = { experts: found.length > 0, shared: found.some(({ shared }) => shared !== undefined) };
+  const architecture = architectureByName(name, { where: "llama.cpp", has });
   const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
   if (obstacles.length === 0) {
     return `yes (${[`as ${name}`, ...limitNotes(targetLimits(spec, architecture))].join(", ")})`;

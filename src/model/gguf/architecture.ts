@@ -6,7 +6,7 @@
  */
 
 import type { MixerSpec } from "../mixer_spec.ts";
-import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
+import { type Activation, type ExpertsSpec, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {
@@ -42,14 +42,28 @@ export interface GgufLoads {
   readonly logitSoftcap: boolean;
 }
 
-/** What is to be known of experts, which all layers of a file have, as many and as wide in each. */
+/** What is to be known of experts, which a layer has as many and as wide as another. */
 export interface GgufExperts {
-  /** The numbers of a token's experts add up to 1 (`norm_w` of `build_moe_ffn` in llama-graph.cpp). */
-  readonly normalised: boolean;
+  /**
+   * The numbers of a token's experts add up to 1 (`norm_w` of `build_moe_ffn` in llama-graph.cpp); null where the file
+   * says whether they do.
+   */
+  readonly normalised: boolean | null;
   /** Their width has a key of its own; else it is that of the FFN. */
   readonly ownWidth: boolean;
-  /** Beside them is an expert of all tokens with a gate, whose width has a key of its own, too. */
-  readonly shared: boolean;
+  /**
+   * Beside them is an expert of all tokens: with a gate; or without one, in files that have a width of it; or without
+   * one, a whole number of times as wide as the others. Null for none.
+   */
+  readonly shared: "gated" | "open" | "multiple" | null;
+  /** How scores are made and corrected, the same in all files. */
+  readonly scores: Pick<ExpertsSpec, "sigmoid" | "corrected" | "divisor">;
+  /** The file has a factor on the numbers. */
+  readonly scaled: boolean;
+  /** The first layers may have none, as many as the file says; else all layers have some. */
+  readonly afterDense: boolean;
+  /** The file says which of the layers after those have some: each n-th; llama.cpp loads files with all alone. */
+  readonly stepped: boolean;
 }
 
 /** An architecture. */
@@ -138,10 +152,8 @@ export interface GgufArchitecture {
    * of earlier ones, and layers may have inputs of their own (layer_kinds.ts).
    */
   readonly twoKinds: boolean;
-  /** Null where files have no experts. */
+  /** Null where files have no experts; then the same name may stand for another architecture in files with some. */
   readonly experts: GgufExperts | null;
-  /** What the same name stands for in files with experts; null where it does not. */
-  readonly withExperts: GgufArchitecture | null;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
   readonly logitScale: "divisor" | "factor" | null;
   readonly loads: GgufLoads;
@@ -181,12 +193,6 @@ export const READ_ONLY: GgufLoads = { ...NO_EXTRAS, families: [] };
 
 export const QKV: readonly Projection[] = ["q_proj", "k_proj", "v_proj"];
 export const FUSED_QKV: GgufArchitecture["fused"] = { attn_qkv: QKV };
-/** Tensors of experts. */
-export const EXPERT_NAMES: GgufArchitecture["names"] = {
-  "mlp.gate_proj": "ffn_gate_exps",
-  "mlp.up_proj": "ffn_up_exps",
-  "mlp.down_proj": "ffn_down_exps",
-};
 
 export const LLAMA: GgufArchitecture = {
   family: "llama",
@@ -221,7 +227,6 @@ export const LLAMA: GgufArchitecture = {
   unrotatedModels: false,
   twoKinds: false,
   experts: null,
-  withExperts: null,
   logitScale: null,
   loads: LLAMA_LOADS,
 };

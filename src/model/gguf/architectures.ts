@@ -4,20 +4,19 @@
  */
 import { GpruneError } from "../../errors.ts";
 import { FUSED_QKV, type GgufArchitecture } from "./architecture.ts";
+import { EXPERT_ARCHITECTURES } from "./expert_architectures.ts";
 import { LAYER_NORM_ARCHITECTURES } from "./layer_norm_architectures.ts";
 import { RMS_NORM_ARCHITECTURES } from "./rms_norm_architectures.ts";
 
-const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map([
+const ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
   ...RMS_NORM_ARCHITECTURES,
   ...LAYER_NORM_ARCHITECTURES,
-]);
+  ...EXPERT_ARCHITECTURES,
+];
 
 /** Names and architectures that can hold a family, its own before others: the first that fits is written. */
 export function architecturesOfFamily(family: string): readonly (readonly [string, GgufArchitecture])[] {
-  const all = [...ARCHITECTURES].flatMap(([name, architecture]) =>
-    [architecture, architecture.withExperts ?? []].flat().map((each) => [name, each] as const),
-  );
-  const able = all.filter(([, { loads }]) => loads.families.includes(family));
+  const able = ARCHITECTURES.filter(([, { loads }]) => loads.families.includes(family));
   const isOwn = ([, architecture]: readonly [string, GgufArchitecture]): boolean =>
     architecture.family === family;
   return [...able.filter(isOwn), ...able.filter((entry) => !isOwn(entry))];
@@ -47,17 +46,27 @@ export function asStored(architecture: GgufArchitecture, has: (tensor: string) =
   return { ...architecture, fused: { ...architecture.fused, ...FUSED_QKV } };
 }
 
+/** What a file has, by which architectures of one name differ. */
+export interface GgufParts {
+  readonly experts: boolean;
+  /** An expert of all tokens. */
+  readonly shared: boolean;
+}
+
 /**
  * @param name - general.architecture
  * @throws GpruneError UNSUPPORTED for architectures that are not in the table
  */
 export function architectureByName(
   name: string,
-  { where, hasExperts }: { readonly where: string; readonly hasExperts: boolean },
+  { where, has }: { readonly where: string; readonly has: GgufParts },
 ): GgufArchitecture {
-  const architecture = ARCHITECTURES.get(name);
-  if (architecture !== undefined) return (hasExperts ? architecture.withExperts : null) ?? architecture;
-  const known = [...ARCHITECTURES.keys()].join(", ");
+  const named = ARCHITECTURES.flatMap(([each, architecture]) => (each === name ? [architecture] : []));
+  const alike = named.filter(({ experts }) => (experts !== null) === has.experts);
+  const exact = alike.find(({ experts }) => (experts !== null && experts.shared !== null) === has.shared);
+  const architecture = exact ?? alike[0] ?? named[0];
+  if (architecture !== undefined) return architecture;
+  const known = [...new Set(ARCHITECTURES.map(([each]) => each))].join(", ");
   throw new GpruneError("UNSUPPORTED", `${where}: expected one of the architectures ${known}, got ${name}`, {
     hint: "Use the original Hugging Face checkpoint if its family is supported.",
   });

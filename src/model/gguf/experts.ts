@@ -1,11 +1,11 @@
 /**
  * FFNs of experts in the metadata of GGUF files, both ways (llama.cpp, qwen2moe.cpp, qwen3moe.cpp, qwen35moe.cpp,
- * olmoe.cpp and granite-moe.cpp in src/models/ of llama.cpp). A file has one number of experts, and all layers have
- * them.
+ * olmoe.cpp, granite-moe.cpp, granite-hybrid.cpp, lfm2moe.cpp, glm4-moe.cpp and ernie4-5.cpp in src/models/ of
+ * llama.cpp). A file has one number of experts; expert_obstacles.ts says which models it can hold.
  */
-import { type EncodedValue, u32 } from "../../io/formats/gguf_values.ts";
+import { type EncodedValue, f32, flag, u32 } from "../../io/formats/gguf_values.ts";
 import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
-import type { GgufArchitecture } from "./architecture.ts";
+import type { GgufArchitecture, GgufExperts } from "./architecture.ts";
 import { EXPERT_COUNT, FFN_WIDTH, type GgufKeys } from "./keys.ts";
 
 /** Experts of a token. */
@@ -14,43 +14,113 @@ const ACTIVE = "expert_used_count";
 const WIDTH = "expert_feed_forward_length";
 /** Neurons of the expert of all tokens. */
 const SHARED_WIDTH = "expert_shared_feed_forward_length";
+/** The same in widths of the others. */
+const SHARED_COUNT = "expert_shared_count";
+/** Layers before those with experts. */
+const DENSE_LAYERS = "leading_dense_block_count";
+/** Layers with experts are each n-th of those after these. */
+const STEP = "interleave_moe_layer_step";
+/** How scores are made: enum llama_expert_gating_func_type of llama-hparams.h. */
+const SCORES = "expert_gating_func";
+const SIGMOID = 2;
+/** Whether the numbers of a token's experts add up to 1, and the factor on them. */
+const NORMALISED = "expert_weights_norm";
+const SCALE = "expert_weights_scale";
 
 /** LLAMA_MAX_EXPERTS of llama.cpp. */
-const MAX_EXPERTS = 1024;
+export const MAX_EXPERTS = 1024;
 
 /** What is said of the FFN of a layer. */
 type Ffn = Pick<LayerSpec, "neurons" | "experts">;
 
 /**
  * The FFN of each layer.
- * @throws GpruneError BAD_FILE for impossible numbers of experts; a width may be none
+ * @throws GpruneError BAD_FILE for impossible numbers of experts; a width may be none. UNSUPPORTED for scores of
+ *   another kind, and for layers with experts of which others are between
  */
 export function ffnsOf(keys: GgufKeys, { experts: known }: GgufArchitecture, layers: number): readonly Ffn[] {
   const widthsOf = (name: string): readonly number[] => keys.metadata.perLayer(keys.key(name), layers);
   if (known === null) return widthsOf(FFN_WIDTH).map((neurons) => ({ neurons }));
-  const count = keys.size(EXPERT_COUNT, MAX_EXPERTS);
-  const active = keys.size(ACTIVE, count);
+  const experts = expertsOf(keys, known);
   const has = (name: string): boolean => keys.metadata.has(keys.key(name));
+  const ffnWidths = widthsOf(FFN_WIDTH);
   const widths =
     known.ownWidth && has(WIDTH)
       ? widthsOf(WIDTH)
-      : widthsOf(FFN_WIDTH).map((width) => (known.ownWidth ? width / active : width));
-  const shared = known.shared ? widthsOf(has(SHARED_WIDTH) ? SHARED_WIDTH : FFN_WIDTH) : [];
+      : ffnWidths.map((width) => (known.ownWidth ? width / experts.active : width));
+  const dense = known.afterDense && has(DENSE_LAYERS) ? keys.count(DENSE_LAYERS) : 0;
+  const shared = sharedWidths(keys, known, { widths, ffnWidths });
   return widths.map((width, layer) => {
-    const experts: ExpertsSpec = {
-      count,
-      active,
-      normalised: known.normalised,
-      ...(known.shared && { shared: sharedWidth(keys, shared[layer]!) }),
-    };
-    return { neurons: width * count, experts };
+    if (layer < dense) return { neurons: ffnWidths[layer]! };
+    const own = shared[layer];
+    const beside = own === undefined ? {} : sharedOf(keys, known, own);
+    return { neurons: width * experts.count, experts: { ...experts, ...beside } };
   });
 }
 
+/** What experts of all layers have in common. */
+function expertsOf(keys: GgufKeys, { normalised, scores, scaled, stepped }: GgufExperts): ExpertsSpec {
+  const count = keys.size(EXPERT_COUNT, MAX_EXPERTS);
+  const scale = scaled ? keys.factor(SCALE, 1) : 1;
+  requireKnown(keys, SCORES, scores.sigmoid ? SIGMOID : null);
+  requireKnown(keys, STEP, stepped ? 1 : null);
+  return {
+    count,
+    active: keys.size(ACTIVE, count),
+    normalised: normalised ?? keys.metadata.optionalFlag(keys.key(NORMALISED)) ?? false,
+    ...scores,
+    ...(scale !== 1 && { scale }),
+  };
+}
+
+/** @param known - the only value of a key that is supported; null where llama.cpp does not read it */
+function requireKnown(keys: GgufKeys, name: string, known: number | null): void {
+  const value = keys.metadata.optionalNumber(keys.key(name)) ?? known;
+  if (known === null || value === known) return;
+  throw keys.unsupported(name, { expected: String(known), got: value! });
+}
+
+/** Neurons of the experts of all tokens, by layer; empty without any. */
+function sharedWidths(
+  keys: GgufKeys,
+  { shared }: GgufExperts,
+  { widths, ffnWidths }: Readonly<Record<"widths" | "ffnWidths", readonly number[]>>,
+): readonly number[] {
+  const { metadata } = keys;
+  const said = (): readonly number[] | null =>
+    metadata.has(keys.key(SHARED_WIDTH)) ? metadata.perLayer(keys.key(SHARED_WIDTH), widths.length) : null;
+  switch (shared) {
+    case null:
+      return [];
+    case "gated":
+      return said() ?? ffnWidths;
+    case "open":
+      return said()?.some((width) => width !== 0) ? said()! : [];
+    case "multiple": {
+      const times = keys.size(SHARED_COUNT);
+      return widths.map((width) => times * width);
+    }
+  }
+}
+
 /** @throws GpruneError BAD_FILE unless it is a positive integer */
-function sharedWidth(keys: GgufKeys, neurons: number): number {
-  if (Number.isSafeInteger(neurons) && neurons > 0) return neurons;
-  throw keys.bad(SHARED_WIDTH, "a positive integer", neurons);
+function sharedOf(
+  keys: GgufKeys,
+  { shared }: GgufExperts,
+  neurons: number,
+): Pick<ExpertsSpec, "shared" | "ungated"> {
+  if (!(Number.isSafeInteger(neurons) && neurons > 0))
+    throw keys.bad(SHARED_WIDTH, "a positive integer", neurons);
+  return { shared: neurons, ...(shared !== "gated" && { ungated: true }) };
+}
+
+/** The layers that the key of FFNs' widths is about: where it can, those without experts, if there are any. */
+export function layersOfFfnWidth(
+  { layers }: ModelSpec,
+  { experts: known }: GgufArchitecture,
+): readonly LayerSpec[] {
+  const dense = known?.afterDense ? layers.filter(({ experts }) => experts === undefined) : [];
+  return dense.length > 0 ? dense : layers;
 }
 
 /** The keys for a model, beside the width of FFNs. */
@@ -58,30 +128,40 @@ export function expertEntries(
   { layers }: ModelSpec,
   { experts: known }: GgufArchitecture,
 ): readonly (readonly [string, EncodedValue])[] {
-  const [first] = layers;
+  const dense = layers.findIndex(({ experts }) => experts !== undefined);
+  const { [dense]: first } = layers;
   if (known === null || first?.experts === undefined) return [];
-  const { count, active, shared } = first.experts;
+  const { count, active, normalised, scale = 1 } = first.experts;
   return [
     [EXPERT_COUNT, u32(count)],
     [ACTIVE, u32(active)],
     ...(known.ownWidth ? [[WIDTH, u32(expertNeurons(first))] as const] : []),
-    ...(shared === undefined ? [] : [[SHARED_WIDTH, u32(shared)] as const]),
+    ...sharedEntries(first, known),
+    ...(known.afterDense ? [[DENSE_LAYERS, u32(dense)] as const] : []),
+    ...(known.stepped ? [[STEP, u32(1)] as const] : []),
+    ...(known.scores.sigmoid ? [[SCORES, u32(SIGMOID)] as const] : []),
+    ...(known.normalised === null ? [[NORMALISED, flag(normalised)] as const] : []),
+    ...(known.scaled ? [[SCALE, f32(scale)] as const] : []),
   ];
 }
 
-/** Why llama.cpp cannot have the experts of a model, or a model without; null where it can. */
-export function expertObstacle({ layers }: ModelSpec, { experts: known }: GgufArchitecture): string | null {
-  const found = layers.flatMap(({ experts }) => experts ?? []);
-  if (known === null) return found.length === 0 ? null : "experts";
-  if (found.length < layers.length) return "layers without experts";
-  const [{ count, active, shared }] = found as [ExpertsSpec];
-  if (found.some((other) => other.count !== count || other.active !== active))
-    return "other numbers of experts in some layers";
-  if (known.shared !== (shared !== undefined))
-    return `experts with${known.shared ? "out" : ""} one of all tokens`;
-  if (found.some((other) => other.shared !== shared))
-    return "experts of all tokens of other widths in some layers";
-  if (count > MAX_EXPERTS) return `more than ${MAX_EXPERTS} experts`;
-  if (found.every((other) => other.normalised === known.normalised)) return null;
-  return `experts of a token whose numbers ${known.normalised ? "do not " : ""}add up to 1`;
+function sharedEntries(
+  layer: LayerSpec,
+  { shared: known }: GgufExperts,
+): readonly (readonly [string, EncodedValue])[] {
+  const shared = layer.experts?.shared;
+  if (shared === undefined) return [];
+  if (known === "multiple") return [[SHARED_COUNT, u32(shared / expertNeurons(layer))]];
+  return [[SHARED_WIDTH, u32(shared)]];
+}
+
+/**
+ * A layer whose expert of all tokens is so wide that a file can say it: where that is a whole number of times as wide
+ * as the others, at least as wide as it is.
+ */
+export function withSayableShared(layer: LayerSpec, { experts: known }: GgufArchitecture): LayerSpec {
+  const { experts } = layer;
+  if (known?.shared !== "multiple" || experts?.shared === undefined) return layer;
+  const width = expertNeurons(layer);
+  return { ...layer, experts: { ...experts, shared: Math.ceil(experts.shared / width) * width } };
 }

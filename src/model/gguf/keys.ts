@@ -22,6 +22,8 @@ export const ROTATED = "rope.scaling.finetuned";
 /** The width of FFNs, or of experts. */
 export const FFN_WIDTH = "feed_forward_length";
 export const EXPERT_COUNT = "expert_count";
+/** Groups of experts, of which those of some alone can be picked. */
+export const EXPERT_GROUPS = "expert_group_count";
 /** Number of a file's last layers that guess further tokens and do not belong to the model itself. */
 export const GUESSING_LAYERS = "nextn_predict_layers";
 

@@ -26,6 +26,9 @@ import { type StoredWeight, storedWeights } from "./weights.ts";
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
 const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
 
+/** A matrix of an expert of all tokens, in files whose first layer has one. */
+const SHARED_TENSOR = "blk.0.ffn_up_shexp.weight";
+
 /** A matrix of one expert, in files from before April 2024. */
 const EXPERT_TENSOR = /^blk\.\d+\.ffn_(gate|up|down)\.\d+\.weight$/;
 /** gate_proj and up_proj of each expert, one after the other. */
@@ -46,11 +49,12 @@ export async function openGgufModel(path: string): Promise<Model> {
   try {
     const metadata = new GgufMetadata(path, file.metadata);
     const name = metadata.text("general.architecture");
-    const hasExperts = (metadata.optionalNumber(`${name}.${EXPERT_COUNT}`) ?? 0) > 0;
-    const architecture = asStored(
-      architectureByName(name, { where: path, hasExperts }),
-      (tensor) => file.source.info(tensor) !== undefined,
-    );
+    const hasTensor = (tensor: string): boolean => file.source.info(tensor) !== undefined;
+    const has = {
+      experts: (metadata.optionalNumber(`${name}.${EXPERT_COUNT}`) ?? 0) > 0,
+      shared: hasTensor(SHARED_TENSOR),
+    };
+    const architecture = asStored(architectureByName(name, { where: path, has }), hasTensor);
     const spec = await specOfGguf(file, architecture);
     const readers = readersTensors(spec, architecture).filter((tensor) => file.source.info(tensor));
     const unused = [...guessingTensors(file, spec, architecture), ...readers];

@@ -5,8 +5,9 @@
 
 import { familyByName } from "../families/families.ts";
 import { DELTA_NORM, FADING_RATES, FILTER_MODULES } from "../mixer_weights.ts";
-import type { NormPlacement } from "../spec.ts";
+import type { ModelSpec, NormPlacement } from "../spec.ts";
 import {
+  CORRECTION,
   EMBEDDING,
   EMBEDDING_NORM,
   FINAL_NORM,
@@ -87,6 +88,13 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   [PER_LAYER_NORM]: "post_norm",
 };
 
+/** The matrices of experts, in place of those of an FFN. */
+const EXPERT_MODULES: Readonly<Record<string, string>> = {
+  "mlp.gate_proj": "ffn_gate_exps",
+  "mlp.up_proj": "ffn_up_exps",
+  "mlp.down_proj": "ffn_down_exps",
+};
+
 /** Tensors of a layer that are neither the weight nor the bias of a module. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
   [FADING_RATES.delta]: "ssm_a",
@@ -95,6 +103,7 @@ const LAYER_TENSORS: Readonly<Record<string, string>> = {
   "mamba.dt_bias": "ssm_dt.bias",
   "mamba.D": "ssm_d",
   [LAYER_SCALAR]: "layer_output_scale.weight",
+  [CORRECTION]: "exp_probs_b.bias",
 };
 
 /** Norms of families that norm the outputs of attention and FFN. */
@@ -111,15 +120,29 @@ const NORM_MODULES: Readonly<Record<NormPlacement, Readonly<Record<string, strin
   after: POST_NORM_MODULES,
 };
 
-/** The tensor that holds a weight, or undefined for a name that no GGUF has. */
-export function ggufName(name: string, architecture: GgufArchitecture): string | undefined {
+/**
+ * The tensor that holds a weight, or undefined for a name that no GGUF has.
+ * @param layers - those of the model, where some may lack the experts that others have
+ */
+export function ggufName(
+  name: string,
+  architecture: GgufArchitecture,
+  layers?: ModelSpec["layers"],
+): string | undefined {
   const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined)
     return architecture.outerNames[name] ?? MODEL_TENSORS[name];
   if (part === undefined) return LAYER_TENSORS[module] && `blk.${layer}.${LAYER_TENSORS[module]}`;
   const { computes } = familyByName(architecture.family, name);
   const byNorms = NORM_MODULES[computes.norms];
-  const modules: typeof LAYER_MODULES = { ...LAYER_MODULES, ...byNorms, ...architecture.names };
+  const own = layers?.[Number(layer)];
+  const hasExperts = architecture.experts !== null && (own === undefined || own.experts !== undefined);
+  const modules: typeof LAYER_MODULES = {
+    ...LAYER_MODULES,
+    ...(hasExperts && EXPERT_MODULES),
+    ...byNorms,
+    ...architecture.names,
+  };
   const stem = fusedStem(module, architecture) ?? modules[module];
   return stem && `blk.${layer}.${stem}.${part}`;
 }

@@ -6,7 +6,7 @@ import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
 import type { ModelSpec } from "../spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_experts.ts";
-import { SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
+import { CORRECTION, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
@@ -61,10 +61,10 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
   const tiled = tiledWeights(spec);
   const experts = stackedWeights(spec);
-  const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...sharedGates(spec)]);
+  const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...routerVectors(spec)]);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
-    const tensor = ggufName(name, architecture);
+    const tensor = ggufName(name, architecture, spec.layers);
     if (tensor === undefined) return [];
     return [
       {
@@ -106,11 +106,18 @@ function vectorsInMatrices({ layers }: ModelSpec): ReadonlyMap<string, readonly 
   return new Map(entries);
 }
 
-/** The gates of experts of all tokens, [1, C], which are vectors in a file, by name. */
-function sharedGates({ layers, hiddenSize }: ModelSpec): ReadonlyMap<string, readonly [number]> {
+/**
+ * The gates of experts of all tokens, [1, C], which are vectors in a file, and corrections of scores, [E], which may be
+ * matrices of one row in one (ERNIE 4.5), by name.
+ */
+function routerVectors({ layers, hiddenSize }: ModelSpec): ReadonlyMap<string, readonly [number]> {
   const entries = layers.flatMap(({ experts }, index) => {
-    if (experts?.shared === undefined) return [];
-    return [[`model.layers.${index}.${SHARED_GATE}.weight`, [hiddenSize]] as const];
+    if (experts === undefined) return [];
+    const prefix = `model.layers.${index}.`;
+    return [
+      [`${prefix}${SHARED_GATE}.weight`, [hiddenSize]] as const,
+      [`${prefix}${CORRECTION}`, [experts.count]] as const,
+    ];
   });
   return new Map(entries);
 }

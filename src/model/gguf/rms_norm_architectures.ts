@@ -1,9 +1,11 @@
-/** Architectures of GGUF files whose models have RMSNorm (architecture.ts says what is to be known of each). */
+/**
+ * Architectures of GGUF files whose models have RMSNorm and no experts (architecture.ts says what is to be known of
+ * each).
+ */
 
 import { PROJECTIONS } from "../spec.ts";
 import { FINAL_NORM } from "../weights.ts";
 import {
-  EXPERT_NAMES,
   FUSED_QKV,
   type GgufArchitecture,
   LLAMA,
@@ -23,15 +25,7 @@ const GEMMA: GgufArchitecture = {
   mergeOrder: "position",
 };
 
-const MIXTRAL: GgufArchitecture = {
-  ...LLAMA,
-  family: "mixtral",
-  names: EXPERT_NAMES,
-  experts: { normalised: true, ownWidth: false, shared: false },
-  loads: { ...LLAMA_LOADS, families: ["mixtral"], biases: [...QKV, "o_proj"] },
-};
-
-const GRANITE: GgufArchitecture = {
+export const GRANITE: GgufArchitecture = {
   ...LLAMA,
   family: "granite",
   multipliers: true,
@@ -39,8 +33,36 @@ const GRANITE: GgufArchitecture = {
   loads: { ...LLAMA_LOADS, families: ["granite"] },
 };
 
+/** Granite 4; layers without key/value heads have Mamba 2. */
+export const GRANITE_HYBRID: GgufArchitecture = {
+  ...LLAMA,
+  family: "granitemoehybrid",
+  mixer: "mamba2",
+  multipliers: true,
+  unrotatedModels: true,
+  logitScale: "divisor",
+  loads: { ...LLAMA_LOADS, families: ["granitemoehybrid"], longrope: false },
+};
+
+/** It loads biases of o_proj and ignores them. */
+export const ERNIE4_5: GgufArchitecture = {
+  ...LLAMA,
+  family: "ernie4_5",
+  loads: { ...NO_EXTRAS, families: ["ernie4_5"], biases: QKV },
+};
+
+/** One number of heads is for all layers; those without key/value heads have a convolution. */
+export const LFM2: GgufArchitecture = {
+  ...LLAMA,
+  family: "lfm2",
+  permuted: false,
+  outerNames: { [FINAL_NORM]: "token_embd_norm.weight" },
+  mixer: "convolution",
+  loads: { ...NO_EXTRAS, families: ["lfm2"], fullWidthAttention: true },
+};
+
 /** The text model of Qwen 3.5; images are in another file. It has linear attention in most layers. */
-const QWEN35: GgufArchitecture = {
+export const QWEN35: GgufArchitecture = {
   ...LLAMA,
   family: "qwen3_5_text",
   permuted: false,
@@ -53,7 +75,7 @@ const QWEN35: GgufArchitecture = {
 };
 
 export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
-  ["llama", { ...LLAMA, withExperts: MIXTRAL }],
+  ["llama", LLAMA],
   // Ministral 3, and newer files of other Mistrals.
   [
     "mistral3",
@@ -81,35 +103,6 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
   [
     "qwen3",
     { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
-  ],
-  // All layers have experts.
-  [
-    "qwen2moe",
-    {
-      ...LLAMA,
-      family: "qwen2_moe",
-      permuted: false,
-      names: EXPERT_NAMES,
-      experts: { normalised: false, ownWidth: true, shared: true },
-      loads: {
-        ...NO_EXTRAS,
-        families: ["qwen2_moe"],
-        biases: QKV,
-        fullWidthAttention: true,
-        head: "separate",
-      },
-    },
-  ],
-  [
-    "qwen3moe",
-    {
-      ...LLAMA,
-      family: "qwen3_moe",
-      permuted: false,
-      names: EXPERT_NAMES,
-      experts: { normalised: true, ownWidth: true, shared: false },
-      loads: { ...NO_EXTRAS, families: ["qwen3_moe"], biases: QKV },
-    },
   ],
   // InternLM 2 and EXAONE 3, which compute what Llama does; read, and written as that.
   ["internlm2", { ...LLAMA, loads: READ_ONLY }],
@@ -198,30 +191,8 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
     },
   ],
   ["granite", GRANITE],
-  // Granite MoE without a shared expert.
-  [
-    "granitemoe",
-    {
-      ...GRANITE,
-      family: "granitemoe",
-      names: EXPERT_NAMES,
-      experts: { normalised: true, ownWidth: false, shared: false },
-      loads: { ...GRANITE.loads, families: ["granitemoe"], biases: [...QKV, "o_proj"] },
-    },
-  ],
-  // Granite 4 without experts; layers without key/value heads have Mamba 2.
-  [
-    "granitehybrid",
-    {
-      ...LLAMA,
-      family: "granitemoehybrid",
-      mixer: "mamba2",
-      multipliers: true,
-      unrotatedModels: true,
-      logitScale: "divisor",
-      loads: { ...LLAMA_LOADS, families: ["granitemoehybrid"], longrope: false },
-    },
-  ],
+  // Without experts, of Granite 4.
+  ["granitehybrid", GRANITE_HYBRID],
   [
     "smollm3",
     {
@@ -247,23 +218,6 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
         fullWidthAttention: true,
         head: "separate",
         windows: true,
-      },
-    },
-  ],
-  [
-    "olmoe",
-    {
-      ...LLAMA,
-      family: "olmoe",
-      permuted: false,
-      names: EXPERT_NAMES,
-      experts: { normalised: false, ownWidth: false, shared: false },
-      loads: {
-        ...NO_EXTRAS,
-        families: ["olmoe"],
-        fullWidthAttention: true,
-        fullWidthKeys: true,
-        head: "separate",
       },
     },
   ],
@@ -298,11 +252,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       loads: { ...NO_EXTRAS, families: ["seed_oss"], biases: QKV },
     },
   ],
-  // It loads biases of o_proj and ignores them.
-  [
-    "ernie4_5",
-    { ...LLAMA, family: "ernie4_5", loads: { ...NO_EXTRAS, families: ["ernie4_5"], biases: QKV } },
-  ],
+  ["ernie4_5", ERNIE4_5],
   [
     "hunyuan-dense",
     {
@@ -361,29 +311,8 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       },
     },
   ],
-  // One number of heads is for all layers; those without key/value heads have a convolution.
-  [
-    "lfm2",
-    {
-      ...LLAMA,
-      family: "lfm2",
-      permuted: false,
-      outerNames: { [FINAL_NORM]: "token_embd_norm.weight" },
-      mixer: "convolution",
-      loads: { ...NO_EXTRAS, families: ["lfm2"], fullWidthAttention: true },
-    },
-  ],
+  ["lfm2", LFM2],
   ["qwen35", QWEN35],
-  [
-    "qwen35moe",
-    {
-      ...QWEN35,
-      family: "qwen3_5_moe_text",
-      names: { ...QWEN35.names, ...EXPERT_NAMES },
-      experts: { normalised: true, ownWidth: true, shared: true },
-      loads: { ...QWEN35.loads, families: ["qwen3_5_moe_text"] },
-    },
-  ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
   ["deci", { ...LLAMA, loads: { ...LLAMA_LOADS, families: [...LLAMA_LIKE, "qwen2"], perLayerWidths: true } }],
   // Apple's OpenELM is a tied Qwen3 of uneven layers.

@@ -252,6 +252,53 @@ describe("experts", () => {
   });
 
   test.each([
+    ["lfm2_moe", "lfm2moe.expert_gating_func", 1, "expected 2, got 1"],
+    ["ernie4_5_moe", "ernie4_5-moe.interleave_moe_layer_step", 2, "expected 1, got 2"],
+    ["glm4_moe", "glm4moe.expert_group_count", 2, "expected at most 1, got 2"],
+  ])("of a file of %s with another %s are refused", async (name, key, value, says) => {
+    await expect(specOf(CASES[name]!, { extra: [[key, u32(value)]] })).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      message: expect.stringContaining(says),
+    });
+  });
+
+  test("beside none of all tokens are refused where that is a number of widths", async () => {
+    const extra = [["glm4moe.expert_shared_count", u32(0)] as const];
+    await expect(specOf(CASES.glm4_moe!, { extra })).rejects.toMatchObject({ code: "BAD_FILE" });
+  });
+
+  test("may be in no layer", async () => {
+    const model = tinyModel({ family: "lfm2_moe", qkNorm: "head", layers: TINY_FAMILIES.lfm2.layers! });
+    const counts = [
+      ["lfm2moe.expert_count", u32(3)],
+      ["lfm2moe.expert_used_count", u32(2)],
+      ["lfm2moe.leading_dense_block_count", u32(3)],
+    ] as const;
+    const { layers } = await specOf({ ...CASES.lfm2_moe!, model }, { extra: counts });
+    expect(layers.map(({ neurons, experts }) => [neurons, experts])).toEqual(
+      layers.map(() => [6, undefined]),
+    );
+  });
+
+  test("whose corrections are a matrix of one row are read", async () => {
+    const example = CASES.ernie4_5_moe!;
+    const { model, architecture, extra = [] } = example;
+    const tensors = await storedTensors(model, example);
+    const asRows = tensors.map((tensor) => {
+      return tensor.name.includes("exp_probs_b")
+        ? { ...tensor, dimensions: [...tensor.dimensions, 1] }
+        : tensor;
+    });
+    const metadata = [...new Map([...metadataOf(model.spec, architecture), ...extra])];
+    await withFile(buildGguf({ metadata, tensors: asRows }), async (path) => {
+      const { weights } = await openModel(path);
+      const name = "model.layers.1.mlp.gate.e_score_correction_bias";
+      expect(await weights.read(name)).toEqual(await model.weights.read(name));
+      await weights.close();
+    });
+  });
+
+  test.each([
     ["a tensor for each", "ffn_gate.0", "newer files have one tensor for all experts"],
     ["a tensor for two matrices of each", "ffn_gate_up_exps", "without --fuse-gate-up-exps"],
   ])("with %s are refused, with what to do", async (_, name, hint) => {

@@ -26,6 +26,7 @@ import { ffnsOf } from "./experts.ts";
 import {
   CLIP,
   EXPERT_COUNT,
+  EXPERT_GROUPS,
   GgufKeys,
   GUESSING_LAYERS,
   LOGIT_CAP,
@@ -192,6 +193,7 @@ class SpecReader {
         most: this.#architecture.experts === null ? 0 : Number.POSITIVE_INFINITY,
         hint: "Of this architecture, mixtures of experts are not supported.",
       },
+      { key: this.#keys.key(EXPERT_GROUPS), most: 1, hint: "Groups of experts are not supported." },
       { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
       {
         key: this.#keys.key(GUESSING_LAYERS),

@@ -18,7 +18,7 @@ import {
 } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { expertEntries } from "./experts.ts";
+import { expertEntries, layersOfFfnWidth } from "./experts.ts";
 import { CLIP, FFN_WIDTH, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { headDimsOf, kindEntries } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
@@ -40,7 +40,7 @@ export function ggufMetadataOf(
     ["context_length", u32(spec.maxPositions)],
     ["embedding_length", u32(spec.hiddenSize)],
     ["block_count", u32(spec.layers.length)],
-    [FFN_WIDTH, perLayer(spec, expertNeurons)],
+    [FFN_WIDTH, perLayer({ layers: layersOfFfnWidth(spec, architecture) }, expertNeurons)],
     ...expertEntries(spec, architecture),
     ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
     ["attention.head_count_kv", keyValueHeads(spec, architecture)],

@@ -1,0 +1,166 @@
+/**
+ * Architectures of GGUF files whose layers have experts (architecture.ts says what is to be known of each). A name may
+ * stand for one without experts in other files, and for one with an expert of all tokens beside them.
+ */
+
+import {
+  type GgufArchitecture,
+  type GgufExperts,
+  LLAMA,
+  LLAMA_LOADS,
+  NO_EXTRAS,
+  QKV,
+} from "./architecture.ts";
+import { ERNIE4_5, GRANITE, GRANITE_HYBRID, LFM2, QWEN35 } from "./rms_norm_architectures.ts";
+
+/** Of all layers, picked by a softmax, as wide as the key of FFNs says. */
+const EXPERTS: GgufExperts = {
+  normalised: true,
+  ownWidth: false,
+  shared: null,
+  scores: {},
+  scaled: false,
+  afterDense: false,
+  stepped: false,
+};
+const OWN_WIDTH: GgufExperts = { ...EXPERTS, ownWidth: true };
+
+/** Those of Granite 4, one of them of all tokens. */
+const GRANITE_EXPERTS: GgufExperts = { ...EXPERTS, shared: "open" };
+
+const GRANITE_MOE: GgufArchitecture = {
+  ...GRANITE,
+  family: "granitemoe",
+  experts: EXPERTS,
+  loads: { ...GRANITE.loads, families: ["granitemoe"], biases: [...QKV, "o_proj"] },
+};
+
+export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
+  [
+    "llama",
+    {
+      ...LLAMA,
+      family: "mixtral",
+      experts: EXPERTS,
+      loads: { ...LLAMA_LOADS, families: ["mixtral"], biases: [...QKV, "o_proj"] },
+    },
+  ],
+  [
+    "qwen2moe",
+    {
+      ...LLAMA,
+      family: "qwen2_moe",
+      permuted: false,
+      experts: { ...OWN_WIDTH, normalised: false, shared: "gated" },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["qwen2_moe"],
+        biases: QKV,
+        fullWidthAttention: true,
+        head: "separate",
+      },
+    },
+  ],
+  [
+    "qwen3moe",
+    {
+      ...LLAMA,
+      family: "qwen3_moe",
+      permuted: false,
+      experts: OWN_WIDTH,
+      loads: { ...NO_EXTRAS, families: ["qwen3_moe"], biases: QKV },
+    },
+  ],
+  [
+    "qwen35moe",
+    {
+      ...QWEN35,
+      family: "qwen3_5_moe_text",
+      experts: { ...OWN_WIDTH, shared: "gated" },
+      loads: { ...QWEN35.loads, families: ["qwen3_5_moe_text"] },
+    },
+  ],
+  ["granitemoe", GRANITE_MOE],
+  // Granite 4 with attention in all layers.
+  [
+    "granitemoe",
+    {
+      ...GRANITE_MOE,
+      family: "granitemoehybrid",
+      experts: GRANITE_EXPERTS,
+      loads: { ...GRANITE_MOE.loads, families: ["granitemoehybrid"] },
+    },
+  ],
+  [
+    "granitehybrid",
+    {
+      ...GRANITE_HYBRID,
+      experts: GRANITE_EXPERTS,
+      loads: { ...GRANITE_HYBRID.loads, biases: [...QKV, "o_proj"] },
+    },
+  ],
+  [
+    "olmoe",
+    {
+      ...LLAMA,
+      family: "olmoe",
+      permuted: false,
+      experts: { ...EXPERTS, normalised: false },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["olmoe"],
+        fullWidthAttention: true,
+        fullWidthKeys: true,
+        head: "separate",
+      },
+    },
+  ],
+  [
+    "lfm2moe",
+    {
+      ...LFM2,
+      family: "lfm2_moe",
+      experts: {
+        ...OWN_WIDTH,
+        scores: { sigmoid: true, corrected: true, divisor: { plus: 1e-6 } },
+        afterDense: true,
+      },
+      loads: { ...LFM2.loads, families: ["lfm2_moe"] },
+    },
+  ],
+  // GLM-4.5 to 4.7.
+  [
+    "glm4moe",
+    {
+      ...LLAMA,
+      family: "glm4_moe",
+      permuted: false,
+      names: { post_attention_layernorm: "post_attention_norm" },
+      guessingLayers: true,
+      experts: {
+        ...OWN_WIDTH,
+        normalised: null,
+        shared: "multiple",
+        scores: { sigmoid: true, corrected: true, divisor: { plus: 1e-20 } },
+        scaled: true,
+        afterDense: true,
+      },
+      loads: { ...NO_EXTRAS, families: ["glm4_moe"], biases: QKV, partialRotation: true },
+    },
+  ],
+  [
+    "ernie4_5-moe",
+    {
+      ...ERNIE4_5,
+      family: "ernie4_5_moe",
+      experts: {
+        ...OWN_WIDTH,
+        shared: "open",
+        scores: { corrected: true, divisor: { least: 1e-12 } },
+        afterDense: true,
+        stepped: true,
+      },
+      loads: { ...ERNIE4_5.loads, families: ["ernie4_5_moe"] },
+    },
+  ],
+];

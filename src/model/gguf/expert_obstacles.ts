@@ -1,0 +1,62 @@
+/** What llama.cpp cannot have of the experts of a model (experts.ts writes the others). */
+import { isDeepStrictEqual } from "node:util";
+import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
+import type { GgufArchitecture, GgufExperts } from "./architecture.ts";
+import { MAX_EXPERTS } from "./experts.ts";
+
+/** Why llama.cpp cannot have the experts of a model, or a model without; null where it can. */
+export function expertObstacle(
+  { layers }: Pick<ModelSpec, "layers">,
+  { experts: known }: GgufArchitecture,
+): string | null {
+  const found = layers.flatMap(({ experts }) => experts ?? []);
+  if (known === null) return found.length === 0 ? null : "experts";
+  const first = layers.findIndex(({ experts }) => experts !== undefined);
+  if (first < 0 || (first > 0 && !known.afterDense)) return "layers without experts";
+  if (found.length < layers.length - first)
+    return `layers without experts${known.afterDense ? " after others with some" : ""}`;
+  const [{ count, active }] = found as [ExpertsSpec];
+  if (found.some((other) => other.count !== count || other.active !== active))
+    return "other numbers of experts in some layers";
+  const sharedObstacle = sharedObstacleOf(layers.slice(first), known);
+  if (sharedObstacle !== null) return sharedObstacle;
+  if (count > MAX_EXPERTS) return `more than ${MAX_EXPERTS} experts`;
+  return scoreObstacle(found, known) ?? numbersObstacle(found, known);
+}
+
+/** @param layers - those with experts */
+function sharedObstacleOf(layers: readonly LayerSpec[], { shared: known }: GgufExperts): string | null {
+  const [{ shared, ungated = false }] = layers.flatMap(({ experts }) => experts ?? []) as [ExpertsSpec];
+  const hasShared = shared !== undefined;
+  if (hasShared ? known === null : known === "gated" || known === "multiple")
+    return `experts with${hasShared ? "" : "out"} one of all tokens`;
+  if (hasShared && ungated === (known === "gated"))
+    return `an expert of all tokens with${ungated ? "out" : ""} a gate`;
+  if (layers.some(({ experts }) => experts?.shared !== shared))
+    return "experts of all tokens of other widths in some layers";
+  return known === "multiple" && layers.some((layer) => shared! % expertNeurons(layer) !== 0)
+    ? "an expert of all tokens that is not a whole number of times as wide as the others"
+    : null;
+}
+
+function scoreObstacle(found: readonly ExpertsSpec[], { scores }: GgufExperts): string | null {
+  if (found.some(({ sigmoid }) => sigmoid !== scores.sigmoid))
+    return `scores of experts that are ${scores.sigmoid ? "no " : ""}sigmoids`;
+  if (found.some(({ corrected }) => corrected !== scores.corrected))
+    return `scores of experts with${scores.corrected ? "out" : ""} corrections`;
+  return found.every(({ divisor }) => isDeepStrictEqual(divisor, scores.divisor))
+    ? null
+    : "another divisor of the numbers of a token's experts";
+}
+
+function numbersObstacle(
+  found: readonly ExpertsSpec[],
+  { normalised: known, scaled }: GgufExperts,
+): string | null {
+  const [{ normalised, scale }] = found as [ExpertsSpec];
+  if (found.some((other) => other.normalised !== (known ?? normalised)))
+    return `experts of a token whose numbers ${(known ?? normalised) ? "do not " : ""}add up to 1`;
+  return found.every((other) => other.scale === (scaled ? scale : undefined))
+    ? null
+    : `${scaled ? "several factors" : "a factor"} on the numbers of a token's experts`;
+}
