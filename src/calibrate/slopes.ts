@@ -5,8 +5,8 @@
  *
  * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output; a change A [C,
  * r], B [r, channels], c [r] adds A B to the weight and -A c to the bias. One forward and backward pass measures all
- * changes of all layers, where the losses of changed models take a pass each. Experts have projections of their own, and
- * a change of an FFN of experts is one of each: s_t is their sum.
+ * changes of all layers, where the losses of changed models take a pass each. A change of an FFN of experts has one of
+ * each expert, which has a projection of its own, and s_t is their sum.
  *
  * The same pass measures the importance of every neuron, whether it is kept or removed, by a gate on it:
  *

@@ -105,8 +105,9 @@ function withRequiredBiases(spec: ModelSpec, { loads }: GgufArchitecture): Model
 }
 
 /**
- * The spec with every layer as wide as the widest with as many experts, or with as many KV groups as fill the hidden size where the
- * architecture requires that. Null where layers differ in query heads per KV head, which padding cannot change.
+ * The spec with every layer as wide as the widest with as many experts, or with as many KV groups as fill the hidden
+ * size where the architecture requires that. Null where layers differ in query heads per KV head, which padding cannot
+ * change.
  */
 function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | null {
   const { loads } = architecture;
