@@ -40,4 +40,6 @@ test("takes memory for what is read at once, and for all of what is not read by 
   const large = { ...embeddings, shape: [2 ** 20, 2 ** 10] };
   expect(writingMemory({ ...large, byRows: false })).toBe(3 * 4 * 2 ** 30);
   expect(writingMemory(large)).toBeLessThan(3 * 4 * 2 ** 26 + 2 ** 20);
+  const expert = { index: 1, experts: { count: 4, inRow: true } };
+  expect(writingMemory({ ...large, byRows: false, expert })).toBe((3 + 2 * 4) * 4 * 2 ** 30);
 });

@@ -6,7 +6,7 @@ import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { addLayer } from "../graph/decoder/decoder.ts";
 import { buildDecoder } from "../graph/decoder/decoder_model.ts";
 import { layerSizes, layerStructure } from "../graph/decoder/layer_structure.ts";
-import { GraphBuilder } from "../graph/ir/graph.ts";
+import { type Body, GraphBuilder, type Node } from "../graph/ir/graph.ts";
 import type { Model } from "../model/model.ts";
 import { decode } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -87,6 +87,36 @@ test.each(Object.entries(TINY_VARIANTS))("has each initializer once: %s", (_, op
   expect(names.length).toBeGreaterThan(spec.layers.length);
   expect(new Set(names).size).toBe(names.length);
 });
+
+test.each(Object.entries(ONNX_FORMATS))(
+  "has experts of their own tokens in a body, unless %s is f16",
+  (name, format) => {
+    const experts = { count: 3, active: 1, normalised: true };
+    const { spec } = tinyModel({ layers: [{ neurons: 6, experts }, {}] });
+    const b = new GraphBuilder({ fused: false });
+    const supply = new StoredWeights(b, spec, format);
+    const { nodes } = buildDecoder(b, spec, supply);
+    const bodies = nodes
+      .filter(({ op }) => op === "Loop")
+      .map(({ attributes }) => attributes.body as { body: Body });
+    const isProduct = ({ op }: Node): boolean => op.startsWith("MatMul");
+    // Three for each expert, and the sum over the experts of a token.
+    const expected = name === "f16" ? [] : [3 * 3 + 1];
+    expect(bodies.map(({ body }) => body.nodes.filter(isProduct).length)).toEqual(expected);
+    const shapes = supply.stored.flatMap(({ source, shape }) =>
+      /layers.0.mlp.down/.test(source) ? [shape] : [],
+    );
+    expect(shapes).toEqual(
+      name === "f16"
+        ? [[8, 6]]
+        : [
+            [8, 2],
+            [8, 2],
+            [8, 2],
+          ],
+    );
+  },
+);
 
 test.each(Object.entries(ONNX_FORMATS))("keeps routers in float32, in %s", (_, format) => {
   const experts = { count: 2, active: 1, normalised: true, corrected: true } as const;

@@ -21,6 +21,11 @@ export interface OnnxFormat {
   /** Suffix of the file name `model*.onnx` for this dtype (src/utils/dtypes.js of transformers.js). */
   readonly suffix: string;
   readonly cacheType: ValueType;
+  /**
+   * All experts compute for every token. Providers without float16 products convert the matrices that these read: once
+   * in the graph as a whole, but in every run in a graph within it, where experts of their own tokens are.
+   */
+  readonly allExperts: boolean;
   readonly matrices: Readonly<Record<LayerMatrix, MatrixFormat>>;
   /** The embedding matrix [V, C], which is also the head of models with tied embeddings. */
   readonly embeddings: MatrixFormat;
@@ -45,6 +50,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "fp32",
     suffix: "",
     cacheType: "float32",
+    allExperts: false,
     matrices: alike(floatColumns("float32")),
     embeddings: floatRows("float32"),
     head: floatColumns("float32"),
@@ -53,6 +59,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "fp16",
     suffix: "_fp16",
     cacheType: "float16",
+    allExperts: true,
     matrices: {
       ...alike(floatColumns("float16")),
       o_proj: floatColumns("float16", HEADROOM),
@@ -71,6 +78,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "int8",
     suffix: "_int8",
     cacheType: "float32",
+    allExperts: false,
     matrices: alike(blocks(8)),
     embeddings: blocks(8),
     head: blocks(8),
@@ -79,6 +87,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "q4",
     suffix: "_q4",
     cacheType: "float32",
+    allExperts: false,
     matrices: {
       ...alike(blocks(4)),
       v_proj: blocks(8),
@@ -95,6 +104,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
 /** The weights of a decoder as initializers of its graph, added where the graph first uses them. */
 export class StoredWeights implements DecoderWeights {
   readonly cacheType: ValueType;
+  readonly allExperts: boolean;
   readonly #b: GraphBuilder;
   readonly #spec: ModelSpec;
   readonly #format: OnnxFormat;
@@ -110,6 +120,7 @@ export class StoredWeights implements DecoderWeights {
     this.#shapes = new Map(weightsOf(spec).map(({ name, shape }) => [name, shape]));
     this.#experts = stackedWeights(spec);
     this.cacheType = format.cacheType;
+    this.allExperts = format.allExperts;
   }
 
   /** Every weight that the graph uses, in the order of its initializers. */
@@ -126,7 +137,7 @@ export class StoredWeights implements DecoderWeights {
     return {
       rows: (ids) => this.#matrix(PER_LAYER.table, this.#format.embeddings).rows(ids),
       project: (x) =>
-        productWith(this.#matrix(PER_LAYER.projection, this.#format.matrices.per_layer_projection), x),
+        this.#matrix(PER_LAYER.projection, this.#format.matrices.per_layer_projection).product(x),
     };
   }
 
@@ -136,14 +147,13 @@ export class StoredWeights implements DecoderWeights {
     const ofKeys = this.#spec.layers[index]!.valuesAreKeys ? matrices.v_proj : matrices.k_proj;
     return {
       tensor: (name) => this.tensor(prefix + name),
-      product: (x, matrix) => {
-        const format = matrix === "k_proj" ? ofKeys : matrices[matrix];
-        return productWith(this.#matrix(projectionName(index, matrix), format), x);
-      },
+      product: (x, matrix) =>
+        this.#matrix(projectionName(index, matrix), matrix === "k_proj" ? ofKeys : matrices[matrix]).product(
+          x,
+        ),
       expertProduct: (rows, { matrix, groups }) => {
         const own = this.#expertMatrices(projectionName(index, matrix), matrices[matrix]);
-        const [{ before, after }] = own as readonly [Matrix];
-        return after(groups.each(before(rows), 0, (x, expert) => own[expert]!.product(x)));
+        return groups.each(rows, 0, (x, expert) => own[expert]!.product(x));
       },
     };
   }
@@ -156,7 +166,7 @@ export class StoredWeights implements DecoderWeights {
 
   project(x: Value): Value {
     const head = this.#spec.tiedEmbeddings ? this.#embeddings! : this.#matrix(HEAD, this.#format.head);
-    return productWith(head, x);
+    return head.product(x);
   }
 
   #matrix(name: string, format: MatrixFormat): Matrix {
@@ -176,11 +186,6 @@ export class StoredWeights implements DecoderWeights {
       return matrix;
     });
   }
-}
-
-/** x [.., I] times a transposed matrix [N, I]. */
-function productWith({ before, product, after }: Matrix, x: Value): Value {
-  return after(product(before(x)));
 }
 
 /** One format for every matrix of a layer. */

@@ -27,12 +27,8 @@ export interface StoredWeight {
 /** A matrix [N, I] of the ONNX file. */
 export interface Matrix {
   readonly stored: StoredWeight;
-  /** x [.., I] as its product reads it; the same for all matrices of a format. */
-  before(x: Value): Value;
-  /** This times the transposed matrix: [.., N]. */
+  /** x [.., I] times the transposed matrix: [.., N]. */
   product(x: Value): Value;
-  /** The product with x itself from that product, likewise. */
-  after(product: Value): Value;
   /** Rows by index, float32: indices [..] give [.., I]. */
   rows(indices: Value): Value;
 }
@@ -68,9 +64,7 @@ export function floatRows(type: FloatType): MatrixFormat {
         byRows: true,
         encode: (tensor) => [floatBytes(name, tensor, type)],
       },
-      before: (x) => b.cast(x, type),
-      product: (x) => b.matmul(x, value, { transB: true }),
-      after: (product) => product,
+      product: (x) => b.matmul(b.cast(x, type), value, { transB: true }),
       rows: (indices) => b.cast(gatherRows(b, value, indices), "float32"),
     };
   };
@@ -91,12 +85,11 @@ export function floatColumns(type: FloatType, headroom = 1): MatrixFormat {
         byRows: false,
         encode: (tensor) => [floatBytes(name, transposed(tensor), type)],
       },
-      before: (x) => {
-        if (headroom === 1) return b.cast(x, type);
-        return b.cast(b.mul(b.cast(x, "float32"), b.scalar(1 / headroom)), type);
+      product: (x) => {
+        if (headroom === 1) return b.matmul(b.cast(x, type), value);
+        const small = b.mul(b.cast(x, "float32"), b.scalar(1 / headroom));
+        return b.mul(b.cast(b.matmul(b.cast(small, type), value), "float32"), b.scalar(headroom));
       },
-      product: (x) => b.matmul(x, value),
-      after: (product) => (headroom === 1 ? product : b.mul(b.cast(product, "float32"), b.scalar(headroom))),
       rows: (indices) => b.cast(gatherRows(b, b.transpose(value, [1, 0]), indices), "float32"),
     };
   };
@@ -122,9 +115,7 @@ export function blocks(bits: 4 | 8): MatrixFormat {
           return [quantised.codes, scaleBytes, ...(quantised.zeros === null ? [] : [quantised.zeros])];
         },
       },
-      before: (x) => x,
       product: (x) => blockProduct(b, x, matrix),
-      after: (product) => product,
       rows: (indices) => decodedRows(b, matrix, indices),
     };
   };

@@ -40,6 +40,8 @@ import type { WeightSupply } from "./weight_supply.ts";
 export interface DecoderWeights {
   /** Element type of cached keys and values. */
   readonly cacheType: ValueType;
+  /** Whether all experts compute for every token, or only the token's own. */
+  readonly allExperts: boolean;
   /** Rows of the embedding matrix: ids [B, T] give float32 [B, T, C]. */
   embed(ids: Value): Value;
   /** What inputs of layers are made from (`PerLayerInputs`). */
@@ -161,8 +163,10 @@ class CachedLayers {
   /** @returns the input of the next layer */
   add(input: Value, index: number): Value {
     const layer = this.#spec.layers[index]!;
+    const structure = layerStructure(this.#spec, index);
+    const isDense = layer.experts === undefined || this.#weights.allExperts;
     const parts = {
-      structure: layerStructure(this.#spec, index),
+      structure: isDense ? structure : { ...structure, sparse: "apart" as const },
       weights: this.#weights.layer(index),
       sizes: layerSizes(layer),
     };

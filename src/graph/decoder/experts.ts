@@ -60,6 +60,8 @@ export function weightedNeurons(b: GraphBuilder, neurons: Value, { experts, weig
 export interface RoutedFfn extends Routing {
   /** F. */
   readonly neurons: Dim;
+  /** As in `RowGroups`. */
+  readonly slices: boolean;
   /** The product of rows, those of one expert after those of another, with the matrix of each. */
   product(rows: Value, matrix: ExpertMatrix, groups: RowGroups): Value;
   /** Neurons from products with the projections. */
@@ -74,7 +76,7 @@ export interface RoutedFfn extends Routing {
 export function routedFfn(
   b: GraphBuilder,
   x: Value,
-  { experts: { count, active }, mask, weights, neurons, product, compute }: RoutedFfn,
+  { experts: { count, active }, mask, weights, neurons, slices, product, compute }: RoutedFfn,
 ): Pick<HalfValues, "gated" | "spread"> & { readonly output: Value } {
   const rows = b.flatten(x);
   const [tokens, hidden] = rows.shape as readonly [Dim, Dim];
@@ -83,7 +85,7 @@ export function routedFfn(
   const byExpert = ascending(b, chosen);
   const byToken = ascending(b, byExpert);
   const perExpert = b.reshape(b.reduceSum(b.flatten(mask), [0]), [count]);
-  const groups = new RowGroups(b, { sizes: b.cast(perExpert, "int64"), count, rows: all });
+  const groups = new RowGroups(b, { sizes: b.cast(perExpert, "int64"), count, rows: all, slices });
   const ofExperts = (matrix: ExpertMatrix, input: Value): Value => product(input, matrix, groups);
 
   const tokenOf = b.div(byExpert, b.integer(active));

@@ -214,13 +214,13 @@ export class LayerBuilder {
 
   /** The neurons, and what down_proj makes of them, with the output of an expert of all tokens. */
   #ffn(x: Value): FfnValues {
-    const { experts, hiddenSize, sparse = false } = this.#structure;
+    const { experts, hiddenSize, sparse } = this.#structure;
     if (experts === undefined) {
       const gated = this.#neurons(x);
       return { gated, output: this.#linear(gated, "down_proj", hiddenSize) };
     }
     const router = this.#routing(x, experts);
-    const ffn = sparse ? this.#routed(x, router) : this.#weighted(x, router);
+    const ffn = sparse === undefined ? this.#weighted(x, router) : this.#routed(x, router);
     const { shared } = experts;
     if (shared === undefined) return ffn;
     return { ...ffn, output: this.#b.add(ffn.output, this.#sharedExpert(x, shared)) };
@@ -251,12 +251,24 @@ export class LayerBuilder {
     return routing(this.#b, experts, { products, correction });
   }
 
+  /** Of experts apart, the output alone is a value of the whole graph. */
   #routed(x: Value, router: Routing): FfnValues {
+    if (this.#structure.sparse !== "apart") return this.#ofOwnTokens(x, router);
+    let ffn: FfnValues | undefined;
+    const output = this.#b.inBody(x, (state) => {
+      ffn = this.#ofOwnTokens(state, router);
+      return ffn.output;
+    });
+    return { ...ffn!, output };
+  }
+
+  #ofOwnTokens(x: Value, router: Routing): FfnValues {
     const { F } = this.#sizes;
     const neurons = sizeOfPart(F, router.experts.count);
     const ffn = routedFfn(this.#b, x, {
       ...router,
       neurons: F,
+      slices: this.#structure.sparse === "apart",
       product: (rows, matrix, groups) => {
         const outputs = matrix === "down_proj" ? this.#structure.hiddenSize : neurons;
         const product = this.#weights.expertProduct(rows, { matrix, groups, outputs });

@@ -40,8 +40,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly gatedAttention: boolean;
   /** Absent where all neurons compute for every token. */
   readonly experts?: ExpertsSpec;
-  /** Experts compute for their own tokens alone (experts.ts). */
-  readonly sparse?: true;
+  /** Experts compute for their own tokens alone (experts.ts), in files in a graph of their own. */
+  readonly sparse?: true | "apart";
   /** Scores have slopes; absent where they have none. */
   readonly alibi?: true;
   /** What the layer has in place of attention; absent in layers with attention. */

@@ -225,7 +225,7 @@ const CASES: readonly Case[] = [
     build: (b, [x, y, ...weights]) => {
       const rows = b.exp(b.concat([x!, y!], 0, "t+b"));
       const sizes = b.concat([b.sizes(x!, 0, 1), b.integers([0]), b.sizes(y!, 0, 1)], 0, 3);
-      const groups = new RowGroups(b, { sizes, count: 3, rows: "t+b" });
+      const groups = new RowGroups(b, { sizes, count: 3, rows: "t+b", slices: false });
       const products = groups.each(rows, 0, (own, group) => b.matmul(own, weights[group % 2]!));
       return b.mul(
         products,

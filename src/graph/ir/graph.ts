@@ -41,7 +41,15 @@ export type Attribute =
   | readonly number[]
   | { readonly float: number }
   | { readonly text: string }
-  | { readonly type: ValueType };
+  | { readonly type: ValueType }
+  | { readonly body: Body };
+
+/** A graph within a node. It also reads values of the graph around it, which has its constants and initializers. */
+export interface Body {
+  readonly inputs: readonly Value[];
+  readonly nodes: readonly Node[];
+  readonly outputs: readonly Value[];
+}
 
 /** One operation of a graph: an ONNX operator, nearly always with a single output. */
 export interface Node {
@@ -104,6 +112,8 @@ export class GraphBuilder {
   readonly #constants: Constant[] = [];
   readonly #initializers: Value[] = [];
   readonly #fused: boolean;
+  /** Nodes so far, with those of bodies. */
+  #made = 0;
 
   constructor({ fused = true }: GraphBuilderOptions = {}) {
     this.#fused = fused;
@@ -166,12 +176,39 @@ export class GraphBuilder {
     inputs: readonly Value[],
     results: R,
   ): { -readonly [Index in keyof R]: Value } {
-    const name = `${op}_${this.#nodes.length}`;
+    const name = this.#nameOf(op);
     const [output, ...others] = results.map(({ shape, type = inputs[0]!.type }, index): Value => {
       return { name: index === 0 ? name : `${name}_output${index}`, type, shape };
     });
     this.#nodes.push({ op, inputs, output: output!, others, attributes: results[0]!.attributes ?? {} });
     return [output!, ...others] as { -readonly [Index in keyof R]: Value };
+  }
+
+  /**
+   * What `build` makes of x in a graph of its own, the body of a loop of one turn: ONNX Runtime plans the memory of such
+   * a graph by itself.
+   */
+  inBody(x: Value, build: (x: Value) => Value): Value {
+    const outer = this.#nodes.splice(0);
+    const [turn, goesOn] = [this.#bodyInput("int64"), this.#bodyInput("bool")];
+    const state = { ...x, name: this.#nameOf("state") };
+    const output = build(state);
+    const outputs = [this.operator("Identity", [goesOn], goesOn), output];
+    const body = { inputs: [turn, goesOn, state], nodes: this.#nodes.splice(0), outputs };
+    this.#nodes.push(...outer);
+    const one = this.integer(1);
+    return this.#node("Loop", [one, this.cast(one, "bool"), x], {
+      ...output,
+      attributes: { body: { body } },
+    });
+  }
+
+  #bodyInput(type: ValueType): Value {
+    return { name: this.#nameOf("turn"), type, shape: [] };
+  }
+
+  #nameOf(op: string): string {
+    return `${op}_${this.#made++}`;
   }
 
   finish(): Graph {
@@ -439,8 +476,7 @@ export class GraphBuilder {
 
   #node(op: string, inputs: readonly Value[], result: NodeResult): Value {
     const { shape, type = inputs[0]!.type, attributes = {} } = result;
-    const name = `${op}_${this.#nodes.length}`;
-    const value: Value = { name, type, shape };
+    const value: Value = { name: this.#nameOf(op), type, shape };
     this.#nodes.push({ op, inputs, output: value, attributes });
     return value;
   }

@@ -28,6 +28,7 @@ import {
 } from "onnx-buf";
 import {
   type Attribute,
+  type Body,
   type Constant,
   type Graph,
   type Node,
@@ -205,10 +206,21 @@ function encodeAttribute(name: string, value: Attribute): AttributeProto {
     return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(ELEMENT_TYPES[value.type]) });
   }
   if ("float" in value) return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
+  if ("body" in value)
+    return create(AttributeProtoSchema, { name, type: Type.GRAPH, g: encodeBody(value.body) });
   if ("text" in value) {
     return create(AttributeProtoSchema, { name, type: Type.STRING, s: new TextEncoder().encode(value.text) });
   }
   return create(AttributeProtoSchema, { name, type: Type.INTS, ints: value.map(BigInt) });
+}
+
+function encodeBody({ inputs, nodes, outputs }: Body): GraphProto {
+  return create(GraphProtoSchema, {
+    name: "body",
+    node: nodes.map(encodeNode),
+    input: inputs.map((value) => encodeValue(value.name, value)),
+    output: outputs.map((value) => encodeValue(value.name, value)),
+  });
 }
 
 function encodeValue(name: string, { type, shape }: Value): ValueInfoProto {

@@ -4,30 +4,63 @@ import type { GraphBuilder, Value } from "./graph.ts";
 import { splitInto } from "./operators.ts";
 import { type Dim, SOME_ROWS } from "./shapes.ts";
 
+interface RowGroupOptions {
+  readonly sizes: Value;
+  readonly count: number;
+  readonly rows: Dim;
+  readonly slices: boolean;
+}
+
 export class RowGroups {
   readonly count: number;
   readonly #b: GraphBuilder;
   readonly #sizes: Value;
   readonly #rows: Dim;
+  readonly #slices: boolean;
+  #bounds: readonly (readonly [Value, Value])[] | undefined;
   /** Parts by the names of values and the axis. */
   readonly #parts = new Map<string, readonly Value[]>();
 
-  /** @param options - `sizes` of the groups, int64 [count], which add up to `rows` */
-  constructor(
-    b: GraphBuilder,
-    { sizes, count, rows }: { readonly sizes: Value; readonly count: number; readonly rows: Dim },
-  ) {
+  /**
+   * @param options - `sizes` of the groups, int64 [count], which add up to `rows`; with `slices` each group is a slice,
+   *   since ONNX Runtime's WebGPU provider splits into a few parts at most
+   */
+  constructor(b: GraphBuilder, { sizes, count, rows, slices }: RowGroupOptions) {
     this.#b = b;
     this.#sizes = sizes;
     this.count = count;
     this.#rows = rows;
+    this.#slices = slices;
   }
 
   /** What an operation gives for the rows of each group, joined again; rows are an axis of x and of the results. */
   each(x: Value, axis: number, operation: (rows: Value, group: number) => Value): Value {
-    const dims = new Array<Dim>(this.count).fill(SOME_ROWS);
-    const split = (): readonly Value[] => splitInto(this.#b, x, { sizes: this.#sizes, dims, axis });
+    const split = (): readonly Value[] => (this.#slices ? this.#sliced(x, axis) : this.#split(x, axis));
     const parts = getOrMake(this.#parts, `${x.name} ${axis}`, split);
     return this.#b.concat(parts.map(operation), axis, this.#rows);
+  }
+
+  #split(x: Value, axis: number): readonly Value[] {
+    const dims = new Array<Dim>(this.count).fill(SOME_ROWS);
+    return splitInto(this.#b, x, { sizes: this.#sizes, dims, axis });
+  }
+
+  #sliced(x: Value, axis: number): readonly Value[] {
+    const b = this.#b;
+    const axes = b.integers([axis]);
+    const shape = x.shape.with(axis, SOME_ROWS);
+    this.#bounds ??= this.#placesOfGroups();
+    return this.#bounds.map((bounds) => b.operator("Slice", [x, ...bounds, axes], { shape }));
+  }
+
+  /** Where each group begins and ends, int64 [1] each. */
+  #placesOfGroups(): readonly (readonly [Value, Value])[] {
+    const b = this.#b;
+    const ones = b.integers(new Array<number>(this.count).fill(1));
+    const apart = (places: Value): readonly Value[] =>
+      splitInto(b, places, { sizes: ones, dims: new Array<Dim>(this.count).fill(1), axis: 0 });
+    const ends = b.operator("CumSum", [this.#sizes, b.integer(0)], this.#sizes);
+    const [first, last] = [apart(b.sub(ends, this.#sizes)), apart(ends)];
+    return first.map((start, group) => [start, last[group]!] as const);
   }
 }
