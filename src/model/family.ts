@@ -247,6 +247,11 @@ export interface FamilyTensors {
   readonly namesBeside?: Readonly<Record<string, string>>;
   /** Names of parts of layers in models with experts, where they are others; the same where absent. */
   readonly namesWithExperts?: Readonly<Record<string, string>>;
+  /**
+   * The checkpoint's names of parts of a layer by those of transformers 5's class, where these are others: files have
+   * the latter if they were saved with `save_original_format=False`. None where absent.
+   */
+  readonly namesInMemory?: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly outerNames: Readonly<Record<string, string>>;
   /** Tensors that hold several projections. */

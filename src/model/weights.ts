@@ -239,6 +239,13 @@ function routerWeights(
   ];
 }
 
+/** The corrections of all routers, and their shapes. */
+export function correctionsOf({ layers }: Pick<ModelSpec, "layers">): readonly WeightSpec[] {
+  return layers.flatMap(({ experts }, index) =>
+    experts?.corrected ? [plain(`model.layers.${index}.${CORRECTION}`, [experts.count])] : [],
+  );
+}
+
 /** What a layer does after its FFN: it adds what its own input gives, and multiplies its output by a number. */
 function outputWeights(
   { perLayerInputs, layerScalars, hiddenSize }: ModelSpec,

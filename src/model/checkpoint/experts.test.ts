@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { openGolden } from "../../../test/golden_model.ts";
 import { tensorsOf } from "../../../test/plans.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
@@ -8,6 +9,7 @@ import type { Family } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";
 import { weightsOf } from "../weights.ts";
 import { expertTensors, joinExperts, readableExperts, readExperts } from "./experts.ts";
+import { namingOf, storedName, withUsualNames } from "./stored_names.ts";
 
 const EXPERTS = { count: 3, active: 2, normalised: false } as const;
 const QWEN = familyByName("qwen2_moe", "test");
@@ -98,3 +100,46 @@ function rowsOf({ shape, data }: Tensor, { start, end }: { start: number; end: n
   const width = data.length / shape[0]!;
   return data.subarray(start * width, end * width);
 }
+
+/** Names of parts of layers in transformers 5's class, by those in files (`save_original_format=False`). */
+const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<string, string>>])[] = [
+  ["mixtral", { "block_sparse_moe.gate": "mlp.gate" }],
+  ["granitemoe", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
+  ["granitemoehybrid-experts", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
+  ["lfm2_moe", {}],
+  ["glm4_moe", {}],
+  ["ernie4_5_moe", { "mlp.moe_statics": "mlp.gate.moe_statics" }],
+];
+const MODULES_IN_MEMORY: Readonly<Record<string, string>> = {
+  ...{ granitemoe: "block_sparse_moe", "granitemoehybrid-experts": "block_sparse_moe" },
+  lfm2_moe: "feed_forward",
+};
+
+test.each(IN_MEMORY)("a %s is read with the names of transformers' class", async (golden, renamed) => {
+  const { model } = await openGolden(golden);
+  const { spec, weights } = model;
+  const family = familyByName(spec.family, "test");
+  const naming = namingOf(family, spec);
+  const module = MODULES_IN_MEMORY[golden] ?? "mlp";
+  const tensors = new Map<string, Tensor>();
+  for (const { name } of weightsOf(spec)) {
+    if (/\.mlp\.(gate|up|down)_proj\./.test(name) && spec.layers[Number(name.split(".")[2])]!.experts)
+      continue;
+    const inFile = storedName(name, naming);
+    const [from, to] = Object.entries(renamed).find(([part]) => inFile.includes(`.${part}.`)) ?? ["", ""];
+    tensors.set(inFile.replace(from, to), await weights.read(name));
+  }
+  for (const tensor of readableExperts(spec, family)) {
+    const last = /\.mlp\.experts\.(gate_up_proj|down_proj)$/.exec(tensor.name)?.[1];
+    if (last === undefined) continue;
+    const read = (name: string, rows?: { start: number; end: number }): Promise<Tensor> =>
+      weights.read(name, rows);
+    const stored = `model.layers.${tensor.layer}.${module}.experts.${last}`;
+    tensors.set(stored, await readExperts(spec, tensor, read));
+  }
+  const named = withUsualNames(memorySource(tensors), naming);
+  const source = joinExperts(named.tensors, spec, family);
+  for (const { name } of weightsOf(spec))
+    expect(await source.read(name), name).toEqual(await weights.read(name));
+  await weights.close();
+});

@@ -15,7 +15,7 @@ import {
 } from "../../tensor/tensor.ts";
 import type { Family, StoredExperts } from "../family.ts";
 import { expertNeurons, type ModelSpec, type Projection } from "../spec.ts";
-import { CORRECTION, projectionName } from "../weights.ts";
+import { CORRECTION, correctionsOf, projectionName } from "../weights.ts";
 
 /** A stored tensor of one expert, or of all. */
 export interface ExpertTensor {
@@ -81,22 +81,22 @@ export function loneShape(
   return stored.correctionsInRows && name.endsWith(`.${CORRECTION}`) ? [1, ...shape] : shape;
 }
 
-/** A view of a checkpoint's tensors with corrections of routers that are rows as vectors. */
-export function withVectors(source: TensorSource): TensorSource {
-  const length = (name: string): number | null => {
-    if (!name.endsWith(`.${CORRECTION}`)) return null;
-    const { shape = [] } = source.info(name) ?? {};
-    return shape.length === 2 && shape[0] === 1 ? shape[1]! : null;
-  };
+/** A view of a checkpoint's tensors with corrections of routers as vectors; those of other shapes stay as they are. */
+export function withVectors(source: TensorSource, spec: ModelSpec, family: Family): TensorSource {
+  const sizes = new Map(
+    correctionsOf(spec)
+      .filter(({ name, shape }) => source.info(name)?.shape.join() === loneShape(name, shape, family).join())
+      .map(({ name, shape: [count = 0] }) => [name, count] as const),
+  );
   return {
     names: source.names,
     info: (name) => {
-      const [info, size] = [source.info(name), length(name)];
-      return info && size !== null ? { ...info, shape: [size] } : info;
+      const [info, size] = [source.info(name), sizes.get(name)];
+      return info && size !== undefined ? { ...info, shape: [size] } : info;
     },
     read: async (name, rows) => {
-      const size = length(name);
-      if (size === null) return source.read(name, rows);
+      const size = sizes.get(name);
+      if (size === undefined) return source.read(name, rows);
       if (rows !== undefined) checkRows(rows, [size], name);
       const { start, end } = rows ?? { start: 0, end: size };
       const { data } = await source.read(name);

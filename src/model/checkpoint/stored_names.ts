@@ -26,7 +26,7 @@ const OTHERS: readonly Prefixes[] = [
 ];
 
 /** The family's own prefixes and names of parts. */
-type StoredNaming = Pick<FamilyTensors, "prefixes" | "names" | "outerNames">;
+type StoredNaming = Pick<FamilyTensors, "prefixes" | "names" | "outerNames" | "namesInMemory">;
 
 /** The names that a family's checkpoints have for the tensors of a model. */
 export function namingOf({ stored }: Pick<Family, "stored">, spec: Placement): StoredNaming {
@@ -59,7 +59,7 @@ export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTe
   const names = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
     if (!stored.startsWith(decoder)) return stored;
-    const part = usualPart(stored.slice(decoder.length), naming);
+    const part = partInFiles(stored.slice(decoder.length), naming);
     const name = renamed(part, usual);
     // What the class calls otherwise is not read under the usual name.
     return renamed(name, naming) === part ? USUAL.decoder + name : OTHER + stored;
@@ -110,10 +110,11 @@ function inverse(names: Readonly<Record<string, string>>): Readonly<Record<strin
 }
 
 /**
- * A decoder's tensor without prefix; a Granite 4 that is read as a Granite calls the FFN of every layer shared
- * (modeling_granitemoehybrid.py).
+ * A decoder's tensor without prefix, by the family's name in files; a Granite 4 that is read as a Granite calls the FFN
+ * of every layer shared (modeling_granitemoehybrid.py).
  */
-function usualPart(name: string, { names }: StoredNaming): string {
+function partInFiles(stored: string, { names, namesInMemory = {} }: StoredNaming): string {
+  const name = renamed(stored, { names: namesInMemory, outerNames: {} });
   if (Object.hasOwn(names, "mlp.gate_up_proj")) return name;
   return name
     .replace(".shared_mlp.input_linear.", ".mlp.gate_up_proj.")

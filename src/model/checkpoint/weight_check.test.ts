@@ -2,15 +2,21 @@ import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
+import { poisonTensor } from "../../../test/poison.ts";
 import { openModel } from "./checkpoint.ts";
+
+async function goldenCopy(family: string): Promise<string> {
+  const directory = await temporaryDirectory();
+  await cp(join(import.meta.dirname, "../../../test/golden", family), directory, { recursive: true });
+  return directory;
+}
 
 /** What opening a golden model says after a change of its config.json. */
 async function messageOf(
   family: string,
   change: (config: Record<string, number>) => Record<string, unknown>,
 ): Promise<string> {
-  const directory = await temporaryDirectory();
-  await cp(join(import.meta.dirname, "../../../test/golden", family), directory, { recursive: true });
+  const directory = await goldenCopy(family);
   const path = join(directory, "config.json");
   const config = JSON.parse(await readFile(path, "utf8")) as Record<string, number>;
   await writeFile(path, JSON.stringify({ ...config, ...change(config) }));
@@ -48,6 +54,30 @@ test("names tensors of experts as the file does", async () => {
     intermediate_size: intermediate_size! + 1,
   }));
   expect(wider).toMatch(/input_linear\.weight: expected (\[\d+, \d+, \d+\]), got (?!\1)\[\d+, \d+, \d+\]/);
+});
+
+test("names corrections of routers, and their shapes, as the file does", async () => {
+  const message = await messageOf("ernie4_5_moe", ({ moe_num_experts }) => ({
+    moe_num_experts: moe_num_experts! + 1,
+  }));
+  expect(message).toMatch(
+    /\n {2}model\.layers\.1\.mlp\.moe_statics\.e_score_correction_bias: expected \[1, 7\], got \[1, 6\]/,
+  );
+});
+
+test.each([
+  ["lfm2_moe", "model.layers.1.feed_forward.expert_bias"],
+  ["glm4_moe", "model.layers.1.mlp.gate.e_score_correction_bias"],
+  ["ernie4_5_moe", "model.layers.1.mlp.moe_statics.e_score_correction_bias"],
+])("a %s with corrections that are not finite is not opened", async (family, name) => {
+  for (const value of [Number.NaN, Number.NEGATIVE_INFINITY]) {
+    const directory = await goldenCopy(family);
+    await poisonTensor(join(directory, "model.safetensors"), name, value);
+    await expect(openModel(directory)).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: `${directory}: ${name}: expected finite numbers, got ${value}`,
+    });
+  }
 });
 
 test("names layers beyond those of config.json and its key as the file does", async () => {

@@ -1,13 +1,13 @@
 /**
  * Compares the tensors of a model with those that its spec asks for, and names them as the files do; and checks that
- * there is something in them.
+ * there is something in them, and numbers where no later check would miss them.
  */
 import { firstFew } from "../../base/lists.ts";
 import { GpruneError } from "../../errors.ts";
 import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
-import { BLOCK_NORMS, NORM_PARTS, weightsOf } from "../weights.ts";
+import { BLOCK_NORMS, correctionsOf, NORM_PARTS, weightsOf } from "../weights.ts";
 import { expertShape, expertTensors, joinedNames, loneShape } from "./experts.ts";
 import { fusedTensors } from "./fused.ts";
 import { namingOf, storedName } from "./stored_names.ts";
@@ -54,12 +54,36 @@ export async function requireFilled({ spec, weights, origin }: Model): Promise<v
     const name = `${norm}.weight`;
     const { data } = await weights.read(name);
     if (!data.every((value) => value === 0)) continue;
-    const naming = namingOf(familyByName(spec.family, "model"), spec);
-    const inFile = origin.format === "hf" ? storedName(name, naming) : name;
+    const inFile = nameInFile(name, { spec, origin });
     throw new GpruneError("BAD_FILE", `${origin.name}: ${inFile}: expected weights, got nothing but zeros`, {
       hint: "A download may have taken the room for the file without filling it; download it again.",
     });
   }
+}
+
+/**
+ * Finds corrections of routers that are not finite: they would choose other experts, which no later check sees.
+ * @throws GpruneError NOT_FINITE naming the first
+ */
+export async function requireFiniteCorrections({ spec, weights, origin }: Model): Promise<void> {
+  for (const { name } of correctionsOf(spec)) {
+    const { data } = await weights.read(name);
+    const bad = data.find((value) => !Number.isFinite(value));
+    if (bad === undefined) continue;
+    throw new GpruneError(
+      "NOT_FINITE",
+      `${origin.name}: ${nameInFile(name, { spec, origin })}: expected finite numbers, got ${bad}`,
+      {
+        hint: "The checkpoint is damaged; copy or download it again.",
+      },
+    );
+  }
+}
+
+/** The name of a tensor in the model's file. @param name - the usual one */
+function nameInFile(name: string, { spec, origin }: Pick<Model, "spec" | "origin">): string {
+  if (origin.format !== "hf") return name;
+  return storedName(name, namingOf(familyByName(spec.family, "model"), spec));
 }
 
 function isMisfit({ expected, found }: Misfit): boolean {

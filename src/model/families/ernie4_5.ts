@@ -44,6 +44,7 @@ export const ERNIE4_5_MOE: Family = {
   stored: {
     ...ERNIE4_5.stored,
     names: { ...SHARED_EXPERTS, [CORRECTION]: "mlp.moe_statics.e_score_correction_bias" },
+    namesInMemory: { "mlp.gate.moe_statics": "mlp.moe_statics" },
     experts: EXPERTS_OF_MLP,
     correctionsInRows: true,
   },

@@ -18,6 +18,8 @@ export const GRANITE: Family = {
   defaults: { ...LLAMA.defaults, attentionMultiplier: 1 },
 };
 
+const NAMES_IN_MEMORY = { "block_sparse_moe.router": "block_sparse_moe.router.layer" };
+
 export const GRANITE_MOE: Family = {
   ...GRANITE,
   modelType: "granitemoe",
@@ -31,7 +33,8 @@ export const GRANITE_MOE: Family = {
   config: { ...GRANITE.config, ownKeys: "granitemoe" },
   stored: {
     ...GRANITE.stored,
-    names: { "mlp.gate": "block_sparse_moe.router.layer" },
+    names: { "mlp.gate": "block_sparse_moe.router.layer", "mlp.experts": "block_sparse_moe.experts" },
+    namesInMemory: NAMES_IN_MEMORY,
     experts: [
       { name: "block_sparse_moe.input_linear.weight", parts: ["gate_proj", "up_proj"] },
       { name: "block_sparse_moe.output_linear.weight", parts: ["down_proj"] },
@@ -73,6 +76,7 @@ export const GRANITE_HYBRID: Family = {
       "mlp.shared_expert.gate_up_proj": "shared_mlp.input_linear",
       "mlp.shared_expert.down_proj": "shared_mlp.output_linear",
     },
+    namesInMemory: NAMES_IN_MEMORY,
     experts: GRANITE_MOE.stored.experts,
   },
   readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false },

@@ -58,6 +58,7 @@ export const LFM2_MOE: Family = {
     names: {
       ...LFM2.stored.names,
       "mlp.gate": "feed_forward.gate",
+      "mlp.experts": "feed_forward.experts",
       [CORRECTION]: "feed_forward.expert_bias",
     },
     experts: [

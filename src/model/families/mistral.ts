@@ -27,6 +27,7 @@ export const MIXTRAL: Family = {
   stored: {
     ...MISTRAL.stored,
     names: { "mlp.gate": "block_sparse_moe.gate" },
+    namesInMemory: { "mlp.gate": "block_sparse_moe.gate" },
     experts: [
       { name: "block_sparse_moe.experts.*.w1.weight", parts: ["gate_proj"] },
       { name: "block_sparse_moe.experts.*.w2.weight", parts: ["down_proj"] },
