@@ -199,7 +199,8 @@ def widen_shared(layer, config):
     ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
     shared = getattr(ffn, "shared_experts", None)
     if shared is not None:
-        ffn.shared_experts = type(shared)(config, intermediate_size=config.shared_expert_intermediate_size)
+        width = getattr(config, "shared_expert_intermediate_size", 0)
+        ffn.shared_experts = type(shared)(config, intermediate_size=width)
 
 
 def pruned_layer(stock, config, index):

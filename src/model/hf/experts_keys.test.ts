@@ -32,7 +32,7 @@ const LFM2 = {
 };
 const ERNIE = {
   ...{ ...CONFIG, model_type: "ernie4_5_moe", num_hidden_layers: 6 },
-  ...{ moe_num_experts: 4, moe_k: 2, moe_intermediate_size: 3 },
+  ...{ moe_num_experts: 4, moe_k: 2, num_experts_per_tok: null, moe_intermediate_size: 3 },
 };
 
 const read = (config: JsonObject): ModelSpec => readConfig(config, "config.json");
@@ -74,6 +74,15 @@ describe("experts", () => {
     expect(expertsOf({ ...MIXTRAL, num_experts: count })).toEqual(expertsOf(MIXTRAL));
     expect(() => read({ ...MIXTRAL, num_experts: 5 })).toThrow(
       "expected num_local_experts and num_experts alike, got 4 and 5",
+    );
+    const { moe_num_experts, moe_k, ...others } = ERNIE;
+    const ernie = { ...others, num_experts: moe_num_experts, num_experts_per_tok: moe_k };
+    expect(expertsOf(ernie)).toEqual(expertsOf(ERNIE));
+    expect(() => read({ ...ernie, moe_k: 3 })).toThrow(
+      "expected moe_k and num_experts_per_tok alike, got 3 and 2",
+    );
+    expect(() => read({ ...GLM, num_local_experts: 8 })).toThrow(
+      "expected n_routed_experts and num_local_experts alike, got 4 and 8",
     );
     // The class of Granite MoE knows one key.
     expect(expertsOf({ ...MIXTRAL, model_type: "granitemoe", num_experts: 5 })[0]?.count).toBe(4);

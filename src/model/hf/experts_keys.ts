@@ -14,6 +14,8 @@ import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 import type { SparseLayers } from "./sparse_layers.ts";
 
 type CountKey = "num_experts" | "num_local_experts" | "n_routed_experts" | "moe_num_experts";
+type ActiveKey = typeof ACTIVE | "moe_k";
+type NumberKey = CountKey | ActiveKey;
 /** Keys of the width of the expert of all tokens, and of its width in widths of other experts. */
 type WidthKey = typeof OWN_WIDTH | "shared_intermediate_size";
 type RatioKey = "n_shared_experts" | "moe_num_shared_experts";
@@ -24,8 +26,8 @@ interface ExpertKeys {
   readonly count: CountKey;
   /** Another key of that number, which some versions of the class read. */
   readonly alias?: CountKey;
-  /** The key of the number of experts of a token, where it is not `num_experts_per_tok`. */
-  readonly active?: "moe_k";
+  /** The key of the number of experts of a token; `num_experts_per_tok` where absent, and another key for it else. */
+  readonly active?: ActiveKey;
   readonly defaults: ExpertsSpec;
   /** `norm_topk_prob` says whether the numbers of a token's experts add up to 1. */
   readonly normalises: boolean;
@@ -43,6 +45,8 @@ interface ExpertKeys {
    */
   readonly own: { readonly neurons: number; readonly layers: SparseLayers | null } | null;
 }
+
+const ACTIVE = "num_experts_per_tok";
 
 /** The width of the expert of all tokens in Qwen2 MoE, and in all classes for our modelling file. */
 const OWN_WIDTH = "shared_expert_intermediate_size";
@@ -93,8 +97,8 @@ export function expertKeys(keys: ExpertKeys): OwnKeysFormat {
 }
 
 /**
- * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts, or more experts of a token than there
- *   are
+ * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts or of those of a token, or more experts
+ *   of a token than there are
  */
 function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
   const parsed = parsedKeys(schema, config, where);
@@ -121,13 +125,13 @@ function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys 
 }
 
 function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec {
-  const { defaults, normalises, active: activeKey = "num_experts_per_tok", corrects, scales, least } = keys;
+  const { defaults, normalises, active: activeKey = ACTIVE, corrects, scales, least } = keys;
   const corrected = corrects === "always" || (corrects !== undefined && (config[corrects] ?? true));
   const scale = (scales ? config.routed_scaling_factor : null) ?? 1;
   const experts: ExpertsSpec = {
     ...defaults,
-    count: countOf(keys, config, where) ?? defaults.count,
-    active: config[activeKey] ?? defaults.active,
+    count: eitherOf(config, [keys.count, keys.alias], where) ?? defaults.count,
+    active: eitherOf(config, [activeKey, ACTIVE], where) ?? defaults.active,
     normalised: (normalises ? config.norm_topk_prob : null) ?? defaults.normalised,
     ...(corrected && { corrected: true }),
     ...(scale !== 1 && { scale }),
@@ -155,8 +159,15 @@ function sharedOf(
   return { shared: (isOurs ? values[OWN_WIDTH] : null) ?? usual, ungated: true };
 }
 
-/** Versions of transformers differ in which of two keys counts. */
-function countOf({ count: key, alias }: ExpertKeys, config: Config, where: string): number | null {
+/**
+ * The number that two keys have: programs, and versions of transformers, differ in which of them counts.
+ * @throws GpruneError BAD_CONFIG where they have two
+ */
+function eitherOf(
+  config: Config,
+  [key, alias]: readonly [NumberKey, NumberKey | undefined],
+  where: string,
+): number | null {
   const [own, other] = [config[key] ?? null, (alias && config[alias]) ?? null];
   if (own === null || other === null || own === other) return own ?? other;
   const expected = `${key} and ${alias} alike`;
@@ -179,7 +190,7 @@ function widthsOf(neurons: number, config: Config, hasExperts: (layer: number) =
 }
 
 function writtenKeys(keys: ExpertKeys, { layers }: ModelSpec, remoteCode: boolean): JsonObject {
-  const { count: key, active: activeKey = "num_experts_per_tok", own, defaults, corrects, scales } = keys;
+  const { count: key, active: activeKey = ACTIVE, own, defaults, corrects, scales } = keys;
   const sparse = layers.filter(({ experts }) => experts !== undefined);
   const experts = sparse[0]?.experts;
   const { count: number, active, normalised, corrected = false, scale = 1, divisor } = experts ?? defaults;

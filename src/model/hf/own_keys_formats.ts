@@ -88,6 +88,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     PREDICTING_NONE,
     expertKeys({
       count: "n_routed_experts",
+      alias: "num_local_experts",
       defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
       normalises: true,
       corrects: "always",
@@ -98,6 +99,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   ),
   ernie4_5_moe: expertKeys({
     count: "moe_num_experts",
+    alias: "num_experts",
     active: "moe_k",
     defaults: { count: 64, active: 6, normalised: true },
     normalises: false,
