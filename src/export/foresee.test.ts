@@ -63,6 +63,19 @@ describe("foreseeRuntimes", () => {
     expect(biasesCostPrograms(run({ spec, ...shape }))).toBe(true);
   });
 
+  test("expects layers with experts to differ after a single one without, as in GLM-4.5", () => {
+    const heads = { kvGroups: 4, groupSize: 1 };
+    const sparse = { ...heads, neurons: 40, experts: { count: 4, active: 2, normalised: true } };
+    const spec = tinySpec({
+      family: "qwen3_moe",
+      qkNorm: "head",
+      layers: [{ ...heads, neurons: 40 }, sparse, sparse],
+    });
+    expect(transformers({ spec })).toBe("with trust_remote_code (layers differ in width)");
+    const lone = { ...spec, layers: spec.layers.slice(0, 2) };
+    expect(transformers({ spec: lone })).toBe("yes (Qwen3MoeForCausalLM)");
+  });
+
   test("knows what a plan leaves, and refuses one that does not fit the shape", () => {
     const neurons = Array.from({ length: 30 }, (_, unit) => unit);
     const uneven = makePlan(ALIKE, { "layers.0.ffn": neurons });

@@ -90,13 +90,15 @@ function plannedSpec({ spec, shape }: PlannedRemoval, plan: PruningPlan): ModelS
 }
 
 /**
- * The spec with its first layer, or every expert of it, a neuron wider than before: nearly every run leaves layers of
- * different widths.
+ * The spec with a layer, or every expert of it, a neuron wider than before: nearly every run leaves layers of different
+ * widths. It is the first one that others ought to be like, if there are any.
  */
-function withUnequalWidths({ layers, ...spec }: ModelSpec): ModelSpec {
-  const [first, ...others] = layers;
-  const neurons = first!.neurons + (first!.experts?.count ?? 1);
-  return { ...spec, layers: [{ ...first!, neurons }, ...others] };
+function withUnequalWidths(spec: ModelSpec): ModelSpec {
+  const widened = spec.layers.map((layer, index): ModelSpec => {
+    const neurons = layer.neurons + (layer.experts?.count ?? 1);
+    return { ...spec, layers: spec.layers.with(index, { ...layer, neurons }) };
+  });
+  return widened.find((each) => !hasUniformWidths(each)) ?? widened[0]!;
 }
 
 function withOutputBiases({ layers, ...spec }: ModelSpec): ModelSpec {
