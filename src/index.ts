@@ -194,6 +194,7 @@ export type { LossSum } from "./graph/decoder/loss.ts";
 export type { BackwardProgram, LayerProgram } from "./graph/decoder/programs.ts";
 export type {
   Attribute as GraphAttribute,
+  Body as GraphBody,
   Constant as GraphConstant,
   Graph,
   Node as GraphNode,
