@@ -44,21 +44,26 @@ const QWEN3 = {
 interface Comparison {
   readonly spec: ModelSpec;
   readonly ways: readonly [string, string];
+  /** Matrices of experts, by their names in either graph. */
+  readonly experts: Feeds;
   structures(program: LayerProgram, tokens: number): readonly [LayerStructure, LayerStructure];
 }
 
 const ATTENTION: Comparison = {
   spec: tinySpec({ hiddenSize: 576, headDim: 64, layers: [SMOLLM2], vocabSize: 2 }),
   ways: ["at once", "in blocks"],
+  experts: {},
   structures(program, tokens) {
     const whole = layerStructure(this.spec, 0);
     return [whole, structureFor(program, whole, { tokens, window: null })];
   },
 };
+
 function expertsOf(spec: ModelSpec): Comparison {
   return {
     spec,
     ways: ["all experts", "each its own tokens"],
+    experts: matricesOf(spec),
     structures(program, tokens) {
       const of = (sparse: boolean): LayerStructure =>
         structureFor(program, layerStructure(spec, 0), { tokens, window: null, sparse });
@@ -87,8 +92,9 @@ async function compareExperts(
   programs: readonly LayerProgram[],
 ): Promise<void> {
   console.log(`experts of ${name}`);
-  await compare(expertsOf(spec), "cached", { batch: 1, tokens: 1 });
-  for (const program of programs) await compare(expertsOf(spec), program, { batch: 2, tokens: 512 });
+  const comparison = expertsOf(spec);
+  await compare(comparison, "cached", { batch: 1, tokens: 1 });
+  for (const program of programs) await compare(comparison, program, { batch: 2, tokens: 512 });
 }
 
 async function compare(
@@ -96,12 +102,12 @@ async function compare(
   program: LayerProgram,
   { batch, tokens }: { readonly batch: number; readonly tokens: number },
 ): Promise<void> {
-  const { spec, ways } = comparison;
+  const { ways } = comparison;
   const runs = await Promise.all(
     comparison.structures(program, tokens).map(async (structure) => {
       const graph = LAYER_PROGRAMS[program](structure);
       const compiled = await runtime.program(JSON.stringify([program, structure]), () => graph);
-      return { compiled, feeds: feedsOf(graph, spec, { B: batch, T: tokens }) };
+      return { compiled, feeds: feedsOf(graph, comparison, { B: batch, T: tokens }) };
     }),
   );
   const best = runs.map(() => Number.POSITIVE_INFINITY);
@@ -120,25 +126,29 @@ async function time({ compiled, feeds }: { compiled: Program; feeds: Feeds }): P
   return performance.now() - start;
 }
 
-/** Random values for every input except masks, which are causal. */
+/** Random matrices of all experts of a layer together, and of each. */
+function matricesOf({ layers: [layer], hiddenSize }: ModelSpec): Feeds {
+  const matrices = Object.fromEntries(
+    Array.from(stackedInLayer(layer!), ([name, { inRow }]) => {
+      const shape = [hiddenSize, layer!.neurons];
+      return [name, randomTensor(inRow ? shape : shape.toReversed(), { name })] as const;
+    }),
+  );
+  return { ...matrices, ...weightsByExpert(layer!, matrices) };
+}
+
+/** Random values for every other input except masks, which are causal. */
 function feedsOf(
   { inputs }: Graph,
-  spec: ModelSpec,
+  { spec, experts }: Comparison,
   span: { readonly B: number; readonly T: number },
 ): Feeds {
   const [layer] = spec.layers;
   const sizes = { ...span, ...layerSizes(layer!), gT: layer!.groupSize * span.T, P: PAST };
-  const matrices = Object.fromEntries(
-    Array.from(stackedInLayer(layer!), ([name, { inRow }]) => {
-      const shape = [spec.hiddenSize, layer!.neurons];
-      return [name, randomTensor(inRow ? shape : shape.toReversed(), { name })] as const;
-    }),
-  );
-  const ofExperts = { ...matrices, ...weightsByExpert(layer!, matrices) };
   return Object.fromEntries(
     inputs.map((input) => {
       const { name } = input;
-      const known = ofExperts[name];
+      const known = experts[name];
       if (known !== undefined) return [name, known];
       const sized = shapeOf(input, sizes);
       if (name !== "mask") return [name, randomTensor(sized, { name })];
