@@ -21,7 +21,7 @@ interface CompareOptions extends MaterialCommandOptions, ComputingOptions, Parti
   readonly json?: boolean;
 }
 
-export async function compareCommand(
+export async function compareAction(
   [first, second, others]: readonly [string, string, readonly string[]],
   { resume, json, ...options }: CompareOptions,
 ): Promise<void> {

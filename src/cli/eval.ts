@@ -47,7 +47,7 @@ interface Evaluated {
   readonly baselineHash: string | null;
 }
 
-export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
+export async function evalAction(path: string, options: EvalOptions): Promise<void> {
   // Fails on a wrong directory before anything is computed.
   const run = options.save ? await savableRun(path) : null;
   const { measured, baseline, settings, baselineHash } = await evaluateAll(path, options);

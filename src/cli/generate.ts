@@ -43,7 +43,7 @@ const STANDARD_INPUT = "-";
 /** Limit for a prompt from standard input; more than any context window holds. */
 const MAX_PROMPT_BYTES = 2 ** 26;
 
-export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
+export async function generateAction(path: string, options: GenerateCommandOptions): Promise<void> {
   const { sample = false, output } = options;
   if (sample === (options.prompt !== undefined)) {
     const got = sample ? "both" : "neither";

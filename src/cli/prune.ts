@@ -18,7 +18,7 @@ import { dryRunText, percent, summaryOf } from "./prune_summary.ts";
 import { print, printJson, say } from "./terminal.ts";
 import { requireCalibration } from "./text_sets.ts";
 
-export async function pruneCommand(model: string | undefined, options: PruneCommandOptions): Promise<void> {
+export async function pruneAction(model: string | undefined, options: PruneCommandOptions): Promise<void> {
   // Called first: from here on the run handles signals, since it knows what is kept.
   stopSignal();
   const { config, named } = await configOf(model, options);

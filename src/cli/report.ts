@@ -18,7 +18,7 @@ interface ReportOptions {
   readonly json?: boolean;
 }
 
-export async function reportCommand(
+export async function reportAction(
   directories: readonly string[],
   { output, pictures, json }: ReportOptions,
 ): Promise<void> {
