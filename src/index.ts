@@ -302,8 +302,8 @@ export {
 export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 // Reports
 export { renderComparison } from "./report/comparison.ts";
-export type { RunFiles } from "./report/facts.ts";
 export { renderReport } from "./report/report.ts";
+export type { RunFiles } from "./report/report_data.ts";
 export { readRun } from "./report/run_files.ts";
 export type { RunRecord } from "./report/run_record.ts";
 export type {

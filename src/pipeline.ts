@@ -1,6 +1,7 @@
 /** The whole path from a model and texts to a smaller model; reads top to bottom. */
 import { join } from "node:path";
 import { badArgument, requireCount } from "./base/arguments.ts";
+import { RUN_FILES } from "./base/file_names.ts";
 import { type OnProgress, silent } from "./base/progress.ts";
 import { type Checkpoints, interruptible } from "./base/stages.ts";
 import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
@@ -42,7 +43,6 @@ import type { Refitted } from "./recover/least_squares.ts";
 import { type ConnectedPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
-import { RUN_FILES } from "./report/run_files.ts";
 import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run/facts.ts";
 import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run/inputs.ts";
 import { type OpenedRun, type OpeningOptions, openRun, type PreparedRun, prepareRun } from "./run/opening.ts";

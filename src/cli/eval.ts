@@ -1,6 +1,7 @@
 /** `gprune eval` */
 
 import { join, resolve } from "node:path";
+import { RUN_FILES } from "../base/file_names.ts";
 import { namesText } from "../base/lists.ts";
 import { windowLength } from "../calibrate/windows.ts";
 import { GpruneError, hasCode } from "../errors.ts";
@@ -15,9 +16,9 @@ import { writeFileAtomically, writeNewFileAtomically } from "../io/files/output_
 import { requireReplaceableFile } from "../io/files/output_place.ts";
 import { RunLock } from "../io/run/lock.ts";
 import { isSameWeights, modelHashes, weightsHash } from "../model/checkpoint/model_hashes.ts";
-import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
-import { RUN_FILES, readRun } from "../report/run_files.ts";
+import type { RunFiles } from "../report/report_data.ts";
+import { readRun } from "../report/run_files.ts";
 import {
   addedTo,
   formatEvaluation,

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { AllocationName } from "../base/choices.ts";
+import { RUN_FILES } from "../base/file_names.ts";
 import { namesText } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
@@ -58,7 +59,7 @@ export async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan |
   if (path === undefined) return null;
   if ((await kindOfPath(path)) === "directory") {
     throw new GpruneError("BAD_ARGUMENT", `plan: expected a file, got the directory ${path}`, {
-      hint: `An output's plan is ${join(path, "plan.json")}.`,
+      hint: `An output's plan is ${join(path, RUN_FILES.plan)}.`,
     });
   }
   return parsePlan(await readSmallText(path, PLAN_LIMITS.maxBytes), path);
