@@ -5,7 +5,7 @@
 
 import type { OnProgress } from "../base/progress.ts";
 import type { Checkpoints } from "../base/stages.ts";
-import { textsOfSet } from "../calibrate/calibrate.ts";
+import { calibrationSetText } from "../calibrate/calibrate.ts";
 import { isOwnText, OWN_TEXT, type TextSet } from "../calibrate/text_sets.ts";
 import {
   HELD_OUT_WINDOWS,
@@ -61,7 +61,7 @@ export async function writeOwnText(
   const count = windows.length + heldOut.length + SPARE_WINDOWS;
   const first = windows.length === 0 ? FIRST_CHECKED : 0;
   const sampleOptions = { ...options, count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
-  const texts = await withTextsInErrors(textsOfSet({ name }), () =>
+  const texts = await withTextsInErrors(calibrationSetText({ name }), () =>
     sampleTexts(runner, tokenizer, sampleOptions),
   );
   const text = texts.flat().join("\n\n");

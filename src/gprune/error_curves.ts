@@ -18,7 +18,7 @@
 import { getOrMake } from "../base/map_values.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import { type TokenSet, textsOfSet } from "../calibrate/calibrate.ts";
+import { calibrationSetText, type TokenSet } from "../calibrate/calibrate.ts";
 import { addScaled } from "../calibrate/moments.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder/decoder_runner.ts";
 import {
@@ -62,7 +62,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
   const { model, runtime, sets, weights, analyses, onProgress, checkpoints = NO_CHECKPOINTS } = request;
   const runner = new DecoderRunner(model, runtime);
   const total = sets.reduce((sum, { name }) => sum + weightOf(weights, name), 0);
-  const groups = sets.map((set) => microBatches(set.windows, textsOfSet(set)));
+  const groups = sets.map((set) => microBatches(set.windows, calibrationSetText(set)));
   const tokenWeights = groups.flatMap((batches, d) => {
     const tokens = batchTokens(batches);
     return batches.map(() => weightOf(weights, sets[d]!.name) / total / tokens);
