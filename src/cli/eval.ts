@@ -26,9 +26,9 @@ import {
   type SavedEvaluation,
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
-import { keeping } from "./keeping.ts";
 import { chatOf, type MaterialCommandOptions, namedMaterial } from "./material.ts";
 import { hearing, type MeasuringSettings, settingsOf } from "./measuring_settings.ts";
+import { resumeSettings } from "./resume_settings.ts";
 import { print, printJson, say, table } from "./terminal.ts";
 import { type ComputingOptions, withModels } from "./with_models.ts";
 
@@ -97,7 +97,7 @@ async function evaluateAll(
   return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const seqLen = windowLength(models, material.seqLen);
     const heard = hearing();
-    const told = { ...material, ...heard.listeners, seqLen, onProgress, ...keeping(resume) };
+    const told = { ...material, ...heard.listeners, seqLen, onProgress, ...resumeSettings(resume) };
     const hashed = save && baseline !== undefined ? models[0]! : null;
     const baselineHash = hashed && weightsHash(await modelHashes(hashed, onProgress));
     const evaluations = await evaluateTogether({ models, runtime }, texts, told);
