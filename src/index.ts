@@ -160,11 +160,11 @@ export { readTask } from "./evaluate/task_file.ts";
 export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 // Export
-export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
+export { type ForeseenRun, foreseeSupport } from "./export/foresee.ts";
 export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
 export { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
-export { type LoadingFacts, type Runtimes, runtimesOf } from "./export/runtimes.ts";
+export { type LoadingFacts, type ProgramSupport, programSupport } from "./export/program_support.ts";
 export type { SpaceAnalysis } from "./gprune/analysis.ts";
 // The method
 export type { Consensus } from "./gprune/consensus.ts";

@@ -15,7 +15,7 @@ import { GpruneError, hasCode } from "./errors.ts";
 import type { MemoryPlan } from "./estimate/memory_plan.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
 import { writtenSpec } from "./export/hf.ts";
-import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
+import { type ProgramSupport, programSupport } from "./export/program_support.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import type { DeviceFound } from "./graph/runtime/device_check.ts";
@@ -63,7 +63,7 @@ import type { AnyTensor } from "./tensor/stash.ts";
 export interface PruneOptions {
   readonly onProgress?: OnProgress;
   /** Called before anything is computed with all settings and the programs that will load the result, as foreseen. */
-  readonly onForeseen?: (runtimes: Runtimes, config: SettledConfig) => void;
+  readonly onForeseen?: (support: ProgramSupport, config: SettledConfig) => void;
   /** Called before anything is computed with the device in use. */
   readonly onDevice?: (device: DeviceFound) => void;
   /** Called before anything is computed with every warning about the model, the sets or the plan, a sentence each. */
@@ -211,7 +211,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
     parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
     widths: widths(plan, model.spec),
     ...expertsOf(model.spec),
-    runtimes: runtimesOf(pruned.spec, { tokenizer: run.tokenizerObstacle }),
+    runtimes: programSupport(pruned.spec, { tokenizer: run.tokenizerObstacle }),
     held_out: heldOut,
     calibration: usesOf(sets, config),
   };
