@@ -148,6 +148,11 @@ export {
 } from "./evaluate/evaluate.ts";
 export { type FewShot, type ShotDocument, withShots } from "./evaluate/few_shot.ts";
 export { continuationText, type GenerateOptions, generate, promptTokens } from "./evaluate/generate.ts";
+export {
+  type GeneratedTextOptions,
+  type GeneratedTextState,
+  generateTexts,
+} from "./evaluate/generated_texts.ts";
 export type { HeldOutScore } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
@@ -155,7 +160,6 @@ export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluat
 export type { MaterialOptions, TaskShots } from "./evaluate/material.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { asChats, asTexts, type ChatOptions } from "./evaluate/prompts.ts";
-export { type SampleOptions, type SampleState, sampleTexts } from "./evaluate/sample.ts";
 export { readTask } from "./evaluate/task_file.ts";
 export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";

@@ -44,7 +44,7 @@ import { type ConnectedPasses, type RunPasses, runPasses } from "./recover/passe
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run/facts.ts";
-import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run/inputs.ts";
+import { decidesByText, fillOwnSet, learnsNothing, warningsOf } from "./run/inputs.ts";
 import { type OpenedRun, type OpeningOptions, openRun, type PreparedRun, prepareRun } from "./run/opening.ts";
 import { type Findings, finishedResult, saveRun } from "./run/output.ts";
 import { planRoom } from "./run/preflight.ts";
@@ -168,7 +168,7 @@ async function pruneModel(prepared: KeptRun, options: PruneOptions): Promise<Pru
     });
     const writing = { model, runtime, stages, onProgress };
     const sets = hasOwnText(config)
-      ? await clock.time("sample", () => withOwnText(config, run.sets, writing))
+      ? await clock.time("sample", () => fillOwnSet(config, run.sets, writing))
       : run.sets;
     const passes = runPasses(model, runtime, connected);
     const computing = { started, runtime, passes, sets, stages, memory, facts, onProgress, maxShardBytes };

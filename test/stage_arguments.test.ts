@@ -20,6 +20,7 @@ import {
   gateStatistics,
   gatherEvidence,
   generate,
+  generateTexts,
   loadTokenSet,
   makePlan,
   measureLatency,
@@ -35,7 +36,6 @@ import {
   resolveRunConfig,
   runPasses,
   type SamplingOptions,
-  sampleTexts,
   scoreModel,
   Tokenizer,
 } from "../src/index.ts";
@@ -235,7 +235,7 @@ describe("loadTokenSet", () => {
   });
 });
 
-describe("sampleTexts", () => {
+describe("generateTexts", () => {
   const options = { count: 1, tokens: 4, temperature: 1, topP: 1, seed: 0 };
 
   test.each([
@@ -246,7 +246,7 @@ describe("sampleTexts", () => {
     [{ tokens: 0 }, "tokens: expected a whole number of at least 1, got 0"],
     [{ count: 1.5 }, "count: expected a whole number of at least 1, got 1.5"],
   ])("refuses %j", async (wrong, message) => {
-    await expectRefusal(() => sampleTexts(writer, tokenizer, { ...options, ...wrong }), message);
+    await expectRefusal(() => generateTexts(writer, tokenizer, { ...options, ...wrong }), message);
   });
 });
 

@@ -19,8 +19,8 @@ import {
 } from "../calibrate/windows.ts";
 import { GPRUNE_ALLOCATION, inSchemaOrder, type RunConfig, refines, type SettledConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
+import type { GeneratedTextState } from "../evaluate/generated_texts.ts";
 import { ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
-import type { SampleState } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { collectIfGrown } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
@@ -270,8 +270,8 @@ function hintIfUsedUp(
   });
 }
 
-/** Lets the model write its own text, if that is one of the sets. @param sets - as `loadCalibration` returns them */
-export async function withOwnText(
+/** Lets the model write the set of its own text, if there is one. @param sets - as `loadCalibration` returns them */
+export async function fillOwnSet(
   { calibration, seqLen, seed }: SettledConfig,
   sets: readonly SampledSet[],
   {
@@ -290,7 +290,7 @@ export async function withOwnText(
   const planned = sets[own];
   if (planned === undefined) return sets;
   const runner = new DecoderRunner(model, runtime);
-  const written = await stages.run("own text", (checkpoints: Checkpoints<SampleState>) => {
+  const written = await stages.run("own text", (checkpoints: Checkpoints<GeneratedTextState>) => {
     const writer = { runner, tokenizer: Tokenizer.of(model) };
     return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
   });
