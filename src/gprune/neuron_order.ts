@@ -57,7 +57,7 @@ function pooledNeurons(
     Array.from(measured, ([name, { neurons }]) => {
       let total = 0;
       for (const values of neurons.values()) for (const value of values) total += value;
-      return { share: total > 0 ? weightOf(weights, name) / total : 0, marginals: neurons };
+      return { weight: total > 0 ? weightOf(weights, name) / total : 0, marginals: neurons };
     }),
   );
 }
