@@ -28,7 +28,7 @@ import { type Consensus, consensusOf } from "./consensus.ts";
 import { type Marginals, pooledMarginals, type SetMarginals } from "./marginals.ts";
 import type { Prior } from "./prior.ts";
 import { rankByMarginals } from "./ranking.ts";
-import { weightOf } from "./set_weights.ts";
+import { sharesOf, weightOf } from "./set_weights.ts";
 
 /** Sparsity, losses and set weights of one round. */
 export interface Round {
@@ -169,11 +169,8 @@ function weightedMarginals(
   marginals: ReadonlyMap<string, Marginals>,
   weights: ReadonlyMap<string, number>,
 ): readonly SetMarginals[] {
-  const total = [...marginals.keys()].reduce((sum, name) => sum + weightOf(weights, name), 0);
-  return Array.from(marginals, ([name, ofSet]) => ({
-    weight: weightOf(weights, name) / total,
-    marginals: ofSet,
-  }));
+  const shares = sharesOf(weights, marginals.keys());
+  return Array.from(marginals, ([name, ofSet]) => ({ weight: shares.get(name)!, marginals: ofSet }));
 }
 
 /** All units of every space: removed ones in the order of their removal, then kept ones, least valued first. */
