@@ -44,7 +44,7 @@ import { type ConnectedPasses, type RunPasses, runPasses } from "./recover/passe
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run/facts.ts";
-import { decidesByText, fillOwnSet, learnsNothing, warningsOf } from "./run/inputs.ts";
+import { decidesByText, fillOwnSet, warningsOf } from "./run/inputs.ts";
 import { type OpenedRun, type OpeningOptions, openRun, type PreparedRun, prepareRun } from "./run/opening.ts";
 import { type Findings, finishedResult, saveRun } from "./run/output.ts";
 import { planRoom } from "./run/preflight.ts";
@@ -252,8 +252,7 @@ async function calibrateSets(run: Run): Promise<Calibrated> {
   const { config, given, model, passes, sets, metric, stages, onProgress } = run;
   const measured = decidesByText(config, metric) || config.recover === "bias" ? sets : [];
   const fitted = refits(config.recover) ? weightedSets(run, config.refitSamples) : [];
-  if (learnsNothing(sets) || measured.length + fitted.length === 0)
-    return { tokens: 0, evidence: null, moments: new Map() };
+  if (measured.length + fitted.length === 0) return { tokens: 0, evidence: null, moments: new Map() };
   const gradients = metric.input === "gradients" && given === null;
   const options = { gradients, fitted, onProgress, stages };
   const { evidence, moments, tokens } = await gatherEvidence({ model, passes }, measured, options);
@@ -327,7 +326,7 @@ interface Recovered {
 async function recover(run: Run, plan: PruningPlan, { evidence, moments }: Calibrated): Promise<Recovered> {
   const { config, model, passes, stages, onProgress } = run;
   const { keep } = plan;
-  if (config.recover === "none" || learnsNothing(run.sets)) return { made: makeModel(model, { keep }) };
+  if (config.recover === "none") return { made: makeModel(model, { keep }) };
   if (config.recover === "bias") {
     return { made: await makeCompensated(model, keep, evidence!.pooled.stats) };
   }

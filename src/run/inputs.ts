@@ -298,8 +298,3 @@ export async function fillOwnSet(
   collectIfGrown(runner.memory);
   return sets.with(own, written);
 }
-
-/** Whether nothing is learned from text: there are no sets, or all serve the check alone. */
-export function learnsNothing(sets: readonly SampledSet[]): boolean {
-  return sets.every(({ windows }) => windows.length === 0);
-}
