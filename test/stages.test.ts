@@ -21,6 +21,7 @@ import {
   resolveRunConfig,
   runPasses,
   Tokenizer,
+  widths,
 } from "../src/index.ts";
 import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
@@ -82,5 +83,11 @@ test("a program that does the stages one by one gets what prune makes", async ()
   const weightsOf = (name: string): Promise<unknown> => hashes(join(root(), name), ["model.safetensors"]);
   expect(await weightsOf("by-stages")).toEqual(await weightsOf("by-prune"));
   expect(Object.keys(sensitivity.units)).toEqual(analyses.map(({ space }) => space.id));
-  expect(applyPlan(model, plan).spec.layers).toHaveLength(model.spec.layers.length);
+  const { layers } = applyPlan(model, plan).spec;
+  const left = {
+    ffn: layers.map(({ neurons }) => neurons),
+    kv: layers.map(({ kvGroups }) => kvGroups),
+  };
+  expect(left).toEqual(widths(plan, model.spec));
+  expect(left.ffn).not.toEqual(model.spec.layers.map(({ neurons }) => neurons));
 });
