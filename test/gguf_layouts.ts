@@ -96,6 +96,8 @@ export interface Layout {
   /** Other names of tensors. */
   readonly renamed?: Readonly<Record<string, string>>;
   readonly fused?: "qkv" | "ffn" | "all";
+  /** gate_proj and up_proj of each expert are one matrix. */
+  readonly joined?: true;
 }
 
 const NAMES: readonly (readonly [RegExp, string])[] = [
@@ -117,6 +119,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.o_proj/, "attn_output"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
   [/mlp\.gate\.e_score_correction_bias/, "exp_probs_b.bias"],
+  [/mlp\.gate\.per_expert_scale/, "ffn_down_exps.scale"],
   [/mlp\.gate\./, "ffn_gate_inp."],
   [/mlp\.shared_expert_gate/, "ffn_gate_inp_shexp"],
   [/mlp\.shared_expert\.(gate|up|down)_proj/, "ffn_$1_shexp"],
@@ -141,6 +144,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
 ];
 const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
 const POST_NORMS = [
+  [/(pre|post)_feedforward_layernorm_([12])/, "$1_ffw_norm_$2"],
   [/post_attention_layernorm/, "post_attention_norm"],
   [/pre_feedforward_layernorm/, "ffn_norm"],
   [/post_feedforward_layernorm/, "post_ffw_norm"],
@@ -180,6 +184,7 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     });
   }
   if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
+  if (layout.joined) joinExperts(tensors);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
 }
 
@@ -197,6 +202,23 @@ function fuse(tensors: Map<string, Tensor>, spec: ModelSpec, fused: NonNullable<
         if (rows.length > 0) tensors.set(`blk.${layer}.${stem}.${kind}`, concatRows(...rows));
       }
     }
+  }
+}
+
+/** W_e = [gate_e; up_e], one expert's after another's. */
+function joinExperts(tensors: Map<string, Tensor>): void {
+  for (const [name, { shape, data }] of [...tensors].filter(([each]) => each.includes("ffn_gate_exps"))) {
+    const upName = name.replace("gate", "up");
+    const up = tensors.get(upName)!.data;
+    const size = shape[1]! * shape[2]!;
+    const values = Array.from({ length: shape[0]! }, (_, expert) =>
+      [data, up].flatMap((part) => [...part.subarray(expert * size, (expert + 1) * size)]),
+    );
+    for (const single of [name, upName]) tensors.delete(single);
+    tensors.set(name.replace("gate", "gate_up"), {
+      shape: shape.with(1, 2 * shape[1]!),
+      data: Float32Array.from(values.flat()),
+    });
   }
 }
 

@@ -29,6 +29,7 @@ export const GOLDEN_FAMILIES = [
   "gemma3",
   "gemma4",
   "gemma4-keys-as-values",
+  "gemma4-experts",
   "vaultgemma",
   "phi3",
   "granite",

@@ -80,6 +80,7 @@ const QWEN3_5: TinyModelOptions = {
 type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
+  | "gemma4 with experts"
   | "mixtral"
   | "qwen2_moe"
   | "qwen3_moe"
@@ -142,6 +143,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     ...GEMMA4,
     tiedEmbeddings: false,
     layers: [WINDOWED, WINDOWED, { ...WIDE_HEADS, valuesAreKeys: true }],
+  },
+  "gemma4 with experts": {
+    ...GEMMA4,
+    layers: [WINDOWED, WINDOWED, { ...WIDE_HEADS, valuesAreKeys: true as const }].map((layer) => {
+      const rules = { shared: 5, ungated: true, ownNorms: true, ownScales: true } as const;
+      return { ...layer, neurons: 12, experts: { ...EXPERTS, ...rules } };
+    }),
   },
   mixtral: {
     family: "mixtral",

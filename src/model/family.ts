@@ -4,7 +4,7 @@
  */
 
 import type { RopeScaling } from "./rope_spec.ts";
-import type { ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
+import type { Activation, ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
 
 /** Flags of config.json for biases. */
 export type BiasFlag =
@@ -292,6 +292,8 @@ export interface FamilyReaders {
     | "tied_head"
     | "window"
   )[];
+  /** What vLLM's class computes in experts, whatever config.json says; SiLU where absent. */
+  readonly vllmExperts?: Activation;
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, qwen3_next.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**

@@ -9,6 +9,7 @@ import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_ex
 import { CORRECTION, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { ggufName, isFused } from "./names.ts";
+import { type JoinedRows, joinedWeights } from "./stacked_experts.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
 /** Where and how one weight is stored. */
@@ -24,6 +25,8 @@ export interface GgufPlace {
   readonly tiled: TiledHeads | null;
   /** The experts whose matrices follow one another; null for all other weights. */
   readonly experts: StackedExperts | null;
+  /** The rows of each expert's matrix beside those of another projection; null where they are alone. */
+  readonly joined: JoinedRows | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
   /** The shape in the file where it is not that of the weight, beside axes of size 1 within rows; null elsewhere. */
@@ -61,6 +64,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
   const tiled = tiledWeights(spec);
   const experts = stackedWeights(spec);
+  const joined = architecture.experts?.joined ? joinedWeights(spec) : new Map<string, JoinedRows>();
   const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...routerVectors(spec)]);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
@@ -74,6 +78,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         paired: paired.get(name) ?? null,
         tiled: tiled.get(name) ?? null,
         experts: experts.get(name) ?? null,
+        joined: joined.get(name) ?? null,
         values: storedValues(name, spec, architecture),
         reshaped: reshaped.get(name) ?? null,
       },
