@@ -299,6 +299,7 @@ for family in (
     ("qwen2_moe", "Qwen2Moe"),
     ("qwen3", "Qwen3"),
     ("qwen3_moe", "Qwen3Moe"),
+    ("qwen3_next", "Qwen3Next"),
     ("qwen3_5_text", "Qwen3_5Text", "Qwen3_5ForCausalLM"),
     ("qwen3_5_moe_text", "Qwen3_5MoeText", "Qwen3_5MoeForCausalLM"),
     ("gemma", "Gemma"),

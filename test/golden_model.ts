@@ -24,6 +24,7 @@ export const GOLDEN_FAMILIES = [
   "qwen3_moe",
   "qwen3_5",
   "qwen3_5_moe",
+  "qwen3_next",
   "gemma",
   "gemma2",
   "gemma3",
