@@ -77,8 +77,12 @@ function stackExperts(name: string, { shape, data }: Tensor, count: number): Ten
   return { shape: [count, rows, width], data: Float32Array.from(values.flat(2)) };
 }
 
-function storedMixer(name: string, tensor: Tensor, mixer: MixerSpec | undefined): Tensor {
-  if (mixer?.type === "delta") return tileHeads(name, tensor, mixer);
+function storedMixer(
+  name: string,
+  tensor: Tensor,
+  { mixer, grouped }: { readonly mixer: MixerSpec | undefined; readonly grouped: boolean },
+): Tensor {
+  if (mixer?.type === "delta") return grouped ? tensor : tileHeads(name, tensor, mixer);
   return mixer?.type === "mamba2" ? asMatrix(name, tensor, mixer) : tensor;
 }
 
@@ -98,6 +102,8 @@ export interface Layout {
   readonly fused?: "qkv" | "ffn" | "all";
   /** gate_proj and up_proj of each expert are one matrix. */
   readonly joined?: true;
+  /** Value heads are in groups, and strengths and rates of a key head after another in one tensor. */
+  readonly grouped?: true;
 }
 
 const NAMES: readonly (readonly [RegExp, string])[] = [
@@ -163,7 +169,9 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) =>
       isOfExperts ? `${stem}_exps` : (layout.renamed?.[stem] ?? stem),
     );
-    const tensor = isOfExperts ? stackExperts(name, read, experts.count) : storedMixer(name, read, mixer);
+    const tensor = isOfExperts
+      ? stackExperts(name, read, experts.count)
+      : storedMixer(name, read, { mixer, grouped: layout.grouped ?? false });
     const data = tensor.data.map((value) => {
       if (name.endsWith("A_log")) return -Math.exp(value);
       return name.endsWith("norm.weight") && !name.includes("linear_attn") ? value + spec.normOffset : value;
@@ -185,6 +193,7 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
   }
   if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
   if (layout.joined) joinExperts(tensors);
+  if (layout.grouped) joinStrengths(tensors, spec);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
 }
 
@@ -219,6 +228,22 @@ function joinExperts(tensors: Map<string, Tensor>): void {
       shape: shape.with(1, 2 * shape[1]!),
       data: Float32Array.from(values.flat()),
     });
+  }
+}
+
+/** W_k = [b_k; a_k] of key head k, one after another. */
+function joinStrengths(tensors: Map<string, Tensor>, { layers }: ModelSpec): void {
+  for (const [index, { mixer }] of layers.entries()) {
+    if (mixer?.type !== "delta") continue;
+    const names = ["ssm_beta", "ssm_alpha"].map((stem) => `blk.${index}.${stem}.weight`);
+    const [strengths, rates] = names.map((name) => tensors.get(name)!) as [Tensor, Tensor];
+    const size = strengths.data.length / mixer.keyHeads;
+    const values = Array.from({ length: mixer.keyHeads }, (_, head) =>
+      [strengths, rates].flatMap(({ data }) => [...data.subarray(head * size, (head + 1) * size)]),
+    );
+    for (const name of names) tensors.delete(name);
+    const shape = strengths.shape.with(0, 2 * mixer.valueHeads);
+    tensors.set(`blk.${index}.ssm_ba.weight`, { shape, data: Float32Array.from(values.flat()) });
   }
 }
 

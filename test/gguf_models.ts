@@ -316,6 +316,18 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["qwen35moe.expert_shared_feed_forward_length", u32(5)],
     ],
   },
+  qwen3_next: {
+    architecture: "qwen3next",
+    renamed: QWEN35.renamed,
+    grouped: true,
+    model: tinyModel(TINY_FAMILIES.qwen3_next),
+    extra: [
+      ...deltaEntries({ keyHeads: 2, valueHeads: 6, inner: 48 }, "qwen3next"),
+      ["qwen3next.full_attention_interval", u32(2)],
+      ["qwen3next.expert_feed_forward_length", u32(4)],
+      ["qwen3next.expert_shared_feed_forward_length", u32(5)],
+    ],
+  },
   "qwen3_5 of another pattern": {
     ...QWEN35,
     model: tinyModel({

@@ -91,6 +91,7 @@ type TinyFamily =
   | "lfm2_moe"
   | "qwen3_5"
   | "qwen3_5_moe"
+  | "qwen3_next"
   | "granitemoehybrid"
   | "granitemoehybrid with rotation"
   | "granitemoehybrid with experts"
@@ -190,6 +191,12 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   qwen3_5: QWEN3_5,
   qwen3_5_moe: {
     ...{ ...QWEN3_5, family: "qwen3_5_moe_text" },
+    layers: [DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA].map((layer) => {
+      return { ...layer, ...WITH_SHARED };
+    }),
+  },
+  qwen3_next: {
+    ...{ ...QWEN3_5, family: "qwen3_next" },
     layers: [DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA].map((layer) => {
       return { ...layer, ...WITH_SHARED };
     }),

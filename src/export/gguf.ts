@@ -12,6 +12,7 @@ import { type EncodedValue, f32s, text, texts, u32 } from "../io/formats/gguf_va
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf_writer.ts";
 import { cardFields } from "../model/card_fields.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
+import { putJoined } from "../model/gguf/joined_rows.ts";
 import {
   type GgufPlace,
   type GgufTensorPlan,
@@ -211,7 +212,7 @@ function vector(name: string, data: Float32Array): GgufTensorToWrite {
 }
 
 /**
- * A tensor as stored: the rows of its parts, one part after another; only that of one part in place has `rows`, which
+ * A tensor as stored: the rows of its parts, one part after another or in turns; only that of one part in place has `rows`, which
  * are those of whole experts in a tensor of experts.
  */
 async function readTensor(
@@ -229,7 +230,8 @@ async function readTensor(
   let offset = 0;
   for (const part of parts) {
     const stored = storedPart(part, await read(part.weight.name));
-    data.set(stored.data, offset);
+    if (part.joined === null) data.set(stored.data, offset);
+    else putJoined(data, stored, part.joined);
     offset += stored.data.length;
   }
   return { shape, data };

@@ -51,6 +51,7 @@ describe("the architecture", () => {
     ["olmoe", TINY_FAMILIES.olmoe],
     ["qwen2moe", TINY_FAMILIES.qwen2_moe],
     ["qwen35moe", TINY_FAMILIES.qwen3_5_moe],
+    ["qwen3next", TINY_FAMILIES.qwen3_next],
     ["gemma4", GEMMA4],
     ["lfm2moe", LFM2],
     ["glm4moe", GLM],

@@ -91,6 +91,11 @@ export interface GgufArchitecture {
   /** What layers may have in place of attention (mixers.ts); null where all have attention. */
   readonly mixer: MixerSpec["type"] | null;
   /**
+   * Value heads of delta rules are in tiles (value_heads.ts); else in groups, and strengths and rates of one key head
+   * after another in one tensor.
+   */
+  readonly tiledHeads: boolean;
+  /**
    * Rotated channels have sections for positions in time, height and width, which are the same in texts; llama.cpp asks
    * for their sizes.
    */
@@ -206,6 +211,7 @@ export const LLAMA: GgufArchitecture = {
   names: {},
   outerNames: {},
   mixer: null,
+  tiledHeads: true,
   ropeSections: false,
   guessingLayers: false,
   parallel: "family",

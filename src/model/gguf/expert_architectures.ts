@@ -82,6 +82,19 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       loads: { ...QWEN35.loads, families: ["qwen3_5_moe_text"] },
     },
   ],
+  [
+    "qwen3next",
+    {
+      ...QWEN35,
+      family: "qwen3_next",
+      names: { ...QWEN35.names, "linear_attn.in_proj_b": "ssm_ba", "linear_attn.in_proj_a": "ssm_ba" },
+      tiledHeads: false,
+      ropeSections: false,
+      guessingLayers: false,
+      experts: { ...OWN_WIDTH, shared: "gated" },
+      loads: { ...QWEN35.loads, families: ["qwen3_next"] },
+    },
+  ],
   ["granitemoe", GRANITE_MOE],
   // Granite 4 with attention in all layers.
   [

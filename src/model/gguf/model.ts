@@ -152,7 +152,7 @@ function placeTensors(
     const start = joined === null ? (usedRows.get(tensor) ?? 0) : 0;
     const parts = joined === null ? (experts?.count ?? 1) : 2;
     const end = fused ? start + weight.shape[0]! : shape[0]! / parts;
-    usedRows.set(tensor, place.experts?.count ?? end);
+    usedRows.set(tensor, place.experts?.count ?? (joined === null ? end : shape[0]!));
     const rowShape = weight.shape.slice(1);
     const count = elementCount(shape) / elementCount(rowShape);
     const flat = reshaped !== null && Number.isInteger(count);

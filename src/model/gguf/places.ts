@@ -8,8 +8,8 @@ import type { ModelSpec } from "../spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_experts.ts";
 import { CORRECTION, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
+import { type JoinedRows, joinedWeights } from "./joined_rows.ts";
 import { ggufName, isFused } from "./names.ts";
-import { type JoinedRows, joinedWeights } from "./stacked_experts.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
 /** Where and how one weight is stored. */
@@ -25,7 +25,7 @@ export interface GgufPlace {
   readonly tiled: TiledHeads | null;
   /** The experts whose matrices follow one another; null for all other weights. */
   readonly experts: StackedExperts | null;
-  /** The rows of each expert's matrix beside those of another projection; null where they are alone. */
+  /** Its rows where they take turns with those of another weight; null where they do not. */
   readonly joined: JoinedRows | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
@@ -62,9 +62,9 @@ export interface GgufTensorPlan {
 /** The places of a model's weights, in the order of `weightsOf`. */
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
-  const tiled = tiledWeights(spec);
+  const tiled = architecture.tiledHeads ? tiledWeights(spec) : new Map<string, TiledHeads>();
   const experts = stackedWeights(spec);
-  const joined = architecture.experts?.joined ? joinedWeights(spec) : new Map<string, JoinedRows>();
+  const joined = joinedWeights(spec, architecture);
   const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...routerVectors(spec)]);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;

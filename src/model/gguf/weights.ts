@@ -14,8 +14,9 @@ import {
 } from "../../tensor/tensor.ts";
 import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
 import type { StackedExperts } from "../stacked_experts.ts";
+import { type JoinedRows, joinedRow, readJoined } from "./joined_rows.ts";
 import type { StoredValues } from "./places.ts";
-import { type JoinedRows, joinedRow, readJoined, readUnstacked, unstackedShape } from "./stacked_experts.ts";
+import { readUnstacked, unstackedShape } from "./stacked_experts.ts";
 import { areWholeBlocks, blocksInGroups, readInGroups, type TiledHeads } from "./value_heads.ts";
 
 /** Where and how a weight is stored. */
@@ -28,7 +29,7 @@ export interface StoredWeight {
   readonly paired: ReorderedHeads | null;
   /** The value heads that are in tiles; null where they are in place. */
   readonly tiled: TiledHeads | null;
-  /** The rows of experts beside those of another projection; null where they are in place. */
+  /** Its rows where they take turns with those of another weight; null where they do not. */
   readonly joined: JoinedRows | null;
   /** The experts whose columns are matrices that follow one another; null where they are in place. */
   readonly experts: StackedExperts | null;
