@@ -29,6 +29,9 @@ const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot
 /** A matrix of an expert of all tokens, in files whose first layer has one. */
 const SHARED_TENSOR = "blk.0.ffn_up_shexp.weight";
 
+/** All projections of a delta rule but strengths and rates, in the first files of Qwen3-Next. */
+const JOINED_DELTA = /^blk\.\d+\.ssm_in\.weight$/;
+
 /** A matrix of one expert, in files from before April 2024. */
 const EXPERT_TENSOR = /^blk\.\d+\.ffn_(gate|up|down)\.\d+\.weight$/;
 
@@ -190,6 +193,8 @@ function checkTensor(
 
 /** Advice on a file with a tensor that no weight is read from. */
 function unusedHint(tensor: string): string {
+  if (JOINED_DELTA.test(tensor))
+    return "Convert the model again: newer versions of llama.cpp's conversion write two tensors in place of this one.";
   if (EXPERT_TENSOR.test(tensor))
     return "Convert the model again: newer files have one tensor for all experts, and newer llama.cpp wants that, too.";
   return "The model has a part that gprune does not support and would drop.";

@@ -298,6 +298,14 @@ describe("experts", () => {
     });
   });
 
+  test("beside delta rules with their projections in one tensor are refused, with what to do", async () => {
+    const tensors = [floatTensor("blk.0.ssm_in.weight", [160, 8], new Float32Array(1280))];
+    await expect(specOf({ ...CASES.qwen3_next!, tensors })).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      hint: expect.stringContaining("write two tensors in place of this one"),
+    });
+  });
+
   test("with a tensor for each are refused, with what to do", async () => {
     const tensors = [floatTensor("blk.0.ffn_gate.0.weight", [4, 8], new Float32Array(32))];
     await expect(specOf({ ...CASES.mixtral!, tensors })).rejects.toMatchObject({

@@ -11,7 +11,7 @@ import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
-import { deltaKeys } from "./qwen3_5_keys.ts";
+import { DELTA_KEYS } from "./qwen3_5_keys.ts";
 import { afterDense, BY_STEP, IN_INTERVAL } from "./sparse_layers.ts";
 
 /** The class assumes a layer that predicts a further token, which is not read (`predictingLayers`). */
@@ -21,7 +21,7 @@ const PREDICTING_NONE: OwnKeysFormat = {
 };
 
 /** Attention has gates, as the class says by a key of its own. */
-const QWEN3_5 = both(deltaKeys(32), {
+const QWEN3_5 = both(DELTA_KEYS, {
   read: (usual) => ({ usual, complete: (spec) => spec }),
   write: () => ({ attn_output_gate: true }),
 });
@@ -69,7 +69,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     own: { neurons: 1408, layers: BY_STEP },
   }),
   qwen3_next: both(
-    deltaKeys(48),
+    DELTA_KEYS,
     expertKeys({
       count: "num_experts",
       defaults: { count: 512, active: 10, normalised: true },

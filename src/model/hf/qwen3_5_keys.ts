@@ -21,7 +21,7 @@ import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 const schema = z.object({
   layer_types: z.array(z.enum(["full_attention", "linear_attention"])).nullish(),
   full_attention_interval: size.default(4),
-  num_hidden_layers: size.max(MAX_LAYERS).nullish(),
+  num_hidden_layers: size.max(MAX_LAYERS),
   linear_conv_kernel_dim: filterLength.default(4),
   linear_num_key_heads: linearHeads.default(16),
   linear_num_value_heads: linearHeads.default(32),
@@ -34,20 +34,15 @@ const schema = z.object({
 
 type DeltaConfig = z.infer<typeof schema>;
 
-/** @param usualLayers - their number where config.json has none */
-export function deltaKeys(usualLayers: number): OwnKeysFormat {
-  return {
-    read: (config, where) => readDeltaKeys(config, where, usualLayers),
-    write: writtenDeltaKeys,
-  };
-}
+/** The format of both classes. */
+export const DELTA_KEYS: OwnKeysFormat = { read: readDeltaKeys, write: writtenDeltaKeys };
 
 /** @throws GpruneError BAD_CONFIG for values out of range, or a list that does not name all layers */
-function readDeltaKeys(config: JsonObject, where: string, usualLayers: number): OwnKeys {
+function readDeltaKeys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, ...usual } = config;
   const keys = parsedKeys(schema, config, where);
   const delta = deltaOf(keys, where);
-  const attends = attendingLayers(keys, keys.num_hidden_layers ?? usualLayers, where);
+  const attends = attendingLayers(keys, where);
   return {
     usual,
     complete: (spec) => ({
@@ -75,8 +70,7 @@ function deltaOf(config: DeltaConfig, where: string): DeltaSpec {
 
 /** Whether each layer has attention. */
 function attendingLayers(
-  { layer_types: types, full_attention_interval: every }: DeltaConfig,
-  count: number,
+  { layer_types: types, full_attention_interval: every, num_hidden_layers: count }: DeltaConfig,
   where: string,
 ): readonly boolean[] {
   requireEveryLayer(types, count, where);
