@@ -212,8 +212,8 @@ function vector(name: string, data: Float32Array): GgufTensorToWrite {
 }
 
 /**
- * A tensor as stored: the rows of its parts, one part after another or in turns; only that of one part in place has `rows`, which
- * are those of whole experts in a tensor of experts.
+ * A tensor as stored: the rows of its parts, one part after another or in turns; only that of one part in place has
+ * `rows`, which are those of whole experts in a tensor of experts.
  */
 async function readTensor(
   { shape, parts }: GgufTensorPlan,

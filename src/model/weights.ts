@@ -161,7 +161,7 @@ export const LAYER_SCALAR = "layer_scalar";
 export const ROUTER = "mlp.gate";
 /** What routers add to scores where they pick experts, [E]. */
 export const CORRECTION: string = `${ROUTER}.e_score_correction_bias`;
-/** Weights of the norm on what a router reads, [C], and factors on the numbers of experts, [E]. */
+/** Weights of a router's norm, [C], and factors on the numbers of experts, [E]. */
 export const ROUTER_NORM: string = `${ROUTER}.scale`;
 export const EXPERT_SCALES: string = `${ROUTER}.per_expert_scale`;
 /** Norms of experts, and of what the FFN of every token beside them gives, where they have their own. */
@@ -241,7 +241,7 @@ function routerWeights(spec: ModelSpec, { experts }: LayerSpec, index: number): 
   const inputs = gated ? (["gate_proj", "up_proj"] as const) : (["up_proj"] as const);
   return [
     ...router,
-    ...(ungated ? [] : [plain(`model.layers.${index}.${SHARED_GATE}.weight`, [1, hiddenSize])]),
+    ...(ungated ? [] : [plain(`${prefix}${SHARED_GATE}.weight`, [1, hiddenSize])]),
     ...inputs.map((matrix) =>
       plain(projectionName(index, `mlp.shared_expert.${matrix}`), [shared, hiddenSize]),
     ),

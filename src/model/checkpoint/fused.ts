@@ -1,7 +1,7 @@
 /**
  * Checkpoints that store several projections as one tensor: one after another (Phi-3: q, k, v as `qkv_proj`, gate and
- * up as `gate_up_proj`), KV group by KV group (GPT-NeoX, Falcon: `query_key_value`), or key head by key head (Qwen3-Next:
- * `in_proj_qkvz`). Reading splits them into the usual projections, writing joins them again.
+ * up as `gate_up_proj`), KV group by KV group (GPT-NeoX, Falcon: `query_key_value`), or key head by key head
+ * (Qwen3-Next: `in_proj_qkvz`). Reading splits them into the usual projections, writing joins them again.
  */
 import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
