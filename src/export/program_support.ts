@@ -96,7 +96,9 @@ export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null 
   if (form === null) return null;
   const { family, remoteCode } = form;
   const experts = spec.layers.filter((layer) => layer.experts !== undefined);
-  if (experts.length > 0 && spec.activation !== "silu") return ["no", "it computes SiLU in experts"];
+  const computed = (remoteCode ? undefined : family.readers.vllmExperts) ?? "silu";
+  if (experts.length > 0 && spec.activation !== computed)
+    return ["no", `it computes ${computed === "silu" ? "SiLU" : "GELU"} in experts`];
   if (new Set(experts.map(expertNeurons)).size > 1)
     return ["no", "it has one width for the experts of all layers"];
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);
