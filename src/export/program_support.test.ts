@@ -192,15 +192,15 @@ describe("programSupport", () => {
     const gemma = TINY_FAMILIES["gemma4 with experts"];
     // As many query heads in all layers.
     const options = { ...gemma, layers: gemma.layers!.with(-1, { ...gemma.layers!.at(-1), groupSize: 4 }) };
-    const own = runtimesOf(tinySpec(options));
+    const own = programSupport(tinySpec(options));
     expect([own.transformers, own.vllm]).toEqual(["yes (Gemma4ForCausalLM)", "yes (Gemma4ForCausalLM)"]);
     const layers = options.layers.with(0, { ...options.layers[0], neurons: 9 });
-    expect(runtimesOf(tinySpec({ ...options, layers }))).toMatchObject({
+    expect(programSupport(tinySpec({ ...options, layers }))).toMatchObject({
       transformers: "with trust_remote_code (layers differ in width)",
       vllm: "no (it computes SiLU in experts)",
       "llama.cpp": expect.stringContaining("as gemma4, padded with zeros"),
     });
-    const silu = runtimesOf(tinySpec({ ...options, activation: "silu" }));
+    const silu = programSupport(tinySpec({ ...options, activation: "silu" }));
     expect(silu.vllm).toBe("no (it computes GELU in experts)");
   });
 
