@@ -23,5 +23,6 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
     biases: false,
   },
   c_attn: { parts: QKV, byGroup: false, biases: true },
+  kv_b_proj: { parts: ["k_proj", "v_proj"], byGroup: true, biases: false },
   query_key_value: { parts: QKV, byGroup: true, biases: true },
 };

@@ -33,12 +33,30 @@ export function routing(
   experts: ExpertsSpec,
   { products, correction }: { readonly products: Value; readonly correction: Value | null },
 ): Routing {
-  const { active, normalised, sigmoid, scale = 1 } = experts;
+  const { active, normalised, sigmoid, scale = 1, groups } = experts;
   const scores = sigmoid ? b.sigmoid(products) : b.softmax(products);
-  const mask = largestMask(b, correction === null ? products : b.add(scores, correction), active);
+  const ranks = correction === null ? (groups ? scores : products) : b.add(scores, correction);
+  const mask = largestMask(b, groups ? withinGroups(b, ranks, groups) : ranks, active);
   const picked = b.mul(scores, mask);
   const shares = normalised ? b.div(picked, divisorOf(b, experts, b.reduceSum(picked, [-1]))) : picked;
   return { experts, mask, weights: scale === 1 ? shares : b.mul(shares, b.scalar(scale)) };
+}
+
+/** Less than any sum of a score and a correction. */
+const HIDDEN = -1e30;
+
+/** Ranks of experts [B, T, E], hidden in groups that none is picked from. */
+function withinGroups(
+  b: GraphBuilder,
+  ranks: Value,
+  { count, active, best }: NonNullable<ExpertsSpec["groups"]>,
+): Value {
+  const [batch, tokens, experts] = ranks.shape as readonly [Dim, Dim, number];
+  const byGroup = b.reshape(ranks, [batch, tokens, count, experts / count]);
+  const sums = b.reduceSum(largest(b, byGroup, best)[0], [-1]);
+  const picked = largestMask(b, b.reshape(sums, [batch, tokens, count]), active);
+  const others = b.mul(b.sub(b.scalar(1), picked), b.scalar(HIDDEN));
+  return b.reshape(b.add(byGroup, b.reshape(others, [batch, tokens, count, 1])), ranks.shape);
 }
 
 /** What the numbers of picked experts are divided by. @param sum - of these, [B, T, 1] */

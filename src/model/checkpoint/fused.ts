@@ -8,7 +8,7 @@ import { elementCount, type RowRange, type Tensor, type TensorSource } from "../
 import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family.ts";
 import { FUSIONS } from "../fusions.ts";
-import type { LayerSpec, ModelSpec } from "../spec.ts";
+import { type LayerSpec, type ModelSpec, ownKeyDimOf, valueDimOf } from "../spec.ts";
 import { moduleOf, projectionName } from "../weights.ts";
 
 /** A tensor made of the rows of others. */
@@ -21,7 +21,7 @@ export interface FusedTensor {
 
 /**
  * The fused tensors, weights and biases, of a model that have one of these names, in all layers.
- * @param names - those that may be read when absent: with biases only in families that store such tensors
+ * @param names - those that may be read when absent: with biases, or by group, only in families that store such
  */
 export function fusedTensors(
   spec: ModelSpec,
@@ -36,12 +36,16 @@ export function fusedTensors(
       return (biases ? (["weight", "bias"] as const) : (["weight"] as const)).map((kind) => ({
         name: `model.layers.${index}.${module}.${fused}.${kind}`,
         parts: parts.map((part) => projectionName(index, part, kind)),
-        blocks: byGroup
-          ? parts.map((part) => (part === "q_proj" ? groupSize * spec.headDim : spec.headDim))
-          : null,
+        blocks: byGroup ? parts.map((part) => rowsOfGroup(spec, part, groupSize)) : null,
       }));
     }),
   );
+}
+
+/** Rows of a projection that a KV group has. */
+function rowsOfGroup(spec: ModelSpec, matrix: string, groupSize: number): number {
+  if (matrix.endsWith("q_proj")) return groupSize * spec.headDim;
+  return matrix.endsWith("k_proj") ? ownKeyDimOf(spec, {}) : valueDimOf(spec, {});
 }
 
 /** Whether an FFN has the matrices that are fused under a name; those of experts are stored otherwise (experts.ts). */
@@ -51,7 +55,10 @@ function hasMatrices({ experts }: Pick<LayerSpec, "experts">, fused: FusedName):
 
 function readableNames({ family }: ModelSpec): readonly FusedName[] {
   const { fused } = familyByName(family, "model").stored;
-  return FUSED_NAMES.filter((name) => !FUSIONS[name].biases || fused.includes(name));
+  return FUSED_NAMES.filter((name) => {
+    const { biases, byGroup } = FUSIONS[name];
+    return !(biases || byGroup) || fused.includes(name);
+  });
 }
 
 /** Where the rows of a part stand in a fused tensor. */
@@ -151,9 +158,9 @@ export async function readFused(
 }
 
 /** Rows of a projection, by its checkpoint name. */
-function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
-  const { neurons, kvGroups, groupSize, experts } = layers[Number(name.split(".")[2])]!;
+function rowsOf(spec: ModelSpec, name: string): number {
+  const { neurons, kvGroups, groupSize, experts } = spec.layers[Number(name.split(".")[2])]!;
   if (name.includes(".shared_expert.")) return experts!.shared!;
   if (name.includes(".mlp.")) return neurons;
-  return kvGroups * headDim * (name.includes("q_proj") ? groupSize : 1);
+  return kvGroups * rowsOfGroup(spec, name.split(".")[4]!, groupSize);
 }

@@ -8,6 +8,7 @@ import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
 import { FUSIONS } from "../fusions.ts";
+import { LATENT_NORM_EPS } from "../latent_spec.ts";
 import { type RopeSpec, usualAttentionFactor } from "../rope_spec.ts";
 import {
   attentionLayers,
@@ -83,6 +84,10 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
     concerns: ({ layers }) => layers.some(({ experts }) => experts?.normalised),
     what: "does not divide the weights of experts by their sum",
   },
+  latent_norm_eps: {
+    concerns: ({ normEps }) => normEps !== LATENT_NORM_EPS,
+    what: "takes the epsilon of other norms for those of latents",
+  },
   norm_eps: {
     concerns: ({ normEps }) => normEps !== 1e-5,
     what: "takes 1e-5 for the epsilon of the norms of queries and keys",
@@ -153,8 +158,10 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
 /** Whether config.json in a form, read back, is the spec; biases that a flag adds do not count: they are zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
   const { computes, stored } = form.family;
+  if ((spec.latent !== undefined) !== (computes.latents ?? false)) return false;
   const ropes = ropesOf(spec);
-  const isPartial = spec.layers.some(({ rope, headDim = spec.headDim }) => rope && rope.rotaryDim < headDim);
+  const turning = spec.latent?.rotated ?? spec.headDim;
+  const isPartial = spec.layers.some(({ rope, headDim = turning }) => rope && rope.rotaryDim < headDim);
   if (!computes.partialRotary && isPartial) return false;
   if (!computes.headDimByLayer && spec.layers.some(({ headDim }) => headDim !== undefined)) return false;
   if (computes.scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form)))
