@@ -1,7 +1,7 @@
 /** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
 
 import { alibiSlopes } from "../src/model/alibi.ts";
-import type { RopeSpec } from "../src/model/rope_spec.ts";
+import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
 import type { ExpertsSpec, LayerSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
@@ -280,26 +280,26 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
       latentLayer(index, { ...CORRECTED, ...SIGMOIDS, ...OPEN_SHARED, shared: 4 }),
     ),
   },
+  // As many layers as DeepSeek V2 Lite has.
   deepseek_v2: {
-    ...{ family: "deepseek_v2", ...LATENT, latent: { ...LATENT.latent, queryRank: null, biases: true } },
-    layers: [0, 1].map((index) =>
-      latentLayer(index, {
-        ...{ count: 6, active: 2, normalised: false, shared: 4, ungated: true },
-        groups: { count: 3, active: 2, best: 1 },
-      }),
+    ...{ family: "deepseek_v2", ...LATENT, latent: { ...LATENT.latent, queryRank: null } },
+    layers: Array.from({ length: 27 }, (_, index) =>
+      latentLayer(index, { ...EXPERTS, normalised: false, ...OPEN_SHARED, shared: 4 }),
     ),
   },
   deepseek_v3: {
-    ...{ family: "deepseek_v3", ...LATENT, attentionScale: LATENT.attentionScale * 1.2 ** 2 },
+    ...{
+      family: "deepseek_v3",
+      ...LATENT,
+      attentionScale: 7 ** -0.5 * yarnAttentionFactor(YARN.factor, 2) ** 2,
+    },
     layers: [0, 1].map((index) => ({
       ...latentLayer(index, {
         ...{ ...CORRECTED, count: 6, ...SIGMOIDS, ...OPEN_SHARED, shared: 4 },
         groups: { count: 3, active: 2, best: 2 },
       }),
-      rope: {
-        ...ROPE,
-        scaling: { ...YARN, attentionFactor: 1, allDim: (1.2 - 1) / (0.1 * Math.log(YARN.factor)) },
-      },
+      ...(index === 1 && { neurons: 24 }),
+      rope: { ...ROPE, scaling: { ...YARN, attentionFactor: 1, allDim: 2 } },
     })),
   },
   apertus: {

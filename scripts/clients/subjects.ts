@@ -10,12 +10,15 @@ import { Runtime } from "../../src/graph/runtime/runtime.ts";
 import { alibiSlopes } from "../../src/model/alibi.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
+import type { LatentSpec } from "../../src/model/latent_spec.ts";
+import { sharpening } from "../../src/model/latents.ts";
 import type { MixerSpec } from "../../src/model/mixer_spec.ts";
 import type { RopeSpec } from "../../src/model/rope_spec.ts";
 import { type Space, spacesOf } from "../../src/model/spaces.ts";
 import {
   type LayerSpec,
   type ModelSpec,
+  mainRope,
   mixerLayer,
   type Projection,
   withBiases,
@@ -258,10 +261,16 @@ function wideOptions(
     return { kvGroups: heads / groupSize, groupSize };
   };
   const factor = WIDE_HEAD / headDim;
+  const { latent } = spec;
   return {
     ...spec,
     headDim: WIDE_HEAD,
-    attentionScale: attentionScale === headDim ** -0.5 ? WIDE_HEAD ** -0.5 : attentionScale,
+    ...(latent && { latent: wideLatent(latent) }),
+    attentionScale: latent
+      ? WIDE_HEAD ** -0.5 * sharpening(mainRope({ layers })?.scaling)
+      : attentionScale === headDim ** -0.5
+        ? WIDE_HEAD ** -0.5
+        : attentionScale,
     layers: layers.map((layer, index) => {
       const neurons = (shape === "uniform" ? 40 : 40 + 8 * index) * (layer.experts?.count ?? 1);
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
@@ -269,11 +278,25 @@ function wideOptions(
         return mixerLayer(wideMixer(layer.mixer, spec), { ...layer, neurons, biases });
       const { headDim: own } = layer;
       return {
-        ...{ ...layer, neurons, biases, rope: layer.rope && wideRope(layer.rope, factor) },
+        ...{
+          ...layer,
+          neurons,
+          biases,
+          rope:
+            layer.rope && wideRope(layer.rope, latent ? wideLatent(latent).rotated / latent.rotated : factor),
+        },
         ...widths(index, layer),
         ...(own !== undefined && { headDim: factor * own }),
       };
     }),
+  };
+}
+
+/** Latents of heads of which half turns. */
+function wideLatent(latent: LatentSpec): LatentSpec {
+  return {
+    ...{ ...latent, rank: WIDE_HEAD, rotated: WIDE_HEAD / 2, valueDim: WIDE_HEAD },
+    queryRank: latent.queryRank && WIDE_HEAD,
   };
 }
 

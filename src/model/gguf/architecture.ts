@@ -56,6 +56,8 @@ export interface GgufExperts {
    * one, a whole number of times as wide as the others. Null for none.
    */
   readonly shared: "gated" | "open" | "multiple" | null;
+  /** The file may say that experts of some groups alone are picked, those with the largest sums of two scores. */
+  readonly grouped: boolean;
   /** How scores are made and corrected, the same in all files. */
   readonly scores: Pick<ExpertsSpec, "sigmoid" | "corrected" | "divisor">;
   /** The file has a factor on the numbers. */
@@ -152,6 +154,8 @@ export interface GgufArchitecture {
    * of earlier ones, and layers may have inputs of their own (layer_kinds.ts).
    */
   readonly twoKinds: boolean;
+  /** Attention is latent (latents.ts). */
+  readonly latents: boolean;
   /** Null where files have no experts; then the same name may stand for another architecture in files with some. */
   readonly experts: GgufExperts | null;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
@@ -226,6 +230,7 @@ export const LLAMA: GgufArchitecture = {
   multipliers: false,
   unrotatedModels: false,
   twoKinds: false,
+  latents: false,
   experts: null,
   logitScale: null,
   loads: LLAMA_LOADS,

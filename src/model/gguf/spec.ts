@@ -9,6 +9,7 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
+import { withLatents } from "../latents.ts";
 import type { MixerSpec } from "../mixer_spec.ts";
 import type { RopeSpec } from "../rope_spec.ts";
 import {
@@ -35,6 +36,7 @@ import {
   PARALLEL,
   ROTATED,
 } from "./keys.ts";
+import { latentsOf, rotatedLength } from "./latents.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
@@ -80,7 +82,7 @@ class SpecReader {
     const scoreWidth =
       layerCount === this.#architecture.hiddenScaledLayers ? hiddenSize / heads[0]! : headDim;
     const parallel = this.#isParallel(family);
-    return {
+    const spec: ModelSpec = {
       family: family.modelType,
       vocabSize: this.#vocabSize(),
       hiddenSize,
@@ -103,6 +105,9 @@ class SpecReader {
       maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
     };
+    if (!this.#architecture.latents) return spec;
+    const latents = latentsOf(this.#keys);
+    return withLatents(spec, latents.latent, latents.headDim);
   }
 
   /** Layers of the model itself. */
@@ -193,7 +198,11 @@ class SpecReader {
         most: this.#architecture.experts === null ? 0 : Number.POSITIVE_INFINITY,
         hint: "Of this architecture, mixtures of experts are not supported.",
       },
-      { key: this.#keys.key(EXPERT_GROUPS), most: 1, hint: "Groups of experts are not supported." },
+      {
+        key: this.#keys.key(EXPERT_GROUPS),
+        most: this.#architecture.experts?.grouped ? Number.POSITIVE_INFINITY : 1,
+        hint: "Of this architecture, groups of experts are not supported.",
+      },
       { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
       {
         key: this.#keys.key(GUESSING_LAYERS),
@@ -232,7 +241,7 @@ class SpecReader {
 
   /** Head sizes of layers without and with a window. @param usual - where the file has no key */
   #headDims(usual: number): ByKind<number> {
-    const full = this.#headDim(usual);
+    const full = this.#architecture.latents ? rotatedLength(this.#keys) : this.#headDim(usual);
     return { full, windowed: this.#architecture.twoKinds ? this.#headDim(full, WINDOWED) : full };
   }
 
@@ -251,7 +260,8 @@ class SpecReader {
     const count = heads.length;
     const ffns = ffnsOf(this.#keys, this.#architecture, count);
     const groupsKey = this.#keys.key("attention.head_count_kv");
-    const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
+    const hasGroups = this.#metadata.has(groupsKey) && !this.#architecture.latents;
+    const groups = hasGroups ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDims);
     const mixers = mixersOf(this.#keys, this.#architecture, groups);

@@ -5,8 +5,8 @@
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { LatentSpec } from "../latent_spec.ts";
-import { yarnAttentionFactor } from "../rope_spec.ts";
-import { type ModelSpec, mainRope } from "../spec.ts";
+import { withLatents } from "../latents.ts";
+import type { ModelSpec } from "../spec.ts";
 import { size } from "./limits.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
@@ -50,13 +50,6 @@ function readKeys(usual: LatentSizes, config: JsonObject, where: string): OwnKey
     usual: { ...config, head_dim: latent.rotated },
     complete: (spec) => withLatents(spec, latent, headDim),
   };
-}
-
-/** The spec with latents, whose scores YaRN sharpens by `mscale_all_dim`. @param headDim - H */
-function withLatents(spec: ModelSpec, latent: LatentSpec, headDim: number): ModelSpec {
-  const scaling = mainRope(spec)?.scaling;
-  const sharper = scaling?.type === "yarn" ? yarnAttentionFactor(scaling.factor, scaling.allDim ?? 0) : 1;
-  return { ...spec, headDim, latent, attentionScale: headDim ** -0.5 * sharper ** 2 };
 }
 
 function writtenKeys({ latent, headDim }: ModelSpec): JsonObject {
