@@ -296,7 +296,6 @@ export interface FamilyReaders {
     | "clipping"
     | "expert_shares"
     | "neurons"
-    | "latent_norm_eps"
     | "norm_eps"
     | "parallel"
     | "qk_norm"

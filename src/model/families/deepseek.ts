@@ -30,13 +30,7 @@ export const DEEPSEEK_V3: Family = {
     experts: EXPERTS_OF_MLP,
     rotatedOrder: "pairs",
   },
-  readers: {
-    ...LLAMA.readers,
-    vllmIgnores: ["latent_norm_eps"],
-    standsIn: false,
-    transformersJs: LLAMA,
-    tokenizer: "file",
-  },
+  readers: { ...LLAMA.readers, standsIn: false, transformersJs: LLAMA, tokenizer: "file" },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 129_280, hidden: 7168, neurons: 18_432, layers: 61, heads: 128 },

@@ -16,7 +16,7 @@ const QUERY_RANK = "attention.q_lora_rank";
 /** Channels of keys and values of a head; without `_mla`, of the latent. */
 const KEY_LENGTH = "attention.key_length_mla";
 const VALUE_LENGTH = "attention.value_length_mla";
-export const ROTATED_LENGTH = "rope.dimension_count";
+const ROTATED_LENGTH = "rope.dimension_count";
 
 /** Channels of heads that turn. @throws GpruneError BAD_FILE unless they are pairs */
 export function rotatedLength(keys: GgufKeys): number {

@@ -8,7 +8,6 @@ import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
 import { FUSIONS } from "../fusions.ts";
-import { LATENT_NORM_EPS } from "../latent_spec.ts";
 import { type RopeSpec, usualAttentionFactor } from "../rope_spec.ts";
 import {
   attentionLayers,
@@ -83,10 +82,6 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
   expert_shares: {
     concerns: ({ layers }) => layers.some(({ experts }) => experts?.normalised),
     what: "does not divide the weights of experts by their sum",
-  },
-  latent_norm_eps: {
-    concerns: ({ normEps }) => normEps !== LATENT_NORM_EPS,
-    what: "takes the epsilon of other norms for those of latents",
   },
   norm_eps: {
     concerns: ({ normEps }) => normEps !== 1e-5,
