@@ -464,9 +464,11 @@ class LayerContext {
       shared: "input_layernorm",
     }[norms];
     const normed = entering === null ? read : this.norm(read, entering);
-    const inner = normed.map((row) => {
+    const { ownNorms = false, shared } = this.layer.experts ?? {};
+    const ofExperts = ownNorms ? this.norm(read, "pre_feedforward_layernorm_2") : normed;
+    const inner = ofExperts.map((row, t) => {
       const up = this.project("mlp", "up_proj", row);
-      const shares = this.routed(row);
+      const shares = this.routed(ownNorms ? this.routerInput(read[t]!) : row);
       const activate = (x: number): number =>
         ACTIVATIONS[activation](x, (name) => this.vector(`mlp.act_fn.${name}`)[0]!);
       const all = gated
@@ -474,8 +476,13 @@ class LayerContext {
         : up.map(activate);
       return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
     });
-    const routed = gate(inner).map((row) => this.project("mlp", "down_proj", row));
-    const out = this.layer.experts?.shared === undefined ? routed : add(routed, this.sharedExpert(normed));
+    const own = (rows: Rows, name: string): Rows => (ownNorms ? this.norm(rows, name) : rows);
+    const routed = own(
+      gate(inner).map((row) => this.project("mlp", "down_proj", row)),
+      "post_feedforward_layernorm_2",
+    );
+    const beside = (): Rows => own(this.sharedExpert(normed), "post_feedforward_layernorm_1");
+    const out = shared === undefined ? routed : add(routed, beside());
     const plain = norms === "before" || norms === "shared";
     return this.join(joined, plain ? out : this.norm(out, "post_feedforward_layernorm"));
   }
@@ -491,6 +498,13 @@ class LayerContext {
       const share = this.layer.experts!.ungated ? 1 : sigmoid(product(row, "shared_expert_gate")[0]!);
       return product(neurons, "shared_expert.down_proj").map((x) => share * x);
     });
+  }
+
+  /** What a router with a norm of its own reads. */
+  private routerInput(row: Row): Row {
+    const weight = this.vector("mlp.gate.scale");
+    const normed = norm(row, { weight, bias: null }, { ...this.spec, normOffset: 0 });
+    return normed.map((x) => x / Math.sqrt(row.length));
   }
 
   /** What each expert's neurons count for a token; 1 where there are no experts. */
@@ -516,8 +530,9 @@ class LayerContext {
       .slice(0, active);
     const sum = picked.reduce((total, expert) => total + scores[expert]!, 0);
     const least = "least" in divisor ? Math.max(sum, divisor.least) : sum + divisor.plus;
+    const scales = experts.ownScales ? this.vector("mlp.gate.per_expert_scale") : scores.map(() => 1);
     return scores.map((score, expert) =>
-      picked.includes(expert) ? (scale * score) / (normalised ? least : 1) : 0,
+      picked.includes(expert) ? (scales[expert]! * scale * score) / (normalised ? least : 1) : 0,
     );
   }
 

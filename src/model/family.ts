@@ -4,7 +4,7 @@
  */
 
 import type { RopeScaling } from "./rope_spec.ts";
-import type { ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
+import type { Activation, ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
 
 /** Flags of config.json for biases. */
 export type BiasFlag =
@@ -46,6 +46,8 @@ export const FUSED_NAMES = [
   "query_key_value",
   "c_attn",
   "kv_b_proj",
+  "in_proj_qkvz",
+  "in_proj_ba",
 ] as const;
 export type FusedName = (typeof FUSED_NAMES)[number];
 
@@ -96,7 +98,8 @@ export type OwnKeysName =
   | "qwen2_moe"
   | "qwen3_5"
   | "qwen3_5_moe"
-  | "qwen3_moe";
+  | "qwen3_moe"
+  | "qwen3_next";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -303,6 +306,8 @@ export interface FamilyReaders {
     | "tied_head"
     | "window"
   )[];
+  /** What vLLM's class computes in experts, whatever config.json says; SiLU where absent. */
+  readonly vllmExperts?: Activation;
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, qwen3_next.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**

@@ -8,6 +8,7 @@ import type { ModelSpec } from "../spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_experts.ts";
 import { CORRECTION, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
+import { type JoinedRows, joinedWeights } from "./joined_rows.ts";
 import { forLatents, headMatrices } from "./latents.ts";
 import { ggufName, isFused } from "./names.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
@@ -27,6 +28,8 @@ export interface GgufPlace {
   readonly experts: StackedExperts | null;
   /** These are transposed. */
   readonly turned: boolean;
+  /** Its rows where they take turns with those of another weight; null where they do not. */
+  readonly joined: JoinedRows | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
   /** The shape in the file where it is not that of the weight, beside axes of size 1 within rows; null elsewhere. */
@@ -62,10 +65,11 @@ export interface GgufTensorPlan {
 /** The places of a model's weights, in the order of `weightsOf`. */
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
-  const tiled = tiledWeights(spec);
+  const tiled = architecture.tiledHeads ? tiledWeights(spec) : new Map<string, TiledHeads>();
   const experts = stackedWeights(spec);
   const heads = headMatrices(spec);
   const named = forLatents(architecture, spec);
+  const joined = joinedWeights(spec, architecture);
   const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...routerVectors(spec)]);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
@@ -82,6 +86,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         tiled: tiled.get(name) ?? null,
         experts: experts.get(name) ?? ofHeads,
         turned,
+        joined: joined.get(name) ?? null,
         values: storedValues(name, spec, architecture),
         reshaped: reshaped.get(name) ?? null,
       },
