@@ -116,9 +116,9 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
     const { gated, norms, parallel, perLayerInputs, latent } = model.spec;
     const read = projectionsOf(model.spec).filter((name) => !["o_proj", "down_proj"].includes(name));
-    // And those that make latents; the weighted values; both products with the layer's own input; o_proj, whose result is in the stream,
-    // unless nothing reads that; down_proj where a norm reads its result; those of an expert of all tokens,
-    // but of the last one where neither gate nor norm reads its result.
+    // And those that make latents; the weighted values; both products with the layer's own input; o_proj, whose result
+    // is in the stream, unless nothing reads that; down_proj where a norm reads its result; those of an expert of all
+    // tokens, but of the last one where neither gate nor norm reads its result.
     const readStreams = parallel ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
     const { shared: width, ungated = false, ownNorms = false } = structure.experts ?? {};
