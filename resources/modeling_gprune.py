@@ -1,6 +1,6 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X and
-LFM2 MoE: 5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
+LFM2 MoE and GLM-4.7 Flash: 5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -71,6 +71,10 @@ FFN_PROJECTIONS = {
 }
 
 
+# What makes the latent vectors of latent attention, which has biases as the configuration says.
+LATENTS = ("q_a_proj", "kv_a_proj_with_mqa")
+
+
 def layer_widths(config, index):
     """Widths of a layer by name: from transformers' view of them where it has one (5.x), else from the plain mapping."""
     layers = getattr(config, "layer_widths", None) or getattr(config, "per_layer_config", None)
@@ -129,11 +133,13 @@ def pruned_projection(stock, usual, config, index):
     """
     wide = stock.weight.shape if isinstance(stock, Conv1D) else stock.weight.shape[::-1]
     neurons = layer_widths(config, index)["intermediate_size"]
-    inputs = {"o_proj": wide[0], "down_proj": neurons}.get(usual, config.hidden_size)
+    inputs = {"o_proj": wide[0], "q_b_proj": wide[0], "kv_b_proj": wide[0], "down_proj": neurons}
+    inputs = inputs.get(usual, config.hidden_size)
     outputs = {"o_proj": config.hidden_size, "up_proj": neurons}.get(usual, wide[1])
     if isinstance(stock, Conv1D):
         return Conv1D(outputs, inputs)
-    return nn.Linear(inputs, outputs, bias=usual in config.projection_biases[index])
+    biased = config.attention_bias if usual in LATENTS else usual in config.projection_biases[index]
+    return nn.Linear(inputs, outputs, bias=biased)
 
 
 def sloped(attention, slopes):
@@ -326,6 +332,9 @@ for family in (
     ("glm", "Glm"),
     ("glm4", "Glm4"),
     ("glm4_moe", "Glm4Moe"),
+    ("glm4_moe_lite", "Glm4MoeLite"),
+    ("deepseek_v2", "DeepseekV2"),
+    ("deepseek_v3", "DeepseekV3"),
     ("apertus", "Apertus"),
     ("arcee", "Arcee"),
     ("nanochat", "NanoChat"),

@@ -1,7 +1,7 @@
 /** Random inputs for the backward programs of a layer. */
 import { layerSizes, stateSize } from "../src/graph/decoder/layer_structure.ts";
 import type { Feeds } from "../src/graph/runtime/runtime.ts";
-import { headDimOf, type ModelSpec } from "../src/model/spec.ts";
+import { type ModelSpec, valueDimOf } from "../src/model/spec.ts";
 import type { SpaceKind } from "../src/model/weights.ts";
 import { randomTensor } from "./tiny_model.ts";
 
@@ -36,7 +36,7 @@ export function wayBackFeeds(
   return {
     upstream: randomTensor([batch, tokens, stateSize(spec, index + 1)], { name: "upstream" }),
     "ffn.gateWeight": randomTensor([hiddenSize, F], { name: "gate weight" }),
-    ...ofSpace("kv", N * headDimOf(spec, layer), 1),
+    ...ofSpace("kv", N * valueDimOf(spec, layer), 1),
     ...ofSpace("ffn", F, layer.experts?.count ?? 1),
   };
 }

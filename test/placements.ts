@@ -25,6 +25,7 @@ import { maxAbs, maxDifference } from "./numbers.ts";
 const STRUCTURE: LayerStructure = {
   hiddenSize: 12,
   headDim: 8,
+  valueDim: 8,
   groupSize: 2,
   rotaryDim: 6,
   scalesQueries: true,

@@ -3,6 +3,7 @@
  * modeling files define it. The naive twin of src/graph/decoder/decoder.ts; it shares no code with it.
  */
 
+import type { LatentSpec } from "../src/model/latent_spec.ts";
 import type { ConvolutionSpec, DeltaSpec, Mamba2Spec, MixerSpec } from "../src/model/mixer_spec.ts";
 import type { Model } from "../src/model/model.ts";
 import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
@@ -161,15 +162,48 @@ class LayerContext {
   }
 
   attention(stream: Rows, gate: (rows: Rows) => Rows): Rows {
-    const { qkNorm, norms, attentionScale, projectionClip, scoreSoftcap } = this.spec;
-    const { headDim = this.spec.headDim } = this.layer;
+    const { norms, attentionScale, scoreSoftcap, latent } = this.spec;
     const normed = norms === "after" ? stream : this.norm(stream, "input_layernorm");
-    const { groupSize, rope, window, slopes } = this.layer;
+    const { groupSize, window, slopes } = this.layer;
+    const gates = this.spec.gatedAttention ? normed.map((row) => this.queryParts(row, 1).flat()) : null;
+    const heads = latent === undefined ? this.plainHeads(normed) : this.latentHeads(normed, latent);
+    const { queries, keys, values } = heads;
+    const mixed = queries.map((row, t) =>
+      row.flatMap((query, n) => {
+        const group = Math.floor(n / groupSize);
+        const first = window === null ? 0 : Math.max(0, t - window + 1);
+        const seen = keys.slice(first, t + 1);
+        const scores = softmax(
+          softcap(
+            seen.map((key) => attentionScale * dot(query, key[group]!)),
+            scoreSoftcap,
+          ).map((score, s) => score - (slopes?.[n] ?? 0) * (t - first - s)),
+        );
+        return values[0]![group]!.map((_, c) =>
+          dot(
+            scores,
+            values.slice(first, t + 1).map((value) => value[group]![c]!),
+          ),
+        );
+      }),
+    );
+    const open = mixed.map((row, t) => row.map((x, c) => (gates === null ? x : x * sigmoid(gates[t]![c]!))));
+    const out = (this.layer.kvSharing ? open : gate(open)).map((row) =>
+      this.project("self_attn", "o_proj", row),
+    );
+    const plain = norms === "before" || norms === "shared";
+    return this.join(stream, plain ? out : this.norm(out, "post_attention_layernorm"));
+  }
+
+  /** Heads whose queries, keys and values are products with the layer's input. */
+  private plainHeads(rows: Rows): Attended & { readonly queries: readonly Rows[] } {
+    const { qkNorm, projectionClip } = this.spec;
+    const { headDim = this.spec.headDim, rope } = this.layer;
     const limit = projectionClip ?? Number.POSITIVE_INFINITY;
     const clipped = (projection: string, input: Row): Row =>
       this.project("self_attn", projection, input).map((value) => Math.max(-limit, Math.min(limit, value)));
     const prepared = (projection: string, normName: string): readonly Rows[] =>
-      normed.map((input, t) => {
+      rows.map((input, t) => {
         const normIf = (kind: string, row: Row): Row =>
           qkNorm === kind ? this.normRow(row, normName, "weight") : row;
         const heads =
@@ -184,41 +218,52 @@ class LayerContext {
         });
       });
     const queries = prepared("q_proj", "self_attn.q_norm");
-    const gates = this.spec.gatedAttention ? normed.map((row) => this.queryParts(row, 1).flat()) : null;
-    const { keys, values } = this.keysAndValues({
+    const own = this.keysAndValues({
       keys: () => prepared("k_proj", "self_attn.k_norm"),
       values: () =>
-        normed.map((row) =>
+        rows.map((row) =>
           chunks(clipped(this.layer.valuesAreKeys ? "k_proj" : "v_proj", row), headDim).map((head) =>
             this.spec.valueNorm ? norm(head, { weight: null, bias: null }, this.spec) : head,
           ),
         ),
     });
-    const mixed = queries.map((row, t) =>
-      row.flatMap((query, n) => {
-        const group = Math.floor(n / groupSize);
-        const first = window === null ? 0 : Math.max(0, t - window + 1);
-        const seen = keys.slice(first, t + 1);
-        const scores = softmax(
-          softcap(
-            seen.map((key) => attentionScale * dot(query, key[group]!)),
-            scoreSoftcap,
-          ).map((score, s) => score - (slopes?.[n] ?? 0) * (t - first - s)),
-        );
-        return query.map((_, c) =>
-          dot(
-            scores,
-            values.slice(first, t + 1).map((value) => value[group]![c]!),
-          ),
-        );
+    return { queries, ...own };
+  }
+
+  /** Heads whose keys and values come from latents, [nope channels, then those that turn]. */
+  private latentHeads(rows: Rows, latent: LatentSpec): Attended & { readonly queries: readonly Rows[] } {
+    const { rank, rotated, valueDim, queryRank, biases } = latent;
+    const { headDim } = this.spec;
+    const product = (row: Row, name: string, biased = false): Row => {
+      const outputs = linear(row, matrix(this.weights, `${this.prefix}self_attn.${name}.weight`));
+      const bias = biased ? this.vector(`self_attn.${name}.bias`) : [];
+      return outputs.map((x, c) => x + (bias[c] ?? 0));
+    };
+    const normed = (row: Row, name: string): Row => {
+      const rule = { ...this.spec, normEps: 1e-6 };
+      return norm(row, { weight: this.vector(`self_attn.${name}.weight`), bias: null }, rule);
+    };
+    const turned = (row: Row, t: number): Row => rotate(row, t, this.layer.rope);
+    const made = rows.map((row) => product(row, "kv_a_proj", biases));
+    const ofKeys = made.map((row) => normed(row.slice(0, rank), "kv_a_layernorm"));
+    const ofQueries =
+      queryRank === null
+        ? rows
+        : rows.map((row) => normed(product(row, "q_a_proj", biases), "q_a_layernorm"));
+    const split = headDim - rotated;
+    return {
+      queries: ofQueries.map((row, t) =>
+        chunks(this.project("self_attn", "q_proj", row), headDim).map((head) => [
+          ...head.slice(0, split),
+          ...turned(head.slice(split), t),
+        ]),
+      ),
+      keys: ofKeys.map((row, t) => {
+        const shared = turned(made[t]!.slice(rank), t);
+        return chunks(this.project("self_attn", "k_proj", row), split).map((head) => [...head, ...shared]);
       }),
-    );
-    const open = mixed.map((row, t) => row.map((x, c) => (gates === null ? x : x * sigmoid(gates[t]![c]!))));
-    const out = (this.layer.kvSharing ? open : gate(open)).map((row) =>
-      this.project("self_attn", "o_proj", row),
-    );
-    const plain = norms === "before" || norms === "shared";
-    return this.join(stream, plain ? out : this.norm(out, "post_attention_layernorm"));
+      values: ofKeys.map((row) => chunks(this.project("self_attn", "v_proj", row), valueDim)),
+    };
   }
 
   /** Those of another layer, or the layer's own, which later ones may read. */
@@ -466,12 +511,23 @@ class LayerContext {
   private routed(row: readonly number[]): readonly number[] {
     const { experts } = this.layer;
     if (experts === undefined) return [1];
-    const { active, normalised, corrected, divisor = { plus: 0 }, scale = 1 } = experts;
+    const { active, normalised, corrected, groups, divisor = { plus: 0 }, scale = 1 } = experts;
     const products = linear(row, matrix(this.weights, `${this.prefix}mlp.gate.weight`));
     const scores = experts.sigmoid ? products.map(sigmoid) : softmax(products);
     const added = corrected ? this.vector("mlp.gate.e_score_correction_bias") : scores.map(() => 0);
     const ranks = scores.map((score, expert) => score + added[expert]!);
-    const picked = [...ranks.keys()].sort((a, b) => ranks[b]! - ranks[a]!).slice(0, active);
+    const size = experts.count / (groups?.count ?? 1);
+    const worth = chunks(ranks, size).map((group) =>
+      [...group]
+        .sort((a, b) => b - a)
+        .slice(0, groups?.best)
+        .reduce((total, rank) => total + rank, 0),
+    );
+    const open = [...worth.keys()].sort((a, b) => worth[b]! - worth[a]!).slice(0, groups?.active);
+    const picked = [...ranks.keys()]
+      .filter((expert) => open.includes(Math.floor(expert / size)))
+      .sort((a, b) => ranks[b]! - ranks[a]!)
+      .slice(0, active);
     const sum = picked.reduce((total, expert) => total + scores[expert]!, 0);
     const least = "least" in divisor ? Math.max(sum, divisor.least) : sum + divisor.plus;
     const scales = experts.ownScales ? this.vector("mlp.gate.per_expert_scale") : scores.map(() => 1);

@@ -1,7 +1,8 @@
 /** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
 
 import { alibiSlopes } from "../src/model/alibi.ts";
-import type { RopeSpec } from "../src/model/rope_spec.ts";
+import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
+import type { ExpertsSpec, LayerSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
@@ -57,6 +58,22 @@ const CORRECTED = { ...EXPERTS, corrected: true } as const;
 const OPEN_SHARED = { shared: 5, ungated: true } as const;
 const WITH_OPEN_SHARED = { neurons: 12, experts: { ...EXPERTS, ...OPEN_SHARED } } as const;
 
+/** Numbers by sigmoids. */
+const SIGMOIDS = { sigmoid: true, divisor: { plus: 1e-20 }, scale: 2.5 } as const;
+/** Keys of 3 channels and 4 that turn. */
+const LATENT = {
+  headDim: 7,
+  attentionScale: 7 ** -0.5,
+  tiedEmbeddings: false,
+  latent: { queryRank: 5, rank: 6, rotated: 4, valueDim: 3, biases: false },
+} as const;
+
+/** A layer with latent attention, and experts unless it is the first. */
+function latentLayer(index: number, experts: ExpertsSpec): Partial<LayerSpec> {
+  const layer = { ...NARROW, rope: ROPE };
+  return index === 0 ? layer : { ...layer, neurons: 12, experts };
+}
+
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
   ...{ valueNorm: true, layerScalars: true },
@@ -108,6 +125,9 @@ type TinyFamily =
   | "glm"
   | "glm4"
   | "glm4_moe"
+  | "glm4_moe_lite"
+  | "deepseek_v2"
+  | "deepseek_v3"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -268,6 +288,34 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
       const layer = { rope: { ...ROPE, rotaryDim: 2 }, biases: QKV };
       return index === 0 ? layer : { ...layer, neurons: 12, experts };
     }),
+  },
+  glm4_moe_lite: {
+    ...{ family: "glm4_moe_lite", ...LATENT, latent: { ...LATENT.latent, valueDim: 6 } },
+    layers: [0, 1].map((index) =>
+      latentLayer(index, { ...CORRECTED, ...SIGMOIDS, ...OPEN_SHARED, shared: 4 }),
+    ),
+  },
+  // As many layers as DeepSeek V2 Lite has.
+  deepseek_v2: {
+    ...{ family: "deepseek_v2", ...LATENT, latent: { ...LATENT.latent, queryRank: null } },
+    layers: Array.from({ length: 27 }, (_, index) =>
+      latentLayer(index, { ...EXPERTS, normalised: false, ...OPEN_SHARED, shared: 4 }),
+    ),
+  },
+  deepseek_v3: {
+    ...{
+      family: "deepseek_v3",
+      ...LATENT,
+      attentionScale: 7 ** -0.5 * yarnAttentionFactor(YARN.factor, 2) ** 2,
+    },
+    layers: [0, 1].map((index) => ({
+      ...latentLayer(index, {
+        ...{ ...CORRECTED, count: 6, ...SIGMOIDS, ...OPEN_SHARED, shared: 4 },
+        groups: { count: 3, active: 2, best: 2 },
+      }),
+      ...(index === 1 && { neurons: 24 }),
+      rope: { ...ROPE, scaling: { ...YARN, attentionFactor: 1, allDim: 2 } },
+    })),
   },
   apertus: {
     ...{ family: "apertus", gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },

@@ -31,6 +31,8 @@ export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qk
 const LAYER_NORMS = { normType: "layer", normParameters: "weight_and_bias" } as const;
 const PLAIN_PROJECTIONS = projectionsOf({ gated: false });
 
+const LATENT_ROPE = { theta: 100, rotaryDim: 4, scaling: null } as const;
+
 const WIDTHS = [
   { neurons: 6, kvGroups: 2, groupSize: 2 },
   { neurons: 3, kvGroups: 1, groupSize: 2 },
@@ -201,6 +203,36 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
       { ...tinyMamba({}, 6), experts: { count: 2, active: 1, normalised: false, corrected: true } },
     ],
     residualScale: 0.5,
+  },
+  "as DeepSeek V3": {
+    layers: WIDTHS.map(({ neurons, kvGroups }, index) => ({
+      ...{ neurons, kvGroups, groupSize: 1, rope: LATENT_ROPE },
+      ...(index === 1 && {
+        neurons: 12,
+        experts: {
+          ...{ count: 6, active: 2, normalised: true, sigmoid: true, corrected: true },
+          ...{ divisor: { plus: 0.1 }, scale: 2.5, shared: 5, ungated: true },
+          groups: { count: 3, active: 2, best: 2 },
+        },
+      }),
+    })),
+    headDim: 7,
+    attentionScale: 0.5,
+    latent: { queryRank: 5, rank: 3, rotated: 4, valueDim: 2, biases: true },
+  },
+  "as DeepSeek V2": {
+    layers: WIDTHS.map(({ neurons, kvGroups }, index) => ({
+      ...{ neurons, kvGroups, groupSize: 1, rope: LATENT_ROPE },
+      ...(index === 2 && {
+        neurons: 8,
+        experts: {
+          ...{ count: 8, active: 3, normalised: false, groups: { count: 4, active: 2, best: 1 } },
+          ...{ shared: 3, ungated: true },
+        },
+      }),
+    })),
+    headDim: 6,
+    latent: { queryRank: null, rank: 3, rotated: 4, valueDim: 5, biases: false },
   },
   "as Arcee": { layers: WIDTHS, gated: false, activation: "relu2" },
   "as Command R+": {

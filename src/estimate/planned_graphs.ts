@@ -11,7 +11,7 @@ import type { Graph } from "../graph/ir/graph.ts";
 import type { Sizes } from "../graph/ir/product_sizes.ts";
 import { SOME_ROWS } from "../graph/ir/shapes.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import { headDimOf } from "../model/spec.ts";
+import { headDimOf, valueDimOf } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
@@ -79,10 +79,9 @@ export class PlannedGraphs {
     // Biases that recovery adds are left out: they cost nothing here but one more operator of the graph.
     const whole = { tokens: config.seqLen, window: layer.window, sparse: config.device === "cpu" };
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, index), whole));
-    const H = headDimOf(spec, layer);
     const own = layerSizes(layer);
     const strips = {
-      ...momentSizes("kv", own.N * H),
+      ...momentSizes("kv", own.N * valueDimOf(spec, layer)),
       ...momentSizes("ffn", own.F, layer.experts?.count),
     };
     const { active, count } = layer.experts ?? { active: 1, count: 1 };
@@ -90,7 +89,7 @@ export class PlannedGraphs {
     const sizes = {
       ...own,
       [SOME_ROWS]: rows,
-      H,
+      H: headDimOf(spec, layer),
       gT: layer.groupSize * batch.T,
       ...strips,
       ...this.#slopeSizes,

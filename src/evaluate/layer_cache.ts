@@ -2,7 +2,7 @@
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
 import { linearChannels, type MixerSpec, stateShape } from "../model/mixer_spec.ts";
-import { headDimOf, keyChannels, type ModelSpec } from "../model/spec.ts";
+import { headDimOf, type LayerSpec, type ModelSpec, valueDimOf } from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */
@@ -20,7 +20,12 @@ export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): read
     const { mixer, kvSharing } = layer;
     if (kvSharing?.role === "reader") caches.push(new ReadPast(caches[kvSharing.source]!));
     else if (mixer === undefined)
-      caches.push(new AttentionPast([batch, layer.kvGroups, headDimOf(spec, layer)]));
+      caches.push(
+        new AttentionPast([batch, layer.kvGroups], {
+          keyDim: headDimOf(spec, layer),
+          valueDim: valueDimOf(spec, layer),
+        }),
+      );
     else
       caches.push(new FixedPast(stateShapes(mixer, spec).map(([name, shape]) => [name, [batch, ...shape]])));
   }
@@ -35,7 +40,12 @@ export function cacheSizes({ layers, ...spec }: ModelSpec): {
   const own = layers.filter(({ kvSharing }) => kvSharing?.role !== "reader");
   const states = layers.flatMap(({ mixer }) => (mixer ? stateShapes(mixer, spec) : []));
   const fixed = states.reduce((sum, [, shape]) => sum + elementCount(shape), 0);
-  return { token: own.reduce((sum, layer) => sum + 2 * keyChannels(spec, layer), 0), fixed };
+  return { token: own.reduce((sum, layer) => sum + cachedChannels(spec, layer), 0), fixed };
+}
+
+/** Channels of the keys and values of a token in a layer. */
+function cachedChannels(spec: Pick<ModelSpec, "headDim" | "latent">, layer: LayerSpec): number {
+  return layer.kvGroups * (headDimOf(spec, layer) + valueDimOf(spec, layer));
 }
 
 /** Shapes of the states of what a layer has in place of attention, by name, for one sequence. */
@@ -55,10 +65,13 @@ class AttentionPast implements LayerCache {
   readonly #keys: TokenCache;
   readonly #values: TokenCache;
 
-  /** @param token - B, K, H */
-  constructor(token: readonly [number, number, number]) {
-    this.#keys = new TokenCache(token);
-    this.#values = new TokenCache(token);
+  /** @param heads - B, K */
+  constructor(
+    heads: readonly [number, number],
+    { keyDim, valueDim }: { readonly keyDim: number; readonly valueDim: number },
+  ) {
+    this.#keys = new TokenCache([...heads, keyDim]);
+    this.#values = new TokenCache([...heads, valueDim]);
   }
 
   get feeds(): Feeds {

@@ -30,6 +30,7 @@ import { stacked } from "../model/stacked_experts.ts";
 import { ofModel } from "../model/tokenizer/files.ts";
 import { activationParameterName, activationParameters } from "../model/weights.ts";
 import { elementCount, type RowRange, type Tensor } from "../tensor/tensor.ts";
+import { transposed } from "../tensor/transposed.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
 import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
@@ -238,10 +239,11 @@ async function readTensor(
 }
 
 function storedPart(place: GgufPlace, tensor: Tensor): Tensor {
-  const { weight, paired, tiled, experts, values } = place;
+  const { weight, paired, tiled, experts, turned, values } = place;
   const rotated = paired === null ? tensor : rowsAsStored(tensor, paired);
   const untiled = tiled === null ? rotated : headsAsStored(rotated, tiled);
-  const data = experts === null ? untiled.data : stacked(untiled, experts);
+  const upright = turned ? transposed(untiled) : untiled;
+  const data = experts === null ? upright.data : stacked(upright, experts);
   const shape = shapeInFile(place, [tensor.shape[0]!, ...rowShape(weight)]);
   return { shape, data: values === null ? data : data.map(values.toFile) };
 }

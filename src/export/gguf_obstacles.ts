@@ -9,8 +9,10 @@ import type { Family } from "../model/family.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { forLayers } from "../model/gguf/architectures.ts";
 import { expertObstacle } from "../model/gguf/expert_obstacles.ts";
+import { latentObstacle } from "../model/gguf/latents.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
+import { sharpening } from "../model/latents.ts";
 import { linearChannels } from "../model/mixer_spec.ts";
 import {
   type RopeScaling,
@@ -95,6 +97,7 @@ const RULES: readonly Rule[] = [
       return present.some(({ biases }) => biases) ? "convolutions with biases" : null;
     },
   },
+  { finds: latentObstacle },
   { finds: expertObstacle },
   { finds: linearObstacle },
   {
@@ -209,12 +212,12 @@ export function ggufObstacles(spec: ModelSpec, architecture: GgufArchitecture): 
 
 /** The factor by which llama.cpp multiplies query-key products. */
 function scoreScale(
-  { layers, hiddenSize, headDim }: Pick<ModelSpec, "layers" | "hiddenSize" | "headDim">,
+  { layers, hiddenSize, headDim, latent }: Pick<ModelSpec, "layers" | "hiddenSize" | "headDim" | "latent">,
   { hiddenScaledLayers }: GgufArchitecture,
 ): number {
   const width =
     layers.length === hiddenScaledLayers ? hiddenSize / queryHeads(attentionLayers({ layers })[0]!) : headDim;
-  return width ** -0.5;
+  return width ** -0.5 * (latent === undefined ? 1 : sharpening(mainRope({ layers })?.scaling));
 }
 
 function isClose(a: number, b: number): boolean {
@@ -276,7 +279,8 @@ function rotaryObstacle(spec: ModelSpec, architecture: GgufArchitecture): string
   const usual = unscaledWindows && windowed !== main ? { ...main, scaling: null } : main;
   const isAllowed = localRopeTheta === null ? isDeepStrictEqual(windowed, usual) : windowed.scaling === null;
   if (!isRegular || !isAllowed) return "rotary embeddings that differ between layers";
-  if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "partial rotary embeddings";
+  const turning = spec.latent?.rotated ?? spec.headDim;
+  if (!loads.partialRotation && main.rotaryDim < turning) return "partial rotary embeddings";
   return scalingObstacle(main, architecture);
 }
 

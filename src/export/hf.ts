@@ -24,7 +24,7 @@ import {
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
 import { headNormVectors } from "../model/checkpoint/head_norms.ts";
 import { namingOf, storedName } from "../model/checkpoint/stored_names.ts";
-import { isLayerMatrix, transposed } from "../model/checkpoint/transposed.ts";
+import { isLayerMatrix } from "../model/checkpoint/transposed.ts";
 import type { Family } from "../model/family.ts";
 import { readConfig } from "../model/hf/config.ts";
 import { configText, type HfForm, MODELLING_FILE } from "../model/hf/config_writer.ts";
@@ -36,6 +36,7 @@ import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { CORRECTION, ROUTER, type WeightSpec, weightsOf } from "../model/weights.ts";
 import type { FloatDType } from "../tensor/dtype.ts";
 import { type RowRange, type Tensor, zeros } from "../tensor/tensor.ts";
+import { transposed } from "../tensor/transposed.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";

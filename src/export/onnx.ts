@@ -78,7 +78,7 @@ function loadingText(name: string, spec: ModelSpec): string {
   const [runtime, client] =
     linearAttentionsOf(spec).length > 0
       ? [", in version 1.25.1 or later", "version 4.3.1 or later"]
-      : ["", "version 4 or later if layers differ in number or size of KV heads"];
+      : ["", `version 4 or later${spec.latent ? "" : " if layers differ in number or size of KV heads"}`];
   return `transformers.js loads this model:
 
     import { pipeline } from "@huggingface/transformers";

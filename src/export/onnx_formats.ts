@@ -91,6 +91,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     matrices: {
       ...alike(blocks(4)),
       v_proj: blocks(8),
+      "self_attn.kv_a_proj": blocks(8),
       "linear_attn.in_proj_qkv": blocks(8),
       "mamba.in_proj": blocks(8),
       down_proj: blocks(8),

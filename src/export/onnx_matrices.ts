@@ -1,10 +1,10 @@
 /** Storage formats of matrices in an ONNX file, floats or quantised blocks, and the operators that multiply by them. */
 import type { GraphBuilder, Value } from "../graph/ir/graph.ts";
 import { type BlockMatrix, blockProduct, gatherRows } from "../graph/ir/operators.ts";
-import { transposed } from "../model/checkpoint/transposed.ts";
 import type { StackedExperts } from "../model/stacked_experts.ts";
 import { encode, type FloatDType } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { transposed } from "../tensor/transposed.ts";
 import { BLOCK_SIZE, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";
 import { requireFinite } from "./finite.ts";
 

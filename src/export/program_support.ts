@@ -61,7 +61,11 @@ function textAfterExport([verdict, why]: Answer): string {
 /** llama.cpp's answer for a GGUF file of the architecture `name`. */
 function llamaCppFileText(spec: ModelSpec, name: string): string {
   const found = spec.layers.flatMap(({ experts }) => experts ?? []);
-  const has = { experts: found.length > 0, shared: found.some(({ shared }) => shared !== undefined) };
+  const has = {
+    experts: found.length > 0,
+    shared: found.some(({ shared }) => shared !== undefined),
+    corrected: found.some(({ corrected }) => corrected),
+  };
   const architecture = architectureByName(name, { where: "llama.cpp", has });
   const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
   if (obstacles.length === 0) {

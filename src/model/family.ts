@@ -45,6 +45,7 @@ export const FUSED_NAMES = [
   "shared_expert.gate_up_proj",
   "query_key_value",
   "c_attn",
+  "kv_b_proj",
   "in_proj_qkvz",
   "in_proj_ba",
 ] as const;
@@ -79,10 +80,13 @@ export interface StoredExperts {
 /** Families whose classes have keys of their own. */
 export type OwnKeysName =
   | "bloom"
+  | "deepseek_v2"
+  | "deepseek_v3"
   | "ernie4_5_moe"
   | "falcon"
   | "gemma4"
   | "glm4_moe"
+  | "glm4_moe_lite"
   | "granite_hybrid"
   | "granitemoe"
   | "lfm2"
@@ -187,6 +191,11 @@ export interface FamilyComputation extends SettledSwitches {
   readonly headDimByLayer: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */
   readonly growsQueries: boolean;
+  /**
+   * Attention is latent (`LatentSpec`), and `mscale_all_dim` of YaRN sharpens scores further; it is not, and does not,
+   * where absent.
+   */
+  readonly latents?: true;
   /** The base of dynamic scaling with `alpha` is theta * alpha^(H / (H - 2)), whatever the length of a text. */
   readonly scalesBase: boolean;
   /** Key/value heads: any number, or whatever config.json says one for each query head, or one for all. */
@@ -250,6 +259,8 @@ export interface FamilyTensors {
   readonly namesBeside?: Readonly<Record<string, string>>;
   /** Names of parts of layers in models with experts, where they are others; the same where absent. */
   readonly namesWithExperts?: Readonly<Record<string, string>>;
+  /** Those of parts of layers in models with a latent of queries, where they are others; the same where absent. */
+  readonly namesWithQueryLatent?: Readonly<Record<string, string>>;
   /**
    * The checkpoint's names of parts of a layer by those of transformers 5's class, where these are others: files have
    * the latter if they were saved with `save_original_format=False`. None where absent.

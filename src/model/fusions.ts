@@ -37,4 +37,5 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
     by: "key_head",
     biases: false,
   },
+  kv_b_proj: { parts: ["k_proj", "v_proj"], by: "kv_group", biases: false },
 };

@@ -52,6 +52,8 @@ export interface YarnScaling {
    * absent in families without.
    */
   readonly queryGrowth?: number;
+  /** `mscale_all_dim`, by which scores of latent attention are sharpened further; absent elsewhere, and for 0. */
+  readonly allDim?: number;
 }
 
 /** LongRoPE (arXiv 2402.13753): each frequency has two divisors, one for short and one for long sequences. */
@@ -99,9 +101,12 @@ export function longropeAttentionFactor(factor: number, originalMaxPositions: nu
   return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
 }
 
-/** Default attention factor of a scaling. @param maxPositions - the longest sequence, tokens */
+/**
+ * Default attention factor of a scaling; of YaRN with `allDim`, that where `mscale` is the same number.
+ * @param maxPositions - the longest sequence, tokens
+ */
 export function usualAttentionFactor(scaling: YarnScaling | LongropeScaling, maxPositions: number): number {
-  if (scaling.type === "yarn") return yarnAttentionFactor(scaling.factor);
+  if (scaling.type === "yarn") return scaling.allDim === undefined ? yarnAttentionFactor(scaling.factor) : 1;
   const { originalMaxPositions: original } = scaling;
   return longropeAttentionFactor(maxPositions / original, original);
 }

@@ -7,11 +7,14 @@
 import { sliceRows } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../tensor/tensor.ts";
 import type { RotatedOrder } from "./family.ts";
+import { KEY_LATENT, type LatentSpec } from "./latent_spec.ts";
 import type { ModelSpec } from "./spec.ts";
 import { projectionName, qkNormName } from "./weights.ts";
 
-/** Heads whose first `rotaryDim` channels, R, are stored in another order. */
+/** Heads of which R channels, the first ones after `before` others, are stored in another order. */
 export interface ReorderedHeads {
+  /** Channels before those; none where absent. */
+  readonly before?: number;
   readonly order: Exclude<RotatedOrder, "halves">;
   /** H. */
   readonly headDim: number;
@@ -25,9 +28,9 @@ export interface ReorderedHeads {
  * Row of the file that holds row `row` in halves: row (s, i) of a head, s in 0..1, i in 0..R/2, stands at (i, s) in
  * pairs, and at (1 - s, i) in swapped halves. The same of elements, where the channels of a head are a row.
  */
-export function storedRow(row: number, { order, headDim, rotaryDim }: ReorderedHeads): number {
-  const channel = row % headDim;
-  if (channel >= rotaryDim) return row;
+export function storedRow(row: number, { order, headDim, rotaryDim, before = 0 }: ReorderedHeads): number {
+  const channel = (row % headDim) - before;
+  if (channel < 0 || channel >= rotaryDim) return row;
   const half = rotaryDim / 2;
   const [side, index] = channel < half ? [0, channel] : [1, channel - half];
   return row - channel + (order === "pairs" ? 2 * index + side : (1 - side) * half + index);
@@ -74,7 +77,8 @@ export async function readInHalves(
  */
 export function reorderedWeights(spec: ModelSpec, order: RotatedOrder): ReadonlyMap<string, ReorderedHeads> {
   if (order === "halves") return new Map();
-  const { headDim } = spec;
+  const { headDim, latent } = spec;
+  if (latent !== undefined) return reorderedLatents({ layers: spec.layers, headDim, latent }, order);
   return new Map(
     spec.layers.flatMap(({ rope }, index) => {
       const heads: ReorderedHeads = { order, headDim, rotaryDim: rope?.rotaryDim ?? headDim, inRow: false };
@@ -88,6 +92,28 @@ export function reorderedWeights(spec: ModelSpec, order: RotatedOrder): Readonly
         ...norms.map((norm) => [qkNormName(index, norm), { ...heads, inRow: true }] as const),
       ];
     }),
+  );
+}
+
+/** Of latents, the last channels of queries turn, and the last of what makes the latent of keys. */
+function reorderedLatents(
+  { layers, headDim, latent }: Pick<ModelSpec, "layers" | "headDim"> & { readonly latent: LatentSpec },
+  order: ReorderedHeads["order"],
+): ReadonlyMap<string, ReorderedHeads> {
+  const { rank, rotated: rotaryDim } = latent;
+  const headsOf = (before: number): ReorderedHeads => {
+    return { order, headDim: before + rotaryDim, rotaryDim, before, inRow: false };
+  };
+  const matrices = [
+    ["q_proj", headsOf(headDim - rotaryDim)],
+    [KEY_LATENT.matrix, headsOf(rank)],
+  ] as const;
+  return new Map(
+    layers.flatMap((_, index) =>
+      matrices.flatMap(([matrix, heads]) =>
+        (["weight", "bias"] as const).map((part) => [projectionName(index, matrix, part), heads] as const),
+      ),
+    ),
   );
 }
 

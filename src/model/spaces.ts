@@ -8,10 +8,11 @@
  * | `layers.i.ffn` | neuron | rows of gate_proj (where there is one) and up_proj, columns of down_proj |
  * | `layers.i.kv` | KV group | H rows of k_proj and v_proj, g*H rows of q_proj, g*H columns of o_proj |
  *
- * Biases, and norms over a whole projection or with weights for each head, go with its rows.
+ * Where keys and values come from latents (latent_spec.ts), a head's rows and columns have sizes of their own, and what
+ * makes latents stays. Biases, and norms over a whole projection or with weights for each head, go with its rows.
  */
 import { elementCount } from "../tensor/tensor.ts";
-import { headDimOf, type ModelSpec, type Projection } from "./spec.ts";
+import { type ModelSpec, type Projection, valueDimOf } from "./spec.ts";
 import { kindsOf, layerWeightsOf, type SpaceKind, spaceId, type WeightSpec } from "./weights.ts";
 
 /** A list of units, each of which can be removed with everything that belongs to it. */
@@ -27,7 +28,7 @@ export interface Space {
    * one.
    */
   readonly parts: number;
-  /** Channels of a unit at the input of its output projection (down_proj, o_proj): 1 or g*H. */
+  /** Channels of a unit at the input of its output projection: 1 of down_proj, g*H (of latents valueDim) of o_proj. */
   readonly unitChannels: number;
   /** Parameters that go with one unit, biases included. */
   readonly unitParameters: number;
@@ -44,7 +45,7 @@ export function spacesOf(spec: ModelSpec): readonly Space[] {
       const id = spaceId(index, kind);
       const units = kind === "ffn" ? layer.neurons : layer.kvGroups;
       const parts = kind === "ffn" ? (layer.experts?.count ?? 1) : 1;
-      const unitChannels = kind === "ffn" ? 1 : layer.groupSize * headDimOf(spec, layer);
+      const unitChannels = kind === "ffn" ? 1 : layer.groupSize * valueDimOf(spec, layer);
       const unitParameters = parametersPerUnit(weights, id);
       return { id, kind, layer: index, units, parts, unitChannels, unitParameters };
     });

@@ -6,6 +6,7 @@
  * K key/value heads (KV groups), N query heads (N = K * g), g query heads per KV head, H head size, V vocabulary.
  */
 
+import type { LatentSpec } from "./latent_spec.ts";
 import {
   type ConvolutionSpec,
   type DeltaSpec,
@@ -39,8 +40,13 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
   down_proj: "mlp",
 };
 
-/** The matrices of what layers have in place of attention, of shared experts and of inputs of layers, with modules. */
+/**
+ * The matrices of latents, of what layers have in place of attention, of shared experts and of inputs of layers, with
+ * modules.
+ */
 const OTHER_MATRICES = [
+  "self_attn.q_a_proj",
+  "self_attn.kv_a_proj",
   "conv.in_proj",
   "conv.out_proj",
   "linear_attn.in_proj_qkv",
@@ -93,6 +99,11 @@ export interface ExpertsSpec {
   readonly active: number;
   /** The numbers of the picked experts add up to 1: each is divided by their sum. */
   readonly normalised: boolean;
+  /**
+   * Experts are in groups of equal size, one after another, and only those of some groups can be picked (arXiv
+   * 2405.04434): the groups with the largest sums of their `best` largest scores. Absent where all can.
+   */
+  readonly groups?: { readonly count: number; readonly active: number; readonly best: number };
   /** Scores are the sigmoids of the products instead (arXiv 2412.19437: GLM-4.5, LFM2 MoE). */
   readonly sigmoid?: true;
   /**
@@ -234,6 +245,8 @@ export interface ModelSpec {
    * those of its query, then those of its gate (Qwen 3.5).
    */
   readonly gatedAttention: boolean;
+  /** Keys and values come from latents, in all layers; absent where projections read the layer's input. */
+  readonly latent?: LatentSpec;
   /** Divisor of the logits: 1 except in Granite. */
   readonly logitDivisor: number;
   /** Logits become c * tanh(logits / c); null for none. */
@@ -249,7 +262,23 @@ export function headDimOf(spec: Pick<ModelSpec, "headDim">, layer: Pick<LayerSpe
   return layer.headDim ?? spec.headDim;
 }
 
-/** Channels of the keys of a layer, or of its values. */
+/** Channels of a head's values, which are those of its output; H but for latents. */
+export function valueDimOf(
+  spec: Pick<ModelSpec, "headDim" | "latent">,
+  layer: Pick<LayerSpec, "headDim">,
+): number {
+  return spec.latent?.valueDim ?? headDimOf(spec, layer);
+}
+
+/** Channels of a head's keys that k_proj gives; H but for latents. */
+export function ownKeyDimOf(
+  spec: Pick<ModelSpec, "headDim" | "latent">,
+  layer: Pick<LayerSpec, "headDim">,
+): number {
+  return headDimOf(spec, layer) - (spec.latent?.rotated ?? 0);
+}
+
+/** Channels of the keys of a layer; in layers that share them, those of its values too. */
 export function keyChannels(spec: Pick<ModelSpec, "headDim">, layer: LayerSpec): number {
   return layer.kvGroups * headDimOf(spec, layer);
 }

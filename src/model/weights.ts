@@ -3,6 +3,7 @@
  * are those of Llama's checkpoints, which all families are read into.
  */
 import { elementCount } from "../tensor/tensor.ts";
+import { latentParts } from "./latent_spec.ts";
 import { mixerParts } from "./mixer_weights.ts";
 import {
   type Activation,
@@ -13,9 +14,11 @@ import {
   type NormParameters,
   type NormPlacement,
   ofLayer,
+  ownKeyDimOf,
   PROJECTION_MODULE,
   PROJECTIONS,
   type Projection,
+  valueDimOf,
 } from "./spec.ts";
 
 /** Kind of units: FFN neurons, or key/value heads with the query heads that read them. */
@@ -217,6 +220,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
     ...mixerWeights(spec, layer, index),
+    ...latentWeights(spec, index),
     ...projectionWeights(spec, layer, index),
     ...routerWeights(spec, layer, index),
     ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
@@ -334,6 +338,12 @@ function mixerWeights(spec: ModelSpec, { mixer }: LayerSpec, index: number): rea
   return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
 }
 
+/** The tensors that make latents. */
+function latentWeights({ latent, hiddenSize }: ModelSpec, index: number): readonly WeightSpec[] {
+  const parts = latent === undefined ? [] : latentParts(latent, hiddenSize);
+  return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
+}
+
 /** Parameters of one decoder layer. */
 export function layerParameters(spec: ModelSpec, index: number): number {
   return learnedElements(layerWeightsOf(spec, index));
@@ -355,38 +365,46 @@ function learnedElements(weights: readonly WeightSpec[]): number {
   return learned.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
-/** The axes of queries, of the rows of q_proj, and of keys and values, whose unit is a KV group. */
+/** The axes of queries, the rows of q_proj, keys, the rows of k_proj, values and outputs, whose unit is a KV group. */
 function attentionAxes(
   spec: ModelSpec,
   layer: LayerSpec,
   index: number,
-): Readonly<Record<"queries" | "queryRows" | "keys", Axis>> {
+): Readonly<Record<"queries" | "queryRows" | "keys" | "keyRows" | "values" | "outputs", Axis>> {
   const space = kindsOf(layer).includes("kv") ? spaceId(index, "kv") : null;
   const headDim = headDimOf(spec, layer);
+  const valueDim = valueDimOf(spec, layer);
   const channels = layer.groupSize * headDim;
   return {
     queries: { space, blockSize: channels },
     queryRows: { space, blockSize: spec.gatedAttention ? 2 * channels : channels },
     keys: { space, blockSize: headDim },
+    keyRows: { space, blockSize: ownKeyDimOf(spec, layer) },
+    values: { space, blockSize: valueDim },
+    outputs: { space, blockSize: layer.groupSize * valueDim },
   };
 }
 
 function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   const neuron: Axis = { space: spaceId(index, "ffn"), blockSize: 1 };
-  const { keys: keyValue, queries: query, queryRows } = attentionAxes(spec, layer, index);
+  const { keyRows, queryRows, values, outputs } = attentionAxes(spec, layer, index);
+  const [hidden, queryLatent, latent] = [{ ...FREE }, { ...FREE }, { ...FREE }];
   const axesOf: Readonly<Record<Projection, readonly [Axis, Axis]>> = {
-    q_proj: [queryRows, FREE],
-    k_proj: [keyValue, FREE],
-    v_proj: [keyValue, FREE],
-    o_proj: [FREE, query],
-    gate_proj: [neuron, FREE],
-    up_proj: [neuron, FREE],
-    down_proj: [FREE, neuron],
+    q_proj: [queryRows, queryLatent],
+    k_proj: [keyRows, latent],
+    v_proj: [values, latent],
+    o_proj: [hidden, outputs],
+    gate_proj: [neuron, hidden],
+    up_proj: [neuron, hidden],
+    down_proj: [hidden, neuron],
   };
-  const size = (axis: Axis): number => {
-    if (axis === FREE) return spec.hiddenSize;
-    return axis === neuron ? layer.neurons : layer.kvGroups * axis.blockSize;
-  };
+  const sizes = new Map([
+    [hidden, spec.hiddenSize],
+    [queryLatent, spec.latent?.queryRank ?? spec.hiddenSize],
+    [latent, spec.latent?.rank ?? spec.hiddenSize],
+    [neuron, layer.neurons],
+  ]);
+  const size = (axis: Axis): number => sizes.get(axis) ?? layer.kvGroups * axis.blockSize;
   return projectionsOf(spec, layer).flatMap((projection) => {
     const axes = axesOf[projection];
     const weight = { name: projectionName(index, projection), shape: axes.map(size), axes };

@@ -17,6 +17,7 @@ export interface AttentionSources {
   readonly queries: Value;
   /** [B, K, S, H] */
   readonly keys: Value;
+  /** [B, K, S, V], usually V = H. */
   readonly values: Value;
   /** Broadcasting to [B, K, g*T, S]; with a span the mask of one block (`blockSizes`), with slopes that of one head. */
   readonly mask: Value;
@@ -76,7 +77,7 @@ function queryBlocks({ tokens, window }: AttentionSpan): readonly {
 }
 
 /**
- * softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]; with a span in blocks of queries, and with a cache
+ * softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, V]; with a span in blocks of queries, and with a cache
  * over its keys and values too.
  */
 export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: AttentionRule): Value {
@@ -101,7 +102,7 @@ function attend(
         { scores, values: present.values },
       ])
     : weightedValues(b, b.softmax(scores), present.values);
-  return b.reshape(output, [batch, kvGroups, groupSize, tokens, headDim]);
+  return b.reshape(output, [batch, kvGroups, groupSize, tokens, present.values.shape[3]!]);
 }
 
 /** The name of g*T: an input's where masks have that many rows, which they do not with slopes. */

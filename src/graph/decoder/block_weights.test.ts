@@ -27,7 +27,16 @@ const VARIANTS: Readonly<Record<string, TinyModelOptions>> = Object.fromEntries(
       rope: layer.rope === null ? null : { ...layer.rope, theta: 100, rotaryDim: 64, scaling: null },
     }));
     const perLayerInputs = options.perLayerInputs ? { ...options.perLayerInputs, size: 256 } : null;
-    const sizes = { hiddenSize: 256, headDim: 128, perLayerInputs };
+    const latent = options.latent && {
+      latent: {
+        ...options.latent,
+        rank: 64,
+        rotated: 64,
+        valueDim: 32,
+        queryRank: options.latent.queryRank && 96,
+      },
+    };
+    const sizes = { hiddenSize: 256, headDim: 128, perLayerInputs, ...latent };
     return [name, { ...options, ...sizes, layers } as TinyModelOptions];
   }),
 );

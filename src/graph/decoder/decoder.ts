@@ -50,8 +50,8 @@ export interface LayerGraphOptions {
  *   span the mask of one block (`blockSizes`);
  * - `slopes` [g, K, 1, 1] with ALiBi, where masks are of one head and have distances in place of zeros
  *   (`withDistances`);
- * - with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may exceed their
- *   number, and `past_mask` [g*T, P], which hides the unused places.
+ * - with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H] or [B, K, P, valueDim],
+ *   where P may exceed their number, and `past_mask` [g*T, P], which hides the unused places.
  *
  * With `forest` every sequence has angles, scales and a mask of its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T,
  * T]. A layer without attention has, of all but the first two, none; with `cached` it has `past_state`, and with
@@ -228,7 +228,7 @@ function attentionInputs(
   structure: LayerStructure,
   options: LayerGraphOptions,
 ): AttentionInputs {
-  const { headDim, groupSize, rotaryDim, scalesQueries, span, alibi } = structure;
+  const { headDim, valueDim, groupSize, rotaryDim, scalesQueries, span, alibi } = structure;
   const { cached = false, forest = false } = options;
   const { K } = sizesOf(structure, options);
   const half = rotaryDim / 2;
@@ -239,7 +239,7 @@ function attentionInputs(
     b.reshape(b.input(name, [...batch, tokens, half]), [...batch, tokens, 1, half]);
   const queryScale = (): Value =>
     b.reshape(b.input("query_scale", [...batch, tokens]), [...batch, tokens, 1, 1]);
-  const past = (name: string): Value => b.input(name, [batchSize(options), K, "P", headDim]);
+  const past = (name: string, size: number): Value => b.input(name, [batchSize(options), K, "P", size]);
   return {
     angles:
       rotaryDim === 0
@@ -249,7 +249,11 @@ function attentionInputs(
     slopes: alibi ? b.input("slopes", [groupSize, K, 1, 1]) : null,
     past: null,
     cache: cached
-      ? { keys: past("past_keys"), values: past("past_values"), mask: b.input("past_mask", [rows, "P"]) }
+      ? {
+          keys: past("past_keys", headDim),
+          values: past("past_values", valueDim),
+          mask: b.input("past_mask", [rows, "P"]),
+        }
       : null,
   };
 }

@@ -181,8 +181,9 @@ class CachedLayers {
     const { groupSize, window, rope, kvSharing } = layer;
     const slopes = slopeTensor(layer);
     const shared = kvSharing?.role === "reader" ? this.#shared.get(kvSharing.source)! : null;
-    const past = (kind: string): Value => {
-      const shape = [DIMS.batch, parts.sizes.K, DIMS.past, parts.structure.headDim];
+    const { headDim, valueDim } = parts.structure;
+    const past = (kind: "key" | "value"): Value => {
+      const shape = [DIMS.batch, parts.sizes.K, DIMS.past, kind === "key" ? headDim : valueDim];
       return this.#b.input(`past_key_values.${index}.${kind}`, shape, this.#weights.cacheType);
     };
     const attention = {

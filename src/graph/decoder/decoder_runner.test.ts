@@ -12,7 +12,7 @@ import { silent } from "../../base/progress.ts";
 import type { Model } from "../../model/model.ts";
 import { attentionLayers, linearAttentionsOf } from "../../model/spec.ts";
 import { memorySource } from "../../tensor/memory.ts";
-import { elementCount, type Tensor } from "../../tensor/tensor.ts";
+import { elementCount, type Tensor, zeros } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { embedForests, forwardLayers } from "./forward.ts";
@@ -99,7 +99,8 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     const [attention] = attentionLayers(model.spec);
     const layer = await runner.loadLayer(model.spec.layers.indexOf(attention!));
     const { kvGroups } = layer.spec;
-    const { headDim } = runner.model.spec;
+    const { headDim, latent } = runner.model.spec;
+    const valueDim = latent?.valueDim ?? headDim;
     const hidden = randomTensor([1, 8, 8], { name: "hidden" });
     const rows = (start: number, end: number): typeof hidden => ({
       shape: [1, end - start, 8],
@@ -107,19 +108,21 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     });
     const ids = someIds(1, 8);
     const whole = await runner.runLayer("forward", layer, { hidden, ids });
-    const room = [1, kvGroups, 7, headDim];
-    const none = { shape: room, data: new Float32Array(elementCount(room)) };
+    const none = (channels: number): Tensor => zeros([1, kvGroups, 7, channels]);
     // Unused places of a cache must not matter.
     const inRoom = ({ shape, data }: Tensor): Tensor => {
+      const [, , tokens = 0, channels = 0] = shape;
+      const room = [1, kvGroups, 7, channels];
       const places = new Float32Array(elementCount(room)).fill(9);
-      const size = shape[2]! * headDim;
-      for (let k = 0; k < kvGroups; k++) places.set(data.subarray(k * size, (k + 1) * size), k * 7 * headDim);
+      const size = tokens * channels;
+      for (let k = 0; k < kvGroups; k++)
+        places.set(data.subarray(k * size, (k + 1) * size), k * 7 * channels);
       return { shape: room, data: places };
     };
     const first = await runner.runLayer("cached", layer, {
       hidden: rows(0, 5),
       ids: ids.slice(0, 5),
-      feeds: { past_keys: none, past_values: none },
+      feeds: { past_keys: none(headDim), past_values: none(valueDim) },
     });
     const second = await runner.runLayer("cached", layer, {
       hidden: rows(5, 8),
@@ -128,6 +131,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       feeds: { past_keys: inRoom(first.keys!), past_values: inRoom(first.values!) },
     });
     expect(second.keys!.shape).toEqual([1, kvGroups, 3, headDim]);
+    expect(second.values!.shape).toEqual([1, kvGroups, 3, valueDim]);
     const joined = [...first.hidden!.data, ...second.hidden!.data];
     const largest = whole.hidden!.data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     expect(maxDifference(joined, whole.hidden!.data)).toBeLessThan(5e-7 * largest);

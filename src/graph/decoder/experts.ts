@@ -36,14 +36,15 @@ export function routing(
     weights,
   }: { readonly experts: ExpertsSpec; readonly rule: NormRule; readonly weights: WeightSupply },
 ): Routing {
-  const { count, active, normalised, sigmoid, corrected, ownNorms, ownScales, scale = 1 } = experts;
+  const { count, active, groups, normalised, sigmoid, corrected, ownNorms, ownScales, scale = 1 } = experts;
   const hiddenSize = x.shape.at(-1)!;
   const router = weights.tensor(`${ROUTER}.weight`, [count, hiddenSize]);
   const read = ownNorms ? routerInput(b, x, { rule, weight: weights.tensor(ROUTER_NORM, [hiddenSize]) }) : x;
   const products = b.matmul(read, router, { transB: true });
   const scores = sigmoid ? b.sigmoid(products) : b.softmax(products);
-  const ranks = corrected ? b.add(scores, weights.tensor(CORRECTION, [count])) : products;
-  const mask = largestMask(b, ranks, active);
+  const plain = groups === undefined ? products : scores;
+  const ranks = corrected ? b.add(scores, weights.tensor(CORRECTION, [count])) : plain;
+  const mask = largestMask(b, groups ? withinGroups(b, ranks, groups) : ranks, active);
   const picked = b.mul(scores, mask);
   const shares = normalised ? b.div(picked, divisorOf(b, experts, b.reduceSum(picked, [-1]))) : picked;
   const scaled = scale === 1 ? shares : b.mul(shares, b.scalar(scale));
@@ -62,6 +63,23 @@ function routerInput(
 ): Value {
   const normed = norm(b, x, { ...rule, normOffset: 0, weight, bias: null });
   return b.mul(normed, b.scalar((x.shape.at(-1) as number) ** -0.5));
+}
+
+/** Less than any sum of a score and a correction. */
+const HIDDEN = -1e30;
+
+/** Ranks of experts [B, T, E], hidden in groups that none is picked from. */
+function withinGroups(
+  b: GraphBuilder,
+  ranks: Value,
+  { count, active, best }: NonNullable<ExpertsSpec["groups"]>,
+): Value {
+  const [batch, tokens, experts] = ranks.shape as readonly [Dim, Dim, number];
+  const byGroup = b.reshape(ranks, [batch, tokens, count, experts / count]);
+  const sums = b.reduceSum(largest(b, byGroup, best)[0], [-1]);
+  const picked = largestMask(b, b.reshape(sums, [batch, tokens, count]), active);
+  const others = b.mul(b.sub(b.scalar(1), picked), b.scalar(HIDDEN));
+  return b.reshape(b.add(byGroup, b.reshape(others, [batch, tokens, count, 1])), ranks.shape);
 }
 
 /** What the numbers of picked experts are divided by. @param sum - of these, [B, T, 1] */

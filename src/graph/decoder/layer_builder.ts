@@ -20,14 +20,16 @@ import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
 import { type Routing, routedFfn, routing, sizeOfPart, weightedNeurons } from "./experts.ts";
 import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
-import type {
-  AttentionInputs,
-  HalfValues,
-  LayerParts,
-  LayerSizes,
-  LayerStructure,
-  LayerValues,
-  MixerInputs,
+import { latentHeads } from "./latent_heads.ts";
+import {
+  type AttentionInputs,
+  type HalfValues,
+  type LayerParts,
+  type LayerSizes,
+  type LayerStructure,
+  type LayerValues,
+  type MixerInputs,
+  multiple,
 } from "./layer_structure.ts";
 import { gatedDeltaNet, type Mixed, mamba2, shortConvolution } from "./mixers.ts";
 import type { WeightSupply } from "./weight_supply.ts";
@@ -36,6 +38,12 @@ import type { WeightSupply } from "./weight_supply.ts";
 interface FfnValues extends Pick<HalfValues, "gated" | "spread"> {
   /** [B, T, C] */
   readonly output: Value;
+}
+
+type KeysAndValues = Readonly<Record<"keys" | "values", Value>>;
+interface Heads extends KeysAndValues {
+  readonly queries: Value;
+  readonly gates: Value | null;
 }
 
 /** The half of a layer that mixes tokens. */
@@ -148,40 +156,52 @@ export class LayerBuilder {
     inputs: AttentionInputs,
   ): Readonly<Record<"tap" | "ungated" | "keys" | "values", Value>> {
     const b = this.#b;
-    const { mask, slopes = null, cache = null, angles } = inputs;
-    const { headDim, groupSize } = this.#structure;
-    const { K } = this.#sizes;
+    const { mask, slopes = null, cache = null } = inputs;
+    const { headDim, valueDim, groupSize } = this.#structure;
+    const { K, N } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
-    const { queries: newQueries, gates } = this.#queries(x);
-    const queries = this.#rotatedNormed(rotateQueries(b, newQueries, angles), "q_norm");
-    const { keys, values } = inputs.shared ?? this.#keysAndValues(x, inputs);
+    const { queries, gates, keys, values } = this.#heads(x, inputs);
     const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
     const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, slopes, cache };
     const perHead = addAttention(b, sources, this.#structure);
-    const output = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
-      batch,
-      tokens,
-      this.#channels(this.#sizes.N),
-    ]);
+    const joined = b.transpose(perHead, [0, 3, 1, 2, 4]);
+    const output = b.reshape(joined, [batch, tokens, multiple(N, valueDim)]);
     const tap = gates === null ? output : b.mul(b.cast(output, "float32"), b.sigmoid(gates));
     return { tap, ungated: output, keys, values };
   }
 
-  /** Keys and values of past and present tokens, [B, K, S, H]. */
-  #keysAndValues(
-    x: Value,
-    { mask, past, angles }: AttentionInputs,
-  ): Readonly<Record<"keys" | "values", Value>> {
+  /** Queries [B, T, N, H], with gates as `#queries`, and keys and values of past and present tokens, [B, K, S, ..]. */
+  #heads(x: Value, inputs: AttentionInputs): Heads {
+    const { angles, shared } = inputs;
+    const { latent } = this.#structure;
+    if (latent !== undefined) {
+      const linear = this.#linear.bind(this);
+      const parts = { structure: this.#structure, weights: this.#weights, sizes: this.#sizes };
+      const { queries, ...present } = latentHeads(this.#b, { ...parts, latent, x, angles, linear });
+      return { queries, gates: null, ...this.#withPasts(present, inputs) };
+    }
+    const { queries, gates } = this.#queries(x);
+    const rotated = this.#rotatedNormed(rotateQueries(this.#b, queries, angles), "q_norm");
+    return { queries: rotated, gates, ...(shared ?? this.#keysAndValues(x, inputs)) };
+  }
+
+  #keysAndValues(x: Value, inputs: AttentionInputs): KeysAndValues {
     const b = this.#b;
     const { valuesAreKeys = false, valueNorm = false } = this.#structure;
     const projected = this.#headsOf(x, "k_proj");
-    const newKeys = this.#rotatedNormed(rotate(b, this.#normedHeads(projected, "k_norm"), angles), "k_norm");
+    const rotated = rotate(b, this.#normedHeads(projected, "k_norm"), inputs.angles);
     const unnormed = valuesAreKeys ? projected : this.#headsOf(x, "v_proj");
-    const newValues = valueNorm ? this.#norm(unnormed, "v_norm", { parts: [] }) : unnormed;
+    const values = valueNorm ? this.#norm(unnormed, "v_norm", { parts: [] }) : unnormed;
+    return this.#withPasts({ keys: this.#rotatedNormed(rotated, "k_norm"), values }, inputs);
+  }
+
+  /** Keys and values of past and present tokens, [B, K, S, ..], from those of the present, [B, T, K, ..]. */
+  #withPasts({ keys, values }: KeysAndValues, { mask, past }: AttentionInputs): KeysAndValues {
     const total = mask.shape.at(-1)!;
+    const byHead = (present: Value): Value => this.#b.transpose(present, [0, 2, 1, 3]);
     return {
-      keys: this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total),
-      values: this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total),
+      keys: this.#withPast(byHead(keys), past?.keys, total),
+      values: this.#withPast(byHead(values), past?.values, total),
     };
   }
 
@@ -196,12 +216,12 @@ export class LayerBuilder {
     const { headDim } = this.#structure;
     const { N } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
-    const projected = this.#linear(x, "q_proj", this.#channels(N, 2 * headDim));
+    const projected = this.#linear(x, "q_proj", multiple(N, 2 * headDim));
     const pairs = b.reshape(projected, [batch, tokens, N, 2 * headDim]);
     const half = (start: number): Value => b.slice(pairs, 3, { start, end: start + headDim });
     return {
       queries: this.#normedIf("head", half(0), "q_norm"),
-      gates: b.cast(b.reshape(half(headDim), [batch, tokens, this.#channels(N)]), "float32"),
+      gates: b.cast(b.reshape(half(headDim), [batch, tokens, multiple(N, headDim)]), "float32"),
     };
   }
 
@@ -322,6 +342,7 @@ export class LayerBuilder {
     const isProjection = PROJECTIONS.some((projection) => projection === matrix);
     if (isProjection) return biases.some((projection) => projection === matrix);
     if (/^per_layer|^mlp[.]/.test(matrix)) return false;
+    if (matrix.startsWith("self_attn.")) return this.#structure.latent!.biases;
     return mixer!.type !== "delta" && mixer!.biases;
   }
 
@@ -335,7 +356,7 @@ export class LayerBuilder {
     const normName = ({ q_proj: "q_norm", k_proj: "k_norm", v_proj: null } as const)[projection];
     const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
     const { projectionClip } = this.#structure;
-    const projected = this.#linear(x, projection, this.#channels(count));
+    const projected = this.#linear(x, projection, multiple(count, this.#structure.headDim));
     const normed = this.#normedIf("projection", projected, normName);
     const channels = projectionClip === null ? normed : clip(this.#b, normed, projectionClip);
     return this.#b.reshape(channels, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
@@ -356,11 +377,6 @@ export class LayerBuilder {
     if (normName === null || this.#structure.qkNorm !== kind) return x;
     const parts: readonly NormPart[] = kind === "unweighted" ? [] : ["weight"];
     return this.#norm(x, `self_attn.${normName}`, { parts, axes: kind === "each_head" ? 2 : 1 });
-  }
-
-  /** Number of channels of `heads` heads. @param size - channels of a head */
-  #channels(heads: Dim, size: number = this.#structure.headDim): Dim {
-    return typeof heads === "number" ? heads * size : `${heads}*${size}`;
   }
 
   /** Keys or values [B, K, T, H] after those of the past, [B, K, total, H]. */

@@ -1,5 +1,6 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 
+import type { LatentSpec } from "../../model/latent_spec.ts";
 import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec } from "../../model/mixer_spec.ts";
 import {
   type ExpertsSpec,
@@ -10,6 +11,7 @@ import {
   type ModelSpec,
   type Projection,
   queryHeads,
+  valueDimOf,
 } from "../../model/spec.ts";
 import type { SpaceKind } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
@@ -25,6 +27,8 @@ import type { WeightSupply } from "./weight_supply.ts";
 export interface LayerStructure extends AttentionRule, NormRule {
   readonly hiddenSize: number;
   readonly headDim: number;
+  /** Channels of a head's values. */
+  readonly valueDim: number;
   /** Channels of a head that are rotated; 0 for none. */
   readonly rotaryDim: number;
   /** Rotated queries are multiplied by a factor of their position. */
@@ -38,6 +42,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly residualScale: number;
   readonly projectionClip: number | null;
   readonly gatedAttention: boolean;
+  /** Keys and values come from latents; absent where they do not. */
+  readonly latent?: LatentSpec;
   /** Absent where all neurons compute for every token. */
   readonly experts?: ExpertsSpec;
   /** Experts compute for their own tokens alone (experts.ts), in files in a graph of their own. */
@@ -74,7 +80,7 @@ export interface SharedStream {
 
 /** A half of a layer whose channels belong to units: attention (kv) or FFN. */
 export interface HalfValues {
-  /** Input of the output projection, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
+  /** Input of the output projection, where units are gated: kv [B, T, K*g*valueDim], ffn [B, T, F]. */
   readonly tap: Value;
   /** Number of experts that channels are of, and 0 for tokens of others; absent where they are of no experts. */
   readonly experts?: number;
@@ -102,8 +108,9 @@ export interface LayerValues {
   readonly middle: Value;
   /**
    * Adds what later tokens need of these to the graph, by name: rotated `keys` and `values` of past and present tokens,
-   * [B, K, S, H], where S = T without a past, and with a cache; or the `state` of a filter, [B, P, channels], of as
-   * many tokens as its past has, and of linear attention `recurrent`, [B, valueHeads, keyDim, valueDim].
+   * [B, K, S, H] and [B, K, S, valueDim], where S = T without a past, and with a cache; or the `state` of a filter, [B,
+   * P, channels], of as many tokens as its past has, and of linear attention `recurrent`, [B, valueHeads, keyDim,
+   * valueDim].
    */
   carried(): Readonly<Record<string, Value>>;
   /** The weights and biases that the layer reads, by their names in the graph. */
@@ -117,6 +124,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
   return {
     hiddenSize: spec.hiddenSize,
     headDim: headDimOf(spec, layer),
+    valueDim: valueDimOf(spec, layer),
     groupSize: layer.groupSize,
     rotaryDim: layer.rope?.rotaryDim ?? 0,
     scalesQueries: layer.rope !== null && queryGrowth(layer.rope) !== null,
@@ -135,6 +143,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     residualScale: spec.residualScale,
     projectionClip: spec.projectionClip,
     gatedAttention: spec.gatedAttention,
+    ...(spec.latent !== undefined && { latent: spec.latent }),
     ...(layer.slopes !== undefined && { alibi: true }),
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
     ...(layer.experts !== undefined && { experts: layer.experts }),
@@ -234,4 +243,9 @@ export interface LayerParts {
   readonly structure: LayerStructure;
   readonly weights: WeightSupply;
   readonly sizes: LayerSizes;
+}
+
+/** The size of some parts of one size. */
+export function multiple(parts: Dim, size: number): Dim {
+  return typeof parts === "number" ? parts * size : `${parts}*${size}`;
 }

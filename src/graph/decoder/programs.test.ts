@@ -114,16 +114,18 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     );
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
-    const { gated, norms, parallel, perLayerInputs } = model.spec;
+    const { gated, norms, parallel, perLayerInputs, latent } = model.spec;
     const read = projectionsOf(model.spec).filter((name) => !["o_proj", "down_proj"].includes(name));
-    // And the weighted values; both products with the layer's own input; o_proj, whose result is in the stream,
-    // unless nothing reads that; down_proj where a norm reads its result; those of an expert of all tokens,
-    // but of the last one where neither gate nor norm reads its result.
+    // And those that make latents; the weighted values; both products with the layer's own input; o_proj, whose result
+    // is in the stream, unless nothing reads that; down_proj where a norm reads its result; those of an expert of all
+    // tokens, but of the last one where neither gate nor norm reads its result.
     const readStreams = parallel ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
     const { shared: width, ungated = false, ownNorms = false } = structure.experts ?? {};
     const shared = width === undefined ? 0 : ungated && !ownNorms ? 2 : 3;
-    const outputs = readStreams.length + ofOwn + shared + Number(["around", "after"].includes(norms));
+    const latents = latent === undefined ? 0 : latent.queryRank === null ? 1 : 2;
+    const outputs =
+      readStreams.length + ofOwn + shared + latents + Number(["around", "after"].includes(norms));
     expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
     expect(kept).toEqual(

@@ -9,7 +9,7 @@ import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family.ts";
 import { FUSIONS } from "../fusions.ts";
 import { type DeltaSpec, linearChannels } from "../mixer_spec.ts";
-import type { LayerSpec, ModelSpec } from "../spec.ts";
+import { type LayerSpec, type ModelSpec, ownKeyDimOf, valueDimOf } from "../spec.ts";
 import { moduleOf, projectionName } from "../weights.ts";
 
 /** A tensor made of the rows of others. */
@@ -32,7 +32,7 @@ interface Strip {
 
 /**
  * The fused tensors, weights and biases, of a model that have one of these names, in all layers.
- * @param names - those that may be read when absent: with biases only in families that store such tensors
+ * @param names - those that may be read when absent: with biases, or by group, only in families that store such
  */
 export function fusedTensors(
   spec: ModelSpec,
@@ -53,11 +53,17 @@ export function fusedTensors(
   );
 }
 
-function stripsOf({ headDim }: ModelSpec, layer: LayerSpec, fused: FusedName): readonly Strip[] | null {
+/** Rows of a projection that a KV group has. */
+function rowsOfGroup(spec: ModelSpec, matrix: string, groupSize: number): number {
+  if (matrix.endsWith("q_proj")) return groupSize * spec.headDim;
+  return matrix.endsWith("k_proj") ? ownKeyDimOf(spec, {}) : valueDimOf(spec, {});
+}
+
+function stripsOf(spec: ModelSpec, layer: LayerSpec, fused: FusedName): readonly Strip[] | null {
   const { parts, by } = FUSIONS[fused];
   if (by === null) return null;
   if (by === "kv_group") {
-    const blocks = parts.map((part) => (part === "q_proj" ? layer.groupSize * headDim : headDim));
+    const blocks = parts.map((part) => rowsOfGroup(spec, part, layer.groupSize));
     return blocks.map((block, part) => ({ part, first: 0, rows: layer.kvGroups * block, block }));
   }
   const { keyHeads, valueHeads, keyDim, valueDim } = layer.mixer as DeltaSpec;
@@ -80,7 +86,10 @@ function hasMatrices({ experts }: Pick<LayerSpec, "experts">, fused: FusedName):
 
 function readableNames({ family }: ModelSpec): readonly FusedName[] {
   const { fused } = familyByName(family, "model").stored;
-  return FUSED_NAMES.filter((name) => !FUSIONS[name].biases || fused.includes(name));
+  return FUSED_NAMES.filter((name) => {
+    const { biases, by } = FUSIONS[name];
+    return (!biases && by === null) || fused.includes(name);
+  });
 }
 
 /** Where rows of a part stand in a fused tensor. */
@@ -220,8 +229,8 @@ export async function readFused(
 }
 
 /** Rows of a projection, by its checkpoint name. */
-function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
-  const { neurons, kvGroups, groupSize, experts, mixer } = layers[Number(name.split(".")[2])]!;
+function rowsOf(spec: ModelSpec, name: string): number {
+  const { neurons, kvGroups, groupSize, experts, mixer } = spec.layers[Number(name.split(".")[2])]!;
   if (mixer?.type === "delta" && name.includes(".linear_attn.")) {
     const { values, filtered } = linearChannels(mixer);
     if (name.includes("in_proj_qkv")) return filtered;
@@ -229,5 +238,5 @@ function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
   }
   if (name.includes(".shared_expert.")) return experts!.shared!;
   if (name.includes(".mlp.")) return neurons;
-  return kvGroups * headDim * (name.includes("q_proj") ? groupSize : 1);
+  return kvGroups * rowsOfGroup(spec, name.split(".")[4]!, groupSize);
 }

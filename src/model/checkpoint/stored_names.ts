@@ -32,9 +32,10 @@ type StoredNaming = Pick<FamilyTensors, "prefixes" | "names" | "outerNames" | "n
 export function namingOf({ stored }: Pick<Family, "stored">, spec: Placement): StoredNaming {
   const beside = spec.parallel && spec.norms === "before" ? stored.namesBeside : {};
   const withExperts = expertCounts(spec) === undefined ? {} : stored.namesWithExperts;
-  return { ...stored, names: { ...stored.names, ...beside, ...withExperts } };
+  const withLatent = spec.latent?.queryRank ? stored.namesWithQueryLatent : {};
+  return { ...stored, names: { ...stored.names, ...beside, ...withExperts, ...withLatent } };
 }
-type Placement = Pick<ModelSpec, "parallel" | "norms" | "layers">;
+type Placement = Pick<ModelSpec, "parallel" | "norms" | "layers" | "latent">;
 
 /** Names of EXAONE 3, a Llama: those of GPT-Neo, with a gate (conversion_mapping.py of transformers 5). */
 const EXAONE: StoredNaming = {

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
-import { transposed, withTransposedMatrices } from "./transposed.ts";
+import { transposed } from "../../tensor/transposed.ts";
+import { withTransposedMatrices } from "./transposed.ts";
 
 test("matrices of layers are turned, whole and by rows, other tensors are not", async () => {
   const matrix = randomTensor([3, 5], { name: "matrix" });

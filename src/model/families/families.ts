@@ -9,6 +9,7 @@ import { ARCEE } from "./arcee.ts";
 import { BLOOM } from "./bloom.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
 import { CWM } from "./cwm.ts";
+import { DEEPSEEK_V2, DEEPSEEK_V3, GLM4_MOE_LITE } from "./deepseek.ts";
 import { ERNIE4_5, ERNIE4_5_MOE } from "./ernie4_5.ts";
 import { EXAONE4 } from "./exaone4.ts";
 import { FALCON } from "./falcon.ts";
@@ -82,6 +83,9 @@ export const FAMILIES: readonly Family[] = [
   GLM,
   GLM4,
   GLM4_MOE,
+  GLM4_MOE_LITE,
+  DEEPSEEK_V2,
+  DEEPSEEK_V3,
   APERTUS,
   ARCEE,
   NANOCHAT,

@@ -47,8 +47,7 @@ export const GLM4: Family = {
 };
 
 /**
- * GLM-4.5 to 4.7. All layers but the first ones have experts; where these are in groups, as in no published model, only
- * those of some groups could be picked. Heads turn by halves.
+ * GLM-4.5 to 4.7. All layers but the first ones have experts. Heads turn by halves.
  */
 export const GLM4_MOE: Family = {
   ...LLAMA,
@@ -65,7 +64,6 @@ export const GLM4_MOE: Family = {
   config: {
     ...LLAMA.config,
     qkNormFlag: "use_qk_norm",
-    fixedKeys: { n_group: 1, topk_group: 1 },
     ownKeys: "glm4_moe",
   },
   stored: { ...LLAMA.stored, names: SHARED_EXPERTS, experts: EXPERTS_OF_MLP },

@@ -57,6 +57,8 @@ export interface GgufExperts {
    * key of FFNs says. Null for none.
    */
   readonly shared: "gated" | "open" | "multiple" | "ffn" | null;
+  /** The file may say that experts of some groups alone are picked, those with the largest sums of two scores. */
+  readonly grouped: boolean;
   /** How scores are made and corrected, and which norms and factors there are, the same in all files. */
   readonly scores: Pick<ExpertsSpec, "sigmoid" | "corrected" | "divisor" | "ownNorms" | "ownScales">;
   /** A file has gate_proj and up_proj of an expert in one matrix, one after the other. */
@@ -160,6 +162,8 @@ export interface GgufArchitecture {
    * of earlier ones, and layers may have inputs of their own (layer_kinds.ts).
    */
   readonly twoKinds: boolean;
+  /** Attention is latent (latents.ts). */
+  readonly latents: boolean;
   /** Null where files have no experts; then the same name may stand for another architecture in files with some. */
   readonly experts: GgufExperts | null;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
@@ -235,6 +239,7 @@ export const LLAMA: GgufArchitecture = {
   multipliers: false,
   unrotatedModels: false,
   twoKinds: false,
+  latents: false,
   experts: null,
   logitScale: null,
   loads: LLAMA_LOADS,

@@ -57,8 +57,10 @@ export function asStored(architecture: GgufArchitecture, tensors: readonly strin
 /** What a file has, by which architectures of one name differ. */
 export interface GgufParts {
   readonly experts: boolean;
-  /** An expert of all tokens. */
+  /** An expert of all tokens in the first layer. */
   readonly shared: boolean;
+  /** Corrections of scores. */
+  readonly corrected: boolean;
 }
 
 /**
@@ -71,8 +73,9 @@ export function architectureByName(
 ): GgufArchitecture {
   const named = ARCHITECTURES.flatMap(([each, architecture]) => (each === name ? [architecture] : []));
   const alike = named.filter(({ experts }) => (experts !== null) === has.experts);
-  const exact = alike.find(({ experts }) => (experts !== null && experts.shared !== null) === has.shared);
-  const architecture = exact ?? alike[0] ?? named[0];
+  const rated = alike.filter(({ experts }) => (experts?.scores.corrected ?? false) === has.corrected);
+  const exact = rated.find(({ experts }) => (experts !== null && experts.shared !== null) === has.shared);
+  const architecture = exact ?? rated[0] ?? alike[0] ?? named[0];
   if (architecture !== undefined) return architecture;
   const known = [...new Set(ARCHITECTURES.map(([each]) => each))].join(", ");
   throw new GpruneError("UNSUPPORTED", `${where}: expected one of the architectures ${known}, got ${name}`, {

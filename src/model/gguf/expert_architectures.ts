@@ -19,6 +19,7 @@ const EXPERTS: GgufExperts = {
   normalised: true,
   ownWidth: false,
   shared: null,
+  grouped: false,
   scores: {},
   joined: false,
   scaled: false,
@@ -35,6 +36,32 @@ const GRANITE_MOE: GgufArchitecture = {
   family: "granitemoe",
   experts: EXPERTS,
   loads: { ...GRANITE.loads, families: ["granitemoe"], biases: [...QKV, "o_proj"] },
+};
+
+/** DeepSeek V3, and others with latents. */
+const DEEPSEEK2: GgufArchitecture = {
+  ...LLAMA,
+  family: "deepseek_v3",
+  names: {
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.kv_a_proj": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.k_proj": "attn_k_b",
+    "self_attn.v_proj": "attn_v_b",
+  },
+  latents: true,
+  guessingLayers: true,
+  experts: {
+    ...OWN_WIDTH,
+    normalised: null,
+    shared: "multiple",
+    grouped: true,
+    scores: { sigmoid: true, corrected: true, divisor: { plus: 1e-20 } },
+    scaled: true,
+    afterDense: true,
+  },
+  loads: { ...NO_EXTRAS, families: ["deepseek_v3", "glm4_moe_lite"] },
 };
 
 export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
@@ -177,6 +204,17 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
         afterDense: true,
       },
       loads: { ...NO_EXTRAS, families: ["glm4_moe"], biases: QKV, partialRotation: true },
+    },
+  ],
+  ["deepseek2", DEEPSEEK2],
+  // DeepSeek V2.
+  [
+    "deepseek2",
+    {
+      ...DEEPSEEK2,
+      family: "deepseek_v2",
+      experts: { ...DEEPSEEK2.experts!, grouped: false, scores: {} },
+      loads: { ...DEEPSEEK2.loads, families: ["deepseek_v2"] },
     },
   ],
   [

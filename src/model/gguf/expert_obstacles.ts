@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import type { GgufArchitecture, GgufExperts } from "./architecture.ts";
-import { MAX_EXPERTS } from "./experts.ts";
+import { BEST, MAX_EXPERTS } from "./experts.ts";
 
 /** Why llama.cpp cannot have the experts of a model, or a model without; null where it can. */
 export function expertObstacle(
@@ -15,9 +15,12 @@ export function expertObstacle(
   if (first < 0 || (first > 0 && !known.afterDense)) return "layers without experts";
   if (found.length < layers.length - first)
     return `layers without experts${known.afterDense ? " after others with some" : ""}`;
-  const [{ count, active }] = found as [ExpertsSpec];
+  const [{ count, active, groups }] = found as [ExpertsSpec];
   if (found.some((other) => other.count !== count || other.active !== active))
     return "other numbers of experts in some layers";
+  if (groups !== undefined && !(known.grouped && groups.best === BEST)) return "groups of experts";
+  if (found.some((other) => !isDeepStrictEqual(other.groups, groups)))
+    return "other groups of experts in some layers";
   if (loads.perLayerWidths && new Set(layers.slice(first).map(expertNeurons)).size > 1)
     return "experts of other widths in some layers";
   const sharedObstacle = sharedObstacleOf(layers.slice(first), known);

@@ -6,7 +6,7 @@
 import { type EncodedValue, f32, flag, u32 } from "../../io/formats/gguf_values.ts";
 import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import type { GgufArchitecture, GgufExperts } from "./architecture.ts";
-import { EXPERT_COUNT, FFN_WIDTH, type GgufKeys } from "./keys.ts";
+import { EXPERT_COUNT, EXPERT_GROUPS, FFN_WIDTH, type GgufKeys } from "./keys.ts";
 
 /** Experts of a token. */
 const ACTIVE = "expert_used_count";
@@ -16,6 +16,8 @@ const WIDTH = "expert_feed_forward_length";
 const SHARED_WIDTH = "expert_shared_feed_forward_length";
 /** The same in widths of the others. */
 const SHARED_COUNT = "expert_shared_count";
+/** Groups of which experts are picked. */
+const ACTIVE_GROUPS = "expert_group_used_count";
 /** Layers before those with experts. */
 const DENSE_LAYERS = "leading_dense_block_count";
 /** Layers with experts are each n-th of those after these. */
@@ -29,6 +31,9 @@ const SCALE = "expert_weights_scale";
 
 /** LLAMA_MAX_EXPERTS of llama.cpp. */
 export const MAX_EXPERTS = 1024;
+
+/** Scores of a group that it counts by (`build_moe_ffn` of llama-graph.cpp). */
+export const BEST = 2;
 
 /** What is said of the FFN of a layer. */
 type Ffn = Pick<LayerSpec, "neurons" | "experts">;
@@ -59,18 +64,36 @@ export function ffnsOf(keys: GgufKeys, { experts: known }: GgufArchitecture, lay
 }
 
 /** What experts of all layers have in common. */
-function expertsOf(keys: GgufKeys, { normalised, scores, scaled, stepped }: GgufExperts): ExpertsSpec {
+function expertsOf(keys: GgufKeys, known: GgufExperts): ExpertsSpec {
+  const { normalised, scores, scaled, stepped } = known;
   const count = keys.size(EXPERT_COUNT, MAX_EXPERTS);
   const scale = scaled ? keys.factor(SCALE, 1) : 1;
   requireKnown(keys, SCORES, scores.sigmoid ? SIGMOID : null);
   requireKnown(keys, STEP, stepped ? 1 : null);
+  const active = keys.size(ACTIVE, count);
   return {
     count,
-    active: keys.size(ACTIVE, count),
+    active,
+    ...groupsOf(keys, known, { count, active }),
     normalised: normalised ?? keys.metadata.optionalFlag(keys.key(NORMALISED)) ?? false,
     ...scores,
     ...(scale !== 1 && { scale }),
   };
+}
+
+/** @throws GpruneError BAD_FILE for groups that do not fit the experts */
+function groupsOf(
+  keys: GgufKeys,
+  { grouped }: GgufExperts,
+  experts: Pick<ExpertsSpec, "count" | "active">,
+): Pick<ExpertsSpec, "groups"> {
+  const count = grouped ? (keys.metadata.optionalNumber(keys.key(EXPERT_GROUPS)) ?? 0) : 0;
+  if (count <= 1) return {};
+  const active = keys.size(ACTIVE_GROUPS, count);
+  const size = experts.count / count;
+  if (!Number.isInteger(size) || size < BEST || experts.active > active * size)
+    throw keys.bad(EXPERT_GROUPS, `groups that fit ${experts.active} of ${experts.count} experts`, count);
+  return active === count ? {} : { groups: { count, active, best: BEST } };
 }
 
 /** @param known - the only value of a key that is supported; null where llama.cpp does not read it */
@@ -134,10 +157,16 @@ export function expertEntries(
   const dense = layers.findIndex(({ experts }) => experts !== undefined);
   const { [dense]: first } = layers;
   if (known === null || first?.experts === undefined) return [];
-  const { count, active, normalised, scale = 1 } = first.experts;
+  const { count, active, normalised, scale = 1, groups } = first.experts;
   return [
     [EXPERT_COUNT, u32(count)],
     [ACTIVE, u32(active)],
+    ...(groups
+      ? ([
+          [EXPERT_GROUPS, u32(groups.count)],
+          [ACTIVE_GROUPS, u32(groups.active)],
+        ] as const)
+      : []),
     ...(known.ownWidth ? [[WIDTH, u32(expertNeurons(first))] as const] : []),
     ...sharedEntries(first, known),
     ...(known.afterDense ? [[DENSE_LAYERS, u32(dense)] as const] : []),

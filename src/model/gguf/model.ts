@@ -29,6 +29,11 @@ const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot
 /** A matrix of an expert of all tokens, in files whose first layer has one. */
 const SHARED_TENSOR = "blk.0.ffn_up_shexp.weight";
 
+/** What a router adds to scores. */
+const CORRECTION_TENSOR = /^blk\.\d+\.exp_probs_b\.bias$/;
+/** k_proj and v_proj of latents, in files from before April 2025. */
+const FUSED_LATENTS = /^blk\.\d+\.attn_kv_b\.weight$/;
+
 /** All projections of a delta rule but strengths and rates, in the first files of Qwen3-Next. */
 const JOINED_DELTA = /^blk\.\d+\.ssm_in\.weight$/;
 
@@ -53,6 +58,7 @@ export async function openGgufModel(path: string): Promise<Model> {
     const has = {
       experts: (metadata.optionalNumber(`${name}.${EXPERT_COUNT}`) ?? 0) > 0,
       shared: file.source.info(SHARED_TENSOR) !== undefined,
+      corrected: file.source.names.some((tensor) => CORRECTION_TENSOR.test(tensor)),
     };
     const architecture = asStored(architectureByName(name, { where: path, has }), file.source.names);
     const spec = await specOfGguf(file, architecture);
@@ -148,7 +154,7 @@ function placeTensors(
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
   for (const place of ggufPlaces(spec, architecture)) {
-    const { weight, tensor, fused, paired, tiled, joined, values, reshaped } = place;
+    const { weight, tensor, fused, paired, tiled, joined, values, reshaped, turned } = place;
     const shape = matrices.info(tensor)?.shape;
     if (shape === undefined) continue;
     const experts = place.experts?.inRow ? place.experts : null;
@@ -159,8 +165,12 @@ function placeTensors(
     const rowShape = weight.shape.slice(1);
     const count = elementCount(shape) / elementCount(rowShape);
     const flat = reshaped !== null && Number.isInteger(count);
-    const rows = flat ? { start: 0, end: count } : { start, end };
-    stored.set(weight.name, { tensor, rows, paired, tiled, joined, experts, rowShape, values, flat });
+    const rows = turned
+      ? { start: 0, end: experts!.count * shape[1]! }
+      : flat
+        ? { start: 0, end: count }
+        : { start, end };
+    stored.set(weight.name, { tensor, rows, paired, tiled, joined, experts, rowShape, values, flat, turned });
   }
   const expected = source.names.filter((name) => !unused.has(name));
   for (const name of expected) checkTensor({ path, source }, name, usedRows.get(name));
@@ -197,5 +207,6 @@ function unusedHint(tensor: string): string {
     return "Convert the model again: newer versions of llama.cpp's conversion write two tensors in place of this one.";
   if (EXPERT_TENSOR.test(tensor))
     return "Convert the model again: newer files have one tensor for all experts, and newer llama.cpp wants that, too.";
+  if (FUSED_LATENTS.test(tensor)) return "Convert the model again: newer files have k_proj and v_proj apart.";
   return "The model has a part that gprune does not support and would drop.";
 }

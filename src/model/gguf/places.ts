@@ -9,6 +9,7 @@ import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_ex
 import { CORRECTION, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { type JoinedRows, joinedWeights } from "./joined_rows.ts";
+import { forLatents, headMatrices } from "./latents.ts";
 import { ggufName, isFused } from "./names.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
@@ -23,8 +24,10 @@ export interface GgufPlace {
   readonly paired: ReorderedHeads | null;
   /** The value heads that are stored in tiles; null where they are in place. */
   readonly tiled: TiledHeads | null;
-  /** The experts whose matrices follow one another; null for all other weights. */
+  /** The experts, or heads, whose matrices follow one another; null for all other weights. */
   readonly experts: StackedExperts | null;
+  /** These are transposed. */
+  readonly turned: boolean;
   /** Its rows where they take turns with those of another weight; null where they do not. */
   readonly joined: JoinedRows | null;
   /** How elements are stored; null where they are as they are. */
@@ -64,12 +67,16 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
   const tiled = architecture.tiledHeads ? tiledWeights(spec) : new Map<string, TiledHeads>();
   const experts = stackedWeights(spec);
+  const heads = headMatrices(spec);
+  const named = forLatents(architecture, spec);
   const joined = joinedWeights(spec, architecture);
   const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...routerVectors(spec)]);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
-    const tensor = ggufName(name, architecture, spec.layers);
+    const tensor = ggufName(name, named, spec.layers);
     if (tensor === undefined) return [];
+    const { count, turned = false } = heads.get(name) ?? {};
+    const ofHeads = count === undefined ? null : { count, inRow: turned };
     return [
       {
         weight,
@@ -77,7 +84,8 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         fused: isFused(name, architecture),
         paired: paired.get(name) ?? null,
         tiled: tiled.get(name) ?? null,
-        experts: experts.get(name) ?? null,
+        experts: experts.get(name) ?? ofHeads,
+        turned,
         joined: joined.get(name) ?? null,
         values: storedValues(name, spec, architecture),
         reshaped: reshaped.get(name) ?? null,
@@ -142,11 +150,11 @@ export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): re
 
 /** The shape in the file of a weight, or of whole experts of it. @param shape - its shape, as a matrix if it is one */
 export function shapeInFile(
-  { weight, reshaped, experts }: GgufPlace,
+  { weight, reshaped, experts, turned }: GgufPlace,
   shape: readonly number[],
 ): readonly number[] {
   if (experts === null) return reshaped ?? shape;
-  const [rows, columns] = shape as [number, number];
+  const [rows, columns] = (turned ? shape.toReversed() : shape) as [number, number];
   const count = experts.inRow ? experts.count : (rows * experts.count) / weight.shape[0]!;
   return stackedShape([rows, columns], experts, count);
 }

@@ -46,7 +46,11 @@ function limitsOf(keys: GgufKeys, { experts, guessingLayers, clips }: GgufArchit
       most: unlimitedIf(experts !== null),
       hint: "Of this architecture, mixtures of experts are not supported.",
     },
-    { key: keys.key(EXPERT_GROUPS), most: 1, hint: "Groups of experts are not supported." },
+    {
+      key: keys.key(EXPERT_GROUPS),
+      most: experts?.grouped ? Number.POSITIVE_INFINITY : 1,
+      hint: "Of this architecture, groups of experts are not supported.",
+    },
     { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
     { key: keys.key(GUESSING_LAYERS), most: unlimitedIf(guessingLayers), hint: original },
     // HunYuan's factor on the base, of its vision model's files.

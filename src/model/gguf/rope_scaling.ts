@@ -121,15 +121,15 @@ function linearFactor(keys: GgufKeys): number {
 }
 
 /** `attn_factor` multiplies YaRN's own attention factor. */
-function yarnScaling(keys: GgufKeys, { growingFamily }: GgufArchitecture): YarnScaling {
+function yarnScaling(keys: GgufKeys, { growingFamily, latents }: GgufArchitecture): YarnScaling {
   const factor = linearFactor(keys) || 1;
-  const usual = growingFamily === null ? yarnAttentionFactor(factor) : 1;
+  const usual = growingFamily === null && !latents ? yarnAttentionFactor(factor) : 1;
   const growth = growingFamily === null ? null : keys.factor(QUERY_GROWTH, null);
   requireValue(keys, "rope.scaling.yarn_ext_factor", 1);
   requireValue(keys, "rope.scaling.yarn_attn_factor", usual);
   requireValue(keys, "rope.scaling.yarn_beta_fast", YARN_DEFAULTS.betaFast);
   requireValue(keys, "rope.scaling.yarn_beta_slow", YARN_DEFAULTS.betaSlow);
-  requireValue(keys, YARN_LOG_MULTIPLIER, growingFamily === null ? 0 : 1);
+  if (!latents) requireValue(keys, YARN_LOG_MULTIPLIER, growingFamily === null ? 0 : 1);
   return {
     type: "yarn",
     factor,
@@ -137,7 +137,15 @@ function yarnScaling(keys: GgufKeys, { growingFamily }: GgufArchitecture): YarnS
     attentionFactor: closest(keys.factor("rope.scaling.attn_factor", 1) * usual, usual),
     ...YARN_DEFAULTS,
     ...(growth !== null && { queryGrowth: growth }),
+    ...(latents && { allDim: allDimOf(keys) }),
   };
+}
+
+/** `mscale_all_dim`, which files have a tenth of. @throws GpruneError UNSUPPORTED for none: scores would be others */
+function allDimOf(keys: GgufKeys): number {
+  const tenth = keys.factor(YARN_LOG_MULTIPLIER, null);
+  if (tenth !== null) return Number((10 * tenth).toPrecision(7));
+  throw keys.unsupported(YARN_LOG_MULTIPLIER, { expected: "a positive number", got: "none" });
 }
 
 function originalLength(keys: GgufKeys): number | undefined {

@@ -9,6 +9,7 @@ import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
 import { alibiSlopes } from "../alibi.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
+import { withLatents } from "../latents.ts";
 import type { MixerSpec } from "../mixer_spec.ts";
 import type { RopeSpec } from "../rope_spec.ts";
 import {
@@ -24,6 +25,7 @@ import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
 import { ffnsOf } from "./experts.ts";
 import { CLIP, GgufKeys, GUESSING_LAYERS, LOGIT_CAP, NORM_EPS, PARALLEL } from "./keys.ts";
+import { latentsOf, rotatedLength } from "./latents.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
@@ -70,7 +72,7 @@ class SpecReader {
     const scoreWidth =
       layerCount === this.#architecture.hiddenScaledLayers ? hiddenSize / heads[0]! : headDim;
     const parallel = this.#isParallel(family);
-    return {
+    const spec: ModelSpec = {
       family: family.modelType,
       vocabSize: this.#vocabSize(),
       hiddenSize,
@@ -93,6 +95,9 @@ class SpecReader {
       maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
     };
+    if (!this.#architecture.latents) return spec;
+    const latents = latentsOf(this.#keys);
+    return withLatents(spec, latents.latent, latents.headDim);
   }
 
   /** Layers of the model itself. */
@@ -164,7 +169,7 @@ class SpecReader {
 
   /** Head sizes of layers without and with a window. @param usual - where the file has no key */
   #headDims(usual: number): ByKind<number> {
-    const full = this.#headDim(usual);
+    const full = this.#architecture.latents ? rotatedLength(this.#keys) : this.#headDim(usual);
     return { full, windowed: this.#architecture.twoKinds ? this.#headDim(full, WINDOWED) : full };
   }
 
@@ -183,7 +188,8 @@ class SpecReader {
     const count = heads.length;
     const ffns = ffnsOf(this.#keys, this.#architecture, count);
     const groupsKey = this.#keys.key("attention.head_count_kv");
-    const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
+    const hasGroups = this.#metadata.has(groupsKey) && !this.#architecture.latents;
+    const groups = hasGroups ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDims);
     const mixers = mixersOf(this.#keys, this.#architecture, groups);

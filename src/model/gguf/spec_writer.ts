@@ -13,6 +13,7 @@ import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
 import { expertEntries, ffnWidthsOf } from "./experts.ts";
 import { CLIP, FFN_WIDTH, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
+import { latentEntries } from "./latents.ts";
 import { headDimsOf, kindEntries } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
@@ -36,9 +37,7 @@ export function ggufMetadataOf(
     [FFN_WIDTH, oneOrAll(ffnWidthsOf(spec, architecture))],
     ...expertEntries(spec, architecture),
     ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
-    ["attention.head_count_kv", keyValueHeads(spec, architecture)],
-    ["attention.key_length", u32(headDimsOf(spec).full)],
-    ["attention.value_length", u32(headDimsOf(spec).full)],
+    ...headEntries(spec, architecture),
     [NORM_EPS[spec.normType], f32(spec.normEps)],
     ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
     ...(architecture.unrotatedModels ? [[ROTATED, flag(rope !== null)] as const] : []),
@@ -91,6 +90,16 @@ function perLayer({ layers }: Pick<ModelSpec, "layers">, width: (layer: LayerSpe
 /** One number where all layers agree, else an array. */
 function oneOrAll(widths: readonly number[]): EncodedValue {
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
+}
+
+function headEntries(spec: ModelSpec, architecture: GgufArchitecture): Entries {
+  if (spec.latent !== undefined) return latentEntries(spec.latent, spec);
+  const headDim = u32(headDimsOf(spec).full);
+  return [
+    ["attention.head_count_kv", keyValueHeads(spec, architecture)],
+    ["attention.key_length", headDim],
+    ["attention.value_length", headDim],
+  ];
 }
 
 /** Those of layers without attention are 0, which says that they have none, but not beside delta rules. */
@@ -148,7 +157,13 @@ function scalingEntries(rope: RopeSpec): Entries {
 }
 
 /** llama.cpp multiplies YaRN's default attention factor by `attn_factor` (llama-context.cpp). */
-function yarnEntries({ factor, originalMaxPositions, attentionFactor, queryGrowth }: YarnScaling): Entries {
+function yarnEntries({
+  factor,
+  originalMaxPositions,
+  attentionFactor,
+  queryGrowth,
+  allDim,
+}: YarnScaling): Entries {
   const entries = [
     ["rope.scaling.type", text("yarn")],
     ["rope.scaling.factor", f32(factor)],
@@ -157,6 +172,8 @@ function yarnEntries({ factor, originalMaxPositions, attentionFactor, queryGrowt
   if (queryGrowth !== undefined) {
     return [...entries, [YARN_LOG_MULTIPLIER, f32(1)], [QUERY_GROWTH, f32(queryGrowth)]];
   }
+  // For latents, llama.cpp wants a tenth of it, and leaves cosines and sines as they are.
+  if (allDim !== undefined) return [...entries, [YARN_LOG_MULTIPLIER, f32(0.1 * allDim)]];
   const usual = yarnAttentionFactor(factor);
   return [
     ...entries,

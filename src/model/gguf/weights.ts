@@ -4,7 +4,7 @@
  */
 import { GpruneError } from "../../errors.ts";
 import { type BlockSource, gatherBlockRows } from "../../tensor/blocks.ts";
-import { checkRows, memorySource, unknownTensor } from "../../tensor/memory.ts";
+import { checkRows, memorySource, sliceRows, unknownTensor } from "../../tensor/memory.ts";
 import {
   elementCount,
   type RowRange,
@@ -12,6 +12,7 @@ import {
   type TensorInfo,
   type TensorSource,
 } from "../../tensor/tensor.ts";
+import { transposed } from "../../tensor/transposed.ts";
 import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
 import type { StackedExperts } from "../stacked_experts.ts";
 import { type JoinedRows, joinedRow, readJoined } from "./joined_rows.ts";
@@ -31,8 +32,10 @@ export interface StoredWeight {
   readonly tiled: TiledHeads | null;
   /** Its rows where they take turns with those of another weight; null where they do not. */
   readonly joined: JoinedRows | null;
-  /** The experts whose columns are matrices that follow one another; null where they are in place. */
+  /** The experts, or heads, whose columns are matrices that follow one another; null where they are in place. */
   readonly experts: StackedExperts | null;
+  /** These matrices are those of the transposed weight. */
+  readonly turned: boolean;
   /** The shape of a row of the weight; the file's own where it has another number of elements. */
   readonly rowShape: readonly number[];
   /** How elements are stored; null where they are as they are. */
@@ -64,7 +67,8 @@ export function storedWeights(
       const info = source.info(weight.tensor);
       if (info === undefined) return undefined;
       const inFile = weight.experts === null ? info.shape : unstackedShape(info.shape, weight.experts);
-      return { ...info, shape: shapeOf(weight, inFile, weight.rows) };
+      const own = weight.turned ? inFile.toReversed() : inFile;
+      return { ...info, shape: shapeOf(weight, own, weight.rows) };
     },
     async read(name, rows): Promise<Tensor> {
       const weight = stored.get(name);
@@ -82,7 +86,7 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
   return {
     layout: (name) => {
       const weight = stored.get(name);
-      if (weight === undefined || weight.values !== null || weight.flat) return undefined;
+      if (weight === undefined || weight.values !== null || weight.flat || weight.turned) return undefined;
       const layout = source.layout(weight.tensor);
       const isWhole = weight.tiled === null || (layout && areWholeBlocks(weight.tiled, layout));
       return weight.paired?.inRow || !isWhole ? undefined : layout;
@@ -113,7 +117,17 @@ async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowR
 
 async function readInOrder(
   source: TensorSource,
-  { tensor, paired, tiled, joined, experts, flat, rowShape, rows: { start: first, end } }: StoredWeight,
+  {
+    tensor,
+    paired,
+    tiled,
+    joined,
+    experts,
+    turned,
+    flat,
+    rowShape,
+    rows: { start: first, end },
+  }: StoredWeight,
   rows: RowRange,
 ): Promise<Tensor> {
   if (flat) {
@@ -121,6 +135,16 @@ async function readInOrder(
     const width = elementCount(rowShape);
     const shape = [rows.end - rows.start, ...rowShape];
     return { shape, data: data.slice(rows.start * width, rows.end * width) };
+  }
+  if (turned) {
+    const { shape = [] } = source.info(tensor) ?? {};
+    const count = shape[0]! / experts!.count;
+    const whole = await readUnstacked(source, tensor, {
+      rows: { start: 0, end: count },
+      count,
+      experts: experts!,
+    });
+    return sliceRows(transposed(whole), rows, tensor);
   }
   if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
   if (tiled !== null) return readInGroups(source, tensor, { rows, heads: tiled });

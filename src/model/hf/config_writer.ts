@@ -37,6 +37,8 @@ const FLOAT_KEYS = [
   "initializer_range",
   "layerdrop",
   "low_freq_factor",
+  "mscale",
+  "mscale_all_dim",
   "partial_rotary_factor",
   "resid_pdrop",
   "residual_dropout",

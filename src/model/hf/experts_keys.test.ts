@@ -209,10 +209,21 @@ describe("experts that are picked by corrected scores", () => {
     expect(expertsOf({ ...GLM, n_shared_experts: 0 })[1]?.shared).toBeUndefined();
   });
 
-  test("are in no groups in GLM-4.5", () => {
-    for (const key of ["n_group", "topk_group"])
-      expect(() => read({ ...GLM, [key]: 2 })).toThrow(
-        expect.objectContaining({ code: "UNSUPPORTED", message: `config.json: expected ${key} 1, got 2` }),
+  test("are in groups where the file has more of them than can be picked from", () => {
+    const grouped = { ...GLM, n_group: 2, topk_group: 1 };
+    expect(expertsOf(grouped)[1]?.groups).toEqual({ count: 2, active: 1, best: 2 });
+    expect(writeConfig(read(grouped), "float32")).toMatchObject({ n_group: 2, topk_group: 1 });
+    expect(expertsOf({ ...GLM, n_group: 2, topk_group: 2 })[1]?.groups).toBeUndefined();
+    for (const [groups, active] of [
+      [3, 1],
+      [2, 3],
+      [4, 2],
+    ])
+      expect(() => read({ ...GLM, n_group: groups, topk_group: active })).toThrow(
+        expect.objectContaining({
+          code: "BAD_CONFIG",
+          message: `config.json: expected n_group and topk_group that fit 2 of 4 experts, got ${groups} and ${active}`,
+        }),
       );
   });
 

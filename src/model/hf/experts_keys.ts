@@ -9,6 +9,7 @@ import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
+import { type ExpertGroups, readGroups, writtenGroups } from "./expert_groups.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 import type { SparseLayers } from "./sparse_layers.ts";
@@ -21,7 +22,7 @@ type WidthKey = typeof OWN_WIDTH | "shared_intermediate_size";
 type RatioKey = "n_shared_experts" | "moe_num_shared_experts";
 
 /** The keys of a class, and its values where config.json has none. */
-interface ExpertKeys {
+export interface ExpertKeys {
   /** The key of the number of experts. */
   readonly count: CountKey;
   /** Another key of that number, which some versions of the class read. */
@@ -31,6 +32,8 @@ interface ExpertKeys {
   readonly defaults: ExpertsSpec;
   /** `norm_topk_prob` says whether the numbers of a token's experts add up to 1. */
   readonly normalises: boolean;
+  /** Only experts of some groups may be picked; absent in classes without groups. */
+  readonly groups?: ExpertGroups;
   /** Scores are corrected: always, or unless this flag says otherwise. */
   readonly corrects?: "always" | "use_expert_bias";
   /** `routed_scaling_factor` is the factor on the numbers. */
@@ -97,12 +100,15 @@ export function expertKeys(keys: ExpertKeys): OwnKeysFormat {
 }
 
 /**
- * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts or of those of a token, or more
- *   experts of a token than there are
+ * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts or of those of a token, more of the
+ *   latter than of the former, or groups that do not fit them
  */
 function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
   const parsed = parsedKeys(schema, config, where);
-  const experts = { ...expertsOf(keys, parsed, where), ...sharedOf(keys, { config, parsed }, where) };
+  const experts = {
+    ...expertsOf(keys, parsed, { source: config, where }),
+    ...sharedOf(keys, { config, parsed }, where),
+  };
   const { own } = keys;
   const hasExperts = own?.layers?.read(config, where) ?? (() => true);
   return {
@@ -124,12 +130,19 @@ function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys 
   };
 }
 
-function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec {
+/** A config.json, and its name for messages. */
+interface Read {
+  readonly source: JsonObject;
+  readonly where: string;
+}
+
+function expertsOf(keys: ExpertKeys, config: Config, { source, where }: Read): ExpertsSpec {
   const { defaults, normalises, active: activeKey = ACTIVE, corrects, scales, least } = keys;
   const corrected = corrects === "always" || (corrects !== undefined && (config[corrects] ?? true));
-  const scale = (scales ? config.routed_scaling_factor : null) ?? 1;
+  const { scale: usualScale = 1, ...others } = defaults;
+  const scale = (scales ? config.routed_scaling_factor : null) ?? usualScale;
   const experts: ExpertsSpec = {
-    ...defaults,
+    ...others,
     count: eitherOf(config, [keys.count, keys.alias], where) ?? defaults.count,
     active: eitherOf(config, [activeKey, ACTIVE], where) ?? defaults.active,
     normalised: (normalises ? config.norm_topk_prob : null) ?? defaults.normalised,
@@ -138,7 +151,8 @@ function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec
     ...(least && { divisor: { least: config[least.key] ?? least.usual } }),
   };
   requireExperts(experts, activeKey, where);
-  return experts;
+  const { groups } = keys;
+  return groups ? { ...experts, ...readGroups(groups, { config: source, experts }, where) } : experts;
 }
 
 /** @throws GpruneError BAD_CONFIG for more experts of a token than there are. @param key - of the former */
@@ -210,6 +224,7 @@ function writtenKeys(keys: ExpertKeys, { layers }: ModelSpec, remoteCode: boolea
     ...ungroupedKey(widths),
     ...(corrects === "use_expert_bias" && { [corrects]: corrected }),
     ...(scales && { routed_scaling_factor: scale }),
+    ...(keys.groups && writtenGroups(keys.groups, experts ?? defaults)),
     ...(keys.least && divisor && "least" in divisor && { [keys.least.key]: divisor.least }),
     ...writtenShared(keys.shared, { experts, width, remoteCode }),
     ...(own !== null && { moe_intermediate_size: width }),

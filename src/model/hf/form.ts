@@ -153,8 +153,10 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
 /** Whether config.json in a form, read back, is the spec; biases that a flag adds do not count: they are zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
   const { computes, stored } = form.family;
+  if ((spec.latent !== undefined) !== (computes.latents ?? false)) return false;
   const ropes = ropesOf(spec);
-  const isPartial = spec.layers.some(({ rope, headDim = spec.headDim }) => rope && rope.rotaryDim < headDim);
+  const turning = spec.latent?.rotated ?? spec.headDim;
+  const isPartial = spec.layers.some(({ rope, headDim = turning }) => rope && rope.rotaryDim < headDim);
   if (!computes.partialRotary && isPartial) return false;
   if (!computes.headDimByLayer && spec.layers.some(({ headDim }) => headDim !== undefined)) return false;
   if (computes.scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form)))

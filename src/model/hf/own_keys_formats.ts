@@ -4,21 +4,53 @@
  */
 import type { OwnKeysName } from "../family.ts";
 import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
-import { expertKeys } from "./experts_keys.ts";
+import type { ExpertGroups } from "./expert_groups.ts";
+import { type ExpertKeys, expertKeys } from "./experts_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
+import { type LatentSizes, latentKeys } from "./latent_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { DELTA_KEYS } from "./qwen3_5_keys.ts";
-import { afterDense, BY_STEP, IN_INTERVAL } from "./sparse_layers.ts";
+import { afterDense, BY_STEP, BY_TYPE, IN_INTERVAL } from "./sparse_layers.ts";
 
 /** The class assumes a layer that predicts a further token, which is not read (`predictingLayers`). */
 const PREDICTING_NONE: OwnKeysFormat = {
   read: (usual) => ({ usual, complete: (spec) => spec }),
   write: () => ({ num_nextn_predict_layers: 0 }),
 };
+
+/** Routers by corrected sigmoids beside latents (`DeepseekV3TopkRouter`, `Glm4MoeLiteTopkRouter`). */
+function latentExperts({
+  latents,
+  count,
+  active,
+  groups,
+  own,
+  scale,
+}: {
+  readonly latents: LatentSizes;
+  readonly count: number;
+  readonly active: number;
+  readonly groups: ExpertGroups["usual"];
+  readonly own: ExpertKeys["own"];
+  readonly scale: number;
+}): OwnKeysFormat {
+  const experts = expertKeys({
+    count: "n_routed_experts",
+    alias: "num_local_experts",
+    defaults: { count, active, normalised: true, sigmoid: true, divisor: { plus: 1e-20 }, scale },
+    normalises: true,
+    corrects: "always",
+    scales: true,
+    groups: { usual: groups, best: 2, vllm: { topk_method: "noaux_tc", scoring_func: "sigmoid" } },
+    shared: { key: "n_shared_experts", usual: 1 },
+    own,
+  });
+  return both(PREDICTING_NONE, both(latentKeys(latents), experts));
+}
 
 /** Attention has gates, as the class says by a key of its own. */
 const QWEN3_5 = both(DELTA_KEYS, {
@@ -109,8 +141,38 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
       normalises: true,
       corrects: "always",
       scales: true,
+      groups: { usual: [1, 1], best: 2 },
       shared: { key: "n_shared_experts", usual: 1 },
       own: { neurons: 1408, layers: afterDense("first_k_dense_replace", { usual: 1 }) },
+    }),
+  ),
+  deepseek_v3: latentExperts({
+    latents: { queryRank: 1536, rank: 512, rotated: 64, unrotated: 128, valueDim: 128 },
+    count: 256,
+    active: 8,
+    groups: [8, 4],
+    own: { neurons: 2048, layers: afterDense("first_k_dense_replace", { usual: 3 }) },
+    scale: 2.5,
+  }),
+  glm4_moe_lite: latentExperts({
+    latents: { queryRank: 768, rank: 512, rotated: 64, unrotated: 192, valueDim: 256 },
+    count: 64,
+    active: 4,
+    groups: [1, 1],
+    own: { neurons: 1536, layers: BY_TYPE },
+    scale: 1.8,
+  }),
+  deepseek_v2: both(
+    latentKeys({ queryRank: 1536, rank: 512, rotated: 64, unrotated: 128, valueDim: 128 }),
+    expertKeys({
+      count: "n_routed_experts",
+      alias: "num_experts",
+      defaults: { count: 64, active: 6, normalised: false },
+      normalises: false,
+      scales: true,
+      groups: { usual: [1, 1], best: 1, byMethod: true, vllm: { scoring_func: "softmax" } },
+      shared: { key: "n_shared_experts", usual: 2 },
+      own: { neurons: 1407, layers: afterDense("first_k_dense_replace", { usual: 0 }) },
     }),
   ),
   ernie4_5_moe: expertKeys({

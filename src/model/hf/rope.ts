@@ -337,6 +337,7 @@ function yarnScaling(
     betaSlow: parameters.beta_slow || YARN_DEFAULTS.betaSlow,
     truncate: context.family.computes.ropeByLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
     ...(isNumber(growth) && { queryGrowth: growth }),
+    ...(context.family.computes.latents && allDim && { allDim }),
   };
 }
 

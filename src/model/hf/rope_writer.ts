@@ -20,7 +20,8 @@ export function maxPositionKey(spec: ModelSpec): ConfigKeys {
 }
 
 /** The keys for rotary embedding, as transformers 4 and 5 want them. */
-export function ropeKeys({ layers, headDim, maxPositions }: ModelSpec, family: Family): ConfigKeys {
+export function ropeKeys({ layers, latent, maxPositions, ...spec }: ModelSpec, family: Family): ConfigKeys {
+  const headDim = latent?.rotated ?? spec.headDim;
   const { computes, config, defaults } = family;
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const main = mainRope({ layers }) ?? unused;
@@ -118,7 +119,12 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigK
         high_freq_factor: scaling.highFreqFactor,
       };
     case "yarn":
-      return { factor: scaling.factor, ...attentionKey(scaling, maxPositions), ...turnKeys(scaling) };
+      return {
+        factor: scaling.factor,
+        ...attentionKey(scaling, maxPositions),
+        ...turnKeys(scaling),
+        ...(scaling.allDim && { mscale: scaling.allDim, mscale_all_dim: scaling.allDim }),
+      };
     case "longrope":
       return {
         short_factor: scaling.shortFactors,

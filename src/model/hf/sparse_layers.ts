@@ -72,3 +72,22 @@ export const IN_INTERVAL: SparseLayers = {
     };
   },
 };
+
+const typesSchema = z.object({
+  mlp_layer_types: z
+    .array(z.enum(["dense", "sparse"]))
+    .max(MAX_LAYERS)
+    .nullish(),
+});
+
+/** `Glm4MoeLiteDecoderLayer`: those of a list, or all but the first; vLLM has a number of the first ones. */
+export const BY_TYPE: SparseLayers = {
+  read: (config, where) => {
+    const { mlp_layer_types: types } = parsedKeys(typesSchema, config, where);
+    return (layer) => (types ? types[layer] === "sparse" : layer > 0);
+  },
+  write: (sparse) => ({
+    mlp_layer_types: sparse.map((has) => (has ? "sparse" : "dense")),
+    ...afterDense("first_k_dense_replace", { usual: 1 }).write(sparse),
+  }),
+};
