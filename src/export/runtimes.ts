@@ -91,12 +91,16 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
   return ["with trust_remote_code", reason];
 }
 
+/** Activations that vLLM's classes with experts compute. */
+const VLLM_IN_EXPERTS: readonly ModelSpec["activation"][] = ["silu", "clamped_swiglu"];
+
 /** The answer of vLLM for the Hugging Face directory; null where it is that of transformers. */
 export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
   if (form === null) return null;
   const { family, remoteCode } = form;
   const experts = spec.layers.filter((layer) => layer.experts !== undefined);
-  if (experts.length > 0 && spec.activation !== "silu") return ["no", "it computes SiLU in experts"];
+  if (experts.length > 0 && !VLLM_IN_EXPERTS.includes(spec.activation))
+    return ["no", "it computes SiLU in experts"];
   if (new Set(experts.map(expertNeurons)).size > 1)
     return ["no", "it has one width for the experts of all layers"];
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);

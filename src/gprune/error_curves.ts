@@ -34,6 +34,7 @@ import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
+import { hasOneBias } from "../model/spec.ts";
 import { BLOCK_NORMS, kindsOf, moduleOf, projectionName, type SpaceKind } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
@@ -161,7 +162,7 @@ async function outputOf(
   const tensors = layer.weights as Readonly<Record<string, Tensor>>;
   return {
     weight: await weights.read(projectionName(layer.index, projection)),
-    bias: tensors[`${moduleOf(projection)}.bias`],
+    bias: hasOneBias(layer.spec, projection) ? tensors[`${moduleOf(projection)}.bias`] : undefined,
     mean: moments.mean(kind),
     covariance: moments.covariance(kind),
     norm: norm === null ? null : { weight: tensors[`${norm}.weight`]!, offset, eps },

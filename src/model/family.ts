@@ -4,7 +4,7 @@
  */
 
 import type { RopeScaling } from "./rope_spec.ts";
-import type { ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
+import type { Activation, ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
 
 /** Flags of config.json for biases. */
 export type BiasFlag =
@@ -72,6 +72,12 @@ export interface StoredExperts {
   readonly name: string;
   /** The projections that it has, one's rows after another's. */
   readonly parts: readonly Projection[];
+  /** Rows of the projections take turns instead: the first of each, the second of each, and so on. */
+  readonly interleaved?: true;
+  /** Each expert's matrix is transposed: [E, columns, rows]. */
+  readonly transposed?: true;
+  /** It has the biases of the projections: [E, rows]. */
+  readonly bias?: true;
 }
 
 /** Families whose classes have keys of their own. */
@@ -81,6 +87,7 @@ export type OwnKeysName =
   | "falcon"
   | "gemma4"
   | "glm4_moe"
+  | "gpt_oss"
   | "granite_hybrid"
   | "granitemoe"
   | "lfm2"
@@ -126,6 +133,7 @@ type SettledSwitches = Pick<
   | "gated"
   | "gatedAttention"
   | "valueNorm"
+  | "attentionSinks"
   | "layerScalars"
   | "headBias"
   | "normType"
@@ -206,6 +214,8 @@ export interface FamilyConfig {
    * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
    */
   readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
+  /** Names of activations in config.json that mean another one to the class; none where absent. */
+  readonly activationNames?: Readonly<Record<string, Activation>>;
   /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
   /** Null where config.json has none and the class's own value counts. */
@@ -377,7 +387,7 @@ export function biasPart(projection: Projection): BiasPart {
 /** The switches that a family settles, without the rest of what it computes. */
 export function settledSwitches(computes: FamilyComputation): SettledSwitches {
   const { gated, gatedAttention, headBias, normType, normOffset, normParameters } = computes;
-  const { learnedPositions, embeddingNorm, valueNorm, layerScalars } = computes;
+  const { learnedPositions, embeddingNorm, valueNorm, attentionSinks, layerScalars } = computes;
   return {
     gated,
     gatedAttention,
@@ -388,6 +398,7 @@ export function settledSwitches(computes: FamilyComputation): SettledSwitches {
     learnedPositions,
     embeddingNorm,
     valueNorm,
+    attentionSinks,
     layerScalars,
   };
 }

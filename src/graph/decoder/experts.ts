@@ -85,12 +85,14 @@ export function routedFfn(
   const byExpert = ascending(b, chosen);
   const byToken = ascending(b, byExpert);
   const perExpert = b.reshape(b.reduceSum(b.flatten(mask), [0]), [count]);
-  const groups = new RowGroups(b, { sizes: b.cast(perExpert, "int64"), count, rows: all, slices });
+  const sizes = b.cast(perExpert, "int64");
+  const expertOf = gatherRows(b, chosen, byExpert);
+  const groups = new RowGroups(b, { sizes, count, rows: all, slices, groupOf: expertOf });
   const ofExperts = (matrix: ExpertMatrix, input: Value): Value => product(input, matrix, groups);
 
   const tokenOf = b.div(byExpert, b.integer(active));
   const own = gatherRows(b, rows, tokenOf);
-  const places = b.add(b.mul(tokenOf, b.integer(count)), gatherRows(b, chosen, byExpert));
+  const places = b.add(b.mul(tokenOf, b.integer(count)), expertOf);
   const factors = b.reshape(b.flatten(weights), [`${tokens}*${count}`, 1]);
   const gated = b.mul(
     compute((projection) => ofExperts(projection, own)),

@@ -20,13 +20,14 @@ import {
   PER_LAYER_NORM,
   ROUTER,
   SHARED_GATE,
+  SINKS,
 } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
 import { type Routing, routedFfn, routing, sizeOfPart, weightedNeurons } from "./experts.ts";
-import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
+import { ACTIVATIONS, gatedFactor, norm, rotate, rotateQueries } from "./formulas.ts";
 import type {
   AttentionInputs,
   HalfValues,
@@ -163,7 +164,10 @@ export class LayerBuilder {
     const queries = this.#rotatedNormed(rotateQueries(b, newQueries, angles), "q_norm");
     const { keys, values } = inputs.shared ?? this.#keysAndValues(x, inputs);
     const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
-    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, slopes, cache };
+    const sources = {
+      ...{ queries: b.cast(grouped, keys.type), keys, values, mask, slopes, cache },
+      sinks: this.#sinks(),
+    };
     const perHead = addAttention(b, sources, this.#structure);
     const output = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,
@@ -172,6 +176,14 @@ export class LayerBuilder {
     ]);
     const tap = gates === null ? output : b.mul(b.cast(output, "float32"), b.sigmoid(gates));
     return { tap, ungated: output, keys, values };
+  }
+
+  /** Scores of query heads for nothing, [K, g]; null without. */
+  #sinks(): Value | null {
+    const { attentionSinks = false, groupSize } = this.#structure;
+    if (!attentionSinks) return null;
+    const { K, N } = this.#sizes;
+    return this.#b.reshape(this.#weights.tensor(SINKS, [N]), [K, groupSize]);
   }
 
   /** Keys and values of past and present tokens, [B, K, S, H]. */
@@ -222,8 +234,18 @@ export class LayerBuilder {
     const router = this.#routing(x, experts);
     const ffn = sparse === undefined ? this.#weighted(x, router) : this.#routed(x, router);
     const { shared } = experts;
-    if (shared === undefined) return ffn;
-    return { ...ffn, output: this.#b.add(ffn.output, this.#sharedExpert(x, shared)) };
+    const others = [
+      ...(this.#structure.biases.includes("down_proj") ? [this.#sharesOfBiases(router)] : []),
+      ...(shared === undefined ? [] : [this.#sharedExpert(x, shared)]),
+    ];
+    return { ...ffn, output: others.reduce((sum, other) => this.#b.add(sum, other), ffn.output) };
+  }
+
+  /** The biases of what a token's experts write, times their weights, [B, T, C]. */
+  #sharesOfBiases({ experts, weights }: Routing): Value {
+    const { hiddenSize } = this.#structure;
+    const biases = this.#weights.tensor(`${moduleOf("down_proj")}.bias`, [experts.count, hiddenSize]);
+    return this.#b.matmul(weights, biases);
   }
 
   #weighted(x: Value, router: Routing): FfnValues {
@@ -246,7 +268,10 @@ export class LayerBuilder {
 
   #routing(x: Value, experts: ExpertsSpec): Routing {
     const router = this.#weights.tensor(`${ROUTER}.weight`, [experts.count, this.#structure.hiddenSize]);
-    const products = this.#b.matmul(x, router, { transB: true });
+    const unbiased = this.#b.matmul(x, router, { transB: true });
+    const products = experts.biased
+      ? this.#b.add(unbiased, this.#weights.tensor(`${ROUTER}.bias`, [experts.count]))
+      : unbiased;
     const correction = experts.corrected ? this.#weights.tensor(CORRECTION, [experts.count]) : null;
     return routing(this.#b, experts, { products, correction });
   }
@@ -271,8 +296,13 @@ export class LayerBuilder {
       slices: this.#structure.sparse === "apart",
       product: (rows, matrix, groups) => {
         const outputs = matrix === "down_proj" ? this.#structure.hiddenSize : neurons;
-        const product = this.#weights.expertProduct(rows, { matrix, groups, outputs });
-        return this.#b.cast(product, "float32");
+        const product = this.#b.cast(
+          this.#weights.expertProduct(rows, { matrix, groups, outputs }),
+          "float32",
+        );
+        if (matrix === "down_proj" || !this.#hasBias(matrix)) return product;
+        const biases = this.#weights.tensor(`${moduleOf(matrix)}.bias`, [F]);
+        return this.#b.add(product, groups.rowsOf(this.#b.reshape(biases, [router.experts.count, neurons])));
       },
       compute: (product) => this.#gated(product, noParameter),
     });
@@ -301,7 +331,7 @@ export class LayerBuilder {
     const b = this.#b;
     const { activation, gated } = this.#structure;
     const active = ACTIVATIONS[activation](b, linear(gated ? "gate_proj" : "up_proj"), parameterOf);
-    return gated ? b.mul(active, linear("up_proj")) : active;
+    return gated ? b.mul(active, gatedFactor(b, linear("up_proj"), activation)) : active;
   }
 
   /** What follows the FFN: the layer's own input [B, T, size], gated by the stream, and the layer's number. */
@@ -328,6 +358,8 @@ export class LayerBuilder {
   #hasBias(matrix: LayerMatrix): boolean {
     const { biases, mixer } = this.#structure;
     const isProjection = PROJECTIONS.some((projection) => projection === matrix);
+    // Experts have theirs each (`#sharesOfBiases`).
+    if (this.#structure.experts !== undefined && matrix === "down_proj") return false;
     if (isProjection) return biases.some((projection) => projection === matrix);
     if (/^per_layer|^mlp[.]/.test(matrix)) return false;
     return mixer!.type !== "delta" && mixer!.biases;
