@@ -2,6 +2,7 @@
 
 import { alibiSlopes } from "../src/model/alibi.ts";
 import type { RopeSpec } from "../src/model/rope_spec.ts";
+import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
@@ -106,6 +107,7 @@ type TinyFamily =
   | "glm"
   | "glm4"
   | "glm4_moe"
+  | "gpt_oss"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -252,6 +254,14 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
       const experts = { ...CORRECTED, ...rules };
       const layer = { rope: { ...ROPE, rotaryDim: 2 }, biases: QKV };
       return index === 0 ? layer : { ...layer, neurons: 12, experts };
+    }),
+  },
+  gpt_oss: {
+    ...{ family: "gpt_oss", tiedEmbeddings: false, attentionSinks: true, activation: "clamped_swiglu" },
+    layers: [16, null, 16].map((window) => {
+      const experts = { ...EXPERTS, biased: true } as const;
+      const rope: RopeSpec = { ...ROPE, scaling: { ...YARN, truncate: false } };
+      return { neurons: 12, window, rope, experts, biases: PROJECTIONS };
     }),
   },
   apertus: {

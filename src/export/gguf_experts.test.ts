@@ -18,7 +18,7 @@ const ofExperts = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
 const beside = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
   return { ...ofExperts({ normalised: false, shared: 5, ...change }), groupSize: 1 };
 };
-const { lfm2_moe: LFM2, glm4_moe: GLM, ernie4_5_moe: ERNIE } = TINY_FAMILIES;
+const { lfm2_moe: LFM2, glm4_moe: GLM, ernie4_5_moe: ERNIE, gpt_oss: GPT_OSS } = TINY_FAMILIES;
 /** A model with a change of the experts of its last layer, or of those of all layers. */
 const withLast = (options: TinyModelOptions, change: Partial<ExpertsSpec>): TinyModelOptions => {
   return { ...options, layers: options.layers!.with(-1, changed(options.layers!.at(-1)!, change)) };
@@ -53,6 +53,7 @@ describe("the architecture", () => {
     ["lfm2moe", LFM2],
     ["glm4moe", GLM],
     ["glm4moe", { ...withAll(GLM, { normalised: false, shared: 8 }), qkNorm: null }],
+    ["gpt-oss", GPT_OSS],
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "ungated")],
     ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],

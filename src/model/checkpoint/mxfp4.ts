@@ -5,6 +5,7 @@
  * its lower half; scales `NAME_scales`, [E, rows, columns / 32], exponents plus 127.
  */
 import { GpruneError } from "../../errors.ts";
+import { MXFP4_VALUES, mxfp4Scale } from "../../io/formats/ggml_types.ts";
 import { shapeText, type Tensor, type TensorInfo, type TensorSource } from "../../tensor/tensor.ts";
 
 /** The end of the names of tensors in blocks. */
@@ -13,13 +14,8 @@ export const BLOCKS = "_blocks";
 /** What a tensor's stored numbers are called. */
 const DTYPE = "MXFP4";
 
-/** The numbers of four bits (E2M1): those without a sign, then their negatives. */
-const POSITIVE = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
-const VALUES = Float32Array.from([...POSITIVE, ...POSITIVE.map((value) => -value)]);
-
 const BLOCK_SIZE = 32;
 const BLOCK_BYTES = BLOCK_SIZE / 2;
-const EXPONENT_OFFSET = 127;
 
 /** A view of a checkpoint's tensors with those in MXFP4 as numbers, and whether there are any. */
 export interface UnpackedTensors {
@@ -85,12 +81,12 @@ function infoOf(source: TensorSource, name: string, where: string): TensorInfo {
 function unpacked({ data: bytes }: Tensor, { data: exponents }: Tensor): Float32Array {
   const values = new Float32Array(2 * bytes.length);
   for (const [block, exponent] of exponents.entries()) {
-    const scale = 2 ** (exponent - EXPONENT_OFFSET);
+    const scale = mxfp4Scale(exponent);
     const end = (block + 1) * BLOCK_BYTES;
     for (let at = block * BLOCK_BYTES; at < end; at++) {
       const pair = bytes[at]!;
-      values[2 * at] = VALUES[pair & 15]! * scale;
-      values[2 * at + 1] = VALUES[pair >> 4]! * scale;
+      values[2 * at] = MXFP4_VALUES[pair & 15]! * scale;
+      values[2 * at + 1] = MXFP4_VALUES[pair >> 4]! * scale;
     }
   }
   return values;

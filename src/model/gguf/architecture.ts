@@ -22,7 +22,7 @@ export interface GgufLoads {
   readonly otherActivations: readonly Activation[];
   /** Projections that may carry a bias. */
   readonly biases: readonly Projection[];
-  /** Those of them that must: zeros are written for biases that a model lacks. */
+  /** Those of them that must: zeros are written for biases that a model lacks, but not for experts'. */
   readonly requiredBiases: readonly Projection[];
   /** The query heads together must be as wide as the hidden state, N * H = C. */
   readonly fullWidthAttention: boolean;
@@ -57,7 +57,7 @@ export interface GgufExperts {
    */
   readonly shared: "gated" | "open" | "multiple" | null;
   /** How scores are made and corrected, the same in all files. */
-  readonly scores: Pick<ExpertsSpec, "sigmoid" | "corrected" | "divisor">;
+  readonly scores: Pick<ExpertsSpec, "biased" | "sigmoid" | "corrected" | "divisor">;
   /** The file has a factor on the numbers. */
   readonly scaled: boolean;
   /** The first layers may have none, as many as the file says; else all layers have some. */
@@ -131,6 +131,8 @@ export interface GgufArchitecture {
   readonly alibi: "always" | "key" | null;
   /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
   readonly localRopeTheta: number | null;
+  /** Models have YaRN with rounded bounds, as llama.cpp computes; else with exact ones, which llama.cpp rounds, too. */
+  readonly roundsYarn: boolean;
   /** Layers with a window are rotated without the scaling of the others. */
   readonly unscaledWindows: boolean;
   /** Layers without a window are not rotated if others have one. */
@@ -219,6 +221,7 @@ export const LLAMA: GgufArchitecture = {
   unrotatedEvery: null,
   alibi: null,
   localRopeTheta: null,
+  roundsYarn: true,
   unscaledWindows: false,
   unrotatedUnwindowed: false,
   windowsAtLayers: null,

@@ -3,6 +3,7 @@
  * stand for one without experts in other files, and for one with an expert of all tokens beside them.
  */
 
+import { PROJECTIONS } from "../spec.ts";
 import {
   type GgufArchitecture,
   type GgufExperts,
@@ -146,6 +147,28 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
         afterDense: true,
       },
       loads: { ...NO_EXTRAS, families: ["glm4_moe"], biases: QKV, partialRotation: true },
+    },
+  ],
+  [
+    "gpt-oss",
+    {
+      ...LLAMA,
+      family: "gpt_oss",
+      activation: "clamped_swiglu",
+      permuted: false,
+      names: { post_attention_layernorm: "post_attention_norm" },
+      fullAttentionEvery: 2,
+      defaultWindow: 128,
+      roundsYarn: false,
+      experts: { ...OWN_WIDTH, scores: { biased: true } },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["gpt_oss"],
+        biases: PROJECTIONS,
+        requiredBiases: ["o_proj", "gate_proj", "up_proj", "down_proj"],
+        head: "separate",
+        windows: true,
+      },
     },
   ],
   [

@@ -20,6 +20,7 @@ import {
   POSITION_EMBEDDING,
   ROUTER,
   SHARED_GATE,
+  SINKS,
 } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
@@ -97,6 +98,7 @@ const EXPERT_MODULES: Readonly<Record<string, string>> = {
 
 /** Tensors of a layer that are neither the weight nor the bias of a module. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
+  [SINKS]: "attn_sinks.weight",
   [FADING_RATES.delta]: "ssm_a",
   "linear_attn.dt_bias": "ssm_dt.bias",
   [FADING_RATES.mamba2]: "ssm_a",
