@@ -197,6 +197,16 @@ describe("runtimesOf", () => {
     expect(answers({ ...glm, layers })).toEqual(same(`with trust_remote_code (${reason})`));
   });
 
+  test("knows that vLLM has gpt-oss in its own class alone, which has the clamped gates and the sinks", () => {
+    const { gpt_oss: gptOss } = TINY_FAMILIES;
+    expect(answers(gptOss)).toEqual(same("yes (GptOssForCausalLM)"));
+    const layers = gptOss.layers!.map((layer, index) => ({ ...layer, kvGroups: 1 + (index % 2) }));
+    expect(answers({ ...gptOss, layers })).toEqual([
+      "with trust_remote_code (layers differ in width)",
+      "no (it has no class for these widths, heads and biases)",
+    ]);
+  });
+
   test("knows that vLLM's Llama 4 has no biases in attention", () => {
     const llama4 = { family: "llama4_text", qkNorm: "unweighted" } as const;
     expect(answers(llama4)).toEqual(same("yes (Llama4ForCausalLM)"));

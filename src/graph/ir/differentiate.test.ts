@@ -9,6 +9,7 @@ import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import {
   ascending,
+  atMost,
   clip,
   erf,
   floor,
@@ -75,7 +76,11 @@ const CASES: readonly Case[] = [
     shapes: (s) => [["b", "t", s.k]],
     build: (b, [x]) => {
       const outside = [3, -3].map((factor) => clip(b, b.mul(x!, b.scalar(factor)), 1));
-      return outside.reduce((sum, clipped) => b.add(sum, b.mul(clipped, x!)), b.exp(clip(b, x!, 2)));
+      const bounded = [1, 0.9].map((most) => atMost(b, b.mul(x!, b.scalar(3)), 3 * most - 2.5));
+      return [...outside, ...bounded].reduce(
+        (sum, clipped) => b.add(sum, b.mul(clipped, x!)),
+        b.exp(clip(b, x!, 2)),
+      );
     },
     centre: 1,
   },
