@@ -234,6 +234,8 @@ export interface FamilyConfig {
   readonly scalingTypeKey: "rope_type" | "type" | null;
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
+  /** vLLM's class wants all settings of YaRN in config.json (gpt_oss.py); usual ones are left out where absent. */
+  readonly saysTurns?: true;
   /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
   readonly readsWindowPattern: boolean;
   /** The class reads `use_sliding_window`; others ignore it. */
@@ -287,11 +289,12 @@ export interface FamilyReaders {
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
   /**
-   * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py) or refuses
-   * (gpt_j.py).
+   * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py, gpt_oss.py) or
+   * refuses (gpt_j.py).
    */
   readonly vllmIgnores: readonly (
     | "activation"
+    | "attention_biases"
     | "clipping"
     | "expert_shares"
     | "neurons"
@@ -301,6 +304,8 @@ export interface FamilyReaders {
     | "separate_head"
     | "tied_head"
     | "window"
+    | "windowed_layers"
+    | "yarn"
   )[];
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, qwen3_next.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];

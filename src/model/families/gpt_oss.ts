@@ -22,6 +22,7 @@ export const GPT_OSS: Family = {
     ...LLAMA.config,
     activationNames: { silu: "clamped_swiglu" },
     fixedKeys: { swiglu_alpha: 1.702, swiglu_limit: 7 },
+    saysTurns: true,
     ownKeys: "gpt_oss",
   },
   stored: {
@@ -36,8 +37,7 @@ export const GPT_OSS: Family = {
   },
   readers: {
     ...LLAMA.readers,
-    // It leaves out the sinks.
-    vllmBackend: false,
+    vllmIgnores: ["attention_biases", "windowed_layers", "yarn"],
     transformersJs: LLAMA,
     standsIn: false,
     tokenizer: "file",

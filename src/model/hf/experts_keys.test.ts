@@ -230,7 +230,11 @@ describe("experts of gpt-oss", () => {
   ])("are written so that they come back: %s", (_, config) => {
     const spec = read(config);
     const written = writeConfig(spec, "bfloat16");
-    expect(written).toMatchObject({ model_type: "gpt_oss", hidden_act: "silu" });
+    expect(written).toMatchObject({
+      ...{ model_type: "gpt_oss", hidden_act: "silu" },
+      // vLLM's class wants all settings of YaRN.
+      rope_parameters: { factor: 32, beta_fast: 32, beta_slow: 1, truncate: false },
+    });
     expect(written.quantization_config).toBeUndefined();
     expect(read(written)).toEqual(spec);
   });
