@@ -260,7 +260,8 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     ...{ family: "gpt_oss", tiedEmbeddings: false, attentionSinks: true, activation: "clamped_swiglu" },
     layers: [16, null, 16].map((window) => {
       const experts = { ...EXPERTS, biased: true } as const;
-      const rope: RopeSpec = { ...ROPE, scaling: { ...YARN, truncate: false } };
+      // With heads of 32, a base for which YaRN's bounds are nearly whole, as llama.cpp takes them.
+      const rope: RopeSpec = { ...ROPE, theta: 1770, scaling: { ...YARN, truncate: false } };
       return { neurons: 12, window, rope, experts, biases: PROJECTIONS };
     }),
   },
