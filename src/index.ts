@@ -126,7 +126,8 @@ export {
 } from "./errors.ts";
 // Estimates
 export type { MemoryPlan } from "./estimate/memory_plan.ts";
-export type { Items, Places } from "./estimate/memory_sizes.ts";
+export type { Places } from "./estimate/memory_sizes.ts";
+export type { Items } from "./estimate/refit_sizes.ts";
 export type { TimePlan } from "./estimate/time_plan.ts";
 // Evaluation
 export { type ComparedModel, compareModels } from "./evaluate/compare.ts";

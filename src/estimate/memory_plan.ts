@@ -9,9 +9,10 @@ import { GpruneError } from "../errors.ts";
 import { CPU } from "../graph/runtime/device.ts";
 import { GARBAGE_BYTES, LOT_BYTES } from "../graph/runtime/memory_policy.ts";
 import { largestBy, smallestBy } from "../tensor/statistics.ts";
-import { type Items, type Places, RunSizes } from "./memory_sizes.ts";
+import { type Places, RunSizes } from "./memory_sizes.ts";
 import { stageItems } from "./memory_stages.ts";
 import type { PlannedRun } from "./planned_run.ts";
+import type { Items } from "./refit_sizes.ts";
 
 /** A run's planned use of memory and disk. */
 export interface MemoryPlan {
@@ -152,7 +153,8 @@ function leastPlan(run: PlannedRun): MemoryPlan {
 function planOf(run: PlannedRun, places: Places): MemoryPlan {
   const stages = stageItems(run, places);
   const peak = Math.max(...Object.values(stages).map(sum));
-  const { spilled, moments, refined } = new RunSizes(run, places);
+  const { spilled, refits, refined } = new RunSizes(run, places);
+  const { moments } = refits;
   return { budget: run.config.maxMemory ?? null, peak, stages, places, spilled, moments, refined };
 }
 

@@ -1,11 +1,9 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
-import { gramStrips } from "../calibrate/moments.ts";
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { cacheSizes } from "../evaluate/layer_cache.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
 import { largestBytes, writingBytes } from "../export/room.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
-import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
 import type { HeadProgram } from "../graph/decoder/head_programs.ts";
 import { inputBytes, keptBytes, programsThereAndBack } from "../graph/decoder/kept_activations.ts";
 import { widestState } from "../graph/decoder/layer_structure.ts";
@@ -15,19 +13,11 @@ import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts
 import { footprint, valueBytes } from "../graph/ir/footprint.ts";
 import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
 import { WRITES_BEHIND } from "../io/files/spill_file.ts";
-import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, spacesOf } from "../model/spaces.ts";
 import { stackedWeights } from "../model/stacked_experts.ts";
-import {
-  layerParameters,
-  layerWeightsOf,
-  PER_LAYER,
-  SPACE_KINDS,
-  type SpaceKind,
-  weightsOf,
-} from "../model/weights.ts";
-import { leftInLayers, leftInOutputs } from "../prune/remaining.ts";
+import { layerParameters, layerWeightsOf, PER_LAYER, SPACE_KINDS, weightsOf } from "../model/weights.ts";
+import { leftInLayers } from "../prune/remaining.ts";
 import { TEACHER_BYTES } from "../recover/distill.ts";
-import { triangleLength } from "../tensor/symmetric.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
@@ -39,15 +29,13 @@ import {
   refitsOutputs,
   roundTokens,
 } from "./planned_run.ts";
+import { type Items, RefitSizes } from "./refit_sizes.ts";
 
 /** Memory of Node, ONNX Runtime, the tokenizer, and garbage that is not collected yet. */
 export const BASE_BYTES = 400e6;
 
 /** Statistics are kept of each set and of both of its halves. */
 const WHOLE_AND_HALVES = 3;
-
-/** Bytes by purpose. */
-export type Items = Readonly<Record<string, number>>;
 
 /** Which data is held in memory and which in files; the output does not depend on it. */
 export type Places = Omit<MemoryPolicy, "scratch">;
@@ -65,6 +53,8 @@ export class RunSizes {
   readonly largestTensor: number;
   /** Memory for a tensor while it is written. */
   readonly writing: number;
+  /** What least squares holds. */
+  readonly refits: RefitSizes;
   readonly #run: PlannedRun;
   readonly #places: Places;
   readonly #graphs: PlannedGraphs;
@@ -73,10 +63,14 @@ export class RunSizes {
   constructor(run: PlannedRun, places: Places) {
     this.#run = run;
     this.#graphs = new PlannedGraphs(run);
+    this.refits = new RefitSizes(run, this.#graphs);
     this.#places = places;
     this.hiddenSize = run.spec.hiddenSize;
     this.stateSize = widestState(run.spec);
-    this.channels = SPACE_KINDS.map((kind) => this.#most(channelCount, kind));
+    const spaces = spacesOf(run.spec);
+    this.channels = SPACE_KINDS.map((kind) => {
+      return Math.max(0, ...spaces.filter((space) => space.kind === kind).map(channelCount));
+    });
     this.widest = Math.max(...this.channels);
     this.largestTensor = largestBytes(weightsOf(run.spec).filter(({ name }) => name !== PER_LAYER.table));
     this.writing = writingBytes(run.spec);
@@ -100,7 +94,7 @@ export class RunSizes {
 
   /** Results of calibration. */
   get known(): Items {
-    return { statistics: this.statistics, moments: this.#places.spillHidden ? 0 : this.moments };
+    return { statistics: this.statistics, moments: this.#places.spillHidden ? 0 : this.refits.moments };
   }
 
   /** Memory of tokenising the texts. */
@@ -147,57 +141,18 @@ export class RunSizes {
   /** Memory of measuring statistics and, for least squares, moments, layer by layer. */
   get measuring(): Items {
     if (!refitsOutputs(this.#run)) return this.passing(["statistics"]);
-    const sumsOf = (space: Space): number =>
-      space.parts * total(gramStrips(partChannels(space)).map(({ rows, columns }) => rows * columns));
-    const sums = total(SPACE_KINDS.map((kind) => this.#most(sumsOf, kind)));
-    return {
-      ...this.passing([hasStatistics(this.#run) ? "statisticsAndMoments" : "moments"]),
-      // Sums of both kinds of spaces in float64, and the covariances of one.
-      "Gram matrices": 8 * sums + 4 * this.#most(triangles),
-    };
+    const program = hasStatistics(this.#run) ? "statisticsAndMoments" : "moments";
+    return { ...this.passing([program]), "Gram matrices": this.refits.gathered };
   }
 
-  /** Memory of refitting an output projection: the dense one, its lost part, covariances in float64, and the factor. */
+  /** Memory of refitting an output projection. */
   get solving(): Items {
-    const projection = this.widest * this.hiddenSize;
-    const part = this.#most(partChannels);
-    return {
-      base: BASE_BYTES,
-      "output projection": (4 + 8) * projection,
-      "Gram matrices": 8 * (part ** 2 + part * this.hiddenSize) + 4 * this.#most(triangles),
-      factor: this.#factorWith(this.hiddenSize),
-      ...this.known,
-    };
+    return { base: BASE_BYTES, ...this.refits.solving, ...this.known };
   }
 
-  /** Memory of solving for an output projection and its alternatives, whose right-hand sides are beside the factor. */
+  /** Memory of solving for an output projection and its alternatives. */
   get solvingAlternatives(): Items {
-    const each = spacesOf(this.#run.spec).map(
-      (space) => MAX_ALTERNATIVES[space.kind] * this.#graphs.changedChannels(space),
-    );
-    const rows = 8 * this.#most(partChannels) * Math.max(...each);
-    const { "Gram matrices": matrices = 0, factor = 0, ...solving } = this.solving;
-    const largestFactor = Math.max(factor, this.#factorWith(Math.max(...each)) + rows);
-    // Channels that an alternative adds count twice: as fitted ones, and as lost ones of the present width.
-    return { ...solving, "Gram matrices": matrices + rows, factor: largestFactor };
-  }
-
-  /** A Cholesky factor and its workspace for `sides` right-hand sides (graph/runtime/cholesky.ts). */
-  #factorWith(sides: number): number {
-    const part = this.#most(partChannels);
-    return 8 * part * (part / 2 + 2 * sides);
-  }
-
-  /** Moments of all spaces (calibrate/moments.ts). */
-  get moments(): number {
-    if (!refitsOutputs(this.#run)) return 0;
-    return total(spacesOf(this.#run.spec).map((space) => 4 * triangles(space) + 16 * channelCount(space)));
-  }
-
-  /** The largest value of a model's spaces, or of those of a kind; 0 without any. */
-  #most(value: (space: Space) => number, kind?: SpaceKind): number {
-    const spaces = spacesOf(this.#run.spec).filter((space) => kind === undefined || space.kind === kind);
-    return Math.max(0, ...spaces.map(value));
+    return { ...this.solving, ...this.refits.solvingAlternatives };
   }
 
   /** Hidden states between two layers, as far as they are in memory. */
@@ -251,28 +206,12 @@ export class RunSizes {
 
   /** Refitted projections, as far as they are in memory. */
   get refitted(): number {
-    return this.#places.spillHidden ? 0 : this.#allRefitted;
+    return this.#places.spillHidden ? 0 : this.refits.projections;
   }
 
   /** Output projections and their alternatives, as far as they are in memory while widths are refined. */
   get alternatives(): number {
-    return this.#places.spillHidden ? 0 : this.#allAlternatives;
-  }
-
-  /** One output projection with its alternatives, and the covariances of the channels that they add, in float64. */
-  get layerAlternatives(): number {
-    const each = spacesOf(this.#run.spec).map((space) => {
-      const [changed, n] = [this.#graphs.changedChannels(space), partChannels(space)];
-      const coming = (MAX_ALTERNATIVES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
-      // Parts are fitted one by one, then joined.
-      return (space.parts > 1 ? 2 : 1) * this.#alternativesOf(space) + 8 * coming;
-    });
-    return Math.max(...each);
-  }
-
-  /** One layer's changes as inputs of the graph, and the dense projection beside them. */
-  get changes(): number {
-    return 2 * Math.max(...spacesOf(this.#run.spec).map((space) => this.#alternativesOf(space)));
+    return this.#places.spillHidden ? 0 : this.refits.alternatives;
   }
 
   /** Tensors of the pruned model that differ from the checkpoint's. */
@@ -312,13 +251,13 @@ export class RunSizes {
     const forSlopes =
       spillInputs && refinesWidths(this.#run) ? this.#lotInputs(roundTokens(this.#run, SLOPE_ROUNDS)) : 0;
     if (!spillHidden) return Math.max(inputs, forSlopes);
-    const refined = this.refined + Math.max(this.#allRefitted, forSlopes);
-    return this.moments + Math.max(this.#hiddenOf(measuredTokens(this.#run)), inputs, refined);
+    const refined = this.refined + Math.max(this.refits.projections, forSlopes);
+    return this.refits.moments + Math.max(this.#hiddenOf(measuredTokens(this.#run)), inputs, refined);
   }
 
   /** Projections and alternatives of all spaces, which refining widths keeps on disk. */
   get refined(): number {
-    return refinesWidths(this.#run) ? this.#allAlternatives : 0;
+    return refinesWidths(this.#run) ? this.refits.alternatives : 0;
   }
 
   /** Bytes of each layer's weights in float32. */
@@ -329,30 +268,6 @@ export class RunSizes {
 
   #hiddenOf(tokens: number): number {
     return 4 * tokens * this.stateSize;
-  }
-
-  /** All refitted output projections of the pruned model. */
-  get #allRefitted(): number {
-    const { spec, config } = this.#run;
-    return refitsOutputs(this.#run) ? 4 * leftInOutputs(spec, config.sparsity) : 0;
-  }
-
-  get #allAlternatives(): number {
-    return total(spacesOf(this.#run.spec).map((space) => this.#alternativesOf(space)));
-  }
-
-  /** A projection and its alternatives. */
-  #alternativesOf(space: Space): number {
-    return 4 * (this.hiddenSize * channelCount(space) + this.#changesOf(space));
-  }
-
-  /** Number of elements of the changes to a space's alternative widths. */
-  #changesOf(space: Space): number {
-    return (
-      MAX_ALTERNATIVES[space.kind] *
-      this.#graphs.changedChannels(space) *
-      (channelCount(space) + space.parts * (this.hiddenSize + 1))
-    );
   }
 
   /** Micro-batches in memory of hidden states that are in a file: one computed, one read ahead, some to be written. */
@@ -403,14 +318,4 @@ export class RunSizes {
 
 function total(numbers: readonly number[]): number {
   return numbers.reduce((a, b) => a + b, 0);
-}
-
-/** Channels of one of a space's parts. */
-function partChannels(space: Space): number {
-  return channelCount(space) / space.parts;
-}
-
-/** Elements of the covariances of a space. */
-function triangles(space: Space): number {
-  return space.parts * triangleLength(partChannels(space));
 }

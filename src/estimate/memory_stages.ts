@@ -7,7 +7,7 @@ import { hasOwnText } from "../calibrate/text_sets.ts";
 import { HELD_OUT_WINDOWS } from "../calibrate/windows.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import type { BackwardProgram } from "../graph/decoder/programs.ts";
-import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts";
+import { BASE_BYTES, type Places, RunSizes } from "./memory_sizes.ts";
 import {
   calibrates,
   distills,
@@ -19,6 +19,7 @@ import {
   refitsOutputs,
   withTrainingWindows,
 } from "./planned_run.ts";
+import type { Items } from "./refit_sizes.ts";
 
 /** Items in bytes of every stage that the run has, by stage. */
 export function stageItems(run: PlannedRun, places: Places): Readonly<Record<string, Items>> {
@@ -97,7 +98,10 @@ const STAGES: readonly Stage[] = [
     name: "refine",
     runs: refinesWidths,
     // Plus those of the layer that is being solved.
-    items: (run) => ({ ...run.solvingAlternatives, alternatives: run.alternatives + run.layerAlternatives }),
+    items: (run) => ({
+      ...run.solvingAlternatives,
+      alternatives: run.alternatives + run.refits.layerAlternatives,
+    }),
   },
   {
     name: "slopes",
@@ -106,7 +110,7 @@ const STAGES: readonly Stage[] = [
     items: (run) => ({
       ...run.withKept(layersBack(run, "slopes")),
       gates: run.gates,
-      alternatives: run.alternatives + run.changes,
+      alternatives: run.alternatives + run.refits.changes,
     }),
   },
   {

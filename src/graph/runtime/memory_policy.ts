@@ -67,7 +67,7 @@ export const GARBAGE_BYTES: { readonly budget: number; readonly free: number } =
 /** Least resident memory since the latest collection, bytes. */
 let leastResident = Number.POSITIVE_INFINITY;
 
-/** Collects garbage if the process has grown since it last did; for places where large arrays have just been dropped. */
+/** Collects garbage if the process has grown since it last did; for places where large arrays were just dropped. */
 export function collectIfGrown({ garbageBytes }: Pick<MemoryPolicy, "garbageBytes">): void {
   const resident = process.memoryUsage.rss();
   leastResident = Math.min(leastResident, resident);

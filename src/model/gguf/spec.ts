@@ -6,7 +6,7 @@
  */
 import type { GgufFile } from "../../io/formats/gguf.ts";
 import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
-import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
+import { alibiSlopes } from "../alibi.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import type { MixerSpec } from "../mixer_spec.ts";
@@ -23,21 +23,11 @@ import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
 import { ffnsOf } from "./experts.ts";
-import {
-  CLIP,
-  EXPERT_COUNT,
-  EXPERT_GROUPS,
-  GgufKeys,
-  GUESSING_LAYERS,
-  LOGIT_CAP,
-  MAX_ALIBI,
-  NORM_EPS,
-  PARALLEL,
-  ROTATED,
-} from "./keys.ts";
+import { CLIP, GgufKeys, GUESSING_LAYERS, LOGIT_CAP, NORM_EPS, PARALLEL } from "./keys.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
+import { refuseUnsupported, saysRotated } from "./refusals.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
 
@@ -68,7 +58,7 @@ class SpecReader {
   }
 
   async read(): Promise<ModelSpec> {
-    this.#refuseUnsupported();
+    refuseUnsupported(this.#keys, this.#architecture);
     const family = familyByName(this.#familyName(), this.#file.path);
     const { computes } = family;
     const hiddenSize = this.#keys.size("embedding_length");
@@ -170,64 +160,6 @@ class SpecReader {
       scoreSoftcap: score === null ? null : this.#keys.factor("attn_logit_softcapping", score),
       logitSoftcap: loads.logitSoftcap && !isUncapped ? this.#keys.factor(LOGIT_CAP, logit) : null,
     };
-  }
-
-  #refuseUnsupported(): void {
-    for (const { key, most, hint } of this.#limits()) {
-      const value = this.#metadata.optionalNumber(key) ?? 0;
-      if (value > most) throw this.#keys.unsupported(key, { expected: `at most ${most}`, got: value, hint });
-    }
-    this.#refuseSections();
-    this.#refuseOtherSlopes();
-    const { multipliers, unrotatedModels } = this.#architecture;
-    if (!multipliers || unrotatedModels || this.#saysRotated()) return;
-    throw this.#keys.unsupported(ROTATED, { expected: "true", got: "false" });
-  }
-
-  /** Numbers in the file that must not be larger. llama.cpp reads them in files of every architecture. */
-  #limits(): readonly { readonly key: string; readonly most: number; readonly hint: string }[] {
-    const original = "Use the original Hugging Face checkpoint if its family is supported.";
-    return [
-      {
-        key: this.#keys.key(EXPERT_COUNT),
-        most: this.#architecture.experts === null ? 0 : Number.POSITIVE_INFINITY,
-        hint: "Of this architecture, mixtures of experts are not supported.",
-      },
-      { key: this.#keys.key(EXPERT_GROUPS), most: 1, hint: "Groups of experts are not supported." },
-      { key: "split.count", most: 1, hint: "Join the parts first with llama-gguf-split --merge." },
-      {
-        key: this.#keys.key(GUESSING_LAYERS),
-        most: this.#architecture.guessingLayers ? Number.POSITIVE_INFINITY : 0,
-        hint: original,
-      },
-      // HunYuan's factor on the base, of its vision model's files.
-      { key: this.#keys.key("rope.scaling.alpha"), most: 0, hint: original },
-      {
-        key: this.#keys.key(CLIP),
-        most: this.#architecture.clips ? Number.POSITIVE_INFINITY : 0,
-        hint: "Of this architecture, models whose queries, keys and values are clipped are not supported.",
-      },
-    ];
-  }
-
-  /**
-   * Refuses a text model of a multimodal one whose rows llama.cpp takes for halves, though it takes those of the
-   * architecture's other models for pairs (GLM-4.1V; `LLAMA_ROPE_TYPE_MROPE` of llama-model.cpp).
-   */
-  #refuseSections(): void {
-    const name = "rope.dimension_sections";
-    const key = this.#keys.key(name);
-    if (!this.#architecture.permuted || !this.#metadata.has(key)) return;
-    const sections = this.#metadata.perLayer(key, 4);
-    if (sections.every((size) => size === 0)) return;
-    const hint = "The text models of multimodal GLMs are not supported.";
-    throw this.#keys.unsupported(name, { expected: "zeros", got: sections.join(", "), hint });
-  }
-
-  #refuseOtherSlopes(): void {
-    if (this.#architecture.alibi !== "key") return;
-    const max = this.#metadata.optionalNumber(this.#keys.key(MAX_ALIBI)) ?? 0;
-    if (max !== ALIBI_MAX) throw this.#keys.unsupported(MAX_ALIBI, { expected: `${ALIBI_MAX}`, got: max });
   }
 
   /** Head sizes of layers without and with a window. @param usual - where the file has no key */
@@ -332,13 +264,9 @@ class SpecReader {
     return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
   }
 
-  #saysRotated(): boolean {
-    return this.#metadata.optionalFlag(this.#keys.key(ROTATED)) ?? true;
-  }
-
   #isRotated(layer: number, windows: readonly (number | null)[]): boolean {
     const { unrotatedEvery, unrotatedUnwindowed, unrotatedModels } = this.#architecture;
-    if (unrotatedModels && !this.#saysRotated()) return false;
+    if (unrotatedModels && !saysRotated(this.#keys)) return false;
     if (unrotatedUnwindowed && this.#windowLength() > 0) return windows[layer] !== null;
     return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
   }

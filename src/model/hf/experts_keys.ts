@@ -97,8 +97,8 @@ export function expertKeys(keys: ExpertKeys): OwnKeysFormat {
 }
 
 /**
- * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts or of those of a token, or more experts
- *   of a token than there are
+ * @throws GpruneError BAD_CONFIG for values out of range, two numbers of experts or of those of a token, or more
+ *   experts of a token than there are
  */
 function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys {
   const parsed = parsedKeys(schema, config, where);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { GEMMA, GEMMA1, GEMMA2, GRANITE, LLAMA, QWEN, read, SMOLLM3 } from "../../../test/family_configs.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { type TinyModelOptions, tinySpec } from "../../../test/tiny_model.ts";
-import { hasUniformWidths, PROJECTIONS } from "../spec.ts";
+import { hasUniformWidths, type LayerSpec, type ModelSpec, PROJECTIONS } from "../spec.ts";
 import { configText } from "./config_writer.ts";
 import { findHfForm, hfForm, writeConfig } from "./form.ts";
 
@@ -45,6 +45,39 @@ describe("writeConfig", () => {
       expect(() => hfForm(grouped)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
     },
   );
+
+  test.each(Object.entries(TINY_FAMILIES))(
+    "%s has the same spec in any form that is found for fewer neurons and KV groups, however many in which layers",
+    (_, options) => {
+      const dense = tinySpec(options);
+      const removed = fc.array(fc.tuple(fc.nat(2), fc.nat(2)), {
+        minLength: dense.layers.length,
+        maxLength: dense.layers.length,
+      });
+      const uniform = fc.tuple(fc.nat(2), fc.nat(2)).map((same) => dense.layers.map(() => same));
+      fc.assert(
+        fc.property(fc.oneof(uniform, removed), (cuts) => {
+          const spec = { ...dense, layers: dense.layers.map((layer, index) => fewer(layer, cuts[index]!)) };
+          const form = findHfForm(spec);
+          if (form === null) return;
+          const widths = ({ layers }: ModelSpec) =>
+            layers.map(({ neurons, kvGroups }) => [neurons, kvGroups]);
+          expect(widths(read(writeConfig(spec, "float32", form)))).toEqual(widths(spec));
+        }),
+        { numRuns: 30 },
+      );
+    },
+  );
+
+  test("has our class for a Gemma 4 whose kinds of layers keep other numbers of query heads", () => {
+    const { layers: [windowed, , full] = [], ...options } = TINY_FAMILIES["gemma4 with keys as values"];
+    const layers = (kvGroups: number) => [
+      { ...windowed, kvGroups, groupSize: 1 },
+      { ...full, kvGroups: 1, groupSize: 4 },
+    ];
+    expect(findHfForm(tinySpec({ ...options, layers: layers(4) }))?.remoteCode).toBe(false);
+    expect(findHfForm(tinySpec({ ...options, layers: layers(3) }))?.remoteCode).toBe(true);
+  });
 
   test.each(["bloom", "mpt", "gpt2"] as const)(
     "has a form for %s with heads of an odd size, which cannot turn, in widths of every kind",
@@ -249,3 +282,15 @@ describe("hfForm", () => {
     }
   });
 });
+
+/** A layer without so many neurons (of each expert, if it has experts) and KV groups, of which one stays. */
+function fewer(layer: LayerSpec, [neurons, groups]: readonly [number, number]): LayerSpec {
+  const kvGroups = Math.max(1, layer.kvGroups - groups);
+  const { mixer, slopes } = layer;
+  return {
+    ...layer,
+    neurons: layer.neurons - neurons * (layer.experts?.count ?? 1),
+    ...(mixer === undefined && { kvGroups }),
+    ...(slopes !== undefined && { slopes: slopes.slice(0, kvGroups * layer.groupSize) }),
+  };
+}

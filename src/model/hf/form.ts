@@ -173,11 +173,22 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
     return false;
   if (spec.layers.some(({ biases }) => biases.some((projection) => isFused(projection, stored.fused))))
     return false;
-  const read = readConfig(configOf(spec, form, "float32"), "config.json");
+  const read = readBack(spec, form);
+  if (read === null) return false;
   const hasBiases = spec.layers.every(({ biases }, index) =>
     biases.every((projection) => read.layers[index]!.biases.includes(projection)),
   );
   return hasBiases && isDeepStrictEqual(computation(read), computation(spec));
+}
+
+/** What config.json in a form says; null where its keys cannot say it, and mean something impossible instead. */
+function readBack(spec: ModelSpec, form: HfForm): ModelSpec | null {
+  try {
+    return readConfig(configOf(spec, form, "float32"), "config.json");
+  } catch (error) {
+    if (error instanceof GpruneError && error.code === "BAD_CONFIG") return null;
+    throw error;
+  }
 }
 
 /**
