@@ -260,8 +260,8 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     ...{ family: "gpt_oss", tiedEmbeddings: false, attentionSinks: true, activation: "clamped_swiglu" },
     layers: [16, null, 16].map((window) => {
       const experts = { ...EXPERTS, biased: true } as const;
-      // With heads of 32, a base for which YaRN's bounds are nearly whole, as llama.cpp takes them.
-      const rope: RopeSpec = { ...ROPE, theta: 1770, scaling: { ...YARN, truncate: false } };
+      // The base is so small that YaRN's bounds are the first and the last channel, which llama.cpp does not round.
+      const rope: RopeSpec = { ...ROPE, theta: 1.5, scaling: { ...YARN, truncate: false } };
       return { neurons: 12, window, rope, experts, biases: PROJECTIONS };
     }),
   },

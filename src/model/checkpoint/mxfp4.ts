@@ -78,15 +78,20 @@ function infoOf(source: TensorSource, name: string, where: string): TensorInfo {
   return { dtype: DTYPE, shape: [experts, rows, groups * BLOCK_SIZE] };
 }
 
+/** The two numbers of each byte. */
+const [FIRST, SECOND] = [0, 4].map((shift) =>
+  Float32Array.from({ length: 256 }, (_, pair) => MXFP4_VALUES[(pair >> shift) & 15]!),
+) as [Float32Array, Float32Array];
+
 function unpacked({ data: bytes }: Tensor, { data: exponents }: Tensor): Float32Array {
   const values = new Float32Array(2 * bytes.length);
-  for (const [block, exponent] of exponents.entries()) {
-    const scale = mxfp4Scale(exponent);
+  for (let block = 0; block < exponents.length; block++) {
+    const scale = mxfp4Scale(exponents[block]!);
     const end = (block + 1) * BLOCK_BYTES;
     for (let at = block * BLOCK_BYTES; at < end; at++) {
-      const pair = bytes[at]!;
-      values[2 * at] = MXFP4_VALUES[pair & 15]! * scale;
-      values[2 * at + 1] = MXFP4_VALUES[pair >> 4]! * scale;
+      const pair = bytes[at]! | 0;
+      values[2 * at] = FIRST[pair]! * scale;
+      values[2 * at + 1] = SECOND[pair]! * scale;
     }
   }
   return values;
