@@ -14,7 +14,7 @@ import {
   zeros,
 } from "../../tensor/tensor.ts";
 import type { Family, StoredExperts } from "../family.ts";
-import { expertNeurons, type ModelSpec, type Projection } from "../spec.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec, type Projection } from "../spec.ts";
 import { CORRECTION, correctionsOf, projectionName } from "../weights.ts";
 import { BLOCKS } from "./mxfp4.ts";
 import { transposed as turned } from "./transposed.ts";
@@ -167,7 +167,17 @@ export function joinExperts(source: TensorSource, spec: ModelSpec, family: Famil
   };
 }
 
-/** A projection of all experts. */
+/** The shape of a projection of all experts, or of its biases. */
+function joinedShape(
+  { hiddenSize }: ModelSpec,
+  { neurons, experts }: LayerSpec,
+  { parts, bias }: Pick<StoredExperts, "parts" | "bias">,
+): readonly number[] {
+  if (bias) return isOutput(parts) ? [experts!.count, hiddenSize] : [neurons];
+  return isOutput(parts) ? [hiddenSize, neurons] : [neurons, hiddenSize];
+}
+
+/** A projection of all experts, or its biases. */
 class JoinedExperts {
   readonly tensors: readonly ExpertTensor[];
   readonly shape: readonly number[];
@@ -184,9 +194,7 @@ class JoinedExperts {
     this.#count = layer.experts!.count;
     this.#size = expertNeurons(layer);
     this.isComplete = tensors[0]!.expert === null || tensors.length === this.#count;
-    this.shape = isOutput([part]) ? [spec.hiddenSize, layer.neurons] : [layer.neurons, spec.hiddenSize];
-    if (tensors[0]!.bias)
-      this.shape = isOutput([part]) ? [layer.experts!.count, spec.hiddenSize] : [layer.neurons];
+    this.shape = joinedShape(spec, layer, { ...tensors[0]!, parts: [part] });
   }
 
   async read(source: TensorSource, { start, end }: RowRange): Promise<Tensor> {
@@ -220,6 +228,11 @@ class JoinedExperts {
     const matrix = { shape: stored.shape.slice(1), data: stored.data };
     const { shape, data } = tensor.transposed ? turned(matrix) : matrix;
     const width = shape[1]!;
+    if (!tensor.interleaved)
+      return {
+        shape: [end - start, width],
+        data: data.subarray(place(start) * width, place(end - 1) * width + width),
+      };
     const rows = new Float32Array((end - start) * width);
     for (let row = start; row < end; row++) {
       const from = place(row) * width;
