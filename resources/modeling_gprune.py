@@ -184,12 +184,18 @@ def has_experts(layer):
     return any(name.endswith(("experts", "block_sparse_moe")) for name, _ in layer.named_modules())
 
 
+def ffn_beside_experts(layer):
+    """The name of a layer's FFN that is one of all tokens, beside experts; None where it has no such FFN."""
+    name = next((name for name in FFN if hasattr(layer, name)), None)
+    return name if name and has_experts(layer) and not has_experts(getattr(layer, name)) else None
+
+
 def ffn_modules(layer):
     """The modules of a layer's FFN, without those of an expert of all tokens: it is never pruned."""
     name = next((name for name in FFN if hasattr(layer, name)), None)
     if name is None:  # in some classes it is the layer itself
         return [layer]
-    if name == "shared_mlp" and has_experts(layer):
+    if ffn_beside_experts(layer):
         return []
     return [module for path, module in getattr(layer, name).named_modules() if not path.startswith("shared_expert")]
 
@@ -208,6 +214,8 @@ def pruned_layer(stock, config, index):
     neurons = dict.fromkeys(NEURONS, layer_widths(config, index)["intermediate_size"])
     if not has_experts(stock):  # in Granite 4, the FFN is then what else is the expert of all tokens
         neurons["shared_intermediate_size"] = neurons["intermediate_size"]
+    if ffn_beside_experts(stock) == "mlp":  # in Gemma 4, that FFN has the usual key
+        del neurons["intermediate_size"]
     layer = type(stock)(LayerConfig(config, neurons), index)
     widen_shared(layer, config)
     # The attention of some classes is within another module.
@@ -291,6 +299,7 @@ for family in (
     ("qwen2_moe", "Qwen2Moe"),
     ("qwen3", "Qwen3"),
     ("qwen3_moe", "Qwen3Moe"),
+    ("qwen3_next", "Qwen3Next"),
     ("qwen3_5_text", "Qwen3_5Text", "Qwen3_5ForCausalLM"),
     ("qwen3_5_moe_text", "Qwen3_5MoeText", "Qwen3_5MoeForCausalLM"),
     ("gemma", "Gemma"),

@@ -78,8 +78,12 @@ function stackExperts(name: string, { shape, data }: Tensor, count: number): Ten
   return { shape: [count, rows, width], data: Float32Array.from(values.flat(2)) };
 }
 
-function storedMixer(name: string, tensor: Tensor, mixer: MixerSpec | undefined): Tensor {
-  if (mixer?.type === "delta") return tileHeads(name, tensor, mixer);
+function storedMixer(
+  name: string,
+  tensor: Tensor,
+  { mixer, grouped }: { readonly mixer: MixerSpec | undefined; readonly grouped: boolean },
+): Tensor {
+  if (mixer?.type === "delta") return grouped ? tensor : tileHeads(name, tensor, mixer);
   return mixer?.type === "mamba2" ? asMatrix(name, tensor, mixer) : tensor;
 }
 
@@ -97,6 +101,10 @@ export interface Layout {
   /** Other names of tensors. */
   readonly renamed?: Readonly<Record<string, string>>;
   readonly fused?: "qkv" | "ffn" | "all";
+  /** gate_proj and up_proj of each expert are one matrix. */
+  readonly joined?: true;
+  /** Value heads are in groups, and strengths and rates of a key head after another in one tensor. */
+  readonly grouped?: true;
 }
 
 const NAMES: readonly (readonly [RegExp, string])[] = [
@@ -119,6 +127,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.sinks$/, "attn_sinks.weight"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
   [/mlp\.gate\.e_score_correction_bias/, "exp_probs_b.bias"],
+  [/mlp\.gate\.per_expert_scale/, "ffn_down_exps.scale"],
   [/mlp\.gate\./, "ffn_gate_inp."],
   [/mlp\.shared_expert_gate/, "ffn_gate_inp_shexp"],
   [/mlp\.shared_expert\.(gate|up|down)_proj/, "ffn_$1_shexp"],
@@ -143,6 +152,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
 ];
 const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
 const POST_NORMS = [
+  [/(pre|post)_feedforward_layernorm_([12])/, "$1_ffw_norm_$2"],
   [/post_attention_layernorm/, "post_attention_norm"],
   [/pre_feedforward_layernorm/, "ffn_norm"],
   [/post_feedforward_layernorm/, "post_ffw_norm"],
@@ -161,7 +171,9 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) =>
       isOfExperts ? `${stem}_exps` : (layout.renamed?.[stem] ?? stem),
     );
-    const tensor = isOfExperts ? stackExperts(name, read, experts.count) : storedMixer(name, read, mixer);
+    const tensor = isOfExperts
+      ? stackExperts(name, read, experts.count)
+      : storedMixer(name, read, { mixer, grouped: layout.grouped ?? false });
     const data = tensor.data.map((value) => {
       if (name.endsWith("A_log")) return -Math.exp(value);
       return name.endsWith("norm.weight") && !name.includes("linear_attn") ? value + spec.normOffset : value;
@@ -182,6 +194,8 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     });
   }
   if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
+  if (layout.joined) joinExperts(tensors);
+  if (layout.grouped) joinStrengths(tensors, spec);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
 }
 
@@ -199,6 +213,39 @@ function fuse(tensors: Map<string, Tensor>, spec: ModelSpec, fused: NonNullable<
         if (rows.length > 0) tensors.set(`blk.${layer}.${stem}.${kind}`, concatRows(...rows));
       }
     }
+  }
+}
+
+/** W_e = [gate_e; up_e], one expert's after another's. */
+function joinExperts(tensors: Map<string, Tensor>): void {
+  for (const [name, { shape, data }] of [...tensors].filter(([each]) => each.includes("ffn_gate_exps"))) {
+    const upName = name.replace("gate", "up");
+    const up = tensors.get(upName)!.data;
+    const size = shape[1]! * shape[2]!;
+    const values = Array.from({ length: shape[0]! }, (_, expert) =>
+      [data, up].flatMap((part) => [...part.subarray(expert * size, (expert + 1) * size)]),
+    );
+    for (const single of [name, upName]) tensors.delete(single);
+    tensors.set(name.replace("gate", "gate_up"), {
+      shape: shape.with(1, 2 * shape[1]!),
+      data: Float32Array.from(values.flat()),
+    });
+  }
+}
+
+/** W_k = [b_k; a_k] of key head k, one after another. */
+function joinStrengths(tensors: Map<string, Tensor>, { layers }: ModelSpec): void {
+  for (const [index, { mixer }] of layers.entries()) {
+    if (mixer?.type !== "delta") continue;
+    const names = ["ssm_beta", "ssm_alpha"].map((stem) => `blk.${index}.${stem}.weight`);
+    const [strengths, rates] = names.map((name) => tensors.get(name)!) as [Tensor, Tensor];
+    const size = strengths.data.length / mixer.keyHeads;
+    const values = Array.from({ length: mixer.keyHeads }, (_, head) =>
+      [strengths, rates].flatMap(({ data }) => [...data.subarray(head * size, (head + 1) * size)]),
+    );
+    for (const name of names) tensors.delete(name);
+    const shape = strengths.shape.with(0, 2 * mixer.valueHeads);
+    tensors.set(`blk.${index}.ssm_ba.weight`, { shape, data: Float32Array.from(values.flat()) });
   }
 }
 

@@ -63,7 +63,7 @@ const GRANITE_FACTORS: NonNullable<Case["extra"]> = [
 
 /** Of layers with and without windows, the latter with heads of six channels, of which two turn. */
 function gemma4Case(
-  name: "gemma4" | "gemma4 with keys as values",
+  name: "gemma4" | "gemma4 with keys as values" | "gemma4 with experts",
   others: Readonly<Record<string, BuiltValue>>,
 ): Case {
   const model = tinyModel(TINY_FAMILIES[name]);
@@ -84,6 +84,16 @@ function gemma4Case(
     tensors: [floatTensor("rope_freqs.weight", [3], Float32Array.of(1, 1e30, 1e30))],
   };
 }
+
+/** Beside FFNs of five neurons. */
+const GEMMA4_EXPERTS: Case = {
+  ...gemma4Case("gemma4 with experts", {
+    embedding_length_per_layer_input: u32(0),
+    feed_forward_length: u32(5),
+    expert_feed_forward_length: u32(4),
+  }),
+  renamed: { ffn_gate_shexp: "ffn_gate", ffn_up_shexp: "ffn_up", ffn_down_shexp: "ffn_down" },
+};
 
 /** Of a GLM-4.5 with one layer without experts. */
 function glm4MoeEntries(others: NonNullable<Case["extra"]>): NonNullable<Case["extra"]> {
@@ -185,6 +195,8 @@ export const CASES: Readonly<Record<string, Case>> = {
     embedding_length_per_layer_input: u32(0),
     "rope.freq_base_swa": f32(10_000),
   }),
+  "gemma4 with experts": GEMMA4_EXPERTS,
+  "gemma4 with two matrices of each expert in one": { ...GEMMA4_EXPERTS, joined: true },
   granite: {
     architecture: "granite",
     permute: true,
@@ -214,6 +226,9 @@ export const CASES: Readonly<Record<string, Case>> = {
     ],
   },
   mixtral: { architecture: "llama", permute: true, model: tinyModel(TINY_FAMILIES.mixtral) },
+  "mixtral with two matrices of each expert in one": {
+    ...{ architecture: "llama", permute: true, model: tinyModel(TINY_FAMILIES.mixtral), joined: true },
+  },
   qwen2moe: {
     ...{ architecture: "qwen2moe", model: tinyModel(TINY_FAMILIES.qwen2_moe) },
     extra: [
@@ -299,6 +314,18 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["qwen35moe.full_attention_interval", u32(2)],
       ["qwen35moe.expert_feed_forward_length", u32(4)],
       ["qwen35moe.expert_shared_feed_forward_length", u32(5)],
+    ],
+  },
+  qwen3_next: {
+    architecture: "qwen3next",
+    renamed: QWEN35.renamed,
+    grouped: true,
+    model: tinyModel(TINY_FAMILIES.qwen3_next),
+    extra: [
+      ...deltaEntries({ keyHeads: 2, valueHeads: 6, inner: 48 }, "qwen3next"),
+      ["qwen3next.full_attention_interval", u32(2)],
+      ["qwen3next.expert_feed_forward_length", u32(4)],
+      ["qwen3next.expert_shared_feed_forward_length", u32(5)],
     ],
   },
   "qwen3_5 of another pattern": {

@@ -420,9 +420,12 @@ class LayerContext {
       shared: "input_layernorm",
     }[norms];
     const normed = entering === null ? read : this.norm(read, entering);
-    const inner = normed.map((row) => {
+    const { ownNorms = false, shared } = this.layer.experts ?? {};
+    const ofExperts = ownNorms ? this.norm(read, "pre_feedforward_layernorm_2") : normed;
+    const routerReads = (t: number): Row => (ownNorms ? this.routerInput(read[t]!) : ofExperts[t]!);
+    const inner = ofExperts.map((row, t) => {
       const up = this.project("mlp", "up_proj", row);
-      const shares = this.routed(row);
+      const shares = this.routed(routerReads(t));
       const activate = (x: number): number =>
         ACTIVATIONS[activation](x, (name) => this.vector(`mlp.act_fn.${name}`)[0]!);
       const all = gated
@@ -430,8 +433,13 @@ class LayerContext {
         : up.map(activate);
       return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
     });
-    const routed = gate(inner).map((row, t) => this.written(row, normed[t]!));
-    const out = this.layer.experts?.shared === undefined ? routed : add(routed, this.sharedExpert(normed));
+    const own = (rows: Rows, name: string): Rows => (ownNorms ? this.norm(rows, name) : rows);
+    const routed = own(
+      gate(inner).map((row, t) => this.written(row, routerReads(t))),
+      "post_feedforward_layernorm_2",
+    );
+    const beside = (): Rows => own(this.sharedExpert(normed), "post_feedforward_layernorm_1");
+    const out = shared === undefined ? routed : add(routed, beside());
     const plain = norms === "before" || norms === "shared";
     return this.join(joined, plain ? out : this.norm(out, "post_feedforward_layernorm"));
   }
@@ -462,6 +470,13 @@ class LayerContext {
     });
   }
 
+  /** What a router with a norm of its own reads. */
+  private routerInput(row: Row): Row {
+    const weight = this.vector("mlp.gate.scale");
+    const normed = norm(row, { weight, bias: null }, { ...this.spec, normOffset: 0 });
+    return normed.map((x) => x / Math.sqrt(row.length));
+  }
+
   /** What each expert's neurons count for a token; 1 where there are no experts. */
   private routed(row: readonly number[]): readonly number[] {
     const { experts } = this.layer;
@@ -476,8 +491,9 @@ class LayerContext {
     const picked = [...ranks.keys()].sort((a, b) => ranks[b]! - ranks[a]!).slice(0, active);
     const sum = picked.reduce((total, expert) => total + scores[expert]!, 0);
     const least = "least" in divisor ? Math.max(sum, divisor.least) : sum + divisor.plus;
+    const scales = experts.ownScales ? this.vector("mlp.gate.per_expert_scale") : scores.map(() => 1);
     return scores.map((score, expert) =>
-      picked.includes(expert) ? (scale * score) / (normalised ? least : 1) : 0,
+      picked.includes(expert) ? (scales[expert]! * scale * score) / (normalised ? least : 1) : 0,
     );
   }
 

@@ -81,6 +81,7 @@ const QWEN3_5: TinyModelOptions = {
 type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
+  | "gemma4 with experts"
   | "mixtral"
   | "qwen2_moe"
   | "qwen3_moe"
@@ -91,6 +92,7 @@ type TinyFamily =
   | "lfm2_moe"
   | "qwen3_5"
   | "qwen3_5_moe"
+  | "qwen3_next"
   | "granitemoehybrid"
   | "granitemoehybrid with rotation"
   | "granitemoehybrid with experts"
@@ -145,6 +147,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     tiedEmbeddings: false,
     layers: [WINDOWED, WINDOWED, { ...WIDE_HEADS, valuesAreKeys: true }],
   },
+  "gemma4 with experts": {
+    ...GEMMA4,
+    layers: [WINDOWED, WINDOWED, { ...WIDE_HEADS, valuesAreKeys: true as const }].map((layer) => {
+      const rules = { shared: 5, ungated: true, ownNorms: true, ownScales: true } as const;
+      return { ...layer, neurons: 12, experts: { ...EXPERTS, ...rules } };
+    }),
+  },
   mixtral: {
     family: "mixtral",
     tiedEmbeddings: false,
@@ -184,6 +193,12 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   qwen3_5: QWEN3_5,
   qwen3_5_moe: {
     ...{ ...QWEN3_5, family: "qwen3_5_moe_text" },
+    layers: [DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA].map((layer) => {
+      return { ...layer, ...WITH_SHARED };
+    }),
+  },
+  qwen3_next: {
+    ...{ ...QWEN3_5, family: "qwen3_next" },
     layers: [DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA].map((layer) => {
       return { ...layer, ...WITH_SHARED };
     }),

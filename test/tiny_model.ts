@@ -89,7 +89,7 @@ export function tinyModel(options: TinyModelOptions = {}): Model {
       if (constant !== undefined) return [name, { shape, data: Float32Array.of(constant) }];
       const isOffset = spec.normOffset === 1 && !name.includes("linear_attn");
       const isFactor = /norm.*[.]weight$/.test(name) && !isOffset;
-      const centre = isFactor || name.endsWith("layer_scalar") ? 1 : 0;
+      const centre = isFactor || /(layer_scalar|[._]scale)$/.test(name) ? 1 : 0;
       return [name, randomTensor(shape, { seed: options.seed ?? 0, name, centre })];
     }),
   );

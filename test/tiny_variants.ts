@@ -124,6 +124,29 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     // Of the order of what is normed, which may be small: norms on outputs would give its rounding the weight of all.
     normEps: 0.1,
   },
+  "as Gemma 4 with experts": {
+    // With the usual one, a token is where small changes give it another expert.
+    seed: 1,
+    layers: [
+      {
+        ...{ ...WIDTHS[0], window: 3 },
+        experts: {
+          ...{ count: 2, active: 1, normalised: true, shared: 5 },
+          ...{ ungated: true, ownNorms: true, ownScales: true },
+        },
+      },
+      {
+        ...{ ...WIDTHS[2], valuesAreKeys: true },
+        experts: { count: 3, active: 2, normalised: false, shared: 3, ownNorms: true },
+      },
+      { ...WIDTHS[0], experts: { count: 2, active: 1, normalised: true, ownScales: true } },
+    ],
+    ...GEMMA_SWITCHES,
+    normOffset: 0,
+    valueNorm: true,
+    // Of the order of what is normed, as for Gemma 4.
+    normEps: 0.1,
+  },
   "as Mixtral and Qwen3 MoE": {
     layers: [
       { ...WIDTHS[0], experts: { count: 2, active: 1, normalised: false } },

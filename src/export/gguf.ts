@@ -11,6 +11,8 @@ import { writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { type EncodedValue, f32s, text, texts, u32 } from "../io/formats/gguf_values.ts";
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf_writer.ts";
 import { cardFields } from "../model/card_fields.ts";
+import type { GgufArchitecture } from "../model/gguf/architecture.ts";
+import { putJoined } from "../model/gguf/joined_rows.ts";
 import {
   type GgufPlace,
   type GgufTensorPlan,
@@ -210,8 +212,8 @@ function vector(name: string, data: Float32Array): GgufTensorToWrite {
 }
 
 /**
- * A tensor as stored: the rows of its parts, one part after another; only that of one part in place has `rows`, which
- * are those of whole experts in a tensor of experts.
+ * A tensor as stored: the rows of its parts, one part after another or in turns; only that of one part in place has
+ * `rows`, which are those of whole experts in a tensor of experts.
  */
 async function readTensor(
   { shape, parts }: GgufTensorPlan,
@@ -228,7 +230,8 @@ async function readTensor(
   let offset = 0;
   for (const part of parts) {
     const stored = storedPart(part, await read(part.weight.name));
-    data.set(stored.data, offset);
+    if (part.joined === null) data.set(stored.data, offset);
+    else putJoined(data, stored, part.joined);
     offset += stored.data.length;
   }
   return { shape, data };
@@ -243,10 +246,18 @@ function storedPart(place: GgufPlace, tensor: Tensor): Tensor {
   return { shape, data: values === null ? data : data.map(values.toFile) };
 }
 
-/** The widths of a model whose layers are alike, but those without experts may be of another one. */
-function sizesText({ layers }: ModelSpec): string {
-  const dense = layers.find(({ experts }) => experts === undefined);
+/** What layers have alike in files of an architecture. */
+function alikeText({ loads }: GgufArchitecture): string {
+  return loads.perLayerWidths
+    ? "the experts of all layers with the same width"
+    : "all layers with the same widths";
+}
+
+/** The widths that layers have alike, but those without experts may be of another one. */
+function sizesText({ layers }: ModelSpec, { loads }: GgufArchitecture): string {
   const sparse = layers.find(({ experts }) => experts !== undefined);
+  if (loads.perLayerWidths) return `${expertNeurons(sparse!)} neurons each`;
+  const dense = layers.find(({ experts }) => experts === undefined);
   const shared = sparse?.experts?.shared;
   const sizes = [
     ...(dense === undefined ? [] : [`${dense.neurons} neurons`]),
@@ -258,7 +269,7 @@ function sizesText({ layers }: ModelSpec): string {
 
 function warningsOf(
   { files }: Model,
-  { name, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
+  { name, architecture, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
   {
     tensors,
     dtype,
@@ -276,8 +287,8 @@ function warningsOf(
   const warnings: readonly (string | null)[] = [
     zeros === 0
       ? null
-      : `llama.cpp's ${name} builds all layers with the same widths: they were padded with zeros to ${sizesText(written)}, ` +
-        `${zeros.toLocaleString("en")} parameters without effect`,
+      : `llama.cpp's ${name} builds ${alikeText(architecture)}: they were padded with zeros to ` +
+        `${sizesText(written, architecture)}, ${zeros.toLocaleString("en")} parameters without effect`,
     ignoredWindow === null
       ? null
       : `llama.cpp's ${name} ignores the sliding windows: beyond ${ignoredWindow} tokens it attends to more context than ` +

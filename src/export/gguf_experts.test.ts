@@ -20,6 +20,7 @@ const beside = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
   return { ...ofExperts({ normalised: false, shared: 5, ...change }), groupSize: 1 };
 };
 const { lfm2_moe: LFM2, glm4_moe: GLM, ernie4_5_moe: ERNIE, gpt_oss: GPT_OSS } = TINY_FAMILIES;
+const GEMMA4 = TINY_FAMILIES["gemma4 with experts"];
 /** A model with a change of the experts of its last layer, or of those of all layers. */
 const withLast = (options: TinyModelOptions, change: Partial<ExpertsSpec>): TinyModelOptions => {
   return { ...options, layers: options.layers!.with(-1, changed(options.layers!.at(-1)!, change)) };
@@ -51,6 +52,8 @@ describe("the architecture", () => {
     ["olmoe", TINY_FAMILIES.olmoe],
     ["qwen2moe", TINY_FAMILIES.qwen2_moe],
     ["qwen35moe", TINY_FAMILIES.qwen3_5_moe],
+    ["qwen3next", TINY_FAMILIES.qwen3_next],
+    ["gemma4", GEMMA4],
     ["lfm2moe", LFM2],
     ["glm4moe", GLM],
     ["glm4moe", { ...withAll(GLM, { normalised: false, shared: 8 }), qkNorm: null }],
@@ -73,6 +76,25 @@ describe("the architecture", () => {
     expect(target.zeros).toBe(3 * 3 * 8);
   });
 
+  test("has zeros in narrower experts alone where the rest may be of any width", () => {
+    const [first, ...others] = GEMMA4.layers!;
+    const narrow = { ...first, neurons: 9, kvGroups: 1, experts: { ...first!.experts!, shared: 3 } };
+    const options = { ...GEMMA4, layers: [narrow, ...others] };
+    const { name, spec, zeros } = requireGgufTarget(tinySpec(options), "tiny");
+    expect(name).toBe("gemma4");
+    expect(spec).toEqual(tinySpec({ ...options, layers: [{ ...narrow, neurons: 12 }, ...others] }));
+    expect(zeros).toBe(3 * 3 * 8);
+  });
+
+  test("names the experts alone as padded where the rest may be of any width", async () => {
+    const [first, ...others] = GEMMA4.layers!;
+    const model = tinyModel({ ...GEMMA4, layers: [{ ...first, neurons: 9 }, ...others] });
+    const { warnings } = await exportGguf(model, join(await temporaryDirectory(), "model.gguf"));
+    expect(warnings[0]).toContain(
+      "gemma4 builds the experts of all layers with the same width: they were padded with zeros to 4 neurons each",
+    );
+  });
+
   test("has zeros in layers of a kind, and in an expert of all tokens that must be so many others wide", () => {
     const [dense, sparse] = GLM.layers as readonly [Partial<LayerSpec>, Partial<LayerSpec>];
     const layers = [{ ...dense, neurons: 3 }, { ...dense, neurons: 7 }, sparse, { ...sparse, neurons: 18 }];
@@ -93,6 +115,21 @@ describe("the architecture", () => {
 
   test.each<[string, TinyModelOptions, string]>([
     ["experts of a Llama", { layers: [ofExperts()] }, "llama does not support experts; deci does not"],
+    [
+      "norms of experts of a Mixtral",
+      withAll(TINY_FAMILIES.mixtral, { ownNorms: true, shared: 4, ungated: true }),
+      "llama does not support experts with one of all tokens",
+    ],
+    [
+      "factors of experts of a Mixtral",
+      withAll(TINY_FAMILIES.mixtral, { ownScales: true }),
+      "llama does not support norms or factors of experts",
+    ],
+    [
+      "experts of a Gemma 4 without factors",
+      without(GEMMA4, "ownScales"),
+      "gemma4 does not support norms or factors of experts other than both",
+    ],
     ["a Mixtral without", { family: "mixtral" }, "llama does not support layers without experts"],
     [
       "experts in some layers",

@@ -107,11 +107,19 @@ function withRequiredBiases(spec: ModelSpec, { loads }: GgufArchitecture): Model
 /**
  * The spec with every layer as wide as the widest with as many experts, or with as many KV groups as fill the hidden
  * size where the architecture requires that. Null where layers differ in query heads per KV head, which padding cannot
- * change.
+ * change. Where layers may have different widths, experts alone are widened.
  */
 function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | null {
   const { loads } = architecture;
   const { layers, hiddenSize, headDim } = spec;
+  const wide = layers.map((layer) => {
+    const alike = layers.filter(({ experts }) => experts?.count === layer.experts?.count);
+    return Math.max(...alike.map(({ neurons }) => neurons));
+  });
+  if (loads.perLayerWidths) {
+    const sized = layers.map((layer, index) => (layer.experts ? { ...layer, neurons: wide[index]! } : layer));
+    return { ...spec, layers: sized };
+  }
   const attending = attentionLayers(spec);
   const { groupSize } = attending[0]!;
   if (attending.some((layer) => layer.groupSize !== groupSize)) return null;
@@ -120,13 +128,11 @@ function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | n
   const kvGroups = loads.fullWidthAttention && Number.isInteger(full) ? Math.max(full, widest) : widest;
   return {
     ...spec,
-    layers: layers.map((layer) => {
-      const alike = layers.filter(({ experts }) => experts?.count === layer.experts?.count);
-      const neurons = Math.max(...alike.map((other) => other.neurons));
-      const sized = { ...layer, neurons, kvGroups: layer.mixer === undefined ? kvGroups : 0 };
-      const wide = withSayableShared(sized, architecture);
-      const sloped = { ...wide, slopes: alibiSlopes(queryHeads(wide)) };
-      return groupPlaces(layer, sloped) === null ? wide : sloped;
+    layers: layers.map((layer, index) => {
+      const heads = layer.mixer === undefined ? kvGroups : 0;
+      const sized = withSayableShared({ ...layer, neurons: wide[index]!, kvGroups: heads }, architecture);
+      const sloped = { ...sized, slopes: alibiSlopes(queryHeads(sized)) };
+      return groupPlaces(layer, sloped) === null ? sized : sloped;
     }),
   };
 }

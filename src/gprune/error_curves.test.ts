@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { layerValues } from "../../test/layer_values.ts";
 import { randomWindows } from "../../test/random_windows.ts";
-import { tinyModel } from "../../test/tiny_model.ts";
+import { TINY_FAMILIES } from "../../test/tiny_families.ts";
+import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
 import { silent } from "../base/progress.ts";
 import { calibrate } from "../calibrate/calibrate.ts";
@@ -12,6 +13,7 @@ import { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { PROJECTIONS } from "../model/spec.ts";
+import { EXPERT_NORMS } from "../model/weights.ts";
 import { makePlan } from "../prune/plan.ts";
 import { compensateMeans } from "../recover/mean_compensation.ts";
 import { withTensors } from "../recover/with_tensors.ts";
@@ -101,9 +103,14 @@ describe("errorCurves", () => {
     },
   );
 
-  test("do not depend on the scale of what a norm comes after", async () => {
-    const model = tinyModel({ layers: [{}, {}], ...GEMMA_SWITCHES, normEps: 1e-12 });
-    const names = ["self_attn.o_proj", "mlp.down_proj"].map((name) => `model.layers.1.${name}.weight`);
+  const { layers: withExperts = [], ...gemma4 } = TINY_FAMILIES["gemma4 with experts"];
+  test.each<[string, TinyModelOptions, readonly string[]]>([
+    ["a block", { layers: [{}, {}], ...GEMMA_SWITCHES }, ["self_attn.o_proj", "mlp.down_proj"]],
+    ["experts", { ...gemma4, layers: withExperts }, ["mlp.down_proj", "mlp.shared_expert.down_proj"]],
+    ["experts and others", { ...gemma4, layers: withExperts }, [EXPERT_NORMS.output, EXPERT_NORMS.beside]],
+  ])("do not depend on the scale of what a norm comes after: %s", async (_, options, parts) => {
+    const model = tinyModel({ ...options, normEps: 1e-12 });
+    const names = parts.map((name) => `model.layers.1.${name}.weight`);
     const larger = new Map<string, Tensor>();
     for (const name of names) {
       const { shape, data } = await model.weights.read(name);

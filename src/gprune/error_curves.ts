@@ -18,7 +18,7 @@
 import { getOrMake } from "../base/map_values.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import { type TokenSet, textsOfSet } from "../calibrate/calibrate.ts";
+import { calibrationSetText, type TokenSet } from "../calibrate/calibrate.ts";
 import { addScaled } from "../calibrate/moments.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder/decoder_runner.ts";
 import {
@@ -35,11 +35,18 @@ import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
 import { hasOneBias } from "../model/spec.ts";
-import { BLOCK_NORMS, kindsOf, moduleOf, projectionName, type SpaceKind } from "../model/weights.ts";
+import {
+  BLOCK_NORMS,
+  EXPERT_NORMS,
+  kindsOf,
+  moduleOf,
+  projectionName,
+  type SpaceKind,
+} from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";
-import { weightOf } from "./set_weights.ts";
+import { sharesOf } from "./set_weights.ts";
 
 export interface ErrorCurvesRequest {
   readonly model: Model;
@@ -62,11 +69,14 @@ export interface ErrorCurvesState extends ForwardState {
 export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginals> {
   const { model, runtime, sets, weights, analyses, onProgress, checkpoints = NO_CHECKPOINTS } = request;
   const runner = new DecoderRunner(model, runtime);
-  const total = sets.reduce((sum, { name }) => sum + weightOf(weights, name), 0);
-  const groups = sets.map((set) => microBatches(set.windows, textsOfSet(set)));
+  const shares = sharesOf(
+    weights,
+    sets.map(({ name }) => name),
+  );
+  const groups = sets.map((set) => microBatches(set.windows, calibrationSetText(set)));
   const tokenWeights = groups.flatMap((batches, d) => {
     const tokens = batchTokens(batches);
-    return batches.map(() => weightOf(weights, sets[d]!.name) / total / tokens);
+    return batches.map(() => shares.get(sets[d]!.name)! / tokens);
   });
   const batches = groups.flat();
   const restored = await checkpoints.restore();
@@ -147,6 +157,11 @@ interface Output {
   readonly covariance: Tensor;
   /** Null where the output joins the stream without a norm. */
   readonly norm: { readonly weight: Tensor; readonly offset: number; readonly eps: number } | null;
+  /**
+   * Factor by which another norm multiplies the square of a small error, where that follows, of a sum of normed
+   * outputs; 1 elsewhere.
+   */
+  readonly outerGain: number;
 }
 
 async function outputOf(
@@ -158,15 +173,27 @@ async function outputOf(
   }: { readonly layer: LoadedLayer; readonly space: Space; readonly moments: LayerMoments },
 ): Promise<Output> {
   const projection = OUTPUT_PROJECTION[kind];
-  const norm = BLOCK_NORMS[norms][kind].output;
+  const ownNorms = kind === "ffn" && layer.spec.experts?.ownNorms === true;
+  const outer = BLOCK_NORMS[norms][kind].output;
+  const norm = ownNorms ? EXPERT_NORMS.output : outer;
   const tensors = layer.weights as Readonly<Record<string, Tensor>>;
+  const squareOf = (name: string): number => meanSquare(tensors[`${name}.weight`], offset);
+  const summed = squareOf(EXPERT_NORMS.output) + squareOf(EXPERT_NORMS.beside);
   return {
     weight: await weights.read(projectionName(layer.index, projection)),
     bias: hasOneBias(layer.spec, projection) ? tensors[`${moduleOf(projection)}.bias`] : undefined,
     mean: moments.mean(kind),
     covariance: moments.covariance(kind),
     norm: norm === null ? null : { weight: tensors[`${norm}.weight`]!, offset, eps },
+    // What experts and the FFN of every token give is taken for unrelated.
+    outerGain: ownNorms && outer !== null ? squareOf(outer) / (summed + eps) : 1,
   };
+}
+
+/** Mean square of what a norm gives: that of its weights, with the offset. 0 without one. */
+function meanSquare(weight: Tensor | undefined, offset: number): number {
+  if (weight === undefined) return 0;
+  return weight.data.reduce((sum, value) => sum + (offset + value) ** 2, 0) / weight.data.length;
 }
 
 /** cov(x_i, x_j) * <W_i, W_j> for all channels i, j, W_i a column of the output projection: [channels, channels]. */
@@ -176,20 +203,18 @@ async function interactionsOf(runtime: Runtime, { weight, covariance }: Output):
   return interactions!.data;
 }
 
-/** Factor by which the norm after an output multiplies the square of a small error; 1 without a norm. */
-function normGain({ weight, bias, mean, norm }: Output, interactions: Float32Array): number {
+/** Factor by which the norms after an output multiply the square of a small error; 1 without a norm. */
+function normGain({ weight, bias, mean, norm, outerGain }: Output, interactions: Float32Array): number {
   if (norm === null) return 1;
   const [size = 0, channels = 0] = weight.shape;
-  let gain = 0;
   // E |W x + b|^2 is the total variance, to which the interactions add up, plus the squares of the means.
   let square = interactions.reduce((sum, value) => sum + value, 0);
   for (let c = 0; c < size; c++) {
-    gain += (norm.offset + norm.weight.data[c]!) ** 2 / size;
     let output = bias?.data[c] ?? 0;
     for (let j = 0; j < channels; j++) output += weight.data[c * channels + j]! * mean[j]!;
     square += output ** 2;
   }
-  return gain / (square / size + norm.eps);
+  return (outerGain * meanSquare(norm.weight, norm.offset)) / (square / size + norm.eps);
 }
 
 function interactionsGraph(): Graph {

@@ -45,6 +45,8 @@ export const FUSED_NAMES = [
   "shared_expert.gate_up_proj",
   "query_key_value",
   "c_attn",
+  "in_proj_qkvz",
+  "in_proj_ba",
 ] as const;
 export type FusedName = (typeof FUSED_NAMES)[number];
 
@@ -99,7 +101,8 @@ export type OwnKeysName =
   | "qwen2_moe"
   | "qwen3_5"
   | "qwen3_5_moe"
-  | "qwen3_moe";
+  | "qwen3_moe"
+  | "qwen3_next";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -307,6 +310,8 @@ export interface FamilyReaders {
     | "windowed_layers"
     | "yarn"
   )[];
+  /** What vLLM's class computes in experts, whatever config.json says; SiLU where absent. */
+  readonly vllmExperts?: Activation;
   /** Biases that transformers' class has and vLLM's silently leaves out (qwen3.py, qwen3_next.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**

@@ -116,6 +116,14 @@ export interface ExpertsSpec {
   readonly shared?: number;
   /** The output of the FFN of every token is added as it is (modeling_glm4_moe.py, modeling_granitemoehybrid.py). */
   readonly ungated?: true;
+  /**
+   * Experts have norms of their own on their input and on their output, and the FFN of every token beside them has one
+   * on its output. The router reads what the norms on inputs read, through one with weights of its own, times C^-1/2
+   * (modeling_gemma4.py).
+   */
+  readonly ownNorms?: true;
+  /** Each expert has a factor on its numbers, whatever these add up to (`per_expert_scale` of modeling_gemma4.py). */
+  readonly ownScales?: true;
 }
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */

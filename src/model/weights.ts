@@ -163,6 +163,15 @@ export const SINKS = "self_attn.sinks";
 export const ROUTER = "mlp.gate";
 /** What routers add to scores where they pick experts, [E]. */
 export const CORRECTION: string = `${ROUTER}.e_score_correction_bias`;
+/** Weights of a router's norm, [C], and factors on the numbers of experts, [E]. */
+export const ROUTER_NORM: string = `${ROUTER}.scale`;
+export const EXPERT_SCALES: string = `${ROUTER}.per_expert_scale`;
+/** Norms of experts, and of what the FFN of every token beside them gives, where they have their own. */
+export const EXPERT_NORMS = {
+  input: "pre_feedforward_layernorm_2",
+  output: "post_feedforward_layernorm_2",
+  beside: "post_feedforward_layernorm_1",
+} as const;
 /** The module of the gate of the expert of all tokens, [1, C]. */
 export const SHARED_GATE = "mlp.shared_expert_gate";
 /** The norm of the embeddings, where they have one. */
@@ -218,24 +227,25 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   ];
 }
 
-/** What a layer with experts has besides them: the router, and the expert of all tokens with its gate. */
-function routerWeights(
-  { hiddenSize, gated }: ModelSpec,
-  { experts }: LayerSpec,
-  index: number,
-): readonly WeightSpec[] {
+/** What a layer with experts has besides them: router, norms, and the expert of all tokens with its gate. */
+function routerWeights(spec: ModelSpec, { experts }: LayerSpec, index: number): readonly WeightSpec[] {
   if (experts === undefined) return [];
-  const { count, biased, corrected, shared, ungated } = experts;
+  const { hiddenSize, gated } = spec;
+  const { count, biased, corrected, ownNorms, ownScales, shared, ungated } = experts;
+  const prefix = `model.layers.${index}.`;
   const router = [
-    plain(`model.layers.${index}.${ROUTER}.weight`, [count, hiddenSize]),
-    ...(biased ? [plain(`model.layers.${index}.${ROUTER}.bias`, [count])] : []),
-    ...(corrected ? [plain(`model.layers.${index}.${CORRECTION}`, [count])] : []),
+    plain(`${prefix}${ROUTER}.weight`, [count, hiddenSize]),
+    ...(biased ? [plain(`${prefix}${ROUTER}.bias`, [count])] : []),
+    ...(corrected ? [plain(prefix + CORRECTION, [count])] : []),
+    ...(ownScales ? [plain(prefix + EXPERT_SCALES, [count])] : []),
+    ...(ownNorms ? [plain(prefix + ROUTER_NORM, [hiddenSize])] : []),
+    ...(ownNorms ? Object.values(EXPERT_NORMS).flatMap((name) => normTensors(spec, prefix + name)) : []),
   ];
   if (shared === undefined) return router;
   const inputs = gated ? (["gate_proj", "up_proj"] as const) : (["up_proj"] as const);
   return [
     ...router,
-    ...(ungated ? [] : [plain(`model.layers.${index}.${SHARED_GATE}.weight`, [1, hiddenSize])]),
+    ...(ungated ? [] : [plain(`${prefix}${SHARED_GATE}.weight`, [1, hiddenSize])]),
     ...inputs.map((matrix) =>
       plain(projectionName(index, `mlp.shared_expert.${matrix}`), [shared, hiddenSize]),
     ),

@@ -6,14 +6,16 @@
  */
 import type { ExpertsSpec, LayerSpec } from "../../model/spec.ts";
 import { expertMatrices, stackedInLayer } from "../../model/stacked_experts.ts";
+import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../../model/weights.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { ascending, atLeast, gatherRows, largest, largestMask, scatterRows } from "../ir/operators.ts";
 import { RowGroups } from "../ir/row_groups.ts";
 import type { Dim } from "../ir/shapes.ts";
 import type { Feeds } from "../runtime/runtime.ts";
+import { type NormRule, norm } from "./formulas.ts";
 import type { HalfValues } from "./layer_structure.ts";
-import { type ExpertMatrix, expertFeed, type InputProjection } from "./weight_supply.ts";
+import { type ExpertMatrix, expertFeed, type InputProjection, type WeightSupply } from "./weight_supply.ts";
 
 /** How tokens are routed. */
 export interface Routing {
@@ -24,21 +26,43 @@ export interface Routing {
   readonly weights: Value;
 }
 
-/**
- * @param products - of the router, [B, T, E]
- * @param correction - what is added to scores where experts are picked, [E]; null for nothing
- */
+/** @param x - what the router reads, [B, T, C]; before its norm, if it has one of its own */
 export function routing(
   b: GraphBuilder,
-  experts: ExpertsSpec,
-  { products, correction }: { readonly products: Value; readonly correction: Value | null },
+  x: Value,
+  {
+    experts,
+    rule,
+    weights,
+  }: { readonly experts: ExpertsSpec; readonly rule: NormRule; readonly weights: WeightSupply },
 ): Routing {
-  const { active, normalised, sigmoid, scale = 1 } = experts;
+  const { count, active, normalised, biased, sigmoid, corrected, ownNorms, ownScales, scale = 1 } = experts;
+  const hiddenSize = x.shape.at(-1)!;
+  const router = weights.tensor(`${ROUTER}.weight`, [count, hiddenSize]);
+  const read = ownNorms ? routerInput(b, x, { rule, weight: weights.tensor(ROUTER_NORM, [hiddenSize]) }) : x;
+  const unbiased = b.matmul(read, router, { transB: true });
+  const products = biased ? b.add(unbiased, weights.tensor(`${ROUTER}.bias`, [count])) : unbiased;
   const scores = sigmoid ? b.sigmoid(products) : b.softmax(products);
-  const mask = largestMask(b, correction === null ? products : b.add(scores, correction), active);
+  const ranks = corrected ? b.add(scores, weights.tensor(CORRECTION, [count])) : products;
+  const mask = largestMask(b, ranks, active);
   const picked = b.mul(scores, mask);
   const shares = normalised ? b.div(picked, divisorOf(b, experts, b.reduceSum(picked, [-1]))) : picked;
-  return { experts, mask, weights: scale === 1 ? shares : b.mul(shares, b.scalar(scale)) };
+  const scaled = scale === 1 ? shares : b.mul(shares, b.scalar(scale));
+  return {
+    experts,
+    mask,
+    weights: ownScales ? b.mul(scaled, weights.tensor(EXPERT_SCALES, [count])) : scaled,
+  };
+}
+
+/** The norm of a router, times C^-1/2. */
+function routerInput(
+  b: GraphBuilder,
+  x: Value,
+  { rule, weight }: { readonly rule: NormRule; readonly weight: Value },
+): Value {
+  const normed = norm(b, x, { ...rule, normOffset: 0, weight, bias: null });
+  return b.mul(normed, b.scalar((x.shape.at(-1) as number) ** -0.5));
 }
 
 /** What the numbers of picked experts are divided by. @param sum - of these, [B, T, 1] */

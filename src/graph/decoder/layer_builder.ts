@@ -1,24 +1,17 @@
 /** The operators of a decoder layer. */
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
-import {
-  type ExpertsSpec,
-  type LayerMatrix,
-  PROJECTIONS,
-  type Projection,
-  type QkNorm,
-} from "../../model/spec.ts";
+import { type LayerMatrix, PROJECTIONS, type Projection, type QkNorm } from "../../model/spec.ts";
 import {
   ACTIVATION_MODULE,
   activationParameters,
   BLOCK_NORMS,
-  CORRECTION,
+  EXPERT_NORMS,
   LAYER_SCALAR,
   moduleOf,
   NORM_PARTS,
   type NormPart,
   PER_LAYER_NORM,
-  ROUTER,
   SHARED_GATE,
   SINKS,
 } from "../../model/weights.ts";
@@ -110,7 +103,7 @@ export class LayerBuilder {
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
   ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
     const norms = BLOCK_NORMS[this.#structure.norms].ffn;
-    const { gated, spread, output } = this.#ffn(this.#blockNorm(input, norms.input));
+    const { gated, spread, output } = this.#ffn(input);
     const { experts } = this.#structure;
     const joined = this.#residual(stream, this.#blockNorm(output, norms.output));
     const values = { gated, ...(experts && { experts: experts.count }), stream: joined };
@@ -225,20 +218,25 @@ export class LayerBuilder {
   }
 
   /** The neurons, and what down_proj makes of them, with the output of an expert of all tokens. */
-  #ffn(x: Value): FfnValues {
-    const { experts, hiddenSize, sparse } = this.#structure;
+  #ffn(input: Value): FfnValues {
+    const { experts, hiddenSize, norms, sparse } = this.#structure;
+    const x = this.#blockNorm(input, BLOCK_NORMS[norms].ffn.input);
     if (experts === undefined) {
       const gated = this.#neurons(x);
       return { gated, output: this.#linear(gated, "down_proj", hiddenSize) };
     }
-    const router = this.#routing(x, experts);
-    const ffn = sparse === undefined ? this.#weighted(x, router) : this.#routed(x, router);
-    const { shared } = experts;
-    const others = [
-      ...(this.#structure.biases.includes("down_proj") ? [this.#sharesOfBiases(router)] : []),
-      ...(shared === undefined ? [] : [this.#sharedExpert(x, shared)]),
-    ];
-    return { ...ffn, output: others.reduce((sum, other) => this.#b.add(sum, other), ffn.output) };
+    const { shared, ownNorms } = experts;
+    const normed = (value: Value, name: string): Value => (ownNorms ? this.#blockNorm(value, name) : value);
+    const parts = { experts, rule: this.#structure, weights: this.#weights };
+    const router = routing(this.#b, ownNorms ? input : x, parts);
+    const read = ownNorms ? this.#blockNorm(input, EXPERT_NORMS.input) : x;
+    const ffn = sparse === undefined ? this.#weighted(read, router) : this.#routed(read, router);
+    const hasBiases = this.#structure.biases.includes("down_proj");
+    const written = hasBiases ? this.#b.add(ffn.output, this.#sharesOfBiases(router)) : ffn.output;
+    const output = normed(written, EXPERT_NORMS.output);
+    if (shared === undefined) return { ...ffn, output };
+    const beside = normed(this.#sharedExpert(x, shared), EXPERT_NORMS.beside);
+    return { ...ffn, output: this.#b.add(output, beside) };
   }
 
   /** The biases of what a token's experts write, times their weights, [B, T, C]. */
@@ -264,16 +262,6 @@ export class LayerBuilder {
     if (experts?.ungated) return output;
     const gate = this.#weights.tensor(`${SHARED_GATE}.weight`, [1, hiddenSize]);
     return b.mul(output, b.sigmoid(b.matmul(x, gate, { transB: true })));
-  }
-
-  #routing(x: Value, experts: ExpertsSpec): Routing {
-    const router = this.#weights.tensor(`${ROUTER}.weight`, [experts.count, this.#structure.hiddenSize]);
-    const unbiased = this.#b.matmul(x, router, { transB: true });
-    const products = experts.biased
-      ? this.#b.add(unbiased, this.#weights.tensor(`${ROUTER}.bias`, [experts.count]))
-      : unbiased;
-    const correction = experts.corrected ? this.#weights.tensor(CORRECTION, [experts.count]) : null;
-    return routing(this.#b, experts, { products, correction });
   }
 
   /** Of experts apart, the output alone is a value of the whole graph. */

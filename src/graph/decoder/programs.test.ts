@@ -118,11 +118,11 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     const read = projectionsOf(model.spec).filter((name) => !["o_proj", "down_proj"].includes(name));
     // And the weighted values; both products with the layer's own input; o_proj, whose result is in the stream,
     // unless nothing reads that; down_proj where a norm reads its result; those of an expert of all tokens,
-    // but of the last one where no gate multiplies its result.
+    // but of the last one where neither gate nor norm reads its result.
     const readStreams = parallel ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
-    const { shared: width, ungated } = structure.experts ?? {};
-    const shared = width === undefined ? 0 : ungated ? 2 : 3;
+    const { shared: width, ungated = false, ownNorms = false } = structure.experts ?? {};
+    const shared = width === undefined ? 0 : ungated && !ownNorms ? 2 : 3;
     const outputs = readStreams.length + ofOwn + shared + Number(["around", "after"].includes(norms));
     expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];

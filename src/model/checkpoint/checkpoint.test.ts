@@ -210,7 +210,7 @@ describe("openModel", () => {
       const parts = [`${mlp}.gate_proj.weight`, `${mlp}.up_proj.weight`];
       const shared = `model.layers.${layer}.shared_mlp`;
       changes[`${shared}.input_linear.weight`] = await readFused(
-        { name: "fused", parts, blocks: null },
+        { name: "fused", parts, strips: null },
         (part) => model.weights.read(part),
       );
       changes[`${shared}.output_linear.weight`] = await model.weights.read(`${mlp}.down_proj.weight`);

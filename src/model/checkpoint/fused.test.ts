@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { tensorsOf } from "../../../test/plans.ts";
-import { randomTensor, tinyModel, tinySpec } from "../../../test/tiny_model.ts";
+import { randomTensor, tinyDelta, tinyModel, tinySpec } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
 import type { ModelSpec } from "../spec.ts";
@@ -88,6 +88,44 @@ describe("splitFused", () => {
           ...tensor.data.subarray(start * width, end * width),
         ]);
       }
+    }
+  });
+
+  test("joins rows of a delta rule key head by key head: those of queries, keys, values and gates", async () => {
+    const delta = tinyDelta({ keyHeads: 2, valueHeads: 4, keyDim: 3, valueDim: 5 });
+    const model = tinyModel({ family: "qwen3_next", layers: [delta, {}] });
+    const separate = await tensorsOf(model);
+    const fused = new Map(separate);
+    for (const tensor of fusedTensors(model.spec, ["in_proj_qkvz", "in_proj_ba"])) {
+      fused.set(tensor.name, await readFused(tensor, (part) => model.weights.read(part)));
+      for (const part of tensor.parts) fused.delete(part);
+    }
+    const module = "model.layers.0.linear_attn";
+    const rowsOf = (part: string, start: number, count: number): readonly number[] => [
+      ...separate.get(`${module}.${part}.weight`)!.data.subarray(start * 8, (start + count) * 8),
+    ];
+    // Keys come after 2 x 3 rows of queries, values after as many of keys; each key head has two value heads.
+    const ofHead = (head: number): readonly number[] => [
+      ...rowsOf("in_proj_qkv", 3 * head, 3),
+      ...rowsOf("in_proj_qkv", 6 + 3 * head, 3),
+      ...rowsOf("in_proj_qkv", 12 + 10 * head, 10),
+      ...rowsOf("in_proj_z", 10 * head, 10),
+    ];
+    expect([...fused.get(`${module}.in_proj_qkvz.weight`)!.data]).toEqual([0, 1].flatMap(ofHead));
+    expect([...fused.get(`${module}.in_proj_ba.weight`)!.data]).toEqual(
+      [0, 1].flatMap((head) => [...rowsOf("in_proj_b", 2 * head, 2), ...rowsOf("in_proj_a", 2 * head, 2)]),
+    );
+    const split = splitFused(memorySource(fused), model.spec);
+    expect([...split.names].sort()).toEqual([...separate.keys()].sort());
+    for (const [name, tensor] of separate) expect(await split.read(name), name).toEqual(tensor);
+    for (const [start, end] of [
+      [0, 7],
+      [2, 14],
+      [13, 32],
+      [21, 23],
+    ] as const) {
+      const { data } = await split.read(`${module}.in_proj_qkv.weight`, { start, end });
+      expect([...data], `${start}..${end}`).toEqual(rowsOf("in_proj_qkv", start, end - start));
     }
   });
 

@@ -1,13 +1,14 @@
 /**
  * Checkpoints that store several projections as one tensor: one after another (Phi-3: q, k, v as `qkv_proj`, gate and
- * up as `gate_up_proj`), or KV group by KV group (GPT-NeoX, Falcon: `query_key_value`). Reading splits them into the
- * usual projections, writing joins them again.
+ * up as `gate_up_proj`), KV group by KV group (GPT-NeoX, Falcon: `query_key_value`), or key head by key head
+ * (Qwen3-Next: `in_proj_qkvz`). Reading splits them into the usual projections, writing joins them again.
  */
 import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family.ts";
 import { FUSIONS } from "../fusions.ts";
+import { type DeltaSpec, linearChannels } from "../mixer_spec.ts";
 import type { LayerSpec, ModelSpec } from "../spec.ts";
 import { moduleOf, projectionName } from "../weights.ts";
 
@@ -15,8 +16,18 @@ import { moduleOf, projectionName } from "../weights.ts";
 export interface FusedTensor {
   readonly name: string;
   readonly parts: readonly string[];
-  /** Rows of each part that stand together, one part's after another's: those of a KV group, or all where null. */
-  readonly blocks: readonly number[] | null;
+  /** What takes turns in it, from the first rows to the last; null where one part comes after another. */
+  readonly strips: readonly Strip[] | null;
+}
+
+/** Rows of a part, of which so many stand together. */
+interface Strip {
+  /** The part, by number. */
+  readonly part: number;
+  /** The first of the rows, their number, and that of those in one turn. */
+  readonly first: number;
+  readonly rows: number;
+  readonly block: number;
 }
 
 /**
@@ -29,17 +40,35 @@ export function fusedTensors(
 ): readonly FusedTensor[] {
   return spec.layers.flatMap((layer, index) =>
     names.flatMap((fused) => {
-      const { parts, byGroup, biases } = FUSIONS[fused];
+      const { parts, by, biases } = FUSIONS[fused];
       const [module] = moduleOf(parts[0]!).split(".");
       if (module === "mlp" && !hasMatrices(layer, fused)) return [];
-      const { groupSize } = layer;
+      if (by === "key_head" && layer.mixer?.type !== "delta") return [];
       return (biases ? (["weight", "bias"] as const) : (["weight"] as const)).map((kind) => ({
         name: `model.layers.${index}.${module}.${fused}.${kind}`,
         parts: parts.map((part) => projectionName(index, part, kind)),
-        blocks: byGroup
-          ? parts.map((part) => (part === "q_proj" ? groupSize * spec.headDim : spec.headDim))
-          : null,
+        strips: stripsOf(spec, layer, fused),
       }));
+    }),
+  );
+}
+
+function stripsOf({ headDim }: ModelSpec, layer: LayerSpec, fused: FusedName): readonly Strip[] | null {
+  const { parts, by } = FUSIONS[fused];
+  if (by === null) return null;
+  if (by === "kv_group") {
+    const blocks = parts.map((part) => (part === "q_proj" ? layer.groupSize * headDim : headDim));
+    return blocks.map((block, part) => ({ part, first: 0, rows: layer.kvGroups * block, block }));
+  }
+  const { keyHeads, valueHeads, keyDim, valueDim } = layer.mixer as DeltaSpec;
+  const each = valueHeads / keyHeads;
+  // Rows of a key head in each strip, by part.
+  const blocks =
+    fused === "in_proj_ba" ? [[each], [each]] : [[keyDim, keyDim, each * valueDim], [each * valueDim]];
+  return blocks.flatMap((ofPart, part) =>
+    ofPart.map((block, strip) => {
+      const before = ofPart.slice(0, strip).reduce((sum, size) => sum + size, 0);
+      return { part, first: keyHeads * before, rows: keyHeads * block, block };
     }),
   );
 }
@@ -54,34 +83,33 @@ function readableNames({ family }: ModelSpec): readonly FusedName[] {
   return FUSED_NAMES.filter((name) => !FUSIONS[name].biases || fused.includes(name));
 }
 
-/** Where the rows of a part stand in a fused tensor. */
-class Part {
-  readonly fused: string;
-  /** Rows of the part, and of the fused tensor. */
-  readonly rows: number;
-  readonly total: number;
-  /** Rows of the part that stand together, the rows from one such block to the next, and those before the first. */
+/** Where rows of a part stand in a fused tensor. */
+class FusedRows {
+  /** Those of the part, and the rows of the fused tensor. */
+  readonly first: number;
+  readonly end: number;
+  readonly #fused: string;
+  /** Rows that stand together, the rows from one such block to the next, and those before the first. */
   readonly #block: number;
   readonly #stride: number;
   readonly #before: number;
 
-  constructor({ name, parts, blocks }: FusedTensor, index: number, rowsOf: (part: string) => number) {
-    const sizes = blocks ?? parts.map(rowsOf);
-    const before = sizes.slice(0, index).reduce((sum, size) => sum + size, 0);
-    this.fused = name;
-    this.rows = rowsOf(parts[index]!);
-    this.total = parts.reduce((sum, part) => sum + rowsOf(part), 0);
-    this.#block = sizes[index]!;
-    this.#stride = sizes.reduce((sum, size) => sum + size, 0);
-    this.#before = before;
+  constructor(fused: string, strips: readonly Strip[], index: number) {
+    const { first, rows, block } = strips[index]!;
+    const blocks = strips.map((strip) => strip.block);
+    this.#fused = fused;
+    this.first = first;
+    this.end = first + rows;
+    this.#block = block;
+    this.#stride = blocks.reduce((sum, size) => sum + size, 0);
+    this.#before = blocks.slice(0, index).reduce((sum, size) => sum + size, 0);
   }
 
-  /** Reads some of the part's rows; of the others, only those between them. */
+  /** Reads some of them; of the others, only those between them. */
   async read(source: TensorSource, { start, end }: RowRange): Promise<Tensor> {
-    const firstBlock = Math.floor(start / this.#block);
     const first = this.#place(start);
-    const stored = await source.read(this.fused, { start: first, end: this.#place(end - 1) + 1 });
-    if (Math.floor((end - 1) / this.#block) === firstBlock) return stored;
+    const stored = await source.read(this.#fused, { start: first, end: this.#place(end - 1) + 1 });
+    if (stored.shape[0] === end - start) return stored;
     const width = elementCount(stored.shape.slice(1));
     const data = new Float32Array((end - start) * width);
     for (let row = start; row < end; row++) {
@@ -93,7 +121,45 @@ class Part {
 
   /** The row of the fused tensor that a row of the part is. */
   #place(row: number): number {
-    return Math.floor(row / this.#block) * this.#stride + this.#before + (row % this.#block);
+    const own = row - this.first;
+    return Math.floor(own / this.#block) * this.#stride + this.#before + (own % this.#block);
+  }
+}
+
+/** A part of a fused tensor. */
+class Part {
+  readonly fused: string;
+  /** Rows of the part, and of the fused tensor. */
+  readonly rows: number;
+  readonly total: number;
+  readonly #places: readonly FusedRows[];
+
+  constructor({ name, parts, strips }: FusedTensor, index: number, rowsOf: (part: string) => number) {
+    const sizes = parts.map(rowsOf);
+    const all = strips ?? sizes.map((rows, part) => ({ part, first: 0, rows, block: rows }));
+    this.fused = name;
+    this.rows = sizes[index]!;
+    this.total = sizes.reduce((sum, size) => sum + size, 0);
+    this.#places = all.flatMap(({ part }, strip) =>
+      part === index ? [new FusedRows(name, all, strip)] : [],
+    );
+  }
+
+  async read(source: TensorSource, { start, end }: RowRange): Promise<Tensor> {
+    const pieces: Tensor[] = [];
+    for (const places of this.#places) {
+      const rows = { start: Math.max(start, places.first), end: Math.min(end, places.end) };
+      if (rows.start < rows.end) pieces.push(await places.read(source, rows));
+    }
+    if (pieces.length === 1) return pieces[0]!;
+    const width = elementCount(pieces[0]!.shape.slice(1));
+    const data = new Float32Array((end - start) * width);
+    let offset = 0;
+    for (const piece of pieces) {
+      data.set(piece.data, offset);
+      offset += piece.data.length;
+    }
+    return { shape: pieces[0]!.shape.with(0, end - start), data };
   }
 }
 
@@ -129,22 +195,25 @@ export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource 
   };
 }
 
-/** Joins the rows of the parts of a fused tensor, block by block. @param read - reads a part */
+/** Joins the rows of the parts of a fused tensor, strip by strip. @param read - reads a part */
 export async function readFused(
-  { parts, blocks }: FusedTensor,
+  { parts, strips }: FusedTensor,
   read: (part: string) => Promise<Tensor>,
 ): Promise<Tensor> {
   const tensors = await Promise.all(parts.map((part) => read(part)));
   const rows = tensors.reduce((sum, { shape }) => sum + shape[0]!, 0);
   const shape = tensors[0]!.shape.with(0, rows);
   const data = new Float32Array(elementCount(shape));
-  const count = blocks === null ? 1 : tensors[0]!.shape[0]! / blocks[0]!;
+  const width = elementCount(shape.slice(1));
+  const all =
+    strips ?? tensors.map(({ shape: [own = 0] }, part) => ({ part, first: 0, rows: own, block: own }));
+  const turns = all[0]!.rows / all[0]!.block;
   let offset = 0;
-  for (let i = 0; i < count; i++) {
-    for (const tensor of tensors) {
-      const size = tensor.data.length / count;
-      data.set(tensor.data.subarray(i * size, (i + 1) * size), offset);
-      offset += size;
+  for (let turn = 0; turn < turns; turn++) {
+    for (const { part, first, block } of all) {
+      const start = (first + turn * block) * width;
+      data.set(tensors[part]!.data.subarray(start, start + block * width), offset);
+      offset += block * width;
     }
   }
   return { shape, data };
@@ -152,7 +221,12 @@ export async function readFused(
 
 /** Rows of a projection, by its checkpoint name. */
 function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
-  const { neurons, kvGroups, groupSize, experts } = layers[Number(name.split(".")[2])]!;
+  const { neurons, kvGroups, groupSize, experts, mixer } = layers[Number(name.split(".")[2])]!;
+  if (mixer?.type === "delta" && name.includes(".linear_attn.")) {
+    const { values, filtered } = linearChannels(mixer);
+    if (name.includes("in_proj_qkv")) return filtered;
+    return name.includes("in_proj_z") ? values : mixer.valueHeads;
+  }
   if (name.includes(".shared_expert.")) return experts!.shared!;
   if (name.includes(".mlp.")) return neurons;
   return kvGroups * headDim * (name.includes("q_proj") ? groupSize : 1);

@@ -36,7 +36,7 @@ import { OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
-import { QWEN2, QWEN2_MOE, QWEN3, QWEN3_5, QWEN3_5_MOE, QWEN3_MOE } from "./qwen.ts";
+import { QWEN2, QWEN2_MOE, QWEN3, QWEN3_5, QWEN3_5_MOE, QWEN3_MOE, QWEN3_NEXT } from "./qwen.ts";
 import { SEED_OSS } from "./seed_oss.ts";
 import { SMOLLM3 } from "./smollm3.ts";
 import { STABLELM } from "./stablelm.ts";
@@ -54,6 +54,7 @@ export const FAMILIES: readonly Family[] = [
   QWEN3_MOE,
   QWEN3_5,
   QWEN3_5_MOE,
+  QWEN3_NEXT,
   GEMMA,
   GEMMA2,
   GEMMA3,

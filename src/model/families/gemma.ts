@@ -1,5 +1,6 @@
 /** Gemma 1 to 4 and VaultGemma (configuration_*gemma*.py and modeling files of transformers). */
 import type { Family } from "../family.ts";
+import { EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../weights.ts";
 import { LLAMA } from "./llama.ts";
 
 const GEMMA_DEFAULTS = {
@@ -101,7 +102,10 @@ export const GEMMA3: Family = {
   },
 };
 
-/** Gemma 4 without experts (configuration_gemma4.py, modeling_gemma4.py). */
+/**
+ * Gemma 4 (configuration_gemma4.py, modeling_gemma4.py). In models with experts, these are beside the FFN of every
+ * layer, which thus is that of every token.
+ */
 export const GEMMA4: Family = {
   ...GEMMA3,
   modelType: "gemma4_text",
@@ -117,7 +121,22 @@ export const GEMMA4: Family = {
     headsDivideHidden: false,
   },
   config: { ...GEMMA3.config, scalingTypeKey: null, readsWindowPattern: false, ownKeys: "gemma4" },
-  readers: { ...GEMMA3.readers, transformersJs: GEMMA2, standsIn: false },
+  stored: {
+    ...GEMMA3.stored,
+    namesWithExperts: {
+      [ROUTER]: "router.proj",
+      [ROUTER_NORM]: "router.scale",
+      [EXPERT_SCALES]: "router.per_expert_scale",
+      "mlp.shared_expert.gate_proj": "mlp.gate_proj",
+      "mlp.shared_expert.up_proj": "mlp.up_proj",
+      "mlp.shared_expert.down_proj": "mlp.down_proj",
+    },
+    experts: [
+      { name: "experts.gate_up_proj", parts: ["gate_proj", "up_proj"] },
+      { name: "experts.down_proj", parts: ["down_proj"] },
+    ],
+  },
+  readers: { ...GEMMA3.readers, vllmExperts: "gelu_tanh", transformersJs: GEMMA2, standsIn: false },
   defaults: {
     ...GEMMA_DEFAULTS,
     sizes: { vocab: 262_144, hidden: 2304, neurons: 9216, layers: 30, heads: 8 },

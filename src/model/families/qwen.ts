@@ -1,4 +1,4 @@
-/** Qwen2, Qwen3, Qwen3 MoE and Qwen 3.5 (their configuration and modeling files in transformers). */
+/** Qwen2, Qwen3, Qwen3 MoE, Qwen3-Next and Qwen 3.5 (their configuration and modeling files in transformers). */
 import type { Family, StoredExperts } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -155,5 +155,20 @@ export const QWEN3_5_MOE: Family = {
     ...QWEN3_5.defaults,
     sizes: { vocab: 248_320, hidden: 2048, neurons: 512, layers: 40, heads: 16 },
     kvHeads: 2,
+  },
+};
+
+/** Most layers have linear attention, and all of published models experts beside one of all tokens. */
+export const QWEN3_NEXT: Family = {
+  ...QWEN3_5_MOE,
+  modelType: "qwen3_next",
+  architecture: "Qwen3NextForCausalLM",
+  configClass: "Qwen3NextConfig",
+  config: { ...LLAMA.config, ownKeys: "qwen3_next" },
+  stored: { ...QWEN3_5_MOE.stored, fused: ["in_proj_qkvz", "in_proj_ba"] },
+  readers: { ...QWEN3_5_MOE.readers, transformersJs: null },
+  defaults: {
+    ...QWEN3_5_MOE.defaults,
+    sizes: { vocab: 151_936, hidden: 2048, neurons: 5632, layers: 48, heads: 16 },
   },
 };

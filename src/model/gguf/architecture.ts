@@ -53,11 +53,17 @@ export interface GgufExperts {
   readonly ownWidth: boolean;
   /**
    * Beside them is an expert of all tokens: with a gate; or without one, in files that have a width of it; or without
-   * one, a whole number of times as wide as the others. Null for none.
+   * one, a whole number of times as wide as the others; or without one, the FFN of the layer, which is as wide as the
+   * key of FFNs says. Null for none.
    */
-  readonly shared: "gated" | "open" | "multiple" | null;
-  /** How scores are made and corrected, the same in all files. */
-  readonly scores: Pick<ExpertsSpec, "biased" | "sigmoid" | "corrected" | "divisor">;
+  readonly shared: "gated" | "open" | "multiple" | "ffn" | null;
+  /** How scores are made and corrected, and which norms and factors there are, the same in all files. */
+  readonly scores: Pick<
+    ExpertsSpec,
+    "biased" | "sigmoid" | "corrected" | "divisor" | "ownNorms" | "ownScales"
+  >;
+  /** A file has gate_proj and up_proj of an expert in one matrix, one after the other. */
+  readonly joined: boolean;
   /** The file has a factor on the numbers. */
   readonly scaled: boolean;
   /** The first layers may have none, as many as the file says; else all layers have some. */
@@ -87,6 +93,11 @@ export interface GgufArchitecture {
   readonly outerNames: Readonly<Record<string, string>>;
   /** What layers may have in place of attention (mixers.ts); null where all have attention. */
   readonly mixer: MixerSpec["type"] | null;
+  /**
+   * Value heads of delta rules are in tiles (value_heads.ts); else in groups, and strengths and rates of one key head
+   * after another in one tensor.
+   */
+  readonly tiledHeads: boolean;
   /**
    * Rotated channels have sections for positions in time, height and width, which are the same in texts; llama.cpp asks
    * for their sizes.
@@ -205,6 +216,7 @@ export const LLAMA: GgufArchitecture = {
   names: {},
   outerNames: {},
   mixer: null,
+  tiledHeads: true,
   ropeSections: false,
   guessingLayers: false,
   parallel: "family",

@@ -8,6 +8,9 @@ import { EXPERT_ARCHITECTURES } from "./expert_architectures.ts";
 import { LAYER_NORM_ARCHITECTURES } from "./layer_norm_architectures.ts";
 import { RMS_NORM_ARCHITECTURES } from "./rms_norm_architectures.ts";
 
+/** A tensor of gate_proj and up_proj of experts. */
+const JOINED_EXPERTS: RegExp = /^blk\.\d+\.ffn_gate_up_exps\.weight$/;
+
 const ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
   ...RMS_NORM_ARCHITECTURES,
   ...LAYER_NORM_ARCHITECTURES,
@@ -36,14 +39,19 @@ export function forLayers(architecture: GgufArchitecture, count: number): GgufAr
 }
 
 /**
- * An architecture as a file stores it: llama.cpp takes the rows of q, k and v from one tensor wherever a file has it
- * (`create_tensor_qkv` of llama-model.cpp). Such rows in pairs are not read, nor those beside delta rules, whose own
- * tensor has this name.
+ * An architecture as a file stores it. llama.cpp takes the rows of q, k and v from one tensor wherever a file has it
+ * (`create_tensor_qkv` of llama-model.cpp), and so those of gate and up of experts (`create_tensor_gate_up_exps`). Rows
+ * of q, k and v in pairs are not read, nor those beside delta rules, whose own tensor has this name.
+ * @param tensors - names of the file's tensors
  */
-export function asStored(architecture: GgufArchitecture, has: (tensor: string) => boolean): GgufArchitecture {
-  const { permuted, mixer } = architecture;
-  if (permuted || mixer === "delta" || !has("blk.0.attn_qkv.weight")) return architecture;
-  return { ...architecture, fused: { ...architecture.fused, ...FUSED_QKV } };
+export function asStored(architecture: GgufArchitecture, tensors: readonly string[]): GgufArchitecture {
+  const { permuted, mixer, fused, experts } = architecture;
+  const isFused = !permuted && mixer !== "delta" && tensors.includes("blk.0.attn_qkv.weight");
+  return {
+    ...architecture,
+    ...(isFused && { fused: { ...fused, ...FUSED_QKV } }),
+    ...(experts && { experts: { ...experts, joined: tensors.some((name) => JOINED_EXPERTS.test(name)) } }),
+  };
 }
 
 /** What a file has, by which architectures of one name differ. */

@@ -72,6 +72,15 @@ const CASES: Readonly<Record<string, TinyModelOptions>> = {
       return { ...LAYERS[0], kvGroups: 2, groupSize: 2, neurons: 3 * width, experts };
     }),
   },
+  "gemma4, whose experts are beside the FFN": {
+    ...TINY_FAMILIES["gemma4 with experts"],
+    embeddingScale: Math.sqrt(SIZES.hiddenSize),
+    layers: [256, 32].map((width, index) => {
+      const { experts } = TINY_FAMILIES["gemma4 with experts"].layers![0]!;
+      const window = index === 0 ? { window: 4 } : {};
+      return { ...LAYERS[0], ...window, neurons: 3 * width, experts: { ...experts!, shared: 64 } };
+    }),
+  },
   "granitemoehybrid, whose vectors are matrices": {
     family: "granitemoehybrid",
     layers: [tinyMamba({ keyHeads: 2, valueHeads: 8, keyDim: 32, valueDim: 64 }), ...LAYERS],

@@ -4,6 +4,7 @@
  */
 
 import { PROJECTIONS } from "../spec.ts";
+import { EXPERT_NORMS } from "../weights.ts";
 import {
   type GgufArchitecture,
   type GgufExperts,
@@ -12,7 +13,7 @@ import {
   NO_EXTRAS,
   QKV,
 } from "./architecture.ts";
-import { ERNIE4_5, GRANITE, GRANITE_HYBRID, LFM2, QWEN35 } from "./rms_norm_architectures.ts";
+import { ERNIE4_5, GEMMA4, GRANITE, GRANITE_HYBRID, LFM2, QWEN35 } from "./rms_norm_architectures.ts";
 
 /** Of all layers, picked by a softmax, as wide as the key of FFNs says. */
 const EXPERTS: GgufExperts = {
@@ -20,6 +21,7 @@ const EXPERTS: GgufExperts = {
   ownWidth: false,
   shared: null,
   scores: {},
+  joined: false,
   scaled: false,
   afterDense: false,
   stepped: false,
@@ -81,6 +83,19 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       loads: { ...QWEN35.loads, families: ["qwen3_5_moe_text"] },
     },
   ],
+  [
+    "qwen3next",
+    {
+      ...QWEN35,
+      family: "qwen3_next",
+      names: { ...QWEN35.names, "linear_attn.in_proj_b": "ssm_ba", "linear_attn.in_proj_a": "ssm_ba" },
+      tiledHeads: false,
+      ropeSections: false,
+      guessingLayers: false,
+      experts: { ...OWN_WIDTH, shared: "gated" },
+      loads: { ...QWEN35.loads, families: ["qwen3_next"] },
+    },
+  ],
   ["granitemoe", GRANITE_MOE],
   // Granite 4 with attention in all layers.
   [
@@ -114,6 +129,22 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
         fullWidthKeys: true,
         head: "separate",
       },
+    },
+  ],
+  // All experts are as wide, but FFNs beside them need not be.
+  [
+    "gemma4",
+    {
+      ...GEMMA4,
+      names: {
+        "mlp.shared_expert.gate_proj": "ffn_gate",
+        "mlp.shared_expert.up_proj": "ffn_up",
+        "mlp.shared_expert.down_proj": "ffn_down",
+        [EXPERT_NORMS.input]: "pre_ffw_norm_2",
+        [EXPERT_NORMS.output]: "post_ffw_norm_2",
+        [EXPERT_NORMS.beside]: "post_ffw_norm_1",
+      },
+      experts: { ...OWN_WIDTH, shared: "ffn", scores: { ownNorms: true, ownScales: true } },
     },
   ],
   [

@@ -7,7 +7,7 @@ import { MAX_EXPERTS } from "./experts.ts";
 /** Why llama.cpp cannot have the experts of a model, or a model without; null where it can. */
 export function expertObstacle(
   { layers }: Pick<ModelSpec, "layers">,
-  { experts: known }: GgufArchitecture,
+  { experts: known, loads }: GgufArchitecture,
 ): string | null {
   const found = layers.flatMap(({ experts }) => experts ?? []);
   if (known === null) return found.length === 0 ? null : "experts";
@@ -18,6 +18,8 @@ export function expertObstacle(
   const [{ count, active }] = found as [ExpertsSpec];
   if (found.some((other) => other.count !== count || other.active !== active))
     return "other numbers of experts in some layers";
+  if (loads.perLayerWidths && new Set(layers.slice(first).map(expertNeurons)).size > 1)
+    return "experts of other widths in some layers";
   const sharedObstacle = sharedObstacleOf(layers.slice(first), known);
   if (sharedObstacle !== null) return sharedObstacle;
   if (count > MAX_EXPERTS) return `more than ${MAX_EXPERTS} experts`;
@@ -28,11 +30,11 @@ export function expertObstacle(
 function sharedObstacleOf(layers: readonly LayerSpec[], { shared: known }: GgufExperts): string | null {
   const [{ shared, ungated = false }] = layers.flatMap(({ experts }) => experts ?? []) as [ExpertsSpec];
   const hasShared = shared !== undefined;
-  if (hasShared ? known === null : known === "gated" || known === "multiple")
+  if (hasShared ? known === null : known !== null && known !== "open")
     return `experts with${hasShared ? "" : "out"} one of all tokens`;
   if (hasShared && ungated === (known === "gated"))
     return `an expert of all tokens with${ungated ? "out" : ""} a gate`;
-  if (layers.some(({ experts }) => experts?.shared !== shared))
+  if (known !== "ffn" && layers.some(({ experts }) => experts?.shared !== shared))
     return "experts of all tokens of other widths in some layers";
   return known === "multiple" && layers.some((layer) => shared! % expertNeurons(layer) !== 0)
     ? "an expert of all tokens that is not a whole number of times as wide as the others"
@@ -46,6 +48,8 @@ function scoreObstacle(found: readonly ExpertsSpec[], { scores }: GgufExperts): 
     return `scores of experts that are ${scores.sigmoid ? "no " : ""}sigmoids`;
   if (found.some(({ corrected }) => corrected !== scores.corrected))
     return `scores of experts with${scores.corrected ? "out" : ""} corrections`;
+  if (found.some(({ ownNorms, ownScales }) => ownNorms !== scores.ownNorms || ownScales !== scores.ownScales))
+    return `norms or factors of experts${scores.ownNorms ? " other than both" : ""}`;
   return found.every(({ divisor }) => isDeepStrictEqual(divisor, scores.divisor))
     ? null
     : "another divisor of the numbers of a token's experts";

@@ -1,7 +1,7 @@
 /**
  * FFNs of experts in the metadata of GGUF files, both ways (llama.cpp, qwen2moe.cpp, qwen3moe.cpp, qwen35moe.cpp,
- * olmoe.cpp, granite-moe.cpp, granite-hybrid.cpp, lfm2moe.cpp, glm4-moe.cpp, ernie4-5.cpp and openai-moe.cpp in
- * src/models/ of llama.cpp). A file has one number of experts; expert_obstacles.ts says which models it can hold.
+ * olmoe.cpp, granite-moe.cpp, granite-hybrid.cpp, gemma4.cpp, lfm2moe.cpp, glm4-moe.cpp, ernie4-5.cpp and openai-moe.cpp
+ * in src/models/ of llama.cpp). A file has one number of experts; expert_obstacles.ts says which models it can hold.
  */
 import { type EncodedValue, f32, flag, u32 } from "../../io/formats/gguf_values.ts";
 import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
@@ -92,6 +92,8 @@ function sharedWidths(
   switch (shared) {
     case null:
       return [];
+    case "ffn":
+      return ffnWidths;
     case "gated":
       return said() ?? ffnWidths;
     case "open":
@@ -114,13 +116,14 @@ function sharedOf(
   return { shared: neurons, ...(shared !== "gated" && { ungated: true }) };
 }
 
-/** The layers that the key of FFNs' widths is about: where it can, those without experts, if there are any. */
-export function layersOfFfnWidth(
-  { layers }: ModelSpec,
-  { experts: known }: GgufArchitecture,
-): readonly LayerSpec[] {
+/**
+ * What the key of FFNs' widths says: the neurons of those of every token, where layers have them beside experts, or of
+ * layers without experts where it can, if there are any, or those of an expert.
+ */
+export function ffnWidthsOf({ layers }: ModelSpec, { experts: known }: GgufArchitecture): readonly number[] {
+  if (known?.shared === "ffn") return layers.map(({ neurons, experts }) => experts?.shared ?? neurons);
   const dense = known?.afterDense ? layers.filter(({ experts }) => experts === undefined) : [];
-  return dense.length > 0 ? dense : layers;
+  return (dense.length > 0 ? dense : layers).map(expertNeurons);
 }
 
 /** The keys for a model, beside the width of FFNs. */
@@ -150,7 +153,7 @@ function sharedEntries(
   { shared: known }: GgufExperts,
 ): readonly (readonly [string, EncodedValue])[] {
   const shared = layer.experts?.shared;
-  if (shared === undefined) return [];
+  if (shared === undefined || known === "ffn") return [];
   if (known === "multiple") return [[SHARED_COUNT, u32(shared / expertNeurons(layer))]];
   return [[SHARED_WIDTH, u32(shared)]];
 }

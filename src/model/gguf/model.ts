@@ -29,10 +29,11 @@ const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot
 /** A matrix of an expert of all tokens, in files whose first layer has one. */
 const SHARED_TENSOR = "blk.0.ffn_up_shexp.weight";
 
+/** All projections of a delta rule but strengths and rates, in the first files of Qwen3-Next. */
+const JOINED_DELTA = /^blk\.\d+\.ssm_in\.weight$/;
+
 /** A matrix of one expert, in files from before April 2024. */
 const EXPERT_TENSOR = /^blk\.\d+\.ffn_(gate|up|down)\.\d+\.weight$/;
-/** gate_proj and up_proj of each expert, one after the other. */
-const FUSED_EXPERTS = /^blk\.\d+\.ffn_gate_up_exps\.weight$/;
 
 /** Metadata that holds for the model in any file; keys about the file itself are written anew. */
 const CARRIED_KEYS =
@@ -49,12 +50,11 @@ export async function openGgufModel(path: string): Promise<Model> {
   try {
     const metadata = new GgufMetadata(path, file.metadata);
     const name = metadata.text("general.architecture");
-    const hasTensor = (tensor: string): boolean => file.source.info(tensor) !== undefined;
     const has = {
       experts: (metadata.optionalNumber(`${name}.${EXPERT_COUNT}`) ?? 0) > 0,
-      shared: hasTensor(SHARED_TENSOR),
+      shared: file.source.info(SHARED_TENSOR) !== undefined,
     };
-    const architecture = asStored(architectureByName(name, { where: path, has }), hasTensor);
+    const architecture = asStored(architectureByName(name, { where: path, has }), file.source.names);
     const spec = await specOfGguf(file, architecture);
     const readers = readersTensors(spec, architecture).filter((tensor) => file.source.info(tensor));
     const unused = [...guessingTensors(file, spec, architecture), ...readers];
@@ -148,18 +148,19 @@ function placeTensors(
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
   for (const place of ggufPlaces(spec, architecture)) {
-    const { weight, tensor, fused, paired, tiled, values, reshaped } = place;
+    const { weight, tensor, fused, paired, tiled, joined, values, reshaped } = place;
     const shape = matrices.info(tensor)?.shape;
     if (shape === undefined) continue;
     const experts = place.experts?.inRow ? place.experts : null;
-    const start = usedRows.get(tensor) ?? 0;
-    const end = fused ? start + weight.shape[0]! : shape[0]! / (experts?.count ?? 1);
-    usedRows.set(tensor, place.experts?.count ?? end);
+    const start = joined === null ? (usedRows.get(tensor) ?? 0) : 0;
+    const parts = joined === null ? (experts?.count ?? 1) : 2;
+    const end = fused ? start + weight.shape[0]! : shape[0]! / parts;
+    usedRows.set(tensor, place.experts?.count ?? (joined === null ? end : shape[0]!));
     const rowShape = weight.shape.slice(1);
     const count = elementCount(shape) / elementCount(rowShape);
     const flat = reshaped !== null && Number.isInteger(count);
     const rows = flat ? { start: 0, end: count } : { start, end };
-    stored.set(weight.name, { tensor, rows, paired, tiled, experts, rowShape, values, flat });
+    stored.set(weight.name, { tensor, rows, paired, tiled, joined, experts, rowShape, values, flat });
   }
   const expected = source.names.filter((name) => !unused.has(name));
   for (const name of expected) checkTensor({ path, source }, name, usedRows.get(name));
@@ -192,8 +193,9 @@ function checkTensor(
 
 /** Advice on a file with a tensor that no weight is read from. */
 function unusedHint(tensor: string): string {
+  if (JOINED_DELTA.test(tensor))
+    return "Convert the model again: newer versions of llama.cpp's conversion write two tensors in place of this one.";
   if (EXPERT_TENSOR.test(tensor))
     return "Convert the model again: newer files have one tensor for all experts, and newer llama.cpp wants that, too.";
-  if (FUSED_EXPERTS.test(tensor)) return "Convert the model again, without --fuse-gate-up-exps.";
   return "The model has a part that gprune does not support and would drop.";
 }

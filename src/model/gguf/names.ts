@@ -10,6 +10,7 @@ import {
   CORRECTION,
   EMBEDDING,
   EMBEDDING_NORM,
+  EXPERT_SCALES,
   FINAL_NORM,
   FINAL_NORM_BIAS,
   HEAD,
@@ -19,6 +20,7 @@ import {
   PER_LAYER_NORM,
   POSITION_EMBEDDING,
   ROUTER,
+  ROUTER_NORM,
   SHARED_GATE,
   SINKS,
 } from "../weights.ts";
@@ -96,6 +98,12 @@ const EXPERT_MODULES: Readonly<Record<string, string>> = {
   "mlp.down_proj": "ffn_down_exps",
 };
 
+/** The same where one matrix has two of them. */
+const JOINED_MODULES: Readonly<Record<string, string>> = {
+  "mlp.gate_proj": "ffn_gate_up_exps",
+  "mlp.up_proj": "ffn_gate_up_exps",
+};
+
 /** Tensors of a layer that are neither the weight nor the bias of a module. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
   [SINKS]: "attn_sinks.weight",
@@ -106,6 +114,8 @@ const LAYER_TENSORS: Readonly<Record<string, string>> = {
   "mamba.D": "ssm_d",
   [LAYER_SCALAR]: "layer_output_scale.weight",
   [CORRECTION]: "exp_probs_b.bias",
+  [ROUTER_NORM]: "ffn_gate_inp.scale",
+  [EXPERT_SCALES]: "ffn_down_exps.scale",
 };
 
 /** Norms of families that norm the outputs of attention and FFN. */
@@ -142,6 +152,7 @@ export function ggufName(
   const modules: typeof LAYER_MODULES = {
     ...LAYER_MODULES,
     ...(hasExperts && EXPERT_MODULES),
+    ...(hasExperts && architecture.experts?.joined && JOINED_MODULES),
     ...byNorms,
     ...architecture.names,
   };

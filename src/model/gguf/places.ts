@@ -8,6 +8,7 @@ import { expertNeurons, type ModelSpec } from "../spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_experts.ts";
 import { CORRECTION, projectionName, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
+import { type JoinedRows, joinedWeights } from "./joined_rows.ts";
 import { ggufName, isFused } from "./names.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
@@ -24,6 +25,8 @@ export interface GgufPlace {
   readonly tiled: TiledHeads | null;
   /** The experts whose matrices follow one another; null for all other weights. */
   readonly experts: StackedExperts | null;
+  /** Its rows where they take turns with those of another weight; null where they do not. */
+  readonly joined: JoinedRows | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
   /** The shape in the file where it is not that of the weight, beside axes of size 1 within rows; null elsewhere. */
@@ -59,8 +62,9 @@ export interface GgufTensorPlan {
 /** The places of a model's weights, in the order of `weightsOf`. */
 export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
   const paired = reorderedWeights(spec, architecture.permuted ? "pairs" : "halves");
-  const tiled = tiledWeights(spec);
+  const tiled = architecture.tiledHeads ? tiledWeights(spec) : new Map<string, TiledHeads>();
   const experts = stackedWeights(spec);
+  const joined = joinedWeights(spec, architecture);
   const reshaped = new Map<string, readonly number[]>([...vectorsInMatrices(spec), ...routerVectors(spec)]);
   return weightsOf(spec).flatMap((weight) => {
     const { name } = weight;
@@ -74,6 +78,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         paired: paired.get(name) ?? null,
         tiled: tiled.get(name) ?? null,
         experts: experts.get(name) ?? null,
+        joined: joined.get(name) ?? null,
         values: storedValues(name, spec, architecture),
         reshaped: reshaped.get(name) ?? null,
       },

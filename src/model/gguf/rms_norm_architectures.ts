@@ -25,6 +25,26 @@ const GEMMA: GgufArchitecture = {
   mergeOrder: "position",
 };
 
+export const GEMMA4: GgufArchitecture = {
+  ...GEMMA,
+  family: "gemma4_text",
+  offsetNorms: false,
+  keepsMerges: true,
+  fullAttentionEvery: 6,
+  defaultLogitSoftcap: 30,
+  zeroUncaps: true,
+  localRopeTheta: 10_000,
+  twoKinds: true,
+  loads: {
+    ...NO_EXTRAS,
+    families: ["gemma4_text"],
+    perLayerWidths: true,
+    partialRotation: true,
+    windows: true,
+    logitSoftcap: true,
+  },
+};
+
 export const GRANITE: GgufArchitecture = {
   ...LLAMA,
   family: "granite",
@@ -150,29 +170,8 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
       loads: { ...NO_EXTRAS, families: ["gemma3_text"], biases: QKV, windows: true, logitSoftcap: true },
     },
   ],
-  // Gemma 4 without experts.
-  [
-    "gemma4",
-    {
-      ...GEMMA,
-      family: "gemma4_text",
-      offsetNorms: false,
-      keepsMerges: true,
-      fullAttentionEvery: 6,
-      defaultLogitSoftcap: 30,
-      zeroUncaps: true,
-      localRopeTheta: 10_000,
-      twoKinds: true,
-      loads: {
-        ...NO_EXTRAS,
-        families: ["gemma4_text"],
-        perLayerWidths: true,
-        partialRotation: true,
-        windows: true,
-        logitSoftcap: true,
-      },
-    },
-  ],
+  // Without experts.
+  ["gemma4", GEMMA4],
   [
     "phi3",
     {

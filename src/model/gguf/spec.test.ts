@@ -298,14 +298,19 @@ describe("experts", () => {
     });
   });
 
-  test.each([
-    ["a tensor for each", "ffn_gate.0", "newer files have one tensor for all experts"],
-    ["a tensor for two matrices of each", "ffn_gate_up_exps", "without --fuse-gate-up-exps"],
-  ])("with %s are refused, with what to do", async (_, name, hint) => {
-    const tensors = [floatTensor(`blk.0.${name}.weight`, [4, 8], new Float32Array(32))];
+  test("beside delta rules with their projections in one tensor are refused, with what to do", async () => {
+    const tensors = [floatTensor("blk.0.ssm_in.weight", [160, 8], new Float32Array(1280))];
+    await expect(specOf({ ...CASES.qwen3_next!, tensors })).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      hint: expect.stringContaining("write two tensors in place of this one"),
+    });
+  });
+
+  test("with a tensor for each are refused, with what to do", async () => {
+    const tensors = [floatTensor("blk.0.ffn_gate.0.weight", [4, 8], new Float32Array(32))];
     await expect(specOf({ ...CASES.mixtral!, tensors })).rejects.toMatchObject({
       code: "UNSUPPORTED",
-      hint: expect.stringContaining(hint),
+      hint: expect.stringContaining("newer files have one tensor for all experts"),
     });
   });
 });

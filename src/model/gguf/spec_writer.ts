@@ -8,17 +8,10 @@ import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import { ALIBI_MAX } from "../alibi.ts";
 import { type RopeSpec, type YarnScaling, yarnAttentionFactor } from "../rope_spec.ts";
-import {
-  attentionLayers,
-  expertNeurons,
-  type LayerSpec,
-  type ModelSpec,
-  mainRope,
-  queryHeads,
-} from "../spec.ts";
+import { attentionLayers, type LayerSpec, type ModelSpec, mainRope, queryHeads } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { expertEntries, layersOfFfnWidth } from "./experts.ts";
+import { expertEntries, ffnWidthsOf } from "./experts.ts";
 import { CLIP, FFN_WIDTH, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { headDimsOf, kindEntries } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
@@ -40,7 +33,7 @@ export function ggufMetadataOf(
     ["context_length", u32(spec.maxPositions)],
     ["embedding_length", u32(spec.hiddenSize)],
     ["block_count", u32(spec.layers.length)],
-    [FFN_WIDTH, perLayer({ layers: layersOfFfnWidth(spec, architecture) }, expertNeurons)],
+    [FFN_WIDTH, oneOrAll(ffnWidthsOf(spec, architecture))],
     ...expertEntries(spec, architecture),
     ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
     ["attention.head_count_kv", keyValueHeads(spec, architecture)],
@@ -91,9 +84,12 @@ export function rotaryFactors(
   }
 }
 
-/** One number where all layers agree, else an array. */
 function perLayer({ layers }: Pick<ModelSpec, "layers">, width: (layer: LayerSpec) => number): EncodedValue {
-  const widths = layers.map(width);
+  return oneOrAll(layers.map(width));
+}
+
+/** One number where all layers agree, else an array. */
+function oneOrAll(widths: readonly number[]): EncodedValue {
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
 }
 

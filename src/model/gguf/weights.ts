@@ -14,6 +14,7 @@ import {
 } from "../../tensor/tensor.ts";
 import { type ReorderedHeads, readInHalves, storedRow } from "../rotary_rows.ts";
 import type { StackedExperts } from "../stacked_experts.ts";
+import { type JoinedRows, joinedRow, readJoined } from "./joined_rows.ts";
 import type { StoredValues } from "./places.ts";
 import { readUnstacked, unstackedShape } from "./stacked_experts.ts";
 import { areWholeBlocks, blocksInGroups, readInGroups, type TiledHeads } from "./value_heads.ts";
@@ -28,6 +29,8 @@ export interface StoredWeight {
   readonly paired: ReorderedHeads | null;
   /** The value heads that are in tiles; null where they are in place. */
   readonly tiled: TiledHeads | null;
+  /** Its rows where they take turns with those of another weight; null where they do not. */
+  readonly joined: JoinedRows | null;
   /** The experts whose columns are matrices that follow one another; null where they are in place. */
   readonly experts: StackedExperts | null;
   /** The shape of a row of the weight; the file's own where it has another number of elements. */
@@ -87,11 +90,12 @@ function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWei
     read: async (name) => {
       const weight = stored.get(name);
       if (weight === undefined) throw unknownTensor(name);
-      const { tensor, rows, paired, tiled, experts } = weight;
+      const { tensor, rows, paired, tiled, joined, experts } = weight;
       const whole = await source.read(tensor);
       const count = rows.end - rows.start;
       if (paired !== null) return gatherBlockRows(whole, count, (row) => storedRow(row, paired));
       if (tiled !== null) return blocksInGroups(whole, tiled);
+      if (joined !== null) return gatherBlockRows(whole, count, (row) => joinedRow(row, joined));
       if (experts !== null || count === whole.shape[0]) return whole;
       return gatherBlockRows(whole, count, (row) => rows.start + row);
     },
@@ -109,7 +113,7 @@ async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowR
 
 async function readInOrder(
   source: TensorSource,
-  { tensor, paired, tiled, experts, flat, rowShape, rows: { start: first, end } }: StoredWeight,
+  { tensor, paired, tiled, joined, experts, flat, rowShape, rows: { start: first, end } }: StoredWeight,
   rows: RowRange,
 ): Promise<Tensor> {
   if (flat) {
@@ -120,6 +124,7 @@ async function readInOrder(
   }
   if (paired !== null) return readInHalves(source, tensor, { rows, heads: paired });
   if (tiled !== null) return readInGroups(source, tensor, { rows, heads: tiled });
+  if (joined !== null) return readJoined(source, tensor, { rows, joined });
   if (experts !== null) return readUnstacked(source, tensor, { rows, count: end, experts });
   return source.read(tensor, { start: first + rows.start, end: first + rows.end });
 }

@@ -52,7 +52,7 @@ const ACTIVE = "num_experts_per_tok";
 const OWN_WIDTH = "shared_expert_intermediate_size";
 
 /** Layers of experts whose numbers are more than this would be no model that anyone has made. */
-const MAX_EXPERTS = 4096;
+export const MAX_EXPERTS = 4096;
 
 /**
  * Grouped products, by which transformers 5 computes experts unless config.json says otherwise, want rows of a multiple
@@ -137,9 +137,15 @@ function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec
     ...(scale !== 1 && { scale }),
     ...(least && { divisor: { least: config[least.key] ?? least.usual } }),
   };
-  if (experts.active <= experts.count) return experts;
-  const expected = `${activeKey} of at most ${experts.count}, the number of experts`;
-  throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${experts.active}`);
+  requireExperts(experts, activeKey, where);
+  return experts;
+}
+
+/** @throws GpruneError BAD_CONFIG for more experts of a token than there are. @param key - of the former */
+export function requireExperts({ count, active }: ExpertsSpec, key: string, where: string): void {
+  if (active <= count) return;
+  const expected = `${key} of at most ${count}, the number of experts`;
+  throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${active}`);
 }
 
 /** The expert of all tokens; its width has a key of its own in configurations for our modelling file. */
@@ -201,7 +207,7 @@ function writtenKeys(keys: ExpertKeys, { layers }: ModelSpec, remoteCode: boolea
     [activeKey]: active,
     // vLLM's backend for transformers' classes reads it for all of them.
     norm_topk_prob: normalised,
-    ...(widths.some((each) => each % GROUPED_MULTIPLE !== 0) && { experts_implementation: "eager" }),
+    ...ungroupedKey(widths),
     ...(corrects === "use_expert_bias" && { [corrects]: corrected }),
     ...(scales && { routed_scaling_factor: scale }),
     ...(keys.least && divisor && "least" in divisor && { [keys.least.key]: divisor.least }),
@@ -209,6 +215,11 @@ function writtenKeys(keys: ExpertKeys, { layers }: ModelSpec, remoteCode: boolea
     ...(own !== null && { moe_intermediate_size: width }),
     ...own?.layers?.write(layers.map((layer) => layer.experts !== undefined)),
   };
+}
+
+/** The key without which transformers would compute experts of some widths in products that it cannot have. */
+export function ungroupedKey(widths: readonly number[]): JsonObject {
+  return widths.some((each) => each % GROUPED_MULTIPLE !== 0) ? { experts_implementation: "eager" } : {};
 }
 
 /** What is written of the expert of all tokens in a model. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { LLAMA, read, rewritten } from "../../../test/family_configs.ts";
 import type { ModelSpec } from "../spec.ts";
+import { writeConfig } from "./form.ts";
 
 const [S, F] = ["sliding_attention", "full_attention"] as const;
 const DEFAULT = { rope_type: "default", rope_theta: 100 };
@@ -12,6 +13,7 @@ const GEMMA4 = {
   layer_types: [S, S, F, S, S, F],
   hidden_size_per_layer_input: 0,
 };
+const WITH_EXPERTS = { enable_moe_block: true, num_experts: 4, top_k_experts: 2, moe_intermediate_size: 24 };
 
 function gemma4(changes: object = {}): ModelSpec {
   return read({ ...LLAMA, ...GEMMA4, ...changes });
@@ -106,7 +108,10 @@ describe("Gemma 4", () => {
   });
 
   test.each([
-    [{ enable_moe_block: true }, "expected no experts"],
+    [{ enable_moe_block: true, num_experts: 4, top_k_experts: 2 }, "expected moe_intermediate_size"],
+    [{ ...WITH_EXPERTS, num_experts: null }, "expected num_experts beside enable_moe_block, got none"],
+    [{ ...WITH_EXPERTS, top_k_experts: 5 }, "expected top_k_experts of at most 4"],
+    [{ ...WITH_EXPERTS, num_experts: 5000 }, "num_experts"],
     [{ use_bidirectional_attention: "all" }, "expected causal attention"],
     [{ num_kv_shared_layers: 6 }, "expected a layer with sliding_attention before the last 6"],
     [{ num_kv_shared_layers: 4 }, "expected a layer with full_attention before the last 4"],
@@ -126,6 +131,38 @@ describe("Gemma 4", () => {
     [{ per_layer_config: { 0: { sliding_window: 3 } } }, "sliding_window"],
   ])("refuses %j", (changes, message) => {
     expect(() => gemma4(changes)).toThrow(message);
+  });
+
+  test("has experts beside the FFN of every layer where it says so", () => {
+    const { layers } = gemma4({ ...WITH_EXPERTS, num_kv_shared_layers: 2, use_double_wide_mlp: true });
+    const [shared] = gemma4().layers.map(({ neurons }) => neurons);
+    expect(layers.map(({ neurons }) => neurons)).toEqual(layers.map(() => 4 * 24));
+    expect(layers.map(({ experts }) => experts?.shared)).toEqual(
+      layers.map((_, index) => (index < 4 ? shared! : 2 * shared!)),
+    );
+    expect(layers[0]!.experts).toEqual({
+      ...{ count: 4, active: 2, normalised: true, shared, ungated: true },
+      ...{ ownNorms: true, ownScales: true },
+    });
+    expect(gemma4({ ...WITH_EXPERTS, enable_moe_block: false }).layers[0]!.experts).toBeUndefined();
+  });
+
+  test("writes experts in the class's keys, and for ours the widths of those of every layer", () => {
+    const config = { ...GEMMA4, ...WITH_EXPERTS, num_kv_shared_layers: 2, use_double_wide_mlp: true };
+    const spec = read({ ...LLAMA, ...config });
+    const intermediate_size = gemma4().layers[0]!.neurons;
+    expect(writeConfig(spec, "float32")).toMatchObject({ ...config, intermediate_size });
+    const pruned = {
+      ...spec,
+      layers: spec.layers.map((layer, index) => ({ ...layer, neurons: layer.neurons - 4 * index })),
+    };
+    const written = writeConfig(pruned, "float32");
+    expect(written).toMatchObject({
+      ...{ intermediate_size, moe_intermediate_size: 24, use_double_wide_mlp: true },
+      experts_implementation: "eager",
+      layer_widths: { 1: { intermediate_size: 23 } },
+    });
+    expect(read(written)).toEqual(pruned);
   });
 
   test("writes what the class reads, and for ours the widths of every layer", () => {

@@ -1,11 +1,19 @@
 /**
  * Keys of Gemma 4's class alone (configuration_gemma4.py): heads of layers without a window, layers that take keys and
- * values from others, values that are keys, and inputs of layers.
+ * values from others, values that are keys, inputs of layers, and experts beside their FFNs.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import { type KvSharing, type LayerSpec, type ModelSpec, ofLayer } from "../spec.ts";
+import {
+  type ExpertsSpec,
+  expertNeurons,
+  type KvSharing,
+  type LayerSpec,
+  type ModelSpec,
+  ofLayer,
+} from "../spec.ts";
+import { MAX_EXPERTS, requireExperts, ungroupedKey } from "./experts_keys.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { requireEveryLayer } from "./mixer_keys.ts";
 import { type OwnKeys, parsedKeys } from "./own_keys.ts";
@@ -31,14 +39,15 @@ const schema = z.object({
     .default(256),
   vocab_size_per_layer_input: size.default(262_144),
   use_double_wide_mlp: z.boolean().default(false),
-  enable_moe_block: z
-    .literal(false, { error: "expected no experts; mixtures of experts are not supported" })
-    .default(false),
+  enable_moe_block: z.boolean().default(false),
+  num_experts: size.max(MAX_EXPERTS).nullish(),
+  top_k_experts: size.max(MAX_EXPERTS).nullish(),
+  moe_intermediate_size: size.nullish(),
   use_bidirectional_attention: z
     .literal("vision", { error: "expected causal attention; bidirectional attention is not supported" })
     .nullish(),
   per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
-  layer_widths: z.record(layerKey, z.looseObject({})).nullish(),
+  layer_widths: z.record(layerKey, z.looseObject({ intermediate_size: size.optional() })).nullish(),
   sliding_window: size.default(512),
   rope_parameters: z.looseObject({ full_attention: rotation, sliding_attention: rotation }).nullish(),
   rope_scaling: z
@@ -68,6 +77,7 @@ export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
   requireRotations(own, types, where);
   const sharing = sharingOf(own, types, where);
   const sizes = own.hidden_size_per_layer_input;
+  const experts = expertsOf(own, where);
   return {
     usual: {
       ...others,
@@ -83,11 +93,33 @@ export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
         completed(layer, {
           kvSharing: sharing[index],
           valuesAreKeys: own.attention_k_eq_v && types[index] === "full_attention",
+          experts: experts?.(index),
         }),
       ),
       perLayerInputs: sizes ? { size: sizes, vocabSize: own.vocab_size_per_layer_input } : null,
     }),
   };
+}
+
+/**
+ * Experts of layers, and neurons of each; undefined without any.
+ * @throws GpruneError BAD_CONFIG where numbers of them, or their width, are missing or impossible
+ */
+function expertsOf(config: Gemma4Config, where: string): ((layer: number) => Experts) | undefined {
+  if (!config.enable_moe_block) return undefined;
+  const { num_experts: count, top_k_experts: active, moe_intermediate_size: neurons } = config;
+  const key = Object.entries({ num_experts: count, top_k_experts: active, moe_intermediate_size: neurons });
+  const missing = key.find(([, value]) => !value)?.[0];
+  if (!count || !active || !neurons)
+    throw new GpruneError("BAD_CONFIG", `${where}: expected ${missing} beside enable_moe_block, got none`);
+  const spec = { count, active, normalised: true, ungated: true, ownNorms: true, ownScales: true } as const;
+  requireExperts(spec, "top_k_experts", where);
+  return (layer) => ({ spec, neurons: config.layer_widths?.[String(layer)]?.intermediate_size ?? neurons });
+}
+interface Experts {
+  readonly spec: ExpertsSpec;
+  /** Of each. */
+  readonly neurons: number;
 }
 
 /** The types of all layers; the class makes the last one see everything. */
@@ -136,7 +168,7 @@ function sharingOf(
 
 /**
  * The widths of layers where they are not those of all, as `per_layer_config` has them: in files with that key, heads
- * are as it says, and in ours as `layer_widths` does.
+ * are as it says, and in ours as `layer_widths` does, whose neurons are those of experts where there are some.
  */
 function layerWidths(
   config: Gemma4Config,
@@ -155,21 +187,26 @@ function layerWidths(
       const isWide = config.use_double_wide_mlp && sharing[index]?.role === "reader";
       const usual = type === "full_attention" ? global : {};
       const widths = given ? given[String(index)] : usual;
-      const pruned = config.layer_widths?.[String(index)];
+      const { intermediate_size: kept, ...heads } = config.layer_widths?.[String(index)] ?? {};
+      const pruned = { ...heads, ...(kept && !config.enable_moe_block && { intermediate_size: kept }) };
       return [String(index), { ...(isWide && { intermediate_size: 2 * neurons }), ...widths, ...pruned }];
     }),
   );
 }
 
-function completed(
-  layer: LayerSpec,
-  {
-    kvSharing,
-    valuesAreKeys,
-  }: { readonly kvSharing: KvSharing | undefined; readonly valuesAreKeys: boolean },
-): LayerSpec {
+/** What a layer has beside what the usual keys say. */
+interface OwnParts {
+  readonly kvSharing: KvSharing | undefined;
+  readonly valuesAreKeys: boolean;
+  readonly experts: Experts | undefined;
+}
+
+/** A layer with what is its own; the FFN of one with experts is that of every token. */
+function completed(layer: LayerSpec, { kvSharing, valuesAreKeys, experts }: OwnParts): LayerSpec {
+  const { neurons: shared } = layer;
   const extended: LayerSpec = {
     ...layer,
+    ...(experts && { neurons: experts.neurons * experts.spec.count, experts: { ...experts.spec, shared } }),
     ...(kvSharing && { kvSharing }),
     ...(valuesAreKeys && kvSharing?.role !== "reader" && { valuesAreKeys }),
   };
@@ -184,7 +221,10 @@ export function gemma4Keys(spec: ModelSpec, remoteCode: boolean): JsonObject {
   const readers = layers.filter(({ kvSharing }) => kvSharing?.role === "reader");
   const valuesAreKeys = layers.some((layer) => layer.valuesAreKeys);
   const [plain] = layers.filter((layer) => !readers.includes(layer));
-  const isWide = !remoteCode && readers.length > 0 && readers[0]!.neurons === 2 * plain!.neurons;
+  const experts = layers[0]?.experts;
+  // Our modelling file takes the widths of FFNs from `layer_widths`, but those of experts where there are some.
+  const isSaid = remoteCode && experts === undefined;
+  const isWide = !isSaid && readers.length > 0 && denseNeurons(readers[0]!) === 2 * denseNeurons(plain!);
   return {
     global_head_dim: global?.headDim ?? headDim,
     num_key_value_heads: local.kvGroups,
@@ -194,7 +234,24 @@ export function gemma4Keys(spec: ModelSpec, remoteCode: boolean): JsonObject {
     hidden_size_per_layer_input: perLayerInputs?.size ?? 0,
     ...(perLayerInputs !== null && { vocab_size_per_layer_input: perLayerInputs.vocabSize }),
     use_double_wide_mlp: isWide,
-    ...(isWide && { intermediate_size: plain!.neurons }),
-    enable_moe_block: false,
+    ...((isWide || experts !== undefined) && { intermediate_size: denseNeurons(plain ?? layers[0]!) }),
+    enable_moe_block: experts !== undefined,
+    ...(experts && expertKeysOf(experts, layers)),
+  };
+}
+
+/** Neurons of the FFN of every token. */
+function denseNeurons({ neurons, experts }: LayerSpec): number {
+  return experts === undefined ? neurons : (experts.shared ?? 0);
+}
+
+/** vLLM's class takes a model with these for one with experts. */
+function expertKeysOf({ count, active }: ExpertsSpec, layers: ModelSpec["layers"]): JsonObject {
+  const widths = layers.map(expertNeurons);
+  return {
+    num_experts: count,
+    top_k_experts: active,
+    moe_intermediate_size: Math.max(...widths),
+    ...ungroupedKey(widths),
   };
 }

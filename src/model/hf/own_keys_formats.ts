@@ -11,7 +11,7 @@ import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
-import { qwen35Keys, readQwen35Keys } from "./qwen3_5_keys.ts";
+import { DELTA_KEYS } from "./qwen3_5_keys.ts";
 import { afterDense, BY_STEP, IN_INTERVAL } from "./sparse_layers.ts";
 
 /** The class assumes a layer that predicts a further token, which is not read (`predictingLayers`). */
@@ -19,6 +19,12 @@ const PREDICTING_NONE: OwnKeysFormat = {
   read: (usual) => ({ usual, complete: (spec) => spec }),
   write: () => ({ num_nextn_predict_layers: 0 }),
 };
+
+/** Attention has gates, as the class says by a key of its own. */
+const QWEN3_5 = both(DELTA_KEYS, {
+  read: (usual) => ({ usual, complete: (spec) => spec }),
+  write: () => ({ attn_output_gate: true }),
+});
 
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
@@ -69,8 +75,18 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     shared: { key: "shared_expert_intermediate_size", usual: 5632 },
     own: { neurons: 1408, layers: BY_STEP },
   }),
+  qwen3_next: both(
+    DELTA_KEYS,
+    expertKeys({
+      count: "num_experts",
+      defaults: { count: 512, active: 10, normalised: true },
+      normalises: true,
+      shared: { key: "shared_expert_intermediate_size", usual: 512 },
+      own: { neurons: 512, layers: BY_STEP },
+    }),
+  ),
   qwen3_5_moe: both(
-    { read: readQwen35Keys, write: qwen35Keys },
+    QWEN3_5,
     expertKeys({
       count: "num_experts",
       defaults: { count: 256, active: 8, normalised: true },
@@ -115,5 +131,5 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     shared: { key: "moe_num_shared_experts", usual: 2 },
     own: { neurons: 1536, layers: IN_INTERVAL },
   }),
-  qwen3_5: { read: readQwen35Keys, write: qwen35Keys },
+  qwen3_5: QWEN3_5,
 };

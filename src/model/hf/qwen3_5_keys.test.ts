@@ -118,3 +118,33 @@ describe("Qwen 3.5", () => {
     expect(() => read({ ...MIXED, ...config })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
   });
 });
+
+describe("Qwen3-Next", () => {
+  const NEXT = { ...LLAMA, model_type: "qwen3_next", num_key_value_heads: 2, num_hidden_layers: 4 };
+
+  test("has delta rules, and experts beside one of all tokens, with the defaults of its class", () => {
+    const { layers, gatedAttention, normOffset } = read(NEXT);
+    expect([gatedAttention, normOffset]).toEqual([true, 1]);
+    expect(layers.map(({ mixer }) => mixer?.type)).toEqual(["delta", "delta", "delta", undefined]);
+    for (const { neurons, experts } of layers) {
+      expect(experts).toEqual({ count: 512, active: 10, normalised: true, shared: 512 });
+      expect(neurons).toBe(512 * 512);
+    }
+  });
+
+  test("has layers without experts where keys say so, and writes what it read", () => {
+    const config = {
+      ...{ ...NEXT, num_experts: 4, num_experts_per_tok: 2, norm_topk_prob: false },
+      ...{ moe_intermediate_size: 24, shared_expert_intermediate_size: 40, mlp_only_layers: [2] },
+      layer_types: ["full_attention", "linear_attention", "linear_attention", "full_attention"],
+    };
+    const { layers } = read(config);
+    expect(layers[2]).toMatchObject({ neurons: LLAMA.intermediate_size, mixer: { type: "delta" } });
+    expect(layers[2]!.experts).toBeUndefined();
+    expect(layers[3]).toMatchObject({ neurons: 96, experts: { normalised: false, shared: 40 } });
+    const written = rewritten(config);
+    const { mlp_only_layers, layer_types, moe_intermediate_size } = config;
+    expect(written).toMatchObject({ mlp_only_layers, layer_types, moe_intermediate_size });
+    expect(written).not.toHaveProperty("attn_output_gate");
+  });
+});

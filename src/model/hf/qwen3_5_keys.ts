@@ -1,6 +1,6 @@
 /**
- * Keys of Qwen 3.5's class alone (configuration_qwen3_5.py): which layers have linear attention by the gated delta
- * rule, and its sizes.
+ * Keys of the classes of Qwen 3.5 and Qwen3-Next alone (configuration_qwen3_5.py, configuration_qwen3_next.py): which
+ * layers have linear attention by the gated delta rule, and its sizes.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -15,13 +15,13 @@ import {
   requireAttention,
   requireEveryLayer,
 } from "./mixer_keys.ts";
-import { type OwnKeys, parsedKeys } from "./own_keys.ts";
+import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
-/** Defaults are those of the class. */
+/** Defaults are those of both classes. */
 const schema = z.object({
   layer_types: z.array(z.enum(["full_attention", "linear_attention"])).nullish(),
   full_attention_interval: size.default(4),
-  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+  num_hidden_layers: size.max(MAX_LAYERS),
   linear_conv_kernel_dim: filterLength.default(4),
   linear_num_key_heads: linearHeads.default(16),
   linear_num_value_heads: linearHeads.default(32),
@@ -32,10 +32,13 @@ const schema = z.object({
     .default("silu"),
 });
 
-type Qwen35Config = z.infer<typeof schema>;
+type DeltaConfig = z.infer<typeof schema>;
+
+/** The format of both classes. */
+export const DELTA_KEYS: OwnKeysFormat = { read: readDeltaKeys, write: writtenDeltaKeys };
 
 /** @throws GpruneError BAD_CONFIG for values out of range, or a list that does not name all layers */
-export function readQwen35Keys(config: JsonObject, where: string): OwnKeys {
+function readDeltaKeys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, ...usual } = config;
   const keys = parsedKeys(schema, config, where);
   const delta = deltaOf(keys, where);
@@ -49,7 +52,7 @@ export function readQwen35Keys(config: JsonObject, where: string): OwnKeys {
   };
 }
 
-function deltaOf(config: Qwen35Config, where: string): DeltaSpec {
+function deltaOf(config: DeltaConfig, where: string): DeltaSpec {
   const { linear_num_key_heads: keyHeads, linear_num_value_heads: valueHeads } = config;
   if (valueHeads % keyHeads !== 0) {
     const expected = `linear_num_value_heads divisible by linear_num_key_heads, ${keyHeads}`;
@@ -67,7 +70,7 @@ function deltaOf(config: Qwen35Config, where: string): DeltaSpec {
 
 /** Whether each layer has attention. */
 function attendingLayers(
-  { layer_types: types, full_attention_interval: every, num_hidden_layers: count }: Qwen35Config,
+  { layer_types: types, full_attention_interval: every, num_hidden_layers: count }: DeltaConfig,
   where: string,
 ): readonly boolean[] {
   requireEveryLayer(types, count, where);
@@ -79,11 +82,10 @@ function attendingLayers(
 }
 
 /** The keys for a model. */
-export function qwen35Keys({ layers }: ModelSpec): JsonObject {
+function writtenDeltaKeys({ layers }: ModelSpec): JsonObject {
   const [delta] = deltasOf({ layers });
   return {
     layer_types: layers.map(({ mixer }) => (mixer ? "linear_attention" : "full_attention")),
-    attn_output_gate: true,
     ...(delta !== undefined && {
       linear_conv_kernel_dim: delta.length,
       linear_num_key_heads: delta.keyHeads,

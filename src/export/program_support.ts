@@ -9,7 +9,7 @@ import { ggufObstacles } from "./gguf_obstacles.ts";
 import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
 
 /** By program: `yes`, `no` or a condition, and in parentheses the class that loads the model or why none does. */
-export type Runtimes = Readonly<
+export type ProgramSupport = Readonly<
   Record<"gprune" | "transformers" | "vllm" | "llama.cpp" | "onnx" | "transformers.js", string>
 >;
 
@@ -26,10 +26,10 @@ export interface LoadingFacts extends Pick<ModelOrigin, "architecture" | "conver
  * Which programs load the Hugging Face directory of a model of this shape, the directory that it is read from where
  * `converted` says that it is another, or, where `architecture` is given, the GGUF file of that architecture.
  */
-export function runtimesOf(
+export function programSupport(
   spec: ModelSpec,
   { architecture, converted = false, tokenizer = null }: LoadingFacts = {},
-): Runtimes {
+): ProgramSupport {
   const isFile = architecture !== undefined;
   const form = findHfForm(spec);
   const transformers = transformersAnswer(spec, form);
@@ -91,16 +91,17 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
   return ["with trust_remote_code", reason];
 }
 
-/** Activations that vLLM's classes with experts compute. */
-const VLLM_IN_EXPERTS: readonly ModelSpec["activation"][] = ["silu", "clamped_swiglu"];
+/** The activation of experts that vLLM computes in the class that has it, and through its backend. */
+const VLLM_OTHERWISE: ModelSpec["activation"] = "clamped_swiglu";
 
 /** The answer of vLLM for the Hugging Face directory; null where it is that of transformers. */
 export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
   if (form === null) return null;
   const { family, remoteCode } = form;
   const experts = spec.layers.filter((layer) => layer.experts !== undefined);
-  if (experts.length > 0 && !VLLM_IN_EXPERTS.includes(spec.activation))
-    return ["no", "it computes SiLU in experts"];
+  const computed = (remoteCode ? undefined : family.readers.vllmExperts) ?? "silu";
+  if (experts.length > 0 && spec.activation !== computed && spec.activation !== VLLM_OTHERWISE)
+    return ["no", `it computes ${computed === "silu" ? "SiLU" : "GELU"} in experts`];
   if (new Set(experts.map(expertNeurons)).size > 1)
     return ["no", "it has one width for the experts of all layers"];
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);
