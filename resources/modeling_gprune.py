@@ -343,6 +343,7 @@ for family in (
     ("stablelm", "StableLm"),
     ("phi", "Phi"),
     ("gpt_neox", "GPTNeoX"),
+    ("gpt_oss", "GptOss"),
     ("cohere", "Cohere"),
     ("cohere2", "Cohere2"),
     ("gpt2", "GPT2", "GPT2LMHeadModel"),

@@ -25,12 +25,14 @@ for name, dtype in PLAIN.items():
     scale = 1 if dtype in (np.float32, np.float16, np.float64) else 50
     values = (rng.standard_normal(16) * scale).astype(dtype)
     fixtures[name] = {"bytes": encode(values), "values": encode(values.astype(np.float32))}
-for name in ["BF16", *HALF_SCALES]:
+for name in ["BF16", *HALF_SCALES, "MXFP4"]:
     block, size = GGML_QUANT_SIZES[Type[name]]
     raw = rng.integers(0, 256, (1, BLOCKS * size * (16 if block == 1 else 1)), dtype=np.uint8)
     for start in range(0, raw.shape[1], size):
         for offset in HALF_SCALES.get(name, []):
             raw[0, start + offset : start + offset + 2] = rng.standard_normal(1).astype(np.float16).view(np.uint8)
+    if name == "MXFP4":  # exponents of numbers that float32 has
+        raw[0, ::size] = rng.integers(1, 254, BLOCKS, dtype=np.uint8)
     if name == "BF16":
         raw = (rng.standard_normal(48).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)[None]
     fixtures[name] = {"bytes": encode(raw), "values": encode(dequantize(raw, Type[name]).astype(np.float32))}

@@ -65,6 +65,7 @@ function asMatrix(name: string, { shape, data }: Tensor, { keyHeads }: Mamba2Spe
 
 /** Matrices of experts, one after another: W.reshape(E, I, C), and W.reshape(C, E, I).swapaxes(0, 1) of outputs. */
 function stackExperts(name: string, { shape, data }: Tensor, count: number): Tensor {
+  if (name.endsWith("bias")) return { shape: [count, data.length / count], data };
   const [rows, columns] = shape as [number, number];
   if (!name.includes("down_proj")) return { shape: [count, rows / count, columns], data };
   const width = columns / count;
@@ -123,6 +124,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.(q|k)_norm/, "attn_$1_norm"],
   [/self_attn\.(q|k|v)_proj/, "attn_$1"],
   [/self_attn\.o_proj/, "attn_output"],
+  [/self_attn\.sinks$/, "attn_sinks.weight"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
   [/mlp\.gate\.e_score_correction_bias/, "exp_probs_b.bias"],
   [/mlp\.gate\.per_expert_scale/, "ffn_down_exps.scale"],

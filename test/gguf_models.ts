@@ -478,6 +478,18 @@ export const CASES: Readonly<Record<string, Case>> = {
     }),
     extra: glm4MoeEntries([]),
   },
+  "gpt-oss": {
+    architecture: "gpt-oss",
+    renamed: { ffn_norm: "post_attention_norm" },
+    model: tinyModel(TINY_FAMILIES.gpt_oss),
+    extra: [
+      ["gpt-oss.expert_feed_forward_length", u32(4)],
+      ["gpt-oss.attention.sliding_window", u32(16)],
+      ["gpt-oss.rope.scaling.type", text("yarn")],
+      ["gpt-oss.rope.scaling.factor", f32(4)],
+      ["gpt-oss.rope.scaling.original_context_length", u32(16)],
+    ],
+  },
   apertus: { architecture: "apertus", model: tinyModel(TINY_FAMILIES.apertus) },
   arcee: {
     architecture: "arcee",

@@ -65,6 +65,7 @@ export const GOLDEN_FAMILIES = [
   "phi",
   "gpt_neox",
   "gpt_neox-sequential",
+  "gpt_oss",
   "cohere",
   "cohere-qk-norm",
   "cohere2",

@@ -14,6 +14,7 @@ import {
   chunks,
   crossEntropy,
   dot,
+  gatedFactor,
   linear,
   matrix,
   norm,
@@ -173,12 +174,12 @@ class LayerContext {
         const group = Math.floor(n / groupSize);
         const first = window === null ? 0 : Math.max(0, t - window + 1);
         const seen = keys.slice(first, t + 1);
-        const scores = softmax(
-          softcap(
-            seen.map((key) => attentionScale * dot(query, key[group]!)),
-            scoreSoftcap,
-          ).map((score, s) => score - (slopes?.[n] ?? 0) * (t - first - s)),
-        );
+        const raw = softcap(
+          seen.map((key) => attentionScale * dot(query, key[group]!)),
+          scoreSoftcap,
+        ).map((score, s) => score - (slopes?.[n] ?? 0) * (t - first - s));
+        const sinks = this.spec.attentionSinks ? [this.vector("self_attn.sinks")[n]!] : [];
+        const scores = softmax([...raw, ...sinks]).slice(0, raw.length);
         return values[0]![group]!.map((_, c) =>
           dot(
             scores,
@@ -466,25 +467,37 @@ class LayerContext {
     const normed = entering === null ? read : this.norm(read, entering);
     const { ownNorms = false, shared } = this.layer.experts ?? {};
     const ofExperts = ownNorms ? this.norm(read, "pre_feedforward_layernorm_2") : normed;
+    const routerReads = (t: number): Row => (ownNorms ? this.routerInput(read[t]!) : ofExperts[t]!);
     const inner = ofExperts.map((row, t) => {
       const up = this.project("mlp", "up_proj", row);
-      const shares = this.routed(ownNorms ? this.routerInput(read[t]!) : row);
+      const shares = this.routed(routerReads(t));
       const activate = (x: number): number =>
         ACTIVATIONS[activation](x, (name) => this.vector(`mlp.act_fn.${name}`)[0]!);
       const all = gated
-        ? this.project("mlp", "gate_proj", row).map((x, j) => activate(x) * up[j]!)
+        ? this.project("mlp", "gate_proj", row).map((x, j) => activate(x) * gatedFactor(up[j]!, activation))
         : up.map(activate);
       return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
     });
     const own = (rows: Rows, name: string): Rows => (ownNorms ? this.norm(rows, name) : rows);
     const routed = own(
-      gate(inner).map((row) => this.project("mlp", "down_proj", row)),
+      gate(inner).map((row, t) => this.written(row, routerReads(t))),
       "post_feedforward_layernorm_2",
     );
     const beside = (): Rows => own(this.sharedExpert(normed), "post_feedforward_layernorm_1");
     const out = shared === undefined ? routed : add(routed, beside());
     const plain = norms === "before" || norms === "shared";
     return this.join(joined, plain ? out : this.norm(out, "post_feedforward_layernorm"));
+  }
+
+  /** The output of an FFN; biases of experts count as much as they. @param read - what the router reads */
+  private written(inner: Row, read: Row): Row {
+    const { experts, biases } = this.layer;
+    if (experts === undefined || !biases.includes("down_proj"))
+      return this.project("mlp", "down_proj", inner);
+    const ofExperts = matrix(this.weights, `${this.prefix}mlp.down_proj.bias`);
+    const shares = this.routed(read);
+    const product = linear(inner, matrix(this.weights, `${this.prefix}mlp.down_proj.weight`));
+    return product.map((x, c) => shares.reduce((sum, share, e) => sum + share * ofExperts[e]![c]!, x));
   }
 
   /** What the expert of all tokens adds to the output of the others. */
@@ -494,7 +507,9 @@ class LayerContext {
     return rows.map((row) => {
       const up = product(row, "shared_expert.up_proj");
       const activate = (x: number): number => ACTIVATIONS[this.spec.activation](x, () => 0);
-      const neurons = product(row, "shared_expert.gate_proj").map((x, j) => activate(x) * up[j]!);
+      const neurons = product(row, "shared_expert.gate_proj").map(
+        (x, j) => activate(x) * gatedFactor(up[j]!, this.spec.activation),
+      );
       const share = this.layer.experts!.ungated ? 1 : sigmoid(product(row, "shared_expert_gate")[0]!);
       return product(neurons, "shared_expert.down_proj").map((x) => share * x);
     });
@@ -512,7 +527,9 @@ class LayerContext {
     const { experts } = this.layer;
     if (experts === undefined) return [1];
     const { active, normalised, corrected, groups, divisor = { plus: 0 }, scale = 1 } = experts;
-    const products = linear(row, matrix(this.weights, `${this.prefix}mlp.gate.weight`));
+    const unbiased = linear(row, matrix(this.weights, `${this.prefix}mlp.gate.weight`));
+    const bias = experts.biased ? this.vector("mlp.gate.bias") : unbiased.map(() => 0);
+    const products = unbiased.map((x, expert) => x + bias[expert]!);
     const scores = experts.sigmoid ? products.map(sigmoid) : softmax(products);
     const added = corrected ? this.vector("mlp.gate.e_score_correction_bias") : scores.map(() => 0);
     const ranks = scores.map((score, expert) => score + added[expert]!);

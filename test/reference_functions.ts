@@ -12,6 +12,11 @@ export type Weights = ReadonlyMap<
   { readonly shape: readonly number[]; readonly data: ArrayLike<number> }
 >;
 
+/** What gates are multiplied by. */
+export function gatedFactor(up: number, activation: ModelSpec["activation"]): number {
+  return activation === "clamped_swiglu" ? Math.max(-7, Math.min(7, up)) + 1 : up;
+}
+
 type NeuronFunction = (x: number, numberOf: (name: string) => number) => number;
 
 export const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], NeuronFunction>> = {
@@ -20,6 +25,7 @@ export const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], NeuronFunctio
   relu: (x) => Math.max(x, 0),
   relu2: (x) => Math.max(x, 0) ** 2,
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  clamped_swiglu: (x) => Math.min(x, 7) * sigmoid(1.702 * Math.min(x, 7)),
   xielu: (x, numberOf) => {
     const softplus = (name: string): number => Math.log1p(Math.exp(numberOf(name)));
     const beta = numberOf("beta");

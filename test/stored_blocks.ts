@@ -27,15 +27,20 @@ const HALVES: Readonly<
   Q6_K: { scale: 208, largest: 32 * 128 },
 };
 
-/** Types that decoding keeps in blocks. */
-export const BLOCK_TYPES: readonly string[] = Object.keys(HALVES);
+/** Types that decoding keeps in blocks: those, and one whose scale is a power of two. */
+export const BLOCK_TYPES: readonly string[] = [...Object.keys(HALVES), "MXFP4"];
 
 /** Random weights of a type, most of them in [-0.5, 0.5], with uniformly distributed integers. */
 export function randomBlocks(type: string, weights: number, seed: string): Uint8Array {
-  const { scale, min, largest } = HALVES[type]!;
   const { blockSize, blockBytes } = GGML_TYPES.get(type)!;
   const random = randomStream(0, seed);
   const bytes = Uint8Array.from({ length: (weights / blockSize) * blockBytes }, () => 256 * random());
+  if (HALVES[type] === undefined) {
+    // 2^-4 or 2^-3 times numbers of at most 6.
+    for (let at = 0; at < bytes.length; at += blockBytes) bytes[at] = 123 + 2 * random();
+    return bytes;
+  }
+  const { scale, min, largest } = HALVES[type];
   const put = (at: number, value: number): void => {
     const pattern = float16Pattern(value);
     bytes.set([pattern & 255, pattern >> 8], at);
@@ -71,7 +76,7 @@ export function blockModel(options: TinyModelOptions, type: string): Model {
   const experts = stackedWeights(model.spec);
   const matrixShape = (name: string): readonly [number, number] | undefined => {
     const shape = shapes.get(name);
-    if (shape?.length !== 2) return undefined;
+    if (shape?.length !== 2 || name.endsWith(".bias")) return undefined;
     const own = experts.get(name);
     const stored = own === undefined ? (shape as readonly [number, number]) : stackedRows(shape, own);
     return stored[1] % blockSize === 0 ? stored : undefined;

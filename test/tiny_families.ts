@@ -2,7 +2,7 @@
 
 import { alibiSlopes } from "../src/model/alibi.ts";
 import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
-import type { ExpertsSpec, LayerSpec } from "../src/model/spec.ts";
+import { type ExpertsSpec, type LayerSpec, PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
@@ -128,6 +128,7 @@ type TinyFamily =
   | "glm4_moe_lite"
   | "deepseek_v2"
   | "deepseek_v3"
+  | "gpt_oss"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -316,6 +317,15 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
       ...(index === 1 && { neurons: 24 }),
       rope: { ...ROPE, scaling: { ...YARN, attentionFactor: 1, allDim: 2 } },
     })),
+  },
+  gpt_oss: {
+    ...{ family: "gpt_oss", tiedEmbeddings: false, attentionSinks: true, activation: "clamped_swiglu" },
+    layers: [16, null, 16].map((window) => {
+      const experts = { ...EXPERTS, biased: true } as const;
+      // The base is so small that YaRN's bounds are the first and the last channel, which llama.cpp does not round.
+      const rope: RopeSpec = { ...ROPE, theta: 1.5, scaling: { ...YARN, truncate: false } };
+      return { neurons: 12, window, rope, experts, biases: PROJECTIONS };
+    }),
   },
   apertus: {
     ...{ family: "apertus", gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },

@@ -43,6 +43,7 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     embeddingNorm: false,
     gatedAttention: false,
     valueNorm: false,
+    attentionSinks: false,
     layerScalars: false,
     perLayerInputs: null,
     residualScale: 1,

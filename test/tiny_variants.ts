@@ -189,6 +189,21 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ],
     qkNorm: "head",
   },
+  "as gpt-oss": {
+    layers: [
+      {
+        ...{ ...WIDTHS[0], window: 3, biases: PROJECTIONS },
+        experts: { count: 2, active: 1, normalised: true, biased: true },
+      },
+      {
+        ...{ ...WIDTHS[1], biases: ["gate_proj", "down_proj"] },
+        experts: { count: 3, active: 2, normalised: true, biased: true },
+      },
+      { ...WIDTHS[2], biases: PROJECTIONS },
+    ],
+    attentionSinks: true,
+    activation: "clamped_swiglu",
+  },
   "as ERNIE 4.5, LFM2 and Granite 4 with experts": {
     layers: [
       {

@@ -284,7 +284,9 @@ function wideOptions(
         ? WIDE_HEAD ** -0.5
         : attentionScale,
     layers: layers.map((layer, index) => {
-      const neurons = (shape === "uniform" ? 40 : 40 + 8 * index) * (layer.experts?.count ?? 1);
+      // vLLM's kernels for experts of gpt-oss on a CPU want multiples of 32.
+      const usual = layer.experts === undefined ? 40 : 64;
+      const neurons = (shape === "uniform" ? usual : 40 + 8 * index) * (layer.experts?.count ?? 1);
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined)
         return mixerLayer(wideMixer(layer.mixer, spec), { ...layer, neurons, biases });

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import { YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyDelta, tinyModel, tinySpec } from "../../test/tiny_model.ts";
 import { openGguf } from "../io/formats/gguf.ts";
@@ -18,7 +19,7 @@ const ofExperts = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
 const beside = (change: Partial<ExpertsSpec> = {}): Partial<LayerSpec> => {
   return { ...ofExperts({ normalised: false, shared: 5, ...change }), groupSize: 1 };
 };
-const { lfm2_moe: LFM2, glm4_moe: GLM, ernie4_5_moe: ERNIE } = TINY_FAMILIES;
+const { lfm2_moe: LFM2, glm4_moe: GLM, ernie4_5_moe: ERNIE, gpt_oss: GPT_OSS } = TINY_FAMILIES;
 const GEMMA4 = TINY_FAMILIES["gemma4 with experts"];
 /** A model with a change of the experts of its last layer, or of those of all layers. */
 const withLast = (options: TinyModelOptions, change: Partial<ExpertsSpec>): TinyModelOptions => {
@@ -56,6 +57,7 @@ describe("the architecture", () => {
     ["lfm2moe", LFM2],
     ["glm4moe", GLM],
     ["glm4moe", { ...withAll(GLM, { normalised: false, shared: 8 }), qkNorm: null }],
+    ["gpt-oss", GPT_OSS],
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "ungated")],
     ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],
@@ -286,6 +288,45 @@ describe("the architecture", () => {
       "an expert of all tokens of a Qwen2 MoE without",
       withAll(TINY_FAMILIES.qwen2_moe, { ungated: true }),
       "qwen2moe does not support an expert of all tokens without a gate",
+    ],
+    [
+      "a gpt-oss without sinks",
+      { ...GPT_OSS, attentionSinks: false },
+      "does not support attention without sinks",
+    ],
+    ["sinks of a Mixtral", { ...TINY_FAMILIES.mixtral, attentionSinks: true }, "attention with sinks"],
+    [
+      "a router without biases",
+      without(GPT_OSS, "biased"),
+      "gpt-oss does not support routers without biases",
+    ],
+    [
+      "a Mixtral whose router has some",
+      withAll(TINY_FAMILIES.mixtral, { biased: true }),
+      "llama does not support routers with biases",
+    ],
+    [
+      "experts of which one projection has no biases",
+      { ...GPT_OSS, layers: GPT_OSS.layers!.with(1, { ...GPT_OSS.layers![1], biases: ["up_proj"] }) },
+      "gpt-oss does not support experts without biases at gate_proj, down_proj",
+    ],
+    [
+      "biases of experts of a Mixtral",
+      { ...TINY_FAMILIES.mixtral, layers: [{ ...ofExperts(), biases: ["up_proj"] }] },
+      "llama does not support biases at up_proj",
+    ],
+    [
+      "a gpt-oss whose YaRN has rounded bounds",
+      {
+        ...GPT_OSS,
+        layers: GPT_OSS.layers!.map((layer) => ({ ...layer, rope: { ...layer.rope!, scaling: YARN } })),
+      },
+      "gpt-oss does not support YaRN with settings other than beta_fast 32, beta_slow 1 and no truncation",
+    ],
+    [
+      "a gpt-oss without windows",
+      { ...GPT_OSS, layers: GPT_OSS.layers!.map((layer) => ({ ...layer, window: null })) },
+      "gpt-oss does not support layers without sliding windows",
     ],
     [
       "a Granite 4 of attention that is not rotated",

@@ -30,6 +30,7 @@ import {
   mainRope,
   PROJECTIONS,
   queryHeads,
+  takesBias,
 } from "../model/spec.ts";
 
 /** A property of a model that an architecture cannot hold. */
@@ -99,6 +100,20 @@ const RULES: readonly Rule[] = [
   },
   { finds: latentObstacle },
   { finds: expertObstacle },
+  {
+    finds: ({ layers }, { loads: { requiredBiases } }) => {
+      const lacking = requiredBiases.filter((projection) =>
+        layers.some((layer) => !layer.biases.includes(projection) && !takesBias(layer, projection)),
+      );
+      return lacking.length === 0 ? null : `experts without biases at ${lacking.join(", ")}`;
+    },
+  },
+  {
+    finds: ({ attentionSinks }, _, { computes }) =>
+      attentionSinks === computes.attentionSinks
+        ? null
+        : `attention with${attentionSinks ? "" : "out"} sinks`,
+  },
   { finds: linearObstacle },
   {
     finds: ({ gatedAttention }, _, { computes }) =>
@@ -284,10 +299,8 @@ function rotaryObstacle(spec: ModelSpec, architecture: GgufArchitecture): string
   return scalingObstacle(main, architecture);
 }
 
-function scalingObstacle(
-  { scaling }: RopeSpec,
-  { loads, localRopeTheta, growingFamily, twoKinds }: GgufArchitecture,
-): string | null {
+function scalingObstacle({ scaling }: RopeSpec, architecture: GgufArchitecture): string | null {
+  const { loads, growingFamily, twoKinds } = architecture;
   if (growingFamily !== null) return growingObstacle(scaling);
   switch (scaling?.type) {
     case undefined:
@@ -296,7 +309,7 @@ function scalingObstacle(
     case "llama3":
       return loads.rotaryFactors && isPublishedScaling(scaling) ? null : "Llama 3 RoPE scaling";
     case "yarn":
-      return yarnObstacle(scaling, localRopeTheta !== null);
+      return yarnObstacle(scaling, architecture);
     case "proportional":
       return twoKinds ? null : "proportional RoPE scaling";
     case "dynamic":
@@ -309,11 +322,12 @@ function scalingObstacle(
 const UNUSUAL_TURNS = "YaRN with settings other than beta_fast 32, beta_slow 1 and truncation";
 
 /** For these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor for all. */
-function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | null {
-  if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
+function yarnObstacle(scaling: YarnScaling, { localRopeTheta, roundsYarn }: GgufArchitecture): string | null {
+  if (!hasUsualTurns({ ...scaling, truncate: scaling.truncate === roundsYarn }))
+    return roundsYarn ? UNUSUAL_TURNS : UNUSUAL_TURNS.replace("and", "and no");
   if (scaling.queryGrowth !== undefined) return "queries that grow with their position";
   const isPlain = scaling.attentionFactor === yarnAttentionFactor(scaling.factor);
-  return hasLocalRope && !isPlain ? "a YaRN attention factor in some layers only" : null;
+  return localRopeTheta !== null && !isPlain ? "a YaRN attention factor in some layers only" : null;
 }
 
 /** For this architecture llama.cpp also assumes an attention factor of 1; a growth of 0 would be another family's. */

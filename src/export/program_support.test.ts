@@ -213,6 +213,32 @@ describe("programSupport", () => {
     expect(answers({ ...glm, layers })).toEqual(same(`with trust_remote_code (${reason})`));
   });
 
+  test("knows what vLLM's gpt-oss takes for granted, and that it runs others through transformers", () => {
+    const { gpt_oss: gptOss } = TINY_FAMILIES;
+    const own = "yes (GptOssForCausalLM)";
+    expect(answers(gptOss)).toEqual(same(own));
+    const withAll = (change: Partial<LayerSpec>): TinyModelOptions => {
+      return { ...gptOss, layers: gptOss.layers!.map((layer) => ({ ...layer, ...change })) };
+    };
+    const without = (reason: string): readonly string[] => {
+      return [own, `with --model-impl transformers (its GptOssForCausalLM ${reason})`];
+    };
+    const plain = { theta: 150_000, rotaryDim: 4, scaling: null };
+    expect(answers(withAll({ rope: plain }))).toEqual(without("scales RoPE by YaRN alone"));
+    const ofExperts = ["gate_proj", "up_proj", "down_proj"] as const;
+    expect(answers(withAll({ biases: ofExperts }))).toEqual(without("wants biases in attention"));
+    const windows = "gives sliding windows to the first layer and each other one after it";
+    expect(answers(withAll({ window: 16 }))).toEqual(without(windows));
+    const groups = gptOss.layers!.map((layer, index) => ({ ...layer, kvGroups: 1 + (index % 2) }));
+    const ours = "with trust_remote_code (layers differ in width)";
+    expect(answers({ ...gptOss, layers: groups })).toEqual(same(ours));
+    const widths = gptOss.layers!.map((layer, index) => ({ ...layer, neurons: 12 - 3 * index }));
+    expect(answers({ ...gptOss, layers: widths })).toEqual([
+      ours,
+      "no (it has one width for the experts of all layers)",
+    ]);
+  });
+
   test("knows that vLLM's Llama 4 has no biases in attention", () => {
     const llama4 = { family: "llama4_text", qkNorm: "unweighted" } as const;
     expect(answers(llama4)).toEqual(same("yes (Llama4ForCausalLM)"));

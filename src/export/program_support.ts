@@ -95,13 +95,16 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
   return ["with trust_remote_code", reason];
 }
 
+/** The activation of experts that vLLM computes in the class that has it, and through its backend. */
+const VLLM_OTHERWISE: ModelSpec["activation"] = "clamped_swiglu";
+
 /** The answer of vLLM for the Hugging Face directory; null where it is that of transformers. */
 export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null {
   if (form === null) return null;
   const { family, remoteCode } = form;
   const experts = spec.layers.filter((layer) => layer.experts !== undefined);
   const computed = (remoteCode ? undefined : family.readers.vllmExperts) ?? "silu";
-  if (experts.length > 0 && spec.activation !== computed)
+  if (experts.length > 0 && spec.activation !== computed && spec.activation !== VLLM_OTHERWISE)
     return ["no", `it computes ${computed === "silu" ? "SiLU" : "GELU"} in experts`];
   if (new Set(experts.map(expertNeurons)).size > 1)
     return ["no", "it has one width for the experts of all layers"];

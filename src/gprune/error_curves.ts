@@ -34,6 +34,7 @@ import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
+import { hasOneBias } from "../model/spec.ts";
 import {
   BLOCK_NORMS,
   EXPERT_NORMS,
@@ -180,7 +181,7 @@ async function outputOf(
   const summed = squareOf(EXPERT_NORMS.output) + squareOf(EXPERT_NORMS.beside);
   return {
     weight: await weights.read(projectionName(layer.index, projection)),
-    bias: tensors[`${moduleOf(projection)}.bias`],
+    bias: hasOneBias(layer.spec, projection) ? tensors[`${moduleOf(projection)}.bias`] : undefined,
     mean: moments.mean(kind),
     covariance: moments.covariance(kind),
     norm: norm === null ? null : { weight: tensors[`${norm}.weight`]!, offset, eps },

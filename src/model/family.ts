@@ -75,6 +75,12 @@ export interface StoredExperts {
   readonly name: string;
   /** The projections that it has, one's rows after another's. */
   readonly parts: readonly Projection[];
+  /** Rows of the projections take turns instead: the first of each, the second of each, and so on. */
+  readonly interleaved?: true;
+  /** Each expert's matrix is transposed: [E, columns, rows]. */
+  readonly transposed?: true;
+  /** It has the biases of the projections: [E, rows]. */
+  readonly bias?: true;
 }
 
 /** Families whose classes have keys of their own. */
@@ -87,6 +93,7 @@ export type OwnKeysName =
   | "gemma4"
   | "glm4_moe"
   | "glm4_moe_lite"
+  | "gpt_oss"
   | "granite_hybrid"
   | "granitemoe"
   | "lfm2"
@@ -133,6 +140,7 @@ type SettledSwitches = Pick<
   | "gated"
   | "gatedAttention"
   | "valueNorm"
+  | "attentionSinks"
   | "layerScalars"
   | "headBias"
   | "normType"
@@ -218,6 +226,8 @@ export interface FamilyConfig {
    * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
    */
   readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
+  /** Names of activations in config.json that mean another one to the class; none where absent. */
+  readonly activationNames?: Readonly<Record<string, Activation>>;
   /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
   /** Null where config.json has none and the class's own value counts. */
@@ -236,6 +246,8 @@ export interface FamilyConfig {
   readonly scalingTypeKey: "rope_type" | "type" | null;
   /** Names of scalings that mean another type to the class than to others (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScaling["type"] | "default">>;
+  /** vLLM's class wants all settings of YaRN in config.json (gpt_oss.py); usual ones are left out where absent. */
+  readonly saysTurns?: true;
   /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
   readonly readsWindowPattern: boolean;
   /** The class reads `use_sliding_window`; others ignore it. */
@@ -291,11 +303,12 @@ export interface FamilyReaders {
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
   /**
-   * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py) or refuses
-   * (gpt_j.py).
+   * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py, gpt_oss.py) or
+   * refuses (gpt_j.py).
    */
   readonly vllmIgnores: readonly (
     | "activation"
+    | "attention_biases"
     | "clipping"
     | "expert_shares"
     | "neurons"
@@ -305,6 +318,8 @@ export interface FamilyReaders {
     | "separate_head"
     | "tied_head"
     | "window"
+    | "windowed_layers"
+    | "yarn"
   )[];
   /** What vLLM's class computes in experts, whatever config.json says; SiLU where absent. */
   readonly vllmExperts?: Activation;
@@ -393,7 +408,7 @@ export function biasPart(projection: Projection): BiasPart {
 /** The switches that a family settles, without the rest of what it computes. */
 export function settledSwitches(computes: FamilyComputation): SettledSwitches {
   const { gated, gatedAttention, headBias, normType, normOffset, normParameters } = computes;
-  const { learnedPositions, embeddingNorm, valueNorm, layerScalars } = computes;
+  const { learnedPositions, embeddingNorm, valueNorm, attentionSinks, layerScalars } = computes;
   return {
     gated,
     gatedAttention,
@@ -404,6 +419,7 @@ export function settledSwitches(computes: FamilyComputation): SettledSwitches {
     learnedPositions,
     embeddingNorm,
     valueNorm,
+    attentionSinks,
     layerScalars,
   };
 }

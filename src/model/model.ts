@@ -27,7 +27,7 @@ export interface ModelOrigin {
   readonly dtype: string;
   /** Whether the directory is of a class that gprune does not write, such as a multimodal model; absent for false. */
   readonly converted?: boolean;
-  /** dtype that holds what is read of weights stored in float8; absent when there are none. */
+  /** dtype that holds what is read of weights stored in float8 or MXFP4; absent when there are none. */
   readonly readAs?: FloatDType;
   /** Path on disk; absent for models in memory. */
   readonly path?: string;

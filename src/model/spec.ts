@@ -104,6 +104,8 @@ export interface ExpertsSpec {
    * 2405.04434): the groups with the largest sums of their `best` largest scores. Absent where all can.
    */
   readonly groups?: { readonly count: number; readonly active: number; readonly best: number };
+  /** The products have biases (modeling_gpt_oss.py). */
+  readonly biased?: true;
   /** Scores are the sigmoids of the products instead (arXiv 2412.19437: GLM-4.5, LFM2 MoE). */
   readonly sigmoid?: true;
   /**
@@ -160,17 +162,18 @@ export interface LayerSpec {
    * absent in layers without.
    */
   readonly slopes?: readonly number[];
-  /** Projections that carry a bias. */
+  /** Projections that carry a bias; of experts each has its own (modeling_gpt_oss.py). */
   readonly biases: readonly Projection[];
   /** What the layer has in place of attention; absent in layers with attention. */
   readonly mixer?: MixerSpec;
 }
 
 /**
- * Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), the square of ReLU (arXiv 2109.08668), and xIELU with
- * learned numbers (arXiv 2411.13010).
+ * Functions of neurons: GELU exact or by tanh (arXiv 1606.08415), the square of ReLU (arXiv 2109.08668), xIELU with
+ * learned numbers (arXiv 2411.13010), and a gate of clamped values that adds 1 to what it multiplies
+ * (modeling_gpt_oss.py).
  */
-export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2" | "xielu";
+export type Activation = "silu" | "gelu" | "gelu_tanh" | "relu" | "relu2" | "xielu" | "clamped_swiglu";
 
 /** Parameters of norms: a weight for each channel, and a bias; OLMo 1 has neither. */
 export type NormParameters = "none" | "weight" | "weight_and_bias";
@@ -202,7 +205,10 @@ export interface ModelSpec {
   /** Whether the output matrix is the embedding matrix. */
   readonly tiedEmbeddings: boolean;
   readonly activation: Activation;
-  /** Neurons are act(gate(x)) * up(x) (arXiv 2002.05202); else act(up(x)), and there is no gate_proj. */
+  /**
+   * Neurons are act(gate(x)) * up(x) (arXiv 2002.05202), or the activation makes something of up(x), too; else
+   * act(up(x)), and there is no gate_proj.
+   */
   readonly gated: boolean;
   /** RMSNorm (arXiv 1910.07467), or LayerNorm, which takes off the mean first (arXiv 1607.06450). */
   readonly normType: "rms" | "layer";
@@ -228,6 +234,11 @@ export interface ModelSpec {
   readonly embeddingScale: number;
   /** Null for none. */
   readonly perLayerInputs: PerLayerInputs | null;
+  /**
+   * Every query head has a learned score of nothing (a sink), which takes part in its softmax and adds nothing to its
+   * output (modeling_gpt_oss.py).
+   */
+  readonly attentionSinks: boolean;
   /** The output of every layer is multiplied by a number of the layer (Gemma 4). */
   readonly layerScalars: boolean;
   /** Embeddings have a norm like those of layers before the first one (nanochat, BLOOM). */
@@ -310,9 +321,14 @@ export function withBiases(layer: LayerSpec, added: readonly Projection[]): Laye
   return { ...layer, biases: ofLayer(all, layer) };
 }
 
-/** Whether a projection can have a bias: no class has a place for one at the output of experts together. */
+/** Whether a projection can gain a bias: no class has a place for one at the output of experts together. */
 export function takesBias({ experts }: Pick<LayerSpec, "experts">, projection: Projection): boolean {
   return experts === undefined || PROJECTION_MODULE[projection] !== "mlp";
+}
+
+/** Whether the output of a projection has a bias added to it: of experts, each has its own. */
+export function hasOneBias(layer: Pick<LayerSpec, "experts" | "biases">, projection: Projection): boolean {
+  return layer.biases.includes(projection) && takesBias(layer, projection);
 }
 
 /** Those of some projections that a layer has, if its FFN is gated. */

@@ -160,6 +160,8 @@ export const PER_LAYER = {
  */
 export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
+/** The scores of query heads for nothing, [N]. */
+export const SINKS = "self_attn.sinks";
 /** The module of a router, [E, C], in a layer with experts. */
 export const ROUTER = "mlp.gate";
 /** What routers add to scores where they pick experts, [E]. */
@@ -219,6 +221,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   return [
     ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
+    ...sinkWeights(spec, layer, index),
     ...mixerWeights(spec, layer, index),
     ...latentWeights(spec, index),
     ...projectionWeights(spec, layer, index),
@@ -232,10 +235,11 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
 function routerWeights(spec: ModelSpec, { experts }: LayerSpec, index: number): readonly WeightSpec[] {
   if (experts === undefined) return [];
   const { hiddenSize, gated } = spec;
-  const { count, corrected, ownNorms, ownScales, shared, ungated } = experts;
+  const { count, biased, corrected, ownNorms, ownScales, shared, ungated } = experts;
   const prefix = `model.layers.${index}.`;
   const router = [
     plain(`${prefix}${ROUTER}.weight`, [count, hiddenSize]),
+    ...(biased ? [plain(`${prefix}${ROUTER}.bias`, [count])] : []),
     ...(corrected ? [plain(prefix + CORRECTION, [count])] : []),
     ...(ownScales ? [plain(prefix + EXPERT_SCALES, [count])] : []),
     ...(ownNorms ? [plain(prefix + ROUTER_NORM, [hiddenSize])] : []),
@@ -332,6 +336,14 @@ export function isQkNorm(name: string): boolean {
   return /\.[qk]_norm\.weight$/.test(name);
 }
 
+/** The scores of a layer's query heads for nothing. */
+function sinkWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  if (!spec.attentionSinks || layer.mixer !== undefined) return [];
+  const { kvGroups, groupSize } = layer;
+  const axis = { ...attentionAxes(spec, layer, index).queries, blockSize: groupSize };
+  return [{ name: `model.layers.${index}.${SINKS}`, shape: [kvGroups * groupSize], axes: [axis] }];
+}
+
 /** The tensors of what a layer has in place of attention. */
 function mixerWeights(spec: ModelSpec, { mixer }: LayerSpec, index: number): readonly WeightSpec[] {
   const parts = mixer === undefined ? [] : mixerParts(mixer, spec.hiddenSize);
@@ -410,6 +422,9 @@ function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): re
     const weight = { name: projectionName(index, projection), shape: axes.map(size), axes };
     if (!layer.biases.includes(projection)) return [weight];
     const name = projectionName(index, projection, "bias");
+    // Of what experts write, one for each of them.
+    if (layer.experts !== undefined && projection === "down_proj")
+      return [weight, plain(name, [layer.experts.count, spec.hiddenSize])];
     return [weight, { name, shape: [size(axes[0])], axes: [axes[0]] }];
   });
 }

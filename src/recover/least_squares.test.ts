@@ -124,10 +124,17 @@ describe("refitLeastSquares", () => {
     },
   );
 
-  test("recovers duplicate neurons of every expert exactly", async () => {
+  test.each([
+    ["", {}, {}],
+    [
+      " with a bias each and sinks",
+      { biases: ["gate_proj", "up_proj", "down_proj"] },
+      { attentionSinks: true, activation: "clamped_swiglu" },
+    ],
+  ] as const)("recovers duplicate neurons of every expert%s exactly", async (_, own, switches) => {
     const experts = { count: 2, active: 2, normalised: true };
-    const layer = { neurons: 6, kvGroups: 2, experts };
-    const dense = await withDuplicates(tinyModel({ layers: [layer, layer], seed: 3 }));
+    const layer = { neurons: 6, kvGroups: 2, experts, ...own };
+    const dense = await withDuplicates(tinyModel({ layers: [layer, layer], seed: 3, ...switches }));
     const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 1, 3, 4], "layers.1.ffn": [1, 2, 4, 5] });
     const refitted = await refit(dense, plan, { ridge: 1e-6 });
     const expected = await outputsOf(dense);
@@ -192,13 +199,15 @@ describe("refitLeastSquares", () => {
     expect(await refitted.weights.read(name)).not.toEqual(await dense.weights.read(name));
   });
 
-  test("adds none to experts", async () => {
+  test("adds none to experts, and leaves those that they have", async () => {
     const experts = { count: 2, active: 1, normalised: true };
-    const dense = tinyModel({ layers: [{ experts }, { experts }] });
-    const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 3], "layers.1.kv": [0] });
+    const dense = tinyModel({ layers: [{ experts }, { experts, biases: ["down_proj"] }] });
+    const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 3], "layers.1.ffn": [1, 4], "layers.1.kv": [0] });
     const { spec, weights } = await refit(dense, plan);
-    expect(spec.layers.map(({ biases }) => biases)).toEqual([[], ["o_proj"]]);
+    expect(spec.layers.map(({ biases }) => biases)).toEqual([[], ["o_proj", "down_proj"]]);
     expect(weights.info(projectionName(0, "down_proj", "bias"))).toBeUndefined();
+    const name = projectionName(1, "down_proj", "bias");
+    expect(await weights.read(name)).toEqual(await dense.weights.read(name));
   });
 
   test.each([11, 12, 13])("comes closer to the dense model than mean compensation, seed %i", async (seed) => {

@@ -34,7 +34,7 @@ import { collectIfGrown, stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, channelsOf, OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
-import { type LayerSpec, takesBias, withBiases } from "../model/spec.ts";
+import { hasOneBias, type LayerSpec, takesBias, withBiases } from "../model/spec.ts";
 import { projectionName } from "../model/weights.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -204,7 +204,7 @@ async function denseProjection(
 ): Promise<DenseProjection> {
   const projection = OUTPUT_PROJECTION[kind];
   const weight = await weights.read(projectionName(layer, projection));
-  if (spec.layers[layer]!.biases.includes(projection))
+  if (hasOneBias(spec.layers[layer]!, projection))
     return { weight, bias: await weights.read(projectionName(layer, projection, "bias")) };
   const gains = addsBiases && takesBias(spec.layers[layer]!, projection);
   return { weight, bias: gains ? zeros([weight.shape[0]!]) : null };

@@ -1,7 +1,7 @@
 /** Scaled dot-product attention as a graph, for all queries at once or in blocks of queries. */
 import type { ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import type { Dim } from "../ir/shapes.ts";
+import { type Dim, plus } from "../ir/shapes.ts";
 import { capped } from "./formulas.ts";
 
 /** Whole sequences of one length, for which attention goes in blocks of queries. */
@@ -23,6 +23,8 @@ export interface AttentionSources {
   readonly mask: Value;
   /** ALiBi's slopes, [g, K, 1, 1], by which masks are multiplied; none when absent. */
   readonly slopes?: Value | null;
+  /** Scores of query heads for nothing, [K, g], which take part in their softmax; none when absent. */
+  readonly sinks?: Value | null;
   /** Past keys and values that queries see as well. */
   readonly cache?: AttentionCache | null;
 }
@@ -78,7 +80,7 @@ function queryBlocks({ tokens, window }: AttentionSpan): readonly {
 
 /**
  * softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, V]; with a span in blocks of queries, and with a cache
- * over its keys and values too.
+ * over its keys and values too. With sinks, weights are those of a softmax over one score more.
  */
 export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: AttentionRule): Value {
   return rule.span === undefined
@@ -88,7 +90,7 @@ export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: A
 
 function attend(
   b: GraphBuilder,
-  { queries, cache, slopes = null, ...present }: AttentionSources,
+  { queries, cache, slopes = null, sinks = null, ...present }: AttentionSources,
   rule: AttentionRule,
 ): Value {
   const [batch, kvGroups, groupSize, tokens, headDim] = queries.shape as readonly [Dim, Dim, Dim, Dim, Dim];
@@ -96,12 +98,17 @@ function attend(
     typeof tokens === "number" ? tokens * rule.groupSize : rowsOf(tokens, slopes && rule.groupSize);
   const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
   const scores = scoresOf(b, { queries: stacked, slopes, ...present }, rule);
+  const idle = sinks && b.reshape(sinkScores(b, sinks, queries), [batch, kvGroups, rows, 1]);
   const output = cache
-    ? attendToTwo(b, [
-        { scores: scoresOf(b, { queries: stacked, slopes, ...cache }, rule), values: cache.values },
-        { scores, values: present.values },
-      ])
-    : weightedValues(b, b.softmax(scores), present.values);
+    ? attendToTwo(
+        b,
+        [
+          { scores: scoresOf(b, { queries: stacked, slopes, ...cache }, rule), values: cache.values },
+          { scores, values: present.values },
+        ],
+        idle,
+      )
+    : attendToOne(b, { scores, values: present.values }, idle);
   return b.reshape(output, [batch, kvGroups, groupSize, tokens, present.values.shape[3]!]);
 }
 
@@ -133,6 +140,12 @@ function sloped(
   return heads.length === 1 ? b.reshape(heads[0]!, heads[0]!.shape.with(2, rows)) : b.concat(heads, 2, rows);
 }
 
+/** The score of each query for nothing, [B, K, g, T, 1]. @param queries - [B, K, g, T, H] */
+function sinkScores(b: GraphBuilder, sinks: Value, queries: Value): Value {
+  const ofEach = b.cast(b.slice(queries, 4, { start: 0, end: 1 }), "float32");
+  return b.mul(b.expandLike(b.scalar(1), ofEach), b.reshape(sinks, [...sinks.shape, 1, 1]));
+}
+
 function weightedValues(b: GraphBuilder, weights: Value, values: Value): Value {
   return b.matmul(b.cast(weights, values.type), values);
 }
@@ -143,22 +156,37 @@ interface ScoredValues {
   readonly values: Value;
 }
 
+/** @param idle - scores for nothing, [B, K, g*T, 1], whose value is 0; null for none */
+function attendToOne(b: GraphBuilder, { scores, values }: ScoredValues, idle: Value | null): Value {
+  if (idle === null) return weightedValues(b, b.softmax(scores), values);
+  const size = plus(scores.shape[3]!, 1);
+  const weights = b.softmax(b.concat([scores, idle], 3, size));
+  return weightedValues(b, weights, b.pad(values, 2, { before: 0, after: 1, size }));
+}
+
 /** Attention to the keys of two parts as if they were joined: one maximum, and sums of both parts added up. */
-function attendToTwo(b: GraphBuilder, [past, present]: readonly [ScoredValues, ScoredValues]): Value {
+function attendToTwo(
+  b: GraphBuilder,
+  [past, present]: readonly [ScoredValues, ScoredValues],
+  idle: Value | null,
+): Value {
   const [first, second] = [past, present].map(({ scores }) => b.reduceMax(scores, [-1])) as [Value, Value];
-  const highest = b.operator("Max", [first, second], { shape: first.shape, type: first.type });
+  const each = [first, second, ...(idle === null ? [] : [idle])];
+  const highest = b.operator("Max", each, { shape: first.shape, type: first.type });
   const parts = [past, present].map(({ scores, values }) => {
     const weights = b.exp(b.sub(scores, highest));
     return { sum: b.reduceSum(weights, [-1]), output: weightedValues(b, weights, values) };
   }) as [{ sum: Value; output: Value }, { sum: Value; output: Value }];
   const output = b.add(parts[0].output, parts[1].output);
-  return b.div(output, b.cast(b.add(parts[0].sum, parts[1].sum), output.type));
+  const sum = b.add(parts[0].sum, parts[1].sum);
+  const whole = idle === null ? sum : b.add(sum, b.exp(b.sub(idle, highest)));
+  return b.div(output, b.cast(whole, output.type));
 }
 
 /** Attention block by block, each with the keys that its queries can see. */
 function attendInBlocks(
   b: GraphBuilder,
-  { queries, keys, values, mask, slopes = null }: AttentionSources,
+  { queries, keys, values, mask, slopes = null, sinks = null }: AttentionSources,
   rule: AttentionRule & { readonly span: AttentionSpan },
 ): Value {
   const { groupSize, span } = rule;
@@ -175,6 +203,7 @@ function attendInBlocks(
         ? headMask
         : b.concat(new Array<Value>(groupSize).fill(headMask), 0, groupSize * (end - start)),
       slopes,
+      sinks,
     };
     return attend(b, block, rule);
   });

@@ -45,7 +45,7 @@ export function everyMatrix({ spec, weights }: Model): BlockSource {
   const { blocks: stored } = weights;
   const experts = stackedWeights(spec);
   const matrices = new Set(
-    weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 && !isQkNorm(name) ? [name] : [])),
+    weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 && isMultiplied(name) ? [name] : [])),
   );
   return {
     layout: (name) => stored?.layout(name) ?? (matrices.has(name) ? TWO_TERMS : undefined),
@@ -58,6 +58,11 @@ export function everyMatrix({ spec, weights }: Model): BlockSource {
       return inTwoTerms({ shape: stackedRows(matrix.shape, own), data: stacked(matrix, own) });
     },
   };
+}
+
+/** Whether a weight with rows is the matrix of a product, and not of norms or of biases by expert. */
+function isMultiplied(name: string): boolean {
+  return !isQkNorm(name) && !name.endsWith(".bias");
 }
 
 /**

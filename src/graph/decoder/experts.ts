@@ -36,11 +36,23 @@ export function routing(
     weights,
   }: { readonly experts: ExpertsSpec; readonly rule: NormRule; readonly weights: WeightSupply },
 ): Routing {
-  const { count, active, groups, normalised, sigmoid, corrected, ownNorms, ownScales, scale = 1 } = experts;
+  const {
+    count,
+    active,
+    groups,
+    normalised,
+    biased,
+    sigmoid,
+    corrected,
+    ownNorms,
+    ownScales,
+    scale = 1,
+  } = experts;
   const hiddenSize = x.shape.at(-1)!;
   const router = weights.tensor(`${ROUTER}.weight`, [count, hiddenSize]);
   const read = ownNorms ? routerInput(b, x, { rule, weight: weights.tensor(ROUTER_NORM, [hiddenSize]) }) : x;
-  const products = b.matmul(read, router, { transB: true });
+  const unbiased = b.matmul(read, router, { transB: true });
+  const products = biased ? b.add(unbiased, weights.tensor(`${ROUTER}.bias`, [count])) : unbiased;
   const scores = sigmoid ? b.sigmoid(products) : b.softmax(products);
   const plain = groups === undefined ? products : scores;
   const ranks = corrected ? b.add(scores, weights.tensor(CORRECTION, [count])) : plain;
@@ -126,12 +138,14 @@ export function routedFfn(
   const byExpert = ascending(b, chosen);
   const byToken = ascending(b, byExpert);
   const perExpert = b.reshape(b.reduceSum(b.flatten(mask), [0]), [count]);
-  const groups = new RowGroups(b, { sizes: b.cast(perExpert, "int64"), count, rows: all, slices });
+  const sizes = b.cast(perExpert, "int64");
+  const expertOf = gatherRows(b, chosen, byExpert);
+  const groups = new RowGroups(b, { sizes, count, rows: all, slices, groupOf: expertOf });
   const ofExperts = (matrix: ExpertMatrix, input: Value): Value => product(input, matrix, groups);
 
   const tokenOf = b.div(byExpert, b.integer(active));
   const own = gatherRows(b, rows, tokenOf);
-  const places = b.add(b.mul(tokenOf, b.integer(count)), gatherRows(b, chosen, byExpert));
+  const places = b.add(b.mul(tokenOf, b.integer(count)), expertOf);
   const factors = b.reshape(b.flatten(weights), [`${tokens}*${count}`, 1]);
   const gated = b.mul(
     compute((projection) => ofExperts(projection, own)),

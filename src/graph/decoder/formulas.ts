@@ -1,7 +1,7 @@
 /** Functions that layers and heads are made of, in operators that have a derivative. */
 import type { Activation, ModelSpec } from "../../model/spec.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
-import { erf, relu, softplus } from "../ir/operators.ts";
+import { atMost, clip, erf, relu, softplus } from "../ir/operators.ts";
 
 /** What the norms of a model have in common. */
 export type NormRule = Pick<ModelSpec, "normType" | "normEps" | "normOffset" | "normParameters">;
@@ -59,7 +59,20 @@ export const ACTIVATIONS: Readonly<Record<Activation, NeuronFunction>> = {
     return b.mul(positive, positive);
   },
   xielu,
+  clamped_swiglu: (b, x) => {
+    const gate = atMost(b, x, CLAMP);
+    return b.mul(gate, b.sigmoid(b.mul(gate, b.scalar(CLAMPED_SLOPE))));
+  },
 };
+
+/** `swiglu_alpha` and `swiglu_limit` of configuration_gpt_oss.py. */
+const CLAMPED_SLOPE = 1.702;
+const CLAMP = 7;
+
+/** What up_proj gives as gates are multiplied by it: itself, or clamped and with 1 added (modeling_gpt_oss.py). */
+export function gatedFactor(b: GraphBuilder, up: Value, activation: Activation): Value {
+  return activation === "clamped_swiglu" ? b.add(clip(b, up, CLAMP), b.scalar(1)) : up;
+}
 
 /** x sigmoid(x) (arXiv 1702.03118). */
 export function silu(b: GraphBuilder, x: Value): Value {

@@ -13,13 +13,14 @@ import {
   type NormPart,
   PER_LAYER_NORM,
   SHARED_GATE,
+  SINKS,
 } from "../../model/weights.ts";
 import type { GraphBuilder, Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
 import { type Routing, routedFfn, routing, sizeOfPart, weightedNeurons } from "./experts.ts";
-import { ACTIVATIONS, norm, rotate, rotateQueries } from "./formulas.ts";
+import { ACTIVATIONS, gatedFactor, norm, rotate, rotateQueries } from "./formulas.ts";
 import { latentHeads } from "./latent_heads.ts";
 import {
   type AttentionInputs,
@@ -162,12 +163,23 @@ export class LayerBuilder {
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
     const { queries, gates, keys, values } = this.#heads(x, inputs);
     const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
-    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, slopes, cache };
+    const sources = {
+      ...{ queries: b.cast(grouped, keys.type), keys, values, mask, slopes, cache },
+      sinks: this.#sinks(),
+    };
     const perHead = addAttention(b, sources, this.#structure);
     const joined = b.transpose(perHead, [0, 3, 1, 2, 4]);
     const output = b.reshape(joined, [batch, tokens, multiple(N, valueDim)]);
     const tap = gates === null ? output : b.mul(b.cast(output, "float32"), b.sigmoid(gates));
     return { tap, ungated: output, keys, values };
+  }
+
+  /** Logits of attention sinks, [K, g]; null without. */
+  #sinks(): Value | null {
+    const { attentionSinks = false, groupSize } = this.#structure;
+    if (!attentionSinks) return null;
+    const { K, N } = this.#sizes;
+    return this.#b.reshape(this.#weights.tensor(SINKS, [N]), [K, groupSize]);
   }
 
   /** Queries [B, T, N, H], with gates as `#queries`, and keys and values of past and present tokens, [B, K, S, ..]. */
@@ -239,10 +251,19 @@ export class LayerBuilder {
     const router = routing(this.#b, ownNorms ? input : x, parts);
     const read = ownNorms ? this.#blockNorm(input, EXPERT_NORMS.input) : x;
     const ffn = sparse === undefined ? this.#weighted(read, router) : this.#routed(read, router);
-    const output = normed(ffn.output, EXPERT_NORMS.output);
+    const hasBiases = this.#structure.biases.includes("down_proj");
+    const written = hasBiases ? this.#b.add(ffn.output, this.#sharesOfBiases(router)) : ffn.output;
+    const output = normed(written, EXPERT_NORMS.output);
     if (shared === undefined) return { ...ffn, output };
     const beside = normed(this.#sharedExpert(x, shared), EXPERT_NORMS.beside);
     return { ...ffn, output: this.#b.add(output, beside) };
+  }
+
+  /** The biases of what a token's experts write, times their weights, [B, T, C]. */
+  #sharesOfBiases({ experts, weights }: Routing): Value {
+    const { hiddenSize } = this.#structure;
+    const biases = this.#weights.tensor(`${moduleOf("down_proj")}.bias`, [experts.count, hiddenSize]);
+    return this.#b.matmul(weights, biases);
   }
 
   #weighted(x: Value, router: Routing): FfnValues {
@@ -283,8 +304,13 @@ export class LayerBuilder {
       slices: this.#structure.sparse === "apart",
       product: (rows, matrix, groups) => {
         const outputs = matrix === "down_proj" ? this.#structure.hiddenSize : neurons;
-        const product = this.#weights.expertProduct(rows, { matrix, groups, outputs });
-        return this.#b.cast(product, "float32");
+        const product = this.#b.cast(
+          this.#weights.expertProduct(rows, { matrix, groups, outputs }),
+          "float32",
+        );
+        if (matrix === "down_proj" || !this.#hasBias(matrix)) return product;
+        const biases = this.#weights.tensor(`${moduleOf(matrix)}.bias`, [F]);
+        return this.#b.add(product, groups.rowsOf(this.#b.reshape(biases, [router.experts.count, neurons])));
       },
       compute: (product) => this.#gated(product, noParameter),
     });
@@ -313,7 +339,7 @@ export class LayerBuilder {
     const b = this.#b;
     const { activation, gated } = this.#structure;
     const active = ACTIVATIONS[activation](b, linear(gated ? "gate_proj" : "up_proj"), parameterOf);
-    return gated ? b.mul(active, linear("up_proj")) : active;
+    return gated ? b.mul(active, gatedFactor(b, linear("up_proj"), activation)) : active;
   }
 
   /** What follows the FFN: the layer's own input [B, T, size], gated by the stream, and the layer's number. */
@@ -340,6 +366,8 @@ export class LayerBuilder {
   #hasBias(matrix: LayerMatrix): boolean {
     const { biases, mixer } = this.#structure;
     const isProjection = PROJECTIONS.some((projection) => projection === matrix);
+    // Experts have theirs each (`#sharesOfBiases`).
+    if (this.#structure.experts !== undefined && matrix === "down_proj") return false;
     if (isProjection) return biases.some((projection) => projection === matrix);
     if (/^per_layer|^mlp[.]/.test(matrix)) return false;
     if (matrix.startsWith("self_attn.")) return this.#structure.latent!.biases;

@@ -54,6 +54,7 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly mixer?: MixerSpec;
   /** These are as in `ModelSpec` and `LayerSpec`. */
   readonly valueNorm?: true;
+  readonly attentionSinks?: true;
   readonly valuesAreKeys?: true;
   readonly sharing?: SharedStream;
   /** Channels of the layer's own input (`PerLayerInputs`); absent without one. */
@@ -148,6 +149,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
     ...(layer.experts !== undefined && { experts: layer.experts }),
     ...(spec.valueNorm && { valueNorm: true }),
+    ...(spec.attentionSinks && { attentionSinks: true }),
     ...(layer.valuesAreKeys && { valuesAreKeys: true }),
     ...(sharing !== null && { sharing }),
     ...(spec.perLayerInputs !== null && { ownInput: spec.perLayerInputs.size }),

@@ -9,6 +9,7 @@ import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import {
   ascending,
+  atMost,
   clip,
   erf,
   floor,
@@ -75,7 +76,11 @@ const CASES: readonly Case[] = [
     shapes: (s) => [["b", "t", s.k]],
     build: (b, [x]) => {
       const outside = [3, -3].map((factor) => clip(b, b.mul(x!, b.scalar(factor)), 1));
-      return outside.reduce((sum, clipped) => b.add(sum, b.mul(clipped, x!)), b.exp(clip(b, x!, 2)));
+      const bounded = [1, 0.9].map((most) => atMost(b, b.mul(x!, b.scalar(3)), 3 * most - 2.5));
+      return [...outside, ...bounded].reduce(
+        (sum, clipped) => b.add(sum, b.mul(clipped, x!)),
+        b.exp(clip(b, x!, 2)),
+      );
     },
     centre: 1,
   },
@@ -221,16 +226,21 @@ const CASES: readonly Case[] = [
       ["b", s.k],
       [s.k, "m"],
       [s.k, "m"],
+      [3, "m"],
     ],
     build: (b, [x, y, ...weights]) => {
       const rows = b.exp(b.concat([x!, y!], 0, "t+b"));
       const sizes = b.concat([b.sizes(x!, 0, 1), b.integers([0]), b.sizes(y!, 0, 1)], 0, 3);
-      const groups = new RowGroups(b, { sizes, count: 3, rows: "t+b", slices: false });
+      const times = (group: number, x: Value, dim: Dim): Value =>
+        b.operator("Expand", [b.integer(group), b.sizes(x, 0, 1)], { shape: [dim] });
+      const groupOf = b.concat([times(0, x!, "t"), times(2, y!, "b")], 0, "t+b");
+      const groups = new RowGroups(b, { sizes, count: 3, rows: "t+b", slices: false, groupOf });
       const products = groups.each(rows, 0, (own, group) => b.matmul(own, weights[group % 2]!));
-      return b.mul(
-        products,
+      const shifted = b.add(
         groups.each(rows, 0, (own) => b.matmul(own, weights[1]!)),
+        groups.rowsOf(weights[2]!),
       );
+      return b.mul(products, shifted);
     },
   },
   {

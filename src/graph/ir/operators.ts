@@ -31,6 +31,11 @@ export function atLeast(b: GraphBuilder, x: Value, least: number): Value {
   return b.operator("Clip", [x, b.scalar(least, x.type), b.scalar(LARGEST, x.type)], x);
 }
 
+/** x, or this where it is more. */
+export function atMost(b: GraphBuilder, x: Value, most: number): Value {
+  return b.operator("Clip", [x, b.scalar(-LARGEST, x.type), b.scalar(most, x.type)], x);
+}
+
 export function cos(b: GraphBuilder, x: Value): Value {
   return b.operator("Cos", [x], x);
 }

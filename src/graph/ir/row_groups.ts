@@ -1,7 +1,7 @@
 /** Rows in groups, one group's after another's, whose sizes are known when the graph runs. */
 import { getOrMake } from "../../base/map_values.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
-import { splitInto } from "./operators.ts";
+import { gatherRows, splitInto } from "./operators.ts";
 import { type Dim, SOME_ROWS } from "./shapes.ts";
 
 interface RowGroupOptions {
@@ -9,6 +9,7 @@ interface RowGroupOptions {
   readonly count: number;
   readonly rows: Dim;
   readonly slices: boolean;
+  readonly groupOf: Value;
 }
 
 export class RowGroups {
@@ -17,20 +18,40 @@ export class RowGroups {
   readonly #sizes: Value;
   readonly #rows: Dim;
   readonly #slices: boolean;
+  readonly #groupOf: Value;
+  #ownRows: Value | undefined;
   #bounds: readonly (readonly [Value, Value])[] | undefined;
   /** Parts by the names of values and the axis. */
   readonly #parts = new Map<string, readonly Value[]>();
 
   /**
-   * @param options - `sizes` of the groups, int64 [count], which add up to `rows`; with `slices` each group is a slice,
-   *   since ONNX Runtime's WebGPU provider splits into a few parts at most
+   * @param options - `sizes` of the groups, int64 [count], which add up to `rows`, and the group of each row, int64
+   *   [rows]; with `slices` each group is a slice, since ONNX Runtime's WebGPU provider splits into a few parts at most
    */
-  constructor(b: GraphBuilder, { sizes, count, rows, slices }: RowGroupOptions) {
+  constructor(b: GraphBuilder, { sizes, count, rows, slices, groupOf }: RowGroupOptions) {
     this.#b = b;
     this.#sizes = sizes;
     this.count = count;
     this.#rows = rows;
     this.#slices = slices;
+    this.#groupOf = groupOf;
+  }
+
+  /**
+   * For each row that of its group, [rows, N]: a product with ones and zeros, since each may be there any number of
+   * times.
+   * @param x - [count, N]
+   */
+  rowsOf(x: Value): Value {
+    this.#ownRows ??= gatherRows(this.#b, this.#unitRows(), this.#groupOf);
+    return this.#b.matmul(this.#ownRows, x);
+  }
+
+  #unitRows(): Value {
+    const data = Float32Array.from({ length: this.count ** 2 }, (_, index) =>
+      Number(index % (this.count + 1) === 0),
+    );
+    return this.#b.constant([this.count, this.count], { type: "float32", data });
   }
 
   /** What an operation gives for the rows of each group, joined again; rows are an axis of x and of the results. */

@@ -8,7 +8,7 @@
  */
 import type { BlockLayout, BlockTensor } from "../../tensor/blocks.ts";
 import { float16At } from "../../tensor/dtype.ts";
-import { GGML_TYPES, packedMin, packedScale } from "./ggml_types.ts";
+import { GGML_TYPES, MXFP4_VALUES, mxfp4Scale, packedMin, packedScale } from "./ggml_types.ts";
 
 /** One unpacked block of a file; scales and minima per run of `layout.blockSize` weights. */
 interface Parts {
@@ -42,6 +42,7 @@ const TYPES: Readonly<Record<string, BlockType>> = {
   Q4_K: { layout: { ...NIBBLES, offsets: true }, centre: 8, unpack: unpackQ4K },
   Q5_K: { layout: { ...BYTES, offsets: true }, centre: 16, unpack: unpackQ5K },
   Q6_K: { layout: { ...BYTES, blockSize: 16 }, centre: 32, unpack: unpackQ6K },
+  MXFP4: { layout: BYTES, centre: 128, unpack: unpackMxfp4 },
 };
 
 /**
@@ -123,6 +124,15 @@ function unpackQ8(bytes: Uint8Array, at: number, parts: Parts): void {
   parts.scales[0] = float16At(bytes, at);
   // A signed byte plus 128.
   for (let i = 0; i < 32; i++) parts.quants[i] = bytes[at + 2 + i]! ^ 128;
+}
+
+function unpackMxfp4(bytes: Uint8Array, at: number, parts: Parts): void {
+  parts.scales[0] = mxfp4Scale(bytes[at]!);
+  for (let i = 0; i < 16; i++) {
+    const pair = bytes[at + 1 + i]!;
+    parts.quants[i] = MXFP4_VALUES[pair & 15]! + 128;
+    parts.quants[i + 16] = MXFP4_VALUES[pair >> 4]! + 128;
+  }
 }
 
 function unpackQ2K(bytes: Uint8Array, at: number, parts: Parts): void {

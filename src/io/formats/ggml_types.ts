@@ -63,7 +63,7 @@ const LAYOUTS: Readonly<Record<string, readonly [number, number, number, Dequant
   BF16: [30, 1, 2, plain("BF16")],
   TQ1_0: [34, SUPER_BLOCK, 54, null],
   TQ2_0: [35, SUPER_BLOCK, 66, null],
-  MXFP4: [39, 32, 17, null],
+  MXFP4: [39, 32, 17, dequantizeMxfp4],
   NVFP4: [40, 64, 36, null],
   Q1_0: [41, 128, 18, null],
 };
@@ -195,6 +195,26 @@ function dequantizeQ3K(bytes: Uint8Array, out: Float32Array): void {
         const top = ((bytes[at + half16 + i]! >> highBit) & 1) << 2;
         out[start + i] = scale * (((bytes[quants + i]! >> shift) & 3) + top - 4);
       }
+    }
+  }
+}
+
+/** Twice the numbers of four bits of MXFP4 (E2M1): those without a sign, then their negatives. */
+export const MXFP4_VALUES: readonly number[] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/** Half the scale of a block of MXFP4 whose exponent is stored as `exponent`. */
+export function mxfp4Scale(exponent: number): number {
+  return 2 ** (exponent - 128);
+}
+
+/** MXFP4: w = 2^(e - 128) v. Layout: e, then 16 bytes that hold v of weights i (low) and i + 16 (high), by code. */
+function dequantizeMxfp4(bytes: Uint8Array, out: Float32Array): void {
+  for (let at = 0, o = 0; o < out.length; at += 17, o += 32) {
+    const d = mxfp4Scale(bytes[at]!);
+    for (let i = 0; i < 16; i++) {
+      const pair = bytes[at + 1 + i]!;
+      out[o + i] = d * MXFP4_VALUES[pair & 15]!;
+      out[o + i + 16] = d * MXFP4_VALUES[pair >> 4]!;
     }
   }
 }

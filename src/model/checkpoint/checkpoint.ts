@@ -32,10 +32,11 @@ import type { ModelSpec } from "../spec.ts";
 import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_template.ts";
 import { ofModel } from "../tokenizer/files.ts";
 import { HEAD, weightsOf } from "../weights.ts";
-import { joinExperts, readableExperts, withVectors } from "./experts.ts";
-import { withPlainWeights } from "./float8.ts";
+import { blockNames, joinExperts, readableExperts, withVectors } from "./experts.ts";
+import { dtypeOfOthers, withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
+import { withUnpackedBlocks } from "./mxfp4.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { namingOf, withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
@@ -180,11 +181,16 @@ async function openHuggingFace(directory: string): Promise<Model> {
   );
   try {
     requireCountedLayers(tensors, declared, { where: directory, further: predictingLayers(plain) });
-    const unscaled = withPlainWeights(tensors, {
+    const { tensors: unpacked, hasBlocks } = withUnpackedBlocks(tensors, {
+      names: blockNames(declared, family),
+      where: directory,
+    });
+    const unscaled = withPlainWeights(unpacked, {
       used: readNames(declared, family),
       scales,
       where: directory,
     });
+    const readAs = unscaled.readAs ?? (hasBlocks ? dtypeOfOthers(tensors) : undefined);
     const upright = family.stored.transposed ? withTransposedMatrices(unscaled.tensors) : unscaled.tensors;
     const lone = family.stored.correctionsInRows ? withVectors(upright, declared, family) : upright;
     const apart = joinHeadNorms(splitFused(lone, declared), declared, family);
@@ -201,7 +207,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
       format: "hf",
       dtype: commonDType(infos),
       ...(isOtherClass(config) && { converted: true }),
-      ...(unscaled.readAs !== undefined && { readAs: unscaled.readAs }),
+      ...(readAs !== undefined && { readAs }),
     };
     const files = await carriedFiles(directory);
     return {

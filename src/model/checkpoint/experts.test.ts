@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { openGolden } from "../../../test/golden_model.ts";
 import { tensorsOf } from "../../../test/plans.ts";
+import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
@@ -73,6 +74,37 @@ describe.each(["apart", "together"] as const)("tensors of experts that are store
     const llama = familyByName("llama", "test");
     expect([...join(stored, spec, llama).names]).toEqual([...stored.keys()]);
   });
+});
+
+test("transposed tensors of experts whose parts take turns, and biases, are read as they were written", async () => {
+  const family = familyByName("gpt_oss", "test");
+  const { layers, ...switches } = TINY_FAMILIES.gpt_oss;
+  // Experts as wide as the hidden state, so that shapes do not say which axis is which.
+  const model = tinyModel({ ...switches, layers: layers!.map((layer) => ({ ...layer, neurons: 24 })) });
+  const joined = await tensorsOf(model);
+  const stored = new Map(joined);
+  for (const tensor of expertTensors(model.spec, family)) {
+    stored.set(
+      tensor.name,
+      await readExperts(model.spec, tensor, (name, rows) => model.weights.read(name, rows)),
+    );
+    for (const part of tensor.parts)
+      stored.delete(`model.layers.${tensor.layer}.mlp.${part}.${tensor.bias ? "bias" : "weight"}`);
+  }
+  // The second input of the first expert: a gate, what it is multiplied by, the next gate.
+  const { shape, data } = stored.get("model.layers.0.mlp.experts.gate_up_proj")!;
+  expect(shape).toEqual([3, 8, 16]);
+  const [gates, factors] = ["gate_proj", "up_proj"].map((part) => {
+    return joined.get(`model.layers.0.mlp.${part}.weight`)!.data;
+  });
+  expect([...data.subarray(16, 19)]).toEqual([gates![1], factors![1], gates![9]]);
+  const source = join(stored, model.spec, family);
+  expect([...source.names].sort()).toEqual([...joined.keys()].sort());
+  for (const { name, shape: whole } of weightsOf(model.spec)) {
+    expect(await source.read(name), name).toEqual(joined.get(name));
+    const rows = { start: Math.min(2, whole[0]! - 1), end: Math.max(whole[0]! - 1, 1) };
+    expect((await source.read(name, rows)).data, name).toEqual(rowsOf(joined.get(name)!, rows));
+  }
 });
 
 test("experts are written one by one, or together where the family's checkpoints have them so", () => {

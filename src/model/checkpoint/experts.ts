@@ -1,7 +1,7 @@
 /**
  * Checkpoints whose experts have tensors of their own (Mixtral, Qwen3 MoE), or one for all of them (Granite MoE: [E,
- * rows, columns]). Reading joins them to the usual projections of an FFN, whose neurons are those of one expert after
- * another; writing takes them apart again.
+ * rows, columns], gpt-oss: [E, columns, rows]). Reading joins them to the usual projections of an FFN, whose neurons
+ * are those of one expert after another; writing takes them apart again.
  */
 import { getOrMake } from "../../base/map_values.ts";
 import { checkRows } from "../../tensor/memory.ts";
@@ -13,18 +13,17 @@ import {
   type TensorSource,
   zeros,
 } from "../../tensor/tensor.ts";
+import { transposed as turned } from "../../tensor/transposed.ts";
 import type { Family, StoredExperts } from "../family.ts";
-import { expertNeurons, type ModelSpec, type Projection } from "../spec.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec, type Projection } from "../spec.ts";
 import { CORRECTION, correctionsOf, projectionName } from "../weights.ts";
+import { BLOCKS } from "./mxfp4.ts";
 
 /** A stored tensor of one expert, or of all. */
-export interface ExpertTensor {
-  readonly name: string;
+export interface ExpertTensor extends StoredExperts {
   /** Null where it has all of them. */
   readonly expert: number | null;
   readonly layer: number;
-  /** The projections that it has the matrices of, one's rows after another's. */
-  readonly parts: readonly Projection[];
 }
 
 /** As transformers 5 has them in memory, which it loads too, and as Qwen 3.5 MoE was published. */
@@ -38,7 +37,22 @@ export function readableExperts(
   spec: ModelSpec,
   { stored }: Pick<Family, "stored">,
 ): readonly ExpertTensor[] {
-  return stored.experts === null ? [] : tensorsOf(spec, [...stored.experts, ...TOGETHER]);
+  if (stored.experts === null) return [];
+  const own = new Set(stored.experts.map(({ name }) => name));
+  const together = TOGETHER.filter(({ name }) => !own.has(name));
+  return tensorsOf(spec, [...stored.experts, ...together, ...inBlocks(stored.experts)]);
+}
+
+/** Tensors [E, rows, columns] in MXFP4 (mxfp4.ts), in place of transposed ones, as gpt-oss was published. */
+function inBlocks(stored: readonly StoredExperts[]): readonly StoredExperts[] {
+  return stored
+    .filter(({ transposed }) => transposed)
+    .map(({ transposed: _, ...experts }) => ({ ...experts, name: `${experts.name}${BLOCKS}` }));
+}
+
+/** Names of the tensors of experts that may be in MXFP4. */
+export function blockNames(spec: ModelSpec, family: Pick<Family, "stored">): readonly string[] {
+  return tensorsOf(spec, inBlocks(family.stored.experts ?? [])).map(({ name }) => name);
 }
 
 /** The tensors of experts of a model as its family's checkpoints have them, layer by layer. */
@@ -49,27 +63,39 @@ export function expertTensors(spec: ModelSpec, { stored }: Pick<Family, "stored"
 function tensorsOf(spec: ModelSpec, stored: readonly StoredExperts[]): readonly ExpertTensor[] {
   return spec.layers.flatMap(({ experts }, layer) => {
     if (experts === undefined) return [];
-    return stored.flatMap(({ name, parts }): readonly ExpertTensor[] => {
-      const whole = `model.layers.${layer}.${name}`;
-      if (!name.includes("*")) return [{ name: whole, expert: null, layer, parts }];
+    return stored.flatMap((tensor): readonly ExpertTensor[] => {
+      const name = `model.layers.${layer}.${tensor.name}`;
+      if (!name.includes("*")) return [{ ...tensor, name, expert: null, layer }];
       return Array.from({ length: experts.count }, (_, expert) => {
-        return { name: whole.replace("*", String(expert)), expert, layer, parts };
+        return { ...tensor, name: name.replace("*", String(expert)), expert, layer };
       });
     });
   });
 }
 
 /** The usual names of the tensors that a tensor of experts has a part of. */
-export function joinedNames({ layer, parts }: ExpertTensor): readonly string[] {
-  return parts.map((part) => projectionName(layer, part));
+export function joinedNames({ layer, parts, bias }: ExpertTensor): readonly string[] {
+  return parts.map((part) => projectionName(layer, part, bias ? "bias" : "weight"));
 }
 
 /** The shape of a tensor of experts. */
-export function expertShape(spec: ModelSpec, { layer, expert, parts }: ExpertTensor): readonly number[] {
+export function expertShape(spec: ModelSpec, tensor: ExpertTensor): readonly number[] {
+  const { layer, expert, parts, transposed, bias } = tensor;
   const { count } = spec.layers[layer]!.experts!;
   const neurons = expertNeurons(spec.layers[layer]!);
   const matrix = isOutput(parts) ? [spec.hiddenSize, neurons] : [parts.length * neurons, spec.hiddenSize];
-  return expert === null ? [count, ...matrix] : matrix;
+  const own = bias ? matrix.slice(0, 1) : transposed ? matrix.toReversed() : matrix;
+  return expert === null ? [count, ...own] : own;
+}
+
+/** The row of an expert's matrix in a tensor that a row of a part is. @param size - rows of each part */
+function lineOf(
+  { parts, interleaved }: StoredExperts,
+  part: Projection,
+  size: number,
+): (row: number) => number {
+  const index = parts.indexOf(part);
+  return interleaved ? (row) => row * parts.length + index : (row) => index * size + row;
 }
 
 /** The shape that a family's checkpoints have for a weight that stands alone. @param shape - its usual one */
@@ -141,10 +167,20 @@ export function joinExperts(source: TensorSource, spec: ModelSpec, family: Famil
   };
 }
 
-/** A projection of all experts. */
+/** The shape of a projection of all experts, or of its biases. */
+function joinedShape(
+  { hiddenSize }: ModelSpec,
+  { neurons, experts }: LayerSpec,
+  { parts, bias }: Pick<StoredExperts, "parts" | "bias">,
+): readonly number[] {
+  if (bias) return isOutput(parts) ? [experts!.count, hiddenSize] : [neurons];
+  return isOutput(parts) ? [hiddenSize, neurons] : [neurons, hiddenSize];
+}
+
+/** A projection of all experts, or its biases. */
 class JoinedExperts {
   readonly tensors: readonly ExpertTensor[];
-  readonly shape: readonly [number, number];
+  readonly shape: readonly number[];
   readonly isComplete: boolean;
   readonly #part: Projection;
   readonly #count: number;
@@ -158,11 +194,12 @@ class JoinedExperts {
     this.#count = layer.experts!.count;
     this.#size = expertNeurons(layer);
     this.isComplete = tensors[0]!.expert === null || tensors.length === this.#count;
-    this.shape = isOutput([part]) ? [spec.hiddenSize, layer.neurons] : [layer.neurons, spec.hiddenSize];
+    this.shape = joinedShape(spec, layer, { ...tensors[0]!, parts: [part] });
   }
 
   async read(source: TensorSource, { start, end }: RowRange): Promise<Tensor> {
-    const columns = this.shape[1];
+    if (this.tensors[0]!.bias) return this.#biases(source, { start, end });
+    const columns = this.shape[1]!;
     const result = zeros([end - start, columns]);
     if (isOutput([this.#part])) {
       for (let expert = 0; expert < this.#count; expert++) {
@@ -184,14 +221,37 @@ class JoinedExperts {
   /** Rows of an expert's matrix of the projection. */
   async #matrix(source: TensorSource, expert: number, { start, end }: RowRange): Promise<Tensor> {
     const tensor = this.tensors.find((each) => each.expert === expert) ?? this.tensors[0]!;
-    const before = tensor.parts.indexOf(this.#part) * this.#size;
-    if (tensor.expert !== null) return source.read(tensor.name, { start: before + start, end: before + end });
-    const { shape, data } = await source.read(tensor.name, { start: expert, end: expert + 1 });
-    const width = shape[2]!;
-    return {
-      shape: [end - start, width],
-      data: data.subarray((before + start) * width, (before + end) * width),
-    };
+    const place = lineOf(tensor, this.#part, this.#size);
+    if (tensor.expert !== null)
+      return source.read(tensor.name, { start: place(start), end: place(end - 1) + 1 });
+    const stored = await source.read(tensor.name, { start: expert, end: expert + 1 });
+    const matrix = { shape: stored.shape.slice(1), data: stored.data };
+    const { shape, data } = tensor.transposed ? turned(matrix) : matrix;
+    const width = shape[1]!;
+    if (!tensor.interleaved)
+      return {
+        shape: [end - start, width],
+        data: data.subarray(place(start) * width, place(end - 1) * width + width),
+      };
+    const rows = new Float32Array((end - start) * width);
+    for (let row = start; row < end; row++) {
+      const from = place(row) * width;
+      rows.set(data.subarray(from, from + width), (row - start) * width);
+    }
+    return { shape: [end - start, width], data: rows };
+  }
+
+  /** Biases of all experts together: those of what they write, [E, C], or of neurons, [F]. */
+  async #biases(source: TensorSource, { start, end }: RowRange): Promise<Tensor> {
+    const tensor = this.tensors[0]!;
+    if (isOutput([this.#part])) return source.read(tensor.name, { start, end });
+    const { shape, data } = await source.read(tensor.name);
+    const place = lineOf(tensor, this.#part, this.#size);
+    const biases = Float32Array.from({ length: end - start }, (_, index) => {
+      const [expert, row] = [Math.floor((start + index) / this.#size), (start + index) % this.#size];
+      return data[expert * shape[1]! + place(row)]!;
+    });
+    return { shape: [end - start], data: biases };
   }
 }
 
@@ -202,26 +262,66 @@ export async function readExperts(
   read: (name: string, rows?: RowRange) => Promise<Tensor>,
 ): Promise<Tensor> {
   const layer = spec.layers[tensor.layer]!;
-  const [size, { count }] = [expertNeurons(layer), layer.experts!];
+  const { count } = layer.experts!;
   const experts =
     tensor.expert === null ? Array.from({ length: count }, (_, expert) => expert) : [tensor.expert];
   const result = zeros(expertShape(spec, tensor));
-  let offset = 0;
-  const append = (values: Float32Array): void => {
-    result.data.set(values, offset);
-    offset += values.length;
-  };
-  const outputs = isOutput(tensor.parts) ? await read(projectionName(tensor.layer, "down_proj")) : null;
-  for (const expert of experts) {
-    const rows = { start: expert * size, end: (expert + 1) * size };
-    if (outputs === null) for (const name of joinedNames(tensor)) append((await read(name, rows)).data);
-    else
-      for (let row = 0; row < spec.hiddenSize; row++) {
-        const start = row * layer.neurons;
-        append(outputs.data.subarray(start + rows.start, start + rows.end));
-      }
+  const matrixOf = isOutput(tensor.parts) ? outputMatrices : inputMatrices;
+  const each = tensor.bias ? biasesOf(spec, tensor, read) : matrixOf(spec, tensor, read);
+  const size = result.data.length / experts.length;
+  for (const [index, expert] of experts.entries()) {
+    const matrix = await each(expert);
+    result.data.set((tensor.transposed ? turned(matrix) : matrix).data, index * size);
   }
   return result;
+}
+
+type ReadProjection = Parameters<typeof readExperts>[2];
+/** Gives an expert's matrix in a tensor, [rows, columns]. */
+type EachExpert = (expert: number) => Promise<Tensor>;
+
+function outputMatrices(spec: ModelSpec, { layer }: ExpertTensor, read: ReadProjection): EachExpert {
+  const { neurons } = spec.layers[layer]!;
+  const size = expertNeurons(spec.layers[layer]!);
+  return async (expert) => {
+    const { data } = await read(projectionName(layer, "down_proj"));
+    const result = zeros([spec.hiddenSize, size]);
+    for (let row = 0; row < spec.hiddenSize; row++) {
+      const start = row * neurons + expert * size;
+      result.data.set(data.subarray(start, start + size), row * size);
+    }
+    return result;
+  };
+}
+
+function inputMatrices(spec: ModelSpec, tensor: ExpertTensor, read: ReadProjection): EachExpert {
+  const { layer, parts } = tensor;
+  const [size, width] = [expertNeurons(spec.layers[layer]!), spec.hiddenSize];
+  return async (expert) => {
+    const result = zeros([parts.length * size, width]);
+    for (const part of parts) {
+      const rows = { start: expert * size, end: (expert + 1) * size };
+      const { data } = await read(projectionName(layer, part), rows);
+      const place = lineOf(tensor, part, size);
+      for (let row = 0; row < size; row++)
+        result.data.set(data.subarray(row * width, (row + 1) * width), place(row) * width);
+    }
+    return result;
+  };
+}
+
+function biasesOf(spec: ModelSpec, tensor: ExpertTensor, read: ReadProjection): EachExpert {
+  const { layer, parts } = tensor;
+  const size = isOutput(parts) ? spec.hiddenSize : expertNeurons(spec.layers[layer]!);
+  return async (expert) => {
+    const result = zeros([parts.length * size]);
+    for (const part of parts) {
+      const { data } = await read(projectionName(layer, part, "bias"));
+      const place = lineOf(tensor, part, size);
+      for (let row = 0; row < size; row++) result.data[place(row)] = data[expert * size + row]!;
+    }
+    return result;
+  };
 }
 
 function isOutput(parts: StoredExperts["parts"]): boolean {

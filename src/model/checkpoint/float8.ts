@@ -54,8 +54,13 @@ export function withPlainWeights(
   for (const name of present) requirePlain(source, name, { where, isDescribed: scales !== null });
   const quantised = present.filter((name) => source.info(name)!.dtype === FLOAT8);
   if (quantised.length === 0 || scales === null) return { tensors: source };
-  const readAs = [EMBEDDING, HEAD].map((name) => source.info(name)?.dtype ?? "").find(isFloatDType) ?? "BF16";
+  const readAs = dtypeOfOthers(source);
   return { tensors: scaledSource(source, scalesOf(source, quantised, { scales, where }), readAs), readAs };
+}
+
+/** The dtype of weights beside quantised ones: that of the embedding, or of the output matrix. */
+export function dtypeOfOthers(source: TensorSource): FloatDType {
+  return [EMBEDDING, HEAD].map((name) => source.info(name)?.dtype ?? "").find(isFloatDType) ?? "BF16";
 }
 
 /** @throws GpruneError UNSUPPORTED unless a tensor is of plain numbers, or of float8 that config.json describes */

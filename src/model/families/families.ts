@@ -18,6 +18,7 @@ import { GLM, GLM4, GLM4_MOE } from "./glm.ts";
 import { GPT_BIGCODE } from "./gpt_bigcode.ts";
 import { GPT_NEO } from "./gpt_neo.ts";
 import { GPT_NEOX } from "./gpt_neox.ts";
+import { GPT_OSS } from "./gpt_oss.ts";
 import { GPT2 } from "./gpt2.ts";
 import { GPTJ } from "./gptj.ts";
 import { GRANITE, GRANITE_HYBRID, GRANITE_MOE } from "./granite.ts";
@@ -94,6 +95,7 @@ export const FAMILIES: readonly Family[] = [
   STABLELM,
   PHI,
   GPT_NEOX,
+  GPT_OSS,
   COHERE,
   COHERE2,
   GPT2,

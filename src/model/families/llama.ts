@@ -24,6 +24,7 @@ export const LLAMA: Family = {
     embeddingNorm: false,
     gatedAttention: false,
     valueNorm: false,
+    attentionSinks: false,
     layerScalars: false,
     scoreScale: "head_dim",
     clipsProjections: false,

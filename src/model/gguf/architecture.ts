@@ -22,7 +22,7 @@ export interface GgufLoads {
   readonly otherActivations: readonly Activation[];
   /** Projections that may carry a bias. */
   readonly biases: readonly Projection[];
-  /** Those of them that must: zeros are written for biases that a model lacks. */
+  /** Those of them that must: zeros are written for biases that a model lacks, but not for experts'. */
   readonly requiredBiases: readonly Projection[];
   /** The query heads together must be as wide as the hidden state, N * H = C. */
   readonly fullWidthAttention: boolean;
@@ -60,7 +60,10 @@ export interface GgufExperts {
   /** The file may say that experts of some groups alone are picked, those with the largest sums of two scores. */
   readonly grouped: boolean;
   /** How scores are made and corrected, and which norms and factors there are, the same in all files. */
-  readonly scores: Pick<ExpertsSpec, "sigmoid" | "corrected" | "divisor" | "ownNorms" | "ownScales">;
+  readonly scores: Pick<
+    ExpertsSpec,
+    "biased" | "sigmoid" | "corrected" | "divisor" | "ownNorms" | "ownScales"
+  >;
   /** A file has gate_proj and up_proj of an expert in one matrix, one after the other. */
   readonly joined: boolean;
   /** The file has a factor on the numbers. */
@@ -141,6 +144,8 @@ export interface GgufArchitecture {
   readonly alibi: "always" | "key" | null;
   /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
   readonly localRopeTheta: number | null;
+  /** Models have YaRN with rounded bounds, as llama.cpp computes; else with exact ones, which llama.cpp rounds, too. */
+  readonly roundsYarn: boolean;
   /** Layers with a window are rotated without the scaling of the others. */
   readonly unscaledWindows: boolean;
   /** Layers without a window are not rotated if others have one. */
@@ -232,6 +237,7 @@ export const LLAMA: GgufArchitecture = {
   unrotatedEvery: null,
   alibi: null,
   localRopeTheta: null,
+  roundsYarn: true,
   unscaledWindows: false,
   unrotatedUnwindowed: false,
   windowsAtLayers: null,

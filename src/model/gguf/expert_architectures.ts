@@ -3,6 +3,7 @@
  * stand for one without experts in other files, and for one with an expert of all tokens beside them.
  */
 
+import { PROJECTIONS } from "../spec.ts";
 import { EXPERT_NORMS } from "../weights.ts";
 import {
   type GgufArchitecture,
@@ -215,6 +216,28 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       family: "deepseek_v2",
       experts: { ...DEEPSEEK2.experts!, grouped: false, scores: {} },
       loads: { ...DEEPSEEK2.loads, families: ["deepseek_v2"] },
+    },
+  ],
+  [
+    "gpt-oss",
+    {
+      ...LLAMA,
+      family: "gpt_oss",
+      activation: "clamped_swiglu",
+      permuted: false,
+      names: { post_attention_layernorm: "post_attention_norm" },
+      fullAttentionEvery: 2,
+      defaultWindow: 128,
+      roundsYarn: false,
+      experts: { ...OWN_WIDTH, scores: { biased: true } },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["gpt_oss"],
+        biases: PROJECTIONS,
+        requiredBiases: ["o_proj", "gate_proj", "up_proj", "down_proj"],
+        head: "separate",
+        windows: true,
+      },
     },
   ],
   [

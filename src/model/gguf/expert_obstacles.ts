@@ -45,6 +45,8 @@ function sharedObstacleOf(layers: readonly LayerSpec[], { shared: known }: GgufE
 }
 
 function scoreObstacle(found: readonly ExpertsSpec[], { scores }: GgufExperts): string | null {
+  if (found.some(({ biased }) => biased !== scores.biased))
+    return `routers with${scores.biased ? "out" : ""} biases`;
   if (found.some(({ sigmoid }) => sigmoid !== scores.sigmoid))
     return `scores of experts that are ${scores.sigmoid ? "no " : ""}sigmoids`;
   if (found.some(({ corrected }) => corrected !== scores.corrected))

@@ -22,6 +22,7 @@ import {
   ROUTER,
   ROUTER_NORM,
   SHARED_GATE,
+  SINKS,
 } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
@@ -105,6 +106,7 @@ const JOINED_MODULES: Readonly<Record<string, string>> = {
 
 /** Tensors of a layer that are neither the weight nor the bias of a module. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
+  [SINKS]: "attn_sinks.weight",
   [FADING_RATES.delta]: "ssm_a",
   "linear_attn.dt_bias": "ssm_dt.bias",
   [FADING_RATES.mamba2]: "ssm_a",

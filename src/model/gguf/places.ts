@@ -4,9 +4,9 @@ import { getOrMake } from "../../base/map_values.ts";
 import { linearChannels } from "../mixer_spec.ts";
 import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
-import type { ModelSpec } from "../spec.ts";
+import { expertNeurons, type ModelSpec } from "../spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_experts.ts";
-import { CORRECTION, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
+import { CORRECTION, projectionName, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { type JoinedRows, joinedWeights } from "./joined_rows.ts";
 import { forLatents, headMatrices } from "./latents.ts";
@@ -120,16 +120,20 @@ function vectorsInMatrices({ layers }: ModelSpec): ReadonlyMap<string, readonly 
 }
 
 /**
- * The gates of experts of all tokens, [1, C], which are vectors in a file, and corrections of scores, [E], which may be
- * matrices of one row in one (ERNIE 4.5), by name.
+ * The gates of experts of all tokens, [1, C], which are vectors in a file, corrections of scores, [E], which may be
+ * matrices of one row in one (ERNIE 4.5), and biases of experts' neurons, [F], which are [E, F / E] in one, by name.
  */
-function routerVectors({ layers, hiddenSize }: ModelSpec): ReadonlyMap<string, readonly [number]> {
-  const entries = layers.flatMap(({ experts }, index) => {
+function routerVectors({ layers, hiddenSize }: ModelSpec): ReadonlyMap<string, readonly number[]> {
+  const entries = layers.flatMap((layer, index): readonly (readonly [string, readonly number[]])[] => {
+    const { experts } = layer;
     if (experts === undefined) return [];
     const prefix = `model.layers.${index}.`;
+    const ofNeurons = [experts.count, expertNeurons(layer)];
     return [
-      [`${prefix}${SHARED_GATE}.weight`, [hiddenSize]] as const,
-      [`${prefix}${CORRECTION}`, [experts.count]] as const,
+      [`${prefix}${SHARED_GATE}.weight`, [hiddenSize]],
+      [`${prefix}${CORRECTION}`, [experts.count]],
+      [projectionName(index, "gate_proj", "bias"), ofNeurons],
+      [projectionName(index, "up_proj", "bias"), ofNeurons],
     ];
   });
   return new Map(entries);

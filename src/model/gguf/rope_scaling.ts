@@ -121,7 +121,7 @@ function linearFactor(keys: GgufKeys): number {
 }
 
 /** `attn_factor` multiplies YaRN's own attention factor. */
-function yarnScaling(keys: GgufKeys, { growingFamily, latents }: GgufArchitecture): YarnScaling {
+function yarnScaling(keys: GgufKeys, { growingFamily, latents, roundsYarn }: GgufArchitecture): YarnScaling {
   const factor = linearFactor(keys) || 1;
   const usual = growingFamily === null && !latents ? yarnAttentionFactor(factor) : 1;
   const growth = growingFamily === null ? null : keys.factor(QUERY_GROWTH, null);
@@ -136,6 +136,7 @@ function yarnScaling(keys: GgufKeys, { growingFamily, latents }: GgufArchitectur
     originalMaxPositions: originalLength(keys) ?? keys.size("context_length"),
     attentionFactor: closest(keys.factor("rope.scaling.attn_factor", 1) * usual, usual),
     ...YARN_DEFAULTS,
+    truncate: roundsYarn,
     ...(growth !== null && { queryGrowth: growth }),
     ...(latents && { allDim: allDimOf(keys) }),
   };

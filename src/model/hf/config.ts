@@ -332,6 +332,8 @@ function activationOf(config: Config, context: Context): ModelSpec["activation"]
   const { config: keys, defaults } = context.family;
   const name = config[keys.activationKeys[0]] ?? defaults.activation;
   if (name === "gelu" && keys.geluIsTanh) return "gelu_tanh";
+  const { activationNames = {} } = keys;
+  if (Object.hasOwn(activationNames, name)) return activationNames[name]!;
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
   const expected = `one of the activations ${Object.keys(ACTIVATIONS).join(", ")}`;

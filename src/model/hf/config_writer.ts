@@ -17,6 +17,8 @@ const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
   relu: "relu",
   relu2: "relu2",
   xielu: "xielu",
+  // The class that has it reads no name.
+  clamped_swiglu: "silu",
 };
 
 /** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */

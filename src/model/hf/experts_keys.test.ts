@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import type { LayerSpec, ModelSpec } from "../spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../spec.ts";
 import { readConfig } from "./config.ts";
 import { writeConfig } from "./form.ts";
 import { plainConfig } from "./plain_config.ts";
@@ -184,6 +184,59 @@ describe("experts", () => {
     const written = writeConfig(spec, "float32");
     expect(written).toMatchObject({ num_experts: 4, moe_intermediate_size: 3, mlp_only_layers: [0, 2] });
     expect(readConfig(written as JsonObject, "config.json")).toEqual(spec);
+  });
+});
+
+describe("experts of gpt-oss", () => {
+  const GPT_OSS = {
+    ...{ ...CONFIG, model_type: "gpt_oss", num_local_experts: 4, head_dim: 4, hidden_act: "silu" },
+    ...{ num_hidden_layers: 4, swiglu_limit: 7, experts_per_token: 2 },
+  };
+
+  test("have biases, as their router has, and clamped gates", () => {
+    const spec = read(GPT_OSS);
+    expect(spec).toMatchObject({ attentionSinks: true, activation: "clamped_swiglu", gated: true });
+    expect(expertsOf(GPT_OSS)).toEqual(
+      Array(4).fill({ count: 4, active: 2, normalised: true, biased: true }),
+    );
+    expect(spec.layers.map(({ biases }) => biases)).toEqual(Array(4).fill(PROJECTIONS));
+    expect(read({ ...GPT_OSS, attention_bias: false }).layers[0]?.biases).toEqual(PROJECTIONS.slice(4));
+  });
+
+  test("are, where the file says nothing, in layers with windows in turn, stretched with exact bounds", () => {
+    const { layers } = read(GPT_OSS);
+    expect(layers.map(({ window }) => window)).toEqual([128, null, 128, null]);
+    expect(layers[0]?.rope).toMatchObject({
+      theta: 150_000,
+      scaling: { type: "yarn", factor: 32, originalMaxPositions: 4096, truncate: false },
+    });
+  });
+
+  test("are refused with other clamps and slopes", () => {
+    for (const [key, value] of [
+      ["swiglu_limit", 5],
+      ["swiglu_alpha", 1],
+    ])
+      expect(() => read({ ...GPT_OSS, [key as string]: value })).toThrow(
+        expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(`expected ${key}`) }),
+      );
+  });
+
+  test.each<[string, JsonObject]>([
+    ["as it was", GPT_OSS],
+    ["with biases in experts alone", { ...GPT_OSS, attention_bias: false }],
+    ["without windows", { ...GPT_OSS, layer_types: Array(4).fill("full_attention") }],
+    ["of narrow experts", { ...GPT_OSS, intermediate_size: 3 }],
+  ])("are written so that they come back: %s", (_, config) => {
+    const spec = read(config);
+    const written = writeConfig(spec, "bfloat16");
+    expect(written).toMatchObject({
+      ...{ model_type: "gpt_oss", hidden_act: "silu" },
+      // vLLM's class wants all settings of YaRN.
+      rope_parameters: { factor: 32, beta_fast: 32, beta_slow: 1, truncate: false },
+    });
+    expect(written.quantization_config).toBeUndefined();
+    expect(read(written)).toEqual(spec);
   });
 });
 

@@ -75,6 +75,10 @@ export function writeConfig(
 /** What vLLM's classes compute otherwise: the models that it concerns, and what the class does. */
 const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> = {
   activation: { concerns: ({ activation }) => activation !== "silu", what: "computes SiLU" },
+  attention_biases: {
+    concerns: ({ layers }) => layers.every(({ biases }) => biases.every((name) => biasPart(name) === "mlp")),
+    what: "wants biases in attention",
+  },
   clipping: {
     concerns: ({ projectionClip }) => projectionClip !== null,
     what: "does not clip queries, keys and values",
@@ -101,6 +105,14 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
   window: {
     concerns: ({ layers }) => layers.some(({ window }) => window !== null),
     what: "sees one token more through sliding windows",
+  },
+  windowed_layers: {
+    concerns: ({ layers }) => layers.some(({ window }, index) => (window === null) !== (index % 2 === 1)),
+    what: "gives sliding windows to the first layer and each other one after it",
+  },
+  yarn: {
+    concerns: (spec) => ropesOf(spec).some(({ scaling }) => scaling?.type !== "yarn"),
+    what: "scales RoPE by YaRN alone",
   },
 };
 interface Ignored {

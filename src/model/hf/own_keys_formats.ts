@@ -72,6 +72,13 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: false,
     own: null,
   }),
+  gpt_oss: expertKeys({
+    count: "num_local_experts",
+    alias: "num_experts",
+    defaults: { count: 128, active: 4, normalised: true, biased: true },
+    normalises: false,
+    own: null,
+  }),
   mixtral: expertKeys({
     count: "num_local_experts",
     alias: "num_experts",

@@ -50,12 +50,13 @@ describe("readQuantization", () => {
     );
   });
 
-  test.each([{}, { quantization_config: null }, { text_config: {} }, { text_config: 3 }, []])(
-    "takes %j for plain",
-    (config) => {
-      expect(read(config)).toBeNull();
-    },
-  );
+  test.each([
+    ...[{}, { quantization_config: null }, { text_config: {} }, { text_config: 3 }, []],
+    // Tensors in MXFP4 say so by themselves.
+    { quantization_config: { quant_method: "mxfp4", modules_to_not_convert: ["lm_head"] } },
+  ])("takes %j for plain, or for nothing in float8", (config) => {
+    expect(read(config)).toBeNull();
+  });
 
   test.each([
     [{}, "expected weights in FP8, got no quant_method"],

@@ -1,6 +1,6 @@
 /**
- * How a checkpoint's weights are quantised, from `quantization_config` of its config.json. Only float8 is read; the
- * scales themselves are tensors (checkpoint/float8.ts).
+ * How a checkpoint's weights are quantised, from `quantization_config` of its config.json. Only float8 and MXFP4 are
+ * read; the scales themselves are tensors (checkpoint/float8.ts, checkpoint/mxfp4.ts).
  */
 import { z } from "zod";
 import { plainName } from "../../base/plain_text.ts";
@@ -21,7 +21,7 @@ export interface Float8Scales {
 /** What users of other quantised checkpoints are told. */
 export const FLOAT8_HINT: string =
   'Of quantised checkpoints, those in FP8 are read: quant_method "fp8", or "compressed-tensors" with 8-bit floats ' +
-  "and scales per tensor, channel or block. Use the original weights.";
+  "and scales per tensor, channel or block; and experts in MXFP4. Use the original weights.";
 
 const blockSize = z.tuple([z.int().positive(), z.int().positive()]);
 
@@ -52,7 +52,8 @@ const compressed = z.object({
 });
 
 /**
- * The kinds of scales that weights in float8 may have; null for a model that is not quantised.
+ * The kinds of scales that weights in float8 may have; null for a model that has none, as tensors in MXFP4 say
+ * themselves what they are.
  * @param config - parsed config.json
  * @param where - the file, for messages
  * @throws GpruneError UNSUPPORTED for any other quantisation
@@ -61,6 +62,7 @@ export function readQuantization(config: unknown, where: string): Float8Scales |
   const settings = settingsOf(config);
   if (settings === undefined) return null;
   const method = isJsonObject(settings) ? settings.quant_method : undefined;
+  if (method === "mxfp4") return null;
   if (method === "fp8") return fineGrainedScales(parse(fineGrained, settings, where));
   if (method === "compressed-tensors") return compressedScales(parse(compressed, settings, where), where);
   const got =

@@ -26,12 +26,13 @@ export function ropeKeys({ layers, latent, maxPositions, ...spec }: ModelSpec, f
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const main = mainRope({ layers }) ?? unused;
   if (!computes.ropeByLayerType) return flatKeys(main, { headDim, maxPositions, family });
+  const written = { maxPositions, saysTurns: config.saysTurns };
   const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
   const byType = {
-    full_attention: ropeParameters(global, maxPositions),
-    sliding_attention: ropeParameters(local, maxPositions),
+    full_attention: ropeParameters(global, written),
+    sliding_attention: ropeParameters(local, written),
   };
   if (config.scalingTypeKey === null) return { rope_parameters: byType };
   // In transformers 4 the plain keys are those of layers without a window.
@@ -52,7 +53,7 @@ function flatKeys(
     family: { config, defaults },
   }: Pick<ModelSpec, "headDim" | "maxPositions"> & { readonly family: Family },
 ): ConfigKeys {
-  const { rotaryKeys, scalingTypeKey } = config;
+  const { rotaryKeys, scalingTypeKey, saysTurns } = config;
   if (rotaryKeys.theta === null) return { [rotaryKeys.part]: rope.rotaryDim };
   const isWhole = rope.rotaryDim === headDim && (defaults.rotaryPart ?? 1) === 1;
   const part = rotatedPart(rope, headDim);
@@ -60,11 +61,11 @@ function flatKeys(
     [rotaryKeys.theta]: rope.theta,
     // Null where transformers 4 would assume a scaling.
     ...(defaults.scaling === undefined ? {} : { rope_scaling: null }),
-    ...scalingOfVersion4(rope, { maxPositions, scalingTypeKey }),
+    ...scalingOfVersion4(rope, { maxPositions, scalingTypeKey, saysTurns }),
     ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
     ...(isWhole ? {} : { [rotaryKeys.part]: part }),
     rope_parameters: {
-      ...ropeParameters(rope, maxPositions),
+      ...ropeParameters(rope, { maxPositions, saysTurns }),
       ...(isWhole ? {} : { partial_rotary_factor: part }),
     },
   };
@@ -76,11 +77,16 @@ function rotatedPart({ rotaryDim }: Pick<RopeSpec, "rotaryDim">, headDim: number
   return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
 }
 
-function ropeParameters({ theta, rotaryDim, scaling }: RopeSpec, maxPositions: number): ConfigKeys {
+/** What the keys of a scaling depend on besides it. */
+interface ScalingFacts extends Pick<ModelSpec, "maxPositions"> {
+  readonly saysTurns: true | undefined;
+}
+
+function ropeParameters({ theta, rotaryDim, scaling }: RopeSpec, facts: ScalingFacts): ConfigKeys {
   const type = { rope_type: scaling?.type ?? "default", rope_theta: theta };
   const part = (pairs: number): number => rotatedPart({ rotaryDim: 2 * pairs }, rotaryDim);
   const turning = scaling?.type === "proportional" ? { partial_rotary_factor: part(scaling.pairs) } : {};
-  return { ...type, ...turning, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
+  return { ...type, ...turning, ...scalingKeys(scaling, facts), ...originalLength({ scaling }) };
 }
 
 /**
@@ -89,10 +95,10 @@ function ropeParameters({ theta, rotaryDim, scaling }: RopeSpec, maxPositions: n
  */
 function scalingOfVersion4(
   { scaling }: RopeSpec,
-  { maxPositions, scalingTypeKey }: Pick<ModelSpec, "maxPositions"> & Pick<FamilyConfig, "scalingTypeKey">,
+  { scalingTypeKey, ...facts }: ScalingFacts & Pick<FamilyConfig, "scalingTypeKey">,
 ): ConfigKeys {
   if (scaling === null || scalingTypeKey === null) return {};
-  const keys = scalingKeys(scaling, maxPositions);
+  const keys = scalingKeys(scaling, facts);
   const original = scaling.type === "longrope" ? {} : originalLength({ scaling });
   return { rope_scaling: { [scalingTypeKey]: scaling.type, ...keys, ...original } };
 }
@@ -103,7 +109,7 @@ function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
 }
 
 /** Keys of a scaling without its type and the original length. */
-function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigKeys {
+function scalingKeys(scaling: RopeScaling | null, { maxPositions, saysTurns }: ScalingFacts): ConfigKeys {
   switch (scaling?.type) {
     case undefined:
       return {};
@@ -122,7 +128,7 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigK
       return {
         factor: scaling.factor,
         ...attentionKey(scaling, maxPositions),
-        ...turnKeys(scaling),
+        ...turnKeys(scaling, saysTurns === true),
         ...(scaling.allDim && { mscale: scaling.allDim, mscale_all_dim: scaling.allDim }),
       };
     case "longrope":
@@ -141,12 +147,12 @@ function attentionKey(scaling: YarnScaling | LongropeScaling, maxPositions: numb
   return isUsual ? {} : { attention_factor: attentionFactor };
 }
 
-function turnKeys(scaling: YarnScaling): ConfigKeys {
+function turnKeys(scaling: YarnScaling, saysAll: boolean): ConfigKeys {
   const { betaFast, betaSlow, truncate } = YARN_DEFAULTS;
   return {
-    ...(scaling.betaFast === betaFast ? {} : { beta_fast: scaling.betaFast }),
-    ...(scaling.betaSlow === betaSlow ? {} : { beta_slow: scaling.betaSlow }),
-    ...(scaling.truncate === truncate ? {} : { truncate: scaling.truncate }),
+    ...(scaling.betaFast === betaFast && !saysAll ? {} : { beta_fast: scaling.betaFast }),
+    ...(scaling.betaSlow === betaSlow && !saysAll ? {} : { beta_slow: scaling.betaSlow }),
+    ...(scaling.truncate === truncate && !saysAll ? {} : { truncate: scaling.truncate }),
     ...(scaling.queryGrowth === undefined ? {} : { llama_4_scaling_beta: scaling.queryGrowth }),
   };
 }

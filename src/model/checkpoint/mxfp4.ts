@@ -1,0 +1,98 @@
+/**
+ * Matrices of experts that a checkpoint stores in MXFP4, 32 numbers of four bits with a power of two as their scale
+ * (OCP Microscaling Formats 1.0), as what they stand for: so does transformers (`convert_moe_packed_tensors` of
+ * integrations/mxfp4.py). Blocks are `NAME_blocks`, [E, rows, columns / 32, 16], two numbers in a byte, the first in
+ * its lower half; scales `NAME_scales`, [E, rows, columns / 32], exponents plus 127.
+ */
+import { GpruneError } from "../../errors.ts";
+import { MXFP4_VALUES, mxfp4Scale } from "../../io/formats/ggml_types.ts";
+import { shapeText, type Tensor, type TensorInfo, type TensorSource } from "../../tensor/tensor.ts";
+
+/** The end of the names of tensors in blocks. */
+export const BLOCKS = "_blocks";
+
+/** What a tensor's stored numbers are called. */
+const DTYPE = "MXFP4";
+
+const BLOCK_SIZE = 32;
+const BLOCK_BYTES = BLOCK_SIZE / 2;
+
+/** A view of a checkpoint's tensors with those in MXFP4 as numbers, and whether there are any. */
+export interface UnpackedTensors {
+  readonly tensors: TensorSource;
+  readonly hasBlocks: boolean;
+}
+
+/**
+ * A view of the tensors in which blocks have the values that they stand for, [E, rows, columns], and no scales.
+ * @param names - of blocks, where they are some
+ * @throws GpruneError BAD_TENSOR for blocks or scales of another shape or type
+ */
+export function withUnpackedBlocks(
+  source: TensorSource,
+  { names, where }: { readonly names: readonly string[]; readonly where: string },
+): UnpackedTensors {
+  const infos = new Map<string, TensorInfo>();
+  for (const name of names) {
+    if (source.info(name) !== undefined) infos.set(name, infoOf(source, name, where));
+  }
+  if (infos.size === 0) return { tensors: source, hasBlocks: false };
+  const hidden = new Set([...infos.keys()].map(scalesOf));
+  return {
+    hasBlocks: true,
+    tensors: {
+      names: source.names.filter((name) => !hidden.has(name)),
+      info: (name) => infos.get(name) ?? source.info(name),
+      read: async (name, rows) => {
+        const info = infos.get(name);
+        if (info === undefined) return source.read(name, rows);
+        const blocks = await source.read(name, rows);
+        const scales = await source.read(scalesOf(name), rows);
+        return { shape: info.shape.with(0, blocks.shape[0]!), data: unpacked(blocks, scales) };
+      },
+      close: () => source.close(),
+    },
+  };
+}
+
+function scalesOf(name: string): string {
+  return `${name.slice(0, -BLOCKS.length)}_scales`;
+}
+
+/** @throws GpruneError BAD_TENSOR unless blocks and scales fit */
+function infoOf(source: TensorSource, name: string, where: string): TensorInfo {
+  const { dtype, shape } = source.info(name)!;
+  const fail = (expected: string, got: string): GpruneError =>
+    new GpruneError("BAD_TENSOR", `${where}: ${name}: expected ${expected}, got ${got}`, {
+      hint: "config.json and the weights must come from the same model.",
+    });
+  const [experts = 0, rows = 0, groups = 0, bytes] = shape;
+  if (dtype !== "U8" || shape.length !== 4 || bytes !== BLOCK_BYTES)
+    throw fail(`blocks of ${BLOCK_BYTES} bytes in U8`, `${dtype} of shape ${shapeText(shape)}`);
+  const scales = source.info(scalesOf(name));
+  const expected = [experts, rows, groups];
+  if (scales?.dtype !== "U8" || scales.shape.join() !== expected.join()) {
+    const got = scales === undefined ? "none" : `${scales.dtype} of shape ${shapeText(scales.shape)}`;
+    throw fail(`scales in U8 of shape ${shapeText(expected)}`, got);
+  }
+  return { dtype: DTYPE, shape: [experts, rows, groups * BLOCK_SIZE] };
+}
+
+/** The two numbers of each byte. */
+const [FIRST, SECOND] = [0, 4].map((shift) =>
+  Float32Array.from({ length: 256 }, (_, pair) => MXFP4_VALUES[(pair >> shift) & 15]!),
+) as [Float32Array, Float32Array];
+
+function unpacked({ data: bytes }: Tensor, { data: exponents }: Tensor): Float32Array {
+  const values = new Float32Array(2 * bytes.length);
+  for (let block = 0; block < exponents.length; block++) {
+    const scale = mxfp4Scale(exponents[block]!);
+    const end = (block + 1) * BLOCK_BYTES;
+    for (let at = block * BLOCK_BYTES; at < end; at++) {
+      const pair = bytes[at]! | 0;
+      values[2 * at] = FIRST[pair]! * scale;
+      values[2 * at + 1] = SECOND[pair]! * scale;
+    }
+  }
+  return values;
+}
