@@ -285,6 +285,7 @@ for family in (
     ("lfm2_moe", "Lfm2Moe"),
     ("mistral", "Mistral"),
     ("mixtral", "Mixtral"),
+    ("minimax_m2", "MiniMaxM2"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),

@@ -214,6 +214,15 @@ export const CASES: Readonly<Record<string, Case>> = {
     ],
   },
   mixtral: { architecture: "llama", permute: true, model: tinyModel(TINY_FAMILIES.mixtral) },
+  "minimax-m2": {
+    ...{ architecture: "minimax-m2", model: tinyModel(TINY_FAMILIES.minimax_m2) },
+    extra: [
+      ["minimax-m2.rope.dimension_count", u32(2)],
+      ["minimax-m2.feed_forward_length", u32(4)],
+      ["minimax-m2.expert_feed_forward_length", u32(4)],
+      ["minimax-m2.expert_gating_func", u32(2)],
+    ],
+  },
   qwen2moe: {
     ...{ architecture: "qwen2moe", model: tinyModel(TINY_FAMILIES.qwen2_moe) },
     extra: [

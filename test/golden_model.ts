@@ -16,6 +16,7 @@ export const GOLDEN_FAMILIES = [
   "lfm2_moe",
   "mistral-window",
   "mixtral",
+  "minimax_m2",
   "ministral",
   "ministral3",
   "qwen2",

@@ -81,6 +81,7 @@ type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
   | "mixtral"
+  | "minimax_m2"
   | "qwen2_moe"
   | "qwen3_moe"
   | "granitemoe"
@@ -147,6 +148,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     family: "mixtral",
     tiedEmbeddings: false,
     layers: [SPARSE, { ...SPARSE, biases: [...QKV, "o_proj"] }],
+  },
+  minimax_m2: {
+    ...{ family: "minimax_m2", qkNorm: "projection", tiedEmbeddings: false },
+    layers: [SPARSE, SPARSE].map((layer) => {
+      const experts = { ...CORRECTED, sigmoid: true } as const;
+      return { ...layer, rope: { ...ROPE, rotaryDim: 2 }, experts };
+    }),
   },
   qwen2_moe: {
     ...{ family: "qwen2_moe", tiedEmbeddings: false },

@@ -46,6 +46,7 @@ describe("the architecture", () => {
   test.each<[string, TinyModelOptions]>([
     ["llama", TINY_FAMILIES.mixtral],
     ["qwen3moe", { ...QWEN3_MOE, layers: [ofExperts({ count: 1024 })] }],
+    ["minimax-m2", TINY_FAMILIES.minimax_m2],
     ["granitemoe", TINY_FAMILIES.granitemoe],
     ["olmoe", TINY_FAMILIES.olmoe],
     ["qwen2moe", TINY_FAMILIES.qwen2_moe],

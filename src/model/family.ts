@@ -86,6 +86,7 @@ export type OwnKeysName =
   | "lfm2"
   | "lfm2_moe"
   | "llama4"
+  | "minimax_m2"
   | "mixtral"
   | "mpt"
   | "olmoe"
@@ -201,7 +202,7 @@ export interface FamilyConfig {
   /** Those of them that the class also reads by their usual names, which count where both are there. */
   readonly aliases: readonly string[];
   /** Further keys that the class reads, with the only values that are computed here, which are the class's own. */
-  readonly fixedKeys: Readonly<Record<string, boolean | number>>;
+  readonly fixedKeys: Readonly<Record<string, boolean | number | string>>;
   /**
    * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
    */

@@ -104,6 +104,7 @@ function rowsOf({ shape, data }: Tensor, { start, end }: { start: number; end: n
 /** Names of parts of layers in transformers 5's class, by those in files (`save_original_format=False`). */
 const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<string, string>>])[] = [
   ["mixtral", { "block_sparse_moe.gate": "mlp.gate" }],
+  ["minimax_m2", { block_sparse_moe: "mlp" }],
   ["granitemoe", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
   ["granitemoehybrid-experts", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
   ["lfm2_moe", {}],

@@ -27,6 +27,7 @@ import { JAIS2 } from "./jais2.ts";
 import { LFM2, LFM2_MOE } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
+import { MINIMAX_M2 } from "./minimax.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
 import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
@@ -45,6 +46,7 @@ export const FAMILIES: readonly Family[] = [
   LLAMA,
   MISTRAL,
   MIXTRAL,
+  MINIMAX_M2,
   MINISTRAL,
   MINISTRAL3,
   QWEN2,

@@ -149,6 +149,16 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
     },
   ],
   [
+    "minimax-m2",
+    {
+      ...LLAMA,
+      family: "minimax_m2",
+      permuted: false,
+      experts: { ...OWN_WIDTH, scores: { sigmoid: true, corrected: true } },
+      loads: { ...NO_EXTRAS, families: ["minimax_m2"], head: "separate", partialRotation: true },
+    },
+  ],
+  [
     "ernie4_5-moe",
     {
       ...ERNIE4_5,

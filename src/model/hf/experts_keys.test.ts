@@ -12,6 +12,7 @@ const CONFIG = {
   ...{ num_attention_heads: 2, num_key_value_heads: 2, num_experts_per_tok: 2 },
 };
 const MIXTRAL = { ...CONFIG, model_type: "mixtral", num_local_experts: 4 };
+const MINIMAX = { ...MIXTRAL, model_type: "minimax_m2", head_dim: 4 };
 const QWEN3 = {
   ...{ ...CONFIG, model_type: "qwen3_moe", num_hidden_layers: 4, head_dim: 4 },
   ...{ num_experts: 4, moe_intermediate_size: 3 },
@@ -216,6 +217,28 @@ describe("experts that are picked by corrected scores", () => {
       );
   });
 
+  test("are those of MiniMax-M2: sigmoids in all layers, beside heads of which some channels turn", () => {
+    const usual = { ...own, sigmoid: true };
+    expect(expertsOf(MINIMAX)).toEqual([usual, usual]);
+    expect(read(MINIMAX).layers.map(({ neurons }) => neurons)).toEqual([48, 48]);
+    const turned = (config: JsonObject): readonly unknown[] =>
+      read({ ...MINIMAX, ...config }).layers.map(({ rope }) => rope?.rotaryDim);
+    expect(turned({})).toEqual([4, 4]);
+    expect(turned({ rotary_dim: 2 })).toEqual([2, 2]);
+    expect(turned({ rotary_dim: null, partial_rotary_factor: 0.5 })).toEqual([2, 2]);
+    // Heads of the class's own size.
+    const { head_dim: _, ...silent } = MINIMAX;
+    expect(read({ ...silent, rotary_dim: 64 }).layers[0]?.rope?.rotaryDim).toBe(64);
+    // Parameters count, whatever is beside them.
+    expect(turned({ rotary_dim: 4, rope_parameters: { partial_rotary_factor: 0.5 } })).toEqual([2, 2]);
+    expect(writeConfig(read({ ...MINIMAX, rotary_dim: 2 }), "float32")).toMatchObject({
+      ...{ rotary_dim: 2, scoring_func: "sigmoid", use_routing_bias: true },
+      rope_parameters: { partial_rotary_factor: 0.5 },
+    });
+    for (const rotary_dim of [0, 3, 6])
+      expect(() => read({ ...MINIMAX, rotary_dim })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
+  });
+
   test("are those of LFM2: sigmoids, corrected unless the file says otherwise, beside convolutions too", () => {
     const usual = { ...own, sigmoid: true, divisor: { plus: 1e-6 } };
     expect(expertsOf(LFM2)).toEqual([null, null, usual, usual]);
@@ -259,6 +282,7 @@ describe("experts that are picked by corrected scores", () => {
     ["GLM-4.5", { ...GLM, routed_scaling_factor: 2.5, n_shared_experts: 2 }],
     ["GLM-4.5 without any", { ...GLM, first_k_dense_replace: 4 }],
     ["GLM-4.5 without one of all tokens", { ...GLM, n_shared_experts: 0 }],
+    ["MiniMax-M2", { ...MINIMAX, rotary_dim: 2, num_experts_per_tok: 3 }],
     ["LFM2", { ...LFM2, num_dense_layers: 1, use_expert_bias: false }],
     ["ERNIE 4.5", { ...ERNIE, moe_norm_min: 0.25 }],
     ["ERNIE 4.5 in every second layer", { ...ERNIE, moe_layer_interval: 2 }],

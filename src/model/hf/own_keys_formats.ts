@@ -10,6 +10,7 @@ import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
+import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { qwen35Keys, readQwen35Keys } from "./qwen3_5_keys.ts";
 import { afterDense, BY_STEP, IN_INTERVAL } from "./sparse_layers.ts";
@@ -41,6 +42,17 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: false,
     own: null,
   }),
+  minimax_m2: both(
+    MINIMAX_ROTATION,
+    expertKeys({
+      count: "num_local_experts",
+      alias: "num_experts",
+      defaults: { count: 256, active: 8, normalised: true, sigmoid: true },
+      normalises: false,
+      corrects: "always",
+      own: null,
+    }),
+  ),
   olmoe: expertKeys({
     count: "num_experts",
     alias: "num_local_experts",
