@@ -35,6 +35,8 @@ ATTENTION = ("self_attn", "attention", "attn", "self_attention")
 HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads")
 FFN = ("mlp", "feed_forward", "shared_mlp", "ffn")
+# What classes call the shared experts of an FFN with others.
+SHARED = ("shared_expert", "shared_mlp")
 NEURONS = (
     "intermediate_size",
     "intermediate_size_mlp",
@@ -185,22 +187,22 @@ def has_experts(layer):
 
 
 def ffn_modules(layer):
-    """The modules of a layer's FFN, without those of an expert of all tokens: it is never pruned."""
+    """The modules of a layer's FFN, without those of a shared expert: it is never pruned."""
     name = next((name for name in FFN if hasattr(layer, name)), None)
     if name is None:  # in some classes it is the layer itself
         return [layer]
     if name == "shared_mlp" and has_experts(layer):
         return []
-    return [module for path, module in getattr(layer, name).named_modules() if not path.startswith("shared_expert")]
+    return [module for path, module in getattr(layer, name).named_modules() if not path.startswith(SHARED)]
 
 
 def widen_shared(layer, config):
-    """Gives the expert of all tokens its own width, where the class derives it from that of the others."""
+    """Gives the shared expert its own width, where the class derives it from that of the others."""
     ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
-    shared = getattr(ffn, "shared_experts", None)
-    if shared is not None:
-        width = getattr(config, "shared_expert_intermediate_size", 0)
-        ffn.shared_experts = type(shared)(config, intermediate_size=width)
+    for name in ("shared_experts", "shared_mlp"):
+        if (shared := getattr(ffn, name, None)) is not None:
+            width = getattr(config, "shared_expert_intermediate_size", 0)
+            setattr(ffn, name, type(shared)(LayerConfig(config, {"intermediate_size": width})))
 
 
 def pruned_layer(stock, config, index):
@@ -315,6 +317,7 @@ for family in (
     ("ernie4_5_moe", "Ernie4_5_Moe"),
     ("helium", "Helium"),
     ("hunyuan_v1_dense", "HunYuanDenseV1"),
+    ("hunyuan_v1_moe", "HunYuanMoEV1"),
     ("glm", "Glm"),
     ("glm4", "Glm4"),
     ("glm4_moe", "Glm4Moe"),

@@ -422,6 +422,14 @@ export const CASES: Readonly<Record<string, Case>> = {
     ],
   },
   "hunyuan-dense": { architecture: "hunyuan-dense", model: tinyModel(TINY_FAMILIES.hunyuan) },
+  "hunyuan-moe": {
+    ...{ architecture: "hunyuan-moe", model: tinyModel(TINY_FAMILIES.hunyuan_v1_moe) },
+    extra: [
+      ["hunyuan-moe.feed_forward_length", u32(4)],
+      ["hunyuan-moe.expert_feed_forward_length", u32(4)],
+      ["hunyuan-moe.expert_shared_feed_forward_length", u32(5)],
+    ],
+  },
   chatglm: {
     architecture: "chatglm",
     permute: true,

@@ -48,6 +48,7 @@ export const GOLDEN_FAMILIES = [
   "ernie4_5_moe",
   "helium",
   "hunyuan",
+  "hunyuan_v1_moe",
   "glm",
   "glm4",
   "glm4_moe",

@@ -104,6 +104,7 @@ type TinyFamily =
   | "ernie4_5"
   | "ernie4_5_moe"
   | "hunyuan"
+  | "hunyuan_v1_moe"
   | "glm"
   | "glm4"
   | "glm4_moe"
@@ -245,6 +246,10 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     }),
   },
   hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
+  hunyuan_v1_moe: {
+    ...{ family: "hunyuan_v1_moe", qkNorm: "rotated_head" },
+    layers: [WITH_OPEN_SHARED, WITH_OPEN_SHARED],
+  },
   glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4_moe: {

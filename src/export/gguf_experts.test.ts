@@ -47,6 +47,7 @@ describe("the architecture", () => {
     ["llama", TINY_FAMILIES.mixtral],
     ["qwen3moe", { ...QWEN3_MOE, layers: [ofExperts({ count: 1024 })] }],
     ["minimax-m2", TINY_FAMILIES.minimax_m2],
+    ["hunyuan-moe", TINY_FAMILIES.hunyuan_v1_moe],
     ["granitemoe", TINY_FAMILIES.granitemoe],
     ["olmoe", TINY_FAMILIES.olmoe],
     ["qwen2moe", TINY_FAMILIES.qwen2_moe],

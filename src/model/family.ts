@@ -83,6 +83,7 @@ export type OwnKeysName =
   | "glm4_moe"
   | "granite_hybrid"
   | "granitemoe"
+  | "hunyuan_v1_moe"
   | "lfm2"
   | "lfm2_moe"
   | "llama4"

@@ -107,6 +107,7 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["minimax_m2", { block_sparse_moe: "mlp" }],
   ["granitemoe", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
   ["granitemoehybrid-experts", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
+  ["hunyuan_v1_moe", {}],
   ["lfm2_moe", {}],
   ["glm4_moe", {}],
   ["ernie4_5_moe", { "mlp.moe_statics": "mlp.gate.moe_statics" }],

@@ -21,7 +21,7 @@ import { GPT2 } from "./gpt2.ts";
 import { GPTJ } from "./gptj.ts";
 import { GRANITE, GRANITE_HYBRID, GRANITE_MOE } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
-import { HUNYUAN } from "./hunyuan.ts";
+import { HUNYUAN, HUNYUAN_MOE } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
 import { LFM2, LFM2_MOE } from "./lfm2.ts";
@@ -80,6 +80,7 @@ export const FAMILIES: readonly Family[] = [
   LFM2_MOE,
   HELIUM,
   HUNYUAN,
+  HUNYUAN_MOE,
   GLM,
   GLM4,
   GLM4_MOE,

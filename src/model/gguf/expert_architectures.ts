@@ -159,6 +159,16 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
     },
   ],
   [
+    "hunyuan-moe",
+    {
+      ...LLAMA,
+      family: "hunyuan_v1_moe",
+      permuted: false,
+      experts: { ...OWN_WIDTH, shared: "open" },
+      loads: { ...NO_EXTRAS, families: ["hunyuan_v1_moe"] },
+    },
+  ],
+  [
     "ernie4_5-moe",
     {
       ...ERNIE4_5,

@@ -188,6 +188,51 @@ describe("experts", () => {
   });
 });
 
+describe("experts of HunYuan", () => {
+  const HUNYUAN = { ...CONFIG, model_type: "hunyuan_v1_moe", num_experts: 4, moe_topk: 2, head_dim: 4 };
+  const experts = { count: 4, active: 2, normalised: true, shared: 12, ungated: true } as const;
+
+  test("are in all layers, beside one as wide, and as many as the file says for all layers or for each", () => {
+    const { num_experts_per_tok: _, ...config } = HUNYUAN;
+    const lists = { moe_topk: [2, 2], num_shared_expert: [1, 1], moe_intermediate_size: [12, 12] };
+    for (const keys of [{}, lists, { num_shared_expert: 1 }]) {
+      const spec = read({ ...config, ...keys });
+      expect(spec.layers.map((layer) => [layer.neurons, layer.experts])).toEqual([
+        [48, experts],
+        [48, experts],
+      ]);
+      const written = writeConfig(spec, "float32");
+      expect(written).toMatchObject({ model_type: "hunyuan_v1_moe", num_experts: 4, moe_topk: 2 });
+      expect(written).not.toHaveProperty("shared_expert_intermediate_size");
+      expect(read(written)).toEqual(spec);
+    }
+  });
+
+  test("are narrower than the shared one in our class alone", () => {
+    const spec = read(HUNYUAN);
+    const narrow = { ...spec, layers: spec.layers.map((layer) => ({ ...layer, neurons: 24 })) };
+    const written = writeConfig(narrow, "float32");
+    expect(written).toMatchObject({
+      ...{ model_type: "gprune_hunyuan_v1_moe", intermediate_size: 6 },
+      shared_expert_intermediate_size: 12,
+    });
+    expect(read(written)).toEqual(narrow);
+    expect(expertsOf({ ...HUNYUAN, shared_expert_intermediate_size: 7 })[0]?.shared).toBe(12);
+  });
+
+  test("are refused where layers have other numbers, or more shared ones", () => {
+    const unsupported = (message: string): unknown => expect.objectContaining({ code: "UNSUPPORTED", message });
+    expect(() => read({ ...HUNYUAN, moe_topk: [2, 1], num_experts_per_tok: null })).toThrow(
+      unsupported("config.json: expected one moe_topk in all layers, got 2 and 1"),
+    );
+    expect(() => read({ ...HUNYUAN, num_shared_expert: [2, 2] })).toThrow(
+      unsupported("config.json: expected num_shared_expert 1, got 2"),
+    );
+    for (const moe_topk of [[], "2", [2.5]])
+      expect(() => read({ ...HUNYUAN, moe_topk })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
+  });
+});
+
 describe("experts that are picked by corrected scores", () => {
   const own = { count: 4, active: 2, normalised: true, corrected: true } as const;
   const sparse = (config: JsonObject): readonly number[] =>

@@ -8,6 +8,7 @@ import { expertKeys } from "./experts_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
+import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
@@ -35,6 +36,18 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: false,
     own: null,
   }),
+  hunyuan_v1_moe: both(
+    SAME_IN_LAYERS,
+    expertKeys({
+      count: "num_experts",
+      alias: "num_local_experts",
+      active: "moe_topk",
+      defaults: { count: 1, active: 1, normalised: true },
+      normalises: false,
+      shared: { key: null, usual: 1 },
+      own: null,
+    }),
+  ),
   mixtral: expertKeys({
     count: "num_local_experts",
     alias: "num_experts",
