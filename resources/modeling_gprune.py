@@ -1,6 +1,7 @@
 """
-Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X and
-LFM2 MoE: 5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and later):
+Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
+LFM2 MoE, MiniMax-M2 and Solar Open: 5 and later; K-EXAONE: 5.1 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and
+later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -35,8 +36,6 @@ ATTENTION = ("self_attn", "attention", "attn", "self_attention")
 HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads")
 FFN = ("mlp", "feed_forward", "shared_mlp", "ffn")
-# What classes call the shared experts of an FFN with others.
-SHARED = ("shared_expert", "shared_mlp")
 NEURONS = (
     "intermediate_size",
     "intermediate_size_mlp",
@@ -45,6 +44,8 @@ NEURONS = (
     "ffn_dim",
     "ffn_hidden_size",
 )
+# What names of the shared expert of an FFN with others begin with.
+SHARED = ("shared_expert", "shared_mlp")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
 # those that are one matrix in some classes, all have a bias or none.
@@ -311,7 +312,9 @@ for family in (
     ("olmo2", "Olmo2"),
     ("olmo3", "Olmo3"),
     ("olmoe", "Olmoe"),
+    ("flex_olmo", "FlexOlmo"),
     ("exaone4", "Exaone4"),
+    ("exaone_moe", "ExaoneMoe"),
     ("seed_oss", "SeedOss"),
     ("ernie4_5", "Ernie4_5"),
     ("ernie4_5_moe", "Ernie4_5_Moe"),
@@ -321,6 +324,8 @@ for family in (
     ("glm", "Glm"),
     ("glm4", "Glm4"),
     ("glm4_moe", "Glm4Moe"),
+    ("dots1", "Dots1"),
+    ("solar_open", "SolarOpen"),
     ("apertus", "Apertus"),
     ("arcee", "Arcee"),
     ("nanochat", "NanoChat"),

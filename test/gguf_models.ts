@@ -85,6 +85,19 @@ function gemma4Case(
   };
 }
 
+/** Of a model of an architecture like GLM-4.5's, with one layer without experts. */
+function sigmoidEntries(architecture: string): NonNullable<Case["extra"]> {
+  const entries: Readonly<Record<string, BuiltValue>> = {
+    feed_forward_length: u32(6),
+    expert_feed_forward_length: u32(4),
+    leading_dense_block_count: u32(1),
+    expert_gating_func: u32(2),
+    expert_weights_norm: bool(true),
+    expert_weights_scale: f32(2.5),
+  };
+  return Object.entries(entries).map(([key, value]) => [`${architecture}.${key}`, value]);
+}
+
 /** Of a GLM-4.5 with one layer without experts. */
 function glm4MoeEntries(others: NonNullable<Case["extra"]>): NonNullable<Case["extra"]> {
   return [
@@ -467,6 +480,18 @@ export const CASES: Readonly<Record<string, Case>> = {
       }),
     }),
     extra: glm4MoeEntries([]),
+  },
+  dots1: {
+    ...{ architecture: "dots1", model: tinyModel(TINY_FAMILIES.dots1) },
+    extra: [...sigmoidEntries("dots1"), ["dots1.expert_shared_count", u32(1)]],
+  },
+  exaone_moe: {
+    ...{ architecture: "exaone-moe", model: tinyModel(TINY_FAMILIES.exaone_moe) },
+    extra: [
+      ...sigmoidEntries("exaone-moe"),
+      ["exaone-moe.expert_shared_feed_forward_length", u32(4)],
+      ["exaone-moe.attention.sliding_window", u32(16)],
+    ],
   },
   apertus: { architecture: "apertus", model: tinyModel(TINY_FAMILIES.apertus) },
   arcee: {

@@ -57,6 +57,12 @@ const CORRECTED = { ...EXPERTS, corrected: true } as const;
 const OPEN_SHARED = { shared: 5, ungated: true } as const;
 const WITH_OPEN_SHARED = { neurons: 12, experts: { ...EXPERTS, ...OPEN_SHARED } } as const;
 
+/** One of experts picked by corrected sigmoids, beside one as wide. */
+const OF_SIGMOIDS = {
+  neurons: 12,
+  experts: { ...CORRECTED, ...OPEN_SHARED, sigmoid: true, divisor: { plus: 1e-20 }, scale: 2.5, shared: 4 },
+} as const;
+
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
   ...{ valueNorm: true, layerScalars: true },
@@ -108,6 +114,9 @@ type TinyFamily =
   | "glm"
   | "glm4"
   | "glm4_moe"
+  | "dots1"
+  | "exaone_moe"
+  | "solar_open"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -255,18 +264,24 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   glm4_moe: {
     ...{ family: "glm4_moe", qkNorm: "head", tiedEmbeddings: false },
     layers: [{}, {}].map((_, index) => {
-      const rules = {
-        sigmoid: true,
-        divisor: { plus: 1e-20 },
-        scale: 2.5,
-        shared: 4,
-        ungated: true,
-      } as const;
-      const experts = { ...CORRECTED, ...rules };
       const layer = { rope: { ...ROPE, rotaryDim: 2 }, biases: QKV };
-      return index === 0 ? layer : { ...layer, neurons: 12, experts };
+      return index === 0 ? layer : { ...layer, ...OF_SIGMOIDS };
     }),
   },
+  dots1: {
+    family: "dots1",
+    qkNorm: "head",
+    tiedEmbeddings: false,
+    layers: [NARROW, { ...NARROW, ...OF_SIGMOIDS }],
+  },
+  exaone_moe: {
+    ...{ family: "exaone_moe", qkNorm: "head", tiedEmbeddings: false },
+    layers: Array.from({ length: 5 }, (_, layer) => ({
+      ...(layer === 0 ? {} : OF_SIGMOIDS),
+      ...(layer === 3 ? { rope: null } : { window: 16 }),
+    })),
+  },
+  solar_open: { family: "solar_open", tiedEmbeddings: false, layers: [OF_SIGMOIDS, OF_SIGMOIDS] },
   apertus: {
     ...{ family: "apertus", gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },
     ...{ tiedEmbeddings: false, layers: [{ rope: { ...ROPE, rotaryDim: 6 }, biases: QKV }] },

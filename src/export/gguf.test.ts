@@ -112,6 +112,7 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   "glm4_moe without norms of queries and keys": { ...TINY_FAMILIES.glm4_moe, qkNorm: null },
   "gemma4 without a cap of logits": { ...TINY_FAMILIES.gemma4, logitSoftcap: null },
   ...TINY_FAMILIES,
+  solar_open: { ...TINY_FAMILIES.solar_open, readAs: "glm4_moe" },
 };
 
 /** Norms that are stored with an offset, where the model has one, and so are rounded. */

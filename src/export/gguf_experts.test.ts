@@ -55,6 +55,9 @@ describe("the architecture", () => {
     ["lfm2moe", LFM2],
     ["glm4moe", GLM],
     ["glm4moe", { ...withAll(GLM, { normalised: false, shared: 8 }), qkNorm: null }],
+    ["glm4moe", TINY_FAMILIES.solar_open],
+    ["dots1", TINY_FAMILIES.dots1],
+    ["exaone-moe", TINY_FAMILIES.exaone_moe],
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "ungated")],
     ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],
@@ -128,6 +131,14 @@ describe("the architecture", () => {
       "heads of an OLMoE that share keys",
       { ...TINY_FAMILIES.olmoe, layers: [{ ...ofExperts({ normalised: false }), kvGroups: 1 }] },
       "olmoe does not support key heads whose total width differs from the hidden size 8",
+    ],
+    [
+      "heads of a dots.llm1 that share keys",
+      {
+        ...TINY_FAMILIES.dots1,
+        layers: TINY_FAMILIES.dots1.layers!.map((layer) => ({ ...layer, groupSize: 2 })),
+      },
+      "dots1 does not support query heads that share a key head",
     ],
     [
       "clipped queries of an OLMoE",

@@ -77,8 +77,11 @@ export interface StoredExperts {
 /** Families whose classes have keys of their own. */
 export type OwnKeysName =
   | "bloom"
+  | "dots1"
   | "ernie4_5_moe"
+  | "exaone_moe"
   | "falcon"
+  | "flex_olmo"
   | "gemma4"
   | "glm4_moe"
   | "granite_hybrid"
@@ -94,7 +97,8 @@ export type OwnKeysName =
   | "qwen2_moe"
   | "qwen3_5"
   | "qwen3_5_moe"
-  | "qwen3_moe";
+  | "qwen3_moe"
+  | "solar_open";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {

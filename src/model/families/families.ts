@@ -9,8 +9,9 @@ import { ARCEE } from "./arcee.ts";
 import { BLOOM } from "./bloom.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
 import { CWM } from "./cwm.ts";
+import { DOTS1 } from "./dots1.ts";
 import { ERNIE4_5, ERNIE4_5_MOE } from "./ernie4_5.ts";
-import { EXAONE4 } from "./exaone4.ts";
+import { EXAONE_MOE, EXAONE4 } from "./exaone4.ts";
 import { FALCON } from "./falcon.ts";
 import { GEMMA, GEMMA2, GEMMA3, GEMMA4, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4, GLM4_MOE } from "./glm.ts";
@@ -32,13 +33,14 @@ import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
 import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
-import { OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
+import { FLEX_OLMO, OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
 import { QWEN2, QWEN2_MOE, QWEN3, QWEN3_5, QWEN3_5_MOE, QWEN3_MOE } from "./qwen.ts";
 import { SEED_OSS } from "./seed_oss.ts";
 import { SMOLLM3 } from "./smollm3.ts";
+import { SOLAR_OPEN } from "./solar_open.ts";
 import { STABLELM } from "./stablelm.ts";
 import { STARCODER2 } from "./starcoder2.ts";
 
@@ -70,7 +72,9 @@ export const FAMILIES: readonly Family[] = [
   OLMO2,
   OLMO3,
   OLMOE,
+  FLEX_OLMO,
   EXAONE4,
+  EXAONE_MOE,
   SEED_OSS,
   ERNIE4_5,
   ERNIE4_5_MOE,
@@ -84,6 +88,8 @@ export const FAMILIES: readonly Family[] = [
   GLM,
   GLM4,
   GLM4_MOE,
+  DOTS1,
+  SOLAR_OPEN,
   APERTUS,
   ARCEE,
   NANOCHAT,

@@ -24,6 +24,9 @@ const GLM = {
   ...{ ...CONFIG, model_type: "glm4_moe", num_hidden_layers: 4, head_dim: 4 },
   ...{ n_routed_experts: 4, moe_intermediate_size: 3 },
 };
+const DOTS = { ...GLM, model_type: "dots1" };
+const SOLAR = { ...GLM, model_type: "solar_open" };
+const EXAONE = { ...QWEN3, model_type: "exaone_moe" };
 const LFM2 = {
   ...CONFIG,
   model_type: "lfm2_moe",
@@ -49,6 +52,11 @@ describe("experts", () => {
     const olmoe = { ...CONFIG, model_type: "olmoe", num_experts: 4 };
     expect(expertsOf(olmoe)[0]).toEqual({ ...two, normalised: false });
     expect(expertsOf({ ...olmoe, norm_topk_prob: true })[0]).toEqual({ ...two, normalised: true });
+    const flex = { ...olmoe, model_type: "flex_olmo" };
+    expect(expertsOf(flex)[0]).toEqual({ ...two, normalised: false });
+    expect(read(writeConfig(read({ ...flex, norm_topk_prob: true }), "float32"))).toEqual(
+      read({ ...flex, norm_topk_prob: true }),
+    );
   });
 
   test("are as many as the class assumes where the file does not say", () => {
@@ -221,7 +229,8 @@ describe("experts of HunYuan", () => {
   });
 
   test("are refused where layers have other numbers, or more shared ones", () => {
-    const unsupported = (message: string): unknown => expect.objectContaining({ code: "UNSUPPORTED", message });
+    const unsupported = (message: string): unknown =>
+      expect.objectContaining({ code: "UNSUPPORTED", message });
     expect(() => read({ ...HUNYUAN, moe_topk: [2, 1], num_experts_per_tok: null })).toThrow(
       unsupported("config.json: expected one moe_topk in all layers, got 2 and 1"),
     );
@@ -255,11 +264,60 @@ describe("experts that are picked by corrected scores", () => {
     expect(expertsOf({ ...GLM, n_shared_experts: 0 })[1]?.shared).toBeUndefined();
   });
 
-  test("are in no groups in GLM-4.5", () => {
+  test.each([GLM, DOTS, SOLAR, EXAONE])("are in no groups in $model_type", (config) => {
     for (const key of ["n_group", "topk_group"])
-      expect(() => read({ ...GLM, [key]: 2 })).toThrow(
+      expect(() => read({ ...config, [key]: 2 })).toThrow(
         expect.objectContaining({ code: "UNSUPPORTED", message: `config.json: expected ${key} 1, got 2` }),
       );
+  });
+
+  test("are those of GLM-4.5 in dots.llm1, Solar Open and K-EXAONE, with the values of their classes", () => {
+    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-20 }, ungated: true };
+    expect(expertsOf(DOTS)).toEqual(Array(4).fill({ ...usual, normalised: false, shared: 6 }));
+    expect(
+      expertsOf({ ...DOTS, first_k_dense_replace: 2, n_shared_experts: 1, norm_topk_prob: true }),
+    ).toEqual([...[null, null], ...Array(2).fill({ ...usual, shared: 3 })]);
+    expect(expertsOf({ ...SOLAR, routed_scaling_factor: 2 })).toEqual(
+      Array(4).fill({ ...usual, shared: 3, scale: 2 }),
+    );
+    const { intermediate_size: _, moe_intermediate_size: __, ...silent } = SOLAR;
+    expect(read(silent).layers[0]?.neurons).toBe(4 * 1280);
+    expect(expertsOf(EXAONE)).toEqual([null, ...Array(3).fill({ ...usual, shared: 3, scale: 2.5 })]);
+    expect(expertsOf({ ...EXAONE, routed_scaling_factor: 1, num_shared_experts: 2 })[1]).toEqual({
+      ...usual,
+      shared: 6,
+    });
+  });
+
+  test("are in the layers of a list in K-EXAONE, or in all but the first ones", () => {
+    const types = (...names: readonly string[]): JsonObject => ({ ...EXAONE, mlp_layer_types: names });
+    expect(sparse({ ...EXAONE, first_k_dense_replace: 2, mlp_layer_types: null })).toEqual([2, 3]);
+    expect(sparse({ ...types("sparse", "dense", "sparse", "dense"), first_k_dense_replace: 2 })).toEqual([
+      0, 2,
+    ]);
+    expect(() => read(types("sparse", "dense"))).toThrow(
+      expect.objectContaining({
+        code: "BAD_CONFIG",
+        message: "config.json: expected mlp_layer_types with an entry for every layer, got 2",
+      }),
+    );
+    expect(() => read(types("sparse", "dense", "sparse", "some"))).toThrow(
+      expect.objectContaining({ code: "BAD_CONFIG" }),
+    );
+    expect(writeConfig(read(types("dense", "dense", "sparse", "sparse")), "float32")).toMatchObject({
+      ...{ first_k_dense_replace: 2, mlp_layer_types: ["dense", "dense", "sparse", "sparse"] },
+      ...{ num_experts: 4, num_shared_experts: 1, routed_scaling_factor: 2.5 },
+    });
+  });
+
+  test("are beside windows in the last layers of dots.llm1, unless layer_types names others", () => {
+    const windows = (config: JsonObject): readonly unknown[] =>
+      read({ ...DOTS, ...config }).layers.map(({ window }) => window);
+    expect(windows({})).toEqual([null, null, null, null]);
+    expect(windows({ max_window_layers: 3 })).toEqual([null, null, null, 4096]);
+    expect(windows({ max_window_layers: 1, sliding_window: null })).toEqual([null, null, null, null]);
+    const layer_types = ["sliding_attention", ...Array(3).fill("full_attention")];
+    expect(windows({ max_window_layers: 2, sliding_window: 8, layer_types })).toEqual([8, null, null, null]);
   });
 
   test("are those of MiniMax-M2: sigmoids in all layers, beside heads of which some channels turn", () => {
@@ -328,6 +386,10 @@ describe("experts that are picked by corrected scores", () => {
     ["GLM-4.5 without any", { ...GLM, first_k_dense_replace: 4 }],
     ["GLM-4.5 without one of all tokens", { ...GLM, n_shared_experts: 0 }],
     ["MiniMax-M2", { ...MINIMAX, rotary_dim: 2, num_experts_per_tok: 3 }],
+    ["dots.llm1", { ...DOTS, first_k_dense_replace: 1, max_window_layers: 2, sliding_window: 8 }],
+    ["Solar Open", { ...SOLAR, routed_scaling_factor: 2.5, n_shared_experts: 2 }],
+    ["K-EXAONE", { ...EXAONE, routed_scaling_factor: 1, sliding_window: 8 }],
+    ["K-EXAONE with few experts", { ...EXAONE, mlp_layer_types: ["sparse", "dense", "dense", "dense"] }],
     ["LFM2", { ...LFM2, num_dense_layers: 1, use_expert_bias: false }],
     ["ERNIE 4.5", { ...ERNIE, moe_norm_min: 0.25 }],
     ["ERNIE 4.5 in every second layer", { ...ERNIE, moe_layer_interval: 2 }],

@@ -18,7 +18,7 @@ type ActiveKey = typeof ACTIVE | "moe_k" | "moe_topk";
 type NumberKey = CountKey | ActiveKey;
 /** Keys of the width of the expert of all tokens, and of its width in widths of other experts. */
 type WidthKey = typeof OWN_WIDTH | "shared_intermediate_size";
-type RatioKey = "n_shared_experts" | "moe_num_shared_experts";
+type RatioKey = "n_shared_experts" | "num_shared_experts" | "moe_num_shared_experts";
 
 /** The keys of a class, and its values where config.json has none. */
 interface ExpertKeys {
@@ -89,6 +89,7 @@ const sharedSchema = z.object({
   shared_expert_intermediate_size: size.nullish(),
   shared_intermediate_size: size.nullish(),
   n_shared_experts: ratio,
+  num_shared_experts: ratio,
   moe_num_shared_experts: ratio,
 });
 type Config = z.infer<typeof schema>;
@@ -130,9 +131,10 @@ function readKeys(keys: ExpertKeys, config: JsonObject, where: string): OwnKeys 
 }
 
 function expertsOf(keys: ExpertKeys, config: Config, where: string): ExpertsSpec {
-  const { defaults, normalises, active: activeKey = ACTIVE, corrects, scales, least } = keys;
+  const { normalises, active: activeKey = ACTIVE, corrects, scales, least } = keys;
+  const { scale: usualScale = 1, ...defaults } = keys.defaults;
   const corrected = corrects === "always" || (corrects !== undefined && (config[corrects] ?? true));
-  const scale = (scales ? config.routed_scaling_factor : null) ?? 1;
+  const scale = (scales ? config.routed_scaling_factor : null) ?? usualScale;
   const experts: ExpertsSpec = {
     ...defaults,
     count: eitherOf(config, [keys.count, keys.alias], where) ?? defaults.count,

@@ -4,6 +4,7 @@
  */
 import type { OwnKeysName } from "../family.ts";
 import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
+import { LAST_WINDOWED } from "./dots1_keys.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
@@ -14,13 +15,23 @@ import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { qwen35Keys, readQwen35Keys } from "./qwen3_5_keys.ts";
-import { afterDense, BY_STEP, IN_INTERVAL } from "./sparse_layers.ts";
+import { afterDense, BY_STEP, BY_TYPE, IN_INTERVAL } from "./sparse_layers.ts";
 
 /** The class assumes a layer that predicts a further token, which is not read (`predictingLayers`). */
 const PREDICTING_NONE: OwnKeysFormat = {
   read: (usual) => ({ usual, complete: (spec) => spec }),
   write: () => ({ num_nextn_predict_layers: 0 }),
 };
+
+/** Experts that are picked as those of GLM-4.5, with its keys. */
+const SIGMOID_EXPERTS = {
+  count: "n_routed_experts",
+  alias: "num_local_experts",
+  defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
+  normalises: true,
+  corrects: "always",
+  scales: true,
+} as const;
 
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
@@ -73,6 +84,13 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: true,
     own: null,
   }),
+  flex_olmo: expertKeys({
+    count: "num_experts",
+    alias: "num_local_experts",
+    defaults: { count: 7, active: 5, normalised: false },
+    normalises: true,
+    own: null,
+  }),
   qwen3_moe: expertKeys({
     count: "num_experts",
     alias: "num_local_experts",
@@ -112,16 +130,33 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   glm4_moe: both(
     PREDICTING_NONE,
     expertKeys({
-      count: "n_routed_experts",
-      alias: "num_local_experts",
-      defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
-      normalises: true,
-      corrects: "always",
-      scales: true,
+      ...SIGMOID_EXPERTS,
       shared: { key: "n_shared_experts", usual: 1 },
       own: { neurons: 1408, layers: afterDense("first_k_dense_replace", { usual: 1 }) },
     }),
   ),
+  // The numbers of experts are those of the published model; the class has none.
+  dots1: both(
+    LAST_WINDOWED,
+    expertKeys({
+      ...SIGMOID_EXPERTS,
+      defaults: { ...SIGMOID_EXPERTS.defaults, active: 6, normalised: false },
+      shared: { key: "n_shared_experts", usual: 2 },
+      own: { neurons: 1408, layers: afterDense("first_k_dense_replace", { usual: 0 }) },
+    }),
+  ),
+  exaone_moe: expertKeys({
+    ...SIGMOID_EXPERTS,
+    count: "num_experts",
+    defaults: { ...SIGMOID_EXPERTS.defaults, count: 64, scale: 2.5 },
+    shared: { key: "num_shared_experts", usual: 1 },
+    own: { neurons: 1024, layers: BY_TYPE },
+  }),
+  solar_open: expertKeys({
+    ...SIGMOID_EXPERTS,
+    shared: { key: "n_shared_experts", usual: 1 },
+    own: { neurons: 1280, layers: null },
+  }),
   ernie4_5_moe: expertKeys({
     count: "moe_num_experts",
     alias: "num_experts",

@@ -1,5 +1,6 @@
 /** Which layers of a class have experts, as its configuration says it. */
 import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { parsedKeys } from "./own_keys.ts";
@@ -48,6 +49,27 @@ export function afterDense(
     write: (sparse) => ({ [key]: sparse.includes(true) ? sparse.indexOf(true) : sparse.length }),
   };
 }
+
+const typesSchema = z.object({
+  mlp_layer_types: z.array(z.enum(["dense", "sparse"])).nullish(),
+  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+});
+const FIRST_DENSE = afterDense("first_k_dense_replace", { usual: 1 });
+
+/** As a list says or, without one, all but the first ones (`ExaoneMoeConfig`). */
+export const BY_TYPE: SparseLayers = {
+  read: (config, where) => {
+    const { mlp_layer_types: types, num_hidden_layers: count } = parsedKeys(typesSchema, config, where);
+    if (!types) return FIRST_DENSE.read(config, where);
+    if (types.length === count) return (layer) => types[layer] === "sparse";
+    const expected = "mlp_layer_types with an entry for every layer";
+    throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${types.length}`);
+  },
+  write: (sparse) => ({
+    ...FIRST_DENSE.write(sparse),
+    mlp_layer_types: sparse.map((has) => (has ? "sparse" : "dense")),
+  }),
+};
 
 const intervalSchema = z.object({
   moe_layer_start_index: index.default(1),
