@@ -1,8 +1,6 @@
 /**
- * Keys of classes with experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_olmoe.py,
- * configuration_granitemoe.py, configuration_qwen2_moe.py, configuration_qwen3_5_moe.py, configuration_glm4_moe.py,
- * configuration_lfm2_moe.py, configuration_ernie4_5_moe.py, configuration_granitemoehybrid.py): the number of experts,
- * those of a token, what their scores count, their widths, the layers without, and the expert of all tokens.
+ * Keys of classes with experts (configuration files of transformers by the names in own_keys_formats.ts): the number of
+ * experts, those of a token, what their scores count, their widths, the layers without, and the shared expert.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
