@@ -92,7 +92,7 @@ export async function dryRun(
       output: config.output,
       sparsity: { asked: sparsity },
       parameters: { before, after: Math.round(before - sparsity * prunableParameters(spec)) },
-      runtimes: opened.runtimes,
+      runtimes: opened.support,
       calibration: usesOf(sets, config),
       held_out_windows: Object.fromEntries(sets.map(({ name, heldOut }) => [name, heldOut.length])),
       memory: room.memory,

@@ -148,6 +148,11 @@ export {
 } from "./evaluate/evaluate.ts";
 export { type FewShot, type ShotDocument, withShots } from "./evaluate/few_shot.ts";
 export { continuationText, type GenerateOptions, generate, promptTokens } from "./evaluate/generate.ts";
+export {
+  type GeneratedTextOptions,
+  type GeneratedTextState,
+  generateTexts,
+} from "./evaluate/generated_texts.ts";
 export type { HeldOutScore } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
@@ -155,16 +160,15 @@ export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluat
 export type { MaterialOptions, TaskShots } from "./evaluate/material.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { asChats, asTexts, type ChatOptions } from "./evaluate/prompts.ts";
-export { type SampleOptions, type SampleState, sampleTexts } from "./evaluate/sample.ts";
 export { readTask } from "./evaluate/task_file.ts";
 export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 // Export
-export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
+export { type ForeseenRun, foreseeSupport } from "./export/foresee.ts";
 export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
 export { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
-export { type LoadingFacts, type Runtimes, runtimesOf } from "./export/runtimes.ts";
+export { type LoadingFacts, type ProgramSupport, programSupport } from "./export/program_support.ts";
 export type { SpaceAnalysis } from "./gprune/analysis.ts";
 // The method
 export type { Consensus } from "./gprune/consensus.ts";
@@ -302,8 +306,8 @@ export {
 export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 // Reports
 export { renderComparison } from "./report/comparison.ts";
-export type { RunFiles } from "./report/facts.ts";
 export { renderReport } from "./report/report.ts";
+export type { RunFiles } from "./report/report_data.ts";
 export { readRun } from "./report/run_files.ts";
 export type { RunRecord } from "./report/run_record.ts";
 export type {

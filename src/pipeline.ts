@@ -1,10 +1,11 @@
 /** The whole path from a model and texts to a smaller model; reads top to bottom. */
 import { join } from "node:path";
 import { badArgument, requireCount } from "./base/arguments.ts";
+import { RUN_FILES } from "./base/file_names.ts";
 import { type OnProgress, silent } from "./base/progress.ts";
 import { type Checkpoints, interruptible } from "./base/stages.ts";
-import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
-import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
+import type { TokenSet, WeightedTokenSet } from "./calibrate/calibrate.ts";
+import { gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { Moments } from "./calibrate/moments.ts";
 import { type MadeModel, type PassesBase, unpruned } from "./calibrate/passes.ts";
 import { hasOwnText } from "./calibrate/text_sets.ts";
@@ -14,7 +15,7 @@ import { GpruneError, hasCode } from "./errors.ts";
 import type { MemoryPlan } from "./estimate/memory_plan.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
 import { writtenSpec } from "./export/hf.ts";
-import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
+import { type ProgramSupport, programSupport } from "./export/program_support.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import type { DeviceFound } from "./graph/runtime/device_check.ts";
@@ -42,9 +43,8 @@ import type { Refitted } from "./recover/least_squares.ts";
 import { type ConnectedPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
-import { RUN_FILES } from "./report/run_files.ts";
 import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run/facts.ts";
-import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run/inputs.ts";
+import { decidesByText, fillOwnSet, warningsOf } from "./run/inputs.ts";
 import { type OpenedRun, type OpeningOptions, openRun, type PreparedRun, prepareRun } from "./run/opening.ts";
 import { type Findings, finishedResult, saveRun } from "./run/output.ts";
 import { planRoom } from "./run/preflight.ts";
@@ -63,7 +63,7 @@ import type { AnyTensor } from "./tensor/stash.ts";
 export interface PruneOptions {
   readonly onProgress?: OnProgress;
   /** Called before anything is computed with all settings and the programs that will load the result, as foreseen. */
-  readonly onForeseen?: (runtimes: Runtimes, config: SettledConfig) => void;
+  readonly onForeseen?: (support: ProgramSupport, config: SettledConfig) => void;
   /** Called before anything is computed with the device in use. */
   readonly onDevice?: (device: DeviceFound) => void;
   /** Called before anything is computed with every warning about the model, the sets or the plan, a sentence each. */
@@ -168,7 +168,7 @@ async function pruneModel(prepared: KeptRun, options: PruneOptions): Promise<Pru
     });
     const writing = { model, runtime, stages, onProgress };
     const sets = hasOwnText(config)
-      ? await clock.time("sample", () => withOwnText(config, run.sets, writing))
+      ? await clock.time("sample", () => fillOwnSet(config, run.sets, writing))
       : run.sets;
     const passes = runPasses(model, runtime, connected);
     const computing = { started, runtime, passes, sets, stages, memory, facts, onProgress, maxShardBytes };
@@ -211,7 +211,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
     parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
     widths: widths(plan, model.spec),
     ...expertsOf(model.spec),
-    runtimes: runtimesOf(pruned.spec, { tokenizer: run.tokenizerObstacle }),
+    runtimes: programSupport(pruned.spec, { tokenizer: run.tokenizerObstacle }),
     held_out: heldOut,
     calibration: usesOf(sets, config),
   };
@@ -232,16 +232,10 @@ function expertsOf(spec: ModelSpec): Pick<RunOutcome, "experts"> {
 interface Calibrated {
   /** Number of tokens that went through the model; 0 if no pass was needed. */
   readonly tokens: number;
-  /** Null if neither the decision nor the recovery uses it. */
-  readonly evidence: CalibrationEvidence | null;
+  /** Evidence of every set by name; null if neither the decision nor the recovery uses it. */
+  readonly evidence: ReadonlyMap<string, SplitEvidence> | null;
   /** Moments for least squares; empty without it. */
   readonly moments: Moments;
-}
-
-/** Evidence of every calibration set, and pooled by the sets' weights. */
-interface CalibrationEvidence {
-  readonly sets: ReadonlyMap<string, SplitEvidence>;
-  readonly pooled: Evidence;
 }
 
 /**
@@ -251,19 +245,12 @@ interface CalibrationEvidence {
 async function calibrateSets(run: Run): Promise<Calibrated> {
   const { config, given, model, passes, sets, metric, stages, onProgress } = run;
   const measured = decidesByText(config, metric) || config.recover === "bias" ? sets : [];
-  const fitted = refits(config.recover) ? weightedSets(run, config.refitSamples) : [];
-  if (learnsNothing(sets) || measured.length + fitted.length === 0)
-    return { tokens: 0, evidence: null, moments: new Map() };
+  const fitted = refits(config.recover) ? learnableSets(run, config.refitSamples) : [];
+  if (measured.length + fitted.length === 0) return { tokens: 0, evidence: null, moments: new Map() };
   const gradients = metric.input === "gradients" && given === null;
   const options = { gradients, fitted, onProgress, stages };
   const { evidence, moments, tokens } = await gatherEvidence({ model, passes }, measured, options);
-  if (measured.length === 0) return { tokens, evidence: null, moments };
-  const weights = config.calibration.map(({ weight }) => weight);
-  const pooled = poolEvidence(
-    Array.from(evidence.values(), ({ whole }) => whole),
-    weights,
-  );
-  return { tokens, evidence: { sets: evidence, pooled }, moments };
+  return { tokens, evidence: measured.length === 0 ? null : evidence, moments };
 }
 
 /** Decides on a plan, by the configured method. */
@@ -290,7 +277,7 @@ async function decide(run: Run, { evidence, moments }: Calibrated): Promise<Prun
 }
 
 /** Decides by a metric and an allocation alone, without GPrune. */
-async function decidePlain(run: Run, evidence: CalibrationEvidence | null): Promise<Keep> {
+async function decidePlain(run: Run, evidence: Calibrated["evidence"]): Promise<Keep> {
   const { config, model, metric } = run;
   const { allocation, sparsity, roundTo, shape, seed } = config;
   const layers = model.spec.layers.length;
@@ -298,7 +285,7 @@ async function decidePlain(run: Run, evidence: CalibrationEvidence | null): Prom
     model,
     metric,
     seed,
-    ...evidence?.pooled,
+    ...(evidence && poolEvidence(evidence, config.calibration)),
     onLayer: (done) => run.onProgress({ stage: "score", done, total: layers, unit: "layers" }),
   });
   return allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo, shape });
@@ -306,13 +293,15 @@ async function decidePlain(run: Run, evidence: CalibrationEvidence | null): Prom
 
 function gpruneRequest(
   run: Run,
-  { sets: evidence, pooled }: CalibrationEvidence,
+  evidence: ReadonlyMap<string, SplitEvidence>,
   moments: Moments,
 ): GpruneRequest {
   const { config, model, runtime, passes, metric, fallback, addsBiases, stages, onProgress } = run;
-  const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
-  const sets = run.sets.map((set) => decidingSet(set, config.refitSamples));
-  const measured = { sets, evidence, pooled, weights, moments };
+  const sets = weightedSets(
+    config,
+    run.sets.map((set) => decidingSet(set, config.refitSamples)),
+  );
+  const measured = { sets, evidence, moments };
   // The configuration has the names of the metrics, the run has the metrics.
   return { ...config, metric, fallback, model, runtime, passes, addsBiases, stages, onProgress, ...measured };
 }
@@ -327,9 +316,10 @@ interface Recovered {
 async function recover(run: Run, plan: PruningPlan, { evidence, moments }: Calibrated): Promise<Recovered> {
   const { config, model, passes, stages, onProgress } = run;
   const { keep } = plan;
-  if (config.recover === "none" || learnsNothing(run.sets)) return { made: makeModel(model, { keep }) };
+  if (config.recover === "none") return { made: makeModel(model, { keep }) };
   if (config.recover === "bias") {
-    return { made: await makeCompensated(model, keep, evidence!.pooled.stats) };
+    const { stats } = poolEvidence(evidence!, config.calibration);
+    return { made: await makeCompensated(model, keep, stats) };
   }
   const refitted = await stages.run("refit", (checkpoints: Checkpoints<Refitted>) =>
     passes.refit({ plan, moments, addsBiases: run.addsBiases, stage: "recover", onProgress, checkpoints }),
@@ -339,15 +329,26 @@ async function recover(run: Run, plan: PruningPlan, { evidence, moments }: Calib
 }
 
 /** At most `count` windows of every set, with the set's weight. */
-function weightedSets({ config, sets }: Run, count: number): readonly WeightedTokenSet[] {
-  return sets.map((set, d) => ({ ...learnable(set, count), weight: config.calibration[d]!.weight }));
+function learnableSets({ config, sets }: Run, count: number): readonly WeightedTokenSet[] {
+  return weightedSets(
+    config,
+    sets.map((set) => learnable(set, count)),
+  );
+}
+
+/** The sets of a configuration, in its order, with their weights. */
+function weightedSets<T extends TokenSet>(
+  { calibration }: SettledConfig,
+  sets: readonly T[],
+): readonly (T & WeightedTokenSet)[] {
+  return sets.map((set, d) => ({ ...set, weight: calibration[d]!.weight }));
 }
 
 /** Distills the dense model into the student, on all windows of the sets that are not held out. */
 async function train(run: Run, { model: student, recipe }: MadeModel): Promise<Recovered> {
   const { config, model: dense, runtime, stages, onProgress } = run;
   const { leadingId } = Tokenizer.of(dense);
-  const sets = weightedSets(run, Number.POSITIVE_INFINITY);
+  const sets = learnableSets(run, Number.POSITIVE_INFINITY);
   const { steps, learningRate, seed } = config;
   const request = { dense, student, runtime, sets, leadingId, steps, learningRate, seed };
   const { tensors, curve } = await stages.run("distill", (checkpoints: Checkpoints<TrainingSnapshot>) =>

@@ -2,8 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { forCheckAlone } from "../src/calibrate/windows.ts";
+import { generateTexts } from "../src/evaluate/generated_texts.ts";
 import { ownTextToCome, writeOwnText } from "../src/evaluate/own_text.ts";
-import { sampleTexts } from "../src/evaluate/sample.ts";
 import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
 import {
   openModel,
@@ -50,7 +50,7 @@ async function sampled(): Promise<string> {
   const runtime = new Runtime({ threads: 1 });
   const options = { count: 6, tokens: SHAPE.seqLen, temperature: 1, topP: 1, seed: SHAPE.seed };
   const tokenizer = Tokenizer.fromFiles(model.files);
-  const windows = await sampleTexts(new DecoderRunner(model, runtime), tokenizer, options);
+  const windows = await generateTexts(new DecoderRunner(model, runtime), tokenizer, options);
   await runtime.close();
   await model.weights.close();
   const path = join(root(), "own.jsonl");
@@ -126,7 +126,7 @@ describe("a set of the model's own text", () => {
     const alone = await writeOwnText(forCheckAlone(ownTextToCome("own", SHAPE)), writer, SHAPE);
     // Text for deciding a plan with more windows of each set.
     const options = { count: 20, tokens: SHAPE.seqLen, temperature: 1, topP: 1, seed: SHAPE.seed };
-    const decided = (await sampleTexts(writer.runner, writer.tokenizer, options)).flat().join("\n\n");
+    const decided = (await generateTexts(writer.runner, writer.tokenizer, options)).flat().join("\n\n");
     await runtime.close();
     await model.weights.close();
     expect(alone).toMatchObject({ windows: [], heldOut: [{ length: 24 }, { length: 24 }] });

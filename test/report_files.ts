@@ -5,7 +5,7 @@ import { explainDecision } from "../src/gprune/explanation.ts";
 import type { JsonValue } from "../src/io/files/json_document.ts";
 import { spacesOf } from "../src/model/spaces.ts";
 import { makePlan } from "../src/prune/plan.ts";
-import type { RunFiles } from "../src/report/facts.ts";
+import type { RunFiles } from "../src/report/report_data.ts";
 import { runRecord } from "../src/report/run_record.ts";
 import { savedEvaluation } from "../src/report/saved_evaluation.ts";
 import { randomStream } from "../src/tensor/random.ts";

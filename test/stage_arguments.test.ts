@@ -12,7 +12,6 @@ import {
   DecoderRunner,
   type DeviceRequest,
   decideGprune,
-  type Evidence,
   evaluateTogether,
   exportHuggingFace,
   findDevice,
@@ -20,6 +19,7 @@ import {
   gateStatistics,
   gatherEvidence,
   generate,
+  generateTexts,
   loadTokenSet,
   makePlan,
   measureLatency,
@@ -27,7 +27,6 @@ import {
   mergeStats,
   metricByName,
   openModel,
-  poolEvidence,
   poolGateStats,
   poolStats,
   prune,
@@ -35,7 +34,6 @@ import {
   resolveRunConfig,
   runPasses,
   type SamplingOptions,
-  sampleTexts,
   scoreModel,
   Tokenizer,
 } from "../src/index.ts";
@@ -55,7 +53,9 @@ const letters = letterModel({ seed: 3 });
 const writer = new DecoderRunner(letters, runtime);
 const tokenizer = Tokenizer.of(letters);
 const passes = runPasses(model, runtime);
-const sets = ["a", "b"].map((name, seed) => ({ name, windows: randomWindows([4, 4, 4], { seed }) }));
+const sets = ["a", "b"].map((name, seed) => {
+  return { name, weight: 1, windows: randomWindows([4, 4, 4], { seed }) };
+});
 const [a, b] = sets as [(typeof sets)[0], (typeof sets)[0]];
 const metric = metricByName("flap-wifv");
 const fallback = metricByName("magnitude");
@@ -68,36 +68,17 @@ let others: CalibrationStats;
 
 beforeAll(async () => {
   const { evidence, moments } = await gatherEvidence({ model, passes }, sets);
-  const wholes = Array.from(evidence.values(), ({ whole }): Evidence => whole);
-  own = wholes[0]!.stats;
+  own = evidence.get("a")!.whole.stats;
   others = (await calibrate(new DecoderRunner(wider, runtime), [a])).get("a")!;
   request = {
-    ...{
-      model,
-      runtime,
-      passes,
-      sets,
-      evidence,
-      moments,
-      metric,
-      fallback,
-      pooled: poolEvidence(wholes, [1, 1]),
-    },
+    ...{ model, runtime, passes, sets, evidence, moments, metric, fallback },
     allocation: "learned",
-    shape: "per-layer",
-    robust: false,
     refine: false,
     sparsity: 0.2,
-    roundTo: 1,
     rounds: 2,
     gradientWindows: 1,
     maxModules: 2,
     seed: 0,
-    weights: new Map([
-      ["a", 1],
-      ["b", 1],
-    ]),
-    onProgress: () => {},
   };
 });
 
@@ -119,18 +100,16 @@ describe("decideGprune", () => {
     [{ sparsity: 1 }, "sparsity: expected a fraction of at least 0 and below 1, got 1"],
     [{ sets: [] }, "sets: expected at least one, got none"],
     [{ sets: [a, a] }, "sets: expected different names, got a twice"],
-    [{ sets: [a, { name: "b", windows: [] }] }, `windows of b: expected ${SOME_WINDOWS}, got none`],
-    [{ sets: [a, { name: "b", windows: SHORT }] }, `windows of b: expected ${SOME_WINDOWS}, got one of 1`],
-    [{ weights: new Map([["a", 1]]) }, "weights: expected those of a, b, got those of a"],
-    [{ weights: new Map() }, "weights: expected those of a, b, got those of none"],
+    [{ sets: [a, { ...b, windows: [] }] }, `windows of b: expected ${SOME_WINDOWS}, got none`],
+    [{ sets: [a, { ...b, windows: SHORT }] }, `windows of b: expected ${SOME_WINDOWS}, got one of 1`],
+    [{ evidence: new Map() }, "evidence: expected those of a, b, got those of none"],
   ])("refuses %j", async (wrong, message) => {
     await expectRefusal(() => decideGprune({ ...request, ...wrong }), message);
   });
 
   test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])("refuses a weight of %d", async (weight) => {
-    const weights = new Map([...request.weights, ["b", weight]] as const);
     const message = `weight of b: expected a positive number, got ${weight}`;
-    await expectRefusal(() => decideGprune({ ...request, weights }), message);
+    await expectRefusal(() => decideGprune({ ...request, sets: [a, { ...b, weight }] }), message);
   });
 
   test("refuses a set without evidence", async () => {
@@ -235,7 +214,7 @@ describe("loadTokenSet", () => {
   });
 });
 
-describe("sampleTexts", () => {
+describe("generateTexts", () => {
   const options = { count: 1, tokens: 4, temperature: 1, topP: 1, seed: 0 };
 
   test.each([
@@ -246,7 +225,7 @@ describe("sampleTexts", () => {
     [{ tokens: 0 }, "tokens: expected a whole number of at least 1, got 0"],
     [{ count: 1.5 }, "count: expected a whole number of at least 1, got 1.5"],
   ])("refuses %j", async (wrong, message) => {
-    await expectRefusal(() => sampleTexts(writer, tokenizer, { ...options, ...wrong }), message);
+    await expectRefusal(() => generateTexts(writer, tokenizer, { ...options, ...wrong }), message);
   });
 });
 

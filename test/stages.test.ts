@@ -14,13 +14,13 @@ import {
   metricByName,
   openModel,
   parsePlan,
-  poolEvidence,
   prune,
   Runtime,
   refitLeastSquares,
   resolveRunConfig,
   runPasses,
   Tokenizer,
+  widths,
 } from "../src/index.ts";
 import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
@@ -33,34 +33,27 @@ test("a program that does the stages one by one gets what prune makes", async ()
   const texts = await writeTinyTexts(root());
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path, weight: 1 }));
   const sampling = { samples: 4, refitSamples: 8, seqLen: 16, seed: 3 };
-  const numbers = { sparsity: 0.3, roundTo: 1, rounds: 3, gradientWindows: 2, maxModules: 3, seed: 3 };
-  const switches = { allocation: "learned", shape: "per-layer", robust: false, refine: true } as const;
+  const numbers = { sparsity: 0.3, rounds: 3, gradientWindows: 2, maxModules: 3, seed: 3 };
 
   const model = await openModel(directory);
   const tokenizer = Tokenizer.of(model);
   const runtime = new Runtime({ threads: 2 });
   const all = await Promise.all(calibration.map((set) => loadTokenSet(set, tokenizer, sampling)));
   const passes = runPasses(model, runtime);
-  const fitted = all.map((set) => ({ ...learnable(set, sampling.refitSamples), weight: 1 }));
+  const { refitSamples } = sampling;
+  const fitted = all.map((set) => ({ ...learnable(set, refitSamples), weight: 1 }));
   const { evidence, moments } = await gatherEvidence({ model, passes }, all, { fitted });
-  const weights = new Map(calibration.map(({ name, weight }) => [name, weight]));
   const { keep, analyses } = await decideGprune({
     model,
     runtime,
     passes,
-    weights,
     evidence,
     moments,
     ...numbers,
-    ...switches,
-    sets: all.map((set) => decidingSet(set, sampling.refitSamples)),
-    pooled: poolEvidence(
-      Array.from(evidence.values(), ({ whole }) => whole),
-      [...weights.values()],
-    ),
+    allocation: "learned",
+    sets: all.map((set) => ({ ...decidingSet(set, refitSamples), weight: 1 })),
     metric: metricByName("flap-wifv"),
     fallback: metricByName("magnitude"),
-    onProgress: () => {},
   });
   const plan = makePlan(model.spec, keep);
   const refitted = await refitLeastSquares({ dense: model, plan, runtime, moments });
@@ -75,12 +68,18 @@ test("a program that does the stages one by one gets what prune makes", async ()
   await runtime.close();
   await model.weights.close();
 
-  const settings = { ...sampling, ...numbers, ...switches, calibration, ownText: "never" } as const;
+  const settings = { ...sampling, ...numbers, calibration, ownText: "never" } as const;
   const output = join(root(), "by-prune");
   await prune(resolveRunConfig({ model: directory, output, dtype: "f32", ...settings }, "test"));
   expect(keep).toEqual(parsePlan(await readFile(join(output, "plan.json"), "utf8"), "plan").keep);
   const weightsOf = (name: string): Promise<unknown> => hashes(join(root(), name), ["model.safetensors"]);
   expect(await weightsOf("by-stages")).toEqual(await weightsOf("by-prune"));
   expect(Object.keys(sensitivity.units)).toEqual(analyses.map(({ space }) => space.id));
-  expect(applyPlan(model, plan).spec.layers).toHaveLength(model.spec.layers.length);
+  const { layers } = applyPlan(model, plan).spec;
+  const left = {
+    ffn: layers.map(({ neurons }) => neurons),
+    kv: layers.map(({ kvGroups }) => kvGroups),
+  };
+  expect(left).toEqual(widths(plan, model.spec));
+  expect(left.ffn).not.toEqual(model.spec.layers.map(({ neurons }) => neurons));
 });

@@ -3,16 +3,11 @@
  * gradients of every set are cached, since they are common to many rows.
  */
 
-import { silent } from "../../src/base/progress.ts";
 import type { WeightedTokenSet } from "../../src/calibrate/calibrate.ts";
-import {
-  type Evidence,
-  gatherEvidence,
-  poolEvidence,
-  type SplitEvidence,
-} from "../../src/calibrate/evidence.ts";
+import { gatherEvidence, poolEvidence, type SplitEvidence } from "../../src/calibrate/evidence.ts";
 import { measuredSets } from "../../src/calibrate/measured_sets.ts";
 import type { Moments } from "../../src/calibrate/moments.ts";
+import type { CalibrationStats } from "../../src/calibrate/stats.ts";
 import type { TextSet } from "../../src/calibrate/text_sets.ts";
 import { decidingSet, learnable, type SampledSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
@@ -88,7 +83,7 @@ export class Lab {
       case "none":
         return applyPlan(dense, plan);
       case "bias":
-        return compensateMeans(dense, plan, (await this.#evidenceOf(config)).pooled.stats);
+        return compensateMeans(dense, plan, await this.#pooledStats(config));
       case "lstsq":
         return this.#refit(plan, config);
       case "distill":
@@ -126,31 +121,35 @@ export class Lab {
     return { texts: read.texts, tasks: answered.tasks };
   }
 
-  async #keepByMetric(config: SettledConfig, { pooled }: ModelEvidence): Promise<Keep> {
+  async #keepByMetric(config: SettledConfig, evidence: SetEvidence): Promise<Keep> {
     const { sparsity, roundTo, shape, seed } = config;
     const metric = metricByName(config.metric);
-    const importance = await scoreModel({ model: this.dense, metric, seed, ...pooled });
+    const importance = await scoreModel({
+      model: this.dense,
+      metric,
+      seed,
+      ...poolEvidence(evidence, config.calibration),
+    });
     const allocation = allocationByName(config.allocation ?? metric.allocation);
     return allocation.allocate({ spec: this.dense.spec, importance, sparsity, roundTo, shape });
   }
 
-  async #decide(config: SettledConfig, { evidence, pooled }: ModelEvidence): Promise<Keep> {
+  async #decide(config: SettledConfig, evidence: SetEvidence): Promise<Keep> {
     const sets = await this.#sampledSets(config);
     const { keep } = await decideGprune({
       ...config,
       model: this.dense,
       runtime: this.#runtime,
       passes: this.#passes,
-      sets: sets.map((set) => decidingSet(set, config.refitSamples)),
-      weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
+      sets: sets.map((set, d) => {
+        return { ...decidingSet(set, config.refitSamples), weight: config.calibration[d]!.weight };
+      }),
       evidence,
-      pooled,
       moments: config.refine ? await this.#moments(config) : new Map(),
       metric: metricByName(config.metric),
       fallback: metricByName(config.fallback),
       addsBiases: this.#addsBiases(config),
       allocation: config.allocation ?? "learned",
-      onProgress: silent,
     });
     return keep;
   }
@@ -192,7 +191,7 @@ export class Lab {
   }
 
   /** Evidence of all sets; cached by set, since it does not depend on the others. */
-  async #evidenceOf(config: SettledConfig): Promise<ModelEvidence> {
+  async #evidenceOf(config: SettledConfig): Promise<SetEvidence> {
     const gradients = metricByName(config.metric).input === "gradients";
     const evidence = new Map<string, SplitEvidence>();
     for (const set of config.calibration) {
@@ -206,22 +205,16 @@ export class Lab {
       }
       evidence.set(set.name, ofSet);
     }
-    const wholes = Array.from(evidence.values(), ({ whole }) => (gradients ? whole : { stats: whole.stats }));
-    return {
-      evidence,
-      pooled: poolEvidence(
-        wholes,
-        config.calibration.map(({ weight }) => weight),
-      ),
-    };
+    return evidence;
+  }
+
+  async #pooledStats(config: SettledConfig): Promise<CalibrationStats> {
+    return poolEvidence(await this.#evidenceOf(config), config.calibration).stats;
   }
 }
 
-/** Evidence of a configuration's sets, separately and pooled by weight. */
-interface ModelEvidence {
-  readonly evidence: ReadonlyMap<string, SplitEvidence>;
-  readonly pooled: Evidence;
-}
+/** Evidence of a configuration's sets, by name. */
+type SetEvidence = ReadonlyMap<string, SplitEvidence>;
 
 /** Cache key of the windows of a set. */
 function keyOf({ path }: TextSet, { samples, seqLen, seed }: SettledConfig): string {

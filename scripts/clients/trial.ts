@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GpruneError } from "../../src/errors.ts";
-import { vllmAnswer } from "../../src/export/runtimes.ts";
+import { vllmAnswer } from "../../src/export/program_support.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { hfForm, vllmObstacle } from "../../src/model/hf/form.ts";
 import { attentionLayers, deltasOf, type ModelSpec } from "../../src/model/spec.ts";

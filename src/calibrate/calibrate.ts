@@ -178,7 +178,7 @@ export function measuredShards({ name, windows, owners, moments }: MeasuredSet):
 
 function measuredBatches(set: MeasuredSet): readonly MeasuredBatch[] {
   return measuredShards(set).flatMap(({ windows, owners, tokenWeight }) => {
-    const batches = microBatches(windows, textsOfSet(set));
+    const batches = microBatches(windows, calibrationSetText(set));
     let next = 0;
     return batches.map((batch, index): MeasuredBatch => {
       next += batch.batch;
@@ -210,7 +210,7 @@ function emptyStats(
     const { name, windows, owners = windows.map(() => name) } = set;
     if (owners.length !== windows.length)
       throw badArgument(
-        `owners of ${textsOfSet(set)}`,
+        `owners of ${calibrationSetText(set)}`,
         `one for each of ${windows.length} windows`,
         owners.length,
       );
@@ -228,7 +228,7 @@ function emptyStats(
 }
 
 /** Name of a set in messages: `calibration set web`. */
-export function textsOfSet({ name, partOf = name }: Pick<TokenSet, "name" | "partOf">): string {
+export function calibrationSetText({ name, partOf = name }: Pick<TokenSet, "name" | "partOf">): string {
   return `calibration set ${plainName(partOf)}`;
 }
 
@@ -238,7 +238,7 @@ function requireFiniteStats(set: TokenSet, { spaces }: CalibrationStats): void {
     if (CHANNEL_SUMS.every((key) => sums[key].every(Number.isFinite))) continue;
     throw new GpruneError(
       "NOT_FINITE",
-      `statistics of ${id}: expected finite sums, got NaN or infinity, on ${textsOfSet(set)}`,
+      `statistics of ${id}: expected finite sums, got NaN or infinity, on ${calibrationSetText(set)}`,
       {
         hint: "The squared activations overflow float32; check the checkpoint and the texts.",
       },

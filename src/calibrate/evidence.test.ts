@@ -54,8 +54,15 @@ test("pooled evidence has gradients where all of it has", async () => {
   const passes = localPasses(model, runtime);
   const { evidence } = await gatherEvidence({ model, passes }, sets, { gradients: true });
   const [a, b] = [...evidence.values()].map(({ whole }) => whole) as [Evidence, Evidence];
-  const pooled = poolEvidence([a, b], [1, 2]);
-  expect(pooled.stats).toEqual(poolStats([a.stats, b.stats], [1, 2]));
-  expect(pooled.gates).toEqual(poolGateStats([a.gates!, b.gates!], [1, 2]));
-  expect(poolEvidence([a, { stats: b.stats }], [1, 2])).toEqual({ stats: pooled.stats });
+  // By name, whatever the order.
+  const weights = [
+    { name: "1", weight: 2 },
+    { name: "0", weight: 1 },
+  ];
+  const pooled = poolEvidence(evidence, weights);
+  expect(pooled.stats).toEqual(poolStats([b.stats, a.stats], [2, 1]));
+  expect(pooled.gates).toEqual(poolGateStats([b.gates!, a.gates!], [2, 1]));
+  const without = new Map([a, { stats: b.stats }].map((whole, d) => [`${d}`, { whole }]));
+  expect(poolEvidence(without, weights)).toEqual({ stats: pooled.stats });
+  expect(() => poolEvidence(evidence, [{ name: "2", weight: 1 }])).toThrow("evidence of 2: expected");
 });

@@ -4,6 +4,7 @@
  * the same pass.
  */
 
+import { badArgument } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
 import { tokensOfSets } from "../graph/decoder/forward.ts";
@@ -88,14 +89,27 @@ export async function gatherEvidence(
   return { evidence, moments, tokens };
 }
 
-/** Pools several sets into one, each counting by its weight. */
-export function poolEvidence(sets: readonly Evidence[], weights: readonly number[]): Evidence {
+/**
+ * Pools several sets into one, each counting by its weight.
+ * @param evidence - by the name of the set
+ * @throws GpruneError BAD_ARGUMENT for a set without evidence
+ */
+export function poolEvidence(
+  evidence: ReadonlyMap<string, Pick<SplitEvidence, "whole">>,
+  sets: readonly Pick<WeightedTokenSet, "name" | "weight">[],
+): Evidence {
+  const wholes = sets.map(({ name }) => {
+    const found = evidence.get(name);
+    if (found === undefined) throw badArgument(`evidence of ${name}`, "that of the set", "none");
+    return found.whole;
+  });
+  const weights = sets.map(({ weight }) => weight);
   const stats = poolStats(
-    sets.map((set) => set.stats),
+    wholes.map((whole) => whole.stats),
     weights,
   );
-  const gates = sets.flatMap((set) => (set.gates === undefined ? [] : [set.gates]));
-  return gates.length === sets.length ? { stats, gates: poolGateStats(gates, weights) } : { stats };
+  const gates = wholes.flatMap((whole) => whole.gates ?? []);
+  return gates.length === wholes.length ? { stats, gates: poolGateStats(gates, weights) } : { stats };
 }
 
 function mergeEvidence(a: Evidence, b: Evidence): Evidence {

@@ -14,7 +14,7 @@ import { runnerForLots } from "../graph/decoder/kept_activations.ts";
 import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
-import { mapLazily } from "./window_gradients.ts";
+import { dampingFactor, mapLazily } from "./window_gradients.ts";
 import { type LotsState, sumsBySet, type WindowSums } from "./window_lots.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
@@ -185,9 +185,8 @@ function statsOfWindow(
   { spaces, damped }: { readonly spaces: readonly Space[]; readonly damped: boolean },
 ): GateStats {
   const gradients = spaces.map((space) => sumOverUnits(gates.get(space.id)!, space));
-  let total = 0;
-  for (const values of gradients) for (const gradient of values) total += gradient * gradient;
-  const factor = damped && total > 0 ? 1 / Math.sqrt(total) : 1;
+  const squared = gradients.map((values) => values.map((gradient) => gradient * gradient));
+  const factor = damped ? dampingFactor(squared) : 1;
   const moments = spaces.map(({ id }, index) => {
     const values = gradients[index]!;
     const squares = values.map((gradient) => factor * gradient * gradient);

@@ -1,7 +1,7 @@
 /** The sets that one calibration pass measures: statistics of the halves of some sets, moments over some. */
 import { badArgument, requireOwnNames, requirePositive } from "../base/arguments.ts";
 import { tokensOf } from "../graph/decoder/forward.ts";
-import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
+import { calibrationSetText, type MeasuredSet, type TokenSet, type WeightedTokenSet } from "./calibrate.ts";
 
 /** Even and odd windows as two sets; one set when there is a single window. */
 export function halvesOf({ name, windows }: TokenSet): readonly TokenSet[] {
@@ -61,7 +61,7 @@ function requireSameBeginning(
     if (a === b || (a.length === b.length && a.every((id, t) => id === b[t]))) continue;
     const expected = "the same windows for statistics and for least squares";
     throw badArgument(
-      `windows of calibration set ${name}`,
+      `windows of ${calibrationSetText({ name })}`,
       expected,
       `different ones from window ${index + 1} on`,
     );
@@ -70,6 +70,7 @@ function requireSameBeginning(
 
 /** @throws GpruneError BAD_ARGUMENT for a set without tokens or without weight */
 export function requireCounting({ name, weight, windows }: WeightedTokenSet): void {
-  if (tokensOf(windows) === 0) throw badArgument(`calibration set ${name}`, "at least one token", 0);
-  requirePositive(`weight of calibration set ${name}`, weight);
+  const set = calibrationSetText({ name });
+  if (tokensOf(windows) === 0) throw badArgument(set, "at least one token", 0);
+  requirePositive(`weight of ${set}`, weight);
 }

@@ -29,7 +29,7 @@ import { projectionName } from "../model/weights.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { centreOf } from "./gate_gradients.ts";
-import { mapLazily, windowValues } from "./window_gradients.ts";
+import { dampingFactor, mapLazily, windowValues } from "./window_gradients.ts";
 import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
 /** Slopes of the changes of one output projection, [V] each, summed over windows. */
@@ -141,9 +141,7 @@ function dampedSquares(spaces: ReadonlyMap<string, SpaceValues>): ReadonlyMap<st
   const squares = Array.from(spaces).flatMap(([id, values]) =>
     values.squares ? [[id, values.squares] as const] : [],
   );
-  let total = 0;
-  for (const [, values] of squares) for (const square of values) total += square;
-  const factor = total > 0 ? 1 / Math.sqrt(total) : 1;
+  const factor = dampingFactor(squares.map(([, values]) => values));
   return new Map(squares.map(([id, values]) => [id, Float64Array.from(values, (square) => factor * square)]));
 }
 

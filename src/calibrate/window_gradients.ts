@@ -19,6 +19,17 @@ export interface WindowValueOptions<T> extends Omit<LossGradientOptions, "onOutp
   readonly wanted?: (space: Space) => boolean;
 }
 
+/**
+ * Factor that divides a window's squared gate gradients by the root of their sum over the model, so that a window with
+ * large gradients counts for less; 1 where all are 0.
+ * @param squares - of every space
+ */
+export function dampingFactor(squares: Iterable<Float32Array | Float64Array>): number {
+  let total = 0;
+  for (const values of squares) for (const square of values) total += square;
+  return total > 0 ? 1 / Math.sqrt(total) : 1;
+}
+
 /** Maps items one at a time, as they are iterated, so that only one result exists at once. */
 export function* mapLazily<T, S>(items: readonly T[], map: (item: T) => S): Generator<S> {
   for (const item of items) yield map(item);

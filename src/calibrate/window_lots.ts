@@ -11,7 +11,7 @@ import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/decoder/forward.ts";
 import { inputBytes, keepsActivations, keptBytes } from "../graph/decoder/kept_activations.ts";
 import { collectIfGrown, inputStash } from "../graph/runtime/memory_policy.ts";
-import { type TokenSet, textsOfSet } from "./calibrate.ts";
+import { calibrationSetText, type TokenSet } from "./calibrate.ts";
 
 /** Number of windows, and the sum of their mean next-token cross entropies, nats. */
 export interface WindowSums {
@@ -85,7 +85,7 @@ interface OwnedBatch extends TokenBatch {
 function batchesLeft(set: TokenSet, sums: WindowSums | undefined): readonly OwnedBatch[] {
   const done = sums?.windows ?? 0;
   let windows = 0;
-  return microBatches(set.windows, textsOfSet(set))
+  return microBatches(set.windows, calibrationSetText(set))
     .filter(({ batch }) => {
       windows += batch;
       return windows > done;

@@ -7,7 +7,7 @@ import { readText, type TextOptions } from "../io/texts/texts.ts";
 import type { Model } from "../model/model.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
-import type { TokenSet } from "./calibrate.ts";
+import { calibrationSetText, type TokenSet } from "./calibrate.ts";
 import type { NamedText } from "./text_sets.ts";
 
 /**
@@ -246,7 +246,7 @@ export function sampledSet(
   tokenizer: Tokenizer,
   { samples, seqLen, seed }: Pick<SamplingOptions, "samples" | "seqLen" | "seed">,
 ): SampledSet {
-  const where = `calibration set ${name} (${path})`;
+  const where = `${calibrationSetText({ name })} (${path})`;
   const windows = cutWindows(tokenizer.encode(text), seqLen, { where, first: tokenizer.leadingId });
   const shuffled = chooseWindows(windows, windows.length, { seed, label: name });
   const heldOutEnd = samples + HELD_OUT_WINDOWS;

@@ -3,10 +3,10 @@ import { windowLength } from "../calibrate/windows.ts";
 import { compareModels } from "../evaluate/compare.ts";
 import type { LatencyOptions } from "../evaluate/latency.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
-import { keeping } from "./keeping.ts";
 import { type MaterialCommandOptions, namedMaterial, requireMaterial } from "./material.ts";
 import { hearing, settingsOf } from "./measuring_settings.ts";
 import { idleOption } from "./options.ts";
+import { resumeSettings } from "./resume_settings.ts";
 import { print, printJson } from "./terminal.ts";
 import { type ComputingOptions, withModels } from "./with_models.ts";
 
@@ -21,7 +21,7 @@ interface CompareOptions extends MaterialCommandOptions, ComputingOptions, Parti
   readonly json?: boolean;
 }
 
-export async function compareCommand(
+export async function compareAction(
   [first, second, others]: readonly [string, string, readonly string[]],
   { resume, json, ...options }: CompareOptions,
 ): Promise<void> {
@@ -33,7 +33,7 @@ export async function compareCommand(
     const speed = timing && { ...timing, onProgress };
     const seqLen = windowLength(models, material.seqLen);
     const heard = hearing();
-    const told = { ...material, ...heard.listeners, seqLen, speed, onProgress, ...keeping(resume) };
+    const told = { ...material, ...heard.listeners, seqLen, speed, onProgress, ...resumeSettings(resume) };
     return {
       models: await compareModels({ models, runtime }, texts, told),
       settings: settingsOf({ texts, ...material, seqLen }, device.used, heard),

@@ -26,7 +26,7 @@ const PROMPTS = {
   code: "# count the tables whose size is above the limit\nfn",
 };
 
-export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
+export async function demoAction({ output, ...options }: DemoCommandOptions): Promise<void> {
   if (output === undefined) {
     const directory = makeTemporary("gprune-demo-");
     return keptWhenDone(async (makes) => {

@@ -1,6 +1,7 @@
 /** `gprune eval` */
 
 import { join, resolve } from "node:path";
+import { RUN_FILES } from "../base/file_names.ts";
 import { namesText } from "../base/lists.ts";
 import { windowLength } from "../calibrate/windows.ts";
 import { GpruneError, hasCode } from "../errors.ts";
@@ -15,9 +16,9 @@ import { writeFileAtomically, writeNewFileAtomically } from "../io/files/output_
 import { requireReplaceableFile } from "../io/files/output_place.ts";
 import { RunLock } from "../io/run/lock.ts";
 import { isSameWeights, modelHashes, weightsHash } from "../model/checkpoint/model_hashes.ts";
-import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
-import { RUN_FILES, readRun } from "../report/run_files.ts";
+import type { RunFiles } from "../report/report_data.ts";
+import { readRun } from "../report/run_files.ts";
 import {
   addedTo,
   formatEvaluation,
@@ -25,9 +26,9 @@ import {
   type SavedEvaluation,
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
-import { keeping } from "./keeping.ts";
 import { chatOf, type MaterialCommandOptions, namedMaterial } from "./material.ts";
 import { hearing, type MeasuringSettings, settingsOf } from "./measuring_settings.ts";
+import { resumeSettings } from "./resume_settings.ts";
 import { print, printJson, say, table } from "./terminal.ts";
 import { type ComputingOptions, withModels } from "./with_models.ts";
 
@@ -47,7 +48,7 @@ interface Evaluated {
   readonly baselineHash: string | null;
 }
 
-export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
+export async function evalAction(path: string, options: EvalOptions): Promise<void> {
   // Fails on a wrong directory before anything is computed.
   const run = options.save ? await savableRun(path) : null;
   const { measured, baseline, settings, baselineHash } = await evaluateAll(path, options);
@@ -96,7 +97,7 @@ async function evaluateAll(
   return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const seqLen = windowLength(models, material.seqLen);
     const heard = hearing();
-    const told = { ...material, ...heard.listeners, seqLen, onProgress, ...keeping(resume) };
+    const told = { ...material, ...heard.listeners, seqLen, onProgress, ...resumeSettings(resume) };
     const hashed = save && baseline !== undefined ? models[0]! : null;
     const baselineHash = hashed && weightsHash(await modelHashes(hashed, onProgress));
     const evaluations = await evaluateTogether({ models, runtime }, texts, told);

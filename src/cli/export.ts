@@ -105,7 +105,7 @@ function requireOwnOptions(name: string, options: ExportCommandOptions): void {
   }
 }
 
-export async function exportCommand(path: string, asked: ExportCommandOptions): Promise<void> {
+export async function exportAction(path: string, asked: ExportCommandOptions): Promise<void> {
   const options = { ...asked, output: withoutLastSlash(asked.output) };
   const { output, dtype = "auto" } = options;
   const name = options.format ?? (isGgufName(output) ? "gguf" : "hf");

@@ -5,7 +5,7 @@ import type { OnProgress } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import { endingIds } from "../evaluate/decoding.ts";
 import { continuationText, generate, promptTokens } from "../evaluate/generate.ts";
-import { sampleTexts } from "../evaluate/sample.ts";
+import { generateTexts } from "../evaluate/generated_texts.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { requireFreeFile } from "../io/files/output_place.ts";
@@ -43,7 +43,7 @@ const STANDARD_INPUT = "-";
 /** Limit for a prompt from standard input; more than any context window holds. */
 const MAX_PROMPT_BYTES = 2 ** 26;
 
-export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
+export async function generateAction(path: string, options: GenerateCommandOptions): Promise<void> {
   const { sample = false, output } = options;
   if (sample === (options.prompt !== undefined)) {
     const got = sample ? "both" : "neither";
@@ -190,7 +190,7 @@ async function drawSamples(
 ): Promise<Sampled> {
   const { maxTokens: tokens = Math.min(SAMPLED_TOKENS, runner.model.spec.maxPositions) } = options;
   const sampling = { count, temperature, topP, seed, tokens, onProgress };
-  const texts = (await sampleTexts(runner, tokenizer, sampling)).flat();
+  const texts = (await generateTexts(runner, tokenizer, sampling)).flat();
   return { model: runner.model.origin.name, count, tokens, temperature, top_p: topP, seed, texts };
 }
 

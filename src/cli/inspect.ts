@@ -3,7 +3,7 @@ import { type Inspection, inspectModel } from "../evaluate/inspect.ts";
 import { openForCommand } from "./models.ts";
 import { pairs, print, printJson } from "./terminal.ts";
 
-export async function inspectCommand(path: string, { json }: { readonly json?: boolean }): Promise<void> {
+export async function inspectAction(path: string, { json }: { readonly json?: boolean }): Promise<void> {
   const model = await openForCommand(path);
   try {
     const facts = inspectModel(model);

@@ -3,24 +3,19 @@
 import { Command, CommanderError } from "commander";
 import { versions } from "../base/package.ts";
 import { notes } from "./common.ts";
-import { fail, handleExits, writeUsageError } from "./exit.ts";
-import { exportCommand, pushCommand } from "./giving_commands.ts";
 import {
   compareCommand,
   evalCommand,
   generateCommand,
   inspectCommand,
   reportCommand,
-} from "./measuring_commands.ts";
+} from "./evaluate_commands.ts";
+import { fail, handleExits, writeUsageError } from "./exit.ts";
+import { exportCommand, pushCommand } from "./export_commands.ts";
 import { requireNoMoreWords, requireWords } from "./options.ts";
-import {
-  demoCommand,
-  pruneCommand,
-  sensitivityCommand,
-  uiCommand,
-  workerCommand,
-} from "./pruning_commands.ts";
+import { demoCommand, pruneCommand, sensitivityCommand } from "./prune_commands.ts";
 import { isComputeChild } from "./role.ts";
+import { uiCommand, workerCommand } from "./service_commands.ts";
 import { mindStreams, writeErr, writeOut } from "./terminal.ts";
 
 const program = new Command("gprune")

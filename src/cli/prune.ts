@@ -5,7 +5,7 @@ import type { RunConfig, SettledConfig } from "../config.ts";
 import { dryRun } from "../dry_run.ts";
 import { GpruneError } from "../errors.ts";
 import { type MemoryPlan, planText } from "../estimate/memory_plan.ts";
-import type { Runtimes } from "../export/runtimes.ts";
+import type { ProgramSupport } from "../export/program_support.ts";
 import { keptProgress } from "../io/run/directory.ts";
 import { type PruneOptions, prune } from "../pipeline.ts";
 import type { PruneResult } from "../run/result.ts";
@@ -18,7 +18,7 @@ import { dryRunText, percent, summaryOf } from "./prune_summary.ts";
 import { print, printJson, say } from "./terminal.ts";
 import { requireCalibration } from "./text_sets.ts";
 
-export async function pruneCommand(model: string | undefined, options: PruneCommandOptions): Promise<void> {
+export async function pruneAction(model: string | undefined, options: PruneCommandOptions): Promise<void> {
   // Called first: from here on the run handles signals, since it knows what is kept.
   stopSignal();
   const { config, named } = await configOf(model, options);
@@ -125,9 +125,9 @@ async function withResumeHint(error: unknown, { output }: RunConfig): Promise<un
 }
 
 /** Prints before the work which programs will load the result, and that the model's own text is added to few sets. */
-function sayBeforehand(asked: RunConfig): (runtimes: Runtimes, config: SettledConfig) => void {
-  return (runtimes, { calibration }) => {
-    say(`the result will run in ${runtimesText(runtimes)}`);
+function sayBeforehand(asked: RunConfig): (support: ProgramSupport, config: SettledConfig) => void {
+  return (support, { calibration }) => {
+    say(`the result will run in ${supportText(support)}`);
     const isAsked = asked.ownText === "always" || calibration.length === asked.calibration.length;
     if (isAsked) return;
     say(
@@ -137,9 +137,9 @@ function sayBeforehand(asked: RunConfig): (runtimes: Runtimes, config: SettledCo
 }
 
 /** Programs with equal answers, grouped: `vLLM, llama.cpp: yes`. */
-function runtimesText(runtimes: Runtimes): string {
+function supportText(support: ProgramSupport): string {
   const alike = new Map<string, string[]>();
-  for (const [program, answer] of Object.entries(runtimes)) {
+  for (const [program, answer] of Object.entries(support)) {
     getOrMake(alike, answer, () => []).push(program);
   }
   return Array.from(alike, ([answer, programs]) => `${programs.join(", ")}: ${answer}`).join("; ");

@@ -5,7 +5,7 @@ import { windowsText } from "../calibrate/windows.ts";
 import type { RunConfig } from "../config.ts";
 import type { DryRun } from "../dry_run.ts";
 import { planText } from "../estimate/memory_plan.ts";
-import type { Runtimes } from "../export/runtimes.ts";
+import type { ProgramSupport } from "../export/program_support.ts";
 import { neurons, range, rangeOfPresent, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run/result.ts";
 import { pairs, shellWord } from "./terminal.ts";
@@ -26,7 +26,7 @@ export function summaryOf(
     ["parameters", parametersOf(parameters)],
     ["neurons", `${neurons(widths.ffn, result.experts)} per layer`],
     ["KV groups", `${rangeOfPresent(widths.kv)} per layer`],
-    ...runtimeRows(result.runtimes),
+    ...supportRows(result.runtimes),
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
@@ -43,7 +43,7 @@ export function dryRunText({ sparsity, parameters, memory, time, disk, ...found 
   const rows: (readonly [string, string])[] = [
     ["to remove", `${percent(sparsity.asked)} of attention and FFN`],
     ["parameters", parametersOf(parameters, "about ")],
-    ...runtimeRows(found.runtimes),
+    ...supportRows(found.runtimes),
     ["calibration", calibrationOf({ ...found, held_out: found.held_out_windows, tokens_per_second: null })],
     ["held out", held.length === 0 ? "none" : `${range(held)} windows per set`],
     ...(time === null ? [] : [["time", aboutTime(time)] as const]),
@@ -77,8 +77,8 @@ function parametersOf({ before, after }: PruneResult["parameters"], about = ""):
   return `${count(before)} -> ${about}${count(after)}, ${percent(1 - after / before)} fewer`;
 }
 
-function runtimeRows(runtimes: Runtimes): readonly (readonly [string, string])[] {
-  return Object.entries(runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const);
+function supportRows(support: ProgramSupport): readonly (readonly [string, string])[] {
+  return Object.entries(support).map(([name, answer]) => [`runs in ${name}`, answer] as const);
 }
 
 function reportOf({

@@ -10,7 +10,7 @@ interface PushCommandOptions {
   readonly quiet?: boolean;
 }
 
-export async function pushCommand(
+export async function pushAction(
   directory: string,
   name: string,
   options: PushCommandOptions,

@@ -1,15 +1,16 @@
 /** `gprune report` */
 import { join } from "node:path";
 import { badArgument } from "../base/arguments.ts";
+import { RUN_FILES } from "../base/file_names.ts";
 import { GpruneError, hasCode } from "../errors.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { writeFileAtomically } from "../io/files/output_directory.ts";
 import { renderComparison } from "../report/comparison.ts";
-import { factsOf, type RunFiles } from "../report/facts.ts";
 import { picturesOf } from "../report/gallery.ts";
 import { pictureFile } from "../report/picture.ts";
 import { renderReport } from "../report/report.ts";
-import { RUN_FILES, readRun } from "../report/run_files.ts";
+import { type RunFiles, reportData } from "../report/report_data.ts";
+import { readRun } from "../report/run_files.ts";
 import { print, printJson } from "./terminal.ts";
 
 interface ReportOptions {
@@ -18,7 +19,7 @@ interface ReportOptions {
   readonly json?: boolean;
 }
 
-export async function reportCommand(
+export async function reportAction(
   directories: readonly string[],
   { output, pictures, json }: ReportOptions,
 ): Promise<void> {
@@ -69,7 +70,7 @@ async function requireDirectory(path: string): Promise<void> {
 /** Writes every picture as SVG and as PNG; existing files are replaced. @returns their paths */
 async function writePictures(run: RunFiles, directory: string): Promise<readonly string[]> {
   const paths: string[] = [];
-  for (const picture of picturesOf(factsOf(run))) {
+  for (const picture of picturesOf(reportData(run))) {
     for (const ending of [".svg", ".png"]) {
       const path = join(directory, `${picture.id}${ending}`);
       await writeFileAtomically(path, await pictureFile(picture, path));

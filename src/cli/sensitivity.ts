@@ -29,7 +29,7 @@ interface SensitivityOptions extends ComputingOptions {
   readonly picture?: string;
 }
 
-export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
+export async function sensitivityAction(path: string, options: SensitivityOptions): Promise<void> {
   const { samples, seed } = options;
   const metric = metricByName(options.metric, "--metric");
   if (metric.input === "weights") {

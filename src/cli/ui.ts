@@ -12,7 +12,7 @@ interface UiOptions {
  * Serves until a signal comes. The first one stops the current run where it can be resumed, and then exits with 0, as
  * `gprune worker` does; a second one exits at once.
  */
-export async function uiCommand(directory: string, { port }: UiOptions): Promise<void> {
+export async function uiAction(directory: string, { port }: UiOptions): Promise<void> {
   const server = await serveUi({ directory, port, start: pruneStarter(process.argv[1]!) });
   let isLeaving = false;
   onSignals((signal) => {

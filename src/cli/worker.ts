@@ -13,7 +13,7 @@ interface WorkerOptions {
 }
 
 /** Computes units until a signal comes, and then exits with 0. A second signal exits at once. */
-export async function workerCommand(options: WorkerOptions): Promise<void> {
+export async function workerAction(options: WorkerOptions): Promise<void> {
   const end = new AbortController();
   let isComputing = false;
   onSignals((signal) => {

@@ -1,7 +1,7 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
+import { GENERATED_BATCH } from "../evaluate/generated_texts.ts";
 import { cacheSizes } from "../evaluate/layer_cache.ts";
-import { SAMPLE_BATCH } from "../evaluate/sample.ts";
 import { largestBytes, writingBytes } from "../export/room.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import type { HeadProgram } from "../graph/decoder/head_programs.ts";
@@ -133,8 +133,8 @@ export class RunSizes {
     const { token, fixed } = cacheSizes(spec);
     return {
       layers: total(this.#layerBytes),
-      "keys and values": 4 * SAMPLE_BATCH * (2.25 * config.seqLen * token + 2 * fixed),
-      activations: this.#layerFootprint("cached", { B: SAMPLE_BATCH, T: 1, P: config.seqLen }),
+      "keys and values": 4 * GENERATED_BATCH * (2.25 * config.seqLen * token + 2 * fixed),
+      activations: this.#layerFootprint("cached", { B: GENERATED_BATCH, T: 1, P: config.seqLen }),
     };
   }
 

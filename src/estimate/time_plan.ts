@@ -5,7 +5,7 @@
  */
 import { hasOwnText } from "../calibrate/text_sets.ts";
 import { HELD_OUT_WINDOWS } from "../calibrate/windows.ts";
-import { SAMPLE_BATCH } from "../evaluate/sample.ts";
+import { GENERATED_BATCH } from "../evaluate/generated_texts.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
 import type { HeadProgram } from "../graph/decoder/head_programs.ts";
@@ -85,8 +85,8 @@ class Work {
     const { samples, seqLen } = this.#run.config;
     const windows = samples + HELD_OUT_WINDOWS;
     // The cache grows to a whole window; half of it is the mean.
-    const step: BatchSizes = { B: SAMPLE_BATCH, T: 1, P: Math.ceil(seqLen / 2) };
-    return windows * seqLen * (this.#layers(["cached"], step) + this.#head("logits", SAMPLE_BATCH));
+    const step: BatchSizes = { B: GENERATED_BATCH, T: 1, P: Math.ceil(seqLen / 2) };
+    return windows * seqLen * (this.#layers(["cached"], step) + this.#head("logits", GENERATED_BATCH));
   }
 
   /** Statistics of the calibration windows and moments of those for least squares; many windows are both. */

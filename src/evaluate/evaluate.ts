@@ -41,7 +41,7 @@ export interface EvaluateOptions extends MaterialOptions {
    * Directory that keeps the score of every finished text and task, so that the same call resumes after an
    * interruption; see kept_scores.ts. Scores are not kept when absent.
    */
-  readonly keep?: string | undefined;
+  readonly resumeDirectory?: string | undefined;
   /** Stops the evaluation at the next progress event. */
   readonly signal?: AbortSignal | undefined;
 }

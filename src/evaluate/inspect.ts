@@ -1,6 +1,6 @@
 /** Facts about a model that can be told without reading its weights. */
 
-import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
+import { type ProgramSupport, programSupport } from "../export/program_support.ts";
 import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
 import { prunableParameters } from "../model/spaces.ts";
@@ -42,7 +42,7 @@ export interface Inspection {
   /** Layers with biases at the output projections, as recovery adds them. */
   readonly output_biases: number;
   /** Which programs load it: the file or directory that it is, or else the directory that gprune makes of it. */
-  readonly runtimes: Runtimes;
+  readonly runtimes: ProgramSupport;
 }
 
 /** Describes a model; reads no tensor. */
@@ -75,6 +75,6 @@ export function inspectModel(model: Model): Inspection {
     },
     output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
       .length,
-    runtimes: runtimesOf(spec, { ...origin, tokenizer: ggufTokenizerObstacle(model) }),
+    runtimes: programSupport(spec, { ...origin, tokenizer: ggufTokenizerObstacle(model) }),
   };
 }

@@ -47,27 +47,27 @@ async function run(
   return { evaluation, computed: [...computed].filter((stage) => stage.startsWith("evaluate")) };
 }
 
-describe("evaluate with keep", () => {
+describe("evaluate with resumeDirectory", () => {
   test("computes nothing twice, and anew what depends on something else", async () => {
-    const keep = join(root(), "scores");
+    const resumeDirectory = join(root(), "scores");
     const plain = await run();
-    const first = await run({ keep });
+    const first = await run({ resumeDirectory });
     expect(first).toEqual(plain);
     expect(first.computed).toEqual(["evaluate one", "evaluate two", "evaluate task"]);
-    expect(await run({ keep })).toEqual({ evaluation: plain.evaluation, computed: [] });
+    expect(await run({ resumeDirectory })).toEqual({ evaluation: plain.evaluation, computed: [] });
     await writeText("two", "j i h g f e d c b a a b c d e f");
-    const changed = await run({ keep });
+    const changed = await run({ resumeDirectory });
     expect(changed.computed).toEqual(["evaluate two"]);
     expect(changed.evaluation).toEqual((await run()).evaluation);
-    expect((await run({ keep, seqLen: 5 })).computed).toEqual(["evaluate one", "evaluate two"]);
-    expect(await readdir(keep)).not.toContain("lock");
+    expect((await run({ resumeDirectory, seqLen: 5 })).computed).toEqual(["evaluate one", "evaluate two"]);
+    expect(await readdir(resumeDirectory)).not.toContain("lock");
   });
 
   test("keeps several models apart from one", async () => {
-    const keep = join(root(), "together");
-    await run({ keep });
+    const resumeDirectory = join(root(), "together");
+    await run({ resumeDirectory });
     const models = [model, other];
-    const options = { seqLen: 4, keep };
+    const options = { seqLen: 4, resumeDirectory };
     const first = await evaluateTogether({ models, runtime }, [set("one")], options);
     expect(first[1]!.fromFirst!.divergence!.one!.kl).toBeGreaterThan(0);
     expect(await evaluateTogether({ models, runtime }, [set("one")], options)).toEqual(first);
@@ -79,8 +79,9 @@ describe("evaluate with keep", () => {
   test("keeps the score of questions that together exceed the longest string", async () => {
     const content = Array.from({ length: 600 }, () => ({ context: "x".repeat(2 ** 20) }));
     const { device } = runtime;
-    const score = withKeptScores({ keep: join(root(), "long"), device, onProgress: silent }, (keeper) =>
-      keeper({ kind: "task", models: [model], content }, async () => 1),
+    const score = withKeptScores(
+      { resumeDirectory: join(root(), "long"), device, onProgress: silent },
+      (keeper) => keeper({ kind: "task", models: [model], content }, async () => 1),
     );
     await expect(score).resolves.toBe(1);
   });
@@ -89,14 +90,16 @@ describe("evaluate with keep", () => {
     const { evaluation } = await run();
     let faults = 0;
     for (let n = 1; ; n += 4) {
-      const keep = join(root(), `failing-${n}`);
+      const resumeDirectory = join(root(), `failing-${n}`);
       const { hook, passed } = failingAt(n, KINDS["failing writes"], () => {
         throw Object.assign(new Error("EIO: injected"), { code: "EIO", errno: -5, syscall: "write" });
       });
       armFailPoints(hook);
-      await run({ keep }).catch((error: unknown) => expect(error).toMatchObject({ code: "OUTPUT_FAILED" }));
+      await run({ resumeDirectory }).catch((error: unknown) =>
+        expect(error).toMatchObject({ code: "OUTPUT_FAILED" }),
+      );
       armFailPoints(null);
-      expect((await run({ keep })).evaluation).toEqual(evaluation);
+      expect((await run({ resumeDirectory })).evaluation).toEqual(evaluation);
       if (passed() < n) break;
       faults += 1;
     }
@@ -104,19 +107,19 @@ describe("evaluate with keep", () => {
   });
 
   test("stops at the signal, says how to go on, and does", async () => {
-    const keep = join(root(), "stopped");
+    const resumeDirectory = join(root(), "stopped");
     const stop = new AbortController();
     const seen: string[] = [];
     const onProgress = ({ stage }: ProgressEvent): void => {
       seen.push(stage);
       if (stage === "evaluate two") stop.abort("SIGINT");
     };
-    await expect(run({ keep, onProgress, signal: stop.signal })).rejects.toMatchObject({
+    await expect(run({ resumeDirectory, onProgress, signal: stop.signal })).rejects.toMatchObject({
       code: "INTERRUPTED",
-      hint: `Finished texts and tasks are kept in ${keep}; repeat the command to continue from there.`,
+      hint: `Finished texts and tasks are kept in ${resumeDirectory}; repeat the command to continue from there.`,
     });
     expect(seen.filter((stage) => stage === "evaluate two")).toHaveLength(1);
-    const { evaluation, computed } = await run({ keep });
+    const { evaluation, computed } = await run({ resumeDirectory });
     expect(computed).toEqual(["evaluate two", "evaluate task"]);
     expect(evaluation).toEqual((await run()).evaluation);
   });
@@ -124,9 +127,9 @@ describe("evaluate with keep", () => {
   test("refuses models in memory, and directories with something else in them", async () => {
     const inMemory = evaluate({ model: letterModel(), runtime }, [set("one")], {
       seqLen: 4,
-      keep: join(root(), "memory"),
+      resumeDirectory: join(root(), "memory"),
     });
     await expect(inMemory).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
-    await expect(run({ keep: root() })).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+    await expect(run({ resumeDirectory: root() })).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
   });
 });

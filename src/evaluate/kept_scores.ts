@@ -30,7 +30,7 @@ export type ScoreKeeper = <Score>(scored: Scored, compute: () => Promise<Score>)
 
 export interface KeepOptions {
   /** Directory for finished scores, created if missing; scores are not kept when absent. */
-  readonly keep?: string | undefined;
+  readonly resumeDirectory?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Part of the hash, since results on another device differ in their last digits. */
   readonly device: Device;
@@ -41,29 +41,29 @@ export interface KeepOptions {
 const FACTS = { evaluation: "scores by what they depend on" };
 
 /**
- * Evaluates with scores kept in `keep`.
+ * Evaluates with scores kept in `resumeDirectory`.
  * @throws GpruneError LOCKED when another evaluation uses the directory; OUTPUT_EXISTS and BAD_CHECKPOINT when it holds
  *   something else; OUTPUT_FAILED; BAD_ARGUMENT for a model in memory, which has no files to hash
  */
 export async function withKeptScores<T>(
-  { keep, signal, device, onProgress }: KeepOptions,
+  { resumeDirectory, signal, device, onProgress }: KeepOptions,
   evaluate: (keeper: ScoreKeeper) => Promise<T>,
 ): Promise<T> {
-  if (keep === undefined) return evaluate((_scored, compute) => compute());
-  const directory = await RunDirectory.claimAt(keep, { resume: true, signal });
+  if (resumeDirectory === undefined) return evaluate((_scored, compute) => compute());
+  const directory = await RunDirectory.claimAt(resumeDirectory, { resume: true, signal });
   try {
     directory.begin(FACTS);
     return await evaluate(keeperOf(directory, device, onProgress));
   } catch (error) {
     const isKept = directory.hasProgress && hasCode(error, "INTERRUPTED");
-    throw isKept ? withResumeHint(error, keep) : error;
+    throw isKept ? withResumeHint(error, resumeDirectory) : error;
   } finally {
     await directory.leave();
   }
 }
 
-function withResumeHint(error: GpruneError, keep: string): GpruneError {
-  const hint = `Finished texts and tasks are kept in ${keep}; repeat the command to continue from there.`;
+function withResumeHint(error: GpruneError, path: string): GpruneError {
+  const hint = `Finished texts and tasks are kept in ${path}; repeat the command to continue from there.`;
   return error.inOtherWords({ hint });
 }
 

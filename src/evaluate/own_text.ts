@@ -1,11 +1,11 @@
 /**
- * Calibration sets that the model generates itself (sample.ts), where there are no texts, or none of the kinds that the
- * model will be used on. Until it is generated, a set of zeros stands for it, so that a run can be planned.
+ * Calibration sets that the model generates itself (generated_texts.ts), where there are no texts, or none of the kinds
+ * that the model will be used on. Until it is generated, a set of zeros stands for it, so that a run can be planned.
  */
 
 import type { OnProgress } from "../base/progress.ts";
 import type { Checkpoints } from "../base/stages.ts";
-import { textsOfSet } from "../calibrate/calibrate.ts";
+import { calibrationSetText } from "../calibrate/calibrate.ts";
 import { isOwnText, OWN_TEXT, type TextSet } from "../calibrate/text_sets.ts";
 import {
   HELD_OUT_WINDOWS,
@@ -19,7 +19,7 @@ import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { withTextsInErrors } from "../graph/runtime/finite.ts";
 import { chatRendererOf } from "../model/tokenizer/chat_template.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
-import { type SampleState, sampleTexts } from "./sample.ts";
+import { type GeneratedTextState, generateTexts } from "./generated_texts.ts";
 
 /** Additional windows to generate: decoded and tokenised again, text may have a few tokens fewer. */
 const SPARE_WINDOWS = 1;
@@ -55,14 +55,14 @@ export async function writeOwnText(
     ...options
   }: Pick<SamplingOptions, "seqLen" | "seed"> & {
     readonly onProgress?: OnProgress;
-    readonly checkpoints?: Checkpoints<SampleState>;
+    readonly checkpoints?: Checkpoints<GeneratedTextState>;
   },
 ): Promise<SampledSet> {
   const count = windows.length + heldOut.length + SPARE_WINDOWS;
   const first = windows.length === 0 ? FIRST_CHECKED : 0;
-  const sampleOptions = { ...options, count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
-  const texts = await withTextsInErrors(textsOfSet({ name }), () =>
-    sampleTexts(runner, tokenizer, sampleOptions),
+  const generating = { ...options, count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
+  const texts = await withTextsInErrors(calibrationSetText({ name }), () =>
+    generateTexts(runner, tokenizer, generating),
   );
   const text = texts.flat().join("\n\n");
   const sampling = { samples: windows.length, seqLen, seed };

@@ -69,7 +69,7 @@ function withoutContext(where: string): GpruneError {
 export async function scoreTask(
   runner: DecoderRunner,
   documents: readonly EncodedDocument[],
-  options: Reporting,
+  options: Partial<Reporting> = {},
 ): Promise<TaskScore> {
   requireSome("documents", documents);
   const likelihoods = await logLikelihoods(

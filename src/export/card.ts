@@ -4,7 +4,7 @@ import { plainText } from "../base/plain_text.ts";
 import type { SetUse } from "../calibrate/windows.ts";
 import { type CardFields, frontMatterLines } from "../model/card_fields.ts";
 import { MODELLING_FILE } from "../model/hf/config_writer.ts";
-import type { Runtimes } from "./runtimes.ts";
+import type { ProgramSupport } from "./program_support.ts";
 
 /** Contents of a model card. */
 export interface CardFacts {
@@ -35,7 +35,7 @@ export interface CardFacts {
   >;
   readonly seed: number;
   /** Which programs load the directory. */
-  readonly runtimes: Runtimes;
+  readonly runtimes: ProgramSupport;
   /** Whether transformers and vLLM need the modelling file beside config.json. */
   readonly remoteCode: boolean;
   /** The resolved run configuration as YAML. */

@@ -1,5 +1,6 @@
 /** The files that are copied with a model into its output directory: tokenizer, chat templates, licence, model card. */
 import { join } from "node:path";
+import { RUN_FILES } from "../base/file_names.ts";
 import { isJsonObject } from "../io/files/json.ts";
 import { writeFileAtomically } from "../io/files/output_directory.ts";
 import { familyByName } from "../model/families/families.ts";
@@ -7,7 +8,6 @@ import type { HfForm } from "../model/hf/config_writer.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model/model.ts";
 import { type CopiedCard, copiedCard } from "./carried_card.ts";
 
-const PLAN_FILE = "plan.json";
 const TOKENIZER_CONFIG = "tokenizer_config.json";
 
 /**
@@ -51,7 +51,7 @@ export async function writeCarried(
   directory: string,
   { written = new Set(), ...copied }: CarryingOptions = {},
 ): Promise<void> {
-  const hasPlan = written.has(PLAN_FILE);
+  const hasPlan = written.has(RUN_FILES.plan);
   const cards =
     card === undefined ? [] : [{ name: CARD_FILE, bytes: copiedCard(card, { ...copied, hasPlan }) }];
   for (const { name, bytes } of [...files, ...cards]) {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { tinyDelta, tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
-import { biasesCostPrograms, type ForeseenRun, foreseeRuntimes } from "./foresee.ts";
+import { biasesCostPrograms, type ForeseenRun, foreseeSupport } from "./foresee.ts";
 
 const ALIKE = tinySpec({
   layers: [
@@ -13,9 +13,9 @@ const ALIKE = tinySpec({
 const run = (changes: Partial<ForeseenRun> = {}): ForeseenRun => {
   return { spec: ALIKE, sparsity: 0.4, plan: null, addsBiases: false, ...changes };
 };
-const transformers = (changes: Partial<ForeseenRun>): string => foreseeRuntimes(run(changes)).transformers;
+const transformers = (changes: Partial<ForeseenRun>): string => foreseeSupport(run(changes)).transformers;
 
-describe("foreseeRuntimes", () => {
+describe("foreseeSupport", () => {
   test("expects layers to differ, unless nothing goes or they are to be alike", () => {
     expect(transformers({})).toBe("with trust_remote_code (layers differ in width)");
     expect(transformers({ sparsity: 0 })).toBe("yes (LlamaForCausalLM)");
@@ -82,7 +82,7 @@ describe("foreseeRuntimes", () => {
     const even = makePlan(ALIKE, { "layers.0.ffn": neurons, "layers.1.ffn": neurons });
     expect(transformers({ plan: uneven })).toBe("with trust_remote_code (layers differ in width)");
     expect(transformers({ plan: even, shape: "uniform" })).toBe("yes (LlamaForCausalLM)");
-    expect(() => foreseeRuntimes(run({ plan: uneven, shape: "uniform" }))).toThrow(
+    expect(() => foreseeSupport(run({ plan: uneven, shape: "uniform" }))).toThrow(
       expect.objectContaining({
         message: expect.stringContaining("the same widths in every layer"),
         hint: "Apply the plan with widths per layer (without --shape), or make a uniform plan (--shape uniform).",
@@ -92,7 +92,7 @@ describe("foreseeRuntimes", () => {
 
   test("refuses more than can go", () => {
     for (const shape of ["per-layer", "uniform"] as const) {
-      expect(() => foreseeRuntimes(run({ sparsity: 0.99, shape }))).toThrow("sparsity: expected at most");
+      expect(() => foreseeSupport(run({ sparsity: 0.99, shape }))).toThrow("sparsity: expected at most");
     }
   });
 
@@ -101,7 +101,7 @@ describe("foreseeRuntimes", () => {
     const spec = tinySpec({ family: "mixtral", layers: [{ neurons: 8, experts }] });
     const hintOf = (of: typeof spec): unknown => {
       try {
-        return foreseeRuntimes(run({ spec: of, sparsity: 0.99 }));
+        return foreseeSupport(run({ spec: of, sparsity: 0.99 }));
       } catch (error) {
         return (error as { readonly hint?: string }).hint;
       }
@@ -112,7 +112,7 @@ describe("foreseeRuntimes", () => {
 
   test("refuses what no configuration describes", () => {
     const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
-    expect(() => foreseeRuntimes(run({ spec: tinySpec({ layers }) }))).toThrow(
+    expect(() => foreseeSupport(run({ spec: tinySpec({ layers }) }))).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED" }),
     );
   });

@@ -9,7 +9,7 @@ import { badPlan, makePlan, type PruningPlan, prunedSpec } from "../prune/plan.t
 import { RemovalLedger, unranked } from "../prune/removal.ts";
 import { uniformOutcomes } from "../prune/uniform_shape.ts";
 import { findGgufTarget } from "./gguf_target.ts";
-import { type Runtimes, runtimesOf } from "./runtimes.ts";
+import { type ProgramSupport, programSupport } from "./program_support.ts";
 
 /** A planned removal: its request, or the plan it applies. */
 export interface PlannedRemoval extends RemovalRequest {
@@ -33,14 +33,14 @@ export interface ForeseenRun extends PlannedRemoval {
  *   whose layers differ; BAD_PLAN for shape uniform with a plan that makes them differ; UNSUPPORTED for a result that
  *   no config.json describes
  */
-export function foreseeRuntimes(run: ForeseenRun): Runtimes {
+export function foreseeSupport(run: ForeseenRun): ProgramSupport {
   const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? withOutputBiases(spec) : spec));
   for (const spec of outcomes) hfForm(spec);
-  const answers = outcomes.map((spec) => runtimesOf(spec, { tokenizer: run.tokenizer ?? null }));
-  const joined = (program: keyof Runtimes): string =>
+  const answers = outcomes.map((spec) => programSupport(spec, { tokenizer: run.tokenizer ?? null }));
+  const joined = (program: keyof ProgramSupport): string =>
     [...new Set(answers.map((answer) => answer[program]))].join(" or ");
-  const programs = Object.keys(answers[0]!) as (keyof Runtimes)[];
-  return Object.fromEntries(programs.map((program) => [program, joined(program)])) as Runtimes;
+  const programs = Object.keys(answers[0]!) as (keyof ProgramSupport)[];
+  return Object.fromEntries(programs.map((program) => [program, joined(program)])) as ProgramSupport;
 }
 
 /**

@@ -18,7 +18,7 @@ import { type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "../model/rope
 import { PROJECTIONS } from "../model/spec.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { type ExportGgufOptions, exportGguf, type GgufExport } from "./gguf.ts";
-import { runtimesOf } from "./runtimes.ts";
+import { programSupport } from "./program_support.ts";
 
 /** The normaliser of tokenizers that replace spaces by a visible sign. */
 const SIGNS = { type: "Replace", pattern: { String: " " }, content: "▁" };
@@ -139,7 +139,7 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
     const noIds = { bos_token_id: null, eos_token_id: null, pad_token_id: null };
     const extra = { ...noIds, ...model.spec.extra };
     expect(opened.spec).toEqual({ ...model.spec, family: readAs ?? model.spec.family, extra });
-    const runtimes = runtimesOf(opened.spec, opened.origin);
+    const runtimes = programSupport(opened.spec, opened.origin);
     expect(runtimes["llama.cpp"]).toMatch(/^yes \(as \w+/);
     expect(runtimes.transformers).toMatch(/^after gprune export --format hf/);
     const before = await tensorsOf(model);
@@ -161,7 +161,7 @@ test("says that llama.cpp takes LongRoPE's long factors by the room in its conte
   expect(warnings[0]).toMatch(/uses the long RoPE factors whenever its context size exceeds 8 tokens/);
   const { spec, weights, origin } = await openModel(path);
   const note = "long RoPE factors at context sizes above 8 tokens";
-  expect(runtimesOf(spec, origin)["llama.cpp"]).toBe(`yes (as llama, ${note})`);
+  expect(programSupport(spec, origin)["llama.cpp"]).toBe(`yes (as llama, ${note})`);
   await weights.close();
 });
 

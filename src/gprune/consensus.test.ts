@@ -5,7 +5,7 @@ import { spacesOf } from "../model/spaces.ts";
 import { randomStream } from "../tensor/random.ts";
 import { analyseUnits, type SpaceAnalysis } from "./analysis.ts";
 import { consensusOf } from "./consensus.ts";
-import { type Opinion, pooledMarginals } from "./marginals.ts";
+import { pooledMarginals, type SetMarginals } from "./marginals.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 400, kvGroups: 4 }, { neurons: 80 }, { neurons: 20 }] });
 const spaces = spacesOf(spec);
@@ -21,11 +21,11 @@ const analyses: readonly SpaceAnalysis[] = (() => {
   return analyseUnits({ spaces, sets, pooled: scores, fallback: scores, seed: 0, maxModules: 1 });
 })();
 
-/** Opinion of a set in which unit u of n costs `value(u, n)` times a random factor of up to e^noise. */
-function opinion(
+/** Marginals of a set in which unit u of n costs `value(u, n)` times a random factor of up to e^noise. */
+function marginalsOf(
   value: (unit: number, units: number) => number,
-  { share = 1, noise = 0, seed = "" }: { share?: number; noise?: number; seed?: string } = {},
-): Opinion {
+  { weight = 1, noise = 0, seed = "" }: { weight?: number; noise?: number; seed?: string } = {},
+): SetMarginals {
   const marginals = spaces.map(({ id, units }) => {
     const random = randomStream(5, `${seed}${id}`);
     const values = Float64Array.from(
@@ -34,19 +34,19 @@ function opinion(
     );
     return [id, values] as const;
   });
-  return { share, marginals: new Map(marginals) };
+  return { weight, marginals: new Map(marginals) };
 }
 
 const rising = (unit: number): number => 1 + unit;
 const falling = (unit: number, units: number): number => units - unit;
 const seeds = ["a", "b", "c", "d", "e"];
-const alphasOf = (opinions: readonly Opinion[]): readonly number[] =>
-  [...consensusOf(opinions, { analyses, keep: {}, pooled: pooledMarginals(opinions) }).values()].flat();
+const alphasOf = (sets: readonly SetMarginals[]): readonly number[] =>
+  [...consensusOf(sets, { analyses, keep: {} }).values()].flat();
 
 describe("consensus", () => {
   test("is none where the order is right, nor where sets contradict each other about units", () => {
     for (const noise of [0, 3]) {
-      const alphas = alphasOf(seeds.map((seed) => opinion(rising, { noise, seed })));
+      const alphas = alphasOf(seeds.map((seed) => marginalsOf(rising, { noise, seed })));
       // 400 and 80 units of their own; few units share one answer.
       for (const alpha of [alphas[1]!, alphas[3]!]) expect(alpha).toBeLessThan(0.3);
     }
@@ -54,7 +54,7 @@ describe("consensus", () => {
 
   test("is full where all say the same that the order does not, and less the noisier they are", () => {
     const [quiet, loud, louder] = [0, 2, 20].map((noise) =>
-      alphasOf(seeds.map((seed) => opinion(falling, { noise, seed }))),
+      alphasOf(seeds.map((seed) => marginalsOf(falling, { noise, seed }))),
     );
     for (const [place, alpha] of quiet!.entries()) {
       expect(alpha).toBeCloseTo(1, 9);
@@ -65,13 +65,13 @@ describe("consensus", () => {
     expect(louder![1]).toBeLessThan(0.5);
   });
 
-  test("is full of sets that say the same, however unequal their shares", () => {
-    for (const shares of [
+  test("is full of sets that say the same, however unequal their weights", () => {
+    for (const weights of [
       [2, 1],
       [55, 1],
       [0.6, 0.1, 0.1, 0.1, 0.1],
     ]) {
-      for (const alpha of alphasOf(shares.map((share) => opinion(falling, { share })))) {
+      for (const alpha of alphasOf(weights.map((weight) => marginalsOf(falling, { weight })))) {
         expect(alpha).toBeCloseTo(1, 9);
       }
     }
@@ -80,37 +80,39 @@ describe("consensus", () => {
   test("is no accident of rounding where one set is nearly all there is", () => {
     for (const rest of [1e-6, 1e-15, 1.2e-16, 1e-16, 1e-17, 1e-40]) {
       const unlike = seeds.map((seed) => {
-        const shares = [1 - rest, rest].map((share, d) =>
-          opinion(rising, { share, noise: 9, seed: `${seed}${d}` }),
+        const sets = [1 - rest, rest].map((weight, d) =>
+          marginalsOf(rising, { weight, noise: 9, seed: `${seed}${d}` }),
         );
-        return alphasOf(shares)[1]!;
+        return alphasOf(sets)[1]!;
       });
       expect(Math.max(...unlike)).toBeLessThan(0.3);
-      const alike = [1 - rest, rest].map((share) => opinion(falling, { share }));
+      const alike = [1 - rest, rest].map((weight) => marginalsOf(falling, { weight }));
       for (const alpha of alphasOf(alike)) expect(alpha).toBeCloseTo(1, 9);
     }
   });
 
   test("is none of a single set, which agrees with itself, nor of one that is all there is", () => {
-    expect(new Set(alphasOf([opinion(falling)]))).toEqual(new Set([0]));
-    expect(new Set(alphasOf([opinion(falling), opinion(falling, { share: 0 })]))).toEqual(new Set([0]));
+    expect(new Set(alphasOf([marginalsOf(falling)]))).toEqual(new Set([0]));
+    expect(new Set(alphasOf([marginalsOf(falling), marginalsOf(falling, { weight: 0 })]))).toEqual(
+      new Set([0]),
+    );
   });
 
   test("is one answer for all small modules of a kind", () => {
-    const alphas = alphasOf(["a", "b"].map((seed) => opinion(falling, { noise: 4, seed })));
+    const alphas = alphasOf(["a", "b"].map((seed) => marginalsOf(falling, { noise: 4, seed })));
     const kv = spaces.flatMap(({ kind }, index) => (kind === "kv" ? [alphas[index]!] : []));
     expect(new Set(kv).size).toBe(1);
     expect(alphas[1]).not.toBe(alphas[3]);
   });
 
   test("lies in 0..1 whatever the marginals, even where they are all zero", () => {
-    const share = fc.double({ min: 0.01, max: 1, noNaN: true });
+    const weight = fc.double({ min: 0.01, max: 1, noNaN: true });
     const noise = fc.double({ min: 0, max: 300, noNaN: true });
-    const set = fc.record({ share, noise, zero: fc.boolean(), seed: fc.string() });
+    const set = fc.record({ weight, noise, zero: fc.boolean(), seed: fc.string() });
     fc.assert(
-      fc.property(fc.array(set, { minLength: 1, maxLength: 4 }), (sets) => {
-        const opinions = sets.map(({ zero, ...chance }) => opinion(zero ? () => 0 : falling, chance));
-        for (const alpha of alphasOf(opinions)) {
+      fc.property(fc.array(set, { minLength: 1, maxLength: 4 }), (chances) => {
+        const sets = chances.map(({ zero, ...chance }) => marginalsOf(zero ? () => 0 : falling, chance));
+        for (const alpha of alphasOf(sets)) {
           expect(alpha).toBeGreaterThanOrEqual(0);
           expect(alpha).toBeLessThanOrEqual(1);
         }
@@ -120,7 +122,10 @@ describe("consensus", () => {
   });
 });
 
-test("pools marginals by share", () => {
-  const pooled = pooledMarginals([opinion(() => 2, { share: 0.25 }), opinion(() => 4, { share: 0.75 })]);
+test("pools marginals by weight", () => {
+  const pooled = pooledMarginals([
+    marginalsOf(() => 2, { weight: 0.25 }),
+    marginalsOf(() => 4, { weight: 0.75 }),
+  ]);
   for (const values of pooled.values()) expect(new Set(values)).toEqual(new Set([3.5]));
 });

@@ -27,7 +27,7 @@ import type { Space } from "../model/spaces.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { clamp } from "../tensor/statistics.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
-import { deviations, logCurve, type Marginals, type Opinion } from "./marginals.ts";
+import { deviations, logCurve, type Marginals, pooledMarginals, type SetMarginals } from "./marginals.ts";
 import type { ModuleOrder } from "./ordering.ts";
 
 /** Alpha of every module by space id, [modules]. */
@@ -50,18 +50,14 @@ interface ConsensusOptions {
   readonly analyses: readonly SpaceAnalysis[];
   /** Units not yet removed. */
   readonly keep: Keep;
-  /** The opinions' marginals, pooled by their shares. */
-  readonly pooled: Marginals;
 }
 
 /** Alpha of every module. */
-export function consensusOf(
-  opinions: readonly Opinion[],
-  { analyses, keep, pooled }: ConsensusOptions,
-): Consensus {
+export function consensusOf(sets: readonly SetMarginals[], { analyses, keep }: ConsensusOptions): Consensus {
+  const pooled = pooledMarginals(sets);
   const variances = new Map<string, Variances>();
-  const total = opinions.reduce((sum, { share }) => sum + share, 0);
-  const pairs = productsOfPairs(opinions.map(({ share }) => share / total));
+  const total = sets.reduce((sum, { weight }) => sum + weight, 0);
+  const pairs = productsOfPairs(sets.map(({ weight }) => weight / total));
   for (const { space, orders } of analyses) {
     const present = new Set(keptUnits(keep, space));
     for (const order of orders) {
@@ -69,8 +65,8 @@ export function consensusOf(
       const valuesOf = (marginals: Marginals): Float64Array =>
         Float64Array.from(remaining, (unit) => marginals.get(space.id)![unit]!);
       const curve = logCurve(valuesOf(pooled));
-      const weighted = opinions.map(({ share, marginals }) =>
-        deviations(valuesOf(marginals), curve).map((value) => share * value),
+      const weighted = sets.map(({ weight, marginals }) =>
+        deviations(valuesOf(marginals), curve).map((value) => weight * value),
       );
       const key = alphaKey(space, order);
       variances.set(key, addVariances(variances.get(key), variancesOf(weighted)));

@@ -18,7 +18,7 @@
 import { getOrMake } from "../base/map_values.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import { type TokenSet, textsOfSet } from "../calibrate/calibrate.ts";
+import { calibrationSetText, type TokenSet } from "../calibrate/calibrate.ts";
 import { addScaled } from "../calibrate/moments.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder/decoder_runner.ts";
 import {
@@ -38,7 +38,7 @@ import { BLOCK_NORMS, kindsOf, moduleOf, projectionName, type SpaceKind } from "
 import type { Tensor } from "../tensor/tensor.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";
-import { weightOf } from "./set_weights.ts";
+import { sharesOf } from "./set_weights.ts";
 
 export interface ErrorCurvesRequest {
   readonly model: Model;
@@ -61,11 +61,14 @@ export interface ErrorCurvesState extends ForwardState {
 export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginals> {
   const { model, runtime, sets, weights, analyses, onProgress, checkpoints = NO_CHECKPOINTS } = request;
   const runner = new DecoderRunner(model, runtime);
-  const total = sets.reduce((sum, { name }) => sum + weightOf(weights, name), 0);
-  const groups = sets.map((set) => microBatches(set.windows, textsOfSet(set)));
+  const shares = sharesOf(
+    weights,
+    sets.map(({ name }) => name),
+  );
+  const groups = sets.map((set) => microBatches(set.windows, calibrationSetText(set)));
   const tokenWeights = groups.flatMap((batches, d) => {
     const tokens = batchTokens(batches);
-    return batches.map(() => weightOf(weights, sets[d]!.name) / total / tokens);
+    return batches.map(() => shares.get(sets[d]!.name)! / tokens);
   });
   const batches = groups.flat();
   const restored = await checkpoints.restore();

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
@@ -6,19 +6,20 @@ import type { ProgressEvent } from "../base/progress.ts";
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { GateStats } from "../calibrate/gate_stats.ts";
 import type { MadeModel } from "../calibrate/passes.ts";
-import { poolStats } from "../calibrate/stats.ts";
-import { windowsInTurn } from "../calibrate/windows.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { makePlan, widths } from "../prune/plan.ts";
-import type { RunPasses } from "../recover/passes.ts";
+import { type RunPasses, runPasses } from "../recover/passes.ts";
 import { metricByName } from "../score/registry.ts";
 import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune.ts";
 
+const runtime = new Runtime({ threads: 1 });
+afterAll(() => runtime.close());
+
 const model = tinyModel({ layers: [{ neurons: 12 }, { neurons: 12 }] });
-const sets = [
-  { name: "many", windows: randomWindows([6, 6, 6, 6, 6]) },
-  { name: "one", windows: randomWindows([6], { seed: 1 }) },
-];
+const many = { name: "many", weight: 1, windows: randomWindows([6, 6, 6, 6, 6]) };
+const one = { name: "one", weight: 1, windows: randomWindows([6], { seed: 1 }) };
+const sets = [many, one];
 const stats = sets.map((_, seed) => statsOfActivations(randomActivations(model.spec, { seed })));
 
 interface Observed {
@@ -35,8 +36,9 @@ async function decide(change: Partial<GpruneRequest>): Promise<Observed> {
   const rounds: (readonly TokenSet[])[] = [];
   const losses: Observed["losses"][number][] = [];
   const events: ProgressEvent[] = [];
-  const passes = {
-    gateStatistics: async ({ model: { spec } }: MadeModel, chosen: readonly TokenSet[]) => {
+  const passes: RunPasses = {
+    ...runPasses(model, runtime),
+    gateStatistics: async ({ model: { spec } }, chosen) => {
       rounds.push(chosen);
       const squares = spacesOf(spec).map(({ id, units }) => [id, new Float64Array(units).fill(1)] as const);
       const spaces = new Map(squares.map(([id, values]) => [id, { absolute: values, squares: values }]));
@@ -46,28 +48,23 @@ async function decide(change: Partial<GpruneRequest>): Promise<Observed> {
         }),
       );
     },
-    losses: async (requests: Observed["losses"]) => {
+    losses: async (requests) => {
       losses.push(...requests);
       return requests.map((_, d) => ({ nll: 10, predictions: d === 0 ? 5 : 10 }));
     },
-  } as unknown as RunPasses;
+  };
   const decision = await decideGprune({
     model,
+    runtime,
     passes,
     sets,
     allocation: "learned",
-    shape: "per-layer",
-    robust: false,
     refine: false,
-    runtime: undefined as unknown as GpruneRequest["runtime"],
-    weights: new Map(sets.map(({ name }) => [name, 1])),
     evidence: new Map(sets.map(({ name }, d) => [name, { whole: { stats: stats[d]! }, halves: null }])),
-    pooled: { stats: poolStats(stats, [1, 1]) },
     moments: new Map(),
     metric: metricByName("wifv"),
     fallback: metricByName("magnitude"),
     sparsity: 0.3,
-    roundTo: 1,
     rounds: 3,
     gradientWindows: 2,
     maxModules: 2,
@@ -78,19 +75,21 @@ async function decide(change: Partial<GpruneRequest>): Promise<Observed> {
   return { decision, rounds, losses, events };
 }
 
-test("every round measures the next windows of every set, and dense losses only where weights are robust", async () => {
-  const { decision, rounds, losses, events } = await decide({});
+test("rounds take every window of a set before any comes again, in an order that the seed gives", async () => {
+  const { rounds } = await decide({});
+  const [ofMany, ofOne] = sets.map((_, d) => rounds.map((chosen) => chosen[d]!.windows));
+  expect(rounds.map((chosen) => chosen.map(({ name }) => name))).toEqual(Array(3).fill(["many", "one"]));
+  expect(ofMany!.map((windows) => new Set(windows).size)).toEqual([2, 2, 2]);
+  const firstFive = new Set(ofMany!.flat().slice(0, 5));
+  expect(many.windows.filter((window) => firstFive.has(window))).toHaveLength(5);
+  expect(ofOne).toEqual(Array(3).fill(one.windows));
+  expect((await decide({})).rounds).toEqual(rounds);
+  expect((await decide({ seed: 5 })).rounds).not.toEqual(rounds);
+});
+
+test("every round measures the loss of every set, and that of the dense model only where weights are robust", async () => {
+  const { decision, losses, events } = await decide({});
   expect(decision.rounds.map((round) => round.losses)).toEqual(Array(3).fill({ many: 3, one: 3 }));
-  for (const [round, chosen] of rounds.entries()) {
-    const turns = [
-      { start: 2 * round, count: 2 },
-      { start: round, count: 1 },
-    ];
-    const expected = sets.map(({ name, windows }, d) => {
-      return { name, windows: windowsInTurn(windows, turns[d]!, { seed: 4, label: `${name} rounds` }) };
-    });
-    expect(chosen).toEqual(expected);
-  }
   expect(losses).toEqual([]);
   const scored = events.filter(({ stage }) => stage === "score");
   expect(scored.map(({ done, total }) => [done, total])).toEqual([
@@ -105,8 +104,8 @@ test("robust weights grow with the losses beyond those of the dense model on the
   const { decision, rounds, losses } = await decide({ robust: true, rounds: 1 });
   expect(losses.map(({ windows }) => windows)).toEqual(rounds[0]!.map(({ windows }) => windows));
   for (const { made } of losses) expect(made.model).toBe(model);
-  const { many, one } = decision.rounds[0]!.weights;
-  expect(one! / many!).toBeCloseTo(Math.E, 12);
+  const { weights } = decision.rounds[0]!;
+  expect(weights.one! / weights.many!).toBeCloseTo(Math.E, 12);
 });
 
 test("refinement leaves the equal widths of shape uniform as they are", async () => {
@@ -116,16 +115,12 @@ test("refinement leaves the equal widths of shape uniform as they are", async ()
   expect(decision.moves).toBeUndefined();
 });
 
-test("evidence and weights must be those of the sets", async () => {
+test("evidence must be that of the sets", async () => {
   const evidence = new Map([
     ["many", { whole: { stats: stats[0]! }, halves: null }],
     ["other", { whole: { stats: stats[1]! }, halves: null }],
   ]);
   await expect(decide({ evidence })).rejects.toThrow(
     "evidence: expected those of many, one, got those of many, other",
-  );
-  const weights = new Map([["many", 1]]);
-  await expect(decide({ weights })).rejects.toThrow(
-    "weights: expected those of many, one, got those of many",
   );
 });

@@ -12,10 +12,10 @@ import {
 } from "../base/arguments.ts";
 import type { AllocationName, Shape } from "../base/choices.ts";
 import { namesText } from "../base/lists.ts";
-import type { OnProgress } from "../base/progress.ts";
+import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
-import type { TokenSet } from "../calibrate/calibrate.ts";
-import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
+import type { TokenSet, WeightedTokenSet } from "../calibrate/calibrate.ts";
+import { type Evidence, poolEvidence, type SplitEvidence } from "../calibrate/evidence.ts";
 import { hasCentre } from "../calibrate/gate_gradients.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Moments } from "../calibrate/moments.ts";
@@ -49,11 +49,9 @@ export interface GpruneRequest {
   /** Runs the error curves, which `passes` does not compute. */
   readonly runtime: Runtime;
   readonly passes: RunPasses;
-  readonly sets: readonly DecidingSet[];
-  /** Weight of every set by name, above 0. */
-  readonly weights: ReadonlyMap<string, number>;
+  readonly sets: readonly (DecidingSet & WeightedTokenSet)[];
+  /** Of every set, by name. */
   readonly evidence: ReadonlyMap<string, SplitEvidence>;
-  readonly pooled: Evidence;
   /** Moments that least squares will refit the result from; needed where widths are refined. */
   readonly moments: Moments;
   /** Whether least squares adds biases to output projections that have none; true when absent. */
@@ -62,26 +60,27 @@ export interface GpruneRequest {
   /** The activation-independent metric of modules that fall back. */
   readonly fallback: Metric;
   readonly allocation: AllocationName;
-  /** Whether learning raises the weights of the sets whose losses increase most. */
-  readonly robust: boolean;
+  /** Whether learning raises the weights of the sets whose losses increase most; false when absent. */
+  readonly robust?: boolean;
   /** Fraction 0 <= s < 1 of the prunable parameters to remove. */
   readonly sparsity: number;
-  /** FFN widths that change become multiples of this; 1 for any. */
-  readonly roundTo: number;
-  readonly shape: Shape;
+  /** FFN widths that change become multiples of this; 1, for any, when absent. */
+  readonly roundTo?: number;
+  /** `per-layer` when absent. */
+  readonly shape?: Shape;
   /** Rounds in which learning reaches the sparsity, at least 1. */
   readonly rounds: number;
   /**
    * Whether learned widths of shape `per-layer` are refined by measuring alternatives on the model refitted by least
-   * squares.
+   * squares; true when absent.
    */
-  readonly refine: boolean;
+  readonly refine?: boolean;
   /** Windows of every set for gradients in each round, at least 1; all where a set has fewer. */
   readonly gradientWindows: number;
   /** Largest number of behaviour-consistent modules in a space, 1 to 255. */
   readonly maxModules: number;
   readonly seed: number;
-  readonly onProgress: OnProgress;
+  readonly onProgress?: OnProgress;
   /** Keeps scores, curves and the measurements of each round, so that an interrupted run can go on. */
   readonly stages?: Stages;
 }
@@ -108,17 +107,42 @@ export const SLOPE_ROUNDS = 3;
  *   that the minimum widths do not allow; NOT_FINITE as `scoreModel`
  */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
-  requireUsable(request);
-  const { stages = NO_STAGES } = request;
-  const analyses = await stages.run("analyse", () => analyse(request));
-  return { ...(await allocate(request, analyses)), analyses };
+  const job = jobOf(request);
+  const analyses = await job.stages.run("analyse", () => analyse(job));
+  return { ...(await allocate(job, analyses)), analyses };
+}
+
+/** A request with its defaults, and what follows from its sets. */
+interface Job extends Required<GpruneRequest> {
+  /** Weight of every set by name. */
+  readonly weights: ReadonlyMap<string, number>;
+  /** Evidence of all sets as one, by their weights. */
+  readonly pooled: Evidence;
+}
+
+/** @throws GpruneError BAD_ARGUMENT as `decideGprune` */
+function jobOf({
+  addsBiases = true,
+  robust = false,
+  roundTo = 1,
+  shape = "per-layer",
+  refine = true,
+  onProgress = silent,
+  stages = NO_STAGES,
+  ...request
+}: GpruneRequest): Job {
+  const settled = { ...request, addsBiases, robust, roundTo, shape, refine, onProgress, stages };
+  requireUsable(settled);
+  const { sets, evidence } = request;
+  const weights = new Map(sets.map(({ name, weight }) => [name, weight]));
+  return { ...settled, weights, pooled: poolEvidence(evidence, sets) };
 }
 
 /**
  * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, or unless all sets have windows, a weight and
  *   evidence
  */
-function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: GpruneRequest): void {
+function requireUsable({ sets, evidence, sparsity, ...numbers }: Required<GpruneRequest>): void {
   const { roundTo, rounds, gradientWindows, maxModules } = numbers;
   for (const [name, count] of Object.entries({ roundTo, rounds, gradientWindows })) requireCount(name, count);
   requireCount("maxModules", maxModules, { most: MAX_CENTRES });
@@ -126,16 +150,11 @@ function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: Gprune
   requireSome("sets", sets);
   requireOwnNames("sets", sets);
   for (const set of sets) requirePredictions(set);
+  for (const { name, weight } of sets) requirePositive(`weight of ${name}`, weight);
   const names = sets.map(({ name }) => name);
-  for (const [what, bySet] of Object.entries({ weights, evidence })) {
-    if (bySet.size === names.length && names.every((name) => bySet.has(name))) continue;
-    throw badArgument(
-      what,
-      `those of ${namesText(names)}`,
-      `those of ${namesText([...bySet.keys()]) || "none"}`,
-    );
-  }
-  for (const [name, weight] of weights) requirePositive(`weight of ${name}`, weight);
+  if (evidence.size === names.length && names.every((name) => evidence.has(name))) return;
+  const got = namesText([...evidence.keys()]) || "none";
+  throw badArgument("evidence", `those of ${namesText(names)}`, `those of ${got}`);
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a set without windows, or with one that has no loss */
@@ -147,8 +166,8 @@ function requirePredictions({ name, windows }: TokenSet): void {
 }
 
 /** Scores every set and its halves by the metric, the pooled sets by both metrics, and analyses the units. */
-async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {
-  const { model, metric, fallback, evidence, pooled, seed, maxModules, onProgress } = request;
+async function analyse(job: Job): Promise<readonly SpaceAnalysis[]> {
+  const { model, metric, fallback, evidence, pooled, seed, maxModules, onProgress } = job;
   const spaces = spacesOf(model.spec);
   const score = (by: Metric, inputs: readonly Evidence[], pass: number): Promise<readonly Importance[]> => {
     const onLayer = (done: number, layers: number): void =>
@@ -179,15 +198,15 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
 type Allocated = Omit<GpruneDecision, "analyses">;
 
 /** Shares the budget by the requested allocation. */
-async function allocate(request: GpruneRequest, analyses: readonly SpaceAnalysis[]): Promise<Allocated> {
-  const { model, sparsity, roundTo, shape, allocation, stages = NO_STAGES } = request;
+async function allocate(job: Job, analyses: readonly SpaceAnalysis[]): Promise<Allocated> {
+  const { model, sparsity, roundTo, shape, allocation, stages } = job;
   const budget = { spec: model.spec, sparsity, roundTo, shape };
   switch (allocation) {
     case "learned":
-      return learn(request, analyses);
+      return learn(job, analyses);
     case "curves": {
       const marginals = await stages.run("curves", (checkpoints: Checkpoints<ErrorCurvesState>) =>
-        errorCurves({ ...request, analyses, checkpoints }),
+        errorCurves({ ...job, analyses, checkpoints }),
       );
       return unlearned(removeByMarginals(marginals, { ...budget, analyses, keep: {} }));
     }
@@ -205,23 +224,23 @@ function unlearned(keep: Keep): Allocated {
 }
 
 /** Learns the allocation in rounds and, if requested, refines its widths. */
-async function learn(request: GpruneRequest, analyses: readonly SpaceAnalysis[]): Promise<Allocated> {
-  const { model, pooled, sparsity, roundTo, rounds, gradientWindows, stages = NO_STAGES } = request;
+async function learn(job: Job, analyses: readonly SpaceAnalysis[]): Promise<Allocated> {
+  const { model, pooled, sparsity, roundTo, rounds, gradientWindows, stages } = job;
   const learned = await learnAllocation({
-    ...request,
+    ...job,
     spec: model.spec,
     analyses,
     prior: await fluctuationPrior(model, pooled.stats),
     measure: (keep, round) =>
       stages.run(`round ${round}`, (checkpoints: Checkpoints<GateStatsState>) =>
-        measureRound(request, keep, { round, checkpoints }),
+        measureRound(job, keep, { round, checkpoints }),
       ),
   });
   // Refinement moves every width by itself.
-  if (!request.refine || request.shape !== "per-layer") return learned;
+  if (!job.refine || job.shape !== "per-layer") return learned;
   const { keep, order, weights } = learned;
   const refined = await refineWidths({
-    ...request,
+    ...job,
     weights,
     widths: { spec: model.spec, keep, order, sparsity, roundTo },
     centres: centresOf(model.spec, {}, pooled.stats),
@@ -248,11 +267,11 @@ function turnOf({
 
 /** Gate statistics on a round's windows of the model with only these units, means compensated; with `robust` losses. */
 async function measureRound(
-  request: GpruneRequest,
+  job: Job,
   keep: Keep,
   { round, checkpoints }: { readonly round: number; readonly checkpoints: Checkpoints<GateStatsState> },
 ): Promise<ReadonlyMap<string, RoundMeasurement>> {
-  const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
+  const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = job;
   const masked = await makeCompensated(model, keep, pooled.stats);
   const chosen = setsInTurn(sets, turnOf({ gradientWindows, from: round - 1, rounds: 1 }), seed);
   const gates = await passes.gateStatistics(masked, chosen, {

@@ -25,10 +25,10 @@ import { removeRanked } from "../prune/ranked.ts";
 import { type RankedSpace, removalQueue } from "../prune/removal.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
 import { type Consensus, consensusOf } from "./consensus.ts";
-import { type Marginals, type Opinion, pooledMarginals } from "./marginals.ts";
+import { type Marginals, pooledMarginals, type SetMarginals } from "./marginals.ts";
 import type { Prior } from "./prior.ts";
 import { rankByMarginals } from "./ranking.ts";
-import { weightOf } from "./set_weights.ts";
+import { sharesOf, weightOf } from "./set_weights.ts";
 
 /** Sparsity, losses and set weights of one round. */
 export interface Round {
@@ -137,9 +137,9 @@ function afterRound(
       return [name, averagedWith(before.averaged.get(name), round)];
     }),
   );
-  const opinions = opinionsOf(averaged, weights);
-  const pooled = pooledMarginals(opinions);
-  const consensus = consensusOf(opinions, { analyses, keep, pooled });
+  const marginals = weightedMarginals(averaged, weights);
+  const pooled = pooledMarginals(marginals);
+  const consensus = consensusOf(marginals, { analyses, keep });
   const sparsity = (request.sparsity * (before.rounds.length + 1)) / request.rounds;
   const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus, ...(prior && { prior }) };
   const ranked = rankByMarginals(pooled, removal);
@@ -165,15 +165,12 @@ function afterRound(
 }
 
 /** Every set's marginals with its share of the total weight. */
-function opinionsOf(
+function weightedMarginals(
   marginals: ReadonlyMap<string, Marginals>,
   weights: ReadonlyMap<string, number>,
-): readonly Opinion[] {
-  const total = [...marginals.keys()].reduce((sum, name) => sum + weightOf(weights, name), 0);
-  return Array.from(marginals, ([name, ofSet]) => ({
-    share: weightOf(weights, name) / total,
-    marginals: ofSet,
-  }));
+): readonly SetMarginals[] {
+  const shares = sharesOf(weights, marginals.keys());
+  return Array.from(marginals, ([name, ofSet]) => ({ weight: shares.get(name)!, marginals: ofSet }));
 }
 
 /** All units of every space: removed ones in the order of their removal, then kept ones, least valued first. */

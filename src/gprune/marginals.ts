@@ -9,9 +9,9 @@ import { isotonic } from "./isotonic.ts";
 export type Marginals = ReadonlyMap<string, Float64Array>;
 
 /** Marginals of one calibration set, and how much it counts. */
-export interface Opinion {
-  /** The set's share of all sets' weight, 0..1. */
-  readonly share: number;
+export interface SetMarginals {
+  /** Factor on the set's marginals, >= 0; `consensusOf` depends on their ratios alone. */
+  readonly weight: number;
   readonly marginals: Marginals;
 }
 
@@ -20,10 +20,10 @@ export interface Opinion {
  */
 const FLOOR = 1e-6;
 
-/** Sum of the sets' marginals, each times its share. */
-export function pooledMarginals(opinions: readonly Opinion[]): Marginals {
-  const [first, ...rest] = opinions.map(({ share, marginals }) => {
-    return new Map(Array.from(marginals, ([id, values]) => [id, values.map((value) => share * value)]));
+/** Sum of the sets' marginals, each times its weight. */
+export function pooledMarginals(sets: readonly SetMarginals[]): Marginals {
+  const [first, ...rest] = sets.map(({ weight, marginals }) => {
+    return new Map(Array.from(marginals, ([id, values]) => [id, values.map((value) => weight * value)]));
   });
   for (const marginals of rest) {
     for (const [id, values] of marginals) {

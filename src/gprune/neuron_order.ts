@@ -12,7 +12,7 @@
  */
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { spacesOf } from "../model/spaces.ts";
-import { byPart, inTurns } from "../prune/removal.ts";
+import { byPart, interleaveParts } from "../prune/removal.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
 import { logsOf, type Marginals, pooledMarginals } from "./marginals.ts";
 import { weightOf } from "./set_weights.ts";
@@ -34,7 +34,7 @@ export function reorderedNeurons(
       const values = pooled.get(space.id);
       if (values === undefined) return [space.id, order];
       const ofParts = byPart(order, space).flatMap((units) => reorder(units, values));
-      return [space.id, inTurns(ofParts, space)];
+      return [space.id, interleaveParts(ofParts, space)];
     }),
   );
 }
@@ -57,7 +57,7 @@ function pooledNeurons(
     Array.from(measured, ([name, { neurons }]) => {
       let total = 0;
       for (const values of neurons.values()) for (const value of values) total += value;
-      return { share: total > 0 ? weightOf(weights, name) / total : 0, marginals: neurons };
+      return { weight: total > 0 ? weightOf(weights, name) / total : 0, marginals: neurons };
     }),
   );
 }

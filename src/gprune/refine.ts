@@ -19,7 +19,7 @@ import type { Refitted } from "../recover/least_squares.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeModel } from "../recover/recipe.ts";
 import { reorderedNeurons } from "./neuron_order.ts";
-import { weightOf } from "./set_weights.ts";
+import { sharesOf } from "./set_weights.ts";
 import {
   movedWidths,
   type Slope,
@@ -103,7 +103,7 @@ function pooledSlopes(
   measured: ReadonlyMap<string, SlopeStats>,
   weights: ReadonlyMap<string, number>,
 ): ReadonlyMap<string, readonly Slope[]> {
-  const total = [...measured.keys()].reduce((sum, name) => sum + weightOf(weights, name), 0);
+  const shares = sharesOf(weights, measured.keys());
   return new Map(
     choices.map(({ space: { id }, alternatives }) => {
       const pooled = alternatives.map((_, index): Slope => {
@@ -111,9 +111,9 @@ function pooledSlopes(
         for (const [name, { windows, spaces }] of measured) {
           const slopes = spaces.get(id);
           if (slopes === undefined) throw internalError(`no slopes of ${id}`);
-          const share = weightOf(weights, name) / total / windows;
-          first += share * slopes.sums[index]!;
-          square += share * slopes.squares[index]!;
+          const factor = shares.get(name)! / windows;
+          first += factor * slopes.sums[index]!;
+          square += factor * slopes.squares[index]!;
         }
         return { first, square };
       });

@@ -7,3 +7,13 @@ export function weightOf(weights: ReadonlyMap<string, number>, set: string): num
   if (weight === undefined) throw internalError(`no weight of set ${set}`);
   return weight;
 }
+
+/** The share of each of these sets in the sum of their weights. @throws Error as `weightOf` */
+export function sharesOf(
+  weights: ReadonlyMap<string, number>,
+  sets: Iterable<string>,
+): ReadonlyMap<string, number> {
+  const found = Array.from(sets, (name) => [name, weightOf(weights, name)] as const);
+  const total = found.reduce((sum, [, weight]) => sum + weight, 0);
+  return new Map(found.map(([name, weight]) => [name, weight / total]));
+}

@@ -19,7 +19,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { canRemove, removeRanked } from "../prune/ranked.ts";
-import { inTurns, type RankedSpace } from "../prune/removal.ts";
+import { interleaveParts, type RankedSpace } from "../prune/removal.ts";
 import { clamp, quantile } from "../tensor/statistics.ts";
 
 /** All units of every space by id, in the order of their removal. */
@@ -98,11 +98,11 @@ function neuronAlternatives(space: Space, { keep, order, roundTo }: WidthRequest
   const step = stepOf(space, roundTo);
   const more = Math.min(space.units, present.length + step);
   const fewer = Math.min(present.length, Math.max(roundTo * space.parts, present.length - step));
-  const turns = inTurns(order.get(space.id)!, space);
+  const interleaved = interleaveParts(order.get(space.id)!, space);
   const alternatives = [more, fewer]
     .filter((width) => width !== present.length)
     .map((width): Alternative => {
-      return { units: ascending(turns.slice(space.units - width)), unitsAdded: width - present.length };
+      return { units: ascending(interleaved.slice(space.units - width)), unitsAdded: width - present.length };
     });
   return { space, present, alternatives };
 }

@@ -14,13 +14,13 @@ import { type Allocation, type AllocationRequest, queuesOf, removalBudget, score
 import type { Keep } from "./plan.ts";
 import { removeRanked } from "./ranked.ts";
 import {
+  blocksOf,
   capacity,
   type RankedSpace,
   RemovalLedger,
   type RemovalQueue,
   removalQueue,
   spendRest,
-  turnsOf,
 } from "./removal.ts";
 
 export const uniform: Allocation = {
@@ -36,7 +36,7 @@ export const uniform: Allocation = {
     const fractions = layerFractions(layers, budget);
     const ledger = new RemovalLedger(queues);
     for (const [index, layer] of layers.entries()) spendOnLayer(ledger, layer, fractions[index]!);
-    spendRest(ledger, queues.flatMap(turnsOf));
+    spendRest(ledger, queues.flatMap(blocksOf));
     return ledger.keep();
   },
 };
@@ -99,5 +99,5 @@ function spendOnLayer(ledger: RemovalLedger, { queues, parameters }: LayerQueues
     const groups = Math.min(queue.removableBlocks, Math.floor(fraction * queue.space.units + 1e-9));
     while (ledger.taken(queue) < groups && ledger.fits(queue)) ledger.take(queue);
   }
-  spendRest(ledger, queues.flatMap(turnsOf));
+  spendRest(ledger, queues.flatMap(blocksOf));
 }

@@ -7,13 +7,13 @@ import { prunableParameters } from "../model/spaces.ts";
 import { queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import {
+  blocksOf,
   canGive,
   type RankedSpace,
+  type RemovalBlock,
   RemovalLedger,
   type RemovalQueue,
   spendRest,
-  type Turn,
-  turnsOf,
   unitsInBlocks,
 } from "./removal.ts";
 import { removeUniform } from "./uniform_shape.ts";
@@ -42,30 +42,30 @@ function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest)
   const queues = queuesOf(ranked, request);
   const ledger = new RemovalLedger(queues);
   ledger.grant(removalBudget(request, queues));
-  const valued = queues.flatMap((queue, index) => valuedTurns(queue, ranked[index]!.values));
-  const turns = valued.sort((a, b) => a.value - b.value);
-  for (const { queue } of turns) {
+  const valued = queues.flatMap((queue, index) => valuedBlocks(queue, ranked[index]!.values));
+  const blocks = valued.sort((a, b) => a.value - b.value);
+  for (const { queue } of blocks) {
     if (ledger.fits(queue)) ledger.take(queue);
     // KV groups that do not fit are skipped; a block of neurons that does not fit ends the ranking.
     else if (queue.space.kind === "ffn") break;
   }
-  spendRest(ledger, turns);
+  spendRest(ledger, blocks);
   return ledger.keep();
 }
 
 /**
- * A queue's turns, each with the mean value of its block's units. Rounding may put a mean below that of an equal block
+ * A queue's blocks, each with the mean value of its units. Rounding may put a mean below that of an equal block
  * before it; it is then raised to that, so that sorting keeps the queue's order.
  */
-function valuedTurns(
+function valuedBlocks(
   queue: RemovalQueue,
   values: Float64Array,
-): readonly (Turn & { readonly value: number })[] {
+): readonly (RemovalBlock & { readonly value: number })[] {
   let least = Number.NEGATIVE_INFINITY;
-  return turnsOf(queue).map((turn) => {
-    const units = queue.order.slice(unitsInBlocks(queue, turn.block), unitsInBlocks(queue, turn.block + 1));
+  return blocksOf(queue).map((block) => {
+    const units = queue.order.slice(unitsInBlocks(queue, block.index), unitsInBlocks(queue, block.index + 1));
     const mean = units.reduce((sum, unit) => sum + values[unit]!, 0) / units.length;
     least = Math.max(least, mean);
-    return { ...turn, value: least };
+    return { ...block, value: least };
   });
 }

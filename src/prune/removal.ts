@@ -55,13 +55,16 @@ export function removalQueue(
   const sorted = Array.from(unitValues.keys()).sort(
     (a, b) => unitValues[a]! - unitValues[b]! || (ties ? ties[a]! - ties[b]! : 0) || a - b,
   );
-  const order = inTurns(sorted, space);
+  const order = interleaveParts(sorted, space);
   const blockSize = space.kind === "ffn" ? roundTo * space.parts : 1;
   return { space, order, blockSize, removableBlocks: Math.max(0, Math.ceil(space.units / blockSize) - 1) };
 }
 
 /** The first unit of every part of a space, then the second of each, and so on. @param order - all units */
-export function inTurns(order: readonly number[], space: Pick<Space, "units" | "parts">): readonly number[] {
+export function interleaveParts(
+  order: readonly number[],
+  space: Pick<Space, "units" | "parts">,
+): readonly number[] {
   const { parts } = space;
   if (parts === 1) return order;
   const ofParts = byPart(order, space);
@@ -182,39 +185,39 @@ export class RemovalLedger {
 }
 
 /** One block in an order of removal. */
-export interface Turn {
+export interface RemovalBlock {
   readonly queue: RemovalQueue;
   /** Number of the block in its queue, from 0. */
-  readonly block: number;
+  readonly index: number;
 }
 
 /** All blocks of one queue, in its order. */
-export function turnsOf(queue: RemovalQueue): readonly Turn[] {
-  return Array.from({ length: queue.removableBlocks }, (_, block) => ({ queue, block }));
+export function blocksOf(queue: RemovalQueue): readonly RemovalBlock[] {
+  return Array.from({ length: queue.removableBlocks }, (_, index) => ({ queue, index }));
 }
 
 /**
- * Spends the remaining budget: takes every block that still fits, in the order of `turns`, then trades. A trade is
+ * Spends the remaining budget: takes every block that still fits, in the order of `blocks`, then trades. A trade is
  * needed when cheap blocks have run out and the remaining budget is less than the cost of an expensive one: the next
  * expensive block is taken, and the cheap blocks taken last are given back, as few as make room for it.
- * @param turns - every block that may be removed; blocks of one queue in the queue's order
+ * @param blocks - every block that may be removed; blocks of one queue in the queue's order
  */
-function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
+function spend(ledger: RemovalLedger, blocks: readonly RemovalBlock[]): void {
   do {
-    for (const { queue, block } of turns) {
-      if (ledger.taken(queue) === block && ledger.fits(queue)) ledger.take(queue);
+    for (const { queue, index } of blocks) {
+      if (ledger.taken(queue) === index && ledger.fits(queue)) ledger.take(queue);
     }
-  } while (trade(ledger, turns));
+  } while (trade(ledger, blocks));
 }
 
 /**
  * Spends the rest of a budget on neurons, and on KV groups only once neurons have run out: a group that fills a rest
  * would be removed whatever its value.
  */
-export function spendRest(ledger: RemovalLedger, turns: readonly Turn[]): void {
-  const neurons = turns.filter(({ queue }) => queue.space.kind === "ffn");
+export function spendRest(ledger: RemovalLedger, blocks: readonly RemovalBlock[]): void {
+  const neurons = blocks.filter(({ queue }) => queue.space.kind === "ffn");
   spend(ledger, neurons);
-  if (neurons.every(({ queue }) => !ledger.hasMore(queue))) spend(ledger, turns);
+  if (neurons.every(({ queue }) => !ledger.hasMore(queue))) spend(ledger, blocks);
 }
 
 /**
@@ -222,18 +225,18 @@ export function spendRest(ledger: RemovalLedger, turns: readonly Turn[]): void {
  * @returns whether a block was traded. Only cheaper blocks are given back, so the numbers of blocks taken, most
  *   expensive first, grow lexicographically and trading ends.
  */
-function trade(ledger: RemovalLedger, turns: readonly Turn[]): boolean {
-  const queues = [...new Set(turns.map(({ queue }) => queue))];
+function trade(ledger: RemovalLedger, blocks: readonly RemovalBlock[]): boolean {
+  const queues = [...new Set(blocks.map(({ queue }) => queue))];
   if (ledger.left + BUDGET_SLACK < Math.min(...queues.map(blockCost))) return false;
-  const next = turns.find(({ queue, block }) => ledger.taken(queue) === block)?.queue;
+  const next = blocks.find(({ queue, index }) => ledger.taken(queue) === index)?.queue;
   if (next === undefined) return false;
   const cheaper = new Set(queues.filter((queue) => blockCost(queue) < blockCost(next)));
   const returnable = [...cheaper].reduce((sum, queue) => sum + ledger.spentOn(queue), 0);
   if (ledger.left + returnable + BUDGET_SLACK < blockCost(next)) return false;
   ledger.take(next);
-  for (const { queue, block } of turns.toReversed()) {
+  for (const { queue, index } of blocks.toReversed()) {
     if (ledger.left >= -BUDGET_SLACK) break;
-    if (cheaper.has(queue) && ledger.taken(queue) === block + 1) ledger.giveBack(queue);
+    if (cheaper.has(queue) && ledger.taken(queue) === index + 1) ledger.giveBack(queue);
   }
   return true;
 }

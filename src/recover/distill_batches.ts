@@ -23,7 +23,7 @@ export function planBatches(
   for (const set of sets) requireCounting(set);
   for (const [what, value] of Object.entries({ steps, windows: size })) requireCount(what, value);
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
-  const queues = sets.map((set) => ({ share: set.weight / total, drawn: 0, next: turnsOf(set, seed) }));
+  const queues = sets.map((set) => ({ share: set.weight / total, drawn: 0, next: windowQueue(set, seed) }));
   const draw = (place: number): Int32Array => {
     const queue = largestBy(queues, ({ share, drawn }) => (place + 1) * share - drawn);
     return queue.next(queue.drawn++);
@@ -34,7 +34,7 @@ export function planBatches(
 }
 
 /** Gives a set's windows one after the other, for places 0, 1, 2, ...; every epoch is shuffled when it begins. */
-function turnsOf({ name, windows }: WeightedTokenSet, seed: number): (place: number) => Int32Array {
+function windowQueue({ name, windows }: WeightedTokenSet, seed: number): (place: number) => Int32Array {
   const count = windows.length;
   let epoch: readonly Int32Array[] = [];
   return (place) => {

@@ -10,16 +10,16 @@ import {
   setsPicture,
 } from "./charts/sensitivity.ts";
 import { compositionPicture, sparsityPicture, widthsPicture } from "./charts/shape.ts";
-import { baselineLabel, baselineWords, type Facts } from "./facts.ts";
 import type { Picture } from "./picture.ts";
+import { baselineLabel, baselineWords, type ReportData } from "./report_data.ts";
 
-export function picturesOf(facts: Facts): readonly Picture[] {
-  const { heldOut, texts } = facts;
+export function picturesOf(data: ReportData): readonly Picture[] {
+  const { heldOut, texts } = data;
   const candidates = [
-    compositionPicture(facts),
-    sparsityPicture(facts),
-    widthsPicture(facts, "ffn"),
-    widthsPicture(facts, "kv"),
+    compositionPicture(data),
+    sparsityPicture(data),
+    widthsPicture(data, "ffn"),
+    widthsPicture(data, "kv"),
     heldOut.length === 0
       ? null
       : perplexityPicture(heldOut, {
@@ -32,20 +32,20 @@ export function picturesOf(facts: Facts): readonly Picture[] {
       : perplexityPicture(texts, {
           id: "texts",
           title: "Perplexity on evaluation texts",
-          caption: `Texts of gprune eval. Labels: ratio to ${baselineWords(facts)}.`,
-          from: baselineLabel(facts),
+          caption: `Texts of gprune eval. Labels: ratio to ${baselineWords(data)}.`,
+          from: baselineLabel(data),
         }),
-    tasksPicture(facts),
-    layerErrorPicture(facts),
-    heatMapPicture(facts),
-    agreementPicture(facts),
-    histogramPicture(facts),
-    setsPicture(facts),
-    profilesPicture(facts),
-    reliabilityPicture(facts),
-    roundsPicture(facts),
-    trainingPicture(facts),
-    timingsPicture(facts),
+    tasksPicture(data),
+    layerErrorPicture(data),
+    heatMapPicture(data),
+    agreementPicture(data),
+    histogramPicture(data),
+    setsPicture(data),
+    profilesPicture(data),
+    reliabilityPicture(data),
+    roundsPicture(data),
+    trainingPicture(data),
+    timingsPicture(data),
   ];
   return candidates.filter((picture) => picture !== null);
 }

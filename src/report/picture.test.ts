@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../test/report_files.ts";
-import { factsOf } from "./facts.ts";
 import { picturesOf } from "./gallery.ts";
 import { picturePng, pictureSvg } from "./picture.ts";
+import { reportData } from "./report_data.ts";
 
-const pictures = picturesOf(factsOf(reportFiles({ names: ["a<b", "__proto__"] })));
+const pictures = picturesOf(reportData(reportFiles({ names: ["a<b", "__proto__"] })));
 
 test("is a file that says what it shows and needs no style sheet", async () => {
   const picture = pictures.find(({ id }) => id === "texts")!;

@@ -1,11 +1,11 @@
 /** The model that the perplexities of several runs are multiples of: one for all runs, or one for each. */
-import { type Facts, isSamePath } from "./facts.ts";
+import { isSamePath, type ReportData } from "./report_data.ts";
 import { shortName } from "./text.ts";
 
 /** A run and its name beside others. */
-export interface NamedFacts {
+export interface NamedRun {
   readonly name: string;
-  readonly facts: Facts;
+  readonly data: ReportData;
 }
 
 /** The model whose perplexity counts as 1. */
@@ -19,10 +19,10 @@ export interface Reference {
 }
 
 /** The reference of the runs that were measured on texts of this kind. */
-export function referenceOf(runs: readonly NamedFacts[], which: "heldOut" | "texts"): Reference {
+export function referenceOf(runs: readonly NamedRun[], which: "heldOut" | "texts"): Reference {
   const found = runs
-    .filter(({ facts }) => facts[which].length > 0)
-    .map(({ name, facts: { record, otherBaseline } }) => {
+    .filter(({ data }) => data[which].length > 0)
+    .map(({ name, data: { record, otherBaseline } }) => {
       const other = which === "texts" ? otherBaseline : null;
       return { name, model: other ?? record.base, isDense: other === null };
     });

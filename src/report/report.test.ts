@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
 import { renderComparison } from "./comparison.ts";
-import { factsOf, type RunFiles } from "./facts.ts";
 import { renderReport } from "./report.ts";
+import { type RunFiles, reportData } from "./report_data.ts";
 
 const render = (options: ReportFilesOptions = {}): Promise<string> => renderReport(reportFiles(options));
 
@@ -101,7 +101,7 @@ describe("renderReport", () => {
   test("knows the model the run pruned by its weights, whatever a baseline is called", () => {
     const by = (baseline: string, baseline_sha256: string): string | null => {
       const { evaluation, ...files } = reportFiles({ baseline });
-      return factsOf({ ...files, evaluation: { ...evaluation!, baseline_sha256 }, baseHash: "f00d" })
+      return reportData({ ...files, evaluation: { ...evaluation!, baseline_sha256 }, baseHash: "f00d" })
         .otherBaseline;
     };
     expect(by("elsewhere/copy", "f00d")).toBeNull();

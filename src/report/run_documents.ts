@@ -1,10 +1,10 @@
 /** The documents that describe a run in its output: run.json and report.html. */
+import { RUN_FILES } from "../base/file_names.ts";
 import { reasonOf } from "../errors.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import { formatPlan, parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import { renderReport } from "./report.ts";
-import { RUN_FILES } from "./run_files.ts";
 import { formatRunRecord, parseRunRecord, type RunRecord } from "./run_record.ts";
 
 export interface RunDocuments {
@@ -15,7 +15,7 @@ export interface RunDocuments {
 }
 
 /** Results of a finished run. */
-export interface FinishedRun {
+export interface DocumentedRun {
   readonly record: RunRecord;
   readonly plan: PruningPlan;
   /** Loss curve of distillation; undefined without it. */
@@ -25,7 +25,7 @@ export interface FinishedRun {
 }
 
 /** Makes the documents. Does not throw for a report that cannot be drawn, which must not cost hours of work. */
-export async function runDocuments({ record, plan, curve, report }: FinishedRun): Promise<RunDocuments> {
+export async function runDocuments({ record, plan, curve, report }: DocumentedRun): Promise<RunDocuments> {
   const text = formatRunRecord(record);
   const documents = new Map<string, string>([[RUN_FILES.record, text]]);
   if (!report) return { documents, problem: null };

@@ -1,5 +1,6 @@
-/** The files that a run writes beside the model, and their readers. */
+/** Readers of the files that a run writes beside the model. */
 import { z } from "zod";
+import { RUN_FILES } from "../base/file_names.ts";
 import { GpruneError, requireWord } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/files/file.ts";
 import { fileInside } from "../io/files/inside.ts";
@@ -7,23 +8,9 @@ import { parseJson } from "../io/files/json.ts";
 import { weightsHash } from "../model/checkpoint/model_hashes.ts";
 import { parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
-import type { RunFiles } from "./facts.ts";
+import type { RunFiles } from "./report_data.ts";
 import { parseRunRecord, type RunRecord } from "./run_record.ts";
 import { parseEvaluation, type SavedEvaluation } from "./saved_evaluation.ts";
-
-/** Names of the files. */
-export const RUN_FILES = {
-  config: "gprune.yaml",
-  plan: "plan.json",
-  /** Loss curve of a distillation. */
-  curve: "training.json",
-  record: "run.json",
-  report: "report.html",
-  /** Written by `gprune eval --save`. */
-  evaluation: "evaluation.json",
-  /** Everything that the bytes of the output depend on. */
-  facts: "facts.json",
-} as const;
 
 /** The plan.json of 126 layers with 53 thousand neurons each has about 50 MB; the other files are small. */
 const MAX_BYTES = 2 ** 28;

@@ -1,6 +1,6 @@
 /** Names that distinguish runs beside each other. */
 import { resolve } from "node:path";
-import type { RunFiles } from "./facts.ts";
+import type { RunFiles } from "./report_data.ts";
 
 /**
  * For each run as many of the last parts of its directory as distinguish it from the others, or the name in its record

@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../test/report_files.ts";
-import { factsOf, type RunFiles } from "./facts.ts";
+import { type RunFiles, reportData } from "./report_data.ts";
 import type { RunRecord } from "./run_record.ts";
 import { sharedTexts, type TextKind } from "./shared_texts.ts";
 
 const files = reportFiles();
 const shared = (which: TextKind, ...runs: readonly RunFiles[]) =>
   sharedTexts(
-    runs.map((run, index) => ({ name: `${index}`, facts: factsOf(run) })),
+    runs.map((run, index) => ({ name: `${index}`, data: reportData(run) })),
     which,
   );
 

@@ -3,8 +3,8 @@
  * texts, so this is inferred from their records, and texts count as the same only where that leaves no doubt.
  */
 import { namesText } from "../base/lists.ts";
-import { isSamePath } from "./facts.ts";
-import type { NamedFacts } from "./references.ts";
+import type { NamedRun } from "./references.ts";
+import { isSamePath } from "./report_data.ts";
 import { shortName } from "./text.ts";
 
 /** Largest relative difference of a model's perplexities on a text between machines. */
@@ -34,9 +34,9 @@ interface Measurement {
 }
 
 /** Compares the texts of the runs that were measured on texts of this kind. */
-export function sharedTexts(runs: readonly NamedFacts[], which: TextKind): Shared {
-  const measured = runs.filter(({ facts }) => facts[which].length > 0);
-  const names = [...new Set(measured.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
+export function sharedTexts(runs: readonly NamedRun[], which: TextKind): Shared {
+  const measured = runs.filter(({ data }) => data[which].length > 0);
+  const names = [...new Set(measured.flatMap(({ data }) => data[which].map(({ name }) => name)))];
   const reasons = new Map<string, readonly string[]>();
   const shared = names.filter((name) => {
     const reason = whyOther(measured.map((run) => measurementOf(name, run, which)));
@@ -47,8 +47,8 @@ export function sharedTexts(runs: readonly NamedFacts[], which: TextKind): Share
   return { names: shared, others: parts.length === 0 ? null : parts.join("; ") };
 }
 
-function measurementOf(name: string, { facts }: NamedFacts, which: TextKind): Measurement | null {
-  const { record, evaluation } = facts;
+function measurementOf(name: string, { data }: NamedRun, which: TextKind): Measurement | null {
+  const { record, evaluation } = data;
   if (which === "texts") {
     const text = evaluation?.texts.find((one) => one.name === name && one.baseline !== null);
     if (evaluation === null || text === undefined) return null;

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { AllocationName } from "../base/choices.ts";
+import { RUN_FILES } from "../base/file_names.ts";
 import { namesText } from "../base/lists.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
@@ -18,8 +19,8 @@ import {
 } from "../calibrate/windows.ts";
 import { GPRUNE_ALLOCATION, inSchemaOrder, type RunConfig, refines, type SettledConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
+import type { GeneratedTextState } from "../evaluate/generated_texts.ts";
 import { ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
-import type { SampleState } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { collectIfGrown } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
@@ -58,7 +59,7 @@ export async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan |
   if (path === undefined) return null;
   if ((await kindOfPath(path)) === "directory") {
     throw new GpruneError("BAD_ARGUMENT", `plan: expected a file, got the directory ${path}`, {
-      hint: `An output's plan is ${join(path, "plan.json")}.`,
+      hint: `An output's plan is ${join(path, RUN_FILES.plan)}.`,
     });
   }
   return parsePlan(await readSmallText(path, PLAN_LIMITS.maxBytes), path);
@@ -269,8 +270,8 @@ function hintIfUsedUp(
   });
 }
 
-/** Lets the model write its own text, if that is one of the sets. @param sets - as `loadCalibration` returns them */
-export async function withOwnText(
+/** Lets the model write the set of its own text, if there is one. @param sets - as `loadCalibration` returns them */
+export async function fillOwnSet(
   { calibration, seqLen, seed }: SettledConfig,
   sets: readonly SampledSet[],
   {
@@ -289,16 +290,11 @@ export async function withOwnText(
   const planned = sets[own];
   if (planned === undefined) return sets;
   const runner = new DecoderRunner(model, runtime);
-  const written = await stages.run("own text", (checkpoints: Checkpoints<SampleState>) => {
+  const written = await stages.run("own text", (checkpoints: Checkpoints<GeneratedTextState>) => {
     const writer = { runner, tokenizer: Tokenizer.of(model) };
     return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
   });
   // All layers were in memory; later stages need at most two at a time.
   collectIfGrown(runner.memory);
   return sets.with(own, written);
-}
-
-/** Whether nothing is learned from text: there are no sets, or all serve the check alone. */
-export function learnsNothing(sets: readonly SampledSet[]): boolean {
-  return sets.every(({ windows }) => windows.length === 0);
 }

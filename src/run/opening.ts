@@ -5,8 +5,8 @@
 import type { OnProgress } from "../base/progress.ts";
 import type { SampledSet } from "../calibrate/windows.ts";
 import { type RunConfig, refits, type SettledConfig } from "../config.ts";
-import { biasesCostPrograms, foreseeRuntimes, type PlannedRemoval } from "../export/foresee.ts";
-import type { Runtimes } from "../export/runtimes.ts";
+import { biasesCostPrograms, foreseeSupport, type PlannedRemoval } from "../export/foresee.ts";
+import type { ProgramSupport } from "../export/program_support.ts";
 import { type DeviceFound, findDevice } from "../graph/runtime/device_check.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
@@ -55,7 +55,7 @@ export interface OpenedRun extends PreparedRun {
   /** Why llama.cpp cannot use the tokenizer; null if it can. */
   readonly tokenizerObstacle: string | null;
   /** Which programs will load the result. */
-  readonly runtimes: Runtimes;
+  readonly support: ProgramSupport;
   /** Whether recovery adds biases to output projections that have none. */
   readonly addsBiases: boolean;
   /** A set that the model has not written yet already has its final size. */
@@ -64,7 +64,7 @@ export interface OpenedRun extends PreparedRun {
 
 export interface OpeningOptions {
   readonly onProgress: OnProgress;
-  readonly onForeseen?: ((runtimes: Runtimes, config: SettledConfig) => void) | undefined;
+  readonly onForeseen?: ((support: ProgramSupport, config: SettledConfig) => void) | undefined;
   /** Runs a stage and measures its time. */
   readonly time: <T>(stage: string, work: () => Promise<T>) => Promise<T>;
 }
@@ -86,10 +86,10 @@ export async function openRun(
     const tokenizerObstacle = ggufTokenizerObstacle(model);
     const foreseen = { ...config, spec: model.spec, plan: given, tokenizer: tokenizerObstacle };
     const addsBiases = willAddBiases(config, foreseen);
-    const runtimes = foreseeRuntimes({ ...foreseen, addsBiases });
+    const support = foreseeSupport({ ...foreseen, addsBiases });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
-    onForeseen?.(runtimes, config);
-    return { ...prepared, config, model, tokenizerObstacle, runtimes, addsBiases, sets };
+    onForeseen?.(support, config);
+    return { ...prepared, config, model, tokenizerObstacle, support, addsBiases, sets };
   } catch (error) {
     await model.weights.close();
     throw error;

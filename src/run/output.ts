@@ -1,5 +1,6 @@
 /** The output of a run: the checkpoint, and documents about the run beside it. */
 import { basename, join, resolve } from "node:path";
+import { RUN_FILES } from "../base/file_names.ts";
 import { isOwnText } from "../calibrate/text_sets.ts";
 import {
   type CountingSettings,
@@ -19,12 +20,11 @@ import { isHubAddress, parseHubAddress } from "../io/hub/address.ts";
 import { cardFields } from "../model/card_fields.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { hfForm } from "../model/hf/form.ts";
-import type { Model } from "../model/model.ts";
+import { CARD_FILE, type Model } from "../model/model.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import { formatPlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import { runDocuments } from "../report/run_documents.ts";
-import { RUN_FILES } from "../report/run_files.ts";
 import { runRecord } from "../report/run_record.ts";
 import { type FactsRecord, formatFacts, type RunFacts, recordedFacts } from "./facts.ts";
 import { type Measurements, measurements, type PruneResult, type RunOutcome } from "./result.ts";
@@ -71,7 +71,7 @@ export async function saveRun(
     config: formatRunConfig(withoutDirectories(config, hub)),
   });
   const documents = new Map([
-    ["README.md", card],
+    [CARD_FILE, card],
     [RUN_FILES.config, formatRunConfig(config)],
     [RUN_FILES.plan, formatPlan(plan)],
     [RUN_FILES.facts, formatFacts({ facts: recordedFacts(facts), result: toJson(outcome) })],
@@ -133,8 +133,8 @@ function formatCurve(curve: readonly TrainingStep[]): string {
   return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
 }
 
-/** A run that may have finished before. */
-interface FinishedRun {
+/** A run, and what an earlier run may have left as its output. */
+interface EarlierOutput {
   readonly config: SettledConfig;
   readonly device: DeviceFound;
   /** Facts of an output that exists already; null without one. */
@@ -162,7 +162,7 @@ async function requireWhole(output: string): Promise<void> {
  * @throws GpruneError OUTPUT_EXISTS if the output is that of another run, or incomplete
  */
 export async function finishedResult(
-  { config, device, recorded }: FinishedRun,
+  { config, device, recorded }: EarlierOutput,
   facts: RunFacts,
 ): Promise<PruneResult | null> {
   if (recorded === null) return null;

@@ -7,7 +7,7 @@ import { learnable, type SampledSet, type SetUse } from "../calibrate/windows.ts
 import { refits, type SettledConfig } from "../config.ts";
 import type { MemoryPlan } from "../estimate/memory_plan.ts";
 import type { HeldOutScore } from "../evaluate/held_out.ts";
-import type { Runtimes } from "../export/runtimes.ts";
+import type { ProgramSupport } from "../export/program_support.ts";
 import { tokensOf } from "../graph/decoder/forward.ts";
 import { deviceText } from "../graph/runtime/device.ts";
 import type { DeviceFound } from "../graph/runtime/device_check.ts";
@@ -25,7 +25,7 @@ export interface PruneResult {
   /** Experts by layer, whose neurons `widths` counts together; absent for models without any. */
   readonly experts?: readonly number[] | undefined;
   /** Which programs load the output. */
-  readonly runtimes: Runtimes;
+  readonly runtimes: ProgramSupport;
   /** Perplexity before and after on held-out windows of the calibration texts, by set. */
   readonly held_out: Readonly<Record<string, HeldOutScore>>;
   /** Seconds by stage; in run.json up to the drawing of the report. */

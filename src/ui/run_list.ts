@@ -1,6 +1,7 @@
 /** Lists the runs below a directory: finished outputs, and unfinished runs by their OUT.run. */
 import { basename, join } from "node:path";
 import { z } from "zod";
+import { RUN_FILES } from "../base/file_names.ts";
 import { plainText } from "../base/plain_text.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath, stampOf } from "../io/files/file.ts";
@@ -8,8 +9,8 @@ import { directoriesIn } from "../io/files/listing.ts";
 import { LOCK } from "../io/run/directory.ts";
 import { holderOf } from "../io/run/lock.ts";
 import { MANIFEST, OUTPUT, RunManifest } from "../io/run/manifest.ts";
-import { baselineWords, factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
-import { RUN_FILES, readBaseHash, readEvaluation, readRecord } from "../report/run_files.ts";
+import { baselineWords, hasGivenPlan, meanQuality, reportData } from "../report/report_data.ts";
+import { readBaseHash, readEvaluation, readRecord } from "../report/run_files.ts";
 import type { RunRecord } from "../report/run_record.ts";
 import type { SavedEvaluation } from "../report/saved_evaluation.ts";
 import type { RunFigures, RunPerplexity, RunSummary, Settings } from "./api.ts";
@@ -140,14 +141,14 @@ function figuresOf({ record, ...evaluated }: Measured): RunFigures {
 
 /** Perplexity on the texts of the evaluation, as in the report; without any, on held-out calibration windows. */
 function perplexityOf(measured: Measured): RunPerplexity | null {
-  const facts = factsOf({ ...measured, plan: null, curve: null });
-  const isEvaluated = facts.texts.length > 0;
-  const rows = isEvaluated ? facts.texts : facts.heldOut;
+  const data = reportData({ ...measured, plan: null, curve: null });
+  const isEvaluated = data.texts.length > 0;
+  const rows = isEvaluated ? data.texts : data.heldOut;
   const [first] = rows;
   if (first === undefined) return null;
   const { dense, pruned } = meanQuality(rows);
   const kind = isEvaluated ? "evaluation" : "held-out";
-  const against = isEvaluated && facts.otherBaseline !== null ? ` against ${baselineWords(facts)}` : "";
+  const against = isEvaluated && data.otherBaseline !== null ? ` against ${baselineWords(data)}` : "";
   const which =
     rows.length === 1 ? `${kind} text ${first.name}` : `geometric mean of ${rows.length} ${kind} texts`;
   return { dense, pruned, on: `${which}${against}` };

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { badArgument } from "../base/arguments.ts";
+import { RUN_FILES } from "../base/file_names.ts";
 import { versions } from "../base/package.ts";
 import { plainName, plainText } from "../base/plain_text.ts";
 import { type RunConfig, resolveRunConfig } from "../config.ts";
@@ -10,7 +11,7 @@ import { kindOfPath, readSmallText } from "../io/files/file.ts";
 import { fileInside } from "../io/files/inside.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { renderReport } from "../report/report.ts";
-import { RUN_FILES, readRun } from "../report/run_files.ts";
+import { readRun } from "../report/run_files.ts";
 import {
   MAX_COMPARED,
   type Problem,

@@ -1,7 +1,7 @@
 /** Computes units: reads the inputs from the store, runs the pass, writes the outputs to the store. */
 
 import { silent } from "../base/progress.ts";
-import { measureActivations, textsOfSet } from "../calibrate/calibrate.ts";
+import { calibrationSetText, measureActivations } from "../calibrate/calibrate.ts";
 import { windowStatistics } from "../calibrate/gate_stats.ts";
 import { windowSlopes } from "../calibrate/slopes.ts";
 import { GpruneError } from "../errors.ts";
@@ -146,7 +146,7 @@ export class UnitComputer {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
     const values = centres && ((await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>);
-    const batches = microBatches(windows, textsOfSet({ name: set }));
+    const batches = microBatches(windows, calibrationSetText({ name: set }));
     const gates = await windowStatistics(runner, batches, { damped, ...(values && { centres: values }) });
     return { windows: await keepValue(store, [...gates]) };
   }
@@ -159,7 +159,7 @@ export class UnitComputer {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
     const values = (await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>;
-    const batches = microBatches(windows, textsOfSet({ name: set }));
+    const batches = microBatches(windows, calibrationSetText({ name: set }));
     const slopes = await windowSlopes({ runner, dense }, batches, { centres: values });
     return { windows: await keepValue(store, [...slopes]) };
   }

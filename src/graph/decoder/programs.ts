@@ -61,8 +61,8 @@ export function structureFor(
  *   linear attention `recurrent` with `past_recurrent`
  * - `statistics`: hidden, and per kind of the layer's spaces and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1,
  *   channels]
- * - `gram`: the outputs of `statistics`, and the Gram matrix `KIND.gram` [channels, channels], the sum over tokens of
- *   x x^T
+ * - `gram`: hidden, and per kind `KIND.sum` as in `statistics` and the Gram matrix `KIND.gram` [channels, channels],
+ *   the sum over tokens of x x^T
  * - `moments`: hidden, and weighted moments of each kind's channels for least squares: the sum over tokens of w x x^T,
  *   its lower triangle in `GRAM_STRIPS` strips of rows, `KIND.products0` [r, c] and so on, each with the columns of its
  *   last row (of experts, [E, r, c], for each of them by itself), and `KIND.weighted` [B, 1, channels], the sums of
@@ -174,10 +174,10 @@ function addStatistics(b: GraphBuilder, { halves }: LayerValues): void {
   }
 }
 
-function addGrams(b: GraphBuilder, layer: LayerValues): void {
-  addStatistics(b, layer);
-  for (const [kind, { tap }] of layer.halves) {
-    const rows = b.flatten(tap);
+function addGrams(b: GraphBuilder, { halves }: LayerValues): void {
+  for (const [kind, { tap: x }] of halves) {
+    b.output(`${kind}.sum`, sumOverTokens(b, x));
+    const rows = b.flatten(x);
     b.output(`${kind}.gram`, b.matmul(rows, rows, { transA: true }));
   }
 }

@@ -1,15 +1,15 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
-import { type Facts, factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
+import { type ReportData, reportData } from "../report_data.ts";
 import { comparisonPictures } from "./comparison.ts";
 
-const several: Facts = factsOf(reportFiles());
-const one: Facts = { ...several, layers: several.layers.slice(0, 1) };
+const several: ReportData = reportData(reportFiles());
+const one: ReportData = { ...several, layers: several.layers.slice(0, 1) };
 
 /** Number of points in every chart over the layers; legends of lines have none. */
-async function pointsOf(facts: readonly Facts[]): Promise<readonly number[]> {
-  const pictures = comparisonPictures(facts.map((own, index) => ({ name: `run ${index}`, facts: own })));
+async function pointsOf(data: readonly ReportData[]): Promise<readonly number[]> {
+  const pictures = comparisonPictures(data.map((own, index) => ({ name: `run ${index}`, data: own })));
   const drawn = await Promise.all(
     pictures.filter(({ id }) => /sparsity|ffn/.test(id)).map(async (picture) => pictureMarkup(picture)),
   );

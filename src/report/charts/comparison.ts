@@ -1,18 +1,18 @@
 /** Charts of several runs at once. */
 import { namesText } from "../../base/lists.ts";
 import { largestBy } from "../../tensor/statistics.ts";
-import type { Facts } from "../facts.ts";
 import { percent, times } from "../format.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { type NamedFacts, referenceOf } from "../references.ts";
+import { type NamedRun, referenceOf } from "../references.ts";
+import type { ReportData } from "../report_data.ts";
 import { sharedTexts } from "../shared_texts.ts";
 import { linearScale, logScale } from "./axes.ts";
 import { layerLines, seriesMarks } from "./parts.ts";
 import { interval, intervalLayers } from "./quality.ts";
 
-export function comparisonPictures(runs: readonly NamedFacts[]): readonly Picture[] {
-  const neurons = Math.max(1, ...runs.flatMap(({ facts }) => facts.layers.map(({ ffn }) => ffn.after)));
+export function comparisonPictures(runs: readonly NamedRun[]): readonly Picture[] {
+  const neurons = Math.max(1, ...runs.flatMap(({ data }) => data.layers.map(({ ffn }) => ffn.after)));
   return [
     ratioPicture(runs, { which: "heldOut", id: "compare-held-out", title: "Held-out calibration text" }),
     ratioPicture(runs, { which: "texts", id: "compare-texts", title: "Evaluation texts" }),
@@ -41,9 +41,9 @@ interface RatioOptions {
 }
 
 /** Ratio of the perplexity to the dense model's, or another baseline's, by text and run. */
-function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOptions): Picture | null {
-  const values = runs.flatMap(({ name, facts }) =>
-    facts[which].map((row) => ({ run: name, text: row.name, ratio: row.ratio })),
+function ratioPicture(runs: readonly NamedRun[], { which, id, title }: RatioOptions): Picture | null {
+  const values = runs.flatMap(({ name, data }) =>
+    data[which].map((row) => ({ run: name, text: row.name, ratio: row.ratio })),
   );
   if (values.length === 0) return null;
   const { whose, isDense } = referenceOf(runs, which);
@@ -86,9 +86,9 @@ function rowsOf(field: string, names: readonly string[]): Chart {
 }
 
 /** Accuracy of every run on every task. */
-function tasksPicture(runs: readonly NamedFacts[]): Picture | null {
-  const values = runs.flatMap(({ name: run, facts }) =>
-    (facts.evaluation?.tasks ?? []).map((task) => interval(run, task.name, task)),
+function tasksPicture(runs: readonly NamedRun[]): Picture | null {
+  const values = runs.flatMap(({ name: run, data }) =>
+    (data.evaluation?.tasks ?? []).map((task) => interval(run, task.name, task)),
   );
   if (values.length === 0) return null;
   const names = runs.map(({ name }) => name);
@@ -123,15 +123,15 @@ interface LayerOptions {
   readonly caption: string;
   /** Title, scale and axis. */
   readonly y: Chart;
-  readonly of: (layer: Facts["layers"][number]) => number;
+  readonly of: (layer: ReportData["layers"][number]) => number;
 }
 
-function layerPicture(runs: readonly NamedFacts[], { id, title, caption, y, of }: LayerOptions): Picture {
-  const values = runs.flatMap(({ name, facts }) =>
-    facts.layers.map((layer) => ({ run: name, layer: layer.layer, value: of(layer) })),
+function layerPicture(runs: readonly NamedRun[], { id, title, caption, y, of }: LayerOptions): Picture {
+  const values = runs.flatMap(({ name, data }) =>
+    data.layers.map((layer) => ({ run: name, layer: layer.layer, value: of(layer) })),
   );
   const names = runs.map(({ name }) => name);
-  const totals = runs.map(({ name, facts }) => `${name} ${percent(facts.record.sparsity.achieved)}`);
+  const totals = runs.map(({ name, data }) => `${name} ${percent(data.record.sparsity.achieved)}`);
   return {
     id,
     title,

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
-import { factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
+import { reportData } from "../report_data.ts";
 import { roundsPicture, timingsPicture, trainingPicture } from "./course.ts";
 
 /** The picture of a distillation with these divergences. */
@@ -12,7 +12,7 @@ function pictureOf(divergences: readonly number[]): ReturnType<typeof trainingPi
     hidden: 0,
     learningRate: 1e-4,
   }));
-  return trainingPicture(factsOf({ ...reportFiles(), curve }));
+  return trainingPicture(reportData({ ...reportFiles(), curve }));
 }
 
 test("a training whose divergence rises is not said to make it fall", () => {
@@ -38,14 +38,14 @@ test("a training of any number of steps is drawn", () => {
 
 /** Losses of `sets` sets over three rounds. */
 function roundsOf(sets: number): ReturnType<typeof roundsPicture> {
-  const facts = factsOf(reportFiles());
+  const data = reportData(reportFiles());
   const roundSets = Array.from({ length: sets }, (_, index) => `set ${index}`);
   const rounds = [0.1, 0.2, 0.3].map((sparsity) => ({
-    ...facts.grounds.rounds[0]!,
+    ...data.grounds.rounds[0]!,
     sparsity,
     losses: Object.fromEntries(roundSets.map((set, index) => [set, 2 + index + sparsity])),
   }));
-  return roundsPicture({ ...facts, grounds: { ...facts.grounds, rounds, roundSets } });
+  return roundsPicture({ ...data, grounds: { ...data.grounds, rounds, roundSets } });
 }
 
 test.each([2, 9, 24, 40])("the lines of %i sets have their room, and the legend its own", async (sets) => {
@@ -57,5 +57,5 @@ test.each([2, 9, 24, 40])("the lines of %i sets have their room, and the legend 
 });
 
 test("times are said to end before what is written is flushed to the disk", () => {
-  expect(timingsPicture(factsOf(reportFiles()))!.caption).toContain("until this report was drawn");
+  expect(timingsPicture(reportData(reportFiles()))!.caption).toContain("until this report was drawn");
 });

@@ -1,13 +1,13 @@
 /** Charts of a run's course: learning rounds, training, time. */
 import { largestBy } from "../../tensor/statistics.ts";
-import type { Facts } from "../facts.ts";
 import { duration, percent } from "../format.ts";
 import type { Picture } from "../picture.ts";
+import type { ReportData } from "../report_data.ts";
 import { linearScale, logScale, spanOf } from "./axes.ts";
 import { PLOT_HEIGHT, seriesMarks } from "./parts.ts";
 
 /** Loss of every set before each learning round. */
-export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts): Picture | null {
+export function roundsPicture({ grounds: { rounds, roundSets: names } }: ReportData): Picture | null {
   if (rounds.length < 2) return null;
   const values = rounds.flatMap(({ losses }, index) =>
     Object.entries(losses).map(([set, loss]) => ({ set, loss, removed: rounds[index - 1]?.sparsity ?? 0 })),
@@ -53,7 +53,7 @@ export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts):
 const MAX_STEPS = 300;
 
 /** Divergence from the dense model during distillation. */
-export function trainingPicture({ curve }: Facts): Picture | null {
+export function trainingPicture({ curve }: ReportData): Picture | null {
   // The axis is logarithmic.
   const steps = (curve ?? []).filter(({ divergence }) => divergence > 0);
   if (curve === null || steps.length < 2) return null;
@@ -87,7 +87,7 @@ export function trainingPicture({ curve }: Facts): Picture | null {
 }
 
 /** Seconds of every stage. */
-export function timingsPicture({ record }: Facts): Picture | null {
+export function timingsPicture({ record }: ReportData): Picture | null {
   const total = record.timings.reduce((sum, { seconds }) => sum + seconds, 0);
   if (total === 0) return null;
   const values = record.timings.map(({ stage, seconds }) => ({ stage, seconds, label: duration(seconds) }));

@@ -1,8 +1,8 @@
 /** Tests that labels in charts do not overlap. */
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
-import { type Facts, factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
+import { type ReportData, reportData } from "../report_data.ts";
 import { perplexityPicture, tasksPicture } from "./quality.ts";
 import { setsPicture } from "./sensitivity.ts";
 
@@ -21,14 +21,14 @@ test("the ratio of a text that became easier stands to the right of both dots", 
   expect(label).toBeGreaterThan(Math.max(...dots));
 });
 
-/** A report's facts with `count` sets whose pairwise agreement is 0.78. */
-function withSets(count: number, nameOf = (index: number): string => `set ${index}`): Facts {
-  const facts = factsOf(reportFiles());
+/** A report's data with `count` sets whose pairwise agreement is 0.78. */
+function withSets(count: number, nameOf = (index: number): string => `set ${index}`): ReportData {
+  const data = reportData(reportFiles());
   const setOrder = Array.from({ length: count }, (_, index) => nameOf(index));
   const ffn = setOrder.map(() => setOrder.map(() => 0.78));
   return {
-    ...facts,
-    grounds: { ...facts.grounds, setOrder, agreement: { ...facts.grounds.agreement, ffn } },
+    ...data,
+    grounds: { ...data.grounds, setOrder, agreement: { ...data.grounds.agreement, ffn } },
   };
 }
 
@@ -79,7 +79,7 @@ test("accuracies that are all 0 have an axis", async () => {
   const nothing = { acc: 0, acc_norm: 0, stderr: 0, acc_norm_stderr: 0 };
   const files = reportFiles();
   const tasks = [{ ...nothing, name: "a", n: 9, baseline: nothing }];
-  const facts = factsOf({ ...files, evaluation: { ...files.evaluation!, tasks } });
-  const { markup } = await pictureMarkup(tasksPicture(facts)!);
+  const data = reportData({ ...files, evaluation: { ...files.evaluation!, tasks } });
+  const { markup } = await pictureMarkup(tasksPicture(data)!);
   expect(ticksOf(markup)).toEqual(["0", "0.02", "0.04", "0.06", "0.08"]);
 });

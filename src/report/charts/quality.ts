@@ -1,9 +1,10 @@
 /** Charts of the pruned model's quality beside the dense model's. */
-import { baselineLabel, baselineWords, type Facts, meanQuality, type Quality } from "../facts.ts";
+
 import { perplexity, times } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
+import { baselineLabel, baselineWords, meanQuality, type Quality, type ReportData } from "../report_data.ts";
 import type { SavedAccuracy } from "../saved_evaluation.ts";
 import { linearScale, logScale, type Span, spanOf } from "./axes.ts";
 import { layerLines, seriesMarks } from "./parts.ts";
@@ -81,9 +82,9 @@ function dots(
 }
 
 /** Accuracy of both models on every task, with standard errors. */
-export function tasksPicture(facts: Facts): Picture | null {
-  const tasks = facts.evaluation?.tasks ?? [];
-  const from = baselineLabel(facts);
+export function tasksPicture(data: ReportData): Picture | null {
+  const tasks = data.evaluation?.tasks ?? [];
+  const from = baselineLabel(data);
   if (tasks.length === 0) return null;
   const values = tasks.flatMap(({ baseline, ...own }) => [
     ...(baseline === null ? [] : [interval(from, own.name, baseline)]),
@@ -160,8 +161,8 @@ function accuracySpan(values: readonly Interval[]): Span {
 }
 
 /** Relative distance of the hidden states from the baseline's, layer by layer. */
-export function layerErrorPicture(facts: Facts): Picture | null {
-  const texts = (facts.evaluation?.texts ?? []).filter(({ divergence }) => divergence !== null);
+export function layerErrorPicture(data: ReportData): Picture | null {
+  const texts = (data.evaluation?.texts ?? []).filter(({ divergence }) => divergence !== null);
   if (texts.length === 0) return null;
   const values = texts.flatMap(({ name, divergence }) =>
     divergence!.layers.map((error, layer) => ({ name, layer, error })),
@@ -173,7 +174,7 @@ export function layerErrorPicture(facts: Facts): Picture | null {
     id: "layer-error",
     title: "Distance of the hidden states",
     words: `Relative error after the last layer: ${last.join(", ")}.`,
-    caption: `Mean over tokens of |h − h₀| / |h₀| after every layer; h₀ is ${baselineWords(facts)}'s.`,
+    caption: `Mean over tokens of |h − h₀| / |h₀| after every layer; h₀ is ${baselineWords(data)}'s.`,
     chart: (palette) =>
       layerLines({
         values,

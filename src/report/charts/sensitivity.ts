@@ -3,11 +3,11 @@ import type { RankProfile } from "../../gprune/explanation.ts";
 import { MAGNITUDE_THRESHOLD, RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { placeOf } from "../explained.ts";
-import type { Facts } from "../facts.ts";
 import { whole, withMinus } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
+import type { ReportData } from "../report_data.ts";
 import {
   dashedRule,
   KIND_NAMES,
@@ -20,7 +20,7 @@ import {
 import { type SigmaSpace, sigmaHistogram, sigmaMap } from "./sigma.ts";
 
 /** Sensitivity of every layer's FFN space. */
-function neuronSpaces({ grounds }: Facts): readonly SigmaSpace[] {
+function neuronSpaces({ grounds }: ReportData): readonly SigmaSpace[] {
   return grounds.spaces.flatMap((space) => {
     const { kind, layer } = placeOf(space.space);
     return kind === "ffn" ? [{ ...space, layer }] : [];
@@ -28,8 +28,8 @@ function neuronSpaces({ grounds }: Facts): readonly SigmaSpace[] {
 }
 
 /** Mean sigma by layer and rank of the FFN neurons. */
-export function heatMapPicture(facts: Facts): Picture | null {
-  const spaces = neuronSpaces(facts);
+export function heatMapPicture(data: ReportData): Picture | null {
+  const spaces = neuronSpaces(data);
   if (spaces.every(({ sigmaByRank }) => sigmaByRank.every((sigma) => sigma === null))) return null;
   const most = largestBy(spaces, ({ meanSigma }) => meanSigma);
   const least = smallestBy(spaces, ({ meanSigma }) => meanSigma);
@@ -47,8 +47,8 @@ export function heatMapPicture(facts: Facts): Picture | null {
 }
 
 /** Histogram of the FFN neurons' sigma. */
-export function histogramPicture(facts: Facts): Picture | null {
-  const spaces = neuronSpaces(facts);
+export function histogramPicture(data: ReportData): Picture | null {
+  const spaces = neuronSpaces(data);
   const units = spaces.reduce((sum, space) => sum + space.units, 0);
   if (units === 0) return null;
   const mean = spaces.reduce((sum, space) => sum + space.meanSigma * space.units, 0) / units;
@@ -62,8 +62,8 @@ export function histogramPicture(facts: Facts): Picture | null {
 }
 
 /** Kendall's W of every space; null where no space is an FFN. */
-export function agreementPicture(facts: Facts): Picture | null {
-  const values = facts.grounds.spaces.map(({ space, kendallW }) => {
+export function agreementPicture(data: ReportData): Picture | null {
+  const values = data.grounds.spaces.map(({ space, kendallW }) => {
     const { layer, kind } = placeOf(space);
     return { layer, kind: KIND_NAMES[kind], w: kendallW };
   });
@@ -100,7 +100,7 @@ function shownInCells(sets: number): string | null {
 const DARK_STEP = 4;
 
 /** Rank correlation of every pair of sets. */
-export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Picture | null {
+export function setsPicture({ grounds: { setOrder, agreement } }: ReportData): Picture | null {
   const rows = agreement.ffn;
   if (setOrder.length < 2 || rows.length !== setOrder.length) return null;
   const values = rows.flatMap((row, a) =>
@@ -171,7 +171,7 @@ function cellNumbers(shown: string, palette: Palette): Chart {
 }
 
 /** Ranks of the FFN neurons that the sets disagree about most. */
-export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Picture | null {
+export function profilesPicture({ grounds: { setOrder, profiles } }: ReportData): Picture | null {
   const neurons = profiles.filter(({ space }) => placeOf(space).kind === "ffn");
   if (setOrder.length < 2 || neurons.length === 0) return null;
   const values = neurons.flatMap((profile) => profileValues(profile, setOrder));
@@ -231,7 +231,7 @@ function profileValues({ space, unit, kept, ranks }: RankProfile, setOrder: read
 }
 
 /** Reliability and magnitude of every module, and by which scores it was ranked. */
-export function reliabilityPicture({ grounds }: Facts): Picture | null {
+export function reliabilityPicture({ grounds }: ReportData): Picture | null {
   const values = grounds.spaces.flatMap(({ modules }) =>
     modules.flatMap(({ r, magnitude, size, verdict }) =>
       r === null

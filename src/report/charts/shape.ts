@@ -2,15 +2,15 @@
 import type { SpaceKind } from "../../model/weights.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { placeOf } from "../explained.ts";
-import type { Facts, LayerFacts } from "../facts.ts";
 import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
+import type { LayerChange, ReportData } from "../report_data.ts";
 import { countAxis, dashedRule, KIND_NAMES, kindColor, layerAxis, PLOT_HEIGHT, UNIT_NAMES } from "./parts.ts";
 
 /** Kept units of every layer, in front of the dense widths. */
-export function widthsPicture({ layers, record }: Facts, kind: SpaceKind): Picture {
+export function widthsPicture({ layers, record }: ReportData, kind: SpaceKind): Picture {
   const values = layers.map(({ layer, [kind]: { before, after } }) => ({ layer, before, after }));
   const kept = values.reduce((sum, { after }) => sum + after, 0);
   const total = values.reduce((sum, { before }) => sum + before, 0);
@@ -38,7 +38,7 @@ export function widthsPicture({ layers, record }: Facts, kind: SpaceKind): Pictu
 }
 
 /** Parameters of FFN, attention and the rest, before and after. */
-export function compositionPicture({ record, removed }: Facts): Picture {
+export function compositionPicture({ record, removed }: ReportData): Picture {
   const prunable = (kind: SpaceKind): number =>
     record.widths.before[kind].reduce(
       (sum, units, layer) => sum + units * record.unit_parameters[kind][layer]!,
@@ -96,13 +96,13 @@ function bars(field: string, { color, title }: { readonly color: string; readonl
 }
 
 /** Share of every space that was removed, and of every module where spaces have several. */
-export function sparsityPicture(facts: Facts): Picture {
-  const { layers, record } = facts;
+export function sparsityPicture(data: ReportData): Picture {
+  const { layers, record } = data;
   const values = layers.flatMap(({ layer, ffn, kv }) => [
     { layer, kind: KIND_NAMES.ffn, removed: ffn.removed },
     ...(kv.before === 0 ? [] : [{ layer, kind: KIND_NAMES.kv, removed: kv.removed }]),
   ]);
-  const modules = moduleValues(facts);
+  const modules = moduleValues(data);
   const deepest = largestBy(layers, ({ removed }) => removed);
   const lightest = smallestBy(layers, ({ removed }) => removed);
   const points = modules.length === 0 ? "" : " Points: behaviour modules, larger ones with more units.";
@@ -140,7 +140,7 @@ interface ModuleValue {
 }
 
 /** Share removed of every module, in spaces that have more than one. */
-function moduleValues({ grounds }: Facts): readonly ModuleValue[] {
+function moduleValues({ grounds }: ReportData): readonly ModuleValue[] {
   return grounds.spaces.flatMap(({ space, modules }) => {
     const { layer, kind } = placeOf(space);
     if (modules.length < 2) return [];
@@ -179,6 +179,6 @@ function sparsityEncoding(palette: Palette): Chart {
 }
 
 /** The layers with the largest share removed, in descending order. */
-export function deepestLayers(layers: readonly LayerFacts[], count: number): readonly LayerFacts[] {
+export function deepestLayers(layers: readonly LayerChange[], count: number): readonly LayerChange[] {
   return layers.toSorted((a, b) => b.removed - a.removed).slice(0, count);
 }

@@ -1,17 +1,17 @@
 /** Tables of several runs: one row for each, or one for each text where runs are few. */
 import { namesText } from "../../base/lists.ts";
 import { type Cell, type Column, numbers, table } from "../elements.ts";
-import { meanQuality, type Quality } from "../facts.ts";
 import { bytes, duration, short } from "../format.ts";
 import type { Html } from "../html.ts";
-import { type NamedFacts, referenceOf } from "../references.ts";
+import { type NamedRun, referenceOf } from "../references.ts";
+import { meanQuality, type Quality } from "../report_data.ts";
 import { type SavedTask, taskSettings } from "../saved_evaluation.ts";
 import { sharedTexts, type TextKind, whatDiffers } from "../shared_texts.ts";
 import { accuracy, multiple, ppl, share } from "./cells.ts";
 import { methodSentence, moment } from "./summary.ts";
 
 /** Sizes of the pruned models, and mean perplexities on the texts that are the same in all runs. */
-export function comparedRuns(runs: readonly NamedFacts[]): Html {
+export function comparedRuns(runs: readonly NamedRun[]): Html {
   const means = (["texts", "heldOut"] as const).map((which) => meansOf(runs, which));
   return table({
     caption: "Runs",
@@ -23,7 +23,7 @@ export function comparedRuns(runs: readonly NamedFacts[]): Html {
       ...means.flatMap(({ columns }) => columns),
     ],
     rows: runs.map((run): readonly Cell[] => {
-      const { record, removed } = run.facts;
+      const { record, removed } = run.data;
       return [
         run.name,
         ...[record.sparsity.achieved, removed.ffn, removed.kv].map(share),
@@ -36,15 +36,15 @@ export function comparedRuns(runs: readonly NamedFacts[]): Html {
 
 interface Means {
   readonly columns: readonly Column[];
-  readonly cells: (run: NamedFacts) => readonly Cell[];
+  readonly cells: (run: NamedRun) => readonly Cell[];
   readonly note: string | null;
 }
 
 const TITLES = { texts: "Evaluation texts", heldOut: "Held-out text" } as const;
 
 /** Columns of means over the comparable texts; no columns, and a note on the reason, where there are none. */
-function meansOf(runs: readonly NamedFacts[], which: TextKind): Means {
-  const measured = runs.filter(({ facts }) => facts[which].length > 0);
+function meansOf(runs: readonly NamedRun[], which: TextKind): Means {
+  const measured = runs.filter(({ data }) => data[which].length > 0);
   const { names, others } = sharedTexts(runs, which);
   if (names.length === 0) {
     const note = measured.length === 0 ? null : `${TITLES[which]}: means do not compare: ${others}.`;
@@ -54,36 +54,36 @@ function meansOf(runs: readonly NamedFacts[], which: TextKind): Means {
   const note = `${TITLES[which]}: ${mean}${others === null ? "" : `; not the same in all runs: ${others}`}.`;
   return {
     columns: numbers(["perplexity", "ratio"], TITLES[which]),
-    cells: ({ facts }) =>
-      facts[which].length === 0
+    cells: ({ data }) =>
+      data[which].length === 0
         ? [null, null]
-        : qualityCells(meanQuality(facts[which].filter(({ name }) => names.includes(name)))),
+        : qualityCells(meanQuality(data[which].filter(({ name }) => names.includes(name)))),
     note,
   };
 }
 
 /** Methods, durations and memory of the runs. */
-export function comparedWays(runs: readonly NamedFacts[]): Html {
+export function comparedWays(runs: readonly NamedRun[]): Html {
   return table({
     caption: "How they were made",
     columns: [{ title: "Run" }, ...numbers(["Took", "Memory"]), ...numbers(["Made"]), { title: "How" }],
-    rows: runs.map(({ name, facts }): readonly Cell[] => {
-      const { record } = facts;
+    rows: runs.map(({ name, data }): readonly Cell[] => {
+      const { record } = data;
       const seconds = record.timings.reduce((sum, timing) => sum + timing.seconds, 0);
       return [
         name,
         { text: duration(seconds), value: seconds },
         { text: bytes(record.peak_rss_bytes), value: record.peak_rss_bytes },
         { text: moment(record.started), value: Date.parse(record.started) },
-        methodSentence(facts),
+        methodSentence(data),
       ];
     }),
   });
 }
 
 /** Perplexities on every text of any run, and their ratios to the reference. */
-export function comparedQuality(runs: readonly NamedFacts[], which: TextKind): Html | null {
-  const texts = [...new Set(runs.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
+export function comparedQuality(runs: readonly NamedRun[], which: TextKind): Html | null {
+  const texts = [...new Set(runs.flatMap(({ data }) => data[which].map(({ name }) => name)))];
   if (texts.length === 0) return null;
   const shared = sharedTexts(runs, which);
   return crossed(runs, {
@@ -91,7 +91,7 @@ export function comparedQuality(runs: readonly NamedFacts[], which: TextKind): H
     what: { one: "Text", names: texts },
     note: noteOf(shared.others),
     titles: ["perplexity", "ratio"],
-    cells: ({ facts }, text) => qualityCells(facts[which].find(({ name }) => name === text)),
+    cells: ({ data }, text) => qualityCells(data[which].find(({ name }) => name === text)),
   });
 }
 
@@ -105,8 +105,8 @@ function qualityCells(found: Quality | undefined): readonly Cell[] {
 }
 
 /** Accuracies on every task of any run. */
-export function comparedTasks(runs: readonly NamedFacts[]): Html | null {
-  const tasksOf = ({ facts }: NamedFacts): readonly SavedTask[] => facts.evaluation?.tasks ?? [];
+export function comparedTasks(runs: readonly NamedRun[]): Html | null {
+  const tasksOf = ({ data }: NamedRun): readonly SavedTask[] => data.evaluation?.tasks ?? [];
   const tasks = [...new Set(runs.flatMap((run) => tasksOf(run).map(({ name }) => name)))];
   if (tasks.length === 0) return null;
   const others = tasks.flatMap((task) => {
@@ -126,8 +126,8 @@ export function comparedTasks(runs: readonly NamedFacts[]): Html | null {
 }
 
 /** Why the runs' accuracies on a task cannot be compared; null when they can. */
-function whyOtherTask(task: string, runs: readonly NamedFacts[]): string | null {
-  const measured = runs.flatMap(({ facts: { evaluation } }) => {
+function whyOtherTask(task: string, runs: readonly NamedRun[]): string | null {
+  const measured = runs.flatMap(({ data: { evaluation } }) => {
     const found = evaluation?.tasks.find(({ name }) => name === task);
     return found === undefined ? [] : [{ found, how: taskSettings(found, evaluation!.settings.tasks) }];
   });
@@ -150,11 +150,11 @@ interface Crossed {
   readonly what: { readonly one: string; readonly names: readonly string[] };
   /** Titles of the columns of each run, or of each text or task. */
   readonly titles: readonly string[];
-  readonly cells: (run: NamedFacts, name: string) => readonly Cell[];
+  readonly cells: (run: NamedRun, name: string) => readonly Cell[];
 }
 
 /** A table with runs as columns and texts or tasks as rows, or transposed where there are many runs. */
-function crossed(runs: readonly NamedFacts[], { caption, note, what, titles, cells }: Crossed): Html {
+function crossed(runs: readonly NamedRun[], { caption, note, what, titles, cells }: Crossed): Html {
   const { one, names } = what;
   if (runs.length <= MOST_COLUMNS) {
     return table({

@@ -2,31 +2,31 @@
 
 import { shellWord } from "../../base/plain_text.ts";
 import { type Cell, type Figures, numbers, row, type Section, section, table } from "../elements.ts";
-import type { Facts } from "../facts.ts";
 import { type Html, html } from "../html.ts";
+import type { ReportData } from "../report_data.ts";
 import { outputOf } from "../run_record.ts";
 import type { SavedSettings, SavedText } from "../saved_evaluation.ts";
 import { accuracy, count, decimal, multiple, ppl, share } from "./cells.ts";
 
-export function qualitySection(facts: Facts, figures: Figures): Section | null {
+export function qualitySection(data: ReportData, figures: Figures): Section | null {
   return section("quality", "Quality", [
     row(figures, "texts", "layer-error"),
-    textTable(facts),
-    ...(taskTable(facts) === null
-      ? [row(figures, "held-out", heldOutTable(facts))]
-      : [row(figures, "tasks", "held-out"), taskTable(facts), heldOutTable(facts)]),
-    facts.evaluation === null ? hint(facts) : null,
+    textTable(data),
+    ...(taskTable(data) === null
+      ? [row(figures, "held-out", heldOutTable(data))]
+      : [row(figures, "tasks", "held-out"), taskTable(data), heldOutTable(data)]),
+    data.evaluation === null ? hint(data) : null,
   ]);
 }
 
-function hint({ heldOut, record }: Facts): Html {
+function hint({ heldOut, record }: ReportData): Html {
   const measured =
     heldOut.length === 0 ? "Nothing was measured." : "Held-out windows come from the calibration texts.";
   const [out, model] = [outputOf(record), record.base].map(shellWord);
   return html`<p class="aside">${measured} <code>gprune eval ${out!} --text NAME=FILE --tasks NAME=FILE --baseline ${model!} --save</code> measures other texts and tasks and adds them here.</p>`;
 }
 
-function heldOutTable({ heldOut, record }: Facts): Html | null {
+function heldOutTable({ heldOut, record }: ReportData): Html | null {
   if (heldOut.length === 0) return null;
   const rows = heldOut.map(({ name, dense, pruned, ratio }, index): readonly Cell[] => [
     name,
@@ -42,7 +42,7 @@ function heldOutTable({ heldOut, record }: Facts): Html | null {
   });
 }
 
-function textTable({ evaluation }: Facts): Html | null {
+function textTable({ evaluation }: ReportData): Html | null {
   if (evaluation === null || evaluation.texts.length === 0) return null;
   const columns = ["Baseline", "Pruned", "Ratio", "Loss", "KL", "Same token", "Windows"];
   return table({
@@ -67,7 +67,7 @@ function textRow({ name, ppl: own, baseline, divergence, windows }: SavedText): 
   ];
 }
 
-function taskTable({ evaluation }: Facts): Html | null {
+function taskTable({ evaluation }: ReportData): Html | null {
   if (evaluation === null || evaluation.tasks.length === 0) return null;
   return table({
     caption: `Accuracy on tasks, with standard errors${howAsked(evaluation.settings.tasks)}`,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
-import { type Facts, factsOf } from "../facts.ts";
+import { type ReportData, reportData } from "../report_data.ts";
 import type { RunRecord } from "../run_record.ts";
 import { runSection } from "./run.ts";
 
@@ -8,8 +8,8 @@ import { runSection } from "./run.ts";
 function sectionOf(settings: object): string {
   const { record, ...files } = reportFiles();
   const all = { ...record.settings, ...settings } as RunRecord["settings"];
-  const facts: Facts = factsOf({ ...files, record: { ...record, settings: all } });
-  return runSection(facts, new Map())!.body.markup.replaceAll("&#39;", "'");
+  const data: ReportData = reportData({ ...files, record: { ...record, settings: all } });
+  return runSection(data, new Map())!.body.markup.replaceAll("&#39;", "'");
 }
 
 test("says the commands that run it again, quoted for a shell", () => {

@@ -11,17 +11,17 @@ import {
   table,
 } from "../elements.ts";
 import { placeOf } from "../explained.ts";
-import type { Facts } from "../facts.ts";
+import type { ReportData } from "../report_data.ts";
 import { count, decimal, share } from "./cells.ts";
 
-export function shapeSection(facts: Facts, figures: Figures): Section | null {
+export function shapeSection(data: ReportData, figures: Figures): Section | null {
   return section("shape", "What remains", [
     row(figures, "composition", "sparsity", "widths-ffn", "widths-kv"),
-    layerTable(facts),
+    layerTable(data),
   ]);
 }
 
-function layerTable({ layers, grounds, record }: Facts) {
+function layerTable({ layers, grounds, record }: ReportData) {
   const known = grounds.spaces.length > 0;
   const columns: Column[] = [
     ...numbers(["Layer", "Removed"]),

@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
-import { factsOf } from "../facts.ts";
+import { reportData } from "../report_data.ts";
 import { header, moment } from "./summary.ts";
 
 /** The top of a report of layers that lost these fractions. */
 function topOf(removed: readonly number[]): string {
-  const facts = factsOf(reportFiles());
-  const layers = removed.map((fraction, layer) => ({ ...facts.layers[0]!, layer, removed: fraction }));
-  return header({ ...facts, layers, texts: facts.texts.slice(0, 1) }).markup.replaceAll("\u00a0", " ");
+  const data = reportData(reportFiles());
+  const layers = removed.map((fraction, layer) => ({ ...data.layers[0]!, layer, removed: fraction }));
+  return header({ ...data, layers, texts: data.texts.slice(0, 1) }).markup.replaceAll("\u00a0", " ");
 }
 
 test.each([
@@ -33,8 +33,8 @@ function topWith(perplexities: Readonly<Record<string, readonly [number, number]
   const held_out = Object.entries(perplexities).map(([name, [dense, pruned]]) => {
     return { name, windows: 2, dense, pruned };
   });
-  const facts = factsOf({ ...files, evaluation: null, record: { ...record, vocab_size: 100, held_out } });
-  return header(facts).markup.replaceAll("&#39;", "'");
+  const data = reportData({ ...files, evaluation: null, record: { ...record, vocab_size: 100, held_out } });
+  return header(data).markup.replaceAll("&#39;", "'");
 }
 
 test.each([

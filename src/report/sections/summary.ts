@@ -2,29 +2,29 @@
 import { namesText } from "../../base/lists.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { deepestLayers } from "../charts/shape.ts";
-import {
-  baselineWords,
-  type Facts,
-  hasGivenPlan,
-  type LayerFacts,
-  meanQuality,
-  type Quality,
-} from "../facts.ts";
 import { bytes, duration, percent, perplexity, short, times, UNIT, whole } from "../format.ts";
 import { type Html, html } from "../html.ts";
+import {
+  baselineWords,
+  hasGivenPlan,
+  type LayerChange,
+  meanQuality,
+  type Quality,
+  type ReportData,
+} from "../report_data.ts";
 import { shortName } from "../text.ts";
 
 /** The header of a report: the model's name, the result in a sentence, cards of numbers, a warning, and findings. */
-export function header(facts: Facts): Html {
-  const { record } = facts;
+export function header(data: ReportData): Html {
+  const { record } = data;
   const version = record.versions.find(({ name }) => name === "gprune")?.version ?? "";
   return html`<header>
 <p class="kicker">Pruning report <span>gprune ${version}</span> <time datetime="${record.started}">${moment(record.started, "long")}</time></p>
 <h1>${shortName(record.base)}</h1>
-<p class="lead">${percent(record.sparsity.achieved)} of the attention and FFN parameters removed. ${methodSentence(facts)}</p>
-<ul class="cards">${cards(facts)}</ul>
-${guessWarning(facts)}
-${findings(facts)}
+<p class="lead">${percent(record.sparsity.achieved)} of the attention and FFN parameters removed. ${methodSentence(data)}</p>
+<ul class="cards">${cards(data)}</ul>
+${guessWarning(data)}
+${findings(data)}
 </header>`;
 }
 
@@ -41,7 +41,7 @@ export function moment(iso: string, month: "short" | "long" = "short"): string {
 }
 
 /** A warning where the dense model was worse than guessing, so that ratios mean nothing. */
-function guessWarning({ record, heldOut, texts, otherBaseline }: Facts): Html | null {
+function guessWarning({ record, heldOut, texts, otherBaseline }: ReportData): Html | null {
   const { vocab_size: words } = record;
   if (words === undefined) return null;
   const measured = [...(otherBaseline === null ? texts : []), ...heldOut];
@@ -58,9 +58,9 @@ const RECOVERIES: Readonly<Record<string, string>> = {
 };
 
 /** The method that made the plan, and the recovery, as a sentence. */
-export function methodSentence(facts: Pick<Facts, "record">): string {
-  const { method, metric, allocation, recover } = facts.record.settings;
-  const decided = hasGivenPlan(facts.record)
+export function methodSentence(data: Pick<ReportData, "record">): string {
+  const { method, metric, allocation, recover } = data.record.settings;
+  const decided = hasGivenPlan(data.record)
     ? "A given plan was applied"
     : method === "gprune"
       ? `GPrune on ${metric}, ${allocation} allocation`
@@ -68,8 +68,8 @@ export function methodSentence(facts: Pick<Facts, "record">): string {
   return `${decided}; ${RECOVERIES[`${recover}`] ?? `recovery ${recover}`}.`;
 }
 
-function cards(facts: Facts): readonly Html[] {
-  const { record, removed, heldOut, texts } = facts;
+function cards(data: ReportData): readonly Html[] {
+  const { record, removed, heldOut, texts } = data;
   const { asked, achieved } = record.sparsity;
   const { before, after } = record.parameters;
   const rows = texts.length > 0 ? texts : heldOut;
@@ -87,7 +87,7 @@ function cards(facts: Facts): readonly Html[] {
     }),
     ...(rows.length === 0
       ? []
-      : qualityCards(rows, texts.length > 0 ? `evaluation texts${against(facts)}` : "held-out texts")),
+      : qualityCards(rows, texts.length > 0 ? `evaluation texts${against(data)}` : "held-out texts")),
     card({
       label: "Run",
       value: duration(seconds),
@@ -132,28 +132,28 @@ function mostHarmed(rows: readonly Quality[]): Quality {
 }
 
 /** The most notable results, in sentences. */
-function findings(facts: Facts): Html {
+function findings(data: ReportData): Html {
   const sentences = [
-    qualityFinding(facts),
-    agreementFinding(facts),
-    shapeFinding(facts),
-    trustFinding(facts),
+    qualityFinding(data),
+    agreementFinding(data),
+    shapeFinding(data),
+    trustFinding(data),
   ].filter((sentence) => sentence !== null);
   return html`<ul class="findings">${sentences.map((sentence) => html`<li>${sentence}</li>`)}</ul>`;
 }
 
 /** ` against NAME` where the baseline is not the run's base model. */
-function against(facts: Facts): string {
-  return facts.otherBaseline === null ? "" : ` against ${baselineWords(facts)}`;
+function against(data: ReportData): string {
+  return data.otherBaseline === null ? "" : ` against ${baselineWords(data)}`;
 }
 
-function qualityFinding(facts: Facts): string | null {
-  const { heldOut, texts } = facts;
+function qualityFinding(data: ReportData): string | null {
+  const { heldOut, texts } = data;
   const rows = texts.length > 0 ? texts : heldOut;
   if (rows.length < 2) return null;
   const worst = mostHarmed(rows);
   const best = smallestBy(rows, ({ ratio }) => ratio);
-  const beside = texts.length > 0 ? against(facts) : "";
+  const beside = texts.length > 0 ? against(data) : "";
   if (worst.ratio === best.ratio) {
     return `Perplexity is ${times(worst.ratio)}${beside} on all ${rows.length} texts.`;
   }
@@ -162,20 +162,20 @@ function qualityFinding(facts: Facts): string | null {
   return `Perplexity ${most}${beside} on ${worst.name} (${times(worst.ratio)}) and ${least} on ${best.name} (${times(best.ratio)}).`;
 }
 
-function agreementFinding(facts: Facts): string | null {
-  const known = (facts.evaluation?.texts ?? []).flatMap(({ divergence }) => divergence ?? []);
+function agreementFinding(data: ReportData): string | null {
+  const known = (data.evaluation?.texts ?? []).flatMap(({ divergence }) => divergence ?? []);
   if (known.length === 0) return null;
   const mean = (of: (one: (typeof known)[number]) => number): number =>
     known.reduce((sum, one) => sum + of(one), 0) / known.length;
   return (
-    `The most probable next token is ${baselineWords(facts)}'s in ${percent(mean(({ agreement }) => agreement))} of the cases; ` +
+    `The most probable next token is ${baselineWords(data)}'s in ${percent(mean(({ agreement }) => agreement))} of the cases; ` +
     `KL ${mean(({ kl }) => kl).toFixed(3)} nats per token.`
   );
 }
 
-function shapeFinding({ layers }: Facts): string {
+function shapeFinding({ layers }: ReportData): string {
   const sorted = deepestLayers(layers, layers.length);
-  const [shallowest, ...others] = sorted.toReversed() as [LayerFacts, ...LayerFacts[]];
+  const [shallowest, ...others] = sorted.toReversed() as [LayerChange, ...LayerChange[]];
   if (sorted[0]!.removed === 0) return "Nothing is removed from any layer.";
   if (sorted[0]!.removed - shallowest.removed < 0.02)
     return "About the same share is removed from every layer.";
@@ -185,7 +185,7 @@ function shapeFinding({ layers }: Facts): string {
   return `Layers cut deepest: ${list}. Least: layer ${shallowest.layer} (${percent(shallowest.removed, 0)}).`;
 }
 
-function trustFinding({ grounds }: Facts): string | null {
+function trustFinding({ grounds }: ReportData): string | null {
   const modules = grounds.spaces.flatMap((space) => space.modules);
   if (modules.length === 0) return null;
   const fallen = modules.filter(({ verdict }) => verdict === "fallback");

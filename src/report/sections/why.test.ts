@@ -1,15 +1,15 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
-import { factsOf } from "../facts.ts";
+import { reportData } from "../report_data.ts";
 import { whySection } from "./why.ts";
 
 /** The reasons shown for a space's modules where the first has this one. */
 function reasonsOf(modules: number, reason: string): string {
-  const facts = factsOf(reportFiles());
-  const [space] = facts.grounds.spaces;
+  const data = reportData(reportFiles());
+  const [space] = data.grounds.spaces;
   const module = { ...space!.modules[0]!, r: -0.25, magnitude: 0.5, verdict: "activation" as const, reason };
   const spaces = [{ ...space!, modules: Array.from({ length: modules }, () => module) }];
-  return whySection({ ...facts, grounds: { ...facts.grounds, spaces } }, new Map())!.body.markup;
+  return whySection({ ...data, grounds: { ...data.grounds, spaces } }, new Map())!.body.markup;
 }
 
 test("a module that is a whole space is not said to score high", () => {

@@ -11,34 +11,34 @@ import {
   section,
   table,
 } from "../elements.ts";
-import type { Facts } from "../facts.ts";
 import { whole, withMinus } from "../format.ts";
 import { type Html, html } from "../html.ts";
+import type { ReportData } from "../report_data.ts";
 import { count, decimal, share, significant } from "./cells.ts";
 
-export function whySection(facts: Facts, figures: Figures): Section | null {
-  if (facts.grounds.spaces.length === 0) return null;
+export function whySection(data: ReportData, figures: Figures): Section | null {
+  if (data.grounds.spaces.length === 0) return null;
   return section("why", "Why these units", [
     html`<p>The importance of every unit is measured on each calibration set separately. Units whose rank shifts between sets are <em>sensitive</em> (σ). Units that behave alike form a <em>module</em> and compete only within it. A module whose activation scores do not predict those of a held-out set is scored by its weights instead. Where the sets agree that the loss contradicts the scores (consensus, 0 to 1), units are ranked by their measured cost.</p>`,
     row(figures, "sensitivity", "sigma", "kendall", "sets", "profiles", "reliability"),
-    moduleTable(facts),
-    spaceTable(facts),
+    moduleTable(data),
+    spaceTable(data),
   ]);
 }
 
-export function courseSection(facts: Facts, figures: Figures): Section | null {
+export function courseSection(data: ReportData, figures: Figures): Section | null {
   return section("budget", "How the budget was allocated", [
-    ...(figures.has("training") || roundColumns(facts).length > MOST_BESIDE
-      ? [row(figures, "rounds", "training"), roundTable(facts)]
-      : [row(figures, "rounds", roundTable(facts))]),
-    moveTable(facts),
+    ...(figures.has("training") || roundColumns(data).length > MOST_BESIDE
+      ? [row(figures, "rounds", "training"), roundTable(data)]
+      : [row(figures, "rounds", roundTable(data))]),
+    moveTable(data),
   ]);
 }
 
 /** Most columns of a table that fits beside a figure. */
 const MOST_BESIDE = 6;
 
-function moduleTable({ grounds }: Facts): Html {
+function moduleTable({ grounds }: ReportData): Html {
   const rows = grounds.spaces.flatMap((space) =>
     space.modules.map((module, index) => moduleRow(space, module, index)),
   );
@@ -91,7 +91,7 @@ function sentence(reason: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-function spaceTable({ grounds }: Facts): Html {
+function spaceTable({ grounds }: ReportData): Html {
   return table({
     caption: "Spaces: how far the sets agree about their units (W: Kendall's)",
     columns: [
@@ -115,28 +115,28 @@ function spaceTable({ grounds }: Facts): Html {
   });
 }
 
-function isWeighted({ grounds: { rounds } }: Facts): boolean {
+function isWeighted({ grounds: { rounds } }: ReportData): boolean {
   return rounds.some(({ weights }) => new Set(Object.values(weights)).size > 1);
 }
 
-function roundColumns(facts: Facts): readonly Column[] {
-  const { roundSets } = facts.grounds;
+function roundColumns(data: ReportData): readonly Column[] {
+  const { roundSets } = data.grounds;
   return [
     ...numbers(["Round", "Removed"]),
     ...numbers(roundSets, "Loss of"),
-    ...(isWeighted(facts) ? numbers(roundSets, "Weight of") : []),
+    ...(isWeighted(data) ? numbers(roundSets, "Weight of") : []),
   ];
 }
 
-function roundTable(facts: Facts): Html | null {
-  const { rounds, roundSets } = facts.grounds;
+function roundTable(data: ReportData): Html | null {
+  const { rounds, roundSets } = data.grounds;
   if (rounds.length === 0) return null;
-  const weighted = isWeighted(facts);
+  const weighted = isWeighted(data);
   return table({
     caption: weighted
       ? "Rounds: share removed after each, and every set's loss before it (nats per token) and weight"
       : "Rounds: share removed after each, and every set's loss before it (nats per token)",
-    columns: roundColumns(facts),
+    columns: roundColumns(data),
     rows: rounds.map(({ sparsity, losses, weights }, index) => [
       `${index + 1}`,
       share(sparsity),
@@ -146,7 +146,7 @@ function roundTable(facts: Facts): Html | null {
   });
 }
 
-function moveTable({ grounds: { moves } }: Facts): Html | null {
+function moveTable({ grounds: { moves } }: ReportData): Html | null {
   if (moves.length === 0) return null;
   return table({
     caption:

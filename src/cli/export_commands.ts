@@ -36,7 +36,7 @@ Examples:
   $ gprune export PRUNED -o pruned.gguf --dtype q8_0
   $ gprune export PRUNED -o model-onnx --format onnx --dtype int4`),
   )
-  .action(computing(async (model, options) => (await import("./export.ts")).exportCommand(model, options)));
+  .action(computing(async (model, options) => (await import("./export.ts")).exportAction(model, options)));
 
 export const pushCommand: Command = new GpruneCommand("push")
   .summary("upload the output of prune or export to the hub")
@@ -55,4 +55,4 @@ Uploads every file but hidden ones in one commit and prints the address. HF_TOKE
 Example:
   $ gprune push OUT my-org/my-model --private`),
   )
-  .action(async (dir, repo, options) => (await import("./push.ts")).pushCommand(dir, repo, options));
+  .action(async (dir, repo, options) => (await import("./push.ts")).pushAction(dir, repo, options));

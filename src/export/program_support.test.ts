@@ -4,10 +4,10 @@ import { type TinyModelOptions, tinyDelta, tinyMamba, tinySpec } from "../../tes
 import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import { YARN_DEFAULTS } from "../model/rope_spec.ts";
 import type { LayerSpec } from "../model/spec.ts";
-import { runtimesOf } from "./runtimes.ts";
+import { programSupport } from "./program_support.ts";
 
 const answers = (options: TinyModelOptions): unknown => {
-  const { transformers, vllm } = runtimesOf(tinySpec(options));
+  const { transformers, vllm } = programSupport(tinySpec(options));
   return [transformers, vllm];
 };
 const same = (answer: string): unknown => [answer, answer];
@@ -16,7 +16,7 @@ const RECOVERED = ["o_proj", "down_proj"] as const;
 /** A layer whose FFN has four times as many neurons as the model has channels. */
 const fourTimes = (layer: Partial<LayerSpec>): Partial<LayerSpec> => ({ ...layer, neurons: 32 });
 
-describe("runtimesOf", () => {
+describe("programSupport", () => {
   test("names the stock class of equal layers", () => {
     expect(answers({})).toEqual(same("yes (LlamaForCausalLM)"));
     expect(answers({ layers: [{ biases: RECOVERED }, {}] })).toEqual(same("yes (LlamaForCausalLM)"));
@@ -24,10 +24,10 @@ describe("runtimesOf", () => {
   });
 
   test("does not speak of the directory of another class, of which this is a part", () => {
-    const { gprune, ...others } = runtimesOf(tinySpec({}), { converted: true });
+    const { gprune, ...others } = programSupport(tinySpec({}), { converted: true });
     expect(gprune).toBe("yes");
     for (const answer of Object.values(others)) expect(answer).toMatch(/^after gprune export/);
-    const uneven = runtimesOf(tinySpec({ layers: [{}, { neurons: 5 }] }), { converted: true });
+    const uneven = programSupport(tinySpec({ layers: [{}, { neurons: 5 }] }), { converted: true });
     expect(uneven.vllm).toBe(
       "after gprune export --format hf, with trust_remote_code (layers differ in width)",
     );
@@ -35,8 +35,8 @@ describe("runtimesOf", () => {
 
   test("has no answer but no of llama.cpp where it cannot have the tokenizer", () => {
     const tokenizer = "tokenizer.json: expected steps that llama.cpp supports, got others";
-    expect(runtimesOf(tinySpec({}), { tokenizer })["llama.cpp"]).toBe(`no (${tokenizer})`);
-    expect(runtimesOf(tinySpec({}))["llama.cpp"]).toMatch(/^after gprune export/);
+    expect(programSupport(tinySpec({}), { tokenizer })["llama.cpp"]).toBe(`no (${tokenizer})`);
+    expect(programSupport(tinySpec({}))["llama.cpp"]).toMatch(/^after gprune export/);
   });
 
   test("asks for our modelling file where layers differ or no stock class has the biases", () => {
@@ -98,7 +98,7 @@ describe("runtimesOf", () => {
     const scaling = { ...yarn, attentionFactor: 1, truncate: true };
     const layers = [{ rope: { theta: 10_000, rotaryDim: 4, scaling } }];
     const vllm = (options: TinyModelOptions): string =>
-      runtimesOf(tinySpec({ ...options, maxPositions: 256, layers })).vllm;
+      programSupport(tinySpec({ ...options, maxPositions: 256, layers })).vllm;
     const what = "uses a different attention factor";
     expect(vllm({})).toBe(`with --model-impl transformers (its LlamaForCausalLM ${what})`);
     expect(vllm({ family: "granite", logitDivisor: 2 })).toBe(`no (its GraniteForCausalLM ${what})`);
@@ -361,7 +361,11 @@ describe("runtimesOf", () => {
 
   test("knows a GGUF file from a directory", () => {
     const answer = (options: TinyModelOptions, architecture: string) => {
-      const { transformers, vllm, "llama.cpp": llamaCpp } = runtimesOf(tinySpec(options), { architecture });
+      const {
+        transformers,
+        vllm,
+        "llama.cpp": llamaCpp,
+      } = programSupport(tinySpec(options), { architecture });
       return [transformers, vllm, llamaCpp];
     };
     const exported = "after gprune export --format hf (LlamaForCausalLM)";
@@ -385,7 +389,7 @@ describe("runtimesOf", () => {
   });
 
   test("names the architecture of llama.cpp, what it adds or leaves out, or what is in the way", () => {
-    const answer = (options: TinyModelOptions): string => runtimesOf(tinySpec(options))["llama.cpp"];
+    const answer = (options: TinyModelOptions): string => programSupport(tinySpec(options))["llama.cpp"];
     expect(answer({})).toBe("after gprune export (as llama)");
     expect(answer({ family: "mistral", layers: [{ window: 8 }] })).toBe(
       "after gprune export (as llama, ignoring the sliding window of 8 tokens)",

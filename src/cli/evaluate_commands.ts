@@ -87,7 +87,7 @@ Examples:
   $ gprune eval OUT --text news=news.txt --baseline MODEL --save
   $ gprune eval MODEL --text news=news.txt wiki=wiki.txt --tasks piqa=piqa.jsonl --resume scores`),
   )
-  .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
+  .action(computing(async (model, options) => (await import("./eval.ts")).evalAction(model, options)));
 
 export const compareCommand: Command = new GpruneCommand("compare")
   .summary("several models in one table, compared with the first")
@@ -121,7 +121,7 @@ Examples:
   )
   .action(
     computing(async (a, b, others, options) =>
-      (await import("./compare.ts")).compareCommand([a, b, others], options),
+      (await import("./compare.ts")).compareAction([a, b, others], options),
     ),
   );
 
@@ -140,7 +140,7 @@ export const reportCommand: Command = new GpruneCommand("report")
     "after",
     "\nExamples:\n  $ gprune report OUT --pictures figures\n  $ gprune report OUT1 OUT2 -o comparison.html",
   )
-  .action(async (runs, options) => (await import("./report.ts")).reportCommand(runs, options));
+  .action(async (runs, options) => (await import("./report.ts")).reportAction(runs, options));
 
 export const inspectCommand: Command = new GpruneCommand("inspect")
   .summary("parameters, widths and shapes of a model")
@@ -149,7 +149,7 @@ export const inspectCommand: Command = new GpruneCommand("inspect")
   .argument("<model>", MODEL)
   .addOption(jsonOption())
   .addHelpText("after", "\nExample:\n  $ gprune inspect PRUNED --json")
-  .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
+  .action(async (model, options) => (await import("./inspect.ts")).inspectAction(model, options));
 
 export const generateCommand: Command = new GpruneCommand("generate")
   .summary("continue a prompt greedily, or write texts to calibrate on")
@@ -193,5 +193,5 @@ Examples:
   $ gprune generate MODEL --sample --count 64 -o own.jsonl && gprune prune MODEL -o SMALLER --calib own=own.jsonl`),
   )
   .action(
-    computing(async (model, options) => (await import("./generate.ts")).generateCommand(model, options)),
+    computing(async (model, options) => (await import("./generate.ts")).generateAction(model, options)),
   );

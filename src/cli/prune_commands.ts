@@ -1,5 +1,4 @@
-/** Definitions of `gprune prune`, `sensitivity`, `worker`, `ui` and `demo`. */
-
+/** Definitions of `gprune prune`, `sensitivity` and `demo`. */
 import type { Command } from "commander";
 import {
   ALLOCATION_NAMES,
@@ -25,7 +24,6 @@ import {
   sparsityOption,
   storeOption,
   tellingOptions,
-  threadsOption,
 } from "./common.ts";
 import { deviceOptions } from "./device_options.ts";
 import { choiceOption, countOption, sizeOption, textSetsOption } from "./options.ts";
@@ -182,7 +180,7 @@ Examples:
   $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1
   $ gprune prune MODEL -o OUT --calib web=web.txt code=src.jsonl --redis redis://HOST --store /mnt/shared`),
   )
-  .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
+  .action(computing(async (model, options) => (await import("./prune.ts")).pruneAction(model, options)));
 
 export const sensitivityCommand: Command = new GpruneCommand("sensitivity")
   .summary("how much each unit's importance shifts between calibration sets, without pruning")
@@ -207,49 +205,8 @@ export const sensitivityCommand: Command = new GpruneCommand("sensitivity")
     "\nExample:\n  $ gprune sensitivity MODEL --calib web=web.txt code=code.txt wiki=wiki.txt --picture sigma.svg",
   )
   .action(
-    computing(async (model, options) =>
-      (await import("./sensitivity.ts")).sensitivityCommand(model, options),
-    ),
+    computing(async (model, options) => (await import("./sensitivity.ts")).sensitivityAction(model, options)),
   );
-
-export const workerCommand: Command = new GpruneCommand("worker")
-  .summary("compute units of work of distributed prunes, on this machine")
-  .description(
-    "Computes units of work of every `gprune prune` with the same queue and store, until it gets a signal. " +
-      "Any number may run, on any number of machines; all need the same versions of gprune and Node, and processors " +
-      "with the same instruction sets, so that the output is the same as that of a run on one machine, byte for byte.",
-  )
-  .usage("--redis URL --store DIR [options]")
-  .addOption(redisOption("where units wait").makeOptionMandatory())
-  .addOption(storeOption().makeOptionMandatory())
-  .option("--model <path>", "path of the model on this machine (default: the run's path)")
-  .addOption(threadsOption())
-  .addOption(countOption("--unit-limit <seconds>", "time limit of a unit (default: 21600)", { min: 1 }))
-  .option("--json", "print every event as a line of JSON on stdout")
-  .addHelpText(
-    "after",
-    notes(`
-Whoever can write to the queue's server or to the store decides what workers compute: keep both inside your network.
-
-Examples:
-  $ gprune worker --redis redis://HOST --store /mnt/shared
-  $ gprune worker --redis redis://HOST --store /mnt/shared --model /models/MODEL --threads 8`),
-  )
-  .action(async (options) => (await import("./worker.ts")).workerCommand(options));
-
-export const uiCommand: Command = new GpruneCommand("ui")
-  .summary("serve a local page: runs, live progress, new runs, comparisons, reports")
-  .description(
-    "Serves a page on this machine that lists the runs below a directory, starts, shows, stops and resumes prunes, " +
-      "compares runs and opens their reports. It listens on 127.0.0.1 only; the address it prints has a token in it.",
-  )
-  .usage("[DIR] [options]")
-  .argument("[dir]", "directory of runs", ".")
-  .addOption(
-    countOption("--port <n>", "port to listen on; 0 picks a free one", { min: 0, max: 65_535, default: 0 }),
-  )
-  .addHelpText("after", "\nExample:\n  $ gprune ui runs --port 4747")
-  .action(async (directory, options) => (await import("./ui.ts")).uiCommand(directory, options));
 
 export const demoCommand: Command = new GpruneCommand("demo")
   .summary("the whole job on the embedded model, in about a minute")
@@ -260,7 +217,7 @@ export const demoCommand: Command = new GpruneCommand("demo")
   .addOptions(deviceOptions())
   .addOptions(tellingOptions())
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
-  .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));
+  .action(computing(async (options) => (await import("./demo.ts")).demoAction(options)));
 
 /** A line for each metric, under a heading for each kind of input. */
 function metricLines(): string {

@@ -1,4 +1,4 @@
-/** The facts that a report shows: the contents of a run's files, and quantities derived from them. */
+/** The data that a report shows: the contents of a run's files, and quantities derived from them. */
 import { normalize } from "node:path";
 import { isSameWeights } from "../model/checkpoint/model_hashes.ts";
 import type { SpaceKind } from "../model/weights.ts";
@@ -25,17 +25,17 @@ export interface RunFiles {
 }
 
 /** Numbers of units of one kind in one layer. */
-export interface SpaceFacts {
+export interface SpaceChange {
   readonly before: number;
   readonly after: number;
   /** Fraction of the units that was removed. */
   readonly removed: number;
 }
 
-export interface LayerFacts {
+export interface LayerChange {
   readonly layer: number;
-  readonly ffn: SpaceFacts;
-  readonly kv: SpaceFacts;
+  readonly ffn: SpaceChange;
+  readonly kv: SpaceChange;
   /** Fraction of the layer's prunable parameters that was removed. */
   readonly removed: number;
 }
@@ -48,8 +48,8 @@ export interface Quality {
   readonly ratio: number;
 }
 
-export interface Facts extends RunFiles {
-  readonly layers: readonly LayerFacts[];
+export interface ReportData extends RunFiles {
+  readonly layers: readonly LayerChange[];
   /** Fraction of the prunable parameters of each kind that was removed. */
   readonly removed: { readonly ffn: number; readonly kv: number };
   readonly grounds: Explained;
@@ -61,11 +61,11 @@ export interface Facts extends RunFiles {
   readonly otherBaseline: string | null;
 }
 
-export function factsOf(files: RunFiles): Facts {
+export function reportData(files: RunFiles): ReportData {
   const { record, plan, evaluation } = files;
   return {
     ...files,
-    layers: layerFacts(record),
+    layers: layerChanges(record),
     removed: { ffn: removedOf(record, "ffn"), kv: removedOf(record, "kv") },
     grounds: explained(
       plan,
@@ -80,12 +80,12 @@ export function factsOf(files: RunFiles): Facts {
 }
 
 /** The evaluation's baseline in a sentence: `the dense model`, or another baseline's name. */
-export function baselineWords({ otherBaseline }: Pick<Facts, "otherBaseline">): string {
+export function baselineWords({ otherBaseline }: Pick<ReportData, "otherBaseline">): string {
   return otherBaseline === null ? "the dense model" : shortName(otherBaseline);
 }
 
 /** The evaluation's baseline in a legend: `dense`, or `baseline`. */
-export function baselineLabel({ otherBaseline }: Pick<Facts, "otherBaseline">): string {
+export function baselineLabel({ otherBaseline }: Pick<ReportData, "otherBaseline">): string {
   return otherBaseline === null ? "dense" : "baseline";
 }
 
@@ -122,9 +122,9 @@ function quality(name: string, dense: number, pruned: number): Quality {
   return { name, dense, pruned, ratio: pruned / dense };
 }
 
-function layerFacts({ widths, unit_parameters: cost }: RunRecord): readonly LayerFacts[] {
+function layerChanges({ widths, unit_parameters: cost }: RunRecord): readonly LayerChange[] {
   return widths.before.ffn.map((_, layer) => {
-    const space = (kind: SpaceKind): SpaceFacts => {
+    const space = (kind: SpaceKind): SpaceChange => {
       const [before, after] = [widths.before[kind][layer]!, widths.after[kind][layer]!];
       return { before, after, removed: before === 0 ? 0 : 1 - after / before };
     };

@@ -1,6 +1,6 @@
 /**
- * Text sampled from a model, to calibrate on where no texts are given: it approximates the whole distribution that the
- * model was trained on.
+ * Texts that a model generates, to calibrate on where no texts are given: they approximate the whole distribution that
+ * the model was trained on.
  *
  * A window begins with BOS where the tokenizer adds it. Every text begins with a token drawn uniformly from those that
  * begin a word, and continues by sampling; when it ends, the next one begins, until the window is full.
@@ -15,8 +15,8 @@ import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
 import { Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 
-/** Options of {@link sampleTexts}. */
-export interface SampleOptions {
+/** Options of {@link generateTexts}. */
+export interface GeneratedTextOptions {
   /** Windows of text. */
   readonly count: number;
   /** Tokens in a window. */
@@ -30,26 +30,26 @@ export interface SampleOptions {
   readonly first?: number;
   readonly onProgress?: OnProgress;
   /** Keeps its state between lots of windows. */
-  readonly checkpoints?: Checkpoints<SampleState>;
+  readonly checkpoints?: Checkpoints<GeneratedTextState>;
 }
 
 /** Texts of the finished windows. */
-export interface SampleState {
+export interface GeneratedTextState {
   readonly windows: readonly (readonly string[])[];
 }
 
 /** Most windows decoded at once: they share each read of the weights, but their caches must fit into memory. */
-export const SAMPLE_BATCH = 24;
+export const GENERATED_BATCH = 24;
 
 /**
- * Samples texts, by window; a window holds several when the model ended one. The same seed gives the same texts for
+ * Generates texts, by window; a window holds several when the model ended one. The same seed gives the same texts for
  * every `count` (except that a single window may round differently from several, which may change a draw).
  * @throws GpruneError BAD_ARGUMENT for more tokens than the model takes, or options out of range
  */
-export async function sampleTexts(
+export async function generateTexts(
   runner: DecoderRunner,
   tokenizer: Tokenizer,
-  { count, first = 0, onProgress = silent, checkpoints = NO_CHECKPOINTS, ...options }: SampleOptions,
+  { count, first = 0, onProgress = silent, checkpoints = NO_CHECKPOINTS, ...options }: GeneratedTextOptions,
 ): Promise<readonly (readonly string[])[]> {
   const { maxPositions } = runner.model.spec;
   requireCount("count", count);
@@ -68,7 +68,7 @@ export async function sampleTexts(
   const windows = [...((await checkpoints.restore())?.windows ?? [])];
   const total = count * options.tokens;
   // Lots of about equal size, since a small one takes nearly as long as a large one.
-  const lot = Math.ceil(count / Math.ceil(count / SAMPLE_BATCH));
+  const lot = Math.ceil(count / Math.ceil(count / GENERATED_BATCH));
   for (let start = windows.length; start < count; start = windows.length) {
     const lanes = Array.from({ length: Math.min(lot, count - start) }, (_, lane) => {
       return { random: randomStream(options.seed, `sample ${first + start + lane}`), ids: [] as number[] };
@@ -102,7 +102,7 @@ async function fillLanes(
     tokens,
     temperature,
     topP,
-  }: Pick<SampleOptions, "tokens" | "temperature" | "topP"> & {
+  }: Pick<GeneratedTextOptions, "tokens" | "temperature" | "topP"> & {
     readonly lanes: readonly Lane[];
     readonly beginnings: readonly number[];
     readonly ends: ReadonlySet<number>;

@@ -9,7 +9,7 @@ import { ggufObstacles } from "./gguf_obstacles.ts";
 import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
 
 /** By program: `yes`, `no` or a condition, and in parentheses the class that loads the model or why none does. */
-export type Runtimes = Readonly<
+export type ProgramSupport = Readonly<
   Record<"gprune" | "transformers" | "vllm" | "llama.cpp" | "onnx" | "transformers.js", string>
 >;
 
@@ -26,10 +26,10 @@ export interface LoadingFacts extends Pick<ModelOrigin, "architecture" | "conver
  * Which programs load the Hugging Face directory of a model of this shape, the directory that it is read from where
  * `converted` says that it is another, or, where `architecture` is given, the GGUF file of that architecture.
  */
-export function runtimesOf(
+export function programSupport(
   spec: ModelSpec,
   { architecture, converted = false, tokenizer = null }: LoadingFacts = {},
-): Runtimes {
+): ProgramSupport {
   const isFile = architecture !== undefined;
   const form = findHfForm(spec);
   const transformers = transformersAnswer(spec, form);

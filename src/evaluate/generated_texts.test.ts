@@ -6,7 +6,7 @@ import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type SampleState, sampleTexts } from "./sample.ts";
+import { type GeneratedTextState, generateTexts } from "./generated_texts.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -19,10 +19,10 @@ const tokenizer = Tokenizer.fromFiles(model.files);
 const OPTIONS = { count: 10, tokens: 12, temperature: 1, topP: 1, seed: 5 };
 
 function sample(change: Partial<typeof OPTIONS> = {}): Promise<readonly (readonly string[])[]> {
-  return sampleTexts(new DecoderRunner(model, runtime), tokenizer, { ...OPTIONS, ...change });
+  return generateTexts(new DecoderRunner(model, runtime), tokenizer, { ...OPTIONS, ...change });
 }
 
-describe("sampleTexts", () => {
+describe("generateTexts", () => {
   test("gives windows of so many tokens, the same for the same seed, whatever the count", async () => {
     const windows = await sample();
     expect(windows).toHaveLength(10);
@@ -54,7 +54,7 @@ describe("sampleTexts", () => {
     const beginning = Tokenizer.fromFiles([...letters.files, config]);
     expect(beginning).toMatchObject({ addsBos: true, bosId: 15 });
     const options = { ...OPTIONS, count: 3, temperature: 1e-4 };
-    const windows = await sampleTexts(new DecoderRunner(letters, runtime), beginning, options);
+    const windows = await generateTexts(new DecoderRunner(letters, runtime), beginning, options);
     const reference = await referenceDecoder(letters);
     for (const texts of windows) {
       const ids = Int32Array.of(15, ...beginning.encode(texts.join(" ")));
@@ -84,7 +84,7 @@ describe("sampleTexts", () => {
 
   test("ends texts at the ids that config.json names, as generating does", async () => {
     const ending = { ...model, spec: { ...model.spec, extra: { eos_token_id: 3 } } };
-    const windows = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, OPTIONS);
+    const windows = await generateTexts(new DecoderRunner(ending, runtime), tokenizer, OPTIONS);
     const texts = windows.flat();
     expect(texts.length).toBeGreaterThan(windows.length);
     expect(texts.join(" ")).not.toContain("d");
@@ -94,7 +94,7 @@ describe("sampleTexts", () => {
   test("begins a text anew after an end, and gives no empty texts", async () => {
     const ends = [3, 6, 9, 12];
     const ending = { ...model, spec: { ...model.spec, extra: { eos_token_id: ends } } };
-    const windows = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, {
+    const windows = await generateTexts(new DecoderRunner(ending, runtime), tokenizer, {
       ...OPTIONS,
       count: 200,
       tokens: 4,
@@ -103,7 +103,7 @@ describe("sampleTexts", () => {
     // Second texts begin with any letter, those that end texts too, and not as the model goes on.
     const beginnings = windows.flatMap((texts) => (texts.length === 2 ? [texts[1]![0]] : []));
     expect(new Set(beginnings).size).toBe(16 - ends.length);
-    const greedy = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, {
+    const greedy = await generateTexts(new DecoderRunner(ending, runtime), tokenizer, {
       ...OPTIONS,
       count: 100,
       tokens: 8,
@@ -127,7 +127,7 @@ describe("sampleTexts", () => {
     const { files, ...rest } = letterModel({}, { model: { type: "WordLevel", vocab, unk_token: "0" } });
     const options = { ...OPTIONS, count: 60, tokens: 1 };
     const runner = new DecoderRunner({ ...rest, files }, runtime);
-    const windows = await sampleTexts(runner, Tokenizer.fromFiles(files), options);
+    const windows = await generateTexts(runner, Tokenizer.fromFiles(files), options);
     expect([...new Set(windows.flat())].sort()).toEqual(["a", "b", "c", "d"]);
   });
 
@@ -142,7 +142,7 @@ describe("sampleTexts", () => {
       [0.25, 4],
       [0.26, 5],
     ] as const) {
-      const windows = await sampleTexts(runner, tokenizer, { ...OPTIONS, count: 120, tokens: 2, topP });
+      const windows = await generateTexts(runner, tokenizer, { ...OPTIONS, count: 120, tokens: 2, topP });
       const drawn = new Set(windows.flatMap((texts) => tokenizer.encode(texts.join(" "))[1]!));
       expect([...drawn].sort()).toEqual([...Array(letters).keys()]);
     }
@@ -151,7 +151,7 @@ describe("sampleTexts", () => {
   test("counts every token for progress", async () => {
     const events: ProgressEvent[] = [];
     const onProgress = (event: ProgressEvent): number => events.push(event);
-    await sampleTexts(new DecoderRunner(model, runtime), tokenizer, { ...OPTIONS, count: 30, onProgress });
+    await generateTexts(new DecoderRunner(model, runtime), tokenizer, { ...OPTIONS, count: 30, onProgress });
     expect(events.at(-1)).toMatchObject({ done: 360, total: 360, unit: "tokens" });
     // Two lots of 15 windows, which begin with one token each.
     const lot = Array.from({ length: 11 }, (_, step) => (step + 2) * 15);
@@ -159,18 +159,18 @@ describe("sampleTexts", () => {
   });
 
   test("goes on after a lot, and computes nothing twice", async () => {
-    const states: SampleState[] = [];
-    const reached = async (state: () => SampleState): Promise<void> => {
+    const states: GeneratedTextState[] = [];
+    const reached = async (state: () => GeneratedTextState): Promise<void> => {
       states.push(structuredClone(state()));
     };
     const options = { ...OPTIONS, count: 30 };
-    const whole = await sampleTexts(new DecoderRunner(model, runtime), tokenizer, {
+    const whole = await generateTexts(new DecoderRunner(model, runtime), tokenizer, {
       ...options,
       checkpoints: { restore: async () => undefined, reached },
     });
     expect(states.map(({ windows }) => windows.length)).toEqual([15, 30]);
     const events: ProgressEvent[] = [];
-    const rest = await sampleTexts(new DecoderRunner(model, runtime), tokenizer, {
+    const rest = await generateTexts(new DecoderRunner(model, runtime), tokenizer, {
       ...options,
       onProgress: (event) => events.push(event),
       checkpoints: { restore: async () => states[0], reached },
