@@ -1,6 +1,7 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
-LFM2 MoE and GLM-4.7 Flash: 5 and later; Qwen 3.5: 5.2 and later; Gemma 4: 5.5 and later):
+LFM2 MoE, GLM-4.7 Flash, MiniMax-M2 and Solar Open: 5 and later; K-EXAONE: 5.1 and later; Qwen 3.5: 5.2 and later;
+Gemma 4: 5.5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -43,6 +44,8 @@ NEURONS = (
     "ffn_dim",
     "ffn_hidden_size",
 )
+# What names of the shared expert of an FFN with others begin with.
+SHARED = ("shared_expert", "shared_mlp")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
 # those that are one matrix in some classes, all have a bias or none.
@@ -197,22 +200,22 @@ def ffn_beside_experts(layer):
 
 
 def ffn_modules(layer):
-    """The modules of a layer's FFN, without those of an expert of all tokens: it is never pruned."""
+    """The modules of a layer's FFN, without those of a shared expert: it is never pruned."""
     name = next((name for name in FFN if hasattr(layer, name)), None)
     if name is None:  # in some classes it is the layer itself
         return [layer]
     if ffn_beside_experts(layer):
         return []
-    return [module for path, module in getattr(layer, name).named_modules() if not path.startswith("shared_expert")]
+    return [module for path, module in getattr(layer, name).named_modules() if not path.startswith(SHARED)]
 
 
 def widen_shared(layer, config):
-    """Gives the expert of all tokens its own width, where the class derives it from that of the others."""
+    """Gives the shared expert its own width, where the class derives it from that of the others."""
     ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
-    shared = getattr(ffn, "shared_experts", None)
-    if shared is not None:
-        width = getattr(config, "shared_expert_intermediate_size", 0)
-        ffn.shared_experts = type(shared)(config, intermediate_size=width)
+    for name in ("shared_experts", "shared_mlp"):
+        if (shared := getattr(ffn, name, None)) is not None:
+            width = getattr(config, "shared_expert_intermediate_size", 0)
+            setattr(ffn, name, type(shared)(LayerConfig(config, {"intermediate_size": width})))
 
 
 def pruned_layer(stock, config, index):
@@ -299,6 +302,7 @@ for family in (
     ("lfm2_moe", "Lfm2Moe"),
     ("mistral", "Mistral"),
     ("mixtral", "Mixtral"),
+    ("minimax_m2", "MiniMaxM2"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),
@@ -323,18 +327,23 @@ for family in (
     ("olmo2", "Olmo2"),
     ("olmo3", "Olmo3"),
     ("olmoe", "Olmoe"),
+    ("flex_olmo", "FlexOlmo"),
     ("exaone4", "Exaone4"),
+    ("exaone_moe", "ExaoneMoe"),
     ("seed_oss", "SeedOss"),
     ("ernie4_5", "Ernie4_5"),
     ("ernie4_5_moe", "Ernie4_5_Moe"),
     ("helium", "Helium"),
     ("hunyuan_v1_dense", "HunYuanDenseV1"),
+    ("hunyuan_v1_moe", "HunYuanMoEV1"),
     ("glm", "Glm"),
     ("glm4", "Glm4"),
     ("glm4_moe", "Glm4Moe"),
     ("glm4_moe_lite", "Glm4MoeLite"),
     ("deepseek_v2", "DeepseekV2"),
     ("deepseek_v3", "DeepseekV3"),
+    ("dots1", "Dots1"),
+    ("solar_open", "SolarOpen"),
     ("apertus", "Apertus"),
     ("arcee", "Arcee"),
     ("nanochat", "NanoChat"),

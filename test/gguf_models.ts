@@ -95,6 +95,19 @@ const GEMMA4_EXPERTS: Case = {
   renamed: { ffn_gate_shexp: "ffn_gate", ffn_up_shexp: "ffn_up", ffn_down_shexp: "ffn_down" },
 };
 
+/** Of a model of an architecture like GLM-4.5's, with one layer without experts. */
+function sigmoidEntries(architecture: string): NonNullable<Case["extra"]> {
+  const entries: Readonly<Record<string, BuiltValue>> = {
+    feed_forward_length: u32(6),
+    expert_feed_forward_length: u32(4),
+    leading_dense_block_count: u32(1),
+    expert_gating_func: u32(2),
+    expert_weights_norm: bool(true),
+    expert_weights_scale: f32(2.5),
+  };
+  return Object.entries(entries).map(([key, value]) => [`${architecture}.${key}`, value]);
+}
+
 /** Of a GLM-4.5 with one layer without experts. */
 function glm4MoeEntries(others: NonNullable<Case["extra"]>): NonNullable<Case["extra"]> {
   return [
@@ -228,6 +241,15 @@ export const CASES: Readonly<Record<string, Case>> = {
   mixtral: { architecture: "llama", permute: true, model: tinyModel(TINY_FAMILIES.mixtral) },
   "mixtral with two matrices of each expert in one": {
     ...{ architecture: "llama", permute: true, model: tinyModel(TINY_FAMILIES.mixtral), joined: true },
+  },
+  "minimax-m2": {
+    ...{ architecture: "minimax-m2", model: tinyModel(TINY_FAMILIES.minimax_m2) },
+    extra: [
+      ["minimax-m2.rope.dimension_count", u32(2)],
+      ["minimax-m2.feed_forward_length", u32(4)],
+      ["minimax-m2.expert_feed_forward_length", u32(4)],
+      ["minimax-m2.expert_gating_func", u32(2)],
+    ],
   },
   qwen2moe: {
     ...{ architecture: "qwen2moe", model: tinyModel(TINY_FAMILIES.qwen2_moe) },
@@ -440,6 +462,14 @@ export const CASES: Readonly<Record<string, Case>> = {
     ],
   },
   "hunyuan-dense": { architecture: "hunyuan-dense", model: tinyModel(TINY_FAMILIES.hunyuan) },
+  "hunyuan-moe": {
+    ...{ architecture: "hunyuan-moe", model: tinyModel(TINY_FAMILIES.hunyuan_v1_moe) },
+    extra: [
+      ["hunyuan-moe.feed_forward_length", u32(4)],
+      ["hunyuan-moe.expert_feed_forward_length", u32(4)],
+      ["hunyuan-moe.expert_shared_feed_forward_length", u32(5)],
+    ],
+  },
   chatglm: {
     architecture: "chatglm",
     permute: true,
@@ -488,6 +518,18 @@ export const CASES: Readonly<Record<string, Case>> = {
       ["gpt-oss.rope.scaling.type", text("yarn")],
       ["gpt-oss.rope.scaling.factor", f32(4)],
       ["gpt-oss.rope.scaling.original_context_length", u32(16)],
+    ],
+  },
+  dots1: {
+    ...{ architecture: "dots1", model: tinyModel(TINY_FAMILIES.dots1) },
+    extra: [...sigmoidEntries("dots1"), ["dots1.expert_shared_count", u32(1)]],
+  },
+  exaone_moe: {
+    ...{ architecture: "exaone-moe", model: tinyModel(TINY_FAMILIES.exaone_moe) },
+    extra: [
+      ...sigmoidEntries("exaone-moe"),
+      ["exaone-moe.expert_shared_feed_forward_length", u32(4)],
+      ["exaone-moe.attention.sliding_window", u32(16)],
     ],
   },
   apertus: { architecture: "apertus", model: tinyModel(TINY_FAMILIES.apertus) },

@@ -74,6 +74,12 @@ function latentLayer(index: number, experts: ExpertsSpec): Partial<LayerSpec> {
   return index === 0 ? layer : { ...layer, neurons: 12, experts };
 }
 
+/** One of experts picked by corrected sigmoids, beside one as wide. */
+const OF_SIGMOIDS = {
+  neurons: 12,
+  experts: { ...CORRECTED, ...OPEN_SHARED, sigmoid: true, divisor: { plus: 1e-20 }, scale: 2.5, shared: 4 },
+} as const;
+
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
   ...{ valueNorm: true, layerScalars: true },
@@ -99,6 +105,7 @@ type TinyFamily =
   | "gemma4 with keys as values"
   | "gemma4 with experts"
   | "mixtral"
+  | "minimax_m2"
   | "qwen2_moe"
   | "qwen3_moe"
   | "granitemoe"
@@ -122,6 +129,7 @@ type TinyFamily =
   | "ernie4_5"
   | "ernie4_5_moe"
   | "hunyuan"
+  | "hunyuan_v1_moe"
   | "glm"
   | "glm4"
   | "glm4_moe"
@@ -129,6 +137,9 @@ type TinyFamily =
   | "deepseek_v2"
   | "deepseek_v3"
   | "gpt_oss"
+  | "dots1"
+  | "exaone_moe"
+  | "solar_open"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -177,6 +188,13 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     family: "mixtral",
     tiedEmbeddings: false,
     layers: [SPARSE, { ...SPARSE, biases: [...QKV, "o_proj"] }],
+  },
+  minimax_m2: {
+    ...{ family: "minimax_m2", qkNorm: "projection", tiedEmbeddings: false },
+    layers: [SPARSE, SPARSE].map((layer) => {
+      const experts = { ...CORRECTED, sigmoid: true } as const;
+      return { ...layer, rope: { ...ROPE, rotaryDim: 2 }, experts };
+    }),
   },
   qwen2_moe: {
     ...{ family: "qwen2_moe", tiedEmbeddings: false },
@@ -273,21 +291,17 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     }),
   },
   hunyuan: { family: "hunyuan_v1_dense", qkNorm: "rotated_head" },
+  hunyuan_v1_moe: {
+    ...{ family: "hunyuan_v1_moe", qkNorm: "rotated_head" },
+    layers: [WITH_OPEN_SHARED, WITH_OPEN_SHARED],
+  },
   glm: { family: "glm", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4: { family: "glm4", norms: "around", tiedEmbeddings: false, layers: [HALF, HALF] },
   glm4_moe: {
     ...{ family: "glm4_moe", qkNorm: "head", tiedEmbeddings: false },
     layers: [{}, {}].map((_, index) => {
-      const rules = {
-        sigmoid: true,
-        divisor: { plus: 1e-20 },
-        scale: 2.5,
-        shared: 4,
-        ungated: true,
-      } as const;
-      const experts = { ...CORRECTED, ...rules };
       const layer = { rope: { ...ROPE, rotaryDim: 2 }, biases: QKV };
-      return index === 0 ? layer : { ...layer, neurons: 12, experts };
+      return index === 0 ? layer : { ...layer, ...OF_SIGMOIDS };
     }),
   },
   glm4_moe_lite: {
@@ -327,6 +341,20 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
       return { neurons: 12, window, rope, experts, biases: PROJECTIONS };
     }),
   },
+  dots1: {
+    family: "dots1",
+    qkNorm: "head",
+    tiedEmbeddings: false,
+    layers: [NARROW, { ...NARROW, ...OF_SIGMOIDS }],
+  },
+  exaone_moe: {
+    ...{ family: "exaone_moe", qkNorm: "head", tiedEmbeddings: false },
+    layers: Array.from({ length: 5 }, (_, layer) => ({
+      ...(layer === 0 ? {} : OF_SIGMOIDS),
+      ...(layer === 3 ? { rope: null } : { window: 16 }),
+    })),
+  },
+  solar_open: { family: "solar_open", tiedEmbeddings: false, layers: [OF_SIGMOIDS, OF_SIGMOIDS] },
   apertus: {
     ...{ family: "apertus", gated: false, activation: "xielu", qkNorm: "head", headDim: 6 },
     ...{ tiedEmbeddings: false, layers: [{ rope: { ...ROPE, rotaryDim: 6 }, biases: QKV }] },

@@ -113,10 +113,14 @@ function logitsFile(client: ClientName, path: string): string {
   return `${path}.${client}.logits`;
 }
 
-/** Delta rules are in bfloat16 in vLLM on a CPU (0.32), and all else that is compared in float32. */
+/**
+ * In vLLM on a CPU (0.32), delta rules are in bfloat16, and all else that is compared in float32; and there it has no
+ * experts by sigmoids that are in no groups, which are those of MiniMax-M2 (cpu_router.py).
+ */
 function isFor(client: ClientName, { format, spec }: Export): boolean {
   if (client !== "vllm") return format.clients.includes(client);
-  const computes = VLLM_HEAD_SIZES.includes(spec.headDim) && deltasOf(spec).length === 0;
+  const lacks = deltasOf(spec).length > 0 || spec.family === "minimax_m2";
+  const computes = VLLM_HEAD_SIZES.includes(spec.headDim) && !lacks;
   return format.clients.includes(client) && computes && vllmAnswer(spec, hfForm(spec))?.[0] !== "no";
 }
 

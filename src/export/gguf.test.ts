@@ -113,6 +113,7 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   "gemma4 without a cap of logits": { ...TINY_FAMILIES.gemma4, logitSoftcap: null },
   ...TINY_FAMILIES,
   glm4_moe_lite: { ...TINY_FAMILIES.glm4_moe_lite, readAs: "deepseek_v3" },
+  solar_open: { ...TINY_FAMILIES.solar_open, readAs: "glm4_moe" },
 };
 
 /** Norms that are stored with an offset, where the model has one, and so are rounded. */

@@ -48,6 +48,8 @@ describe("the architecture", () => {
   test.each<[string, TinyModelOptions]>([
     ["llama", TINY_FAMILIES.mixtral],
     ["qwen3moe", { ...QWEN3_MOE, layers: [ofExperts({ count: 1024 })] }],
+    ["minimax-m2", TINY_FAMILIES.minimax_m2],
+    ["hunyuan-moe", TINY_FAMILIES.hunyuan_v1_moe],
     ["granitemoe", TINY_FAMILIES.granitemoe],
     ["olmoe", TINY_FAMILIES.olmoe],
     ["qwen2moe", TINY_FAMILIES.qwen2_moe],
@@ -58,6 +60,9 @@ describe("the architecture", () => {
     ["glm4moe", GLM],
     ["glm4moe", { ...withAll(GLM, { normalised: false, shared: 8 }), qkNorm: null }],
     ["gpt-oss", GPT_OSS],
+    ["glm4moe", TINY_FAMILIES.solar_open],
+    ["dots1", TINY_FAMILIES.dots1],
+    ["exaone-moe", TINY_FAMILIES.exaone_moe],
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "ungated")],
     ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],
@@ -165,6 +170,14 @@ describe("the architecture", () => {
       "heads of an OLMoE that share keys",
       { ...TINY_FAMILIES.olmoe, layers: [{ ...ofExperts({ normalised: false }), kvGroups: 1 }] },
       "olmoe does not support key heads whose total width differs from the hidden size 8",
+    ],
+    [
+      "heads of a dots.llm1 that share keys",
+      {
+        ...TINY_FAMILIES.dots1,
+        layers: TINY_FAMILIES.dots1.layers!.map((layer) => ({ ...layer, groupSize: 2 })),
+      },
+      "dots1 does not support query heads that share a key head",
     ],
     [
       "clipped queries of an OLMoE",

@@ -77,6 +77,12 @@ const RULES: readonly Rule[] = [
         : null,
   },
   {
+    finds: ({ layers }, { loads }) =>
+      !loads.groupedQueries && attentionLayers({ layers }).some(({ groupSize }) => groupSize > 1)
+        ? "query heads that share a key head"
+        : null,
+  },
+  {
     finds: ({ layers }, { loads }) => {
       const foreign = PROJECTIONS.filter(
         (projection) =>

@@ -88,17 +88,22 @@ export type OwnKeysName =
   | "bloom"
   | "deepseek_v2"
   | "deepseek_v3"
+  | "dots1"
   | "ernie4_5_moe"
+  | "exaone_moe"
   | "falcon"
+  | "flex_olmo"
   | "gemma4"
   | "glm4_moe"
   | "glm4_moe_lite"
   | "gpt_oss"
   | "granite_hybrid"
   | "granitemoe"
+  | "hunyuan_v1_moe"
   | "lfm2"
   | "lfm2_moe"
   | "llama4"
+  | "minimax_m2"
   | "mixtral"
   | "mpt"
   | "olmoe"
@@ -106,7 +111,8 @@ export type OwnKeysName =
   | "qwen3_5"
   | "qwen3_5_moe"
   | "qwen3_moe"
-  | "qwen3_next";
+  | "qwen3_next"
+  | "solar_open";
 
 /** Sizes of the model that a class makes without a configuration. */
 export interface ClassSizes {
@@ -221,7 +227,7 @@ export interface FamilyConfig {
   /** Those of them that the class also reads by their usual names, which count where both are there. */
   readonly aliases: readonly string[];
   /** Further keys that the class reads, with the only values that are computed here, which are the class's own. */
-  readonly fixedKeys: Readonly<Record<string, boolean | number>>;
+  readonly fixedKeys: Readonly<Record<string, boolean | number | string>>;
   /**
    * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
    */

@@ -136,8 +136,14 @@ function rowsOf({ shape, data }: Tensor, { start, end }: { start: number; end: n
 /** Names of parts of layers in transformers 5's class, by those in files (`save_original_format=False`). */
 const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<string, string>>])[] = [
   ["mixtral", { "block_sparse_moe.gate": "mlp.gate" }],
+  ["minimax_m2", { block_sparse_moe: "mlp" }],
   ["granitemoe", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
   ["granitemoehybrid-experts", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
+  ["hunyuan_v1_moe", {}],
+  ["exaone_moe", { "mlp.e_score_correction_bias": "mlp.gate.e_score_correction_bias" }],
+  ["dots1", {}],
+  ["solar_open", {}],
+  ["flex_olmo", {}],
   ["lfm2_moe", {}],
   ["glm4_moe", {}],
   ["ernie4_5_moe", { "mlp.moe_statics": "mlp.gate.moe_statics" }],
@@ -158,7 +164,7 @@ test.each(IN_MEMORY)("a %s is read with the names of transformers' class", async
     if (/\.mlp\.(gate|up|down)_proj\./.test(name) && spec.layers[Number(name.split(".")[2])]!.experts)
       continue;
     const inFile = storedName(name, naming);
-    const [from, to] = Object.entries(renamed).find(([part]) => inFile.includes(`.${part}.`)) ?? ["", ""];
+    const [from, to] = Object.entries(renamed).find(([part]) => inFile.includes(`.${part}`)) ?? ["", ""];
     tensors.set(inFile.replace(from, to), await weights.read(name));
   }
   for (const tensor of readableExperts(spec, family)) {

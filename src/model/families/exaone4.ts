@@ -1,5 +1,7 @@
-/** EXAONE 4 (configuration_exaone4.py, modeling_exaone4.py of transformers). */
+/** EXAONE 4 and K-EXAONE (files of transformers by the names exaone4 and exaone_moe). */
 import type { Family } from "../family.ts";
+import { CORRECTION } from "../weights.ts";
+import { GLM4_MOE } from "./glm.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 
 export const EXAONE4: Family = {
@@ -27,4 +29,20 @@ export const EXAONE4: Family = {
     window: 4096,
     windowPattern: 4,
   },
+};
+
+/** K-EXAONE: norms are before the blocks, experts are those of GLM-4.5. The class is one of transformers 5.1. */
+export const EXAONE_MOE: Family = {
+  ...EXAONE4,
+  modelType: "exaone_moe",
+  architecture: "ExaoneMoeForCausalLM",
+  configClass: "ExaoneMoeConfig",
+  computes: { ...EXAONE4.computes, norms: "before" },
+  config: { ...EXAONE4.config, fixedKeys: GLM4_MOE.config.fixedKeys, ownKeys: "exaone_moe" },
+  stored: {
+    ...GLM4_MOE.stored,
+    names: { ...GLM4_MOE.stored.names, [CORRECTION]: "mlp.e_score_correction_bias" },
+    namesInMemory: { [CORRECTION]: "mlp.e_score_correction_bias" },
+  },
+  defaults: { ...EXAONE4.defaults, tokenIds: { bos_token_id: 1, eos_token_id: 53, pad_token_id: 0 } },
 };

@@ -10,8 +10,9 @@ import { BLOOM } from "./bloom.ts";
 import { COHERE, COHERE2 } from "./cohere.ts";
 import { CWM } from "./cwm.ts";
 import { DEEPSEEK_V2, DEEPSEEK_V3, GLM4_MOE_LITE } from "./deepseek.ts";
+import { DOTS1 } from "./dots1.ts";
 import { ERNIE4_5, ERNIE4_5_MOE } from "./ernie4_5.ts";
-import { EXAONE4 } from "./exaone4.ts";
+import { EXAONE_MOE, EXAONE4 } from "./exaone4.ts";
 import { FALCON } from "./falcon.ts";
 import { GEMMA, GEMMA2, GEMMA3, GEMMA4, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4, GLM4_MOE } from "./glm.ts";
@@ -23,23 +24,25 @@ import { GPT2 } from "./gpt2.ts";
 import { GPTJ } from "./gptj.ts";
 import { GRANITE, GRANITE_HYBRID, GRANITE_MOE } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
-import { HUNYUAN } from "./hunyuan.ts";
+import { HUNYUAN, HUNYUAN_MOE } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
 import { LFM2, LFM2_MOE } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
+import { MINIMAX_M2 } from "./minimax.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
 import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
-import { OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
+import { FLEX_OLMO, OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
 import { QWEN2, QWEN2_MOE, QWEN3, QWEN3_5, QWEN3_5_MOE, QWEN3_MOE, QWEN3_NEXT } from "./qwen.ts";
 import { SEED_OSS } from "./seed_oss.ts";
 import { SMOLLM3 } from "./smollm3.ts";
+import { SOLAR_OPEN } from "./solar_open.ts";
 import { STABLELM } from "./stablelm.ts";
 import { STARCODER2 } from "./starcoder2.ts";
 
@@ -47,6 +50,7 @@ export const FAMILIES: readonly Family[] = [
   LLAMA,
   MISTRAL,
   MIXTRAL,
+  MINIMAX_M2,
   MINISTRAL,
   MINISTRAL3,
   QWEN2,
@@ -71,7 +75,9 @@ export const FAMILIES: readonly Family[] = [
   OLMO2,
   OLMO3,
   OLMOE,
+  FLEX_OLMO,
   EXAONE4,
+  EXAONE_MOE,
   SEED_OSS,
   ERNIE4_5,
   ERNIE4_5_MOE,
@@ -81,12 +87,15 @@ export const FAMILIES: readonly Family[] = [
   LFM2_MOE,
   HELIUM,
   HUNYUAN,
+  HUNYUAN_MOE,
   GLM,
   GLM4,
   GLM4_MOE,
   GLM4_MOE_LITE,
   DEEPSEEK_V2,
   DEEPSEEK_V3,
+  DOTS1,
+  SOLAR_OPEN,
   APERTUS,
   ARCEE,
   NANOCHAT,

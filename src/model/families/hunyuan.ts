@@ -1,6 +1,7 @@
-/** Dense HunYuan (configuration_hunyuan_v1_dense.py, modeling_hunyuan_v1_dense.py of transformers). */
+/** HunYuan, dense and with experts (their configuration and modeling files in transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
+import { EXPERTS_OF_MLP, namesOfShared } from "./qwen.ts";
 
 export const HUNYUAN: Family = {
   ...LLAMA,
@@ -28,4 +29,19 @@ export const HUNYUAN: Family = {
     normEps: 1e-5,
     tokenIds: { bos_token_id: 1, eos_token_id: 2, pad_token_id: 0 },
   },
+};
+
+/** All layers have experts, and one shared expert beside them, as wide as the others. */
+export const HUNYUAN_MOE: Family = {
+  ...HUNYUAN,
+  modelType: "hunyuan_v1_moe",
+  architecture: "HunYuanMoEV1ForCausalLM",
+  configClass: "HunYuanMoEV1Config",
+  config: { ...HUNYUAN.config, ownKeys: "hunyuan_v1_moe" },
+  stored: {
+    ...HUNYUAN.stored,
+    names: { ...HUNYUAN.stored.names, "mlp.gate": "mlp.gate.wg", ...namesOfShared("mlp.shared_mlp") },
+    experts: EXPERTS_OF_MLP,
+  },
+  readers: { ...HUNYUAN.readers, transformersJs: HUNYUAN },
 };

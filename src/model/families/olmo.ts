@@ -1,4 +1,4 @@
-/** OLMo 1, 2 and 3, and OLMoE (files of transformers by the names olmo, olmo2, olmo3 and olmoe). */
+/** OLMo 1, 2 and 3, OLMoE and FlexOlmo (files of transformers by the names olmo, olmo2, olmo3, olmoe and flex_olmo). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 import { EXPERTS_OF_MLP } from "./qwen.ts";
@@ -88,5 +88,23 @@ export const OLMOE: Family = {
     ...OLMO_DEFAULTS,
     sizes: { vocab: 50_304, hidden: 2048, neurons: 2048, layers: 16, heads: 16 },
     positions: 4096,
+  },
+};
+
+/** An OLMo 2 with the experts of OLMoE. */
+export const FLEX_OLMO: Family = {
+  ...OLMO2,
+  modelType: "flex_olmo",
+  architecture: "FlexOlmoForCausalLM",
+  configClass: "FlexOlmoConfig",
+  config: { ...LLAMA.config, ownKeys: "flex_olmo" },
+  stored: OLMOE.stored,
+  readers: { ...OLMO2.readers, transformersJs: OLMO2 },
+  defaults: {
+    ...LLAMA.defaults,
+    sizes: { vocab: 100_352, hidden: 4096, neurons: 11_008, layers: 32, heads: 32 },
+    ropeTheta: 500_000,
+    positions: 4096,
+    tokenIds: { bos_token_id: null, eos_token_id: 100_257, pad_token_id: 100_277 },
   },
 };

@@ -53,13 +53,14 @@ export const EXPERTS_OF_MLP: readonly StoredExperts[] = (["gate_proj", "up_proj"
   (part) => ({ name: `mlp.experts.*.${part}.weight`, parts: [part] }),
 );
 
-/** Names of the expert of all tokens in several families, usual ones first. */
-export const SHARED_EXPERTS: Readonly<Record<string, string>> = Object.fromEntries(
-  ["gate_proj", "up_proj", "down_proj"].map((part) => [
-    `mlp.shared_expert.${part}`,
-    `mlp.shared_experts.${part}`,
-  ]),
-);
+/** Names of the matrices of a shared expert. @param module - its name in checkpoints */
+export function namesOfShared(module: string): Readonly<Record<string, string>> {
+  const parts = ["gate_proj", "up_proj", "down_proj"];
+  return Object.fromEntries(parts.map((part) => [`mlp.shared_expert.${part}`, `${module}.${part}`]));
+}
+
+/** Those in several families. */
+export const SHARED_EXPERTS: Readonly<Record<string, string>> = namesOfShared("mlp.shared_experts");
 
 export const QWEN3_MOE: Family = {
   ...QWEN3,

@@ -28,6 +28,8 @@ export interface GgufLoads {
   readonly fullWidthAttention: boolean;
   /** So must the key heads, K * H = C. */
   readonly fullWidthKeys: boolean;
+  /** Query heads may share a key head; else llama.cpp builds as many of these, K = N. */
+  readonly groupedQueries: boolean;
   /** Whether the output matrix must be the embedding, or must not be it. */
   readonly head: "any" | "tied" | "separate";
   /** Rotary frequencies may be divided by Llama 3's factors. */
@@ -198,6 +200,7 @@ export const LLAMA_LOADS: GgufLoads = {
   requiredBiases: [],
   fullWidthAttention: false,
   fullWidthKeys: false,
+  groupedQueries: true,
   head: "any",
   rotaryFactors: true,
   longrope: true,

@@ -29,6 +29,16 @@ const EXPERTS: GgufExperts = {
 };
 const OWN_WIDTH: GgufExperts = { ...EXPERTS, ownWidth: true };
 
+/** Those of GLM-4.5. */
+const SIGMOID_EXPERTS: GgufExperts = {
+  ...OWN_WIDTH,
+  normalised: null,
+  shared: "multiple",
+  scores: { sigmoid: true, corrected: true, divisor: { plus: 1e-20 } },
+  scaled: true,
+  afterDense: true,
+};
+
 /** Those of Granite 4, one of them of all tokens. */
 const GRANITE_EXPERTS: GgufExperts = { ...EXPERTS, shared: "open" };
 
@@ -187,7 +197,7 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       loads: { ...LFM2.loads, families: ["lfm2_moe"] },
     },
   ],
-  // GLM-4.5 to 4.7.
+  // GLM-4.5 to 4.7, and Solar Open.
   [
     "glm4moe",
     {
@@ -196,15 +206,52 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       permuted: false,
       names: { post_attention_layernorm: "post_attention_norm" },
       guessingLayers: true,
-      experts: {
-        ...OWN_WIDTH,
-        normalised: null,
-        shared: "multiple",
-        scores: { sigmoid: true, corrected: true, divisor: { plus: 1e-20 } },
-        scaled: true,
-        afterDense: true,
-      },
-      loads: { ...NO_EXTRAS, families: ["glm4_moe"], biases: QKV, partialRotation: true },
+      experts: SIGMOID_EXPERTS,
+      loads: { ...NO_EXTRAS, families: ["glm4_moe", "solar_open"], biases: QKV, partialRotation: true },
+    },
+  ],
+  [
+    "dots1",
+    {
+      ...LLAMA,
+      family: "dots1",
+      permuted: false,
+      experts: SIGMOID_EXPERTS,
+      loads: { ...NO_EXTRAS, families: ["dots1"], groupedQueries: false, head: "separate" },
+    },
+  ],
+  [
+    "exaone-moe",
+    {
+      ...LLAMA,
+      family: "exaone_moe",
+      permuted: false,
+      guessingLayers: true,
+      fullAttentionEvery: 4,
+      defaultWindow: 128,
+      unrotatedUnwindowed: true,
+      experts: { ...SIGMOID_EXPERTS, shared: "open" },
+      loads: { ...NO_EXTRAS, families: ["exaone_moe"], rotaryFactors: true, windows: true },
+    },
+  ],
+  [
+    "minimax-m2",
+    {
+      ...LLAMA,
+      family: "minimax_m2",
+      permuted: false,
+      experts: { ...OWN_WIDTH, scores: { sigmoid: true, corrected: true } },
+      loads: { ...NO_EXTRAS, families: ["minimax_m2"], head: "separate", partialRotation: true },
+    },
+  ],
+  [
+    "hunyuan-moe",
+    {
+      ...LLAMA,
+      family: "hunyuan_v1_moe",
+      permuted: false,
+      experts: { ...OWN_WIDTH, shared: "open" },
+      loads: { ...NO_EXTRAS, families: ["hunyuan_v1_moe"] },
     },
   ],
   ["deepseek2", DEEPSEEK2],

@@ -1,7 +1,7 @@
 /**
- * FFNs of experts in the metadata of GGUF files, both ways (llama.cpp, qwen2moe.cpp, qwen3moe.cpp, qwen35moe.cpp,
- * olmoe.cpp, granite-moe.cpp, granite-hybrid.cpp, gemma4.cpp, lfm2moe.cpp, glm4-moe.cpp, ernie4-5.cpp and openai-moe.cpp
- * in src/models/ of llama.cpp). A file has one number of experts; expert_obstacles.ts says which models it can hold.
+ * FFNs of experts in the metadata of GGUF files, both ways (src/models/ of llama.cpp: llama.cpp, and the files of the
+ * architectures in expert_architectures.ts). A file has one number of experts; expert_obstacles.ts says which models it
+ * can hold.
  */
 import { type EncodedValue, f32, flag, u32 } from "../../io/formats/gguf_values.ts";
 import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";

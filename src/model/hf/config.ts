@@ -142,14 +142,16 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   return own === null ? spec : own.complete(spec);
 }
 
-const predicting = z.object({ num_nextn_predict_layers: size.max(MAX_LAYERS) });
+const furtherLayers = size.max(MAX_LAYERS).optional().catch(undefined);
+const predicting = z.object({ num_nextn_predict_layers: furtherLayers, num_mtp_modules: furtherLayers });
 
 /**
- * Layers that follow those of the decoder in a checkpoint, and predict further tokens (arXiv 2404.19737: GLM-4.5). They
- * are not read.
+ * Layers that follow those of the decoder in a checkpoint, and predict further tokens (arXiv 2404.19737: GLM-4.5,
+ * MiniMax-M2). They are not read.
  */
 export function predictingLayers(config: unknown): number {
-  return predicting.safeParse(config).data?.num_nextn_predict_layers ?? 0;
+  const { num_nextn_predict_layers: layers, num_mtp_modules: modules } = predicting.parse(config);
+  return layers ?? modules ?? 0;
 }
 
 /** @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one */

@@ -12,6 +12,7 @@ const CONFIG = {
   ...{ num_attention_heads: 2, num_key_value_heads: 2, num_experts_per_tok: 2 },
 };
 const MIXTRAL = { ...CONFIG, model_type: "mixtral", num_local_experts: 4 };
+const MINIMAX = { ...MIXTRAL, model_type: "minimax_m2", head_dim: 4 };
 const QWEN3 = {
   ...{ ...CONFIG, model_type: "qwen3_moe", num_hidden_layers: 4, head_dim: 4 },
   ...{ num_experts: 4, moe_intermediate_size: 3 },
@@ -23,6 +24,9 @@ const GLM = {
   ...{ ...CONFIG, model_type: "glm4_moe", num_hidden_layers: 4, head_dim: 4 },
   ...{ n_routed_experts: 4, moe_intermediate_size: 3 },
 };
+const DOTS = { ...GLM, model_type: "dots1" };
+const SOLAR = { ...GLM, model_type: "solar_open" };
+const EXAONE = { ...QWEN3, model_type: "exaone_moe" };
 const LFM2 = {
   ...CONFIG,
   model_type: "lfm2_moe",
@@ -48,6 +52,11 @@ describe("experts", () => {
     const olmoe = { ...CONFIG, model_type: "olmoe", num_experts: 4 };
     expect(expertsOf(olmoe)[0]).toEqual({ ...two, normalised: false });
     expect(expertsOf({ ...olmoe, norm_topk_prob: true })[0]).toEqual({ ...two, normalised: true });
+    const flex = { ...olmoe, model_type: "flex_olmo" };
+    expect(expertsOf(flex)[0]).toEqual({ ...two, normalised: false });
+    expect(read(writeConfig(read({ ...flex, norm_topk_prob: true }), "float32"))).toEqual(
+      read({ ...flex, norm_topk_prob: true }),
+    );
   });
 
   test("are as many as the class assumes where the file does not say", () => {
@@ -240,6 +249,52 @@ describe("experts of gpt-oss", () => {
   });
 });
 
+describe("experts of HunYuan", () => {
+  const HUNYUAN = { ...CONFIG, model_type: "hunyuan_v1_moe", num_experts: 4, moe_topk: 2, head_dim: 4 };
+  const experts = { count: 4, active: 2, normalised: true, shared: 12, ungated: true } as const;
+
+  test("are in all layers, beside one as wide, and as many as the file says for all layers or for each", () => {
+    const { num_experts_per_tok: _, ...config } = HUNYUAN;
+    const lists = { moe_topk: [2, 2], num_shared_expert: [1, 1], moe_intermediate_size: [12, 12] };
+    for (const keys of [{}, lists, { num_shared_expert: 1 }]) {
+      const spec = read({ ...config, ...keys });
+      expect(spec.layers.map((layer) => [layer.neurons, layer.experts])).toEqual([
+        [48, experts],
+        [48, experts],
+      ]);
+      const written = writeConfig(spec, "float32");
+      expect(written).toMatchObject({ model_type: "hunyuan_v1_moe", num_experts: 4, moe_topk: 2 });
+      expect(written).not.toHaveProperty("shared_expert_intermediate_size");
+      expect(read(written)).toEqual(spec);
+    }
+  });
+
+  test("are narrower than the shared one in our class alone", () => {
+    const spec = read(HUNYUAN);
+    const narrow = { ...spec, layers: spec.layers.map((layer) => ({ ...layer, neurons: 24 })) };
+    const written = writeConfig(narrow, "float32");
+    expect(written).toMatchObject({
+      ...{ model_type: "gprune_hunyuan_v1_moe", intermediate_size: 6 },
+      shared_expert_intermediate_size: 12,
+    });
+    expect(read(written)).toEqual(narrow);
+    expect(expertsOf({ ...HUNYUAN, shared_expert_intermediate_size: 7 })[0]?.shared).toBe(12);
+  });
+
+  test("are refused where layers have other numbers, or more shared ones", () => {
+    const unsupported = (message: string): unknown =>
+      expect.objectContaining({ code: "UNSUPPORTED", message });
+    expect(() => read({ ...HUNYUAN, moe_topk: [2, 1], num_experts_per_tok: null })).toThrow(
+      unsupported("config.json: expected one moe_topk in all layers, got 2 and 1"),
+    );
+    expect(() => read({ ...HUNYUAN, num_shared_expert: [2, 2] })).toThrow(
+      unsupported("config.json: expected num_shared_expert 1, got 2"),
+    );
+    for (const moe_topk of [[], "2", [2.5]])
+      expect(() => read({ ...HUNYUAN, moe_topk })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
+  });
+});
+
 describe("experts that are picked by corrected scores", () => {
   const own = { count: 4, active: 2, normalised: true, corrected: true } as const;
   const sparse = (config: JsonObject): readonly number[] =>
@@ -262,22 +317,96 @@ describe("experts that are picked by corrected scores", () => {
     expect(expertsOf({ ...GLM, n_shared_experts: 0 })[1]?.shared).toBeUndefined();
   });
 
-  test("are in groups where the file has more of them than can be picked from", () => {
-    const grouped = { ...GLM, n_group: 2, topk_group: 1 };
-    expect(expertsOf(grouped)[1]?.groups).toEqual({ count: 2, active: 1, best: 2 });
-    expect(writeConfig(read(grouped), "float32")).toMatchObject({ n_group: 2, topk_group: 1 });
-    expect(expertsOf({ ...GLM, n_group: 2, topk_group: 2 })[1]?.groups).toBeUndefined();
-    for (const [groups, active] of [
-      [3, 1],
-      [2, 3],
-      [4, 2],
-    ])
-      expect(() => read({ ...GLM, n_group: groups, topk_group: active })).toThrow(
-        expect.objectContaining({
-          code: "BAD_CONFIG",
-          message: `config.json: expected n_group and topk_group that fit 2 of 4 experts, got ${groups} and ${active}`,
-        }),
-      );
+  test.each([GLM, DOTS, SOLAR, EXAONE])(
+    "are in groups in $model_type where the file has more than can be picked from",
+    (config) => {
+      const grouped = { ...config, n_group: 2, topk_group: 1 };
+      expect(expertsOf(grouped)[1]?.groups).toEqual({ count: 2, active: 1, best: 2 });
+      expect(writeConfig(read(grouped), "float32")).toMatchObject({ n_group: 2, topk_group: 1 });
+      expect(expertsOf({ ...config, n_group: 2, topk_group: 2 })[1]?.groups).toBeUndefined();
+      for (const [groups, active] of [
+        [3, 1],
+        [2, 3],
+        [4, 2],
+      ])
+        expect(() => read({ ...config, n_group: groups, topk_group: active })).toThrow(
+          expect.objectContaining({
+            code: "BAD_CONFIG",
+            message: `config.json: expected n_group and topk_group that fit 2 of 4 experts, got ${groups} and ${active}`,
+          }),
+        );
+    },
+  );
+
+  test("are those of GLM-4.5 in dots.llm1, Solar Open and K-EXAONE, with the values of their classes", () => {
+    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-20 }, ungated: true };
+    expect(expertsOf(DOTS)).toEqual(Array(4).fill({ ...usual, normalised: false, shared: 6 }));
+    expect(
+      expertsOf({ ...DOTS, first_k_dense_replace: 2, n_shared_experts: 1, norm_topk_prob: true }),
+    ).toEqual([...[null, null], ...Array(2).fill({ ...usual, shared: 3 })]);
+    expect(expertsOf({ ...SOLAR, routed_scaling_factor: 2 })).toEqual(
+      Array(4).fill({ ...usual, shared: 3, scale: 2 }),
+    );
+    const { intermediate_size: _, moe_intermediate_size: __, ...silent } = SOLAR;
+    expect(read(silent).layers[0]?.neurons).toBe(4 * 1280);
+    expect(expertsOf(EXAONE)).toEqual([null, ...Array(3).fill({ ...usual, shared: 3, scale: 2.5 })]);
+    expect(expertsOf({ ...EXAONE, routed_scaling_factor: 1, num_shared_experts: 2 })[1]).toEqual({
+      ...usual,
+      shared: 6,
+    });
+  });
+
+  test("are in the layers of a list in K-EXAONE, or in all but the first ones", () => {
+    const types = (...names: readonly string[]): JsonObject => ({ ...EXAONE, mlp_layer_types: names });
+    expect(sparse({ ...EXAONE, first_k_dense_replace: 2, mlp_layer_types: null })).toEqual([2, 3]);
+    expect(sparse({ ...types("sparse", "dense", "sparse", "dense"), first_k_dense_replace: 2 })).toEqual([
+      0, 2,
+    ]);
+    expect(() => read(types("sparse", "dense"))).toThrow(
+      expect.objectContaining({
+        code: "BAD_CONFIG",
+        message: "config.json: expected mlp_layer_types with an entry for every layer, got 2",
+      }),
+    );
+    expect(() => read(types("sparse", "dense", "sparse", "some"))).toThrow(
+      expect.objectContaining({ code: "BAD_CONFIG" }),
+    );
+    expect(writeConfig(read(types("dense", "dense", "sparse", "sparse")), "float32")).toMatchObject({
+      ...{ first_k_dense_replace: 2, mlp_layer_types: ["dense", "dense", "sparse", "sparse"] },
+      ...{ num_experts: 4, num_shared_experts: 1, routed_scaling_factor: 2.5 },
+    });
+  });
+
+  test("are beside windows in the last layers of dots.llm1, unless layer_types names others", () => {
+    const windows = (config: JsonObject): readonly unknown[] =>
+      read({ ...DOTS, ...config }).layers.map(({ window }) => window);
+    expect(windows({})).toEqual([null, null, null, null]);
+    expect(windows({ max_window_layers: 3 })).toEqual([null, null, null, 4096]);
+    expect(windows({ max_window_layers: 1, sliding_window: null })).toEqual([null, null, null, null]);
+    const layer_types = ["sliding_attention", ...Array(3).fill("full_attention")];
+    expect(windows({ max_window_layers: 2, sliding_window: 8, layer_types })).toEqual([8, null, null, null]);
+  });
+
+  test("are those of MiniMax-M2: sigmoids in all layers, beside heads of which some channels turn", () => {
+    const usual = { ...own, sigmoid: true };
+    expect(expertsOf(MINIMAX)).toEqual([usual, usual]);
+    expect(read(MINIMAX).layers.map(({ neurons }) => neurons)).toEqual([48, 48]);
+    const turned = (config: JsonObject): readonly unknown[] =>
+      read({ ...MINIMAX, ...config }).layers.map(({ rope }) => rope?.rotaryDim);
+    expect(turned({})).toEqual([4, 4]);
+    expect(turned({ rotary_dim: 2 })).toEqual([2, 2]);
+    expect(turned({ rotary_dim: null, partial_rotary_factor: 0.5 })).toEqual([2, 2]);
+    // Heads of the class's own size.
+    const { head_dim: _, ...silent } = MINIMAX;
+    expect(read({ ...silent, rotary_dim: 64 }).layers[0]?.rope?.rotaryDim).toBe(64);
+    // Parameters count, whatever is beside them.
+    expect(turned({ rotary_dim: 4, rope_parameters: { partial_rotary_factor: 0.5 } })).toEqual([2, 2]);
+    expect(writeConfig(read({ ...MINIMAX, rotary_dim: 2 }), "float32")).toMatchObject({
+      ...{ rotary_dim: 2, scoring_func: "sigmoid", use_routing_bias: true },
+      rope_parameters: { partial_rotary_factor: 0.5 },
+    });
+    for (const rotary_dim of [0, 3, 6])
+      expect(() => read({ ...MINIMAX, rotary_dim })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
   });
 
   test("are those of LFM2: sigmoids, corrected unless the file says otherwise, beside convolutions too", () => {
@@ -323,6 +452,11 @@ describe("experts that are picked by corrected scores", () => {
     ["GLM-4.5", { ...GLM, routed_scaling_factor: 2.5, n_shared_experts: 2 }],
     ["GLM-4.5 without any", { ...GLM, first_k_dense_replace: 4 }],
     ["GLM-4.5 without one of all tokens", { ...GLM, n_shared_experts: 0 }],
+    ["MiniMax-M2", { ...MINIMAX, rotary_dim: 2, num_experts_per_tok: 3 }],
+    ["dots.llm1", { ...DOTS, first_k_dense_replace: 1, max_window_layers: 2, sliding_window: 8 }],
+    ["Solar Open", { ...SOLAR, routed_scaling_factor: 2.5, n_shared_experts: 2 }],
+    ["K-EXAONE", { ...EXAONE, routed_scaling_factor: 1, sliding_window: 8 }],
+    ["K-EXAONE with few experts", { ...EXAONE, mlp_layer_types: ["sparse", "dense", "dense", "dense"] }],
     ["LFM2", { ...LFM2, num_dense_layers: 1, use_expert_bias: false }],
     ["ERNIE 4.5", { ...ERNIE, moe_norm_min: 0.25 }],
     ["ERNIE 4.5 in every second layer", { ...ERNIE, moe_layer_interval: 2 }],

@@ -1,8 +1,6 @@
 /**
- * Keys of classes with experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_olmoe.py,
- * configuration_granitemoe.py, configuration_qwen2_moe.py, configuration_qwen3_5_moe.py, configuration_glm4_moe.py,
- * configuration_lfm2_moe.py, configuration_ernie4_5_moe.py, configuration_granitemoehybrid.py,
- * configuration_gpt_oss.py): the number of experts, those of a token, what their scores count, their widths, the layers without, and the expert of all tokens.
+ * Keys of classes with experts (configuration files of transformers by the names in own_keys_formats.ts): the number of
+ * experts, those of a token, what their scores count, their widths, the layers without, and the shared expert.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
@@ -15,11 +13,11 @@ import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 import type { SparseLayers } from "./sparse_layers.ts";
 
 type CountKey = "num_experts" | "num_local_experts" | "n_routed_experts" | "moe_num_experts";
-type ActiveKey = typeof ACTIVE | "moe_k";
+type ActiveKey = typeof ACTIVE | "moe_k" | "moe_topk";
 type NumberKey = CountKey | ActiveKey;
 /** Keys of the width of the expert of all tokens, and of its width in widths of other experts. */
 type WidthKey = typeof OWN_WIDTH | "shared_intermediate_size";
-type RatioKey = "n_shared_experts" | "moe_num_shared_experts";
+type RatioKey = "n_shared_experts" | "num_shared_experts" | "moe_num_shared_experts";
 
 /** The keys of a class, and its values where config.json has none. */
 export interface ExpertKeys {
@@ -40,8 +38,11 @@ export interface ExpertKeys {
   readonly scales?: true;
   /** The key of what the sum of the numbers is at least. */
   readonly least?: { readonly key: "moe_norm_min"; readonly usual: number };
-  /** The key of the expert of all tokens, which has a gate where its key is `OWN_WIDTH`; absent in classes without. */
-  readonly shared?: { readonly key: WidthKey | RatioKey; readonly usual: number };
+  /**
+   * The key of the shared expert, which has a gate where its key is `OWN_WIDTH`; null in classes where it is `usual`
+   * times as wide as the others. Absent in classes without.
+   */
+  readonly shared?: { readonly key: WidthKey | RatioKey | null; readonly usual: number };
   /**
    * The width of experts is `moe_intermediate_size`, this where it is absent, and perhaps there are layers without
    * experts; null where it is `intermediate_size`, in all layers.
@@ -74,10 +75,12 @@ const schema = z.object({
   moe_num_experts: count,
   num_experts_per_tok: count,
   moe_k: count,
+  moe_topk: count,
   norm_topk_prob: z.boolean().nullish(),
   use_expert_bias: z.boolean().nullish(),
   routed_scaling_factor: z.number().positive().nullish(),
   moe_norm_min: z.number().positive().nullish(),
+  intermediate_size: size.nullish(),
   moe_intermediate_size: size.nullish(),
   num_hidden_layers: size.max(MAX_LAYERS).nullish(),
   per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
@@ -87,6 +90,7 @@ const sharedSchema = z.object({
   shared_expert_intermediate_size: size.nullish(),
   shared_intermediate_size: size.nullish(),
   n_shared_experts: ratio,
+  num_shared_experts: ratio,
   moe_num_shared_experts: ratio,
 });
 type Config = z.infer<typeof schema>;
@@ -170,12 +174,13 @@ function sharedOf(
 ): Pick<ExpertsSpec, "shared" | "ungated"> {
   if (keys === undefined) return {};
   const values = parsedKeys(sharedSchema, config, where);
-  const given = values[keys.key] ?? keys.usual;
+  const given = (keys.key && values[keys.key]) ?? keys.usual;
   if (keys.key === OWN_WIDTH) return { shared: given };
   if (given === 0) return {};
   if (keys.key === "shared_intermediate_size") return { shared: given, ungated: true };
   const isOurs = parsed.model_type?.startsWith(REMOTE_CODE_PREFIX) ?? false;
-  const usual = given * (parsed.moe_intermediate_size ?? own!.neurons);
+  const width = own === null ? parsed.intermediate_size : (parsed.moe_intermediate_size ?? own.neurons);
+  const usual = given * (width ?? 1);
   return { shared: (isOurs ? values[OWN_WIDTH] : null) ?? usual, ungated: true };
 }
 
@@ -251,8 +256,9 @@ function writtenShared(
 ): JsonObject {
   if (keys === undefined) return {};
   const { key, usual } = keys;
+  const { shared = 0 } = experts ?? {};
+  if (key === null) return remoteCode ? { [OWN_WIDTH]: shared } : {};
   if (experts === undefined) return { [key]: usual };
-  const { shared = 0 } = experts;
   if (key === OWN_WIDTH || key === "shared_intermediate_size" || shared === 0) return { [key]: shared };
   return {
     [key]: Math.max(1, Math.floor(shared / width)),

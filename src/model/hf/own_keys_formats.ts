@@ -4,23 +4,37 @@
  */
 import type { OwnKeysName } from "../family.ts";
 import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
+import { LAST_WINDOWED } from "./dots1_keys.ts";
 import type { ExpertGroups } from "./expert_groups.ts";
 import { type ExpertKeys, expertKeys } from "./experts_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
+import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
 import { type LatentSizes, latentKeys } from "./latent_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
+import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { DELTA_KEYS } from "./qwen3_5_keys.ts";
-import { afterDense, BY_STEP, BY_TYPE, IN_INTERVAL } from "./sparse_layers.ts";
+import { afterDense, BY_STEP, BY_TYPE, BY_TYPE_OR_NUMBER, IN_INTERVAL } from "./sparse_layers.ts";
 
 /** The class assumes a layer that predicts a further token, which is not read (`predictingLayers`). */
 const PREDICTING_NONE: OwnKeysFormat = {
   read: (usual) => ({ usual, complete: (spec) => spec }),
   write: () => ({ num_nextn_predict_layers: 0 }),
 };
+
+/** Experts that are picked as those of GLM-4.5, with its keys. */
+const SIGMOID_EXPERTS = {
+  count: "n_routed_experts",
+  alias: "num_local_experts",
+  defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
+  normalises: true,
+  corrects: "always",
+  scales: true,
+  groups: { usual: [1, 1], best: 2 },
+} as const;
 
 /** Routers by corrected sigmoids beside latents (`DeepseekV3TopkRouter`, `Glm4MoeLiteTopkRouter`). */
 function latentExperts({
@@ -39,12 +53,8 @@ function latentExperts({
   readonly scale: number;
 }): OwnKeysFormat {
   const experts = expertKeys({
-    count: "n_routed_experts",
-    alias: "num_local_experts",
-    defaults: { count, active, normalised: true, sigmoid: true, divisor: { plus: 1e-20 }, scale },
-    normalises: true,
-    corrects: "always",
-    scales: true,
+    ...SIGMOID_EXPERTS,
+    defaults: { ...SIGMOID_EXPERTS.defaults, count, active, scale },
     groups: { usual: groups, best: 2, vllm: { topk_method: "noaux_tc", scoring_func: "sigmoid" } },
     shared: { key: "n_shared_experts", usual: 1 },
     own,
@@ -79,6 +89,18 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: false,
     own: null,
   }),
+  hunyuan_v1_moe: both(
+    SAME_IN_LAYERS,
+    expertKeys({
+      count: "num_experts",
+      alias: "num_local_experts",
+      active: "moe_topk",
+      defaults: { count: 1, active: 1, normalised: true },
+      normalises: false,
+      shared: { key: null, usual: 1 },
+      own: null,
+    }),
+  ),
   mixtral: expertKeys({
     count: "num_local_experts",
     alias: "num_experts",
@@ -86,10 +108,28 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: false,
     own: null,
   }),
+  minimax_m2: both(
+    MINIMAX_ROTATION,
+    expertKeys({
+      count: "num_local_experts",
+      alias: "num_experts",
+      defaults: { count: 256, active: 8, normalised: true, sigmoid: true },
+      normalises: false,
+      corrects: "always",
+      own: null,
+    }),
+  ),
   olmoe: expertKeys({
     count: "num_experts",
     alias: "num_local_experts",
     defaults: { count: 64, active: 8, normalised: false },
+    normalises: true,
+    own: null,
+  }),
+  flex_olmo: expertKeys({
+    count: "num_experts",
+    alias: "num_local_experts",
+    defaults: { count: 7, active: 5, normalised: false },
     normalises: true,
     own: null,
   }),
@@ -142,13 +182,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   glm4_moe: both(
     PREDICTING_NONE,
     expertKeys({
-      count: "n_routed_experts",
-      alias: "num_local_experts",
-      defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
-      normalises: true,
-      corrects: "always",
-      scales: true,
-      groups: { usual: [1, 1], best: 2 },
+      ...SIGMOID_EXPERTS,
       shared: { key: "n_shared_experts", usual: 1 },
       own: { neurons: 1408, layers: afterDense("first_k_dense_replace", { usual: 1 }) },
     }),
@@ -182,6 +216,28 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
       own: { neurons: 1407, layers: afterDense("first_k_dense_replace", { usual: 0 }) },
     }),
   ),
+  // The numbers of experts are those of the published model; the class has none.
+  dots1: both(
+    LAST_WINDOWED,
+    expertKeys({
+      ...SIGMOID_EXPERTS,
+      defaults: { ...SIGMOID_EXPERTS.defaults, active: 6, normalised: false },
+      shared: { key: "n_shared_experts", usual: 2 },
+      own: { neurons: 1408, layers: afterDense("first_k_dense_replace", { usual: 0 }) },
+    }),
+  ),
+  exaone_moe: expertKeys({
+    ...SIGMOID_EXPERTS,
+    count: "num_experts",
+    defaults: { ...SIGMOID_EXPERTS.defaults, count: 64, scale: 2.5 },
+    shared: { key: "num_shared_experts", usual: 1 },
+    own: { neurons: 1024, layers: BY_TYPE_OR_NUMBER },
+  }),
+  solar_open: expertKeys({
+    ...SIGMOID_EXPERTS,
+    shared: { key: "n_shared_experts", usual: 1 },
+    own: { neurons: 1280, layers: null },
+  }),
   ernie4_5_moe: expertKeys({
     count: "moe_num_experts",
     alias: "num_experts",

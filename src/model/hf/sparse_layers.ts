@@ -1,5 +1,6 @@
 /** Which layers of a class have experts, as its configuration says it. */
 import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { parsedKeys } from "./own_keys.ts";
@@ -49,6 +50,38 @@ export function afterDense(
   };
 }
 
+const typesSchema = z.object({
+  mlp_layer_types: z
+    .array(z.enum(["dense", "sparse"]))
+    .max(MAX_LAYERS)
+    .nullish(),
+  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+});
+const FIRST_DENSE = afterDense("first_k_dense_replace", { usual: 1 });
+
+/** Those of a list or, without one, those that are read in another way; vLLM has a number of the first ones. */
+function byType(read: SparseLayers["read"]): SparseLayers {
+  return {
+    read: (config, where) => {
+      const { mlp_layer_types: types, num_hidden_layers: count } = parsedKeys(typesSchema, config, where);
+      if (!types) return read(config, where);
+      if (types.length === count) return (layer) => types[layer] === "sparse";
+      const expected = "mlp_layer_types with an entry for every layer";
+      throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${types.length}`);
+    },
+    write: (sparse) => ({
+      ...FIRST_DENSE.write(sparse),
+      mlp_layer_types: sparse.map((has) => (has ? "sparse" : "dense")),
+    }),
+  };
+}
+
+/** `ExaoneMoeConfig`: without a list, all but as many as another key says. */
+export const BY_TYPE_OR_NUMBER: SparseLayers = byType(FIRST_DENSE.read);
+
+/** `Glm4MoeLiteConfig`: without a list, all but the first. */
+export const BY_TYPE: SparseLayers = byType(() => (layer) => layer > 0);
+
 const intervalSchema = z.object({
   moe_layer_start_index: index.default(1),
   moe_layer_end_index: z.union([index, z.literal(-1)]).default(-1),
@@ -71,23 +104,4 @@ export const IN_INTERVAL: SparseLayers = {
       moe_layer_interval: second - first,
     };
   },
-};
-
-const typesSchema = z.object({
-  mlp_layer_types: z
-    .array(z.enum(["dense", "sparse"]))
-    .max(MAX_LAYERS)
-    .nullish(),
-});
-
-/** `Glm4MoeLiteDecoderLayer`: those of a list, or all but the first; vLLM has a number of the first ones. */
-export const BY_TYPE: SparseLayers = {
-  read: (config, where) => {
-    const { mlp_layer_types: types } = parsedKeys(typesSchema, config, where);
-    return (layer) => (types ? types[layer] === "sparse" : layer > 0);
-  },
-  write: (sparse) => ({
-    mlp_layer_types: sparse.map((has) => (has ? "sparse" : "dense")),
-    ...afterDense("first_k_dense_replace", { usual: 1 }).write(sparse),
-  }),
 };
