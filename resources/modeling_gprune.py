@@ -194,7 +194,7 @@ def has_experts(layer):
 
 
 def ffn_beside_experts(layer):
-    """The name of a layer's FFN that is one of all tokens, beside experts; None where it has no such FFN."""
+    """The name of a layer's FFN that is a shared one, beside experts; None where it has no such FFN."""
     name = next((name for name in FFN if hasattr(layer, name)), None)
     return name if name and has_experts(layer) and not has_experts(getattr(layer, name)) else None
 
@@ -221,7 +221,7 @@ def widen_shared(layer, config):
 def pruned_layer(stock, config, index):
     """A layer of the same class as `stock` with the widths and biases that the configuration gives it."""
     neurons = dict.fromkeys(NEURONS, layer_widths(config, index)["intermediate_size"])
-    if not has_experts(stock):  # in Granite 4, the FFN is then what else is the expert of all tokens
+    if not has_experts(stock):  # in Granite 4, the FFN is then what else is the shared expert
         neurons["shared_intermediate_size"] = neurons["intermediate_size"]
     if ffn_beside_experts(stock) == "mlp":  # in Gemma 4, that FFN has the usual key
         del neurons["intermediate_size"]

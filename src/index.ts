@@ -229,6 +229,7 @@ export type { Environment } from "./io/hub/settings.ts";
 export type { Conversation, ConversationRenderer, Message } from "./io/texts/conversations.ts";
 // Models
 export { openModel } from "./model/checkpoint/checkpoint.ts";
+export type { ExpertsSpec } from "./model/experts_spec.ts";
 export type {
   ConvolutionSpec,
   DeltaSpec,
@@ -250,7 +251,6 @@ export type {
 export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
 export {
   type Activation,
-  type ExpertsSpec,
   type KvSharing,
   type LayerSpec,
   type LearnedPositions,

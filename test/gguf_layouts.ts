@@ -183,7 +183,7 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
     const isRotated = layout.permute === true && (norm || /(q|k)_proj/.test(name));
     const rows = norm ? { shape: [tensor.data.length], data: tensor.data } : tensor;
     tensors.set(stored, {
-      // The filters of a convolution are [C, 1, length], the gate of an expert of all tokens [1, C].
+      // The filters of a convolution are [C, 1, length], the gate of a shared expert [1, C].
       shape:
         tensor.shape.length === 3 || name.includes("shared_expert_gate")
           ? tensor.shape.filter((size) => size !== 1)

@@ -74,12 +74,12 @@ const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: fals
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
 /** One neuron each, as the number of neurons is odd. */
 const ROUTED: LayerStructure = { ...STRUCTURE, experts: { count: 37, active: 5, normalised: true } };
-/** Corrected sigmoids, a least sum and a factor, beside an FFN of all tokens. */
+/** Corrected sigmoids, a least sum and a factor, beside a shared FFN. */
 const CORRECTED: LayerStructure = {
   ...ROUTED,
   experts: {
     ...{ count: 37, active: 5, normalised: true, sigmoid: true, corrected: true, scale: 2.5 },
-    ...{ divisor: { least: 0.5 }, shared: 9, ungated: true },
+    ...{ divisor: { least: 0.5 }, shared: 9, sharedUngated: true },
   },
 };
 const CHUNKS = { tokens: 70, window: null };

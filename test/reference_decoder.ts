@@ -500,7 +500,7 @@ class LayerContext {
     return product.map((x, c) => shares.reduce((sum, share, e) => sum + share * ofExperts[e]![c]!, x));
   }
 
-  /** What the expert of all tokens adds to the output of the others. */
+  /** What the shared expert adds to the output of the others. */
   private sharedExpert(rows: Rows): Rows {
     const product = (row: Row, name: string): Row =>
       linear(row, matrix(this.weights, `${this.prefix}mlp.${name}.weight`));
@@ -510,7 +510,7 @@ class LayerContext {
       const neurons = product(row, "shared_expert.gate_proj").map(
         (x, j) => activate(x) * gatedFactor(up[j]!, this.spec.activation),
       );
-      const share = this.layer.experts!.ungated ? 1 : sigmoid(product(row, "shared_expert_gate")[0]!);
+      const share = this.layer.experts!.sharedUngated ? 1 : sigmoid(product(row, "shared_expert_gate")[0]!);
       return product(neurons, "shared_expert.down_proj").map((x) => share * x);
     });
   }

@@ -1,8 +1,9 @@
 /** Tiny models of families that differ from Llama in more than sizes and switches of Gemma, by what GGUF stores. */
 
 import { alibiSlopes } from "../src/model/alibi.ts";
+import type { ExpertsSpec } from "../src/model/experts_spec.ts";
 import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
-import { type ExpertsSpec, type LayerSpec, PROJECTIONS } from "../src/model/spec.ts";
+import { type LayerSpec, PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
 import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
@@ -49,13 +50,13 @@ const EXAONE4 = { family: "exaone4", norms: "after", qkNorm: "head" } as const;
 const EXPERTS = { count: 3, active: 2, normalised: true } as const;
 /** An FFN of experts. */
 const SPARSE = { neurons: 12, experts: EXPERTS } as const;
-/** One of experts beside one of all tokens. */
+/** One of experts beside a shared one. */
 const WITH_SHARED = { neurons: 12, experts: { ...EXPERTS, shared: 5 } } as const;
 
 /** One of experts picked by corrected scores. */
 const CORRECTED = { ...EXPERTS, corrected: true } as const;
-/** Experts beside one of all tokens that has no gate. */
-const OPEN_SHARED = { shared: 5, ungated: true } as const;
+/** Experts beside a shared one that has no gate. */
+const OPEN_SHARED = { shared: 5, sharedUngated: true } as const;
 const WITH_OPEN_SHARED = { neurons: 12, experts: { ...EXPERTS, ...OPEN_SHARED } } as const;
 
 /** Numbers by sigmoids. */
@@ -180,7 +181,7 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   "gemma4 with experts": {
     ...GEMMA4,
     layers: [WINDOWED, WINDOWED, { ...WIDE_HEADS, valuesAreKeys: true as const }].map((layer) => {
-      const rules = { shared: 5, ungated: true, ownNorms: true, ownScales: true } as const;
+      const rules = { shared: 5, sharedUngated: true, ownNorms: true, ownScales: true } as const;
       return { ...layer, neurons: 12, experts: { ...EXPERTS, ...rules } };
     }),
   },

@@ -134,7 +134,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
         ...{ ...WIDTHS[0], window: 3 },
         experts: {
           ...{ count: 2, active: 1, normalised: true, shared: 5 },
-          ...{ ungated: true, ownNorms: true, ownScales: true },
+          ...{ sharedUngated: true, ownNorms: true, ownScales: true },
         },
       },
       {
@@ -179,7 +179,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
         ...{ ...WIDTHS[1], neurons: 8 },
         experts: {
           ...{ count: 4, active: 2, normalised: true, sigmoid: true, corrected: true },
-          ...{ divisor: { plus: 0.1 }, scale: 2.5, shared: 5, ungated: true },
+          ...{ divisor: { plus: 0.1 }, scale: 2.5, shared: 5, sharedUngated: true },
         },
       },
       {
@@ -211,10 +211,10 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
         // Some scores of the experts that are picked are below 0.5.
         experts: {
           ...{ count: 2, active: 1, normalised: true, corrected: true, divisor: { least: 0.5 } },
-          ...{ shared: 3, ungated: true },
+          ...{ shared: 3, sharedUngated: true },
         },
       },
-      { ...WIDTHS[1], experts: { count: 3, active: 2, normalised: true, shared: 4, ungated: true } },
+      { ...WIDTHS[1], experts: { count: 3, active: 2, normalised: true, shared: 4, sharedUngated: true } },
       { ...tinyMamba({}, 6), experts: { count: 2, active: 1, normalised: false, corrected: true } },
     ],
     residualScale: 0.5,
@@ -226,7 +226,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
         neurons: 12,
         experts: {
           ...{ count: 6, active: 2, normalised: true, sigmoid: true, corrected: true },
-          ...{ divisor: { plus: 0.1 }, scale: 2.5, shared: 5, ungated: true },
+          ...{ divisor: { plus: 0.1 }, scale: 2.5, shared: 5, sharedUngated: true },
           groups: { count: 3, active: 2, best: 2 },
         },
       }),
@@ -242,7 +242,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
         neurons: 8,
         experts: {
           ...{ count: 8, active: 3, normalised: false, groups: { count: 4, active: 2, best: 1 } },
-          ...{ shared: 3, ungated: true },
+          ...{ shared: 3, sharedUngated: true },
         },
       }),
     })),

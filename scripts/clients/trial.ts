@@ -114,12 +114,13 @@ function logitsFile(client: ClientName, path: string): string {
 }
 
 /**
- * In vLLM on a CPU (0.32), delta rules are in bfloat16, and all else that is compared in float32; and there it has no
- * experts by sigmoids that are in no groups, which are those of MiniMax-M2 (cpu_router.py).
+ * In vLLM on a CPU (0.32), delta rules and latent attention are in 16 bits alone, and all else that is compared in
+ * float32; and there it has no experts by sigmoids that are in no groups, which are those of MiniMax-M2
+ * (cpu_router.py).
  */
 function isFor(client: ClientName, { format, spec }: Export): boolean {
   if (client !== "vllm") return format.clients.includes(client);
-  const lacks = deltasOf(spec).length > 0 || spec.family === "minimax_m2";
+  const lacks = deltasOf(spec).length > 0 || spec.latent !== undefined || spec.family === "minimax_m2";
   const computes = VLLM_HEAD_SIZES.includes(spec.headDim) && !lacks;
   return format.clients.includes(client) && computes && vllmAnswer(spec, hfForm(spec))?.[0] !== "no";
 }

@@ -264,7 +264,7 @@ function sizesText({ layers }: ModelSpec, { loads }: GgufArchitecture): string {
   const sizes = [
     ...(dense === undefined ? [] : [`${dense.neurons} neurons`]),
     ...(sparse === undefined ? [] : [`${expertNeurons(sparse)} neurons in each expert`]),
-    ...(shared === undefined ? [] : [`${shared} in that of all tokens`]),
+    ...(shared === undefined ? [] : [`${shared} in the shared one`]),
   ];
   return `${sizes.join(", ")} and ${attentionLayers({ layers })[0]!.kvGroups} KV groups`;
 }

@@ -6,7 +6,8 @@ import { YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyDelta, tinyModel, tinySpec } from "../../test/tiny_model.ts";
 import { openGguf } from "../io/formats/gguf.ts";
-import type { ExpertsSpec, LayerSpec } from "../model/spec.ts";
+import type { ExpertsSpec } from "../model/experts_spec.ts";
+import type { LayerSpec } from "../model/spec.ts";
 import { exportGguf } from "./gguf.ts";
 import { findGgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
@@ -64,10 +65,13 @@ describe("the architecture", () => {
     ["dots1", TINY_FAMILIES.dots1],
     ["exaone-moe", TINY_FAMILIES.exaone_moe],
     ["ernie4_5-moe", ERNIE],
-    ["ernie4_5-moe", without(ERNIE, "shared", "ungated")],
+    ["ernie4_5-moe", without(ERNIE, "shared", "sharedUngated")],
     ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],
     ["granitemoe", TINY_FAMILIES["granitemoehybrid of attention with experts"]],
-    ["granitemoe", without(TINY_FAMILIES["granitemoehybrid of attention with experts"], "shared", "ungated")],
+    [
+      "granitemoe",
+      without(TINY_FAMILIES["granitemoehybrid of attention with experts"], "shared", "sharedUngated"),
+    ],
   ])("is %s", (name, options) => {
     const target = requireGgufTarget(tinySpec(options), "tiny");
     expect(target).toMatchObject({ name, zeros: 0, spec: tinySpec(options) });
@@ -100,7 +104,7 @@ describe("the architecture", () => {
     );
   });
 
-  test("has zeros in layers of a kind, and in an expert of all tokens that must be so many others wide", () => {
+  test("has zeros in layers of a kind, and in a shared expert that must be so many others wide", () => {
     const [dense, sparse] = GLM.layers as readonly [Partial<LayerSpec>, Partial<LayerSpec>];
     const layers = [{ ...dense, neurons: 3 }, { ...dense, neurons: 7 }, sparse, { ...sparse, neurons: 18 }];
     const { spec, zeros } = requireGgufTarget(
@@ -114,7 +118,7 @@ describe("the architecture", () => {
       [18, 12],
       [18, 12],
     ]);
-    // Of 3 C each: four neurons, two in each of three experts, and five in each of two of all tokens.
+    // Of 3 C each: four neurons, two in each of three experts, and five in each of two shared ones.
     expect(zeros).toBe((4 + 2 * 3 + 5 * 2) * 3 * 8);
   });
 
@@ -122,8 +126,8 @@ describe("the architecture", () => {
     ["experts of a Llama", { layers: [ofExperts()] }, "llama does not support experts; deci does not"],
     [
       "norms of experts of a Mixtral",
-      withAll(TINY_FAMILIES.mixtral, { ownNorms: true, shared: 4, ungated: true }),
-      "llama does not support experts with one of all tokens",
+      withAll(TINY_FAMILIES.mixtral, { ownNorms: true, shared: 4, sharedUngated: true }),
+      "llama does not support experts with a shared one",
     ],
     [
       "factors of experts of a Mixtral",
@@ -203,19 +207,19 @@ describe("the architecture", () => {
       "qwen2moe does not support layers without experts",
     ],
     [
-      "a Qwen2 MoE without an expert of all tokens",
+      "a Qwen2 MoE without a shared expert",
       { ...TINY_FAMILIES.qwen2_moe, layers: [{ ...ofExperts({ normalised: false }), groupSize: 1 }] },
-      "qwen2moe does not support experts without one of all tokens",
+      "qwen2moe does not support experts without a shared one",
     ],
     [
       "a Qwen3 MoE with one",
       { ...QWEN3_MOE, layers: [ofExperts({ shared: 5 })] },
-      "qwen3moe does not support experts with one of all tokens",
+      "qwen3moe does not support experts with a shared one",
     ],
     [
-      "experts of all tokens of several widths",
+      "shared experts of several widths",
       { ...TINY_FAMILIES.qwen2_moe, layers: [beside(), beside({ shared: 6 })] },
-      "qwen2moe does not support experts of all tokens of other widths in some layers",
+      "qwen2moe does not support shared experts of other widths in some layers",
     ],
     [
       "a Qwen2 MoE whose output matrix is the embedding",
@@ -265,17 +269,17 @@ describe("the architecture", () => {
     [
       "a large divisor",
       withAll(ERNIE, { divisor: { least: 0.5 } }),
-      "ernie4_5-moe does not support another divisor of the numbers of a token's experts",
+      "ernie4_5-moe does not support another divisor of the routing weights",
     ],
     [
       "a factor in LFM2",
       withAll(LFM2, { scale: 2 }),
-      "lfm2moe does not support a factor on the numbers of a token's experts",
+      "lfm2moe does not support a factor on the routing weights",
     ],
     [
       "two factors in GLM-4.5",
       { ...GLM, layers: [...GLM.layers!, changed(GLM.layers!.at(-1)!, { scale: 2 })] },
-      "glm4moe does not support several factors on the numbers of a token's experts",
+      "glm4moe does not support several factors on the routing weights",
     ],
     [
       "an LFM2 whose numbers stay as they are",
@@ -288,19 +292,19 @@ describe("the architecture", () => {
       "glm4moe does not support experts of a token whose numbers do not add up to 1",
     ],
     [
-      "a GLM-4.5 without an expert of all tokens",
-      without(GLM, "shared", "ungated"),
-      "glm4moe does not support experts without one of all tokens",
+      "a GLM-4.5 without a shared expert",
+      without(GLM, "shared", "sharedUngated"),
+      "glm4moe does not support experts without a shared one",
     ],
     [
-      "an expert of all tokens of a Granite 4 with a gate",
-      without(TINY_FAMILIES["granitemoehybrid with experts"], "ungated"),
-      "granitehybrid does not support an expert of all tokens with a gate",
+      "a shared expert of a Granite 4 with a gate",
+      without(TINY_FAMILIES["granitemoehybrid with experts"], "sharedUngated"),
+      "granitehybrid does not support a shared expert with a gate",
     ],
     [
-      "an expert of all tokens of a Qwen2 MoE without",
-      withAll(TINY_FAMILIES.qwen2_moe, { ungated: true }),
-      "qwen2moe does not support an expert of all tokens without a gate",
+      "a shared expert of a Qwen2 MoE without",
+      withAll(TINY_FAMILIES.qwen2_moe, { sharedUngated: true }),
+      "qwen2moe does not support a shared expert without a gate",
     ],
     [
       "a gpt-oss without sinks",
@@ -345,7 +349,7 @@ describe("the architecture", () => {
       "a Granite 4 of attention that is not rotated",
       {
         ...TINY_FAMILIES["granitemoehybrid of attention with experts"],
-        layers: [{ ...ofExperts({ shared: 5, ungated: true }), groupSize: 1, rope: null }],
+        layers: [{ ...ofExperts({ shared: 5, sharedUngated: true }), groupSize: 1, rope: null }],
       },
       "granitemoe does not support layers without rotary embeddings",
     ],
@@ -357,13 +361,13 @@ describe("the architecture", () => {
   });
 });
 
-test("a number of widths of the expert of all tokens counts the zeros of it", async () => {
+test("a number of widths of the shared expert counts the zeros of it", async () => {
   const model = tinyModel(withLast(GLM, { shared: 7 }));
   const directory = await temporaryDirectory();
   const path = join(directory, "out.gguf");
   const { warnings } = await exportGguf(model, path, { dtype: "f16" });
   expect(warnings[0]).toContain(
-    "to 6 neurons, 4 neurons in each expert, 8 in that of all tokens and 2 KV groups",
+    "to 6 neurons, 4 neurons in each expert, 8 in the shared one and 2 KV groups",
   );
   const { metadata, source } = await openGguf(path);
   expect(metadata.get("glm4moe.expert_shared_count")).toBe(2);
@@ -391,7 +395,7 @@ test("tensors of experts are of the types of their rows, and routers never of fe
   await source.close();
 });
 
-test("the width of an expert of all tokens is not said to fit once others are pruned", async () => {
+test("the width of a shared expert is not said to fit once others are pruned", async () => {
   const model = tinyModel({
     ...{ ...TINY_FAMILIES.qwen2_moe, hiddenSize: 256, headDim: 128 },
     layers: [{ ...beside(), neurons: 3 * 256 }],

@@ -6,10 +6,11 @@ import { YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { type GgufFile, openGguf } from "../io/formats/gguf.ts";
+import type { ExpertsSpec } from "../model/experts_spec.ts";
 import { architectureByName } from "../model/gguf/architectures.ts";
 import { specOfGguf } from "../model/gguf/spec.ts";
 import { yarnAttentionFactor } from "../model/rope_spec.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec } from "../model/spec.ts";
+import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import { exportGguf } from "./gguf.ts";
 
 const { deepseek_v2: V2, deepseek_v3: V3, glm4_moe_lite: LITE } = TINY_FAMILIES;

@@ -59,7 +59,7 @@ function isProduct({ name, shape }: Named): boolean {
   return shape.length > 1 && WEIGHT.test(name) && !isExact;
 }
 
-/** Matrices with a column for each neuron, but not those of experts of all tokens, which keep their widths. */
+/** Matrices with a column for each neuron, but not those of shared experts, which keep their widths. */
 const PRUNED_ROWS = /\.ffn_down(_exps)?\.weight$/;
 
 /** A warning that counts the matrices whose rows did not fit their recipe's first type; null when all did. */

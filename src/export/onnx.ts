@@ -8,7 +8,7 @@ import { requireCount } from "../base/arguments.ts";
 import { ONNX_CHOICES, type OnnxDType } from "../base/choices.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
 import { buildDecoder } from "../graph/decoder/decoder_model.ts";
-import { GraphBuilder } from "../graph/ir/graph.ts";
+import { GraphBuilder } from "../graph/ir/graph_builder.ts";
 import { writeDirectoryAtomically, writeFileAtomically } from "../io/files/output_directory.ts";
 import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";

@@ -6,7 +6,7 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { OnnxDType } from "../base/choices.ts";
 import { buildDecoder } from "../graph/decoder/decoder_model.ts";
-import { GraphBuilder } from "../graph/ir/graph.ts";
+import { GraphBuilder } from "../graph/ir/graph_builder.ts";
 import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
 import { type OnnxModel, writeOnnxFile, writingMemory } from "./onnx_file.ts";
 import { ONNX_FORMATS, StoredWeights } from "./onnx_formats.ts";

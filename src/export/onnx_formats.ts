@@ -1,7 +1,8 @@
 /** The number formats of ONNX exports as data, and the weights of an exported decoder in one of them. */
 import type { OnnxDType } from "../base/choices.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
-import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
+import type { Value, ValueType } from "../graph/ir/graph.ts";
+import type { GraphBuilder } from "../graph/ir/graph_builder.ts";
 import { LAYER_MATRICES, type LayerMatrix, type ModelSpec } from "../model/spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../model/stacked_experts.ts";
 import { EMBEDDING, HEAD, PER_LAYER, projectionName, weightsOf } from "../model/weights.ts";

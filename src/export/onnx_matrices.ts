@@ -1,5 +1,6 @@
 /** Storage formats of matrices in an ONNX file, floats or quantised blocks, and the operators that multiply by them. */
-import type { GraphBuilder, Value } from "../graph/ir/graph.ts";
+import type { Value } from "../graph/ir/graph.ts";
+import type { GraphBuilder } from "../graph/ir/graph_builder.ts";
 import { type BlockMatrix, blockProduct, gatherRows } from "../graph/ir/operators.ts";
 import type { StackedExperts } from "../model/stacked_experts.ts";
 import { encode, type FloatDType } from "../tensor/dtype.ts";

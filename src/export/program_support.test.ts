@@ -204,7 +204,7 @@ describe("programSupport", () => {
     expect(silu.vllm).toBe("no (it computes GELU in experts)");
   });
 
-  test("knows that classes of experts of all tokens have them as wide as several others", () => {
+  test("knows that classes of shared experts have them as wide as several others", () => {
     const { glm4_moe: glm, ernie4_5_moe: ernie, lfm2_moe: lfm2 } = TINY_FAMILIES;
     const stems = ["Glm4Moe", "Ernie4_5_Moe", "Lfm2Moe"];
     expect([glm, ernie, lfm2].map(answers)).toEqual(stems.map((stem) => same(`yes (${stem}ForCausalLM)`)));

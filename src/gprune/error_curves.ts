@@ -29,7 +29,8 @@ import {
   forwardStream,
   microBatches,
 } from "../graph/decoder/forward.ts";
-import { type Graph, GraphBuilder } from "../graph/ir/graph.ts";
+import type { Graph } from "../graph/ir/graph.ts";
+import { GraphBuilder } from "../graph/ir/graph_builder.ts";
 import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";

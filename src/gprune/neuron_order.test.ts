@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
-import type { ExpertsSpec } from "../model/spec.ts";
+import type { ExpertsSpec } from "../model/experts_spec.ts";
 import { reorderedNeurons } from "./neuron_order.ts";
 
 function measured(...sets: readonly Readonly<Record<string, readonly number[]>>[]): Map<string, SlopeStats> {

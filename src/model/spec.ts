@@ -6,6 +6,7 @@
  * K key/value heads (KV groups), N query heads (N = K * g), g query heads per KV head, H head size, V vocabulary.
  */
 
+import type { ExpertsSpec } from "./experts_spec.ts";
 import type { LatentSpec } from "./latent_spec.ts";
 import {
   type ConvolutionSpec,
@@ -86,55 +87,6 @@ export interface PerLayerInputs {
   readonly size: number;
   /** Rows of the table. */
   readonly vocabSize: number;
-}
-
-/**
- * An FFN of experts, of which a router picks some for each token (arXiv 1701.06538): scores, the softmax of the
- * router's products, say which, and how much what each of them computes counts.
- */
-export interface ExpertsSpec {
-  /** E. */
-  readonly count: number;
-  /** Experts of a token. */
-  readonly active: number;
-  /** The numbers of the picked experts add up to 1: each is divided by their sum. */
-  readonly normalised: boolean;
-  /**
-   * Experts are in groups of equal size, one after another, and only those of some groups can be picked (arXiv
-   * 2405.04434): the groups with the largest sums of their `best` largest scores. Absent where all can.
-   */
-  readonly groups?: { readonly count: number; readonly active: number; readonly best: number };
-  /** The products have biases (modeling_gpt_oss.py). */
-  readonly biased?: true;
-  /** Scores are the sigmoids of the products instead (arXiv 2412.19437: GLM-4.5, LFM2 MoE). */
-  readonly sigmoid?: true;
-  /**
-   * Each expert has a number that is added to its score where experts are picked, and nowhere else (arXiv 2408.15664:
-   * GLM-4.5, LFM2 MoE, ERNIE 4.5).
-   */
-  readonly corrected?: true;
-  /**
-   * What the sum that `normalised` divides by has added to it (modeling_glm4_moe.py, modeling_lfm2_moe.py), or is at
-   * least (modeling_ernie4_5_moe.py). Absent for nothing of either kind.
-   */
-  readonly divisor?: { readonly plus: number } | { readonly least: number };
-  /** Factor on the numbers of the picked experts (`routed_scaling_factor` of modeling_glm4_moe.py); 1 where absent. */
-  readonly scale?: number;
-  /**
-   * Neurons of an FFN that computes for every token beside the experts; it is never pruned. Absent without one. Its
-   * output is multiplied by a sigmoid of the token (Qwen2 MoE), unless it is `ungated`.
-   */
-  readonly shared?: number;
-  /** The output of the FFN of every token is added as it is (modeling_glm4_moe.py, modeling_granitemoehybrid.py). */
-  readonly ungated?: true;
-  /**
-   * Experts have norms of their own on their input and on their output, and the FFN of every token beside them has one
-   * on its output. The router reads what the norms on inputs read, through one with weights of its own, times C^-1/2
-   * (modeling_gemma4.py).
-   */
-  readonly ownNorms?: true;
-  /** Each expert has a factor on its numbers, whatever these add up to (`per_expert_scale` of modeling_gemma4.py). */
-  readonly ownScales?: true;
 }
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */

@@ -175,7 +175,7 @@ export const EXPERT_NORMS = {
   output: "post_feedforward_layernorm_2",
   beside: "post_feedforward_layernorm_1",
 } as const;
-/** The module of the gate of the expert of all tokens, [1, C]. */
+/** The module of the gate of the shared expert, [1, C]. */
 export const SHARED_GATE = "mlp.shared_expert_gate";
 /** The norm of the embeddings, where they have one. */
 export const EMBEDDING_NORM = "model.embed_layernorm";
@@ -231,11 +231,11 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   ];
 }
 
-/** What a layer with experts has besides them: router, norms, and the expert of all tokens with its gate. */
+/** What a layer with experts has besides them: router, norms, and the shared expert with its gate. */
 function routerWeights(spec: ModelSpec, { experts }: LayerSpec, index: number): readonly WeightSpec[] {
   if (experts === undefined) return [];
   const { hiddenSize, gated } = spec;
-  const { count, biased, corrected, ownNorms, ownScales, shared, ungated } = experts;
+  const { count, biased, corrected, ownNorms, ownScales, shared, sharedUngated } = experts;
   const prefix = `model.layers.${index}.`;
   const router = [
     plain(`${prefix}${ROUTER}.weight`, [count, hiddenSize]),
@@ -249,7 +249,7 @@ function routerWeights(spec: ModelSpec, { experts }: LayerSpec, index: number): 
   const inputs = gated ? (["gate_proj", "up_proj"] as const) : (["up_proj"] as const);
   return [
     ...router,
-    ...(ungated ? [] : [plain(`${prefix}${SHARED_GATE}.weight`, [1, hiddenSize])]),
+    ...(sharedUngated ? [] : [plain(`${prefix}${SHARED_GATE}.weight`, [1, hiddenSize])]),
     ...inputs.map((matrix) =>
       plain(projectionName(index, `mlp.shared_expert.${matrix}`), [shared, hiddenSize]),
     ),

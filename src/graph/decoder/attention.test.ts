@@ -3,7 +3,7 @@ import { relativeDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import { alibiSlopes } from "../../model/alibi.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { GraphBuilder } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { type AttentionSpan, addAttention, blockSizes } from "./attention.ts";
 import { blockMask, blockPositions, causalMask, spanPositions, withDistances } from "./positions.ts";

@@ -1,6 +1,7 @@
 /** Scaled dot-product attention as a graph, for all queries at once or in blocks of queries. */
 import type { ModelSpec } from "../../model/spec.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { type Dim, plus } from "../ir/shapes.ts";
 import { capped } from "./formulas.ts";
 

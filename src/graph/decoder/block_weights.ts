@@ -13,7 +13,8 @@ import { isQkNorm, layerWeightsOf, projectionName, type WeightSpec, weightsOf } 
 import { type BlockSource, type BlockTensor, blockBytes, blockRows } from "../../tensor/blocks.ts";
 import { type RowRange, readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { inTwoTerms, TWO_TERMS } from "../../tensor/two_terms.ts";
-import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
+import type { Graph, Value } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";
 import {
   BLOCK_PARTS,

@@ -3,7 +3,8 @@
  * of products with shifted copies: whole operators for whole sequences, each of which has a derivative.
  */
 import { internalError } from "../../errors.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { gatherRows } from "../ir/operators.ts";
 import { plus } from "../ir/shapes.ts";
 

@@ -9,7 +9,8 @@
  */
 import { linearChannels, stateShape } from "../../model/mixer_spec.ts";
 import type { SpaceKind } from "../../model/weights.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { type AttentionSpan, blockSizes } from "./attention.ts";
 import type { ConvolutionInputs } from "./convolution.ts";
@@ -128,11 +129,12 @@ export function addLayer(
 ): Omit<LayerValues, "weights"> {
   const layer = new LayerBuilder(b, parts);
   const first = firstHalf(layer, input, inputs);
-  const { stream: middle, tap, ungated, carried } = first;
+  const { stream: middle, tap, beforeOutputGate, carried } = first;
   const ffn = layer.ffnBlock({ input: parts.structure.parallel ? input : middle, stream: middle });
   const output = layer.outputBlock(ffn.stream, ownInput);
   const halves = new Map<SpaceKind, HalfValues>();
-  if (tap !== null) halves.set("kv", { tap, gated: tap, ...(ungated && { ungated }), stream: middle });
+  if (tap !== null)
+    halves.set("kv", { tap, channels: tap, ...(beforeOutputGate && { beforeOutputGate }), stream: middle });
   halves.set("ffn", ffn);
   return {
     input,

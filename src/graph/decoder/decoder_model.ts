@@ -23,7 +23,8 @@ import {
   PER_LAYER,
   POSITION_EMBEDDING,
 } from "../../model/weights.ts";
-import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
+import type { Graph, Value, ValueType } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import type { ConvolutionInputs } from "./convolution.ts";

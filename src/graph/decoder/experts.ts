@@ -4,11 +4,14 @@
  * those of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those
  * of the token's experts, in products for each expert.
  */
-import type { ExpertsSpec, LayerSpec } from "../../model/spec.ts";
+
+import type { ExpertsSpec } from "../../model/experts_spec.ts";
+import type { LayerSpec } from "../../model/spec.ts";
 import { expertMatrices, stackedInLayer } from "../../model/stacked_experts.ts";
 import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../../model/weights.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { ascending, atLeast, gatherRows, largest, largestMask, scatterRows } from "../ir/operators.ts";
 import { RowGroups } from "../ir/row_groups.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -94,7 +97,7 @@ function withinGroups(
   return b.reshape(b.add(byGroup, b.reshape(others, [batch, tokens, count, 1])), ranks.shape);
 }
 
-/** What the numbers of picked experts are divided by. @param sum - of these, [B, T, 1] */
+/** D of `ExpertsSpec`. @param sum - of the scores of picked experts, [B, T, 1] */
 function divisorOf(b: GraphBuilder, { divisor }: ExpertsSpec, sum: Value): Value {
   if (divisor === undefined) return sum;
   return "plus" in divisor ? b.add(sum, b.scalar(divisor.plus)) : atLeast(b, sum, divisor.least);
@@ -130,7 +133,7 @@ export function routedFfn(
   b: GraphBuilder,
   x: Value,
   { experts: { count, active }, mask, weights, neurons, slices, product, compute }: RoutedFfn,
-): Pick<HalfValues, "gated" | "spread"> & { readonly output: Value } {
+): Pick<HalfValues, "channels" | "toTap"> & { readonly output: Value } {
   const rows = b.flatten(x);
   const [tokens, hidden] = rows.shape as readonly [Dim, Dim];
   const all = `${tokens}*${active}`;
@@ -147,16 +150,16 @@ export function routedFfn(
   const own = gatherRows(b, rows, tokenOf);
   const places = b.add(b.mul(tokenOf, b.integer(count)), expertOf);
   const factors = b.reshape(b.flatten(weights), [`${tokens}*${count}`, 1]);
-  const gated = b.mul(
+  const channels = b.mul(
     compute((projection) => ofExperts(projection, own)),
     gatherRows(b, factors, places),
   );
-  const outputs = gatherRows(b, ofExperts("down_proj", gated), byToken);
+  const outputs = gatherRows(b, ofExperts("down_proj", channels), byToken);
   // A product with ones, since a sum along an axis in the middle would depend on the number of threads.
   const sums = b.matmul(b.ones([1, active]), b.reshape(outputs, [tokens, active, hidden]));
   return {
-    gated,
-    spread: (values) => {
+    channels,
+    toTap: (values) => {
       const apart = scatterRows(b, values, { places, like: factors });
       const shape = b.concat([b.sizes(x, 0, 2), b.integers([-1])], 0, 3);
       return b.operator("Reshape", [apart, shape], { shape: [...x.shape.slice(0, 2), neurons] });

@@ -1,6 +1,7 @@
 /** Functions that layers and heads are made of, in operators that have a derivative. */
 import type { Activation, ModelSpec } from "../../model/spec.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { atMost, clip, erf, relu, softplus } from "../ir/operators.ts";
 
 /** What the norms of a model have in common. */

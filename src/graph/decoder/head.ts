@@ -2,7 +2,8 @@
 
 import type { ModelSpec } from "../../model/spec.ts";
 import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, NORM_PARTS } from "../../model/weights.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { capped, type NormRule, norm } from "./formulas.ts";
 

@@ -1,7 +1,8 @@
 /** The programs of the head, one graph each, for evaluation, gradients and generation. */
 import type { ModelSpec } from "../../model/spec.ts";
 import { gradients } from "../ir/differentiate.ts";
-import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
+import type { Graph, Value } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addLogits, buildLogits, headInputs } from "./head.ts";
 

@@ -1,7 +1,8 @@
 /** Queries, keys and values of multi-head latent attention (`LatentSpec`). */
 import { KEY_LATENT, LATENT_NORM_EPS, type LatentSpec, QUERY_LATENT } from "../../model/latent_spec.ts";
 import type { LayerMatrix } from "../../model/spec.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { norm, type RotaryAngles, rotate, rotateQueries } from "./formulas.ts";
 import { type LayerParts, multiple } from "./layer_structure.ts";

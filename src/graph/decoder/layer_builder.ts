@@ -15,7 +15,8 @@ import {
   SHARED_GATE,
   SINKS,
 } from "../../model/weights.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
@@ -36,7 +37,7 @@ import { gatedDeltaNet, type Mixed, mamba2, shortConvolution } from "./mixers.ts
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** Values of an FFN. */
-interface FfnValues extends Pick<HalfValues, "gated" | "spread"> {
+interface FfnValues extends Pick<HalfValues, "channels" | "toTap"> {
   /** [B, T, C] */
   readonly output: Value;
 }
@@ -48,7 +49,9 @@ interface Heads extends KeysAndValues {
 }
 
 /** The half of a layer that mixes tokens. */
-export interface FirstHalf extends Pick<HalfValues, "stream" | "ungated">, Pick<LayerValues, "carried"> {
+export interface FirstHalf
+  extends Pick<HalfValues, "stream" | "beforeOutputGate">,
+    Pick<LayerValues, "carried"> {
   /** Null without attention of the layer's own units. */
   readonly tap: Value | null;
 }
@@ -76,12 +79,15 @@ export class LayerBuilder {
 
   attentionBlock(input: Value, inputs: AttentionInputs): FirstHalf {
     const norms = BLOCK_NORMS[this.#structure.norms].kv;
-    const { tap, ungated, keys, values } = this.#attention(this.#blockNorm(input, norms.input), inputs);
+    const { tap, beforeOutputGate, keys, values } = this.#attention(
+      this.#blockNorm(input, norms.input),
+      inputs,
+    );
     const projected = this.#linear(tap, "o_proj", this.#structure.hiddenSize);
     const stream = this.#residual(input, this.#blockNorm(projected, norms.output));
     const { read, added } = this.#structure.sharing ?? {};
     const hasUnits = read === undefined && added === undefined;
-    return { tap: hasUnits ? tap : null, ungated, stream, carried: () => ({ keys, values }) };
+    return { tap: hasUnits ? tap : null, beforeOutputGate, stream, carried: () => ({ keys, values }) };
   }
 
   /** What the layer has in place of attention; its norms are where those of attention would be. */
@@ -111,18 +117,18 @@ export class LayerBuilder {
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
   ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
     const norms = BLOCK_NORMS[this.#structure.norms].ffn;
-    const { gated, spread, output } = this.#ffn(input);
+    const { channels, toTap, output } = this.#ffn(input);
     const { experts } = this.#structure;
     const joined = this.#residual(stream, this.#blockNorm(output, norms.output));
-    const values = { gated, ...(experts && { experts: experts.count }), stream: joined };
-    if (spread === undefined) return { ...values, tap: gated };
+    const values = { channels, ...(experts && { experts: experts.count }), stream: joined };
+    if (toTap === undefined) return { ...values, tap: channels };
     let tap: Value | undefined;
     return {
       ...values,
-      spread,
+      toTap,
       /** Added to the graph where it is used. */
       get tap(): Value {
-        tap ??= spread(gated);
+        tap ??= toTap(channels);
         return tap;
       },
     };
@@ -155,7 +161,7 @@ export class LayerBuilder {
   #attention(
     x: Value,
     inputs: AttentionInputs,
-  ): Readonly<Record<"tap" | "ungated" | "keys" | "values", Value>> {
+  ): Readonly<Record<"tap" | "beforeOutputGate" | "keys" | "values", Value>> {
     const b = this.#b;
     const { mask, slopes = null, cache = null } = inputs;
     const { headDim, valueDim, groupSize } = this.#structure;
@@ -171,7 +177,7 @@ export class LayerBuilder {
     const joined = b.transpose(perHead, [0, 3, 1, 2, 4]);
     const output = b.reshape(joined, [batch, tokens, multiple(N, valueDim)]);
     const tap = gates === null ? output : b.mul(b.cast(output, "float32"), b.sigmoid(gates));
-    return { tap, ungated: output, keys, values };
+    return { tap, beforeOutputGate: output, keys, values };
   }
 
   /** Logits of attention sinks, [K, g]; null without. */
@@ -237,13 +243,13 @@ export class LayerBuilder {
     };
   }
 
-  /** The neurons, and what down_proj makes of them, with the output of an expert of all tokens. */
+  /** The neurons, and what down_proj makes of them, with the output of a shared expert. */
   #ffn(input: Value): FfnValues {
     const { experts, hiddenSize, norms, sparse } = this.#structure;
     const x = this.#blockNorm(input, BLOCK_NORMS[norms].ffn.input);
     if (experts === undefined) {
-      const gated = this.#neurons(x);
-      return { gated, output: this.#linear(gated, "down_proj", hiddenSize) };
+      const channels = this.#neurons(x);
+      return { channels, output: this.#linear(channels, "down_proj", hiddenSize) };
     }
     const { shared, ownNorms } = experts;
     const normed = (value: Value, name: string): Value => (ownNorms ? this.#blockNorm(value, name) : value);
@@ -267,11 +273,11 @@ export class LayerBuilder {
   }
 
   #weighted(x: Value, router: Routing): FfnValues {
-    const gated = weightedNeurons(this.#b, this.#neurons(x), router);
-    return { gated, output: this.#linear(gated, "down_proj", this.#structure.hiddenSize) };
+    const channels = weightedNeurons(this.#b, this.#neurons(x), router);
+    return { channels, output: this.#linear(channels, "down_proj", this.#structure.hiddenSize) };
   }
 
-  /** The output of the expert of all tokens, [B, T, C]. */
+  /** The output of the shared expert, [B, T, C]. */
   #sharedExpert(x: Value, neurons: number): Value {
     const b = this.#b;
     const { hiddenSize, experts } = this.#structure;
@@ -279,7 +285,7 @@ export class LayerBuilder {
       b.cast(this.#linear(x, `mlp.shared_expert.${matrix}`, neurons), "float32");
     const active = this.#gated(linear, noParameter);
     const output = b.cast(this.#linear(active, "mlp.shared_expert.down_proj", hiddenSize), "float32");
-    if (experts?.ungated) return output;
+    if (experts?.sharedUngated) return output;
     const gate = this.#weights.tensor(`${SHARED_GATE}.weight`, [1, hiddenSize]);
     return b.mul(output, b.sigmoid(b.matmul(x, gate, { transB: true })));
   }

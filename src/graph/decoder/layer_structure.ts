@@ -1,9 +1,9 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 
+import type { ExpertsSpec } from "../../model/experts_spec.ts";
 import type { LatentSpec } from "../../model/latent_spec.ts";
 import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec } from "../../model/mixer_spec.ts";
 import {
-  type ExpertsSpec,
   headDimOf,
   keyChannels,
   type LayerMatrix,
@@ -83,14 +83,14 @@ export interface SharedStream {
 export interface HalfValues {
   /** Input of the output projection, where units are gated: kv [B, T, K*g*valueDim], ffn [B, T, F]. */
   readonly tap: Value;
-  /** Number of experts that channels are of, and 0 for tokens of others; absent where they are of no experts. */
+  /** E, where channels are those of E experts, and 0 for tokens that are routed elsewhere; absent without experts. */
   readonly experts?: number;
-  /** What the output follows from: the tap itself, or those of its channels that are not 0, [B*T*A, F/E]. */
-  readonly gated: Value;
-  /** Numbers for each of these in the shape of the tap, 0 for others; absent where they have it. */
-  readonly spread?: (values: Value) => Value;
+  /** What was computed: the tap itself, or with sparse experts the rows of picked ones, [B*T*A, F/E]. */
+  readonly channels: Value;
+  /** Puts values in the shape of `channels` where they are in the tap, zeros elsewhere; absent where the shapes agree. */
+  readonly toTap?: (values: Value) => Value;
   /** The tap before gates of attention's output, where there are some. */
-  readonly ungated?: Value;
+  readonly beforeOutputGate?: Value;
   /** The residual stream after it, [B, T, C]. */
   readonly stream: Value;
 }

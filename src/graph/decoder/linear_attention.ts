@@ -10,7 +10,8 @@
  */
 import { type LinearAttentionSpec, linearChannels, stateShape } from "../../model/mixer_spec.ts";
 import { elementCount } from "../../tensor/tensor.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { gatherRows, linearAttentionOperator } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { INVISIBLE } from "./positions.ts";

@@ -10,7 +10,8 @@ import {
 } from "../../model/mixer_spec.ts";
 import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES } from "../../model/mixer_weights.ts";
 import type { LayerMatrix } from "../../model/spec.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { softplus } from "../ir/operators.ts";
 import { type ConvolutionInputs, convolve, type Filters } from "./convolution.ts";
 import { norm, silu, unitLength } from "./formulas.ts";

@@ -121,8 +121,8 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     // tokens, but of the last one where neither gate nor norm reads its result.
     const readStreams = parallel ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
-    const { shared: width, ungated = false, ownNorms = false } = structure.experts ?? {};
-    const shared = width === undefined ? 0 : ungated && !ownNorms ? 2 : 3;
+    const { shared: width, sharedUngated = false, ownNorms = false } = structure.experts ?? {};
+    const shared = width === undefined ? 0 : sharedUngated && !ownNorms ? 2 : 3;
     const latents = latent === undefined ? 0 : latent.queryRank === null ? 1 : 2;
     const outputs =
       readStreams.length + ofOwn + shared + latents + Number(["around", "after"].includes(norms));

@@ -8,7 +8,8 @@ import { isLinear } from "../../model/mixer_spec.ts";
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
 import { CORRECTION, moduleOf } from "../../model/weights.ts";
 import { gradients } from "../ir/differentiate.ts";
-import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
+import type { Graph, Value } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import { endOfLast } from "../ir/operators.ts";
 import { valuesAsInputs } from "../ir/rewrite.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -213,7 +214,7 @@ function splitParts(b: GraphBuilder, x: Value, parts: number): Value {
 function keptValues({ projected, halves, middle }: LayerValues): ReadonlyMap<string, Value> {
   const attention = halves.get("kv");
   const values = new Map<string, Value>([...projected, ["stream", middle]]);
-  if (attention !== undefined) values.set("tap", attention.ungated ?? attention.tap);
+  if (attention !== undefined) values.set("tap", attention.beforeOutputGate ?? attention.tap);
   return new Map(Array.from(values, ([name, value]) => [`kept.${name}`, value]));
 }
 
@@ -251,11 +252,14 @@ function addGradients(
 
 function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const halves = [...layer.halves];
-  const gateGradients = addGradients(b, layer, { upstream, targets: halves.map(([, { gated }]) => gated) });
-  for (const [index, [kind, { gated: x, experts, spread }]] of halves.entries()) {
+  const gateGradients = addGradients(b, layer, {
+    upstream,
+    targets: halves.map(([, { channels }]) => channels),
+  });
+  for (const [index, [kind, { channels: x, experts, toTap }]] of halves.entries()) {
     const deviation = experts === undefined ? b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!])) : x;
     const gates = b.mul(gateGradients[index]!, deviation);
-    b.output(`${kind}.gate`, sumOverTokens(b, spread?.(gates) ?? gates));
+    b.output(`${kind}.gate`, sumOverTokens(b, toTap?.(gates) ?? gates));
   }
 }
 

@@ -1,7 +1,8 @@
 /** Where the graph of a layer has its weights from. */
 import type { LayerMatrix } from "../../model/spec.ts";
 import { moduleOf } from "../../model/weights.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { RowGroups } from "../ir/row_groups.ts";
 import type { Dim } from "../ir/shapes.ts";
 

@@ -6,7 +6,8 @@ import { randomTensor } from "../../../test/tiny_model.ts";
 import { elementCount } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
-import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+import type { Graph, Value } from "./graph.ts";
+import { GraphBuilder } from "./graph_builder.ts";
 import {
   ascending,
   atMost,

@@ -6,7 +6,8 @@
  */
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
-import { END, type GraphBuilder, type Node, outputsOf, type Value } from "./graph.ts";
+import { type Node, outputsOf, type Value } from "./graph.ts";
+import { END, type GraphBuilder } from "./graph_builder.ts";
 import { ascending, gatherRows, scatterRows, splitInto } from "./operators.ts";
 import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";

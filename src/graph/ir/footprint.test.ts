@@ -5,7 +5,7 @@ import { HEAD_PROGRAMS } from "../decoder/head_programs.ts";
 import { layerStructure } from "../decoder/layer_structure.ts";
 import { LAYER_PROGRAMS } from "../decoder/programs.ts";
 import { footprint } from "./footprint.ts";
-import { GraphBuilder } from "./graph.ts";
+import { GraphBuilder } from "./graph_builder.ts";
 
 describe("footprint", () => {
   test("is what is alive together, and outputs twice", () => {

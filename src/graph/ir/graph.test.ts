@@ -5,7 +5,8 @@ import { maxDifference } from "../../../test/numbers.ts";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import { elementCount } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
-import { GraphBuilder, type Value } from "./graph.ts";
+import type { Value } from "./graph.ts";
+import { GraphBuilder } from "./graph_builder.ts";
 import { broadcast, type Dim } from "./shapes.ts";
 
 /** Shapes of inputs, the value that is built from them, and its expected shape. */

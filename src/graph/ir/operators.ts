@@ -2,7 +2,8 @@
  * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf,
  * relu, softplus, clip and those that move rows have a derivative.
  */
-import { END, type GraphBuilder, type Value } from "./graph.ts";
+import type { Value } from "./graph.ts";
+import { END, type GraphBuilder } from "./graph_builder.ts";
 import type { Dim } from "./shapes.ts";
 
 /** The largest float32. */

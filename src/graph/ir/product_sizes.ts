@@ -4,7 +4,8 @@
  */
 import { internalError } from "../../errors.ts";
 import { elementCount } from "../../tensor/tensor.ts";
-import type { Graph, MatMulOptions, Node, Value } from "./graph.ts";
+import type { Graph, Node, Value } from "./graph.ts";
+import type { MatMulOptions } from "./graph_builder.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Sizes of symbolic dimensions by name: `B`, `T`, ... */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+import type { Graph, Value } from "./graph.ts";
+import { GraphBuilder } from "./graph_builder.ts";
 import { rewriteGraph, valuesAsInputs } from "./rewrite.ts";
 
 /** x goes through exp, an operator with two outputs, and neg on each of these. */

@@ -1,5 +1,6 @@
 /** Rewrites graphs: replaces nodes, or turns intermediate values into inputs. */
-import { type Graph, GraphBuilder, type Node, outputsOf, type Value, type ValueType } from "./graph.ts";
+import { type Graph, type Node, outputsOf, type Value, type ValueType } from "./graph.ts";
+import { GraphBuilder } from "./graph_builder.ts";
 
 /** Builds the replacement of one node from its inputs in the new graph. */
 export type Rewrite = (b: GraphBuilder, node: Node, inputs: readonly Value[]) => Value;

@@ -1,6 +1,7 @@
 /** Rows in groups, one group's after another's, whose sizes are known when the graph runs. */
 import { getOrMake } from "../../base/map_values.ts";
-import type { GraphBuilder, Value } from "./graph.ts";
+import type { Value } from "./graph.ts";
+import type { GraphBuilder } from "./graph_builder.ts";
 import { gatherRows, splitInto } from "./operators.ts";
 import { type Dim, SOME_ROWS } from "./shapes.ts";
 

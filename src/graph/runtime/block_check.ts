@@ -7,7 +7,7 @@
 import { getOrMakeAsync } from "../../base/map_values.ts";
 import { type BlockLayout, type BlockTensor, blockCode, emptyBlocks } from "../../tensor/blocks.ts";
 import { randomStream } from "../../tensor/random.ts";
-import { GraphBuilder } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import { blockProduct } from "../ir/operators.ts";
 import { BlockProducts, blockWeight } from "./block_products.ts";
 import type { Runtime } from "./runtime.ts";

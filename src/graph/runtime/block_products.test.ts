@@ -3,7 +3,7 @@ import { maxDifference } from "../../../test/numbers.ts";
 import { asBlocks, BLOCK_TYPES, blockWeightAt, randomBlocks } from "../../../test/stored_blocks.ts";
 import type { BlockTensor } from "../../tensor/blocks.ts";
 import { randomStream } from "../../tensor/random.ts";
-import { GraphBuilder } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import { multipliesBlocks } from "./block_check.ts";
 import { BLOCK_PARTS, BlockProducts, blockWeight } from "./block_products.ts";
 import { Runtime } from "./runtime.ts";

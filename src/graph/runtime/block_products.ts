@@ -11,7 +11,8 @@
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import { type BlockLayout, blocksOfRow } from "../../tensor/blocks.ts";
-import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Value } from "../ir/graph.ts";
+import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { type BlockMatrix, blockProduct } from "../ir/operators.ts";
 import type { RowGroups } from "../ir/row_groups.ts";
 import type { Dim } from "../ir/shapes.ts";

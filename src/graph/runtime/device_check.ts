@@ -1,7 +1,7 @@
 /** Checks that a requested device is present and computes, and chooses a fallback when it does not. */
 import { requireOneOf } from "../../base/arguments.ts";
 import { GpruneError } from "../../errors.ts";
-import { GraphBuilder } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import {
   CPU,
   DEVICE_DTYPES,

@@ -1,6 +1,6 @@
 /** Measures how fast this machine multiplies matrices. */
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
-import { GraphBuilder } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import type { ProductSizes } from "../ir/product_sizes.ts";
 import type { Runtime } from "./runtime.ts";
 

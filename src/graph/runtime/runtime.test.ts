@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { randomTensor } from "../../../test/tiny_model.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
+import type { Graph, Value } from "../ir/graph.ts";
+import { GraphBuilder } from "../ir/graph_builder.ts";
 import { onnxRuntime } from "./onnx_runtime.ts";
 import { type DoubleTensor, Runtime } from "./runtime.ts";
 

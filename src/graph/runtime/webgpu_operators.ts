@@ -5,7 +5,8 @@
  *
  * Observed with onnxruntime-node 1.30.0; test/webgpu.test.ts checks where every node of every program runs.
  */
-import type { Graph, GraphBuilder, MatMulOptions, Node, Value } from "../ir/graph.ts";
+import type { Graph, Node, Value } from "../ir/graph.ts";
+import type { GraphBuilder, MatMulOptions } from "../ir/graph_builder.ts";
 import { log, relu } from "../ir/operators.ts";
 import { productOptions } from "../ir/product_sizes.ts";
 import { type Rewrite, rewriteGraph } from "../ir/rewrite.ts";

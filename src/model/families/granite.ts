@@ -49,7 +49,7 @@ export const GRANITE_MOE: Family = {
 };
 
 /**
- * Layers have Mamba 2 or attention. Without experts, the FFN is what else is the expert of all tokens; where then all
+ * Layers have Mamba 2 or attention. Without experts, the FFN is what else is the shared expert; where then all
  * have rotated attention, it is read as a Granite (hf/plain_config.ts).
  */
 export const GRANITE_HYBRID: Family = {

@@ -80,7 +80,7 @@ export const QWEN3_MOE: Family = {
 };
 
 /**
- * Beside the experts is one of all tokens. With `use_sliding_window`, which no published model has, every second layer
+ * Beside the experts is a shared one. With `use_sliding_window`, which no published model has, every second layer
  * would have a window. The class of transformers 4 wants heads of C / N.
  */
 export const QWEN2_MOE: Family = {
@@ -144,7 +144,7 @@ export const QWEN3_5: Family = {
   },
 };
 
-/** The text model with experts, and one of all tokens. */
+/** The text model with experts, and a shared one. */
 export const QWEN3_5_MOE: Family = {
   ...QWEN3_5,
   modelType: "qwen3_5_moe_text",
@@ -159,7 +159,7 @@ export const QWEN3_5_MOE: Family = {
   },
 };
 
-/** Most layers have linear attention, and all of published models experts beside one of all tokens. */
+/** Most layers have linear attention, and all of published models experts beside a shared one. */
 export const QWEN3_NEXT: Family = {
   ...QWEN3_5_MOE,
   modelType: "qwen3_next",

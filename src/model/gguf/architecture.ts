@@ -5,8 +5,9 @@
  * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; loading was tried with its release v0.5.0.
  */
 
+import type { ExpertsSpec } from "../experts_spec.ts";
 import type { MixerSpec } from "../mixer_spec.ts";
-import { type Activation, type ExpertsSpec, PROJECTIONS, type Projection } from "../spec.ts";
+import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {
@@ -47,14 +48,14 @@ export interface GgufLoads {
 /** What is to be known of experts, which a layer has as many and as wide as another. */
 export interface GgufExperts {
   /**
-   * The numbers of a token's experts add up to 1 (`norm_w` of `build_moe_ffn` in llama-graph.cpp); null where the file
+   * Routing weights add up to 1 (`norm_w` of `build_moe_ffn` in llama-graph.cpp); null where the file
    * says whether they do.
    */
   readonly normalised: boolean | null;
   /** Their width has a key of its own; else it is that of the FFN. */
   readonly ownWidth: boolean;
   /**
-   * Beside them is an expert of all tokens: with a gate; or without one, in files that have a width of it; or without
+   * Beside them is a shared expert: with a gate; or without one, in files that have a width of it; or without
    * one, a whole number of times as wide as the others; or without one, the FFN of the layer, which is as wide as the
    * key of FFNs says. Null for none.
    */

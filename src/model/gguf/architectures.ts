@@ -57,7 +57,7 @@ export function asStored(architecture: GgufArchitecture, tensors: readonly strin
 /** What a file has, by which architectures of one name differ. */
 export interface GgufParts {
   readonly experts: boolean;
-  /** An expert of all tokens in the first layer. */
+  /** A shared expert in the first layer. */
   readonly shared: boolean;
   /** Corrections of scores. */
   readonly corrected: boolean;

@@ -65,7 +65,7 @@ const CASES: Readonly<Record<string, TinyModelOptions>> = {
       return { ...LAYERS[0], neurons: 3 * width, experts: { count: 3, active: 2, normalised: true } };
     }),
   },
-  "qwen2_moe, whose experts are beside one of all tokens": {
+  "qwen2_moe, whose experts are beside a shared one": {
     ...TINY_FAMILIES.qwen2_moe,
     layers: [256, 32].map((width) => {
       const experts = { count: 3, active: 2, normalised: false, shared: 64 };

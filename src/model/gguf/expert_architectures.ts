@@ -1,6 +1,6 @@
 /**
  * Architectures of GGUF files whose layers have experts (architecture.ts says what is to be known of each). A name may
- * stand for one without experts in other files, and for one with an expert of all tokens beside them.
+ * stand for one without experts in other files, and for one with a shared expert beside them.
  */
 
 import { PROJECTIONS } from "../spec.ts";

@@ -1,6 +1,7 @@
 /** What llama.cpp cannot have of the experts of a model (experts.ts writes the others). */
 import { isDeepStrictEqual } from "node:util";
-import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
+import type { ExpertsSpec } from "../experts_spec.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import type { GgufArchitecture, GgufExperts } from "./architecture.ts";
 import { BEST, MAX_EXPERTS } from "./experts.ts";
 
@@ -31,16 +32,16 @@ export function expertObstacle(
 
 /** @param layers - those with experts */
 function sharedObstacleOf(layers: readonly LayerSpec[], { shared: known }: GgufExperts): string | null {
-  const [{ shared, ungated = false }] = layers.flatMap(({ experts }) => experts ?? []) as [ExpertsSpec];
+  const [{ shared, sharedUngated = false }] = layers.flatMap(({ experts }) => experts ?? []) as [ExpertsSpec];
   const hasShared = shared !== undefined;
   if (hasShared ? known === null : known !== null && known !== "open")
-    return `experts with${hasShared ? "" : "out"} one of all tokens`;
-  if (hasShared && ungated === (known === "gated"))
-    return `an expert of all tokens with${ungated ? "out" : ""} a gate`;
+    return `experts with${hasShared ? "" : "out"} a shared one`;
+  if (hasShared && sharedUngated === (known === "gated"))
+    return `a shared expert with${sharedUngated ? "out" : ""} a gate`;
   if (known !== "ffn" && layers.some(({ experts }) => experts?.shared !== shared))
-    return "experts of all tokens of other widths in some layers";
+    return "shared experts of other widths in some layers";
   return known === "multiple" && layers.some((layer) => shared! % expertNeurons(layer) !== 0)
-    ? "an expert of all tokens that is not a whole number of times as wide as the others"
+    ? "a shared expert that is not a whole number of times as wide as the others"
     : null;
 }
 
@@ -55,7 +56,7 @@ function scoreObstacle(found: readonly ExpertsSpec[], { scores }: GgufExperts): 
     return `norms or factors of experts${scores.ownNorms ? " other than both" : ""}`;
   return found.every(({ divisor }) => isDeepStrictEqual(divisor, scores.divisor))
     ? null
-    : "another divisor of the numbers of a token's experts";
+    : "another divisor of the routing weights";
 }
 
 function numbersObstacle(
@@ -67,5 +68,5 @@ function numbersObstacle(
     return `experts of a token whose numbers ${(known ?? normalised) ? "do not " : ""}add up to 1`;
   return found.every((other) => other.scale === (scaled ? scale : undefined))
     ? null
-    : `${scaled ? "several factors" : "a factor"} on the numbers of a token's experts`;
+    : `${scaled ? "several factors" : "a factor"} on the routing weights`;
 }

@@ -4,7 +4,8 @@
  * can hold.
  */
 import { type EncodedValue, f32, flag, u32 } from "../../io/formats/gguf_values.ts";
-import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
+import type { ExpertsSpec } from "../experts_spec.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import type { GgufArchitecture, GgufExperts } from "./architecture.ts";
 import { EXPERT_COUNT, EXPERT_GROUPS, FFN_WIDTH, type GgufKeys } from "./keys.ts";
 
@@ -12,7 +13,7 @@ import { EXPERT_COUNT, EXPERT_GROUPS, FFN_WIDTH, type GgufKeys } from "./keys.ts
 const ACTIVE = "expert_used_count";
 /** Neurons of an expert, in architectures that have a key for them. */
 const WIDTH = "expert_feed_forward_length";
-/** Neurons of the expert of all tokens. */
+/** Neurons of the shared expert. */
 const SHARED_WIDTH = "expert_shared_feed_forward_length";
 /** The same in widths of the others. */
 const SHARED_COUNT = "expert_shared_count";
@@ -25,7 +26,7 @@ const STEP = "interleave_moe_layer_step";
 /** How scores are made: enum llama_expert_gating_func_type of llama-hparams.h. */
 const SCORES = "expert_gating_func";
 const SIGMOID = 2;
-/** Whether the numbers of a token's experts add up to 1, and the factor on them. */
+/** Whether routing weights add up to 1, and the factor on them. */
 const NORMALISED = "expert_weights_norm";
 const SCALE = "expert_weights_scale";
 
@@ -103,7 +104,7 @@ function requireKnown(keys: GgufKeys, name: string, known: number | null): void 
   throw keys.unsupported(name, { expected: String(known), got: value! });
 }
 
-/** Neurons of the experts of all tokens, by layer; empty without any. */
+/** Neurons of the shared experts, by layer; empty without any. */
 function sharedWidths(
   keys: GgufKeys,
   { shared }: GgufExperts,
@@ -133,10 +134,10 @@ function sharedOf(
   keys: GgufKeys,
   { shared }: GgufExperts,
   neurons: number,
-): Pick<ExpertsSpec, "shared" | "ungated"> {
+): Pick<ExpertsSpec, "shared" | "sharedUngated"> {
   if (!(Number.isSafeInteger(neurons) && neurons > 0))
     throw keys.bad(SHARED_WIDTH, "a positive integer", neurons);
-  return { shared: neurons, ...(shared !== "gated" && { ungated: true }) };
+  return { shared: neurons, ...(shared !== "gated" && { sharedUngated: true }) };
 }
 
 /**
@@ -188,7 +189,7 @@ function sharedEntries(
 }
 
 /**
- * A layer whose expert of all tokens is so wide that a file can say it: where that is a whole number of times as wide
+ * A layer whose shared expert is so wide that a file can say it: where that is a whole number of times as wide
  * as the others, at least as wide as it is.
  */
 export function withSayableShared(layer: LayerSpec, { experts: known }: GgufArchitecture): LayerSpec {

@@ -26,7 +26,7 @@ import { type StoredWeight, storedWeights } from "./weights.ts";
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
 const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
 
-/** A matrix of an expert of all tokens, in files whose first layer has one. */
+/** A matrix of a shared expert, in files whose first layer has one. */
 const SHARED_TENSOR = "blk.0.ffn_up_shexp.weight";
 
 /** What a router adds to scores. */

@@ -120,7 +120,7 @@ function vectorsInMatrices({ layers }: ModelSpec): ReadonlyMap<string, readonly 
 }
 
 /**
- * The gates of experts of all tokens, [1, C], which are vectors in a file, corrections of scores, [E], which may be
+ * The gates of shared experts, [1, C], which are vectors in a file, score correction biases, [E], which may be
  * matrices of one row in one (ERNIE 4.5), and biases of experts' neurons, [F], which are [E, F / E] in one, by name.
  */
 function routerVectors({ layers, hiddenSize }: ModelSpec): ReadonlyMap<string, readonly number[]> {

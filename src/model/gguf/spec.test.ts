@@ -223,7 +223,7 @@ describe("experts", () => {
     });
   });
 
-  test("beside one of all tokens without neurons are refused", async () => {
+  test("beside a shared one without neurons are refused", async () => {
     const extra = [["qwen2moe.expert_shared_feed_forward_length", u32(0)] as const];
     await expect(specOf(CASES.qwen2moe!, { extra })).rejects.toMatchObject({
       code: "BAD_FILE",
@@ -233,7 +233,7 @@ describe("experts", () => {
     });
   });
 
-  test("beside one of all tokens whose gate is a row of a matrix are read", async () => {
+  test("beside a shared one whose gate is a row of a matrix are read", async () => {
     const example = CASES.qwen2moe!;
     const { model, architecture, extra = [] } = example;
     const tensors = await storedTensors(model, example);
@@ -262,7 +262,7 @@ describe("experts", () => {
     });
   });
 
-  test("beside none of all tokens are refused where that is a number of widths", async () => {
+  test("beside no shared one are refused where that is a number of widths", async () => {
     const extra = [["glm4moe.expert_shared_count", u32(0)] as const];
     await expect(specOf(CASES.glm4_moe!, { extra })).rejects.toMatchObject({ code: "BAD_FILE" });
   });

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import type { ExpertsSpec } from "../spec.ts";
+import type { ExpertsSpec } from "../experts_spec.ts";
 import { size } from "./limits.ts";
 import { parsedKeys } from "./own_keys.ts";
 

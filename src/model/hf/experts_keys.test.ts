@@ -124,7 +124,7 @@ describe("experts", () => {
     expect(written(12)).toBe("eager");
   });
 
-  test("have one of all tokens beside them in Qwen2 MoE and Qwen 3.5 MoE, as wide as the file or the class says", () => {
+  test("have a shared one beside them in Qwen2 MoE and Qwen 3.5 MoE, as wide as the file or the class says", () => {
     const qwen2 = { ...QWEN3, model_type: "qwen2_moe", shared_expert_intermediate_size: 7 };
     const own = { count: 4, active: 2, normalised: false };
     expect(expertsOf(qwen2)[0]).toEqual({ ...own, shared: 7 });
@@ -251,7 +251,7 @@ describe("experts of gpt-oss", () => {
 
 describe("experts of HunYuan", () => {
   const HUNYUAN = { ...CONFIG, model_type: "hunyuan_v1_moe", num_experts: 4, moe_topk: 2, head_dim: 4 };
-  const experts = { count: 4, active: 2, normalised: true, shared: 12, ungated: true } as const;
+  const experts = { count: 4, active: 2, normalised: true, shared: 12, sharedUngated: true } as const;
 
   test("are in all layers, beside one as wide, and as many as the file says for all layers or for each", () => {
     const { num_experts_per_tok: _, ...config } = HUNYUAN;
@@ -301,7 +301,7 @@ describe("experts that are picked by corrected scores", () => {
     expertsOf(config).flatMap((experts, layer) => (experts === null ? [] : [layer]));
 
   test("are those of GLM-4.5: sigmoids, with a factor, in all layers but the first ones", () => {
-    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-20 }, shared: 3, ungated: true };
+    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-20 }, shared: 3, sharedUngated: true };
     expect(expertsOf(GLM)).toEqual([null, ...Array(3).fill(usual)]);
     const given = {
       ...{ first_k_dense_replace: 3, routed_scaling_factor: 2.5, norm_topk_prob: false },
@@ -339,7 +339,7 @@ describe("experts that are picked by corrected scores", () => {
   );
 
   test("are those of GLM-4.5 in dots.llm1, Solar Open and K-EXAONE, with the values of their classes", () => {
-    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-20 }, ungated: true };
+    const usual = { ...own, sigmoid: true, divisor: { plus: 1e-20 }, sharedUngated: true };
     expect(expertsOf(DOTS)).toEqual(Array(4).fill({ ...usual, normalised: false, shared: 6 }));
     expect(
       expertsOf({ ...DOTS, first_k_dense_replace: 2, n_shared_experts: 1, norm_topk_prob: true }),
@@ -425,13 +425,13 @@ describe("experts that are picked by corrected scores", () => {
   });
 
   test("are those of ERNIE 4.5: softmax, in the layers of an interval, with two shared experts that are one", () => {
-    const usual = { ...own, divisor: { least: 1e-12 }, shared: 6, ungated: true };
+    const usual = { ...own, divisor: { least: 1e-12 }, shared: 6, sharedUngated: true };
     expect(expertsOf(ERNIE)).toEqual([null, ...Array(5).fill(usual)]);
     expect(expertsOf({ ...ERNIE, moe_norm_min: 0.5, moe_num_shared_experts: 1 })[1]).toEqual({
       ...{ ...usual, divisor: { least: 0.5 } },
       shared: 3,
     });
-    const { shared: _, ungated: __, ...alone } = usual;
+    const { shared: _, sharedUngated: __, ...alone } = usual;
     expect(expertsOf({ ...ERNIE, moe_num_shared_experts: 0 })[1]).toEqual(alone);
     const interval = (start: number, end: number, step: number): readonly number[] =>
       sparse({
@@ -451,7 +451,7 @@ describe("experts that are picked by corrected scores", () => {
   test.each<[string, JsonObject]>([
     ["GLM-4.5", { ...GLM, routed_scaling_factor: 2.5, n_shared_experts: 2 }],
     ["GLM-4.5 without any", { ...GLM, first_k_dense_replace: 4 }],
-    ["GLM-4.5 without one of all tokens", { ...GLM, n_shared_experts: 0 }],
+    ["GLM-4.5 without a shared one", { ...GLM, n_shared_experts: 0 }],
     ["MiniMax-M2", { ...MINIMAX, rotary_dim: 2, num_experts_per_tok: 3 }],
     ["dots.llm1", { ...DOTS, first_k_dense_replace: 1, max_window_layers: 2, sliding_window: 8 }],
     ["Solar Open", { ...SOLAR, routed_scaling_factor: 2.5, n_shared_experts: 2 }],
@@ -472,28 +472,25 @@ describe("experts that are picked by corrected scores", () => {
   test.each([
     [GLM, "n_shared_experts"],
     [ERNIE, "moe_num_shared_experts"],
-  ])(
-    "are as wide as a whole part of the one of all tokens in stock classes, and else in ours",
-    (config, key) => {
-      const spec = read({ ...config, moe_intermediate_size: 6, [key]: 1 });
-      const narrowed = (width: number): ModelSpec => ({
-        ...spec,
-        layers: spec.layers.map((layer) => (layer.experts ? { ...layer, neurons: 4 * width } : layer)),
-      });
-      const [third, other] = [2, 4].map((width) => writeConfig(narrowed(width), "float32"));
-      expect(third).toMatchObject({ model_type: config.model_type, [key]: 3, moe_intermediate_size: 2 });
-      expect(third).not.toHaveProperty("shared_expert_intermediate_size");
-      expect(other).toMatchObject({
-        ...{ model_type: `gprune_${config.model_type}`, moe_intermediate_size: 4 },
-        ...{ [key]: 1, shared_expert_intermediate_size: 6 },
-      });
-      expect(read(third!)).toEqual(narrowed(2));
-      expect(read(other!)).toEqual(narrowed(4));
-      // Stock classes do not read that key.
-      const stock = { ...config, [key]: 1, shared_expert_intermediate_size: 7 };
-      expect(expertsOf(stock).at(-1)?.shared).toBe(3);
-    },
-  );
+  ])("are as wide as a whole part of the shared one in stock classes, and else in ours", (config, key) => {
+    const spec = read({ ...config, moe_intermediate_size: 6, [key]: 1 });
+    const narrowed = (width: number): ModelSpec => ({
+      ...spec,
+      layers: spec.layers.map((layer) => (layer.experts ? { ...layer, neurons: 4 * width } : layer)),
+    });
+    const [third, other] = [2, 4].map((width) => writeConfig(narrowed(width), "float32"));
+    expect(third).toMatchObject({ model_type: config.model_type, [key]: 3, moe_intermediate_size: 2 });
+    expect(third).not.toHaveProperty("shared_expert_intermediate_size");
+    expect(other).toMatchObject({
+      ...{ model_type: `gprune_${config.model_type}`, moe_intermediate_size: 4 },
+      ...{ [key]: 1, shared_expert_intermediate_size: 6 },
+    });
+    expect(read(third!)).toEqual(narrowed(2));
+    expect(read(other!)).toEqual(narrowed(4));
+    // Stock classes do not read that key.
+    const stock = { ...config, [key]: 1, shared_expert_intermediate_size: 7 };
+    expect(expertsOf(stock).at(-1)?.shared).toBe(3);
+  });
 
   test("are refused for values out of range", () => {
     for (const config of [

@@ -5,8 +5,9 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
+import type { ExpertsSpec } from "../experts_spec.ts";
 import { REMOTE_CODE_PREFIX } from "../families/families.ts";
-import { type ExpertsSpec, expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import { type ExpertGroups, readGroups, writtenGroups } from "./expert_groups.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
@@ -15,7 +16,7 @@ import type { SparseLayers } from "./sparse_layers.ts";
 type CountKey = "num_experts" | "num_local_experts" | "n_routed_experts" | "moe_num_experts";
 type ActiveKey = typeof ACTIVE | "moe_k" | "moe_topk";
 type NumberKey = CountKey | ActiveKey;
-/** Keys of the width of the expert of all tokens, and of its width in widths of other experts. */
+/** Keys of the width of the shared expert, and of its width in widths of other experts. */
 type WidthKey = typeof OWN_WIDTH | "shared_intermediate_size";
 type RatioKey = "n_shared_experts" | "num_shared_experts" | "moe_num_shared_experts";
 
@@ -28,7 +29,7 @@ export interface ExpertKeys {
   /** The key of the number of experts of a token; `num_experts_per_tok` where absent, and another key for it else. */
   readonly active?: ActiveKey;
   readonly defaults: ExpertsSpec;
-  /** `norm_topk_prob` says whether the numbers of a token's experts add up to 1. */
+  /** `norm_topk_prob` says whether routing weights add up to 1. */
   readonly normalises: boolean;
   /** Only experts of some groups may be picked; absent in classes without groups. */
   readonly groups?: ExpertGroups;
@@ -52,7 +53,7 @@ export interface ExpertKeys {
 
 const ACTIVE = "num_experts_per_tok";
 
-/** The width of the expert of all tokens in Qwen2 MoE, and in all classes for our modelling file. */
+/** The width of the shared expert in Qwen2 MoE, and in all classes for our modelling file. */
 const OWN_WIDTH = "shared_expert_intermediate_size";
 
 /** Layers of experts whose numbers are more than this would be no model that anyone has made. */
@@ -85,7 +86,7 @@ const schema = z.object({
   num_hidden_layers: size.max(MAX_LAYERS).nullish(),
   per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
 });
-/** Files of classes without an expert of all tokens may have 0 and others. */
+/** Files of classes without a shared expert may have 0 and others. */
 const sharedSchema = z.object({
   shared_expert_intermediate_size: size.nullish(),
   shared_intermediate_size: size.nullish(),
@@ -166,22 +167,22 @@ export function requireExperts({ count, active }: ExpertsSpec, key: string, wher
   throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${active}`);
 }
 
-/** The expert of all tokens; its width has a key of its own in configurations for our modelling file. */
+/** The shared expert; its width has a key of its own in configurations for our modelling file. */
 function sharedOf(
   { shared: keys, own }: ExpertKeys,
   { config, parsed }: { readonly config: JsonObject; readonly parsed: Config },
   where: string,
-): Pick<ExpertsSpec, "shared" | "ungated"> {
+): Pick<ExpertsSpec, "shared" | "sharedUngated"> {
   if (keys === undefined) return {};
   const values = parsedKeys(sharedSchema, config, where);
   const given = (keys.key && values[keys.key]) ?? keys.usual;
   if (keys.key === OWN_WIDTH) return { shared: given };
   if (given === 0) return {};
-  if (keys.key === "shared_intermediate_size") return { shared: given, ungated: true };
+  if (keys.key === "shared_intermediate_size") return { shared: given, sharedUngated: true };
   const isOurs = parsed.model_type?.startsWith(REMOTE_CODE_PREFIX) ?? false;
   const width = own === null ? parsed.intermediate_size : (parsed.moe_intermediate_size ?? own.neurons);
   const usual = given * (width ?? 1);
-  return { shared: (isOurs ? values[OWN_WIDTH] : null) ?? usual, ungated: true };
+  return { shared: (isOurs ? values[OWN_WIDTH] : null) ?? usual, sharedUngated: true };
 }
 
 /**
@@ -242,7 +243,7 @@ export function ungroupedKey(widths: readonly number[]): JsonObject {
   return widths.some((each) => each % GROUPED_MULTIPLE !== 0) ? { experts_implementation: "eager" } : {};
 }
 
-/** What is written of the expert of all tokens in a model. */
+/** What is written of the shared expert in a model. */
 interface WrittenShared {
   readonly experts: ExpertsSpec | undefined;
   /** Neurons of other experts. */

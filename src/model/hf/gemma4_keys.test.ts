@@ -141,7 +141,7 @@ describe("Gemma 4", () => {
       layers.map((_, index) => (index < 4 ? shared! : 2 * shared!)),
     );
     expect(layers[0]!.experts).toEqual({
-      ...{ count: 4, active: 2, normalised: true, shared, ungated: true },
+      ...{ count: 4, active: 2, normalised: true, shared, sharedUngated: true },
       ...{ ownNorms: true, ownScales: true },
     });
     expect(gemma4({ ...WITH_EXPERTS, enable_moe_block: false }).layers[0]!.experts).toBeUndefined();

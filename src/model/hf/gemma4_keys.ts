@@ -5,14 +5,8 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import {
-  type ExpertsSpec,
-  expertNeurons,
-  type KvSharing,
-  type LayerSpec,
-  type ModelSpec,
-  ofLayer,
-} from "../spec.ts";
+import type { ExpertsSpec } from "../experts_spec.ts";
+import { expertNeurons, type KvSharing, type LayerSpec, type ModelSpec, ofLayer } from "../spec.ts";
 import { MAX_EXPERTS, requireExperts, ungroupedKey } from "./experts_keys.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { requireEveryLayer } from "./mixer_keys.ts";
@@ -112,7 +106,14 @@ function expertsOf(config: Gemma4Config, where: string): ((layer: number) => Exp
   const missing = key.find(([, value]) => !value)?.[0];
   if (!count || !active || !neurons)
     throw new GpruneError("BAD_CONFIG", `${where}: expected ${missing} beside enable_moe_block, got none`);
-  const spec = { count, active, normalised: true, ungated: true, ownNorms: true, ownScales: true } as const;
+  const spec = {
+    count,
+    active,
+    normalised: true,
+    sharedUngated: true,
+    ownNorms: true,
+    ownScales: true,
+  } as const;
   requireExperts(spec, "top_k_experts", where);
   return (layer) => ({ spec, neurons: config.layer_widths?.[String(layer)]?.intermediate_size ?? neurons });
 }

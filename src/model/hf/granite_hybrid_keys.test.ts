@@ -76,7 +76,7 @@ describe("Granite 4", () => {
   });
 
   test("has experts beside the shared one, with or without Mamba 2, unless it has none", () => {
-    const shared = { normalised: true, shared: 40, ungated: true };
+    const shared = { normalised: true, shared: 40, sharedUngated: true };
     for (const layer_types of [["mamba", "attention"], Array(2).fill("attention")]) {
       const { layers } = read({ ...HYBRID, layer_types, num_local_experts: 6, num_experts_per_tok: 3 });
       expect(layers.map(({ neurons, experts }) => [neurons, experts])).toEqual(

@@ -1,6 +1,6 @@
 /**
  * Keys of Granite 4's class alone (configuration_granitemoehybrid.py): which layers have Mamba 2 in place of attention,
- * its sizes, whether attention is rotated, and the experts; without any, the FFN is the expert of all tokens.
+ * its sizes, whether attention is rotated, and the experts; without any, the FFN is the shared expert.
  */
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";

@@ -122,7 +122,7 @@ describe("Qwen 3.5", () => {
 describe("Qwen3-Next", () => {
   const NEXT = { ...LLAMA, model_type: "qwen3_next", num_key_value_heads: 2, num_hidden_layers: 4 };
 
-  test("has delta rules, and experts beside one of all tokens, with the defaults of its class", () => {
+  test("has delta rules, and experts beside a shared one, with the defaults of its class", () => {
     const { layers, gatedAttention, normOffset } = read(NEXT);
     expect([gatedAttention, normOffset]).toEqual([true, 1]);
     expect(layers.map(({ mixer }) => mixer?.type)).toEqual(["delta", "delta", "delta", undefined]);
