@@ -19,7 +19,7 @@ export const DEEPSEEK_V3: Family = {
   },
   config: {
     ...LLAMA.config,
-    fixedKeys: { rope_interleave: true, moe_layer_freq: 1 },
+    fixedKeys: { rope_interleave: true, moe_layer_freq: 1, scoring_func: "sigmoid" },
     ownKeys: "deepseek_v3",
   },
   stored: {
@@ -49,7 +49,7 @@ export const DEEPSEEK_V2: Family = {
   computes: { ...DEEPSEEK_V3.computes, headsDivideHidden: true },
   config: {
     ...DEEPSEEK_V3.config,
-    fixedKeys: { moe_layer_freq: 1, mlp_bias: false, norm_topk_prob: false },
+    fixedKeys: { moe_layer_freq: 1, mlp_bias: false, norm_topk_prob: false, scoring_func: "softmax" },
     ownKeys: "deepseek_v2",
   },
   defaults: {

@@ -405,8 +405,11 @@ describe("experts that are picked by corrected scores", () => {
       ...{ rotary_dim: 2, scoring_func: "sigmoid", use_routing_bias: true },
       rope_parameters: { partial_rotary_factor: 0.5 },
     });
-    for (const rotary_dim of [0, 3, 6])
+    for (const rotary_dim of [0, 3])
       expect(() => read({ ...MINIMAX, rotary_dim })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
+    expect(() => read({ ...MINIMAX, rotary_dim: 6 })).toThrow(
+      "rotary_dim of at most 4, the head size, got 6",
+    );
   });
 
   test("are those of LFM2: sigmoids, corrected unless the file says otherwise, beside convolutions too", () => {

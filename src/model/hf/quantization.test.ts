@@ -59,9 +59,12 @@ describe("readQuantization", () => {
   });
 
   test.each([
-    [{}, "expected weights in FP8, got no quant_method"],
-    [3, "expected weights in FP8, got no quant_method"],
-    [{ quant_method: "gptq", bits: 4 }, 'expected weights in FP8, got quant_method "gptq"'],
+    [{}, "expected weights in FP8 or experts in MXFP4, got no quant_method"],
+    [3, "expected weights in FP8 or experts in MXFP4, got no quant_method"],
+    [
+      { quant_method: "gptq", bits: 4 },
+      'expected weights in FP8 or experts in MXFP4, got quant_method "gptq"',
+    ],
     [{ quant_method: "bitsandbytes" }, '"bitsandbytes"'],
     [{ quant_method: "fp8", weight_block_size: [0, 128] }, "weight_block_size"],
     [{ quant_method: "fp8", weight_block_size: [128] }, "weight_block_size"],

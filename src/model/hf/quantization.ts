@@ -67,7 +67,7 @@ export function readQuantization(config: unknown, where: string): Float8Scales |
   if (method === "compressed-tensors") return compressedScales(parse(compressed, settings, where), where);
   const got =
     method === undefined ? "no quant_method" : `quant_method ${plainName(String(JSON.stringify(method)))}`;
-  throw unsupported(where, `expected weights in FP8, got ${got}`);
+  throw unsupported(where, `expected weights in FP8 or experts in MXFP4, got ${got}`);
 }
 
 /** The settings of the whole model or of its text model, under the key of today or of older compressed-tensors. */
