@@ -230,6 +230,7 @@ export type { Conversation, ConversationRenderer, Message } from "./io/texts/con
 // Models
 export { openModel } from "./model/checkpoint/checkpoint.ts";
 export type { ExpertsSpec } from "./model/experts_spec.ts";
+export type { LatentSpec } from "./model/latent_spec.ts";
 export type {
   ConvolutionSpec,
   DeltaSpec,
