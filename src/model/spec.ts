@@ -187,7 +187,7 @@ export interface ModelSpec {
   /** Null for none. */
   readonly perLayerInputs: PerLayerInputs | null;
   /**
-   * Every query head has a learned score of nothing (a sink), which takes part in its softmax and adds nothing to its
+   * Every query head has an attention sink: a learned logit, which takes part in its softmax and adds nothing to its
    * output (modeling_gpt_oss.py).
    */
   readonly attentionSinks: boolean;

@@ -160,7 +160,7 @@ export const PER_LAYER = {
  */
 export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
-/** The scores of query heads for nothing, [N]. */
+/** The logits of attention sinks, one for each query head, [N]. */
 export const SINKS = "self_attn.sinks";
 /** The module of a router, [E, C], in a layer with experts. */
 export const ROUTER = "mlp.gate";
@@ -336,7 +336,7 @@ export function isQkNorm(name: string): boolean {
   return /\.[qk]_norm\.weight$/.test(name);
 }
 
-/** The scores of a layer's query heads for nothing. */
+/** The attention sinks of a layer's query heads. */
 function sinkWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   if (!spec.attentionSinks || layer.mixer !== undefined) return [];
   const { kvGroups, groupSize } = layer;

@@ -24,7 +24,7 @@ export interface AttentionSources {
   readonly mask: Value;
   /** ALiBi's slopes, [g, K, 1, 1], by which masks are multiplied; none when absent. */
   readonly slopes?: Value | null;
-  /** Scores of query heads for nothing, [K, g], which take part in their softmax; none when absent. */
+  /** Logits of attention sinks, [K, g], which take part in the softmax of their query head; none when absent. */
   readonly sinks?: Value | null;
   /** Past keys and values that queries see as well. */
   readonly cache?: AttentionCache | null;
@@ -99,7 +99,7 @@ function attend(
     typeof tokens === "number" ? tokens * rule.groupSize : rowsOf(tokens, slopes && rule.groupSize);
   const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
   const scores = scoresOf(b, { queries: stacked, slopes, ...present }, rule);
-  const idle = sinks && b.reshape(sinkScores(b, sinks, queries), [batch, kvGroups, rows, 1]);
+  const sink = sinks && b.reshape(sinkScores(b, sinks, queries), [batch, kvGroups, rows, 1]);
   const output = cache
     ? attendToTwo(
         b,
@@ -107,9 +107,9 @@ function attend(
           { scores: scoresOf(b, { queries: stacked, slopes, ...cache }, rule), values: cache.values },
           { scores, values: present.values },
         ],
-        idle,
+        sink,
       )
-    : attendToOne(b, { scores, values: present.values }, idle);
+    : attendToOne(b, { scores, values: present.values }, sink);
   return b.reshape(output, [batch, kvGroups, groupSize, tokens, present.values.shape[3]!]);
 }
 
@@ -141,7 +141,7 @@ function sloped(
   return heads.length === 1 ? b.reshape(heads[0]!, heads[0]!.shape.with(2, rows)) : b.concat(heads, 2, rows);
 }
 
-/** The score of each query for nothing, [B, K, g, T, 1]. @param queries - [B, K, g, T, H] */
+/** The sink of each query, [B, K, g, T, 1]. @param queries - [B, K, g, T, H] */
 function sinkScores(b: GraphBuilder, sinks: Value, queries: Value): Value {
   const ofEach = b.cast(b.slice(queries, 4, { start: 0, end: 1 }), "float32");
   return b.mul(b.expandLike(b.scalar(1), ofEach), b.reshape(sinks, [...sinks.shape, 1, 1]));
@@ -157,11 +157,11 @@ interface ScoredValues {
   readonly values: Value;
 }
 
-/** @param idle - scores for nothing, [B, K, g*T, 1], whose value is 0; null for none */
-function attendToOne(b: GraphBuilder, { scores, values }: ScoredValues, idle: Value | null): Value {
-  if (idle === null) return weightedValues(b, b.softmax(scores), values);
+/** @param sink - a logit more for each query, [B, K, g*T, 1], whose value is 0; null for none */
+function attendToOne(b: GraphBuilder, { scores, values }: ScoredValues, sink: Value | null): Value {
+  if (sink === null) return weightedValues(b, b.softmax(scores), values);
   const size = plus(scores.shape[3]!, 1);
-  const weights = b.softmax(b.concat([scores, idle], 3, size));
+  const weights = b.softmax(b.concat([scores, sink], 3, size));
   return weightedValues(b, weights, b.pad(values, 2, { before: 0, after: 1, size }));
 }
 
@@ -169,10 +169,10 @@ function attendToOne(b: GraphBuilder, { scores, values }: ScoredValues, idle: Va
 function attendToTwo(
   b: GraphBuilder,
   [past, present]: readonly [ScoredValues, ScoredValues],
-  idle: Value | null,
+  sink: Value | null,
 ): Value {
   const [first, second] = [past, present].map(({ scores }) => b.reduceMax(scores, [-1])) as [Value, Value];
-  const each = [first, second, ...(idle === null ? [] : [idle])];
+  const each = [first, second, ...(sink === null ? [] : [sink])];
   const highest = b.operator("Max", each, { shape: first.shape, type: first.type });
   const parts = [past, present].map(({ scores, values }) => {
     const weights = b.exp(b.sub(scores, highest));
@@ -180,7 +180,7 @@ function attendToTwo(
   }) as [{ sum: Value; output: Value }, { sum: Value; output: Value }];
   const output = b.add(parts[0].output, parts[1].output);
   const sum = b.add(parts[0].sum, parts[1].sum);
-  const whole = idle === null ? sum : b.add(sum, b.exp(b.sub(idle, highest)));
+  const whole = sink === null ? sum : b.add(sum, b.exp(b.sub(sink, highest)));
   return b.div(output, b.cast(whole, output.type));
 }
 
