@@ -267,7 +267,7 @@ export async function readExperts(
     tensor.expert === null ? Array.from({ length: count }, (_, expert) => expert) : [tensor.expert];
   const result = zeros(expertShape(spec, tensor));
   const matrixOf = isOutput(tensor.parts) ? outputMatrices : inputMatrices;
-  const each = tensor.bias ? biasesOf(spec, tensor, read) : matrixOf(spec, tensor, read);
+  const each = await (tensor.bias ? biasesOf : matrixOf)(spec, tensor, read);
   const size = result.data.length / experts.length;
   for (const [index, expert] of experts.entries()) {
     const matrix = await each(expert);
@@ -280,11 +280,15 @@ type ReadProjection = Parameters<typeof readExperts>[2];
 /** Gives an expert's matrix in a tensor, [rows, columns]. */
 type EachExpert = (expert: number) => Promise<Tensor>;
 
-function outputMatrices(spec: ModelSpec, { layer }: ExpertTensor, read: ReadProjection): EachExpert {
+async function outputMatrices(
+  spec: ModelSpec,
+  { layer }: ExpertTensor,
+  read: ReadProjection,
+): Promise<EachExpert> {
   const { neurons } = spec.layers[layer]!;
   const size = expertNeurons(spec.layers[layer]!);
+  const { data } = await read(projectionName(layer, "down_proj"));
   return async (expert) => {
-    const { data } = await read(projectionName(layer, "down_proj"));
     const result = zeros([spec.hiddenSize, size]);
     for (let row = 0; row < spec.hiddenSize; row++) {
       const start = row * neurons + expert * size;
@@ -294,7 +298,11 @@ function outputMatrices(spec: ModelSpec, { layer }: ExpertTensor, read: ReadProj
   };
 }
 
-function inputMatrices(spec: ModelSpec, tensor: ExpertTensor, read: ReadProjection): EachExpert {
+async function inputMatrices(
+  spec: ModelSpec,
+  tensor: ExpertTensor,
+  read: ReadProjection,
+): Promise<EachExpert> {
   const { layer, parts } = tensor;
   const [size, width] = [expertNeurons(spec.layers[layer]!), spec.hiddenSize];
   return async (expert) => {
@@ -310,13 +318,14 @@ function inputMatrices(spec: ModelSpec, tensor: ExpertTensor, read: ReadProjecti
   };
 }
 
-function biasesOf(spec: ModelSpec, tensor: ExpertTensor, read: ReadProjection): EachExpert {
+async function biasesOf(spec: ModelSpec, tensor: ExpertTensor, read: ReadProjection): Promise<EachExpert> {
   const { layer, parts } = tensor;
   const size = isOutput(parts) ? spec.hiddenSize : expertNeurons(spec.layers[layer]!);
+  const wholes = await Promise.all(parts.map((part) => read(projectionName(layer, part, "bias"))));
   return async (expert) => {
     const result = zeros([parts.length * size]);
-    for (const part of parts) {
-      const { data } = await read(projectionName(layer, part, "bias"));
+    for (const [index, part] of parts.entries()) {
+      const { data } = wholes[index]!;
       const place = lineOf(tensor, part, size);
       for (let row = 0; row < size; row++) result.data[place(row)] = data[expert * size + row]!;
     }

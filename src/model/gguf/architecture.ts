@@ -69,7 +69,7 @@ export interface GgufExperts {
   >;
   /** A file has gate_proj and up_proj of an expert in one matrix, one after the other. */
   readonly joined: boolean;
-  /** The file has a factor on the numbers. */
+  /** The file has a factor on routing weights. */
   readonly scaled: boolean;
   /** The first layers may have none, as many as the file says; else all layers have some. */
   readonly afterDense: boolean;

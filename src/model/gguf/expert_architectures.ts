@@ -39,7 +39,7 @@ const SIGMOID_EXPERTS: GgufExperts = {
   afterDense: true,
 };
 
-/** Those of Granite 4, one of them of all tokens. */
+/** Those of Granite 4, one of them shared. */
 const GRANITE_EXPERTS: GgufExperts = { ...EXPERTS, shared: "open" };
 
 const GRANITE_MOE: GgufArchitecture = {
@@ -63,15 +63,7 @@ const DEEPSEEK2: GgufArchitecture = {
   },
   latents: true,
   guessingLayers: true,
-  experts: {
-    ...OWN_WIDTH,
-    normalised: null,
-    shared: "multiple",
-    grouped: true,
-    scores: { sigmoid: true, corrected: true, divisor: { plus: 1e-20 } },
-    scaled: true,
-    afterDense: true,
-  },
+  experts: { ...SIGMOID_EXPERTS, grouped: true },
   loads: { ...NO_EXTRAS, families: ["deepseek_v3", "glm4_moe_lite"] },
 };
 
