@@ -35,8 +35,8 @@ import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
 import { GGUF_CHOICES, type GgufDType } from "../src/base/choices.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import { openModel } from "../src/model/checkpoint/checkpoint.ts";
+import { parameterCount } from "../src/model/parameter_counts.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
-import { parameterCount } from "../src/model/weights.ts";
 import {
   type DecodingCost,
   decodingCost,

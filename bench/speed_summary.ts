@@ -1,7 +1,8 @@
 /** Summary of repeated timings of dense and pruned models, compared with the ratios of their parameter counts. */
 
+import { parameterCount } from "../src/model/parameter_counts.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
-import { parameterCount, weightsOf } from "../src/model/weights.ts";
+import { weightsOf } from "../src/model/weights.ts";
 import { type Spread, spread } from "../src/tensor/statistics.ts";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { lineThrough } from "./line.ts";

@@ -239,6 +239,7 @@ export type {
   MixerSpec,
 } from "./model/mixer_spec.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
+export { parameterCount } from "./model/parameter_counts.ts";
 export type {
   DynamicScaling,
   LinearScaling,
@@ -265,7 +266,7 @@ export {
 } from "./model/spec.ts";
 export { chatPrompterOf, chatRendererOf } from "./model/tokenizer/chat_template.ts";
 export { Tokenizer } from "./model/tokenizer/tokenizer.ts";
-export { type Axis, parameterCount, type SpaceKind, type WeightSpec, weightsOf } from "./model/weights.ts";
+export { type Axis, type SpaceKind, type WeightSpec, weightsOf } from "./model/weights.ts";
 // The whole path
 export { type PruneOptions, prune } from "./pipeline.ts";
 // Plans

@@ -26,9 +26,9 @@ import { requireFreeDirectory } from "./io/files/output_place.ts";
 import { RunDirectory } from "./io/run/directory.ts";
 import { weightsHash } from "./model/checkpoint/model_hashes.ts";
 import type { Model } from "./model/model.ts";
+import { parameterCount } from "./model/parameter_counts.ts";
 import { expertCounts, type ModelSpec } from "./model/spec.ts";
 import { Tokenizer } from "./model/tokenizer/tokenizer.ts";
-import { parameterCount } from "./model/weights.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import {
   achievedSparsity,

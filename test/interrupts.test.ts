@@ -9,14 +9,10 @@ import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 const TEXTS = ["code", "stories"].map((kind) => `${kind}=${demoText("calibration", kind)}`);
 const CALIBRATION = ["--calib", `code=${demoText("calibration", "code")}`];
 const SETTINGS = [
-  "--samples",
-  "24",
-  "--seq-len",
-  "128",
-  "--threads",
-  "1",
-  "--allocation",
-  "uniform",
+  ...["--samples", "24", "--seq-len", "128"],
+  ...["--own-text", "never"],
+  ...["--threads", "1"],
+  ...["--allocation", "uniform"],
   "--no-report",
 ];
 const FILES = ["config.json", "model.safetensors", "plan.json", "facts.json"];

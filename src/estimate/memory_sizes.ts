@@ -13,9 +13,10 @@ import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts
 import { footprint, valueBytes } from "../graph/ir/footprint.ts";
 import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
 import { WRITES_BEHIND } from "../io/files/spill_file.ts";
+import { layerParameters } from "../model/parameter_counts.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
 import { stackedWeights } from "../model/stacked_experts.ts";
-import { layerParameters, layerWeightsOf, PER_LAYER, SPACE_KINDS, weightsOf } from "../model/weights.ts";
+import { layerWeightsOf, PER_LAYER, SPACE_KINDS, weightsOf } from "../model/weights.ts";
 import { leftInLayers } from "../prune/remaining.ts";
 import { TEACHER_BYTES } from "../recover/distill.ts";
 import { elementCount } from "../tensor/tensor.ts";

@@ -2,10 +2,10 @@
 import type { NamedText } from "../calibrate/text_sets.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
+import { parameterCount } from "../model/parameter_counts.ts";
 import { prunableParameters } from "../model/spaces.ts";
 import { expertCounts } from "../model/spec.ts";
 import { storedBytes } from "../model/stored_size.ts";
-import { parameterCount } from "../model/weights.ts";
 import {
   type ComparedEvaluation,
   type EvaluateOptions,

@@ -7,9 +7,9 @@ import { batchPositions } from "../graph/decoder/positions.ts";
 import { multipliesBlocks } from "../graph/runtime/block_check.ts";
 import { memoryLimit } from "../io/files/machine.ts";
 import type { Model } from "../model/model.ts";
+import { parameterCount } from "../model/parameter_counts.ts";
 import { longropeSwitch } from "../model/spec.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
-import { parameterCount } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { emptyCaches, type LayerCache } from "./layer_cache.ts";
 

@@ -3,10 +3,10 @@
 import { type ProgramSupport, programSupport } from "../export/program_support.ts";
 import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
+import { parameterCount } from "../model/parameter_counts.ts";
 import { prunableParameters } from "../model/spaces.ts";
 import { headDimOf, queryHeads } from "../model/spec.ts";
 import { storedBytes } from "../model/stored_size.ts";
-import { parameterCount } from "../model/weights.ts";
 
 /** Facts about a model, as `gprune inspect --json` prints them. */
 export interface Inspection {

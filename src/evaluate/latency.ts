@@ -11,7 +11,7 @@ import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { parameterCount } from "../model/weights.ts";
+import { parameterCount } from "../model/parameter_counts.ts";
 import { randomStream } from "../tensor/random.ts";
 import { type Spread, spread } from "../tensor/statistics.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";

@@ -7,7 +7,7 @@ import { CPU, type Device } from "../graph/runtime/device.ts";
 import { peakResidentBytes } from "../io/files/machine.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import type { Model } from "../model/model.ts";
-import { parameterCount } from "../model/weights.ts";
+import { parameterCount } from "../model/parameter_counts.ts";
 import { peakMemory } from "./peak_memory.ts";
 
 const WORKLOAD = { batch: 1, promptTokens: 8, newTokens: 2, threads: 1, device: CPU };

@@ -3,8 +3,8 @@ import { architectureByName } from "../model/gguf/architectures.ts";
 import type { HfForm } from "../model/hf/config_writer.ts";
 import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
+import { parameterCount } from "../model/parameter_counts.ts";
 import { expertNeurons, hasUniformWidths, type ModelSpec } from "../model/spec.ts";
-import { parameterCount } from "../model/weights.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
 

@@ -33,17 +33,11 @@ import type { Graph } from "../graph/ir/graph.ts";
 import { GraphBuilder } from "../graph/ir/graph_builder.ts";
 import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
+import { EXPERT_NORMS } from "../model/expert_weights.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
 import { hasOneBias } from "../model/spec.ts";
-import {
-  BLOCK_NORMS,
-  EXPERT_NORMS,
-  kindsOf,
-  moduleOf,
-  projectionName,
-  type SpaceKind,
-} from "../model/weights.ts";
+import { BLOCK_NORMS, kindsOf, moduleOf, projectionName, type SpaceKind } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { SpaceAnalysis } from "./analysis.ts";
 import type { Marginals } from "./marginals.ts";

@@ -3,6 +3,7 @@
  * programs read them. families/ has those that there are.
  */
 
+import type { FamilyTensors } from "./family_tensors.ts";
 import type { RopeScaling } from "./rope_spec.ts";
 import type { Activation, ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
 
@@ -38,19 +39,6 @@ export type TokenIds = Readonly<
   Record<"bos_token_id" | "eos_token_id" | "pad_token_id", number | readonly number[] | null>
 >;
 
-/** Tensors that hold the rows of several projections, by their names in a layer's attention or FFN. */
-export const FUSED_NAMES = [
-  "qkv_proj",
-  "gate_up_proj",
-  "shared_expert.gate_up_proj",
-  "query_key_value",
-  "c_attn",
-  "kv_b_proj",
-  "in_proj_qkvz",
-  "in_proj_ba",
-] as const;
-export type FusedName = (typeof FUSED_NAMES)[number];
-
 /**
  * Names of the keys of a rotation (configuration_gpt_neox.py has its own). That of GPT-J is a number of channels, with
  * the class's base and no scaling (modeling_gptj.py).
@@ -60,27 +48,10 @@ export type RotaryKeys =
   | { readonly theta: "rotary_emb_base"; readonly part: "rotary_pct" }
   | { readonly theta: null; readonly part: "rotary_dim" };
 
-/** An order of a head's rotated channels (rotary_rows.ts). */
-export type RotatedOrder = "halves" | "pairs" | "swapped_halves";
-
 /** A key of config.json whose value the logits are multiplied or divided by. */
 export interface LogitScale {
   readonly key: "logit_scale" | "logits_scaling";
   readonly is: "factor" | "divisor";
-}
-
-/** How a checkpoint holds matrices of experts: as a tensor for each of them, or one for all, [E, rows, columns]. */
-export interface StoredExperts {
-  /** Its name in a layer, with `*` for the number of the expert if each has its own. */
-  readonly name: string;
-  /** The projections that it has, one's rows after another's. */
-  readonly parts: readonly Projection[];
-  /** Rows of the projections take turns instead: the first of each, the second of each, and so on. */
-  readonly interleaved?: true;
-  /** Each expert's matrix is transposed: [E, columns, rows]. */
-  readonly transposed?: true;
-  /** It has the biases of the projections: [E, rows]. */
-  readonly bias?: true;
 }
 
 /** Families whose classes have keys of their own. */
@@ -265,39 +236,6 @@ export interface FamilyConfig {
   readonly readsMaxLength: boolean;
   /** Keys that no other class has (hf/own_keys_formats.ts); null for none. */
   readonly ownKeys: OwnKeysName | null;
-}
-
-/** How the checkpoint holds the tensors. */
-export interface FamilyTensors {
-  /** Prefixes of the checkpoint's names: of the decoder's tensors, and of those of its output matrix. */
-  readonly prefixes: { readonly decoder: string; readonly head: string };
-  /** Names of parts of a layer, where the checkpoint's differ from the usual ones (weights.ts): stored by usual. */
-  readonly names: Readonly<Record<string, string>>;
-  /** Those of norms of parallel blocks that have one each, where they are others; the same where absent. */
-  readonly namesBeside?: Readonly<Record<string, string>>;
-  /** Names of parts of layers in models with experts, where they are others; the same where absent. */
-  readonly namesWithExperts?: Readonly<Record<string, string>>;
-  /** Those of parts of layers in models with a latent of queries, where they are others; the same where absent. */
-  readonly namesWithQueryLatent?: Readonly<Record<string, string>>;
-  /**
-   * The checkpoint's names of parts of a layer by those of transformers 5's class, where these are others: files have
-   * the latter if they were saved with `save_original_format=False`. None where absent.
-   */
-  readonly namesInMemory?: Readonly<Record<string, string>>;
-  /** The same of what the decoder has besides layers. */
-  readonly outerNames: Readonly<Record<string, string>>;
-  /** Tensors that hold several projections. */
-  readonly fused: readonly FusedName[];
-  /** Tensors of experts, with names of parts that `names` does not change; null for a family without experts. */
-  readonly experts: readonly StoredExperts[] | null;
-  /** Corrections of routers (`ExpertsSpec`) are stored as matrices of one row. */
-  readonly correctionsInRows: boolean;
-  /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */
-  readonly transposed: boolean;
-  /** The order of a head's rotated channels in the checkpoint. */
-  readonly rotatedOrder: RotatedOrder;
-  /** Norms with weights for each head are stored as a vector for each head (checkpoint/head_norms.ts). */
-  readonly listsHeadNorms: boolean;
 }
 
 /** How other programs read the family's files. */

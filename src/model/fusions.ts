@@ -1,5 +1,5 @@
 /** Tensors of checkpoints that hold several matrices of a layer (checkpoint/fused.ts reads and writes them). */
-import type { FusedName } from "./family.ts";
+import type { FusedName } from "./family_tensors.ts";
 import type { LayerMatrix } from "./spec.ts";
 
 /** A tensor that holds several projections. */

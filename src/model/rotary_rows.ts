@@ -6,7 +6,7 @@
  */
 import { sliceRows } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../tensor/tensor.ts";
-import type { RotatedOrder } from "./family.ts";
+import type { RotatedOrder } from "./family_tensors.ts";
 import { KEY_LATENT, type LatentSpec } from "./latent_spec.ts";
 import type { ModelSpec } from "./spec.ts";
 import { projectionName, qkNormName } from "./weights.ts";

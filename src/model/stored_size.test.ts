@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
+import { parameterCount } from "./parameter_counts.ts";
 import { storedBytes } from "./stored_size.ts";
-import { parameterCount } from "./weights.ts";
 
 describe("storedBytes", () => {
   const model = tinyModel();

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
+import { layerParameters, layersParameters, parameterCount } from "./parameter_counts.ts";
 import { prunableParameters } from "./spaces.ts";
-import { layerParameters, layersParameters, parameterCount } from "./weights.ts";
 
 describe("numbers of parameters", () => {
   test("of SmolLM2-135M are those that its authors count", () => {

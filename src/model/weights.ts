@@ -2,7 +2,7 @@
  * Every tensor of a model of some shape: its name, its sizes, and the space (spaces.ts) that each axis carries. Names
  * are those of Llama's checkpoints, which all families are read into.
  */
-import { elementCount } from "../tensor/tensor.ts";
+import { CORRECTION, EXPERT_NORMS, routerParts, sharedExpertParts } from "./expert_weights.ts";
 import { latentParts } from "./latent_spec.ts";
 import { mixerParts } from "./mixer_weights.ts";
 import {
@@ -162,21 +162,6 @@ export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
 /** The logits of attention sinks, one for each query head, [N]. */
 export const SINKS = "self_attn.sinks";
-/** The module of a router, [E, C], in a layer with experts. */
-export const ROUTER = "mlp.gate";
-/** What routers add to scores where they pick experts, [E]. */
-export const CORRECTION: string = `${ROUTER}.e_score_correction_bias`;
-/** Weights of a router's norm, [C], and factors on the numbers of experts, [E]. */
-export const ROUTER_NORM: string = `${ROUTER}.scale`;
-export const EXPERT_SCALES: string = `${ROUTER}.per_expert_scale`;
-/** Norms of experts, and of what the FFN of every token beside them gives, where they have their own. */
-export const EXPERT_NORMS = {
-  input: "pre_feedforward_layernorm_2",
-  output: "post_feedforward_layernorm_2",
-  beside: "post_feedforward_layernorm_1",
-} as const;
-/** The module of the gate of the shared expert, [1, C]. */
-export const SHARED_GATE = "mlp.shared_expert_gate";
 /** The norm of the embeddings, where they have one. */
 export const EMBEDDING_NORM = "model.embed_layernorm";
 /** Biases of the logits [V], where they have one. */
@@ -231,29 +216,17 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
   ];
 }
 
-/** What a layer with experts has besides them: router, norms, and the shared expert with its gate. */
+/** What a layer with experts has besides their projections: router, norms, and the shared expert with its gate. */
 function routerWeights(spec: ModelSpec, { experts }: LayerSpec, index: number): readonly WeightSpec[] {
   if (experts === undefined) return [];
-  const { hiddenSize, gated } = spec;
-  const { count, biased, corrected, ownNorms, ownScales, shared, sharedUngated } = experts;
   const prefix = `model.layers.${index}.`;
-  const router = [
-    plain(`${prefix}${ROUTER}.weight`, [count, hiddenSize]),
-    ...(biased ? [plain(`${prefix}${ROUTER}.bias`, [count])] : []),
-    ...(corrected ? [plain(prefix + CORRECTION, [count])] : []),
-    ...(ownScales ? [plain(prefix + EXPERT_SCALES, [count])] : []),
-    ...(ownNorms ? [plain(prefix + ROUTER_NORM, [hiddenSize])] : []),
-    ...(ownNorms ? Object.values(EXPERT_NORMS).flatMap((name) => normTensors(spec, prefix + name)) : []),
-  ];
-  if (shared === undefined) return router;
-  const inputs = gated ? (["gate_proj", "up_proj"] as const) : (["up_proj"] as const);
+  const ofParts = (parts: ReturnType<typeof routerParts>): readonly WeightSpec[] =>
+    parts.map(([name, shape]) => plain(prefix + name, shape));
+  const norms = experts.ownNorms ? Object.values(EXPERT_NORMS) : [];
   return [
-    ...router,
-    ...(sharedUngated ? [] : [plain(`${prefix}${SHARED_GATE}.weight`, [1, hiddenSize])]),
-    ...inputs.map((matrix) =>
-      plain(projectionName(index, `mlp.shared_expert.${matrix}`), [shared, hiddenSize]),
-    ),
-    plain(projectionName(index, "mlp.shared_expert.down_proj"), [hiddenSize, shared]),
+    ...ofParts(routerParts(experts, spec.hiddenSize)),
+    ...norms.flatMap((name) => normTensors(spec, prefix + name)),
+    ...ofParts(sharedExpertParts(experts, spec)),
   ];
 }
 
@@ -354,27 +327,6 @@ function mixerWeights(spec: ModelSpec, { mixer }: LayerSpec, index: number): rea
 function latentWeights({ latent, hiddenSize }: ModelSpec, index: number): readonly WeightSpec[] {
   const parts = latent === undefined ? [] : latentParts(latent, hiddenSize);
   return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
-}
-
-/** Parameters of one decoder layer. */
-export function layerParameters(spec: ModelSpec, index: number): number {
-  return learnedElements(layerWeightsOf(spec, index));
-}
-
-/** Parameters of all decoder layers. */
-export function layersParameters(spec: ModelSpec): number {
-  return spec.layers.reduce((sum, _, index) => sum + layerParameters(spec, index), 0);
-}
-
-/** Parameters of the whole model. */
-export function parameterCount(spec: ModelSpec): number {
-  return learnedElements(weightsOf(spec));
-}
-
-/** Elements without the constants of activations, which are buffers in PyTorch, not parameters. */
-function learnedElements(weights: readonly WeightSpec[]): number {
-  const learned = weights.filter(({ shape }) => shape.length > 0);
-  return learned.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
 /** The axes of queries, the rows of q_proj, keys, the rows of k_proj, values and outputs, whose unit is a KV group. */

@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { tinyModel, tinySpec } from "../../test/tiny_model.ts";
+import { parameterCount } from "../model/parameter_counts.ts";
 import { spacesOf } from "../model/spaces.ts";
-import { parameterCount } from "../model/weights.ts";
 import {
   achievedSparsity,
   composePlans,

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
+import { layersParameters } from "../model/parameter_counts.ts";
 import { spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { layersParameters } from "../model/weights.ts";
 import { achievedSparsity, makePlan, prunedSpec } from "./plan.ts";
 import { leftInLayers, leftInOutputs } from "./remaining.ts";
 

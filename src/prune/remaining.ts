@@ -1,7 +1,8 @@
 /** Numbers of parameters that remain after pruning, as far as the sparsity alone determines them. */
+
+import { layersParameters } from "../model/parameter_counts.ts";
 import { channelCount, prunableParameters, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { layersParameters } from "../model/weights.ts";
 
 /** Parameters of all layers that remain when the fraction `sparsity` of the prunable ones is removed. */
 export function leftInLayers(spec: ModelSpec, sparsity: number): number {

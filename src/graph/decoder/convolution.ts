@@ -5,7 +5,7 @@
 import { internalError } from "../../errors.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
-import { gatherRows } from "../ir/operators.ts";
+import { gatherRows, last } from "../ir/operators.ts";
 import { plus } from "../ir/shapes.ts";
 
 /** Where a filter's inputs before the present tokens come from. */
@@ -79,7 +79,7 @@ function inSequences(
       : b.concat([past, b.cast(x, past.type)], 1, plus(tokens, before));
   return {
     earlier: (d) => b.cast(b.trim(whole, 1, { before: before - d, after: d, size: tokens }), x.type),
-    state: () => b.last(whole, 1, before),
+    state: () => last(b, whole, { axis: 1, count: before }),
   };
 }
 

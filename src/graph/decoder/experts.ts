@@ -5,10 +5,10 @@
  * of the token's experts, in products for each expert.
  */
 
+import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../../model/expert_weights.ts";
 import type { ExpertsSpec } from "../../model/experts_spec.ts";
 import type { LayerSpec } from "../../model/spec.ts";
 import { expertMatrices, stackedInLayer } from "../../model/stacked_experts.ts";
-import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../../model/weights.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";

@@ -3,6 +3,7 @@ import type { ModelSpec } from "../../model/spec.ts";
 import { gradients } from "../ir/differentiate.ts";
 import type { Graph, Value } from "../ir/graph.ts";
 import { GraphBuilder } from "../ir/graph_builder.ts";
+import { gatherElements, scatterAdd } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addLogits, buildLogits, headInputs } from "./head.ts";
 
@@ -63,7 +64,7 @@ function addLoss(
   const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
   const targets = b.input("targets", ["M", alternatives], "int32");
   const logProbs = b.logSoftmax(logits);
-  return { input, logits, logProbs, targets, nll: b.neg(b.gatherElements(logProbs, targets)) };
+  return { input, logits, logProbs, targets, nll: b.neg(gatherElements(b, logProbs, targets)) };
 }
 
 /** The gradient of -log p(target) with respect to logits is p, and p - 1 at the target. */
@@ -72,7 +73,7 @@ function buildLossBackward(spec: ModelSpec): Graph {
   const { targets, ...loss } = addLoss(b, spec, 1);
   const upstream = b.input("upstream", ["M", 1]);
   const minusOne = b.sub(b.zerosLike(upstream), b.scalar(1));
-  const gradient = b.scatterAdd(b.exp(loss.logProbs), targets, minusOne);
+  const gradient = scatterAdd(b, b.exp(loss.logProbs), { index: targets, updates: minusOne });
   addBackward(b, { ...loss, upstream, gradient });
   return b.finish();
 }

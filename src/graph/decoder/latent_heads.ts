@@ -1,35 +1,35 @@
 /** Queries, keys and values of multi-head latent attention (`LatentSpec`). */
 import { KEY_LATENT, LATENT_NORM_EPS, type LatentSpec, QUERY_LATENT } from "../../model/latent_spec.ts";
-import type { LayerMatrix } from "../../model/spec.ts";
 import type { Value } from "../ir/graph.ts";
-import type { GraphBuilder } from "../ir/graph_builder.ts";
-import type { Dim } from "../ir/shapes.ts";
 import { norm, type RotaryAngles, rotate, rotateQueries } from "./formulas.ts";
-import { type LayerParts, multiple } from "./layer_structure.ts";
+import type { LayerOperators } from "./layer_operators.ts";
+import { multiple } from "./layer_structure.ts";
 
-/** A layer, its input [B, T, C], and the angles of its tokens. */
-export interface LatentInputs extends LayerParts {
+/** The input of a layer, [B, T, C], and the angles of its tokens. */
+export interface LatentInputs {
   readonly latent: LatentSpec;
   readonly x: Value;
   readonly angles: RotaryAngles | null;
-  /** The product with a matrix, and its bias. */
-  linear(x: Value, matrix: LayerMatrix, outputs: Dim): Value;
 }
 
 /** Rotated queries [B, T, N, H] and keys [B, T, K, H], and values [B, T, K, valueDim]. */
 export function latentHeads(
-  b: GraphBuilder,
-  inputs: LatentInputs,
+  layer: LayerOperators,
+  { latent, x, angles }: LatentInputs,
 ): Readonly<Record<"queries" | "keys" | "values", Value>> {
-  const { latent, structure, sizes, x, angles, linear } = inputs;
+  const { b, structure, sizes } = layer;
   const { rank, rotated, valueDim, queryRank } = latent;
   const { headDim } = structure;
   const headsOf = (from: Value, matrix: "q_proj" | "k_proj" | "v_proj", size: number): Value => {
     const count = matrix === "q_proj" ? sizes.N : sizes.K;
-    return b.reshape(linear(from, matrix, multiple(count, size)), [...x.shape.slice(0, 2), count, size]);
+    return b.reshape(layer.linear(from, matrix, multiple(count, size)), [
+      ...x.shape.slice(0, 2),
+      count,
+      size,
+    ]);
   };
-  const both = linear(x, KEY_LATENT.matrix, rank + rotated);
-  const ofKeys = normed(b, b.slice(both, 2, { start: 0, end: rank }), { ...inputs, name: KEY_LATENT.norm });
+  const both = layer.linear(x, KEY_LATENT.matrix, rank + rotated);
+  const ofKeys = normed(layer, b.slice(both, 2, { start: 0, end: rank }), KEY_LATENT.norm);
   const shared = b.reshape(b.slice(both, 2, { start: rank, end: rank + rotated }), [
     ...x.shape.slice(0, 2),
     1,
@@ -38,7 +38,7 @@ export function latentHeads(
   const ofQueries =
     queryRank === null
       ? x
-      : normed(b, linear(x, QUERY_LATENT.matrix, queryRank), { ...inputs, name: QUERY_LATENT.norm });
+      : normed(layer, layer.linear(x, QUERY_LATENT.matrix, queryRank), QUERY_LATENT.norm);
   const queries = headsOf(ofQueries, "q_proj", headDim);
   const split = { start: headDim - rotated, end: headDim };
   const turning = rotateQueries(b, b.slice(queries, 3, split), angles);
@@ -51,11 +51,7 @@ export function latentHeads(
   };
 }
 
-function normed(
-  b: GraphBuilder,
-  x: Value,
-  { structure, weights, name }: LatentInputs & { readonly name: string },
-): Value {
+function normed({ b, structure, weights }: LayerOperators, x: Value, name: string): Value {
   const weight = weights.tensor(`${name}.weight`, x.shape.slice(-1));
   return norm(b, x, { ...structure, normEps: LATENT_NORM_EPS, weight, bias: null });
 }

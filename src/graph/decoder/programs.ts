@@ -4,9 +4,10 @@
  */
 
 import { getOrMake } from "../../base/map_values.ts";
+import { CORRECTION } from "../../model/expert_weights.ts";
 import { isLinear } from "../../model/mixer_spec.ts";
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
-import { CORRECTION, moduleOf } from "../../model/weights.ts";
+import { moduleOf } from "../../model/weights.ts";
 import { gradients } from "../ir/differentiate.ts";
 import type { Graph, Value } from "../ir/graph.ts";
 import { GraphBuilder } from "../ir/graph_builder.ts";

@@ -14,6 +14,7 @@ import {
   clip,
   erf,
   floor,
+  gatherElements,
   gatherRows,
   largestMask,
   relu,
@@ -193,7 +194,7 @@ const CASES: readonly Case[] = [
   {
     title: "gatherElements",
     shapes: (s) => [["b", s.k]],
-    build: (b, [x]) => b.exp(b.gatherElements(x!, b.input("places", ["b", 1], "int32"))),
+    build: (b, [x]) => b.exp(gatherElements(b, x!, b.input("places", ["b", 1], "int32"))),
   },
   {
     title: "rows of all leading axes",

@@ -8,7 +8,7 @@ import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import { type Node, outputsOf, type Value } from "./graph.ts";
 import { END, type GraphBuilder } from "./graph_builder.ts";
-import { ascending, gatherRows, scatterRows, splitInto } from "./operators.ts";
+import { ascending, gatherRows, scatterAdd, scatterRows, splitInto } from "./operators.ts";
 import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -61,7 +61,9 @@ const RULES: Readonly<Record<string, Rule>> = {
     noGradient,
     () => gatherRows(b, g, b.reshape(places!, [places!.shape[0]!])),
   ],
-  GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
+  GatherElements: (b, { inputs: [x, index] }, g) => [
+    () => scatterAdd(b, b.zerosLike(x!), { index: index!, updates: g }),
+  ],
 };
 
 /**

@@ -7,6 +7,7 @@ import { elementCount } from "../../tensor/tensor.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import type { Value } from "./graph.ts";
 import { GraphBuilder } from "./graph_builder.ts";
+import { gatherElements, last, scatterAdd } from "./operators.ts";
 import { broadcast, type Dim } from "./shapes.ts";
 
 /** Shapes of inputs, the value that is built from them, and its expected shape. */
@@ -109,7 +110,7 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   last: {
     inputs: [["B", "T"]],
-    build: (b, [x]) => b.last(x!, 1, 2),
+    build: (b, [x]) => last(b, x!, { axis: 1, count: 2 }),
     shape: ["B", 2],
   },
   expandLike: {
@@ -140,9 +141,9 @@ describe("GraphBuilder", () => {
     const b = new GraphBuilder();
     const x = b.input("x", ["B", 3]);
     const places = b.input("places", ["B", 1], "int32");
-    const gathered = b.gatherElements(x, places);
+    const gathered = gatherElements(b, x, places);
     expect(gathered.shape).toEqual(["B", 1]);
-    const scattered = b.scatterAdd(x, places, b.exp(gathered));
+    const scattered = scatterAdd(b, x, { index: places, updates: b.exp(gathered) });
     expect(scattered.shape).toEqual(["B", 3]);
     b.output("gathered", gathered);
     b.output("scattered", scattered);

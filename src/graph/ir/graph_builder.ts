@@ -312,12 +312,6 @@ export class GraphBuilder {
     return this.#node("Slice", inputs, { shape: x.shape.with(axis, size) });
   }
 
-  /** The last entries of an axis. */
-  last(x: Value, axis: number, count: number): Value {
-    const inputs = [x, ...[-count, END, axis].map((bound) => this.integers([bound]))];
-    return this.#node("Slice", inputs, { shape: x.shape.with(axis, count) });
-  }
-
   /** x padded with zeros along an axis. */
   pad(
     x: Value,
@@ -332,17 +326,6 @@ export class GraphBuilder {
       x.shape.map((_, index) => (index === axis ? [before, after][side]! : 0)),
     );
     return this.#node("Pad", [x, this.integers(pads)], { shape: x.shape.with(axis, size) });
-  }
-
-  /** x[i, index[i, j]] of a matrix: [M, V] and int32 [M, A] give [M, A]. */
-  gatherElements(x: Value, index: Value): Value {
-    return this.#node("GatherElements", [x, index], { shape: index.shape, attributes: { axis: 1 } });
-  }
-
-  /** x with updates [M, 1] added at x[i, index[i, 0]]. */
-  scatterAdd(x: Value, index: Value, updates: Value): Value {
-    const attributes = { axis: 1, reduction: { text: "add" } };
-    return this.#node("ScatterElements", [x, index, updates], { ...x, attributes });
   }
 
   /** x repeated along its axes of size 1 to the shape of another value. */

@@ -1,6 +1,6 @@
 /**
  * Rarely used operators: functions of single elements, integer arithmetic, gathers, quantised products. Of these, erf,
- * relu, softplus, clip and those that move rows have a derivative.
+ * relu, softplus, clip, `last`, `gatherElements` and those that move rows have a derivative.
  */
 import type { Value } from "./graph.ts";
 import { END, type GraphBuilder } from "./graph_builder.ts";
@@ -51,6 +51,31 @@ export function floor(b: GraphBuilder, x: Value): Value {
 
 export function log(b: GraphBuilder, x: Value): Value {
   return b.operator("Log", [x], x);
+}
+
+/** The last entries of an axis. */
+export function last(
+  b: GraphBuilder,
+  x: Value,
+  { axis, count }: Readonly<Record<"axis" | "count", number>>,
+): Value {
+  const inputs = [x, ...[-count, END, axis].map((bound) => b.integers([bound]))];
+  return b.operator("Slice", inputs, { shape: x.shape.with(axis, count) });
+}
+
+/** x[i, index[i, j]] of a matrix: [M, V] and int32 [M, A] give [M, A]. */
+export function gatherElements(b: GraphBuilder, x: Value, index: Value): Value {
+  return b.operator("GatherElements", [x, index], { shape: index.shape, attributes: { axis: 1 } });
+}
+
+/** x with updates [M, 1] added at x[i, index[i, 0]]. */
+export function scatterAdd(
+  b: GraphBuilder,
+  x: Value,
+  { index, updates }: Readonly<Record<"index" | "updates", Value>>,
+): Value {
+  const attributes = { axis: 1, reduction: { text: "add" } };
+  return b.operator("ScatterElements", [x, index, updates], { ...x, attributes });
 }
 
 /** x to the powers of a vector: [1] and [N] give [N]. */

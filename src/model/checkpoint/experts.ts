@@ -14,9 +14,11 @@ import {
   zeros,
 } from "../../tensor/tensor.ts";
 import { transposed as turned } from "../../tensor/transposed.ts";
-import type { Family, StoredExperts } from "../family.ts";
+import { CORRECTION } from "../expert_weights.ts";
+import type { Family } from "../family.ts";
+import type { StoredExperts } from "../family_tensors.ts";
 import { expertNeurons, type LayerSpec, type ModelSpec, type Projection } from "../spec.ts";
-import { CORRECTION, correctionsOf, projectionName } from "../weights.ts";
+import { correctionsOf, projectionName } from "../weights.ts";
 import { BLOCKS } from "./mxfp4.ts";
 
 /** A stored tensor of one expert, or of all. */

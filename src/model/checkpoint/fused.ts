@@ -6,7 +6,7 @@
 import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
-import { FUSED_NAMES, type FusedName } from "../family.ts";
+import { FUSED_NAMES, type FusedName } from "../family_tensors.ts";
 import { FUSIONS } from "../fusions.ts";
 import { type DeltaSpec, linearChannels } from "../mixer_spec.ts";
 import { type LayerSpec, type ModelSpec, ownKeyDimOf, valueDimOf } from "../spec.ts";

@@ -1,7 +1,8 @@
 /** Tensors of a Hugging Face checkpoint under the names used here, where the file has others. */
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import { GPT_NEO } from "../families/gpt_neo.ts";
-import type { Family, FamilyTensors } from "../family.ts";
+import type { Family } from "../family.ts";
+import type { FamilyTensors } from "../family_tensors.ts";
 import { expertCounts, type ModelSpec } from "../spec.ts";
 
 /** Prefixes of the names of a decoder's tensors, and of those of its output matrix. */

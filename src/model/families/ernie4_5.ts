@@ -1,6 +1,7 @@
 /** ERNIE 4.5, dense and with experts (their configuration and modeling files in transformers). */
+
+import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
-import { CORRECTION } from "../weights.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 import { EXPERTS_OF_MLP, SHARED_EXPERTS } from "./qwen.ts";
 

@@ -1,6 +1,7 @@
 /** EXAONE 4 and K-EXAONE (files of transformers by the names exaone4 and exaone_moe). */
+
+import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
-import { CORRECTION } from "../weights.ts";
 import { GLM4_MOE } from "./glm.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 

@@ -1,6 +1,7 @@
 /** Gemma 1 to 4 and VaultGemma (configuration_*gemma*.py and modeling files of transformers). */
+
+import { EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
-import { EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../weights.ts";
 import { LLAMA } from "./llama.ts";
 
 const GEMMA_DEFAULTS = {

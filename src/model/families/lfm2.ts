@@ -2,8 +2,9 @@
  * LFM2 and LFM2 MoE, whose layers have attention or a short convolution (their configuration and modeling files in
  * transformers).
  */
+
+import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
-import { CORRECTION } from "../weights.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 
 export const LFM2: Family = {

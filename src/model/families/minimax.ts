@@ -1,6 +1,7 @@
 /** MiniMax-M2 (configuration_minimax_m2.py, modeling_minimax_m2.py of transformers). */
+
+import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
-import { CORRECTION } from "../weights.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 import { MIXTRAL } from "./mistral.ts";
 

@@ -1,5 +1,6 @@
 /** Qwen2, Qwen3, Qwen3 MoE, Qwen3-Next and Qwen 3.5 (their configuration and modeling files in transformers). */
-import type { Family, StoredExperts } from "../family.ts";
+import type { Family } from "../family.ts";
+import type { StoredExperts } from "../family_tensors.ts";
 import { LLAMA } from "./llama.ts";
 
 const QWEN_DEFAULTS = {

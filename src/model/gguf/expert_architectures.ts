@@ -3,8 +3,8 @@
  * stand for one without experts in other files, and for one with a shared expert beside them.
  */
 
+import { EXPERT_NORMS } from "../expert_weights.ts";
 import { PROJECTIONS } from "../spec.ts";
-import { EXPERT_NORMS } from "../weights.ts";
 import {
   type GgufArchitecture,
   type GgufExperts,

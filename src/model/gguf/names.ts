@@ -3,14 +3,13 @@
  * llama.cpp.
  */
 
+import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM, SHARED_GATE } from "../expert_weights.ts";
 import { familyByName } from "../families/families.ts";
 import { DELTA_NORM, FADING_RATES, FILTER_MODULES } from "../mixer_weights.ts";
 import type { ModelSpec, NormPlacement } from "../spec.ts";
 import {
-  CORRECTION,
   EMBEDDING,
   EMBEDDING_NORM,
-  EXPERT_SCALES,
   FINAL_NORM,
   FINAL_NORM_BIAS,
   HEAD,
@@ -19,9 +18,6 @@ import {
   PER_LAYER,
   PER_LAYER_NORM,
   POSITION_EMBEDDING,
-  ROUTER,
-  ROUTER_NORM,
-  SHARED_GATE,
   SINKS,
 } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";

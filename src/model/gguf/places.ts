@@ -1,12 +1,13 @@
 /** Where the weights of a model are stored in a GGUF file, for reading and for writing. */
 
 import { getOrMake } from "../../base/map_values.ts";
+import { CORRECTION, SHARED_GATE } from "../expert_weights.ts";
 import { linearChannels } from "../mixer_spec.ts";
 import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
 import { expertNeurons, type ModelSpec } from "../spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../stacked_experts.ts";
-import { CORRECTION, projectionName, SHARED_GATE, type WeightSpec, weightsOf } from "../weights.ts";
+import { projectionName, type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { type JoinedRows, joinedWeights } from "./joined_rows.ts";
 import { forLatents, headMatrices } from "./latents.ts";

@@ -6,7 +6,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../../errors.ts";
 import { FAMILIES, familyByName } from "../families/families.ts";
-import { biasPart, type Family, type FamilyReaders, type FamilyTensors } from "../family.ts";
+import { biasPart, type Family, type FamilyReaders } from "../family.ts";
+import type { FamilyTensors } from "../family_tensors.ts";
 import { FUSIONS } from "../fusions.ts";
 import { type RopeSpec, usualAttentionFactor } from "../rope_spec.ts";
 import {

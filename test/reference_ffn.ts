@@ -1,0 +1,132 @@
+/** FFNs and experts of the reference decoder, and what follows them. */
+import {
+  ACTIVATIONS,
+  add,
+  chunks,
+  gatedFactor,
+  linear,
+  matrix,
+  norm,
+  type Row,
+  type Rows,
+  sigmoid,
+  softmax,
+} from "./reference_functions.ts";
+import type { ReferenceLayer } from "./reference_layer.ts";
+
+export function ffn(
+  layer: ReferenceLayer,
+  { read, joined }: { readonly read: Rows; readonly joined: Rows },
+  gate: (rows: Rows) => Rows,
+): Rows {
+  const { activation, gated, norms } = layer.spec;
+  const entering = {
+    before: "post_attention_layernorm",
+    around: "pre_feedforward_layernorm",
+    after: null,
+    shared: "input_layernorm",
+  }[norms];
+  const normed = entering === null ? read : layer.norm(read, entering);
+  const { ownNorms = false, shared } = layer.layerSpec.experts ?? {};
+  const ofExperts = ownNorms ? layer.norm(read, "pre_feedforward_layernorm_2") : normed;
+  const routerReads = (t: number): Row => (ownNorms ? routerInput(layer, read[t]!) : ofExperts[t]!);
+  const inner = ofExperts.map((row, t) => {
+    const up = layer.project("mlp", "up_proj", row);
+    const shares = expertShares(layer, routerReads(t));
+    const activate = (x: number): number =>
+      ACTIVATIONS[activation](x, (name) => layer.vector(`mlp.act_fn.${name}`)[0]!);
+    const all = gated
+      ? layer.project("mlp", "gate_proj", row).map((x, j) => activate(x) * gatedFactor(up[j]!, activation))
+      : up.map(activate);
+    return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
+  });
+  const own = (rows: Rows, name: string): Rows => (ownNorms ? layer.norm(rows, name) : rows);
+  const routed = own(
+    gate(inner).map((row, t) => written(layer, row, routerReads(t))),
+    "post_feedforward_layernorm_2",
+  );
+  const beside = (): Rows => own(sharedExpert(layer, normed), "post_feedforward_layernorm_1");
+  const out = shared === undefined ? routed : add(routed, beside());
+  const plain = norms === "before" || norms === "shared";
+  return layer.join(joined, plain ? out : layer.norm(out, "post_feedforward_layernorm"));
+}
+
+/** The output of an FFN; biases of experts count as much as they. @param read - what the router reads */
+function written(layer: ReferenceLayer, inner: Row, read: Row): Row {
+  const { experts, biases } = layer.layerSpec;
+  if (experts === undefined || !biases.includes("down_proj")) return layer.project("mlp", "down_proj", inner);
+  const ofExperts = matrix(layer.weights, `${layer.prefix}mlp.down_proj.bias`);
+  const shares = expertShares(layer, read);
+  const product = linear(inner, matrix(layer.weights, `${layer.prefix}mlp.down_proj.weight`));
+  return product.map((x, c) => shares.reduce((sum, share, e) => sum + share * ofExperts[e]![c]!, x));
+}
+
+/** What the shared expert adds to the output of the others. */
+function sharedExpert(layer: ReferenceLayer, rows: Rows): Rows {
+  const product = (row: Row, name: string): Row =>
+    linear(row, matrix(layer.weights, `${layer.prefix}mlp.${name}.weight`));
+  return rows.map((row) => {
+    const up = product(row, "shared_expert.up_proj");
+    const activate = (x: number): number => ACTIVATIONS[layer.spec.activation](x, () => 0);
+    const neurons = product(row, "shared_expert.gate_proj").map(
+      (x, j) => activate(x) * gatedFactor(up[j]!, layer.spec.activation),
+    );
+    const share = layer.layerSpec.experts!.sharedUngated
+      ? 1
+      : sigmoid(product(row, "shared_expert_gate")[0]!);
+    return product(neurons, "shared_expert.down_proj").map((x) => share * x);
+  });
+}
+
+/** What a router with a norm of its own reads. */
+function routerInput(layer: ReferenceLayer, row: Row): Row {
+  const weight = layer.vector("mlp.gate.scale");
+  const normed = norm(row, { weight, bias: null }, { ...layer.spec, normOffset: 0 });
+  return normed.map((x) => x / Math.sqrt(row.length));
+}
+
+/** What each expert's neurons count for a token; 1 where there are no experts. */
+function expertShares(layer: ReferenceLayer, row: readonly number[]): readonly number[] {
+  const { experts } = layer.layerSpec;
+  if (experts === undefined) return [1];
+  const { active, normalised, corrected, groups, divisor = { plus: 0 }, scale = 1 } = experts;
+  const unbiased = linear(row, matrix(layer.weights, `${layer.prefix}mlp.gate.weight`));
+  const bias = experts.biased ? layer.vector("mlp.gate.bias") : unbiased.map(() => 0);
+  const products = unbiased.map((x, expert) => x + bias[expert]!);
+  const scores = experts.sigmoid ? products.map(sigmoid) : softmax(products);
+  const added = corrected ? layer.vector("mlp.gate.e_score_correction_bias") : scores.map(() => 0);
+  const ranks = scores.map((score, expert) => score + added[expert]!);
+  const size = experts.count / (groups?.count ?? 1);
+  const worth = chunks(ranks, size).map((group) =>
+    [...group]
+      .sort((a, b) => b - a)
+      .slice(0, groups?.best)
+      .reduce((total, rank) => total + rank, 0),
+  );
+  const open = [...worth.keys()].sort((a, b) => worth[b]! - worth[a]!).slice(0, groups?.active);
+  const picked = [...ranks.keys()]
+    .filter((expert) => open.includes(Math.floor(expert / size)))
+    .sort((a, b) => ranks[b]! - ranks[a]!)
+    .slice(0, active);
+  const sum = picked.reduce((total, expert) => total + scores[expert]!, 0);
+  const least = "least" in divisor ? Math.max(sum, divisor.least) : sum + divisor.plus;
+  const scales = experts.ownScales ? layer.vector("mlp.gate.per_expert_scale") : scores.map(() => 1);
+  return scores.map((score, expert) =>
+    picked.includes(expert) ? (scales[expert]! * scale * score) / (normalised ? least : 1) : 0,
+  );
+}
+
+/** A row with what the layer's own input adds. */
+export function withOwn(layer: ReferenceLayer, row: Row, own: Row): Row {
+  const gates = linear(row, matrix(layer.weights, `${layer.prefix}per_layer_input_gate.weight`));
+  const open = gates.map((x, c) => ACTIVATIONS[layer.spec.activation](x, () => 0) * own[c]!);
+  const projected = linear(open, matrix(layer.weights, `${layer.prefix}per_layer_projection.weight`));
+  return layer.join([row], layer.norm([projected], "post_per_layer_input_norm"))[0]!;
+}
+
+/** Rows times the layer's number, if it has one. */
+export function scaled(layer: ReferenceLayer, rows: Rows): Rows {
+  if (!layer.spec.layerScalars) return rows;
+  const [factor] = layer.vector("layer_scalar");
+  return rows.map((row) => row.map((x) => x * factor!));
+}
