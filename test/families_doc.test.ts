@@ -23,10 +23,11 @@ test("there is a row for each family", () => {
 });
 
 test.each(FAMILIES)(
-  "says which class loads a pruned $modelType, and what of vLLM",
+  "says since when transformers has $modelType, which class loads a pruned one, and what of vLLM",
   ({ modelType, readers }) => {
-    const [, , , , neurons, kvGroups, biases, vllm] =
+    const [, , , since, neurons, kvGroups, biases, vllm] =
       rows.find(([, name]) => name === `\`${modelType}\``) ?? [];
+    expect(since).toBe(readers.transformersSince);
     const own = specs.filter(({ family }) => family === modelType);
     const halved = own.map(withHalfTheNeurons);
     const narrower = halved.filter(losesKvGroups).map(withoutKvGroup);

@@ -59,7 +59,7 @@ const LOAD_STOCK = `The stock classes of transformers load this model:
 
 const LOAD_REMOTE_CODE = `\`${MODELLING_FILE}\` builds every layer from transformers' own layers, with the widths
 (\`per_layer_config\`) and biases (\`projection_biases\`) in config.json. It is short: read it before you let
-transformers 4.57 or later (for families that it names, a later version) run it:
+transformers 4.57 or later (a later version where the table below names one) run it:
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)

@@ -193,10 +193,13 @@ describe("programSupport", () => {
     // As many query heads in all layers.
     const options = { ...gemma, layers: gemma.layers!.with(-1, { ...gemma.layers!.at(-1), groupSize: 4 }) };
     const own = programSupport(tinySpec(options));
-    expect([own.transformers, own.vllm]).toEqual(["yes (Gemma4ForCausalLM)", "yes (Gemma4ForCausalLM)"]);
+    expect([own.transformers, own.vllm]).toEqual([
+      "yes (Gemma4ForCausalLM; version 5.5 or later)",
+      "yes (Gemma4ForCausalLM)",
+    ]);
     const layers = options.layers.with(0, { ...options.layers[0], neurons: 9 });
     expect(programSupport(tinySpec({ ...options, layers }))).toMatchObject({
-      transformers: "with trust_remote_code (layers differ in width)",
+      transformers: "with trust_remote_code (layers differ in width; version 5.5 or later)",
       vllm: "no (it computes SiLU in experts)",
       "llama.cpp": expect.stringContaining("as gemma4, padded with zeros"),
     });
@@ -257,14 +260,17 @@ describe("programSupport", () => {
       layers: [tinyDelta(), {}],
     };
     const none = "no (it has no class for these widths, heads and biases)";
-    expect(answers(qwen)).toEqual(same("yes (Qwen3_5ForCausalLM)"));
+    expect(answers(qwen)).toEqual([
+      "yes (Qwen3_5ForCausalLM; version 5.2 or later)",
+      "yes (Qwen3_5ForCausalLM)",
+    ]);
     for (const biases of [["q_proj", "k_proj", "v_proj"], ["o_proj"]] as const)
       expect(answers({ ...qwen, layers: [tinyDelta(), { biases }] })).toEqual([
-        "yes (Qwen3_5ForCausalLM)",
+        "yes (Qwen3_5ForCausalLM; version 5.2 or later)",
         none,
       ]);
     expect(answers({ ...qwen, layers: [tinyDelta({}, 5), {}] })).toEqual([
-      "with trust_remote_code (layers differ in width)",
+      "with trust_remote_code (layers differ in width; version 5.2 or later)",
       none,
     ]);
   });

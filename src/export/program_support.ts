@@ -33,16 +33,24 @@ export function programSupport(
   const isFile = architecture !== undefined;
   const form = findHfForm(spec);
   const transformers = transformersAnswer(spec, form);
+  const since = form?.family.readers.transformersSince ?? OLDEST_TRANSFORMERS;
   const vllm = vllmAnswer(spec, form) ?? transformers;
   const text = isFile || converted ? textAfterExport : textOf;
   return {
     gprune: "yes",
-    transformers: text(transformers),
+    transformers: text(since === OLDEST_TRANSFORMERS ? transformers : withVersion(transformers, since)),
     vllm: text(vllm),
     "llama.cpp": isFile ? llamaCppFileText(spec, architecture) : textOf(llamaCppAnswer(spec, tokenizer)),
     onnx: ONNX,
     "transformers.js": ONNX,
   };
+}
+
+/** The oldest version of transformers that gprune writes for; answers say where a later one is needed. */
+const OLDEST_TRANSFORMERS = "4.57";
+
+function withVersion([verdict, why]: Answer, version: string): Answer {
+  return [verdict, `${why}; version ${version} or later`];
 }
 
 /** `yes`, `no` or a condition, and the class that loads the model or why none does. */

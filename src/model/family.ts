@@ -240,6 +240,8 @@ export interface FamilyConfig {
 
 /** How other programs read the family's files. */
 export interface FamilyReaders {
+  /** The oldest version of transformers that has the class, of 4.57 and later ones. */
+  readonly transformersSince: string;
   /** vLLM has a class of its own for the family (registry.py of 0.33). */
   readonly vllmClass: boolean;
   /** transformers' class runs in vLLM's backend for these; else it does not take the backend's attention. */

@@ -12,7 +12,13 @@ export const CWM: Family = {
     biases: { qkv: "never", o: "never", mlp: "mlp_bias" },
     windows: "layer_types",
   },
-  readers: { ...LLAMA.readers, vllmClass: false, transformersJs: LLAMA, standsIn: false },
+  readers: {
+    ...LLAMA.readers,
+    transformersSince: "5.0",
+    vllmClass: false,
+    transformersJs: LLAMA,
+    standsIn: false,
+  },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 128_256, hidden: 6144, neurons: 21_504, layers: 64, heads: 48 },

@@ -67,6 +67,7 @@ export const GLM4_MOE_LITE: Family = {
   architecture: "Glm4MoeLiteForCausalLM",
   configClass: "Glm4MoeLiteConfig",
   config: { ...DEEPSEEK_V3.config, ownKeys: "glm4_moe_lite" },
+  readers: { ...DEEPSEEK_V3.readers, transformersSince: "5.0" },
   defaults: {
     ...DEEPSEEK_V3.defaults,
     sizes: { vocab: 154_880, hidden: 2048, neurons: 10_240, layers: 47, heads: 20 },

@@ -45,5 +45,6 @@ export const EXAONE_MOE: Family = {
     names: { ...GLM4_MOE.stored.names, [CORRECTION]: "mlp.e_score_correction_bias" },
     namesInMemory: { [CORRECTION]: "mlp.e_score_correction_bias" },
   },
+  readers: { ...EXAONE4.readers, transformersSince: "5.1" },
   defaults: { ...EXAONE4.defaults, tokenIds: { bos_token_id: 1, eos_token_id: 53, pad_token_id: 0 } },
 };

@@ -137,7 +137,13 @@ export const GEMMA4: Family = {
       { name: "experts.down_proj", parts: ["down_proj"] },
     ],
   },
-  readers: { ...GEMMA3.readers, vllmExperts: "gelu_tanh", transformersJs: GEMMA2, standsIn: false },
+  readers: {
+    ...GEMMA3.readers,
+    transformersSince: "5.5",
+    vllmExperts: "gelu_tanh",
+    transformersJs: GEMMA2,
+    standsIn: false,
+  },
   defaults: {
     ...GEMMA_DEFAULTS,
     sizes: { vocab: 262_144, hidden: 2304, neurons: 9216, layers: 30, heads: 8 },

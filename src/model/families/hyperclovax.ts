@@ -22,6 +22,6 @@ export const HYPERCLOVAX: Family = {
       post_feedforward_layernorm: "post_norm2",
     },
   },
-  readers: { ...GRANITE.readers, transformersJs: LLAMA },
+  readers: { ...GRANITE.readers, transformersSince: "5.0", transformersJs: LLAMA },
   defaults: LLAMA.defaults,
 };

@@ -9,7 +9,13 @@ export const JAIS2: Family = {
   configClass: "Jais2Config",
   computes: { ...LLAMA.computes, gated: false, normType: "layer", normParameters: "weight_and_bias" },
   config: { ...LLAMA.config, normEpsKey: "layer_norm_eps" },
-  readers: { ...LLAMA.readers, vllmClass: false, transformersJs: LLAMA, standsIn: false },
+  readers: {
+    ...LLAMA.readers,
+    transformersSince: "5.0",
+    vllmClass: false,
+    transformersJs: LLAMA,
+    standsIn: false,
+  },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 150_272, hidden: 3328, neurons: 26_624, layers: 32, heads: 26 },

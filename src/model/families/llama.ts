@@ -72,6 +72,7 @@ export const LLAMA: Family = {
     transposed: false,
   },
   readers: {
+    transformersSince: "4.57",
     vllmClass: true,
     vllmBackend: true,
     vllmReadsHeadDim: true,

@@ -37,6 +37,7 @@ export const MINIMAX_M2: Family = {
   },
   readers: {
     ...LLAMA.readers,
+    transformersSince: "5.0",
     vllmIgnores: ["tied_head"],
     transformersJs: LLAMA,
     standsIn: false,

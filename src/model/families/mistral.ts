@@ -62,7 +62,7 @@ export const MINISTRAL3: Family = {
   },
   readers: {
     ...LLAMA.readers,
-    // transformers 4 has no such class.
+    transformersSince: "5.0",
     standsIn: false,
     tokenizer: "file",
   },

@@ -22,7 +22,7 @@ export const NANOCHAT: Family = {
     rotatedOrder: "swapped_halves",
     names: { "mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2" },
   },
-  readers: { ...LLAMA.readers, vllmClass: false, standsIn: false },
+  readers: { ...LLAMA.readers, transformersSince: "5.0", vllmClass: false, standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 50_304, hidden: 768, neurons: 8192, layers: 12, heads: 6 },

@@ -128,6 +128,7 @@ export const QWEN3_5: Family = {
   },
   readers: {
     ...LLAMA.readers,
+    transformersSince: "5.2",
     vllmBackend: false,
     vllmOmits: ["qkv", "o"],
     // Its own class there (4.3) asks for the configuration of an image encoder (modeling_qwen2_vl.js).
@@ -168,7 +169,7 @@ export const QWEN3_NEXT: Family = {
   configClass: "Qwen3NextConfig",
   config: { ...LLAMA.config, ownKeys: "qwen3_next" },
   stored: { ...QWEN3_5_MOE.stored, fused: ["in_proj_qkvz", "in_proj_ba"] },
-  readers: { ...QWEN3_5_MOE.readers, transformersJs: null },
+  readers: { ...QWEN3_5_MOE.readers, transformersSince: "4.57", transformersJs: null },
   defaults: {
     ...QWEN3_5_MOE.defaults,
     sizes: { vocab: 151_936, hidden: 2048, neurons: 5632, layers: 48, heads: 16 },

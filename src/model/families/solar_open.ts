@@ -11,7 +11,7 @@ export const SOLAR_OPEN: Family = {
   configClass: "SolarOpenConfig",
   computes: { ...GLM4_MOE.computes, qkNorm: null },
   config: { ...LLAMA.config, fixedKeys: GLM4_MOE.config.fixedKeys, ownKeys: "solar_open" },
-  readers: { ...LLAMA.readers, vllmClass: false, standsIn: false },
+  readers: { ...LLAMA.readers, transformersSince: "5.0", vllmClass: false, standsIn: false },
   defaults: {
     ...LLAMA.defaults,
     sizes: { vocab: 196_608, hidden: 4096, neurons: 1280, layers: 48, heads: 64 },
