@@ -17,6 +17,9 @@ import {
 } from "./mixer_spec.ts";
 import type { RopeSpec } from "./rope_spec.ts";
 
+/** The most layers that a file may name, far above every model, so that a lying header is not expanded into more. */
+export const MAX_LAYERS = 4096;
+
 /** The seven projections of a decoder layer, by their checkpoint names. */
 export const PROJECTIONS = [
   "q_proj",

@@ -6,15 +6,13 @@ import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import { type JsonLimits, OWN_JSON_LIMITS, parseJson as parseLimited } from "../io/files/json.ts";
 import { formatDocument } from "../io/files/json_document.ts";
+import { MAX_LAYERS } from "../model/spec.ts";
 import { badPlan, keepProblems, type PruningPlan } from "./plan.ts";
 
 /** Limits on a plan.json that is read. */
 export const PLAN_LIMITS: JsonLimits = OWN_JSON_LIMITS;
 
 const NOT_OURS = "Give the plan.json that gprune prune wrote.";
-
-/** The same limit as for model configurations. */
-const MAX_LAYERS = 4096;
 
 const count = z.int().positive();
 const perLayer = z.array(count).max(MAX_LAYERS);

@@ -14,6 +14,7 @@ import type { MixerSpec } from "../mixer_spec.ts";
 import type { RopeSpec } from "../rope_spec.ts";
 import {
   type LayerSpec,
+  MAX_LAYERS,
   type ModelSpec,
   mixerLayer,
   PROJECTIONS,
@@ -33,8 +34,6 @@ import { refuseUnsupported, saysRotated } from "./refusals.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
 
-/** Far above every model; keeps a lying header from being expanded into as many layers. */
-const MAX_LAYERS = 4096;
 /** Token ids that travel to config.json. */
 const TOKEN_IDS = ["bos", "eos", "pad"] as const;
 

@@ -3,7 +3,7 @@ import { z } from "zod";
 
 /** The largest size or count. */
 export const MAX_SIZE: number = 2 ** 31;
-export const MAX_LAYERS = 4096;
+export { MAX_LAYERS } from "../spec.ts";
 
 /** The schema of a size or count. */
 export const size: z.ZodInt = z.int().positive().max(MAX_SIZE);
