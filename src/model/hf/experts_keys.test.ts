@@ -290,6 +290,14 @@ describe("experts of HunYuan", () => {
     expect(() => read({ ...HUNYUAN, num_shared_expert: [2, 2] })).toThrow(
       unsupported("config.json: expected num_shared_expert 1, got 2"),
     );
+    const { num_experts_per_tok: _, ...config } = HUNYUAN;
+    expect(() => read({ ...config, moe_topk: [2] })).toThrow(
+      expect.objectContaining({
+        code: "BAD_CONFIG",
+        message: "config.json: expected moe_topk with an entry for every layer, got 1",
+      }),
+    );
+    expect(expertsOf({ ...config, moe_topk: [2, 2, 1] }).map((each) => each?.active)).toEqual([2, 2]);
     for (const moe_topk of [[], "2", [2.5]])
       expect(() => read({ ...HUNYUAN, moe_topk })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
   });
