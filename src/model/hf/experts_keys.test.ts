@@ -221,6 +221,15 @@ describe("experts of gpt-oss", () => {
     });
   });
 
+  test("are stretched alike with another base, and refused where versions of transformers disagree", () => {
+    const { scaling } = read(GPT_OSS).layers[0]!.rope!;
+    expect(read({ ...GPT_OSS, rope_theta: 7 }).layers[0]!.rope).toMatchObject({ theta: 7, scaling });
+    for (const keys of [{ rope_scaling: null }, { rope_scaling: null, rope_theta: 7 }])
+      expect(() => read({ ...GPT_OSS, ...keys })).toThrow(
+        expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("rope_scaling") }),
+      );
+  });
+
   test("are refused with other clamps and slopes", () => {
     for (const [key, value] of [
       ["swiglu_limit", 5],
