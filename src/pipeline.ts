@@ -96,11 +96,11 @@ export async function prune(settings: RunSettings, options: PruneOptions = {}): 
   const config = resolveRunConfig(settings, "configuration");
   if (options.openPasses !== undefined) requireCpu(config);
   const run = await prepareRun(config, options.onDevice);
-  const { model, output } = run.config;
-  const recorded = resume ? await readFacts(join(output, RUN_FILES.facts)) : null;
-  if (recorded === null) await requireFreeDirectory(output, model);
-  const stages = await RunDirectory.claim(output, { resume, signal, interval });
+  await earlierOutput(run.config, resume);
+  const stages = await RunDirectory.claim(run.config.output, { resume, signal, interval });
   try {
+    // Another holder of the directory, for which the claim waits, may have completed the output meanwhile.
+    const recorded = await earlierOutput(run.config, resume);
     const reporting = { ...options, onProgress: interruptible(onProgress, signal) };
     const result = await pruneModel({ ...run, stages, recorded }, reporting);
     stages.clear();
@@ -112,6 +112,17 @@ export async function prune(settings: RunSettings, options: PruneOptions = {}): 
   } finally {
     await stages.leave();
   }
+}
+
+/**
+ * Facts of an output that exists already; null without one.
+ * @param resume - whether there may be one
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED
+ */
+async function earlierOutput({ model, output }: RunConfig, resume: boolean): Promise<FactsRecord | null> {
+  const recorded = resume ? await readFacts(join(output, RUN_FILES.facts)) : null;
+  if (recorded === null) await requireFreeDirectory(output, model);
+  return recorded;
 }
 
 /** @throws GpruneError BAD_ARGUMENT for numbers out of their bounds */

@@ -1,4 +1,6 @@
-import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -138,7 +140,46 @@ describe("a process that is killed", () => {
     await expect.poll(() => isRunning(pid), { timeout: 30_000 }).toBe(false);
     await expectResumed(output);
   });
+
+  // Elsewhere it is not known whose parent a process has lost.
+  test.runIf(process.platform === "linux")(
+    "in front of the user: what the computing one completes while the resumed run waits is its output",
+    async () => {
+      const parent = await mkdtemp(join(root(), "parent-"));
+      const output = join(parent, "out");
+      const complete = join(parent, "complete");
+      await cp(join(root(), "whole"), complete, { recursive: true });
+      await orphanThatCompletes(output, complete);
+      const { code, stderr } = await gprune(...pruneTo(output, "--resume"));
+      expect({ code, computes: stderr.includes("calibrate: ") }).toEqual({ code: 0, computes: false });
+      expect(await hashes(output, FILES)).toEqual(expected);
+      expect(await readdir(parent)).toEqual(["out"]);
+    },
+  );
 });
+
+/** Leaves a process without its parent that holds an output's run, and puts it there once another run waits for it. */
+async function orphanThatCompletes(output: string, complete: string): Promise<void> {
+  const lock = join(`${output}.run`, "lock");
+  const script = join(await mkdtemp(join(root(), "holder-")), "holder.mts");
+  await mkdir(`${output}.run`);
+  await writeFile(
+    script,
+    `import { readdirSync, renameSync } from "node:fs";
+    import { RunLock } from ${JSON.stringify(join(import.meta.dirname, "../src/io/run/lock.ts"))};
+    await RunLock.take(${JSON.stringify(lock)});
+    setInterval(() => {
+      if (!readdirSync(${JSON.stringify(`${output}.run`)}).some((name) => name.startsWith("lock."))) return;
+      renameSync(${JSON.stringify(complete)}, ${JSON.stringify(output)});
+      process.exit();
+    }, 50);`,
+  );
+  const start = `require("child_process").spawn(process.execPath, ["--import", "tsx", ${JSON.stringify(script)}])`;
+  const parent = spawn(process.execPath, ["-e", `${start}; setInterval(() => {}, 1000)`]);
+  await expect.poll(() => readFile(lock).catch(() => null), { timeout: 20_000 }).not.toBeNull();
+  parent.kill("SIGKILL");
+  await once(parent, "exit");
+}
 
 function isRunning(pid: number): boolean {
   try {

@@ -6,7 +6,7 @@ import { YARN_DEFAULTS } from "../model/rope_spec.ts";
 import type { LayerSpec } from "../model/spec.ts";
 import { programSupport } from "./program_support.ts";
 
-const answers = (options: TinyModelOptions): unknown => {
+const answers = (options: TinyModelOptions): readonly [string, string] => {
   const { transformers, vllm } = programSupport(tinySpec(options));
   return [transformers, vllm];
 };
@@ -188,6 +188,21 @@ describe("programSupport", () => {
     ]);
   });
 
+  test.each(["hunyuan_v1_moe", "glm4_moe", "deepseek_v3", "dots1", "solar_open"] as const)(
+    "names a shared expert of a width that no stock class of %s has",
+    (name) => {
+      const options = TINY_FAMILIES[name];
+      const other = (layer: Partial<LayerSpec>): Partial<LayerSpec> =>
+        layer.experts === undefined ? layer : { ...layer, experts: { ...layer.experts, shared: 7 } };
+      const [transformers] = answers({ ...options, layers: options.layers!.map(other) });
+      expect(transformers).toMatch(
+        new RegExp(`no stock class of ${name} has a shared expert of 7 neurons beside others of \\d\\)$`),
+      );
+      const biased = options.layers!.map((layer) => ({ ...other(layer), biases: RECOVERED }));
+      expect(answers({ ...options, layers: biased })[0]).toContain("has these widths, heads and biases");
+    },
+  );
+
   test("knows that vLLM computes GELU in the experts of Gemma 4's own class alone", () => {
     const gemma = TINY_FAMILIES["gemma4 with experts"];
     // As many query heads in all layers.
@@ -212,7 +227,7 @@ describe("programSupport", () => {
     const stems = ["Glm4Moe", "Ernie4_5_Moe", "Lfm2Moe"];
     expect([glm, ernie, lfm2].map(answers)).toEqual(stems.map((stem) => same(`yes (${stem}ForCausalLM)`)));
     const layers = glm.layers!.map((layer) => (layer.experts ? { ...layer, neurons: 9 } : layer));
-    const reason = "no stock class of glm4_moe has these widths, heads and biases";
+    const reason = "no stock class of glm4_moe has a shared expert of 4 neurons beside others of 3";
     expect(answers({ ...glm, layers })).toEqual(same(`with trust_remote_code (${reason})`));
   });
 

@@ -4,7 +4,7 @@ import type { HfForm } from "../model/hf/config_writer.ts";
 import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
 import { parameterCount } from "../model/parameter_counts.ts";
-import { expertNeurons, hasUniformWidths, type ModelSpec } from "../model/spec.ts";
+import { expertNeurons, hasUniformWidths, type LayerSpec, type ModelSpec } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
 
@@ -97,10 +97,22 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
   if (form === null) return ["no", "config.json cannot describe these layers"];
   const { family, remoteCode } = form;
   if (!remoteCode) return ["yes", family.architecture];
-  const reason = hasUniformWidths(spec)
-    ? `no stock class of ${family.modelType} has these widths, heads and biases`
-    : "layers differ in width";
-  return ["with trust_remote_code", reason];
+  if (!hasUniformWidths(spec)) return ["with trust_remote_code", "layers differ in width"];
+  const what = sharedObstacle(spec) ?? "these widths, heads and biases";
+  return ["with trust_remote_code", `no stock class of ${family.modelType} has ${what}`];
+}
+
+/** Names the shared expert, if a stock class would hold the model were it as wide as others; null otherwise. */
+function sharedObstacle(spec: ModelSpec): string | null {
+  const layers = spec.layers.map((layer): LayerSpec => {
+    if (layer.experts?.shared === undefined) return layer;
+    return { ...layer, experts: { ...layer.experts, shared: expertNeurons(layer) } };
+  });
+  const changed = spec.layers.find(
+    ({ experts }, index) => experts?.shared !== layers[index]!.experts?.shared,
+  );
+  if (changed === undefined || (findHfForm({ ...spec, layers })?.remoteCode ?? true)) return null;
+  return `a shared expert of ${changed.experts!.shared} neurons beside others of ${expertNeurons(changed)}`;
 }
 
 /** The activation of experts that vLLM computes in the class that has it, and through its backend. */

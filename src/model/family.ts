@@ -298,6 +298,8 @@ export interface FamilyDefaults {
   readonly ropeTheta: number;
   /** The scaling of rotary frequencies where config.json has no key of one; none where absent. */
   readonly scaling?: RopeScaling;
+  /** Whether that scaling also goes with another `rope_theta` in all versions of the class; false when absent. */
+  readonly scalesAnyBase?: true;
   /** `max_position_embeddings` */
   readonly positions: number;
   /** F / C, where config.json may leave out F. */

@@ -2,7 +2,7 @@
  * Every tensor of a model of some shape: its name, its sizes, and the space (spaces.ts) that each axis carries. Names
  * are those of Llama's checkpoints, which all families are read into.
  */
-import { CORRECTION, EXPERT_NORMS, routerParts, sharedExpertParts } from "./expert_weights.ts";
+import { CORRECTION, EXPERT_NORMS, EXPERT_SCALES, routerParts, sharedExpertParts } from "./expert_weights.ts";
 import { latentParts } from "./latent_spec.ts";
 import { mixerParts } from "./mixer_weights.ts";
 import {
@@ -234,6 +234,13 @@ function routerWeights(spec: ModelSpec, { experts }: LayerSpec, index: number): 
 export function correctionsOf({ layers }: Pick<ModelSpec, "layers">): readonly WeightSpec[] {
   return layers.flatMap(({ experts }, index) =>
     experts?.corrected ? [plain(`model.layers.${index}.${CORRECTION}`, [experts.count])] : [],
+  );
+}
+
+/** The factors of experts' routing weights of all routers, and their shapes. */
+export function expertScalesOf({ layers }: Pick<ModelSpec, "layers">): readonly WeightSpec[] {
+  return layers.flatMap(({ experts }, index) =>
+    experts?.ownScales ? [plain(`model.layers.${index}.${EXPERT_SCALES}`, [experts.count])] : [],
   );
 }
 

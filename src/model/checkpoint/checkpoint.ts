@@ -41,7 +41,7 @@ import { withStoredHead } from "./stored_head.ts";
 import { namingOf, withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
-import { checkWeights, requireFilled, requireFiniteCorrections } from "./weight_check.ts";
+import { checkWeights, requireFilled, requireFiniteRouters } from "./weight_check.ts";
 
 /**
  * Files that travel to the output unchanged: tokenizer, chat template, generation defaults, licence and notices. The
@@ -83,8 +83,8 @@ const MODEL_HINT =
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
  * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, FORBIDDEN, UNSUPPORTED (family, tensor type), BAD_CONFIG,
- *   BAD_FILE, NOT_FINITE for corrections of routers, or BAD_TENSOR listing tensors that are missing or have the wrong
- *   shape; NETWORK from the hub
+ *   BAD_FILE, NOT_FINITE for score corrections of routers and factors of experts, or BAD_TENSOR listing tensors that
+ *   are missing or have the wrong shape; NETWORK from the hub
  */
 export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
   requireWord(name, "model", MODEL_HINT);
@@ -95,7 +95,7 @@ export async function openModel(name: string, options: HubOptions = {}): Promise
   try {
     checkWeights(model);
     await requireFilled(model);
-    await requireFiniteCorrections(model);
+    await requireFiniteRouters(model);
   } catch (error) {
     await model.weights.close();
     throw error;

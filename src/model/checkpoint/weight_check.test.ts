@@ -71,7 +71,8 @@ test.each([
   ["exaone_moe", "model.layers.1.mlp.e_score_correction_bias"],
   ["glm4_moe", "model.layers.1.mlp.gate.e_score_correction_bias"],
   ["ernie4_5_moe", "model.layers.1.mlp.moe_statics.e_score_correction_bias"],
-])("a %s with corrections that are not finite is not opened", async (family, name) => {
+  ["gemma4-experts", "model.layers.1.router.per_expert_scale"],
+])("a %s with corrections or factors of experts that are not finite is not opened", async (family, name) => {
   for (const value of [Number.NaN, Number.NEGATIVE_INFINITY]) {
     const directory = await goldenCopy(family);
     await poisonTensor(join(directory, "model.safetensors"), name, value);

@@ -7,7 +7,7 @@ import { GpruneError } from "../../errors.ts";
 import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
-import { BLOCK_NORMS, correctionsOf, NORM_PARTS, weightsOf } from "../weights.ts";
+import { BLOCK_NORMS, correctionsOf, expertScalesOf, NORM_PARTS, weightsOf } from "../weights.ts";
 import { expertShape, expertTensors, joinedNames, loneShape } from "./experts.ts";
 import { fusedTensors } from "./fused.ts";
 import { namingOf, storedName } from "./stored_names.ts";
@@ -62,11 +62,12 @@ export async function requireFilled({ spec, weights, origin }: Model): Promise<v
 }
 
 /**
- * Finds corrections of routers that are not finite: they would choose other experts, which no later check sees.
+ * Finds score corrections of routers that are not finite, which would choose other experts, and no later check sees
+ * it; and factors of experts, which only a text that has the expert would show.
  * @throws GpruneError NOT_FINITE naming the first
  */
-export async function requireFiniteCorrections({ spec, weights, origin }: Model): Promise<void> {
-  for (const { name } of correctionsOf(spec)) {
+export async function requireFiniteRouters({ spec, weights, origin }: Model): Promise<void> {
+  for (const { name } of [...correctionsOf(spec), ...expertScalesOf(spec)]) {
     const { data } = await weights.read(name);
     const bad = data.find((value) => !Number.isFinite(value));
     if (bad === undefined) continue;

@@ -51,6 +51,7 @@ export const GPT_OSS: Family = {
       ...{ ...YARN_DEFAULTS, type: "yarn", factor: 32, truncate: false },
       ...{ originalMaxPositions: 4096, attentionFactor: yarnAttentionFactor(32) },
     },
+    scalesAnyBase: true,
     positions: 131_072,
     kvHeads: 8,
     headDim: 64,

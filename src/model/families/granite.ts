@@ -82,6 +82,6 @@ export const GRANITE_HYBRID: Family = {
   readers: { ...GRANITE.readers, vllmBackend: false, vllmReadsHeadDim: false },
   defaults: {
     ...GRANITE.defaults,
-    sizes: { vocab: 32_000, hidden: 4096, neurons: 1024, layers: 32, heads: 32 },
+    sizes: { vocab: 32_000, hidden: 4096, neurons: 11_008, layers: 32, heads: 32 },
   },
 };

@@ -8,7 +8,7 @@ const schema = z.object({
   layer_types: z.array(z.unknown()).nullish(),
   sliding_window: size.nullable().default(4096),
   max_window_layers: z.int().nonnegative().max(MAX_LAYERS).default(62),
-  num_hidden_layers: size.max(MAX_LAYERS).default(62),
+  num_hidden_layers: size.max(MAX_LAYERS),
 });
 
 /** Layers from `max_window_layers` on have a window; other classes want `use_sliding_window` for that. */

@@ -221,6 +221,15 @@ describe("experts of gpt-oss", () => {
     });
   });
 
+  test("are stretched alike with another base, and refused where versions of transformers disagree", () => {
+    const { scaling } = read(GPT_OSS).layers[0]!.rope!;
+    expect(read({ ...GPT_OSS, rope_theta: 7 }).layers[0]!.rope).toMatchObject({ theta: 7, scaling });
+    for (const keys of [{ rope_scaling: null }, { rope_scaling: null, rope_theta: 7 }])
+      expect(() => read({ ...GPT_OSS, ...keys })).toThrow(
+        expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("rope_scaling") }),
+      );
+  });
+
   test("are refused with other clamps and slopes", () => {
     for (const [key, value] of [
       ["swiglu_limit", 5],
@@ -290,6 +299,14 @@ describe("experts of HunYuan", () => {
     expect(() => read({ ...HUNYUAN, num_shared_expert: [2, 2] })).toThrow(
       unsupported("config.json: expected num_shared_expert 1, got 2"),
     );
+    const { num_experts_per_tok: _, ...config } = HUNYUAN;
+    expect(() => read({ ...config, moe_topk: [2] })).toThrow(
+      expect.objectContaining({
+        code: "BAD_CONFIG",
+        message: "config.json: expected moe_topk with an entry for every layer, got 1",
+      }),
+    );
+    expect(expertsOf({ ...config, moe_topk: [2, 2, 1] }).map((each) => each?.active)).toEqual([2, 2]);
     for (const moe_topk of [[], "2", [2.5]])
       expect(() => read({ ...HUNYUAN, moe_topk })).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
   });

@@ -19,7 +19,7 @@ const rotation = z.looseObject({ rope_theta: z.number().nullish() }).nullish();
 /** Defaults are those of the class. */
 const schema = z.object({
   layer_types: z.array(z.enum(["sliding_attention", "full_attention"])).nullish(),
-  num_hidden_layers: size.max(MAX_LAYERS).default(30),
+  num_hidden_layers: size.max(MAX_LAYERS),
   intermediate_size: size.default(9216),
   head_dim: size.default(256),
   global_head_dim: size.nullish(),
@@ -128,7 +128,7 @@ function layerTypes(
   { layer_types: named, num_hidden_layers: count }: Gemma4Config,
   where: string,
 ): readonly LayerType[] {
-  requireEveryLayer(named, count, where);
+  requireEveryLayer({ layer_types: named }, count, where);
   return Array.from({ length: count }, (_, index) => {
     if (index + 1 === count) return "full_attention";
     return named?.[index] ?? ((index + 1) % 6 === 0 ? "full_attention" : "sliding_attention");

@@ -26,7 +26,7 @@ const layerTypes = z
 const schema = z.object({
   layer_types: layerTypes.nullish(),
   layers_block_type: layerTypes.nullish(),
-  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+  num_hidden_layers: size.max(MAX_LAYERS),
   hidden_size: size.default(4096),
   shared_intermediate_size: size.default(1024),
   position_embedding_type: z.string().nullish(),
@@ -136,7 +136,7 @@ function attendingLayers(
   where: string,
 ): readonly boolean[] {
   const types = layer_types ?? layers_block_type ?? Array<"mamba">(count).fill("mamba");
-  requireEveryLayer(types, count, where);
+  requireEveryLayer({ layer_types: types }, count, where);
   const attends = types.slice(0, count).map((type) => type === "attention" || type === "full_attention");
   requireAttention(attends, "Mamba 2", where);
   return attends;

@@ -16,7 +16,7 @@ import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 const schema = z.object({
   layer_types: z.array(z.enum(["full_attention", "conv"])).nullish(),
   full_attn_idxs: z.array(z.int().min(0).max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
-  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+  num_hidden_layers: size.max(MAX_LAYERS),
   conv_L_cache: filterLength.default(3),
   conv_bias: z.boolean().default(false),
   intermediate_size: size.default(12_288),
@@ -89,7 +89,7 @@ function convolutionsIn(
   { layer_types: types, full_attn_idxs: attending, num_hidden_layers: count, ...config }: Lfm2Config,
   where: string,
 ): readonly (ConvolutionSpec | null)[] {
-  requireEveryLayer(types, count, where);
+  requireEveryLayer({ layer_types: types }, count, where);
   const convolution = { type: "convolution", length: config.conv_L_cache, biases: config.conv_bias } as const;
   const attends = Array.from({ length: count }, (_, index) =>
     types ? types[index] === "full_attention" : (attending?.includes(index) ?? true),

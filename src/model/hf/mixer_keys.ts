@@ -9,15 +9,20 @@ export const filterLength: z.ZodInt = z.int().min(FILTER_LENGTHS.least).max(FILT
 export const linearHeads: z.ZodInt = size.max(STATE_LIMITS.heads);
 export const linearHeadSize: z.ZodInt = size.max(STATE_LIMITS.channels);
 
-/** @throws GpruneError BAD_CONFIG for a list of layers' types that is shorter than the number of layers */
+/**
+ * @param lists - lists with an entry for each layer, by their keys
+ * @throws GpruneError BAD_CONFIG for a list that is shorter than the number of layers
+ */
 export function requireEveryLayer(
-  types: readonly string[] | null | undefined,
+  lists: Readonly<Record<string, readonly unknown[] | null | undefined>>,
   count: number,
   where: string,
 ): void {
-  if (!types || types.length >= count) return;
-  const message = `${where}: expected layer_types with an entry for every layer, got ${types.length}`;
-  throw new GpruneError("BAD_CONFIG", message);
+  for (const [key, list] of Object.entries(lists)) {
+    if (!list || list.length >= count) continue;
+    const message = `${where}: expected ${key} with an entry for every layer, got ${list.length}`;
+    throw new GpruneError("BAD_CONFIG", message);
+  }
 }
 
 /**

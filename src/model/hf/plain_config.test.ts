@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { GEMMA, GRANITE, LLAMA, QWEN, read } from "../../../test/family_configs.ts";
+import { FAMILIES } from "../families/families.ts";
 import { readConfig } from "./config.ts";
 import { isOtherClass, plainConfig } from "./plain_config.ts";
 
@@ -123,8 +124,27 @@ describe("plainConfig", () => {
 
   test("is a configuration without text_config itself", () => {
     for (const config of [LLAMA, null, [], "x", { ...LLAMA, text_config: null }]) {
-      expect(plainConfig(config)).toBe(config);
+      expect(plainConfig(config)).toEqual(config);
     }
+  });
+
+  test("has the sizes of the class where a configuration of a class has none", () => {
+    const refused = ["ministral3", "granitemoehybrid", "llama4_text", "glm4_moe"];
+    for (const { modelType, defaults } of FAMILIES.filter((family) => !refused.includes(family.modelType))) {
+      const { layers, vocabSize, hiddenSize } = readPlain({ model_type: modelType });
+      const { layers: length, vocab, hidden } = defaults.sizes;
+      expect([modelType, layers.length, vocabSize, hiddenSize]).toEqual([modelType, length, vocab, hidden]);
+    }
+    const sparse = (model_type: string): readonly number[] =>
+      readPlain({ model_type }).layers.flatMap(({ experts }, layer) => (experts ? [layer] : []));
+    expect(sparse("glm4_moe_lite")).toEqual(Array.from({ length: 46 }, (_, index) => index + 1));
+    expect(sparse("exaone_moe")).toEqual(Array.from({ length: 31 }, (_, index) => index + 1));
+  });
+
+  test("derives the neurons of a class from its hidden size, and leaves other names of keys alone", () => {
+    expect(readPlain({ model_type: "gpt2", n_embd: 48 }).layers[0]!.neurons).toBe(192);
+    expect(plainConfig({ model_type: "gpt2", num_hidden_layers: 3 })).not.toHaveProperty("n_layer");
+    expect(plainConfig({ model_type: "exaone" })).not.toHaveProperty("hidden_size");
   });
 
   test.each([

@@ -10,11 +10,18 @@ import type { Family } from "../family.ts";
 import { withOwnKeys } from "./config_names.ts";
 
 /**
- * The configuration of a known family that says the same; the same object if there is none.
+ * The configuration of a known family that says the same, with the sizes of its class where there are none; the same
+ * object if there is no such family.
  * @param config - parsed config.json
  */
 export function plainConfig(config: unknown): unknown {
-  return isJsonObject(config) ? usualFamily(textModel(config)) : config;
+  return isJsonObject(config) ? usualFamily(textModel(withSizes(config))) : config;
+}
+
+/** A configuration of a family's own class, with sizes. */
+function withSizes(config: JsonObject): JsonObject {
+  const family = findFamily(config.model_type);
+  return family?.modelType === config.model_type ? { ...sizesOf(family!, config), ...config } : config;
 }
 
 /** A configuration of another class that computes what a known family does, as that family's. */
@@ -48,20 +55,24 @@ function textModel(config: JsonObject): JsonObject {
   const family = findFamily(plain.model_type);
   if (family === undefined) return config;
   const shared = SHARED_KEYS.flatMap((key) => (config[key] === undefined ? [] : [[key, config[key]]]));
-  return { ...sizesOf(family), ...Object.fromEntries(shared), ...plain, tie_word_embeddings: true };
+  return { ...sizesOf(family, plain), ...Object.fromEntries(shared), ...plain, tie_word_embeddings: true };
 }
 
-/** Sizes of the family's class, which `text_config` lacks where the model has the same (`to_diff_dict`). */
-function sizesOf(family: Family): JsonObject {
-  const { sizes } = family.defaults;
+/**
+ * Sizes of the family's class that a configuration does not have under their usual keys; `text_config` lacks those of
+ * the class (`to_diff_dict`).
+ */
+function sizesOf(family: Family, config: JsonObject): JsonObject {
+  const { sizes, neuronRatio } = family.defaults;
   const usual = {
     vocab_size: sizes.vocab,
     hidden_size: sizes.hidden,
-    intermediate_size: sizes.neurons,
+    ...(neuronRatio === undefined && { intermediate_size: sizes.neurons }),
     num_hidden_layers: sizes.layers,
     num_attention_heads: sizes.heads,
   };
-  return withOwnKeys(usual, family);
+  const missing = Object.entries(usual).filter(([key]) => !Object.hasOwn(config, key));
+  return withOwnKeys(Object.fromEntries(missing), family);
 }
 
 /** Defaults of Qwen2-VL and Qwen2.5-VL (configuration_qwen2_vl.py, configuration_qwen2_5_vl.py). */

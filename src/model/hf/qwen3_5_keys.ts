@@ -73,7 +73,7 @@ function attendingLayers(
   { layer_types: types, full_attention_interval: every, num_hidden_layers: count }: DeltaConfig,
   where: string,
 ): readonly boolean[] {
-  requireEveryLayer(types, count, where);
+  requireEveryLayer({ layer_types: types }, count, where);
   const attends = Array.from({ length: count }, (_, index) =>
     types ? types[index] === "full_attention" : (index + 1) % every === 0,
   );

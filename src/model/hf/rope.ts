@@ -163,7 +163,8 @@ function proportionalScaling(
 /**
  * The scaling of a class that has one where config.json says nothing; undefined where it does, and for other classes.
  * @throws GpruneError UNSUPPORTED where versions of transformers disagree: with null, 4 has no scaling and 5 the
- *   class's; and only 4 takes a base without `rope_parameters` (configuration_apertus.py)
+ *   class's; and only 4 takes a base without `rope_parameters` (configuration_apertus.py), if not all versions do
+ *   (configuration_gpt_oss.py)
  */
 function usualScaling(
   config: RopeConfig,
@@ -171,10 +172,10 @@ function usualScaling(
   { family, where }: Context,
 ): RopeScaling | undefined {
   const { rope_parameters: parameters, rope_scaling: scaling } = config;
-  const { scaling: usual, ropeTheta } = family.defaults;
+  const { scaling: usual, scalesAnyBase = false, ropeTheta } = family.defaults;
   const isSilent = !parameters && Object.keys(scaling ?? {}).length === 0;
   if (usual === undefined || !isSilent) return undefined;
-  if (scaling === undefined && theta === ropeTheta) return usual;
+  if (scaling === undefined && (scalesAnyBase || theta === ropeTheta)) return usual;
   const got = scaling === undefined ? `rope_theta ${theta}` : "an empty rope_scaling";
   const message = `${where}: expected rope_parameters or rope_scaling of ${family.modelType}, got ${got} alone`;
   throw new GpruneError("UNSUPPORTED", message, {

@@ -1,8 +1,8 @@
 /** Which layers of a class have experts, as its configuration says it. */
 import { z } from "zod";
-import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
+import { requireEveryLayer } from "./mixer_keys.ts";
 import { parsedKeys } from "./own_keys.ts";
 
 /** Keys for the layers with experts. */
@@ -55,7 +55,7 @@ const typesSchema = z.object({
     .array(z.enum(["dense", "sparse"]))
     .max(MAX_LAYERS)
     .nullish(),
-  num_hidden_layers: size.max(MAX_LAYERS).default(32),
+  num_hidden_layers: size.max(MAX_LAYERS),
 });
 const FIRST_DENSE = afterDense("first_k_dense_replace", { usual: 1 });
 
@@ -64,10 +64,8 @@ function byType(read: SparseLayers["read"]): SparseLayers {
   return {
     read: (config, where) => {
       const { mlp_layer_types: types, num_hidden_layers: count } = parsedKeys(typesSchema, config, where);
-      if (!types) return read(config, where);
-      if (types.length === count) return (layer) => types[layer] === "sparse";
-      const expected = "mlp_layer_types with an entry for every layer";
-      throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${types.length}`);
+      requireEveryLayer({ mlp_layer_types: types }, count, where);
+      return types ? (layer) => types[layer] === "sparse" : read(config, where);
     },
     write: (sparse) => ({
       ...FIRST_DENSE.write(sparse),
