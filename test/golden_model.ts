@@ -36,6 +36,7 @@ export const GOLDEN_FAMILIES = [
   "phi3",
   "granite",
   "granitemoe",
+  "granitemoeshared",
   "granitemoehybrid",
   "granitemoehybrid-experts",
   "hyperclovax",

@@ -70,6 +70,7 @@ export type OwnKeysName =
   | "gpt_oss"
   | "granite_hybrid"
   | "granitemoe"
+  | "granitemoeshared"
   | "hunyuan_v1_moe"
   | "lfm2"
   | "lfm2_moe"

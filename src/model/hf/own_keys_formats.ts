@@ -82,6 +82,13 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: false,
     own: null,
   }),
+  granitemoeshared: expertKeys({
+    count: "num_local_experts",
+    defaults: { count: 8, active: 2, normalised: true },
+    normalises: false,
+    shared: { key: "shared_intermediate_size", usual: 0 },
+    own: null,
+  }),
   gpt_oss: expertKeys({
     count: "num_local_experts",
     alias: "num_experts",
