@@ -212,7 +212,7 @@ def ffn_modules(layer):
 def widen_shared(layer, config):
     """Gives the shared expert its own width, where the class derives it from that of the others."""
     ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
-    for name in ("shared_experts", "shared_mlp"):
+    for name in ("shared_experts", "shared_expert", "shared_mlp"):
         if (shared := getattr(ffn, name, None)) is not None:
             width = getattr(config, "shared_expert_intermediate_size", 0)
             setattr(ffn, name, type(shared)(LayerConfig(config, {"intermediate_size": width})))
@@ -234,7 +234,7 @@ def pruned_layer(stock, config, index):
     ):
         for block in list(blocks):
             for name, linear in list(block.named_children()):
-                if isinstance(linear, (nn.Linear, Conv1D)):
+                if isinstance(linear, (nn.Linear, Conv1D)) and name != "router":  # of Llama 4, it gives two tensors
                     setattr(block, name, pruned_projection(linear, names.get(name, name), config, index))
     return layer
 

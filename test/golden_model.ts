@@ -12,6 +12,7 @@ export const GOLDEN_FAMILIES = [
   "llama-bias",
   "cwm",
   "llama4",
+  "llama4-experts",
   "lfm2",
   "lfm2_moe",
   "mistral-window",
