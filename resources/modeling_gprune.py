@@ -195,13 +195,13 @@ def has_experts(layer):
 
 def ffn_beside_experts(layer):
     """The name of a layer's FFN that is a shared one, beside experts; None where it has no such FFN."""
-    name = next((name for name in FFN if hasattr(layer, name)), None)
+    name = next((name for name in FFN if getattr(layer, name, None) is not None), None)
     return name if name and has_experts(layer) and not has_experts(getattr(layer, name)) else None
 
 
 def ffn_modules(layer):
     """The modules of a layer's FFN, without those of a shared expert: it is never pruned."""
-    name = next((name for name in FFN if hasattr(layer, name)), None)
+    name = next((name for name in FFN if getattr(layer, name, None) is not None), None)
     if name is None:  # in some classes it is the layer itself
         return [layer]
     if ffn_beside_experts(layer):
@@ -212,7 +212,7 @@ def ffn_modules(layer):
 def widen_shared(layer, config):
     """Gives the shared expert its own width, where the class derives it from that of the others."""
     ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
-    for name in ("shared_experts", "shared_mlp"):
+    for name in ("shared_experts", "shared_expert", "shared_mlp"):
         if (shared := getattr(ffn, name, None)) is not None:
             width = getattr(config, "shared_expert_intermediate_size", 0)
             setattr(ffn, name, type(shared)(LayerConfig(config, {"intermediate_size": width})))
@@ -234,7 +234,7 @@ def pruned_layer(stock, config, index):
     ):
         for block in list(blocks):
             for name, linear in list(block.named_children()):
-                if isinstance(linear, (nn.Linear, Conv1D)):
+                if isinstance(linear, (nn.Linear, Conv1D)) and name != "router":  # of Llama 4, it gives two tensors
                     setattr(block, name, pruned_projection(linear, names.get(name, name), config, index))
     return layer
 
@@ -320,6 +320,7 @@ for family in (
     ("phi3", "Phi3"),
     ("granite", "Granite"),
     ("granitemoe", "GraniteMoe"),
+    ("granitemoeshared", "GraniteMoeShared"),
     ("granitemoehybrid", "GraniteMoeHybrid"),
     ("hyperclovax", "HyperCLOVAX"),
     ("smollm3", "SmolLM3"),
@@ -375,7 +376,7 @@ def __getattr__(name):
 
 
 # What vLLM multiplies the logits by.
-for name in ("GpruneGraniteConfig", "GpruneGraniteMoeConfig"):
+for name in ("GpruneGraniteConfig", "GpruneGraniteMoeConfig", "GpruneGraniteMoeSharedConfig"):
     globals()[name].logit_scale = property(lambda config: 1 / config.logits_scaling)
 if "GpruneHyperCLOVAXConfig" in globals():
     globals()["GpruneHyperCLOVAXConfig"].logit_scale = property(lambda config: config.logits_scaling)

@@ -16,12 +16,16 @@ function mambaEntries(keyHeads: number): NonNullable<Case["extra"]> {
   ];
 }
 
-const GRANITE_FACTORS: NonNullable<Case["extra"]> = [
-  ["granitehybrid.attention.scale", f32(0.125)],
-  ["granitehybrid.embedding_scale", f32(12)],
-  ["granitehybrid.residual_scale", f32(0.4)],
-  ["granitehybrid.logit_scale", f32(3)],
-];
+function graniteFactors(architecture: string): NonNullable<Case["extra"]> {
+  return [
+    [`${architecture}.attention.scale`, f32(0.125)],
+    [`${architecture}.embedding_scale`, f32(12)],
+    [`${architecture}.residual_scale`, f32(0.4)],
+    [`${architecture}.logit_scale`, f32(3)],
+  ];
+}
+const GRANITE_FACTORS = graniteFactors("granitehybrid");
+const GRANITE_MOE_FACTORS = graniteFactors("granitemoe");
 
 /** Beside FFNs of five neurons. */
 const GEMMA4_EXPERTS: Case = {
@@ -104,17 +108,12 @@ export const EXPERT_CASES: Readonly<Record<string, Case>> = {
   granitemoe: {
     ...{ architecture: "granitemoe", permute: true },
     model: tinyModel(TINY_FAMILIES.granitemoe),
-    extra: [
-      ["granitemoe.attention.scale", f32(0.125)],
-      ["granitemoe.embedding_scale", f32(12)],
-      ["granitemoe.residual_scale", f32(0.4)],
-      ["granitemoe.logit_scale", f32(3)],
-    ],
+    extra: GRANITE_MOE_FACTORS,
   },
   "granitemoe with a shared expert": {
     ...{ architecture: "granitemoe", permute: true },
-    model: tinyModel(TINY_FAMILIES["granitemoehybrid of attention with experts"]),
-    extra: [["granitemoe.expert_shared_feed_forward_length", u32(5)]],
+    model: tinyModel(TINY_FAMILIES.granitemoeshared),
+    extra: [...GRANITE_MOE_FACTORS, ["granitemoe.expert_shared_feed_forward_length", u32(5)]],
   },
   olmoe: { architecture: "olmoe", model: tinyModel(TINY_FAMILIES.olmoe) },
   lfm2_moe: {

@@ -31,13 +31,25 @@ export function ffn(
   const ofExperts = ownNorms ? layer.norm(read, "pre_feedforward_layernorm_2") : normed;
   const routerReads = (t: number): Row => (ownNorms ? routerInput(layer, read[t]!) : ofExperts[t]!);
   const inner = ofExperts.map((row, t) => {
-    const up = layer.project("mlp", "up_proj", row);
     const shares = expertShares(layer, routerReads(t));
+    const project = (projection: "gate_proj" | "up_proj"): Row => {
+      if (!layer.layerSpec.experts?.weighsInput) return layer.project("mlp", projection, row);
+      const read = shares.map((share) =>
+        layer.project(
+          "mlp",
+          projection,
+          row.map((x) => share * x),
+        ),
+      );
+      return read[0]!.map((_, j) => read[Math.floor((j * shares.length) / read[0]!.length)]![j]!);
+    };
+    const up = project("up_proj");
     const activate = (x: number): number =>
       ACTIVATIONS[activation](x, (name) => layer.vector(`mlp.act_fn.${name}`)[0]!);
     const all = gated
-      ? layer.project("mlp", "gate_proj", row).map((x, j) => activate(x) * gatedFactor(up[j]!, activation))
+      ? project("gate_proj").map((x, j) => activate(x) * gatedFactor(up[j]!, activation))
       : up.map(activate);
+    if (layer.layerSpec.experts?.weighsInput) return all;
     return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
   });
   const own = (rows: Rows, name: string): Rows => (ownNorms ? layer.norm(rows, name) : rows);

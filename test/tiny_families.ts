@@ -110,6 +110,7 @@ type TinyFamily =
   | "qwen2_moe"
   | "qwen3_moe"
   | "granitemoe"
+  | "granitemoeshared"
   | "olmoe"
   | "smollm3"
   | "lfm2"
@@ -208,6 +209,10 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     qkNorm: "head",
     headDim: 6,
     layers: [SPARSE, SPARSE].map((layer) => ({ ...layer, rope: { ...ROPE, rotaryDim: 6 } })),
+  },
+  granitemoeshared: {
+    ...{ family: "granitemoeshared", ...GRANITE_FACTORS },
+    layers: [NARROW, NARROW].map((layer) => ({ ...layer, ...WITH_OPEN_SHARED })),
   },
   granitemoe: { family: "granitemoe", ...GRANITE_FACTORS, layers: [SPARSE, SPARSE] },
   olmoe: {

@@ -219,6 +219,23 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ],
     residualScale: 0.5,
   },
+  "as Llama 4 with experts": {
+    layers: [
+      WIDTHS[0],
+      {
+        ...WIDTHS[1],
+        experts: {
+          ...{ count: 3, active: 2, normalised: false, sigmoid: true, weighsInput: true },
+          ...{ shared: 4, sharedUngated: true },
+        },
+      },
+      {
+        ...WIDTHS[0],
+        experts: { count: 2, active: 1, normalised: false, sigmoid: true, weighsInput: true },
+      },
+    ],
+    qkNorm: "unweighted",
+  },
   "as DeepSeek V3": {
     layers: WIDTHS.map(({ neurons, kvGroups }, index) => ({
       ...{ neurons, kvGroups, groupSize: 1, rope: LATENT_ROPE },

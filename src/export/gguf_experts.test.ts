@@ -52,6 +52,8 @@ describe("the architecture", () => {
     ["minimax-m2", TINY_FAMILIES.minimax_m2],
     ["hunyuan-moe", TINY_FAMILIES.hunyuan_v1_moe],
     ["granitemoe", TINY_FAMILIES.granitemoe],
+    ["granitemoe", TINY_FAMILIES.granitemoeshared],
+    ["granitemoe", without(TINY_FAMILIES.granitemoeshared, "shared", "sharedUngated")],
     ["olmoe", TINY_FAMILIES.olmoe],
     ["qwen2moe", TINY_FAMILIES.qwen2_moe],
     ["qwen35moe", TINY_FAMILIES.qwen3_5_moe],

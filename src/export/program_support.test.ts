@@ -266,6 +266,24 @@ describe("programSupport", () => {
     ]);
   });
 
+  test("knows that vLLM runs Llama 4 with experts in its own class alone, one of them for a token", () => {
+    const routing = { count: 2, active: 1, normalised: false, sigmoid: true, weighsInput: true } as const;
+    const sparse = { neurons: 12, experts: { ...routing, shared: 6, sharedUngated: true } } as const;
+    const of = (...layers: readonly Partial<LayerSpec>[]): unknown =>
+      answers({ family: "llama4_text", qkNorm: "unweighted", layers });
+    expect(of({}, sparse, {}, sparse)).toEqual(same("yes (Llama4ForCausalLM)"));
+    const lacking = "no (it has no class for these widths, heads and biases)";
+    expect(of(sparse, {}, sparse)).toEqual(["yes (Llama4ForCausalLM)", lacking]);
+    expect(of({ ...sparse, experts: { ...sparse.experts, active: 2 } })).toEqual([
+      "yes (Llama4ForCausalLM)",
+      lacking,
+    ]);
+    expect(of({ ...sparse, neurons: 10 })).toEqual([
+      "with trust_remote_code (no stock class of llama4_text has these widths, heads and biases)",
+      lacking,
+    ]);
+  });
+
   test("knows that vLLM runs Qwen 3.5 in its own class alone, which has no biases in attention", () => {
     const qwen: TinyModelOptions = {
       family: "qwen3_5_text",

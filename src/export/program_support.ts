@@ -129,7 +129,9 @@ export function vllmAnswer(spec: ModelSpec, form: HfForm | null): Answer | null 
   if (new Set(experts.map(expertNeurons)).size > 1)
     return ["no", "it has one width for the experts of all layers"];
   const obstacle = remoteCode ? null : vllmObstacle(spec, family);
-  if (!family.readers.vllmBackend && (remoteCode || obstacle !== null || !family.readers.vllmClass)) {
+  // The class weighs what experts read where the backend's weigh what they give.
+  const inBackend = family.readers.vllmBackend && !experts.some((layer) => layer.experts?.weighsInput);
+  if (!inBackend && (remoteCode || obstacle !== null || !family.readers.vllmClass)) {
     const lacking = family.readers.vllmClass ? "these widths, heads and biases" : family.modelType;
     return ["no", `it has no class for ${lacking}`];
   }

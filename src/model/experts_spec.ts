@@ -6,7 +6,7 @@
  *     picked: the A experts with the largest s + correction, within `groups`
  *     w_e = scale * s_e / D for picked experts, else 0
  *     D = 1, or with `normalised` the sum of the picked s, with `divisor` plus a constant or at least one
- *     output = sum over e of w_e FFN_e(x), plus that of the shared expert
+ *     output = sum over e of w_e FFN_e(x), or with `weighsInput` of FFN_e(w_e x), plus that of the shared expert
  *
  * w are the routing weights. The router and the shared expert are never pruned.
  */
@@ -32,6 +32,8 @@ export interface ExpertsSpec {
   readonly divisor?: { readonly plus: number } | { readonly least: number };
   /** 1 where absent (`routed_scaling_factor`). */
   readonly scale?: number;
+  /** Routing weights multiply what experts read; else what they give (modeling_llama4.py). */
+  readonly weighsInput?: true;
   /**
    * Neurons of a shared expert, an FFN that computes for every token; absent without one. Its output is multiplied by a
    * sigmoid of the token (`shared_expert_gate` of Qwen2 MoE), unless it is `sharedUngated`.

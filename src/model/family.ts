@@ -70,6 +70,7 @@ export type OwnKeysName =
   | "gpt_oss"
   | "granite_hybrid"
   | "granitemoe"
+  | "granitemoeshared"
   | "hunyuan_v1_moe"
   | "lfm2"
   | "lfm2_moe"
@@ -249,13 +250,14 @@ export interface FamilyReaders {
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
   /**
-   * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py, gpt_oss.py) or
-   * refuses (gpt_j.py).
+   * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py, gpt_oss.py,
+   * llama4.py) or refuses (gpt_j.py).
    */
   readonly vllmIgnores: readonly (
     | "activation"
     | "attention_biases"
     | "clipping"
+    | "expert_layers"
     | "expert_shares"
     | "neurons"
     | "norm_eps"

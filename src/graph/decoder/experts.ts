@@ -1,7 +1,7 @@
 /**
  * FFNs of experts (`ExpertsSpec`). The output is down_proj times the neurons of all experts, each multiplied by what
- * the router gives its expert, which is 0 for those that are not the token's. So units, statistics and gradients are
- * those of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those
+ * the router gives its expert, which is 0 for those that are not the token's; or these multiply what neurons are made
+ * of, which are 0 then, too, as every activation of 0 is. So units, statistics and gradients are those of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those
  * of the token's experts, in products for each expert.
  */
 
@@ -25,7 +25,7 @@ export interface Routing {
   readonly experts: ExpertsSpec;
   /** 1 for the experts of each token, 0 for the others, [B, T, E]. */
   readonly mask: Value;
-  /** What multiplies the neurons of each expert, 0 for those that are not the token's, [B, T, E]. */
+  /** The routing weight of each expert, 0 for those that are not the token's, [B, T, E]. */
   readonly weights: Value;
 }
 
@@ -103,8 +103,8 @@ function divisorOf(b: GraphBuilder, { divisor }: ExpertsSpec, sum: Value): Value
   return "plus" in divisor ? b.add(sum, b.scalar(divisor.plus)) : atLeast(b, sum, divisor.least);
 }
 
-/** All neurons [B, T, F] times the weights of their experts. */
-export function weightedNeurons(b: GraphBuilder, neurons: Value, { experts, weights }: Routing): Value {
+/** Neurons of all experts, or their inputs, [B, T, F], times the weights of their experts. */
+export function weightedByExpert(b: GraphBuilder, neurons: Value, { experts, weights }: Routing): Value {
   const [batch, tokens, total] = neurons.shape as readonly [Dim, Dim, Dim];
   const { count } = experts;
   const byExpert = b.reshape(neurons, [batch, tokens, count, sizeOfPart(total, count)]);
@@ -132,7 +132,7 @@ export interface RoutedFfn extends Routing {
 export function routedFfn(
   b: GraphBuilder,
   x: Value,
-  { experts: { count, active }, mask, weights, neurons, slices, product, compute }: RoutedFfn,
+  { experts: { count, active, weighsInput }, mask, weights, neurons, slices, product, compute }: RoutedFfn,
 ): Pick<HalfValues, "channels" | "toTap"> & { readonly output: Value } {
   const rows = b.flatten(x);
   const [tokens, hidden] = rows.shape as readonly [Dim, Dim];
@@ -147,13 +147,13 @@ export function routedFfn(
   const ofExperts = (matrix: ExpertMatrix, input: Value): Value => product(input, matrix, groups);
 
   const tokenOf = b.div(byExpert, b.integer(active));
-  const own = gatherRows(b, rows, tokenOf);
   const places = b.add(b.mul(tokenOf, b.integer(count)), expertOf);
   const factors = b.reshape(b.flatten(weights), [`${tokens}*${count}`, 1]);
-  const channels = b.mul(
-    compute((projection) => ofExperts(projection, own)),
-    gatherRows(b, factors, places),
-  );
+  const weighted = (values: Value): Value => b.mul(values, gatherRows(b, factors, places));
+  const read = gatherRows(b, rows, tokenOf);
+  const own = weighsInput ? weighted(read) : read;
+  const given = compute((projection) => ofExperts(projection, own));
+  const channels = weighsInput ? given : weighted(given);
   const outputs = gatherRows(b, ofExperts("down_proj", channels), byToken);
   // A product with ones, since a sum along an axis in the middle would depend on the number of threads.
   const sums = b.matmul(b.ones([1, active]), b.reshape(outputs, [tokens, active, hidden]));

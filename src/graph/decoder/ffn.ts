@@ -4,7 +4,7 @@ import { EXPERT_NORMS, SHARED_GATE } from "../../model/expert_weights.ts";
 import type { Projection } from "../../model/spec.ts";
 import { ACTIVATION_MODULE, activationParameters, BLOCK_NORMS, moduleOf } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
-import { type Routing, routedFfn, routing, sizeOfPart, weightedNeurons } from "./experts.ts";
+import { type Routing, routedFfn, routing, sizeOfPart, weightedByExpert } from "./experts.ts";
 import { ACTIVATIONS, gatedFactor } from "./formulas.ts";
 import type { LayerOperators } from "./layer_operators.ts";
 import type { HalfValues } from "./layer_structure.ts";
@@ -37,15 +37,19 @@ export function ffn(layer: LayerOperators, input: Value): FfnValues {
   return { ...values, output: b.add(output, beside) };
 }
 
-/** act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16. */
-function neurons(layer: LayerOperators, x: Value): Value {
+/**
+ * act(gate(x)) * up(x), or act(up(x)), [B, T, F], in float32, since Gemma 3's exceed the range of float16.
+ * @param factor - multiplies gate(x) and up(x), [B, T, F]
+ */
+function neurons(layer: LayerOperators, x: Value, factor = (inputs: Value): Value => inputs): Value {
   const { b, structure, weights, sizes } = layer;
   const parameters = new Map(
     activationParameters(structure).map(([name, shape]) => {
       return [name, weights.tensor(`${ACTIVATION_MODULE}.${name}`, shape)];
     }),
   );
-  const linear = (projection: Projection): Value => b.cast(layer.linear(x, projection, sizes.F), "float32");
+  const linear = (projection: Projection): Value =>
+    factor(b.cast(layer.linear(x, projection, sizes.F), "float32"));
   return gated(layer, linear, (name) => parameters.get(name)!);
 }
 
@@ -70,9 +74,10 @@ function sharesOfBiases({ b, structure, weights }: LayerOperators, router: Routi
   return b.matmul(router.weights, weights.tensor(`${moduleOf("down_proj")}.bias`, shape));
 }
 
-/** Of all experts, computed for every token. */
+/** Of all experts, computed for every token. What neurons are made of is linear in x, as it has no biases there. */
 function weighted(layer: LayerOperators, x: Value, router: Routing): FfnValues {
-  const channels = weightedNeurons(layer.b, neurons(layer, x), router);
+  const byWeight = (values: Value): Value => weightedByExpert(layer.b, values, router);
+  const channels = router.experts.weighsInput ? neurons(layer, x, byWeight) : byWeight(neurons(layer, x));
   return { channels, output: layer.linear(channels, "down_proj", layer.structure.hiddenSize) };
 }
 

@@ -138,6 +138,7 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["mixtral", { "block_sparse_moe.gate": "mlp.gate" }],
   ["minimax_m2", { block_sparse_moe: "mlp" }],
   ["granitemoe", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
+  ["granitemoeshared", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
   ["granitemoehybrid-experts", { "block_sparse_moe.router.layer": "block_sparse_moe.router" }],
   ["hunyuan_v1_moe", {}],
   ["exaone_moe", { "mlp.e_score_correction_bias": "mlp.gate.e_score_correction_bias" }],
@@ -149,7 +150,8 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["ernie4_5_moe", { "mlp.moe_statics": "mlp.gate.moe_statics" }],
 ];
 const MODULES_IN_MEMORY: Readonly<Record<string, string>> = {
-  ...{ granitemoe: "block_sparse_moe", "granitemoehybrid-experts": "block_sparse_moe" },
+  ...{ granitemoe: "block_sparse_moe", granitemoeshared: "block_sparse_moe" },
+  ...{ "granitemoehybrid-experts": "block_sparse_moe" },
   lfm2_moe: "feed_forward",
 };
 

@@ -112,12 +112,12 @@ function inverse(names: Readonly<Record<string, string>>): Readonly<Record<strin
 }
 
 /**
- * A decoder's tensor without prefix, by the family's name in files; a Granite 4 that is read as a Granite calls the FFN
- * of every layer shared (modeling_granitemoehybrid.py).
+ * A decoder's tensor without prefix, by the family's name in files; a Granite 4 that is read as a Granite, which has no
+ * such names, calls the FFN of every layer shared (modeling_granitemoehybrid.py).
  */
 function partInFiles(stored: string, { names, namesInMemory = {} }: StoredNaming): string {
   const name = renamed(stored, { names: namesInMemory, outerNames: {} });
-  if (Object.hasOwn(names, "mlp.gate_up_proj")) return name;
+  if (Object.values(names).includes("shared_mlp.input_linear")) return name;
   return name
     .replace(".shared_mlp.input_linear.", ".mlp.gate_up_proj.")
     .replace(".shared_mlp.output_linear.", ".mlp.down_proj.");

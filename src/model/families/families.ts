@@ -22,7 +22,7 @@ import { GPT_NEOX } from "./gpt_neox.ts";
 import { GPT_OSS } from "./gpt_oss.ts";
 import { GPT2 } from "./gpt2.ts";
 import { GPTJ } from "./gptj.ts";
-import { GRANITE, GRANITE_HYBRID, GRANITE_MOE } from "./granite.ts";
+import { GRANITE, GRANITE_HYBRID, GRANITE_MOE, GRANITE_MOE_SHARED } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { HUNYUAN, HUNYUAN_MOE } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
@@ -68,6 +68,7 @@ export const FAMILIES: readonly Family[] = [
   PHI3,
   GRANITE,
   GRANITE_MOE,
+  GRANITE_MOE_SHARED,
   GRANITE_HYBRID,
   HYPERCLOVAX,
   SMOLLM3,

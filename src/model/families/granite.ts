@@ -48,6 +48,23 @@ export const GRANITE_MOE: Family = {
   },
 };
 
+const SHARED_NAMES = {
+  ...GRANITE_MOE.stored.names,
+  "mlp.shared_expert.gate_up_proj": "shared_mlp.input_linear",
+  "mlp.shared_expert.down_proj": "shared_mlp.output_linear",
+};
+const SHARED_FUSED = ["gate_up_proj", "shared_expert.gate_up_proj"] as const;
+
+/** Granite MoE with a shared expert. */
+export const GRANITE_MOE_SHARED: Family = {
+  ...GRANITE_MOE,
+  modelType: "granitemoeshared",
+  architecture: "GraniteMoeSharedForCausalLM",
+  configClass: "GraniteMoeSharedConfig",
+  config: { ...GRANITE_MOE.config, ownKeys: "granitemoeshared" },
+  stored: { ...GRANITE_MOE.stored, fused: SHARED_FUSED, names: SHARED_NAMES },
+};
+
 /**
  * Layers have Mamba 2 or attention. Without experts, the FFN is what else is the shared expert; where then all
  * have rotated attention, it is read as a Granite (hf/plain_config.ts).
@@ -66,16 +83,12 @@ export const GRANITE_HYBRID: Family = {
   config: { ...GRANITE.config, ownKeys: "granite_hybrid" },
   stored: {
     ...GRANITE.stored,
-    fused: ["gate_up_proj", "shared_expert.gate_up_proj"],
+    fused: SHARED_FUSED,
     names: {
       "mlp.gate_up_proj": "shared_mlp.input_linear",
       "mlp.down_proj": "shared_mlp.output_linear",
     },
-    namesWithExperts: {
-      ...GRANITE_MOE.stored.names,
-      "mlp.shared_expert.gate_up_proj": "shared_mlp.input_linear",
-      "mlp.shared_expert.down_proj": "shared_mlp.output_linear",
-    },
+    namesWithExperts: SHARED_NAMES,
     namesInMemory: NAMES_IN_MEMORY,
     experts: GRANITE_MOE.stored.experts,
   },

@@ -39,7 +39,7 @@ const SIGMOID_EXPERTS: GgufExperts = {
   afterDense: true,
 };
 
-/** Those of Granite 4, one of them shared. */
+/** Those of Granite 4, beside a shared one. */
 const GRANITE_EXPERTS: GgufExperts = { ...EXPERTS, shared: "open" };
 
 const GRANITE_MOE: GgufArchitecture = {
@@ -126,14 +126,14 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
     },
   ],
   ["granitemoe", GRANITE_MOE],
-  // Granite 4 with attention in all layers.
+  // Granite MoE with a shared expert, and Granite 4 with attention in all layers.
   [
     "granitemoe",
     {
       ...GRANITE_MOE,
-      family: "granitemoehybrid",
+      family: "granitemoeshared",
       experts: GRANITE_EXPERTS,
-      loads: { ...GRANITE_MOE.loads, families: ["granitemoehybrid"] },
+      loads: { ...GRANITE_MOE.loads, families: ["granitemoeshared", "granitemoehybrid"] },
     },
   ],
   [

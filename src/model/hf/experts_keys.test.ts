@@ -196,6 +196,24 @@ describe("experts", () => {
   });
 });
 
+describe("experts of Granite", () => {
+  const GRANITE = { ...MIXTRAL, model_type: "granitemoeshared" };
+  const usual = { count: 4, active: 2, normalised: true };
+
+  test("have a shared one beside them where the file gives its width, which is written as it is", () => {
+    expect(expertsOf(GRANITE)[0]).toEqual(usual);
+    for (const shared_intermediate_size of [0, 7]) {
+      const spec = read({ ...GRANITE, shared_intermediate_size });
+      expect(spec.layers[0]?.experts).toEqual(
+        shared_intermediate_size === 0 ? usual : { ...usual, shared: 7, sharedUngated: true },
+      );
+      const written = writeConfig(spec, "float32");
+      expect(written).toMatchObject({ model_type: "granitemoeshared", shared_intermediate_size });
+      expect(read(written)).toEqual(spec);
+    }
+  });
+});
+
 describe("experts of gpt-oss", () => {
   const GPT_OSS = {
     ...{ ...CONFIG, model_type: "gpt_oss", num_local_experts: 4, head_dim: 4, hidden_act: "silu" },

@@ -89,7 +89,7 @@ const schema = z.object({
 /** Files of classes without a shared expert may have 0 and others. */
 const sharedSchema = z.object({
   shared_expert_intermediate_size: size.nullish(),
-  shared_intermediate_size: size.nullish(),
+  shared_intermediate_size: z.union([z.literal(0), size]).nullish(),
   n_shared_experts: ratio,
   num_shared_experts: ratio,
   moe_num_shared_experts: ratio,

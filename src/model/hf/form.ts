@@ -20,6 +20,7 @@ import {
 } from "../spec.ts";
 import { readConfig } from "./config.ts";
 import { configOf, type HfForm } from "./config_writer.ts";
+import { areByStep } from "./sparse_layers.ts";
 
 /**
  * The form of a model, the first of these that can hold it:
@@ -83,6 +84,12 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
   clipping: {
     concerns: ({ projectionClip }) => projectionClip !== null,
     what: "does not clip queries, keys and values",
+  },
+  expert_layers: {
+    concerns: ({ layers }) =>
+      !areByStep(layers.map(({ experts }) => experts !== undefined)) ||
+      layers.some(({ experts = { active: 1 } }) => experts.active > 1),
+    what: "has one expert for a token, in every n-th layer",
   },
   expert_shares: {
     concerns: ({ layers }) => layers.some(({ experts }) => experts?.normalised),

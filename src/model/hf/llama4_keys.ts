@@ -1,13 +1,15 @@
 /**
- * Keys of Llama 4's class alone (configuration_llama4.py, modeling_llama4.py). Experts are refused. Attention in chunks
- * and queries of unrotated layers that grow with their position change nothing for short sequences; where a model has
- * them, its longest sequence is the longest of those.
+ * Keys of Llama 4's class alone (configuration_llama4.py, modeling_llama4.py). Attention in chunks and queries of
+ * unrotated layers that grow with their position change nothing for short sequences; where a model has them, its longest
+ * sequence is the longest of those. The width of experts, and of the shared one beside them, is `intermediate_size`.
  */
 import { z } from "zod";
-import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import type { ModelSpec } from "../spec.ts";
-import { type OwnKeys, parsedKeys } from "./own_keys.ts";
+import { expertCounts, type ModelSpec } from "../spec.ts";
+import { expertKeys } from "./experts_keys.ts";
+import { size } from "./limits.ts";
+import { both, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
+import { LISTED_OR_BY_STEP } from "./sparse_layers.ts";
 
 /** Defaults are those of the class; version 4 of transformers takes a number for `attn_temperature_tuning`. */
 const schema = z.object({
@@ -16,15 +18,45 @@ const schema = z.object({
   attn_temperature_tuning: z.union([z.boolean(), z.int()]).default(true),
   floor_scale: z.int().min(2).default(8192),
 });
+const widthSchema = z.object({ intermediate_size: size.nullish() });
 
-/** @throws GpruneError UNSUPPORTED for layers with experts, BAD_CONFIG for values out of range */
-export function readLlama4Keys(config: JsonObject, where: string): OwnKeys {
-  const { layer_types: _, moe_layers: experts, no_rope_layers: flags, ...others } = config;
-  if (!isEmpty(experts)) {
-    throw new GpruneError("UNSUPPORTED", `${where}: expected moe_layers [], got layers with experts`, {
-      hint: "Mixture-of-experts models are not supported.",
-    });
-  }
+const ATTENTION: OwnKeysFormat = { read: readAttention, write: attentionKeys };
+/** The width of experts under the key that other classes have for it (`FamilyConfig.names` has the inverse). */
+const EXPERT_WIDTH: OwnKeysFormat = {
+  read: ({ intermediate_size: width, ...usual }, where) => {
+    parsedKeys(widthSchema, { intermediate_size: width }, where);
+    return { usual: { ...usual, moe_intermediate_size: width }, complete: (spec) => spec };
+  },
+  write: () => ({}),
+};
+const WITH_EXPERTS = both(
+  ATTENTION,
+  both(
+    EXPERT_WIDTH,
+    expertKeys({
+      count: "num_local_experts",
+      defaults: { count: 16, active: 1, normalised: false, sigmoid: true, weighsInput: true },
+      normalises: false,
+      shared: { key: null, usual: 1 },
+      own: { neurons: 8192, layers: LISTED_OR_BY_STEP },
+    }),
+  ),
+);
+/** vLLM asks for the step and the number of experts. */
+const WITHOUT: OwnKeysFormat = {
+  read: readAttention,
+  write: (spec) => ({ ...attentionKeys(spec), ...LISTED_OR_BY_STEP.write([]), num_local_experts: 0 }),
+};
+
+export const LLAMA4_KEYS: OwnKeysFormat = {
+  read: (config, where) => (isEmpty(config.moe_layers) ? WITHOUT : WITH_EXPERTS).read(config, where),
+  write: (spec, remoteCode) =>
+    (expertCounts(spec) === undefined ? WITHOUT : WITH_EXPERTS).write(spec, remoteCode),
+};
+
+/** @throws GpruneError BAD_CONFIG for values out of range */
+function readAttention(config: JsonObject, where: string): OwnKeys {
+  const { layer_types: _, no_rope_layers: flags, ...others } = config;
   const keys = parsedKeys(schema, config, where);
   const { layer_types: types, attention_chunk_size: chunk, ...queries } = keys;
   return {
@@ -48,16 +80,13 @@ function isEmpty(list: unknown): boolean {
 }
 
 /**
- * The keys for a dense model whose sequences are within a chunk. Without a length of chunks, transformers 4 refuses to
- * build masks; vLLM asks for the step and the number of experts.
+ * The keys for a model whose sequences are within a chunk. Without a length of chunks, transformers 4 refuses to build
+ * masks.
  */
-export function llama4Keys({ layers, maxPositions }: ModelSpec): JsonObject {
+function attentionKeys({ layers, maxPositions }: ModelSpec): JsonObject {
   return {
     layer_types: layers.map(() => "full_attention"),
     attention_chunk_size: maxPositions,
     attn_temperature_tuning: false,
-    moe_layers: [],
-    interleave_moe_layer_step: 0,
-    num_local_experts: 0,
   };
 }

@@ -13,7 +13,7 @@ import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
 import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
 import { type LatentSizes, latentKeys } from "./latent_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
-import { llama4Keys, readLlama4Keys } from "./llama4_keys.ts";
+import { LLAMA4_KEYS } from "./llama4_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { DELTA_KEYS } from "./qwen3_5_keys.ts";
@@ -73,13 +73,20 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   bloom: { read: readBloomKeys, write: bloomKeys },
   falcon: { read: readFalconKeys, write: falconKeys },
   mpt: { read: readMptKeys, write: mptKeys },
-  llama4: { read: readLlama4Keys, write: llama4Keys },
+  llama4: LLAMA4_KEYS,
   gemma4: { read: readGemma4Keys, write: gemma4Keys },
   granite_hybrid: GRANITE_HYBRID_KEYS,
   granitemoe: expertKeys({
     count: "num_local_experts",
     defaults: { count: 8, active: 2, normalised: true },
     normalises: false,
+    own: null,
+  }),
+  granitemoeshared: expertKeys({
+    count: "num_local_experts",
+    defaults: { count: 8, active: 2, normalised: true },
+    normalises: false,
+    shared: { key: "shared_intermediate_size", usual: 0 },
     own: null,
   }),
   gpt_oss: expertKeys({

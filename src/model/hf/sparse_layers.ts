@@ -50,6 +50,29 @@ export function afterDense(
   };
 }
 
+const listSchema = z.object({
+  moe_layers: z.array(index).max(MAX_LAYERS).nullish(),
+  interleave_moe_layer_step: index.default(1),
+});
+
+/** `Llama4TextConfig`: those of a list or, without one, every n-th; vLLM and llama.cpp have the step alone. */
+export const LISTED_OR_BY_STEP: SparseLayers = {
+  read: (config, where) => {
+    const { moe_layers: list, interleave_moe_layer_step: step } = parsedKeys(listSchema, config, where);
+    return (layer) => (list ? list.includes(layer) : (layer + 1) % step === 0);
+  },
+  write: (sparse) => ({
+    moe_layers: sparse.flatMap((has, layer) => (has ? [layer] : [])),
+    interleave_moe_layer_step: sparse.indexOf(true) + 1,
+  }),
+};
+
+/** Whether experts are in every n-th layer, for the n of the first that has some. */
+export function areByStep(sparse: readonly boolean[]): boolean {
+  const step = sparse.indexOf(true) + 1;
+  return sparse.every((has, layer) => has === ((layer + 1) % step === 0));
+}
+
 const typesSchema = z.object({
   mlp_layer_types: z
     .array(z.enum(["dense", "sparse"]))
