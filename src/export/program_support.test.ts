@@ -196,7 +196,7 @@ describe("programSupport", () => {
         layer.experts === undefined ? layer : { ...layer, experts: { ...layer.experts, shared: 7 } };
       const [transformers] = answers({ ...options, layers: options.layers!.map(other) });
       expect(transformers).toMatch(
-        new RegExp(`no stock class of ${name} has a shared expert of 7 neurons beside others of \\d\\)$`),
+        new RegExp(`no stock class of ${name} has a shared expert of 7 neurons beside others of \\d[);]`),
       );
       const biased = options.layers!.map((layer) => ({ ...other(layer), biases: RECOVERED }));
       expect(answers({ ...options, layers: biased })[0]).toContain("has these widths, heads and biases");
@@ -279,7 +279,7 @@ describe("programSupport", () => {
       lacking,
     ]);
     expect(of({ ...sparse, neurons: 10 })).toEqual([
-      "with trust_remote_code (no stock class of llama4_text has these widths, heads and biases)",
+      "with trust_remote_code (no stock class of llama4_text has a shared expert of 6 neurons beside others of 5)",
       lacking,
     ]);
   });

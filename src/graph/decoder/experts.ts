@@ -1,8 +1,9 @@
 /**
  * FFNs of experts (`ExpertsSpec`). The output is down_proj times the neurons of all experts, each multiplied by what
  * the router gives its expert, which is 0 for those that are not the token's; or these multiply what neurons are made
- * of, which are 0 then, too, as every activation of 0 is. So units, statistics and gradients are those of any FFN. There are two ways to compute it: all neurons of all tokens, in a few large products, or only those
- * of the token's experts, in products for each expert.
+ * of, which are 0 then, too, as every activation of 0 is. So units, statistics and gradients are those of any FFN.
+ * There are two ways to compute it: all neurons of all tokens, in a few large products, or only those of the token's
+ * experts, in products for each expert.
  */
 
 import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../../model/expert_weights.ts";

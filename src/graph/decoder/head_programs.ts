@@ -22,8 +22,8 @@ export type HeadProgram =
  * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
  * - `ranking`: the outputs of `loss`, and `best` [M, 1], the smallest -log p of any token
  * - `divergence`: with targets [M, 1], and of another model `teacher` [M, C] and its weights, `teacher.norm` and so on:
- *   `nll` [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || hidden's), nats; `agreement` [M, 1], 1 where both rank
- *   the same token first
+ *   `nll` [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || hidden's), nats; `agreement` [M, 1], 1 where
+ *   both rank the same token first
  * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of
  *   hidden
  * - `divergenceBackward`: with `teacher` [M, C], the dense model's hidden states, and `upstream` [M, 1] = d loss / d

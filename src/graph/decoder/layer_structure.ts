@@ -87,7 +87,7 @@ export interface HalfValues {
   readonly experts?: number;
   /** What was computed: the tap itself, or with sparse experts the rows of picked ones, [B*T*A, F/E]. */
   readonly channels: Value;
-  /** Puts values in the shape of `channels` where they are in the tap, zeros elsewhere; absent where the shapes agree. */
+  /** Puts values in the shape of `channels` where they are in the tap, zeros elsewhere; absent where shapes agree. */
   readonly toTap?: (values: Value) => Value;
   /** The tap before gates of attention's output, where there are some. */
   readonly beforeOutputGate?: Value;

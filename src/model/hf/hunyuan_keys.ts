@@ -16,7 +16,7 @@ type Key = keyof z.infer<typeof schema>;
 export const SAME_IN_LAYERS: OwnKeysFormat = { read: readNumbers, write: () => ({}) };
 
 /**
- * The width of experts is `intermediate_size`, whatever `moe_intermediate_size` says, and that of the shared expert too.
+ * The width of experts, and of the shared one, is `intermediate_size`, whatever `moe_intermediate_size` says.
  * @throws GpruneError BAD_CONFIG for fewer numbers than layers; UNSUPPORTED for layers with other numbers than the
  *   first, and for other than one shared expert (transformers' class has one, whatever the file says)
  */
