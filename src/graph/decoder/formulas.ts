@@ -70,9 +70,14 @@ export const ACTIVATIONS: Readonly<Record<Activation, NeuronFunction>> = {
 const CLAMPED_SLOPE = 1.702;
 const CLAMP = 7;
 
-/** What up_proj gives as gates are multiplied by it: itself, or clamped and with 1 added (modeling_gpt_oss.py). */
+/** What gates are multiplied by, from what up_proj gives, where it is not that itself (modeling_gpt_oss.py). */
+const GATED_FACTORS: Readonly<Partial<Record<Activation, (b: GraphBuilder, up: Value) => Value>>> = {
+  clamped_swiglu: (b, up) => b.add(clip(b, up, CLAMP), b.scalar(1)),
+};
+
+/** What the gates of an activation are multiplied by. @param up - what up_proj gives */
 export function gatedFactor(b: GraphBuilder, up: Value, activation: Activation): Value {
-  return activation === "clamped_swiglu" ? b.add(clip(b, up, CLAMP), b.scalar(1)) : up;
+  return GATED_FACTORS[activation]?.(b, up) ?? up;
 }
 
 /** x sigmoid(x) (arXiv 1702.03118). */
