@@ -32,7 +32,7 @@ import type { ModelSpec } from "../spec.ts";
 import { MAX_TEMPLATE_BYTES, withProcessorTemplate } from "../tokenizer/chat_template.ts";
 import { ofModel } from "../tokenizer/files.ts";
 import { HEAD, weightsOf } from "../weights.ts";
-import { blockNames, joinExperts, readableExperts, withVectors } from "./experts.ts";
+import { blockTensors, joinExperts, readableExperts, withVectors } from "./experts.ts";
 import { dtypeOfOthers, withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
 import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
@@ -182,7 +182,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
   try {
     requireCountedLayers(tensors, declared, { where: directory, further: predictingLayers(plain) });
     const { tensors: unpacked, hasBlocks } = withUnpackedBlocks(tensors, {
-      names: blockNames(declared, family),
+      blocks: blockTensors(declared, family),
       where: directory,
     });
     const unscaled = withPlainWeights(unpacked, {

@@ -19,7 +19,7 @@ import type { Family } from "../family.ts";
 import type { StoredExperts } from "../family_tensors.ts";
 import { expertNeurons, type LayerSpec, type ModelSpec, type Projection } from "../spec.ts";
 import { correctionsOf, projectionName } from "../weights.ts";
-import { BLOCKS } from "./mxfp4.ts";
+import { BLOCKS, type BlockTensor, partName } from "./mxfp4.ts";
 
 /** A stored tensor of one expert, or of all. */
 export interface ExpertTensor extends StoredExperts {
@@ -49,12 +49,18 @@ export function readableExperts(
 function inBlocks(stored: readonly StoredExperts[]): readonly StoredExperts[] {
   return stored
     .filter(({ transposed }) => transposed)
-    .map(({ transposed: _, ...experts }) => ({ ...experts, name: `${experts.name}${BLOCKS}` }));
+    .flatMap(({ name, parts }) =>
+      parts.map((part, index) => ({ name: partName(`${name}${BLOCKS}`, index), parts: [part] })),
+    );
 }
 
-/** Names of the tensors of experts that may be in MXFP4. */
-export function blockNames(spec: ModelSpec, family: Pick<Family, "stored">): readonly string[] {
-  return tensorsOf(spec, inBlocks(family.stored.experts ?? [])).map(({ name }) => name);
+/** The tensors of experts that may be in MXFP4. */
+export function blockTensors(spec: ModelSpec, { stored }: Pick<Family, "stored">): readonly BlockTensor[] {
+  const transposed = (stored.experts ?? []).filter((each) => each.transposed);
+  return tensorsOf(spec, transposed).map(({ name, parts }) => ({
+    name: `${name}${BLOCKS}`,
+    parts: parts.length,
+  }));
 }
 
 /** The tensors of experts of a model as its family's checkpoints have them, layer by layer. */

@@ -139,6 +139,14 @@ describe("experts in MXFP4", () => {
       { [blocks]: bytes([2, 31, 1, 16]), [scales]: bytes([2, 31, 1]) },
       "model.layers.0.mlp.experts.down_proj: expected [2, 32, 32], got no such tensor",
     ],
+    [
+      "an odd number of rows",
+      {
+        "model.layers.0.mlp.experts.gate_up_proj_blocks": bytes([2, 63, 1, 16]),
+        "model.layers.0.mlp.experts.gate_up_proj_scales": bytes([2, 63, 1]),
+      },
+      "model.layers.0.mlp.experts.gate_up_proj: expected [2, 32, 64], got no such tensor",
+    ],
   ])("are refused with %s", async (_, changes, says) => {
     const directory = await temporaryDirectory();
     await checkpoint(directory, changes);

@@ -2,7 +2,8 @@
  * Matrices of experts that a checkpoint stores in MXFP4, 32 numbers of four bits with a power of two as their scale
  * (OCP Microscaling Formats 1.0), as what they stand for: so does transformers (`convert_moe_packed_tensors` of
  * integrations/mxfp4.py). Blocks are `NAME_blocks`, [E, rows, columns / 32, 16], two numbers in a byte, the first in
- * its lower half; scales `NAME_scales`, [E, rows, columns / 32], exponents plus 127.
+ * its lower half; scales `NAME_scales`, [E, rows, columns / 32], exponents plus 127. The rows may be those of several
+ * projections in turn.
  */
 import { GpruneError } from "../../errors.ts";
 import { MXFP4_VALUES, mxfp4Scale } from "../../io/formats/ggml_types.ts";
@@ -17,6 +18,26 @@ const DTYPE = "MXFP4";
 const BLOCK_SIZE = 32;
 const BLOCK_BYTES = BLOCK_SIZE / 2;
 
+/** A tensor in blocks. */
+export interface BlockTensor {
+  readonly name: string;
+  /** The number of projections that its rows are of, in turn. */
+  readonly parts: number;
+}
+
+/** The name of the rows of a projection in a view of its tensor in blocks. */
+export function partName(name: string, part: number): string {
+  return `${name}[${part}]`;
+}
+
+/** Rows of a tensor in blocks. */
+interface Part {
+  readonly blocks: string;
+  readonly first: number;
+  readonly step: number;
+  readonly info: TensorInfo;
+}
+
 /** A view of a checkpoint's tensors with those in MXFP4 as numbers, and whether there are any. */
 export interface UnpackedTensors {
   readonly tensors: TensorSource;
@@ -24,31 +45,36 @@ export interface UnpackedTensors {
 }
 
 /**
- * A view of the tensors in which blocks have the values that they stand for, [E, rows, columns], and no scales.
- * @param names - of blocks, where they are some
+ * A view of the tensors in which blocks have the values that they stand for, a tensor [E, rows, columns] for each part
+ * (`partName`), and no scales.
+ * @param blocks - the tensors in blocks, where they are some
  * @throws GpruneError BAD_TENSOR for blocks or scales of another shape or type
  */
 export function withUnpackedBlocks(
   source: TensorSource,
-  { names, where }: { readonly names: readonly string[]; readonly where: string },
+  { blocks, where }: { readonly blocks: readonly BlockTensor[]; readonly where: string },
 ): UnpackedTensors {
-  const infos = new Map<string, TensorInfo>();
-  for (const name of names) {
-    if (source.info(name) !== undefined) infos.set(name, infoOf(source, name, where));
+  const parts = new Map<string, Part>();
+  for (const { name, parts: step } of blocks) {
+    if (source.info(name) === undefined) continue;
+    const { dtype, shape } = infoOf(source, name, where);
+    const info = { dtype, shape: shape.with(1, shape[1]! / step) };
+    for (let first = 0; first < step; first++)
+      parts.set(partName(name, first), { blocks: name, first, step, info });
   }
-  if (infos.size === 0) return { tensors: source, hasBlocks: false };
-  const hidden = new Set([...infos.keys()].map(scalesOf));
+  if (parts.size === 0) return { tensors: source, hasBlocks: false };
+  const hidden = new Set([...parts.values()].flatMap(({ blocks: name }) => [name, scalesOf(name)]));
   return {
     hasBlocks: true,
     tensors: {
-      names: source.names.filter((name) => !hidden.has(name)),
-      info: (name) => infos.get(name) ?? source.info(name),
+      names: [...source.names.filter((name) => !hidden.has(name)), ...parts.keys()],
+      info: (name) => parts.get(name)?.info ?? source.info(name),
       read: async (name, rows) => {
-        const info = infos.get(name);
-        if (info === undefined) return source.read(name, rows);
-        const blocks = await source.read(name, rows);
-        const scales = await source.read(scalesOf(name), rows);
-        return { shape: info.shape.with(0, blocks.shape[0]!), data: unpacked(blocks, scales) };
+        const part = parts.get(name);
+        if (part === undefined) return source.read(name, rows);
+        const bytes = await source.read(part.blocks, rows);
+        const exponents = await source.read(scalesOf(part.blocks), rows);
+        return { shape: part.info.shape.with(0, bytes.shape[0]!), data: unpacked(bytes, exponents, part) };
       },
       close: () => source.close(),
     },
@@ -83,15 +109,23 @@ const [FIRST, SECOND] = [0, 4].map((shift) =>
   Float32Array.from({ length: 256 }, (_, pair) => MXFP4_VALUES[(pair >> shift) & 15]!),
 ) as [Float32Array, Float32Array];
 
-function unpacked({ data: bytes }: Tensor, { data: exponents }: Tensor): Float32Array {
-  const values = new Float32Array(2 * bytes.length);
-  for (let block = 0; block < exponents.length; block++) {
-    const scale = mxfp4Scale(exponents[block]!);
-    const end = (block + 1) * BLOCK_BYTES;
-    for (let at = block * BLOCK_BYTES; at < end; at++) {
-      const pair = bytes[at]! | 0;
-      values[2 * at] = FIRST[pair]! * scale;
-      values[2 * at + 1] = SECOND[pair]! * scale;
+/** Every n-th row from the first on, through the matrices of all experts. */
+function unpacked(
+  { data: bytes }: Tensor,
+  { data: exponents, shape: [, , groups = 0] }: Tensor,
+  { first, step }: Part,
+): Float32Array {
+  const values = new Float32Array((2 * bytes.length) / step);
+  let to = 0;
+  for (let start = first * groups; start < exponents.length; start += step * groups) {
+    for (let block = start; block < start + groups; block++) {
+      const scale = mxfp4Scale(exponents[block]!);
+      const end = (block + 1) * BLOCK_BYTES;
+      for (let at = block * BLOCK_BYTES; at < end; at++) {
+        const pair = bytes[at]! | 0;
+        values[to++] = FIRST[pair]! * scale;
+        values[to++] = SECOND[pair]! * scale;
+      }
     }
   }
   return values;
