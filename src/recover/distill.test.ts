@@ -186,10 +186,11 @@ describe("distill", () => {
         tinyModel({ hiddenSize, layers: [{ neurons: kept, kvGroups: 1, groupSize: 2 }] });
       return defaultLearningRate({ dense: sized(8), student: sized(neurons) });
     };
-    expect(rate(16, 8)).toBe(0);
-    expect(rate(16, 6)).toBeGreaterThan(0);
-    expect(rate(16, 4)).toBeCloseTo(2 * rate(16, 6), 10);
-    expect(rate(32, 4)).toBeCloseTo(rate(16, 4) / 2, 10);
+    expect(rate(256, 8)).toBe(0);
+    expect(rate(256, 6)).toBeGreaterThan(0);
+    expect(rate(256, 4)).toBeCloseTo(2 * rate(256, 6), 10);
+    expect(rate(512, 4)).toBeCloseTo(rate(256, 4) / 2, 10);
+    expect(rate(64, 4)).toBe(rate(256, 4));
     const curve = async (change: Partial<DistillRequest>): Promise<readonly number[]> =>
       (await distill({ ...request, steps: 4, ...change })).curve.map(({ learningRate }) => learningRate);
     const unsaid = await curve({ learningRate: undefined });

@@ -80,9 +80,10 @@ export interface TrainedTensors {
 }
 
 /**
- * A tuned learning rate, with the hidden size and the removed share of the prunable parameters that it was tuned for.
+ * A tuned learning rate, with the hidden size and the removed share of the prunable parameters that it was tuned for,
+ * and the smallest hidden size for which the rule was measured.
  */
-const TUNED_RATE = { rate: 4e-4, removed: 0.5, hiddenSize: 576 } as const;
+const TUNED_RATE = { rate: 4e-4, removed: 0.5, hiddenSize: 576, narrowest: 256 } as const;
 /** Share of the steps over which the learning rate rises. */
 const WARMUP = 0.05;
 /** Final learning rate as a fraction of the highest. */
@@ -101,12 +102,13 @@ export const TEACHER_BYTES: number = 2 ** 28;
  * The default of the highest learning rate. It is proportional to the share of the prunable parameters that the student
  * lacks, up to half: a model that lost less has less far to go, and gradient noise costs it more. It is inversely
  * proportional to the hidden size: a step of Adam changes every weight by the same amount, however many weights a
- * projection sums over (Tensor Programs V, arXiv 2203.03466). docs/EXPERIMENTS.md has the measurements for both.
+ * projection sums over (Tensor Programs V, arXiv 2203.03466). Narrower models than were measured get no higher one.
+ * docs/EXPERIMENTS.md has the measurements for both.
  */
 export function defaultLearningRate({ dense, student }: Pick<DistillRequest, "dense" | "student">): number {
-  const { rate, removed, hiddenSize } = TUNED_RATE;
+  const { rate, removed, hiddenSize, narrowest } = TUNED_RATE;
   const missing = 1 - prunableParameters(student.spec) / prunableParameters(dense.spec);
-  return (rate * Math.min(1, missing / removed) * hiddenSize) / dense.spec.hiddenSize;
+  return (rate * Math.min(1, missing / removed) * hiddenSize) / Math.max(narrowest, dense.spec.hiddenSize);
 }
 
 /**
