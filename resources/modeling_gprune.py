@@ -1,7 +1,7 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
 LFM2 MoE, GLM-4.7 Flash, MiniMax-M2 and Solar Open: 5 and later; K-EXAONE: 5.1 and later; Qwen 3.5: 5.2 and later;
-Gemma 4: 5.5 and later):
+Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -168,9 +168,19 @@ def sloped(attention, slopes):
     attention.register_forward_pre_hook(own_slopes, with_kwargs=True)
 
 
+def block_name(layer, names, matrix):
+    """
+    The name of a layer's attention or FFN, one of `names`; None where it has none. In Nemotron-H, a layer is one block
+    with the same name whatever it is: it is told by a matrix.
+    """
+    if hasattr(layer, "mixer"):
+        return "mixer" if hasattr(layer.mixer, matrix) else None
+    return next((name for name in names if getattr(layer, name, None) is not None), None)
+
+
 def pruned_attention(layer, config, index):
     """The modules of a layer's attention, built anew with the layer's heads; none where a layer has none."""
-    name = next((name for name in ATTENTION if getattr(layer, name, None) is not None), None)
+    name = block_name(layer, ATTENTION, "o_proj")
     if name is None:
         return []
     widths = layer_widths(config, index)
@@ -201,7 +211,7 @@ def ffn_beside_experts(layer):
 
 def ffn_modules(layer):
     """The modules of a layer's FFN, without those of a shared expert: it is never pruned."""
-    name = next((name for name in FFN if getattr(layer, name, None) is not None), None)
+    name = block_name(layer, FFN, "down_proj")
     if name is None:  # in some classes it is the layer itself
         return [layer]
     if ffn_beside_experts(layer):
@@ -349,6 +359,7 @@ for family in (
     ("arcee", "Arcee"),
     ("nanochat", "NanoChat"),
     ("nemotron", "Nemotron"),
+    ("nemotron_h", "NemotronH"),
     ("starcoder2", "Starcoder2"),
     ("stablelm", "StableLm"),
     ("phi", "Phi"),

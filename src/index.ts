@@ -232,11 +232,13 @@ export { openModel } from "./model/checkpoint/checkpoint.ts";
 export type { ExpertsSpec } from "./model/experts_spec.ts";
 export type { LatentSpec } from "./model/latent_spec.ts";
 export type {
+  ActiveMixer,
   ConvolutionSpec,
   DeltaSpec,
   LinearAttentionSpec,
   Mamba2Spec,
   MixerSpec,
+  NoMixer,
 } from "./model/mixer_spec.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export { parameterCount } from "./model/parameter_counts.ts";

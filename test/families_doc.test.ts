@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { FAMILIES } from "../src/model/families/families.ts";
 import type { FamilyReaders } from "../src/model/family.ts";
 import { findHfForm } from "../src/model/hf/form.ts";
-import { attentionLayers, type LayerSpec, type ModelSpec } from "../src/model/spec.ts";
+import { attentionLayers, type LayerSpec, type ModelSpec, withBiases } from "../src/model/spec.ts";
 import { GOLDEN_FAMILIES, openGolden } from "./golden_model.ts";
 
 const DOCUMENT = join(import.meta.dirname, "..", "docs", "FAMILIES.md");
@@ -33,7 +33,7 @@ test.each(FAMILIES)(
     const narrower = halved.filter(losesKvGroups).map(withoutKvGroup);
     expect(neurons).toBe(answer(halved));
     expect(kvGroups).toBe(narrower.length === 0 ? "kept" : answer(narrower));
-    expect(biases).toBe(answer(halved.map(withBiases)));
+    expect(biases).toBe(answer(halved.map(withOutputBiases)));
     expect(vllm).toBe(vllmAnswer(readers));
   },
 );
@@ -86,9 +86,6 @@ function withoutKvGroup(spec: ModelSpec): ModelSpec {
 }
 
 /** Biases where recovery adds them. */
-function withBiases(spec: ModelSpec): ModelSpec {
-  return withLayers(spec, ({ biases, experts }) => {
-    const added = experts === undefined ? (["o_proj", "down_proj"] as const) : (["o_proj"] as const);
-    return { biases: [...biases, ...added.filter((projection) => !biases.includes(projection))] };
-  });
+function withOutputBiases(spec: ModelSpec): ModelSpec {
+  return withLayers(spec, (layer) => withBiases(layer, ["o_proj", "down_proj"]));
 }

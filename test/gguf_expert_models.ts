@@ -6,13 +6,16 @@ import { TINY_FAMILIES } from "./tiny_families.ts";
 import { tinyMamba, tinyModel } from "./tiny_model.ts";
 
 /** The sizes of Mamba 2 with four value heads of four channels. */
-function mambaEntries(keyHeads: number): NonNullable<Case["extra"]> {
+function mambaEntries(
+  keyHeads: number,
+  { architecture = "granitehybrid", inner = 16 } = {},
+): NonNullable<Case["extra"]> {
   return [
-    ["granitehybrid.ssm.conv_kernel", u32(3)],
-    ["granitehybrid.ssm.group_count", u32(keyHeads)],
-    ["granitehybrid.ssm.inner_size", u32(16)],
-    ["granitehybrid.ssm.state_size", u32(8)],
-    ["granitehybrid.ssm.time_step_rank", u32(4)],
+    [`${architecture}.ssm.conv_kernel`, u32(3)],
+    [`${architecture}.ssm.group_count`, u32(keyHeads)],
+    [`${architecture}.ssm.inner_size`, u32(inner)],
+    [`${architecture}.ssm.state_size`, u32(8)],
+    [`${architecture}.ssm.time_step_rank`, u32(4)],
   ];
 }
 
@@ -149,6 +152,23 @@ export const EXPERT_CASES: Readonly<Record<string, Case>> = {
       ["qwen3next.full_attention_interval", u32(2)],
       ["qwen3next.expert_feed_forward_length", u32(4)],
       ["qwen3next.expert_shared_feed_forward_length", u32(5)],
+    ],
+  },
+  nemotron_h: {
+    architecture: "nemotron_h",
+    model: tinyModel(TINY_FAMILIES.nemotron_h),
+    extra: mambaEntries(2, { architecture: "nemotron_h", inner: 32 }),
+  },
+  "nemotron_h with experts": {
+    architecture: "nemotron_h_moe",
+    model: tinyModel(TINY_FAMILIES["nemotron_h with experts"]),
+    extra: [
+      ...mambaEntries(2, { architecture: "nemotron_h_moe", inner: 32 }),
+      ["nemotron_h_moe.expert_feed_forward_length", u32(4)],
+      ["nemotron_h_moe.expert_shared_feed_forward_length", u32(5)],
+      ["nemotron_h_moe.expert_gating_func", u32(2)],
+      ["nemotron_h_moe.expert_weights_norm", bool(true)],
+      ["nemotron_h_moe.expert_weights_scale", f32(2.5)],
     ],
   },
   granitemoehybrid: {

@@ -90,7 +90,8 @@ function withUnevenWidths(spec: ModelSpec): ModelSpec {
   const layers = spec.layers.map((layer, index) => {
     const removed = Math.max(0, Math.min(layer.kvGroups - 1, index));
     const kept = Array.from({ length: layer.kvGroups - removed }, (_, group) => removed + group);
-    return { ...withKvGroups(layer, kept), neurons: layer.neurons - 5 * index * (layer.experts?.count ?? 1) };
+    const narrower = 5 * index * (layer.experts?.count ?? 1);
+    return { ...withKvGroups(layer, kept), neurons: Math.max(0, layer.neurons - narrower) };
   });
   return { ...spec, layers };
 }

@@ -67,6 +67,8 @@ export const GOLDEN_FAMILIES = [
   "arcee",
   "nanochat",
   "nemotron",
+  "nemotron_h",
+  "nemotron_h-experts",
   "starcoder2",
   "stablelm",
   "stablelm-qk-norm",

@@ -5,7 +5,7 @@ import { openModel, type PruneResult, prune, type RunConfigInput } from "../src/
 import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 const root = suiteDirectory("mixers");
 
@@ -28,6 +28,14 @@ const MODELS: Readonly<Record<string, TinyModelOptions>> = {
     residualScale: 0.5,
     layers: [tinyMamba({}, 64), { neurons: 64, rope: null }],
   },
+  "Mamba 2, attention and FFNs in layers of their own": {
+    family: "nemotron_h",
+    gated: false,
+    activation: "relu2",
+    norms: "shared",
+    tiedEmbeddings: false,
+    layers: tinyBlocks({ neurons: 64 }),
+  },
 };
 
 test.each(Object.entries(MODELS))(
@@ -46,10 +54,13 @@ test.each(Object.entries(MODELS))(
     expect(Math.abs(first.sparsity.achieved - 0.3)).toBeLessThan(0.005);
     const pruned = await openModel(first.output);
     await pruned.weights.close();
-    const [mixed, attending] = pruned.spec.layers;
-    expect(mixed).toMatchObject({ kvGroups: 0, neurons: first.widths.ffn[0] });
-    expect(attending!.kvGroups).toBeGreaterThan(0);
-    expect(first.widths.ffn.every((neurons) => neurons > 0 && neurons < 64)).toBe(true);
+    const { layers } = pruned.spec;
+    expect(layers.map(({ neurons }) => neurons)).toEqual(first.widths.ffn);
+    expect(layers.map(({ mixer, kvGroups }) => kvGroups > 0 || mixer !== undefined)).not.toContain(false);
+    const dense = options.layers!.map(({ neurons }) => neurons!);
+    expect(first.widths.ffn.map((neurons) => neurons > 0)).toEqual(dense.map((neurons) => neurons > 0));
+    for (const [layer, neurons] of first.widths.ffn.entries())
+      expect(neurons).toBeLessThanOrEqual(Math.max(0, dense[layer]! - 1));
     const second = await run("second", { maxMemory: "700MB", threads: 2 });
     const files = ["config.json", "model.safetensors", "plan.json"];
     expect(await hashes(second.output, files)).toEqual(await hashes(first.output, files));

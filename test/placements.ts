@@ -69,6 +69,9 @@ const MAMBA: LayerStructure = {
     ...{ biases: true, filterBiases: true },
   },
 };
+/** One block alone. */
+const MAMBA_ALONE: LayerStructure = { ...MAMBA, lacksFfn: true };
+const FFN_ALONE: LayerStructure = { ...PLAIN, parallel: false, mixer: { type: "none" } };
 /** ALiBi. */
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
@@ -119,7 +122,12 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ),
   ...Object.fromEntries(LAYERS.map(([name, make]) => [`${name} with a convolution`, make(CONVOLVING)])),
   ...Object.fromEntries(
-    Object.entries({ "a delta rule": DELTA, "Mamba 2": MAMBA }).flatMap(([what, structure]) =>
+    Object.entries({
+      "a delta rule": DELTA,
+      "Mamba 2": MAMBA,
+      "Mamba 2 alone": MAMBA_ALONE,
+      "an FFN alone": FFN_ALONE,
+    }).flatMap(([what, structure]) =>
       LAYERS.map(([name, make]) => [
         `${name} with ${what}`,
         make(structureFor(name as LayerProgram, structure, CHUNKS)),

@@ -15,7 +15,7 @@ import {
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 const neurons = fc.integer({ min: 1, max: 12 });
 const attending: fc.Arbitrary<Partial<LayerSpec>> = fc
@@ -43,6 +43,11 @@ const remembering: fc.Arbitrary<Partial<LayerSpec>> = fc
   .tuple(linear, fc.boolean(), neurons)
   .map(([sizes, corrects, count]) => (corrects ? tinyDelta(sizes, count) : tinyMamba(sizes, count)));
 
+/** One block alone. */
+const single: fc.Arbitrary<Partial<LayerSpec>> = fc
+  .tuple(neurons, fc.constantFrom(0, 1, 2))
+  .map(([count, block]) => tinyBlocks({ neurons: count })[block]!);
+
 /** Options of tiny models of one to four layers, with different widths, groups and biases in every layer. */
 export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   headDim: fc.constantFrom(2, 4),
@@ -58,7 +63,7 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   // Always one with attention, and in any place.
   layers: fc
     .tuple(
-      fc.array(fc.oneof(attending, attending, convolving, remembering, routing), { maxLength: 3 }),
+      fc.array(fc.oneof(attending, attending, convolving, remembering, routing, single), { maxLength: 3 }),
       attending,
       fc.nat(3),
     )

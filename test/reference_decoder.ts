@@ -84,7 +84,8 @@ function run(
         ? attention(layer, stream, (rows) => gate("kv", rows))
         : mixed(layer, stream, layerSpec.mixer);
     const read = spec.parallel ? stream : joined;
-    const passed = ffn(layer, { read, joined }, (rows) => gate("ffn", rows));
+    const passed =
+      layerSpec.neurons === 0 ? joined : ffn(layer, { read, joined }, (rows) => gate("ffn", rows));
     stream = scaled(
       layer,
       passed.map((row, t) => (spec.perLayerInputs === null ? row : withOwn(layer, row, own[t]![index]!))),

@@ -80,9 +80,11 @@ function sharedExpert(layer: ReferenceLayer, rows: Rows): Rows {
   return rows.map((row) => {
     const up = product(row, "shared_expert.up_proj");
     const activate = (x: number): number => ACTIVATIONS[layer.spec.activation](x, () => 0);
-    const neurons = product(row, "shared_expert.gate_proj").map(
-      (x, j) => activate(x) * gatedFactor(up[j]!, layer.spec.activation),
-    );
+    const neurons = layer.spec.gated
+      ? product(row, "shared_expert.gate_proj").map(
+          (x, j) => activate(x) * gatedFactor(up[j]!, layer.spec.activation),
+        )
+      : up.map(activate);
     const share = layer.layerSpec.experts!.sharedUngated
       ? 1
       : sigmoid(product(row, "shared_expert_gate")[0]!);

@@ -54,7 +54,7 @@ export class ReferenceLayer implements ReferenceParts {
     const product = linear(row, matrix(this.weights, `${name}.weight`));
     const { biases, mixer } = this.layerSpec;
     const isBiased =
-      mixer !== undefined && mixer.type !== "delta" && ["conv", "mamba"].includes(module)
+      mixer !== undefined && "biases" in mixer && ["conv", "mamba"].includes(module)
         ? mixer.biases
         : biases.some((biased) => biased === projection);
     if (!isBiased) return product;

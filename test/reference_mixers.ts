@@ -22,6 +22,8 @@ export function mixed(layer: ReferenceLayer, stream: Rows, mixer: MixerSpec): Ro
       return delta(layer, stream, mixer);
     case "mamba2":
       return mamba2(layer, stream, mixer);
+    case "none":
+      return stream;
   }
 }
 

@@ -29,6 +29,7 @@ const model = tinyModel({
     tinyConvolution({ length: 3, biases: false }, 80),
     tinyDelta({}, 80),
     tinyMamba({}, 80),
+    tinyMamba({}, 0),
   ],
 });
 const spaces = spacesOf(model.spec);
@@ -41,7 +42,7 @@ export function reportFiles({
   baseline = base,
 }: ReportFilesOptions = {}): RunFiles {
   const keep = { "layers.0.ffn": [0, 2, 5, 80], "layers.1.kv": [0, 2] };
-  const widths = { ffn: [4, 70, 80, 80, 80], kv: [2, 2, 0, 0, 0] };
+  const widths = { ffn: [4, 70, 80, 80, 80, 0], kv: [2, 2, 0, 0, 0, 0] };
   const per = <T>(of: (name: string, index: number) => T): Readonly<Record<string, T>> =>
     Object.fromEntries(names.map((name, index) => [name, of(name, index)]));
   const record = runRecord(

@@ -6,7 +6,7 @@ import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
 import { type LayerSpec, PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 import { GEMMA_SWITCHES } from "./tiny_variants.ts";
 
 const ROPE: RopeSpec = { theta: 10_000, rotaryDim: 4, scaling: null };
@@ -101,6 +101,12 @@ const QWEN3_5: TinyModelOptions = {
   layers: [DELTA, DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA, DELTA],
 };
 
+/** Mamba 2 as wide as llama.cpp does not want it elsewhere. */
+const NEMOTRON_H: TinyModelOptions = {
+  ...{ family: "nemotron_h", gated: false, activation: "relu2", norms: "shared", tiedEmbeddings: false },
+  layers: tinyBlocks({ mamba: { keyHeads: 2, valueDim: 8 } }),
+};
+
 type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
@@ -122,6 +128,8 @@ type TinyFamily =
   | "granitemoehybrid with rotation"
   | "granitemoehybrid with experts"
   | "granitemoehybrid of attention with experts"
+  | "nemotron_h"
+  | "nemotron_h with experts"
   | "olmo"
   | "olmo2"
   | "olmo3"
@@ -263,6 +271,14 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   "granitemoehybrid of attention with experts": {
     ...{ family: "granitemoehybrid", tiedEmbeddings: false },
     layers: [NARROW, NARROW].map((layer) => ({ ...layer, ...WITH_OPEN_SHARED })),
+  },
+  nemotron_h: NEMOTRON_H,
+  "nemotron_h with experts": {
+    ...NEMOTRON_H,
+    layers: NEMOTRON_H.layers!.map((layer) => ({
+      ...layer,
+      ...(layer.neurons !== 0 && { ...OF_SIGMOIDS, experts: { ...OF_SIGMOIDS.experts, shared: 5 } }),
+    })),
   },
   olmo: {
     family: "olmo",

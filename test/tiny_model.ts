@@ -77,6 +77,20 @@ export function tinyMamba(changes: Partial<Mamba2Spec> = {}, neurons = 6): Layer
   return mixerLayer({ ...mamba, ...changes }, { neurons, biases: [] });
 }
 
+/** Layers of one block each: Mamba 2, an FFN, attention and another FFN. */
+export function tinyBlocks({
+  neurons = 6,
+  mamba = {},
+  attention = {},
+}: {
+  readonly neurons?: number;
+  readonly mamba?: Partial<Mamba2Spec>;
+  readonly attention?: Partial<LayerSpec>;
+} = {}): readonly Partial<LayerSpec>[] {
+  const ffn = mixerLayer({ type: "none" }, { neurons, biases: [] });
+  return [tinyMamba(mamba, 0), ffn, { rope: null, ...attention, neurons: 0 }, ffn];
+}
+
 /** Constants of activations (`XIELUActivation` of activations.py of transformers). */
 const CONSTANTS: Readonly<Record<string, number>> = { beta: 0.5, eps: -1e-6 };
 

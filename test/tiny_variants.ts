@@ -3,7 +3,7 @@
 import { alibiSlopes } from "../src/model/alibi.ts";
 import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
 
 /** Switches of the first Gemma, for a hidden size of 8. */
 export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset" | "embeddingScale"> = {
@@ -75,6 +75,13 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
   "as EXAONE 4": { layers: WIDTHS, norms: "after", qkNorm: "head" },
   "as HunYuan": { layers: WIDTHS, qkNorm: "rotated_head", headDim: 6 },
   "as Llama 4": { layers: [WIDTHS[0]!, { ...WIDTHS[1]!, rope: null }], qkNorm: "unweighted" },
+  "as Nemotron-H": {
+    layers: tinyBlocks(),
+    family: "nemotron_h",
+    gated: false,
+    activation: "relu2",
+    norms: "shared",
+  },
   "as LFM2": {
     layers: [
       tinyConvolution({ length: 3, biases: false }),

@@ -10,6 +10,7 @@ import { Runtime } from "../../src/graph/runtime/runtime.ts";
 import { alibiSlopes } from "../../src/model/alibi.ts";
 import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
 import { familyByName } from "../../src/model/families/families.ts";
+import { hasFfn } from "../../src/model/ffn_layers.ts";
 import type { LatentSpec } from "../../src/model/latent_spec.ts";
 import { sharpening } from "../../src/model/latents.ts";
 import type { MixerSpec } from "../../src/model/mixer_spec.ts";
@@ -71,7 +72,7 @@ const REMOVED: Readonly<Record<Shape, (space: Space, layers: readonly LayerSpec[
     if (kind === "ffn") {
       // Of experts, a multiple of 8 neurons stays, which every stock class computes in the same way once it is saved.
       if (parts > 1) return 16;
-      const dense = layers.filter(({ experts }) => experts === undefined);
+      const dense = layers.filter((layer) => hasFfn(layer) && layer.experts === undefined);
       return (12 * units) / Math.min(...dense.map(({ neurons }) => neurons));
     }
     const first = layers.find(({ mixer }) => mixer === undefined)!;
@@ -286,7 +287,8 @@ function wideOptions(
     layers: layers.map((layer, index) => {
       // vLLM's kernels for experts of gpt-oss on a CPU want multiples of 32.
       const usual = layer.experts === undefined ? 40 : 64;
-      const neurons = (shape === "uniform" ? usual : 40 + 8 * index) * (layer.experts?.count ?? 1);
+      const each = shape === "uniform" ? usual : 40 + 8 * index;
+      const neurons = hasFfn(layer) ? each * (layer.experts?.count ?? 1) : 0;
       const { biases } = biased ? withBiases(layer, BIASES) : layer;
       if (layer.mixer !== undefined)
         return mixerLayer(wideMixer(layer.mixer, spec), { ...layer, neurons, biases });

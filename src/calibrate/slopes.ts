@@ -204,7 +204,8 @@ async function gatesOf(
   layer: number,
   centres: ReadonlyMap<string, Float32Array>,
 ): Promise<Feeds> {
-  const space = spacesOf(runner.model.spec).find((each) => each.layer === layer && each.kind === "ffn")!;
+  const space = spacesOf(runner.model.spec).find((each) => each.layer === layer && each.kind === "ffn");
+  if (space === undefined) return {};
   const { weights } = hasChanges(runner, space) ? dense : runner.model;
   return {
     "ffn.gateWeight": await weights.read(projectionName(layer, OUTPUT_PROJECTION.ffn)),

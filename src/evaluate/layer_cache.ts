@@ -53,6 +53,7 @@ function stateShapes(
   mixer: MixerSpec,
   { hiddenSize }: Pick<ModelSpec, "hiddenSize">,
 ): readonly (readonly [name: "state" | "recurrent", shape: readonly number[]])[] {
+  if (mixer.type === "none") return [];
   const before = mixer.length - 1;
   if (mixer.type === "convolution") return [["state", [before, hiddenSize]]];
   return [

@@ -1,5 +1,6 @@
 /** Which programs will load a run's result, as far as the settings tell; refuses a result that could not be written. */
 import type { AllocationName } from "../base/choices.ts";
+import { hasFfn } from "../model/ffn_layers.ts";
 import { hfForm } from "../model/hf/form.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
@@ -95,7 +96,7 @@ function plannedSpec({ spec, shape }: PlannedRemoval, plan: PruningPlan): ModelS
  */
 function withUnequalWidths(spec: ModelSpec): ModelSpec {
   const widened = spec.layers.map((layer, index): ModelSpec => {
-    const neurons = layer.neurons + (layer.experts?.count ?? 1);
+    const neurons = hasFfn(layer) ? layer.neurons + (layer.experts?.count ?? 1) : 0;
     return { ...spec, layers: spec.layers.with(index, { ...layer, neurons }) };
   });
   return widened.find((each) => !hasUniformWidths(each)) ?? widened[0]!;

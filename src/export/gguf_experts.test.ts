@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyDelta, tinyModel, tinySpec } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyBlocks, tinyDelta, tinyModel, tinySpec } from "../../test/tiny_model.ts";
 import { openGguf } from "../io/formats/gguf.ts";
 import type { ExpertsSpec } from "../model/experts_spec.ts";
 import type { LayerSpec } from "../model/spec.ts";
@@ -69,6 +69,7 @@ describe("the architecture", () => {
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "sharedUngated")],
     ["granitehybrid", TINY_FAMILIES["granitemoehybrid with experts"]],
+    ["nemotron_h_moe", TINY_FAMILIES["nemotron_h with experts"]],
     ["granitemoe", TINY_FAMILIES["granitemoehybrid of attention with experts"]],
     [
       "granitemoe",
@@ -302,6 +303,14 @@ describe("the architecture", () => {
       "a shared expert of a Granite 4 with a gate",
       without(TINY_FAMILIES["granitemoehybrid with experts"], "sharedUngated"),
       "granitehybrid does not support a shared expert with a gate",
+    ],
+    [
+      "a Nemotron 3 with an FFN without experts",
+      {
+        ...TINY_FAMILIES["nemotron_h with experts"],
+        layers: [...TINY_FAMILIES["nemotron_h with experts"].layers!, ...tinyBlocks()],
+      },
+      "nemotron_h_moe does not support layers without experts",
     ],
     [
       "a shared expert of a Qwen2 MoE without",

@@ -13,7 +13,7 @@ import { latentObstacle } from "../model/gguf/latents.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import { sharpening } from "../model/latents.ts";
-import { linearChannels } from "../model/mixer_spec.ts";
+import { isActive, linearChannels } from "../model/mixer_spec.ts";
 import {
   type RopeScaling,
   type RopeSpec,
@@ -97,7 +97,7 @@ const RULES: readonly Rule[] = [
       const present = convolutionsOf(spec);
       if (present.length > 0 && mixer !== "convolution") return "convolutions";
       // It does not load them where no layer has a state, or aborts.
-      if (mixer !== null && attentionLayers(spec).length === spec.layers.length)
+      if (mixer !== null && !spec.layers.some((layer) => isActive(layer.mixer)))
         return "layers with attention alone";
       if (present.some(({ length }) => length !== present[0]!.length))
         return "convolutions of several lengths";
@@ -246,7 +246,7 @@ function isClose(a: number, b: number): boolean {
 }
 
 /** llama.cpp has one kind and size of linear attention for all layers that have any. */
-function linearObstacle(spec: ModelSpec, { mixer }: GgufArchitecture): string | null {
+function linearObstacle(spec: ModelSpec, { mixer, blocks }: GgufArchitecture): string | null {
   const [first, ...others] = linearAttentionsOf(spec);
   if (first === undefined) return null;
   const name = first.type === "delta" ? "linear attention" : "Mamba 2";
@@ -260,7 +260,7 @@ function linearObstacle(spec: ModelSpec, { mixer }: GgufArchitecture): string | 
   if (first.biases) return "Mamba 2 with biases of projections";
   if (!first.filterBiases) return "Mamba 2 without biases of filters";
   const width = 2 * spec.hiddenSize;
-  return linearChannels(first).values === width
+  return blocks || linearChannels(first).values === width
     ? null
     : `Mamba 2 whose heads together are not ${width} channels wide, twice the hidden size`;
 }
@@ -280,6 +280,7 @@ function unrotatedObstacle(
       mixer !== undefined || (rope === null) === (every !== null && (index + 1) % every === 0),
   );
   if (isUsual) return null;
+  if (every === 1) return "rotary embeddings";
   return every === null
     ? "layers without rotary embeddings"
     : `layers without rotary embeddings other than every ${ordinal(every)}`;

@@ -3,6 +3,7 @@ import { LLAMA3, longrope, YARN } from "../../test/scaled_ropes.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import {
   type TinyModelOptions,
+  tinyBlocks,
   tinyConvolution,
   tinyDelta,
   tinyMamba,
@@ -47,6 +48,9 @@ const EACH_4TH = Array.from({ length: 8 }, (_, index) => (index % 4 === 3 ? { ro
 function targetOf(options: TinyModelOptions): GgufTarget {
   return requireGgufTarget(tinySpec(options), "tiny");
 }
+
+const UNEVEN_BLOCKS = tinyBlocks({ neurons: 9, attention: { kvGroups: 1, biases: ["o_proj"] } });
+const ROTATED_BLOCKS = { ...TINY_FAMILIES.nemotron_h, layers: tinyBlocks({ attention: { rope: rope({}) } }) };
 
 describe("the architecture", () => {
   test.each<[string, TinyModelOptions, string]>([
@@ -97,6 +101,12 @@ describe("the architecture", () => {
       "takes biases and rotation in it",
       { family: "granitemoehybrid", layers: [{ biases: PROJECTIONS }, tinyMamba()] },
       "granitehybrid",
+    ],
+    ["is nemotron_h for Nemotron-H", TINY_FAMILIES.nemotron_h, "nemotron_h"],
+    [
+      "takes widths by layer and biases of outputs in it",
+      { ...TINY_FAMILIES.nemotron_h, layers: [...UNEVEN_BLOCKS, ...tinyBlocks()] },
+      "nemotron_h",
     ],
     ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
@@ -327,6 +337,12 @@ describe("refusals", () => {
       { family: "granitemoehybrid", layers: [{}, tinyMamba({ valueHeads: 2 })] },
       "granitehybrid does not support Mamba 2 whose heads together are not 16 channels wide, twice the hidden",
     ],
+    [
+      "Nemotron-H without Mamba 2",
+      { ...TINY_FAMILIES.nemotron_h, layers: TINY_FAMILIES.nemotron_h.layers!.slice(1) },
+      "nemotron_h does not support layers with attention alone",
+    ],
+    ["rotation in Nemotron-H", ROTATED_BLOCKS, "nemotron_h does not support rotary embeddings"],
     [
       "rotation in some layers of Granite 4",
       { family: "granitemoehybrid", layers: [{}, { rope: null }, tinyMamba()] },

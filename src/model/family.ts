@@ -78,6 +78,7 @@ export type OwnKeysName =
   | "minimax_m2"
   | "mixtral"
   | "mpt"
+  | "nemotron_h"
   | "olmoe"
   | "qwen2_moe"
   | "qwen3_5"

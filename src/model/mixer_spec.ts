@@ -1,7 +1,15 @@
 /** What layers have in place of attention, as JSON values. */
 
-/** What mixes tokens in place of attention. */
-export type MixerSpec = ConvolutionSpec | LinearAttentionSpec;
+/** What mixes tokens in place of attention, or nothing. */
+export type MixerSpec = ActiveMixer | NoMixer;
+
+/** What mixes tokens. */
+export type ActiveMixer = ConvolutionSpec | LinearAttentionSpec;
+
+/** The layer is an FFN alone (Nemotron-H). */
+export interface NoMixer {
+  readonly type: "none";
+}
 
 /**
  * A short convolution in place of attention (LFM2): out_proj(c * conv(b * x)), with b, c and x the thirds of in_proj's
@@ -73,6 +81,11 @@ export function stateShape({
   valueDim,
 }: LinearAttentionSizes): readonly [valueHeads: number, keyDim: number, valueDim: number] {
   return [valueHeads, keyDim, valueDim];
+}
+
+/** Whether something mixes tokens in place of attention. */
+export function isActive(mixer: MixerSpec | undefined): mixer is ActiveMixer {
+  return mixer !== undefined && mixer.type !== "none";
 }
 
 /** Whether a layer has linear attention. */

@@ -1,5 +1,6 @@
 /** The tensors of what layers have in place of attention (`MixerSpec`), by their names in a layer. */
 import {
+  type ActiveMixer,
   type ConvolutionSpec,
   type DeltaSpec,
   linearChannels,
@@ -8,7 +9,7 @@ import {
 } from "./mixer_spec.ts";
 
 /** The modules that hold filters, as checkpoints name them. */
-export const FILTER_MODULES: Readonly<Record<MixerSpec["type"], string>> = {
+export const FILTER_MODULES: Readonly<Record<ActiveMixer["type"], string>> = {
   convolution: "conv.conv",
   delta: "linear_attn.conv1d",
   mamba2: "mamba.conv1d",
@@ -37,6 +38,8 @@ export function mixerParts(mixer: MixerSpec, hiddenSize: number): PartShapes {
       return deltaParts(mixer, hiddenSize);
     case "mamba2":
       return mamba2Parts(mixer, hiddenSize);
+    case "none":
+      return [];
   }
 }
 

@@ -94,7 +94,10 @@ export interface PerLayerInputs {
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
-  /** F, neurons of the FFN; those of all experts, one expert's after another's, each the same number. */
+  /**
+   * F, neurons of the FFN; those of all experts, one expert's after another's, each the same number. 0 in layers
+   * without an FFN.
+   */
   readonly neurons: number;
   /** Absent where all neurons compute for every token. */
   readonly experts?: ExpertsSpec;
@@ -289,15 +292,18 @@ export function hasOneBias(layer: Pick<LayerSpec, "experts" | "biases">, project
 /** Those of some projections that a layer has, if its FFN is gated. */
 export function ofLayer(
   projections: readonly Projection[],
-  { mixer, kvSharing, valuesAreKeys }: Pick<LayerSpec, "mixer" | "kvSharing" | "valuesAreKeys">,
+  layer: Partial<Pick<LayerSpec, "mixer" | "kvSharing" | "valuesAreKeys" | "neurons">>,
 ): readonly Projection[] {
-  if (mixer !== undefined) return ofFfn(projections);
+  const { mixer, kvSharing, valuesAreKeys, neurons } = layer;
   const isReader = kvSharing?.role === "reader";
-  return projections.filter(
-    (projection) =>
+  return projections.filter((projection) => {
+    if (PROJECTION_MODULE[projection] === "mlp") return neurons !== 0;
+    return (
+      mixer === undefined &&
       !(isReader && projection === "k_proj") &&
-      !((isReader || valuesAreKeys === true) && projection === "v_proj"),
-  );
+      !((isReader || valuesAreKeys === true) && projection === "v_proj")
+    );
+  });
 }
 
 function ofFfn(projections: readonly Projection[]): readonly Projection[] {
@@ -363,7 +369,7 @@ export function attentionLayers({ layers }: Pick<ModelSpec, "layers">): readonly
 /**
  * Whether layers have the widths that stock classes can have: the same in all layers of a kind. Layers with attention
  * are of one kind if their heads have the same size, FFNs if both are in layers with keys of their own, or neither, and
- * have as many experts.
+ * have as many experts. Layers without an FFN may be anywhere.
  */
 export function hasUniformWidths({ layers }: Pick<ModelSpec, "layers">): boolean {
   const heads = ({ headDim, kvGroups, groupSize }: LayerSpec): Kinship => [headDim, [kvGroups, groupSize]];
@@ -371,7 +377,10 @@ export function hasUniformWidths({ layers }: Pick<ModelSpec, "layers">): boolean
     `${kvSharing?.role === "reader"} ${experts?.count}`,
     [neurons],
   ];
-  return areAlike(attentionLayers({ layers }).map(heads)) && areAlike(layers.map(ffn));
+  return (
+    areAlike(attentionLayers({ layers }).map(heads)) &&
+    areAlike(layers.filter(({ neurons }) => neurons > 0).map(ffn))
+  );
 }
 
 /** The kind of a layer and its widths. */

@@ -3,6 +3,7 @@
  * are those of Llama's checkpoints, which all families are read into.
  */
 import { CORRECTION, EXPERT_NORMS, EXPERT_SCALES, routerParts, sharedExpertParts } from "./expert_weights.ts";
+import { hasFfn } from "./ffn_layers.ts";
 import { latentParts } from "./latent_spec.ts";
 import { mixerParts } from "./mixer_weights.ts";
 import {
@@ -28,8 +29,9 @@ export type SpaceKind = "ffn" | "kv";
 export const SPACE_KINDS = ["kv", "ffn"] as const;
 
 /** The kinds of units that a layer has. Keys and values that several layers share are no units of one of them. */
-export function kindsOf({ mixer, kvSharing }: LayerSpec): readonly SpaceKind[] {
-  return mixer === undefined && kvSharing === undefined ? SPACE_KINDS : ["ffn"];
+export function kindsOf({ mixer, kvSharing, neurons }: LayerSpec): readonly SpaceKind[] {
+  const has = { kv: mixer === undefined && kvSharing === undefined, ffn: hasFfn({ neurons }) };
+  return SPACE_KINDS.filter((kind) => has[kind]);
 }
 
 /** An axis of a weight: the space it carries (null if it is never pruned) and the number of indices per unit. */
@@ -204,16 +206,21 @@ function perLayerWeights({ perLayerInputs, layers, hiddenSize }: ModelSpec): rea
 export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightSpec[] {
   const layer = spec.layers[index]!;
   return [
-    ...blockNormNames(spec).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
+    ...blockNormNames(spec, layer).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
     ...sinkWeights(spec, layer, index),
     ...mixerWeights(spec, layer, index),
     ...latentWeights(spec, index),
     ...projectionWeights(spec, layer, index),
     ...routerWeights(spec, layer, index),
-    ...activationParameters(spec).map(([name, shape]) => plain(activationParameterName(index, name), shape)),
+    ...activationWeights(spec, layer, index),
     ...outputWeights(spec, index),
   ];
+}
+
+function activationWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  const parameters = hasFfn(layer) ? activationParameters(spec) : [];
+  return parameters.map(([name, shape]) => plain(activationParameterName(index, name), shape));
 }
 
 /** What a layer with experts has besides their projections: router, norms, and the shared expert with its gate. */
@@ -278,8 +285,10 @@ function normTensors({ normParameters, hiddenSize }: ModelSpec, name: string): r
 }
 
 /** The norms of a layer's blocks by name, each once. */
-function blockNormNames({ norms }: ModelSpec): readonly string[] {
+function blockNormNames({ norms }: ModelSpec, { mixer, neurons }: LayerSpec): readonly string[] {
+  const has = { kv: mixer?.type !== "none", ffn: hasFfn({ neurons }) };
   const names = SPACE_KINDS.flatMap((kind) => {
+    if (!has[kind]) return [];
     const { input, output } = BLOCK_NORMS[norms][kind];
     return [input, output];
   });

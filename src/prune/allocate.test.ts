@@ -93,7 +93,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
           allocation.allocate({ spec, importance: randomScores(spec), sparsity: largestSparsity(spec) }),
         );
         expect(widths(all, spec)).toEqual({
-          ffn: spec.layers.map(({ experts }) => experts?.count ?? 1),
+          ffn: spec.layers.map(({ neurons, experts }) => Math.min(neurons, experts?.count ?? 1)),
           kv: spec.layers.map(({ mixer }) => (mixer ? 0 : 1)),
         });
       }),

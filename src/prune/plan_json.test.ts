@@ -74,7 +74,7 @@ describe("parsePlan", () => {
     ["another version", changed({ version: 2 }), /version/],
     ["an unknown key", changed({ extra: 1 }), /extra/],
     ["a missing key", changed({ base: undefined }), /base/],
-    ["widths that are no counts", changed({ base: { ...plan.base, neurons: [0] } }), /base.neurons.0/],
+    ["widths that are no counts", changed({ base: { ...plan.base, neurons: [-1] } }), /base.neurons.0/],
     ["indices that are no numbers", changed({ keep: { "layers.0.ffn": ["0"] } }), /keep.layers.0.ffn.0/],
     ["negative indices", changed({ keep: { "layers.0.ffn": [-1] } }), /keep.layers.0.ffn.0/],
     [

@@ -26,7 +26,7 @@ const planSchema = z.strictObject({
     family: z.string(),
     hiddenSize: count,
     headDim: count,
-    neurons: perLayer,
+    neurons: unitsPerLayer,
     kvGroups: unitsPerLayer,
     groupSizes: perLayer,
   }),

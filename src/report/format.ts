@@ -33,9 +33,9 @@ export function range(values: readonly number[]): string {
   return min === max ? `${min}` : `${min} to ${max}`;
 }
 
-/** Neurons of a model's layers: `384 to 1536`, and whether that is of all experts of a layer. */
+/** Neurons of a model's layers that have any: `384 to 1536`, and whether that is of all experts of a layer. */
 export function neurons(widths: readonly number[], experts: readonly number[] | undefined): string {
-  return `${range(widths)}${experts === undefined ? "" : " (of all experts together)"}`;
+  return `${rangeOfPresent(widths)}${experts === undefined ? "" : " (of all experts together)"}`;
 }
 
 /** `range` over the layers that have any units. */

@@ -131,7 +131,8 @@ function layerChanges({ widths, unit_parameters: cost }: RunRecord): readonly La
     const [ffn, kv] = [space("ffn"), space("kv")];
     const [ffnCost, kvCost] = [cost.ffn[layer]!, cost.kv[layer]!];
     const total = ffn.before * ffnCost + kv.before * kvCost;
-    return { layer, ffn, kv, removed: 1 - (ffn.after * ffnCost + kv.after * kvCost) / total };
+    const left = ffn.after * ffnCost + kv.after * kvCost;
+    return { layer, ffn, kv, removed: total === 0 ? 0 : 1 - left / total };
   });
 }
 

@@ -120,15 +120,16 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
 });
 
 /**
- * Requires that all lists by layer have the same length, and that no layer had an empty FFN before or is wider after.
+ * Requires that all lists by layer have the same length, that some layer had an FFN before, and that none is wider
+ * after.
  */
 const soundSchema = recordSchema.refine(
   ({ widths: { before, after }, unit_parameters: cost }) =>
     SPACE_KINDS.every((kind) => {
       const [had, has, costs] = [before[kind], after[kind], cost[kind]];
       const isOfAll = [had, has, costs].every(({ length }) => length === before.ffn.length);
-      const isPresent = (units: number): boolean => units > 0 || kind === "kv";
-      return isOfAll && had.every((units, layer) => isPresent(units) && has[layer]! <= units);
+      const isPresent = kind === "kv" || had.some((units) => units > 0);
+      return isOfAll && isPresent && had.every((units, layer) => has[layer]! <= units);
     }),
   { path: ["widths"], error: "expected widths before and after, and costs, of the same layers" },
 );

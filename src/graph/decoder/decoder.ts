@@ -130,12 +130,13 @@ export function addLayer(
   const layer = new LayerBuilder(b, parts);
   const first = firstHalf(layer, input, inputs);
   const { stream: middle, tap, beforeOutputGate, carried } = first;
-  const ffn = layer.ffnBlock({ input: parts.structure.parallel ? input : middle, stream: middle });
-  const output = layer.outputBlock(ffn.stream, ownInput);
+  const { parallel, lacksFfn } = parts.structure;
+  const ffn = lacksFfn ? null : layer.ffnBlock({ input: parallel ? input : middle, stream: middle });
+  const output = layer.outputBlock(ffn?.stream ?? middle, ownInput);
   const halves = new Map<SpaceKind, HalfValues>();
   if (tap !== null)
     halves.set("kv", { tap, channels: tap, ...(beforeOutputGate && { beforeOutputGate }), stream: middle });
-  halves.set("ffn", ffn);
+  if (ffn !== null) halves.set("ffn", ffn);
   return {
     input,
     output,
@@ -154,7 +155,9 @@ interface AddedInputs {
 }
 
 function firstHalf(layer: LayerBuilder, input: Value, inputs: FirstHalfInputs): FirstHalf {
-  return "mixer" in inputs ? layer.mixerBlock(input, inputs) : layer.attentionBlock(input, inputs.attention);
+  if ("attention" in inputs) return layer.attentionBlock(input, inputs.attention);
+  if ("convolution" in inputs || "recurrent" in inputs) return layer.mixerBlock(input, inputs);
+  return { tap: null, stream: input, carried: () => ({}) };
 }
 
 /** Sizes of a layer; the number of heads of a layer that reads another's is that of the other. */
@@ -178,6 +181,7 @@ function firstHalfInputs(
     const attention = attentionInputs(b, structure, options);
     return { attention: { ...attention, ...sharedInputs(b, { structure, stream }) } };
   }
+  if (mixer.type === "none") return { mixer };
   if (mixer.type === "convolution")
     return { mixer, convolution: filterInputs(b, { length: mixer.length, channels: hiddenSize }, options) };
   const { cached = false, forest = false } = options;

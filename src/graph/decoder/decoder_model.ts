@@ -171,10 +171,12 @@ class CachedLayers {
       weights: this.#weights.layer(index),
       sizes: layerSizes(layer),
     };
-    if (layer.mixer === undefined) return this.#withAttention(input, index, parts);
-    return isLinear(layer.mixer)
-      ? this.#withLinear(input, index, { ...parts, mixer: layer.mixer })
-      : this.#withConvolution(input, index, { ...parts, mixer: layer.mixer });
+    const { mixer } = layer;
+    if (mixer === undefined) return this.#withAttention(input, index, parts);
+    if (mixer.type === "none") return addLayer(this.#b, parts, { input, mixer }).output;
+    return isLinear(mixer)
+      ? this.#withLinear(input, index, { ...parts, mixer })
+      : this.#withConvolution(input, index, { ...parts, mixer });
   }
 
   #withAttention(input: Value, index: number, parts: LayerParts): Value {

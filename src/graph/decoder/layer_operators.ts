@@ -1,5 +1,6 @@
 /** The products, norms and sums that the blocks of a layer are made of. */
 import { getOrMake } from "../../base/map_values.ts";
+import { isActive } from "../../model/mixer_spec.ts";
 import { type LayerMatrix, PROJECTIONS } from "../../model/spec.ts";
 import { moduleOf, NORM_PARTS, type NormPart } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
@@ -42,7 +43,7 @@ export class LayerOperators implements LayerParts {
     if (projection !== undefined) return biases.includes(projection);
     if (/^per_layer|^mlp[.]/.test(matrix)) return false;
     if (matrix.startsWith("self_attn.")) return latent!.biases;
-    return mixer!.type !== "delta" && mixer!.biases;
+    return isActive(mixer) && mixer.type !== "delta" && mixer.biases;
   }
 
   #withBias(product: Value, matrix: LayerMatrix): Value {

@@ -1,8 +1,9 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 
 import type { ExpertsSpec } from "../../model/experts_spec.ts";
+import { hasFfn } from "../../model/ffn_layers.ts";
 import type { LatentSpec } from "../../model/latent_spec.ts";
-import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec } from "../../model/mixer_spec.ts";
+import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec, NoMixer } from "../../model/mixer_spec.ts";
 import {
   headDimOf,
   keyChannels,
@@ -44,6 +45,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly gatedAttention: boolean;
   /** Keys and values come from latents; absent where they do not. */
   readonly latent?: LatentSpec;
+  /** There is no FFN. */
+  readonly lacksFfn?: true;
   /** Absent where all neurons compute for every token. */
   readonly experts?: ExpertsSpec;
   /** Experts compute for their own tokens alone (experts.ts), in files in a graph of their own. */
@@ -101,7 +104,7 @@ export interface LayerValues {
   readonly input: Value;
   /** Layer output, [B, T, C], or more channels. */
   readonly output: Value;
-  /** The halves with units; layers with a convolution have only the FFN's. */
+  /** The halves with units; layers with a convolution have only the FFN's, if any. */
   readonly halves: ReadonlyMap<SpaceKind, HalfValues>;
   /** Output of every matrix with its bias, before norms and rotation, [B, T, outputs]. */
   readonly projected: ReadonlyMap<LayerMatrix, Value>;
@@ -147,6 +150,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     ...(spec.latent !== undefined && { latent: spec.latent }),
     ...(layer.slopes !== undefined && { alibi: true }),
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
+    ...(!hasFfn(layer) && { lacksFfn: true }),
     ...(layer.experts !== undefined && { experts: layer.experts }),
     ...(spec.valueNorm && { valueNorm: true }),
     ...(spec.attentionSinks && { attentionSinks: true }),
@@ -221,7 +225,10 @@ export interface LinearAttentionInputs {
 }
 
 /** Inputs of a layer's first half besides hidden states and weights. */
-export type FirstHalfInputs = { readonly attention: AttentionInputs } | MixerInputs;
+export type FirstHalfInputs =
+  | { readonly attention: AttentionInputs }
+  | MixerInputs
+  | { readonly mixer: NoMixer };
 
 /** A mixer and its inputs. */
 export type MixerInputs =

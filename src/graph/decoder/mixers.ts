@@ -1,12 +1,12 @@
 /** What layers have in place of attention, between its projections (`MixerSpec`); all in float32. */
 
 import {
+  type ActiveMixer,
   type ConvolutionSpec,
   type DeltaSpec,
   type LinearAttentionSpec,
   linearChannels,
   type Mamba2Spec,
-  type MixerSpec,
 } from "../../model/mixer_spec.ts";
 import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES } from "../../model/mixer_weights.ts";
 import type { LayerMatrix } from "../../model/spec.ts";
@@ -20,7 +20,7 @@ import { linearAttention } from "./linear_attention.ts";
 import type { WeightSupply } from "./weight_supply.ts";
 
 /** What a mixer reads. */
-export interface MixerParts<Spec extends MixerSpec> {
+export interface MixerParts<Spec extends ActiveMixer> {
   readonly mixer: Spec;
   readonly structure: LayerStructure;
   readonly weights: WeightSupply;
@@ -175,7 +175,7 @@ function headVector({ mixer, weights }: LinearTensors, name: string): Value {
   return weights.tensor(`${LINEAR_MODULES[mixer.type]}.${name}`, [mixer.valueHeads]);
 }
 
-function filtersOf(weights: WeightSupply, mixer: MixerSpec, channels: number): Filters {
+function filtersOf(weights: WeightSupply, mixer: ActiveMixer, channels: number): Filters {
   const module = FILTER_MODULES[mixer.type];
   return {
     weight: weights.tensor(`${module}.weight`, [channels, 1, mixer.length]),
@@ -183,7 +183,7 @@ function filtersOf(weights: WeightSupply, mixer: MixerSpec, channels: number): F
   };
 }
 
-function hasFilterBiases(mixer: MixerSpec): boolean {
+function hasFilterBiases(mixer: ActiveMixer): boolean {
   if (mixer.type === "delta") return false;
   return mixer.type === "mamba2" ? mixer.filterBiases : mixer.biases;
 }

@@ -127,6 +127,7 @@ function firstPositions(tokens: number): Int32Array {
 /** Angles and masks of several forests of equal size. @param parents - of all forests, one after another */
 export function forestFeeds(layer: LayerSpec, parents: Int32Array, forests: number): Feeds {
   const { rope, window, mixer } = layer;
+  if (mixer?.type === "none") return {};
   if (mixer !== undefined) {
     const ancestors = ancestorFeeds(parents, forests, mixer.length);
     return isLinear(mixer) ? { ...ancestors, ...pathFeeds(parents, forests) } : ancestors;

@@ -108,18 +108,17 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
   );
 
   test("leaves it no product of the way forward but scores and what they mix", () => {
-    const structure = layerStructure(
-      model.spec,
-      model.spec.layers.findIndex(({ mixer }) => !mixer),
-    );
+    const index = model.spec.layers.findIndex(({ mixer }) => !mixer);
+    const structure = layerStructure(model.spec, index);
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
     const { gated, norms, parallel, perLayerInputs, latent } = model.spec;
-    const read = projectionsOf(model.spec).filter((name) => !["o_proj", "down_proj"].includes(name));
+    const present = projectionsOf(model.spec, model.spec.layers[index]);
+    const read = present.filter((name) => !["o_proj", "down_proj"].includes(name));
     // And those that make latents; the weighted values; both products with the layer's own input; o_proj, whose result
     // is in the stream, unless nothing reads that; down_proj where a norm reads its result; those of an expert of all
     // tokens, but of the last one where neither gate nor norm reads its result.
-    const readStreams = parallel ? [] : ["stream"];
+    const readStreams = parallel || structure.lacksFfn ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
     const { shared: width, sharedUngated = false, ownNorms = false } = structure.experts ?? {};
     const shared = width === undefined ? 0 : sharedUngated && !ownNorms ? 2 : 3;

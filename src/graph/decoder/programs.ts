@@ -212,9 +212,10 @@ function splitParts(b: GraphBuilder, x: Value, parts: number): Value {
 /**
  * Values that cost a product, by name: given these and the layer's input, the backward pass repeats cheap operators.
  */
-function keptValues({ projected, halves, middle }: LayerValues): ReadonlyMap<string, Value> {
+function keptValues({ input, projected, halves, middle }: LayerValues): ReadonlyMap<string, Value> {
   const attention = halves.get("kv");
-  const values = new Map<string, Value>([...projected, ["stream", middle]]);
+  const values = new Map<string, Value>(projected);
+  if (middle !== input) values.set("stream", middle);
   if (attention !== undefined) values.set("tap", attention.beforeOutputGate ?? attention.tap);
   return new Map(Array.from(values, ([name, value]) => [`kept.${name}`, value]));
 }
@@ -299,7 +300,9 @@ function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
     const gradient = b.matmul(perChange(b, splitParts(b, outputGradients[index]!, 1)), outputs);
     b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, gradient), [-1]));
   }
-  const { tap } = layer.halves.get("ffn")!;
+  const ffn = layer.halves.get("ffn");
+  if (ffn === undefined) return;
+  const { tap } = ffn;
   const units = tap.shape[2]!;
   const weight = b.input("ffn.gateWeight", [size, units]);
   const gradient = b.matmul(outputGradients.at(-1)!, weight);

@@ -17,7 +17,7 @@ const USUAL: Prefixes = { decoder: "model.", head: "lm_head." };
 const OTHER = "other.";
 
 /**
- * Other prefixes that transformers loads: those of text models in multimodal models, as version 4 saved them
+ * Prefixes that transformers loads besides those: of text models in multimodal models, as version 4 saved them
  * (modeling_gemma3.py), as version 5 does, and of one family (modeling_idefics3.py).
  */
 const OTHERS: readonly Prefixes[] = [
@@ -53,7 +53,7 @@ export interface NamedTensors {
 
 /** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
 export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTensors {
-  const prefixes = [own.prefixes, withoutModel(own.prefixes), ...OTHERS];
+  const prefixes = [own.prefixes, withoutModel(own.prefixes), USUAL, ...OTHERS];
   const namings = [...prefixes.map((other) => ({ ...own, prefixes: other })), EXAONE];
   const naming = namings.find((each) => isNamedSo(source, each)) ?? own;
   const { decoder, head } = naming.prefixes;

@@ -35,6 +35,7 @@ import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
 import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
+import { NEMOTRON_H } from "./nemotron_h.ts";
 import { FLEX_OLMO, OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
@@ -101,6 +102,7 @@ export const FAMILIES: readonly Family[] = [
   ARCEE,
   NANOCHAT,
   NEMOTRON,
+  NEMOTRON_H,
   STARCODER2,
   STABLELM,
   PHI,

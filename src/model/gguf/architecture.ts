@@ -6,7 +6,7 @@
  */
 
 import type { ExpertsSpec } from "../experts_spec.ts";
-import type { MixerSpec } from "../mixer_spec.ts";
+import type { ActiveMixer } from "../mixer_spec.ts";
 import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
@@ -97,7 +97,12 @@ export interface GgufArchitecture {
   /** The same of tensors outside the layers. */
   readonly outerNames: Readonly<Record<string, string>>;
   /** What layers may have in place of attention (mixers.ts); null where all have attention. */
-  readonly mixer: MixerSpec["type"] | null;
+  readonly mixer: ActiveMixer["type"] | null;
+  /**
+   * Each layer is one block: attention where it has key/value heads, an FFN where it has neurons, else the mixer
+   * (nemotron-h.cpp). Heads and neurons of a layer may be none.
+   */
+  readonly blocks: boolean;
   /**
    * Value heads of delta rules are in tiles (value_heads.ts); else in groups, and strengths and rates of one key head
    * after another in one tensor.
@@ -115,6 +120,8 @@ export interface GgufArchitecture {
    * before the FFN (in stablelm.cpp, which ignores that key).
    */
   readonly parallel: "family" | "key" | "no_ffn_norm";
+  /** llama.cpp asks for the epsilon of LayerNorms, too, which models do not have. */
+  readonly bothEpsilons: boolean;
   /** Norm weights are stored with the family's offset added, 1 + w. */
   readonly offsetNorms: boolean;
   /** Projections whose rows are stored one after another in one tensor, by the tensor's name. */
@@ -224,10 +231,12 @@ export const LLAMA: GgufArchitecture = {
   names: {},
   outerNames: {},
   mixer: null,
+  blocks: false,
   tiledHeads: true,
   ropeSections: false,
   guessingLayers: false,
   parallel: "family",
+  bothEpsilons: false,
   offsetNorms: false,
   fused: {},
   mergeOrder: "score",

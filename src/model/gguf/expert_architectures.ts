@@ -13,7 +13,15 @@ import {
   NO_EXTRAS,
   QKV,
 } from "./architecture.ts";
-import { ERNIE4_5, GEMMA4, GRANITE, GRANITE_HYBRID, LFM2, QWEN35 } from "./rms_norm_architectures.ts";
+import {
+  ERNIE4_5,
+  GEMMA4,
+  GRANITE,
+  GRANITE_HYBRID,
+  LFM2,
+  NEMOTRON_H,
+  QWEN35,
+} from "./rms_norm_architectures.ts";
 
 /** Of all layers, picked by a softmax, as wide as the key of FFNs says. */
 const EXPERTS: GgufExperts = {
@@ -123,6 +131,14 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       guessingLayers: false,
       experts: { ...OWN_WIDTH, shared: "gated" },
       loads: { ...QWEN35.loads, families: ["qwen3_next"] },
+    },
+  ],
+  [
+    "nemotron_h_moe",
+    {
+      ...NEMOTRON_H,
+      experts: { ...SIGMOID_EXPERTS, shared: "open", grouped: true, afterDense: false },
+      loads: { ...NEMOTRON_H.loads, biases: ["o_proj"] },
     },
   ],
   ["granitemoe", GRANITE_MOE],

@@ -1,15 +1,17 @@
 /** What llama.cpp cannot have of the experts of a model (experts.ts writes the others). */
 import { isDeepStrictEqual } from "node:util";
 import type { ExpertsSpec } from "../experts_spec.ts";
+import { ffnLayers } from "../ffn_layers.ts";
 import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import type { GgufArchitecture, GgufExperts } from "./architecture.ts";
 import { BEST, MAX_EXPERTS } from "./experts.ts";
 
 /** Why llama.cpp cannot have the experts of a model, or a model without; null where it can. */
 export function expertObstacle(
-  { layers }: Pick<ModelSpec, "layers">,
+  spec: Pick<ModelSpec, "layers">,
   { experts: known, loads }: GgufArchitecture,
 ): string | null {
+  const layers = ffnLayers(spec);
   const found = layers.flatMap(({ experts }) => experts ?? []);
   if (known === null) return found.length === 0 ? null : "experts";
   const first = layers.findIndex(({ experts }) => experts !== undefined);

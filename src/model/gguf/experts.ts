@@ -44,7 +44,8 @@ type Ffn = Pick<LayerSpec, "neurons" | "experts">;
  * @throws GpruneError BAD_FILE for impossible numbers of experts; a width may be none. UNSUPPORTED for scores of
  *   another kind, and for layers with experts of which others are between
  */
-export function ffnsOf(keys: GgufKeys, { experts: known }: GgufArchitecture, layers: number): readonly Ffn[] {
+export function ffnsOf(keys: GgufKeys, architecture: GgufArchitecture, layers: number): readonly Ffn[] {
+  const { experts: known, blocks } = architecture;
   const widthsOf = (name: string): readonly number[] => keys.metadata.perLayer(keys.key(name), layers);
   if (known === null) return widthsOf(FFN_WIDTH).map((neurons) => ({ neurons }));
   const experts = expertsOf(keys, known);
@@ -57,7 +58,8 @@ export function ffnsOf(keys: GgufKeys, { experts: known }: GgufArchitecture, lay
   const dense = known.afterDense && has(DENSE_LAYERS) ? keys.count(DENSE_LAYERS) : 0;
   const shared = sharedWidths(keys, known, { widths, ffnWidths });
   return widths.map((width, layer) => {
-    if (layer < dense) return { neurons: ffnWidths[layer]! };
+    const isOther = blocks && ffnWidths[layer] === 0;
+    if (layer < dense || isOther) return { neurons: ffnWidths[layer]! };
     const own = shared[layer];
     const beside = own === undefined ? {} : sharedOf(keys, known, own);
     return { neurons: width * experts.count, experts: { ...experts, ...beside } };

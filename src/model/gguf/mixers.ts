@@ -41,20 +41,24 @@ const USUAL_INTERVAL = 4;
 /**
  * What each layer has in place of attention; null for attention.
  * @param groups - key/value heads of each layer
+ * @param neurons - of each layer
  * @throws GpruneError BAD_FILE for sizes that are impossible, or where no layer has attention
  */
 export function mixersOf(
   keys: GgufKeys,
   architecture: GgufArchitecture,
-  groups: readonly number[],
+  { groups, neurons }: Readonly<Record<"groups" | "neurons", readonly number[]>>,
 ): readonly (MixerSpec | null)[] {
   switch (architecture.mixer) {
     case null:
       return groups.map(() => null);
     case "convolution":
       return withoutHeads(keys, groups, () => convolutionOf(keys));
-    case "mamba2":
-      return withoutHeads(keys, groups, (layer) => mambaOf(keys, architecture, layer));
+    case "mamba2": {
+      const mixers = withoutHeads(keys, groups, (layer) => mambaOf(keys, architecture, layer));
+      if (!architecture.blocks) return mixers;
+      return mixers.map((mixer, layer) => (mixer !== null && neurons[layer]! > 0 ? { type: "none" } : mixer));
+    }
     case "delta": {
       const delta = { type: "delta", ...linearSizesOf(keys) } as const;
       return recurrentLayers(keys, groups.length).map((recurrent) => (recurrent ? delta : null));
@@ -93,7 +97,8 @@ function mambaOf(keys: GgufKeys, architecture: GgufArchitecture, layer: number):
   const sizes = linearSizesOf(keys);
   const width = 2 * keys.size("embedding_length");
   const values = sizes.valueHeads * sizes.valueDim;
-  if (values !== width) throw keys.bad(LINEAR_KEYS.values, `${width}, twice the embedding_length`, values);
+  if (values !== width && !architecture.blocks)
+    throw keys.bad(LINEAR_KEYS.values, `${width}, twice the embedding_length`, values);
   const bias = ggufName(`model.layers.${layer}.${FILTER_MODULES.mamba2}.bias`, architecture);
   const filterBiases = bias !== undefined && keys.file.source.info(bias) !== undefined;
   return { type: "mamba2", ...sizes, biases: false, filterBiases };

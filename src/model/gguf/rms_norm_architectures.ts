@@ -94,6 +94,24 @@ export const QWEN35: GgufArchitecture = {
   loads: { ...NO_EXTRAS, families: ["qwen3_5_text"], partialRotation: true },
 };
 
+/** Nemotron-H; no heads are rotated. Biases of q_proj are loaded where queries fill the hidden size alone. */
+export const NEMOTRON_H: GgufArchitecture = {
+  ...LLAMA,
+  family: "nemotron_h",
+  activation: "relu2",
+  permuted: false,
+  mixer: "mamba2",
+  blocks: true,
+  bothEpsilons: true,
+  unrotatedEvery: 1,
+  loads: {
+    ...NO_EXTRAS,
+    families: ["nemotron_h"],
+    perLayerWidths: true,
+    biases: ["o_proj", "up_proj", "down_proj"],
+  },
+};
+
 export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
   ["llama", LLAMA],
   // Ministral 3, and newer files of other Mistrals.
@@ -311,6 +329,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
     },
   ],
   ["lfm2", LFM2],
+  ["nemotron_h", NEMOTRON_H],
   ["qwen35", QWEN35],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
   ["deci", { ...LLAMA, loads: { ...LLAMA_LOADS, families: [...LLAMA_LIKE, "qwen2"], perLayerWidths: true } }],

@@ -191,7 +191,8 @@ class SpecReader {
     const groups = hasGroups ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDims);
-    const mixers = mixersOf(this.#keys, this.#architecture, groups);
+    const neurons = ffns.map((ffn) => ffn.neurons);
+    const mixers = mixersOf(this.#keys, this.#architecture, { groups, neurons });
     const layers = heads.map((headCount, layer): LayerSpec => {
       const sizes = { neurons: ffns[layer]!.neurons, kvGroups: groups[layer]!, heads: headCount };
       const mixer = mixers[layer] ?? null;
@@ -214,7 +215,7 @@ class SpecReader {
   }
 
   #mixerLayer(mixer: MixerSpec, neurons: number, layer: number): LayerSpec {
-    if (!(Number.isSafeInteger(neurons) && neurons > 0))
+    if (!(Number.isSafeInteger(neurons) && (neurons > 0 || this.#architecture.blocks)))
       throw this.#keys.bad(`layer ${layer}`, "a positive number of neurons", neurons);
     return mixerLayer(mixer, { neurons, biases: this.#biases(layer) });
   }
@@ -228,9 +229,14 @@ class SpecReader {
 
   #checkLayer(sizes: Readonly<Record<"neurons" | "kvGroups" | "heads", number>>, layer: number): void {
     const where = `layer ${layer}`;
-    if (Object.values(sizes).some((size) => size === 0))
+    const { neurons, ...heads } = sizes;
+    const { blocks } = this.#architecture;
+    if (blocks && neurons > 0)
+      throw this.#keys.unsupported(where, { expected: "attention or an FFN", got: "both" });
+    const present = Object.values(blocks ? heads : sizes);
+    if (present.some((size) => size === 0))
       throw this.#keys.unsupported(where, { expected: "attention and an FFN", got: "only one of them" });
-    const valid = [...Object.values(sizes), sizes.heads / sizes.kvGroups].every(
+    const valid = [...present, sizes.heads / sizes.kvGroups].every(
       (size) => Number.isSafeInteger(size) && size > 0,
     );
     if (valid) return;

@@ -36,9 +36,10 @@ export function ggufMetadataOf(
     ["block_count", u32(spec.layers.length)],
     [FFN_WIDTH, oneOrAll(ffnWidthsOf(spec, architecture))],
     ...expertEntries(spec, architecture),
-    ["attention.head_count", perLayer({ layers: attentionLayers(spec) }, queryHeads)],
+    ["attention.head_count", headCounts(spec)],
     ...headEntries(spec, architecture),
     [NORM_EPS[spec.normType], f32(spec.normEps)],
+    ...(architecture.bothEpsilons ? [[NORM_EPS.layer, f32(spec.normEps)] as const] : []),
     ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
     ...(architecture.unrotatedModels ? [[ROTATED, flag(rope !== null)] as const] : []),
     ...(rope === null ? [] : ropeEntries(rope, architecture)),
@@ -81,6 +82,12 @@ export function rotaryFactors(
     default:
       return new Map();
   }
+}
+
+/** Query heads; layers without attention have those of the widest, as llama.cpp wants some in the first layer. */
+function headCounts(spec: ModelSpec): EncodedValue {
+  const widest = Math.max(...spec.layers.map(queryHeads));
+  return perLayer(spec, (layer) => (layer.mixer === undefined ? queryHeads(layer) : widest));
 }
 
 function perLayer({ layers }: Pick<ModelSpec, "layers">, width: (layer: LayerSpec) => number): EncodedValue {

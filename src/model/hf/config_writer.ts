@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family, type FamilyComputation, type TokenIds } from "../family.ts";
+import { ffnLayers, hasFfn } from "../ffn_layers.ts";
 import { attentionLayers, expertNeurons, type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import { withOwnKeys } from "./config_names.ts";
 import { OWN_KEYS } from "./own_keys_formats.ts";
@@ -118,8 +119,9 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
 
 /** The neurons of the widest FFN, or of the widest expert in a model where all FFNs have experts. */
 function widestFfn({ layers }: ModelSpec): number {
-  const dense = layers.filter(({ experts }) => experts === undefined);
-  return Math.max(...(dense.length > 0 ? dense : layers).map(expertNeurons));
+  const present = ffnLayers({ layers });
+  const dense = present.filter(({ experts }) => experts === undefined);
+  return Math.max(...(dense.length > 0 ? dense : present).map(expertNeurons));
 }
 
 /** Default token ids of the model's own family that the family it is written as does not share. */
@@ -142,13 +144,15 @@ function remoteCodeKeys(
 ): ConfigKeys {
   const { layers } = spec;
   const [anyAttention] = attentionLayers(spec);
+  const [anyFfn] = ffnLayers(spec);
   const widths = layers.map((layer, index) => {
-    // Layers without attention get the heads of another, which no program reads: numbers must be positive.
+    // Layers without attention get the heads of another, those without an FFN its neurons, which no program reads:
+    // numbers must be positive.
     const heads = layer.mixer === undefined ? layer : anyAttention!;
     return [
       String(index),
       {
-        intermediate_size: expertNeurons(layer),
+        intermediate_size: expertNeurons(hasFfn(layer) ? layer : anyFfn!),
         num_attention_heads: queryHeads(heads),
         num_key_value_heads: heads.kvGroups,
       },

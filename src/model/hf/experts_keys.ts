@@ -17,7 +17,8 @@ type CountKey = "num_experts" | "num_local_experts" | "n_routed_experts" | "moe_
 type ActiveKey = typeof ACTIVE | "moe_k" | "moe_topk";
 type NumberKey = CountKey | ActiveKey;
 /** Keys of the width of the shared expert, and of its width in widths of other experts. */
-type WidthKey = typeof OWN_WIDTH | "shared_intermediate_size";
+type WidthKey = typeof OWN_WIDTH | UngatedWidthKey;
+type UngatedWidthKey = (typeof UNGATED_WIDTHS)[number];
 type RatioKey = "n_shared_experts" | "num_shared_experts" | "moe_num_shared_experts";
 
 /** The keys of a class, and its values where config.json has none. */
@@ -56,6 +57,9 @@ const ACTIVE = "num_experts_per_tok";
 /** The width of the shared expert in Qwen2 MoE, and in all classes for our modelling file. */
 const OWN_WIDTH = "shared_expert_intermediate_size";
 
+/** The same in classes whose shared expert has no gate. */
+const UNGATED_WIDTHS = ["shared_intermediate_size", "moe_shared_expert_intermediate_size"] as const;
+
 /** Layers of experts whose numbers are more than this would be no model that anyone has made. */
 export const MAX_EXPERTS = 4096;
 
@@ -90,6 +94,7 @@ const schema = z.object({
 const sharedSchema = z.object({
   shared_expert_intermediate_size: size.nullish(),
   shared_intermediate_size: z.union([z.literal(0), size]).nullish(),
+  moe_shared_expert_intermediate_size: size.nullish(),
   n_shared_experts: ratio,
   num_shared_experts: ratio,
   moe_num_shared_experts: ratio,
@@ -178,11 +183,15 @@ function sharedOf(
   const given = (keys.key && values[keys.key]) ?? keys.usual;
   if (keys.key === OWN_WIDTH) return { shared: given };
   if (given === 0) return {};
-  if (keys.key === "shared_intermediate_size") return { shared: given, sharedUngated: true };
+  if (isUngatedWidth(keys.key)) return { shared: given, sharedUngated: true };
   const isOurs = parsed.model_type?.startsWith(REMOTE_CODE_PREFIX) ?? false;
   const width = own === null ? parsed.intermediate_size : (parsed.moe_intermediate_size ?? own.neurons);
   const usual = given * (width ?? 1);
   return { shared: (isOurs ? values[OWN_WIDTH] : null) ?? usual, sharedUngated: true };
+}
+
+function isUngatedWidth(key: string | null): key is UngatedWidthKey {
+  return UNGATED_WIDTHS.some((name) => name === key);
 }
 
 /**
@@ -260,7 +269,7 @@ function writtenShared(
   const { shared = 0 } = experts ?? {};
   if (key === null) return remoteCode ? { [OWN_WIDTH]: shared } : {};
   if (experts === undefined) return { [key]: usual };
-  if (key === OWN_WIDTH || key === "shared_intermediate_size" || shared === 0) return { [key]: shared };
+  if (key === OWN_WIDTH || isUngatedWidth(key) || shared === 0) return { [key]: shared };
   return {
     [key]: Math.max(1, Math.floor(shared / width)),
     ...(remoteCode && { [OWN_WIDTH]: shared }),

@@ -15,6 +15,8 @@ import {
   linearHeads,
   requireAttention,
   requireEveryLayer,
+  requireFullGroups,
+  requireUnlimitedSteps,
 } from "./mixer_keys.ts";
 import { both, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
@@ -83,7 +85,7 @@ export const GRANITE_HYBRID_KEYS: OwnKeysFormat = {
 function readMixers(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, layers_block_type: __, ...others } = config;
   const keys = parsedKeys(schema, config, where);
-  requireUnlimited(config, where);
+  requireUnlimitedSteps(config, where);
   const attends = attendingLayers(keys, where);
   const mamba = attends.includes(false) ? mambaOf(keys, where) : null;
   const isRotated = keys.position_embedding_type === "rope";
@@ -99,14 +101,6 @@ function readMixers(config: JsonObject, where: string): OwnKeys {
   };
 }
 
-/** Limits of steps would change what is computed. */
-function requireUnlimited({ time_step_limit: limits }: JsonObject, where: string): void {
-  const [least, most] = Array.isArray(limits) ? limits : [];
-  if ((least ?? 0) === 0 && typeof most !== "number") return;
-  const message = `${where}: expected time_step_limit [0, Infinity], got ${JSON.stringify(limits)}`;
-  throw new GpruneError("UNSUPPORTED", message);
-}
-
 function mambaOf(config: HybridConfig, where: string): Mamba2Spec {
   const { mamba_n_heads: valueHeads, mamba_n_groups: keyHeads, mamba_expand: expand } = config;
   const values = expand * config.hidden_size;
@@ -118,10 +112,7 @@ function mambaOf(config: HybridConfig, where: string): Mamba2Spec {
       `${where}: expected ${expected}, got ${valueHeads} times ${valueDim}`,
     );
   }
-  if (valueHeads % keyHeads !== 0) {
-    const expected = `mamba_n_heads divisible by mamba_n_groups, ${keyHeads}`;
-    throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${valueHeads}`);
-  }
+  requireFullGroups({ valueHeads, keyHeads }, ["mamba_n_heads", "mamba_n_groups"], where);
   return {
     type: "mamba2",
     ...{ length: config.mamba_d_conv, keyHeads, valueHeads, keyDim: config.mamba_d_state, valueDim },

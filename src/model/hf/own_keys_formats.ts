@@ -15,8 +15,10 @@ import { type LatentSizes, latentKeys } from "./latent_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { LLAMA4_KEYS } from "./llama4_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
+import { NEMOTRON_H_KEYS } from "./nemotron_h_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { DELTA_KEYS } from "./qwen3_5_keys.ts";
+import { SIGMOID_EXPERTS } from "./sigmoid_experts.ts";
 import { afterDense, BY_STEP, BY_TYPE, BY_TYPE_OR_NUMBER, IN_INTERVAL } from "./sparse_layers.ts";
 
 /** The class assumes a layer that predicts a further token, which is not read (`predictingLayers`). */
@@ -24,17 +26,6 @@ const PREDICTING_NONE: OwnKeysFormat = {
   read: (usual) => ({ usual, complete: (spec) => spec }),
   write: () => ({ num_nextn_predict_layers: 0 }),
 };
-
-/** Experts that are picked as those of GLM-4.5, with its keys. */
-const SIGMOID_EXPERTS = {
-  count: "n_routed_experts",
-  alias: "num_local_experts",
-  defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
-  normalises: true,
-  corrects: "always",
-  scales: true,
-  groups: { usual: [1, 1], best: 2 },
-} as const;
 
 /** Routers by corrected sigmoids beside latents (`DeepseekV3TopkRouter`, `Glm4MoeLiteTopkRouter`). */
 function latentExperts({
@@ -73,6 +64,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   bloom: { read: readBloomKeys, write: bloomKeys },
   falcon: { read: readFalconKeys, write: falconKeys },
   mpt: { read: readMptKeys, write: mptKeys },
+  nemotron_h: NEMOTRON_H_KEYS,
   llama4: LLAMA4_KEYS,
   gemma4: { read: readGemma4Keys, write: gemma4Keys },
   granite_hybrid: GRANITE_HYBRID_KEYS,

@@ -99,12 +99,13 @@ function bars(field: string, { color, title }: { readonly color: string; readonl
 export function sparsityPicture(data: ReportData): Picture {
   const { layers, record } = data;
   const values = layers.flatMap(({ layer, ffn, kv }) => [
-    { layer, kind: KIND_NAMES.ffn, removed: ffn.removed },
+    ...(ffn.before === 0 ? [] : [{ layer, kind: KIND_NAMES.ffn, removed: ffn.removed }]),
     ...(kv.before === 0 ? [] : [{ layer, kind: KIND_NAMES.kv, removed: kv.removed }]),
   ]);
   const modules = moduleValues(data);
-  const deepest = largestBy(layers, ({ removed }) => removed);
-  const lightest = smallestBy(layers, ({ removed }) => removed);
+  const prunable = layers.filter(({ ffn, kv }) => ffn.before + kv.before > 0);
+  const deepest = largestBy(prunable, ({ removed }) => removed);
+  const lightest = smallestBy(prunable, ({ removed }) => removed);
   const points = modules.length === 0 ? "" : " Points: behaviour modules, larger ones with more units.";
   return {
     id: "sparsity",

@@ -11,7 +11,7 @@ import {
   table,
 } from "../elements.ts";
 import { placeOf } from "../explained.ts";
-import type { ReportData } from "../report_data.ts";
+import type { ReportData, SpaceChange } from "../report_data.ts";
 import { count, decimal, share } from "./cells.ts";
 
 export function shapeSection(data: ReportData, figures: Figures): Section | null {
@@ -19,6 +19,11 @@ export function shapeSection(data: ReportData, figures: Figures): Section | null
     row(figures, "composition", "sparsity", "widths-ffn", "widths-kv"),
     layerTable(data),
   ]);
+}
+
+/** Units that stay, those before, and the share that is removed, where a layer has any. */
+function unitCells({ after, before, removed }: SpaceChange): readonly Cell[] {
+  return before === 0 ? ["–", "–", "–"] : [count(after), count(before), share(removed)];
 }
 
 function layerTable({ layers, grounds, record }: ReportData) {
@@ -36,10 +41,8 @@ function layerTable({ layers, grounds, record }: ReportData) {
     return [
       `${layer}`,
       share(removed),
-      count(ffn.after),
-      count(ffn.before),
-      share(ffn.removed),
-      ...(kv.before === 0 ? ["–", "–", "–"] : [count(kv.after), count(kv.before), share(kv.removed)]),
+      ...unitCells(ffn),
+      ...unitCells(kv),
       ...(known ? [decimal(ofFfn?.kendallW), decimal(ofKv?.kendallW), decimal(ofFfn?.meanSigma, 3)] : []),
     ];
   });
