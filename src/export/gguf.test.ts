@@ -114,6 +114,10 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   ...TINY_FAMILIES,
   glm4_moe_lite: { ...TINY_FAMILIES.glm4_moe_lite, readAs: "deepseek_v3" },
   solar_open: { ...TINY_FAMILIES.solar_open, readAs: "glm4_moe" },
+  "granitemoehybrid of attention with experts": {
+    ...TINY_FAMILIES["granitemoehybrid of attention with experts"],
+    readAs: "granitemoeshared",
+  },
 };
 
 /** Norms that are stored with an offset, where the model has one, and so are rounded. */

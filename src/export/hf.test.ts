@@ -135,6 +135,7 @@ describe("exportHuggingFace", () => {
         const attending = options.layers!.filter(({ mixer, experts }) => !mixer && !experts);
         const layers = attending.map(({ slopes: _, rope: __, ...layer }) => ({
           ...layer,
+          neurons: Math.max(1, layer.neurons ?? 1),
           biases: recoverable(layer.biases),
         }));
         const model = tinyModel({ ...options, ...LLAMA_SWITCHES, family, layers });
