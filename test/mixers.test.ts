@@ -5,11 +5,14 @@ import { openModel, type PruneResult, prune, type RunConfigInput } from "../src/
 import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
-import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyConvolution, tinyDelta, tinyMamba, tinyMamba2 } from "./tiny_model.ts";
+import { MIXER_MULTIPLIERS, MULTIPLIERS } from "./tiny_variants.ts";
 
 const root = suiteDirectory("mixers");
 
-/** By what the first layer has in place of attention. */
+const BESIDE = { neurons: 64, beside: tinyMamba2({ multipliers: MIXER_MULTIPLIERS }) };
+
+/** By what the first layer has in place of attention, or beside it. */
 const MODELS: Readonly<Record<string, TinyModelOptions>> = {
   "a convolution": {
     family: "lfm2",
@@ -27,6 +30,11 @@ const MODELS: Readonly<Record<string, TinyModelOptions>> = {
     family: "granitemoehybrid",
     residualScale: 0.5,
     layers: [tinyMamba({}, 64), { neurons: 64, rope: null }],
+  },
+  "Mamba 2 beside attention": {
+    family: "falcon_h1",
+    multipliers: MULTIPLIERS,
+    layers: [BESIDE, BESIDE],
   },
 };
 
@@ -47,7 +55,10 @@ test.each(Object.entries(MODELS))(
     const pruned = await openModel(first.output);
     await pruned.weights.close();
     const [mixed, attending] = pruned.spec.layers;
-    expect(mixed).toMatchObject({ kvGroups: 0, neurons: first.widths.ffn[0] });
+    const { beside } = options.layers![0]!;
+    expect(mixed!.neurons).toBe(first.widths.ffn[0]);
+    expect(mixed!.kvGroups > 0).toBe(beside !== undefined);
+    expect(mixed!.beside).toEqual(beside);
     expect(attending!.kvGroups).toBeGreaterThan(0);
     expect(first.widths.ffn.every((neurons) => neurons > 0 && neurons < 64)).toBe(true);
     const second = await run("second", { maxMemory: "700MB", threads: 2 });

@@ -21,6 +21,7 @@ import type { ModelSpec } from "../src/model/spec.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { maxAbs, maxDifference } from "./numbers.ts";
+import { MIXER_MULTIPLIERS, MULTIPLIERS } from "./tiny_variants.ts";
 
 const STRUCTURE: LayerStructure = {
   hiddenSize: 12,
@@ -68,6 +69,15 @@ const MAMBA: LayerStructure = {
     ...{ type: "mamba2", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 },
     ...{ biases: true, filterBiases: true },
   },
+};
+/** The same beside attention, with factors, gated after its norm. */
+const BESIDE: LayerStructure = {
+  ...STRUCTURE,
+  beside: {
+    ...{ type: "mamba2", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 },
+    ...{ biases: true, filterBiases: true, norm: "before_gates", multipliers: MIXER_MULTIPLIERS },
+  },
+  multipliers: MULTIPLIERS,
 };
 /** ALiBi. */
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
@@ -119,11 +129,12 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ),
   ...Object.fromEntries(LAYERS.map(([name, make]) => [`${name} with a convolution`, make(CONVOLVING)])),
   ...Object.fromEntries(
-    Object.entries({ "a delta rule": DELTA, "Mamba 2": MAMBA }).flatMap(([what, structure]) =>
-      LAYERS.map(([name, make]) => [
-        `${name} with ${what}`,
-        make(structureFor(name as LayerProgram, structure, CHUNKS)),
-      ]),
+    Object.entries({ "a delta rule": DELTA, "Mamba 2": MAMBA, "Mamba 2 beside attention": BESIDE }).flatMap(
+      ([what, structure]) =>
+        LAYERS.map(([name, make]) => [
+          `${name} with ${what}`,
+          make(structureFor(name as LayerProgram, structure, CHUNKS)),
+        ]),
     ),
   ),
   ...Object.fromEntries(

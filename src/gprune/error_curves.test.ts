@@ -196,8 +196,9 @@ async function relativeError(
       inverse += weight / square(start, (i) => after[batch]!.data[i]!);
     }
   }
-  const { norms, normEps, residualScale } = runner.model.spec;
-  const relative = error * inverse * residualScale ** 2;
+  const { norms, normEps, residualScale, multipliers } = runner.model.spec;
+  const factor = multipliers?.[kind === "kv" ? "attentionOutput" : "ffnOutput"] ?? 1;
+  const relative = error * inverse * (residualScale * factor) ** 2;
   if (norms === "before") return relative;
   const name = kind === "kv" ? "post_attention_layernorm" : "post_feedforward_layernorm";
   const norm = (dense.weights[`${name}.weight`] as Tensor).data.map((weight) => (1 + weight) ** 2);

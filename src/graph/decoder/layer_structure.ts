@@ -2,7 +2,8 @@
 
 import type { ExpertsSpec } from "../../model/experts_spec.ts";
 import type { LatentSpec } from "../../model/latent_spec.ts";
-import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec } from "../../model/mixer_spec.ts";
+import type { ConvolutionSpec, LinearAttentionSpec, Mamba2Spec, MixerSpec } from "../../model/mixer_spec.ts";
+import type { BlockMultipliers } from "../../model/multipliers_spec.ts";
 import {
   headDimOf,
   keyChannels,
@@ -52,6 +53,10 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly alibi?: true;
   /** What the layer has in place of attention; absent in layers with attention. */
   readonly mixer?: MixerSpec;
+  /** What it has beside attention; absent without. */
+  readonly beside?: Mamba2Spec;
+  /** Absent where all are 1; `attentionScale` contains that of keys. */
+  readonly multipliers?: BlockMultipliers;
   /** These are as in `ModelSpec` and `LayerSpec`. */
   readonly valueNorm?: true;
   readonly attentionSinks?: true;
@@ -111,7 +116,7 @@ export interface LayerValues {
    * Adds what later tokens need of these to the graph, by name: rotated `keys` and `values` of past and present tokens,
    * [B, K, S, H] and [B, K, S, valueDim], where S = T without a past, and with a cache; or the `state` of a filter, [B,
    * P, channels], of as many tokens as its past has, and of linear attention `recurrent`, [B, valueHeads, keyDim,
-   * valueDim].
+   * valueDim]; all of them where linear attention is beside attention.
    */
   carried(): Readonly<Record<string, Value>>;
   /** The weights and biases that the layer reads, by their names in the graph. */
@@ -139,7 +144,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     qkNorm: layer.rope === null && spec.qkNorm === "unweighted" ? null : spec.qkNorm,
     norms: spec.norms,
     parallel: spec.parallel,
-    attentionScale: spec.attentionScale,
+    attentionScale: spec.attentionScale * (spec.multipliers?.keys ?? 1),
     scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
     projectionClip: spec.projectionClip,
@@ -147,6 +152,8 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     ...(spec.latent !== undefined && { latent: spec.latent }),
     ...(layer.slopes !== undefined && { alibi: true }),
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
+    ...(layer.beside !== undefined && { beside: layer.beside }),
+    ...(spec.multipliers !== undefined && { multipliers: spec.multipliers }),
     ...(layer.experts !== undefined && { experts: layer.experts }),
     ...(spec.valueNorm && { valueNorm: true }),
     ...(spec.attentionSinks && { attentionSinks: true }),
@@ -221,7 +228,9 @@ export interface LinearAttentionInputs {
 }
 
 /** Inputs of a layer's first half besides hidden states and weights. */
-export type FirstHalfInputs = { readonly attention: AttentionInputs } | MixerInputs;
+export type FirstHalfInputs =
+  | { readonly attention: AttentionInputs; readonly beside?: LinearAttentionInputs }
+  | MixerInputs;
 
 /** A mixer and its inputs. */
 export type MixerInputs =
