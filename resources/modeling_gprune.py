@@ -237,6 +237,8 @@ def pruned_layer(stock, config, index):
         del neurons["intermediate_size"]
     layer = type(stock)(LayerConfig(config, neurons), index)
     widen_shared(layer, config)
+    if hasattr(stock, "mamba"):  # the model adds factors to it
+        layer.mamba = stock.mamba
     # The attention of some classes is within another module.
     for blocks, names in (
         (pruned_attention(layer, config, index), ATTENTION_PROJECTIONS),
@@ -375,6 +377,7 @@ for family in (
     ("bloom", "Bloom"),
     ("mpt", "Mpt"),
     ("falcon", "Falcon"),
+    ("falcon_h1", "FalconH1"),
     ("jais2", "Jais2"),
 ):
     define(*family)
@@ -391,6 +394,27 @@ for name in ("GpruneGraniteConfig", "GpruneGraniteMoeConfig", "GpruneGraniteMoeS
     globals()[name].logit_scale = property(lambda config: 1 / config.logits_scaling)
 if "GpruneHyperCLOVAXConfig" in globals():
     globals()["GpruneHyperCLOVAXConfig"].logit_scale = property(lambda config: config.logits_scaling)
+
+
+
+def initialised(usual):
+    """
+    As transformers 5 initialises, which leaves out modules without tensors of their own in classes that are not its own:
+    Falcon-H1's give their layers factors that are in no file.
+    """
+
+    def initialize_weights(model):
+        usual(model)
+        for module in model.modules():
+            if isinstance(module, transformers.FalconH1Model):
+                module._init_weights(module)
+
+    return initialize_weights
+
+
+for name in ("GpruneFalconH1Model", "GpruneFalconH1ForCausalLM"):
+    if name in globals() and conversion_mapping is not None:
+        globals()[name].initialize_weights = initialised(globals()[name].initialize_weights)
 
 # Views of layers, which caches and vLLM take the heads from; earlier versions have none.
 gemma4 = globals().get("GpruneGemma4TextConfig")

@@ -241,6 +241,7 @@ export type {
   NoMixer,
 } from "./model/mixer_spec.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
+export type { BlockMultipliers, MixerMultipliers } from "./model/multipliers_spec.ts";
 export { parameterCount } from "./model/parameter_counts.ts";
 export type {
   DynamicScaling,

@@ -89,6 +89,8 @@ export const GOLDEN_FAMILIES = [
   "falcon",
   "falcon-new",
   "falcon-alibi",
+  "falcon_h1",
+  "falcon_h1-norm",
   "jais2",
 ] as const;
 

@@ -5,11 +5,21 @@ import { openModel, type PruneResult, prune, type RunConfigInput } from "../src/
 import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
-import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import {
+  type TinyModelOptions,
+  tinyBlocks,
+  tinyConvolution,
+  tinyDelta,
+  tinyMamba,
+  tinyMamba2,
+} from "./tiny_model.ts";
+import { MIXER_MULTIPLIERS, MULTIPLIERS } from "./tiny_variants.ts";
 
 const root = suiteDirectory("mixers");
 
-/** By what the first layer has in place of attention. */
+const BESIDE = { neurons: 64, beside: tinyMamba2({ multipliers: MIXER_MULTIPLIERS }) };
+
+/** By what the first layer has in place of attention, or beside it. */
 const MODELS: Readonly<Record<string, TinyModelOptions>> = {
   "a convolution": {
     family: "lfm2",
@@ -36,6 +46,11 @@ const MODELS: Readonly<Record<string, TinyModelOptions>> = {
     tiedEmbeddings: false,
     layers: tinyBlocks({ neurons: 64 }),
   },
+  "Mamba 2 beside attention": {
+    family: "falcon_h1",
+    multipliers: MULTIPLIERS,
+    layers: [BESIDE, BESIDE],
+  },
 };
 
 test.each(Object.entries(MODELS))(
@@ -57,6 +72,7 @@ test.each(Object.entries(MODELS))(
     const { layers } = pruned.spec;
     expect(layers.map(({ neurons }) => neurons)).toEqual(first.widths.ffn);
     expect(layers.map(({ mixer, kvGroups }) => kvGroups > 0 || mixer !== undefined)).not.toContain(false);
+    expect(layers.map(({ beside }) => beside)).toEqual(options.layers!.map(({ beside }) => beside));
     const dense = options.layers!.map(({ neurons }) => neurons!);
     expect(first.widths.ffn.map((neurons) => neurons > 0)).toEqual(dense.map((neurons) => neurons > 0));
     for (const [layer, neurons] of first.widths.ffn.entries())

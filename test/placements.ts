@@ -21,6 +21,7 @@ import type { ModelSpec } from "../src/model/spec.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { maxAbs, maxDifference } from "./numbers.ts";
+import { MIXER_MULTIPLIERS, MULTIPLIERS } from "./tiny_variants.ts";
 
 const STRUCTURE: LayerStructure = {
   hiddenSize: 12,
@@ -72,6 +73,15 @@ const MAMBA: LayerStructure = {
 /** One block alone. */
 const MAMBA_ALONE: LayerStructure = { ...MAMBA, lacksFfn: true };
 const FFN_ALONE: LayerStructure = { ...PLAIN, parallel: false, mixer: { type: "none" } };
+/** The same beside attention, with factors, gated after its norm. */
+const BESIDE: LayerStructure = {
+  ...STRUCTURE,
+  beside: {
+    ...{ type: "mamba2", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 },
+    ...{ biases: true, filterBiases: true, norm: "before_gates", multipliers: MIXER_MULTIPLIERS },
+  },
+  multipliers: MULTIPLIERS,
+};
 /** ALiBi. */
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
@@ -126,6 +136,7 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
       "a delta rule": DELTA,
       "Mamba 2": MAMBA,
       "Mamba 2 alone": MAMBA_ALONE,
+      "Mamba 2 beside attention": BESIDE,
       "an FFN alone": FFN_ALONE,
     }).flatMap(([what, structure]) =>
       LAYERS.map(([name, make]) => [

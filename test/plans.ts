@@ -15,7 +15,14 @@ import {
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import {
+  type TinyModelOptions,
+  tinyBlocks,
+  tinyConvolution,
+  tinyDelta,
+  tinyMamba,
+  tinyMamba2,
+} from "./tiny_model.ts";
 
 const neurons = fc.integer({ min: 1, max: 12 });
 const attending: fc.Arbitrary<Partial<LayerSpec>> = fc
@@ -26,7 +33,11 @@ const attending: fc.Arbitrary<Partial<LayerSpec>> = fc
     biases: fc.subarray([...PROJECTIONS]),
   })
   .chain((layer) =>
-    fc.constantFrom(layer, { ...layer, rope: null, slopes: alibiSlopes(queryHeads({ ...layer })) }),
+    fc.constantFrom<Partial<LayerSpec>>(
+      layer,
+      { ...layer, rope: null, slopes: alibiSlopes(queryHeads({ ...layer })) },
+      { ...layer, beside: tinyMamba2({ norm: "none" }) },
+    ),
   );
 const routing: fc.Arbitrary<Partial<LayerSpec>> = fc
   .tuple(attending, fc.integer({ min: 2, max: 4 }), fc.integer({ min: 1, max: 4 }), fc.boolean())

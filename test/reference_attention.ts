@@ -13,11 +13,14 @@ import {
   softcap,
   softmax,
 } from "./reference_functions.ts";
-import type { Attended, ReferenceLayer } from "./reference_layer.ts";
+import { type Attended, type ReferenceLayer, scaled } from "./reference_layer.ts";
 
 export function attention(layer: ReferenceLayer, stream: Rows, gate: (rows: Rows) => Rows): Rows {
-  const { norms, attentionScale, scoreSoftcap, latent } = layer.spec;
-  const normed = norms === "after" ? stream : layer.norm(stream, "input_layernorm");
+  const { norms, attentionScale, scoreSoftcap, latent, multipliers } = layer.spec;
+  const normed = scaled(
+    norms === "after" ? stream : layer.norm(stream, "input_layernorm"),
+    multipliers?.attentionInput,
+  );
   const { groupSize, window, slopes } = layer.layerSpec;
   const gates = layer.spec.gatedAttention ? normed.map((row) => queryParts(layer, row, 1).flat()) : null;
   const heads = latent === undefined ? plainHeads(layer, normed) : latentHeads(layer, normed, latent);
@@ -28,7 +31,7 @@ export function attention(layer: ReferenceLayer, stream: Rows, gate: (rows: Rows
       const first = window === null ? 0 : Math.max(0, t - window + 1);
       const seen = keys.slice(first, t + 1);
       const raw = softcap(
-        seen.map((key) => attentionScale * dot(query, key[group]!)),
+        seen.map((key) => attentionScale * dot(query, scaled([key[group]!], multipliers?.keys)[0]!)),
         scoreSoftcap,
       ).map((score, s) => score - (slopes?.[n] ?? 0) * (t - first - s));
       const sinks = layer.spec.attentionSinks ? [layer.vector("self_attn.sinks")[n]!] : [];
@@ -46,7 +49,11 @@ export function attention(layer: ReferenceLayer, stream: Rows, gate: (rows: Rows
     layer.project("self_attn", "o_proj", row),
   );
   const plain = norms === "before" || norms === "shared";
-  return layer.join(stream, plain ? out : layer.norm(out, "post_attention_layernorm"));
+  return layer.join(
+    stream,
+    plain ? out : layer.norm(out, "post_attention_layernorm"),
+    multipliers?.attentionOutput,
+  );
 }
 
 /** Heads whose queries, keys and values are products with the layer's input. */

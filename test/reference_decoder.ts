@@ -22,7 +22,7 @@ import {
   type Weights,
 } from "./reference_functions.ts";
 import { type Attended, ReferenceLayer } from "./reference_layer.ts";
-import { mixed } from "./reference_mixers.ts";
+import { mamba2, mixed } from "./reference_mixers.ts";
 
 /** Results of the reference for one sequence. */
 export interface ReferenceRun {
@@ -79,10 +79,12 @@ function run(
       taps.set(id, edit(id, rows));
       return taps.get(id)!;
     };
-    const joined =
-      layerSpec.mixer === undefined
+    const { mixer, beside } = layerSpec;
+    const first =
+      mixer === undefined
         ? attention(layer, stream, (rows) => gate("kv", rows))
-        : mixed(layer, stream, layerSpec.mixer);
+        : mixed(layer, stream, mixer);
+    const joined = beside === undefined ? first : mamba2(layer, beside, { stream, joined: first });
     const read = spec.parallel ? stream : joined;
     const passed =
       layerSpec.neurons === 0 ? joined : ffn(layer, { read, joined }, (rows) => gate("ffn", rows));

@@ -12,14 +12,14 @@ import {
   sigmoid,
   softmax,
 } from "./reference_functions.ts";
-import type { ReferenceLayer } from "./reference_layer.ts";
+import { type ReferenceLayer, scaled as times } from "./reference_layer.ts";
 
 export function ffn(
   layer: ReferenceLayer,
   { read, joined }: { readonly read: Rows; readonly joined: Rows },
   gate: (rows: Rows) => Rows,
 ): Rows {
-  const { activation, gated, norms } = layer.spec;
+  const { activation, gated, norms, multipliers } = layer.spec;
   const entering = {
     before: "post_attention_layernorm",
     around: "pre_feedforward_layernorm",
@@ -47,7 +47,9 @@ export function ffn(
     const activate = (x: number): number =>
       ACTIVATIONS[activation](x, (name) => layer.vector(`mlp.act_fn.${name}`)[0]!);
     const all = gated
-      ? project("gate_proj").map((x, j) => activate(x) * gatedFactor(up[j]!, activation))
+      ? times([project("gate_proj")], multipliers?.gates)[0]!.map(
+          (x, j) => activate(x) * gatedFactor(up[j]!, activation),
+        )
       : up.map(activate);
     if (layer.layerSpec.experts?.weighsInput) return all;
     return all.map((x, j) => x * shares[Math.floor((j * shares.length) / all.length)]!);
@@ -60,7 +62,11 @@ export function ffn(
   const beside = (): Rows => own(sharedExpert(layer, normed), "post_feedforward_layernorm_1");
   const out = shared === undefined ? routed : add(routed, beside());
   const plain = norms === "before" || norms === "shared";
-  return layer.join(joined, plain ? out : layer.norm(out, "post_feedforward_layernorm"));
+  return layer.join(
+    joined,
+    plain ? out : layer.norm(out, "post_feedforward_layernorm"),
+    multipliers?.ffnOutput,
+  );
 }
 
 /** The output of an FFN; biases of experts count as much as they. @param read - what the router reads */

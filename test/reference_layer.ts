@@ -1,5 +1,6 @@
 /** One layer of the reference decoder: its weights by name, and the products, norms and sums of its blocks. */
-import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
+import { hasProjectionBias, isActive } from "../src/model/mixer_spec.ts";
+import { type LayerSpec, type ModelSpec, mixerOf } from "../src/model/spec.ts";
 import {
   add,
   linear,
@@ -52,10 +53,11 @@ export class ReferenceLayer implements ReferenceParts {
   project(module: string, projection: string, row: Row): Row {
     const name = `${this.prefix}${module}.${projection}`;
     const product = linear(row, matrix(this.weights, `${name}.weight`));
-    const { biases, mixer } = this.layerSpec;
+    const { biases } = this.layerSpec;
+    const mixer = mixerOf(this.layerSpec);
     const isBiased =
-      mixer !== undefined && "biases" in mixer && ["conv", "mamba"].includes(module)
-        ? mixer.biases
+      isActive(mixer) && ["conv", "mamba"].includes(module)
+        ? hasProjectionBias(mixer, projection as "in_proj" | "out_proj")
         : biases.some((biased) => biased === projection);
     if (!isBiased) return product;
     const bias = vector(this.weights, `${name}.bias`);
@@ -66,10 +68,12 @@ export class ReferenceLayer implements ReferenceParts {
     return vector(this.weights, this.prefix + name);
   }
 
-  join(stream: Rows, output: Rows): Rows {
-    return add(
-      stream,
-      output.map((row) => row.map((x) => x * this.spec.residualScale)),
-    );
+  /** @param factor - on the output, besides `residualScale` */
+  join(stream: Rows, output: Rows, factor = 1): Rows {
+    return add(stream, scaled(output, this.spec.residualScale * factor));
   }
+}
+
+export function scaled(rows: Rows, factor = 1): Rows {
+  return rows.map((row) => row.map((x) => x * factor));
 }

@@ -1,4 +1,4 @@
-/** What layers of the reference decoder have in place of attention. */
+/** What layers of the reference decoder have in place of attention, or beside it. */
 import type { ConvolutionSpec, DeltaSpec, Mamba2Spec, MixerSpec } from "../src/model/mixer_spec.ts";
 import {
   chunks,
@@ -12,7 +12,7 @@ import {
   silu,
   unit,
 } from "./reference_functions.ts";
-import type { ReferenceLayer } from "./reference_layer.ts";
+import { type ReferenceLayer, scaled } from "./reference_layer.ts";
 
 export function mixed(layer: ReferenceLayer, stream: Rows, mixer: MixerSpec): Rows {
   switch (mixer.type) {
@@ -21,7 +21,7 @@ export function mixed(layer: ReferenceLayer, stream: Rows, mixer: MixerSpec): Ro
     case "delta":
       return delta(layer, stream, mixer);
     case "mamba2":
-      return mamba2(layer, stream, mixer);
+      return mamba2(layer, mixer, { stream, joined: stream });
     case "none":
       return stream;
   }
@@ -57,28 +57,47 @@ function filtered(layer: ReferenceLayer, rows: Rows, module: string): Rows {
   );
 }
 
-/** Mamba 2, token by token. */
-function mamba2(layer: ReferenceLayer, stream: Rows, mixer: Mamba2Spec): Rows {
-  const { keyHeads, valueHeads, keyDim, valueDim, filterBiases } = mixer;
+/** Mamba 2, token by token. @param joined - what its output is added to */
+export function mamba2(
+  layer: ReferenceLayer,
+  mixer: Mamba2Spec,
+  { stream, joined }: { readonly stream: Rows; readonly joined: Rows },
+): Rows {
+  const { keyHeads, valueHeads, keyDim, valueDim, filterBiases, multipliers } = mixer;
   const [values, keys] = [valueHeads * valueDim, keyHeads * keyDim];
-  const projected = layer
-    .norm(stream, "input_layernorm")
-    .map((row) => layer.project("mamba", "in_proj", row));
+  const [ofGates = 1, ofValues = 1, ofKeys = 1, ofQueries = 1, ofSteps = 1] = multipliers?.parts ?? [];
+  const partOf = (c: number): number => {
+    if (c < values) return ofGates;
+    if (c < 2 * values) return ofValues;
+    if (c < 2 * values + keys) return ofKeys;
+    return c < 2 * values + 2 * keys ? ofQueries : ofSteps;
+  };
+  const projected = scaled(layer.norm(stream, "input_layernorm"), multipliers?.input).map((row) =>
+    layer.project("mamba", "in_proj", row).map((x, c) => x * partOf(c)),
+  );
   const filterBias = filterBiases ? layer.vector("mamba.conv1d.bias") : null;
   const entering = projected.map((row) => row.slice(values, 2 * values + 2 * keys));
   const mixed = filtered(layer, entering, "mamba.conv1d").map((row) =>
     row.map((x, c) => silu(x + (filterBias?.[c] ?? 0))),
   );
-  const [speeds, biases, passing, weight] = ["A_log", "dt_bias", "D", "norm.weight"].map((name) =>
+  const [speeds, biases, passing] = ["A_log", "dt_bias", "D"].map((name) =>
     layer.vector(`mamba.${name}`),
-  ) as [Row, Row, Row, Row];
+  ) as [Row, Row, Row];
+  const gated = (row: Row, gates: Row): Row => row.map((x, c) => x * silu(gates[c]!));
+  const normed = (row: Row): Row => {
+    const rule = { ...layer.spec, normType: "rms" } as const;
+    const parts = chunks(row, values / keyHeads).map((part) =>
+      norm(part, { weight: null, bias: null }, rule),
+    );
+    return parts.flat().map((x, c) => x * layer.vector("mamba.norm.weight")[c]!);
+  };
   const states = Array.from({ length: valueHeads }, () =>
     Array.from({ length: keyDim }, () => new Array<number>(valueDim).fill(0)),
   );
   const outputs = mixed.map((row, t) => {
     const gates = projected[t]!.slice(0, values);
     const rates = projected[t]!.slice(-valueHeads);
-    const open = states.flatMap((state, head) => {
+    const read = states.flatMap((state, head) => {
       const first = values + Math.floor((head * keyHeads) / valueHeads) * keyDim;
       const [key, query] = [row.slice(first, first + keyDim), row.slice(first + keys, first + keys + keyDim)];
       const step = Math.log1p(Math.exp(rates[head]! + biases[head]!));
@@ -86,24 +105,17 @@ function mamba2(layer: ReferenceLayer, stream: Rows, mixer: Mamba2Spec): Rows {
       return Array.from({ length: valueDim }, (_, v) => {
         const x = row[head * valueDim + v]!;
         for (const [k, line] of state.entries()) line[v] = left * line[v]! + key[k]! * step * x;
-        const read =
-          dot(
-            query,
-            state.map((line) => line[v]!),
-          ) +
-          passing[head]! * x;
-        return read * silu(gates[head * valueDim + v]!);
+        const line = state.map((values) => values[v]!);
+        return dot(query, line) + passing[head]! * x;
       });
     });
-    const rule = { ...layer.spec, normType: "rms" } as const;
-    const normed = chunks(open, values / keyHeads).flatMap((part) =>
-      norm(part, { weight: null, bias: null }, rule),
-    );
-    return normed.map((x, c) => x * weight[c]!);
+    if (mixer.norm === "none") return gated(read, gates);
+    return mixer.norm === "before_gates" ? gated(normed(read), gates) : normed(gated(read, gates));
   });
   return layer.join(
-    stream,
+    joined,
     outputs.map((row) => layer.project("mamba", "out_proj", row)),
+    multipliers?.output,
   );
 }
 

@@ -72,9 +72,13 @@ export function tinyDelta(changes: Partial<DeltaSpec> = {}, neurons = 6): LayerS
 
 /** A layer with Mamba 2. */
 export function tinyMamba(changes: Partial<Mamba2Spec> = {}, neurons = 6): LayerSpec {
+  return mixerLayer(tinyMamba2(changes), { neurons, biases: [] });
+}
+
+/** Mamba 2. */
+export function tinyMamba2(changes: Partial<Mamba2Spec> = {}): Mamba2Spec {
   const sizes = { length: 3, keyHeads: 1, valueHeads: 4, keyDim: 8, valueDim: 4 } as const;
-  const mamba = { type: "mamba2", ...sizes, biases: false, filterBiases: true } as const;
-  return mixerLayer({ ...mamba, ...changes }, { neurons, biases: [] });
+  return { type: "mamba2", ...sizes, biases: false, filterBiases: true, ...changes };
 }
 
 /** Layers of one block each: Mamba 2, an FFN, attention and another FFN. */

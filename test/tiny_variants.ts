@@ -1,9 +1,17 @@
 /** Tiny models that together use every switch of a spec, with different widths in every layer. */
 
 import { alibiSlopes } from "../src/model/alibi.ts";
+import type { BlockMultipliers, MixerMultipliers } from "../src/model/multipliers_spec.ts";
 import { PROJECTIONS } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
-import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
+import {
+  type TinyModelOptions,
+  tinyBlocks,
+  tinyConvolution,
+  tinyDelta,
+  tinyMamba,
+  tinyMamba2,
+} from "./tiny_model.ts";
 
 /** Switches of the first Gemma, for a hidden size of 8. */
 export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset" | "embeddingScale"> = {
@@ -26,6 +34,14 @@ export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qk
   ...GEMMA1_SWITCHES,
   qkNorm: "head",
   norms: "around",
+};
+
+/** Factors of muP, all different. */
+export const MULTIPLIERS: BlockMultipliers = {
+  ...{ attentionInput: 1.25, keys: 0.75, attentionOutput: 0.625, gates: 0.875, ffnOutput: 0.5 },
+};
+export const MIXER_MULTIPLIERS: MixerMultipliers = {
+  ...{ input: 1.5, parts: [0.75, 1.25, 0.875, 1.125, 0.5], output: 0.375 },
 };
 
 const LAYER_NORMS = { normType: "layer", normParameters: "weight_and_bias" } as const;
@@ -107,6 +123,20 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     embeddingScale: 3,
     residualScale: 0.5,
     logitDivisor: 1.5,
+  },
+  "as Falcon-H1": {
+    layers: [
+      { ...WIDTHS[0]!, beside: tinyMamba2({ norm: "none" }) },
+      { ...WIDTHS[1]!, beside: tinyMamba2({ norm: "before_gates", keyHeads: 2, outputBias: true }) },
+      {
+        ...WIDTHS[2]!,
+        beside: tinyMamba2({ keyHeads: 4, multipliers: MIXER_MULTIPLIERS }),
+        biases: PROJECTIONS,
+      },
+    ],
+    embeddingScale: 3,
+    logitDivisor: 1.5,
+    multipliers: MULTIPLIERS,
   },
   "as Gemma 4": {
     layers: [

@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { tinyConvolution, tinyDelta, tinyMamba, tinyModel } from "../../test/tiny_model.ts";
+import {
+  type TinyModelOptions,
+  tinyConvolution,
+  tinyDelta,
+  tinyMamba,
+  tinyMamba2,
+  tinyModel,
+} from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { compareModels } from "./compare.ts";
@@ -57,12 +64,13 @@ describe("measureLatency", () => {
     expect(memory.cache).toBe(4 * 2 * (2 * 2 * headDim * (6 + 3) + 2 * hiddenSize));
   });
 
-  test.each([
-    ["delta rules", tinyDelta],
-    ["Mamba 2", tinyMamba],
-  ] as const)("counts the states of %s and of its filters, which do not grow", async (_, mixed) => {
-    const sizes = { length: 4, keyHeads: 1, valueHeads: 3, keyDim: 5, valueDim: 7 };
-    const model = tinyModel({ layers: [mixed(sizes), {}] });
+  const sizes = { length: 4, keyHeads: 1, valueHeads: 3, keyDim: 5, valueDim: 7 };
+  test.each<[string, TinyModelOptions["layers"]]>([
+    ["delta rules", [tinyDelta(sizes), {}]],
+    ["Mamba 2", [tinyMamba(sizes), {}]],
+    ["Mamba 2 beside attention", [{ beside: tinyMamba2(sizes) }]],
+  ])("counts the states of %s and of its filters, which do not grow", async (_, layers = []) => {
+    const model = tinyModel({ layers });
     const [{ memory }] = (await measureLatency({ models: [model], runtime }, { ...OPTIONS, repeats: 1 })) as [
       Awaited<ReturnType<typeof measureLatency>>[number],
     ];

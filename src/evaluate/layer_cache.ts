@@ -2,7 +2,7 @@
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
 import { linearChannels, type MixerSpec, stateShape } from "../model/mixer_spec.ts";
-import { headDimOf, type LayerSpec, type ModelSpec, valueDimOf } from "../model/spec.ts";
+import { headDimOf, type LayerSpec, type ModelSpec, mixerOf, valueDimOf } from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */
@@ -17,19 +17,28 @@ export interface LayerCache {
 export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): readonly LayerCache[] {
   const caches: LayerCache[] = [];
   for (const layer of layers) {
-    const { mixer, kvSharing } = layer;
-    if (kvSharing?.role === "reader") caches.push(new ReadPast(caches[kvSharing.source]!));
-    else if (mixer === undefined)
-      caches.push(
-        new AttentionPast([batch, layer.kvGroups], {
-          keyDim: headDimOf(spec, layer),
-          valueDim: valueDimOf(spec, layer),
-        }),
-      );
-    else
-      caches.push(new FixedPast(stateShapes(mixer, spec).map(([name, shape]) => [name, [batch, ...shape]])));
+    const { kvSharing } = layer;
+    caches.push(
+      kvSharing?.role === "reader"
+        ? new ReadPast(caches[kvSharing.source]!)
+        : new JoinedPasts(ownPasts(layer, spec, batch)),
+    );
   }
   return caches;
+}
+
+/** What a layer keeps of its own attention, and of what it has in place of that or beside it. */
+function ownPasts(
+  layer: LayerSpec,
+  spec: Pick<ModelSpec, "headDim" | "hiddenSize" | "latent">,
+  batch: number,
+): readonly LayerCache[] {
+  const mixer = mixerOf(layer);
+  const states = mixer === undefined ? [] : stateShapes(mixer, spec);
+  const fixed = new FixedPast(states.map(([name, shape]) => [name, [batch, ...shape]]));
+  if (layer.mixer !== undefined) return [fixed];
+  const sizes = { keyDim: headDimOf(spec, layer), valueDim: valueDimOf(spec, layer) };
+  return [new AttentionPast([batch, layer.kvGroups], sizes), fixed];
 }
 
 /** Numbers that the caches of all layers hold for a sequence: for each token of it, and however long it is. */
@@ -38,7 +47,10 @@ export function cacheSizes({ layers, ...spec }: ModelSpec): {
   readonly fixed: number;
 } {
   const own = layers.filter(({ kvSharing }) => kvSharing?.role !== "reader");
-  const states = layers.flatMap(({ mixer }) => (mixer ? stateShapes(mixer, spec) : []));
+  const states = layers.flatMap((layer) => {
+    const mixer = mixerOf(layer);
+    return mixer ? stateShapes(mixer, spec) : [];
+  });
   const fixed = states.reduce((sum, [, shape]) => sum + elementCount(shape), 0);
   return { token: own.reduce((sum, layer) => sum + cachedChannels(spec, layer), 0), fixed };
 }
@@ -48,7 +60,7 @@ function cachedChannels(spec: Pick<ModelSpec, "headDim" | "latent">, layer: Laye
   return layer.kvGroups * (headDimOf(spec, layer) + valueDimOf(spec, layer));
 }
 
-/** Shapes of the states of what a layer has in place of attention, by name, for one sequence. */
+/** Shapes of the states of what a layer has in place of attention, or beside it, by name, for one sequence. */
 function stateShapes(
   mixer: MixerSpec,
   { hiddenSize }: Pick<ModelSpec, "hiddenSize">,
@@ -60,6 +72,23 @@ function stateShapes(
     ["state", [before, linearChannels(mixer).filtered]],
     ["recurrent", stateShape(mixer)],
   ];
+}
+
+/** Several pasts of one layer. */
+class JoinedPasts implements LayerCache {
+  readonly #parts: readonly LayerCache[];
+
+  constructor(parts: readonly LayerCache[]) {
+    this.#parts = parts;
+  }
+
+  get feeds(): Feeds {
+    return Object.assign({}, ...this.#parts.map(({ feeds }) => feeds));
+  }
+
+  append(outputs: Outputs): void {
+    for (const part of this.#parts) part.append(outputs);
+  }
 }
 
 class AttentionPast implements LayerCache {

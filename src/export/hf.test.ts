@@ -133,7 +133,7 @@ describe("exportHuggingFace", () => {
     await fc.assert(
       fc.asyncProperty(tinyOptions, fc.constantFrom("llama", "phi3"), async (options, family) => {
         const attending = options.layers!.filter(({ mixer, experts }) => !mixer && !experts);
-        const layers = attending.map(({ slopes: _, rope: __, ...layer }) => ({
+        const layers = attending.map(({ slopes: _, rope: __, beside: ___, ...layer }) => ({
           ...layer,
           neurons: Math.max(1, layer.neurons ?? 1),
           biases: recoverable(layer.biases),

@@ -2,8 +2,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import { layerValues } from "../../test/layer_values.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { TINY_FAMILIES } from "../../test/tiny_families.ts";
-import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
-import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
+import { type TinyModelOptions, tinyMamba2, tinyModel } from "../../test/tiny_model.ts";
+import { GEMMA_SWITCHES, MULTIPLIERS } from "../../test/tiny_variants.ts";
 import { silent } from "../base/progress.ts";
 import { calibrate } from "../calibrate/calibrate.ts";
 import { poolStats } from "../calibrate/stats.ts";
@@ -34,6 +34,11 @@ const gemma = tinyModel({
 });
 /** A model whose outputs are scaled by 0.4 before they join the stream. */
 const granite = tinyModel({ layers: [{}, { neurons: 9, kvGroups: 3 }], residualScale: 0.4 });
+/** A model whose blocks have a factor each, with Mamba 2 beside attention. */
+const falcon = tinyModel({
+  layers: [{ beside: tinyMamba2() }, { neurons: 9, kvGroups: 3, beside: tinyMamba2({ norm: "none" }) }],
+  multipliers: MULTIPLIERS,
+});
 const EMBEDDING = "model.embed_tokens.weight";
 const sets = [
   { name: "a", windows: randomWindows([10, 10]) },
@@ -72,6 +77,7 @@ describe("errorCurves", () => {
     ["Llama", model],
     ["norms after blocks", gemma],
     ["scaled blocks", granite],
+    ["blocks with a factor each", falcon],
   ])(
     "add up to the relative error of a block whose removed units are replaced by their means, %s",
     async (_, model) => {
@@ -196,8 +202,9 @@ async function relativeError(
       inverse += weight / square(start, (i) => after[batch]!.data[i]!);
     }
   }
-  const { norms, normEps, residualScale } = runner.model.spec;
-  const relative = error * inverse * residualScale ** 2;
+  const { norms, normEps, residualScale, multipliers } = runner.model.spec;
+  const factor = multipliers?.[kind === "kv" ? "attentionOutput" : "ffnOutput"] ?? 1;
+  const relative = error * inverse * (residualScale * factor) ** 2;
   if (norms === "before") return relative;
   const name = kind === "kv" ? "post_attention_layernorm" : "post_feedforward_layernorm";
   const norm = (dense.weights[`${name}.weight`] as Tensor).data.map((weight) => (1 + weight) ** 2);

@@ -35,6 +35,7 @@ import { stashFor } from "../graph/runtime/memory_policy.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import { EXPERT_NORMS } from "../model/expert_weights.ts";
 import type { Model } from "../model/model.ts";
+import { outputScale } from "../model/multipliers.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
 import { hasOneBias } from "../model/spec.ts";
 import { BLOCK_NORMS, kindsOf, moduleOf, projectionName, type SpaceKind } from "../model/weights.ts";
@@ -90,7 +91,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
       for (const analysis of analyses.filter(({ space }) => space.layer === layer.index)) {
         const output = await outputOf(model, { layer, space: analysis.space, moments });
         const interactions = await interactionsOf(runtime, output);
-        const relative = moments.inverseSquare * model.spec.residualScale ** 2;
+        const relative = moments.inverseSquare * outputScale(model.spec, analysis.space.kind) ** 2;
         const scale = relative * normGain(output, interactions);
         curves.set(analysis.space.id, increases(analysis, interactions, scale));
       }

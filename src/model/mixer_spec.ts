@@ -1,4 +1,5 @@
-/** What layers have in place of attention, as JSON values. */
+/** What layers have in place of attention, or beside it, as JSON values. */
+import type { MixerMultipliers } from "./multipliers_spec.ts";
 
 /** What mixes tokens in place of attention, or nothing. */
 export type MixerSpec = ActiveMixer | NoMixer;
@@ -54,8 +55,22 @@ export interface Mamba2Spec extends LinearAttentionSizes {
   readonly type: "mamba2";
   /** Whether both projections carry biases. */
   readonly biases: boolean;
+  /** Whether the second one does, where that differs. */
+  readonly outputBias?: boolean;
   /** Whether the filters do. */
   readonly filterBiases: boolean;
+  /** Outputs are normed before they are gated, or never; after that where absent. */
+  readonly norm?: "before_gates" | "none";
+  /** Absent where all are 1. */
+  readonly multipliers?: MixerMultipliers;
+}
+
+/** Whether a projection of a mixer carries a bias. */
+export function hasProjectionBias(mixer: ActiveMixer, projection: "in_proj" | "out_proj"): boolean {
+  if (mixer.type === "delta") return false;
+  return (
+    (mixer.type === "mamba2" && projection === "out_proj" ? mixer.outputBias : undefined) ?? mixer.biases
+  );
 }
 
 /** Lengths of filters that are read. Filters of a few tokens are used; more would make graphs large. */

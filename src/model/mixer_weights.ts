@@ -3,6 +3,7 @@ import {
   type ActiveMixer,
   type ConvolutionSpec,
   type DeltaSpec,
+  hasProjectionBias,
   linearChannels,
   type Mamba2Spec,
   type MixerSpec,
@@ -68,17 +69,30 @@ function deltaParts(delta: DeltaSpec, hiddenSize: number): PartShapes {
 }
 
 function mamba2Parts(mamba: Mamba2Spec, hiddenSize: number): PartShapes {
-  const { length, valueHeads, biases, filterBiases } = mamba;
+  const { length, valueHeads, filterBiases, norm } = mamba;
   const { values, filtered } = linearChannels(mamba);
   return [
-    ...withBias("mamba.in_proj", [values + filtered + valueHeads, hiddenSize], biases),
+    ...withBias(
+      "mamba.in_proj",
+      [values + filtered + valueHeads, hiddenSize],
+      hasProjectionBias(mamba, "in_proj"),
+    ),
     ...withBias(FILTER_MODULES.mamba2, [filtered, 1, length], filterBiases),
     ["mamba.dt_bias", [valueHeads]],
     [FADING_RATES.mamba2, [valueHeads]],
     ["mamba.D", [valueHeads]],
-    ["mamba.norm.weight", [values]],
-    ...withBias("mamba.out_proj", [hiddenSize, values], biases),
+    ...(norm === "none" ? [] : [["mamba.norm.weight", [values]] as const]),
+    ...withBias("mamba.out_proj", [hiddenSize, values], hasProjectionBias(mamba, "out_proj")),
   ];
+}
+
+/** The multipliers of the parts of what in_proj gives, one for each row; null where all are 1. */
+export function partMultipliers(mamba: Mamba2Spec): Float32Array | null {
+  const { multipliers, valueHeads } = mamba;
+  if (multipliers === undefined || multipliers.parts.every((factor) => factor === 1)) return null;
+  const { keys, values } = linearChannels(mamba);
+  const sizes = [values, values, keys, keys, valueHeads];
+  return Float32Array.from(sizes.flatMap((size, part) => Array<number>(size).fill(multipliers.parts[part]!)));
 }
 
 function withBias(module: string, shape: readonly number[], biased: boolean): PartShapes {

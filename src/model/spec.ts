@@ -13,8 +13,10 @@ import {
   type DeltaSpec,
   isLinear,
   type LinearAttentionSpec,
+  type Mamba2Spec,
   type MixerSpec,
 } from "./mixer_spec.ts";
+import type { BlockMultipliers } from "./multipliers_spec.ts";
 import type { RopeSpec } from "./rope_spec.ts";
 
 /** The most layers that a file may name, far above every model, so that a lying header is not expanded into more. */
@@ -124,6 +126,8 @@ export interface LayerSpec {
   readonly biases: readonly Projection[];
   /** What the layer has in place of attention; absent in layers with attention. */
   readonly mixer?: MixerSpec;
+  /** What reads the same as attention, and whose output is added to that of attention (Falcon-H1). */
+  readonly beside?: Mamba2Spec;
 }
 
 /**
@@ -203,6 +207,8 @@ export interface ModelSpec {
   readonly embeddingNorm: boolean;
   /** Factor on the outputs of attention and FFN before they are added to the residual stream: 1 except in Granite. */
   readonly residualScale: number;
+  /** Further factors of the blocks; absent where all are 1. */
+  readonly multipliers?: BlockMultipliers;
   /** Factor on query-key products, usually H^-1/2. */
   readonly attentionScale: number;
   /** Queries, keys and values are clipped to [-c, c] before they are rotated (OLMo); null for none. */
@@ -348,7 +354,12 @@ export function mixerLayer(
 
 /** The linear attention of the layers that have some. */
 export function linearAttentionsOf({ layers }: Pick<ModelSpec, "layers">): readonly LinearAttentionSpec[] {
-  return layers.flatMap(({ mixer }) => (isLinear(mixer) ? [mixer] : []));
+  return layers.map(mixerOf).filter(isLinear);
+}
+
+/** What a layer has in place of attention, or beside it. */
+export function mixerOf({ mixer, beside }: Pick<LayerSpec, "mixer" | "beside">): MixerSpec | undefined {
+  return mixer ?? beside;
 }
 
 /** The delta rules of the layers that have one. */

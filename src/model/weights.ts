@@ -12,6 +12,7 @@ import {
   type LayerMatrix,
   type LayerSpec,
   type ModelSpec,
+  mixerOf,
   type NormParameters,
   type NormPlacement,
   ofLayer,
@@ -333,8 +334,9 @@ function sinkWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly
   return [{ name: `model.layers.${index}.${SINKS}`, shape: [kvGroups * groupSize], axes: [axis] }];
 }
 
-/** The tensors of what a layer has in place of attention. */
-function mixerWeights(spec: ModelSpec, { mixer }: LayerSpec, index: number): readonly WeightSpec[] {
+/** The tensors of what a layer has in place of attention, or beside it. */
+function mixerWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  const mixer = mixerOf(layer);
   const parts = mixer === undefined ? [] : mixerParts(mixer, spec.hiddenSize);
   return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
 }

@@ -7,7 +7,7 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py, modeling_gemma2.py and modeling_lfm2.py (eager
  * attention).
  */
-import { linearChannels, stateShape } from "../../model/mixer_spec.ts";
+import { type LinearAttentionSpec, linearChannels, stateShape } from "../../model/mixer_spec.ts";
 import type { SpaceKind } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
@@ -23,6 +23,7 @@ import type {
   LayerSizes,
   LayerStructure,
   LayerValues,
+  LinearAttentionInputs,
   SharedStream,
 } from "./layer_structure.ts";
 import { WeightInputs } from "./weight_supply.ts";
@@ -57,7 +58,8 @@ export interface LayerGraphOptions {
  * With `forest` every sequence has angles, scales and a mask of its own: [B, T, rotaryDim / 2], [B, T] and [B, 1, g*T,
  * T]. A layer without attention has, of all but the first two, none; with `cached` it has `past_state`, and with
  * `forest` `ancestor1`, `ancestor2`, ... (`ConvolutionInputs`). With linear attention, it also has `past_recurrent`,
- * and `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`).
+ * and `paths` and `places` (`ForestPaths`); all but these need the number of tokens (`span`). A layer with linear
+ * attention beside attention has the inputs of both.
  */
 export function buildLayer(
   b: GraphBuilder,
@@ -155,7 +157,7 @@ interface AddedInputs {
 }
 
 function firstHalf(layer: LayerBuilder, input: Value, inputs: FirstHalfInputs): FirstHalf {
-  if ("attention" in inputs) return layer.attentionBlock(input, inputs.attention);
+  if ("attention" in inputs) return layer.attentionBlock(input, inputs.attention, inputs.beside);
   if ("convolution" in inputs || "recurrent" in inputs) return layer.mixerBlock(input, inputs);
   return { tap: null, stream: input, carried: () => ({}) };
 }
@@ -176,28 +178,36 @@ function firstHalfInputs(
   { structure, stream }: { readonly structure: LayerStructure; readonly stream: Value },
   options: LayerGraphOptions,
 ): FirstHalfInputs {
-  const { hiddenSize, mixer } = structure;
+  const { hiddenSize, mixer, beside } = structure;
   if (mixer === undefined) {
     const attention = attentionInputs(b, structure, options);
-    return { attention: { ...attention, ...sharedInputs(b, { structure, stream }) } };
+    return {
+      attention: { ...attention, ...sharedInputs(b, { structure, stream }) },
+      ...(beside && { beside: recurrentInputs(b, beside, options) }),
+    };
   }
   if (mixer.type === "none") return { mixer };
   if (mixer.type === "convolution")
     return { mixer, convolution: filterInputs(b, { length: mixer.length, channels: hiddenSize }, options) };
+  return { mixer, recurrent: recurrentInputs(b, mixer, options) };
+}
+
+function recurrentInputs(
+  b: GraphBuilder,
+  mixer: LinearAttentionSpec,
+  options: LayerGraphOptions,
+): LinearAttentionInputs {
   const { cached = false, forest = false } = options;
   const states = [batchSize(options), ...stateShape(mixer)];
   return {
-    mixer,
-    recurrent: {
-      filters: filterInputs(b, { length: mixer.length, channels: linearChannels(mixer).filtered }, options),
-      past: cached ? b.input("past_recurrent", states) : null,
-      ...(forest && {
-        paths: {
-          rows: b.input("paths", ["L", "P"], "int32"),
-          places: b.input("places", ["B", "T"], "int32"),
-        },
-      }),
-    },
+    filters: filterInputs(b, { length: mixer.length, channels: linearChannels(mixer).filtered }, options),
+    past: cached ? b.input("past_recurrent", states) : null,
+    ...(forest && {
+      paths: {
+        rows: b.input("paths", ["L", "P"], "int32"),
+        places: b.input("places", ["B", "T"], "int32"),
+      },
+    }),
   };
 }
 

@@ -32,7 +32,13 @@ import { addLayer } from "./decoder.ts";
 import { norm, type RotaryAngles } from "./formulas.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies, queryGrowth } from "./frequencies.ts";
 import { addLogits, headWeights } from "./head.ts";
-import { type LayerParts, layerSizes, layerStructure } from "./layer_structure.ts";
+import {
+  type LayerParts,
+  type LayerValues,
+  type LinearAttentionInputs,
+  layerSizes,
+  layerStructure,
+} from "./layer_structure.ts";
 import { addOwnInputs } from "./own_inputs.ts";
 import { INVISIBLE, slopeTensor } from "./positions.ts";
 import type { WeightSupply } from "./weight_supply.ts";
@@ -196,9 +202,11 @@ class CachedLayers {
       ...(shared ? { past: null, shared } : { past: { keys: past("key"), values: past("value") } }),
     };
     const ownInput = this.#ownInputOf(index);
-    const { output, carried } = addLayer(this.#b, parts, { input, ownInput, attention });
+    const beside = layer.beside && { beside: this.#linearInputs(index, layer.beside) };
+    const { output, carried } = addLayer(this.#b, parts, { input, ownInput, attention, ...beside });
     if (shared) return output;
     const { keys, values } = carried() as Readonly<Record<"keys" | "values", Value>>;
+    if (layer.beside !== undefined) this.#linearOutputs(index, layer.beside, carried());
     this.#b.output(`present.${index}.key`, keys);
     this.#b.output(`present.${index}.value`, values);
     this.#shared.set(index, { keys, values });
@@ -229,18 +237,27 @@ class CachedLayers {
     index: number,
     { mixer, ...parts }: LayerParts & { readonly mixer: LinearAttentionSpec },
   ): Value {
-    const b = this.#b;
-    const states = [DIMS.batch, ...stateShape(mixer)];
-    const name = STATE_NAMES[mixer.type];
-    const recurrent = {
-      filters: this.#filterInputs(index, mixer.length, linearChannels(mixer).filtered),
-      past: b.input(`past_${name}.${index}`, states, this.#weights.cacheType),
-    };
-    const { output, carried } = addLayer(b, parts, { input, mixer, recurrent });
-    const { state, recurrent: present } = carried();
-    this.#filterOutput(index, state!);
-    b.output(`present_${name}.${index}`, present!);
+    const recurrent = this.#linearInputs(index, mixer);
+    const { output, carried } = addLayer(this.#b, parts, { input, mixer, recurrent });
+    this.#linearOutputs(index, mixer, carried());
     return output;
+  }
+
+  #linearInputs(index: number, mixer: LinearAttentionSpec): LinearAttentionInputs {
+    const name = `past_${STATE_NAMES[mixer.type]}.${index}`;
+    return {
+      filters: this.#filterInputs(index, mixer.length, linearChannels(mixer).filtered),
+      past: this.#b.input(name, [DIMS.batch, ...stateShape(mixer)], this.#weights.cacheType),
+    };
+  }
+
+  #linearOutputs(
+    index: number,
+    { type }: LinearAttentionSpec,
+    { state, recurrent }: ReturnType<LayerValues["carried"]>,
+  ): void {
+    this.#filterOutput(index, state!);
+    this.#b.output(`present_${STATE_NAMES[type]}.${index}`, recurrent!);
   }
 
   /** transformers.js keeps as many tokens as filters are long, one more than they need, with channels first. */

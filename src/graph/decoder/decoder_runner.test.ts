@@ -9,11 +9,12 @@ import { longrope } from "../../../test/scaled_ropes.ts";
 import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import { silent } from "../../base/progress.ts";
+import { linearChannels, stateShape } from "../../model/mixer_spec.ts";
 import type { Model } from "../../model/model.ts";
 import { attentionLayers, linearAttentionsOf } from "../../model/spec.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import { elementCount, type Tensor, zeros } from "../../tensor/tensor.ts";
-import { Runtime } from "../runtime/runtime.ts";
+import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { embedForests, forwardLayers } from "./forward.ts";
 import { PrefixForest } from "./prefix_forest.ts";
@@ -109,6 +110,13 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     const ids = someIds(1, 8);
     const whole = await runner.runLayer("forward", layer, { hidden, ids });
     const none = (channels: number): Tensor => zeros([1, kvGroups, 7, channels]);
+    const { beside } = layer.spec;
+    const noStates: Feeds = beside
+      ? {
+          past_state: zeros([1, beside.length - 1, linearChannels(beside).filtered]),
+          past_recurrent: zeros([1, ...stateShape(beside)]),
+        }
+      : {};
     // Unused places of a cache must not matter.
     const inRoom = ({ shape, data }: Tensor): Tensor => {
       const [, , tokens = 0, channels = 0] = shape;
@@ -122,13 +130,17 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     const first = await runner.runLayer("cached", layer, {
       hidden: rows(0, 5),
       ids: ids.slice(0, 5),
-      feeds: { past_keys: none(headDim), past_values: none(valueDim) },
+      feeds: { past_keys: none(headDim), past_values: none(valueDim), ...noStates },
     });
     const second = await runner.runLayer("cached", layer, {
       hidden: rows(5, 8),
       ids: ids.slice(5),
       offset: 5,
-      feeds: { past_keys: inRoom(first.keys!), past_values: inRoom(first.values!) },
+      feeds: {
+        past_keys: inRoom(first.keys!),
+        past_values: inRoom(first.values!),
+        ...(beside && { past_state: first.state!, past_recurrent: first.recurrent! }),
+      },
     });
     expect(second.keys!.shape).toEqual([1, kvGroups, 3, headDim]);
     expect(second.values!.shape).toEqual([1, kvGroups, 3, valueDim]);

@@ -55,11 +55,14 @@ function neurons(layer: LayerOperators, x: Value, factor = (inputs: Value): Valu
 
 /** Neurons from what the input projections give. @param parameterOf - gives parameters of the activation */
 function gated(
-  { b, structure: { activation, gated: isGated } }: LayerOperators,
+  layer: LayerOperators,
   linear: (projection: "gate_proj" | "up_proj") => Value,
   parameterOf: (name: string) => Value = noParameter,
 ): Value {
-  const active = ACTIVATIONS[activation](b, linear(isGated ? "gate_proj" : "up_proj"), parameterOf);
+  const { b, structure } = layer;
+  const { activation, gated: isGated, multipliers } = structure;
+  const entering = isGated ? layer.scaled(linear("gate_proj"), multipliers?.gates) : linear("up_proj");
+  const active = ACTIVATIONS[activation](b, entering, parameterOf);
   return isGated ? b.mul(active, gatedFactor(b, linear("up_proj"), activation)) : active;
 }
 

@@ -1,4 +1,4 @@
-/** The blocks of a decoder layer: attention, or what is in its place, the FFN, and what follows it. */
+/** The blocks of a decoder layer: attention, what is in its place or beside it, the FFN, and what follows it. */
 import type { LayerMatrix } from "../../model/spec.ts";
 import { BLOCK_NORMS, LAYER_SCALAR, PER_LAYER_NORM, SINKS } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
@@ -14,6 +14,7 @@ import {
   type HalfValues,
   type LayerParts,
   type LayerValues,
+  type LinearAttentionInputs,
   type MixerInputs,
   multiple,
 } from "./layer_structure.ts";
@@ -44,16 +45,21 @@ export class LayerBuilder {
     return this.#layer.projected;
   }
 
-  attentionBlock(input: Value, inputs: AttentionInputs): FirstHalf {
+  /** Attention, and what is beside it, with its inputs. */
+  attentionBlock(input: Value, inputs: AttentionInputs, recurrent?: LinearAttentionInputs): FirstHalf {
     const layer = this.#layer;
-    const { norms, hiddenSize, sharing } = layer.structure;
+    const { norms, hiddenSize, sharing, beside, multipliers } = layer.structure;
     const { input: before, output: after } = BLOCK_NORMS[norms].kv;
-    const { tap, beforeOutputGate, keys, values } = this.#attention(layer.blockNorm(input, before), inputs);
+    const read = layer.scaled(layer.blockNorm(input, before), multipliers?.attentionInput);
+    const { tap, beforeOutputGate, keys, values } = this.#attention(read, inputs);
     const projected = layer.linear(tap, "o_proj", hiddenSize);
-    const stream = layer.residual(input, layer.blockNorm(projected, after));
-    const { read, added } = sharing ?? {};
-    const hasUnits = read === undefined && added === undefined;
-    return { tap: hasUnits ? tap : null, beforeOutputGate, stream, carried: () => ({ keys, values }) };
+    const stream = layer.residual(input, layer.blockNorm(projected, after), multipliers?.attentionOutput);
+    const isShared = sharing?.read !== undefined || sharing?.added !== undefined;
+    const attended = { tap: isShared ? null : tap, beforeOutputGate };
+    const kept = { keys, values };
+    if (beside === undefined) return { ...attended, stream, carried: () => kept };
+    const mixed = this.#mixed({ input, stream }, { mixer: beside, recurrent: recurrent! });
+    return { ...attended, ...mixed, carried: () => ({ ...kept, ...mixed.carried() }) };
   }
 
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
@@ -87,12 +93,25 @@ export class LayerBuilder {
 
   /** What the layer has in place of attention; its norms are where those of attention would be. */
   mixerBlock(input: Value, inputs: MixerInputs): FirstHalf {
+    return { tap: null, ...this.#mixed({ input, stream: input }, inputs) };
+  }
+
+  /** @param stream - what the mixer's output is added to */
+  #mixed(
+    { input, stream }: { readonly input: Value; readonly stream: Value },
+    inputs: MixerInputs,
+  ): Pick<FirstHalf, "stream" | "carried"> {
     const layer = this.#layer;
     const { norms, hiddenSize } = layer.structure;
     const { input: before, output: after } = BLOCK_NORMS[norms].kv;
-    const { output, projection, carried } = this.#mix(layer.blockNorm(input, before), inputs);
+    const multipliers = inputs.mixer.type === "mamba2" ? inputs.mixer.multipliers : undefined;
+    const read = layer.scaled(layer.blockNorm(input, before), multipliers?.input);
+    const { output, projection, carried } = this.#mix(read, inputs);
     const projected = layer.linear(output, projection, hiddenSize);
-    return { tap: null, stream: layer.residual(input, layer.blockNorm(projected, after)), carried };
+    return {
+      stream: layer.residual(stream, layer.blockNorm(projected, after), multipliers?.output),
+      carried,
+    };
   }
 
   #mix(x: Value, inputs: MixerInputs): Mixed {
@@ -112,9 +131,10 @@ export class LayerBuilder {
   /** @param stream - what the output is added to; the input, unless the blocks are parallel */
   ffnBlock({ input, stream }: { readonly input: Value; readonly stream: Value }): HalfValues {
     const layer = this.#layer;
-    const { norms, experts } = layer.structure;
+    const { norms, experts, multipliers } = layer.structure;
     const { channels, toTap, output } = ffn(layer, input);
-    const joined = layer.residual(stream, layer.blockNorm(output, BLOCK_NORMS[norms].ffn.output));
+    const normed = layer.blockNorm(output, BLOCK_NORMS[norms].ffn.output);
+    const joined = layer.residual(stream, normed, multipliers?.ffnOutput);
     const values = { channels, ...(experts && { experts: experts.count }), stream: joined };
     if (toTap === undefined) return { ...values, tap: channels };
     let tap: Value | undefined;

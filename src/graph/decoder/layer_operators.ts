@@ -1,7 +1,7 @@
 /** The products, norms and sums that the blocks of a layer are made of. */
 import { getOrMake } from "../../base/map_values.ts";
-import { isActive } from "../../model/mixer_spec.ts";
-import { type LayerMatrix, PROJECTIONS } from "../../model/spec.ts";
+import { hasProjectionBias, isActive } from "../../model/mixer_spec.ts";
+import { type LayerMatrix, mixerOf, PROJECTIONS } from "../../model/spec.ts";
 import { moduleOf, NORM_PARTS, type NormPart } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
@@ -37,13 +37,16 @@ export class LayerOperators implements LayerParts {
 
   /** Whether a bias is added to every token's product with a matrix; experts have theirs each (ffn.ts). */
   hasBias(matrix: LayerMatrix): boolean {
-    const { biases, experts, latent, mixer } = this.structure;
+    const { biases, experts, latent } = this.structure;
     if (experts !== undefined && matrix === "down_proj") return false;
     const projection = PROJECTIONS.find((candidate) => candidate === matrix);
     if (projection !== undefined) return biases.includes(projection);
     if (/^per_layer|^mlp[.]/.test(matrix)) return false;
     if (matrix.startsWith("self_attn.")) return latent!.biases;
-    return isActive(mixer) && mixer.type !== "delta" && mixer.biases;
+    const active = mixerOf(this.structure);
+    return (
+      isActive(active) && hasProjectionBias(active, matrix.endsWith("out_proj") ? "out_proj" : "in_proj")
+    );
   }
 
   #withBias(product: Value, matrix: LayerMatrix): Value {
@@ -66,11 +69,14 @@ export class LayerOperators implements LayerParts {
     );
   }
 
-  /** Adds the output of a block, times the family's `residualScale`, to the residual stream. */
-  residual(stream: Value, output: Value): Value {
+  /** Adds the output of a block, times the family's `residualScale` and a factor, to the residual stream. */
+  residual(stream: Value, output: Value, factor = 1): Value {
     const { b } = this;
-    const { residualScale } = this.structure;
-    const update = b.cast(output, stream.type);
-    return b.add(stream, residualScale === 1 ? update : b.mul(update, b.scalar(residualScale, stream.type)));
+    return b.add(stream, this.scaled(b.cast(output, stream.type), this.structure.residualScale * factor));
+  }
+
+  /** x times a factor; x itself for 1. */
+  scaled(x: Value, factor = 1): Value {
+    return factor === 1 ? x : this.b.mul(x, this.b.scalar(factor, x.type));
   }
 }

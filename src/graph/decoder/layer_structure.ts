@@ -3,7 +3,14 @@
 import type { ExpertsSpec } from "../../model/experts_spec.ts";
 import { hasFfn } from "../../model/ffn_layers.ts";
 import type { LatentSpec } from "../../model/latent_spec.ts";
-import type { ConvolutionSpec, LinearAttentionSpec, MixerSpec, NoMixer } from "../../model/mixer_spec.ts";
+import type {
+  ConvolutionSpec,
+  LinearAttentionSpec,
+  Mamba2Spec,
+  MixerSpec,
+  NoMixer,
+} from "../../model/mixer_spec.ts";
+import type { BlockMultipliers } from "../../model/multipliers_spec.ts";
 import {
   headDimOf,
   keyChannels,
@@ -55,6 +62,10 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly alibi?: true;
   /** What the layer has in place of attention; absent in layers with attention. */
   readonly mixer?: MixerSpec;
+  /** What it has beside attention; absent without. */
+  readonly beside?: Mamba2Spec;
+  /** Absent where all are 1; `attentionScale` contains that of keys. */
+  readonly multipliers?: BlockMultipliers;
   /** These are as in `ModelSpec` and `LayerSpec`. */
   readonly valueNorm?: true;
   readonly attentionSinks?: true;
@@ -114,7 +125,7 @@ export interface LayerValues {
    * Adds what later tokens need of these to the graph, by name: rotated `keys` and `values` of past and present tokens,
    * [B, K, S, H] and [B, K, S, valueDim], where S = T without a past, and with a cache; or the `state` of a filter, [B,
    * P, channels], of as many tokens as its past has, and of linear attention `recurrent`, [B, valueHeads, keyDim,
-   * valueDim].
+   * valueDim]; all of them where linear attention is beside attention.
    */
   carried(): Readonly<Record<string, Value>>;
   /** The weights and biases that the layer reads, by their names in the graph. */
@@ -142,7 +153,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     qkNorm: layer.rope === null && spec.qkNorm === "unweighted" ? null : spec.qkNorm,
     norms: spec.norms,
     parallel: spec.parallel,
-    attentionScale: spec.attentionScale,
+    attentionScale: spec.attentionScale * (spec.multipliers?.keys ?? 1),
     scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
     projectionClip: spec.projectionClip,
@@ -151,6 +162,8 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     ...(layer.slopes !== undefined && { alibi: true }),
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),
     ...(!hasFfn(layer) && { lacksFfn: true }),
+    ...(layer.beside !== undefined && { beside: layer.beside }),
+    ...(spec.multipliers !== undefined && { multipliers: spec.multipliers }),
     ...(layer.experts !== undefined && { experts: layer.experts }),
     ...(spec.valueNorm && { valueNorm: true }),
     ...(spec.attentionSinks && { attentionSinks: true }),
@@ -226,7 +239,7 @@ export interface LinearAttentionInputs {
 
 /** Inputs of a layer's first half besides hidden states and weights. */
 export type FirstHalfInputs =
-  | { readonly attention: AttentionInputs }
+  | { readonly attention: AttentionInputs; readonly beside?: LinearAttentionInputs }
   | MixerInputs
   | { readonly mixer: NoMixer };
 

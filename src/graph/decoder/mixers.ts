@@ -1,4 +1,4 @@
-/** What layers have in place of attention, between its projections (`MixerSpec`); all in float32. */
+/** What layers have in place of attention, or beside it, between its projections (`MixerSpec`); all in float32. */
 
 import {
   type ActiveMixer,
@@ -8,7 +8,7 @@ import {
   linearChannels,
   type Mamba2Spec,
 } from "../../model/mixer_spec.ts";
-import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES } from "../../model/mixer_weights.ts";
+import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES, partMultipliers } from "../../model/mixer_weights.ts";
 import type { LayerMatrix } from "../../model/spec.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
@@ -96,7 +96,7 @@ export function mamba2(
 ): Mixed {
   const { keyHeads, keyDim, valueHeads, valueDim } = mixer;
   const { keys, values, filtered } = linearChannels(mixer);
-  const projected = project("mamba.in_proj", values + filtered + valueHeads);
+  const projected = multiplied(b, project("mamba.in_proj", values + filtered + valueHeads), mixer);
   const [gate, entering, rates] = split(b, projected, [values, filtered, valueHeads]) as [
     Value,
     Value,
@@ -122,14 +122,29 @@ export function mamba2(
     { sizes: mixer, scale: 1, ...orderOf(b, past, paths) },
   );
   const passed = b.mul(byHead, perHead(weights.tensor("mamba.D", [valueHeads])));
-  const open = b.mul(b.reshape(b.add(read, passed), gate.shape), silu(b, gate));
   const rule = { ...structure, normType: "rms", normOffset: 0, weight: null, bias: null } as const;
-  const normed = norm(b, heads(b, open, [keyHeads, values / keyHeads]), rule);
+  const gated = (x: Value): Value => b.mul(x, silu(b, gate));
+  const normed = (x: Value): Value => {
+    const byKeyHead = norm(b, heads(b, x, [keyHeads, values / keyHeads]), rule);
+    return b.mul(b.reshape(byKeyHead, gate.shape), weights.tensor("mamba.norm.weight", [values]));
+  };
+  const mixed = b.reshape(b.add(read, passed), gate.shape);
+  const outputs = {
+    after_gates: () => normed(gated(mixed)),
+    before_gates: () => gated(normed(mixed)),
+    none: () => gated(mixed),
+  };
   return {
-    output: b.mul(b.reshape(normed, gate.shape), weights.tensor("mamba.norm.weight", [values])),
+    output: outputs[mixer.norm ?? "after_gates"](),
     projection: "mamba.out_proj",
     carried: () => ({ state: state(), recurrent: b.cast(present!, past!.type) }),
   };
+}
+
+/** What in_proj gives, [B, T, channels], with the multipliers of its parts. */
+function multiplied(b: GraphBuilder, projected: Value, mixer: Mamba2Spec): Value {
+  const factors = partMultipliers(mixer);
+  return factors === null ? projected : b.mul(projected, b.vector(factors));
 }
 
 /** Parts of the last axis, of these sizes. */

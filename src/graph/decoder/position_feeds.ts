@@ -1,7 +1,7 @@
 /** The inputs of a layer's graph that depend on positions: angles and masks, with an LRU cache for whole sequences. */
 
-import { isLinear } from "../../model/mixer_spec.ts";
-import type { LayerSpec } from "../../model/spec.ts";
+import { isActive, isLinear } from "../../model/mixer_spec.ts";
+import { type LayerSpec, mixerOf } from "../../model/spec.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Feeds, Runtime } from "../runtime/runtime.ts";
 import type { LayerStructure } from "./layer_structure.ts";
@@ -126,12 +126,16 @@ function firstPositions(tokens: number): Int32Array {
 
 /** Angles and masks of several forests of equal size. @param parents - of all forests, one after another */
 export function forestFeeds(layer: LayerSpec, parents: Int32Array, forests: number): Feeds {
-  const { rope, window, mixer } = layer;
-  if (mixer?.type === "none") return {};
-  if (mixer !== undefined) {
-    const ancestors = ancestorFeeds(parents, forests, mixer.length);
-    return isLinear(mixer) ? { ...ancestors, ...pathFeeds(parents, forests) } : ancestors;
-  }
+  const mixer = mixerOf(layer);
+  return {
+    ...(isActive(mixer) && ancestorFeeds(parents, forests, mixer.length)),
+    ...(isLinear(mixer) && pathFeeds(parents, forests)),
+    ...(layer.mixer === undefined && attentionFeeds(layer, parents, forests)),
+  };
+}
+
+function attentionFeeds(layer: LayerSpec, parents: Int32Array, forests: number): Feeds {
+  const { rope, window } = layer;
   const rows = parentsByForest(parents, forests);
   const { groupSize, placed } = maskRule(layer);
   const masks = stack(

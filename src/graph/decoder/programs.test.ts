@@ -5,6 +5,7 @@ import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import { isLinear } from "../../model/mixer_spec.ts";
 import type { Model } from "../../model/model.ts";
+import { mixerOf } from "../../model/spec.ts";
 import { layerWeightsOf, projectionsOf } from "../../model/weights.ts";
 import { readNamed } from "../../tensor/tensor.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
@@ -37,9 +38,9 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
       const runner = new DecoderRunner(model, runtime);
       for (const index of model.spec.layers.keys()) {
         const layer = await runner.loadLayer(index);
-        const { window, mixer } = layer.spec;
+        const { window } = layer.spec;
         // Without a length, a delta rule is one operator, which has no derivative.
-        if (isLinear(mixer) && program !== "forward") continue;
+        if (isLinear(mixerOf(layer.spec)) && program !== "forward") continue;
         const joined = await layerWeights(model, index);
         const inputs = {
           hidden: randomTensor([2, TOKENS, stateSize(model.spec, index)], { name: "hidden" }),
@@ -109,7 +110,9 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
 
   test("leaves it no product of the way forward but scores and what they mix", () => {
     const index = model.spec.layers.findIndex(({ mixer }) => !mixer);
-    const structure = layerStructure(model.spec, index);
+    const structure = structureFor("backward", layerStructure(model.spec, index), {
+      ...{ tokens: 7, window: null, sparse: false },
+    });
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
     const { gated, norms, parallel, perLayerInputs, latent } = model.spec;
@@ -117,14 +120,15 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     const read = present.filter((name) => !["o_proj", "down_proj"].includes(name));
     // And those that make latents; the weighted values; both products with the layer's own input; o_proj, whose result
     // is in the stream, unless nothing reads that; down_proj where a norm reads its result; those of an expert of all
-    // tokens, but of the last one where neither gate nor norm reads its result.
+    // tokens, but of the last one where neither gate nor norm reads its result; and both projections of Mamba 2.
     const readStreams = parallel || structure.lacksFfn ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
     const { shared: width, sharedUngated = false, ownNorms = false } = structure.experts ?? {};
     const shared = width === undefined ? 0 : sharedUngated && !ownNorms ? 2 : 3;
     const latents = latent === undefined ? 0 : latent.queryRank === null ? 1 : 2;
+    const beside = structure.beside === undefined ? 0 : 2;
     const outputs =
-      readStreams.length + ofOwn + shared + latents + Number(["around", "after"].includes(norms));
+      readStreams.length + ofOwn + shared + latents + beside + Number(["around", "after"].includes(norms));
     expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
     expect(kept).toEqual(

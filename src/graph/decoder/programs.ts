@@ -7,6 +7,7 @@ import { getOrMake } from "../../base/map_values.ts";
 import { CORRECTION } from "../../model/expert_weights.ts";
 import { isLinear } from "../../model/mixer_spec.ts";
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
+import { mixerOf } from "../../model/spec.ts";
 import { moduleOf } from "../../model/weights.ts";
 import { gradients } from "../ir/differentiate.ts";
 import type { Graph, Value } from "../ir/graph.ts";
@@ -50,7 +51,7 @@ export function structureFor(
 ): LayerStructure {
   const isSparse = sparse && layer.experts !== undefined;
   const structure: LayerStructure = isSparse ? { ...layer, sparse } : layer;
-  const needsLength = tokens > BLOCK_QUERIES || isLinear(structure.mixer);
+  const needsLength = tokens > BLOCK_QUERIES || isLinear(mixerOf(structure));
   if (ANY_POSITIONS.has(program) || !needsLength) return structure;
   return { ...structure, span: { tokens, window: window !== null && window < tokens ? window : null } };
 }

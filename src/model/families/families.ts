@@ -14,6 +14,7 @@ import { DOTS1 } from "./dots1.ts";
 import { ERNIE4_5, ERNIE4_5_MOE } from "./ernie4_5.ts";
 import { EXAONE_MOE, EXAONE4 } from "./exaone4.ts";
 import { FALCON } from "./falcon.ts";
+import { FALCON_H1 } from "./falcon_h1.ts";
 import { GEMMA, GEMMA2, GEMMA3, GEMMA4, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4, GLM4_MOE } from "./glm.ts";
 import { GPT_BIGCODE } from "./gpt_bigcode.ts";
@@ -118,6 +119,7 @@ export const FAMILIES: readonly Family[] = [
   BLOOM,
   MPT,
   FALCON,
+  FALCON_H1,
   JAIS2,
 ];
 

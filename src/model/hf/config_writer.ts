@@ -27,18 +27,23 @@ const FLOAT_KEYS = [
   "activation_dropout",
   "attention_dropout",
   "attention_factor",
+  "attention_in_multiplier",
+  "attention_out_multiplier",
   "attn_logit_softcapping",
   "attn_pdrop",
   "beta_fast",
   "beta_slow",
   "clip_qkv",
   "dropout",
+  "embedding_multiplier",
   "embd_pdrop",
   "factor",
   "final_logit_softcapping",
   "high_freq_factor",
   "initializer_range",
+  "key_multiplier",
   "layerdrop",
+  "lm_head_multiplier",
   "low_freq_factor",
   "mscale",
   "mscale_all_dim",
@@ -52,6 +57,8 @@ const FLOAT_KEYS = [
   "norm_epsilon",
   "rms_norm_eps",
   "softmax_scale",
+  "ssm_in_multiplier",
+  "ssm_out_multiplier",
   "rotary_pct",
   "hidden_dropout",
   "embedding_dropout",
@@ -61,9 +68,14 @@ const FLOAT_KEYS = [
 ] as const;
 const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
 
+/** The same of lists. */
+const FLOAT_LISTS = /^ *"(?:mlp|ssm)_multipliers": \[[^\]]*\]/gm;
+const WHOLE_ITEMS = /^( *-?\d+)(,?)$/gm;
+
 /** config.json as text, in which floats of Python have a decimal point. */
 export function configText(config: ConfigKeys): string {
-  return `${JSON.stringify(config, null, 2).replaceAll(WHOLE_FLOATS, "$1.0$2")}\n`;
+  const text = JSON.stringify(config, null, 2).replaceAll(WHOLE_FLOATS, "$1.0$2");
+  return `${text.replaceAll(FLOAT_LISTS, (list) => list.replaceAll(WHOLE_ITEMS, "$1.0$2"))}\n`;
 }
 
 /** How config.json presents a model. */

@@ -13,6 +13,7 @@ import { type RopeSpec, usualAttentionFactor } from "../rope_spec.ts";
 import {
   attentionLayers,
   hasUniformWidths,
+  linearAttentionsOf,
   type ModelSpec,
   type Projection,
   queryHeads,
@@ -98,6 +99,14 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
   norm_eps: {
     concerns: ({ normEps }) => normEps !== 1e-5,
     what: "takes 1e-5 for the epsilon of the norms of queries and keys",
+  },
+  mixer: {
+    concerns: (spec) =>
+      linearAttentionsOf(spec).some(
+        (mixer) =>
+          mixer.type === "mamba2" && (mixer.norm === "before_gates" || mixer.outputBias !== undefined),
+      ),
+    what: "gates outputs of Mamba 2 before their norm, and has biases at both of its projections or none",
   },
   neurons: {
     concerns: ({ layers, hiddenSize }) => layers.some(({ neurons }) => neurons !== 4 * hiddenSize),

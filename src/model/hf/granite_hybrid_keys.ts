@@ -3,21 +3,13 @@
  * its sizes, whether attention is rotated, and the experts; without any, the FFN is the shared expert.
  */
 import { z } from "zod";
-import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
 import { expertCounts, linearAttentionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
-import {
-  filterLength,
-  linearHeadSize,
-  linearHeads,
-  requireAttention,
-  requireEveryLayer,
-  requireFullGroups,
-  requireUnlimitedSteps,
-} from "./mixer_keys.ts";
+import { mamba2Keys, mamba2Of, mamba2Schema } from "./mamba2_keys.ts";
+import { requireAttention, requireEveryLayer, requireUnlimitedSteps } from "./mixer_keys.ts";
 import { both, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
 const layerTypes = z
@@ -25,24 +17,13 @@ const layerTypes = z
   .max(MAX_LAYERS);
 
 /** Defaults are those of the class. */
-const schema = z.object({
+const schema = mamba2Schema.extend({
   layer_types: layerTypes.nullish(),
   layers_block_type: layerTypes.nullish(),
   num_hidden_layers: size.max(MAX_LAYERS),
   hidden_size: size.default(4096),
   shared_intermediate_size: size.default(1024),
   position_embedding_type: z.string().nullish(),
-  mamba_n_heads: linearHeads.default(128),
-  mamba_n_groups: linearHeads.default(1),
-  mamba_d_state: linearHeadSize.default(256),
-  mamba_d_head: z.union([linearHeadSize, z.literal("auto")]).default("auto"),
-  mamba_d_conv: filterLength.default(4),
-  mamba_expand: size.default(2),
-  mamba_conv_bias: z.boolean().default(true),
-  mamba_proj_bias: z.boolean().default(false),
-  hidden_act: z
-    .literal(["silu", "swish"], { error: "expected silu, as filters of Mamba 2 have it" })
-    .default("silu"),
 });
 
 type HybridConfig = z.infer<typeof schema>;
@@ -102,23 +83,8 @@ function readMixers(config: JsonObject, where: string): OwnKeys {
 }
 
 function mambaOf(config: HybridConfig, where: string): Mamba2Spec {
-  const { mamba_n_heads: valueHeads, mamba_n_groups: keyHeads, mamba_expand: expand } = config;
-  const values = expand * config.hidden_size;
-  const valueDim = config.mamba_d_head === "auto" ? Math.floor(values / valueHeads) : config.mamba_d_head;
-  if (valueHeads * valueDim !== values) {
-    const expected = `mamba_n_heads times mamba_d_head ${values}, ${expand} times hidden_size`;
-    throw new GpruneError(
-      "BAD_CONFIG",
-      `${where}: expected ${expected}, got ${valueHeads} times ${valueDim}`,
-    );
-  }
-  requireFullGroups({ valueHeads, keyHeads }, ["mamba_n_heads", "mamba_n_groups"], where);
-  return {
-    type: "mamba2",
-    ...{ length: config.mamba_d_conv, keyHeads, valueHeads, keyDim: config.mamba_d_state, valueDim },
-    biases: config.mamba_proj_bias,
-    filterBiases: config.mamba_conv_bias,
-  };
+  const { mamba_expand: expand, hidden_size: hidden } = config;
+  return mamba2Of(config, { values: expand * hidden, what: `${expand} times hidden_size` }, where);
 }
 
 /** Whether each layer has attention. */
@@ -143,14 +109,8 @@ function mixerKeys(spec: ModelSpec): JsonObject {
     // The class wants heads that divide its sizes of Mamba 2 in any case; one does.
     ...(mamba === undefined && { mamba_n_heads: 1 }),
     ...(mamba !== undefined && {
-      mamba_n_heads: mamba.valueHeads,
-      mamba_n_groups: mamba.keyHeads,
-      mamba_d_state: mamba.keyDim,
-      mamba_d_head: mamba.valueDim,
-      mamba_d_conv: mamba.length,
+      ...mamba2Keys(mamba),
       mamba_expand: (mamba.valueHeads * mamba.valueDim) / hiddenSize,
-      mamba_conv_bias: mamba.filterBiases,
-      mamba_proj_bias: mamba.biases,
     }),
   };
 }

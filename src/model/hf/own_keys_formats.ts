@@ -7,6 +7,7 @@ import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts"
 import { LAST_WINDOWED } from "./dots1_keys.ts";
 import type { ExpertGroups } from "./expert_groups.ts";
 import { type ExpertKeys, expertKeys } from "./experts_keys.ts";
+import { FALCON_H1_KEYS } from "./falcon_h1_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
@@ -63,6 +64,7 @@ const QWEN3_5 = both(DELTA_KEYS, {
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   bloom: { read: readBloomKeys, write: bloomKeys },
   falcon: { read: readFalconKeys, write: falconKeys },
+  falcon_h1: FALCON_H1_KEYS,
   mpt: { read: readMptKeys, write: mptKeys },
   nemotron_h: NEMOTRON_H_KEYS,
   llama4: LLAMA4_KEYS,
