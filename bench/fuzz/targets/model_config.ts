@@ -6,7 +6,7 @@ import { MODEL_TYPES } from "../../../src/model/families/families.ts";
 import { readConfig } from "../../../src/model/hf/config.ts";
 import { findHfForm, writeConfig } from "../../../src/model/hf/form.ts";
 import { readQuantization } from "../../../src/model/hf/quantization.ts";
-import { type ModelSpec, ropesOf } from "../../../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, ropesOf } from "../../../src/model/spec.ts";
 import { weightsOf } from "../../../src/model/weights.ts";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
@@ -115,7 +115,11 @@ export const modelConfigTarget: FuzzTarget = {
 /** Checks a spec. @throws Error for one that no model can have, or that kept keys which must be dropped */
 function requireSound(spec: ModelSpec): void {
   const sizes = [spec.vocabSize, spec.hiddenSize, spec.headDim, spec.maxPositions];
-  const widths = spec.layers.flatMap(({ neurons, kvGroups, groupSize }) => [neurons, kvGroups, groupSize]);
+  const widths = spec.layers.flatMap((layer) => [
+    ...(isBlockWithoutFfn(spec, layer) ? [] : [layer.neurons]),
+    ...(layer.mixer === undefined ? [layer.kvGroups] : []),
+    layer.groupSize,
+  ]);
   const odd = [...sizes, ...widths].find((size) => !Number.isSafeInteger(size) || size < 1);
   if (odd !== undefined) throw new Error(`a size of ${odd}`);
   const factors = [spec.attentionScale, spec.embeddingScale, spec.residualScale, spec.logitDivisor];
@@ -125,4 +129,9 @@ function requireSound(spec: ModelSpec): void {
   if (!bases.every((theta) => theta > 0 && Number.isFinite(theta))) throw new Error(`bases ${bases}`);
   if (/evil|auto_map/.test(JSON.stringify(spec))) throw new Error("code in a spec");
   if (spec.layers.length <= 16 && weightsOf(spec).length === 0) throw new Error("no weights");
+}
+
+/** Whether a layer has no FFN where its family may have such layers: those that are one block alone. */
+function isBlockWithoutFfn({ family }: ModelSpec, { neurons, mixer }: LayerSpec): boolean {
+  return family === "nemotron_h" && neurons === 0 && mixer?.type !== "none";
 }
