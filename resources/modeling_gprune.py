@@ -396,7 +396,6 @@ if "GpruneHyperCLOVAXConfig" in globals():
     globals()["GpruneHyperCLOVAXConfig"].logit_scale = property(lambda config: config.logits_scaling)
 
 
-
 def initialised(usual):
     """
     As transformers 5 initialises, which leaves out modules without tensors of their own in classes that are not its own:

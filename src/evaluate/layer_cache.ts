@@ -1,7 +1,7 @@
 /** What decoding keeps of the past in every layer: keys and values, or states. */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
-import { linearChannels, type MixerSpec, stateShape } from "../model/mixer_spec.ts";
+import { isActive, linearChannels, stateShape } from "../model/mixer_spec.ts";
 import { headDimOf, type LayerSpec, type ModelSpec, mixerOf, valueDimOf } from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
@@ -18,27 +18,24 @@ export function emptyCaches({ layers, ...spec }: ModelSpec, batch: number): read
   const caches: LayerCache[] = [];
   for (const layer of layers) {
     const { kvSharing } = layer;
-    caches.push(
-      kvSharing?.role === "reader"
-        ? new ReadPast(caches[kvSharing.source]!)
-        : new JoinedPasts(ownPasts(layer, spec, batch)),
-    );
+    const isReader = kvSharing?.role === "reader";
+    caches.push(isReader ? new ReadPast(caches[kvSharing.source]!) : ownPast(layer, spec, batch));
   }
   return caches;
 }
 
 /** What a layer keeps of its own attention, and of what it has in place of that or beside it. */
-function ownPasts(
+function ownPast(
   layer: LayerSpec,
   spec: Pick<ModelSpec, "headDim" | "hiddenSize" | "latent">,
   batch: number,
-): readonly LayerCache[] {
-  const mixer = mixerOf(layer);
-  const states = mixer === undefined ? [] : stateShapes(mixer, spec);
-  const fixed = new FixedPast(states.map(([name, shape]) => [name, [batch, ...shape]]));
-  if (layer.mixer !== undefined) return [fixed];
+): LayerCache {
+  const fixed = (): LayerCache =>
+    new FixedPast(stateShapes(layer, spec).map(([name, shape]) => [name, [batch, ...shape]]));
+  if (layer.mixer !== undefined) return fixed();
   const sizes = { keyDim: headDimOf(spec, layer), valueDim: valueDimOf(spec, layer) };
-  return [new AttentionPast([batch, layer.kvGroups], sizes), fixed];
+  const attention = new AttentionPast([batch, layer.kvGroups], sizes);
+  return layer.beside === undefined ? attention : new JoinedPasts([attention, fixed()]);
 }
 
 /** Numbers that the caches of all layers hold for a sequence: for each token of it, and however long it is. */
@@ -47,10 +44,7 @@ export function cacheSizes({ layers, ...spec }: ModelSpec): {
   readonly fixed: number;
 } {
   const own = layers.filter(({ kvSharing }) => kvSharing?.role !== "reader");
-  const states = layers.flatMap((layer) => {
-    const mixer = mixerOf(layer);
-    return mixer ? stateShapes(mixer, spec) : [];
-  });
+  const states = layers.flatMap((layer) => stateShapes(layer, spec));
   const fixed = states.reduce((sum, [, shape]) => sum + elementCount(shape), 0);
   return { token: own.reduce((sum, layer) => sum + cachedChannels(spec, layer), 0), fixed };
 }
@@ -62,10 +56,11 @@ function cachedChannels(spec: Pick<ModelSpec, "headDim" | "latent">, layer: Laye
 
 /** Shapes of the states of what a layer has in place of attention, or beside it, by name, for one sequence. */
 function stateShapes(
-  mixer: MixerSpec,
+  layer: LayerSpec,
   { hiddenSize }: Pick<ModelSpec, "hiddenSize">,
 ): readonly (readonly [name: "state" | "recurrent", shape: readonly number[]])[] {
-  if (mixer.type === "none") return [];
+  const mixer = mixerOf(layer);
+  if (!isActive(mixer)) return [];
   const before = mixer.length - 1;
   if (mixer.type === "convolution") return [["state", [before, hiddenSize]]];
   return [

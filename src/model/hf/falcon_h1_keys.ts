@@ -59,8 +59,11 @@ function read(config: JsonObject, where: string): ReturnType<OwnKeysFormat["read
 
 function mambaOf(config: FalconH1Config, where: string): Mamba2Spec {
   const { mamba_d_ssm: own, mamba_expand: expand, hidden_size: hidden } = config;
-  const width = own === null ? { values: expand * hidden, what: `${expand} times hidden_size` } : null;
-  const mamba = mamba2Of(config, width ?? { values: own!, what: "mamba_d_ssm" }, where);
+  const width =
+    own === null
+      ? { values: expand * hidden, what: `${expand} times hidden_size` }
+      : { values: own, what: "mamba_d_ssm" };
+  const mamba = mamba2Of(config, width, where);
   const multipliers = mixerMultipliers(config);
   return {
     ...mamba,

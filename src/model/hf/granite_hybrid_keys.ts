@@ -5,12 +5,12 @@
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
-import { expertCounts, linearAttentionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
+import { linearAttentionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { mamba2Keys, mamba2Of, mamba2Schema } from "./mamba2_keys.ts";
 import { requireAttention, requireEveryLayer, requireUnlimitedSteps } from "./mixer_keys.ts";
-import { both, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
+import { both, byExperts, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
 const layerTypes = z
   .array(z.enum(["mamba", "linear_attention", "attention", "full_attention"]))
@@ -53,11 +53,10 @@ const WITHOUT: OwnKeysFormat = {
   }),
 };
 
-export const GRANITE_HYBRID_KEYS: OwnKeysFormat = {
-  read: (config, where) => (config.num_local_experts === 0 ? WITHOUT : WITH_EXPERTS).read(config, where),
-  write: (spec, remoteCode) =>
-    (expertCounts(spec) === undefined ? WITHOUT : WITH_EXPERTS).write(spec, remoteCode),
-};
+export const GRANITE_HYBRID_KEYS: OwnKeysFormat = byExperts(({ num_local_experts: count }) => count !== 0, {
+  withExperts: WITH_EXPERTS,
+  without: WITHOUT,
+});
 
 /**
  * @throws GpruneError UNSUPPORTED for limits of steps, BAD_CONFIG for values out of range, sizes that do not fit each

@@ -5,10 +5,10 @@
  */
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";
-import { expertCounts, type ModelSpec } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { size } from "./limits.ts";
-import { both, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
+import { both, byExperts, type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 import { LISTED_OR_BY_STEP } from "./sparse_layers.ts";
 
 /** Defaults are those of the class; version 4 of transformers takes a number for `attn_temperature_tuning`. */
@@ -48,11 +48,10 @@ const WITHOUT: OwnKeysFormat = {
   write: (spec) => ({ ...attentionKeys(spec), ...LISTED_OR_BY_STEP.write([]), num_local_experts: 0 }),
 };
 
-export const LLAMA4_KEYS: OwnKeysFormat = {
-  read: (config, where) => (isEmpty(config.moe_layers) ? WITHOUT : WITH_EXPERTS).read(config, where),
-  write: (spec, remoteCode) =>
-    (expertCounts(spec) === undefined ? WITHOUT : WITH_EXPERTS).write(spec, remoteCode),
-};
+export const LLAMA4_KEYS: OwnKeysFormat = byExperts(({ moe_layers: list }) => !isEmpty(list), {
+  withExperts: WITH_EXPERTS,
+  without: WITHOUT,
+});
 
 /** @throws GpruneError BAD_CONFIG for values out of range */
 function readAttention(config: JsonObject, where: string): OwnKeys {

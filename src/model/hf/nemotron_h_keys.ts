@@ -8,7 +8,7 @@ import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { withoutFfn } from "../ffn_layers.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
-import { expertCounts, type LayerSpec, linearAttentionsOf, mixerLayer } from "../spec.ts";
+import { type LayerSpec, linearAttentionsOf, mixerLayer } from "../spec.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { MAX_LAYERS } from "./limits.ts";
 import {
@@ -19,7 +19,7 @@ import {
   requireFullGroups,
   requireUnlimitedSteps,
 } from "./mixer_keys.ts";
-import { both, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
+import { both, byExperts, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 import { SIGMOID_EXPERTS } from "./sigmoid_experts.ts";
 
 /** Letters of `hybrid_override_pattern`: Mamba 2, attention, an FFN, and an FFN of experts. */
@@ -137,15 +137,19 @@ const WITH_EXPERTS = both(
   }),
 );
 
-export const NEMOTRON_H_KEYS: OwnKeysFormat = {
-  read: (config, where) => {
-    const hasExperts = lettersOf(parsedKeys(schema, config, where)).includes("E");
-    if (hasExperts) refuseOtherExperts(config, where);
-    return (hasExperts ? WITH_EXPERTS : BLOCKS).read(config, where);
+export const NEMOTRON_H_KEYS: OwnKeysFormat = byExperts(
+  (config, where) => lettersOf(parsedKeys(schema, config, where)).includes("E"),
+  {
+    withExperts: {
+      ...WITH_EXPERTS,
+      read: (config, where) => {
+        refuseOtherExperts(config, where);
+        return WITH_EXPERTS.read(config, where);
+      },
+    },
+    without: BLOCKS,
   },
-  write: (spec, remoteCode) =>
-    (expertCounts(spec) === undefined ? BLOCKS : WITH_EXPERTS).write(spec, remoteCode),
-};
+);
 
 /** What each layer is. */
 function lettersOf({

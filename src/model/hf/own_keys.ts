@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { wrongValues } from "../../base/wrong_values.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import type { ModelSpec } from "../spec.ts";
+import { expertCounts, type ModelSpec } from "../spec.ts";
 
 /** What a class reads of a config.json. */
 export interface OwnKeys {
@@ -37,6 +37,18 @@ export function both(first: OwnKeysFormat, second: OwnKeysFormat): OwnKeysFormat
       return { usual: other.usual, complete: (spec) => other.complete(one.complete(spec)) };
     },
     write: (spec, remoteCode) => ({ ...first.write(spec, remoteCode), ...second.write(spec, remoteCode) }),
+  };
+}
+
+/** The format of models with experts or of those without. @param hasExperts - whether a configuration has experts */
+export function byExperts(
+  hasExperts: (config: JsonObject, where: string) => boolean,
+  { withExperts, without }: Readonly<Record<"withExperts" | "without", OwnKeysFormat>>,
+): OwnKeysFormat {
+  return {
+    read: (config, where) => (hasExperts(config, where) ? withExperts : without).read(config, where),
+    write: (spec, remoteCode) =>
+      (expertCounts(spec) === undefined ? without : withExperts).write(spec, remoteCode),
   };
 }
 
