@@ -243,6 +243,7 @@ export type {
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export type { BlockMultipliers, MixerMultipliers } from "./model/multipliers_spec.ts";
 export { parameterCount } from "./model/parameter_counts.ts";
+export { PROJECTIONS, type Projection } from "./model/projections.ts";
 export type {
   DynamicScaling,
   LinearScaling,
@@ -254,18 +255,16 @@ export type {
   YarnScaling,
 } from "./model/rope_spec.ts";
 export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
-export {
-  type Activation,
-  type KvSharing,
-  type LayerSpec,
-  type LearnedPositions,
-  type ModelSpec,
-  type NormParameters,
-  type NormPlacement,
-  type PerLayerInputs,
-  PROJECTIONS,
-  type Projection,
-  type QkNorm,
+export type {
+  Activation,
+  KvSharing,
+  LayerSpec,
+  LearnedPositions,
+  ModelSpec,
+  NormParameters,
+  NormPlacement,
+  PerLayerInputs,
+  QkNorm,
 } from "./model/spec.ts";
 export { chatPrompterOf, chatRendererOf } from "./model/tokenizer/chat_template.ts";
 export { Tokenizer } from "./model/tokenizer/tokenizer.ts";

@@ -2,7 +2,8 @@
 
 import type { DeltaSpec, Mamba2Spec, MixerSpec } from "../src/model/mixer_spec.ts";
 import type { Model } from "../src/model/model.ts";
-import { type ModelSpec, ropesOf } from "../src/model/spec.ts";
+import { ropesOf } from "../src/model/rope_layers.ts";
+import type { ModelSpec } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import {

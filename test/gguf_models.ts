@@ -1,7 +1,7 @@
 /** Models for all layouts of GGUF files. */
 
+import { PROJECTIONS } from "../src/model/projections.ts";
 import { type RopeSpec, YARN_DEFAULTS } from "../src/model/rope_spec.ts";
-import { PROJECTIONS } from "../src/model/spec.ts";
 import { bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
 import { deltaEntries, gemma4Case } from "./gguf_entries.ts";
 import { EXPERT_CASES } from "./gguf_expert_models.ts";

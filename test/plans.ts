@@ -4,14 +4,9 @@
 import fc from "fast-check";
 import { alibiSlopes } from "../src/model/alibi.ts";
 import type { Model } from "../src/model/model.ts";
+import { PROJECTION_MODULE, PROJECTIONS } from "../src/model/projections.ts";
 import { spacesOf } from "../src/model/spaces.ts";
-import {
-  type LayerSpec,
-  type ModelSpec,
-  PROJECTION_MODULE,
-  PROJECTIONS,
-  queryHeads,
-} from "../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, queryHeads } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";

@@ -1,6 +1,8 @@
 /** One layer of the reference decoder: its weights by name, and the products, norms and sums of its blocks. */
+
+import { mixerOf } from "../src/model/mixer_layers.ts";
 import { hasProjectionBias, isActive } from "../src/model/mixer_spec.ts";
-import { type LayerSpec, type ModelSpec, mixerOf } from "../src/model/spec.ts";
+import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
 import {
   add,
   linear,

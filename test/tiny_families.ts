@@ -2,8 +2,9 @@
 
 import { alibiSlopes } from "../src/model/alibi.ts";
 import type { ExpertsSpec } from "../src/model/experts_spec.ts";
+import { PROJECTIONS } from "../src/model/projections.ts";
 import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
-import { type LayerSpec, PROJECTIONS } from "../src/model/spec.ts";
+import type { LayerSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
 import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";

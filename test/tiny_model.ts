@@ -3,9 +3,10 @@
  * from the seed and its name, so that changing one layer leaves the others unchanged.
  */
 
+import { mixerLayer } from "../src/model/mixer_layers.ts";
 import type { ConvolutionSpec, DeltaSpec, Mamba2Spec } from "../src/model/mixer_spec.ts";
 import type { Model } from "../src/model/model.ts";
-import { type LayerSpec, type ModelSpec, mixerLayer } from "../src/model/spec.ts";
+import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";

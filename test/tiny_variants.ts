@@ -2,7 +2,7 @@
 
 import { alibiSlopes } from "../src/model/alibi.ts";
 import type { BlockMultipliers, MixerMultipliers } from "../src/model/multipliers_spec.ts";
-import { PROJECTIONS } from "../src/model/spec.ts";
+import { PROJECTIONS } from "../src/model/projections.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import {
   type TinyModelOptions,

@@ -13,17 +13,13 @@ import { familyByName } from "../../src/model/families/families.ts";
 import { hasFfn } from "../../src/model/ffn_layers.ts";
 import type { LatentSpec } from "../../src/model/latent_spec.ts";
 import { sharpening } from "../../src/model/latents.ts";
+import { mixerLayer } from "../../src/model/mixer_layers.ts";
 import type { MixerSpec } from "../../src/model/mixer_spec.ts";
+import type { Projection } from "../../src/model/projections.ts";
+import { mainRope } from "../../src/model/rope_layers.ts";
 import type { RopeSpec } from "../../src/model/rope_spec.ts";
 import { type Space, spacesOf } from "../../src/model/spaces.ts";
-import {
-  type LayerSpec,
-  type ModelSpec,
-  mainRope,
-  mixerLayer,
-  type Projection,
-  withBiases,
-} from "../../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, withBiases } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { prune } from "../../src/pipeline.ts";
 import { makePlan } from "../../src/prune/plan.ts";

@@ -11,7 +11,7 @@ import { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { withBiases } from "../model/spec.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import { changeNames, slopeStatistics, windowSlopes } from "./slopes.ts";

@@ -25,7 +25,7 @@ import { modelForLots, runnerForLots } from "../graph/decoder/kept_activations.t
 import type { Feeds } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { centreOf } from "./gate_gradients.ts";

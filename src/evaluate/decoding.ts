@@ -8,7 +8,7 @@ import { multipliesBlocks } from "../graph/runtime/block_check.ts";
 import { memoryLimit } from "../io/files/machine.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/parameter_counts.ts";
-import { longropeSwitch } from "../model/spec.ts";
+import { longropeSwitch } from "../model/rope_layers.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { emptyCaches, type LayerCache } from "./layer_cache.ts";

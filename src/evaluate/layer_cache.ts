@@ -1,8 +1,9 @@
 /** What decoding keeps of the past in every layer: keys and values, or states. */
 import type { Outputs } from "../graph/decoder/decoder_runner.ts";
 import type { Feeds } from "../graph/runtime/runtime.ts";
+import { mixerOf } from "../model/mixer_layers.ts";
 import { isActive, linearChannels, stateShape } from "../model/mixer_spec.ts";
-import { headDimOf, type LayerSpec, type ModelSpec, mixerOf, valueDimOf } from "../model/spec.ts";
+import { headDimOf, type LayerSpec, type ModelSpec, valueDimOf } from "../model/spec.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** What a layer keeps of the past. */

@@ -13,7 +13,8 @@ import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/decoder/
 import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
 import { widestState } from "../graph/decoder/layer_structure.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/decoder/prefix_forest.ts";
-import { linearAttentionsOf, type ModelSpec } from "../model/spec.ts";
+import { linearAttentionsOf } from "../model/mixer_layers.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A context and the continuation whose probability is wanted. */

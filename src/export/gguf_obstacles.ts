@@ -13,7 +13,10 @@ import { latentObstacle } from "../model/gguf/latents.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import { sharpening } from "../model/latents.ts";
+import { convolutionsOf, linearAttentionsOf } from "../model/mixer_layers.ts";
 import { isActive, linearChannels } from "../model/mixer_spec.ts";
+import { PROJECTIONS } from "../model/projections.ts";
+import { mainRope } from "../model/rope_layers.ts";
 import {
   type RopeScaling,
   type RopeSpec,
@@ -21,17 +24,7 @@ import {
   type YarnScaling,
   yarnAttentionFactor,
 } from "../model/rope_spec.ts";
-import {
-  attentionLayers,
-  convolutionsOf,
-  hasUniformWidths,
-  linearAttentionsOf,
-  type ModelSpec,
-  mainRope,
-  PROJECTIONS,
-  queryHeads,
-  takesBias,
-} from "../model/spec.ts";
+import { attentionLayers, hasUniformWidths, type ModelSpec, queryHeads, takesBias } from "../model/spec.ts";
 
 /** A property of a model that an architecture cannot hold. */
 export interface GgufObstacle {

@@ -8,7 +8,8 @@ import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
 import { withSayableShared } from "../model/gguf/experts.ts";
 import { parameterCount } from "../model/parameter_counts.ts";
-import { attentionLayers, longropeSwitch, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
+import { longropeSwitch } from "../model/rope_layers.ts";
+import { attentionLayers, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 
 /** The architecture and shape in which a model is written for llama.cpp. */

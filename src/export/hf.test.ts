@@ -11,7 +11,7 @@ import type { ProgressEvent } from "../base/progress.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { FAMILIES } from "../model/families/families.ts";
 import type { Model } from "../model/model.ts";
-import type { Projection } from "../model/spec.ts";
+import type { Projection } from "../model/projections.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { exportGguf } from "./gguf.ts";
 import { exportHuggingFace, storedDType } from "./hf.ts";

@@ -13,8 +13,9 @@ import { writeDirectoryAtomically, writeFileAtomically } from "../io/files/outpu
 import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
+import { linearAttentionsOf } from "../model/mixer_layers.ts";
 import { exactDType, type Model } from "../model/model.ts";
-import { linearAttentionsOf, type ModelSpec } from "../model/spec.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";

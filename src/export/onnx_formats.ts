@@ -3,9 +3,11 @@ import type { OnnxDType } from "../base/choices.ts";
 import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
 import type { Value, ValueType } from "../graph/ir/graph.ts";
 import type { GraphBuilder } from "../graph/ir/graph_builder.ts";
-import { LAYER_MATRICES, type LayerMatrix, type ModelSpec } from "../model/spec.ts";
+import { LAYER_MATRICES, type LayerMatrix } from "../model/projections.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../model/stacked_experts.ts";
-import { EMBEDDING, HEAD, PER_LAYER, projectionName, weightsOf } from "../model/weights.ts";
+import { EMBEDDING, HEAD, PER_LAYER, projectionName } from "../model/weight_names.ts";
+import { weightsOf } from "../model/weights.ts";
 import {
   blocks,
   floatColumns,

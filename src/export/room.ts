@@ -6,7 +6,8 @@ import { READ_ELEMENTS } from "../io/formats/element_writer.ts";
 import { FUSIONS } from "../model/fusions.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
+import { layerWeightsOf, type WeightSpec, weightsOf } from "../model/weights.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
 /** Memory of Node and the tokenizer's files. */

@@ -11,7 +11,7 @@ import { Runtime } from "../graph/runtime/runtime.ts";
 import { alibiSlopes } from "../model/alibi.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import type { Model } from "../model/model.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { sliceRows } from "../tensor/memory.ts";

@@ -4,8 +4,9 @@
  */
 
 import type { FamilyTensors } from "./family_tensors.ts";
+import type { Projection } from "./projections.ts";
 import type { RopeScaling } from "./rope_spec.ts";
-import type { Activation, ModelSpec, NormPlacement, Projection, QkNorm } from "./spec.ts";
+import type { Activation, ModelSpec, NormPlacement, QkNorm } from "./spec.ts";
 
 /** Flags of config.json for biases. */
 export type BiasFlag =

@@ -1,6 +1,6 @@
 /** How checkpoints of a family hold its tensors. */
 
-import type { Projection } from "./spec.ts";
+import type { Projection } from "./projections.ts";
 
 /** Tensors that hold the rows of several projections, by their names in a layer's attention or FFN. */
 export const FUSED_NAMES = [

@@ -1,6 +1,6 @@
 /** Tensors of checkpoints that hold several matrices of a layer (checkpoint/fused.ts reads and writes them). */
 import type { FusedName } from "./family_tensors.ts";
-import type { LayerMatrix } from "./spec.ts";
+import type { LayerMatrix } from "./projections.ts";
 
 /** A tensor that holds several projections. */
 export interface Fusion {

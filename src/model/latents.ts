@@ -1,7 +1,8 @@
 /** Models with latent attention (latent_spec.ts). */
 import type { LatentSpec } from "./latent_spec.ts";
+import { mainRope } from "./rope_layers.ts";
 import { type RopeScaling, yarnAttentionFactor } from "./rope_spec.ts";
-import { type ModelSpec, mainRope } from "./spec.ts";
+import type { ModelSpec } from "./spec.ts";
 
 /** The spec with latents. @param headDim - H */
 export function withLatents(spec: ModelSpec, latent: LatentSpec, headDim: number): ModelSpec {

@@ -9,7 +9,7 @@ import { elementCount, type RowRange, type Tensor, type TensorSource } from "../
 import type { RotatedOrder } from "./family_tensors.ts";
 import { KEY_LATENT, type LatentSpec } from "./latent_spec.ts";
 import type { ModelSpec } from "./spec.ts";
-import { projectionName, qkNormName } from "./weights.ts";
+import { projectionName, qkNormName } from "./weight_names.ts";
 
 /** Heads of which R channels, the first ones after `before` others, are stored in another order. */
 export interface ReorderedHeads {

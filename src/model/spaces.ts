@@ -12,7 +12,8 @@
  * makes latents stays. Biases, and norms over a whole projection or with weights for each head, go with its rows.
  */
 import { elementCount } from "../tensor/tensor.ts";
-import { type ModelSpec, type Projection, valueDimOf } from "./spec.ts";
+import type { Projection } from "./projections.ts";
+import { type ModelSpec, valueDimOf } from "./spec.ts";
 import { kindsOf, layerWeightsOf, type SpaceKind, spaceId, type WeightSpec } from "./weights.ts";
 
 /** A list of units, each of which can be removed with everything that belongs to it. */

@@ -8,69 +8,13 @@
 
 import type { ExpertsSpec } from "./experts_spec.ts";
 import type { LatentSpec } from "./latent_spec.ts";
-import {
-  type ConvolutionSpec,
-  type DeltaSpec,
-  isLinear,
-  type LinearAttentionSpec,
-  type Mamba2Spec,
-  type MixerSpec,
-} from "./mixer_spec.ts";
+import type { Mamba2Spec, MixerSpec } from "./mixer_spec.ts";
 import type { BlockMultipliers } from "./multipliers_spec.ts";
+import { PROJECTION_MODULE, PROJECTIONS, type Projection } from "./projections.ts";
 import type { RopeSpec } from "./rope_spec.ts";
 
 /** The most layers that a file may name, far above every model, so that a lying header is not expanded into more. */
 export const MAX_LAYERS = 4096;
-
-/** The seven projections of a decoder layer, by their checkpoint names. */
-export const PROJECTIONS = [
-  "q_proj",
-  "k_proj",
-  "v_proj",
-  "o_proj",
-  "gate_proj",
-  "up_proj",
-  "down_proj",
-] as const;
-/** One of the seven matrices of a layer. */
-export type Projection = (typeof PROJECTIONS)[number];
-
-/** The sub-module of a layer that holds a projection, as checkpoints name it. */
-export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">> = {
-  q_proj: "self_attn",
-  k_proj: "self_attn",
-  v_proj: "self_attn",
-  o_proj: "self_attn",
-  gate_proj: "mlp",
-  up_proj: "mlp",
-  down_proj: "mlp",
-};
-
-/**
- * The matrices of latents, of what layers have in place of attention, of shared experts and of inputs of layers, with
- * modules.
- */
-const OTHER_MATRICES = [
-  "self_attn.q_a_proj",
-  "self_attn.kv_a_proj",
-  "conv.in_proj",
-  "conv.out_proj",
-  "linear_attn.in_proj_qkv",
-  "linear_attn.in_proj_z",
-  "linear_attn.in_proj_b",
-  "linear_attn.in_proj_a",
-  "linear_attn.out_proj",
-  "mamba.in_proj",
-  "mamba.out_proj",
-  "mlp.shared_expert.gate_proj",
-  "mlp.shared_expert.up_proj",
-  "mlp.shared_expert.down_proj",
-  "per_layer_input_gate",
-  "per_layer_projection",
-] as const;
-/** A matrix of a layer: a projection, or one of those. */
-export type LayerMatrix = Projection | (typeof OTHER_MATRICES)[number];
-export const LAYER_MATRICES: readonly LayerMatrix[] = [...PROJECTIONS, ...OTHER_MATRICES];
 
 /** A table of position embeddings, with `offset` rows before that of the first position. */
 export interface LearnedPositions {
@@ -310,66 +254,6 @@ export function ofLayer(
       !((isReader || valuesAreKeys === true) && projection === "v_proj")
     );
   });
-}
-
-function ofFfn(projections: readonly Projection[]): readonly Projection[] {
-  return projections.filter((projection) => PROJECTION_MODULE[projection] === "mlp");
-}
-
-/** The rotary embeddings of the layers that have one. */
-export function ropesOf({ layers }: Pick<ModelSpec, "layers">): readonly RopeSpec[] {
-  return layers.flatMap(({ rope }) => rope ?? []);
-}
-
-/** Rotary embedding of the rotated layers without a window, else of the rotated ones with one; null for none. */
-export function mainRope({ layers }: Pick<ModelSpec, "layers">): RopeSpec | null {
-  const full = layers.filter(({ window }) => window === null);
-  return ropesOf({ layers: full })[0] ?? ropesOf({ layers })[0] ?? null;
-}
-
-/** Longest sequence that LongRoPE's short factors apply to, tokens; null for models without LongRoPE. */
-export function longropeSwitch(spec: Pick<ModelSpec, "layers">): number | null {
-  const scalings = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "longrope" ? [scaling] : []));
-  return scalings[0]?.originalMaxPositions ?? null;
-}
-
-/** Longest sequence that YaRN or dynamic scaling stretches rotary embeddings to, tokens; 0 without either. */
-export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
-  const lengths = ropesOf(spec).map(({ scaling }) =>
-    scaling?.type === "yarn" || scaling?.type === "dynamic"
-      ? Math.floor(scaling.factor * scaling.originalMaxPositions)
-      : 0,
-  );
-  return Math.max(0, ...lengths);
-}
-
-/** A layer without attention, with the FFN of another; of its biases, it has those of the FFN. */
-export function mixerLayer(
-  mixer: MixerSpec,
-  { neurons, biases, experts }: Pick<LayerSpec, "neurons" | "biases" | "experts">,
-): LayerSpec {
-  const attention = { kvGroups: 0, groupSize: 1, window: null, rope: null };
-  return { neurons, ...attention, biases: ofFfn(biases), mixer, ...(experts && { experts }) };
-}
-
-/** The linear attention of the layers that have some. */
-export function linearAttentionsOf({ layers }: Pick<ModelSpec, "layers">): readonly LinearAttentionSpec[] {
-  return layers.map(mixerOf).filter(isLinear);
-}
-
-/** What a layer has in place of attention, or beside it. */
-export function mixerOf({ mixer, beside }: Pick<LayerSpec, "mixer" | "beside">): MixerSpec | undefined {
-  return mixer ?? beside;
-}
-
-/** The delta rules of the layers that have one. */
-export function deltasOf({ layers }: Pick<ModelSpec, "layers">): readonly DeltaSpec[] {
-  return layers.flatMap(({ mixer }) => (mixer?.type === "delta" ? [mixer] : []));
-}
-
-/** The convolutions of the layers that have one. */
-export function convolutionsOf({ layers }: Pick<ModelSpec, "layers">): readonly ConvolutionSpec[] {
-  return layers.flatMap(({ mixer }) => (mixer?.type === "convolution" ? [mixer] : []));
 }
 
 /** The layers with attention. */

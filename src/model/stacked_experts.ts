@@ -4,7 +4,7 @@
  */
 import type { Tensor } from "../tensor/tensor.ts";
 import type { LayerSpec, ModelSpec } from "./spec.ts";
-import { moduleOf } from "./weights.ts";
+import { moduleOf } from "./weight_names.ts";
 
 /** A matrix of experts. */
 export interface StackedExperts {

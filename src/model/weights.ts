@@ -5,23 +5,34 @@
 import { CORRECTION, EXPERT_NORMS, EXPERT_SCALES, routerParts, sharedExpertParts } from "./expert_weights.ts";
 import { hasFfn } from "./ffn_layers.ts";
 import { latentParts } from "./latent_spec.ts";
+import { mixerOf } from "./mixer_layers.ts";
 import { mixerParts } from "./mixer_weights.ts";
+import { PROJECTIONS, type Projection } from "./projections.ts";
 import {
   type Activation,
   headDimOf,
-  type LayerMatrix,
   type LayerSpec,
   type ModelSpec,
-  mixerOf,
   type NormParameters,
   type NormPlacement,
   ofLayer,
   ownKeyDimOf,
-  PROJECTION_MODULE,
-  PROJECTIONS,
-  type Projection,
   valueDimOf,
 } from "./spec.ts";
+import {
+  activationParameterName,
+  EMBEDDING,
+  EMBEDDING_NORM,
+  HEAD,
+  HEAD_BIAS,
+  LAYER_SCALAR,
+  PER_LAYER,
+  PER_LAYER_NORM,
+  POSITION_EMBEDDING,
+  projectionName,
+  qkNormName,
+  SINKS,
+} from "./weight_names.ts";
 
 /** Kind of units: FFN neurons, or key/value heads with the query heads that read them. */
 export type SpaceKind = "ffn" | "kv";
@@ -99,9 +110,6 @@ const ACTIVATION_PARAMETERS: Readonly<
   Partial<Record<Activation, Readonly<Record<string, readonly number[]>>>>
 > = { xielu: { alpha_p: [1], alpha_n: [1], beta: [], eps: [] } };
 
-/** The module of a layer that holds the parameters of its activation, as checkpoints name it. */
-export const ACTIVATION_MODULE = "mlp.act_fn";
-
 /** The projections that a model's layers have, or one of them. */
 export function projectionsOf(
   { gated }: Pick<ModelSpec, "gated">,
@@ -125,52 +133,6 @@ export function inputProjections(
 export function spaceId(layer: number, kind: SpaceKind): string {
   return `layers.${layer}.${kind}`;
 }
-
-/** `self_attn.q_proj`. */
-export function moduleOf(matrix: LayerMatrix): string {
-  return isProjection(matrix) ? `${PROJECTION_MODULE[matrix]}.${matrix}` : matrix;
-}
-
-function isProjection(matrix: LayerMatrix): matrix is Projection {
-  return Object.hasOwn(PROJECTION_MODULE, matrix);
-}
-
-/** Checkpoint name of a matrix's weight or bias. */
-export function projectionName(
-  layer: number,
-  matrix: LayerMatrix,
-  part: "weight" | "bias" = "weight",
-): string {
-  return `model.layers.${layer}.${moduleOf(matrix)}.${part}`;
-}
-
-/** The embedding matrix [V, C], and the output matrix [V, C] of models that do not share it. */
-export const EMBEDDING = "model.embed_tokens.weight";
-export const HEAD = "lm_head.weight";
-/** Embeddings of positions, [offset + longest sequence, C], where they are learned. */
-export const POSITION_EMBEDDING = "model.embed_positions.weight";
-/** What gives layers inputs of their own (`PerLayerInputs`): a table for all layers, a projection and its norm. */
-export const PER_LAYER = {
-  /** [vocabSize, layers * size] */
-  table: "model.embed_tokens_per_layer.weight",
-  /** [layers * size, C] */
-  projection: "model.per_layer_model_projection.weight",
-  /** [size] */
-  norm: "model.per_layer_projection_norm.weight",
-} as const;
-/**
- * The norm of what a layer's own input adds to the residual stream, and the number that its output is multiplied by.
- */
-export const PER_LAYER_NORM = "post_per_layer_input_norm";
-export const LAYER_SCALAR = "layer_scalar";
-/** The logits of attention sinks, one for each query head, [N]. */
-export const SINKS = "self_attn.sinks";
-/** The norm of the embeddings, where they have one. */
-export const EMBEDDING_NORM = "model.embed_layernorm";
-/** Biases of the logits [V], where they have one. */
-export const HEAD_BIAS = "lm_head.bias";
-export const FINAL_NORM = "model.norm.weight";
-export const FINAL_NORM_BIAS = "model.norm.bias";
 
 /** Every tensor a model of this shape must have, under the Llama checkpoint names all families are read into. */
 export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
@@ -275,11 +237,6 @@ export function activationParameters({
   return Object.entries(ACTIVATION_PARAMETERS[activation] ?? {});
 }
 
-/** Checkpoint name of a parameter of a layer's activation. */
-export function activationParameterName(layer: number, name: string): string {
-  return `model.layers.${layer}.${ACTIVATION_MODULE}.${name}`;
-}
-
 /** The parameters of the norm that checkpoints call `name`. */
 function normTensors({ normParameters, hiddenSize }: ModelSpec, name: string): readonly WeightSpec[] {
   return NORM_PARTS[normParameters].map((part) => plain(`${name}.${part}`, [hiddenSize]));
@@ -314,16 +271,6 @@ function qkNormWeights(spec: ModelSpec, layer: LayerSpec, index: number): readon
     if (spec.qkNorm !== "projection") return plain(name, [headDim]);
     return { name, shape: [layer.kvGroups * axis.blockSize], axes: [axis] };
   });
-}
-
-/** Checkpoint name of the weight of a norm on queries or keys. */
-export function qkNormName(layer: number, norm: "q_norm" | "k_norm"): string {
-  return `model.layers.${layer}.self_attn.${norm}.weight`;
-}
-
-/** Whether a tensor is the weight of a norm on queries or keys. */
-export function isQkNorm(name: string): boolean {
-  return /\.[qk]_norm\.weight$/.test(name);
 }
 
 /** The attention sinks of a layer's query heads. */

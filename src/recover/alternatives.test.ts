@@ -8,7 +8,7 @@ import { changeNames } from "../calibrate/slopes.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { takesBias } from "../model/spec.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { makePlan } from "../prune/plan.ts";
 import { loaded } from "../tensor/stash.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";

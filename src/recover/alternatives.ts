@@ -21,7 +21,7 @@ import { solveSpd } from "../graph/runtime/cholesky.ts";
 import { compileProducts, matrixOf, type Products } from "../graph/runtime/double_products.ts";
 import type { Runtime } from "../graph/runtime/runtime.ts";
 import { channelsOf, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import {
   type Covariances,

@@ -35,7 +35,7 @@ import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, channelsOf, OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { hasOneBias, type LayerSpec, takesBias, withBiases } from "../model/spec.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";

@@ -13,7 +13,7 @@ import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
 import { type LayerSpec, takesBias, withBiases } from "../model/spec.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -9,9 +9,10 @@ import { type GateStats, requireWindows } from "../calibrate/gate_stats.ts";
 import { type CalibrationStats, sumsOf } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
+import type { Projection } from "../model/projections.ts";
 import { OUTPUT_PROJECTION, type Space, spacesOf } from "../model/spaces.ts";
-import type { Projection } from "../model/spec.ts";
-import { inputProjections, projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
+import { inputProjections } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Metric, ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
 

@@ -7,9 +7,9 @@ import { randomUnitGradients, statsOfUnitGradients } from "../../test/tiny_gates
 import { tinyModel } from "../../test/tiny_model.ts";
 import { type Activations, randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
+import type { Projection } from "../model/projections.ts";
 import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
-import type { Projection } from "../model/spec.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import { scoreModel } from "./importance.ts";
 import { METRICS, metricByName } from "./registry.ts";
 

@@ -16,7 +16,7 @@ import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import { OUTPUT_PROJECTION, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { projectionName } from "../model/weights.ts";
+import { projectionName } from "../model/weight_names.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { UnitComputer } from "./compute.ts";
 import { keepRecipe } from "./recipes.ts";

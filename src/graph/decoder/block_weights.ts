@@ -7,9 +7,10 @@
 import { getOrMake } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
-import type { LayerMatrix } from "../../model/spec.ts";
+import type { LayerMatrix } from "../../model/projections.ts";
 import { stacked, stackedRows, stackedWeights } from "../../model/stacked_experts.ts";
-import { isQkNorm, layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/weights.ts";
+import { isQkNorm, projectionName } from "../../model/weight_names.ts";
+import { layerWeightsOf, type WeightSpec, weightsOf } from "../../model/weights.ts";
 import { type BlockSource, type BlockTensor, blockBytes, blockRows } from "../../tensor/blocks.ts";
 import { type RowRange, readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { inTwoTerms, TWO_TERMS } from "../../tensor/two_terms.ts";

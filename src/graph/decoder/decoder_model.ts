@@ -16,13 +16,8 @@ import {
 } from "../../model/mixer_spec.ts";
 import type { RopeSpec } from "../../model/rope_spec.ts";
 import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
-import {
-  EMBEDDING_NORM,
-  NORM_PARTS,
-  type NormPart,
-  PER_LAYER,
-  POSITION_EMBEDDING,
-} from "../../model/weights.ts";
+import { EMBEDDING_NORM, PER_LAYER, POSITION_EMBEDDING } from "../../model/weight_names.ts";
+import { NORM_PARTS, type NormPart } from "../../model/weights.ts";
 import type { Graph, Value, ValueType } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { cos, floor, gatherRows, log, powers, range, sin, sizeOf } from "../ir/operators.ts";

@@ -8,14 +8,8 @@ import { mapValues } from "../../base/map_values.ts";
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
-import {
-  EMBEDDING,
-  EMBEDDING_NORM,
-  layerWeightsOf,
-  NORM_PARTS,
-  type NormPart,
-  POSITION_EMBEDDING,
-} from "../../model/weights.ts";
+import { EMBEDDING, EMBEDDING_NORM, POSITION_EMBEDDING } from "../../model/weight_names.ts";
+import { layerWeightsOf, NORM_PARTS, type NormPart } from "../../model/weights.ts";
 import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import { requireFiniteResult } from "../runtime/finite.ts";
 import { collectIfGrown, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";

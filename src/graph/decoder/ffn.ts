@@ -1,8 +1,9 @@
 /** The FFN of a layer: its neurons, or those of its experts (experts.ts), and what down_proj makes of them. */
 import { internalError } from "../../errors.ts";
 import { EXPERT_NORMS, SHARED_GATE } from "../../model/expert_weights.ts";
-import type { Projection } from "../../model/spec.ts";
-import { ACTIVATION_MODULE, activationParameters, BLOCK_NORMS, moduleOf } from "../../model/weights.ts";
+import type { Projection } from "../../model/projections.ts";
+import { ACTIVATION_MODULE, moduleOf } from "../../model/weight_names.ts";
+import { activationParameters, BLOCK_NORMS } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import { type Routing, routedFfn, routing, sizeOfPart, weightedByExpert } from "./experts.ts";
 import { ACTIVATIONS, gatedFactor } from "./formulas.ts";

@@ -5,7 +5,8 @@
 
 import { badArgument } from "../../base/arguments.ts";
 import type { Reporting } from "../../base/progress.ts";
-import { linearAttentionsOf, type ModelSpec } from "../../model/spec.ts";
+import { linearAttentionsOf } from "../../model/mixer_layers.ts";
+import type { ModelSpec } from "../../model/spec.ts";
 import { concatenated } from "../../tensor/integers.ts";
 import { type AnyTensor, loaded, type Stash, stored } from "../../tensor/stash.ts";
 import type { Tensor } from "../../tensor/tensor.ts";

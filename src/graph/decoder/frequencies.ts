@@ -4,6 +4,7 @@
  * `proportional`).
  */
 
+import { ropesOf } from "../../model/rope_layers.ts";
 import type {
   DynamicScaling,
   Llama3Scaling,
@@ -11,7 +12,7 @@ import type {
   RopeSpec,
   YarnScaling,
 } from "../../model/rope_spec.ts";
-import { type ModelSpec, ropesOf } from "../../model/spec.ts";
+import type { ModelSpec } from "../../model/spec.ts";
 
 /**
  * Angle per position of every rotated channel pair, float32, shape [rotaryDim / 2].

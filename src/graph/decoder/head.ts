@@ -1,7 +1,8 @@
 /** The head as a graph: final norm and vocabulary projection, and the family's scaling and capping of logits. */
 
 import type { ModelSpec } from "../../model/spec.ts";
-import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS, NORM_PARTS } from "../../model/weights.ts";
+import { EMBEDDING, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS } from "../../model/weight_names.ts";
+import { NORM_PARTS } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";

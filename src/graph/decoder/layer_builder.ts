@@ -1,6 +1,7 @@
 /** The blocks of a decoder layer: attention, what is in its place or beside it, the FFN, and what follows it. */
-import type { LayerMatrix } from "../../model/spec.ts";
-import { BLOCK_NORMS, LAYER_SCALAR, PER_LAYER_NORM, SINKS } from "../../model/weights.ts";
+import type { LayerMatrix } from "../../model/projections.ts";
+import { LAYER_SCALAR, PER_LAYER_NORM, SINKS } from "../../model/weight_names.ts";
+import { BLOCK_NORMS } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";

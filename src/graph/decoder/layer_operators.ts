@@ -1,8 +1,10 @@
 /** The products, norms and sums that the blocks of a layer are made of. */
 import { getOrMake } from "../../base/map_values.ts";
+import { mixerOf } from "../../model/mixer_layers.ts";
 import { hasProjectionBias, isActive } from "../../model/mixer_spec.ts";
-import { type LayerMatrix, mixerOf, PROJECTIONS } from "../../model/spec.ts";
-import { moduleOf, NORM_PARTS, type NormPart } from "../../model/weights.ts";
+import { type LayerMatrix, PROJECTIONS } from "../../model/projections.ts";
+import { moduleOf } from "../../model/weight_names.ts";
+import { NORM_PARTS, type NormPart } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { Dim } from "../ir/shapes.ts";

@@ -11,13 +11,12 @@ import type {
   NoMixer,
 } from "../../model/mixer_spec.ts";
 import type { BlockMultipliers } from "../../model/multipliers_spec.ts";
+import type { LayerMatrix, Projection } from "../../model/projections.ts";
 import {
   headDimOf,
   keyChannels,
-  type LayerMatrix,
   type LayerSpec,
   type ModelSpec,
-  type Projection,
   queryHeads,
   valueDimOf,
 } from "../../model/spec.ts";

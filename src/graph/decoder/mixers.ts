@@ -9,7 +9,7 @@ import {
   type Mamba2Spec,
 } from "../../model/mixer_spec.ts";
 import { DELTA_NORM, FILTER_MODULES, LINEAR_MODULES, partMultipliers } from "../../model/mixer_weights.ts";
-import type { LayerMatrix } from "../../model/spec.ts";
+import type { LayerMatrix } from "../../model/projections.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
 import { softplus } from "../ir/operators.ts";

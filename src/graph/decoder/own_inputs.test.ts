@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maxDifference } from "../../../test/numbers.ts";
 import { tensorsOf } from "../../../test/plans.ts";
 import { tinyModel } from "../../../test/tiny_model.ts";
-import { PER_LAYER } from "../../model/weights.ts";
+import { PER_LAYER } from "../../model/weight_names.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { OwnInputs, ownInputBytes } from "./own_inputs.ts";

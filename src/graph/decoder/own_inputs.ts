@@ -2,7 +2,7 @@
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
 import type { ModelSpec, PerLayerInputs } from "../../model/spec.ts";
-import { EMBEDDING, PER_LAYER } from "../../model/weights.ts";
+import { EMBEDDING, PER_LAYER } from "../../model/weight_names.ts";
 import { readNamed, type Tensor } from "../../tensor/tensor.ts";
 import type { Graph, Value } from "../ir/graph.ts";
 import { GraphBuilder } from "../ir/graph_builder.ts";

@@ -1,7 +1,8 @@
 /** The inputs of a layer's graph that depend on positions: angles and masks, with an LRU cache for whole sequences. */
 
+import { mixerOf } from "../../model/mixer_layers.ts";
 import { isActive, isLinear } from "../../model/mixer_spec.ts";
-import { type LayerSpec, mixerOf } from "../../model/spec.ts";
+import type { LayerSpec } from "../../model/spec.ts";
 import { elementCount, type Tensor } from "../../tensor/tensor.ts";
 import type { Feeds, Runtime } from "../runtime/runtime.ts";
 import type { LayerStructure } from "./layer_structure.ts";

@@ -5,10 +5,10 @@
 
 import { getOrMake } from "../../base/map_values.ts";
 import { CORRECTION } from "../../model/expert_weights.ts";
+import { mixerOf } from "../../model/mixer_layers.ts";
 import { isLinear } from "../../model/mixer_spec.ts";
 import { OUTPUT_PROJECTION } from "../../model/spaces.ts";
-import { mixerOf } from "../../model/spec.ts";
-import { moduleOf } from "../../model/weights.ts";
+import { moduleOf } from "../../model/weight_names.ts";
 import { gradients } from "../ir/differentiate.ts";
 import type { Graph, Value } from "../ir/graph.ts";
 import { GraphBuilder } from "../ir/graph_builder.ts";

@@ -1,6 +1,6 @@
 /** Where the graph of a layer has its weights from. */
-import type { LayerMatrix } from "../../model/spec.ts";
-import { moduleOf } from "../../model/weights.ts";
+import type { LayerMatrix } from "../../model/projections.ts";
+import { moduleOf } from "../../model/weight_names.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
 import type { RowGroups } from "../ir/row_groups.ts";

@@ -4,7 +4,7 @@ import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../../test/tiny_model.ts";
 import { GEMMA_SWITCHES } from "../../../test/tiny_variants.ts";
 import { momentFeeds } from "../../calibrate/moments.ts";
-import { PROJECTIONS } from "../../model/spec.ts";
+import { PROJECTIONS } from "../../model/projections.ts";
 import { DecoderRunner, type Outputs } from "../decoder/decoder_runner.ts";
 import type { HeadProgram } from "../decoder/head_programs.ts";
 import type { LayerProgram } from "../decoder/programs.ts";

@@ -17,8 +17,10 @@ import { transposed as turned } from "../../tensor/transposed.ts";
 import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
 import type { StoredExperts } from "../family_tensors.ts";
-import { expertNeurons, type LayerSpec, type ModelSpec, type Projection } from "../spec.ts";
-import { correctionsOf, projectionName } from "../weights.ts";
+import type { Projection } from "../projections.ts";
+import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
+import { projectionName } from "../weight_names.ts";
+import { correctionsOf } from "../weights.ts";
 import { BLOCKS, type BlockTensor, partName } from "./mxfp4.ts";
 
 /** A stored tensor of one expert, or of all. */

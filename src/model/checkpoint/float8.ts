@@ -10,7 +10,7 @@ import { GpruneError } from "../../errors.ts";
 import { type FloatDType, isFloatDType, roundTo, STORED_DTYPES } from "../../tensor/dtype.ts";
 import { shapeText, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { FLOAT8_HINT, type Float8Scales } from "../hf/quantization.ts";
-import { EMBEDDING, HEAD } from "../weights.ts";
+import { EMBEDDING, HEAD } from "../weight_names.ts";
 
 const FLOAT8 = "F8_E4M3";
 const WEIGHT = ".weight";

@@ -10,7 +10,7 @@ import { FUSED_NAMES, type FusedName } from "../family_tensors.ts";
 import { FUSIONS } from "../fusions.ts";
 import { type DeltaSpec, linearChannels } from "../mixer_spec.ts";
 import { type LayerSpec, type ModelSpec, ownKeyDimOf, valueDimOf } from "../spec.ts";
-import { moduleOf, projectionName } from "../weights.ts";
+import { moduleOf, projectionName } from "../weight_names.ts";
 
 /** A tensor made of the rows of others. */
 export interface FusedTensor {

@@ -5,7 +5,8 @@
 import type { Tensor, TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import type { Family } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";
-import { isQkNorm, weightsOf } from "../weights.ts";
+import { isQkNorm } from "../weight_names.ts";
+import { weightsOf } from "../weights.ts";
 import { storedName } from "./stored_names.ts";
 
 /** Stored names of the vectors that the norms of a model are in, head by head, by the norms' usual names. */

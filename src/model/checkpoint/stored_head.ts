@@ -5,7 +5,7 @@
 
 import type { TensorSource } from "../../tensor/tensor.ts";
 import type { ModelSpec } from "../spec.ts";
-import { EMBEDDING, HEAD } from "../weights.ts";
+import { EMBEDDING, HEAD } from "../weight_names.ts";
 import { withAlias } from "./stored_names.ts";
 
 /** Elements of each matrix that are read and compared at a time. */

@@ -11,7 +11,8 @@ import { familyByName } from "../families/families.ts";
 import { ownKey } from "../hf/config_names.ts";
 import type { Model } from "../model.ts";
 import type { ModelSpec } from "../spec.ts";
-import { HEAD, weightsOf } from "../weights.ts";
+import { HEAD } from "../weight_names.ts";
+import { weightsOf } from "../weights.ts";
 import { namingOf, storedName } from "./stored_names.ts";
 
 /**

@@ -7,7 +7,8 @@
 
 import type { ExpertsSpec } from "../experts_spec.ts";
 import type { ActiveMixer } from "../mixer_spec.ts";
-import { type Activation, PROJECTIONS, type Projection } from "../spec.ts";
+import { PROJECTIONS, type Projection } from "../projections.ts";
+import type { Activation } from "../spec.ts";
 
 /** The models that llama.cpp can load under the name of an architecture. */
 export interface GgufLoads {

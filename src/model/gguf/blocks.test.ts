@@ -16,7 +16,8 @@ import { Runtime } from "../../graph/runtime/runtime.ts";
 import { openModel } from "../checkpoint/checkpoint.ts";
 import type { Model } from "../model.ts";
 import { stacked, stackedRows, stackedWeights } from "../stacked_experts.ts";
-import { PER_LAYER, weightsOf } from "../weights.ts";
+import { PER_LAYER } from "../weight_names.ts";
+import { weightsOf } from "../weights.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());

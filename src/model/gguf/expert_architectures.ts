@@ -4,7 +4,7 @@
  */
 
 import { EXPERT_NORMS } from "../expert_weights.ts";
-import { PROJECTIONS } from "../spec.ts";
+import { PROJECTIONS } from "../projections.ts";
 import {
   type GgufArchitecture,
   type GgufExperts,

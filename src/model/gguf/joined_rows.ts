@@ -5,7 +5,7 @@
 import { type RowRange, type Tensor, type TensorSource, zeros } from "../../tensor/tensor.ts";
 import { LINEAR_MODULES } from "../mixer_weights.ts";
 import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
-import { moduleOf } from "../weights.ts";
+import { moduleOf } from "../weight_names.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
 /** Rows of one of the two weights. */

@@ -5,9 +5,10 @@
  */
 import { type EncodedValue, u32 } from "../../io/formats/gguf_values.ts";
 import type { LatentSpec } from "../latent_spec.ts";
+import { mainRope } from "../rope_layers.ts";
 import type { RopeSpec } from "../rope_spec.ts";
-import { type ModelSpec, mainRope } from "../spec.ts";
-import { projectionName } from "../weights.ts";
+import type { ModelSpec } from "../spec.ts";
+import { projectionName } from "../weight_names.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
 

@@ -5,7 +5,7 @@
  */
 import { type EncodedValue, flags, u32 } from "../../io/formats/gguf_values.ts";
 import { headDimOf, type KvSharing, type LayerSpec, type ModelSpec, type PerLayerInputs } from "../spec.ts";
-import { PER_LAYER, projectionName, qkNormName } from "../weights.ts";
+import { PER_LAYER, projectionName, qkNormName } from "../weight_names.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
 import { ggufName } from "./names.ts";

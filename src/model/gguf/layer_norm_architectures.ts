@@ -1,5 +1,5 @@
 /** Architectures of GGUF files whose models have LayerNorm (architecture.ts says what is to be known of each). */
-import type { Projection } from "../spec.ts";
+import type { Projection } from "../projections.ts";
 import { FUSED_QKV, type GgufArchitecture, type GgufLoads, LLAMA, NO_EXTRAS, QKV } from "./architecture.ts";
 
 const OUTPUTS: readonly Projection[] = ["o_proj", "down_proj"];

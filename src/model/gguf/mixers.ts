@@ -3,6 +3,7 @@
  * qwen35.cpp and granite-hybrid.cpp in src/models/ of llama.cpp).
  */
 import { type EncodedValue, flags, u32 } from "../../io/formats/gguf_values.ts";
+import { convolutionsOf, linearAttentionsOf } from "../mixer_layers.ts";
 import {
   type ConvolutionSpec,
   type DeltaSpec,
@@ -14,7 +15,7 @@ import {
   STATE_LIMITS,
 } from "../mixer_spec.ts";
 import { FILTER_MODULES } from "../mixer_weights.ts";
-import { convolutionsOf, linearAttentionsOf, type ModelSpec } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
 import { ggufName } from "./names.ts";

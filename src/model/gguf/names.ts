@@ -19,7 +19,7 @@ import {
   PER_LAYER_NORM,
   POSITION_EMBEDDING,
   SINKS,
-} from "../weights.ts";
+} from "../weight_names.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 
 /** The embeddings of positions, which llama.cpp adds up and never quantises (llama-quant.cpp). */

@@ -3,8 +3,8 @@
  * each).
  */
 
-import { PROJECTIONS } from "../spec.ts";
-import { FINAL_NORM } from "../weights.ts";
+import { PROJECTIONS } from "../projections.ts";
+import { FINAL_NORM } from "../weight_names.ts";
 import {
   FUSED_QKV,
   type GgufArchitecture,

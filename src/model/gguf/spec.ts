@@ -10,18 +10,14 @@ import { alibiSlopes } from "../alibi.ts";
 import { familyByName } from "../families/families.ts";
 import { type Family, settledSwitches } from "../family.ts";
 import { withLatents } from "../latents.ts";
+import { mixerLayer } from "../mixer_layers.ts";
 import type { MixerSpec } from "../mixer_spec.ts";
+import { PROJECTIONS, type Projection } from "../projections.ts";
+import { stretchedPositions } from "../rope_layers.ts";
 import type { RopeSpec } from "../rope_spec.ts";
-import {
-  type LayerSpec,
-  MAX_LAYERS,
-  type ModelSpec,
-  mixerLayer,
-  PROJECTIONS,
-  type Projection,
-  stretchedPositions,
-} from "../spec.ts";
-import { BLOCK_NORMS, projectionName, qkNormName } from "../weights.ts";
+import { type LayerSpec, MAX_LAYERS, type ModelSpec } from "../spec.ts";
+import { projectionName, qkNormName } from "../weight_names.ts";
+import { BLOCK_NORMS } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
 import { ffnsOf } from "./experts.ts";

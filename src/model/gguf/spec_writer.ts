@@ -7,8 +7,9 @@
 import { internalError } from "../../errors.ts";
 import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import { ALIBI_MAX } from "../alibi.ts";
+import { mainRope } from "../rope_layers.ts";
 import { type RopeSpec, type YarnScaling, yarnAttentionFactor } from "../rope_spec.ts";
-import { attentionLayers, type LayerSpec, type ModelSpec, mainRope, queryHeads } from "../spec.ts";
+import { attentionLayers, type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
 import { expertEntries, ffnWidthsOf } from "./experts.ts";

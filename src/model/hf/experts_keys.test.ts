@@ -2,7 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../../test/tiny_model.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../spec.ts";
+import { PROJECTIONS } from "../projections.ts";
+import type { LayerSpec, ModelSpec } from "../spec.ts";
 import { readConfig } from "./config.ts";
 import { writeConfig } from "./form.ts";
 import { plainConfig } from "./plain_config.ts";

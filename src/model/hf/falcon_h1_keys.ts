@@ -5,9 +5,10 @@
 import { z } from "zod";
 import { internalError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
+import { linearAttentionsOf } from "../mixer_layers.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
 import type { BlockMultipliers, MixerMultipliers } from "../multipliers_spec.ts";
-import { linearAttentionsOf, type ModelSpec } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 import { size } from "./limits.ts";
 import { mamba2Keys, mamba2Of, mamba2Schema } from "./mamba2_keys.ts";
 import { requireUnlimitedSteps } from "./mixer_keys.ts";

@@ -1,8 +1,9 @@
 /** Configurations of families whose classes assume or name something unlike Llama's. */
 import { describe, expect, test } from "vitest";
 import { LLAMA, read, rewritten, windowsOf } from "../../../test/family_configs.ts";
+import { PROJECTIONS, type Projection } from "../projections.ts";
 import type { RopeSpec } from "../rope_spec.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection } from "../spec.ts";
+import type { LayerSpec, ModelSpec } from "../spec.ts";
 import { configText } from "./config_writer.ts";
 import { writeConfig } from "./form.ts";
 

@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import { GEMMA, GEMMA1, GEMMA2, GRANITE, LLAMA, QWEN, read, SMOLLM3 } from "../../../test/family_configs.ts";
 import { TINY_FAMILIES } from "../../../test/tiny_families.ts";
 import { type TinyModelOptions, tinySpec } from "../../../test/tiny_model.ts";
-import { hasUniformWidths, type LayerSpec, type ModelSpec, PROJECTIONS } from "../spec.ts";
+import { PROJECTIONS } from "../projections.ts";
+import { hasUniformWidths, type LayerSpec, type ModelSpec } from "../spec.ts";
 import { configText } from "./config_writer.ts";
 import { findHfForm, hfForm, writeConfig } from "./form.ts";
 

@@ -9,16 +9,11 @@ import { FAMILIES, familyByName } from "../families/families.ts";
 import { biasPart, type Family, type FamilyReaders } from "../family.ts";
 import type { FamilyTensors } from "../family_tensors.ts";
 import { FUSIONS } from "../fusions.ts";
+import { linearAttentionsOf } from "../mixer_layers.ts";
+import type { Projection } from "../projections.ts";
+import { ropesOf } from "../rope_layers.ts";
 import { type RopeSpec, usualAttentionFactor } from "../rope_spec.ts";
-import {
-  attentionLayers,
-  hasUniformWidths,
-  linearAttentionsOf,
-  type ModelSpec,
-  type Projection,
-  queryHeads,
-  ropesOf,
-} from "../spec.ts";
+import { attentionLayers, hasUniformWidths, type ModelSpec, queryHeads } from "../spec.ts";
 import { readConfig } from "./config.ts";
 import { configOf, type HfForm } from "./config_writer.ts";
 import { areByStep } from "./sparse_layers.ts";

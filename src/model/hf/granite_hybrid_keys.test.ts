@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { GRANITE, read, rewritten } from "../../../test/family_configs.ts";
+import { linearAttentionsOf } from "../mixer_layers.ts";
 import type { MixerSpec } from "../mixer_spec.ts";
-import { linearAttentionsOf } from "../spec.ts";
 
 const HYBRID = {
   ...GRANITE,

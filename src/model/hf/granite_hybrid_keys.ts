@@ -4,8 +4,10 @@
  */
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";
+import { linearAttentionsOf, mixerLayer } from "../mixer_layers.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
-import { linearAttentionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
+import { mainRope } from "../rope_layers.ts";
+import type { ModelSpec } from "../spec.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { mamba2Keys, mamba2Of, mamba2Schema } from "./mamba2_keys.ts";

@@ -6,8 +6,10 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
+import { convolutionsOf, mixerLayer } from "../mixer_layers.ts";
 import type { ConvolutionSpec } from "../mixer_spec.ts";
-import { convolutionsOf, type ModelSpec, mainRope, mixerLayer } from "../spec.ts";
+import { mainRope } from "../rope_layers.ts";
+import type { ModelSpec } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { filterLength, requireAttention, requireEveryLayer } from "./mixer_keys.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";

@@ -1,7 +1,8 @@
 /**
  * Keys of Llama 4's class alone (configuration_llama4.py, modeling_llama4.py). Attention in chunks and queries of
  * unrotated layers that grow with their position change nothing for short sequences; where a model has them, its
- * longest sequence is the longest of those. The width of experts, and of the shared one beside them, is `intermediate_size`.
+ * longest sequence is the longest of those. The width of experts, and of the shared one beside them, is
+ * `intermediate_size`.
  */
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";

@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import { type ModelSpec, mainRope } from "../spec.ts";
+import { mainRope } from "../rope_layers.ts";
+import type { ModelSpec } from "../spec.ts";
 import { size } from "./limits.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 

@@ -7,8 +7,9 @@ import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { withoutFfn } from "../ffn_layers.ts";
+import { linearAttentionsOf, mixerLayer } from "../mixer_layers.ts";
 import type { Mamba2Spec } from "../mixer_spec.ts";
-import { type LayerSpec, linearAttentionsOf, mixerLayer } from "../spec.ts";
+import type { LayerSpec } from "../spec.ts";
 import { expertKeys } from "./experts_keys.ts";
 import { MAX_LAYERS } from "./limits.ts";
 import {

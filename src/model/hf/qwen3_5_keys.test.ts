@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { LLAMA, read, rewritten } from "../../../test/family_configs.ts";
+import { deltasOf } from "../mixer_layers.ts";
 import type { MixerSpec } from "../mixer_spec.ts";
-import { deltasOf } from "../spec.ts";
 
 const QWEN35 = { ...LLAMA, model_type: "qwen3_5_text", num_key_value_heads: 2 };
 const MIXED = { ...QWEN35, layer_types: ["linear_attention", "full_attention"] };

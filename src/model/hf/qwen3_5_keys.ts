@@ -5,8 +5,9 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
+import { deltasOf, mixerLayer } from "../mixer_layers.ts";
 import type { DeltaSpec } from "../mixer_spec.ts";
-import { deltasOf, type ModelSpec, mixerLayer } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import {
   filterLength,

@@ -1,5 +1,6 @@
 /** Writes the rotary embedding to config.json; rope.ts is the inverse. */
 import type { Family, FamilyConfig } from "../family.ts";
+import { mainRope, ropesOf } from "../rope_layers.ts";
 import {
   type LongropeScaling,
   type RopeScaling,
@@ -8,7 +9,7 @@ import {
   YARN_DEFAULTS,
   type YarnScaling,
 } from "../rope_spec.ts";
-import { type ModelSpec, mainRope, ropesOf } from "../spec.ts";
+import type { ModelSpec } from "../spec.ts";
 
 /** Keys of a config.json. */
 export type ConfigKeys = Record<string, unknown>;
