@@ -155,6 +155,18 @@ describe("textSetsOption", () => {
       }),
     );
   });
+
+  test.each([
+    ["texts/web.txt", "web=texts/web.txt"],
+    ["logs.jsonl.gz#body:2", "logs=logs.jsonl.gz#body:2"],
+    ["texts/code/", "code=texts/code/"],
+    ["./..", "name=./.."],
+    ["web", "web=PATH"],
+  ])("suggests a name for the path %s", (path, named) => {
+    expect(() => parsed(option(), "--text", path)).toThrowError(
+      expect.objectContaining({ hint: expect.stringContaining(`as in ${named}. `) }),
+    );
+  });
 });
 
 describe("requireWords", () => {

@@ -102,10 +102,15 @@ export function textSetsOption(flags: string, description: string): Option {
     // Shells do not expand a ~ after a =.
     if (end > 0) return [...(previous ?? []), text.slice(0, end) + expandHome(text.slice(end))];
     const isFile = /[./]/.test(text);
-    const named = isFile ? `name=${text}` : `${text}=PATH`;
+    const named = isFile ? `${nameFrom(text)}=${text}` : `${text}=PATH`;
     const hint = `Give a name and a path, as in ${named}. ${option.long} takes all values that follow it, so put the model before it.`;
     throw badValue(option, { expected: "NAME=PATH", got: text, hint });
   });
+}
+
+/** A name for the texts at a path: that of the file without what follows its first dot, or of the directory. */
+function nameFrom(path: string): string {
+  return /([^/\s.:#]+)[^/]*\/*$/.exec(path)?.[1] ?? "name";
 }
 
 interface Mismatch {
