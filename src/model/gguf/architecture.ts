@@ -97,7 +97,7 @@ export interface GgufArchitecture {
   readonly names: Readonly<Record<string, string>>;
   /** The same of tensors outside the layers. */
   readonly outerNames: Readonly<Record<string, string>>;
-  /** What layers may have in place of attention, or have beside it (mixers.ts); null where they have attention alone. */
+  /** What layers may have in place of attention, or have beside it (mixers.ts); null for attention alone. */
   readonly mixer: ActiveMixer["type"] | null;
   /** All layers have it beside attention. */
   readonly beside: boolean;
