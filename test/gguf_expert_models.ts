@@ -3,7 +3,7 @@ import { type BuiltValue, bool, f32, text, u32 } from "./gguf_builder.ts";
 import { deltaEntries, gemma4Case } from "./gguf_entries.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
-import { tinyMamba, tinyModel } from "./tiny_model.ts";
+import { tinyMamba, tinyMamba2, tinyModel } from "./tiny_model.ts";
 
 /** The sizes of Mamba 2 with four value heads of four channels. */
 function mambaEntries(
@@ -170,6 +170,23 @@ export const EXPERT_CASES: Readonly<Record<string, Case>> = {
       ["nemotron_h_moe.expert_weights_norm", bool(true)],
       ["nemotron_h_moe.expert_weights_scale", f32(2.5)],
     ],
+  },
+  falcon_h1: {
+    ...{ architecture: "falcon-h1", renamed: { "ffn_norm.weight": "ffn_norm" } },
+    model: tinyModel({
+      family: "falcon_h1",
+      tiedEmbeddings: false,
+      layers: [0, 1].map(() => ({
+        biases: ["gate_proj", "up_proj", "down_proj"],
+        beside: tinyMamba2({ keyHeads: 2, valueDim: 6, norm: "none", filterBiases: false }),
+      })),
+    }),
+    extra: mambaEntries(2, { architecture: "falcon-h1", inner: 24 }),
+  },
+  "falcon_h1 with norms": {
+    ...{ architecture: "falcon-h1", renamed: { "ffn_norm.weight": "ffn_norm" } },
+    model: tinyModel(TINY_FAMILIES["falcon_h1 with norms"]),
+    extra: mambaEntries(2, { architecture: "falcon-h1" }),
   },
   granitemoehybrid: {
     architecture: "granitehybrid",

@@ -99,7 +99,7 @@ export interface Layout {
   readonly architecture: string;
   readonly permute?: boolean;
   readonly norms?: "around" | "after";
-  /** Other names of tensors. */
+  /** Other names of modules, or of tensors. */
   readonly renamed?: Readonly<Record<string, string>>;
   readonly fused?: "qkv" | "ffn" | "all";
   /** gate_proj and up_proj of each expert are one matrix. */
@@ -166,15 +166,16 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
   for (const { name } of weightsOf(spec)) {
     if (name.includes(".act_fn.")) continue;
     const usual = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
-    const { mixer, experts } = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])] ?? {};
+    const { mixer, beside, experts } = spec.layers[Number(/layers\.(\d+)/.exec(name)?.[1])] ?? {};
     const read = await weights.read(name);
     const isOfExperts = experts !== undefined && /mlp\.\w+_proj/.test(name);
-    const stored = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) =>
+    const renamed = usual.replace(/\w+(?=\.(weight|bias)$)/, (stem) =>
       isOfExperts ? `${stem}_exps` : (layout.renamed?.[stem] ?? stem),
     );
+    const stored = renamed.replace(/\w+\.\w+$/, (tensor) => layout.renamed?.[tensor] ?? tensor);
     const tensor = isOfExperts
       ? stackExperts(name, read, experts.count)
-      : storedMixer(name, read, { mixer, grouped: layout.grouped ?? false });
+      : storedMixer(name, read, { mixer: mixer ?? beside, grouped: layout.grouped ?? false });
     const data = tensor.data.map((value) => {
       if (name.endsWith("A_log")) return -Math.exp(value);
       return name.endsWith("norm.weight") && !name.includes("linear_attn") ? value + spec.normOffset : value;

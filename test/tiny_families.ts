@@ -7,8 +7,15 @@ import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
 import type { LayerSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
-import { type TinyModelOptions, tinyBlocks, tinyConvolution, tinyDelta, tinyMamba } from "./tiny_model.ts";
-import { GEMMA_SWITCHES } from "./tiny_variants.ts";
+import {
+  type TinyModelOptions,
+  tinyBlocks,
+  tinyConvolution,
+  tinyDelta,
+  tinyMamba,
+  tinyMamba2,
+} from "./tiny_model.ts";
+import { GEMMA_SWITCHES, MIXER_MULTIPLIERS, MULTIPLIERS } from "./tiny_variants.ts";
 
 const ROPE: RopeSpec = { theta: 10_000, rotaryDim: 4, scaling: null };
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
@@ -108,6 +115,9 @@ const NEMOTRON_H: TinyModelOptions = {
   layers: tinyBlocks({ mamba: { keyHeads: 2, valueDim: 8 } }),
 };
 
+/** Mamba 2 of another width than twice the hidden state, whose outputs are not normed. */
+const UNNORMED = { keyHeads: 2, valueDim: 6, norm: "none" } as const;
+
 type TinyFamily =
   | "gemma4"
   | "gemma4 with keys as values"
@@ -131,6 +141,8 @@ type TinyFamily =
   | "granitemoehybrid of attention with experts"
   | "nemotron_h"
   | "nemotron_h with experts"
+  | "falcon_h1"
+  | "falcon_h1 with norms"
   | "olmo"
   | "olmo2"
   | "olmo3"
@@ -280,6 +292,15 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
       ...layer,
       ...(layer.neurons !== 0 && { ...OF_SIGMOIDS, experts: { ...OF_SIGMOIDS.experts, shared: 5 } }),
     })),
+  },
+  falcon_h1: {
+    ...{ family: "falcon_h1", tiedEmbeddings: false, multipliers: MULTIPLIERS },
+    ...{ embeddingScale: 5.5, logitDivisor: 4 },
+    layers: [0, 1].map(() => ({ beside: tinyMamba2({ ...UNNORMED, multipliers: MIXER_MULTIPLIERS }) })),
+  },
+  "falcon_h1 with norms": {
+    family: "falcon_h1",
+    layers: [0, 1].map(() => ({ biases: QKV, beside: tinyMamba2({ keyHeads: 2 }) })),
   },
   olmo: {
     family: "olmo",

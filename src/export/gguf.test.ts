@@ -55,6 +55,9 @@ const FACTORS = {
   logitDivisor: 6,
 } as const;
 
+/** All but a model whose factors become part of its weights (gguf_folded.test.ts). */
+const { falcon_h1: _, ...UNCHANGED } = TINY_FAMILIES;
+
 /** Models by the property they test, with the family they are read back as where it differs. */
 const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: string }>> = {
   llama: {},
@@ -111,7 +114,7 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
   "glm4_moe without norms of queries and keys": { ...TINY_FAMILIES.glm4_moe, qkNorm: null },
   "gemma4 without a cap of logits": { ...TINY_FAMILIES.gemma4, logitSoftcap: null },
-  ...TINY_FAMILIES,
+  ...UNCHANGED,
   glm4_moe_lite: { ...TINY_FAMILIES.glm4_moe_lite, readAs: "deepseek_v3" },
   solar_open: { ...TINY_FAMILIES.solar_open, readAs: "glm4_moe" },
   "granitemoehybrid of attention with experts": {

@@ -12,6 +12,7 @@ import { type EncodedValue, f32s, text, texts, u32 } from "../io/formats/gguf_va
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/formats/gguf_writer.ts";
 import { cardFields } from "../model/card_fields.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
+import { foldedSpec, foldedWeights } from "../model/gguf/folded.ts";
 import { putJoined } from "../model/gguf/joined_rows.ts";
 import {
   type GgufPlace,
@@ -184,11 +185,12 @@ async function activationEntries({
 }
 
 function tensorsToWrite(
-  { weights, spec: narrow }: Model,
+  { weights, spec: unfolded }: Model,
   { spec, architecture }: GgufTarget,
   dtype: GgufDType,
 ): readonly GgufTensorToWrite[] {
-  const read = zeroFilled(weights, spec, narrow);
+  const folded = foldedWeights(weights, unfolded, architecture);
+  const read = zeroFilled(folded, spec, foldedSpec(unfolded, architecture));
   const rotary = [...rotaryFactors(spec, architecture)].map(([name, factors]) => vector(name, factors));
   const tensors = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
     const type = ggmlTypeOf(plan, dtype);

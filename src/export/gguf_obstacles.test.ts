@@ -21,10 +21,12 @@ import {
   tinyConvolution,
   tinyDelta,
   tinyMamba,
+  tinyMamba2,
   tinySpec,
 } from "../../test/tiny_model.ts";
 import type { GpruneError } from "../errors.ts";
 import { alibiSlopes } from "../model/alibi.ts";
+import { PROJECTIONS } from "../model/projections.ts";
 import type { LayerSpec } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
@@ -170,6 +172,26 @@ describe("refusals", () => {
       "Mamba 2 of another width than twice the hidden size",
       { family: "granitemoehybrid", layers: [{}, tinyMamba({ valueHeads: 2 })] },
       "granitehybrid does not support Mamba 2 whose heads together are not 16 channels wide, twice the hidden",
+    ],
+    ...(
+      [
+        ["with biases of outputs alone", { outputBias: true }, "Mamba 2 with biases of projections"],
+        ["without biases of filters", { filterBiases: false }, "Mamba 2 without biases of filters"],
+        [
+          "with norms before gates",
+          { norm: "before_gates" },
+          "Mamba 2 whose outputs are normed before they are gated",
+        ],
+      ] as const
+    ).map(([what, changes, message]): [string, TinyModelOptions, string] => [
+      `Falcon-H1 ${what}`,
+      { family: "falcon_h1", layers: [{ beside: tinyMamba2(changes) }] },
+      `falcon-h1 does not support ${message}`,
+    ]),
+    [
+      "Falcon-H1 with biases of outputs of attention",
+      { family: "falcon_h1", layers: [{ biases: PROJECTIONS, beside: tinyMamba2() }] },
+      "falcon-h1 does not support biases at o_proj",
     ],
     [
       "Nemotron-H without Mamba 2",

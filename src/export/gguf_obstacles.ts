@@ -11,10 +11,11 @@ import { forLayers } from "../model/gguf/architectures.ts";
 import { expertObstacle } from "../model/gguf/expert_obstacles.ts";
 import { latentObstacle } from "../model/gguf/latents.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
+import { hasAnyWidth } from "../model/gguf/mixers.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import { sharpening } from "../model/latents.ts";
 import { convolutionsOf, linearAttentionsOf } from "../model/mixer_layers.ts";
-import { isActive, linearChannels } from "../model/mixer_spec.ts";
+import { isActive, linearChannels, type Mamba2Spec } from "../model/mixer_spec.ts";
 import { PROJECTIONS } from "../model/projections.ts";
 import { mainRope } from "../model/rope_layers.ts";
 import {
@@ -86,11 +87,11 @@ const RULES: readonly Rule[] = [
     hint: "If recovery added the biases, prune with --recover lstsq --biases never for llama.cpp.",
   },
   {
-    finds: (spec, { mixer }) => {
+    finds: (spec, { mixer, beside }) => {
       const present = convolutionsOf(spec);
       if (present.length > 0 && mixer !== "convolution") return "convolutions";
       // It does not load them where no layer has a state, or aborts.
-      if (mixer !== null && !spec.layers.some((layer) => isActive(layer.mixer)))
+      if (mixer !== null && !beside && !spec.layers.some((layer) => isActive(layer.mixer)))
         return "layers with attention alone";
       if (present.some(({ length }) => length !== present[0]!.length))
         return "convolutions of several lengths";
@@ -239,21 +240,30 @@ function isClose(a: number, b: number): boolean {
 }
 
 /** llama.cpp has one kind and size of linear attention for all layers that have any. */
-function linearObstacle(spec: ModelSpec, { mixer, blocks }: GgufArchitecture): string | null {
+function linearObstacle(spec: ModelSpec, architecture: GgufArchitecture): string | null {
   const [first, ...others] = linearAttentionsOf(spec);
   if (first === undefined) return null;
   const name = first.type === "delta" ? "linear attention" : "Mamba 2";
-  if (first.type !== mixer) return name;
+  if (first.type !== architecture.mixer) return name;
   if (others.some((linear) => !isDeepStrictEqual(linear, first))) return `${name} of several sizes`;
   if (first.type === "delta") {
     return first.keyDim === first.valueDim
       ? null
       : "linear attention with other sizes of key heads than of value heads";
   }
-  if (first.biases) return "Mamba 2 with biases of projections";
-  if (!first.filterBiases) return "Mamba 2 without biases of filters";
-  const width = 2 * spec.hiddenSize;
-  return blocks || linearChannels(first).values === width
+  return mambaObstacle(first, spec, architecture);
+}
+
+function mambaObstacle(
+  mamba: Mamba2Spec,
+  { hiddenSize }: ModelSpec,
+  architecture: GgufArchitecture,
+): string | null {
+  if (mamba.biases || mamba.outputBias) return "Mamba 2 with biases of projections";
+  if (!mamba.filterBiases) return "Mamba 2 without biases of filters";
+  if (mamba.norm === "before_gates") return "Mamba 2 whose outputs are normed before they are gated";
+  const width = 2 * hiddenSize;
+  return hasAnyWidth(architecture) || linearChannels(mamba).values === width
     ? null
     : `Mamba 2 whose heads together are not ${width} channels wide, twice the hidden size`;
 }

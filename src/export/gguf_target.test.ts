@@ -83,6 +83,7 @@ describe("the architecture", () => {
       { ...TINY_FAMILIES.nemotron_h, layers: [...UNEVEN_BLOCKS, ...tinyBlocks()] },
       "nemotron_h",
     ],
+    ["is falcon-h1 for Falcon-H1", TINY_FAMILIES["falcon_h1 with norms"], "falcon-h1"],
     ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
       "is phi3 for Phi-3",

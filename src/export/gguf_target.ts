@@ -7,6 +7,7 @@ import { alibiSlopes, groupPlaces } from "../model/alibi.ts";
 import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
 import { withSayableShared } from "../model/gguf/experts.ts";
+import { foldedSpec } from "../model/gguf/folded.ts";
 import { parameterCount } from "../model/parameter_counts.ts";
 import { longropeSwitch } from "../model/rope_layers.ts";
 import { attentionLayers, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
@@ -18,8 +19,8 @@ export interface GgufTarget {
   readonly name: string;
   readonly architecture: GgufArchitecture;
   /**
-   * The model as written: unchanged, or wider where it is padded with zeros, and with biases of zeros where llama.cpp
-   * wants biases.
+   * The model as written: unchanged, or wider where it is padded with zeros, with biases of zeros where llama.cpp wants
+   * biases, and without factors where they become part of the weights.
    */
   readonly spec: ModelSpec;
   /** Number of parameters that are padding, without biases that llama.cpp wants. */
@@ -37,19 +38,23 @@ export type GgufAnswer =
 
 /** The first architecture of the family that holds the model unchanged, else the first that holds it padded. */
 export function findGgufTarget(spec: ModelSpec): GgufAnswer {
-  const candidates = architecturesOfFamily(spec.family);
+  const candidates = architecturesOfFamily(spec.family).map(([name, architecture]) => ({
+    name,
+    architecture,
+    folded: foldedSpec(spec, architecture),
+  }));
   for (const shaped of [(unchanged: ModelSpec) => unchanged, widened]) {
-    for (const [name, architecture] of candidates) {
-      const shapedSpec = shaped(spec, architecture);
+    for (const { name, architecture, folded } of candidates) {
+      const shapedSpec = shaped(folded, architecture);
       const written = shapedSpec && withRequiredBiases(shapedSpec, architecture);
       if (written !== null && ggufObstacles(written, architecture).length === 0) {
-        return { target: targetOf(spec, { name, architecture, spec: written }) };
+        return { target: targetOf(folded, { name, architecture, spec: written }) };
       }
     }
   }
-  const obstacles = candidates.map(([name, architecture]) => ({
+  const obstacles = candidates.map(({ name, architecture, folded }) => ({
     name,
-    found: ggufObstacles(widened(spec, architecture) ?? spec, architecture),
+    found: ggufObstacles(widened(folded, architecture) ?? folded, architecture),
   }));
   const reasons = obstacles.map(
     ({ name, found }) => `${name} does not support ${found.map(({ what }) => what).join(" or ")}`,

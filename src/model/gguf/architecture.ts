@@ -93,12 +93,14 @@ export interface GgufArchitecture {
   readonly activation: Activation;
   /** Rows of q_proj and k_proj are in pairs (rotary_rows.ts), as llama.cpp rotates neighbouring channels. */
   readonly permuted: boolean;
-  /** Names of parts of a layer that differ from those of other architectures (names.ts). */
+  /** Names of parts of a layer that differ from those of other architectures (names.ts): of modules, or of tensors. */
   readonly names: Readonly<Record<string, string>>;
   /** The same of tensors outside the layers. */
   readonly outerNames: Readonly<Record<string, string>>;
-  /** What layers may have in place of attention (mixers.ts); null where all have attention. */
+  /** What layers may have in place of attention, or have beside it (mixers.ts); null for attention alone. */
   readonly mixer: ActiveMixer["type"] | null;
+  /** All layers have it beside attention. */
+  readonly beside: boolean;
   /**
    * Each layer is one block: attention where it has key/value heads, an FFN where it has neurons, else the mixer
    * (nemotron-h.cpp). Heads and neurons of a layer may be none.
@@ -170,6 +172,8 @@ export interface GgufArchitecture {
    * whether heads are rotated at all.
    */
   readonly multipliers: boolean;
+  /** Factors on embeddings, on logits, and of blocks are part of the weights (folded.ts). */
+  readonly folded: boolean;
   /** Models whose heads are not rotated at all belong to the family, too. */
   readonly unrotatedModels: boolean;
   /**
@@ -232,6 +236,7 @@ export const LLAMA: GgufArchitecture = {
   names: {},
   outerNames: {},
   mixer: null,
+  beside: false,
   blocks: false,
   tiledHeads: true,
   ropeSections: false,
@@ -257,6 +262,7 @@ export const LLAMA: GgufArchitecture = {
   windowsAtLayers: null,
   hiddenScaledLayers: null,
   multipliers: false,
+  folded: false,
   unrotatedModels: false,
   twoKinds: false,
   latents: false,

@@ -1,6 +1,6 @@
 /**
- * What layers have in place of attention, in the metadata of GGUF files, both ways (load_arch_hparams of lfm2.cpp,
- * qwen35.cpp and granite-hybrid.cpp in src/models/ of llama.cpp).
+ * What layers have in place of attention, or beside it, in the metadata of GGUF files, both ways (load_arch_hparams of
+ * lfm2.cpp, qwen35.cpp, granite-hybrid.cpp and falcon-h1.cpp in src/models/ of llama.cpp).
  */
 import { type EncodedValue, flags, u32 } from "../../io/formats/gguf_values.ts";
 import { convolutionsOf, linearAttentionsOf } from "../mixer_layers.ts";
@@ -14,7 +14,7 @@ import {
   type MixerSpec,
   STATE_LIMITS,
 } from "../mixer_spec.ts";
-import { FILTER_MODULES } from "../mixer_weights.ts";
+import { FILTER_MODULES, LINEAR_MODULES } from "../mixer_weights.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
@@ -50,6 +50,7 @@ export function mixersOf(
   architecture: GgufArchitecture,
   { groups, neurons }: Readonly<Record<"groups" | "neurons", readonly number[]>>,
 ): readonly (MixerSpec | null)[] {
+  if (architecture.beside) return groups.map(() => null);
   switch (architecture.mixer) {
     case null:
       return groups.map(() => null);
@@ -65,6 +66,14 @@ export function mixersOf(
       return recurrentLayers(keys, groups.length).map((recurrent) => (recurrent ? delta : null));
     }
   }
+}
+
+/**
+ * What all layers have beside attention; null for nothing.
+ * @throws GpruneError BAD_FILE for sizes that are impossible
+ */
+export function besideOf(keys: GgufKeys, architecture: GgufArchitecture): Mamba2Spec | null {
+  return architecture.beside ? mambaOf(keys, architecture, 0) : null;
 }
 
 /**
@@ -98,11 +107,20 @@ function mambaOf(keys: GgufKeys, architecture: GgufArchitecture, layer: number):
   const sizes = linearSizesOf(keys);
   const width = 2 * keys.size("embedding_length");
   const values = sizes.valueHeads * sizes.valueDim;
-  if (values !== width && !architecture.blocks)
+  if (values !== width && !hasAnyWidth(architecture))
     throw keys.bad(LINEAR_KEYS.values, `${width}, twice the embedding_length`, values);
-  const bias = ggufName(`model.layers.${layer}.${FILTER_MODULES.mamba2}.bias`, architecture);
-  const filterBiases = bias !== undefined && keys.file.source.info(bias) !== undefined;
-  return { type: "mamba2", ...sizes, biases: false, filterBiases };
+  const has = (part: string): boolean => {
+    const name = ggufName(`model.layers.${layer}.${part}`, architecture);
+    return name !== undefined && keys.file.source.info(name) !== undefined;
+  };
+  const filterBiases = has(`${FILTER_MODULES.mamba2}.bias`);
+  const isNormed = !architecture.beside || has(`${LINEAR_MODULES.mamba2}.norm.weight`);
+  return { type: "mamba2", ...sizes, biases: false, filterBiases, ...(!isNormed && { norm: "none" }) };
+}
+
+/** Whether heads of Mamba 2 may be of any width together; else they are twice as wide as the hidden state. */
+export function hasAnyWidth({ blocks, beside }: GgufArchitecture): boolean {
+  return blocks || beside;
 }
 
 function linearSizesOf(keys: GgufKeys): Omit<DeltaSpec, "type"> {

@@ -140,7 +140,8 @@ export function ggufName(
   const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined)
     return architecture.outerNames[name] ?? MODEL_TENSORS[name];
-  if (part === undefined) return LAYER_TENSORS[module] && `blk.${layer}.${LAYER_TENSORS[module]}`;
+  const whole = part === undefined ? LAYER_TENSORS[module] : architecture.names[`${module}.${part}`];
+  if (part === undefined || whole !== undefined) return whole && `blk.${layer}.${whole}`;
   const { computes } = familyByName(architecture.family, name);
   const byNorms = NORM_MODULES[computes.norms];
   const own = layers?.[Number(layer)];

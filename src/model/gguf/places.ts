@@ -2,6 +2,7 @@
 
 import { getOrMake } from "../../base/map_values.ts";
 import { CORRECTION, SHARED_GATE } from "../expert_weights.ts";
+import { mixerOf } from "../mixer_layers.ts";
 import { linearChannels } from "../mixer_spec.ts";
 import { DELTA_NORM, FADING_RATES, LINEAR_MODULES } from "../mixer_weights.ts";
 import { type ReorderedHeads, reorderedWeights } from "../rotary_rows.ts";
@@ -108,7 +109,8 @@ function storedValues(
 
 /** The vectors of Mamba 2 that are matrices in a file (modify_tensors of conversion/mamba.py), by name. */
 function vectorsInMatrices({ layers }: ModelSpec): ReadonlyMap<string, readonly [number, number]> {
-  const entries = layers.flatMap(({ mixer }, index) => {
+  const entries = layers.flatMap((layer, index) => {
+    const mixer = mixerOf(layer);
     if (mixer?.type !== "mamba2") return [];
     const { keyHeads, valueHeads } = mixer;
     const parts: readonly (readonly [string, readonly [number, number]])[] = [

@@ -112,6 +112,18 @@ export const NEMOTRON_H: GgufArchitecture = {
   },
 };
 
+/** Falcon-H1; biases of o_proj are loaded, but not added (falcon-h1.cpp). */
+const FALCON_H1: GgufArchitecture = {
+  ...LLAMA,
+  family: "falcon_h1",
+  permuted: false,
+  names: { "post_attention_layernorm.weight": "ffn_norm" },
+  mixer: "mamba2",
+  beside: true,
+  folded: true,
+  loads: { ...NO_EXTRAS, families: ["falcon_h1"], biases: [...QKV, "gate_proj", "up_proj", "down_proj"] },
+};
+
 export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitecture])[] = [
   ["llama", LLAMA],
   // Ministral 3, and newer files of other Mistrals.
@@ -330,6 +342,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
   ],
   ["lfm2", LFM2],
   ["nemotron_h", NEMOTRON_H],
+  ["falcon-h1", FALCON_H1],
   ["qwen35", QWEN35],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
   ["deci", { ...LLAMA, loads: { ...LLAMA_LOADS, families: [...LLAMA_LIKE, "qwen2"], perLayerWidths: true } }],

@@ -24,7 +24,7 @@ import { ffnsOf } from "./experts.ts";
 import { CLIP, GgufKeys, GUESSING_LAYERS, LOGIT_CAP, NORM_EPS, PARALLEL } from "./keys.ts";
 import { latentsOf, rotatedLength } from "./latents.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
-import { mixersOf } from "./mixers.ts";
+import { besideOf, mixersOf } from "./mixers.ts";
 import { ggufName } from "./names.ts";
 import { refuseUnsupported, saysRotated } from "./refusals.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
@@ -189,6 +189,7 @@ class SpecReader {
     const rope = await this.#rope(headDims);
     const neurons = ffns.map((ffn) => ffn.neurons);
     const mixers = mixersOf(this.#keys, this.#architecture, { groups, neurons });
+    const beside = besideOf(this.#keys, this.#architecture);
     const layers = heads.map((headCount, layer): LayerSpec => {
       const sizes = { neurons: ffns[layer]!.neurons, kvGroups: groups[layer]!, heads: headCount };
       const mixer = mixers[layer] ?? null;
@@ -204,6 +205,7 @@ class SpecReader {
         rope: this.#isRotated(layer, windows) ? (window === null ? rope.full : rope.windowed) : null,
         ...(this.#architecture.alibi !== null && { slopes: alibiSlopes(headCount) }),
         biases: this.#biases(layer),
+        ...(beside && { beside }),
       };
     });
     const keysAndValues = keysAndValuesOf(this.#keys, this.#architecture, layers);

@@ -83,6 +83,7 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ["llama3", LLAMA3],
   ["llama-v3", LLAMA3],
   ["falcon3", LLAMA3],
+  ["falcon-h1", LLAMA3],
   ["smaug-bpe", LLAMA3_MERGED],
   ["dbrx", LLAMA3_MERGED],
   ["glm4", LLAMA3_MERGED],
