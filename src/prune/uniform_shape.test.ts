@@ -128,6 +128,29 @@ describe("removeUniform", () => {
     );
   });
 
+  test("takes about as much in proportion from layers whose widths are no multiples of each other", () => {
+    const experts = { count: 2, active: 1, normalised: true };
+    const spec = tinySpec({ layers: [{ neurons: 20 }, { neurons: 2 * 13, experts }, { neurons: 20 }] });
+    fc.assert(
+      fc.property(fc.nat(), fractions, roundings, (seed, part, roundTo) => {
+        const request = requestFor(spec, part * 0.7, roundTo);
+        const keep = removeUniform(randomRanking(spec, seed), request);
+        const { layers } = prunedSpec(spec, makePlan(spec, keep));
+        expect(hasUniformWidths({ layers })).toBe(true);
+        expect(uniformOutcomes(request).map((outcome) => outcome.layers)).toContainEqual(layers);
+        const [wide, narrow] = [layers[0]!.neurons, layers[1]!.neurons / experts.count];
+        expect([20, 13, ...[wide, narrow].filter((width) => width % roundTo === 0)]).toEqual(
+          expect.arrayContaining([wide, narrow]),
+        );
+        if (wide > roundTo && wide < 20) {
+          expect(Math.abs(wide - (narrow / 13) * 20)).toBeLessThanOrEqual(roundTo / 2);
+        }
+        // A neuron of an expert goes with one or two of each other layer.
+        if (roundTo === 1) expect(unspent(request, keep)).toBeLessThan((2 + 2 * 2) * NEURON);
+      }),
+    );
+  });
+
   test("FFNs are of one kind with as many experts, in layers that all read keys of another or none", () => {
     const uniformWith = (neurons: number, changes: Partial<LayerSpec>): boolean =>
       hasUniformWidths(tinySpec({ layers: [{ neurons: 8 }, { neurons, ...changes }] }));

@@ -69,9 +69,9 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
   });
 }
 
-/** A queue, and what each part of its space gives for each unit that those with the fewest give. */
+/** A queue, and the units that a part of the space has in the narrowest layers. */
 interface ProportionalQueue extends RemovalQueue {
-  readonly multiple: number;
+  readonly narrowest: number;
 }
 
 function queuesInProportion(
@@ -79,29 +79,28 @@ function queuesInProportion(
   request: RemovalRequest,
 ): readonly ProportionalQueue[] {
   const queues = queuesOf(ranked, request);
-  const divisorOf = (kind: SpaceKind): number =>
-    queues.reduce((divisor, { space }) => (space.kind === kind ? gcd(divisor, partSize(space)) : divisor), 0);
-  const divisors = { ffn: divisorOf("ffn"), kv: divisorOf("kv") };
-  return queues.map((queue) => ({ ...queue, multiple: partSize(queue.space) / divisors[queue.space.kind] }));
+  const narrowestOf = (kind: SpaceKind): number =>
+    Math.min(...queues.flatMap(({ space }) => (space.kind === kind ? [partSize(space)] : [])));
+  const narrowest = { ffn: narrowestOf("ffn"), kv: narrowestOf("kv") };
+  return queues.map((queue) => ({ ...queue, narrowest: narrowest[queue.space.kind] }));
 }
 
-function partSize({ units, parts }: Space): number {
+function partSize({ units, parts }: Pick<Space, "units" | "parts">): number {
   return units / parts;
 }
 
-function gcd(a: number, b: number): number {
-  return b === 0 ? a : gcd(b, a % b);
-}
-
-/** Units that a queue gives when a split takes a number of blocks from the narrowest layers. */
-function unitsTaken({ multiple, space, blockSize, ...queue }: ProportionalQueue, blocks: number): number {
+/**
+ * Units that a queue gives when a split takes a number of blocks from the narrowest layers. Layers whose width is a
+ * multiple of theirs keep that multiple, others the nearest number of whole blocks, at least one.
+ */
+function unitsTaken({ narrowest, space, ...queue }: ProportionalQueue, blocks: number): number {
   const { parts } = space;
-  const narrowest = {
-    ...queue,
-    blockSize: blockSize / parts,
-    space: { ...space, units: partSize(space) / multiple },
-  };
-  return parts * multiple * unitsInBlocks(narrowest, blocks);
+  const blockSize = queue.blockSize / parts;
+  const given = unitsInBlocks({ ...queue, blockSize, space: { ...space, units: narrowest } }, blocks);
+  const whole = partSize(space);
+  if (given === 0 || whole % narrowest === 0) return (space.units / narrowest) * given;
+  const left = blockSize * Math.round((whole * (narrowest - given)) / narrowest / blockSize);
+  return parts * (whole - Math.min(whole, Math.max(blockSize, left)));
 }
 
 /** The candidate splits. */
@@ -111,8 +110,8 @@ function splitsOf(queues: readonly ProportionalQueue[], request: RemovalRequest)
   const ofKind = (kind: SpaceKind): readonly ProportionalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
   // Parameters of one neuron in every layer, or in every expert.
-  const neuron = ofKind("ffn").reduce((sum, { space, multiple }) => {
-    return sum + multiple * space.parts * space.unitParameters;
+  const neuron = ofKind("ffn").reduce((sum, { space, narrowest }) => {
+    return sum + (space.units / narrowest) * space.unitParameters;
   }, 0);
   const neurons = costs(ofKind("ffn"));
   // Groups that layers share stay, and so do all others then.
@@ -133,7 +132,7 @@ function splitsOf(queues: readonly ProportionalQueue[], request: RemovalRequest)
 /** Parameters that are removed when every queue gives 0, 1, 2, ... blocks. */
 function costs(queues: readonly ProportionalQueue[]): readonly number[] {
   const blocks = Math.min(
-    ...queues.map(({ space, blockSize, multiple }) => Math.ceil(space.units / multiple / blockSize) - 1),
+    ...queues.map(({ space, blockSize, narrowest }) => Math.ceil((narrowest * space.parts) / blockSize) - 1),
   );
   return Array.from({ length: blocks + 1 }, (_, count) =>
     queues.reduce((sum, queue) => sum + unitsTaken(queue, count) * queue.space.unitParameters, 0),
