@@ -297,7 +297,7 @@ describe("refusals", () => {
     [
       "families without any",
       { ...GEMMA2, family: "vaultgemma", norms: "before" },
-      "no architecture for this",
+      "no GGUF architecture for this",
     ],
     [
       "a tied output that must be separate",

@@ -60,7 +60,8 @@ export function findGgufTarget(spec: ModelSpec): GgufAnswer {
     ({ name, found }) => `${name} does not support ${found.map(({ what }) => what).join(" or ")}`,
   );
   const hint = obstacles.flatMap(({ found }) => found.flatMap((obstacle) => obstacle.hint ?? []))[0];
-  const reason = reasons.length === 0 ? "it has no architecture for this family" : reasons.join("; ");
+  const reason =
+    reasons.length === 0 ? "gprune has no GGUF architecture for this family" : reasons.join("; ");
   return { target: null, reason, hint };
 }
 

@@ -76,7 +76,7 @@ describe.each(Object.entries(TINY_VARIANTS))("the program train, %s", (_, option
       const reference = await referenceDecoder(changed);
       return windows.reduce((sum, window) => sum + reference(window).loss, 0);
     };
-    const weights = layerWeightsOf(model.spec, 0);
+    const weights = model.spec.layers.flatMap((_, layer) => layerWeightsOf(model.spec, layer));
     // Those without axes are constants; corrections of routers only say which experts a token has.
     const isLearned = ({ name, shape }: WeightSpec): boolean =>
       shape.length > 0 && !name.endsWith(CORRECTION);
