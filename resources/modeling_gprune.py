@@ -1,6 +1,6 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
-LFM2 MoE, GLM-4.7 Flash, MiniMax-M2 and Solar Open: 5 and later; K-EXAONE: 5.1 and later; Qwen 3.5: 5.2 and later;
+LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE: 5.1 and later; Qwen 3.5: 5.2 and later;
 Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
@@ -48,8 +48,9 @@ NEURONS = (
 SHARED = ("shared_expert", "shared_mlp")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
-# those that are one matrix in some classes, all have a bias or none.
+# those that are one matrix in some classes, all have a bias or none; gates of attention's outputs (AFMoE) have none.
 ATTENTION_PROJECTIONS = {
+    "gate_proj": "attention_gates",
     "query_key_value": "q_proj",
     "c_attn": "q_proj",
     "Wqkv": "q_proj",
@@ -357,6 +358,7 @@ for family in (
     ("deepseek_v3", "DeepseekV3"),
     ("dots1", "Dots1"),
     ("solar_open", "SolarOpen"),
+    ("afmoe", "Afmoe"),
     ("apertus", "Apertus"),
     ("arcee", "Arcee"),
     ("nanochat", "NanoChat"),

@@ -257,6 +257,7 @@ export type {
 export { prunableParameters, type Space, spacesOf } from "./model/spaces.ts";
 export type {
   Activation,
+  AttentionGates,
   KvSharing,
   LayerSpec,
   LearnedPositions,

@@ -285,6 +285,14 @@ export const EXPERT_CASES: Readonly<Record<string, Case>> = {
     ...{ architecture: "dots1", model: tinyModel(TINY_FAMILIES.dots1) },
     extra: [...sigmoidEntries("dots1"), ["dots1.expert_shared_count", u32(1)]],
   },
+  afmoe: {
+    ...{ architecture: "afmoe", norms: "around", model: tinyModel(TINY_FAMILIES.afmoe) },
+    extra: [
+      ...sigmoidEntries("afmoe"),
+      ["afmoe.expert_shared_count", u32(1)],
+      ["afmoe.attention.sliding_window", u32(16)],
+    ],
+  },
   exaone_moe: {
     ...{ architecture: "exaone-moe", model: tinyModel(TINY_FAMILIES.exaone_moe) },
     extra: [

@@ -125,6 +125,7 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/self_attn\.(q|k)_norm/, "attn_$1_norm"],
   [/self_attn\.(q|k|v)_proj/, "attn_$1"],
   [/self_attn\.o_proj/, "attn_output"],
+  [/self_attn\.gate_proj/, "attn_gate"],
   [/self_attn\.sinks$/, "attn_sinks.weight"],
   [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
   [/mlp\.gate\.e_score_correction_bias/, "exp_probs_b.bias"],

@@ -63,6 +63,7 @@ export const GOLDEN_FAMILIES = [
   "deepseek_v3",
   "dots1",
   "solar_open",
+  "afmoe",
   "apertus",
   "arcee",
   "nanochat",

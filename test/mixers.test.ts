@@ -30,7 +30,7 @@ const MODELS: Readonly<Record<string, TinyModelOptions>> = {
     family: "qwen3_5_text",
     normOffset: 1,
     qkNorm: "head",
-    gatedAttention: true,
+    gatedAttention: "q_proj",
     layers: [tinyDelta({}, 64), { neurons: 64 }],
   },
   "Mamba 2": {

@@ -84,7 +84,8 @@ const BESIDE: LayerStructure = {
 };
 /** ALiBi. */
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
-const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: true };
+const GATED_APART: LayerStructure = { ...STRUCTURE, gatedAttention: "gate_proj" };
+const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: "q_proj" };
 /** One neuron each, as the number of neurons is odd. */
 const ROUTED: LayerStructure = { ...STRUCTURE, experts: { count: 37, active: 5, normalised: true } };
 /** Corrected sigmoids, a least sum and a factor, beside a shared FFN. */
@@ -154,6 +155,11 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(
     (["forward", "backward", "train"] as const).map((program) => {
       return [`${program} with gated attention`, LAYER_PROGRAMS[program](GATED)];
+    }),
+  ),
+  ...Object.fromEntries(
+    (["forward", "backward", "train"] as const).map((program) => {
+      return [`${program} with gates of a matrix of their own`, LAYER_PROGRAMS[program](GATED_APART)];
     }),
   ),
   ...Object.fromEntries(

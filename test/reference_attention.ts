@@ -22,7 +22,7 @@ export function attention(layer: ReferenceLayer, stream: Rows, gate: (rows: Rows
     multipliers?.attentionInput,
   );
   const { groupSize, window, slopes } = layer.layerSpec;
-  const gates = layer.spec.gatedAttention ? normed.map((row) => queryParts(layer, row, 1).flat()) : null;
+  const gates = gatesOf(layer, normed);
   const heads = latent === undefined ? plainHeads(layer, normed) : latentHeads(layer, normed, latent);
   const { queries, keys, values } = heads;
   const mixed = queries.map((row, t) =>
@@ -68,7 +68,7 @@ function plainHeads(layer: ReferenceLayer, rows: Rows): Attended & { readonly qu
       const normIf = (kind: string, row: Row): Row =>
         qkNorm === kind ? layer.normRow(row, normName, "weight") : row;
       const heads =
-        projection === "q_proj" && layer.spec.gatedAttention
+        projection === "q_proj" && layer.spec.gatedAttention === "q_proj"
           ? queryParts(layer, input, 0)
           : chunks(normIf("projection", clipped(projection, input)), headDim);
       return heads.map((head, n) => {
@@ -147,6 +147,15 @@ function keysAndValues(
       : { keys: own.keys(), values: own.values() };
   layer.attended.push(result);
   return result;
+}
+
+/** Gates of attention's outputs before their sigmoid; null without. */
+function gatesOf(layer: ReferenceLayer, rows: Rows): Rows | null {
+  const { gatedAttention } = layer.spec;
+  if (gatedAttention === false) return null;
+  if (gatedAttention === "q_proj") return rows.map((row) => queryParts(layer, row, 1).flat());
+  const gates = matrix(layer.weights, `${layer.prefix}self_attn.gate_proj.weight`);
+  return rows.map((row) => linear(row, gates));
 }
 
 /** The queries (0) or gates (1) of all heads. */

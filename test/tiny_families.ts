@@ -105,7 +105,7 @@ const QWEN3_5: TinyModelOptions = {
   family: "qwen3_5_text",
   qkNorm: "head",
   normOffset: 1,
-  gatedAttention: true,
+  gatedAttention: "q_proj",
   layers: [DELTA, DELTA, { rope: { ...ROPE, rotaryDim: 2 } }, DELTA, DELTA],
 };
 
@@ -163,6 +163,7 @@ type TinyFamily =
   | "dots1"
   | "exaone_moe"
   | "solar_open"
+  | "afmoe"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -393,6 +394,14 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   },
   exaone_moe: {
     ...{ family: "exaone_moe", qkNorm: "head", tiedEmbeddings: false },
+    layers: Array.from({ length: 5 }, (_, layer) => ({
+      ...(layer === 0 ? {} : OF_SIGMOIDS),
+      ...(layer === 3 ? { rope: null } : { window: 16 }),
+    })),
+  },
+  afmoe: {
+    ...{ family: "afmoe", qkNorm: "head", norms: "around", gatedAttention: "gate_proj" },
+    ...{ embeddingScale: Math.sqrt(8), tiedEmbeddings: false },
     layers: Array.from({ length: 5 }, (_, layer) => ({
       ...(layer === 0 ? {} : OF_SIGMOIDS),
       ...(layer === 3 ? { rope: null } : { window: 16 }),

@@ -107,11 +107,17 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ],
     qkNorm: "head",
   },
+  "as AFMoE": {
+    layers: [WIDTHS[0]!, { ...WIDTHS[1]!, rope: null }],
+    norms: "around",
+    qkNorm: "head",
+    gatedAttention: "gate_proj",
+  },
   "as Qwen 3.5": {
     layers: [tinyDelta(), WIDTHS[1]!, tinyDelta({ keyHeads: 1, valueHeads: 3, length: 2 }, 3), WIDTHS[2]!],
     normOffset: 1,
     qkNorm: "head",
-    gatedAttention: true,
+    gatedAttention: "q_proj",
   },
   "as Granite 4": {
     layers: [
@@ -207,7 +213,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ],
     normOffset: 1,
     qkNorm: "head",
-    gatedAttention: true,
+    gatedAttention: "q_proj",
   },
   "as GLM-4.5": {
     layers: [

@@ -42,7 +42,12 @@ describe("foreseeSupport", () => {
   });
 
   test("expects biases of attention only where there is attention", () => {
-    const switches = { family: "qwen3_5_text", qkNorm: "head", normOffset: 1, gatedAttention: true } as const;
+    const switches = {
+      family: "qwen3_5_text",
+      qkNorm: "head",
+      normOffset: 1,
+      gatedAttention: "q_proj",
+    } as const;
     const spec = tinySpec({ ...switches, layers: [tinyDelta({}, 40), { neurons: 40, kvGroups: 4 }] });
     expect(transformers({ spec, addsBiases: true })).toBe(
       "with trust_remote_code (layers differ in width; version 5.2 or later)",

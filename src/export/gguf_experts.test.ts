@@ -65,6 +65,7 @@ describe("the architecture", () => {
     ["gpt-oss", GPT_OSS],
     ["glm4moe", TINY_FAMILIES.solar_open],
     ["dots1", TINY_FAMILIES.dots1],
+    ["afmoe", TINY_FAMILIES.afmoe],
     ["exaone-moe", TINY_FAMILIES.exaone_moe],
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "sharedUngated")],

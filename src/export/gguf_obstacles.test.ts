@@ -211,7 +211,7 @@ describe("refusals", () => {
     ],
     [
       "attention with gates elsewhere",
-      { family: "qwen3", qkNorm: "head", gatedAttention: true },
+      { family: "qwen3", qkNorm: "head", gatedAttention: "q_proj" },
       "qwen3 does not support attention with gates",
     ],
     [

@@ -188,7 +188,7 @@ describe("programSupport", () => {
     ]);
   });
 
-  test.each(["hunyuan_v1_moe", "glm4_moe", "deepseek_v3", "dots1", "solar_open"] as const)(
+  test.each(["hunyuan_v1_moe", "glm4_moe", "deepseek_v3", "dots1", "solar_open", "afmoe"] as const)(
     "names a shared expert of a width that no stock class of %s has",
     (name) => {
       const options = TINY_FAMILIES[name];
@@ -289,7 +289,7 @@ describe("programSupport", () => {
       family: "qwen3_5_text",
       qkNorm: "head",
       normOffset: 1,
-      gatedAttention: true,
+      gatedAttention: "q_proj",
       layers: [tinyDelta(), {}],
     };
     const none = "no (it has no class for these widths, heads and biases)";

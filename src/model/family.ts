@@ -57,6 +57,7 @@ export interface LogitScale {
 
 /** Families whose classes have keys of their own. */
 export type OwnKeysName =
+  | "afmoe"
   | "bloom"
   | "deepseek_v2"
   | "deepseek_v3"

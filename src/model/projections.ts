@@ -25,12 +25,13 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
 };
 
 /**
- * The matrices of latents, of what layers have in place of attention, of shared experts and of inputs of layers, with
- * modules.
+ * The matrices of latents, of gates of attention's outputs, of what layers have in place of attention, of shared
+ * experts and of inputs of layers, with modules.
  */
 const OTHER_MATRICES = [
   "self_attn.q_a_proj",
   "self_attn.kv_a_proj",
+  "self_attn.gate_proj",
   "conv.in_proj",
   "conv.out_proj",
   "linear_attn.in_proj_qkv",

@@ -98,6 +98,13 @@ export type QkNorm = "head" | "rotated_head" | "unweighted" | "each_head" | "pro
  */
 export type NormPlacement = "before" | "around" | "after" | "shared";
 
+/**
+ * The matrix that computes gates of attention's outputs, which are multiplied by their sigmoids: q_proj, where the rows
+ * of a head are those of its query, then those of its gate (Qwen 3.5), or one of their own, with a row for each channel
+ * of the outputs and no bias (modeling_afmoe.py).
+ */
+export type AttentionGates = "q_proj" | "gate_proj";
+
 /** A whole model. Everything is plain JSON. */
 export interface ModelSpec {
   /** Key into the table of families, equal to `model_type` in config.json. */
@@ -159,11 +166,8 @@ export interface ModelSpec {
   readonly projectionClip: number | null;
   /** Scores become c * tanh(scores / c) before the mask is added; null for none. */
   readonly scoreSoftcap: number | null;
-  /**
-   * Outputs of attention are multiplied by the sigmoids of gates, which q_proj computes too: the rows of a head are
-   * those of its query, then those of its gate (Qwen 3.5).
-   */
-  readonly gatedAttention: boolean;
+  /** What computes gates of attention's outputs; false without gates. */
+  readonly gatedAttention: AttentionGates | false;
   /** Keys and values come from latents, in all layers; absent where projections read the layer's input. */
   readonly latent?: LatentSpec;
   /** Divisor of the logits: 1 except in Granite. */

@@ -41,6 +41,8 @@ export const PER_LAYER = {
  */
 export const PER_LAYER_NORM = "post_per_layer_input_norm";
 export const LAYER_SCALAR = "layer_scalar";
+/** The matrix of gates of attention's outputs, where they have one, [N*H, C]. */
+export const ATTENTION_GATES = "self_attn.gate_proj";
 /** The logits of attention sinks, one for each query head, [N]. */
 export const SINKS = "self_attn.sinks";
 /** The norm of the embeddings, where they have one. */

@@ -20,6 +20,7 @@ import {
   valueDimOf,
 } from "./spec.ts";
 import {
+  ATTENTION_GATES,
   activationParameterName,
   EMBEDDING,
   EMBEDDING_NORM,
@@ -172,6 +173,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...blockNormNames(spec, layer).flatMap((name) => normTensors(spec, `model.layers.${index}.${name}`)),
     ...qkNormWeights(spec, layer, index),
     ...sinkWeights(spec, layer, index),
+    ...gateWeights(spec, layer, index),
     ...mixerWeights(spec, layer, index),
     ...latentWeights(spec, index),
     ...projectionWeights(spec, layer, index),
@@ -281,6 +283,14 @@ function sinkWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly
   return [{ name: `model.layers.${index}.${SINKS}`, shape: [kvGroups * groupSize], axes: [axis] }];
 }
 
+/** The matrix of gates of attention's outputs, where they have one of their own. */
+function gateWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  if (spec.gatedAttention !== "gate_proj" || layer.mixer !== undefined) return [];
+  const { outputs } = attentionAxes(spec, layer, index);
+  const shape = [layer.kvGroups * outputs.blockSize, spec.hiddenSize];
+  return [{ name: `model.layers.${index}.${ATTENTION_GATES}.weight`, shape, axes: [outputs, FREE] }];
+}
+
 /** The tensors of what a layer has in place of attention, or beside it. */
 function mixerWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
   const mixer = mixerOf(layer);
@@ -306,7 +316,7 @@ function attentionAxes(
   const channels = layer.groupSize * headDim;
   return {
     queries: { space, blockSize: channels },
-    queryRows: { space, blockSize: spec.gatedAttention ? 2 * channels : channels },
+    queryRows: { space, blockSize: spec.gatedAttention === "q_proj" ? 2 * channels : channels },
     keys: { space, blockSize: headDim },
     keyRows: { space, blockSize: ownKeyDimOf(spec, layer) },
     values: { space, blockSize: valueDim },

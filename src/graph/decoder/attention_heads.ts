@@ -1,5 +1,6 @@
 /** The query, key and value heads of a layer with attention, from what enters it. */
 import type { QkNorm } from "../../model/spec.ts";
+import { ATTENTION_GATES } from "../../model/weight_names.ts";
 import type { NormPart } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
@@ -35,10 +36,15 @@ export function attentionHeads(layer: LayerOperators, x: Value, inputs: Attentio
 /** Queries as `headsOf` gives them, normed if that precedes the rotation, and gates. */
 function queriesOf(layer: LayerOperators, x: Value): Pick<Heads, "queries" | "gates"> {
   const { b, structure, sizes } = layer;
-  if (!structure.gatedAttention)
-    return { queries: normedHeads(layer, headsOf(layer, x, "q_proj"), "q_norm"), gates: null };
-  const { headDim } = structure;
+  const { headDim, gatedAttention } = structure;
   const { N } = sizes;
+  if (gatedAttention !== "q_proj") {
+    const own = gatedAttention && layer.linear(x, ATTENTION_GATES, multiple(N, headDim));
+    return {
+      queries: normedHeads(layer, headsOf(layer, x, "q_proj"), "q_norm"),
+      gates: own ? b.cast(own, "float32") : null,
+    };
+  }
   const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
   const projected = layer.linear(x, "q_proj", multiple(N, 2 * headDim));
   const pairs = b.reshape(projected, [batch, tokens, N, 2 * headDim]);

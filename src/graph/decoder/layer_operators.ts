@@ -44,7 +44,7 @@ export class LayerOperators implements LayerParts {
     const projection = PROJECTIONS.find((candidate) => candidate === matrix);
     if (projection !== undefined) return biases.includes(projection);
     if (/^per_layer|^mlp[.]/.test(matrix)) return false;
-    if (matrix.startsWith("self_attn.")) return latent!.biases;
+    if (matrix.startsWith("self_attn.")) return latent?.biases ?? false;
     const active = mixerOf(this.structure);
     return (
       isActive(active) && hasProjectionBias(active, matrix.endsWith("out_proj") ? "out_proj" : "in_proj")

@@ -48,7 +48,7 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly parallel: boolean;
   readonly residualScale: number;
   readonly projectionClip: number | null;
-  readonly gatedAttention: boolean;
+  readonly gatedAttention: ModelSpec["gatedAttention"];
   /** Keys and values come from latents; absent where they do not. */
   readonly latent?: LatentSpec;
   /** There is no FFN. */

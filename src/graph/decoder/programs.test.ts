@@ -115,20 +115,22 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     });
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
-    const { gated, norms, parallel, perLayerInputs, latent } = model.spec;
+    const { gated, norms, parallel, perLayerInputs, latent, gatedAttention } = model.spec;
     const present = projectionsOf(model.spec, model.spec.layers[index]);
     const read = present.filter((name) => !["o_proj", "down_proj"].includes(name));
-    // And those that make latents; the weighted values; both products with the layer's own input; o_proj, whose result
-    // is in the stream, unless nothing reads that; down_proj where a norm reads its result; those of an expert of all
-    // tokens, but of the last one where neither gate nor norm reads its result; and both projections of Mamba 2.
+    // And those that make latents, and gates by a matrix of their own; the weighted values; both products with the
+    // layer's own input; o_proj, whose result is in the stream, unless nothing reads that; down_proj where a norm
+    // reads its result; those of an expert of all tokens, but of the last one where neither gate nor norm reads its
+    // result; and both projections of Mamba 2.
     const readStreams = parallel || structure.lacksFfn ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
     const { shared: width, sharedUngated = false, ownNorms = false } = structure.experts ?? {};
     const shared = width === undefined ? 0 : sharedUngated && !ownNorms ? 2 : 3;
     const latents = latent === undefined ? 0 : latent.queryRank === null ? 1 : 2;
     const beside = structure.beside === undefined ? 0 : 2;
-    const outputs =
-      readStreams.length + ofOwn + shared + latents + beside + Number(["around", "after"].includes(norms));
+    const gates = gatedAttention === "gate_proj" ? 1 : 0;
+    const normed = Number(["around", "after"].includes(norms));
+    const outputs = readStreams.length + ofOwn + shared + latents + beside + gates + normed;
     expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
     expect(kept).toEqual(

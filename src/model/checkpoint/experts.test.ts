@@ -144,6 +144,7 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["exaone_moe", { "mlp.e_score_correction_bias": "mlp.gate.e_score_correction_bias" }],
   ["dots1", {}],
   ["solar_open", {}],
+  ["afmoe", {}],
   ["flex_olmo", {}],
   ["lfm2_moe", {}],
   ["glm4_moe", {}],

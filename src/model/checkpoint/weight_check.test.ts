@@ -68,6 +68,7 @@ test("names corrections of routers, and their shapes, as the file does", async (
 test.each([
   ["lfm2_moe", "model.layers.1.feed_forward.expert_bias"],
   ["minimax_m2", "model.layers.1.block_sparse_moe.e_score_correction_bias"],
+  ["afmoe", "model.layers.1.mlp.expert_bias"],
   ["exaone_moe", "model.layers.1.mlp.e_score_correction_bias"],
   ["glm4_moe", "model.layers.1.mlp.gate.e_score_correction_bias"],
   ["ernie4_5_moe", "model.layers.1.mlp.moe_statics.e_score_correction_bias"],

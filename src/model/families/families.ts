@@ -4,6 +4,7 @@
  */
 import { GpruneError } from "../../errors.ts";
 import type { Family } from "../family.ts";
+import { AFMOE } from "./afmoe.ts";
 import { APERTUS } from "./apertus.ts";
 import { ARCEE } from "./arcee.ts";
 import { BLOOM } from "./bloom.ts";
@@ -99,6 +100,7 @@ export const FAMILIES: readonly Family[] = [
   DEEPSEEK_V3,
   DOTS1,
   SOLAR_OPEN,
+  AFMOE,
   APERTUS,
   ARCEE,
   NANOCHAT,

@@ -116,7 +116,7 @@ export const QWEN3_5: Family = {
   computes: {
     ...QWEN3.computes,
     normOffset: 1,
-    gatedAttention: true,
+    gatedAttention: "q_proj",
     windows: "none",
     partialRotary: true,
   },

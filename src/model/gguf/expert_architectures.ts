@@ -229,6 +229,18 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
     },
   ],
   [
+    "afmoe",
+    {
+      ...LLAMA,
+      family: "afmoe",
+      permuted: false,
+      fullAttentionEvery: 4,
+      unrotatedEvery: 4,
+      experts: SIGMOID_EXPERTS,
+      loads: { ...NO_EXTRAS, families: ["afmoe"], windows: true },
+    },
+  ],
+  [
     "exaone-moe",
     {
       ...LLAMA,

@@ -8,6 +8,7 @@ import { familyByName } from "../families/families.ts";
 import { DELTA_NORM, FADING_RATES, FILTER_MODULES } from "../mixer_weights.ts";
 import type { ModelSpec, NormPlacement } from "../spec.ts";
 import {
+  ATTENTION_GATES,
   EMBEDDING,
   EMBEDDING_NORM,
   FINAL_NORM,
@@ -60,6 +61,7 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   "self_attn.k_proj": "attn_k",
   "self_attn.v_proj": "attn_v",
   "self_attn.o_proj": "attn_output",
+  [ATTENTION_GATES]: "attn_gate",
   "mlp.gate_proj": "ffn_gate",
   "mlp.up_proj": "ffn_up",
   "mlp.down_proj": "ffn_down",

@@ -213,7 +213,7 @@ describe("readConfig", () => {
   test.each([
     [{ model_type: "codegen", n_embd: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
     [
-      { model_type: "afmoe", n_routed_experts: 128 },
+      { model_type: "longcat_flash", n_routed_experts: 128 },
       /^Of mixtures of experts, mixtral, .* are supported\. Supported families are llama/,
     ],
     [{ model_type: "phimoe", num_local_experts: 8 }, /^Of mixtures of experts, mixtral, /],

@@ -64,6 +64,7 @@ const FLOAT_KEYS = [
   "embedding_dropout",
   "rope_local_base_freq",
   "rope_theta",
+  "route_scale",
   "routed_scaling_factor",
 ] as const;
 const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");

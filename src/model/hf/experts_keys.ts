@@ -36,8 +36,8 @@ export interface ExpertKeys {
   readonly groups?: ExpertGroups;
   /** Scores are corrected: always, or unless this flag says otherwise. */
   readonly corrects?: "always" | "use_expert_bias";
-  /** `routed_scaling_factor` is the factor on the numbers. */
-  readonly scales?: true;
+  /** The key of the factor on the numbers; absent in classes without. */
+  readonly scales?: "routed_scaling_factor" | "route_scale";
   /** The key of what the sum of the numbers is at least. */
   readonly least?: { readonly key: "moe_norm_min"; readonly usual: number };
   /**
@@ -84,6 +84,7 @@ const schema = z.object({
   norm_topk_prob: z.boolean().nullish(),
   use_expert_bias: z.boolean().nullish(),
   routed_scaling_factor: z.number().positive().nullish(),
+  route_scale: z.number().positive().nullish(),
   moe_norm_min: z.number().positive().nullish(),
   intermediate_size: size.nullish(),
   moe_intermediate_size: size.nullish(),
@@ -150,7 +151,7 @@ function expertsOf(keys: ExpertKeys, config: Config, { source, where }: Read): E
   const { defaults, normalises, active: activeKey = ACTIVE, corrects, scales, least } = keys;
   const corrected = corrects === "always" || (corrects !== undefined && (config[corrects] ?? true));
   const { scale: usualScale = 1, ...others } = defaults;
-  const scale = (scales ? config.routed_scaling_factor : null) ?? usualScale;
+  const scale = (scales && config[scales]) ?? usualScale;
   const experts: ExpertsSpec = {
     ...others,
     count: eitherOf(config, [keys.count, keys.alias], where) ?? defaults.count,
@@ -238,7 +239,7 @@ function writtenKeys(keys: ExpertKeys, { layers }: ModelSpec, remoteCode: boolea
     norm_topk_prob: normalised,
     ...ungroupedKey(widths),
     ...(corrects === "use_expert_bias" && { [corrects]: corrected }),
-    ...(scales && { routed_scaling_factor: scale }),
+    ...(scales && { [scales]: scale }),
     ...(keys.groups && writtenGroups(keys.groups, experts ?? defaults)),
     ...(keys.least && divisor && "least" in divisor && { [keys.least.key]: divisor.least }),
     ...writtenShared(keys.shared, { experts, width, remoteCode }),

@@ -3,6 +3,7 @@
  * themselves.
  */
 import type { OwnKeysName } from "../family.ts";
+import { AFMOE_SCALE } from "./afmoe_keys.ts";
 import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
 import { LAST_WINDOWED } from "./dots1_keys.ts";
 import type { ExpertGroups } from "./expert_groups.ts";
@@ -176,7 +177,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
       defaults: { count: 32, active: 4, normalised: true, sigmoid: true, divisor: { plus: 1e-6 } },
       normalises: true,
       corrects: "use_expert_bias",
-      scales: true,
+      scales: "routed_scaling_factor",
       own: { neurons: 1792, layers: afterDense("num_dense_layers", { usual: 2 }) },
     }),
   ),
@@ -211,7 +212,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
       alias: "num_experts",
       defaults: { count: 64, active: 6, normalised: false },
       normalises: false,
-      scales: true,
+      scales: "routed_scaling_factor",
       groups: { usual: [1, 1], best: 1, byMethod: true, vllm: { scoring_func: "softmax" } },
       shared: { key: "n_shared_experts", usual: 2 },
       own: { neurons: 1407, layers: afterDense("first_k_dense_replace", { usual: 0 }) },
@@ -234,6 +235,19 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     shared: { key: "num_shared_experts", usual: 1 },
     own: { neurons: 1024, layers: BY_TYPE_OR_NUMBER },
   }),
+  afmoe: both(
+    AFMOE_SCALE,
+    expertKeys({
+      count: "num_experts",
+      alias: "num_local_experts",
+      defaults: { count: 64, active: 6, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
+      normalises: false,
+      corrects: "always",
+      scales: "route_scale",
+      shared: { key: "num_shared_experts", usual: 2 },
+      own: { neurons: 1408, layers: afterDense("num_dense_layers", { usual: 1 }) },
+    }),
+  ),
   solar_open: expertKeys({
     ...SIGMOID_EXPERTS,
     shared: { key: "n_shared_experts", usual: 1 },

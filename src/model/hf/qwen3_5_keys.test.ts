@@ -54,7 +54,7 @@ describe("Qwen 3.5", () => {
     const { headDim, gatedAttention, qkNorm, normOffset, layers } = read(MIXED);
     expect({ headDim, gatedAttention, qkNorm, normOffset }).toEqual({
       headDim: 256,
-      gatedAttention: true,
+      gatedAttention: "q_proj",
       qkNorm: "head",
       normOffset: 1,
     });
@@ -124,7 +124,7 @@ describe("Qwen3-Next", () => {
 
   test("has delta rules, and experts beside a shared one, with the defaults of its class", () => {
     const { layers, gatedAttention, normOffset } = read(NEXT);
-    expect([gatedAttention, normOffset]).toEqual([true, 1]);
+    expect([gatedAttention, normOffset]).toEqual(["q_proj", 1]);
     expect(layers.map(({ mixer }) => mixer?.type)).toEqual(["delta", "delta", "delta", undefined]);
     for (const { neurons, experts } of layers) {
       expect(experts).toEqual({ count: 512, active: 10, normalised: true, shared: 512 });

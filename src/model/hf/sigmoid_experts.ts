@@ -5,6 +5,6 @@ export const SIGMOID_EXPERTS = {
   defaults: { count: 128, active: 8, normalised: true, sigmoid: true, divisor: { plus: 1e-20 } },
   normalises: true,
   corrects: "always",
-  scales: true,
+  scales: "routed_scaling_factor",
   groups: { usual: [1, 1], best: 2 },
 } as const;
