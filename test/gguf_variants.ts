@@ -1,10 +1,11 @@
 /** Settings of tiny models that GGUF has an architecture for, or refuses, for tests of src/export. */
 
+import { type GgufTarget, requireGgufTarget } from "../src/export/gguf_target.ts";
 import type { Projection } from "../src/model/projections.ts";
 import type { RopeSpec, YarnScaling } from "../src/model/rope_spec.ts";
 import type { LayerSpec } from "../src/model/spec.ts";
 import { YARN } from "./scaled_ropes.ts";
-import type { TinyModelOptions } from "./tiny_model.ts";
+import { type TinyModelOptions, tinySpec } from "./tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
 
 type Layers = readonly Partial<LayerSpec>[];
@@ -41,4 +42,9 @@ export const OUTPUTS: readonly Projection[] = ["o_proj", "down_proj"];
 export function growing(change: Partial<YarnScaling> = {}): TinyModelOptions {
   const scaling: YarnScaling = { ...YARN, attentionFactor: 1, queryGrowth: 0.1, ...change };
   return { family: "ministral3", layers: [{ rope: tinyRope({ scaling }) }] };
+}
+
+/** @throws GpruneError UNSUPPORTED if no architecture holds the model */
+export function targetOf(options: TinyModelOptions): GgufTarget {
+  return requireGgufTarget(tinySpec(options), "tiny");
 }

@@ -11,6 +11,7 @@ import {
   OUTPUTS,
   QKV,
   QWEN3,
+  targetOf,
   tinyRope,
 } from "../../test/gguf_variants.ts";
 import { LLAMA3, longrope, YARN } from "../../test/scaled_ropes.ts";
@@ -28,16 +29,12 @@ import type { GpruneError } from "../errors.ts";
 import { alibiSlopes } from "../model/alibi.ts";
 import { PROJECTIONS } from "../model/projections.ts";
 import type { LayerSpec } from "../model/spec.ts";
-import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
+import { findGgufTarget } from "./gguf_target.ts";
 
 const ROTATED_BLOCKS = {
   ...TINY_FAMILIES.nemotron_h,
   layers: tinyBlocks({ attention: { rope: tinyRope({}) } }),
 };
-
-function targetOf(options: TinyModelOptions): GgufTarget {
-  return requireGgufTarget(tinySpec(options), "tiny");
-}
 
 /** A Gemma 4 with these layers. */
 const gemma4 = (...layers: readonly Partial<LayerSpec>[]): TinyModelOptions => ({

@@ -14,7 +14,7 @@ import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { hasAnyWidth } from "../model/gguf/mixers.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import { sharpening } from "../model/latents.ts";
-import { convolutionsOf, linearAttentionsOf } from "../model/mixer_layers.ts";
+import { convolutionsOf, linearAttentionsOf, mixerOf } from "../model/mixer_layers.ts";
 import { isActive, linearChannels, type Mamba2Spec } from "../model/mixer_spec.ts";
 import { PROJECTIONS } from "../model/projections.ts";
 import { mainRope } from "../model/rope_layers.ts";
@@ -87,11 +87,11 @@ const RULES: readonly Rule[] = [
     hint: "If recovery added the biases, prune with --recover lstsq --biases never for llama.cpp.",
   },
   {
-    finds: (spec, { mixer, beside }) => {
+    finds: (spec, { mixer }) => {
       const present = convolutionsOf(spec);
       if (present.length > 0 && mixer !== "convolution") return "convolutions";
       // It does not load them where no layer has a state, or aborts.
-      if (mixer !== null && !beside && !spec.layers.some((layer) => isActive(layer.mixer)))
+      if (mixer !== null && !spec.layers.some((layer) => isActive(mixerOf(layer))))
         return "layers with attention alone";
       if (present.some(({ length }) => length !== present[0]!.length))
         return "convolutions of several lengths";

@@ -11,6 +11,7 @@ import {
   OUTPUTS,
   QKV,
   QWEN3,
+  targetOf,
   tinyRope,
 } from "../../test/gguf_variants.ts";
 import { LLAMA3, longrope, YARN } from "../../test/scaled_ropes.ts";
@@ -18,14 +19,9 @@ import { TINY_FAMILIES } from "../../test/tiny_families.ts";
 import { type TinyModelOptions, tinyBlocks, tinyMamba, tinySpec } from "../../test/tiny_model.ts";
 import { PROJECTIONS } from "../model/projections.ts";
 import type { LayerSpec } from "../model/spec.ts";
-import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const UNEVEN: readonly Partial<LayerSpec>[] = [{ neurons: 3 }, { kvGroups: 1 }];
 const UNEVEN_BLOCKS = tinyBlocks({ neurons: 9, attention: { kvGroups: 1, biases: ["o_proj"] } });
-
-function targetOf(options: TinyModelOptions): GgufTarget {
-  return requireGgufTarget(tinySpec(options), "tiny");
-}
 
 describe("the architecture", () => {
   test.each<[string, TinyModelOptions, string]>([

@@ -4,8 +4,6 @@
  * llama.cpp). Products are rounded to float32 once.
  */
 import { elementCount, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
-import { mixerOf } from "../mixer_layers.ts";
-import type { MixerSpec } from "../mixer_spec.ts";
 import { partMultipliers } from "../mixer_weights.ts";
 import type { LayerSpec, ModelSpec } from "../spec.ts";
 import { EMBEDDING, HEAD } from "../weight_names.ts";
@@ -56,25 +54,23 @@ interface Factors {
   readonly inputs?: number | undefined;
 }
 
-function blockFactors(spec: ModelSpec): Readonly<Record<string, Factors>> {
-  const { attentionInput: inputs, keys, attentionOutput, gates, ffnOutput } = spec.multipliers ?? {};
-  return {
-    "self_attn.q_proj": { inputs },
-    "self_attn.k_proj": { inputs, outputs: keys },
-    "self_attn.v_proj": { inputs },
-    "self_attn.o_proj": { outputs: attentionOutput },
-    "mlp.gate_proj": { outputs: gates },
-    "mlp.down_proj": { outputs: ffnOutput },
-  };
-}
-
-function mixerFactors(mixer: MixerSpec | undefined): Readonly<Record<string, Factors>> {
-  if (mixer?.type !== "mamba2") return {};
-  return {
-    "mamba.in_proj": { inputs: mixer.multipliers?.input, outputs: partMultipliers(mixer) },
-    "mamba.out_proj": { outputs: mixer.multipliers?.output },
-  };
-}
+/** The factors of modules of layers, by name. */
+const FACTORS: Readonly<Record<string, (spec: ModelSpec, layer: LayerSpec) => Factors>> = {
+  "self_attn.q_proj": ({ multipliers }) => ({ inputs: multipliers?.attentionInput }),
+  "self_attn.k_proj": ({ multipliers }) => ({
+    inputs: multipliers?.attentionInput,
+    outputs: multipliers?.keys,
+  }),
+  "self_attn.v_proj": ({ multipliers }) => ({ inputs: multipliers?.attentionInput }),
+  "self_attn.o_proj": ({ multipliers }) => ({ outputs: multipliers?.attentionOutput }),
+  "mlp.gate_proj": ({ multipliers }) => ({ outputs: multipliers?.gates }),
+  "mlp.down_proj": ({ multipliers }) => ({ outputs: multipliers?.ffnOutput }),
+  "mamba.in_proj": (_, { beside }) => ({
+    inputs: beside?.multipliers?.input,
+    outputs: beside && partMultipliers(beside),
+  }),
+  "mamba.out_proj": (_, { beside }) => ({ outputs: beside?.multipliers?.output }),
+};
 
 const LAYER_WEIGHT = /^model\.layers\.(?<layer>\d+)\.(?<module>.+)\.(?<part>weight|bias)$/;
 
@@ -84,8 +80,8 @@ function factorsOf(name: string, spec: ModelSpec): Factors {
   if (name === HEAD) return { outputs: 1 / spec.logitDivisor };
   const { layer, module = "", part } = LAYER_WEIGHT.exec(name)?.groups ?? {};
   if (layer === undefined) return {};
-  const factors = { ...blockFactors(spec), ...mixerFactors(mixerOf(spec.layers[Number(layer)]!)) }[module];
-  return part === "weight" ? { ...factors } : { outputs: factors?.outputs };
+  const factors = FACTORS[module]?.(spec, spec.layers[Number(layer)]!) ?? {};
+  return part === "weight" ? factors : { outputs: factors.outputs };
 }
 
 /** @param first - number of the tensor's first row */

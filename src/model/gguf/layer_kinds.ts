@@ -8,7 +8,7 @@ import { headDimOf, type KvSharing, type LayerSpec, type ModelSpec, type PerLaye
 import { PER_LAYER, projectionName, qkNormName } from "../weight_names.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
-import { ggufName } from "./names.ts";
+import { ggufName, hasWeight } from "./names.ts";
 
 /** Added to the names of keys that are those of layers with a window. */
 export const WINDOWED = "_swa";
@@ -57,8 +57,7 @@ export function keysAndValuesOf(
   }
   return sources.map((source, layer) => {
     if (source !== undefined) return { kvSharing: { role: "reader", source } };
-    const values = ggufName(projectionName(layer, "v_proj"), architecture);
-    const hasValues = values !== undefined && keys.file.source.info(values) !== undefined;
+    const hasValues = hasWeight(keys.file.source, projectionName(layer, "v_proj"), architecture);
     const kvSharing: KvSharing = { role: "source" };
     return {
       ...(sources.includes(layer) && { kvSharing }),

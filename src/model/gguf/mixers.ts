@@ -18,7 +18,7 @@ import { FILTER_MODULES, LINEAR_MODULES } from "../mixer_weights.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
-import { ggufName } from "./names.ts";
+import { hasWeight } from "./names.ts";
 
 /** Tokens that the filters of convolutions see. */
 const CONVOLUTION_LENGTH = "shortconv.l_cache";
@@ -109,10 +109,8 @@ function mambaOf(keys: GgufKeys, architecture: GgufArchitecture, layer: number):
   const values = sizes.valueHeads * sizes.valueDim;
   if (values !== width && !hasAnyWidth(architecture))
     throw keys.bad(LINEAR_KEYS.values, `${width}, twice the embedding_length`, values);
-  const has = (part: string): boolean => {
-    const name = ggufName(`model.layers.${layer}.${part}`, architecture);
-    return name !== undefined && keys.file.source.info(name) !== undefined;
-  };
+  const has = (part: string): boolean =>
+    hasWeight(keys.file.source, `model.layers.${layer}.${part}`, architecture);
   const filterBiases = has(`${FILTER_MODULES.mamba2}.bias`);
   const isNormed = !architecture.beside || has(`${LINEAR_MODULES.mamba2}.norm.weight`);
   return { type: "mamba2", ...sizes, biases: false, filterBiases, ...(!isNormed && { norm: "none" }) };

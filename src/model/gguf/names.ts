@@ -3,6 +3,7 @@
  * llama.cpp.
  */
 
+import type { TensorSource } from "../../tensor/tensor.ts";
 import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM, SHARED_GATE } from "../expert_weights.ts";
 import { familyByName } from "../families/families.ts";
 import { DELTA_NORM, FADING_RATES, FILTER_MODULES } from "../mixer_weights.ts";
@@ -172,4 +173,14 @@ function fusedStem(module: string, { fused }: GgufArchitecture): string | undefi
 /** The parts of a name; it has no `part` where it is neither the weight nor the bias of a module. */
 function layerPart(name: string): Partial<Record<"layer" | "module" | "part", string>> {
   return /^model\.layers\.(?<layer>\d+)\.(?<module>.+?)(\.(?<part>weight|bias))?$/.exec(name)?.groups ?? {};
+}
+
+/** Whether a file has the tensor that holds a weight. */
+export function hasWeight(
+  source: Pick<TensorSource, "info">,
+  name: string,
+  architecture: GgufArchitecture,
+): boolean {
+  const tensor = ggufName(name, architecture);
+  return tensor !== undefined && source.info(tensor) !== undefined;
 }

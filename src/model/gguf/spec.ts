@@ -25,7 +25,7 @@ import { CLIP, GgufKeys, GUESSING_LAYERS, LOGIT_CAP, NORM_EPS, PARALLEL } from "
 import { latentsOf, rotatedLength } from "./latents.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { besideOf, mixersOf } from "./mixers.ts";
-import { ggufName } from "./names.ts";
+import { hasWeight } from "./names.ts";
 import { refuseUnsupported, saysRotated } from "./refusals.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
@@ -111,18 +111,13 @@ class SpecReader {
       case "key":
         return this.#metadata.optionalFlag(this.#keys.key(PARALLEL)) ?? defaults.parallel === true;
       case "no_ffn_norm": {
-        const norm = ggufName(
-          `model.layers.0.${BLOCK_NORMS[computes.norms].ffn.input}.weight`,
-          this.#architecture,
-        );
-        return norm === undefined || this.#file.source.info(norm) === undefined;
+        return !this.#has(`model.layers.0.${BLOCK_NORMS[computes.norms].ffn.input}.weight`);
       }
     }
   }
 
   #hasQkNorm({ config }: Family): boolean {
-    const norm = ggufName(qkNormName(0, "q_norm"), this.#architecture);
-    return config.qkNormFlag === null || (norm !== undefined && this.#file.source.info(norm) !== undefined);
+    return config.qkNormFlag === null || this.#has(qkNormName(0, "q_norm"));
   }
 
   #maxPositions(layers: readonly LayerSpec[]): number {
@@ -219,10 +214,11 @@ class SpecReader {
   }
 
   #biases(layer: number): readonly Projection[] {
-    return PROJECTIONS.filter((projection) => {
-      const name = ggufName(projectionName(layer, projection, "bias"), this.#architecture);
-      return name !== undefined && this.#file.source.info(name) !== undefined;
-    });
+    return PROJECTIONS.filter((projection) => this.#has(projectionName(layer, projection, "bias")));
+  }
+
+  #has(weight: string): boolean {
+    return hasWeight(this.#file.source, weight, this.#architecture);
   }
 
   #checkLayer(sizes: Readonly<Record<"neurons" | "kvGroups" | "heads", number>>, layer: number): void {
