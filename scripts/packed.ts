@@ -5,6 +5,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 /** Files that the package must have. */
 const REQUIRED = [
@@ -13,14 +14,14 @@ const REQUIRED = [
   "CHANGELOG.md",
   "package.json",
   "dist/index.js",
-  "dist/index.d.ts",
-  "dist/workers/index.js",
-  "dist/workers/index.d.ts",
+  "dist/types/index.d.ts",
+  "dist/workers.js",
+  "dist/types/workers/index.d.ts",
   // Programs of child processes and threads, which nothing imports.
-  "dist/workers/unit_child.js",
-  "dist/io/texts/parquet_child.js",
-  "dist/evaluate/peak_memory_child.js",
-  "dist/jinja/thread.js",
+  "dist/unit_child.js",
+  "dist/parquet_child.js",
+  "dist/peak_memory_child.js",
+  "dist/template_thread.js",
   // Read at run time.
   "dist/page/index.html",
   "resources/modeling_gprune.py",
@@ -36,6 +37,9 @@ const FORBIDDEN =
   /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench(?![/]results[/])|scripts(?![/]get-smollm2$)|docs[/]api|node_modules)[/]/;
 /** Targets of links in README.md that only the repository has. */
 const REPOSITORY_ONLY = /^(ARCHITECTURE|CONTRIBUTING)[.]md$|^(src|test|bench)[/].*[.]ts$/;
+
+/** Declarations of entry points. */
+const ENTRY_TYPES: ReadonlySet<string> = new Set(["dist/types/index.d.ts", "dist/types/workers/index.d.ts"]);
 
 interface Packed {
   readonly unpackedSize: number;
@@ -65,6 +69,25 @@ function linkedPaths(): string[] {
   return [...new Set(Array.from(links, ([, path]) => path!))].filter((path) => !REPOSITORY_ONLY.test(path));
 }
 
+/** Packages that the declarations of an entry point import and that would not be installed with it. */
+function missingTypes(entry: string, read: (path: string) => string): string[] {
+  const { dependencies } = JSON.parse(read("package.json")) as { dependencies: Record<string, string> };
+  const paths = [entry];
+  const missing: string[] = [];
+  for (const path of paths) {
+    for (const [, from] of read(path).matchAll(/^(?! *[*]).*(?:from |import\()"([^"]+)"/gm)) {
+      const declaration = join(dirname(path), from!).replace(/[.](?:js|ts)$/, ".d.ts");
+      const name = from!.match(/^(?:@[^/]+[/])?[^/]+/)![0];
+      if (from!.startsWith(".")) {
+        if (!paths.includes(declaration)) paths.push(declaration);
+      } else if (!(from!.startsWith("node:") || name in dependencies)) {
+        missing.push(`${path}: expected types of gprune or a dependency, got those of ${from}`);
+      }
+    }
+  }
+  return missing;
+}
+
 function main(): number {
   const { files, unpackedSize } = pack();
   const paths = files.map((file) => file.path);
@@ -73,6 +96,9 @@ function main(): number {
       .filter((path) => !paths.some((packed) => packed === path || packed.startsWith(`${path}/`)))
       .map((path) => `${path}: expected in the package`),
     ...paths.filter((path) => FORBIDDEN.test(path)).map((path) => `${path}: expected not in the package`),
+    ...paths
+      .filter((path) => ENTRY_TYPES.has(path))
+      .flatMap((path) => missingTypes(path, (file) => readFileSync(file, "utf8"))),
   ];
   for (const problem of problems) {
     console.log(problem);

@@ -160,8 +160,8 @@ export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluat
 export type { MaterialOptions, TaskShots } from "./evaluate/material.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { asChats, asTexts, type ChatOptions } from "./evaluate/prompts.ts";
+export type { Candidate, TaskDocument } from "./evaluate/task_documents.ts";
 export { readTask } from "./evaluate/task_file.ts";
-export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 // Export
 export { type ForeseenRun, foreseeSupport } from "./export/foresee.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { type ShotDocument, withShots } from "./few_shot.ts";
 import { asTexts } from "./prompts.ts";
-import type { TaskDocument } from "./task_layouts.ts";
-import { candidate } from "./task_layouts.ts";
+import type { TaskDocument } from "./task_documents.ts";
+import { candidate } from "./task_documents.ts";
 
 const POOL = Array.from({ length: 6 }, (_, i): TaskDocument => {
   const candidates = ["no", "yes"].map((answer) => candidate(`Q${i}?`, answer));

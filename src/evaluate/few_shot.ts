@@ -8,7 +8,7 @@
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
+import { type Candidate, solvedText, type TaskDocument } from "./task_documents.ts";
 
 /** The choice of a task's shots: how many, from which pool and by which seed. */
 export interface FewShot {

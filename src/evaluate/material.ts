@@ -16,8 +16,8 @@ import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "../model/tokeniz
 import { isSameTokenizer, Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { type ShotDocument, withShots } from "./few_shot.ts";
 import { asChats, asTexts, type ChatOptions } from "./prompts.ts";
+import type { TaskDocument } from "./task_documents.ts";
 import { readPool, readTask } from "./task_file.ts";
-import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument } from "./tasks.ts";
 
 /** How texts become windows and tasks become prompts, the same for all models. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { ConversationRenderer, Message } from "../io/texts/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
 import { asChats, asTexts } from "./prompts.ts";
-import { candidate, type TaskDocument } from "./task_layouts.ts";
+import { candidate, type TaskDocument } from "./task_documents.ts";
 
 const SOLVED = [candidate("Is ice cold?", "yes"), candidate("Is fire cold?", "no")];
 const CHOOSING: ShotDocument = {

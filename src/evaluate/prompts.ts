@@ -4,7 +4,7 @@
  */
 import type { ConversationRenderer, Message } from "../io/texts/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
-import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
+import { type Candidate, solvedText, type TaskDocument } from "./task_documents.ts";
 
 /** Options of {@link asChats}. */
 export interface ChatOptions {

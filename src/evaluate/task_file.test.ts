@@ -2,8 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import type { TaskDocument } from "./task_documents.ts";
 import { readTask } from "./task_file.ts";
-import type { TaskDocument } from "./task_layouts.ts";
 
 /** Reads a task file of these lines; its directory is removed from `where` and from messages. */
 async function readLines(lines: readonly unknown[], limit?: number): Promise<readonly TaskDocument[]> {

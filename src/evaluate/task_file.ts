@@ -10,7 +10,8 @@ import { isJsonObject } from "../io/files/json.ts";
 import type { HubOptions } from "../io/hub/hub.ts";
 import type { JsonLine } from "../io/texts/json_lines.ts";
 import { readRecords } from "../io/texts/records.ts";
-import { TASK_LAYOUTS, type TaskDocument, type TaskLayout } from "./task_layouts.ts";
+import type { TaskDocument } from "./task_documents.ts";
+import { TASK_LAYOUTS, type TaskLayout } from "./task_layouts.ts";
 import { readTemplatedPool, readTemplatedTask } from "./task_template.ts";
 
 /** Most characters of a wrong value in a message. */

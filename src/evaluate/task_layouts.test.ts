@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type Question, TASK_LAYOUTS } from "./task_layouts.ts";
+import type { Question } from "./task_documents.ts";
+import { TASK_LAYOUTS } from "./task_layouts.ts";
 
 const CHOICES = { text: ["sun", "moon"], label: ["A", "B"] };
 

@@ -6,35 +6,7 @@
  */
 import { z } from "zod";
 import { capitalize } from "../jinja/text.ts";
-
-/** A context with one of the answers that a model chooses from. */
-export interface Candidate {
-  readonly context: string;
-  /** Text between context and answer; empty in chats. */
-  readonly delimiter: string;
-  /** The delimiter where the candidate is a shot; `delimiter` when absent. */
-  readonly solvedDelimiter?: string;
-  readonly answer: string;
-}
-
-/** A question; with a single candidate, whether greedy decoding would give that answer. */
-export interface Question {
-  readonly candidates: readonly Candidate[];
-  /** Index of the right candidate. */
-  readonly gold: number;
-}
-
-/** A question of a task file. */
-export interface TaskDocument extends Question {
-  /** File and line, for messages. */
-  readonly where: string;
-  /** The task's instruction, put before everything else. */
-  readonly description?: string;
-  /** Number of shots that the task's file sets; none when absent. */
-  readonly shots?: number;
-  /** Whether shots are the pool's first questions (`first_n`) instead of drawn ones. */
-  readonly firstShots?: boolean;
-}
+import { candidate, type Question } from "./task_documents.ts";
 
 /** A kind of records: the fields that identify it, and a schema that turns a record into a question. */
 export interface TaskLayout {
@@ -151,21 +123,6 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
       }),
   },
 ];
-
-/** A candidate as one text. */
-export function candidateText({ context, delimiter, answer }: Candidate): string {
-  return context + delimiter + answer;
-}
-
-/** A candidate as the text of a shot. */
-export function solvedText({ context, delimiter, solvedDelimiter = delimiter, answer }: Candidate): string {
-  return context + solvedDelimiter + answer;
-}
-
-/** A candidate, with a space between context and answer unless `delimiter` differs. */
-export function candidate(context: string, answer: string, delimiter = " "): Candidate {
-  return { context, delimiter, answer };
-}
 
 /** Several answers to one query. */
 function choosing(query: string, choices: readonly string[], gold: number): Question {

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { MockHub } from "../../test/mock_hub.ts";
+import type { TaskDocument } from "./task_documents.ts";
 import { readPool, readTask } from "./task_file.ts";
-import type { TaskDocument } from "./task_layouts.ts";
 
 const ARC = [
   { question: " What shines?", choices: { text: ["sun", "moon"], label: ["A", "B"] }, answerKey: "A" },

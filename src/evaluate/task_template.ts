@@ -18,7 +18,7 @@ import type { JsonLine } from "../io/texts/json_lines.ts";
 import { readRecords } from "../io/texts/records.ts";
 import { decodeText, textPlace } from "../io/texts/texts.ts";
 import { renderTemplates, templateNames } from "../jinja/render.ts";
-import { candidate, type Question, type TaskDocument } from "./task_layouts.ts";
+import { candidate, type Question, type TaskDocument } from "./task_documents.ts";
 
 const dataFiles = z.union([
   z.string(),

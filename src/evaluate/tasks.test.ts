@@ -10,7 +10,7 @@ import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
 import type { CarriedFile } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
-import { candidate, type TaskDocument } from "./task_layouts.ts";
+import { candidate, type TaskDocument } from "./task_documents.ts";
 import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
 
 const LETTERS = Array.from("abcdefghijklmnop");

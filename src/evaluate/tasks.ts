@@ -9,7 +9,7 @@ import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
-import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
+import { type Candidate, candidateText, type TaskDocument } from "./task_documents.ts";
 
 /** Accuracy of a model on a task. */
 export interface TaskScore {

@@ -143,7 +143,7 @@ async function renderAll(
   where: (record: number, template?: string) => string,
 ): Promise<readonly Readonly<Record<string, string>>[]> {
   if (records.length === 0) return [];
-  const worker = new Worker(ownThread("thread", import.meta.url), {
+  const worker = new Worker(ownThread("template_thread", import.meta.url), {
     workerData: request,
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });

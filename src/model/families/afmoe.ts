@@ -5,7 +5,7 @@ import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 import { EXPERTS_OF_MLP, SHARED_EXPERTS } from "./qwen.ts";
 
-/** Embeddings are scaled as `mup_enabled` says; the class has routers by corrected sigmoids. It is of transformers 5. */
+/** Embeddings are scaled as `mup_enabled` says; routers are corrected sigmoids. The class is of transformers 5. */
 export const AFMOE: Family = {
   ...LLAMA,
   modelType: "afmoe",
