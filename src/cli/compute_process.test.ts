@@ -66,6 +66,23 @@ describe("a computing process", () => {
     }
   });
 
+  test("has ended as it has said when it then never exits", async () => {
+    const outcomeOf = async (message: object): Promise<Outcome> => {
+      const { outcome } = await heard(`
+        const forever = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+        process.send(${JSON.stringify(message)}, forever);
+      `);
+      return outcome;
+    };
+    const failure = { code: "BAD_FILE", message: "a.txt: expected UTF-8" };
+    const [failed, done] = await Promise.all([
+      outcomeOf({ type: "failed", failure }),
+      outcomeOf({ type: "done" }),
+    ]);
+    expect(failed).toEqual({ kind: "failed", exitCode: 1, failure });
+    expect(done).toEqual({ kind: "exited", code: 0 });
+  });
+
   test.each(["SIGKILL", "SIGSEGV"])(
     "has failed as it has said when %s ends it after that",
     async (signal) => {

@@ -25,6 +25,9 @@ const SAME_SIGNAL_MS = 1000;
 /** Milliseconds in which a child that does not finish a step must end, even one in a long call. */
 const GRACE_MS = 2000;
 
+/** Milliseconds in which a child that has reported how its command ended must exit. */
+const EXIT_MS = 5000;
+
 /** Hint for a run whose progress is kept. */
 const RESUME_HINT = "Saved progress is kept; continue with --resume.";
 
@@ -90,6 +93,8 @@ export class ComputeProcess {
   /** Whether the child ends by itself after a step. */
   #finishesStep = false;
   #isDone = false;
+  /** Whether it was killed because it did not exit once it had reported how its command ended. */
+  #isOverdue = false;
   #tail = "";
   #rss = 0;
   #heard = performance.now();
@@ -177,9 +182,11 @@ export class ComputeProcess {
         break;
       case "failed":
         this.#failure = message.failure;
+        this.#mindExit();
         break;
       case "done":
         this.#isDone = true;
+        this.#mindExit();
         break;
       case "alive":
         this.#rss = message.rss;
@@ -200,11 +207,19 @@ export class ComputeProcess {
     }
   }
 
+  /** Kills the child if it does not exit by itself. V8's threads may keep it from that (`compileOnMainThread`). */
+  #mindExit(): void {
+    const kill = (): void => {
+      this.#isOverdue = this.#child.kill("SIGKILL");
+    };
+    setTimeout(kill, EXIT_MS).unref();
+  }
+
   async #conclude({ code, signal }: Ending): Promise<Outcome> {
     for (const temporary of this.#temporaries.values()) removeTemporary(temporary);
     const [by, failure] = [this.#stopped, this.#failure];
     if (by !== null && code !== 0 && (signal !== null || failure?.code === "INTERRUPTED")) {
-      const atOnce = signal !== null;
+      const atOnce = signal !== null && failure?.code !== "INTERRUPTED";
       return {
         kind: "interrupted",
         by,
@@ -214,7 +229,7 @@ export class ComputeProcess {
     }
     // After it has reported a failure, a signal may still end it on its way out, while ONNX Runtime's threads run.
     if (failure !== null) return { kind: "failed", failure, exitCode: code || exitCodeOf(failure) };
-    if (code === 0 && this.#isDone) return { kind: "exited", code };
+    if (this.#isDone && (code === 0 || this.#isOverdue)) return { kind: "exited", code: 0 };
     return { kind: "failed", ...failureOf(this.#death({ code, signal }, await this.#resumeHint())) };
   }
 

@@ -2,6 +2,7 @@
 /** The command line. Modules that compute are imported only by the commands that need them. */
 import { Command, CommanderError } from "commander";
 import { versions } from "../base/package.ts";
+import { compileOnMainThread } from "../io/files/machine.ts";
 import { notes } from "./common.ts";
 import {
   compareCommand,
@@ -84,6 +85,7 @@ program.hook("preAction", (_, command) => {
   requireWords(command);
 });
 
+compileOnMainThread();
 mindStreams();
 if (!isComputeChild()) handleExits();
 try {

@@ -5,7 +5,7 @@
 import { GpruneError, reasonOf } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
-import { peakResidentBytes } from "../io/files/machine.ts";
+import { compileOnMainThread, peakResidentBytes } from "../io/files/machine.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { answerOnce } from "./latency.ts";
 import type { PeakAnswer, PeakProblem, PeakRequest } from "./peak_memory.ts";
@@ -22,6 +22,7 @@ function problemOf(error: unknown): PeakProblem {
   return { message: reasonOf(error) };
 }
 
+compileOnMainThread();
 process.once("disconnect", () => process.exit());
 process.once("message", async (request) => {
   const answer = await answerTo(request as PeakRequest).catch((error) => ({ problem: problemOf(error) }));

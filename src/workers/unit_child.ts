@@ -3,6 +3,7 @@
  * argument, jobs as messages, each of which it answers. It exits when its worker does.
  */
 import { GpruneError, type PlainError } from "../errors.ts";
+import { compileOnMainThread } from "../io/files/machine.ts";
 import { removeScratch } from "../io/files/scratch.ts";
 import { openStore } from "../io/store/open_store.ts";
 import type { Store } from "../io/store/store.ts";
@@ -11,6 +12,7 @@ import { patiently, patientStore } from "./patient_store.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
+compileOnMainThread();
 const { store, scratch, ...settings } = JSON.parse(process.argv[2]!) as ChildSettings;
 let computer: UnitComputer | null = null;
 

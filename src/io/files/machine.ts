@@ -25,6 +25,15 @@ export function processor(): { readonly arch: string; readonly features: readonl
  */
 const COMPUTING_OPTIONS: readonly string[] = ["--no-incremental-marking"];
 
+/**
+ * Has V8 compile baseline code on the main thread, for a process that may call `process.exit`. Where another thread
+ * compiles, as by default in Node 24 and later, that thread may be waiting for a garbage collection of the main thread,
+ * which waits for its end: the process never ends (nodejs/node#54918).
+ */
+export function compileOnMainThread(): void {
+  setFlagsFromString("--no-concurrent-sparkplug");
+}
+
 /** The machine's logical processors, and how many of them this process may use at once. */
 export interface ProcessorCounts {
   readonly all: number;
