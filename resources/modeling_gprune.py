@@ -331,6 +331,7 @@ for family in (
     ("gemma4_text", "Gemma4Text", "Gemma4ForCausalLM"),
     ("vaultgemma", "VaultGemma"),
     ("phi3", "Phi3"),
+    ("phimoe", "Phimoe"),
     ("granite", "Granite"),
     ("granitemoe", "GraniteMoe"),
     ("granitemoeshared", "GraniteMoeShared"),

@@ -35,6 +35,7 @@ export const GOLDEN_FAMILIES = [
   "gemma4-experts",
   "vaultgemma",
   "phi3",
+  "phimoe",
   "granite",
   "granitemoe",
   "granitemoeshared",

@@ -96,6 +96,11 @@ const CORRECTED: LayerStructure = {
     ...{ divisor: { least: 0.5 }, shared: 9, sharedUngated: true },
   },
 };
+/** Experts picked one after the other. */
+const MIXED: LayerStructure = {
+  ...ROUTED,
+  experts: { count: 37, active: 2, normalised: false, sparseMixer: 0.02 },
+};
 const CHUNKS = { tokens: 70, window: null };
 const HEAD = {
   ...{ hiddenSize: 12, normType: "rms", normEps: 1e-5, normOffset: 0, normParameters: "weight" },
@@ -170,6 +175,11 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(
     (["forward", "backward", "train"] as const).map((program) => {
       return [`${program} with corrected experts`, LAYER_PROGRAMS[program](CORRECTED)];
+    }),
+  ),
+  ...Object.fromEntries(
+    (["forward", "backward", "train"] as const).map((program) => {
+      return [`${program} with experts of a sparse mixer`, LAYER_PROGRAMS[program](MIXED)];
     }),
   ),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),

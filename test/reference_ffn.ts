@@ -113,6 +113,7 @@ function expertShares(layer: ReferenceLayer, row: readonly number[]): readonly n
   const unbiased = linear(row, matrix(layer.weights, `${layer.prefix}mlp.gate.weight`));
   const bias = experts.biased ? layer.vector("mlp.gate.bias") : unbiased.map(() => 0);
   const products = unbiased.map((x, expert) => x + bias[expert]!);
+  if (experts.sparseMixer !== undefined) return mixerShares(products, experts.sparseMixer);
   const scores = experts.sigmoid ? products.map(sigmoid) : softmax(products);
   const added = corrected ? layer.vector("mlp.gate.e_score_correction_bias") : scores.map(() => 0);
   const ranks = scores.map((score, expert) => score + added[expert]!);
@@ -134,6 +135,23 @@ function expertShares(layer: ReferenceLayer, row: readonly number[]): readonly n
   return scores.map((score, expert) =>
     picked.includes(expert) ? (scales[expert]! * scale * score) / (normalised ? least : 1) : 0,
   );
+}
+
+/** What `sparsemixer` of modeling_phimoe.py gives each expert. */
+function mixerShares(products: Row, tolerance: number): readonly number[] {
+  const shares = products.map(() => 0);
+  const left = new Set(products.keys());
+  for (let turn = 0; turn < 2; turn++) {
+    const best = [...left].reduce((one, other) => (products[other]! > products[one]! ? other : one));
+    const most = products[best]!;
+    const near = [...left].filter((expert) => {
+      const size = Math.max(Math.abs(products[expert]!), most);
+      return (most - products[expert]!) / size <= tolerance;
+    });
+    shares[best] = 1 / near.reduce((total, expert) => total + Math.exp(products[expert]! - most), 0);
+    left.delete(best);
+  }
+  return shares;
 }
 
 /** A row with what the layer's own input adds. */

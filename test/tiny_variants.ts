@@ -262,6 +262,15 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ],
     residualScale: 0.5,
   },
+  "as Phi-3.5-MoE": {
+    layers: [
+      { ...WIDTHS[0], experts: { count: 2, active: 2, normalised: false, sparseMixer: 0.5 } },
+      { ...WIDTHS[1], experts: { count: 3, active: 2, normalised: false, sparseMixer: 0.02 } },
+    ],
+    normType: "layer",
+    normParameters: "weight_and_bias",
+    headBias: true,
+  },
   "as Llama 4 with experts": {
     layers: [
       WIDTHS[0],

@@ -8,6 +8,10 @@
  *     D = 1, or with `normalised` the sum of the picked s, with `divisor` plus a constant or at least one
  *     output = sum over e of w_e FFN_e(x), or with `weighsInput` of FFN_e(w_e x), plus that of the shared expert
  *
+ * With `sparseMixer`, a number t, A is 2, and experts are picked one after the other (arXiv 2409.12136): each is that
+ * with the largest r of those that are left, m, and w_e is its part in a softmax over those of them whose r is at least
+ * m - t max(|r|, m).
+ *
  * w are the routing weights. The router and the shared expert are never pruned.
  */
 export interface ExpertsSpec {
@@ -24,6 +28,8 @@ export interface ExpertsSpec {
   readonly groups?: { readonly count: number; readonly active: number; readonly best: number };
   /** r has biases (modeling_gpt_oss.py). */
   readonly biased?: true;
+  /** t: twice `router_jitter_noise` (modeling_phimoe.py). */
+  readonly sparseMixer?: number;
   /** Scores s are sigmoids (arXiv 2412.19437). */
   readonly sigmoid?: true;
   /** The router has score correction biases, [E]; else corrections are 0 (arXiv 2408.15664). */

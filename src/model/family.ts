@@ -83,6 +83,7 @@ export type OwnKeysName =
   | "mpt"
   | "nemotron_h"
   | "olmoe"
+  | "phimoe"
   | "qwen2_moe"
   | "qwen3_5"
   | "qwen3_5_moe"
@@ -168,10 +169,11 @@ export interface FamilyComputation extends SettledSwitches {
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
   /**
-   * Scalings of rotary frequencies that the class accepts: any, or only longrope, for heads of C / N, and in
-   * transformers 4 with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py).
+   * Scalings of rotary frequencies that the class accepts: any; only longrope, for heads of C / N, and in transformers 4
+   * with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py); or only longrope with
+   * `short_mscale` and `long_mscale` instead of an attention factor (configuration_phimoe.py).
    */
-  readonly scaledRotary: "any" | "longrope";
+  readonly scaledRotary: "any" | "longrope" | "longrope_mscales";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /**

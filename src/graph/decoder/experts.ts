@@ -40,35 +40,57 @@ export function routing(
     weights,
   }: { readonly experts: ExpertsSpec; readonly rule: NormRule; readonly weights: WeightSupply },
 ): Routing {
-  const {
-    count,
-    active,
-    groups,
-    normalised,
-    biased,
-    sigmoid,
-    corrected,
-    ownNorms,
-    ownScales,
-    scale = 1,
-  } = experts;
+  const { count, biased, sparseMixer, ownNorms, ownScales } = experts;
   const hiddenSize = x.shape.at(-1)!;
   const router = weights.tensor(`${ROUTER}.weight`, [count, hiddenSize]);
   const read = ownNorms ? routerInput(b, x, { rule, weight: weights.tensor(ROUTER_NORM, [hiddenSize]) }) : x;
   const unbiased = b.matmul(read, router, { transB: true });
   const products = biased ? b.add(unbiased, weights.tensor(`${ROUTER}.bias`, [count])) : unbiased;
+  const picked =
+    sparseMixer === undefined
+      ? byScores(b, products, { experts, weights })
+      : bySparseMixer(b, products, sparseMixer);
+  return {
+    experts,
+    mask: picked.mask,
+    weights: ownScales ? b.mul(picked.weights, weights.tensor(EXPERT_SCALES, [count])) : picked.weights,
+  };
+}
+
+/** The experts with the largest scores, and shares of these. @param products - of the router, [B, T, E] */
+function byScores(
+  b: GraphBuilder,
+  products: Value,
+  { experts, weights }: { readonly experts: ExpertsSpec; readonly weights: WeightSupply },
+): Pick<Routing, "mask" | "weights"> {
+  const { count, active, groups, normalised, sigmoid, corrected, scale = 1 } = experts;
   const scores = sigmoid ? b.sigmoid(products) : b.softmax(products);
   const plain = groups === undefined ? products : scores;
   const ranks = corrected ? b.add(scores, weights.tensor(CORRECTION, [count])) : plain;
   const mask = largestMask(b, groups ? withinGroups(b, ranks, groups) : ranks, active);
   const picked = b.mul(scores, mask);
   const shares = normalised ? b.div(picked, divisorOf(b, experts, b.reduceSum(picked, [-1]))) : picked;
-  const scaled = scale === 1 ? shares : b.mul(shares, b.scalar(scale));
-  return {
-    experts,
-    mask,
-    weights: ownScales ? b.mul(scaled, weights.tensor(EXPERT_SCALES, [count])) : scaled,
+  return { mask, weights: scale === 1 ? shares : b.mul(shares, b.scalar(scale)) };
+}
+
+/** `sparseMixer` of `ExpertsSpec`. @param products - r, [B, T, E] */
+function bySparseMixer(
+  b: GraphBuilder,
+  products: Value,
+  tolerance: number,
+): Pick<Routing, "mask" | "weights"> {
+  const hidden = (mask: Value): Value => b.mul(mask, b.scalar(HIDDEN));
+  const sizes = b.abs(products);
+  const pick = (left: Value): readonly [Value, Value] => {
+    const most = b.reduceMax(left, [-1]);
+    const allowed = b.mul(b.operator("Max", [sizes, most], products), b.scalar(tolerance));
+    const far = b.greater(b.sub(most, left), allowed);
+    const mask = largestMask(b, left, 1);
+    return [mask, b.mul(b.softmax(b.add(left, hidden(far))), mask)];
   };
+  const [first, firstWeights] = pick(products);
+  const [second, secondWeights] = pick(b.add(products, hidden(first)));
+  return { mask: b.add(first, second), weights: b.add(firstWeights, secondWeights) };
 }
 
 /** The norm of a router, times C^-1/2. */
@@ -81,7 +103,7 @@ function routerInput(
   return b.mul(normed, b.scalar((x.shape.at(-1) as number) ** -0.5));
 }
 
-/** Less than any sum of a score and a correction. */
+/** Less than any product or sum of a score and a correction. */
 const HIDDEN = -1e30;
 
 /** Ranks of experts [B, T, E], hidden in groups that none is picked from. */

@@ -42,6 +42,7 @@ import { FLEX_OLMO, OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
+import { PHIMOE } from "./phimoe.ts";
 import { QWEN2, QWEN2_MOE, QWEN3, QWEN3_5, QWEN3_5_MOE, QWEN3_MOE, QWEN3_NEXT } from "./qwen.ts";
 import { SEED_OSS } from "./seed_oss.ts";
 import { SMOLLM3 } from "./smollm3.ts";
@@ -69,6 +70,7 @@ export const FAMILIES: readonly Family[] = [
   GEMMA4,
   VAULTGEMMA,
   PHI3,
+  PHIMOE,
   GRANITE,
   GRANITE_MOE,
   GRANITE_MOE_SHARED,

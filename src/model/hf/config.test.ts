@@ -216,7 +216,7 @@ describe("readConfig", () => {
       { model_type: "longcat_flash", n_routed_experts: 128 },
       /^Of mixtures of experts, mixtral, .* are supported\. Supported families are llama/,
     ],
-    [{ model_type: "phimoe", num_local_experts: 8 }, /^Of mixtures of experts, mixtral, /],
+    [{ model_type: "jetmoe", num_local_experts: 8 }, /^Of mixtures of experts, mixtral, /],
     [{ model_type: "deepseek_v32", n_routed_experts: 256 }, /^Of mixtures of experts, mixtral, /],
     [
       { model_type: "kosmos-2", text_config: { model_type: "kosmos_2_text_model" } },

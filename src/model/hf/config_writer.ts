@@ -66,6 +66,7 @@ const FLOAT_KEYS = [
   "rope_theta",
   "route_scale",
   "routed_scaling_factor",
+  "router_jitter_noise",
 ] as const;
 const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
 

@@ -19,6 +19,7 @@ import { LLAMA4_KEYS } from "./llama4_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { NEMOTRON_H_KEYS } from "./nemotron_h_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
+import { PHIMOE_KEYS } from "./phimoe_keys.ts";
 import { DELTA_KEYS } from "./qwen3_5_keys.ts";
 import { SIGMOID_EXPERTS } from "./sigmoid_experts.ts";
 import { afterDense, BY_STEP, BY_TYPE, BY_TYPE_OR_NUMBER, IN_INTERVAL } from "./sparse_layers.ts";
@@ -128,6 +129,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: true,
     own: null,
   }),
+  phimoe: PHIMOE_KEYS,
   flex_olmo: expertKeys({
     count: "num_experts",
     alias: "num_local_experts",

@@ -45,6 +45,8 @@ const parameters = z.object({
   attention_factor: positive.nullish(),
   mscale: z.number().nonnegative().nullish(),
   mscale_all_dim: z.number().nonnegative().nullish(),
+  short_mscale: positive.nullish(),
+  long_mscale: positive.nullish(),
   beta_fast: z.number().nonnegative().nullish(),
   beta_slow: z.number().nonnegative().nullish(),
   truncate: z.boolean().nullish(),
@@ -63,6 +65,8 @@ type NumberKey =
   | "attention_factor"
   | "mscale"
   | "mscale_all_dim"
+  | "short_mscale"
+  | "long_mscale"
   | "beta_fast"
   | "beta_slow"
   | "llama_4_scaling_beta"
@@ -288,7 +292,9 @@ function scalingOf(
   const { family, where } = context;
   const name = typeOf(parameters);
   const type = Object.hasOwn(family.config.scalingNames, name) ? family.config.scalingNames[name]! : name;
-  const read = Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
+  const isRead =
+    family.computes.scaledRotary !== "longrope_mscales" || ["default", "longrope"].includes(type);
+  const read = isRead && Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
   const { max_position_embeddings: longest } = config;
   const original = originalLength(parameters, config, family);
   const scaling = read?.(parameters, { pairs, longest, original, context });
@@ -355,13 +361,23 @@ function longropeScaling(
       throw badConfig(context, `short_factor and long_factor of ${pairs} numbers`, length);
   }
   const usual = longropeAttentionFactor(parameters.factor ?? longest / original, original);
+  const attentionFactor =
+    context.family.computes.scaledRotary === "longrope_mscales"
+      ? mscaleOf(parameters, context)
+      : (parameters.attention_factor ?? usual);
   return {
     type: "longrope",
     shortFactors,
     longFactors,
     originalMaxPositions: original,
-    attentionFactor: finite(parameters.attention_factor ?? usual, context),
+    attentionFactor: finite(attentionFactor, context),
   };
+}
+
+/** The factor on cosines and sines of short and of long sequences. @throws GpruneError BAD_CONFIG if there are two */
+function mscaleOf({ short_mscale: short, long_mscale: long }: RopeParameters, context: Context): number {
+  if (isNumber(short) && short === long) return short;
+  throw badConfig(context, "a short_mscale and the same long_mscale", `${short} and ${long}`);
 }
 
 /**

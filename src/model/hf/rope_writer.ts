@@ -1,5 +1,5 @@
 /** Writes the rotary embedding to config.json; rope.ts is the inverse. */
-import type { Family, FamilyConfig } from "../family.ts";
+import type { Family, FamilyComputation, FamilyConfig } from "../family.ts";
 import { mainRope, ropesOf } from "../rope_layers.ts";
 import {
   type LongropeScaling,
@@ -27,7 +27,7 @@ export function ropeKeys({ layers, latent, maxPositions, ...spec }: ModelSpec, f
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const main = mainRope({ layers }) ?? unused;
   if (!computes.ropeByLayerType) return flatKeys(main, { headDim, maxPositions, family });
-  const written = { maxPositions, saysTurns: config.saysTurns };
+  const written = { maxPositions, saysTurns: config.saysTurns, scaledRotary: computes.scaledRotary };
   const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
@@ -51,10 +51,11 @@ function flatKeys(
   {
     headDim,
     maxPositions,
-    family: { config, defaults },
+    family: { config, computes, defaults },
   }: Pick<ModelSpec, "headDim" | "maxPositions"> & { readonly family: Family },
 ): ConfigKeys {
   const { rotaryKeys, scalingTypeKey, saysTurns } = config;
+  const written = { maxPositions, saysTurns, scaledRotary: computes.scaledRotary };
   if (rotaryKeys.theta === null) return { [rotaryKeys.part]: rope.rotaryDim };
   const isWhole = rope.rotaryDim === headDim && (defaults.rotaryPart ?? 1) === 1;
   const part = rotatedPart(rope, headDim);
@@ -62,11 +63,11 @@ function flatKeys(
     [rotaryKeys.theta]: rope.theta,
     // Null where transformers 4 would assume a scaling.
     ...(defaults.scaling === undefined ? {} : { rope_scaling: null }),
-    ...scalingOfVersion4(rope, { maxPositions, scalingTypeKey, saysTurns }),
+    ...scalingOfVersion4(rope, { ...written, scalingTypeKey }),
     ...(rope.scaling?.type === "longrope" ? originalLength(rope) : {}),
     ...(isWhole ? {} : { [rotaryKeys.part]: part }),
     rope_parameters: {
-      ...ropeParameters(rope, { maxPositions, saysTurns }),
+      ...ropeParameters(rope, written),
       ...(isWhole ? {} : { partial_rotary_factor: part }),
     },
   };
@@ -79,7 +80,7 @@ function rotatedPart({ rotaryDim }: Pick<RopeSpec, "rotaryDim">, headDim: number
 }
 
 /** What the keys of a scaling depend on besides it. */
-interface ScalingFacts extends Pick<ModelSpec, "maxPositions"> {
+interface ScalingFacts extends Pick<ModelSpec, "maxPositions">, Pick<FamilyComputation, "scaledRotary"> {
   readonly saysTurns: true | undefined;
 }
 
@@ -92,7 +93,8 @@ function ropeParameters({ theta, rotaryDim, scaling }: RopeSpec, facts: ScalingF
 
 /**
  * `rope_scaling`, which transformers 4 and 5 read. Version 4 wants exactly three keys for the longrope of Phi-3, and
- * for that of every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
+ * for that of every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py), for that of
+ * Phi-3.5-MoE among them too (modeling_phimoe.py).
  */
 function scalingOfVersion4(
   { scaling }: RopeSpec,
@@ -100,7 +102,8 @@ function scalingOfVersion4(
 ): ConfigKeys {
   if (scaling === null || scalingTypeKey === null) return {};
   const keys = scalingKeys(scaling, facts);
-  const original = scaling.type === "longrope" ? {} : originalLength({ scaling });
+  const isApart = scaling.type === "longrope" && facts.scaledRotary !== "longrope_mscales";
+  const original = isApart ? {} : originalLength({ scaling });
   return { rope_scaling: { [scalingTypeKey]: scaling.type, ...keys, ...original } };
 }
 
@@ -110,7 +113,8 @@ function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
 }
 
 /** Keys of a scaling without its type and the original length. */
-function scalingKeys(scaling: RopeScaling | null, { maxPositions, saysTurns }: ScalingFacts): ConfigKeys {
+function scalingKeys(scaling: RopeScaling | null, facts: ScalingFacts): ConfigKeys {
+  const { maxPositions, saysTurns } = facts;
   switch (scaling?.type) {
     case undefined:
       return {};
@@ -136,7 +140,9 @@ function scalingKeys(scaling: RopeScaling | null, { maxPositions, saysTurns }: S
       return {
         short_factor: scaling.shortFactors,
         long_factor: scaling.longFactors,
-        ...attentionKey(scaling, maxPositions),
+        ...(facts.scaledRotary === "longrope_mscales"
+          ? { short_mscale: scaling.attentionFactor, long_mscale: scaling.attentionFactor }
+          : attentionKey(scaling, maxPositions)),
       };
   }
 }
