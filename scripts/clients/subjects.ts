@@ -17,7 +17,7 @@ import { mixerLayer } from "../../src/model/mixer_layers.ts";
 import type { MixerSpec } from "../../src/model/mixer_spec.ts";
 import type { Projection } from "../../src/model/projections.ts";
 import { mainRope } from "../../src/model/rope_layers.ts";
-import type { RopeSpec } from "../../src/model/rope_spec.ts";
+import type { RopeScaling, RopeSpec } from "../../src/model/rope_spec.ts";
 import { type Space, spacesOf } from "../../src/model/spaces.ts";
 import { type LayerSpec, type ModelSpec, withBiases } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
@@ -314,8 +314,15 @@ function wideLatent(latent: LatentSpec): LatentSpec {
 
 /** The rotation of heads that are wider by a factor. */
 function wideRope({ scaling, ...rope }: RopeSpec, factor: number): RopeSpec {
-  const wide = scaling?.type === "proportional" ? { ...scaling, pairs: factor * scaling.pairs } : scaling;
-  return { ...rope, rotaryDim: factor * rope.rotaryDim, scaling: wide };
+  return { ...rope, rotaryDim: factor * rope.rotaryDim, scaling: wideScaling(scaling, factor) };
+}
+
+function wideScaling(scaling: RopeScaling | null, factor: number): RopeScaling | null {
+  if (scaling?.type === "proportional") return { ...scaling, pairs: factor * scaling.pairs };
+  if (scaling?.type !== "longrope") return scaling;
+  const wide = (factors: readonly number[]): readonly number[] =>
+    factors.flatMap((each) => Array.from({ length: factor }, () => each));
+  return { ...scaling, shortFactors: wide(scaling.shortFactors), longFactors: wide(scaling.longFactors) };
 }
 
 /** Mamba 2 has heads of twice the hidden size together, as llama.cpp wants. */
