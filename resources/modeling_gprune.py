@@ -1,7 +1,7 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
-LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE: 5.1 and later; Qwen 3.5: 5.2 and later;
-Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later):
+LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen
+3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 

@@ -3,7 +3,7 @@ import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 import { MIXTRAL } from "./mistral.ts";
 
-/** A Mixtral with other norms, biases, and routers. */
+/** A Mixtral with other norms, biases, and routers. The class of transformers 5.0 has other norms and tensors' names. */
 export const PHIMOE: Family = {
   ...LLAMA,
   modelType: "phimoe",
@@ -22,6 +22,7 @@ export const PHIMOE: Family = {
   stored: { ...MIXTRAL.stored, namesInMemory: { "mlp.router": "block_sparse_moe.gate" } },
   readers: {
     ...LLAMA.readers,
+    transformersSince: "5.1",
     vllmClass: false,
     transformersJs: LLAMA,
     standsIn: false,
