@@ -1,7 +1,7 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
 LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen
-3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later):
+3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -324,6 +324,7 @@ for family in (
     ("qwen2_moe", "Qwen2Moe"),
     ("qwen3", "Qwen3"),
     ("qwen3_moe", "Qwen3Moe"),
+    ("mellum", "Mellum"),
     ("qwen3_next", "Qwen3Next"),
     ("qwen3_5_text", "Qwen3_5Text", "Qwen3_5ForCausalLM"),
     ("qwen3_5_moe_text", "Qwen3_5MoeText", "Qwen3_5MoeForCausalLM"),

@@ -24,6 +24,7 @@ export const GOLDEN_FAMILIES = [
   "qwen3",
   "qwen2_moe",
   "qwen3_moe",
+  "mellum",
   "qwen3_5",
   "qwen3_5_moe",
   "qwen3_next",

@@ -78,6 +78,7 @@ export type OwnKeysName =
   | "lfm2"
   | "lfm2_moe"
   | "llama4"
+  | "mellum"
   | "minimax_m2"
   | "mixtral"
   | "mpt"

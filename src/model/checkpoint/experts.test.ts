@@ -145,6 +145,7 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["dots1", {}],
   ["solar_open", {}],
   ["afmoe", {}],
+  ["mellum", {}],
   ["phimoe", { "block_sparse_moe.gate": "mlp.router" }],
   ["flex_olmo", {}],
   ["lfm2_moe", {}],

@@ -32,6 +32,7 @@ import { JAIS2 } from "./jais2.ts";
 import { LFM2, LFM2_MOE } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
+import { MELLUM } from "./mellum.ts";
 import { MINIMAX_M2 } from "./minimax.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
 import { MPT } from "./mpt.ts";
@@ -61,6 +62,7 @@ export const FAMILIES: readonly Family[] = [
   QWEN2_MOE,
   QWEN3,
   QWEN3_MOE,
+  MELLUM,
   QWEN3_5,
   QWEN3_5_MOE,
   QWEN3_NEXT,

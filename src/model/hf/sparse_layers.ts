@@ -103,6 +103,9 @@ export const BY_TYPE_OR_NUMBER: SparseLayers = byType(FIRST_DENSE.read);
 /** `Glm4MoeLiteConfig`: without a list, all but the first. */
 export const BY_TYPE: SparseLayers = byType(() => (layer) => layer > 0);
 
+/** `MellumConfig`: without a list, all. */
+export const BY_TYPE_OR_ALL: SparseLayers = byType(() => () => true);
+
 const intervalSchema = z.object({
   moe_layer_start_index: index.default(1),
   moe_layer_end_index: z.union([index, z.literal(-1)]).default(-1),
