@@ -1,5 +1,6 @@
 /** Mellum 2 (configuration_mellum.py, modeling_mellum.py of transformers). */
 import type { Family } from "../family.ts";
+import { LLAMA } from "./llama.ts";
 import { QWEN3_MOE } from "./qwen.ts";
 
 /** A Qwen3 with experts and windows, whose windowed layers have a rotation of their own. The class is of transformers 5. */
@@ -10,7 +11,7 @@ export const MELLUM: Family = {
   configClass: "MellumConfig",
   computes: { ...QWEN3_MOE.computes, windows: "layer_types", ropeByLayerType: true },
   config: { ...QWEN3_MOE.config, windowSwitch: false, scalingTypeKey: null, ownKeys: "mellum" },
-  readers: { ...QWEN3_MOE.readers, transformersSince: "5.10", vllmClass: false },
+  readers: { ...QWEN3_MOE.readers, transformersSince: "5.10", vllmClass: false, transformersJs: LLAMA },
   defaults: {
     ...QWEN3_MOE.defaults,
     sizes: { vocab: 98_304, hidden: 2304, neurons: 7168, layers: 28, heads: 32 },
