@@ -85,7 +85,7 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
   if (typeof pattern === "string" || pattern === 0)
     throw badConfig(context, "layer_types", `the pattern ${plainName(String(pattern))} alone`);
   if (pattern !== undefined) return (defaults.firstUnwindowed ? index : index + 1) % pattern !== 0;
-  return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
+  return keys.windowSwitch && used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
 }
 
 /** Whether a layer is rotated. @throws GpruneError BAD_CONFIG as `windowOf` */

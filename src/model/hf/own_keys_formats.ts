@@ -16,7 +16,6 @@ import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
 import { type LatentSizes, latentKeys } from "./latent_keys.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { LLAMA4_KEYS } from "./llama4_keys.ts";
-import { WINDOWED_BY_NAME } from "./mellum_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { NEMOTRON_H_KEYS } from "./nemotron_h_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
@@ -152,16 +151,13 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: true,
     own: { neurons: 768, layers: BY_STEP },
   }),
-  mellum: both(
-    WINDOWED_BY_NAME,
-    expertKeys({
-      count: "num_experts",
-      alias: "num_local_experts",
-      defaults: { count: 64, active: 8, normalised: true },
-      normalises: true,
-      own: { neurons: 896, layers: BY_TYPE_OR_ALL },
-    }),
-  ),
+  mellum: expertKeys({
+    count: "num_experts",
+    alias: "num_local_experts",
+    defaults: { count: 64, active: 8, normalised: true },
+    normalises: true,
+    own: { neurons: 896, layers: BY_TYPE_OR_ALL },
+  }),
   qwen2_moe: expertKeys({
     count: "num_experts",
     defaults: { count: 60, active: 4, normalised: false },

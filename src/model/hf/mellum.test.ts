@@ -1,4 +1,4 @@
-/** Keys of Mellum 2's class, read and written. */
+/** A config.json of Mellum 2, read and written. */
 import { describe, expect, test } from "vitest";
 import type { JsonObject } from "../../io/files/json.ts";
 import { mainRope } from "../rope_layers.ts";
