@@ -1,7 +1,8 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
 LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen
-3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later):
+3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later; Granite
+with windows: 5.15 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -339,6 +340,8 @@ for family in (
     ("granitemoe", "GraniteMoe"),
     ("granitemoeshared", "GraniteMoeShared"),
     ("granitemoehybrid", "GraniteMoeHybrid"),
+    ("granite_swa", "GraniteSWA"),
+    ("granitemoe_swa", "GraniteMoeSWA"),
     ("hyperclovax", "HyperCLOVAX"),
     ("smollm3", "SmolLM3"),
     ("olmo", "Olmo"),

@@ -42,6 +42,8 @@ export const GOLDEN_FAMILIES = [
   "granitemoeshared",
   "granitemoehybrid",
   "granitemoehybrid-experts",
+  "granite_swa",
+  "granitemoe_swa",
   "hyperclovax",
   "smollm3",
   "olmo",

@@ -74,6 +74,8 @@ export type OwnKeysName =
   | "granite_hybrid"
   | "granitemoe"
   | "granitemoeshared"
+  | "granite_swa"
+  | "granitemoe_swa"
   | "hunyuan_v1_moe"
   | "lfm2"
   | "lfm2_moe"

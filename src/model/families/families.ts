@@ -24,7 +24,14 @@ import { GPT_NEOX } from "./gpt_neox.ts";
 import { GPT_OSS } from "./gpt_oss.ts";
 import { GPT2 } from "./gpt2.ts";
 import { GPTJ } from "./gptj.ts";
-import { GRANITE, GRANITE_HYBRID, GRANITE_MOE, GRANITE_MOE_SHARED } from "./granite.ts";
+import {
+  GRANITE,
+  GRANITE_HYBRID,
+  GRANITE_MOE,
+  GRANITE_MOE_SHARED,
+  GRANITE_MOE_SWA,
+  GRANITE_SWA,
+} from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { HUNYUAN, HUNYUAN_MOE } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
@@ -77,6 +84,8 @@ export const FAMILIES: readonly Family[] = [
   GRANITE_MOE,
   GRANITE_MOE_SHARED,
   GRANITE_HYBRID,
+  GRANITE_SWA,
+  GRANITE_MOE_SWA,
   HYPERCLOVAX,
   SMOLLM3,
   OLMO,

@@ -1,4 +1,4 @@
-/** Granite, Granite MoE and Granite 4 (their configuration and modeling files in transformers). */
+/** Granite, Granite MoE, Granite 4 and Granite with windows (their configuration and modeling files in transformers). */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 
@@ -97,4 +97,54 @@ export const GRANITE_HYBRID: Family = {
     ...GRANITE.defaults,
     sizes: { vocab: 32_000, hidden: 4096, neurons: 11_008, layers: 32, heads: 32 },
   },
+};
+
+/** A Granite with sinks, windows in three of four layers, and a base of the rotation for each. */
+export const GRANITE_SWA: Family = {
+  ...GRANITE,
+  modelType: "granite_swa",
+  architecture: "GraniteSWAForCausalLM",
+  configClass: "GraniteSWAConfig",
+  computes: { ...GRANITE.computes, attentionSinks: true, windows: "layer_types" },
+  config: { ...GRANITE.config, windowSwitch: false, ownKeys: "granite_swa" },
+  readers: {
+    ...GRANITE.readers,
+    transformersSince: "5.15",
+    vllmClass: false,
+    // It would leave out the sinks.
+    vllmBackend: false,
+    transformersJs: GRANITE,
+  },
+  defaults: {
+    ...GRANITE.defaults,
+    sizes: { vocab: 100_352, hidden: 2560, neurons: 8192, layers: 24, heads: 20 },
+    tiedEmbeddings: true,
+    normEps: 1e-5,
+    positions: 8192,
+    kvHeads: 4,
+    window: 128,
+    windowPattern: 4,
+    firstUnwindowed: true,
+    tokenIds: { bos_token_id: 100_257, eos_token_id: 100_257, pad_token_id: null },
+  },
+};
+
+/** The same with experts, and a shared one where its width is given. */
+export const GRANITE_MOE_SWA: Family = {
+  ...GRANITE_SWA,
+  modelType: "granitemoe_swa",
+  architecture: "GraniteMoeSWAForCausalLM",
+  configClass: "GraniteMoeSWAConfig",
+  computes: { ...GRANITE_SWA.computes, biases: GRANITE_MOE.computes.biases },
+  config: { ...GRANITE_SWA.config, ownKeys: "granitemoe_swa" },
+  stored: {
+    ...GRANITE.stored,
+    fused: SHARED_FUSED,
+    names: { ...SHARED_NAMES, "mlp.gate": "block_sparse_moe.router" },
+    experts: [
+      { name: "block_sparse_moe.experts.gate_up_proj", parts: ["gate_proj", "up_proj"] },
+      { name: "block_sparse_moe.experts.down_proj", parts: ["down_proj"] },
+    ],
+  },
+  defaults: { ...GRANITE_MOE.defaults, window: 128, windowPattern: 4, firstUnwindowed: true },
 };

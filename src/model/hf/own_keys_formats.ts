@@ -14,6 +14,7 @@ import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
 import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
 import { type LatentSizes, latentKeys } from "./latent_keys.ts";
+import { LAYER_THETAS } from "./layer_thetas.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { LLAMA4_KEYS } from "./llama4_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
@@ -69,6 +70,15 @@ const QWEN3_5 = both(DELTA_KEYS, {
   write: () => ({ attn_output_gate: true }),
 });
 
+/** Granite's experts, with a shared one where its width is given. */
+const GRANITE_EXPERTS = expertKeys({
+  count: "num_local_experts",
+  defaults: { count: 8, active: 2, normalised: true },
+  normalises: false,
+  shared: { key: "shared_intermediate_size", usual: 0 },
+  own: null,
+});
+
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   bloom: { read: readBloomKeys, write: bloomKeys },
@@ -85,13 +95,9 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     normalises: false,
     own: null,
   }),
-  granitemoeshared: expertKeys({
-    count: "num_local_experts",
-    defaults: { count: 8, active: 2, normalised: true },
-    normalises: false,
-    shared: { key: "shared_intermediate_size", usual: 0 },
-    own: null,
-  }),
+  granitemoeshared: GRANITE_EXPERTS,
+  granite_swa: LAYER_THETAS,
+  granitemoe_swa: both(LAYER_THETAS, GRANITE_EXPERTS),
   gpt_oss: expertKeys({
     count: "num_local_experts",
     alias: "num_experts",
