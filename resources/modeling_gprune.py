@@ -1,8 +1,8 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
 LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen
-3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later; Granite
-with windows: 5.15 and later):
+3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later; Granite with
+windows: 5.15 and later; LFM3: 5.23 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -49,9 +49,10 @@ NEURONS = (
 SHARED = ("shared_expert", "shared_mlp")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
-# those that are one matrix in some classes, all have a bias or none; gates of attention's outputs (AFMoE) have none.
+# those that are one matrix in some classes, all have a bias or none; gates of attention's outputs (AFMoE, LFM3) have none.
 ATTENTION_PROJECTIONS = {
     "gate_proj": "attention_gates",
+    "g_proj": "attention_gates",
     "query_key_value": "q_proj",
     "c_attn": "q_proj",
     "Wqkv": "q_proj",
@@ -316,6 +317,7 @@ for family in (
     ("llama4_text", "Llama4Text", "Llama4ForCausalLM"),
     ("lfm2", "Lfm2"),
     ("lfm2_moe", "Lfm2Moe"),
+    ("lfm3", "Lfm3"),
     ("mistral", "Mistral"),
     ("mixtral", "Mixtral"),
     ("minimax_m2", "MiniMaxM2"),

@@ -15,6 +15,7 @@ export const GOLDEN_FAMILIES = [
   "llama4-experts",
   "lfm2",
   "lfm2_moe",
+  "lfm3",
   "mistral-window",
   "mixtral",
   "minimax_m2",

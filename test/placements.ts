@@ -85,6 +85,7 @@ const BESIDE: LayerStructure = {
 /** ALiBi. */
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
 const GATED_APART: LayerStructure = { ...STRUCTURE, gatedAttention: "gate_proj" };
+const HEADS_GATED: LayerStructure = { ...STRUCTURE, gatedAttention: "head_gates" };
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: "q_proj" };
 /** One neuron each, as the number of neurons is odd. */
 const ROUTED: LayerStructure = { ...STRUCTURE, experts: { count: 37, active: 5, normalised: true } };
@@ -167,6 +168,8 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
       return [`${program} with gates of a matrix of their own`, LAYER_PROGRAMS[program](GATED_APART)];
     }),
   ),
+  "forward with a gate for each head": LAYER_PROGRAMS.forward(HEADS_GATED),
+  "backward with a gate for each head": LAYER_PROGRAMS.backward(HEADS_GATED),
   ...Object.fromEntries(
     (["forward", "statistics", "cached", "backward", "train"] as const).map((program) => {
       return [`${program} with experts`, LAYER_PROGRAMS[program](ROUTED)];

@@ -62,7 +62,7 @@ export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
   norms: fc.constantFrom("before", "around", "shared"),
   normParameters: fc.constantFrom("none", "weight", "weight_and_bias"),
   gated: fc.boolean(),
-  gatedAttention: fc.constantFrom<ModelSpec["gatedAttention"]>(false, "q_proj", "gate_proj"),
+  gatedAttention: fc.constantFrom<ModelSpec["gatedAttention"]>(false, "q_proj", "gate_proj", "head_gates"),
   headBias: fc.boolean(),
   tiedEmbeddings: fc.boolean(),
   seed: fc.nat(1000),

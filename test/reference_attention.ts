@@ -48,12 +48,7 @@ export function attention(layer: ReferenceLayer, stream: Rows, gate: (rows: Rows
   const out = (layer.layerSpec.kvSharing ? open : gate(open)).map((row) =>
     layer.project("self_attn", "o_proj", row),
   );
-  const plain = norms === "before" || norms === "shared";
-  return layer.join(
-    stream,
-    plain ? out : layer.norm(out, "post_attention_layernorm"),
-    multipliers?.attentionOutput,
-  );
+  return layer.join(stream, layer.given(out, "post_attention_layernorm"), multipliers?.attentionOutput);
 }
 
 /** Heads whose queries, keys and values are products with the layer's input. */
@@ -155,7 +150,8 @@ function gatesOf(layer: ReferenceLayer, rows: Rows): Rows | null {
   if (gatedAttention === false) return null;
   if (gatedAttention === "q_proj") return rows.map((row) => queryParts(layer, row, 1).flat());
   const gates = matrix(layer.weights, `${layer.prefix}self_attn.gate_proj.weight`);
-  return rows.map((row) => linear(row, gates));
+  const width = gatedAttention === "head_gates" ? layer.spec.headDim : 1;
+  return rows.map((row) => linear(row, gates).flatMap((gate) => Array<number>(width).fill(gate)));
 }
 
 /** The queries (0) or gates (1) of all heads. */

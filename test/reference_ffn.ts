@@ -61,12 +61,7 @@ export function ffn(
   );
   const beside = (): Rows => own(sharedExpert(layer, normed), "post_feedforward_layernorm_1");
   const out = shared === undefined ? routed : add(routed, beside());
-  const plain = norms === "before" || norms === "shared";
-  return layer.join(
-    joined,
-    plain ? out : layer.norm(out, "post_feedforward_layernorm"),
-    multipliers?.ffnOutput,
-  );
+  return layer.join(joined, layer.given(out, "post_feedforward_layernorm"), multipliers?.ffnOutput);
 }
 
 /** The output of an FFN; biases of experts count as much as they. @param read - what the router reads */

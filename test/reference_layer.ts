@@ -70,6 +70,11 @@ export class ReferenceLayer implements ReferenceParts {
     return vector(this.weights, this.prefix + name);
   }
 
+  /** What a block gives, with the norm that is on it if there is one. */
+  given(rows: Rows, norm: "post_attention_layernorm" | "post_feedforward_layernorm"): Rows {
+    return ["before", "shared"].includes(this.spec.norms) ? rows : this.norm(rows, norm);
+  }
+
   /** @param factor - on the output, besides `residualScale` */
   join(stream: Rows, output: Rows, factor = 1): Rows {
     return add(stream, scaled(output, this.spec.residualScale * factor));

@@ -35,10 +35,8 @@ function convolution(layer: ReferenceLayer, stream: Rows, { biases }: Convolutio
   const mixed = filtered(layer, entering, "conv.conv").map((row, t) =>
     row.map((x, c) => thirds[t]![size + c]! * (x + (bias?.[c] ?? 0))),
   );
-  return layer.join(
-    stream,
-    mixed.map((row) => layer.project("conv", "out_proj", row)),
-  );
+  const out = mixed.map((row) => layer.project("conv", "out_proj", row));
+  return layer.join(stream, layer.given(out, "post_attention_layernorm"));
 }
 
 /** Every channel of rows with its causal filter. */

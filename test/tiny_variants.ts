@@ -107,6 +107,12 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ],
     qkNorm: "head",
   },
+  "as LFM3": {
+    layers: [tinyConvolution({ length: 4, biases: false }), { ...WIDTHS[1]!, window: 3 }, WIDTHS[2]!],
+    norms: "around",
+    qkNorm: "head",
+    gatedAttention: "head_gates",
+  },
   "as AFMoE": {
     layers: [WIDTHS[0]!, { ...WIDTHS[1]!, rope: null }],
     norms: "around",

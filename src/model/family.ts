@@ -79,6 +79,7 @@ export type OwnKeysName =
   | "hunyuan_v1_moe"
   | "lfm2"
   | "lfm2_moe"
+  | "lfm3"
   | "llama4"
   | "mellum"
   | "minimax_m2"
@@ -172,16 +173,15 @@ export interface FamilyComputation extends SettledSwitches {
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
   /**
-   * Scalings of rotary frequencies that the class accepts: any; only longrope, for heads of C / N, and in transformers 4
+   * Scalings of rotary frequencies that the class accepts: all; any but proportional ones; only longrope, for heads of C / N, and in transformers 4
    * with no other keys than `type`, `short_factor` and `long_factor` (configuration_phi3.py); or only longrope with
    * `short_mscale` and `long_mscale` instead of an attention factor (configuration_phimoe.py).
    */
-  readonly scaledRotary: "any" | "longrope" | "longrope_mscales";
+  readonly scaledRotary: "all" | "any" | "longrope" | "longrope_mscales";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /**
-   * Layers may have a head size of their own in `per_layer_config`, and rotate parts of heads in proportion
-   * (configuration_gemma4.py).
+   * Layers may have a head size of their own in `per_layer_config` (configuration_gemma4.py).
    */
   readonly headDimByLayer: boolean;
   /** The class reads `llama_4_scaling_beta` (`YarnScaling.queryGrowth`); YaRN with that key is all it takes. */

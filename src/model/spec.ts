@@ -100,10 +100,10 @@ export type NormPlacement = "before" | "around" | "after" | "shared";
 
 /**
  * The matrix that computes gates of attention's outputs, which are multiplied by their sigmoids: q_proj, where the rows
- * of a head are those of its query, then those of its gate (Qwen 3.5), or one of their own, with a row for each channel
- * of the outputs and no bias (modeling_afmoe.py).
+ * of a head are those of its query, then those of its gate (Qwen 3.5), or one of their own without a bias, with a row
+ * for each channel of the outputs (modeling_afmoe.py) or for each head (modeling_lfm3.py).
  */
-export type AttentionGates = "q_proj" | "gate_proj";
+export type AttentionGates = "q_proj" | "gate_proj" | "head_gates";
 
 /** A whole model. Everything is plain JSON. */
 export interface ModelSpec {

@@ -285,10 +285,12 @@ function sinkWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly
 
 /** The matrix of gates of attention's outputs, where they have one of their own. */
 function gateWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
-  if (spec.gatedAttention !== "gate_proj" || layer.mixer !== undefined) return [];
+  const { gatedAttention: gates } = spec;
+  if (gates === false || gates === "q_proj" || layer.mixer !== undefined) return [];
   const { outputs } = attentionAxes(spec, layer, index);
-  const shape = [layer.kvGroups * outputs.blockSize, spec.hiddenSize];
-  return [{ name: `model.layers.${index}.${ATTENTION_GATES}.weight`, shape, axes: [outputs, FREE] }];
+  const rows = gates === "head_gates" ? { ...outputs, blockSize: layer.groupSize } : outputs;
+  const shape = [layer.kvGroups * rows.blockSize, spec.hiddenSize];
+  return [{ name: `model.layers.${index}.${ATTENTION_GATES}.weight`, shape, axes: [rows, FREE] }];
 }
 
 /** The tensors of what a layer has in place of attention, or beside it. */

@@ -23,7 +23,7 @@ const specs = fc
     convolutions: fc.integer({ min: 0, max: 2 }),
     deltas: fc.integer({ min: 0, max: 2 }),
     mambas: fc.integer({ min: 0, max: 2 }),
-    gatedAttention: fc.constantFrom<ModelSpec["gatedAttention"]>(false, "q_proj", "gate_proj"),
+    gatedAttention: fc.constantFrom<ModelSpec["gatedAttention"]>(false, "q_proj", "gate_proj", "head_gates"),
   })
   .map(({ layers, convolutions, deltas, mambas, gatedAttention, ...widths }) => {
     const convolution = tinyConvolution({ length: 3, biases: false }, widths.neurons);

@@ -16,7 +16,7 @@ type KeysAndValues = Readonly<Record<"keys" | "values", Value>>;
 export interface Heads extends KeysAndValues {
   /** Rotated, [B, T, N, H]. */
   readonly queries: Value;
-  /** Gates of attention's output before their sigmoid, [B, T, N*H]; null where the family has none. */
+  /** Gates of attention's output before their sigmoid, [B, T, N, H] or [B, T, N, 1]; null where there are none. */
   readonly gates: Value | null;
 }
 
@@ -38,20 +38,20 @@ function queriesOf(layer: LayerOperators, x: Value): Pick<Heads, "queries" | "ga
   const { b, structure, sizes } = layer;
   const { headDim, gatedAttention } = structure;
   const { N } = sizes;
-  if (gatedAttention !== "q_proj") {
-    const own = gatedAttention && layer.linear(x, ATTENTION_GATES, multiple(N, headDim));
-    return {
-      queries: normedHeads(layer, headsOf(layer, x, "q_proj"), "q_norm"),
-      gates: own ? b.cast(own, "float32") : null,
-    };
-  }
   const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
+  if (gatedAttention !== "q_proj") {
+    const queries = normedHeads(layer, headsOf(layer, x, "q_proj"), "q_norm");
+    if (gatedAttention === false) return { queries, gates: null };
+    const width = gatedAttention === "head_gates" ? 1 : headDim;
+    const own = b.cast(layer.linear(x, ATTENTION_GATES, multiple(N, width)), "float32");
+    return { queries, gates: b.reshape(own, [batch, tokens, N, width]) };
+  }
   const projected = layer.linear(x, "q_proj", multiple(N, 2 * headDim));
   const pairs = b.reshape(projected, [batch, tokens, N, 2 * headDim]);
   const half = (start: number): Value => b.slice(pairs, 3, { start, end: start + headDim });
   return {
     queries: normedIf(layer, half(0), { kind: "head", name: "q_norm" }),
-    gates: b.cast(b.reshape(half(headDim), [batch, tokens, multiple(N, headDim)]), "float32"),
+    gates: b.cast(half(headDim), "float32"),
   };
 }
 

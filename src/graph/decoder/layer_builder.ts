@@ -81,8 +81,10 @@ export class LayerBuilder {
     };
     const joined = b.transpose(addAttention(b, sources, structure), [0, 3, 1, 2, 4]);
     const output = b.reshape(joined, [batch, tokens, multiple(N, valueDim)]);
-    const tap = gates === null ? output : b.mul(b.cast(output, "float32"), b.sigmoid(gates));
-    return { tap, beforeOutputGate: output, keys, values };
+    if (gates === null) return { tap: output, beforeOutputGate: output, keys, values };
+    const heads = b.reshape(b.cast(output, "float32"), [batch, tokens, N, valueDim]);
+    const gated = b.mul(heads, b.sigmoid(gates));
+    return { tap: b.reshape(gated, output.shape), beforeOutputGate: output, keys, values };
   }
 
   /** Logits of attention sinks, [K, g]; null without. */

@@ -128,7 +128,7 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     const shared = width === undefined ? 0 : sharedUngated && !ownNorms ? 2 : 3;
     const latents = latent === undefined ? 0 : latent.queryRank === null ? 1 : 2;
     const beside = structure.beside === undefined ? 0 : 2;
-    const gates = gatedAttention === "gate_proj" ? 1 : 0;
+    const gates = gatedAttention && gatedAttention !== "q_proj" ? 1 : 0;
     const normed = Number(["around", "after"].includes(norms));
     const outputs = readStreams.length + ofOwn + shared + latents + beside + gates + normed;
     expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);

@@ -36,7 +36,7 @@ import { HELIUM } from "./helium.ts";
 import { HUNYUAN, HUNYUAN_MOE } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
-import { LFM2, LFM2_MOE } from "./lfm2.ts";
+import { LFM2, LFM2_MOE, LFM3 } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
 import { MELLUM } from "./mellum.ts";
@@ -102,6 +102,7 @@ export const FAMILIES: readonly Family[] = [
   LLAMA4,
   LFM2,
   LFM2_MOE,
+  LFM3,
   HELIUM,
   HUNYUAN,
   HUNYUAN_MOE,

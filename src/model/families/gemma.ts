@@ -119,6 +119,7 @@ export const GEMMA4: Family = {
     valueNorm: true,
     layerScalars: true,
     headDimByLayer: true,
+    scaledRotary: "all",
     headsDivideHidden: false,
   },
   config: { ...GEMMA3.config, scalingTypeKey: null, readsWindowPattern: false, ownKeys: "gemma4" },

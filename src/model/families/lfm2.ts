@@ -1,10 +1,11 @@
 /**
- * LFM2 and LFM2 MoE, whose layers have attention or a short convolution (their configuration and modeling files in
- * transformers).
+ * LFM2, LFM2 MoE and LFM3, whose layers have attention or a short convolution (their configuration and modeling files
+ * in transformers).
  */
 
 import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
+import { ATTENTION_GATES } from "../weight_names.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 
 export const LFM2: Family = {
@@ -71,5 +72,58 @@ export const LFM2_MOE: Family = {
   defaults: {
     ...LFM2.defaults,
     sizes: { vocab: 65_536, hidden: 2048, neurons: 7168, layers: 32, heads: 32 },
+  },
+};
+
+/** Attention has gates for each head, and in some layers a window; blocks have norms on what they give too. */
+export const LFM3: Family = {
+  ...LFM2,
+  modelType: "lfm3",
+  architecture: "Lfm3ForCausalLM",
+  configClass: "Lfm3Config",
+  computes: {
+    ...LFM2.computes,
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    norms: "around",
+    gatedAttention: "head_gates",
+    windows: "layer_types",
+    ropeByLayerType: true,
+    scaledRotary: "all",
+  },
+  config: {
+    ...LFM2.config,
+    fixedKeys: { use_sandwich_norm: true, use_attention_gate: true },
+    windowSwitch: false,
+    scalingTypeKey: null,
+    ownKeys: "lfm3",
+  },
+  stored: {
+    ...LFM2.stored,
+    names: {
+      input_layernorm: "operator_norm",
+      post_attention_layernorm: "post_operator_norm",
+      pre_feedforward_layernorm: "ffn_norm",
+      post_feedforward_layernorm: "post_ffn_norm",
+      "mlp.gate_proj": "feed_forward.w1",
+      "mlp.up_proj": "feed_forward.w3",
+      "mlp.down_proj": "feed_forward.w2",
+    },
+    namesInMemory: { "self_attn.g_proj": ATTENTION_GATES },
+  },
+  readers: {
+    ...LFM2.readers,
+    transformersSince: "5.23",
+    vllmClass: false,
+    vllmIgnores: [],
+    transformersJs: LFM2,
+  },
+  defaults: {
+    ...LFM2.defaults,
+    sizes: { vocab: 128_000, hidden: 2048, neurons: 7680, layers: 24, heads: 16 },
+    localRopeTheta: 10_000,
+    kvHeads: 4,
+    headDim: 128,
+    tokenIds: { bos_token_id: 124_894, eos_token_id: 124_900, pad_token_id: 124_893 },
+    window: 256,
   },
 };

@@ -183,6 +183,8 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
   const isPartial = spec.layers.some(({ rope, headDim = turning }) => rope && rope.rotaryDim < headDim);
   if (!computes.partialRotary && isPartial) return false;
   if (!computes.headDimByLayer && spec.layers.some(({ headDim }) => headDim !== undefined)) return false;
+  if (computes.scaledRotary !== "all" && ropes.some(({ scaling }) => scaling?.type === "proportional"))
+    return false;
   if (computes.scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form)))
     return false;
   if (spec.layers.some(({ biases }) => biases.some((projection) => isFused(projection, stored.fused))))

@@ -11,10 +11,7 @@ import { MAX_EXPERTS, requireExperts, ungroupedKey } from "./experts_keys.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { requireEveryLayer } from "./mixer_keys.ts";
 import { type OwnKeys, parsedKeys } from "./own_keys.ts";
-
-type LayerType = "sliding_attention" | "full_attention";
-
-const rotation = z.looseObject({ rope_theta: z.number().nullish() }).nullish();
+import { type AttentionType, ROTATION_KEYS, requireRotations } from "./rotations_by_type.ts";
 
 /** Defaults are those of the class. */
 const schema = z.object({
@@ -43,10 +40,7 @@ const schema = z.object({
   per_layer_config: z.record(layerKey, z.looseObject({})).nullish(),
   layer_widths: z.record(layerKey, z.looseObject({ intermediate_size: size.optional() })).nullish(),
   sliding_window: size.default(512),
-  rope_parameters: z.looseObject({ full_attention: rotation, sliding_attention: rotation }).nullish(),
-  rope_scaling: z
-    .null({ error: "expected rope_parameters alone: the class takes rope_scaling for all of them" })
-    .optional(),
+  ...ROTATION_KEYS,
 });
 
 type Gemma4Config = z.infer<typeof schema>;
@@ -68,7 +62,7 @@ export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
   const { use_bidirectional_attention: _, layer_widths: __, ...others } = config;
   const own = parsedKeys(schema, config, where);
   const types = layerTypes(own, where);
-  requireRotations(own, types, where);
+  requireRotations(own.rope_parameters, types, where);
   const sharing = sharingOf(own, types, where);
   const sizes = own.hidden_size_per_layer_input;
   const experts = expertsOf(own, where);
@@ -127,7 +121,7 @@ interface Experts {
 function layerTypes(
   { layer_types: named, num_hidden_layers: count }: Gemma4Config,
   where: string,
-): readonly LayerType[] {
+): readonly AttentionType[] {
   requireEveryLayer({ layer_types: named }, count, where);
   return Array.from({ length: count }, (_, index) => {
     if (index + 1 === count) return "full_attention";
@@ -135,26 +129,14 @@ function layerTypes(
   });
 }
 
-/** The class has rotations of all types of layers from the file, or none (`Gemma4TextRotaryEmbedding`). */
-function requireRotations(
-  { rope_parameters: given }: Gemma4Config,
-  types: readonly LayerType[],
-  where: string,
-): void {
-  const missing = given && types.find((type) => !given[type]?.rope_theta);
-  if (!missing) return;
-  const got = given[missing] ? "none with rope_theta" : "none";
-  throw new GpruneError("BAD_CONFIG", `${where}: expected rope_parameters of ${missing}, got ${got}`);
-}
-
 /** What layers share: the last ones read keys and values of the last layer of their type before them. */
 function sharingOf(
   { num_kv_shared_layers: shared }: Gemma4Config,
-  types: readonly LayerType[],
+  types: readonly AttentionType[],
   where: string,
 ): readonly (KvSharing | undefined)[] {
   const first = types.length - shared;
-  const sourceOf = (type: LayerType): number => types.slice(0, Math.max(0, first)).lastIndexOf(type);
+  const sourceOf = (type: AttentionType): number => types.slice(0, Math.max(0, first)).lastIndexOf(type);
   const missing = types.slice(Math.max(0, first)).find((type) => sourceOf(type) < 0);
   if (missing !== undefined) {
     const expected = `a layer with ${missing} before the last ${shared}, which take its keys and values`;
@@ -176,7 +158,7 @@ function layerWidths(
   {
     types,
     sharing,
-  }: { readonly types: readonly LayerType[]; readonly sharing: readonly (KvSharing | undefined)[] },
+  }: { readonly types: readonly AttentionType[]; readonly sharing: readonly (KvSharing | undefined)[] },
 ): JsonObject {
   const { num_global_key_value_heads: heads, intermediate_size: neurons, per_layer_config: given } = config;
   const global = {

@@ -16,6 +16,7 @@ import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
 import { type LatentSizes, latentKeys } from "./latent_keys.ts";
 import { LAYER_THETAS } from "./layer_thetas.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
+import { LFM3_KEYS } from "./lfm3_keys.ts";
 import { LLAMA4_KEYS } from "./llama4_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { NEMOTRON_H_KEYS } from "./nemotron_h_keys.ts";
@@ -203,6 +204,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
       own: { neurons: 1792, layers: afterDense("num_dense_layers", { usual: 2 }) },
     }),
   ),
+  lfm3: LFM3_KEYS,
   glm4_moe: both(
     PREDICTING_NONE,
     expertKeys({

@@ -142,7 +142,7 @@ export function ropeOf(
   // Beside the parameters, null stands for whole heads, not for the class's default (`convert_rope_params_to_dict`).
   const { [rotaryKeys.part]: beside = defaults.rotaryPart } = config;
   const part = parameters.partial_rotary_factor ?? beside ?? 1;
-  if (computes.headDimByLayer && typeOf(parameters) === "proportional")
+  if (computes.scaledRotary === "all" && typeOf(parameters) === "proportional")
     return { theta, rotaryDim: headDim, scaling: proportionalScaling(parameters, { headDim, part }) };
   requireRotatable(part, context);
   const rotaryDim = Math.floor(headDim * part);
