@@ -190,6 +190,17 @@ describe("exportOnnx", () => {
     await decoder.close();
   });
 
+  test("is, of LFM3, for a class of transformers.js that knows no windows", async () => {
+    const lfm3 = TINY_VARIANTS["as LFM3"] as TinyModelOptions;
+    const model = tinyModel({ ...lfm3, family: "lfm3" });
+    const { directory, decoder } = await exported(model);
+    const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    expect(config).toMatchObject({
+      ...{ model_type: "lfm2", layer_types: ["conv", "full_attention", "full_attention"] },
+    });
+    await decoder.close();
+  });
+
   test("has the states of Mamba 2 as transformers.js names them", async () => {
     const layers = [tinyMamba(), { rope: null }];
     const model = { ...tinyModel({ family: "granitemoehybrid", layers }), card: Buffer.from(CARD) };

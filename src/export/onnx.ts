@@ -13,7 +13,7 @@ import { writeDirectoryAtomically, writeFileAtomically } from "../io/files/outpu
 import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families/families.ts";
 import { configOf, configText } from "../model/hf/config_writer.ts";
-import { linearAttentionsOf } from "../model/mixer_layers.ts";
+import { convolutionsOf, linearAttentionsOf } from "../model/mixer_layers.ts";
 import { exactDType, type Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { requireSoundFiles } from "../model/tokenizer/files.ts";
@@ -112,9 +112,12 @@ function clientConfig(
   const own = familyByName(spec.family, "spec");
   const { modelType, architecture } = own.readers.transformersJs ?? own;
   const family = { ...own, modelType, architecture };
+  // The class that LFM3 is loaded by knows no windows, which are within the graph.
+  const types = spec.layers.map(({ mixer }) => (mixer ? "conv" : "full_attention"));
   return {
     ...own.defaults.tokenIds,
     ...configOf(spec, { family, remoteCode: false }, cacheType),
+    ...(modelType !== own.modelType && convolutionsOf(spec).length > 0 ? { layer_types: types } : {}),
     "transformers.js_config": {
       dtype,
       ...(cacheType === "float16" ? { kv_cache_dtype: { [dtype]: cacheType } } : {}),
