@@ -110,7 +110,6 @@ export const GRANITE_SWA: Family = {
   readers: {
     ...GRANITE.readers,
     transformersSince: "5.15",
-    vllmClass: false,
     // It would leave out the sinks.
     vllmBackend: false,
     transformersJs: GRANITE,
@@ -146,5 +145,6 @@ export const GRANITE_MOE_SWA: Family = {
       { name: "block_sparse_moe.experts.down_proj", parts: ["down_proj"] },
     ],
   },
+  readers: { ...GRANITE_SWA.readers, vllmReadsHeadDim: false, vllmOmits: GRANITE_MOE.readers.vllmOmits },
   defaults: { ...GRANITE_MOE.defaults, window: 128, windowPattern: 4, firstUnwindowed: true },
 };
