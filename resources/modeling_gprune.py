@@ -49,7 +49,8 @@ NEURONS = (
 SHARED = ("shared_expert", "shared_mlp")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
-# those that are one matrix in some classes, all have a bias or none; gates of attention's outputs (AFMoE, LFM3) have none.
+# those that are one matrix in some classes, all have a bias or none; gates of attention's outputs (AFMoE, LFM3) have
+# none.
 ATTENTION_PROJECTIONS = {
     "gate_proj": "attention_gates",
     "g_proj": "attention_gates",

@@ -6,18 +6,10 @@ import { readConfig } from "./config.ts";
 import { writeConfig } from "./form.ts";
 
 const CONFIG = {
-  ...{
-    model_type: "granite_swa",
-    hidden_size: 16,
-    intermediate_size: 10,
-    num_hidden_layers: 5,
-    vocab_size: 16,
-  },
-  ...{
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    rope_parameters: { rope_type: "default", rope_theta: 700 },
-  },
+  model_type: "granite_swa",
+  ...{ hidden_size: 16, intermediate_size: 10, num_hidden_layers: 5, vocab_size: 16 },
+  ...{ num_attention_heads: 4, num_key_value_heads: 2 },
+  rope_parameters: { rope_type: "default", rope_theta: 700 },
 };
 const EXPERTS = { model_type: "granitemoe_swa", num_local_experts: 4, num_experts_per_tok: 2 };
 const read = (config: JsonObject): ModelSpec => readConfig(config, "config.json");

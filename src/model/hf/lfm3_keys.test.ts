@@ -20,15 +20,8 @@ const rotation = (rope_theta: number, other: JsonObject = {}): JsonObject => ({
 describe("an LFM3", () => {
   test("has the layers, rotations and switches of its class where the file is silent", () => {
     const spec = read(CONFIG);
-    expect(spec).toMatchObject({
-      ...{
-        gatedAttention: "head_gates",
-        norms: "around",
-        qkNorm: "head",
-        tiedEmbeddings: true,
-        normEps: 1e-5,
-      },
-    });
+    expect(spec).toMatchObject({ gatedAttention: "head_gates", norms: "around", qkNorm: "head" });
+    expect(spec).toMatchObject({ tiedEmbeddings: true, normEps: 1e-5 });
     const conv = "convolution";
     expect(typesOf(spec)).toEqual([conv, conv, null, conv, 256, conv]);
     expect(spec.layers[0]).toMatchObject({ mixer: { type: conv, length: 7, biases: false }, kvGroups: 0 });
@@ -53,6 +46,7 @@ describe("an LFM3", () => {
     ["no gates", { use_attention_gate: false }, "expected use_attention_gate true, got false"],
     ["no norms after blocks", { use_sandwich_norm: false }, "expected use_sandwich_norm true, got false"],
     ["fewer types than layers", { layer_types: ["conv"] }, "layer_types with an entry for every layer"],
+    ["no length of windows", { sliding_window: null }, "sliding_window"],
     ["another type", { layer_types: Array(6).fill("mamba") }, "layer_types"],
     ["convolutions alone", { layer_types: Array(6).fill("conv") }, "attention"],
     [

@@ -17,6 +17,7 @@ const schema = z.object({
   num_hidden_layers: size.max(MAX_LAYERS),
   conv_L_cache: filterLength.default(7),
   conv_bias: z.boolean().default(false),
+  sliding_window: size.default(256),
   ...ROTATION_KEYS,
 });
 
