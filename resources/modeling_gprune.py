@@ -2,7 +2,7 @@
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
 LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen
 3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later; Granite with
-windows: 5.15 and later; LFM3: 5.23 and later):
+windows: 5.15 and later; LFM3: 5.23 and later; MiniCPM 5: 5.25 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -54,6 +54,7 @@ SHARED = ("shared_expert", "shared_mlp")
 ATTENTION_PROJECTIONS = {
     "gate_proj": "attention_gates",
     "g_proj": "attention_gates",
+    "q_gate_proj": "q_proj",
     "query_key_value": "q_proj",
     "c_attn": "q_proj",
     "Wqkv": "q_proj",
@@ -322,6 +323,7 @@ for family in (
     ("mistral", "Mistral"),
     ("mixtral", "Mixtral"),
     ("minimax_m2", "MiniMaxM2"),
+    ("minicpm5_moe", "MiniCPM5Moe"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
     ("qwen2", "Qwen2"),

@@ -80,6 +80,7 @@ export type OwnKeysName =
   | "lfm2"
   | "lfm2_moe"
   | "lfm3"
+  | "minicpm5_moe"
   | "llama4"
   | "mellum"
   | "minimax_m2"

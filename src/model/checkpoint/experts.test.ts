@@ -149,6 +149,7 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["phimoe", { "block_sparse_moe.gate": "mlp.router" }],
   ["flex_olmo", {}],
   ["lfm2_moe", {}],
+  ["minicpm5_moe", { "self_attn.q_proj": "self_attn.q_gate_proj" }],
   ["lfm3", { "self_attn.gate_proj": "self_attn.g_proj" }],
   ["glm4_moe", {}],
   ["ernie4_5_moe", { "mlp.moe_statics": "mlp.gate.moe_statics" }],

@@ -205,6 +205,12 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     }),
   ),
   lfm3: LFM3_KEYS,
+  minicpm5_moe: expertKeys({
+    ...SIGMOID_EXPERTS,
+    defaults: { ...SIGMOID_EXPERTS.defaults, count: 160, active: 16, scale: 3.66 },
+    shared: { key: "n_shared_experts", usual: 1 },
+    own: { neurons: 512, layers: BY_TYPE_OR_NUMBER },
+  }),
   glm4_moe: both(
     PREDICTING_NONE,
     expertKeys({
