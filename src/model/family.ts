@@ -174,12 +174,12 @@ export interface FamilyComputation extends SettledSwitches {
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
   /**
-   * Scalings of rotary frequencies that the class accepts: all; any but proportional ones; only longrope, for heads of
+   * Scalings of rotary frequencies that the class accepts: all; all but proportional ones; only longrope, for heads of
    * C / N, and in transformers 4 with no other keys than `type`, `short_factor` and `long_factor`
    * (configuration_phi3.py); or only longrope with `short_mscale` and `long_mscale` instead of an attention factor
    * (configuration_phimoe.py).
    */
-  readonly scaledRotary: "all" | "any" | "longrope" | "longrope_mscales";
+  readonly scaledRotary: "all" | "usual" | "longrope" | "longrope_mscales";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /**

@@ -99,6 +99,8 @@ export const GRANITE_HYBRID: Family = {
   },
 };
 
+const WINDOWS = { window: 128, windowPattern: 4, firstUnwindowed: true } as const;
+
 /** A Granite with sinks, windows in three of four layers, and a base of the rotation for each. */
 export const GRANITE_SWA: Family = {
   ...GRANITE,
@@ -121,9 +123,7 @@ export const GRANITE_SWA: Family = {
     normEps: 1e-5,
     positions: 8192,
     kvHeads: 4,
-    window: 128,
-    windowPattern: 4,
-    firstUnwindowed: true,
+    ...WINDOWS,
     tokenIds: { bos_token_id: 100_257, eos_token_id: 100_257, pad_token_id: null },
   },
 };
@@ -146,5 +146,5 @@ export const GRANITE_MOE_SWA: Family = {
     ],
   },
   readers: { ...GRANITE_SWA.readers, vllmReadsHeadDim: false, vllmOmits: GRANITE_MOE.readers.vllmOmits },
-  defaults: { ...GRANITE_MOE.defaults, window: 128, windowPattern: 4, firstUnwindowed: true },
+  defaults: { ...GRANITE_MOE.defaults, ...WINDOWS },
 };

@@ -8,6 +8,12 @@ import type { Family } from "../family.ts";
 import { ATTENTION_GATES } from "../weight_names.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
 
+const FFN_NAMES = {
+  "mlp.gate_proj": "feed_forward.w1",
+  "mlp.up_proj": "feed_forward.w3",
+  "mlp.down_proj": "feed_forward.w2",
+};
+
 export const LFM2: Family = {
   ...LLAMA,
   modelType: "lfm2",
@@ -23,9 +29,7 @@ export const LFM2: Family = {
       "self_attn.o_proj": "self_attn.out_proj",
       "self_attn.q_norm": "self_attn.q_layernorm",
       "self_attn.k_norm": "self_attn.k_layernorm",
-      "mlp.gate_proj": "feed_forward.w1",
-      "mlp.up_proj": "feed_forward.w3",
-      "mlp.down_proj": "feed_forward.w2",
+      ...FFN_NAMES,
     },
     outerNames: { norm: "embedding_norm" },
   },
@@ -104,9 +108,7 @@ export const LFM3: Family = {
       post_attention_layernorm: "post_operator_norm",
       pre_feedforward_layernorm: "ffn_norm",
       post_feedforward_layernorm: "post_ffn_norm",
-      "mlp.gate_proj": "feed_forward.w1",
-      "mlp.up_proj": "feed_forward.w3",
-      "mlp.down_proj": "feed_forward.w2",
+      ...FFN_NAMES,
     },
     namesInMemory: { "self_attn.g_proj": ATTENTION_GATES },
   },

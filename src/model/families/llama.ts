@@ -38,7 +38,7 @@ export const LLAMA: Family = {
     growsQueries: false,
     scalesBase: false,
     partialRotary: false,
-    scaledRotary: "any",
+    scaledRotary: "usual",
     kvHeads: "any",
     headsFillHidden: false,
     headsDivideHidden: true,

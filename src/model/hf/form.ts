@@ -183,8 +183,6 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
   const isPartial = spec.layers.some(({ rope, headDim = turning }) => rope && rope.rotaryDim < headDim);
   if (!computes.partialRotary && isPartial) return false;
   if (!computes.headDimByLayer && spec.layers.some(({ headDim }) => headDim !== undefined)) return false;
-  if (computes.scaledRotary !== "all" && ropes.some(({ scaling }) => scaling?.type === "proportional"))
-    return false;
   if (computes.scaledRotary === "longrope" && !ropes.every((rope) => fitsLongropeOnly(rope, spec, form)))
     return false;
   if (spec.layers.some(({ biases }) => biases.some((projection) => isFused(projection, stored.fused))))
@@ -197,12 +195,15 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
   return hasBiases && isDeepStrictEqual(computation(read), computation(spec));
 }
 
-/** What config.json in a form says; null where its keys cannot say it, and mean something impossible instead. */
+/**
+ * What config.json in a form says; null where its keys cannot say it, and mean something impossible instead, or what is
+ * not computed.
+ */
 function readBack(spec: ModelSpec, form: HfForm): ModelSpec | null {
   try {
     return readConfig(configOf(spec, form, "float32"), "config.json");
   } catch (error) {
-    if (error instanceof GpruneError && error.code === "BAD_CONFIG") return null;
+    if (error instanceof GpruneError && ["BAD_CONFIG", "UNSUPPORTED"].includes(error.code)) return null;
     throw error;
   }
 }

@@ -6,21 +6,22 @@
 import { z } from "zod";
 import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
-import { convolutionsOf, mixerLayer } from "../mixer_layers.ts";
-import type { ConvolutionSpec } from "../mixer_spec.ts";
 import { mainRope } from "../rope_layers.ts";
 import type { ModelSpec } from "../spec.ts";
+import { convolutionKeys, convolutionSchemas, convolutionsIn } from "./convolution_keys.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
-import { filterLength, requireAttention, requireEveryLayer } from "./mixer_keys.ts";
+import { requireEveryLayer } from "./mixer_keys.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
+
+/** Tokens of a filter where config.json has none. */
+const FILTER_LENGTH = 3;
 
 /** Defaults are those of the class. */
 const schema = z.object({
   layer_types: z.array(z.enum(["full_attention", "conv"])).nullish(),
   full_attn_idxs: z.array(z.int().min(0).max(MAX_LAYERS)).max(MAX_LAYERS).nullish(),
   num_hidden_layers: size.max(MAX_LAYERS),
-  conv_L_cache: filterLength.default(3),
-  conv_bias: z.boolean().default(false),
+  ...convolutionSchemas(FILTER_LENGTH),
   intermediate_size: size.default(12_288),
   block_ff_dim: size.optional(),
   block_auto_adjust_ff_dim: z.boolean().default(true),
@@ -59,7 +60,7 @@ export const LFM2_KEYS: OwnKeysFormat = {
 function readMixers(config: JsonObject, where: string): OwnKeys {
   const { layer_types: _, tie_embedding: tied, ...others } = config;
   const keys = parsedKeys(schema, config, where);
-  const convolutions = convolutionsIn(keys, where);
+  const complete = convolutionsIn(keys, attending(keys, where), where);
   return {
     usual: {
       ...others,
@@ -69,13 +70,7 @@ function readMixers(config: JsonObject, where: string): OwnKeys {
     },
     complete: (spec) => {
       checkTheta(spec, keys, where);
-      return {
-        ...spec,
-        layers: spec.layers.map((layer, index) => {
-          const convolution = convolutions[index];
-          return convolution ? mixerLayer(convolution, layer) : layer;
-        }),
-      };
+      return complete(spec);
     },
   };
 }
@@ -87,17 +82,15 @@ function checkTheta(spec: ModelSpec, { theta }: Lfm2Config, where: string): void
   throw new GpruneError("BAD_CONFIG", `${where}: expected theta like rope_theta, ${ropeTheta}, got ${theta}`);
 }
 
-function convolutionsIn(
-  { layer_types: types, full_attn_idxs: attending, num_hidden_layers: count, ...config }: Lfm2Config,
+/** Whether each layer has attention. */
+function attending(
+  { layer_types: types, full_attn_idxs: attending, num_hidden_layers: count }: Lfm2Config,
   where: string,
-): readonly (ConvolutionSpec | null)[] {
+): readonly boolean[] {
   requireEveryLayer({ layer_types: types }, count, where);
-  const convolution = { type: "convolution", length: config.conv_L_cache, biases: config.conv_bias } as const;
-  const attends = Array.from({ length: count }, (_, index) =>
+  return Array.from({ length: count }, (_, index) =>
     types ? types[index] === "full_attention" : (attending?.includes(index) ?? true),
   );
-  requireAttention(attends, "convolutions", where);
-  return attends.map((attention) => (attention ? null : convolution));
 }
 
 /** `Lfm2MLP`: two thirds of the size given, times a factor, rounded up to a multiple. */
@@ -110,11 +103,9 @@ function neuronsOf(config: Lfm2Config): number {
   return multiple * Math.ceil(Math.trunc(factor * reduced) / multiple);
 }
 
-function mixerKeys({ layers }: ModelSpec): JsonObject {
-  const [{ length, biases } = { length: 3, biases: false }] = convolutionsOf({ layers });
+function mixerKeys(spec: ModelSpec): JsonObject {
   return {
-    layer_types: layers.map(({ mixer }) => (mixer ? "conv" : "full_attention")),
-    conv_L_cache: length,
-    conv_bias: biases,
+    layer_types: spec.layers.map(({ mixer }) => (mixer ? "conv" : "full_attention")),
+    ...convolutionKeys(spec, FILTER_LENGTH),
   };
 }

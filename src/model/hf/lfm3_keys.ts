@@ -4,19 +4,21 @@
  */
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";
-import { convolutionsOf, mixerLayer } from "../mixer_layers.ts";
 import type { ModelSpec } from "../spec.ts";
+import { convolutionKeys, convolutionSchemas, convolutionsIn } from "./convolution_keys.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
-import { filterLength, requireAttention, requireEveryLayer } from "./mixer_keys.ts";
+import { requireEveryLayer } from "./mixer_keys.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
-import { ROTATION_KEYS, requireRotations } from "./rotations_by_type.ts";
+import { type AttentionType, ROTATION_KEYS, requireRotations } from "./rotations_by_type.ts";
+
+/** Tokens of a filter where config.json has none. */
+const FILTER_LENGTH = 7;
 
 /** Defaults are those of the class. */
 const schema = z.object({
   layer_types: z.array(z.enum(["conv", "sliding_attention", "full_attention"])).nullish(),
   num_hidden_layers: size.max(MAX_LAYERS),
-  conv_L_cache: filterLength.default(7),
-  conv_bias: z.boolean().default(false),
+  ...convolutionSchemas(FILTER_LENGTH),
   sliding_window: size.default(256),
   ...ROTATION_KEYS,
 });
@@ -40,28 +42,18 @@ function readKeys(config: JsonObject, where: string): OwnKeys {
   const { layer_types: named, num_hidden_layers: count } = own;
   requireEveryLayer({ layer_types: named }, count, where);
   const types = Array.from({ length: count }, (_, index) => named?.[index] ?? usualType(index));
-  const attending = types.filter((type) => type !== "conv");
-  requireAttention(
-    types.map((type) => type !== "conv"),
-    "convolutions",
-    where,
-  );
-  requireRotations(own.rope_parameters, attending, where);
-  const convolution = { type: "convolution", length: own.conv_L_cache, biases: own.conv_bias } as const;
+  const isAttention = (type: LayerType): type is AttentionType => type !== "conv";
+  const complete = convolutionsIn(own, types.map(isAttention), where);
+  requireRotations(own.rope_parameters, types.filter(isAttention), where);
   return {
     usual: {
       ...config,
-      layer_types: types.map((type) => (type === "conv" ? "full_attention" : type)),
+      layer_types: types.map((type) => (isAttention(type) ? type : "full_attention")),
       rope_parameters: own.rope_parameters ?? ROPE_PARAMETERS,
       // The class has no other activation.
       hidden_act: "silu",
     },
-    complete: (spec) => ({
-      ...spec,
-      layers: spec.layers.map((layer, index) =>
-        types[index] === "conv" ? mixerLayer(convolution, layer) : layer,
-      ),
-    }),
+    complete,
   };
 }
 
@@ -70,12 +62,10 @@ function usualType(index: number): LayerType {
   return index % 4 === 0 && index > 0 ? "sliding_attention" : "conv";
 }
 
-function keysOf({ layers }: ModelSpec): JsonObject {
-  const [{ length, biases } = { length: 7, biases: false }] = convolutionsOf({ layers });
+function keysOf(spec: ModelSpec): JsonObject {
   const attention = (window: number | null): LayerType => (window ? "sliding_attention" : "full_attention");
   return {
-    layer_types: layers.map(({ mixer, window }) => (mixer ? "conv" : attention(window))),
-    conv_L_cache: length,
-    conv_bias: biases,
+    layer_types: spec.layers.map(({ mixer, window }) => (mixer ? "conv" : attention(window))),
+    ...convolutionKeys(spec, FILTER_LENGTH),
   };
 }
