@@ -3,11 +3,11 @@ import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 import { EXPERTS_OF_MLP, SHARED_EXPERTS } from "./qwen.ts";
 
-/** Also Moonlight and Kimi K2. Neighbouring channels of heads turn together. */
+/** Also Moonlight, Kimi K2 and, without experts, Youtu-LLM. Neighbouring channels of heads turn together. */
 export const DEEPSEEK_V3: Family = {
   ...LLAMA,
   modelType: "deepseek_v3",
-  alsoNamed: ["kimi_k2"],
+  alsoNamed: ["kimi_k2", "youtu"],
   architecture: "DeepseekV3ForCausalLM",
   configClass: "DeepseekV3Config",
   computes: {

@@ -110,6 +110,7 @@ export const GEMMA3: Family = {
 export const GEMMA4: Family = {
   ...GEMMA3,
   modelType: "gemma4_text",
+  alsoNamed: ["gemma4_unified_text"],
   architecture: "Gemma4ForCausalLM",
   configClass: "Gemma4TextConfig",
   computes: {

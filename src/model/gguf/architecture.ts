@@ -186,6 +186,8 @@ export interface GgufArchitecture {
   readonly latents: boolean;
   /** Null where files have no experts; then the same name may stand for another architecture in files with some. */
   readonly experts: GgufExperts | null;
+  /** Files without experts say so, as llama.cpp asks for numbers of them. */
+  readonly saysNoExperts: boolean;
   /** Whether the file's `logit_scale` divides or multiplies the logits; null where there is none. */
   readonly logitScale: "divisor" | "factor" | null;
   readonly loads: GgufLoads;
@@ -267,6 +269,7 @@ export const LLAMA: GgufArchitecture = {
   twoKinds: false,
   latents: false,
   experts: null,
+  saysNoExperts: false,
   logitScale: null,
   loads: LLAMA_LOADS,
 };

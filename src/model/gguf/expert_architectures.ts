@@ -275,6 +275,16 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
     },
   ],
   ["deepseek2", DEEPSEEK2],
+  // Youtu-LLM.
+  [
+    "deepseek2",
+    {
+      ...DEEPSEEK2,
+      experts: null,
+      saysNoExperts: true,
+      loads: { ...DEEPSEEK2.loads, families: ["deepseek_v3"] },
+    },
+  ],
   // DeepSeek V2.
   [
     "deepseek2",

@@ -155,8 +155,9 @@ export function ffnWidthsOf({ layers }: ModelSpec, { experts: known }: GgufArchi
 /** The keys for a model, beside the width of FFNs. */
 export function expertEntries(
   { layers }: ModelSpec,
-  { experts: known }: GgufArchitecture,
+  { experts: known, saysNoExperts }: GgufArchitecture,
 ): readonly (readonly [string, EncodedValue])[] {
+  if (saysNoExperts) return noExpertEntries(layers);
   const dense = layers.findIndex(({ experts }) => experts !== undefined);
   const { [dense]: first } = layers;
   if (known === null || first?.experts === undefined) return [];
@@ -177,6 +178,15 @@ export function expertEntries(
     ...(known.scores.sigmoid ? [[SCORES, u32(SIGMOID)] as const] : []),
     ...(known.normalised === null ? [[NORMALISED, flag(normalised)] as const] : []),
     ...(known.scaled ? [[SCALE, f32(scale)] as const] : []),
+  ];
+}
+
+/** That all layers come before those with experts, with the numbers that llama.cpp asks for all the same. */
+function noExpertEntries(layers: ModelSpec["layers"]): readonly (readonly [string, EncodedValue])[] {
+  return [
+    [WIDTH, u32(Math.max(...layers.map(({ neurons }) => neurons)))],
+    [SHARED_COUNT, u32(0)],
+    [DENSE_LAYERS, u32(layers.length)],
   ];
 }
 

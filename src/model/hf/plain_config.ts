@@ -1,13 +1,15 @@
 /**
  * Configurations of models that compute what a model of a known family does, with that family's keys: the text models
  * of multimodal ones, Granite 4 whose layers all have rotated attention, EXAONE 3, InternLM 3, IQuest-Coder, MiniCPM,
- * a Mistral that is called so though it is a Ministral, and Qwen-VL with the defaults of its own classes.
+ * a Mistral that is called so though it is a Ministral, and Qwen-VL, Gemma 4 12B and Youtu-LLM with the defaults of
+ * their own classes.
  */
 import { z } from "zod";
 import { isJsonObject, type JsonObject } from "../../io/files/json.ts";
 import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import type { Family } from "../family.ts";
 import { withOwnKeys } from "./config_names.ts";
+import { MAX_LAYERS } from "./limits.ts";
 
 /**
  * The configuration of a known family that says the same, with the sizes of its class where there are none; the same
@@ -26,7 +28,7 @@ function withSizes(config: JsonObject): JsonObject {
 
 /** A configuration of another class that computes what a known family does, as that family's. */
 function usualFamily(config: JsonObject): JsonObject {
-  return ministral(scaledGranite(otherLlama(denseGranite(completeQwen(config)))));
+  return ministral(scaledGranite(otherLlama(denseGranite(withDefaults(config)))));
 }
 
 /** Whether a configuration is of a class that no family is written as, though it is read as one. */
@@ -88,16 +90,44 @@ const QWEN2_VL: JsonObject = {
   max_window_layers: 80,
 };
 
-/** Defaults of classes whose configurations are read as a Qwen's, where they are not the Qwen's own. */
-const OTHER_QWENS: ReadonlyMap<unknown, JsonObject> = new Map<unknown, JsonObject>([
+/** Defaults of Gemma 4's class without experts and inputs of layers (configuration_gemma4_unified.py). */
+const GEMMA4_UNIFIED: JsonObject = {
+  vocab_size: 262_144,
+  hidden_size: 2304,
+  intermediate_size: 9216,
+  num_hidden_layers: 30,
+  num_attention_heads: 8,
+  sliding_window: 1024,
+  max_position_embeddings: 262_144,
+  hidden_size_per_layer_input: 0,
+};
+
+/** Defaults of Youtu-LLM, a DeepSeek V3 without experts (configuration_youtu.py). */
+const YOUTU: JsonObject = {
+  vocab_size: 128_256,
+  hidden_size: 2048,
+  intermediate_size: 6144,
+  num_hidden_layers: 32,
+  num_attention_heads: 16,
+  max_position_embeddings: 131_072,
+  bos_token_id: 128_000,
+  eos_token_id: 128_001,
+  tie_word_embeddings: true,
+  first_k_dense_replace: MAX_LAYERS,
+};
+
+/** Defaults of classes whose configurations are read as a family's, where they are not the family's own. */
+const OTHER_DEFAULTS: ReadonlyMap<unknown, JsonObject> = new Map<unknown, JsonObject>([
   ...["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"].map((name) => [name, QWEN2_VL] as const),
   // Of transformers 5; a base of 5,000,000 in version 4, which writes it into every config.json.
   ["qwen3_vl_text", { rope_theta: 500_000, max_position_embeddings: 128_000 }],
+  ["gemma4_unified_text", GEMMA4_UNIFIED],
+  ["youtu", YOUTU],
 ]);
 
 /** A configuration of a class with other defaults than the family's, with these; what it says itself counts. */
-function completeQwen(config: JsonObject): JsonObject {
-  const defaults = OTHER_QWENS.get(config.model_type);
+function withDefaults(config: JsonObject): JsonObject {
+  const defaults = OTHER_DEFAULTS.get(config.model_type);
   return defaults === undefined ? config : { ...defaults, ...config };
 }
 
