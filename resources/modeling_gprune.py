@@ -1,8 +1,8 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
 LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen
-3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later; Granite with
-windows: 5.15 and later; LFM3: 5.23 and later; MiniCPM 5: 5.25 and later):
+3.5: 5.2 and later; Nemotron-H: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later; MiniCPM 3: 5.13 and
+later; Granite with windows: 5.15 and later; LFM3: 5.23 and later; MiniCPM 5: 5.25 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -323,6 +323,7 @@ for family in (
     ("mistral", "Mistral"),
     ("mixtral", "Mixtral"),
     ("minimax_m2", "MiniMaxM2"),
+    ("minicpm3", "MiniCPM3"),
     ("minicpm5_moe", "MiniCPM5Moe"),
     ("ministral", "Ministral"),
     ("ministral3", "Ministral3"),
@@ -404,8 +405,9 @@ def __getattr__(name):
 
 
 # What vLLM multiplies the logits by.
-for name in ("GpruneGraniteConfig", "GpruneGraniteMoeConfig", "GpruneGraniteMoeSharedConfig"):
-    globals()[name].logit_scale = property(lambda config: 1 / config.logits_scaling)
+for name in ("GpruneGraniteConfig", "GpruneGraniteMoeConfig", "GpruneGraniteMoeSharedConfig", "GpruneMiniCPM3Config"):
+    if name in globals():
+        globals()[name].logit_scale = property(lambda config: 1 / config.logits_scaling)
 if "GpruneHyperCLOVAXConfig" in globals():
     globals()["GpruneHyperCLOVAXConfig"].logit_scale = property(lambda config: config.logits_scaling)
 

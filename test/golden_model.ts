@@ -19,6 +19,7 @@ export const GOLDEN_FAMILIES = [
   "mistral-window",
   "mixtral",
   "minimax_m2",
+  "minicpm3",
   "minicpm5_moe",
   "ministral",
   "ministral3",

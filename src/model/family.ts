@@ -83,6 +83,7 @@ export type OwnKeysName =
   | "minicpm5_moe"
   | "llama4"
   | "mellum"
+  | "minicpm3"
   | "minimax_m2"
   | "mixtral"
   | "mpt"

@@ -40,6 +40,7 @@ import { LFM2, LFM2_MOE, LFM3 } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
 import { MELLUM } from "./mellum.ts";
+import { MINICPM3 } from "./minicpm3.ts";
 import { MINICPM5_MOE } from "./minicpm5.ts";
 import { MINIMAX_M2 } from "./minimax.ts";
 import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
@@ -64,6 +65,7 @@ export const FAMILIES: readonly Family[] = [
   MISTRAL,
   MIXTRAL,
   MINIMAX_M2,
+  MINICPM3,
   MINICPM5_MOE,
   MINISTRAL,
   MINISTRAL3,

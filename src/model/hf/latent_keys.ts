@@ -1,6 +1,6 @@
 /**
  * Keys of classes with latent attention (configuration_deepseek_v2.py, configuration_deepseek_v3.py,
- * configuration_glm4_moe_lite.py). To them, the head size of config.json is that of the channels that turn.
+ * configuration_glm4_moe_lite.py, configuration_minicpm3.py). To them, the head size of config.json is that of the channels that turn.
  */
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";
@@ -17,7 +17,8 @@ export interface LatentSizes {
   /** Channels of keys that turn, and others. */
   readonly rotated: number;
   readonly unrotated: number;
-  readonly valueDim: number;
+  /** `C/N`: the hidden size by the number of heads. */
+  readonly valueDim: number | "C/N";
 }
 
 const schema = z.object({
@@ -27,6 +28,8 @@ const schema = z.object({
   qk_nope_head_dim: size.optional(),
   v_head_dim: size.nullish(),
   attention_bias: z.boolean().nullish(),
+  hidden_size: size,
+  num_attention_heads: size,
 });
 
 /** The format of a class. */
@@ -42,7 +45,7 @@ function readKeys(usual: LatentSizes, config: JsonObject, where: string): OwnKey
     queryRank: keys.q_lora_rank === undefined ? usual.queryRank : keys.q_lora_rank,
     rank: keys.kv_lora_rank ?? usual.rank,
     rotated: keys.qk_rope_head_dim ?? usual.rotated,
-    valueDim: keys.v_head_dim ?? usual.valueDim,
+    valueDim: keys.v_head_dim ?? usualValueDim(usual, keys),
     biases: keys.attention_bias ?? false,
   };
   const headDim = latent.rotated + (keys.qk_nope_head_dim ?? usual.unrotated);
@@ -50,6 +53,10 @@ function readKeys(usual: LatentSizes, config: JsonObject, where: string): OwnKey
     usual: { ...config, head_dim: latent.rotated },
     complete: (spec) => withLatents(spec, latent, headDim),
   };
+}
+
+function usualValueDim({ valueDim }: LatentSizes, keys: z.infer<typeof schema>): number {
+  return valueDim === "C/N" ? Math.floor(keys.hidden_size / keys.num_attention_heads) : valueDim;
 }
 
 function writtenKeys({ latent, headDim }: ModelSpec): JsonObject {

@@ -18,6 +18,7 @@ import { LAYER_THETAS } from "./layer_thetas.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
 import { LFM3_KEYS } from "./lfm3_keys.ts";
 import { LLAMA4_KEYS } from "./llama4_keys.ts";
+import { MINICPM3_FACTORS } from "./minicpm3_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { NEMOTRON_H_KEYS } from "./nemotron_h_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
@@ -235,6 +236,10 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     own: { neurons: 1536, layers: BY_TYPE },
     scale: 1.8,
   }),
+  minicpm3: both(
+    latentKeys({ queryRank: 768, rank: 256, rotated: 32, unrotated: 64, valueDim: "C/N" }),
+    MINICPM3_FACTORS,
+  ),
   deepseek_v2: both(
     latentKeys({ queryRank: 1536, rank: 512, rotated: 64, unrotated: 128, valueDim: 128 }),
     expertKeys({
