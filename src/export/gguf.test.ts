@@ -116,6 +116,13 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   "gemma4 without a cap of logits": { ...TINY_FAMILIES.gemma4, logitSoftcap: null },
   ...UNCHANGED,
   glm4_moe_lite: { ...TINY_FAMILIES.glm4_moe_lite, readAs: "deepseek_v3" },
+  "deepseek_v3 without experts": {
+    ...TINY_FAMILIES.deepseek_v3,
+    layers: [7, 7].map((neurons, layer) => {
+      const { experts: _, ...dense } = TINY_FAMILIES.deepseek_v3.layers![layer]!;
+      return { ...dense, neurons };
+    }),
+  },
   solar_open: { ...TINY_FAMILIES.solar_open, readAs: "glm4_moe" },
   "granitemoehybrid of attention with experts": {
     ...TINY_FAMILIES["granitemoehybrid of attention with experts"],

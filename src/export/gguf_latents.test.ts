@@ -83,6 +83,19 @@ describe("a GGUF of latent attention", () => {
     expect(plain["deepseek2.attention.q_lora_rank"]).toBeUndefined();
   });
 
+  test("says that no layer has experts, with the numbers of them that llama.cpp asks for", async () => {
+    const dense = withLayers(V3, () => ({ experts: undefined, neurons: 7 }));
+    const metadata = await withExported(dense, async (file) => Object.fromEntries(file.metadata));
+    const keys = {
+      leading_dense_block_count: 2,
+      feed_forward_length: 7,
+      expert_feed_forward_length: 7,
+      expert_shared_count: 0,
+      expert_count: undefined,
+    };
+    for (const [key, value] of Object.entries(keys)) expect(metadata[`deepseek2.${key}`], key).toBe(value);
+  });
+
   const rope = { theta: 10_000, rotaryDim: 4 } as const;
   test.each<[string, TinyModelOptions, string]>([
     [

@@ -14,7 +14,6 @@ export const MINICPM3: Family = {
     biases: { qkv: "never", o: "attention_bias", mlp: "mlp_bias" },
     latents: true,
     kvHeads: "each",
-    headsDivideHidden: false,
   },
   config: { ...LLAMA.config, ownKeys: "minicpm3" },
   stored: { ...DEEPSEEK_V3.stored, rotatedOrder: "halves" },

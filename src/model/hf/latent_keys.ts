@@ -1,6 +1,7 @@
 /**
  * Keys of classes with latent attention (configuration_deepseek_v2.py, configuration_deepseek_v3.py,
- * configuration_glm4_moe_lite.py, configuration_minicpm3.py). To them, the head size of config.json is that of the channels that turn.
+ * configuration_glm4_moe_lite.py, configuration_minicpm3.py). To them, the head size of config.json is that of the
+ * channels that turn.
  */
 import { z } from "zod";
 import type { JsonObject } from "../../io/files/json.ts";

@@ -31,7 +31,8 @@ function write({ embeddingScale, residualScale, logitDivisor, hiddenSize, layers
   const depth = Math.sqrt(layers.length);
   return {
     scale_emb: embeddingScale,
-    scale_depth: residualScale === 1 ? null : madeFrom(residualScale * depth, (said) => said / depth === residualScale),
+    scale_depth:
+      residualScale === 1 ? null : madeFrom(residualScale * depth, (said) => said / depth === residualScale),
     dim_model_base: madeFrom(hiddenSize / logitDivisor, (said) => hiddenSize / said === logitDivisor),
   };
 }

@@ -113,6 +113,35 @@ describe("plainConfig", () => {
     }
   });
 
+  test("takes the text model of a Gemma 4 12B for a Gemma 4 without experts and inputs of layers", () => {
+    const text_config = { model_type: "gemma4_unified_text", hidden_size: 64, num_hidden_layers: 6 };
+    const whole = { model_type: "gemma4_unified", vision_config: {}, audio_config: {}, text_config };
+    const spec = readPlain(whole);
+    expect(spec).toMatchObject({
+      ...{ family: "gemma4_text", hiddenSize: 64, perLayerInputs: null, maxPositions: 262_144 },
+      tiedEmbeddings: true,
+    });
+    expect(spec.layers.map(({ window, experts }) => [window, experts])).toEqual([
+      ...Array.from({ length: 5 }, () => [1024, undefined]),
+      [null, undefined],
+    ]);
+    expect(isOtherClass(text_config)).toBe(true);
+    const windowed = { ...text_config, sliding_window: 16 };
+    expect(readPlain({ ...whole, text_config: windowed }).layers[0]!.window).toBe(16);
+  });
+
+  test("takes a Youtu-LLM for a DeepSeek V3 without experts", () => {
+    const spec = readPlain({ model_type: "youtu", num_hidden_layers: 3 });
+    expect(spec).toMatchObject({
+      ...{ family: "deepseek_v3", vocabSize: 128_256, hiddenSize: 2048, headDim: 192, tiedEmbeddings: true },
+      latent: { queryRank: 1536, rank: 512, rotated: 64, valueDim: 128 },
+    });
+    expect(spec.layers.map(({ neurons, experts, kvGroups }) => [neurons, experts, kvGroups])).toEqual(
+      Array.from({ length: 3 }, () => [6144, undefined, 16]),
+    );
+    expect(() => readPlain({ model_type: "youtu", rope_interleave: false })).toThrow("rope_interleave");
+  });
+
   test("takes a Mistral whose layers have types for a Ministral", () => {
     const mistral = { ...LLAMA, model_type: "mistral", sliding_window: 16 };
     const types = { layer_types: ["full_attention", "sliding_attention"] };
