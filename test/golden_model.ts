@@ -105,7 +105,7 @@ export const GOLDEN_FAMILIES = [
 ] as const;
 
 /** Fixtures that are read as one family, and written as another that computes the same. */
-export const READ_AS_OTHERS = ["exaone"] as const;
+export const READ_AS_OTHERS = ["codegen", "exaone"] as const;
 
 /** A fixture: the model, its input, and the expected numbers. */
 export interface GoldenModel {

@@ -8,6 +8,7 @@ export const FUSED_NAMES = [
   "gate_up_proj",
   "shared_expert.gate_up_proj",
   "query_key_value",
+  "query_value_key",
   "c_attn",
   "kv_b_proj",
   "in_proj_qkvz",
@@ -53,6 +54,8 @@ export interface FamilyTensors {
   readonly outerNames: Readonly<Record<string, string>>;
   /** Tensors that hold several projections. */
   readonly fused: readonly FusedName[];
+  /** Those of other classes whose files are read as this family. */
+  readonly fusedInOthers?: readonly FusedName[];
   /** Tensors of experts, with names of parts that `names` does not change; null for a family without experts. */
   readonly experts: readonly StoredExperts[] | null;
   /** Corrections of routers (`ExpertsSpec`) are stored as matrices of one row. */

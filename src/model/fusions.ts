@@ -7,9 +7,10 @@ export interface Fusion {
   readonly parts: readonly LayerMatrix[];
   /**
    * Rows are those of all parts for one KV group, or one key head of a delta rule, after another: then of queries, keys
-   * and values before those of other parts. Null where one part comes after another.
+   * and values before those of other parts; or for one quarter of the heads after another, as the model was trained on
+   * four devices. Null where one part comes after another.
    */
-  readonly by: "kv_group" | "key_head" | null;
+  readonly by: "kv_group" | "key_head" | "quarter" | null;
   /** Biases may be in a tensor of the same kind; else the projections have none. */
   readonly biases: boolean;
 }
@@ -27,6 +28,7 @@ export const FUSIONS: Readonly<Record<FusedName, Fusion>> = {
   },
   c_attn: { parts: QKV, by: null, biases: true },
   query_key_value: { parts: QKV, by: "kv_group", biases: true },
+  query_value_key: { parts: ["q_proj", "v_proj", "k_proj"], by: "quarter", biases: false },
   in_proj_qkvz: {
     parts: ["linear_attn.in_proj_qkv", "linear_attn.in_proj_z"],
     by: "key_head",

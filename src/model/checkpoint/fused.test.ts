@@ -129,6 +129,29 @@ describe("splitFused", () => {
     }
   });
 
+  test("joins and splits queries, values and keys of a quarter of the heads after another", async () => {
+    const model = tinyModel({
+      family: "gptj",
+      gated: false,
+      headDim: 1,
+      layers: [{ kvGroups: 8, groupSize: 1 }],
+    });
+    const [tensor] = fusedTensors(model.spec, ["query_value_key"]);
+    const parts = new Map(
+      tensor!.parts.map((part, i) => [
+        part,
+        { shape: [8], data: Float32Array.from({ length: 8 }, (_, row) => 10 * i + row) },
+      ]),
+    );
+    const joined = await readFused(tensor!, async (part) => parts.get(part)!);
+    const quarters = [0, 2, 4, 6].flatMap((row) =>
+      [0, 10, 20].flatMap((part) => [part + row, part + row + 1]),
+    );
+    expect([...joined.data]).toEqual(quarters);
+    const split = splitFused(memorySource(new Map([[tensor!.name, joined]])), model.spec);
+    for (const [part, rows] of parts) expect(await split.read(part), part).toEqual(rows);
+  });
+
   test("joins rows of KV groups where a group has several queries", async () => {
     const model = tinyModel({
       family: "falcon",

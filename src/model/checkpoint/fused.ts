@@ -1,7 +1,7 @@
 /**
  * Checkpoints that store several projections as one tensor: one after another (Phi-3: q, k, v as `qkv_proj`, gate and
- * up as `gate_up_proj`), KV group by KV group (GPT-NeoX, Falcon: `query_key_value`), or key head by key head
- * (Qwen3-Next: `in_proj_qkvz`). Reading splits them into the usual projections, writing joins them again.
+ * up as `gate_up_proj`), KV group by KV group (GPT-NeoX, Falcon: `query_key_value`), key head by key head (Qwen3-Next:
+ * `in_proj_qkvz`), or quarter by quarter of the heads (CodeGen's `qkv_proj`, here `query_value_key`). Reading splits them into the usual projections, writing joins them again.
  */
 import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
@@ -66,6 +66,10 @@ function stripsOf(spec: ModelSpec, layer: LayerSpec, fused: FusedName): readonly
     const blocks = parts.map((part) => rowsOfGroup(spec, part, layer.groupSize));
     return blocks.map((block, part) => ({ part, first: 0, rows: layer.kvGroups * block, block }));
   }
+  if (by === "quarter") {
+    const sizes = parts.map((part) => layer.kvGroups * rowsOfGroup(spec, part, layer.groupSize));
+    return sizes.map((rows, part) => ({ part, first: 0, rows, block: rows / 4 }));
+  }
   const { keyHeads, valueHeads, keyDim, valueDim } = layer.mixer as DeltaSpec;
   const each = valueHeads / keyHeads;
   // Rows of a key head in each strip, by part.
@@ -85,10 +89,10 @@ function hasMatrices({ experts }: Pick<LayerSpec, "experts">, fused: FusedName):
 }
 
 function readableNames({ family }: ModelSpec): readonly FusedName[] {
-  const { fused } = familyByName(family, "model").stored;
+  const { fused, fusedInOthers = [] } = familyByName(family, "model").stored;
   return FUSED_NAMES.filter((name) => {
     const { biases, by } = FUSIONS[name];
-    return (!biases && by === null) || fused.includes(name);
+    return (!biases && by === null) || fused.includes(name) || fusedInOthers.includes(name);
   });
 }
 

@@ -1,10 +1,11 @@
-/** GPT-J (configuration_gptj.py and modeling_gptj.py of transformers). */
+/** GPT-J (configuration_gptj.py and modeling_gptj.py of transformers); CodeGen, whose q, k and v are in one tensor. */
 import type { Family } from "../family.ts";
 import { GPT2 } from "./gpt2.ts";
 
 export const GPTJ: Family = {
   ...GPT2,
   modelType: "gptj",
+  alsoNamed: ["codegen"],
   architecture: "GPTJForCausalLM",
   configClass: "GPTJConfig",
   computes: {
@@ -23,8 +24,10 @@ export const GPTJ: Family = {
     ...GPT2.stored,
     rotatedOrder: "pairs",
     fused: [],
+    fusedInOthers: ["query_value_key"],
     names: {
       input_layernorm: "ln_1",
+      "self_attn.query_value_key": "attn.qkv_proj",
       "self_attn.q_proj": "attn.q_proj",
       "self_attn.k_proj": "attn.k_proj",
       "self_attn.v_proj": "attn.v_proj",

@@ -211,7 +211,7 @@ describe("readConfig", () => {
   });
 
   test.each([
-    [{ model_type: "codegen", n_embd: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
+    [{ model_type: "ctrl", n_embd: 768 }, /^Supported families are llama, mistral, .* as one of them\.$/],
     [
       { model_type: "longcat_flash", n_routed_experts: 128 },
       /^Of mixtures of experts, mixtral, .* are supported\. Supported families are llama/,

@@ -142,6 +142,12 @@ describe("plainConfig", () => {
     expect(() => readPlain({ model_type: "youtu", rope_interleave: false })).toThrow("rope_interleave");
   });
 
+  test("takes a CodeGen for a GPT-J", () => {
+    const codegen = { model_type: "codegen", n_embd: 32, n_head: 4, n_layer: 2, rotary_dim: 4 };
+    expect(readPlain(codegen)).toEqual(readPlain({ ...codegen, model_type: "gptj" }));
+    expect(isOtherClass(codegen)).toBe(true);
+  });
+
   test("takes a Mistral whose layers have types for a Ministral", () => {
     const mistral = { ...LLAMA, model_type: "mistral", sliding_window: 16 };
     const types = { layer_types: ["full_attention", "sliding_attention"] };
