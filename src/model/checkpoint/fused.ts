@@ -1,7 +1,8 @@
 /**
  * Checkpoints that store several projections as one tensor: one after another (Phi-3: q, k, v as `qkv_proj`, gate and
  * up as `gate_up_proj`), KV group by KV group (GPT-NeoX, Falcon: `query_key_value`), key head by key head (Qwen3-Next:
- * `in_proj_qkvz`), or quarter by quarter of the heads (CodeGen's `qkv_proj`, here `query_value_key`). Reading splits them into the usual projections, writing joins them again.
+ * `in_proj_qkvz`), or quarter by quarter of the heads (CodeGen's `qkv_proj`, here `query_value_key`). Reading splits
+ * them into the usual projections, writing joins them again.
  */
 import { checkRows } from "../../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";

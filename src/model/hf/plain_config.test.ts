@@ -143,7 +143,14 @@ describe("plainConfig", () => {
   });
 
   test("takes a CodeGen for a GPT-J", () => {
-    const codegen = { model_type: "codegen", n_embd: 32, n_head: 4, n_layer: 2, rotary_dim: 4 };
+    const codegen = {
+      model_type: "codegen",
+      vocab_size: 16,
+      n_embd: 32,
+      n_head: 4,
+      n_layer: 2,
+      rotary_dim: 4,
+    };
     expect(readPlain(codegen)).toEqual(readPlain({ ...codegen, model_type: "gptj" }));
     expect(isOtherClass(codegen)).toBe(true);
   });
