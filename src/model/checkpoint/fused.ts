@@ -63,13 +63,15 @@ function rowsOfGroup(spec: ModelSpec, matrix: string, groupSize: number): number
 function stripsOf(spec: ModelSpec, layer: LayerSpec, fused: FusedName): readonly Strip[] | null {
   const { parts, by } = FUSIONS[fused];
   if (by === null) return null;
-  if (by === "kv_group") {
-    const blocks = parts.map((part) => rowsOfGroup(spec, part, layer.groupSize));
-    return blocks.map((block, part) => ({ part, first: 0, rows: layer.kvGroups * block, block }));
-  }
-  if (by === "quarter") {
-    const sizes = parts.map((part) => layer.kvGroups * rowsOfGroup(spec, part, layer.groupSize));
-    return sizes.map((rows, part) => ({ part, first: 0, rows, block: rows / 4 }));
+  if (by !== "key_head") {
+    const together = by === "kv_group" ? 1 : layer.kvGroups / 4;
+    const ofGroup = parts.map((part) => rowsOfGroup(spec, part, layer.groupSize));
+    return ofGroup.map((rows, part) => ({
+      part,
+      first: 0,
+      rows: layer.kvGroups * rows,
+      block: together * rows,
+    }));
   }
   const { keyHeads, valueHeads, keyDim, valueDim } = layer.mixer as DeltaSpec;
   const each = valueHeads / keyHeads;
