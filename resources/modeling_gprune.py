@@ -240,6 +240,8 @@ def pruned_layer(stock, config, index):
         neurons["shared_intermediate_size"] = neurons["intermediate_size"]
     if ffn_beside_experts(stock) == "mlp":  # in Gemma 4, that FFN has the usual key
         del neurons["intermediate_size"]
+    elif isinstance(config.intermediate_size, list):  # in Gemma 3n, whose class makes one of every number
+        neurons["intermediate_size"] = [neurons["intermediate_size"]] * len(config.intermediate_size)
     layer = type(stock)(LayerConfig(config, neurons), index)
     widen_shared(layer, config)
     if hasattr(stock, "mamba"):  # the model adds factors to it
@@ -338,6 +340,7 @@ for family in (
     ("gemma", "Gemma"),
     ("gemma2", "Gemma2"),
     ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM"),
+    ("gemma3n_text", "Gemma3nText", "Gemma3nForCausalLM"),
     ("gemma4_text", "Gemma4Text", "Gemma4ForCausalLM"),
     ("vaultgemma", "VaultGemma"),
     ("phi3", "Phi3"),

@@ -267,6 +267,7 @@ export type {
   PerLayerInputs,
   QkNorm,
 } from "./model/spec.ts";
+export type { StreamUpdates } from "./model/stream_updates.ts";
 export { chatPrompterOf, chatRendererOf } from "./model/tokenizer/chat_template.ts";
 export { Tokenizer } from "./model/tokenizer/tokenizer.ts";
 export { type Axis, type SpaceKind, type WeightSpec, weightsOf } from "./model/weights.ts";

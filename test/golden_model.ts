@@ -34,6 +34,7 @@ export const GOLDEN_FAMILIES = [
   "gemma",
   "gemma2",
   "gemma3",
+  "gemma3n",
   "gemma4",
   "gemma4-keys-as-values",
   "gemma4-experts",

@@ -86,6 +86,16 @@ const BESIDE: LayerStructure = {
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
 const GATED_APART: LayerStructure = { ...STRUCTURE, gatedAttention: "gate_proj" };
 const HEADS_GATED: LayerStructure = { ...STRUCTURE, gatedAttention: "head_gates" };
+/** Streams, a learned residual, and cut gates (Gemma 3n). */
+const STREAMING: LayerStructure = {
+  ...STRUCTURE,
+  ...{ normOffset: 0, residualScale: 1, gateCut: 0.8, ownInput: 5 },
+  updates: { streams: 3, residualRank: 4, isFirst: true, isLast: false },
+};
+const JOINING: LayerStructure = {
+  ...STREAMING,
+  updates: { streams: 3, residualRank: 4, isFirst: false, isLast: true },
+};
 const GATED: LayerStructure = { ...STRUCTURE, gatedAttention: "q_proj" };
 /** One neuron each, as the number of neurons is odd. */
 const ROUTED: LayerStructure = { ...STRUCTURE, experts: { count: 37, active: 5, normalised: true } };
@@ -170,6 +180,8 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ),
   "forward with a gate for each head": LAYER_PROGRAMS.forward(HEADS_GATED),
   "backward with a gate for each head": LAYER_PROGRAMS.backward(HEADS_GATED),
+  "train of the first layer with streams": LAYER_PROGRAMS.train(STREAMING),
+  "backward of the last layer with streams": LAYER_PROGRAMS.backward(JOINING),
   ...Object.fromEntries(
     (["forward", "statistics", "cached", "backward", "train"] as const).map((program) => {
       return [`${program} with experts`, LAYER_PROGRAMS[program](ROUTED)];

@@ -23,6 +23,14 @@ import {
 } from "./reference_functions.ts";
 import { type Attended, ReferenceLayer } from "./reference_layer.ts";
 import { mamba2, mixed } from "./reference_mixers.ts";
+import {
+  corrected,
+  expanded,
+  joined as joinedStreams,
+  predicted,
+  type Streams,
+  withResidual,
+} from "./reference_streams.ts";
 
 /** Results of the reference for one sequence. */
 export interface ReferenceRun {
@@ -52,27 +60,19 @@ function run(
   weights: Weights,
   { ids, edit }: { readonly ids: readonly number[]; readonly edit: EditTap },
 ): ReferenceRun {
-  const embeddings = matrix(weights, "model.embed_tokens.weight");
-  let stream: Rows = ids.map((id) => embeddings[id]!.map((x) => x * spec.embeddingScale));
-  if (spec.learnedPositions !== null) {
-    const table = matrix(weights, "model.embed_positions.weight").slice(spec.learnedPositions.offset);
-    stream = add(stream, table.slice(0, ids.length));
-  }
-  if (spec.embeddingNorm) {
-    const parameters = normParameters(spec, weights, "model.embed_layernorm");
-    stream = stream.map((row) => norm(row, parameters, spec));
-  }
+  let stream = embedded(spec, weights, ids);
   const hidden: Rows[] = [];
   const taps = new Map<string, Rows>();
-  const attended: Attended[] = [];
+  const shared: Attended[] = [];
   const own = ownInputs(spec, weights, ids);
+  let streams: Streams = [];
   for (const [index, layerSpec] of spec.layers.entries()) {
     const layer = new ReferenceLayer({
       spec,
       layerSpec,
       weights,
       prefix: `model.layers.${index}.`,
-      attended,
+      attended: shared,
     });
     const gate = (kind: "kv" | "ffn", rows: Rows): Rows => {
       const id = `layers.${index}.${kind}`;
@@ -80,30 +80,57 @@ function run(
       return taps.get(id)!;
     };
     const { mixer, beside } = layerSpec;
-    const first =
-      mixer === undefined
-        ? attention(layer, stream, (rows) => gate("kv", rows))
-        : mixed(layer, stream, mixer);
+    const hasStreams = spec.updates !== undefined;
+    const before = index === 0 && hasStreams ? expanded(layer, stream) : streams;
+    const predictions = hasStreams ? predicted(layer, before) : [];
+    const input = predictions[0] ?? stream;
+    const attended =
+      mixer === undefined ? attention(layer, input, (rows) => gate("kv", rows)) : mixed(layer, input, mixer);
+    const first = hasStreams ? withResidual(layer, input, attended) : attended;
     const joined = beside === undefined ? first : mamba2(layer, beside, { stream, joined: first });
     const read = spec.parallel ? stream : joined;
     const passed =
       layerSpec.neurons === 0 ? joined : ffn(layer, { read, joined }, (rows) => gate("ffn", rows));
+    if (hasStreams) {
+      const ofLayer = own.map((rows) => rows[index]!);
+      streams = corrected(layer, predictions, { activated: passed, own: ofLayer });
+      stream = index + 1 < spec.layers.length ? streams[0]! : joinedStreams(layer, streams);
+      hidden.push(stream);
+      continue;
+    }
     stream = scaled(
       layer,
       passed.map((row, t) => (spec.perLayerInputs === null ? row : withOwn(layer, row, own[t]![index]!))),
     );
     hidden.push(stream);
   }
+  const logits = logitsOf(spec, weights, stream);
+  return { hidden, taps, logits, loss: crossEntropy(logits, ids) };
+}
+
+/** The input of the first layer. */
+function embedded(spec: ModelSpec, weights: Weights, ids: readonly number[]): Rows {
+  const embeddings = matrix(weights, "model.embed_tokens.weight");
+  let rows: Rows = ids.map((id) => embeddings[id]!.map((x) => x * spec.embeddingScale));
+  if (spec.learnedPositions !== null) {
+    const table = matrix(weights, "model.embed_positions.weight").slice(spec.learnedPositions.offset);
+    rows = add(rows, table.slice(0, ids.length));
+  }
+  if (!spec.embeddingNorm) return rows;
+  const parameters = normParameters(spec, weights, "model.embed_layernorm");
+  return rows.map((row) => norm(row, parameters, spec));
+}
+
+function logitsOf(spec: ModelSpec, weights: Weights, stream: Rows): Rows {
   const finalNorm = normParameters(spec, weights, "model.norm");
   const biases = spec.headBias ? vector(weights, "lm_head.bias") : new Array<number>(spec.vocabSize).fill(0);
-  const head = spec.tiedEmbeddings ? embeddings : matrix(weights, "lm_head.weight");
-  const logits = stream.map((row) =>
+  const head = matrix(weights, spec.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+  return stream.map((row) =>
     softcap(
       linear(norm(row, finalNorm, spec), head).map((x, i) => (x + biases[i]!) / spec.logitDivisor),
       spec.logitSoftcap,
     ),
   );
-  return { hidden, taps, logits, loss: crossEntropy(logits, ids) };
 }
 
 /** The inputs of all layers by token. */

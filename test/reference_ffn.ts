@@ -1,4 +1,5 @@
 /** FFNs and experts of the reference decoder, and what follows them. */
+import { erf } from "./numbers.ts";
 import {
   ACTIVATIONS,
   add,
@@ -47,7 +48,7 @@ export function ffn(
     const activate = (x: number): number =>
       ACTIVATIONS[activation](x, (name) => layer.vector(`mlp.act_fn.${name}`)[0]!);
     const all = gated
-      ? times([project("gate_proj")], multipliers?.gates)[0]!.map(
+      ? cut(times([project("gate_proj")], multipliers?.gates)[0]!, layer.layerSpec.gateCut).map(
           (x, j) => activate(x) * gatedFactor(up[j]!, activation),
         )
       : up.map(activate);
@@ -62,6 +63,20 @@ export function ffn(
   const beside = (): Rows => own(sharedExpert(layer, normed), "post_feedforward_layernorm_1");
   const out = shared === undefined ? routed : add(routed, beside());
   return layer.join(joined, layer.given(out, "post_feedforward_layernorm"), multipliers?.ffnOutput);
+}
+
+/** Gates less their mean and so many deviations as the normal distribution has a share below, 0 where that is less. */
+function cut(gates: Row, share: number | undefined): Row {
+  if (share === undefined) return gates;
+  const mean = gates.reduce((sum, x) => sum + x, 0) / gates.length;
+  const deviation = Math.sqrt(gates.reduce((sum, x) => sum + (x - mean) ** 2, 0) / gates.length);
+  let [low, high] = [-10, 10];
+  for (let step = 0; step < 60; step++) {
+    const middle = (low + high) / 2;
+    if ((1 + erf(middle / Math.SQRT2)) / 2 < share) low = middle;
+    else high = middle;
+  }
+  return gates.map((x) => Math.max(0, x - mean - low * deviation));
 }
 
 /** The output of an FFN; biases of experts count as much as they. @param read - what the router reads */
@@ -151,10 +166,15 @@ function mixerShares(products: Row, tolerance: number): readonly number[] {
 
 /** A row with what the layer's own input adds. */
 export function withOwn(layer: ReferenceLayer, row: Row, own: Row): Row {
+  return layer.join([row], [ofOwn(layer, row, own)])[0]!;
+}
+
+/** What a layer's own input adds. @param row - what gates it */
+export function ofOwn(layer: ReferenceLayer, row: Row, own: Row): Row {
   const gates = linear(row, matrix(layer.weights, `${layer.prefix}per_layer_input_gate.weight`));
   const open = gates.map((x, c) => ACTIVATIONS[layer.spec.activation](x, () => 0) * own[c]!);
   const projected = linear(open, matrix(layer.weights, `${layer.prefix}per_layer_projection.weight`));
-  return layer.join([row], layer.norm([projected], "post_per_layer_input_norm"))[0]!;
+  return layer.norm([projected], "post_per_layer_input_norm")[0]!;
 }
 
 /** Rows times the layer's number, if it has one. */

@@ -177,6 +177,23 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     // Of the order of what is normed, which may be small: norms on outputs would give its rounding the weight of all.
     normEps: 0.1,
   },
+  "as Gemma 3n": {
+    layers: [
+      { neurons: 9, kvGroups: 1, groupSize: 3, window: 3, gateCut: 0.6 },
+      { ...WIDTHS[0], kvSharing: { role: "source" }, gateCut: 0.3 },
+      { ...WIDTHS[2], window: 3, kvSharing: { role: "source" } },
+      { neurons: 7, kvGroups: WIDTHS[0].kvGroups, groupSize: 1, kvSharing: { role: "reader", source: 1 } },
+    ],
+    ...GEMMA_SWITCHES,
+    normOffset: 0,
+    attentionScale: 0.5,
+    logitSoftcap: 3,
+    valueNorm: true,
+    perLayerInputs: { size: 4, vocabSize: 16 },
+    updates: { streams: 3, residualRank: 2 },
+    // Of the order of what is normed, as for Gemma 4.
+    normEps: 0.1,
+  },
   "as Gemma 4 with experts": {
     // With the usual one, a token is where small changes give it another expert.
     seed: 1,

@@ -6,6 +6,7 @@ import type { GraphBuilder } from "../graph/ir/graph_builder.ts";
 import { LAYER_MATRICES, type LayerMatrix } from "../model/projections.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type StackedExperts, stackedShape, stackedWeights } from "../model/stacked_experts.ts";
+import { STREAMS_OUT } from "../model/stream_updates.ts";
 import { EMBEDDING, HEAD, PER_LAYER, projectionName } from "../model/weight_names.ts";
 import { weightsOf } from "../model/weights.ts";
 import {
@@ -39,7 +40,7 @@ export interface OnnxFormat {
 /**
  * No norm bounds the inputs and outputs of o_proj and down_proj: they exceed float16's 65,504 in Gemma 3 and reach half
  * of it in SmolLM2-135M (microsoft/onnxruntime#26732). Nor does one bound hidden states where they gate inputs of
- * layers. Divided by this, values below 0.004 become subnormal.
+ * layers, or are joined. Divided by this, values below 0.004 become subnormal.
  */
 const HEADROOM = 64;
 
@@ -71,6 +72,7 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
       "mamba.out_proj": floatColumns("float16", HEADROOM),
       down_proj: floatColumns("float16", HEADROOM),
       "mlp.shared_expert.down_proj": floatColumns("float16", HEADROOM),
+      ...Object.fromEntries(STREAMS_OUT.map((name) => [name, floatColumns("float16", HEADROOM)])),
       per_layer_input_gate: floatColumns("float16", HEADROOM),
       per_layer_projection: floatColumns("float16", HEADROOM),
     },

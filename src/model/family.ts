@@ -67,6 +67,7 @@ export type OwnKeysName =
   | "falcon"
   | "falcon_h1"
   | "flex_olmo"
+  | "gemma3n"
   | "gemma4"
   | "glm4_moe"
   | "glm4_moe_lite"
@@ -183,6 +184,8 @@ export interface FamilyComputation extends SettledSwitches {
   readonly scaledRotary: "all" | "usual" | "longrope" | "longrope_mscales";
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
+  /** Layers may have FFNs of different widths, `intermediate_size` being a list (configuration_gemma3n.py). */
+  readonly neuronsByLayer?: true;
   /**
    * Layers may have a head size of their own in `per_layer_config` (configuration_gemma4.py).
    */
@@ -263,7 +266,7 @@ export interface FamilyReaders {
   readonly vllmReadsHeadDim: boolean;
   /**
    * What config.json may have and vLLM's class computes otherwise (stablelm.py, commandr.py, olmoe.py, gpt_oss.py,
-   * llama4.py) or refuses (gpt_j.py).
+   * llama4.py, gemma3n.py) or refuses (gpt_j.py).
    */
   readonly vllmIgnores: readonly (
     | "activation"
@@ -277,6 +280,7 @@ export interface FamilyReaders {
     | "parallel"
     | "qk_norm"
     | "separate_head"
+    | "shared_layers"
     | "tied_head"
     | "window"
     | "windowed_layers"

@@ -52,6 +52,11 @@ export interface FamilyTensors {
   readonly namesInMemory?: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */
   readonly outerNames: Readonly<Record<string, string>>;
+  /**
+   * Names of tensors of the first and of the last layer that the checkpoint has outside of layers: stored by usual;
+   * none where absent.
+   */
+  readonly outsideLayers?: Readonly<Record<"first" | "last", Readonly<Record<string, string>>>>;
   /** Tensors that hold several projections. */
   readonly fused: readonly FusedName[];
   /** Those of other classes whose files are read as this family. */

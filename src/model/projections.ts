@@ -26,7 +26,7 @@ export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">
 
 /**
  * The matrices of latents, of gates of attention's outputs, of what layers have in place of attention, of shared
- * experts and of inputs of layers, with modules.
+ * experts, of streams and residuals beside attention, and of inputs of layers, with modules.
  */
 const OTHER_MATRICES = [
   "self_attn.q_a_proj",
@@ -44,6 +44,14 @@ const OTHER_MATRICES = [
   "mlp.shared_expert.gate_proj",
   "mlp.shared_expert.up_proj",
   "mlp.shared_expert.down_proj",
+  "laurel.linear_left",
+  "laurel.linear_right",
+  "altup_projection_1",
+  "altup_projection_2",
+  "altup_projection_3",
+  "altup_unembed_projection_1",
+  "altup_unembed_projection_2",
+  "altup_unembed_projection_3",
   "per_layer_input_gate",
   "per_layer_projection",
 ] as const;

@@ -12,6 +12,7 @@ import type { Mamba2Spec, MixerSpec } from "./mixer_spec.ts";
 import type { BlockMultipliers } from "./multipliers_spec.ts";
 import { PROJECTION_MODULE, PROJECTIONS, type Projection } from "./projections.ts";
 import type { RopeSpec } from "./rope_spec.ts";
+import type { StreamUpdates } from "./stream_updates.ts";
 
 /** The most layers that a file may name, far above every model, so that a lying header is not expanded into more. */
 export const MAX_LAYERS = 4096;
@@ -47,6 +48,11 @@ export interface LayerSpec {
   readonly neurons: number;
   /** Absent where all neurons compute for every token. */
   readonly experts?: ExpertsSpec;
+  /**
+   * The share of gates that a cut by their mean and standard deviation is to leave at 0 for a token, 0 to 1, exclusive;
+   * absent without a cut (modeling_gemma3n.py).
+   */
+  readonly gateCut?: number;
   /** K, key/value heads; 0 in layers without attention. */
   readonly kvGroups: number;
   /** g, query heads that read one key/value head. */
@@ -147,6 +153,8 @@ export interface ModelSpec {
   readonly embeddingScale: number;
   /** Null for none. */
   readonly perLayerInputs: PerLayerInputs | null;
+  /** Tokens have several hidden states between layers; absent where they have one. */
+  readonly updates?: StreamUpdates;
   /**
    * Every query head has an attention sink: a learned logit, which takes part in its softmax and adds nothing to its
    * output (modeling_gpt_oss.py).

@@ -19,6 +19,7 @@ import {
   ownKeyDimOf,
   valueDimOf,
 } from "./spec.ts";
+import { updateParts } from "./stream_updates.ts";
 import {
   ATTENTION_GATES,
   activationParameterName,
@@ -179,6 +180,7 @@ export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightS
     ...projectionWeights(spec, layer, index),
     ...routerWeights(spec, layer, index),
     ...activationWeights(spec, layer, index),
+    ...updateWeights(spec, index),
     ...outputWeights(spec, index),
   ];
 }
@@ -303,6 +305,14 @@ function mixerWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonl
 /** The tensors that make latents. */
 function latentWeights({ latent, hiddenSize }: ModelSpec, index: number): readonly WeightSpec[] {
   const parts = latent === undefined ? [] : latentParts(latent, hiddenSize);
+  return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
+}
+
+/** The tensors that make, predict, correct and join streams. */
+function updateWeights({ updates, hiddenSize, layers }: ModelSpec, index: number): readonly WeightSpec[] {
+  if (updates === undefined) return [];
+  const place = { isFirst: index === 0, isLast: index + 1 === layers.length };
+  const parts = updateParts(updates, hiddenSize, place);
   return parts.map(([name, shape]) => plain(`model.layers.${index}.${name}`, shape));
 }
 

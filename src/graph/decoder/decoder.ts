@@ -15,16 +15,17 @@ import type { Dim } from "../ir/shapes.ts";
 import { type AttentionSpan, blockSizes } from "./attention.ts";
 import type { ConvolutionInputs } from "./convolution.ts";
 import { type FirstHalf, LayerBuilder } from "./layer_builder.ts";
-import type {
-  AttentionInputs,
-  FirstHalfInputs,
-  HalfValues,
-  LayerParts,
-  LayerSizes,
-  LayerStructure,
-  LayerValues,
-  LinearAttentionInputs,
-  SharedStream,
+import {
+  type AttentionInputs,
+  type FirstHalfInputs,
+  type HalfValues,
+  inputChannels,
+  type LayerParts,
+  type LayerSizes,
+  type LayerStructure,
+  type LayerValues,
+  type LinearAttentionInputs,
+  type SharedStream,
 } from "./layer_structure.ts";
 import { WeightInputs } from "./weight_supply.ts";
 
@@ -68,10 +69,11 @@ export function buildLayer(
 ): LayerValues {
   const { weights = new WeightInputs(b) } = options;
   const sizes = sizesOf(structure, options);
-  const { span, hiddenSize, sharing, ownInput } = structure;
+  const { span, hiddenSize, sharing, ownInput, updates } = structure;
   const places = [batchSize(options), span?.tokens ?? "T"];
-  const stream = b.input("hidden", [...places, hiddenSize + (sharing?.channels ?? 0)]);
-  const input = sharing?.channels ? b.slice(stream, 2, { start: 0, end: hiddenSize }) : stream;
+  const channels = inputChannels(hiddenSize, updates);
+  const stream = b.input("hidden", [...places, channels + (sharing?.channels ?? 0)]);
+  const input = sharing?.channels ? b.slice(stream, 2, { start: 0, end: channels }) : stream;
   const inputs = {
     input,
     ownInput: ownInput === undefined ? null : b.input("own_input", [...places, ownInput]),
@@ -130,11 +132,13 @@ export function addLayer(
   { input, ownInput = null, ...inputs }: FirstHalfInputs & AddedInputs,
 ): Omit<LayerValues, "weights"> {
   const layer = new LayerBuilder(b, parts);
-  const first = firstHalf(layer, input, inputs);
+  const predicted = layer.predictions(input);
+  const read = predicted?.active ?? input;
+  const first = firstHalf(layer, read, inputs);
   const { stream: middle, tap, beforeOutputGate, carried } = first;
   const { parallel, lacksFfn } = parts.structure;
-  const ffn = lacksFfn ? null : layer.ffnBlock({ input: parallel ? input : middle, stream: middle });
-  const output = layer.outputBlock(ffn?.stream ?? middle, ownInput);
+  const ffn = lacksFfn ? null : layer.ffnBlock({ input: parallel ? read : middle, stream: middle });
+  const output = layer.outputBlock(ffn?.stream ?? middle, ownInput, predicted);
   const halves = new Map<SpaceKind, HalfValues>();
   if (tap !== null)
     halves.set("kv", { tap, channels: tap, ...(beforeOutputGate && { beforeOutputGate }), stream: middle });
@@ -216,10 +220,11 @@ function sharedInputs(
   b: GraphBuilder,
   { structure, stream }: { readonly structure: LayerStructure; readonly stream: Value },
 ): Pick<AttentionInputs, "shared"> {
-  const { hiddenSize, headDim, sharing } = structure;
+  const { hiddenSize, headDim, sharing, updates } = structure;
   if (sharing?.read === undefined) return {};
   const { start, size } = sharing.read;
-  const heads = (first: number): Value => splitHeads(b, stream, { start: hiddenSize + first, size, headDim });
+  const own = inputChannels(hiddenSize, updates);
+  const heads = (first: number): Value => splitHeads(b, stream, { start: own + first, size, headDim });
   return { shared: { keys: heads(start), values: heads(start + size) } };
 }
 

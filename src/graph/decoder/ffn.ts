@@ -7,6 +7,7 @@ import { activationParameters, BLOCK_NORMS } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import { type Routing, routedFfn, routing, sizeOfPart, weightedByExpert } from "./experts.ts";
 import { ACTIVATIONS, gatedFactor } from "./formulas.ts";
+import { gaussianCut } from "./gaussian_cut.ts";
 import type { LayerOperators } from "./layer_operators.ts";
 import type { HalfValues } from "./layer_structure.ts";
 
@@ -61,9 +62,10 @@ function gated(
   parameterOf: (name: string) => Value = noParameter,
 ): Value {
   const { b, structure } = layer;
-  const { activation, gated: isGated, multipliers } = structure;
+  const { activation, gated: isGated, multipliers, gateCut } = structure;
   const entering = isGated ? layer.scaled(linear("gate_proj"), multipliers?.gates) : linear("up_proj");
-  const active = ACTIVATIONS[activation](b, entering, parameterOf);
+  const kept = gateCut === undefined ? entering : gaussianCut(b, entering, gateCut);
+  const active = ACTIVATIONS[activation](b, kept, parameterOf);
   return isGated ? b.mul(active, gatedFactor(b, linear("up_proj"), activation)) : active;
 }
 

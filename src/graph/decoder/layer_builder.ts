@@ -20,6 +20,7 @@ import {
   multiple,
 } from "./layer_structure.ts";
 import { gatedDeltaNet, type Mixed, mamba2, shortConvolution } from "./mixers.ts";
+import { corrected, type Predictions, predictions, withLearnedResidual } from "./stream_updates.ts";
 
 /** The half of a layer that mixes tokens. */
 export interface FirstHalf
@@ -46,15 +47,21 @@ export class LayerBuilder {
     return this.#layer.projected;
   }
 
+  /** What the layer predicts of a token's streams; null where a token has one hidden state. */
+  predictions(input: Value): Predictions | null {
+    return this.#layer.structure.updates === undefined ? null : predictions(this.#layer, input);
+  }
+
   /** Attention, and what is beside it, with its inputs. */
   attentionBlock(input: Value, inputs: AttentionInputs, recurrent?: LinearAttentionInputs): FirstHalf {
     const layer = this.#layer;
-    const { norms, hiddenSize, sharing, beside, multipliers } = layer.structure;
+    const { norms, hiddenSize, sharing, beside, multipliers, updates } = layer.structure;
     const { input: before, output: after } = BLOCK_NORMS[norms].kv;
     const read = layer.scaled(layer.blockNorm(input, before), multipliers?.attentionInput);
     const { tap, beforeOutputGate, keys, values } = this.#attention(read, inputs);
     const projected = layer.linear(tap, "o_proj", hiddenSize);
-    const stream = layer.residual(input, layer.blockNorm(projected, after), multipliers?.attentionOutput);
+    const added = layer.residual(input, layer.blockNorm(projected, after), multipliers?.attentionOutput);
+    const stream = updates === undefined ? added : withLearnedResidual(layer, { stream: added, read });
     const isShared = sharing?.read !== undefined || sharing?.added !== undefined;
     const attended = { tap: isShared ? null : tap, beforeOutputGate };
     const kept = { keys, values };
@@ -152,19 +159,28 @@ export class LayerBuilder {
     };
   }
 
-  /** What follows the FFN: the layer's own input [B, T, size], gated by the stream, and the layer's number. */
-  outputBlock(stream: Value, ownInput: Value | null): Value {
-    const { b, structure, weights } = this.#layer;
-    const output = ownInput === null ? stream : this.#withOwnInput(stream, ownInput);
+  /**
+   * What follows the FFN: the corrections of streams, the layer's own input [B, T, size], gated by the stream, and the
+   * layer's number.
+   */
+  outputBlock(stream: Value, ownInput: Value | null, predicted: Predictions | null): Value {
+    const layer = this.#layer;
+    const { b, structure, weights } = layer;
+    if (predicted !== null) {
+      const added = (gating: Value): Value => this.#ofOwnInput(gating, ownInput!);
+      return corrected(layer, predicted, { activated: stream, added });
+    }
+    const output = ownInput === null ? stream : layer.residual(stream, this.#ofOwnInput(stream, ownInput));
     return structure.scalar ? b.mul(output, weights.tensor(LAYER_SCALAR, [1])) : output;
   }
 
-  #withOwnInput(stream: Value, own: Value): Value {
+  /** What a layer's own input adds. @param stream - what gates it, [B, T, C] */
+  #ofOwnInput(stream: Value, own: Value): Value {
     const layer = this.#layer;
     const { b, structure } = layer;
     const gates = b.cast(layer.linear(stream, "per_layer_input_gate", own.shape.at(-1)!), "float32");
     const active = ACTIVATIONS[structure.activation](b, gates, noParameter);
     const projected = layer.linear(b.mul(active, own), "per_layer_projection", structure.hiddenSize);
-    return layer.residual(stream, layer.blockNorm(projected, PER_LAYER_NORM));
+    return layer.blockNorm(projected, PER_LAYER_NORM);
   }
 }

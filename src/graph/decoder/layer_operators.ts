@@ -43,7 +43,7 @@ export class LayerOperators implements LayerParts {
     if (experts !== undefined && matrix === "down_proj") return false;
     const projection = PROJECTIONS.find((candidate) => candidate === matrix);
     if (projection !== undefined) return biases.includes(projection);
-    if (/^per_layer|^mlp[.]/.test(matrix)) return false;
+    if (/^per_layer|^mlp[.]|^altup|^laurel/.test(matrix)) return false;
     if (matrix.startsWith("self_attn.")) return latent?.biases ?? false;
     const active = mixerOf(this.structure);
     return (

@@ -20,6 +20,7 @@ import {
   queryHeads,
   valueDimOf,
 } from "../../model/spec.ts";
+import type { StreamUpdates } from "../../model/stream_updates.ts";
 import type { SpaceKind } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import type { Dim } from "../ir/shapes.ts";
@@ -55,6 +56,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly lacksFfn?: true;
   /** Absent where all neurons compute for every token. */
   readonly experts?: ExpertsSpec;
+  /** See `LayerSpec`. */
+  readonly gateCut?: number;
   /** Experts compute for their own tokens alone (experts.ts), in files in a graph of their own. */
   readonly sparse?: true | "apart";
   /** Scores have slopes; absent where they have none. */
@@ -70,6 +73,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly attentionSinks?: true;
   readonly valuesAreKeys?: true;
   readonly sharing?: SharedStream;
+  /** Absent where a token has one hidden state. */
+  readonly updates?: LayerUpdates;
   /** Channels of the layer's own input (`PerLayerInputs`); absent without one. */
   readonly ownInput?: number;
   /** The output is multiplied by a number of the layer. */
@@ -92,6 +97,12 @@ export interface SharedStream {
   readonly isLast: boolean;
 }
 
+/** Streams in a layer: the first one makes them of the embedding, the last one joins them (stream_updates.ts). */
+export interface LayerUpdates extends StreamUpdates {
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
+}
+
 /** A half of a layer whose channels belong to units: attention (kv) or FFN. */
 export interface HalfValues {
   /** Input of the output projection, where units are gated: kv [B, T, K*g*valueDim], ffn [B, T, F]. */
@@ -104,13 +115,13 @@ export interface HalfValues {
   readonly toTap?: (values: Value) => Value;
   /** The tap before gates of attention's output, where there are some. */
   readonly beforeOutputGate?: Value;
-  /** The residual stream after it, [B, T, C]. */
+  /** The residual stream after it, [B, T, C]; of several streams the first, before it is corrected. */
   readonly stream: Value;
 }
 
 /** Values of a layer's graph that programs use. */
 export interface LayerValues {
-  /** Layer input, [B, T, C], or more channels (`SharedStream`). */
+  /** Layer input, [B, T, C], or more channels (`SharedStream`, `StreamUpdates`). */
   readonly input: Value;
   /** Layer output, [B, T, C], or more channels. */
   readonly output: Value;
@@ -164,6 +175,8 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     ...(layer.beside !== undefined && { beside: layer.beside }),
     ...(spec.multipliers !== undefined && { multipliers: spec.multipliers }),
     ...(layer.experts !== undefined && { experts: layer.experts }),
+    ...(layer.gateCut !== undefined && { gateCut: layer.gateCut }),
+    ...updatesAt(spec, index),
     ...(spec.valueNorm && { valueNorm: true }),
     ...(spec.attentionSinks && { attentionSinks: true }),
     ...(layer.valuesAreKeys && { valuesAreKeys: true }),
@@ -188,14 +201,25 @@ function sharedStream(spec: ModelSpec, index: number): SharedStream | null {
   };
 }
 
+function updatesAt({ updates, layers }: ModelSpec, index: number): Pick<LayerStructure, "updates"> {
+  if (updates === undefined) return {};
+  return { updates: { ...updates, isFirst: index === 0, isLast: index + 1 === layers.length } };
+}
+
 /** Channels of the hidden states before a layer, with those that travel behind them. */
 export function stateSize(spec: ModelSpec, index: number): number {
-  return spec.hiddenSize + sharedChannels(spec, index);
+  const { updates } = index === spec.layers.length ? {} : updatesAt(spec, index);
+  return inputChannels(spec.hiddenSize, updates) + sharedChannels(spec, index);
 }
 
 /** The largest of them. */
 export function widestState(spec: ModelSpec): number {
   return Math.max(...Array.from({ length: spec.layers.length + 1 }, (_, index) => stateSize(spec, index)));
+}
+
+/** Channels of a layer's hidden states, all streams of them. */
+export function inputChannels(hiddenSize: number, updates: LayerUpdates | undefined): number {
+  return updates === undefined || updates.isFirst ? hiddenSize : updates.streams * hiddenSize;
 }
 
 /** Channels that travel behind the hidden states before a layer; after the last one none do. */

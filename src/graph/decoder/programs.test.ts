@@ -115,13 +115,13 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     });
     const products = (program: LayerProgram): number =>
       LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
-    const { gated, norms, parallel, perLayerInputs, latent, gatedAttention } = model.spec;
+    const { gated, norms, parallel, perLayerInputs, latent, gatedAttention, updates } = model.spec;
     const present = projectionsOf(model.spec, model.spec.layers[index]);
     const read = present.filter((name) => !["o_proj", "down_proj"].includes(name));
     // And those that make latents, and gates by a matrix of their own; the weighted values; both products with the
     // layer's own input; o_proj, whose result is in the stream, unless nothing reads that; down_proj where a norm
     // reads its result; those of an expert of all tokens, but of the last one where neither gate nor norm reads its
-    // result; and both projections of Mamba 2.
+    // result; both projections of Mamba 2; and those that make streams, with both of the learned residual.
     const readStreams = parallel || structure.lacksFfn ? [] : ["stream"];
     const ofOwn = perLayerInputs === null ? 0 : 2;
     const { shared: width, sharedUngated = false, ownNorms = false } = structure.experts ?? {};
@@ -130,7 +130,8 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     const beside = structure.beside === undefined ? 0 : 2;
     const gates = gatedAttention && gatedAttention !== "q_proj" ? 1 : 0;
     const normed = Number(["around", "after"].includes(norms));
-    const outputs = readStreams.length + ofOwn + shared + latents + beside + gates + normed;
+    const streams = updates === undefined ? 0 : updates.streams + 1;
+    const outputs = readStreams.length + ofOwn + shared + latents + beside + gates + normed + streams;
     expect(products("backward") - products("backwardKept")).toBe(read.length + 1 + outputs);
     const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
     expect(kept).toEqual(

@@ -27,14 +27,32 @@ const OTHERS: readonly Prefixes[] = [
 ];
 
 /** The family's own prefixes and names of parts. */
-type StoredNaming = Pick<FamilyTensors, "prefixes" | "names" | "outerNames" | "namesInMemory">;
+interface StoredNaming extends Pick<FamilyTensors, "prefixes" | "names" | "outerNames" | "namesInMemory"> {
+  /** Those of tensors that are in a layer here, but outside of layers there, both without prefix: stored by usual. */
+  readonly outside?: Readonly<Record<string, string>>;
+}
 
 /** The names that a family's checkpoints have for the tensors of a model. */
 export function namingOf({ stored }: Pick<Family, "stored">, spec: Placement): StoredNaming {
   const beside = spec.parallel && spec.norms === "before" ? stored.namesBeside : {};
   const withExperts = expertCounts(spec) === undefined ? {} : stored.namesWithExperts;
   const withLatent = spec.latent?.queryRank ? stored.namesWithQueryLatent : {};
-  return { ...stored, names: { ...stored.names, ...beside, ...withExperts, ...withLatent } };
+  const names = { ...stored.names, ...beside, ...withExperts, ...withLatent };
+  return { ...stored, names, outside: outsideNames(stored, spec) };
+}
+
+function outsideNames(
+  { outsideLayers }: FamilyTensors,
+  { layers }: Placement,
+): Readonly<Record<string, string>> {
+  if (outsideLayers === undefined) return {};
+  const ofLayer = (
+    index: number,
+    names: Readonly<Record<string, string>>,
+  ): readonly (readonly [string, string])[] =>
+    Object.entries(names).map(([part, stored]) => [`layers.${index}.${part}.weight`, `${stored}.weight`]);
+  const { first, last } = outsideLayers;
+  return Object.fromEntries([...ofLayer(0, first), ...ofLayer(layers.length - 1, last)]);
 }
 type Placement = Pick<ModelSpec, "parallel" | "norms" | "layers" | "latent">;
 
@@ -57,7 +75,11 @@ export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTe
   const namings = [...prefixes.map((other) => ({ ...own, prefixes: other })), EXAONE];
   const naming = namings.find((each) => isNamedSo(source, each)) ?? own;
   const { decoder, head } = naming.prefixes;
-  const usual = { names: inverse(naming.names), outerNames: inverse(naming.outerNames) };
+  const usual = {
+    names: inverse(naming.names),
+    outerNames: inverse(naming.outerNames),
+    outside: inverse(naming.outside ?? {}),
+  };
   const names = namesOf(source, (stored) => {
     if (stored.startsWith(head)) return USUAL.head + stored.slice(head.length);
     if (!stored.startsWith(decoder)) return stored;
@@ -92,7 +114,8 @@ function withoutModel({ decoder, head }: Prefixes): Prefixes {
  * A decoder's tensor without prefix, such as `layers.3.self_attn.q_norm.weight`, with other names for its parts, or for
  * a part's tensor of a kind.
  */
-function renamed(name: string, { names, outerNames }: Pick<StoredNaming, "names" | "outerNames">): string {
+function renamed(name: string, { names, outerNames, outside = {} }: OtherNames): string {
+  if (Object.hasOwn(outside, name)) return outside[name]!;
   const outer = (part: string): string => other(outerNames, part);
   const layer = /^(\w+)(\.\d+\.)(.+)(\.\w+)$/.exec(name);
   if (layer === null) return name.replace(/^[^.]+/, outer);
@@ -101,6 +124,8 @@ function renamed(name: string, { names, outerNames }: Pick<StoredNaming, "names"
   const named = Object.hasOwn(names, whole) ? names[whole]! : other(names, part) + kind;
   return `${outer(layers)}${index}${named}`;
 }
+
+type OtherNames = Pick<StoredNaming, "names" | "outerNames" | "outside">;
 
 /** Another name of a part, which a file may also call `constructor`; the same if there is none. */
 function other(names: Readonly<Record<string, string>>, part: string): string {

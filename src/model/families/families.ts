@@ -16,7 +16,7 @@ import { ERNIE4_5, ERNIE4_5_MOE } from "./ernie4_5.ts";
 import { EXAONE_MOE, EXAONE4 } from "./exaone4.ts";
 import { FALCON } from "./falcon.ts";
 import { FALCON_H1 } from "./falcon_h1.ts";
-import { GEMMA, GEMMA2, GEMMA3, GEMMA4, VAULTGEMMA } from "./gemma.ts";
+import { GEMMA, GEMMA2, GEMMA3, GEMMA3N, GEMMA4, VAULTGEMMA } from "./gemma.ts";
 import { GLM, GLM4, GLM4_MOE } from "./glm.ts";
 import { GPT_BIGCODE } from "./gpt_bigcode.ts";
 import { GPT_NEO } from "./gpt_neo.ts";
@@ -80,6 +80,7 @@ export const FAMILIES: readonly Family[] = [
   GEMMA,
   GEMMA2,
   GEMMA3,
+  GEMMA3N,
   GEMMA4,
   VAULTGEMMA,
   PHI3,

@@ -1,7 +1,8 @@
-/** Gemma 1 to 4 and VaultGemma (configuration_*gemma*.py and modeling files of transformers). */
+/** Gemma 1 to 4, Gemma 3n and VaultGemma (configuration_*gemma*.py and modeling files of transformers). */
 
 import { EXPERT_SCALES, ROUTER, ROUTER_NORM } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
+import { outerNamesOf, STREAMS_IN, STREAMS_OUT } from "../stream_updates.ts";
 import { LLAMA } from "./llama.ts";
 
 const GEMMA_DEFAULTS = {
@@ -100,6 +101,48 @@ export const GEMMA3: Family = {
     window: 4096,
     localRopeTheta: 10_000,
     windowPattern: 6,
+  },
+};
+
+/** Gemma 3n (configuration_gemma3n.py, modeling_gemma3n.py). */
+export const GEMMA3N: Family = {
+  ...GEMMA3,
+  modelType: "gemma3n_text",
+  architecture: "Gemma3nForCausalLM",
+  configClass: "Gemma3nTextConfig",
+  computes: {
+    ...GEMMA3.computes,
+    normOffset: 0,
+    scoreScale: "none",
+    valueNorm: true,
+    neuronsByLayer: true,
+  },
+  config: {
+    ...GEMMA3.config,
+    fixedKeys: { altup_active_idx: 0, altup_correct_scale: true },
+    readsWindowPattern: false,
+    ownKeys: "gemma3n",
+  },
+  stored: {
+    ...GEMMA3.stored,
+    outsideLayers: { first: outerNamesOf(STREAMS_IN), last: outerNamesOf(STREAMS_OUT) },
+  },
+  readers: {
+    ...GEMMA3.readers,
+    vllmIgnores: ["separate_head", "shared_layers"],
+    transformersJs: GEMMA2,
+    standsIn: false,
+  },
+  defaults: {
+    ...GEMMA_DEFAULTS,
+    sizes: { vocab: 262_400, hidden: 2048, neurons: 16_384, layers: 35, heads: 8 },
+    positions: 32_768,
+    kvHeads: 2,
+    ropeTheta: 1_000_000,
+    localRopeTheta: 10_000,
+    logitSoftcap: 30,
+    window: 512,
+    windowPattern: 5,
   },
 };
 

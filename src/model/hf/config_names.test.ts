@@ -58,7 +58,14 @@ describe("settings that are not computed", () => {
   );
 
   test.each(settings)("of %s are refused: another %s than %s", (model_type, key, value) => {
-    const own = { n_embd: 32, n_head: 4, n_layer: 2, ffn_dim: 48, full_attention_interval: 2 };
+    const own = {
+      n_embd: 32,
+      n_head: 4,
+      n_layer: 2,
+      ffn_dim: 48,
+      full_attention_interval: 2,
+      num_kv_shared_layers: 0,
+    };
     const config = { ...LLAMA, model_type, num_hidden_layers: 4, ...own };
     expect(read({ ...config, [key]: value })).toEqual(read(config));
     expect(() => read({ ...config, [key]: !value })).toThrow(

@@ -71,7 +71,7 @@ const FLOAT_KEYS = [
 const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
 
 /** The same of lists. */
-const FLOAT_LISTS = /^ *"(?:mlp|ssm)_multipliers": \[[^\]]*\]/gm;
+const FLOAT_LISTS = /^ *"(?:mlp_multipliers|ssm_multipliers|activation_sparsity_pattern)": \[[^\]]*\]/gm;
 const WHOLE_ITEMS = /^( *-?\d+)(,?)$/gm;
 
 /** config.json as text, in which floats of Python have a decimal point. */

@@ -113,6 +113,16 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
     concerns: ({ tiedEmbeddings }) => !tiedEmbeddings,
     what: "takes the embedding for the output matrix",
   },
+  shared_layers: {
+    concerns: ({ layers }) => {
+      const own = layers.filter(({ kvSharing }) => kvSharing?.role !== "reader").length;
+      return layers.some(
+        ({ kvSharing, window }) =>
+          kvSharing?.role === "reader" && kvSharing.source !== own - (window === null ? 1 : 2),
+      );
+    },
+    what: "shares keys and values of the last two layers that have their own, of which the last has no window",
+  },
   tied_head: { concerns: ({ tiedEmbeddings }) => tiedEmbeddings, what: "does not tie embeddings" },
   window: {
     concerns: ({ layers }) => layers.some(({ window }) => window !== null),
@@ -167,11 +177,17 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
   const heads = attentionLayers(spec);
   const divides = heads.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
   const fills = heads.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
+  const alike = family.computes.neuronsByLayer ? withoutNeurons(spec) : spec;
   const fits =
-    hasUniformWidths(spec) &&
+    hasUniformWidths(alike) &&
     (divides || !family.computes.headsDivideHidden) &&
     (fills || !family.computes.headsFillHidden);
   return fits && holds(spec, { family, remoteCode: false });
+}
+
+/** The widths of attention alone. */
+function withoutNeurons({ layers }: ModelSpec): Pick<ModelSpec, "layers"> {
+  return { layers: layers.map((layer) => ({ ...layer, neurons: 0 })) };
 }
 
 /** Whether config.json in a form, read back, is the spec; biases that a flag adds do not count: they are zeros. */

@@ -8,6 +8,7 @@ import type { JsonObject } from "../../io/files/json.ts";
 import type { ExpertsSpec } from "../experts_spec.ts";
 import { expertNeurons, type KvSharing, type LayerSpec, type ModelSpec, ofLayer } from "../spec.ts";
 import { MAX_EXPERTS, requireExperts, ungroupedKey } from "./experts_keys.ts";
+import { sharingOf } from "./kv_sharing_keys.ts";
 import { layerKey, MAX_LAYERS, size } from "./limits.ts";
 import { requireEveryLayer } from "./mixer_keys.ts";
 import { type OwnKeys, parsedKeys } from "./own_keys.ts";
@@ -63,7 +64,7 @@ export function readGemma4Keys(config: JsonObject, where: string): OwnKeys {
   const own = parsedKeys(schema, config, where);
   const types = layerTypes(own, where);
   requireRotations(own.rope_parameters, types, where);
-  const sharing = sharingOf(own, types, where);
+  const sharing = sharingOf(own.num_kv_shared_layers, types, where);
   const sizes = own.hidden_size_per_layer_input;
   const experts = expertsOf(own, where);
   return {
@@ -126,26 +127,6 @@ function layerTypes(
   return Array.from({ length: count }, (_, index) => {
     if (index + 1 === count) return "full_attention";
     return named?.[index] ?? ((index + 1) % 6 === 0 ? "full_attention" : "sliding_attention");
-  });
-}
-
-/** What layers share: the last ones read keys and values of the last layer of their type before them. */
-function sharingOf(
-  { num_kv_shared_layers: shared }: Gemma4Config,
-  types: readonly AttentionType[],
-  where: string,
-): readonly (KvSharing | undefined)[] {
-  const first = types.length - shared;
-  const sourceOf = (type: AttentionType): number => types.slice(0, Math.max(0, first)).lastIndexOf(type);
-  const missing = types.slice(Math.max(0, first)).find((type) => sourceOf(type) < 0);
-  if (missing !== undefined) {
-    const expected = `a layer with ${missing} before the last ${shared}, which take its keys and values`;
-    throw new GpruneError("BAD_CONFIG", `${where}: num_kv_shared_layers: expected ${expected}, got none`);
-  }
-  const sources = types.slice(first).map(sourceOf);
-  return types.map((type, index) => {
-    if (index >= first) return { role: "reader", source: sourceOf(type) };
-    return sources.includes(index) ? { role: "source" } : undefined;
   });
 }
 

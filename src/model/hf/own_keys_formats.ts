@@ -10,6 +10,7 @@ import type { ExpertGroups } from "./expert_groups.ts";
 import { type ExpertKeys, expertKeys } from "./experts_keys.ts";
 import { FALCON_H1_KEYS } from "./falcon_h1_keys.ts";
 import { falconKeys, readFalconKeys } from "./falcon_keys.ts";
+import { GEMMA3N_KEYS } from "./gemma3n_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
 import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
@@ -89,6 +90,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   mpt: { read: readMptKeys, write: mptKeys },
   nemotron_h: NEMOTRON_H_KEYS,
   llama4: LLAMA4_KEYS,
+  gemma3n: GEMMA3N_KEYS,
   gemma4: { read: readGemma4Keys, write: gemma4Keys },
   granite_hybrid: GRANITE_HYBRID_KEYS,
   granitemoe: expertKeys({
