@@ -21,6 +21,19 @@ export function deltaEntries(
   return Object.entries(entries).map(([key, value]) => [`${architecture}.${key}`, value]);
 }
 
+/** Of several streams of hidden states. @param others - metadata besides what llama.cpp reads */
+export function gemma3nCase(others: Readonly<Record<string, BuiltValue>>): Case {
+  const entries: Readonly<Record<string, BuiltValue>> = {
+    "attention.sliding_window": u32(16),
+    "rope.freq_base_swa": f32(10_000),
+    ...others,
+  };
+  return {
+    ...{ architecture: "gemma3n", norms: "around", model: tinyModel(TINY_FAMILIES.gemma3n) },
+    extra: Object.entries(entries).map(([key, value]) => [`gemma3n.${key}`, value]),
+  };
+}
+
 /** Of layers with and without windows, the latter with heads of six channels, of which two turn. */
 export function gemma4Case(
   name: "gemma4" | "gemma4 with keys as values" | "gemma4 with experts",

@@ -115,6 +115,14 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
   [/per_layer_input_gate/, "inp_gate"],
   [/per_layer_projection/, "proj"],
   [/post_per_layer_input_norm/, "post_norm"],
+  [/altup\.router_norm/, "altup_router_norm"],
+  [/altup\.modality_router/, "altup_router"],
+  [/altup\.prediction_coefs/, "altup_predict_coef"],
+  [/altup\.correction_coefs/, "altup_correct_coef"],
+  [/altup\.correct_output_scale$/, "altup_correct_scale.weight"],
+  [/laurel\.linear_left/, "laurel_l"],
+  [/laurel\.linear_right/, "laurel_r"],
+  [/laurel\.post_laurel_norm/, "laurel_post_norm"],
   [/layer_scalar$/, "layer_output_scale.weight"],
   [/^model\.embed_tokens/, "token_embd"],
   [/^model\.embed_positions/, "position_embd"],
@@ -199,7 +207,22 @@ export async function storedTensors({ spec, weights }: Model, layout: Layout): P
   if (layout.fused !== undefined) fuse(tensors, spec, layout.fused);
   if (layout.joined) joinExperts(tensors);
   if (layout.grouped) joinStrengths(tensors, spec);
+  for (const [stem, part] of STACKS) stackMatrices(tensors, stem, part);
   return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
+}
+
+/** What matrices outside of layers are stacked in, and their parts. */
+const STACKS = [
+  ["altup_proj", /altup_projection_/],
+  ["altup_unembd_proj", /altup_unembed_projection_/],
+] as const;
+
+function stackMatrices(tensors: Map<string, Tensor>, stem: string, part: RegExp): void {
+  const parts = [...tensors].filter(([name]) => part.test(name));
+  if (parts.length === 0) return;
+  for (const [name] of parts) tensors.delete(name);
+  const { shape, data } = concatRows(...parts.map(([, tensor]) => tensor));
+  tensors.set(`${stem}.weight`, { shape: [parts.length, shape[0]! / parts.length, shape[1]!], data });
 }
 
 const FUSED_ATTENTION = [["attn_qkv", ["attn_q", "attn_k", "attn_v"]]] as const;

@@ -2,8 +2,8 @@
 
 import { PROJECTIONS } from "../src/model/projections.ts";
 import { type RopeSpec, YARN_DEFAULTS } from "../src/model/rope_spec.ts";
-import { bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
-import { deltaEntries, gemma4Case } from "./gguf_entries.ts";
+import { bool, f32, f32s, i32s, text, u32 } from "./gguf_builder.ts";
+import { deltaEntries, gemma3nCase, gemma4Case } from "./gguf_entries.ts";
 import { EXPERT_CASES } from "./gguf_expert_models.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
@@ -108,6 +108,17 @@ export const CASES: Readonly<Record<string, Case>> = {
     }),
     extra: [["gemma3.attention.sliding_window", u32(16)]],
   },
+  gemma3n: gemma3nCase({
+    "altup.num_inputs": u32(4),
+    "attention.shared_kv_layers": u32(5),
+    embedding_length_per_layer_input: u32(256),
+    activation_sparsity_scale: f32s([...Array(10).fill(1.6448533535003662), ...Array(15).fill(-Infinity)]),
+    "attention.sliding_window_pattern": {
+      ...{ type: "array", of: "bool" },
+      value: Array.from({ length: 25 }, (_, layer) => layer % 5 !== 4),
+    },
+  }),
+  "gemma3n without what llama.cpp takes for granted": gemma3nCase({}),
   gemma4: gemma4Case("gemma4", {
     "attention.shared_kv_layers": u32(2),
     embedding_length_per_layer_input: u32(3),

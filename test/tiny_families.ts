@@ -101,6 +101,26 @@ const WIDE_HEADS = {
   rope: { theta: 1_000_000, rotaryDim: 6, scaling: { type: "proportional", pairs: 1, factor: 1 } },
 } as const;
 
+/** With the numbers that llama.cpp takes for granted: of streams, ranks, inputs, layers with keys, and of cut ones. */
+const GEMMA3N: TinyModelOptions = {
+  ...{ ...GEMMA_SWITCHES, family: "gemma3n_text", normOffset: 0, attentionScale: 1, logitSoftcap: 30 },
+  ...{ valueNorm: true, perLayerInputs: { size: 256, vocabSize: 16 } },
+  updates: { streams: 4, residualRank: 64 },
+  layers: Array.from({ length: 25 }, (_, index): Partial<LayerSpec> => {
+    const isFull = index % 5 === 4;
+    const kvSharing = gemma3nSharing(index, isFull);
+    return {
+      ...(isFull ? { rope: { ...ROPE, theta: 1_000_000 } } : { window: 16 }),
+      ...(index < 10 && { gateCut: 0.95 }),
+      ...(kvSharing && { kvSharing }),
+    };
+  }),
+};
+function gemma3nSharing(layer: number, isFull: boolean): LayerSpec["kvSharing"] {
+  if (layer >= 20) return { role: "reader", source: isFull ? 19 : 18 };
+  return layer >= 18 ? { role: "source" } : undefined;
+}
+
 const QWEN3_5: TinyModelOptions = {
   family: "qwen3_5_text",
   qkNorm: "head",
@@ -119,6 +139,7 @@ const NEMOTRON_H: TinyModelOptions = {
 const UNNORMED = { keyHeads: 2, valueDim: 6, norm: "none" } as const;
 
 type TinyFamily =
+  | "gemma3n"
   | "gemma4"
   | "gemma4 with keys as values"
   | "gemma4 with experts"
@@ -185,6 +206,7 @@ type TinyFamily =
   | "cohere2";
 
 export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
+  gemma3n: GEMMA3N,
   gemma4: {
     ...GEMMA4,
     perLayerInputs: { size: 3, vocabSize: 16 },

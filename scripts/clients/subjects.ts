@@ -214,7 +214,9 @@ export async function wideSubjects(root: string): Promise<readonly Subject[]> {
 export async function tokenizedSubjects(root: string): Promise<readonly Subject[]> {
   const demo = await openModel(DEMO_MODEL);
   await demo.weights.close();
-  const tiny = Object.entries(TINY_FAMILIES).map(([name, options]) => ({ name, spec: tinySpec(options) }));
+  const tiny = Object.entries(TINY_FAMILIES)
+    .filter(([name]) => name !== SENSITIVE)
+    .map(([name, options]) => ({ name, spec: tinySpec(options) }));
   const golden: typeof tiny = [];
   for (const name of FAMILIES.filter((family) => !Object.hasOwn(TINY_FAMILIES, family))) {
     const { model } = await openGolden(name);
@@ -240,6 +242,12 @@ export async function tokenizedSubjects(root: string): Promise<readonly Subject[
   }
   return subjects;
 }
+
+/**
+ * llama.cpp divides the variance of its gates by their number less one: little for thousands of them, but not for tens
+ * (docs/FORMATS.md has what larger random models gave).
+ */
+const SENSITIVE = "gemma3n";
 
 /** A spec with another hidden size and vocabulary, and with what goes with them. */
 function resized(

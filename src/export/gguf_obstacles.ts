@@ -13,6 +13,7 @@ import { latentObstacle } from "../model/gguf/latents.ts";
 import { kindObstacle } from "../model/gguf/layer_kinds.ts";
 import { hasAnyWidth } from "../model/gguf/mixers.ts";
 import { isPublishedScaling } from "../model/gguf/rotary.ts";
+import { streamObstacle } from "../model/gguf/streams.ts";
 import { sharpening } from "../model/latents.ts";
 import { convolutionsOf, linearAttentionsOf, mixerOf } from "../model/mixer_layers.ts";
 import { isActive, linearChannels, type Mamba2Spec } from "../model/mixer_spec.ts";
@@ -55,6 +56,15 @@ const RULES: readonly Rule[] = [
   {
     finds: (spec, { loads }) =>
       loads.perLayerWidths || hasUniformWidths(spec) ? null : "layers of different widths",
+  },
+  {
+    // Padding with zeros would change the mean and deviation of these gates.
+    finds: ({ layers }, { loads }) => {
+      const widest = Math.max(...layers.map(({ neurons }) => neurons));
+      const narrow = layers.some(({ gateCut, neurons }) => gateCut !== undefined && neurons < widest);
+      return narrow && !loads.perLayerWidths ? "gates that are cut in layers narrower than others" : null;
+    },
+    hint: "Prune with --shape uniform for llama.cpp.",
   },
   {
     finds: ({ layers, headDim, hiddenSize }, { loads }) =>
@@ -213,6 +223,7 @@ const RULES: readonly Rule[] = [
   { finds: rotaryObstacle },
   { finds: windowObstacle },
   { finds: (spec, { twoKinds }) => (twoKinds ? kindObstacle(spec) : null) },
+  { finds: streamObstacle },
 ];
 
 /** All obstacles of a model; empty where the architecture can hold it. */

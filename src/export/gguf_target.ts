@@ -8,6 +8,7 @@ import type { GgufArchitecture } from "../model/gguf/architecture.ts";
 import { architecturesOfFamily, forLayers } from "../model/gguf/architectures.ts";
 import { withSayableShared } from "../model/gguf/experts.ts";
 import { foldedSpec } from "../model/gguf/folded.ts";
+import { withAllTensors } from "../model/gguf/streams.ts";
 import { parameterCount } from "../model/parameter_counts.ts";
 import { longropeSwitch } from "../model/rope_layers.ts";
 import { attentionLayers, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
@@ -19,8 +20,8 @@ export interface GgufTarget {
   readonly name: string;
   readonly architecture: GgufArchitecture;
   /**
-   * The model as written: unchanged, or wider where it is padded with zeros, with biases of zeros where llama.cpp wants
-   * biases, and without factors where they become part of the weights.
+   * The model as written: unchanged, or wider where it is padded with zeros, with biases and other tensors of zeros where
+   * llama.cpp wants some, and without factors where they become part of the weights.
    */
   readonly spec: ModelSpec;
   /** Number of parameters that are padding, without biases that llama.cpp wants. */
@@ -78,10 +79,14 @@ export function requireGgufTarget(spec: ModelSpec, where: string): GgufTarget {
 }
 
 function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architecture" | "spec">): GgufTarget {
+  const { architecture } = chosen;
+  const written = withAllTensors(chosen.spec, architecture);
+  const needed = withAllTensors(withRequiredBiases(spec, architecture), architecture);
   return {
     ...chosen,
-    zeros: parameterCount(chosen.spec) - parameterCount(withRequiredBiases(spec, chosen.architecture)),
-    ...targetLimits(spec, chosen.architecture),
+    spec: written,
+    zeros: parameterCount(written) - parameterCount(needed),
+    ...targetLimits(spec, architecture),
   };
 }
 
@@ -114,7 +119,7 @@ function withRequiredBiases(spec: ModelSpec, { loads }: GgufArchitecture): Model
 /**
  * The spec with every layer as wide as the widest with as many experts, or with as many KV groups as fill the hidden
  * size where the architecture requires that. Null where layers differ in query heads per KV head, which padding cannot
- * change. Where layers may have different widths, experts alone are widened.
+ * change, or have gates that it would change. Where layers may have different widths, experts alone are widened.
  */
 function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | null {
   const { loads } = architecture;
@@ -127,6 +132,9 @@ function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | n
     const sized = layers.map((layer, index) => (layer.experts ? { ...layer, neurons: wide[index]! } : layer));
     return { ...spec, layers: sized };
   }
+  // Zeros would change the mean and deviation of gates that are cut by these.
+  if (layers.some(({ gateCut, neurons }, index) => gateCut !== undefined && neurons < wide[index]!))
+    return null;
   const attending = attentionLayers(spec);
   const { groupSize } = attending[0]!;
   if (attending.some((layer) => layer.groupSize !== groupSize)) return null;

@@ -2,7 +2,13 @@
 
 import type { GgufDType } from "../base/choices.ts";
 import { type WrittenGgmlType, writtenGgmlType } from "../io/formats/ggml_encode.ts";
-import { FILTER_TENSOR, INPUT_TENSORS, POSITION_TENSOR, ROUTER_TENSOR } from "../model/gguf/names.ts";
+import {
+  FILTER_TENSOR,
+  INPUT_TENSORS,
+  POSITION_TENSOR,
+  ROUTER_TENSOR,
+  STREAM_TENSOR,
+} from "../model/gguf/names.ts";
 
 interface Recipe {
   /** general.file_type, enum llama_ftype of llama.h. */
@@ -87,6 +93,6 @@ export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): st
 
 function wantedTypes(name: string, dtype: GgufDType): readonly WrittenGgmlType[] {
   const { embeddings, matrices } = RECIPES[dtype];
-  if (name === INPUT_TENSORS.projection) return matrices.slice(-1);
+  if (name === INPUT_TENSORS.projection || STREAM_TENSOR.test(name)) return matrices.slice(-1);
   return EMBEDDINGS.has(name) ? embeddings : matrices;
 }

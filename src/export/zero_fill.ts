@@ -28,7 +28,7 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelS
     if (weight === undefined) throw unknownTensor(name);
     const shape = rows === undefined ? weight.shape : weight.shape.with(0, rows.end - rows.start);
     const info = source.info(name);
-    if (PROJECTION_BIAS.test(name) && info === undefined) return zeros(shape);
+    if (LACKING.test(name) && info === undefined) return zeros(shape);
     const axis = weight.axes.findIndex(({ space }) => places.has(space!));
     if (axis >= 0) {
       const { space, blockSize } = weight.axes[axis]!;
@@ -116,7 +116,8 @@ function rowsWithin({ start, end }: RowRange, count: number): RowRange {
   return { start: Math.min(start, count), end: Math.min(end, count) };
 }
 
-const PROJECTION_BIAS = /_proj\.bias$/;
+/** What a model may lack: biases, and keys and values of layers that take those of others. */
+const LACKING = /_proj\.bias$|\.self_attn\.([kv]_proj|k_norm)\.weight$/;
 
 /** Weights of queries and keys and of the norms on them: of which module, q or k, and which of the two. */
 const NORMED = /^(.*\.)([qk])_(proj|norm)\.(?:weight|bias)$/;

@@ -20,11 +20,11 @@ export const UPDATES = {
   /** [C] */
   routerNorm: "altup.router_norm",
   /** [S, C], S the number of streams. */
-  router: "altup.modality_router.weight",
+  router: "altup.modality_router",
   /** [S * S, S] */
-  predictions: "altup.prediction_coefs.weight",
+  predictions: "altup.prediction_coefs",
   /** [S, S] */
-  corrections: "altup.correction_coefs.weight",
+  corrections: "altup.correction_coefs",
   /** [C], factors of what gates the layer's own input. */
   outputScale: "altup.correct_output_scale",
   /** [rank, C] */
@@ -62,9 +62,9 @@ export function updateParts(
   return [
     ...(isFirst ? others(STREAMS_IN) : []),
     [`${UPDATES.routerNorm}.weight`, [hiddenSize]],
-    [UPDATES.router, [streams, hiddenSize]],
-    [UPDATES.predictions, [streams ** 2, streams]],
-    [UPDATES.corrections, [streams, streams]],
+    [`${UPDATES.router}.weight`, [streams, hiddenSize]],
+    [`${UPDATES.predictions}.weight`, [streams ** 2, streams]],
+    [`${UPDATES.corrections}.weight`, [streams, streams]],
     [UPDATES.outputScale, [hiddenSize]],
     [`${UPDATES.residualIn}.weight`, [rank, hiddenSize]],
     [`${UPDATES.residualOut}.weight`, [hiddenSize, rank]],

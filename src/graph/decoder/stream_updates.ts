@@ -41,9 +41,13 @@ export function predictions(layer: LayerOperators, input: Value): Predictions {
   const hidden = b.reshape(before, [batch, tokens, streams, structure.hiddenSize]);
   const router = routerOf(layer);
   const routed = router(isFirst ? input : stream(b, hidden, 0));
-  const products = b.matmul(routed, weights.tensor(UPDATES.predictions, [streams ** 2, streams]), {
-    transB: true,
-  });
+  const products = b.matmul(
+    routed,
+    weights.tensor(`${UPDATES.predictions}.weight`, [streams ** 2, streams]),
+    {
+      transB: true,
+    },
+  );
   const coefficients = b.reshape(products, [batch, tokens, streams, streams]);
   const all = b.add(b.matmul(coefficients, hidden), hidden);
   return { all, active: stream(b, all, 0), router };
@@ -65,9 +69,13 @@ export function corrected(
   const { hiddenSize } = structure;
   const [batch, tokens] = activated.shape as readonly [Dim, Dim, Dim];
   const row = (x: Value): Value => b.reshape(x, [batch, tokens, 1, hiddenSize]);
-  const products = b.matmul(router(activated), weights.tensor(UPDATES.corrections, [streams, streams]), {
-    transB: true,
-  });
+  const products = b.matmul(
+    router(activated),
+    weights.tensor(`${UPDATES.corrections}.weight`, [streams, streams]),
+    {
+      transB: true,
+    },
+  );
   const coefficients = b.reshape(b.add(products, b.scalar(1)), [batch, tokens, streams, 1]);
   const hidden = b.add(b.mul(coefficients, row(b.sub(activated, active))), all);
   const gating = b.mul(stream(b, hidden, 0), weights.tensor(UPDATES.outputScale, [hiddenSize]));
@@ -95,7 +103,7 @@ function routerOf(layer: LayerOperators): Router {
   const { b, structure, weights } = layer;
   const { hiddenSize } = structure;
   const weight = weights.tensor(`${UPDATES.routerNorm}.weight`, [hiddenSize]);
-  const router = weights.tensor(UPDATES.router, [requireUpdates(layer).streams, hiddenSize]);
+  const router = weights.tensor(`${UPDATES.router}.weight`, [requireUpdates(layer).streams, hiddenSize]);
   return (x) => {
     const normed = norm(b, x, { ...structure, weight, bias: null });
     return b.tanh(b.matmul(b.mul(normed, b.scalar(1 / hiddenSize)), router, { transB: true }));

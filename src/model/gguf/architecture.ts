@@ -182,6 +182,8 @@ export interface GgufArchitecture {
    * of earlier ones, and layers may have inputs of their own (layer_kinds.ts).
    */
   readonly twoKinds: boolean;
+  /** Tokens have several hidden states between layers, and what comes with them in Gemma 3n (streams.ts). */
+  readonly streams: boolean;
   /** Attention is latent (latents.ts). */
   readonly latents: boolean;
   /** Null where files have no experts; then the same name may stand for another architecture in files with some. */
@@ -267,6 +269,7 @@ export const LLAMA: GgufArchitecture = {
   folded: false,
   unrotatedModels: false,
   twoKinds: false,
+  streams: false,
   latents: false,
   experts: null,
   saysNoExperts: false,

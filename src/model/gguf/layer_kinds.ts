@@ -1,7 +1,7 @@
 /**
  * Layers of two kinds, with and without a sliding window, in the metadata of GGUF files, both ways: head sizes and
  * rotations by kind, keys and values that layers share, and inputs of layers (gemma4.cpp in src/models/ of llama.cpp,
- * and the layers that it reuses, in llama-model.cpp).
+ * and the layers that it reuses, in llama-model.cpp; streams.ts has what is so in gemma3n.cpp).
  */
 import { type EncodedValue, flags, u32 } from "../../io/formats/gguf_values.ts";
 import { headDimOf, type KvSharing, type LayerSpec, type ModelSpec, type PerLayerInputs } from "../spec.ts";
@@ -15,9 +15,18 @@ export const WINDOWED = "_swa";
 /** Whether each layer has a window. */
 export const WINDOW_PATTERN = "attention.sliding_window_pattern";
 /** Number of last layers that take the keys and values of earlier ones. */
-const SHARED_LAYERS = "attention.shared_kv_layers";
+export const SHARED_LAYERS = "attention.shared_kv_layers";
 /** Channels of a layer's own inputs; 0 for none. */
-const INPUT_SIZE = "embedding_length_per_layer_input";
+export const INPUT_SIZE = "embedding_length_per_layer_input";
+
+/** First layers that have keys and values of their own in a file of several streams that does not say how many. */
+const USUAL_OWN = 20;
+/** That size, in such a file. */
+export const USUAL_INPUT_SIZE = 256;
+
+export function ownLayers(count: number): number {
+  return Math.min(count, USUAL_OWN);
+}
 
 /** What layers without and with a window have. */
 export interface ByKind<T> {
@@ -29,7 +38,7 @@ export interface ByKind<T> {
  * The layer whose keys and values a layer takes if the first `own` layers have some of their own: the last of these
  * without a window, and the one before it for layers with one. Undefined for a layer with its own.
  */
-function sourceOf(layer: number, own: number, isWindowed: boolean): number | undefined {
+export function sourceOf(layer: number, own: number, isWindowed: boolean): number | undefined {
   return layer < own ? undefined : own - (isWindowed ? 2 : 1);
 }
 
@@ -46,8 +55,11 @@ export function keysAndValuesOf(
   architecture: GgufArchitecture,
   layers: readonly LayerSpec[],
 ): readonly KeysAndValues[] {
-  if (!architecture.twoKinds) return layers.map(() => ({}));
-  const own = layers.length - (keys.metadata.has(keys.key(SHARED_LAYERS)) ? keys.count(SHARED_LAYERS) : 0);
+  const { twoKinds, streams } = architecture;
+  if (!twoKinds && !streams) return layers.map(() => ({}));
+  const usual = streams ? layers.length - ownLayers(layers.length) : 0;
+  const own =
+    layers.length - (keys.metadata.has(keys.key(SHARED_LAYERS)) ? keys.count(SHARED_LAYERS) : usual);
   const sources = layers.map(({ window }, layer) => sourceOf(layer, own, window !== null));
   for (const [layer, source] of sources.entries()) {
     if (source !== undefined && !areAlike(layers[layer]!, layers[source])) {
@@ -85,7 +97,9 @@ export function readersTensors({ layers }: ModelSpec, architecture: GgufArchitec
 
 /** Inputs of layers. @throws GpruneError BAD_FILE where the file lacks their size, or their table */
 export function perLayerInputsOf(keys: GgufKeys, architecture: GgufArchitecture): PerLayerInputs | null {
-  const size = architecture.twoKinds ? keys.count(INPUT_SIZE) : 0;
+  const { twoKinds, streams } = architecture;
+  const isUsual = streams && !keys.metadata.has(keys.key(INPUT_SIZE));
+  const size = isUsual ? USUAL_INPUT_SIZE : twoKinds || streams ? keys.count(INPUT_SIZE) : 0;
   if (size === 0) return null;
   const table = ggufName(PER_LAYER.table, architecture)!;
   const vocabSize = keys.file.source.info(table)?.shape[0];

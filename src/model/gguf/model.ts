@@ -154,8 +154,9 @@ function placeTensors(
   const stored = new Map<string, StoredWeight>();
   /** Rows of each tensor that weights are read from so far. */
   const usedRows = new Map<string, number>();
+  const stacks = new Map<string, number>();
   for (const place of ggufPlaces(spec, architecture)) {
-    const { weight, tensor, fused, paired, tiled, joined, values, reshaped, turned } = place;
+    const { weight, tensor, fused, paired, tiled, joined, values, reshaped, turned, stack } = place;
     const shape = matrices.info(tensor)?.shape;
     if (shape === undefined) continue;
     const experts = place.experts?.inRow ? place.experts : null;
@@ -163,6 +164,7 @@ function placeTensors(
     const parts = joined === null ? (experts?.count ?? 1) : 2;
     const end = fused ? start + weight.shape[0]! : shape[0]! / parts;
     usedRows.set(tensor, place.experts?.count ?? (joined === null ? end : shape[0]!));
+    if (stack !== null) stacks.set(tensor, stack);
     const rowShape = weight.shape.slice(1);
     const count = elementCount(shape) / elementCount(rowShape);
     const flat = reshaped !== null && Number.isInteger(count);
@@ -172,6 +174,11 @@ function placeTensors(
         ? { start: 0, end: count }
         : { start, end };
     stored.set(weight.name, { tensor, rows, paired, tiled, joined, experts, rowShape, values, flat, turned });
+  }
+  // Of several matrices, rows are counted, but the file counts matrices.
+  for (const [tensor, count] of stacks) {
+    const rows = matrices.info(tensor)!.shape[0]!;
+    if (usedRows.get(tensor) === rows) usedRows.set(tensor, count);
   }
   const expected = source.names.filter((name) => !unused.has(name));
   for (const name of expected) checkTensor({ path, source }, name, usedRows.get(name));

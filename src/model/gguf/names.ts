@@ -8,6 +8,7 @@ import { CORRECTION, EXPERT_SCALES, ROUTER, ROUTER_NORM, SHARED_GATE } from "../
 import { familyByName } from "../families/families.ts";
 import { DELTA_NORM, FADING_RATES, FILTER_MODULES } from "../mixer_weights.ts";
 import type { ModelSpec, NormPlacement } from "../spec.ts";
+import { STREAMS_IN, STREAMS_OUT, UPDATES } from "../stream_updates.ts";
 import {
   ATTENTION_GATES,
   EMBEDDING,
@@ -35,6 +36,15 @@ export const INPUT_TENSORS = {
   table: "per_layer_token_embd.weight",
   projection: "per_layer_model_proj.weight",
 } as const;
+
+/** Tensors with the matrices that make streams of hidden states, and those that join them, [n, C, C]. */
+const STREAM_TENSORS: readonly { readonly name: string; readonly parts: readonly string[] }[] = [
+  { name: "altup_proj.weight", parts: STREAMS_IN },
+  { name: "altup_unembd_proj.weight", parts: STREAMS_OUT },
+];
+
+/** Matrices of streams, which llama.cpp never quantises. */
+export const STREAM_TENSOR: RegExp = /(^|\.)(altup|laurel)_\w+\.weight$/;
 
 /** Matrices of routers, which llama.cpp never quantises. */
 export const ROUTER_TENSOR: RegExp = /\.ffn_gate_inp\.weight$/;
@@ -88,6 +98,13 @@ const LAYER_MODULES: Readonly<Record<string, string>> = {
   per_layer_input_gate: "inp_gate",
   per_layer_projection: "proj",
   [PER_LAYER_NORM]: "post_norm",
+  [UPDATES.routerNorm]: "altup_router_norm",
+  [UPDATES.router]: "altup_router",
+  [UPDATES.predictions]: "altup_predict_coef",
+  [UPDATES.corrections]: "altup_correct_coef",
+  [UPDATES.residualIn]: "laurel_l",
+  [UPDATES.residualOut]: "laurel_r",
+  [UPDATES.residualNorm]: "laurel_post_norm",
 };
 
 /** The matrices of experts, in place of those of an FFN. */
@@ -112,6 +129,7 @@ const LAYER_TENSORS: Readonly<Record<string, string>> = {
   "mamba.dt_bias": "ssm_dt.bias",
   "mamba.D": "ssm_d",
   [LAYER_SCALAR]: "layer_output_scale.weight",
+  [UPDATES.outputScale]: "altup_correct_scale.weight",
   [CORRECTION]: "exp_probs_b.bias",
   [ROUTER_NORM]: "ffn_gate_inp.scale",
   [EXPERT_SCALES]: "ffn_down_exps.scale",
@@ -141,6 +159,8 @@ export function ggufName(
   layers?: ModelSpec["layers"],
 ): string | undefined {
   const { layer, module, part } = layerPart(name);
+  const stack = STREAM_TENSORS.find(({ parts }) => parts.some((matrix) => matrix === module));
+  if (stack !== undefined) return stack.name;
   if (layer === undefined || module === undefined)
     return architecture.outerNames[name] ?? MODEL_TENSORS[name];
   const whole = part === undefined ? LAYER_TENSORS[module] : architecture.names[`${module}.${part}`];
@@ -160,9 +180,15 @@ export function ggufName(
   return stem && `blk.${layer}.${stem}.${part}`;
 }
 
+/** Whether a weight is one of the matrices of a tensor. */
+export function isStreamMatrix(name: string): boolean {
+  const { module } = layerPart(name);
+  return STREAM_TENSORS.some(({ parts }) => parts.some((matrix) => matrix === module));
+}
+
 /** Whether a weight is part of a tensor that holds several. */
 export function isFused(name: string, architecture: GgufArchitecture): boolean {
-  return fusedStem(layerPart(name).module ?? "", architecture) !== undefined;
+  return isStreamMatrix(name) || fusedStem(layerPart(name).module ?? "", architecture) !== undefined;
 }
 
 function fusedStem(module: string, { fused }: GgufArchitecture): string | undefined {

@@ -13,7 +13,7 @@ import { type WeightSpec, weightsOf } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { type JoinedRows, joinedWeights } from "./joined_rows.ts";
 import { forLatents, headMatrices } from "./latents.ts";
-import { ggufName, isFused } from "./names.ts";
+import { ggufName, isFused, isStreamMatrix } from "./names.ts";
 import { type TiledHeads, tiledWeights } from "./value_heads.ts";
 
 /** Where and how one weight is stored. */
@@ -35,6 +35,8 @@ export interface GgufPlace {
   readonly joined: JoinedRows | null;
   /** How elements are stored; null where they are as they are. */
   readonly values: StoredValues | null;
+  /** The matrices of the tensor, of which this weight is one; null where the tensor has all its rows on one axis. */
+  readonly stack: number | null;
   /** The shape in the file where it is not that of the weight, beside axes of size 1 within rows; null elsewhere. */
   readonly reshaped: readonly number[] | null;
 }
@@ -91,6 +93,7 @@ export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): rea
         turned,
         joined: joined.get(name) ?? null,
         values: storedValues(name, spec, architecture),
+        stack: isStreamMatrix(name) ? spec.updates!.streams - 1 : null,
         reshaped: reshaped.get(name) ?? null,
       },
     ];
@@ -151,7 +154,8 @@ export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): re
   }
   return [...byName].map(([name, parts]) => {
     const rows = parts.reduce((sum, { weight }) => sum + weight.shape[0]!, 0);
-    const shape = [rows, ...rowShape(parts[0]!.weight)];
+    const { stack, weight } = parts[0]!;
+    const shape = stack === null ? [rows, ...rowShape(weight)] : [stack, ...weight.shape];
     return { name, shape: shapeInFile(parts[0]!, shape), parts };
   });
 }

@@ -25,6 +25,17 @@ const GEMMA: GgufArchitecture = {
   mergeOrder: "position",
 };
 
+const GEMMA3N: GgufArchitecture = {
+  ...GEMMA,
+  family: "gemma3n_text",
+  offsetNorms: false,
+  fullAttentionEvery: 5,
+  defaultLogitSoftcap: 30,
+  localRopeTheta: 10_000,
+  streams: true,
+  loads: { ...NO_EXTRAS, families: ["gemma3n_text"], windows: true, logitSoftcap: true },
+};
+
 export const GEMMA4: GgufArchitecture = {
   ...GEMMA,
   family: "gemma4_text",
@@ -201,6 +212,7 @@ export const RMS_NORM_ARCHITECTURES: readonly (readonly [string, GgufArchitectur
     },
   ],
   // Without experts.
+  ["gemma3n", GEMMA3N],
   ["gemma4", GEMMA4],
   [
     "phi3",

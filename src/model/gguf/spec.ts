@@ -28,6 +28,7 @@ import { besideOf, mixersOf } from "./mixers.ts";
 import { hasWeight } from "./names.ts";
 import { refuseUnsupported, saysRotated } from "./refusals.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
+import { gateCutsOf, updatesOf } from "./streams.ts";
 import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
 
 /** Token ids that travel to config.json. */
@@ -78,6 +79,7 @@ class SpecReader {
       normEps: this.#keys.notNegative(NORM_EPS[computes.normType]),
       ...settledSwitches(computes),
       perLayerInputs: perLayerInputsOf(this.#keys, this.#architecture),
+      ...updatesOf(this.#keys, this.#architecture),
       qkNorm: this.#hasQkNorm(family) ? computes.qkNorm : null,
       norms: parallel ? computes.parallelNorms : computes.norms,
       parallel,
@@ -204,7 +206,8 @@ class SpecReader {
       };
     });
     const keysAndValues = keysAndValuesOf(this.#keys, this.#architecture, layers);
-    return layers.map((layer, index) => ({ ...layer, ...keysAndValues[index] }));
+    const cuts = gateCutsOf(this.#keys, this.#architecture, count);
+    return layers.map((layer, index) => ({ ...layer, ...keysAndValues[index], ...cuts[index] }));
   }
 
   #mixerLayer(mixer: MixerSpec, neurons: number, layer: number): LayerSpec {

@@ -19,6 +19,7 @@ import { headDimsOf, kindEntries } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
 import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors, proportionalFactors } from "./rotary.ts";
+import { streamEntries } from "./streams.ts";
 
 /** Values by key, without or with the architecture's prefix. */
 type Entries = readonly (readonly [string, EncodedValue])[];
@@ -46,6 +47,7 @@ export function ggufMetadataOf(
     ...(rope === null ? [] : ropeEntries(rope, architecture)),
     ...windowEntries(spec, architecture),
     ...kindEntries(spec, architecture),
+    ...streamEntries(spec, architecture),
     ...mixerEntries(spec),
     ...factorEntries(spec, architecture),
     ...(architecture.alibi === "key" ? [[MAX_ALIBI, f32(ALIBI_MAX)] as const] : []),
