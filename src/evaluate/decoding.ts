@@ -50,21 +50,24 @@ export async function loadFastDecoder(runner: DecoderRunner, tokens: number): Pr
     for (const index of model.spec.layers.keys()) layers.push(await loadBlockLayer(runner, blocks, index));
     return { runner, layers, head: await loadBlockHead(runner, blocks) };
   } catch (error) {
-    await closePrograms(layers);
+    await free(runner, layers);
     throw error;
   }
 }
 
-/** Frees the programs that hold a decoder's weights; it cannot be used afterwards. */
-export function closeDecoder({ layers, head }: LoadedDecoder): Promise<void> {
-  return closePrograms([...layers, head]);
+/** Frees a decoder's programs, and the copies of its weights on the device; it cannot be used afterwards. */
+export function closeDecoder({ runner, layers, head }: LoadedDecoder): Promise<void> {
+  return free(runner, [...layers, head]);
 }
 
-async function closePrograms(loaded: readonly (LoadedLayer | LoadedHead)[]): Promise<void> {
-  for (const { program } of loaded) await program?.close();
+async function free(runner: DecoderRunner, loaded: readonly (LoadedLayer | LoadedHead)[]): Promise<void> {
+  for (const { weights, program } of loaded) {
+    if (program === undefined) runner.runtime.release(weights);
+    else await program.close();
+  }
 }
 
-/** Loads all weights of a model as float32. */
+/** Loads all weights of a model as float32. Free with `closeDecoder`. */
 export async function loadDecoder(runner: DecoderRunner): Promise<LoadedDecoder> {
   const layers = await Promise.all(runner.model.spec.layers.map((_, index) => runner.loadLayer(index)));
   return { runner, layers, head: await runner.loadHead() };

@@ -13,7 +13,7 @@ import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
-import { Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
+import { closeDecoder, Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 
 /** Options of {@link generateTexts}. */
 export interface GeneratedTextOptions {
@@ -65,23 +65,27 @@ export async function generateTexts(
   const beginnings = beginningsOf(tokenizer, runner.model.spec.vocabSize);
   const ends: ReadonlySet<number> = new Set(endingIds(runner.model, tokenizer));
   const decoder = await loadDecoder(runner);
-  const windows = [...((await checkpoints.restore())?.windows ?? [])];
-  const total = count * options.tokens;
-  // Lots of about equal size, since a small one takes nearly as long as a large one.
-  const lot = Math.ceil(count / Math.ceil(count / GENERATED_BATCH));
-  for (let start = windows.length; start < count; start = windows.length) {
-    const lanes = Array.from({ length: Math.min(lot, count - start) }, (_, lane) => {
-      return { random: randomStream(options.seed, `sample ${first + start + lane}`), ids: [] as number[] };
-    });
-    const report = (length: number): void => {
-      const done = start * options.tokens + length * lanes.length;
-      onProgress({ stage: "sample", done, total, unit: "tokens" });
-    };
-    await fillLanes(decoder, { lanes, beginnings, ends, tokenizer, report, ...options });
-    for (const { ids } of lanes) windows.push(textsOf(ids, ends, tokenizer));
-    await checkpoints.reached(() => ({ windows }));
+  try {
+    const windows = [...((await checkpoints.restore())?.windows ?? [])];
+    const total = count * options.tokens;
+    // Lots of about equal size, since a small one takes nearly as long as a large one.
+    const lot = Math.ceil(count / Math.ceil(count / GENERATED_BATCH));
+    for (let start = windows.length; start < count; start = windows.length) {
+      const lanes = Array.from({ length: Math.min(lot, count - start) }, (_, lane) => {
+        return { random: randomStream(options.seed, `sample ${first + start + lane}`), ids: [] as number[] };
+      });
+      const report = (length: number): void => {
+        const done = start * options.tokens + length * lanes.length;
+        onProgress({ stage: "sample", done, total, unit: "tokens" });
+      };
+      await fillLanes(decoder, { lanes, beginnings, ends, tokenizer, report, ...options });
+      for (const { ids } of lanes) windows.push(textsOf(ids, ends, tokenizer));
+      await checkpoints.reached(() => ({ windows }));
+    }
+    return windows;
+  } finally {
+    await closeDecoder(decoder);
   }
-  return windows;
 }
 
 /** One window: its random stream and its tokens so far. */

@@ -14,7 +14,7 @@ import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/parameter_counts.ts";
 import { randomStream } from "../tensor/random.ts";
 import { type Spread, spread } from "../tensor/statistics.ts";
-import { Decoding, loadDecoder } from "./decoding.ts";
+import { closeDecoder, Decoding, loadDecoder } from "./decoding.ts";
 import { cacheSizes } from "./layer_cache.ts";
 import { peakMemory, type Workload } from "./peak_memory.ts";
 
@@ -95,15 +95,20 @@ export async function answerOnce(
   const { vocabSize } = runner.model.spec;
   const random = randomStream(0, "latency");
   const draw = (count: number): Int32Array => Int32Array.from({ length: count }, () => random() * vocabSize);
-  const decoding = new Decoding(await loadDecoder(runner), batch);
-  const start = performance.now();
-  await decoding.append(draw(batch * promptTokens));
-  const promptEnd = performance.now();
-  for (let token = 0; token < newTokens; token++) {
-    await decoding.append(draw(batch));
+  const decoder = await loadDecoder(runner);
+  try {
+    const decoding = new Decoding(decoder, batch);
+    const start = performance.now();
+    await decoding.append(draw(batch * promptTokens));
+    const promptEnd = performance.now();
+    for (let token = 0; token < newTokens; token++) {
+      await decoding.append(draw(batch));
+    }
+    const end = performance.now();
+    return { prompt: (promptEnd - start) / 1000, decoding: (end - promptEnd) / 1000 };
+  } finally {
+    await closeDecoder(decoder);
   }
-  const end = performance.now();
-  return { prompt: (promptEnd - start) / 1000, decoding: (end - promptEnd) / 1000 };
 }
 
 function ratesOf(

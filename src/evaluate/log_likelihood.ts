@@ -75,25 +75,29 @@ export async function logLikelihoods(
   const head = await runner.loadHead();
   const results: LogLikelihood[] = Array(continuations.length);
   let seen = 0;
-  for (const lot of lotsOf(packs, MAX_HIDDEN_BYTES / (4 * widestState(runner.model.spec)))) {
-    const base = seen;
-    const { batches, places } = await embedForests(
-      runner,
-      lot.map(({ forest }) => forest),
-    );
-    await forwardLayers(runner, batches, {
-      stage,
-      // forwardLayers counts padding, the total here does not.
-      onProgress: (event) =>
-        onProgress({ ...event, done: base + (event.done / event.total) * countNodes(lot), total }),
-    });
-    for (const [index, { members }] of lot.entries()) {
-      const { batch, row } = places[index]!;
-      const { hidden, tokens } = batches[batch]!;
-      const likelihoods = await likelihoodsOf(runner, head, { hidden, first: row * tokens, members });
-      for (const [i, member] of members.entries()) results[member.index] = likelihoods[i]!;
+  try {
+    for (const lot of lotsOf(packs, MAX_HIDDEN_BYTES / (4 * widestState(runner.model.spec)))) {
+      const base = seen;
+      const { batches, places } = await embedForests(
+        runner,
+        lot.map(({ forest }) => forest),
+      );
+      await forwardLayers(runner, batches, {
+        stage,
+        // forwardLayers counts padding, the total here does not.
+        onProgress: (event) =>
+          onProgress({ ...event, done: base + (event.done / event.total) * countNodes(lot), total }),
+      });
+      for (const [index, { members }] of lot.entries()) {
+        const { batch, row } = places[index]!;
+        const { hidden, tokens } = batches[batch]!;
+        const likelihoods = await likelihoodsOf(runner, head, { hidden, first: row * tokens, members });
+        for (const [i, member] of members.entries()) results[member.index] = likelihoods[i]!;
+      }
+      seen += countNodes(lot);
     }
-    seen += countNodes(lot);
+  } finally {
+    runner.runtime.release(head.weights);
   }
   return results;
 }

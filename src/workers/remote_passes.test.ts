@@ -132,6 +132,25 @@ test.skipIf(!hasRedis)("writes one shard after the other", async () => {
   expect(writes.most).toBe(1);
 });
 
+test.skipIf(!hasRedis)("writes a recipe that could not be written when it is next asked for", async () => {
+  const { server, root } = await redisForTest();
+  const end = new AbortController();
+  const open = distributed({ redis: server.url, store: join(root, "store") });
+  const passes = await open({ model: tinyModel(), hashes: {}, signal: end.signal });
+  const made = { model: tinyModel(), recipe: { keep: { "layers.0.ffn": [0] } } };
+  const losses = (): Promise<unknown> =>
+    passes.losses([{ made, windows: [new Int32Array(8)] }], { stage: "check", onProgress: silent });
+  const writes = countWrites();
+  vi.mocked(DirectoryStore.prototype.keep).mockRejectedValueOnce(new Error("no more room"));
+  await expect(losses()).rejects.toThrow("no more room");
+  // No worker computes them.
+  const computed = expect(losses()).rejects.toMatchObject({ code: "INTERRUPTED" });
+  await vi.waitFor(() => expect(writes.made).toBe(2));
+  end.abort();
+  await computed;
+  await passes.close();
+});
+
 test("makes no store where no server answers", async () => {
   const root = await temporaryDirectory();
   const free = createServer().listen(0, "127.0.0.1");

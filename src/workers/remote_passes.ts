@@ -5,7 +5,7 @@
 
 import { resolve } from "node:path";
 import { requireCount } from "../base/arguments.ts";
-import { getOrMake } from "../base/map_values.ts";
+import { getOrMakeAsync } from "../base/map_values.ts";
 import { type Reporting, silent } from "../base/progress.ts";
 import type { CalibrateOptions, MeasuredSet, TokenSet } from "../calibrate/calibrate.ts";
 import {
@@ -220,7 +220,7 @@ class RemotePasses implements ConnectedPasses {
   /** Object with a recipe, written once; null for the dense model, which workers have. */
   async #recipe(recipe: ModelRecipe): Promise<Digest | null> {
     if (Object.keys(recipe).length === 0) return null;
-    return getOrMake(this.#recipes, recipe, () => keepRecipe(this.#remote.store, recipe));
+    return getOrMakeAsync(this.#recipes, recipe, () => keepRecipe(this.#remote.store, recipe));
   }
 }
 

@@ -1,16 +1,18 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { redisForTest } from "../../test/redis_for_test.ts";
 import { hasRedis } from "../../test/redis_server.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { silent } from "../base/progress.ts";
+import { DirectoryStore } from "../io/store/directory_store.ts";
 import { openStore } from "../io/store/open_store.ts";
-import { keepValue, type Store, storeIdentity } from "../io/store/store.ts";
+import { keepValue, type Store, storeFailed, storeIdentity } from "../io/store/store.ts";
 import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import { JobQueue } from "./queue.ts";
 import { formatJob, parseResult, queueName, recordName, type UnitJob, unitKey } from "./unit.ts";
+import { parseFailure } from "./unit_messages.ts";
 import { runWorker, type WorkerEvent } from "./worker.ts";
 
 /** A job for the losses of a few tokens. */
@@ -131,5 +133,45 @@ test.skipIf(!hasRedis)(
     const now = queueName(await storeIdentity(store), 1);
     expect([...new Set(queues)]).toEqual([expect.stringMatching(/^gprune-/), "moved", "waiting", now]);
     expect(queues[0]).not.toBe(now);
+  },
+);
+
+test.skipIf(!hasRedis).each(["claim", "record"])(
+  "a worker whose store refuses the %s of a unit says why, and so does the queue",
+  { timeout: 120_000 },
+  async (method) => {
+    const { store, queue, key, worker } = await withJob();
+    const full = Object.assign(new Error("ENOSPC"), { code: "ENOSPC", errno: -28 });
+    // Both take the record's name first.
+    const refusing = method as "claim";
+    const { [refusing]: whole } = DirectoryStore.prototype;
+    const spy = vi.spyOn(DirectoryStore.prototype, refusing).mockImplementation(async function (
+      this: DirectoryStore,
+      name: string,
+      text: string,
+    ) {
+      if (name === recordName(key)) throw storeFailed(store.name, full);
+      return whole.call(this, name, text);
+    });
+    onTestFinished(() => spy.mockRestore());
+    const end = new AbortController();
+    const events: WorkerEvent[] = [];
+    const ended = runWorker({ ...worker, signal: end.signal, onEvent: (event) => events.push(event) });
+    await vi.waitFor(async () => expect(await queue.state(key)).toHaveProperty("reason"), {
+      timeout: 60_000,
+    });
+    end.abort();
+    await ended;
+    const message = `${store.name}: expected a writable store, got ENOSPC`;
+    const once = [...(method === "claim" ? ["started"] : []), "failed"];
+    expect(events.map(({ event }) => event)).toEqual(["listening", ...once, ...once, ...once]);
+    expect(events.at(-1)).toMatchObject({ unit: key, reason: message });
+    const { reason } = (await queue.state(key)) as { readonly reason: string };
+    expect(parseFailure(reason)).toEqual({
+      code: "STORE_FAILED",
+      message,
+      hint: expect.stringContaining("The disk is full"),
+    });
+    await queue.close();
   },
 );

@@ -201,35 +201,33 @@ class UnitWorker {
     await this.#process.stop();
   }
 
-  /** Computes one unit and records its result. */
+  /** Computes one unit and records its result. @throws the error that the queue gets */
   async compute(key: string, data: unknown): Promise<void> {
     if (this.#stopping) throw new JobGivenBack();
     const job = parseOrRefuse(key, data, this.#queue);
-    if (await this.#isKnown(key)) return this.#tell({ event: "known", unit: key });
-    if (this.#stopping) throw new JobGivenBack();
-    this.#process.start();
-    await this.#tell({ event: "started", unit: key, what: describeUnit(job.unit), pid: this.#process.pid });
-    const started = performance.now();
-    const objects = await this.#resultOf(key, job);
-    const first = await this.#store.claim(recordName(key), formatResult(key, objects));
-    const seconds = (performance.now() - started) / 1000;
-    await this.#tell({ event: "finished", unit: key, seconds, first });
-  }
-
-  /** Has the child compute a unit. @throws the error that the queue gets */
-  async #resultOf(key: string, job: UnitJob): Promise<UnitResult> {
     let failure: PlainError;
     let atModel = false;
     try {
+      if (await this.#isKnown(key)) return await this.#tell({ event: "known", unit: key });
+      if (this.#stopping) throw new JobGivenBack();
+      this.#process.start();
+      await this.#tell({ event: "started", unit: key, what: describeUnit(job.unit), pid: this.#process.pid });
+      const started = performance.now();
       const answer = await this.#process.compute(job, this.#settings.unitSeconds ?? UNIT_SECONDS);
-      if (answer.type === "done") return answer.objects;
+      if (answer.type === "done") return await this.#record(key, answer.objects, started);
       ({ failure, atModel } = answer);
     } catch (error) {
-      const { code, message } =
-        error instanceof GpruneError ? error : { code: "INTERNAL" as const, message: String(error) };
-      failure = { code, message };
+      if (error instanceof JobGivenBack) throw error;
+      failure = error instanceof GpruneError ? error.plain : { code: "INTERNAL", message: String(error) };
     }
     throw await this.#errorFor(key, failure, atModel);
+  }
+
+  /** Records a result. @param started - when its computation began, by `performance.now()` */
+  async #record(key: string, objects: UnitResult, started: number): Promise<void> {
+    const first = await this.#store.claim(recordName(key), formatResult(key, objects));
+    const seconds = (performance.now() - started) / 1000;
+    await this.#tell({ event: "finished", unit: key, seconds, first });
   }
 
   /** Error that the queue gets for a failure. @param atModel - whether the model could not be opened */

@@ -122,21 +122,25 @@ export async function headBackward(
 ): Promise<readonly number[]> {
   const head = await runner.loadHead();
   const losses: number[] = [];
-  for (const [index, batch] of batches.entries()) {
-    const { tokens } = batch;
-    const counted = countsLast ? tokens : tokens - 1;
-    const weights = Float32Array.from({ length: batch.ids.length }, (_, i) =>
-      i % tokens < counted ? 1 / counted : 0,
-    );
-    const upstream = { shape: [weights.length, 1], data: weights };
-    const rows = { hidden: hiddenRows(batch), ...feeds(batch, index), upstream };
-    const { nll, hidden } = await withTextsInErrors(batch.texts, () => runner.runHead(program, head, rows));
-    for (let start = 0; start < weights.length; start += tokens) {
-      let loss = 0;
-      for (let i = start; i < start + tokens; i++) loss += nll!.data[i]! * weights[i]!;
-      losses.push(loss);
+  try {
+    for (const [index, batch] of batches.entries()) {
+      const { tokens } = batch;
+      const counted = countsLast ? tokens : tokens - 1;
+      const weights = Float32Array.from({ length: batch.ids.length }, (_, i) =>
+        i % tokens < counted ? 1 / counted : 0,
+      );
+      const upstream = { shape: [weights.length, 1], data: weights };
+      const rows = { hidden: hiddenRows(batch), ...feeds(batch, index), upstream };
+      const { nll, hidden } = await withTextsInErrors(batch.texts, () => runner.runHead(program, head, rows));
+      for (let start = 0; start < weights.length; start += tokens) {
+        let loss = 0;
+        for (let i = start; i < start + tokens; i++) loss += nll!.data[i]! * weights[i]!;
+        losses.push(loss);
+      }
+      batch.hidden = { shape: batch.hidden.shape, data: hidden!.data };
     }
-    batch.hidden = { shape: batch.hidden.shape, data: hidden!.data };
+  } finally {
+    runner.runtime.release(head.weights);
   }
   return losses;
 }

@@ -55,13 +55,17 @@ export async function predictionLosses(
       onProgress: (event) => onProgress({ ...event, done: base + event.done, total }),
     });
     const head = await runner.loadHead();
-    for (const batch of batches) {
-      const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
-      const { data } = (await runner.runHead("loss", head, rows)).nll!;
-      for (let i = 0; i < data.length; i++) {
-        if ((i + 1) % batch.tokens !== 0) losses[predictions++] = data[i]!;
+    try {
+      for (const batch of batches) {
+        const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
+        const { data } = (await runner.runHead("loss", head, rows)).nll!;
+        for (let i = 0; i < data.length; i++) {
+          if ((i + 1) % batch.tokens !== 0) losses[predictions++] = data[i]!;
+        }
+        seen += batch.ids.length;
       }
-      seen += batch.ids.length;
+    } finally {
+      runner.runtime.release(head.weights);
     }
   }
   return losses;

@@ -2,7 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { RunDirectory, type RunOptions } from "./directory.ts";
 
@@ -240,6 +240,22 @@ describe("what does not fit into memory", () => {
     run.clear();
     await run.leave();
     await expect(readdir(run.path)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  test("and cannot be closed does not keep the directory locked", async () => {
+    const output = await target();
+    const run = await claimed(output);
+    const stash = await run.openStash("layer inputs");
+    const close = stash.close.bind(stash);
+    vi.spyOn(stash, "close").mockImplementation(async () => {
+      await close();
+      throw new Error("EIO");
+    });
+    await run.leave();
+    const next = await claimed(output);
+    expect(await readdir(next.path)).toEqual(["lock"]);
+    await next.leave();
+    expect(await readdir(dirname(output))).toEqual([]);
   });
 
   test("of a run that was killed is removed", async () => {

@@ -234,11 +234,11 @@ export class RunDirectory implements Stages, Scratch {
       for (const stash of this.#spills.values()) await stash.close();
       this.#spills.clear();
       await this.#removeUnnamed();
-      await this.#lock.release();
-      if (!this.hasProgress) removeEmpty(this.path, this.#madeFrom);
     } catch {
       // The error that ended the run is the one worth reporting, and the next run cleans up.
     }
+    await this.#lock.release().catch(() => {});
+    if (!this.hasProgress) removeEmpty(this.path, this.#madeFrom);
   }
 
   get #interval(): number {

@@ -3,13 +3,21 @@
  * so that no reader sees an incomplete one.
  */
 import { randomUUID } from "node:crypto";
-import { link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { link, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { GpruneError } from "../../errors.ts";
 import { readSmallFile } from "../files/file.ts";
 import { errnoOf, lacksHardLinks } from "../files/output_file.ts";
 import type { Digest } from "../files/stage_file.ts";
 import { MAX_RECORD, type Store, storeError, storeFailed } from "./store.ts";
+
+/** Names of temporary files. Others may lie beside them, as in a store at `/`. */
+const TEMPORARY = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.part$/;
+/**
+ * Milliseconds without a write after which a temporary file counts as left by a process that was killed: more than the
+ * clocks of machines may differ, wrong time zones included.
+ */
+const ABANDONED_MS = 24 * 3600 * 1000;
 
 /** Layout: `objects/XX/HASH` with the first two digits of the hash, `records/NAME`, `tmp/`. */
 export class DirectoryStore implements Store {
@@ -28,6 +36,7 @@ export class DirectoryStore implements Store {
       for (const part of ["objects", "records", "tmp"])
         await mkdir(join(store.#root, part), { recursive: true });
     });
+    await store.#removeAbandoned();
     return store;
   }
 
@@ -119,7 +128,22 @@ export class DirectoryStore implements Store {
   }
 
   #temporaryPath(): string {
-    return join(this.#root, "tmp", randomUUID());
+    return join(this.#root, "tmp", `${randomUUID()}.part`);
+  }
+
+  /** Removes temporary files that processes left when they were killed, as far as possible. */
+  async #removeAbandoned(): Promise<void> {
+    const directory = join(this.#root, "tmp");
+    const names = await readdir(directory).catch(() => []);
+    const oldest = Date.now() - ABANDONED_MS;
+    for (const name of names.filter((name) => TEMPORARY.test(name))) {
+      const path = join(directory, name);
+      try {
+        if ((await stat(path)).mtimeMs < oldest) await rm(path);
+      } catch {
+        // Another process has removed it, or it belongs to another user, whose processes remove it.
+      }
+    }
   }
 
   /** Turns failed system calls into errors of the store. */

@@ -1,7 +1,7 @@
 import { linkSync } from "node:fs";
-import { chmod, link, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, link, readdir, readFile, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { CREDENTIALS, MockS3 } from "../../../test/mock_s3.ts";
@@ -197,6 +197,33 @@ test("nothing half written is left in a directory", async () => {
   await keepValue(store, VALUE);
   await store.claim("record", "text");
   expect(await readdir(join(path, "tmp"))).toEqual([]);
+});
+
+test("what a killed process left half written in a directory is removed a day after its last write", async () => {
+  const path = await temporaryDirectory();
+  const store = await openStore(path);
+  const other = join(path, "tmp", "of somebody else");
+  const left = store.keep(async (file) => {
+    const hoursPass = async (hours: number): Promise<void> => {
+      const then = new Date(Date.now() - hours * 3600 * 1000);
+      for (const each of [file, other]) await utimes(each, then, then);
+    };
+    const isThere = async (): Promise<boolean> => {
+      await openStore(path);
+      return (await readdir(join(path, "tmp"))).includes(basename(file));
+    };
+    for (const each of [file, other]) await writeFile(each, "half");
+    await hoursPass(23);
+    expect(await isThere()).toBe(true);
+    await hoursPass(25);
+    await writeFile(file, "more");
+    expect(await isThere()).toBe(true);
+    await hoursPass(25);
+    expect(await isThere()).toBe(false);
+    throw new Error("killed");
+  });
+  await expect(left).rejects.toThrow("killed");
+  expect(await readdir(join(path, "tmp"))).toEqual([basename(other)]);
 });
 
 test("a bucket that fails now and then is asked again, and nothing is left on this machine", async () => {

@@ -1,6 +1,7 @@
 /** The identity of a model: SHA-256 of its files. */
 
 import { basename } from "node:path";
+import { getOrMakeAsync } from "../../base/map_values.ts";
 import { counting, type OnProgress } from "../../base/progress.ts";
 import { digestFile } from "../../io/files/stage_file.ts";
 import { sha256Hex } from "../../io/store/sha256.ts";
@@ -17,18 +18,8 @@ const cache = new WeakMap<Model, Promise<Readonly<Record<string, string>>>>();
  * only.
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
-export async function modelHashes(
-  model: Model,
-  onProgress: OnProgress,
-): Promise<Readonly<Record<string, string>>> {
-  const hashes = cache.get(model) ?? hashFiles(model, onProgress);
-  cache.set(model, hashes);
-  try {
-    return await hashes;
-  } catch (error) {
-    cache.delete(model);
-    throw error;
-  }
+export function modelHashes(model: Model, onProgress: OnProgress): Promise<Readonly<Record<string, string>>> {
+  return getOrMakeAsync(cache, model, () => hashFiles(model, onProgress));
 }
 
 /** One SHA-256 over the files of a model's weights, whatever their names; null for a model without files. */

@@ -1,0 +1,67 @@
+import { describe, expect, onTestFinished, test } from "vitest";
+import { CountingRuntime } from "../../test/counting_runtime.ts";
+import { letterModel } from "../../test/letter_model.ts";
+import { randomWindows } from "../../test/random_windows.ts";
+import { silent } from "../base/progress.ts";
+import { lossGradients } from "../graph/decoder/backward.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { nextTokenLoss } from "../graph/decoder/loss.ts";
+import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
+import { generate } from "./generate.ts";
+import { generateTexts } from "./generated_texts.ts";
+import { answerOnce } from "./latency.ts";
+import { logLikelihoods } from "./log_likelihood.ts";
+
+const model = letterModel({ layers: [{}, {}], tiedEmbeddings: false });
+const windows = randomWindows([6, 6]);
+
+/** Everything that reads weights for itself, or a head. */
+const PASSES: Readonly<Record<string, (runner: DecoderRunner) => Promise<unknown>>> = {
+  losses: (runner) => nextTokenLoss(runner, windows),
+  gradients: (runner) =>
+    lossGradients(
+      runner,
+      windows.map((ids) => ({ ids, batch: 1, tokens: ids.length })),
+      { program: "train", onOutputs: () => {}, stage: "test", onProgress: silent },
+    ),
+  likelihoods: (runner) => logLikelihoods(runner, [{ ids: windows[0]!, context: 3 }]),
+  generation: (runner) => generate(runner, windows[0]!, { maxTokens: 2, stopIds: [] }),
+  "own texts": (runner) =>
+    generateTexts(runner, Tokenizer.fromFiles(model.files), {
+      count: 2,
+      tokens: 3,
+      temperature: 1,
+      topP: 1,
+      seed: 0,
+    }),
+  speed: (runner) => answerOnce(runner, { batch: 1, promptTokens: 2, newTokens: 1 }),
+};
+
+/** A runner whose head fails. */
+class Failing extends DecoderRunner {
+  override runHead(): Promise<never> {
+    return Promise.reject(new Error("head fails"));
+  }
+}
+
+function counting(): CountingRuntime {
+  const runtime = new CountingRuntime();
+  onTestFinished(() => runtime.close());
+  return runtime;
+}
+
+describe.each(Object.entries(PASSES))("of %s", (_, pass) => {
+  test("no weights stay on a device", async () => {
+    const runtime = counting();
+    await pass(new DecoderRunner(model, runtime));
+    expect(runtime.most).toBeGreaterThan(0);
+    expect(runtime.kept).toBe(0);
+  });
+
+  test("no weights stay on a device where it fails", async () => {
+    const runtime = counting();
+    await expect(pass(new Failing(model, runtime))).rejects.toThrow("head fails");
+    expect(runtime.most).toBeGreaterThan(0);
+    expect(runtime.kept).toBe(0);
+  });
+});
