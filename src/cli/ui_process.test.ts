@@ -25,11 +25,8 @@ describe("a run's configuration is a temporary file", () => {
 
   /** Starts a program that ends at once in place of the command line. */
   function start(): RunHandle {
-    const config = resolveRunConfig({
-      model: "m",
-      output: "o",
-      calibration: [{ name: "own", path: "self" }],
-    });
+    const calibration = [{ name: "own", path: "self" }];
+    const config = resolveRunConfig({ model: "m", output: "o", calibration }, "form");
     const listener = { onProgress: () => {}, onMemory: () => {}, onText: () => {} };
     return pruneStarter(script, [])({ config, resume: false }, listener);
   }
