@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -274,34 +273,6 @@ describe("a download", () => {
     const cache = join(home, "hub", "models--org--name");
     expect((await readdir(join(cache, "blobs"))).length).toBe(2);
     await expect(lstat(join(cache, "refs", "main"))).rejects.toThrow("ENOENT");
-  });
-});
-
-describe("a file that is not in LFS", () => {
-  const fetchFile = (): Promise<string> =>
-    hubFile({ ...parseHubAddress("hf://org/name")!, file: "config.json" }, hub.options(home));
-  const sha1 = (content: string): string => createHash("sha1").update(content).digest("hex");
-  const blobs = (): Promise<string[]> => readdir(join(home, "hub", "models--org--name", "blobs"));
-
-  test("is thrown away unless its Git hash is as announced", async () => {
-    addModel();
-    hub.faults.etag = etagOf(text("[]"));
-    await expect(fetchFile()).rejects.toMatchObject({
-      code: "BAD_FILE",
-      // What `git hash-object` prints for the two bytes.
-      message: `config.json: expected Git hash ${hub.faults.etag}, got 9e26dfeeb6e641a33dae4961196235bdb965b21b`,
-      hint: "The download was damaged in transfer; try again.",
-    });
-    expect(await blobs()).toEqual([]);
-  });
-
-  test("may have the hash of its bytes alone as ETag, or no hash that is known", async () => {
-    addModel();
-    for (const etag of [sha1("{}"), "d41d8cd98f00b204e9800998ecf8427e"]) {
-      hub.faults.etag = etag;
-      expect(await readFile(await fetchFile(), "utf8")).toBe("{}");
-      expect(await blobs()).toContain(etag);
-    }
   });
 });
 
