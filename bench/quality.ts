@@ -31,7 +31,7 @@ import { mapValues } from "../src/base/map_values.ts";
 import type { TextSet } from "../src/calibrate/text_sets.ts";
 import { OWN_TEXT } from "../src/calibrate/text_sets.ts";
 import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "../src/config.ts";
-import { geometricMean } from "../src/evaluate/evaluate.ts";
+import { meanPerplexity } from "../src/evaluate/perplexity.ts";
 import type { Model } from "../src/model/model.ts";
 import { achievedSparsity } from "../src/prune/plan.ts";
 import { settle } from "../src/run/inputs.ts";
@@ -177,7 +177,7 @@ async function measure(
   });
   return {
     ppl: mapValues(scores, ({ ppl }) => ppl),
-    geometricMean: geometricMean(Object.values(scores)),
+    geometricMean: meanPerplexity(Object.values(scores)),
     tasks: mapValues(scored, ({ acc, acc_norm }) => ({ acc, acc_norm })),
   };
 }

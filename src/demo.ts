@@ -7,9 +7,9 @@ import { packageDirectory } from "./base/package.ts";
 import { type OnProgress, silent } from "./base/progress.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
 import { endingIds } from "./evaluate/decoding.ts";
-import { evaluate, geometricMean } from "./evaluate/evaluate.ts";
+import { evaluate } from "./evaluate/evaluate.ts";
 import { generate } from "./evaluate/generate.ts";
-import type { TextScore } from "./evaluate/perplexity.ts";
+import { meanPerplexity, type TextScore } from "./evaluate/perplexity.ts";
 import { DecoderRunner } from "./graph/decoder/decoder_runner.ts";
 import { CPU, type Device } from "./graph/runtime/device.ts";
 import { Runtime } from "./graph/runtime/runtime.ts";
@@ -125,7 +125,7 @@ async function measure(
       continuations[kind] = tokenizer.decode(ids);
     }
     const { texts: scores } = evaluation;
-    return { title, path, scores, geometricMean: geometricMean(Object.values(scores)), continuations };
+    return { title, path, scores, geometricMean: meanPerplexity(Object.values(scores)), continuations };
   } finally {
     await runtime.close();
     await model.weights.close();

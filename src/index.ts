@@ -144,7 +144,6 @@ export {
   evaluate,
   evaluateTogether,
   type FromFirst,
-  geometricMean,
 } from "./evaluate/evaluate.ts";
 export { type FewShot, type ShotDocument, withShots } from "./evaluate/few_shot.ts";
 export { continuationText, type GenerateOptions, generate, promptTokens } from "./evaluate/generate.ts";
@@ -158,7 +157,7 @@ export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export type { MaterialOptions, TaskShots } from "./evaluate/material.ts";
-export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
+export { meanPerplexity, perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { asChats, asTexts, type ChatOptions } from "./evaluate/prompts.ts";
 export type { Candidate, TaskDocument } from "./evaluate/task_documents.ts";
 export { readTask } from "./evaluate/task_file.ts";

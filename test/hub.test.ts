@@ -188,7 +188,9 @@ test("push uploads an output and prints its address; the token is never printed"
   expect(hub.uploads.branches).toEqual(["small"]);
   const wrong = await run("push", ["push", out, "org/mine"], { HF_TOKEN: "hf_wrong" });
   expect(wrong).toMatchObject({ code: 1, stdout: "" });
-  expect(wrong.stderr).toMatch(/^error FORBIDDEN: hf:\/\/org\/mine: .*\nhint: .*your token/);
+  expect(wrong.stderr).toMatch(
+    /^error FORBIDDEN: hf:\/\/org\/mine: .*\nhint: Your token may not write there: /,
+  );
   const empty = await run("push", ["push", join(root(), "push"), "org/mine"], token);
   expect(empty.stderr).toMatch(/^error NOT_FOUND: /);
   expect([pushed, again, wrong, empty].map(({ stderr }) => stderr).join("")).not.toMatch(

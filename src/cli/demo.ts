@@ -1,8 +1,9 @@
 /** `gprune demo`: prints the results of src/demo.ts as a table and continued texts. */
-import { existsSync, rmdirSync, rmSync } from "node:fs";
+import { rmdirSync, rmSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { DEMO_KINDS, type DemoOptions, type DemoRow, runDemo } from "../demo.ts";
 import { GpruneError } from "../errors.ts";
+import { nearestExisting } from "../io/files/nearest_existing.ts";
 import { requireEmptyDirectory } from "../io/files/output_place.ts";
 import { makeTemporary } from "../io/files/scratch.ts";
 import { stopSignal } from "./compute_child.ts";
@@ -68,7 +69,7 @@ async function demo(
 
 /** A path and the directories above it that do not exist yet, the deepest first. */
 function missingDirectories(path: string): readonly string[] {
-  return existsSync(path) ? [] : [path, ...missingDirectories(dirname(path))];
+  return nearestExisting(path) === path ? [] : [path, ...missingDirectories(dirname(path))];
 }
 
 /**

@@ -5,12 +5,8 @@ import { RUN_FILES } from "../base/file_names.ts";
 import { namesText } from "../base/lists.ts";
 import { windowLength } from "../calibrate/windows.ts";
 import { GpruneError, hasCode } from "../errors.ts";
-import {
-  type ComparedEvaluation,
-  type Evaluation,
-  evaluateTogether,
-  geometricMean,
-} from "../evaluate/evaluate.ts";
+import { type ComparedEvaluation, type Evaluation, evaluateTogether } from "../evaluate/evaluate.ts";
+import { meanPerplexity } from "../evaluate/perplexity.ts";
 import { kindOfPath } from "../io/files/file.ts";
 import { writeFileAtomically, writeNewFileAtomically } from "../io/files/output_directory.ts";
 import { requireReplaceableFile } from "../io/files/output_place.ts";
@@ -214,7 +210,7 @@ function textRows(
     ...line(name, [score.ppl, baseline?.texts[name]?.ppl]),
     `${score.windows}`,
   ]);
-  const mean = (evaluation: Evaluation): number => geometricMean(Object.values(evaluation.texts));
+  const mean = (evaluation: Evaluation): number => meanPerplexity(Object.values(evaluation.texts));
   if (scores.length > 1) {
     rows.push(line("geometric mean", [mean(measured), baseline && mean(baseline)]));
   }

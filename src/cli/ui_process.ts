@@ -2,6 +2,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatRunConfig } from "../config.ts";
+import { outputFailed } from "../io/files/output_file.ts";
 import { makeTemporary } from "../io/files/scratch.ts";
 import type { RunEnding, StartRun } from "../ui/start_run.ts";
 import { ComputeProcess, type Outcome } from "./compute_process.ts";
@@ -10,12 +11,19 @@ import { ComputeProcess, type Outcome } from "./compute_process.ts";
  * Starter of runs for the page's server.
  * @param script - path of the command line's program
  * @param execArgv - options of Node; those of this process when absent
+ * @returns a function that throws GpruneError OUTPUT_FAILED when there is no place for temporary files
  */
 export function pruneStarter(script: string, execArgv?: readonly string[]): StartRun {
   return ({ config, resume }, listener) => {
+    const text = formatRunConfig(config);
     const directory = makeTemporary("gprune-ui-");
     const file = join(directory, "run.yaml");
-    writeFileSync(file, formatRunConfig(config));
+    try {
+      writeFileSync(file, text);
+    } catch (cause) {
+      removeIfPossible(directory);
+      throw outputFailed(file, cause);
+    }
     const args = ["prune", "--config", file, ...(resume ? ["--resume"] : [])];
     const child = new ComputeProcess(
       { script, args, ...(execArgv !== undefined && { execArgv }) },
@@ -29,9 +37,16 @@ export function pruneStarter(script: string, execArgv?: readonly string[]): Star
     );
     const ending = child.outcome
       .then((outcome) => endingOf(outcome, file))
-      .finally(() => rmSync(directory, { recursive: true, force: true }));
+      .finally(() => removeIfPossible(directory));
     return { stop: () => child.stop("SIGINT"), ending };
   };
+}
+
+/** Removes a temporary directory; how the run ended matters more than one that stays. */
+function removeIfPossible(directory: string): void {
+  try {
+    rmSync(directory, { recursive: true, force: true });
+  } catch {}
 }
 
 /** Ending of a run, as the page shows it. @param file - the configuration file that was made for the run */

@@ -20,7 +20,7 @@ import { widestState } from "../graph/decoder/layer_structure.ts";
 import { collectIfGrown } from "../graph/runtime/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";
+import { requirePredictions, type TextScore, textScore } from "./perplexity.ts";
 
 /** Distance of a model from the first one, over the same predictions as perplexity. */
 export interface Divergence {
@@ -186,8 +186,7 @@ class Sums {
   }
 
   score(windows: number): TextScore {
-    const nll = this.#nll / this.#predictions;
-    return { ppl: perplexityOf(nll), nll, windows, tokens: this.#predictions };
+    return textScore({ nll: this.#nll, predictions: this.#predictions }, windows);
   }
 
   divergence(other: TextScore, first: TextScore): Divergence {

@@ -9,7 +9,7 @@ import { Runtime } from "../graph/runtime/runtime.ts";
 import { armFailPoints } from "../io/files/fail_points.ts";
 import type { Model } from "../model/model.ts";
 import { compareModels } from "./compare.ts";
-import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";
+import { evaluate, evaluateTogether } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
 import { logLikelihoods } from "./log_likelihood.ts";
 import type { TaskShots } from "./material.ts";
@@ -317,13 +317,6 @@ describe("compareModels", () => {
     await writeFile(task.path, `${JSON.stringify({ goal: "a b", sol1: "c", sol2: "d", label: 0 })}\n`);
     const [scored] = await compareModels({ models, runtime }, [], { seqLen: 4, tasks: [task] });
     expect(scored!.tasks.task).toMatchObject({ n: 1 });
-  });
-});
-
-describe("geometricMean", () => {
-  test("is exp of the mean of the losses", () => {
-    const scores = [2, 8].map((ppl) => ({ ppl, nll: Math.log(ppl), windows: 1, tokens: 1 }));
-    expect(geometricMean(scores)).toBeCloseTo(4, 12);
   });
 });
 

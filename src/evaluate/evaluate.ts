@@ -22,7 +22,7 @@ import {
   readsAlike,
   tokenMaterial,
 } from "./material.ts";
-import { perplexity, perplexityOf, type TextScore } from "./perplexity.ts";
+import { perplexity, type TextScore } from "./perplexity.ts";
 import { scoreTask, type TaskScore } from "./tasks.ts";
 
 /** Scores of a model, as `gprune eval --json` prints them. */
@@ -197,9 +197,4 @@ async function scoresOf<Content, Score>(
     ]);
   }
   return Object.fromEntries(scores);
-}
-
-/** Geometric mean of perplexities: exp of the mean of their losses in nats. */
-export function geometricMean(scores: readonly TextScore[]): number {
-  return perplexityOf(scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length);
 }

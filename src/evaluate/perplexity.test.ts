@@ -5,13 +5,20 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { Runtime } from "../graph/runtime/runtime.ts";
-import { perplexity } from "./perplexity.ts";
+import { meanPerplexity, perplexity } from "./perplexity.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
   runtime = new Runtime({ threads: 1 });
 });
 afterAll(() => runtime.close());
+
+describe("meanPerplexity", () => {
+  test("is exp of the mean of the losses", () => {
+    const scores = [2, 8].map((ppl) => ({ ppl, nll: Math.log(ppl), windows: 1, tokens: 1 }));
+    expect(meanPerplexity(scores)).toBeCloseTo(4, 12);
+  });
+});
 
 describe("perplexity", () => {
   test("is exp of the naive decoder's mean loss over all predictions", async () => {

@@ -47,10 +47,15 @@ export function textScore({ nll: sum, predictions: tokens }: LossSum, windows: n
   return { ppl: perplexityOf(nll), nll, windows, tokens };
 }
 
+/** Geometric mean of perplexities: exp of the mean of their losses in nats. */
+export function meanPerplexity(scores: readonly TextScore[]): number {
+  return perplexityOf(scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length);
+}
+
 /** Cap of the perplexity: the exponential of a broken model's loss may overflow. */
 const MAX_PERPLEXITY = 1e300;
 
 /** The perplexity of a mean loss in nats. */
-export function perplexityOf(nll: number): number {
+function perplexityOf(nll: number): number {
   return Math.min(Math.exp(nll), MAX_PERPLEXITY);
 }

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { renderTemplates, templateNames } from "./render.ts";
 
 const RECORD = {
@@ -128,6 +128,18 @@ describe("renderTemplates", () => {
     expect(texts).toEqual(records.map(({ n }) => ({ t: `${n}` })));
     const short = records.map(({ n }) => (n === 150 ? {} : { n }));
     await expect(renderTemplates({ t: "{{ n }}" }, short, where)).rejects.toThrow(/^record 150: t: /);
+  });
+
+  test("may take long while this process computes something else", async () => {
+    vi.useFakeTimers({ toFake: ["setInterval"] });
+    const spent = vi.spyOn(process, "cpuUsage").mockReturnValue({ user: 1.9e7, system: 1.1e6 });
+    onTestFinished(() => {
+      vi.useRealTimers();
+      spent.mockRestore();
+    });
+    const rendering = renderTemplates({ a: "{{ half }}" }, [RECORD], (record) => `record ${record}`);
+    vi.advanceTimersByTime(10_000);
+    expect(await rendering).toEqual([{ a: "2.5" }]);
   });
 
   test("passes on what fails to name a record, and what cannot be sent", async () => {

@@ -11,15 +11,16 @@ import { Worker } from "node:worker_threads";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { isOutOfMemory, ownThread } from "../io/files/own_program.ts";
 import { type Name, parse, tokenize } from "./library.ts";
+import { threadTime } from "./thread_time.ts";
 
 /** Most characters of a template. */
 const MAX_LENGTH = 2 ** 16;
 /**
- * Most seconds of processor time from one record to the next, so that a file may have any number of records and other
- * programs may keep the machine busy. They are this process's, which only waits meanwhile.
+ * Most seconds that the thread computes from one record to the next, so that a file may have any number of records, and
+ * the machine and this process may be busy otherwise.
  */
 const MAX_SECONDS = 20;
-/** Milliseconds between two looks at the processor time. */
+/** Milliseconds between two looks at that time. */
 const LOOK_MS = 1000;
 const MAX_MEGABYTES = 512;
 /** Most characters of the texts of all records. */
@@ -171,14 +172,13 @@ async function renderAll(
         }
       };
     };
-    let before = process.cpuUsage();
+    let computed = threadTime(worker);
     const look = guarded(() => {
-      const { user, system } = process.cpuUsage(before);
-      if (user + system > MAX_SECONDS * 1e6) throw tooLong();
+      if (computed() > MAX_SECONDS) throw tooLong();
     });
     const timer = setInterval(look, LOOK_MS, undefined);
     const take = (answer: RenderAnswer): void => {
-      before = process.cpuUsage();
+      computed = threadTime(worker);
       if ("problem" in answer) {
         throw new GpruneError("BAD_TEXT", `${where(texts.length, answer.template)}: ${answer.problem}`);
       }

@@ -1,8 +1,8 @@
 /** The table of `gprune compare`: Markdown, one column for each model. */
 import { megabytes } from "../base/byte_size.ts";
 import type { ComparedModel } from "../evaluate/compare.ts";
-import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
 import type { Latency } from "../evaluate/latency.ts";
+import { meanPerplexity } from "../evaluate/perplexity.ts";
 import type { TaskScore } from "../evaluate/tasks.ts";
 import type { Spread } from "../tensor/statistics.ts";
 import { neurons, perplexity, rangeOfPresent, whole } from "./format.ts";

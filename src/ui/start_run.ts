@@ -22,6 +22,7 @@ export type RunEnding =
 export interface RunHandle {
   /** The first call asks it to stop where it can be resumed, the second one kills it. */
   stop(): void;
+  /** Never rejects. */
   readonly ending: Promise<RunEnding>;
 }
 

@@ -1,11 +1,12 @@
 /** Properties of this machine: instruction sets, on which results may depend, memory and disk space. */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { cpuQuota } from "./cpu_quota.ts";
+import { nearestExisting } from "./nearest_existing.ts";
 
 /** Instruction sets by which kernels are chosen. Processors of the same name may differ in them. */
 const FEATURES =
@@ -112,10 +113,8 @@ export function computingProcess(options: readonly string[]): {
 
 /** Free bytes on the file system of `path`, which need not exist yet; infinite when unknown. */
 export async function freeDiskBytes(path: string): Promise<number> {
-  let existing = resolve(path);
-  while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
   try {
-    const { bavail, bsize } = await statfs(existing);
+    const { bavail, bsize } = await statfs(nearestExisting(resolve(path)));
     return bavail * bsize;
   } catch {
     return Number.POSITIVE_INFINITY;

@@ -1,6 +1,6 @@
-import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { CAN_FILL_DISK, withFullDisk } from "../../../test/file_faults.ts";
 import {
@@ -10,6 +10,11 @@ import {
   writeNewFileAtomically,
 } from "./output_directory.ts";
 import { requireFreeFile } from "./output_place.ts";
+
+vi.mock("node:fs/promises", async (original) => {
+  const promises = await original<typeof import("node:fs/promises")>();
+  return { ...promises, link: vi.fn(promises.link) };
+});
 
 /** A `fill` that writes a file and a nested one. */
 async function fillTwoFiles(path: string): Promise<void> {
@@ -224,5 +229,39 @@ describe("writeNewFileAtomically", () => {
     await expect(writing).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
     expect(await readFile(target, "utf8")).toBe("theirs");
     expect(await readdir(root)).toEqual(["out"]);
+  });
+
+  /** Lets the next link fail, after `before`. */
+  function failToLink(code: string, before = async (): Promise<void> => {}): void {
+    vi.mocked(link).mockImplementationOnce(async () => {
+      await before();
+      throw Object.assign(new Error(code), { code, errno: -1 });
+    });
+  }
+
+  test.each(["EPERM", "ENOTSUP", "EISDIR"])(
+    "nor is one where the file system has no hard links (%s)",
+    async (code) => {
+      const root = await temporaryDirectory();
+      const target = join(root, "out");
+      const write = (): Promise<void> => writeNewFileAtomically(target, (file) => file.write(Buffer.of(1)));
+      failToLink(code, () => writeFile(target, "theirs"));
+      await expect(write()).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+      expect(await readFile(target, "utf8")).toBe("theirs");
+      await rm(target);
+      failToLink(code);
+      await write();
+      expect([...(await readFile(target))]).toEqual([1]);
+      expect(await readdir(root)).toEqual(["out"]);
+    },
+  );
+
+  test("a link that fails otherwise is an error, and leaves nothing", async () => {
+    const root = await temporaryDirectory();
+    failToLink("EIO");
+    await expect(
+      writeNewFileAtomically(join(root, "out"), (file) => file.write(Buffer.of(1))),
+    ).rejects.toMatchObject({ code: "OUTPUT_FAILED", hint: expect.stringContaining("disk") });
+    expect(await readdir(root)).toEqual([]);
   });
 });

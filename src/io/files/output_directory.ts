@@ -7,12 +7,12 @@
  */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
-import { chmod, chown, link, mkdir, realpath, rename, stat, unlink } from "node:fs/promises";
+import { chmod, chown, link, lstat, mkdir, realpath, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { GpruneError } from "../../errors.ts";
 import { removeMade, syncMade, syncTree } from "./durable.ts";
 import { failPoint } from "./fail_points.ts";
-import { errnoOf, type OutputFile, outputFailed, writeNewFile } from "./output_file.ts";
+import { errnoOf, lacksHardLinks, type OutputFile, outputFailed, writeNewFile } from "./output_file.ts";
 import { fileExists, freeDirectory, freeFile, outputExists } from "./output_place.ts";
 
 /**
@@ -213,7 +213,8 @@ async function replaceDirectory(path: string, temporaryPath: string): Promise<vo
 }
 
 /**
- * Gives a temporary the name of a new file by a hard link, which unlike a rename never replaces an existing file.
+ * Gives a temporary the name of a new file by a hard link, which unlike a rename never replaces an existing file; by a
+ * rename where the file system has no hard links.
  * @throws GpruneError OUTPUT_EXISTS when a file has appeared at `path`
  */
 async function linkTo(path: string, temporaryPath: string): Promise<void> {
@@ -221,7 +222,9 @@ async function linkTo(path: string, temporaryPath: string): Promise<void> {
     await link(temporaryPath, path);
   } catch (cause) {
     if (errnoOf(cause) === "EEXIST") throw fileExists(path);
-    // File systems such as FAT have no hard links.
+    if (!lacksHardLinks(cause)) throw cause;
+    // Only a file that appears between this look and the rename is replaced.
+    if ((await lstat(path).catch(() => null)) !== null) throw fileExists(path);
     return rename(temporaryPath, path);
   }
   await unlink(temporaryPath);

@@ -31,8 +31,13 @@ export function errnoOf(cause: unknown): string | undefined {
   return cause instanceof Error && "errno" in cause ? codeOf(cause) : undefined;
 }
 
-/** Error codes of `link` on file systems without hard links, such as FAT and mounted buckets. */
-const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+/**
+ * Error codes of `link` on file systems without hard links, such as FAT and mounted buckets; EISDIR for exFAT on
+ * Windows (nodejs/node#65817).
+ */
+const NO_LINKS: ReadonlySet<string> = new Set([
+  ...["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EISDIR"],
+]);
 
 /** Whether a call of `link` failed because the file system has no hard links. */
 export function lacksHardLinks(cause: unknown): boolean {

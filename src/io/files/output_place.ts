@@ -8,6 +8,7 @@ import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { badArgument } from "../../base/arguments.ts";
 import { GpruneError } from "../../errors.ts";
 import { isMountPoint } from "./mount_point.ts";
+import { nearestExisting } from "./nearest_existing.ts";
 import { errnoOf, outputFailed, writeHint } from "./output_file.ts";
 
 /**
@@ -72,8 +73,7 @@ export async function requireReplaceableFile(target: string): Promise<void> {
  * @throws GpruneError OUTPUT_FAILED naming the directory that cannot be written
  */
 function requireWritable(parent: string, purpose: string, target?: string): void {
-  let existing = parent;
-  while (!existsSync(existing)) existing = dirname(existing);
+  const existing = nearestExisting(parent);
   try {
     // Synchronous, so that no interrupt comes between the two calls.
     rmdirSync(mkdtempSync(join(existing, ".gprune-")));

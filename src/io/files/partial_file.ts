@@ -11,7 +11,7 @@ import { basename, dirname, join } from "node:path";
 import { errnoOf, outputFailed, writeAll } from "./output_file.ts";
 import { ownMark, processOfMark } from "./process_identity.ts";
 
-/** Bytes read at a time while hashing what an earlier attempt left. */
+/** Bytes read at a time. */
 const READ_BYTES = 2 ** 20;
 
 /** File names are `TARGET.gprune-MARK-RANDOM.incomplete`, and `TARGET.gprune.incomplete` once given up. */
@@ -76,6 +76,20 @@ export class PartialFile {
     return this.#hash.copy().digest("hex");
   }
 
+  /**
+   * SHA-1 of a text and the bytes so far, hexadecimal. Reads the bytes back, as only small files need it.
+   * @throws GpruneError OUTPUT_FAILED
+   */
+  async sha1(before = ""): Promise<string> {
+    const hash = createHash("sha1").update(before);
+    try {
+      for await (const piece of this.#pieces()) hash.update(piece);
+    } catch (cause) {
+      throw outputFailed(this.#target, cause);
+    }
+    return hash.digest("hex");
+  }
+
   /** Appends bytes. @throws GpruneError OUTPUT_FAILED */
   async append(bytes: Uint8Array): Promise<void> {
     await writeAll(this.#handle, bytes, { path: this.#path, offset: this.#size });
@@ -125,12 +139,20 @@ export class PartialFile {
 
   /** Hashes and counts the bytes of an earlier attempt. */
   async #hashExisting(): Promise<void> {
+    for await (const piece of this.#pieces()) {
+      this.#hash.update(piece);
+      this.#size += piece.length;
+    }
+  }
+
+  /** The bytes in the file. A piece is valid until the next one. */
+  async *#pieces(): AsyncGenerator<Uint8Array> {
     const buffer = new Uint8Array(READ_BYTES);
-    for (;;) {
-      const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, this.#size);
+    for (let offset = 0; ; ) {
+      const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, offset);
       if (bytesRead === 0) return;
-      this.#hash.update(buffer.subarray(0, bytesRead));
-      this.#size += bytesRead;
+      yield buffer.subarray(0, bytesRead);
+      offset += bytesRead;
     }
   }
 }

@@ -24,6 +24,9 @@ export interface HubClientOptions {
   readonly pause?: (milliseconds: number) => Promise<unknown>;
 }
 
+/** What the token of a client must allow. */
+export type HubAccess = "read" | "write";
+
 /** A request, and what becomes of its answer. */
 interface Exchange<T> {
   readonly request: HubRequest;
@@ -54,10 +57,16 @@ const TRANSIENT: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 export class HubClient {
   readonly settings: HubSettings;
   readonly pause: (milliseconds: number) => Promise<unknown>;
+  readonly #access: HubAccess;
 
-  constructor(settings: HubSettings, { pause = sleep }: HubClientOptions = {}) {
+  /** @param options - `access`, for the hints of refusals: "read" when absent */
+  constructor(
+    settings: HubSettings,
+    { pause = sleep, access = "read" }: HubClientOptions & { readonly access?: HubAccess } = {},
+  ) {
     this.settings = settings;
     this.pause = pause;
+    this.#access = access;
   }
 
   /**
@@ -154,10 +163,16 @@ export class HubClient {
     status: number,
     reason: string,
   ): { readonly code: "FORBIDDEN" | "NOT_FOUND" | "NETWORK"; readonly hint: string } {
+    if (this.#access === "write" && (status === 401 || status === 403)) {
+      const hint =
+        "Your token may not write there: set HF_TOKEN to a valid token with write access to that user or " +
+        "organisation, or choose another name.";
+      return { code: "FORBIDDEN", hint };
+    }
     const fixToken =
       this.settings.token === undefined
-        ? "set HF_TOKEN to a token with read access"
-        : "check that your token has read access";
+        ? `set HF_TOKEN to a token with ${this.#access} access`
+        : `check that your token has ${this.#access} access`;
     if (reason === "GatedRepo" || status === 403) {
       const hint = `It may be gated: accept its licence on its hub page, then ${fixToken}.`;
       return { code: "FORBIDDEN", hint };

@@ -13,13 +13,14 @@ import { type HubClient, MAX_ATTEMPTS, networkError, pauseBefore } from "./clien
 export interface RemoteFile {
   readonly file: string;
   readonly commit: string;
-  /** SHA-256 of the content for LFS files, a Git hash for small ones. */
+  /** SHA-256 of the content for LFS files, the hash of the Git blob for small ones. */
   readonly etag: string;
   /** Bytes. */
   readonly size: number;
 }
 
 const SHA256 = /^[0-9a-f]{64}$/;
+const SHA1 = /^[0-9a-f]{40}$/;
 /** Requests per file; a connection that breaks more often is given up. */
 const MAX_REQUESTS = 100;
 
@@ -65,7 +66,7 @@ function fileUrl({ kind, id, revision }: HubRepo, file: string): string {
  * Downloads a file into the cache unless its blob exists, and links it into the snapshot.
  * @param onSize - called with the bytes of the file present so far
  * @returns its path in the snapshot
- * @throws GpruneError as `HubClient.send`; BAD_FILE when size or SHA-256 differ from the announced ones; OUTPUT_FAILED
+ * @throws GpruneError as `HubClient.send`; BAD_FILE when size or hash differ from the announced ones; OUTPUT_FAILED
  */
 export async function download(
   { client, repo, cache }: { readonly client: HubClient; readonly repo: HubRepo; readonly cache: RepoCache },
@@ -109,13 +110,20 @@ async function fill(client: HubClient, transfer: Transfer): Promise<void> {
     if (fruitless >= MAX_ATTEMPTS || requests >= MAX_REQUESTS) throw interruption;
     await client.pause(pauseBefore(fruitless + 1));
   }
-  if (!SHA256.test(remote.etag) || partial.sha256() === remote.etag) return;
+  await requireHash(partial, remote);
+}
+
+/** Compares a complete file with its ETag where that is a hash. @throws GpruneError BAD_FILE */
+async function requireHash(partial: PartialFile, { file, etag, size }: RemoteFile): Promise<void> {
+  const isSha256 = SHA256.test(etag);
+  if (!isSha256 && !SHA1.test(etag)) return;
+  const got = isSha256 ? partial.sha256() : await partial.sha1(`blob ${size}\0`);
+  // A proxy that caches files may send the hash of the bytes alone.
+  if (got === etag || (!isSha256 && (await partial.sha1()) === etag)) return;
   throw new GpruneError(
     "BAD_FILE",
-    `${remote.file}: expected SHA-256 ${remote.etag}, got ${partial.sha256()}`,
-    {
-      hint: "The download was damaged in transfer; try again.",
-    },
+    `${file}: expected ${isSha256 ? "SHA-256" : "Git hash"} ${etag}, got ${got}`,
+    { hint: "The download was damaged in transfer; try again." },
   );
 }
 

@@ -174,6 +174,22 @@ describe("nothing is sent", () => {
     expect(hub.seen).toEqual([]);
   });
 
+  test("with a token that may only read, and the error says what is missing", async () => {
+    const hint = expect.stringMatching(/^Your token may not write there: .* token with write access/);
+    hub.faults.statuses = [404, 403];
+    await expect(pushDirectory(directory, "org/new", options())).rejects.toMatchObject({
+      code: "FORBIDDEN",
+      message: expect.stringMatching(/^hf:\/\/org\/new: expected an answer from .*, got HTTP status 403$/),
+      hint,
+    });
+    hub.add({ name: "models/org/old", files: new Map() });
+    for (const statuses of [[401], [200, 401], [200, 403]]) {
+      hub.faults.statuses = statuses;
+      await expect(pushDirectory(directory, "org/old", options())).rejects.toMatchObject({ hint });
+    }
+    expect(filesOf("models/org/old")).toEqual({});
+  });
+
   test("to addresses of other protocols, and no token to other hosts", async () => {
     hub.uploads.href = "file:///tmp/x";
     await expect(pushDirectory(directory, "org/new", options())).rejects.toThrow(

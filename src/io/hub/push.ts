@@ -109,7 +109,7 @@ async function writingClient(
 ): Promise<HubClient> {
   const settings = await hubSettings(environment);
   if (settings.offline) throw badArgument(hubName(repo), "network access", "HF_HUB_OFFLINE");
-  if (settings.token !== undefined) return new HubClient(settings, options);
+  if (settings.token !== undefined) return new HubClient(settings, { ...options, access: "write" });
   throw new GpruneError("FORBIDDEN", `${hubName(repo)}: expected a token with write access, got none`, {
     hint: "Set HF_TOKEN, or log in with `hf auth login`.",
   });
