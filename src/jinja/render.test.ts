@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { renderTemplates, templateNames } from "./render.ts";
+import { renderAll, renderTemplates, templateNames } from "./render.ts";
 
 const RECORD = {
   half: 2.5,
@@ -128,6 +128,20 @@ describe("renderTemplates", () => {
     expect(texts).toEqual(records.map(({ n }) => ({ t: `${n}` })));
     const short = records.map(({ n }) => (n === 150 ? {} : { n }));
     await expect(renderTemplates({ t: "{{ n }}" }, short, where)).rejects.toThrow(/^record 150: t: /);
+  });
+
+  test("ends templates that take too long", async () => {
+    const endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+    const rendering = renderAll(
+      { dialect: "harness", templates: { endless } },
+      { records: [RECORD], where: (record) => `record ${record}`, seconds: 0.5 },
+    );
+    await expect(rendering).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringMatching(
+        /^record 0: expected a template that needs at most 0.5 s of processor time and 512 MB, /,
+      ),
+    });
   });
 
   test("may take long while this process computes something else", async () => {

@@ -121,7 +121,7 @@ export async function renderTemplates<T extends Readonly<Record<string, string>>
   where: (record: number) => string,
 ): Promise<readonly T[]> {
   const label = (record: number, template = "templates"): string => `${where(record)}: ${template}`;
-  return renderAll({ dialect: "harness", templates }, records, label) as Promise<readonly T[]>;
+  return renderAll({ dialect: "harness", templates }, { records, where: label }) as Promise<readonly T[]>;
 }
 
 /**
@@ -134,14 +134,23 @@ export async function renderChats(
   conversations: readonly unknown[],
   where: (conversation: number) => string,
 ): Promise<readonly string[]> {
-  const texts = await renderAll({ dialect: "chat", templates: { chat: template } }, conversations, where);
+  const request = { dialect: "chat", templates: { chat: template } } as const;
+  const texts = await renderAll(request, { records: conversations, where });
   return texts.map(({ chat }) => chat!);
 }
 
-async function renderAll(
+/** What is rendered, and how it is called in messages. */
+interface Rendering {
+  readonly records: readonly unknown[];
+  readonly where: (record: number, template?: string) => string;
+  /** `MAX_SECONDS` when absent. */
+  readonly seconds?: number;
+}
+
+/** @throws GpruneError as `renderTemplates` */
+export async function renderAll(
   request: RenderRequest,
-  records: readonly unknown[],
-  where: (record: number, template?: string) => string,
+  { records, where, seconds = MAX_SECONDS }: Rendering,
 ): Promise<readonly Readonly<Record<string, string>>[]> {
   if (records.length === 0) return [];
   const worker = new Worker(ownThread("template_thread", import.meta.url), {
@@ -153,7 +162,7 @@ async function renderAll(
   const tooLong = (): GpruneError =>
     new GpruneError(
       "BAD_FILE",
-      `${where(texts.length)}: expected a template that needs at most ${MAX_SECONDS} s of processor time and ${MAX_MEGABYTES} MB, and at most ${MAX_CHARACTERS} characters for all records, got more`,
+      `${where(texts.length)}: expected a template that needs at most ${seconds} s of processor time and ${MAX_MEGABYTES} MB, and at most ${MAX_CHARACTERS} characters for all records, got more`,
     );
   const ask = (): void => worker.postMessage(records.slice(texts.length, texts.length + LOT));
   return new Promise((resolve, reject) => {
@@ -174,7 +183,7 @@ async function renderAll(
     };
     let computed = threadTime(worker);
     const look = guarded(() => {
-      if (computed() > MAX_SECONDS) throw tooLong();
+      if (computed() > seconds) throw tooLong();
     });
     const timer = setInterval(look, LOOK_MS, undefined);
     const take = (answer: RenderAnswer): void => {

@@ -133,20 +133,6 @@ describe("chat templates", () => {
     expect(await chatRendererOf(modelWith(asking))!([CONVERSATION], where)).toEqual(["none none "]);
   });
 
-  test("end when they take too much", async () => {
-    const endless = modelWith(
-      "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    );
-    const spent = vi.spyOn(process, "cpuUsage").mockReturnValue({ user: 1.9e7, system: 1.1e6 });
-    onTestFinished(() => spent.mockRestore());
-    await expect(chatRendererOf(endless)!([CONVERSATION], where)).rejects.toMatchObject({
-      code: "BAD_FILE",
-      message: expect.stringMatching(
-        /^tiny: chat template, talk 0: expected a template that needs at most 20 s of processor time and 512 MB, /,
-      ),
-    });
-  });
-
   test("may take long on a machine that is busy otherwise", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "setInterval"] });
     onTestFinished(() => void vi.useRealTimers());
