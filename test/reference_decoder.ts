@@ -144,7 +144,7 @@ function ownInputs(spec: ModelSpec, weights: Weights, ids: readonly number[]): r
   return ids.map((id) => {
     const embedded = embeddings[id]!.map((x) => x * spec.embeddingScale);
     const projected = linear(embedded, projection).map((x) => x / Math.sqrt(spec.hiddenSize));
-    const rows = chunks(table[id]!, size);
+    const rows = chunks(table[id] ?? table[0]!, size);
     return chunks(projected, size).map((part, layer) =>
       norm(part, { weight, bias: null }, spec).map(
         (x, c) => (x + rows[layer]![c]! * Math.sqrt(size)) / Math.SQRT2,

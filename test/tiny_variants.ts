@@ -189,7 +189,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     attentionScale: 0.5,
     logitSoftcap: 3,
     valueNorm: true,
-    perLayerInputs: { size: 4, vocabSize: 16 },
+    perLayerInputs: { size: 4, vocabSize: 11 },
     updates: { streams: 3, residualRank: 2 },
     // Of the order of what is normed, as for Gemma 4.
     normEps: 0.1,

@@ -8,6 +8,7 @@
 
 import { groupPlaces } from "../model/alibi.ts";
 import { expertNeurons, type LayerSpec, type ModelSpec } from "../model/spec.ts";
+import { PER_LAYER } from "../model/weight_names.ts";
 import { spaceId, weightsOf } from "../model/weights.ts";
 import { sliceRows, unknownTensor } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource, zeros } from "../tensor/tensor.ts";
@@ -29,6 +30,7 @@ export function zeroFilled(source: TensorSource, spec: ModelSpec, narrow: ModelS
     const shape = rows === undefined ? weight.shape : weight.shape.with(0, rows.end - rows.start);
     const info = source.info(name);
     if (LACKING.test(name) && info === undefined) return zeros(shape);
+    if (name === PER_LAYER.table) return inputRows(source, rows ?? { start: 0, end: shape[0]! });
     const axis = weight.axes.findIndex(({ space }) => places.has(space!));
     if (axis >= 0) {
       const { space, blockSize } = weight.axes[axis]!;
@@ -109,6 +111,20 @@ async function spreadRows(
   if (start === end) return stored;
   const there = places.slice(start, end).map((place) => place - rows.start);
   return spread(stored, 0, { blockSize: 1, places: there });
+}
+
+/** Rows of the table of layers' inputs; tokens that it has none for have that of token 0. */
+async function inputRows(source: TensorSource, { start, end }: RowRange): Promise<Tensor> {
+  const name = PER_LAYER.table;
+  const count = source.info(name)!.shape[0]!;
+  const { shape, data } = await source.read(name, rowsWithin({ start, end }, count));
+  if (shape[0] === end - start) return { shape, data };
+  const usual = await source.read(name, { start: 0, end: 1 });
+  const filled = zeros(shape.with(0, end - start));
+  filled.data.set(data);
+  for (let at = data.length; at < filled.data.length; at += usual.data.length)
+    filled.data.set(usual.data, at);
+  return filled;
 }
 
 /** Those of the rows that a tensor of `count` rows has; the others are zeros. */

@@ -123,7 +123,14 @@ function ownInputs(
   },
 ): Value {
   const { rows, project } = weights.own;
-  return addOwnInputs(b, spec, { embedded, rows: rows(ids), project, norm: weights.tensor(PER_LAYER.norm) });
+  const norm = weights.tensor(PER_LAYER.norm);
+  return addOwnInputs(b, spec, { embedded, rows: rows(rowsOfInputs(b, spec, ids)), project, norm });
+}
+
+/** The rows of tokens in the table; those that it has no row for have that of token 0. */
+function rowsOfInputs(b: GraphBuilder, { perLayerInputs, vocabSize }: ModelSpec, ids: Value): Value {
+  const { vocabSize: rows } = perLayerInputs!;
+  return rows < vocabSize ? b.mul(ids, b.cast(b.greater(b.integer(rows), ids), "int64")) : ids;
 }
 
 /** Adds layers with what they keep of the past as inputs and outputs. */

@@ -1,4 +1,8 @@
-/** The inputs that layers have of their own (`PerLayerInputs`): they depend on tokens alone, not on what is before. */
+/**
+ * The inputs that layers have of their own (`PerLayerInputs`): they depend on tokens alone, not on what is before. Tokens
+ * that the table has no row for, of images and sound, have that of token 0 (`get_per_layer_inputs` of
+ * modeling_gemma3n.py).
+ */
 import { internalError } from "../../errors.ts";
 import type { Model } from "../../model/model.ts";
 import type { ModelSpec, PerLayerInputs } from "../../model/spec.ts";
@@ -25,10 +29,10 @@ const KEPT_BYTES = 2 ** 29;
  * Bytes that the inputs of layers take, with the weights that they are made with, for `tokens` tokens; 0 without any.
  */
 export function ownInputBytes(spec: ModelSpec, tokens: number): number {
-  const { perLayerInputs, layers, hiddenSize } = spec;
+  const { perLayerInputs, layers, hiddenSize, vocabSize } = spec;
   if (perLayerInputs === null) return 0;
   const width = layers.length * perLayerInputs.size;
-  const kept = Math.min(KEPT_BYTES, 4 * width * Math.min(tokens, perLayerInputs.vocabSize));
+  const kept = Math.min(KEPT_BYTES, 4 * width * Math.min(tokens, vocabSize));
   // While those of a chunk are computed, their operands and products are there too.
   return kept + 4 * width * (hiddenSize + 4 * CHUNK_ROWS);
 }
@@ -90,10 +94,11 @@ export class OwnInputs {
     ids: Int32Array | undefined,
     [batch, tokens]: readonly [number, number],
   ): Promise<Feeds> {
-    const { perLayerInputs } = this.#model.spec;
+    const { perLayerInputs, vocabSize } = this.#model.spec;
     if (perLayerInputs === null) return {};
     if (ids === undefined) throw internalError("a layer that needs token ids has none");
     const { size } = perLayerInputs;
+    requireKnownTokens(ids, vocabSize);
     const rows = await this.#rowsOf(ids, perLayerInputs);
     const data = new Float32Array(ids.length * size);
     for (const [place, id] of ids.entries()) {
@@ -111,7 +116,6 @@ export class OwnInputs {
     const wanted = [...new Set(ids)];
     const missing = wanted.filter((id) => !kept.has(id)).sort((a, b) => a - b);
     if (missing.length === 0) return kept;
-    requireKnownTokens(ids, vocabSize);
     const rows = new Map(wanted.flatMap((id) => (kept.has(id) ? [[id, kept.get(id)!] as const] : [])));
     const width = this.#model.spec.layers.length * size;
     for (let start = 0; start < missing.length; start += CHUNK_ROWS) {
@@ -148,7 +152,8 @@ export class OwnInputs {
     const { hiddenSize: size, vocabSize, embeddingScale } = spec;
     const { rows, width } = table;
     const embedded = await embeddingRows(weights, { name: EMBEDDING, rows: vocabSize, size }, ids);
-    const own = await embeddingRows(weights, { name: PER_LAYER.table, rows, size: width }, ids);
+    const places = ids.map((id) => (id < rows ? id : 0));
+    const own = await embeddingRows(weights, { name: PER_LAYER.table, rows, size: width }, places);
     const key = JSON.stringify([spec.perLayerInputs, spec.layers.length, size, spec.normEps]);
     const program = await this.#runtime.program(`own inputs ${key}`, () => ownInputGraph(spec));
     this.#weights ??= readNamed(weights, { projection: PER_LAYER.projection, norm: PER_LAYER.norm });
