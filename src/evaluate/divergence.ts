@@ -116,12 +116,15 @@ async function passLayers(
   for (let index = 0; index < runners[0]!.model.spec.layers.length; index++) {
     for (const [m, runner] of runners.entries()) {
       const layer = await runner.loadLayer(index);
-      for (const [b, batch] of streams[m]!.entries()) {
-        const outputs = await runner.runLayer("forward", layer, { hidden: batch.hidden, ids: batch.ids });
-        batch.hidden = outputs.hidden!;
-        if (m > 0) sums[m]!.addLayer(index, batch.hidden, streams[0]![b]!.hidden);
+      try {
+        for (const [b, batch] of streams[m]!.entries()) {
+          const outputs = await runner.runLayer("forward", layer, { hidden: batch.hidden, ids: batch.ids });
+          batch.hidden = outputs.hidden!;
+          if (m > 0) sums[m]!.addLayer(index, batch.hidden, streams[0]![b]!.hidden);
+        }
+      } finally {
+        runner.runtime.release(layer.weights);
       }
-      runner.runtime.release(layer.weights);
     }
     onLayer(index + 1);
   }
@@ -133,21 +136,27 @@ async function passHeads({ runners, streams, sums }: Passage): Promise<void> {
   const teacher = Object.fromEntries(
     Object.entries(first.weights).map(([name, weight]) => [`teacher.${name}`, weight]),
   );
-  for (const [m, runner] of runners.entries()) {
-    const head = m === 0 ? first : await runner.loadHead();
-    const pair = { weights: { ...head.weights, ...teacher } };
-    for (const [b, batch] of streams[m]!.entries()) {
-      const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
-      const outputs =
-        m === 0
-          ? await runner.runHead("loss", head, rows)
-          : await runner.runHead("divergence", pair, { ...rows, teacher: hiddenRows(streams[0]![b]!) });
-      sums[m]!.addPredictions(batch.tokens, outputs);
+  try {
+    for (const [m, runner] of runners.entries()) {
+      const head = m === 0 ? first : await runner.loadHead();
+      const pair = { weights: { ...head.weights, ...teacher } };
+      try {
+        for (const [b, batch] of streams[m]!.entries()) {
+          const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
+          const outputs =
+            m === 0
+              ? await runner.runHead("loss", head, rows)
+              : await runner.runHead("divergence", pair, { ...rows, teacher: hiddenRows(streams[0]![b]!) });
+          sums[m]!.addPredictions(batch.tokens, outputs);
+        }
+      } finally {
+        if (m > 0) runner.runtime.release(head.weights);
+      }
+      collectIfGrown(runner.memory);
     }
-    if (m > 0) runner.runtime.release(head.weights);
-    collectIfGrown(runner.memory);
+  } finally {
+    runners[0]!.runtime.release(first.weights);
   }
-  runners[0]!.runtime.release(first.weights);
 }
 
 /** Sums of one model over all windows, in float64. */

@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { CountingRuntime } from "../../test/counting_runtime.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { randomWindows } from "../../test/random_windows.ts";
@@ -7,6 +7,7 @@ import { lossGradients } from "../graph/decoder/backward.ts";
 import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import { nextTokenLoss } from "../graph/decoder/loss.ts";
 import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
+import { compareOnWindows } from "./divergence.ts";
 import { generate } from "./generate.ts";
 import { generateTexts } from "./generated_texts.ts";
 import { answerOnce } from "./latency.ts";
@@ -24,6 +25,7 @@ const PASSES: Readonly<Record<string, (runner: DecoderRunner) => Promise<unknown
       windows.map((ids) => ({ ids, batch: 1, tokens: ids.length })),
       { program: "train", onOutputs: () => {}, stage: "test", onProgress: silent },
     ),
+  distances: (runner) => compareOnWindows([runner, runner], windows),
   likelihoods: (runner) => logLikelihoods(runner, [{ ids: windows[0]!, context: 3 }]),
   generation: (runner) => generate(runner, windows[0]!, { maxTokens: 2, stopIds: [] }),
   "own texts": (runner) =>
@@ -38,9 +40,16 @@ const PASSES: Readonly<Record<string, (runner: DecoderRunner) => Promise<unknown
 };
 
 /** A runner whose head fails. */
-class Failing extends DecoderRunner {
+class FailingHead extends DecoderRunner {
   override runHead(): Promise<never> {
     return Promise.reject(new Error("head fails"));
+  }
+}
+
+/** A runner whose first layer fails, when another one may have been read ahead. */
+class FailingLayer extends DecoderRunner {
+  override runLayer(): Promise<never> {
+    return Promise.reject(new Error("layer fails"));
   }
 }
 
@@ -58,10 +67,13 @@ describe.each(Object.entries(PASSES))("of %s", (_, pass) => {
     expect(runtime.kept).toBe(0);
   });
 
-  test("no weights stay on a device where it fails", async () => {
+  test.each([
+    ["head", FailingHead],
+    ["layer", FailingLayer],
+  ])("no weights stay on a device where a %s fails", async (what, Runner) => {
     const runtime = counting();
-    await expect(pass(new Failing(model, runtime))).rejects.toThrow("head fails");
+    await expect(pass(new Runner(model, runtime))).rejects.toThrow(`${what} fails`);
     expect(runtime.most).toBeGreaterThan(0);
-    expect(runtime.kept).toBe(0);
+    await vi.waitFor(() => expect(runtime.kept).toBe(0));
   });
 });

@@ -164,16 +164,24 @@ export class DecoderRunner {
       return layer;
     };
     let next = load(first);
-    for (let index = first; next !== null; index += step) {
-      const layer = await next;
-      next = this.memory.prefetch ? load(index + step) : null;
-      yield layer;
-      // The caller still holds this layer when it asks for the next one.
-      this.runtime.release(layer.weights);
-      const weights = layer.weights as Record<string, Feeds[string]>;
-      for (const name of Object.keys(weights)) delete weights[name];
-      if (!this.#holdsWeights) collectIfGrown(this.memory);
-      next ??= load(index + step);
+    try {
+      for (let index = first; next !== null; index += step) {
+        const layer = await next;
+        next = this.memory.prefetch ? load(index + step) : null;
+        try {
+          yield layer;
+        } finally {
+          this.runtime.release(layer.weights);
+        }
+        // The caller still holds this layer when it asks for the next one.
+        const weights = layer.weights as Record<string, Feeds[string]>;
+        for (const name of Object.keys(weights)) delete weights[name];
+        if (!this.#holdsWeights) collectIfGrown(this.memory);
+        next ??= load(index + step);
+      }
+    } finally {
+      // What was read ahead for a caller that wants no more.
+      next?.then(({ weights }) => this.runtime.release(weights)).catch(() => {});
     }
   }
 
