@@ -24,6 +24,7 @@ const USUAL_OWN = 20;
 /** That size, in such a file. */
 export const USUAL_INPUT_SIZE = 256;
 
+/** First layers of so many that have keys and values of their own, in such a file. */
 export function ownLayers(count: number): number {
   return Math.min(count, USUAL_OWN);
 }

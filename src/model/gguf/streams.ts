@@ -1,8 +1,8 @@
 /**
  * Streams of hidden states in GGUF files, both ways (gemma3n.cpp in src/models/ of llama.cpp). There, sizes of the
  * published models are constants: of the streams, of the learned residual and of layers' inputs, of layers with keys
- * and values of their own, of those whose gates are cut, and the cap of logits. So other models are not written; what conversion/gemma.py
- * writes beside them is read.
+ * and values of their own, of those whose gates are cut, and the cap of logits. So other models are not written; what
+ * conversion/gemma.py writes beside them is read.
  */
 
 import { normalQuantile, normalShare } from "../../base/normal_distribution.ts";
