@@ -20,8 +20,8 @@ export interface GgufTarget {
   readonly name: string;
   readonly architecture: GgufArchitecture;
   /**
-   * The model as written: unchanged, or wider where it is padded with zeros, with biases and other tensors of zeros where
-   * llama.cpp wants some, and without factors where they become part of the weights.
+   * The model as written: unchanged, or wider where it is padded with zeros, with biases and other tensors of zeros
+   * where llama.cpp wants some, and without factors where they become part of the weights.
    */
   readonly spec: ModelSpec;
   /** Number of parameters that are padding, without biases that llama.cpp wants. */

@@ -1,6 +1,6 @@
 /**
- * The inputs that layers have of their own (`PerLayerInputs`): they depend on tokens alone, not on what is before. Tokens
- * that the table has no row for, of images and sound, have that of token 0 (`get_per_layer_inputs` of
+ * The inputs that layers have of their own (`PerLayerInputs`): they depend on tokens alone, not on what is before.
+ * Tokens that the table has no row for, of images and sound, have that of token 0 (`get_per_layer_inputs` of
  * modeling_gemma3n.py).
  */
 import { internalError } from "../../errors.ts";
