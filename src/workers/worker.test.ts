@@ -164,8 +164,10 @@ test.skipIf(!hasRedis).each(["claim", "record"])(
     await ended;
     const message = `${store.name}: expected a writable store, got ENOSPC`;
     const once = [...(method === "claim" ? ["started"] : []), "failed"];
-    expect(events.map(({ event }) => event)).toEqual(["listening", ...once, ...once, ...once]);
-    expect(events.at(-1)).toMatchObject({ unit: key, reason: message });
+    // A worker may take a job before it says that it listens.
+    const others = events.filter(({ event }) => event !== "listening");
+    expect(others.map(({ event }) => event)).toEqual([...once, ...once, ...once]);
+    expect(others.at(-1)).toMatchObject({ unit: key, reason: message });
     const { reason } = (await queue.state(key)) as { readonly reason: string };
     expect(parseFailure(reason)).toEqual({
       code: "STORE_FAILED",
