@@ -39,8 +39,16 @@ export interface ByKind<T> {
  * The layer whose keys and values a layer takes if the first `own` layers have some of their own: the last of these
  * without a window, and the one before it for layers with one. Undefined for a layer with its own.
  */
-export function sourceOf(layer: number, own: number, isWindowed: boolean): number | undefined {
+function sourceOf(layer: number, own: number, isWindowed: boolean): number | undefined {
   return layer < own ? undefined : own - (isWindowed ? 2 : 1);
+}
+
+/** Whether all layers have their keys and values from there. */
+export function haveUsualSources(layers: readonly LayerSpec[], own: number): boolean {
+  return layers.every(({ kvSharing, window }, layer) => {
+    const source = kvSharing?.role === "reader" ? kvSharing.source : undefined;
+    return source === sourceOf(layer, own, window !== null);
+  });
 }
 
 /** What a layer's keys and values are, where it is not the usual. */
@@ -148,11 +156,7 @@ export function kindObstacle(spec: ModelSpec): string | null {
     return "heads of several sizes in layers with windows alike, or without";
   const own = layers.filter(({ kvSharing }) => kvSharing?.role !== "reader").length;
   if (own < 2) return "fewer than two layers with keys and values of their own";
-  const isShared = ({ kvSharing, window }: LayerSpec, layer: number): boolean => {
-    const source = kvSharing?.role === "reader" ? kvSharing.source : undefined;
-    return source === sourceOf(layer, own, window !== null);
-  };
-  if (!layers.every(isShared))
+  if (!haveUsualSources(layers, own))
     return "shared keys and values of other layers than the last two that have their own";
   return perLayerInputs === null || perLayerInputs.vocabSize === vocabSize
     ? null

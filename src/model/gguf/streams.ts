@@ -13,10 +13,10 @@ import { projectionName } from "../weight_names.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import type { GgufKeys } from "./keys.ts";
 import {
+  haveUsualSources,
   INPUT_SIZE,
   ownLayers,
   SHARED_LAYERS,
-  sourceOf,
   USUAL_INPUT_SIZE,
   WINDOW_PATTERN,
 } from "./layer_kinds.ts";
@@ -111,11 +111,9 @@ export function streamObstacle(
   if (!isUsual) return `gates cut otherwise than ${FIXED.cut} in the first ${FIXED.cutLayers} layers`;
   if (logitSoftcap !== FIXED.logitSoftcap) return `logits capped otherwise than at ${FIXED.logitSoftcap}`;
   const own = ownLayers(layers.length);
-  const isShared = layers.every(({ kvSharing, window }, layer) => {
-    const source = kvSharing?.role === "reader" ? kvSharing.source : undefined;
-    return source === sourceOf(layer, own, window !== null);
-  });
-  return isShared ? null : `keys and values of their own in other layers than the first ${own}`;
+  return haveUsualSources(layers, own)
+    ? null
+    : `keys and values of their own in other layers than the first ${own}`;
 }
 
 /**
