@@ -22,7 +22,7 @@ import {
   readExperts,
 } from "../model/checkpoint/experts.ts";
 import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
-import { headNormVectors } from "../model/checkpoint/head_norms.ts";
+import { partedTensors, readPart } from "../model/checkpoint/parts.ts";
 import { namingOf, storedName } from "../model/checkpoint/stored_names.ts";
 import { isLayerMatrix } from "../model/checkpoint/transposed.ts";
 import { CORRECTION, ROUTER } from "../model/expert_weights.ts";
@@ -182,21 +182,18 @@ function tensorsToWrite(
       },
     };
   };
-  const headNorms = headNormVectors(spec, family);
-  const vectorsOf = (norm: string, names: readonly string[]): readonly TensorToWrite[] =>
-    names.map((name, head) => ({
-      ...entry(norm, [spec.headDim], async () => {
-        const { data } = await read(norm, { start: head, end: head + 1 });
-        return { shape: [spec.headDim], data };
-      }),
-      name,
-      byRows: false,
-    }));
+  const parted = partedTensors(spec, family);
   return [
     ...written
-      .filter(({ name }) => !parts.has(name) && !headNorms.has(name))
+      .filter(({ name }) => !parts.has(name) && !parted.has(name))
       .map(({ name, shape }) => entry(name, shape, (rows) => read(name, rows))),
-    ...[...headNorms].flatMap(([norm, names]) => vectorsOf(norm, names)),
+    ...[...parted].flatMap(([whole, ofWhole]) =>
+      ofWhole.map((part) => ({
+        ...entry(whole, part.shape, () => readPart(part, (rows) => read(whole, rows))),
+        name: part.name,
+        byRows: false,
+      })),
+    ),
     ...fused.map((tensor) => {
       const rows = tensor.parts.reduce((sum, part) => sum + shapes.get(part)![0]!, 0);
       const shape = shapes.get(tensor.parts[0]!)!.with(0, rows);

@@ -69,6 +69,11 @@ export interface FamilyTensors {
   readonly transposed: boolean;
   /** The order of a head's rotated channels in the checkpoint. */
   readonly rotatedOrder: RotatedOrder;
-  /** Norms with weights for each head are stored as a vector for each head (checkpoint/head_norms.ts). */
+  /** Norms with weights for each head are stored as a vector for each head (checkpoint/parts.ts). */
   readonly listsHeadNorms: boolean;
+  /**
+   * Matrices and filters of linear attention whose rows for queries, keys and values are tensors of their own, and their
+   * names in the checkpoint; none where absent.
+   */
+  readonly linearParts?: Readonly<Record<string, readonly [queries: string, keys: string, values: string]>>;
 }

@@ -36,8 +36,8 @@ import { weightsOf } from "../weights.ts";
 import { blockTensors, joinExperts, readableExperts, withVectors } from "./experts.ts";
 import { dtypeOfOthers, withPlainWeights } from "./float8.ts";
 import { fusedTensors, splitFused } from "./fused.ts";
-import { headNormVectors, joinHeadNorms } from "./head_norms.ts";
 import { withUnpackedBlocks } from "./mxfp4.ts";
+import { joinParts, partedTensors } from "./parts.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { namingOf, withUsualNames } from "./stored_names.ts";
 import { withTransposedMatrices } from "./transposed.ts";
@@ -194,7 +194,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
     const readAs = unscaled.readAs ?? (hasBlocks ? dtypeOfOthers(tensors) : undefined);
     const upright = family.stored.transposed ? withTransposedMatrices(unscaled.tensors) : unscaled.tensors;
     const lone = family.stored.correctionsInRows ? withVectors(upright, declared, family) : upright;
-    const apart = joinHeadNorms(splitFused(lone, declared), declared, family);
+    const apart = joinParts(splitFused(lone, declared), declared, family);
     const separate = joinExperts(apart, declared, family);
     const ordered = inHalves(separate, declared, family.stored.rotatedOrder);
     const { spec, weights } = await withStoredHead({ spec: declared, weights: ordered });
@@ -227,10 +227,9 @@ async function openHuggingFace(directory: string): Promise<Model> {
 
 /** Names of the tensors that a model may be read from: its weights, fused or apart, and an output matrix. */
 function readNames(spec: ModelSpec, family: Family): readonly string[] {
-  const names = [...weightsOf(spec), ...fusedTensors(spec), ...readableExperts(spec, family)].map(
-    ({ name }) => name,
-  );
-  return [...names, ...[...headNormVectors(spec, family).values()].flat(), HEAD];
+  const parts = [...partedTensors(spec, family).values()].flat();
+  const stored = [...weightsOf(spec), ...parts, ...fusedTensors(spec), ...readableExperts(spec, family)];
+  return [...stored.map(({ name }) => name), HEAD];
 }
 
 async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {

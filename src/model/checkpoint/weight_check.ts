@@ -10,6 +10,7 @@ import type { Model } from "../model.ts";
 import { BLOCK_NORMS, correctionsOf, expertScalesOf, NORM_PARTS, weightsOf } from "../weights.ts";
 import { expertShape, expertTensors, joinedNames, loneShape } from "./experts.ts";
 import { fusedTensors } from "./fused.ts";
+import { partedTensors } from "./parts.ts";
 import { namingOf, storedName } from "./stored_names.ts";
 import { isLayerMatrix } from "./transposed.ts";
 
@@ -98,13 +99,24 @@ function textOf({ name, expected, found }: Misfit): string {
 /** The same as the family's checkpoints have them: joined, transposed and under other names. */
 function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
   const family = familyByName(model.spec.family, "model");
-  return withExperts(withFused(misfits, model), model).map(({ name, expected, found }) => {
+  return withExperts(withFused(withParts(misfits, model), model), model).map(({ name, expected, found }) => {
     const turned = family.stored.transposed && isLayerMatrix(name, expected);
     return {
       name: storedName(name, namingOf(family, model.spec)),
       expected: turned ? expected.toReversed() : loneShape(name, expected, family),
       found: turned && found?.length === 2 ? found.toReversed() : found,
     };
+  });
+}
+
+/** With the parts of tensors that the family stores in parts, those of them that are not as they should be. */
+function withParts(misfits: readonly Misfit[], { spec, weights }: Model): readonly Misfit[] {
+  const parted = partedTensors(spec, familyByName(spec.family, "model"));
+  return misfits.flatMap((misfit) => {
+    const parts = parted.get(misfit.name)?.map(({ name, shape }): Misfit => {
+      return { name, expected: shape, found: weights.info(name)?.shape };
+    });
+    return parts === undefined ? [misfit] : parts.filter(isMisfit);
   });
 }
 
