@@ -54,6 +54,7 @@ export const GOLDEN_FAMILIES = [
   "olmo",
   "olmo2",
   "olmo3",
+  "olmo_hybrid",
   "olmoe",
   "flex_olmo",
   "exaone4",

@@ -60,7 +60,15 @@ const CONVOLVING: LayerStructure = { ...STRUCTURE, mixer: { type: "convolution",
 /** Linear attention, in chunks of which the last is not full, and attention with gates. */
 const DELTA: LayerStructure = {
   ...STRUCTURE,
-  mixer: { type: "delta", length: 3, keyHeads: 2, valueHeads: 4, keyDim: 8, valueDim: 16 },
+  mixer: {
+    type: "delta",
+    length: 3,
+    keyHeads: 2,
+    valueHeads: 4,
+    keyDim: 8,
+    valueDim: 16,
+    overcorrects: true,
+  },
 };
 /** Linear attention without corrections. */
 const MAMBA: LayerStructure = {

@@ -16,9 +16,9 @@ import {
 import { type Attended, type ReferenceLayer, scaled } from "./reference_layer.ts";
 
 export function attention(layer: ReferenceLayer, stream: Rows, gate: (rows: Rows) => Rows): Rows {
-  const { norms, attentionScale, scoreSoftcap, latent, multipliers } = layer.spec;
+  const { attentionScale, scoreSoftcap, latent, multipliers } = layer.spec;
   const normed = scaled(
-    norms === "after" ? stream : layer.norm(stream, "input_layernorm"),
+    layer.norms === "after" ? stream : layer.norm(stream, "input_layernorm"),
     multipliers?.attentionInput,
   );
   const { groupSize, window, slopes } = layer.layerSpec;

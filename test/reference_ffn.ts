@@ -20,13 +20,13 @@ export function ffn(
   { read, joined }: { readonly read: Rows; readonly joined: Rows },
   gate: (rows: Rows) => Rows,
 ): Rows {
-  const { activation, gated, norms, multipliers } = layer.spec;
+  const { activation, gated, multipliers } = layer.spec;
   const entering = {
     before: "post_attention_layernorm",
     around: "pre_feedforward_layernorm",
     after: null,
     shared: "input_layernorm",
-  }[norms];
+  }[layer.norms];
   const normed = entering === null ? read : layer.norm(read, entering);
   const { ownNorms = false, shared } = layer.layerSpec.experts ?? {};
   const ofExperts = ownNorms ? layer.norm(read, "pre_feedforward_layernorm_2") : normed;

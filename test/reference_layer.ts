@@ -2,7 +2,7 @@
 
 import { mixerOf } from "../src/model/mixer_layers.ts";
 import { hasProjectionBias, isActive } from "../src/model/mixer_spec.ts";
-import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
+import { type LayerSpec, type ModelSpec, type NormPlacement, normsOf } from "../src/model/spec.ts";
 import {
   add,
   linear,
@@ -66,13 +66,17 @@ export class ReferenceLayer implements ReferenceParts {
     return product.map((x, i) => x + bias[i]!);
   }
 
+  get norms(): NormPlacement {
+    return normsOf(this.spec, this.layerSpec);
+  }
+
   vector(name: string): Row {
     return vector(this.weights, this.prefix + name);
   }
 
   /** What a block gives, with the norm that is on it if there is one. */
   given(rows: Rows, norm: "post_attention_layernorm" | "post_feedforward_layernorm"): Rows {
-    return ["before", "shared"].includes(this.spec.norms) ? rows : this.norm(rows, norm);
+    return ["before", "shared"].includes(this.norms) ? rows : this.norm(rows, norm);
   }
 
   /** @param factor - on the output, besides `residualScale` */

@@ -121,7 +121,7 @@ export function mamba2(
 function delta(
   layer: ReferenceLayer,
   stream: Rows,
-  { keyHeads, valueHeads, keyDim, valueDim }: DeltaSpec,
+  { keyHeads, valueHeads, keyDim, valueDim, overcorrects, normEps = layer.spec.normEps }: DeltaSpec,
 ): Rows {
   const read = layer.norm(stream, "input_layernorm");
   const projected = (name: string): Rows =>
@@ -156,7 +156,7 @@ function delta(
           state.map((line) => line[v]!),
         ),
       );
-      const strength = sigmoid(strengths[t]![head]!);
+      const strength = sigmoid(strengths[t]![head]!) * (overcorrects ? 2 : 1);
       for (const [k, line] of state.entries())
         for (const v of line.keys()) line[v]! += key[k]! * strength * (value[v]! - found[v]!);
       const output = value.map(
@@ -166,7 +166,7 @@ function delta(
             state.map((line) => line[v]!),
           ) / Math.sqrt(keyDim),
       );
-      const rule = { ...layer.spec, normType: "rms", normOffset: 0 } as const;
+      const rule = { ...layer.spec, normEps, normType: "rms", normOffset: 0 } as const;
       const normed = norm(output, { weight, bias: null }, rule);
       return normed.map((x, v) => x * silu(gates[t]![head * valueDim + v]!));
     }),

@@ -127,6 +127,16 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     qkNorm: "head",
     gatedAttention: "q_proj",
   },
+  "as OLMo Hybrid": {
+    layers: [
+      { ...tinyDelta({ overcorrects: true, normEps: 0.05 }), norms: "before" },
+      { ...WIDTHS[1]!, rope: null },
+      { ...tinyDelta({ keyHeads: 1, valueHeads: 3 }, 3), norms: "before" },
+      { ...WIDTHS[2]!, norms: "around" },
+    ],
+    norms: "after",
+    qkNorm: "projection",
+  },
   "as Granite 4": {
     layers: [
       tinyMamba(),

@@ -142,7 +142,8 @@ const RULES: readonly Rule[] = [
       const matches =
         NORM_SWITCHES.every((name) => spec[name] === computes[name]) &&
         (spec.qkNorm === computes.qkNorm || (config.qkNormFlag !== null && spec.qkNorm === null)) &&
-        spec.norms === (spec.parallel ? computes.parallelNorms : computes.norms);
+        spec.norms === (spec.parallel ? computes.parallelNorms : computes.norms) &&
+        spec.layers.every(({ norms }) => norms === undefined);
       return matches ? null : "the model's norms";
     },
   },

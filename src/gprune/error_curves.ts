@@ -37,7 +37,7 @@ import { EXPERT_NORMS } from "../model/expert_weights.ts";
 import type { Model } from "../model/model.ts";
 import { outputScale } from "../model/multipliers.ts";
 import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
-import { hasOneBias } from "../model/spec.ts";
+import { hasOneBias, normsOf } from "../model/spec.ts";
 import { moduleOf, projectionName } from "../model/weight_names.ts";
 import { BLOCK_NORMS, kindsOf, type SpaceKind } from "../model/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -162,16 +162,17 @@ interface Output {
 }
 
 async function outputOf(
-  { spec: { norms, normOffset: offset, normEps: eps }, weights }: Model,
+  { spec, weights }: Model,
   {
     layer,
     space: { kind },
     moments,
   }: { readonly layer: LoadedLayer; readonly space: Space; readonly moments: LayerMoments },
 ): Promise<Output> {
+  const { normOffset: offset, normEps: eps } = spec;
   const projection = OUTPUT_PROJECTION[kind];
   const ownNorms = kind === "ffn" && layer.spec.experts?.ownNorms === true;
-  const outer = BLOCK_NORMS[norms][kind].output;
+  const outer = BLOCK_NORMS[normsOf(spec, layer.spec)][kind].output;
   const norm = ownNorms ? EXPERT_NORMS.output : outer;
   const tensors = layer.weights as Readonly<Record<string, Tensor>>;
   const squareOf = (name: string): number => meanSquare(tensors[`${name}.weight`], offset);

@@ -89,6 +89,7 @@ export type OwnKeysName =
   | "mixtral"
   | "mpt"
   | "nemotron_h"
+  | "olmo_hybrid"
   | "olmoe"
   | "phimoe"
   | "qwen2_moe"

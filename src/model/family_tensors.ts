@@ -46,8 +46,8 @@ export interface FamilyTensors {
   /** Those of parts of layers in models with a latent of queries, where they are others; the same where absent. */
   readonly namesWithQueryLatent?: Readonly<Record<string, string>>;
   /**
-   * The checkpoint's names of parts of a layer by those of transformers 5's class, where these are others: files have
-   * the latter if they were saved with `save_original_format=False`. None where absent.
+   * The checkpoint's names of parts of a layer by others that transformers 5 gives them: mostly those of its class, in
+   * files that were saved with `save_original_format=False`. None where absent.
    */
   readonly namesInMemory?: Readonly<Record<string, string>>;
   /** The same of what the decoder has besides layers. */

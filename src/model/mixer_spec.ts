@@ -45,6 +45,10 @@ interface LinearAttentionSizes {
  */
 export interface DeltaSpec extends LinearAttentionSizes {
   readonly type: "delta";
+  /** Tokens correct up to twice what their keys find, so that states may change sign (arXiv 2411.12537). */
+  readonly overcorrects?: true;
+  /** Epsilon of the norm of outputs, where it is not that of the model's norms. */
+  readonly normEps?: number;
 }
 
 /**

@@ -72,6 +72,8 @@ export interface LayerSpec {
    * absent in layers without.
    */
   readonly slopes?: readonly number[];
+  /** Norms of attention and FFN, where they are not where the model has them. */
+  readonly norms?: NormPlacement;
   /** Projections that carry a bias; of experts each has its own (modeling_gpt_oss.py). */
   readonly biases: readonly Projection[];
   /** What the layer has in place of attention; absent in layers with attention. */
@@ -191,6 +193,11 @@ export interface ModelSpec {
 /** H of a layer. */
 export function headDimOf(spec: Pick<ModelSpec, "headDim">, layer: Pick<LayerSpec, "headDim">): number {
   return layer.headDim ?? spec.headDim;
+}
+
+/** Norms of attention and FFN of a layer. */
+export function normsOf(spec: Pick<ModelSpec, "norms">, layer: Pick<LayerSpec, "norms">): NormPlacement {
+  return layer.norms ?? spec.norms;
 }
 
 /** Channels of a head's values, which are those of its output; H but for latents. */

@@ -15,6 +15,7 @@ import {
   type ModelSpec,
   type NormParameters,
   type NormPlacement,
+  normsOf,
   ofLayer,
   ownKeyDimOf,
   valueDimOf,
@@ -247,11 +248,11 @@ function normTensors({ normParameters, hiddenSize }: ModelSpec, name: string): r
 }
 
 /** The norms of a layer's blocks by name, each once. */
-function blockNormNames({ norms }: ModelSpec, { mixer, neurons }: LayerSpec): readonly string[] {
-  const has = { kv: mixer?.type !== "none", ffn: hasFfn({ neurons }) };
+function blockNormNames(spec: ModelSpec, layer: LayerSpec): readonly string[] {
+  const has = { kv: layer.mixer?.type !== "none", ffn: hasFfn(layer) };
   const names = SPACE_KINDS.flatMap((kind) => {
     if (!has[kind]) return [];
-    const { input, output } = BLOCK_NORMS[norms][kind];
+    const { input, output } = BLOCK_NORMS[normsOf(spec, layer)][kind];
     return [input, output];
   });
   return [...new Set(names)].filter((name) => name !== null);

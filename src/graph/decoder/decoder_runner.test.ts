@@ -79,7 +79,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
         return [...hidden.data.subarray(start, start + 8)];
       });
       const expected = reference(sequences[index]!).hidden.at(-1)!.flat();
-      expect(maxDifference(computed, expected)).toBeLessThan(1e-5);
+      expect(relativeDifference(computed, expected)).toBeLessThan(1e-5);
     }
   });
 

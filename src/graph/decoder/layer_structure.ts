@@ -17,6 +17,7 @@ import {
   keyChannels,
   type LayerSpec,
   type ModelSpec,
+  normsOf,
   queryHeads,
   valueDimOf,
 } from "../../model/spec.ts";
@@ -161,7 +162,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     normOffset: spec.normOffset,
     normParameters: spec.normParameters,
     qkNorm: layer.rope === null && spec.qkNorm === "unweighted" ? null : spec.qkNorm,
-    norms: spec.norms,
+    norms: normsOf(spec, layer),
     parallel: spec.parallel,
     attentionScale: spec.attentionScale * (spec.multipliers?.keys ?? 1),
     scoreSoftcap: spec.scoreSoftcap,

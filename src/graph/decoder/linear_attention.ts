@@ -25,7 +25,7 @@ export interface LinearOperands {
   readonly values: Value;
   /** Logarithms of what is left of the state, at most 0, [B, T, valueHeads]. */
   readonly decay: Value;
-  /** Parts of errors that the delta rule corrects, 0 to 1, [B, T, valueHeads]; null without it. */
+  /** Parts of errors that the delta rule corrects, 0 to 2, [B, T, valueHeads]; null without it. */
   readonly strength: Value | null;
 }
 

@@ -67,6 +67,7 @@ export function gatedDeltaNet(
   const [queries, keyed, valued] = split(b, silu(b, output), [keys, keys, values]) as [Value, Value, Value];
   const ofKeys = (x: Value): Value => unitLength(b, heads(b, x, [keyHeads, keyDim]));
   const steps = stepsOf(b, { mixer, weights }, project("linear_attn.in_proj_a", valueHeads));
+  const strength = b.sigmoid(project("linear_attn.in_proj_b", valueHeads));
   const { output: read, state: present } = linearAttention(
     b,
     {
@@ -74,12 +75,13 @@ export function gatedDeltaNet(
       keys: ofKeys(keyed),
       values: heads(b, valued, [valueHeads, valueDim]),
       decay: decayOf(b, { mixer, weights, steps }),
-      strength: b.sigmoid(project("linear_attn.in_proj_b", valueHeads)),
+      strength: mixer.overcorrects ? b.mul(strength, b.scalar(2)) : strength,
     },
     { sizes: mixer, scale: keyDim ** -0.5, ...orderOf(b, past, paths) },
   );
   const weight = weights.tensor(`${DELTA_NORM}.weight`, [valueDim]);
-  const normed = norm(b, read, { ...structure, normType: "rms", normOffset: 0, weight, bias: null });
+  const { normEps = structure.normEps } = mixer;
+  const normed = norm(b, read, { ...structure, normEps, normType: "rms", normOffset: 0, weight, bias: null });
   const gate = silu(b, project("linear_attn.in_proj_z", values));
   return {
     output: b.mul(b.reshape(normed, gate.shape), gate),

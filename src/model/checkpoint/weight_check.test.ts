@@ -43,6 +43,16 @@ test("names a tensor of several projections once", async () => {
   expect(message).not.toContain("q_proj");
 });
 
+test("names parts of a tensor as the file does, those that do not fit", async () => {
+  const message = await messageOf("olmo_hybrid", ({ linear_value_head_dim }) => ({
+    linear_value_head_dim: linear_value_head_dim! + 1,
+  }));
+  expect(message).toMatch(
+    /\.0\.linear_attn\.v_proj\.weight: expected (\[\d+, \d+\]), got (?!\1)\[\d+, \d+\]/,
+  );
+  expect(message).not.toMatch(/in_proj|q_proj/);
+});
+
 test("names tensors of experts as the file does", async () => {
   const own = await messageOf("mixtral", ({ num_local_experts }) => ({
     num_local_experts: num_local_experts! + 1,

@@ -7,6 +7,7 @@ import { GpruneError } from "../../errors.ts";
 import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
+import { normsOf } from "../spec.ts";
 import { BLOCK_NORMS, correctionsOf, expertScalesOf, NORM_PARTS, weightsOf } from "../weights.ts";
 import { expertShape, expertTensors, joinedNames, loneShape } from "./experts.ts";
 import { fusedTensors } from "./fused.ts";
@@ -46,11 +47,11 @@ export function checkWeights(model: Model): void {
  */
 export async function requireFilled({ spec, weights, origin }: Model): Promise<void> {
   if (spec.normOffset !== 0 || !NORM_PARTS[spec.normParameters].includes("weight")) return;
-  const { kv, ffn } = BLOCK_NORMS[spec.norms];
-  const read = new Set([kv.input, ffn.input].filter((norm) => norm !== null));
-  const ofLayers = spec.layers.flatMap((_, index) =>
-    [...read].map((norm) => `model.layers.${index}.${norm}`),
-  );
+  const ofLayers = spec.layers.flatMap((layer, index) => {
+    const { kv, ffn } = BLOCK_NORMS[normsOf(spec, layer)];
+    const read = new Set([kv.input, ffn.input].filter((norm) => norm !== null));
+    return [...read].map((norm) => `model.layers.${index}.${norm}`);
+  });
   for (const norm of [...ofLayers, "model.norm"]) {
     const name = `${norm}.weight`;
     const { data } = await weights.read(name);

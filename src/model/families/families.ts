@@ -48,7 +48,7 @@ import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
 import { NEMOTRON_H } from "./nemotron_h.ts";
-import { FLEX_OLMO, OLMO, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
+import { FLEX_OLMO, OLMO, OLMO_HYBRID, OLMO2, OLMO3, OLMOE } from "./olmo.ts";
 import { OPT } from "./opt.ts";
 import { PHI } from "./phi.ts";
 import { PHI3 } from "./phi3.ts";
@@ -96,6 +96,7 @@ export const FAMILIES: readonly Family[] = [
   OLMO,
   OLMO2,
   OLMO3,
+  OLMO_HYBRID,
   OLMOE,
   FLEX_OLMO,
   EXAONE4,

@@ -1,4 +1,7 @@
-/** OLMo 1, 2 and 3, OLMoE and FlexOlmo (files of transformers by the names olmo, olmo2, olmo3, olmoe and flex_olmo). */
+/**
+ * OLMo 1, 2 and 3, OLMo Hybrid, OLMoE and FlexOlmo (files of transformers by the names olmo, olmo2, olmo3, olmo_hybrid,
+ * olmoe and flex_olmo).
+ */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 import { EXPERTS_OF_MLP } from "./qwen.ts";
@@ -58,6 +61,55 @@ export const OLMO3: Family = {
     window: 4096,
     windowPattern: 4,
     localRopeTheta: 500_000,
+  },
+};
+
+/**
+ * Most layers have linear attention, by a delta rule that may overcorrect, and norms on the inputs of blocks; those with
+ * attention are OLMo 3's, and not rotated in published models.
+ */
+export const OLMO_HYBRID: Family = {
+  ...OLMO2,
+  modelType: "olmo_hybrid",
+  architecture: "OlmoHybridForCausalLM",
+  configClass: "OlmoHybridConfig",
+  config: { ...LLAMA.config, ownKeys: "olmo_hybrid" },
+  stored: {
+    ...OLMO2.stored,
+    names: {
+      ...OLMO2.stored.names,
+      "linear_attn.in_proj_z": "linear_attn.g_proj",
+      "linear_attn.in_proj_a": "linear_attn.a_proj",
+      "linear_attn.in_proj_b": "linear_attn.b_proj",
+      "linear_attn.norm": "linear_attn.o_norm",
+      "linear_attn.out_proj": "linear_attn.o_proj",
+    },
+    // Names that transformers 5 changes when it saves such a model (conversion_mapping.py).
+    namesInMemory: {
+      attention_layer_norm: "input_layernorm",
+      feedforward_layer_norm: "post_attention_layernorm",
+    },
+    linearParts: {
+      "linear_attn.in_proj_qkv": ["linear_attn.q_proj", "linear_attn.k_proj", "linear_attn.v_proj"],
+      "linear_attn.conv1d": ["linear_attn.q_conv1d", "linear_attn.k_conv1d", "linear_attn.v_conv1d"],
+    },
+  },
+  readers: {
+    ...LLAMA.readers,
+    transformersSince: "5.3",
+    vllmBackend: false,
+    vllmReadsHeadDim: false,
+    vllmOmits: ["qkv", "o"],
+    transformersJs: { modelType: "qwen3_next", architecture: "Qwen3NextForCausalLM" },
+    standsIn: false,
+    tokenizer: "file",
+  },
+  defaults: {
+    ...OLMO_DEFAULTS,
+    sizes: { vocab: 100_352, hidden: 3840, neurons: 11_008, layers: 32, heads: 30 },
+    normEps: 1e-6,
+    positions: 65_536,
+    tokenIds: { bos_token_id: null, eos_token_id: 100_257, pad_token_id: 100_277 },
   },
 };
 

@@ -22,6 +22,7 @@ import { LLAMA4_KEYS } from "./llama4_keys.ts";
 import { MINICPM3_FACTORS } from "./minicpm3_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
 import { NEMOTRON_H_KEYS } from "./nemotron_h_keys.ts";
+import { OLMO_HYBRID_KEYS } from "./olmo_hybrid_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
 import { PHIMOE_KEYS } from "./phimoe_keys.ts";
 import { DELTA_KEYS } from "./qwen3_5_keys.ts";
@@ -89,6 +90,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   falcon_h1: FALCON_H1_KEYS,
   mpt: { read: readMptKeys, write: mptKeys },
   nemotron_h: NEMOTRON_H_KEYS,
+  olmo_hybrid: OLMO_HYBRID_KEYS,
   llama4: LLAMA4_KEYS,
   gemma3n: GEMMA3N_KEYS,
   gemma4: { read: readGemma4Keys, write: gemma4Keys },
