@@ -13,13 +13,17 @@ function ofFfn(projections: readonly Projection[]): readonly Projection[] {
   return projections.filter((projection) => PROJECTION_MODULE[projection] === "mlp");
 }
 
-/** A layer without attention, with the FFN of another; of its biases, it has those of the FFN. */
+/** A layer without attention, with the FFN and norms of another; of its biases, it has those of the FFN. */
 export function mixerLayer(
   mixer: MixerSpec,
-  { neurons, biases, experts }: Pick<LayerSpec, "neurons" | "biases" | "experts">,
+  { neurons, biases, experts, norms }: Pick<LayerSpec, "neurons" | "biases" | "experts" | "norms">,
 ): LayerSpec {
   const attention = { kvGroups: 0, groupSize: 1, window: null, rope: null };
-  return { neurons, ...attention, biases: ofFfn(biases), mixer, ...(experts && { experts }) };
+  return {
+    ...{ neurons, ...attention, biases: ofFfn(biases), mixer },
+    ...(experts && { experts }),
+    ...(norms && { norms }),
+  };
 }
 
 /** The linear attention of the layers that have some. */

@@ -59,7 +59,7 @@ function readKeys(config: JsonObject, where: string): OwnKeys {
   const delta = deltaOf(own, where);
   const attends = attendingLayers(own, where);
   const ofLayer = (layer: LayerSpec, index: number): LayerSpec => {
-    if (!attends[index]) return { ...mixerLayer(delta, layer), norms: "before" };
+    if (!attends[index]) return mixerLayer(delta, { ...layer, norms: "before" });
     return isRotated ? layer : { ...layer, rope: null };
   };
   return {
