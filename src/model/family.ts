@@ -220,8 +220,8 @@ export interface FamilyConfig {
    * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
    */
   readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
-  /** Names of activations in config.json that mean another one to the class; none where absent. */
-  readonly activationNames?: Readonly<Record<string, Activation>>;
+  /** The activation of the class, whatever name config.json has for it; that which the name means where absent. */
+  readonly ownActivation?: Activation;
   /** `gelu` in config.json means its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
   /** Null where config.json has none and the class's own value counts. */

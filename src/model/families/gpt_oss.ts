@@ -20,7 +20,7 @@ export const GPT_OSS: Family = {
   },
   config: {
     ...LLAMA.config,
-    activationNames: { silu: "clamped_swiglu" },
+    ownActivation: "clamped_swiglu",
     fixedKeys: { swiglu_alpha: 1.702, swiglu_limit: 7 },
     saysTurns: true,
     ownKeys: "gpt_oss",

@@ -334,10 +334,9 @@ function biasesOf(config: Config, family: Family): readonly Projection[] {
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
   const { config: keys, defaults } = context.family;
+  if (keys.ownActivation !== undefined) return keys.ownActivation;
   const name = config[keys.activationKeys[0]] ?? defaults.activation;
   if (name === "gelu" && keys.geluIsTanh) return "gelu_tanh";
-  const { activationNames = {} } = keys;
-  if (Object.hasOwn(activationNames, name)) return activationNames[name]!;
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
   const expected = `one of the activations ${Object.keys(ACTIVATIONS).join(", ")}`;

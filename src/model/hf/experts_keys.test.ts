@@ -224,6 +224,8 @@ describe("experts of gpt-oss", () => {
   test("have biases, as their router has, and clamped gates", () => {
     const spec = read(GPT_OSS);
     expect(spec).toMatchObject({ attentionSinks: true, activation: "clamped_swiglu", gated: true });
+    // The class does not look at the name.
+    expect(read({ ...GPT_OSS, hidden_act: "gelu" })).toEqual(spec);
     expect(expertsOf(GPT_OSS)).toEqual(
       Array(4).fill({ count: 4, active: 2, normalised: true, biased: true }),
     );
