@@ -240,7 +240,7 @@ def pruned_layer(stock, config, index):
         neurons["shared_intermediate_size"] = neurons["intermediate_size"]
     if ffn_beside_experts(stock) == "mlp":  # in Gemma 4, that FFN has the usual key
         del neurons["intermediate_size"]
-    elif isinstance(config.intermediate_size, list):  # in Gemma 3n, whose class makes one of every number
+    elif isinstance(getattr(config, "intermediate_size", None), list):  # in Gemma 3n, whose class makes one of every number
         neurons["intermediate_size"] = [neurons["intermediate_size"]] * len(config.intermediate_size)
     layer = type(stock)(LayerConfig(config, neurons), index)
     widen_shared(layer, config)
