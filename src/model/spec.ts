@@ -17,6 +17,9 @@ import type { StreamUpdates } from "./stream_updates.ts";
 /** The most layers that a file may name, far above every model, so that a lying header is not expanded into more. */
 export const MAX_LAYERS = 4096;
 
+/** The most query heads of all layers together, far above every model; some tensors and slopes are one for each. */
+export const MAX_HEADS: number = 2 ** 18;
+
 /** A table of position embeddings, with `offset` rows before that of the first position. */
 export interface LearnedPositions {
   readonly offset: number;

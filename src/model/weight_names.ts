@@ -22,6 +22,11 @@ export function projectionName(
   return `model.layers.${layer}.${moduleOf(matrix)}.${part}`;
 }
 
+/** The layer of a tensor; -1 for those outside the layers. */
+export function layerOfName(name: string): number {
+  return Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
+}
+
 /** The embedding matrix [V, C], and the output matrix [V, C] of models that do not share it. */
 export const EMBEDDING = "model.embed_tokens.weight";
 export const HEAD = "lm_head.weight";

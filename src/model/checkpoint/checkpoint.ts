@@ -18,7 +18,7 @@ import {
 } from "../../io/formats/safetensors_shards.ts";
 import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../../io/hub/address.ts";
 import { type HubOptions, hubFile, hubModelDirectory } from "../../io/hub/hub.ts";
-import { commonDType } from "../../tensor/tensor.ts";
+import { commonDType, type TensorSource } from "../../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "../card_fields.ts";
 import { familyByName } from "../families/families.ts";
 import type { Family } from "../family.ts";
@@ -187,7 +187,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
       where: directory,
     });
     const unscaled = withPlainWeights(unpacked, {
-      used: readNames(declared, family),
+      used: readNames(tensors, declared, family),
       scales,
       where: directory,
     });
@@ -226,9 +226,10 @@ async function openHuggingFace(directory: string): Promise<Model> {
 }
 
 /** Names of the tensors that a model may be read from: its weights, fused or apart, and an output matrix. */
-function readNames(spec: ModelSpec, family: Family): readonly string[] {
+function readNames(source: TensorSource, spec: ModelSpec, family: Family): readonly string[] {
   const parts = [...partedTensors(spec, family).values()].flat();
-  const stored = [...weightsOf(spec), ...parts, ...fusedTensors(spec), ...readableExperts(spec, family)];
+  const experts = readableExperts(source, spec, family);
+  const stored = [...weightsOf(spec), ...parts, ...fusedTensors(spec), ...experts];
   return [...stored.map(({ name }) => name), HEAD];
 }
 

@@ -9,11 +9,15 @@ import { familyByName } from "../families/families.ts";
 import type { Family } from "../family.ts";
 import type { ModelSpec } from "../spec.ts";
 import { weightsOf } from "../weights.ts";
-import { expertTensors, joinExperts, readableExperts, readExperts } from "./experts.ts";
+import { type ExpertTensor, expertTensors, joinExperts, readableExperts, readExperts } from "./experts.ts";
 import { namingOf, storedName, withUsualNames } from "./stored_names.ts";
 
 const EXPERTS = { count: 3, active: 2, normalised: false } as const;
 const QWEN = familyByName("qwen2_moe", "test");
+
+/** Tensors that hold all experts of a layer. */
+const tensorsOfAll = (spec: ModelSpec, family: Family): readonly ExpertTensor[] =>
+  readableExperts({ names: [] }, spec, family);
 
 /** A tiny Qwen2 MoE whose second layer has no experts, and its tensors with those of experts stored in either way. */
 async function checkpoint(storage: "apart" | "together"): Promise<{
@@ -25,8 +29,8 @@ async function checkpoint(storage: "apart" | "together"): Promise<{
   const model = tinyModel({ family: "qwen2_moe", layers });
   const joined = await tensorsOf(model);
   const stored = new Map(joined);
-  for (const tensor of readableExperts(model.spec, QWEN)) {
-    if ((tensor.expert === null) !== (storage === "together")) continue;
+  const ofExperts = storage === "apart" ? expertTensors(model.spec, QWEN) : tensorsOfAll(model.spec, QWEN);
+  for (const tensor of ofExperts) {
     const read = async (
       name: string,
       rows?: { readonly start: number; readonly end: number },
@@ -55,11 +59,12 @@ describe.each(["apart", "together"] as const)("tensors of experts that are store
 
   test("are not joined where one is missing or of another shape", async () => {
     const { spec, stored } = await checkpoint(storage);
-    const names = readableExperts(spec, QWEN).flatMap(({ name }) => (stored.has(name) ? [name] : []));
+    const readable = readableExperts(memorySource(stored), spec, QWEN);
+    const names = readable.flatMap(({ name }) => (stored.has(name) ? [name] : []));
     for (const name of names) {
       const missing = new Map(stored);
       missing.delete(name);
-      const [own] = readableExperts(spec, QWEN).filter((tensor) => tensor.name === name);
+      const [own] = readable.filter((tensor) => tensor.name === name);
       const parts = own!.parts.map((part) => `model.layers.${own!.layer}.mlp.${part}.weight`);
       const shape = stored.get(name)!.shape;
       const misshapen = new Map(stored).set(name, randomTensor(shape.with(-1, shape.at(-1)! + 1)));
@@ -174,7 +179,7 @@ test.each(IN_MEMORY)("a %s is read with the names of transformers' class", async
     const [from, to] = Object.entries(renamed).find(([part]) => inFile.includes(`.${part}`)) ?? ["", ""];
     tensors.set(inFile.replace(from, to), await weights.read(name));
   }
-  for (const tensor of readableExperts(spec, family)) {
+  for (const tensor of tensorsOfAll(spec, family)) {
     const last = /\.mlp\.experts\.(gate_up_proj|down_proj)$/.exec(tensor.name)?.[1];
     if (last === undefined) continue;
     const read = (name: string, rows?: { start: number; end: number }): Promise<Tensor> =>

@@ -19,7 +19,7 @@ import type { Family } from "../family.ts";
 import type { StoredExperts } from "../family_tensors.ts";
 import type { Projection } from "../projections.ts";
 import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
-import { projectionName } from "../weight_names.ts";
+import { layerOfName, projectionName } from "../weight_names.ts";
 import { correctionsOf } from "../weights.ts";
 import { BLOCKS, type BlockTensor, partName } from "./mxfp4.ts";
 
@@ -36,15 +36,29 @@ const TOGETHER: readonly StoredExperts[] = [
   { name: "mlp.experts.down_proj", parts: ["down_proj"] },
 ];
 
-/** The tensors of experts that a model may be read from, layer by layer. */
+/**
+ * The tensors of experts that a model may be read from, layer by layer. A layer with fewer tensors in the source than
+ * experts does not have one for each; config.json may ask for millions of them.
+ */
 export function readableExperts(
+  source: Pick<TensorSource, "names">,
   spec: ModelSpec,
   { stored }: Pick<Family, "stored">,
 ): readonly ExpertTensor[] {
   if (stored.experts === null) return [];
   const own = new Set(stored.experts.map(({ name }) => name));
   const together = TOGETHER.filter(({ name }) => !own.has(name));
-  return tensorsOf(spec, [...stored.experts, ...together, ...inBlocks(stored.experts)]);
+  const readable = [...stored.experts, ...together, ...inBlocks(stored.experts)];
+  const ofAll = readable.filter(({ name }) => !name.includes("*"));
+  const counts = new Map<number, number>();
+  for (const name of source.names) {
+    const layer = layerOfName(name);
+    counts.set(layer, (counts.get(layer) ?? 0) + 1);
+  }
+  return spec.layers.flatMap(({ experts }, layer) => {
+    const mayBeApart = (counts.get(layer) ?? 0) >= (experts?.count ?? 0);
+    return tensorsOfLayer(spec, layer, mayBeApart ? readable : ofAll);
+  });
 }
 
 /** Tensors [E, rows, columns] in MXFP4 (mxfp4.ts), in place of transposed ones, as gpt-oss was published. */
@@ -59,32 +73,44 @@ function inBlocks(stored: readonly StoredExperts[]): readonly StoredExperts[] {
 /** The tensors of experts that may be in MXFP4. */
 export function blockTensors(spec: ModelSpec, { stored }: Pick<Family, "stored">): readonly BlockTensor[] {
   const transposed = (stored.experts ?? []).filter((each) => each.transposed);
-  return tensorsOf(spec, transposed).map(({ name, parts }) => ({
-    name: `${name}${BLOCKS}`,
-    parts: parts.length,
-  }));
+  const tensors = spec.layers.flatMap((_, layer) => tensorsOfLayer(spec, layer, transposed));
+  return tensors.map(({ name, parts }) => ({ name: `${name}${BLOCKS}`, parts: parts.length }));
 }
 
-/** The tensors of experts of a model as its family's checkpoints have them, layer by layer. */
-export function expertTensors(spec: ModelSpec, { stored }: Pick<Family, "stored">): readonly ExpertTensor[] {
-  return tensorsOf(spec, stored.experts ?? []);
+/**
+ * The tensors of experts of a model as its family's checkpoints have them, layer by layer.
+ * @param layers - those that are asked for; all when absent
+ */
+export function expertTensors(
+  spec: ModelSpec,
+  { stored }: Pick<Family, "stored">,
+  layers: readonly number[] = [...spec.layers.keys()],
+): readonly ExpertTensor[] {
+  return layers.flatMap((layer) => tensorsOfLayer(spec, layer, stored.experts ?? []));
 }
 
-function tensorsOf(spec: ModelSpec, stored: readonly StoredExperts[]): readonly ExpertTensor[] {
-  return spec.layers.flatMap(({ experts }, layer) => {
-    if (experts === undefined) return [];
-    return stored.flatMap((tensor): readonly ExpertTensor[] => {
-      const name = `model.layers.${layer}.${tensor.name}`;
-      if (!name.includes("*")) return [{ ...tensor, name, expert: null, layer }];
-      return Array.from({ length: experts.count }, (_, expert) => {
-        return { ...tensor, name: name.replace("*", String(expert)), expert, layer };
-      });
+function tensorsOfLayer(
+  spec: ModelSpec,
+  layer: number,
+  stored: readonly StoredExperts[],
+): readonly ExpertTensor[] {
+  const { experts } = spec.layers[layer]!;
+  if (experts === undefined) return [];
+  return stored.flatMap((tensor): readonly ExpertTensor[] => {
+    const name = `model.layers.${layer}.${tensor.name}`;
+    if (!name.includes("*")) return [{ ...tensor, name, expert: null, layer }];
+    return Array.from({ length: experts.count }, (_, expert) => {
+      return { ...tensor, name: name.replace("*", String(expert)), expert, layer };
     });
   });
 }
 
 /** The usual names of the tensors that a tensor of experts has a part of. */
-export function joinedNames({ layer, parts, bias }: ExpertTensor): readonly string[] {
+export function joinedNames({
+  layer,
+  parts,
+  bias,
+}: Pick<ExpertTensor, "layer" | "parts" | "bias">): readonly string[] {
   return parts.map((part) => projectionName(layer, part, bias ? "bias" : "weight"));
 }
 
@@ -146,7 +172,7 @@ export function withVectors(source: TensorSource, spec: ModelSpec, family: Famil
 export function joinExperts(source: TensorSource, spec: ModelSpec, family: Family): TensorSource {
   const joined = new Map<string, { readonly part: Projection; readonly tensors: ExpertTensor[] }>();
   const found = new Set<string>();
-  for (const tensor of readableExperts(spec, family)) {
+  for (const tensor of readableExperts(source, spec, family)) {
     const shape = expertShape(spec, tensor);
     if (source.info(tensor.name)?.shape.join() !== shape.join()) continue;
     found.add(tensor.name);

@@ -11,7 +11,7 @@ import { familyByName } from "../families/families.ts";
 import { ownKey } from "../hf/config_names.ts";
 import type { Model } from "../model.ts";
 import type { ModelSpec } from "../spec.ts";
-import { HEAD } from "../weight_names.ts";
+import { HEAD, layerOfName } from "../weight_names.ts";
 import { weightsOf } from "../weights.ts";
 import { namingOf, storedName } from "./stored_names.ts";
 
@@ -21,8 +21,6 @@ import { namingOf, storedName } from "./stored_names.ts";
  */
 const BUFFER =
   /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|((self_)?attn|attention)\.(bias|masked_bias)|position_ids)$/;
-
-const LAYER_NAME = /^model\.layers\.(\d+)\./;
 
 /**
  * @param where - the model's directory
@@ -36,9 +34,9 @@ export function requireCountedLayers(
 ): void {
   const { layers } = spec;
   const counted = layers.length + further;
-  const stray = source.names.filter((name) => !BUFFER.test(name) && layerOf(name) >= counted);
+  const stray = source.names.filter((name) => !BUFFER.test(name) && layerOfName(name) >= counted);
   if (stray.length === 0) return;
-  const last = stray.reduce((most, name) => Math.max(most, layerOf(name)), 0);
+  const last = stray.reduce((most, name) => Math.max(most, layerOfName(name)), 0);
   const family = familyByName(spec.family, where);
   const naming = namingOf(family, spec);
   const beyond = namesText(stray.map((name) => storedName(name, naming)));
@@ -48,11 +46,6 @@ export function requireCountedLayers(
     `${where}: ${expected}, got ${layers.length} (tensors beyond: ${beyond})`,
     { hint: "config.json and the weights must come from the same model." },
   );
-}
-
-/** The layer of a tensor; -1 for those outside the layers. */
-function layerOf(name: string): number {
-  return Number(LAYER_NAME.exec(name)?.[1] ?? -1);
 }
 
 /**

@@ -3,7 +3,10 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../../test/directories.ts";
 import { poisonTensor } from "../../../test/poison.ts";
+import type { TensorInfo } from "../../tensor/tensor.ts";
+import { weightsOf } from "../weights.ts";
 import { openModel } from "./checkpoint.ts";
+import { checkWeights } from "./weight_check.ts";
 
 async function goldenCopy(family: string): Promise<string> {
   const directory = await temporaryDirectory();
@@ -64,6 +67,33 @@ test("names tensors of experts as the file does", async () => {
     intermediate_size: intermediate_size! + 1,
   }));
   expect(wider).toMatch(/input_linear\.weight: expected (\[\d+, \d+, \d+\]), got (?!\1)\[\d+, \d+, \d+\]/);
+});
+
+test("lists no tensors of experts that a file is too small to have", async () => {
+  const message = await messageOf("mixtral", () => ({ num_hidden_layers: 512, num_local_experts: 4096 }));
+  expect(message).toMatch(
+    /\n {2}model\.layers\.0\.block_sparse_moe\.gate\.weight: expected \[4096, \d+\], got/,
+  );
+  expect(message).toMatch(/\n {2}and \d+ more$/);
+});
+
+test("names the first tensors of experts that are missing in many layers", async () => {
+  const directory = await goldenCopy("mixtral");
+  const model = await openModel(directory);
+  const layers = Array.from({ length: 1000 }, () => {
+    const [layer] = model.spec.layers;
+    return { ...layer!, neurons: 4096, experts: { ...layer!.experts!, count: 4096 } };
+  });
+  const present = new Map(weightsOf({ ...model.spec, layers }).map(({ name, shape }) => [name, shape]));
+  const info = (name: string): TensorInfo | undefined =>
+    present.has(name) && !/mlp\.(gate|up|down)_proj/.test(name)
+      ? { dtype: "F32", shape: present.get(name)! }
+      : undefined;
+  const broken = { ...model, spec: { ...model.spec, layers }, weights: { ...model.weights, info } };
+  expect(() => checkWeights(broken)).toThrow(
+    /:\n {2}model\.layers\.0\.block_sparse_moe\.experts\.0\.w1\.weight: expected \[\d+, \d+\], got no such tensor\n/,
+  );
+  await model.weights.close();
 });
 
 test("names corrections of routers, and their shapes, as the file does", async () => {

@@ -2,12 +2,13 @@
  * Compares the tensors of a model with those that its spec asks for, and names them as the files do; and checks that
  * there is something in them, and numbers where no later check would miss them.
  */
-import { firstFew } from "../../base/lists.ts";
+import { firstFew, MAX_LISTED } from "../../base/lists.ts";
 import { GpruneError } from "../../errors.ts";
 import { shapeText } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import type { Model } from "../model.ts";
 import { normsOf } from "../spec.ts";
+import { layerOfName } from "../weight_names.ts";
 import { BLOCK_NORMS, correctionsOf, expertScalesOf, NORM_PARTS, weightsOf } from "../weights.ts";
 import { expertShape, expertTensors, joinedNames, loneShape } from "./experts.ts";
 import { fusedTensors } from "./fused.ts";
@@ -100,10 +101,11 @@ function textOf({ name, expected, found }: Misfit): string {
 /** The same as the family's checkpoints have them: joined, transposed and under other names. */
 function asStored(misfits: readonly Misfit[], model: Model): readonly Misfit[] {
   const family = familyByName(model.spec.family, "model");
+  const naming = namingOf(family, model.spec);
   return withExperts(withFused(withParts(misfits, model), model), model).map(({ name, expected, found }) => {
     const turned = family.stored.transposed && isLayerMatrix(name, expected);
     return {
-      name: storedName(name, namingOf(family, model.spec)),
+      name: storedName(name, naming),
       expected: turned ? expected.toReversed() : loneShape(name, expected, family),
       found: turned && found?.length === 2 ? found.toReversed() : found,
     };
@@ -142,15 +144,30 @@ function withFused(misfits: readonly Misfit[], { spec, weights }: Model): readon
     .filter(({ name }) => joined.get(name) !== null);
 }
 
-/** With the tensors that experts are stored in, for projections of all experts together. */
+/**
+ * With the tensors that experts are stored in, for projections of all experts together. Misfits of layers after the
+ * first few with such, which no message lists, come last as they are: they may have millions of tensors.
+ */
 function withExperts(misfits: readonly Misfit[], { spec, weights }: Model): readonly Misfit[] {
+  const family = familyByName(spec.family, "model");
   const names = new Set(misfits.map(({ name }) => name));
-  const tensors = expertTensors(spec, familyByName(spec.family, "model"));
-  const concerned = tensors.filter((tensor) => joinedNames(tensor).some((name) => names.has(name)));
+  const isConcerned = (tensor: Parameters<typeof joinedNames>[0]): boolean =>
+    joinedNames(tensor).some((name) => names.has(name));
+  const layers = [...spec.layers.keys()].filter((layer) =>
+    family.stored.experts?.some((stored) => spec.layers[layer]!.experts && isConcerned({ ...stored, layer })),
+  );
+  const concerned = expertTensors(spec, family, layers.slice(0, MAX_LISTED)).filter(isConcerned);
   const joined = new Set(concerned.flatMap(joinedNames));
   const ofExperts = concerned.map((tensor): Misfit => {
     const { name } = tensor;
     return { name, expected: expertShape(spec, tensor), found: weights.info(name)?.shape };
   });
-  return [...misfits.filter(({ name }) => !joined.has(name)), ...ofExperts.filter(isMisfit)];
+  const others = misfits.filter(({ name }) => !joined.has(name));
+  const further = new Set(layers.slice(MAX_LISTED));
+  const isFurther = ({ name }: Misfit): boolean => further.has(layerOfName(name));
+  return [
+    ...others.filter((misfit) => !isFurther(misfit)),
+    ...ofExperts.filter(isMisfit),
+    ...others.filter(isFurther),
+  ];
 }

@@ -96,6 +96,9 @@ export const LFM3: Family = {
   },
   config: {
     ...LFM2.config,
+    normEpsKey: "rms_norm_eps",
+    names: { rms_norm_eps: "norm_eps" },
+    aliases: ["rms_norm_eps"],
     fixedKeys: { use_sandwich_norm: true, use_attention_gate: true },
     windowSwitch: false,
     scalingTypeKey: null,

@@ -181,6 +181,16 @@ describe("Mamba 2", () => {
   });
 });
 
+test("more heads than any model has are refused before there are slopes for them", async () => {
+  for (const count of [2 ** 18, 2 ** 31]) {
+    const extra = [["bloom.attention.head_count", u32(count)]] as const;
+    await expect(specOf(CASES.bloom!, { without: ["head_count"], extra })).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringContaining("head_count: expected at most 262144 query heads in all layers, got"),
+    });
+  }
+});
+
 describe("experts", () => {
   test.each<[string, string, BuiltValue, string]>([
     ["of no number", "expert_count", u32(0), "expected an integer from 1 to 1024, got 0"],

@@ -15,7 +15,7 @@ import type { MixerSpec } from "../mixer_spec.ts";
 import { PROJECTIONS, type Projection } from "../projections.ts";
 import { stretchedPositions } from "../rope_layers.ts";
 import type { RopeSpec } from "../rope_spec.ts";
-import { type LayerSpec, MAX_LAYERS, type ModelSpec } from "../spec.ts";
+import { type LayerSpec, MAX_HEADS, MAX_LAYERS, type ModelSpec } from "../spec.ts";
 import { projectionName, qkNormName } from "../weight_names.ts";
 import { BLOCK_NORMS } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
@@ -61,7 +61,7 @@ class SpecReader {
     const { computes } = family;
     const hiddenSize = this.#keys.size("embedding_length");
     const layerCount = this.#layerCount(this.#architecture);
-    const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
+    const heads = this.#heads(layerCount);
     const headDims = this.#headDims(hiddenSize / heads.find((count) => count > 0)!);
     const layers = await this.#layers(heads, headDims);
     const headDim = headDims.windowed;
@@ -104,6 +104,15 @@ class SpecReader {
     const count = stored - (guessing ? this.#keys.count(GUESSING_LAYERS) : 0);
     if (count > 0) return count;
     throw this.#keys.bad(GUESSING_LAYERS, `fewer than all ${stored} layers`, stored - count);
+  }
+
+  /** Query heads of each layer. */
+  #heads(layerCount: number): readonly number[] {
+    const name = "attention.head_count";
+    const heads = this.#metadata.perLayer(this.#keys.key(name), layerCount);
+    const all = heads.reduce((sum, count) => sum + Math.max(count, 0), 0);
+    if (all <= MAX_HEADS) return heads;
+    throw this.#keys.bad(name, `at most ${MAX_HEADS} query heads in all layers`, all);
   }
 
   #isParallel({ computes, defaults }: Family): boolean {

@@ -8,15 +8,12 @@ import { GpruneError } from "../../errors.ts";
 import type { JsonObject } from "../../io/files/json.ts";
 import { ALIBI_MAX, alibiSlopes } from "../alibi.ts";
 import { REMOTE_CODE_PREFIX } from "../families/families.ts";
-import { type ModelSpec, queryHeads } from "../spec.ts";
+import { MAX_HEADS, type ModelSpec, queryHeads } from "../spec.ts";
 import { MAX_LAYERS, size } from "./limits.ts";
 import { type OwnKeys, parsedKeys } from "./own_keys.ts";
 
 /** The slopes that a class gives a number of heads. */
 type Slopes = (heads: number) => readonly number[];
-
-/** Most heads of a layer that slopes are read for. */
-const MAX_HEADS = 65_536;
 
 const slopeLists = z.object({
   alibi_slopes: z

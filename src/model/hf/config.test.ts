@@ -64,6 +64,27 @@ describe("readConfig", () => {
     expect(read({ ...qwen3, head_dim: null }).headDim).toBe(8);
   });
 
+  test.each(["bloom", "mpt", "falcon", "stablelm", "llama"])(
+    "refuses a %s of more heads than any model",
+    (name) => {
+      const heads = 2 ** 24;
+      const sizes = {
+        model_type: name,
+        hidden_size: 8 * heads,
+        d_model: 8 * heads,
+        num_hidden_layers: 1,
+        n_layers: 1,
+      };
+      const counts = { num_attention_heads: heads, n_heads: heads, qk_layernorm: true, alibi: true };
+      expect(() => read({ ...LLAMA, ...sizes, ...counts })).toThrow(
+        expect.objectContaining({
+          code: "BAD_CONFIG",
+          message: expect.stringMatching(/expected at most 262144 query heads in all layers, got 16777216$/),
+        }),
+      );
+    },
+  );
+
   test("takes a norm's epsilon of 0", () => {
     expect(read({ ...LLAMA, rms_norm_eps: 0 }).normEps).toBe(0);
   });

@@ -11,7 +11,7 @@ import { familyByName, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { biasPart, type Family, settledSwitches } from "../family.ts";
 import { PROJECTIONS, type Projection } from "../projections.ts";
 import { stretchedPositions } from "../rope_layers.ts";
-import type { LayerSpec, ModelSpec } from "../spec.ts";
+import { type LayerSpec, MAX_HEADS, type ModelSpec, queryHeads } from "../spec.ts";
 import { projectionsOf } from "../weights.ts";
 import { ownKey, withOwnPaths, withUsualKeys } from "./config_names.ts";
 import { isRotated, LAYER_TYPE_KEYS, windowOf } from "./layer_types.ts";
@@ -185,6 +185,8 @@ function specOf(config: Config, context: Context): ModelSpec {
   const layers = Array.from({ length: config.num_hidden_layers }, (_, index) =>
     layerOf(config, context, { index, headDim }),
   );
+  const heads = layers.reduce((sum, layer) => sum + queryHeads(layer), 0);
+  if (heads > MAX_HEADS) throw badConfig(context, `at most ${MAX_HEADS} query heads in all layers`, heads);
   return {
     family: family.modelType,
     vocabSize: config.vocab_size,

@@ -210,19 +210,23 @@ describe("windows", () => {
     ]);
   });
 
-  test("are refused where layer_types names some and use_sliding_window switches them off", () => {
-    const layer_types = ["full_attention", "full_attention", "full_attention", "sliding_attention"];
-    for (const config of [QWEN, { ...SMOLLM3, num_hidden_layers: 4, sliding_window: 16 }]) {
-      expect(() => read({ ...config, layer_types, use_sliding_window: false })).toThrow(
-        expect.objectContaining({
-          code: "BAD_CONFIG",
-          message: expect.stringContaining(
-            "use_sliding_window true, since layer_types gives layer 3 a window",
-          ),
-        }),
-      );
-    }
-  });
+  test.each([false, undefined])(
+    "are refused where layer_types names some and use_sliding_window does not switch them on: %s",
+    (use_sliding_window) => {
+      const layer_types = ["full_attention", "full_attention", "full_attention", "sliding_attention"];
+      const smollm3 = { ...SMOLLM3, num_hidden_layers: 4, sliding_window: 16 };
+      for (const config of [QWEN, { ...QWEN, model_type: "qwen2_moe" }, smollm3]) {
+        expect(() => read({ ...config, layer_types, use_sliding_window })).toThrow(
+          expect.objectContaining({
+            code: "BAD_CONFIG",
+            message: expect.stringContaining(
+              `use_sliding_window true, since layer_types gives layer 3 a window, got ${use_sliding_window ?? "none"}`,
+            ),
+          }),
+        );
+      }
+    },
+  );
 
   test("are not switched off in families whose classes know no switch", () => {
     const off = { use_sliding_window: false };

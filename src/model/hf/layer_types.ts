@@ -52,12 +52,10 @@ export function windowOf(config: Config, context: Context, index: number): numbe
   if (computes.windows === "all" && keys.windowSwitch && config.use_sliding_window !== true) return null;
   const isAll = computes.windows === "all" || (computes.windows !== "layer_types" && !config.layer_types);
   if (!isAll && !isWindowed(config, context, index)) return null;
-  if (window !== null && keys.windowSwitch && config.use_sliding_window === false) {
-    throw badConfig(
-      context,
-      `use_sliding_window true, since layer_types gives layer ${index} a window`,
-      false,
-    );
+  const { use_sliding_window: used } = config;
+  if (window !== null && keys.windowSwitch && used !== true) {
+    const expected = `use_sliding_window true, since layer_types gives layer ${index} a window`;
+    throw badConfig(context, expected, used ?? "none");
   }
   return window;
 }

@@ -42,6 +42,16 @@ describe("an LFM3", () => {
     expect(spec.layers[1]?.mixer).toEqual({ type: "convolution", length: 3, biases: false });
   });
 
+  test("has the epsilon of its norms under either name, of which the usual one counts", () => {
+    const epsOf = (keys: JsonObject): number => read({ ...CONFIG, ...keys }).normEps;
+    expect(epsOf({ norm_eps: 0.25 })).toBe(0.25);
+    expect(epsOf({ rms_norm_eps: 0.5 })).toBe(0.5);
+    expect(epsOf({ norm_eps: 0.25, rms_norm_eps: 0.5 })).toBe(0.5);
+    const written = writeConfig(read({ ...CONFIG, rms_norm_eps: 0.5 }), "float32");
+    expect(written).toMatchObject({ norm_eps: 0.5 });
+    expect(written).not.toHaveProperty("rms_norm_eps");
+  });
+
   test.each<[string, JsonObject, string]>([
     ["no gates", { use_attention_gate: false }, "expected use_attention_gate true, got false"],
     ["no norms after blocks", { use_sandwich_norm: false }, "expected use_sandwich_norm true, got false"],
