@@ -180,12 +180,20 @@ function byteLevelParts({ path, metadata, tokens, special }: Vocabulary): Parts 
 /** The merges of a file, as pairs. @throws GpruneError BAD_FILE for others */
 function mergesIn(metadata: GgufMetadata, path: string): readonly (readonly [string, string])[] {
   return metadata.texts("tokenizer.ggml.merges").map((merge) => {
-    // The first space of the pair ends the left part; neither byte-level tokens nor those with space signs have one.
-    const at = merge.indexOf(" ", 1);
-    if (at > 0 && at < merge.length - 1) return [merge.slice(0, at), merge.slice(at + 1)] as const;
+    const pair = mergePair(merge);
+    if (pair !== null) return pair;
     const got = JSON.stringify(merge);
     throw new GpruneError("BAD_FILE", `${path}: tokenizer.ggml.merges: expected pairs of tokens, got ${got}`);
   });
+}
+
+/**
+ * A merge that is written as text: its first space ends the left part, since neither byte-level tokens nor those with
+ * space signs have one. Null for a text that is no pair.
+ */
+export function mergePair(merge: string): readonly [left: string, right: string] | null {
+  const at = merge.indexOf(" ", 1);
+  return at > 0 && at < merge.length - 1 ? [merge.slice(0, at), merge.slice(at + 1)] : null;
 }
 
 /** As Llama 2's tokenizer.json: a space before each text, spaces as signs, unknown characters as bytes. */

@@ -423,4 +423,21 @@ describe("refusals", () => {
       expect(() => convert([file("tokenizer.json", { ...SMALL, model })])).toThrow(`got ${model.type}`);
     }
   });
+
+  test("whose words end in a suffix, and of merges that are no pairs", () => {
+    const withModel = (changes: Json) => () =>
+      convert([file("tokenizer.json", { ...SMALL, model: { ...(SMALL.model as Json), ...changes } })]);
+    expect(withModel({ end_of_word_suffix: "" })).not.toThrow();
+    expect(withModel({ end_of_word_suffix: "</w>" })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("got </w>") }),
+    );
+    for (const merge of ["ab", "ab ", " b"]) {
+      expect(withModel({ merges: [merge] })).toThrow(
+        expect.objectContaining({
+          code: "BAD_FILE",
+          message: expect.stringContaining(JSON.stringify(merge)),
+        }),
+      );
+    }
+  });
 });

@@ -6,6 +6,7 @@
  * After conversion/base.py and llama-vocab.cpp of ggml-org/llama.cpp.
  */
 import { z } from "zod";
+import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
 import { type EncodedValue, f32s, flag, i32s, text, texts, u32 } from "../../io/formats/gguf_values.ts";
 import type { CarriedFile, Model } from "../model.ts";
@@ -25,7 +26,7 @@ import {
   wordCutName,
 } from "../tokenizer/pretokenizers.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { ROLE_KEYS, SHOWN_TOKENS, SPACE, TOKEN_TYPE } from "./tokenizer.ts";
+import { mergePair, ROLE_KEYS, SHOWN_TOKENS, SPACE, TOKEN_TYPE } from "./tokenizer.ts";
 import { type GgufTokenizerKind, requireGgufSteps, stepsOf } from "./tokenizer_steps.ts";
 
 export interface GgufVocabularyOptions {
@@ -61,6 +62,7 @@ const tokenizerSchema = z.looseObject({
     unk_token: z.string().nullish(),
     byte_fallback: z.boolean().nullish(),
     ignore_merges: z.boolean().nullish(),
+    end_of_word_suffix: z.string().nullish(),
   }),
 });
 type TokenizerJson = z.infer<typeof tokenizerSchema>;
@@ -218,6 +220,12 @@ function requireKind(json: TokenizerJson): GgufTokenizerKind {
       `tokenizer.json: expected byte-level BPE or BPE with byte fallback for llama.cpp, got ${json.model.type}`,
     );
   }
+  const { end_of_word_suffix: suffix } = json.model;
+  if (suffix) {
+    const got = plainName(suffix);
+    const message = `tokenizer.json: expected BPE without end_of_word_suffix for llama.cpp, got ${got}`;
+    throw new GpruneError("UNSUPPORTED", message);
+  }
   requireGgufSteps(kind, json, Object.keys(json.model.vocab));
   return kind;
 }
@@ -276,10 +284,12 @@ function mergesOf({ merges }: TokenizerJson["model"]): readonly (readonly [strin
   return merges.map((merge) => (typeof merge === "string" ? splitMerge(merge) : merge));
 }
 
-/** The first space ends the left part; older files have pairs as text. */
-function splitMerge(merge: string): [string, string] {
-  const at = merge.indexOf(" ", 1);
-  return [merge.slice(0, at), merge.slice(at + 1)];
+/** Older files have pairs as text. @throws GpruneError BAD_FILE for other text */
+function splitMerge(merge: string): readonly [string, string] {
+  const pair = mergePair(merge);
+  if (pair !== null) return pair;
+  const got = JSON.stringify(merge);
+  throw new GpruneError("BAD_FILE", `tokenizer.json: expected merges of two tokens, got ${got}`);
 }
 
 /** @throws GpruneError UNSUPPORTED for a cut that llama.cpp has no name for */

@@ -215,6 +215,16 @@ describe("experts of Granite", () => {
   });
 });
 
+test("a shared expert wider than any width is refused", () => {
+  const wide = { ...ERNIE, moe_intermediate_size: 2 ** 31, moe_num_shared_experts: 2 };
+  expect(() => read(wide)).toThrow(
+    expect.objectContaining({
+      code: "BAD_CONFIG",
+      message: expect.stringContaining("got 2 times 2147483648"),
+    }),
+  );
+});
+
 describe("experts of gpt-oss", () => {
   const GPT_OSS = {
     ...{ ...CONFIG, model_type: "gpt_oss", num_local_experts: 4, head_dim: 4, hidden_act: "silu" },

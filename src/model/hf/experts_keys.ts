@@ -9,7 +9,7 @@ import type { ExpertsSpec } from "../experts_spec.ts";
 import { REMOTE_CODE_PREFIX } from "../families/families.ts";
 import { expertNeurons, type LayerSpec, type ModelSpec } from "../spec.ts";
 import { type ExpertGroups, readGroups, writtenGroups } from "./expert_groups.ts";
-import { layerKey, MAX_LAYERS, size } from "./limits.ts";
+import { layerKey, MAX_LAYERS, MAX_SIZE, size } from "./limits.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 import type { SparseLayers } from "./sparse_layers.ts";
 
@@ -188,6 +188,10 @@ function sharedOf(
   const isOurs = parsed.model_type?.startsWith(REMOTE_CODE_PREFIX) ?? false;
   const width = own === null ? parsed.intermediate_size : (parsed.moe_intermediate_size ?? own.neurons);
   const usual = given * (width ?? 1);
+  if (usual > MAX_SIZE) {
+    const expected = `a shared expert of at most ${MAX_SIZE} neurons`;
+    throw new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${given} times ${width}`);
+  }
   return { shared: (isOurs ? values[OWN_WIDTH] : null) ?? usual, sharedUngated: true };
 }
 

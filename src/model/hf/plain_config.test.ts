@@ -38,6 +38,9 @@ describe("plainConfig", () => {
     const { intermediate_size: _, ...sizes } = LLAMA;
     const text_config = { ...sizes, model_type: "llama4_text", moe_layers: [], head_dim: 8 };
     expect(readPlain({ model_type: "llama4", text_config }).layers[0]!.neurons).toBe(16_384);
+    // That of experts has the usual key.
+    const ofExperts = { ...text_config, intermediate_size: 4096 };
+    expect(readPlain({ model_type: "llama4", text_config: ofExperts }).layers[0]!.neurons).toBe(16_384);
   });
 
   test("gives the text model of a Qwen 3.5 the sizes of its class, and the embedding as output matrix", () => {

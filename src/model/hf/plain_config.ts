@@ -8,7 +8,7 @@ import { z } from "zod";
 import { isJsonObject, type JsonObject } from "../../io/files/json.ts";
 import { findFamily, REMOTE_CODE_PREFIX } from "../families/families.ts";
 import type { Family } from "../family.ts";
-import { withOwnKeys } from "./config_names.ts";
+import { ownKey, withOwnKeys } from "./config_names.ts";
 import { MAX_LAYERS } from "./limits.ts";
 
 /**
@@ -61,8 +61,8 @@ function textModel(config: JsonObject): JsonObject {
 }
 
 /**
- * Sizes of the family's class that a configuration does not have under their usual keys; `text_config` lacks those of
- * the class (`to_diff_dict`).
+ * Sizes of the family's class that a configuration does not have; `text_config` lacks those of the class
+ * (`to_diff_dict`).
  */
 function sizesOf(family: Family, config: JsonObject): JsonObject {
   const { sizes, neuronRatio } = family.defaults;
@@ -73,7 +73,10 @@ function sizesOf(family: Family, config: JsonObject): JsonObject {
     num_hidden_layers: sizes.layers,
     num_attention_heads: sizes.heads,
   };
-  const missing = Object.entries(usual).filter(([key]) => !Object.hasOwn(config, key));
+  const { aliases } = family.config;
+  const isThere = (key: string): boolean =>
+    Object.hasOwn(config, ownKey(key, family)) || (aliases.includes(key) && Object.hasOwn(config, key));
+  const missing = Object.entries(usual).filter(([key]) => !isThere(key));
   return withOwnKeys(Object.fromEntries(missing), family);
 }
 
