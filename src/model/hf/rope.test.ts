@@ -315,3 +315,23 @@ describe("dynamic scaling in config.json", () => {
     );
   });
 });
+
+test.each([LLAMA, GEMMA])("scalings for each type of layers are refused in rope_scaling", (config) => {
+  const rope_scaling = { full_attention: { rope_type: "linear", factor: 4 } };
+  expect(() => read({ ...config, rope_scaling })).toThrow(
+    expect.objectContaining({
+      code: "BAD_CONFIG",
+      message: expect.stringMatching(/expected one scaling for all layers.*at rope_scaling\.full_attention/s),
+    }),
+  );
+});
+
+test("rotations for each type of layers are refused where a class has one", () => {
+  const rope_parameters = { sliding_attention: { rope_type: "default", rope_theta: 500 } };
+  expect(() => read({ ...LLAMA, rope_parameters })).toThrow(
+    expect.objectContaining({
+      code: "BAD_CONFIG",
+      message: expect.stringContaining("expected rope_parameters for all layers"),
+    }),
+  );
+});

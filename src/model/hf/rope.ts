@@ -89,6 +89,11 @@ const byLayerType = parameters.extend({
   sliding_attention: parameters.nullish(),
 });
 
+const nested = z.undefined({ error: "expected one scaling for all layers" }).optional();
+
+/** `rope_scaling`, which no class reads by type of layer. */
+const forAllLayers = parameters.extend({ full_attention: nested, sliding_attention: nested });
+
 /** Keys of config.json for rotary embedding. */
 export interface RopeConfig {
   readonly max_position_embeddings: number;
@@ -112,7 +117,7 @@ export const ROPE_KEYS: { readonly [K in keyof RopeKeys]: z.ZodType<RopeKeys[K]>
   rotary_pct: part.optional(),
   rotary_dim: length.nullish(),
   rope_local_base_freq: positive.optional(),
-  rope_scaling: parameters.nullish(),
+  rope_scaling: forAllLayers.nullish(),
   rope_parameters: byLayerType.nullish(),
   partial_rotary_factor: part.nullish(),
   original_max_position_embeddings: length.nullish(),
@@ -240,7 +245,9 @@ function ropeParameters(config: RopeConfig, context: Context, local: boolean): R
   const { ropeByLayerType } = context.family.computes;
   if (ropeByLayerType) requireTypeByNewName(config.rope_scaling ?? {}, context);
   const flat = config.rope_parameters ?? {};
-  const ofType = flat[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : flat);
+  if (!ropeByLayerType && (flat.full_attention || flat.sliding_attention))
+    throw badConfig(context, "rope_parameters for all layers", "some for each type of layers");
+  const ofType = ropeByLayerType ? (flat[local ? "sliding_attention" : "full_attention"] ?? {}) : flat;
   const scaling = config.rope_scaling ?? {};
   if (local || Object.keys(scaling).length === 0) return ofType;
   return ropeByLayerType ? { ...ofType, ...scaling } : scaling;
