@@ -129,7 +129,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
   },
   "as OLMo Hybrid": {
     layers: [
-      { ...tinyDelta({ overcorrects: true, normEps: 0.05 }), norms: "before" },
+      { ...tinyDelta({ overcorrects: true, normEps: 0.5 }), norms: "before" },
       { ...WIDTHS[1]!, rope: null },
       { ...tinyDelta({ keyHeads: 1, valueHeads: 3 }, 3), norms: "before" },
       { ...WIDTHS[2]!, norms: "around" },

@@ -15,6 +15,7 @@ import type { LatentSpec } from "../../src/model/latent_spec.ts";
 import { sharpening } from "../../src/model/latents.ts";
 import { mixerLayer } from "../../src/model/mixer_layers.ts";
 import type { MixerSpec } from "../../src/model/mixer_spec.ts";
+import type { Model } from "../../src/model/model.ts";
 import type { Projection } from "../../src/model/projections.ts";
 import { mainRope } from "../../src/model/rope_layers.ts";
 import type { RopeScaling, RopeSpec } from "../../src/model/rope_spec.ts";
@@ -349,12 +350,39 @@ function fixtureOf(
   return { name, shape, directory, text: null, ids, kind: "fixture", mayBeRefused: false };
 }
 
-async function writeGolden(
-  family: string,
-  directory: string,
-  { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
-): Promise<ModelSpec> {
+async function writeGolden(family: string, directory: string, how: Pruning): Promise<ModelSpec> {
   const { model, windows } = await openGolden(family);
+  try {
+    return await writePruned(model, windows, { ...how, directory });
+  } finally {
+    await model.weights.close();
+  }
+}
+
+/** A fixture pruned from a model without a tokenizer, in the directory `output`. */
+export async function prunedSubject(model: string, output: string, how: Pruning): Promise<Subject> {
+  const opened = await openModel(model);
+  try {
+    const { ids } = fixtureOf("", "", { ...how, spec: opened.spec });
+    const window = Int32Array.from(ids).slice(0, opened.spec.maxPositions);
+    const spec = await writePruned(opened, [window], { ...how, directory: output });
+    return { ...fixtureOf(basename(model), output, { ...how, spec }), ids: [...window] };
+  } finally {
+    await opened.weights.close();
+  }
+}
+
+/** How a fixture is pruned: to which shape, and whether biases make up for what is removed. */
+interface Pruning {
+  readonly shape: Shape;
+  readonly biased: boolean;
+}
+
+async function writePruned(
+  model: Model,
+  windows: readonly Int32Array[],
+  { shape, biased, directory }: Pruning & { readonly directory: string },
+): Promise<ModelSpec> {
   const runtime = new Runtime();
   const keep = spacesOf(model.spec).map((space) => {
     const size = space.units / space.parts;
@@ -368,7 +396,6 @@ async function writeGolden(
   const pruned = biased ? await compensateMeans(model, plan, stats) : applyPlan(model, plan);
   await exportHuggingFace(pruned, directory);
   await runtime.close();
-  await model.weights.close();
   return pruned.spec;
 }
 
