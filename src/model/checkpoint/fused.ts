@@ -11,7 +11,7 @@ import { FUSED_NAMES, type FusedName } from "../family_tensors.ts";
 import { FUSIONS } from "../fusions.ts";
 import { type DeltaSpec, linearChannels } from "../mixer_spec.ts";
 import { type LayerSpec, type ModelSpec, ownKeyDimOf, valueDimOf } from "../spec.ts";
-import { moduleOf, projectionName } from "../weight_names.ts";
+import { layerOfName, moduleOf, projectionName } from "../weight_names.ts";
 
 /** A tensor made of the rows of others. */
 export interface FusedTensor {
@@ -237,7 +237,7 @@ export async function readFused(
 
 /** Rows of a projection, by its checkpoint name. */
 function rowsOf(spec: ModelSpec, name: string): number {
-  const { neurons, kvGroups, groupSize, experts, mixer } = spec.layers[Number(name.split(".")[2])]!;
+  const { neurons, kvGroups, groupSize, experts, mixer } = spec.layers[layerOfName(name)]!;
   if (mixer?.type === "delta" && name.includes(".linear_attn.")) {
     const { values, filtered } = linearChannels(mixer);
     if (name.includes("in_proj_qkv")) return filtered;

@@ -9,15 +9,9 @@ import type { JsonObject } from "../../io/files/json.ts";
 import { deltasOf, mixerLayer } from "../mixer_layers.ts";
 import type { DeltaSpec } from "../mixer_spec.ts";
 import type { LayerSpec, ModelSpec } from "../spec.ts";
-import { MAX_LAYERS, size } from "./limits.ts";
-import {
-  filterLength,
-  linearHeadSize,
-  linearHeads,
-  requireAttention,
-  requireEveryLayer,
-  requireFullGroups,
-} from "./mixer_keys.ts";
+import { attendingLayers, DELTA_SCHEMAS, deltaKeys } from "./delta_keys.ts";
+import { size } from "./limits.ts";
+import { linearHeadSize, linearHeads, requireFullGroups } from "./mixer_keys.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
 /** Epsilon of the norm of linear attention's outputs, which has no key (modeling_olmo_hybrid.py). */
@@ -27,21 +21,16 @@ const theta = z.number().nullish();
 
 /** Defaults are those of the class. */
 const schema = z.object({
-  layer_types: z.array(z.enum(["full_attention", "linear_attention"])).nullish(),
-  num_hidden_layers: size.max(MAX_LAYERS),
+  ...DELTA_SCHEMAS,
   hidden_size: size,
   num_attention_heads: size,
   linear_num_key_heads: linearHeads.nullish(),
   linear_num_value_heads: linearHeads.nullish(),
   linear_key_head_dim: linearHeadSize.nullish(),
   linear_value_head_dim: linearHeadSize.nullish(),
-  linear_conv_kernel_dim: filterLength.default(4),
   linear_allow_neg_eigval: z.boolean().default(true),
   rope_theta: theta,
   rope_parameters: z.looseObject({ rope_theta: theta }).nullish(),
-  hidden_act: z
-    .literal(["silu", "swish"], { error: "expected silu, as filters of linear attention have it" })
-    .default("silu"),
 });
 
 type HybridConfig = z.infer<typeof schema>;
@@ -57,7 +46,7 @@ function readKeys(config: JsonObject, where: string): OwnKeys {
   const own = parsedKeys(schema, config, where);
   const isRotated = rotates(own);
   const delta = deltaOf(own, where);
-  const attends = attendingLayers(own, where);
+  const attends = attendingIn(own, where);
   const ofLayer = (layer: LayerSpec, index: number): LayerSpec => {
     if (!attends[index]) return mixerLayer(delta, { ...layer, norms: "before" });
     return isRotated ? layer : { ...layer, rope: null };
@@ -94,15 +83,10 @@ function deltaOf(config: HybridConfig, where: string): DeltaSpec {
 }
 
 /** Whether each layer has attention: each fourth, or at least the last one. */
-function attendingLayers(
-  { layer_types: types, num_hidden_layers: count }: HybridConfig,
-  where: string,
-): readonly boolean[] {
-  requireEveryLayer({ layer_types: types }, count, where);
-  const attends = Array.from({ length: count }, (_, index) =>
-    types ? types[index] === "full_attention" : index % 4 === 3 || (count < 4 && index + 1 === count),
-  );
-  requireAttention(attends, "linear attention", where);
+function attendingIn(config: HybridConfig, where: string): readonly boolean[] {
+  const { num_hidden_layers: count } = config;
+  const isUsual = (index: number): boolean => index % 4 === 3 || (count < 4 && index + 1 === count);
+  const attends = attendingLayers(config, isUsual, where);
   if (attends.includes(false)) return attends;
   throw new GpruneError(
     "BAD_CONFIG",
@@ -112,18 +96,10 @@ function attendingLayers(
 
 /** The keys for a model. */
 function keysOf({ layers }: ModelSpec): JsonObject {
-  const [delta] = deltasOf({ layers });
   const isRotated = layers.some(({ rope }) => rope !== null);
   return {
-    layer_types: layers.map(({ mixer }) => (mixer ? "linear_attention" : "full_attention")),
-    ...(delta !== undefined && {
-      linear_conv_kernel_dim: delta.length,
-      linear_num_key_heads: delta.keyHeads,
-      linear_num_value_heads: delta.valueHeads,
-      linear_key_head_dim: delta.keyDim,
-      linear_value_head_dim: delta.valueDim,
-      linear_allow_neg_eigval: delta.overcorrects === true,
-    }),
+    ...deltaKeys({ layers }),
+    linear_allow_neg_eigval: deltasOf({ layers }).some(({ overcorrects }) => overcorrects === true),
     ...(!isRotated && { rope_theta: null, rope_parameters: { rope_type: "default", rope_theta: null } }),
   };
 }
