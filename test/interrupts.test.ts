@@ -11,7 +11,7 @@ import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 const TEXTS = ["code", "stories"].map((kind) => `${kind}=${demoText("calibration", kind)}`);
 const CALIBRATION = ["--calib", `code=${demoText("calibration", "code")}`];
 const SETTINGS = [
-  ...["--samples", "24", "--seq-len", "128"],
+  ...["--samples", "12", "--seq-len", "128"],
   ...["--own-text", "never"],
   ...["--threads", "1"],
   ...["--allocation", "uniform"],
@@ -91,9 +91,12 @@ test("Ctrl-C in the demo leaves nothing of it, and a directory that was there", 
   const parent = await mkdtemp(join(root(), "demo-"));
   const there = join(parent, "there");
   await mkdir(there);
-  for (const output of [join(parent, "made", "out"), there]) {
+  for (const [output, text] of [
+    [join(parent, "made", "out"), "calibrate: "],
+    [there, "evaluate almanac: "],
+  ] as const) {
     const run = startCli(["demo", "-o", output]);
-    await run.said("calibrate: ");
+    await run.said(text);
     run.child.kill("SIGINT");
     const { code, stderr } = await run.result;
     expect(code).toBe(130);
@@ -268,11 +271,11 @@ test("what a run depends on must not have changed", async () => {
   const { run, output } = await runUntil("recover: ");
   run.child.kill("SIGINT");
   await run.result;
-  const { code, stderr } = await gprune(...pruneTo(output, "--resume", "--seed", "1", "--samples", "23"));
+  const { code, stderr } = await gprune(...pruneTo(output, "--resume", "--seed", "1", "--samples", "11"));
   expect(code).toBe(1);
   expect(stderr).toContain("error BAD_CHECKPOINT: ");
   expect(stderr).toMatch(
-    /\n {2}settings\.samples: 23 instead of 24\n {2}settings\.refitSamples: 46 instead of 48\n {2}settings\.seed: 1 instead of 0\n/,
+    /\n {2}settings\.samples: 11 instead of 12\n {2}settings\.refitSamples: 22 instead of 24\n {2}settings\.seed: 1 instead of 0\n/,
   );
   expect(stderr).toMatch(
     /\nhint: Repeat the original command with --resume, or remove .*out\.run to start over\./,

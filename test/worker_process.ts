@@ -3,13 +3,15 @@
  * kind `hold` until it gets input on stdin, and exits after SIGTERM.
  */
 import { once } from "node:events";
-import { runWorker, type WorkerSettings } from "../src/workers/index.ts";
+import type { WorkerSettings } from "../src/workers/index.ts";
+import { compiledWorkers } from "./compiled.ts";
 
 /** Settings of the process, given as JSON in its only argument. */
 export interface WorkerProcessSettings extends WorkerSettings {
   readonly hold?: string;
 }
 
+const { runWorker } = await compiledWorkers();
 const { hold, ...settings } = JSON.parse(process.argv[2]!) as WorkerProcessSettings;
 let holds = hold;
 const end = new AbortController();

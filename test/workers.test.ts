@@ -5,14 +5,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
-import { distributed, runWorker, type WorkerEvent, type WorkerSettings } from "../src/workers/index.ts";
+import type { PruneOptions, RunConfig } from "../src/index.ts";
+import type { WorkerEvent, WorkerSettings } from "../src/workers/index.ts";
+import { compiledLibrary, compiledWorkers } from "./compiled.ts";
 import { MockS3 } from "./mock_s3.ts";
 import { hasPostgres, PostgresServer } from "./postgres_server.ts";
 import { freePort, hasRedis, RedisServer } from "./redis_server.ts";
 import { gprune, hashes, startCli } from "./run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 import type { WorkerProcessSettings } from "./worker_process.ts";
+
+const { prune, resolveRunConfig } = await compiledLibrary();
+const { distributed, runWorker } = await compiledWorkers();
 
 /** Files that have the same bytes in every run; others contain times. */
 const FILES = ["config.json", "facts.json", "model.safetensors", "plan.json"];

@@ -103,33 +103,33 @@ async function withExport(
   }
 }
 
+/** Types with blocks of 32 and of 256. For all types see ../../io/formats/ggml_encode.test.ts and block_weights.test.ts. */
+const TYPES = ["q4_0", "q6_k"] as const;
+
 describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
-  test.each(["q8_0", "q4_0", "q4_k", "q6_k"] as const)(
-    "of type %s gives its matrices in blocks",
-    async (dtype) => {
-      await withExport(options, dtype, async ({ spec, weights }) => {
-        let inBlocks = 0;
-        const experts = stackedWeights(spec);
-        for (const { name, shape } of weightsOf(spec)) {
-          const layout = weights.blocks!.layout(name);
-          const isExact = name === PER_LAYER.projection || /mlp\.(shared_expert_)?gate\.weight$/.test(name);
-          const wholeBlocks = shape.length === 2 && shape[1]! % 32 === 0 && !isExact;
-          expect(layout !== undefined, name).toBe(wholeBlocks);
-          if (layout === undefined) continue;
-          inBlocks++;
-          const blocks = await weights.blocks!.read(name);
-          const own = experts.get(name);
-          expect(blocks.shape).toEqual(own === undefined ? shape : stackedRows(shape, own));
-          expect(blocks.layout).toEqual(layout);
-          const matrix = await weights.read(name);
-          const data = own === undefined ? matrix.data : stacked(matrix, own);
-          const weightsInBlocks = Float64Array.from(data, (__, index) => blockWeightAt(blocks, index));
-          expect(maxDifference(weightsInBlocks, data), name).toBeLessThan(1e-6);
-        }
-        expect(inBlocks).toBeGreaterThan(10);
-      });
-    },
-  );
+  test.each(TYPES)("of type %s gives its matrices in blocks", async (dtype) => {
+    await withExport(options, dtype, async ({ spec, weights }) => {
+      let inBlocks = 0;
+      const experts = stackedWeights(spec);
+      for (const { name, shape } of weightsOf(spec)) {
+        const layout = weights.blocks!.layout(name);
+        const isExact = name === PER_LAYER.projection || /mlp\.(shared_expert_)?gate\.weight$/.test(name);
+        const wholeBlocks = shape.length === 2 && shape[1]! % 32 === 0 && !isExact;
+        expect(layout !== undefined, name).toBe(wholeBlocks);
+        if (layout === undefined) continue;
+        inBlocks++;
+        const blocks = await weights.blocks!.read(name);
+        const own = experts.get(name);
+        expect(blocks.shape).toEqual(own === undefined ? shape : stackedRows(shape, own));
+        expect(blocks.layout).toEqual(layout);
+        const matrix = await weights.read(name);
+        const data = own === undefined ? matrix.data : stacked(matrix, own);
+        const weightsInBlocks = Float64Array.from(data, (__, index) => blockWeightAt(blocks, index));
+        expect(maxDifference(weightsInBlocks, data), name).toBeLessThan(1e-6);
+      }
+      expect(inBlocks).toBeGreaterThan(10);
+    });
+  });
 
   test("goes on with the tokens that float32 weights give", async () => {
     await withExport(options, "q4_k", async (model) => {
