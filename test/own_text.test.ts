@@ -18,24 +18,26 @@ import { Tokenizer } from "../src/model/tokenizer/tokenizer.ts";
 import { suiteDirectory } from "./directories.ts";
 import { poisonTensor } from "./poison.ts";
 import { BY_WEIGHTS, gprune, hashes } from "./run_cli.ts";
-import { DEMO_MODEL, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const SHAPE = { samples: 3, seqLen: 24, seed: 4 };
 const OWN = { name: "own", path: "self" };
 
 const root = suiteDirectory("own");
+let model: string;
 let code: string;
 let runs = 0;
 
 beforeAll(async () => {
+  model = await writeTinyCheckpoint(join(root(), "model"));
   ({ code } = await writeTinyTexts(root()));
 });
 
-/** Prunes the demo model with its own text, unless `settings` say otherwise. */
+/** Prunes the model with its own text, unless `settings` say otherwise. */
 async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): Promise<PruneResult> {
   runs += 1;
   const shared = {
-    model: DEMO_MODEL,
+    model,
     output: join(root(), `run-${runs}`),
     sparsity: 0.3,
     calibration: [OWN],
@@ -46,13 +48,13 @@ async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): P
 
 /** Writes the texts of `gprune generate --sample`, with one window more than is used. @returns the path */
 async function sampled(): Promise<string> {
-  const model = await openModel(DEMO_MODEL);
+  const opened = await openModel(model);
   const runtime = new Runtime({ threads: 1 });
   const options = { count: 6, tokens: SHAPE.seqLen, temperature: 1, topP: 1, seed: SHAPE.seed };
-  const tokenizer = Tokenizer.fromFiles(model.files);
-  const windows = await generateTexts(new DecoderRunner(model, runtime), tokenizer, options);
+  const tokenizer = Tokenizer.fromFiles(opened.files);
+  const windows = await generateTexts(new DecoderRunner(opened, runtime), tokenizer, options);
   await runtime.close();
-  await model.weights.close();
+  await opened.weights.close();
   const path = join(root(), "own.jsonl");
   const lines = windows.flat().map((text) => `${JSON.stringify({ text })}\n`);
   await writeFile(path, lines.join(""));
@@ -117,18 +119,18 @@ describe("a set of the model's own text", () => {
   });
 
   test("has other windows for the check of a plan than those that a plan is decided on", async () => {
-    const model = await openModel(DEMO_MODEL);
+    const opened = await openModel(model);
     const runtime = new Runtime({ threads: 1 });
     const writer = {
-      runner: new DecoderRunner(model, runtime),
-      tokenizer: Tokenizer.fromFiles(model.files),
+      runner: new DecoderRunner(opened, runtime),
+      tokenizer: Tokenizer.fromFiles(opened.files),
     };
     const alone = await writeOwnText(forCheckAlone(ownTextToCome("own", SHAPE)), writer, SHAPE);
     // Text for deciding a plan with more windows of each set.
     const options = { count: 20, tokens: SHAPE.seqLen, temperature: 1, topP: 1, seed: SHAPE.seed };
     const decided = (await generateTexts(writer.runner, writer.tokenizer, options)).flat().join("\n\n");
     await runtime.close();
-    await model.weights.close();
+    await opened.weights.close();
     expect(alone).toMatchObject({ windows: [], heldOut: [{ length: 24 }, { length: 24 }] });
     for (const window of alone.heldOut) expect(decided).not.toContain(writer.tokenizer.decode(window));
   });
@@ -148,8 +150,8 @@ describe("a set of the model's own text", () => {
   test("says what to do where the model writes next to no text", async () => {
     // Nearly all of its token ids are unknown to the tokenizer.
     const options = { vocabSize: 2 ** 16, layers: [{ neurons: 8 }] };
-    const model = await writeTinyCheckpoint(join(root(), "wordless"), options);
-    const failing = run({ model, calibration: [{ name: "code", path: code }] });
+    const wordless = await writeTinyCheckpoint(join(root(), "wordless"), options);
+    const failing = run({ model: wordless, calibration: [{ name: "code", path: code }] });
     await expect(failing).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: expect.stringMatching(/^calibration set own \(self\): expected at least 24 tokens, got \d+$/),
@@ -158,9 +160,9 @@ describe("a set of the model's own text", () => {
   });
 
   test("is named where the model's numbers are not finite", async () => {
-    const model = await writeTinyCheckpoint(join(root(), "poisoned"));
-    await poisonTensor(join(model, "model.safetensors"), "model.layers.1.mlp.up_proj.weight", Number.NaN);
-    await expect(run({ model, calibration: [{ name: "code", path: code }] })).rejects.toThrow(
+    const poisoned = await writeTinyCheckpoint(join(root(), "poisoned"));
+    await poisonTensor(join(poisoned, "model.safetensors"), "model.layers.1.mlp.up_proj.weight", Number.NaN);
+    await expect(run({ model: poisoned, calibration: [{ name: "code", path: code }] })).rejects.toThrow(
       /up_proj.weight: .*got NaN at row 0, column 0 \(cached of layer 1\), on calibration set own$/,
     );
   });
@@ -169,7 +171,7 @@ describe("a set of the model's own text", () => {
     const small = ["--samples", "2", "--seq-len", "16", "--threads", "1"];
     const sets = ["--calib", "own=self", `code=${code}`];
     const output = join(root(), "by-command");
-    const command = ["prune", DEMO_MODEL, ...small, "--rounds", "1", "--no-report"];
+    const command = ["prune", model, ...small, "--rounds", "1", "--no-report"];
     const pruned = await gprune(...command, "-o", output, ...sets);
     expect(pruned).toMatchObject({ code: 0 });
     const said = "added a calibration set of text that the model generates";
@@ -186,13 +188,13 @@ describe("a set of the model's own text", () => {
     expect(alone.stderr).not.toContain(said);
     expect(alone.stdout).not.toMatch(/calibration .*own/);
     const always = ["-o", join(root(), "always"), "--no-report", "--own-text", "always"];
-    const asked = await gprune("prune", DEMO_MODEL, ...small, ...BY_WEIGHTS, ...always);
+    const asked = await gprune("prune", model, ...small, ...BY_WEIGHTS, ...always);
     expect(asked.stderr).not.toContain(said);
     expect(asked.stdout).toMatch(/held out .*own/);
-    const sensitivity = await gprune("sensitivity", DEMO_MODEL, ...small, ...sets);
+    const sensitivity = await gprune("sensitivity", model, ...small, ...sets);
     expect(sensitivity).toMatchObject({ code: 0 });
     expect(sensitivity.stdout).toContain("over code, own");
-    const twice = await gprune("sensitivity", DEMO_MODEL, ...small, "--calib", "a=self", "b=self");
+    const twice = await gprune("sensitivity", model, ...small, "--calib", "a=self", "b=self");
     expect(twice.stderr).toContain("--calib: expected one set of text generated by the model, got a and b");
   });
 });
