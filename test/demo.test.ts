@@ -42,5 +42,7 @@ test("prunes the embedded model in three ways, and measures and continues texts 
   }
   const [dense, narrow, , ours] = rows.map(({ geometric_mean: mean }) => mean);
   expect(dense!).toBeLessThan(ours!);
-  expect(ours!).toBeLessThan(narrow!);
+  // What FLAP with stories alone destroys, GPrune with all kinds keeps.
+  expect(ours!).toBeLessThan(1.5 * dense!);
+  expect(narrow!).toBeGreaterThan(5 * ours!);
 });

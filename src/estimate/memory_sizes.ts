@@ -2,7 +2,7 @@
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { GENERATED_BATCH } from "../evaluate/generated_texts.ts";
 import { cacheSizes } from "../evaluate/layer_cache.ts";
-import { largestBytes, writingBytes } from "../export/room.ts";
+import { largestBytes } from "../export/room.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import type { HeadProgram } from "../graph/decoder/head_programs.ts";
 import { inputBytes, keptBytes, programsThereAndBack } from "../graph/decoder/kept_activations.ts";
@@ -13,14 +13,10 @@ import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts
 import { footprint, valueBytes } from "../graph/ir/footprint.ts";
 import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
 import { WRITES_BEHIND } from "../io/files/spill_file.ts";
-import { layerParameters } from "../model/parameter_counts.ts";
-import { channelCount, spacesOf } from "../model/spaces.ts";
 import { stackedWeights } from "../model/stacked_experts.ts";
-import { PER_LAYER } from "../model/weight_names.ts";
-import { layerWeightsOf, SPACE_KINDS, weightsOf } from "../model/weights.ts";
+import { weightsOf } from "../model/weights.ts";
 import { leftInLayers } from "../prune/remaining.ts";
 import { TEACHER_BYTES } from "../recover/distill.ts";
-import { elementCount } from "../tensor/tensor.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
   hasStatistics,
@@ -32,6 +28,7 @@ import {
   roundTokens,
 } from "./planned_run.ts";
 import { type Items, RefitSizes } from "./refit_sizes.ts";
+import { type SpecSizes, specSizes } from "./spec_sizes.ts";
 
 /** Memory of Node, ONNX Runtime, the tokenizer, and garbage that is not collected yet. */
 export const BASE_BYTES = 400e6;
@@ -60,6 +57,7 @@ export class RunSizes {
   readonly #run: PlannedRun;
   readonly #places: Places;
   readonly #graphs: PlannedGraphs;
+  readonly #spec: SpecSizes;
   #kept: number | undefined;
 
   constructor(run: PlannedRun, places: Places) {
@@ -69,13 +67,11 @@ export class RunSizes {
     this.#places = places;
     this.hiddenSize = run.spec.hiddenSize;
     this.stateSize = widestState(run.spec);
-    const spaces = spacesOf(run.spec);
-    this.channels = SPACE_KINDS.map((kind) => {
-      return Math.max(0, ...spaces.filter((space) => space.kind === kind).map(channelCount));
-    });
+    this.#spec = specSizes(run.spec);
+    this.channels = this.#spec.widest;
     this.widest = Math.max(...this.channels);
-    this.largestTensor = largestBytes(weightsOf(run.spec).filter(({ name }) => name !== PER_LAYER.table));
-    this.writing = writingBytes(run.spec);
+    this.largestTensor = this.#spec.largestTensor;
+    this.writing = this.#spec.writing;
   }
 
   /** Memory of any forward pass through the layers. */
@@ -107,11 +103,9 @@ export class RunSizes {
   /** Weights of the layers in memory. */
   layers(): Items {
     const count = this.#places.prefetch ? 2 : 1;
-    const matrices = this.#run.spec.layers.flatMap((_, index) =>
-      layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape)),
-    );
+    const { layerBytes, largestOfLayers } = this.#spec;
     // A tensor is read whole before it is split.
-    return { base: BASE_BYTES, layers: count * Math.max(...this.#layerBytes) + Math.max(...matrices) };
+    return { base: BASE_BYTES, layers: count * Math.max(...layerBytes) + largestOfLayers };
   }
 
   /** Memory of a program of the head. */
@@ -134,7 +128,7 @@ export class RunSizes {
     const { spec, config } = this.#run;
     const { token, fixed } = cacheSizes(spec);
     return {
-      layers: total(this.#layerBytes),
+      layers: total(this.#spec.layerBytes),
       "keys and values": 4 * GENERATED_BATCH * (2.25 * config.seqLen * token + 2 * fixed),
       activations: this.#layerFootprint("cached", { B: GENERATED_BATCH, T: 1, P: config.seqLen }),
     };
@@ -176,7 +170,7 @@ export class RunSizes {
       ...items,
       "kept activations": this.#keptBytes * this.#lotTokens(),
       // These include the head's and the current layer's. Embeddings are read by rows.
-      "kept weights": total(this.#layerBytes) + 4 * this.#run.spec.vocabSize * this.hiddenSize,
+      "kept weights": total(this.#spec.layerBytes) + 4 * this.#run.spec.vocabSize * this.hiddenSize,
       layers: this.largestTensor + this.#takenApart,
       head: 0,
     };
@@ -185,25 +179,22 @@ export class RunSizes {
   /** Copies of matrices whose experts are taken apart, of the layers in memory. */
   get #takenApart(): number {
     const { spec, config } = this.#run;
-    if (config.device !== "cpu") return 0;
     const experts = stackedWeights(spec);
+    if (config.device !== "cpu" || experts.size === 0) return 0;
     const inRows = weightsOf(spec).filter(({ name }) => experts.get(name)?.inRow);
     return inRows.length === 0 ? 0 : (this.#places.prefetch ? 2 : 1) * largestBytes(inRows);
   }
 
   /** Gradients of the gates of all channels, for one lot of windows. */
   get gates(): number {
-    const { spec, config } = this.#run;
-    const channels = total(spacesOf(spec).map(channelCount));
-    return (this.#lotTokens() / config.seqLen) * 4 * channels;
+    return (this.#lotTokens() / this.#run.config.seqLen) * 4 * this.#spec.channels;
   }
 
   /** Sums per channel of each set and its halves, and the scores made from them. */
   get statistics(): number {
     if (!hasStatistics(this.#run)) return 0;
-    const channels = total(spacesOf(this.#run.spec).map(channelCount));
     const lots = this.#run.config.calibration.length + 1;
-    return WHOLE_AND_HALVES * (CHANNEL_STATS_BYTES + 8) * channels * lots;
+    return WHOLE_AND_HALVES * (CHANNEL_STATS_BYTES + 8) * this.#spec.channels * lots;
   }
 
   /** Refitted projections, as far as they are in memory. */
@@ -260,12 +251,6 @@ export class RunSizes {
   /** Projections and alternatives of all spaces, which refining widths keeps on disk. */
   get refined(): number {
     return refinesWidths(this.#run) ? this.refits.alternatives : 0;
-  }
-
-  /** Bytes of each layer's weights in float32. */
-  get #layerBytes(): readonly number[] {
-    const { spec } = this.#run;
-    return spec.layers.map((_, index) => 4 * layerParameters(spec, index));
   }
 
   #hiddenOf(tokens: number): number {

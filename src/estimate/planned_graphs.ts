@@ -1,6 +1,5 @@
 /** The graphs of a planned run, and the sizes of their symbolic dimensions. */
 
-import { getOrMake } from "../base/map_values.ts";
 import { momentSizes } from "../calibrate/moments.ts";
 import { changedChannels, MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/decoder/forward.ts";
@@ -10,10 +9,11 @@ import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/decode
 import type { Graph } from "../graph/ir/graph.ts";
 import type { Sizes } from "../graph/ir/product_sizes.ts";
 import { SOME_ROWS } from "../graph/ir/shapes.ts";
-import { type Space, spacesOf } from "../model/spaces.ts";
+import type { Space } from "../model/spaces.ts";
 import { headDimOf, valueDimOf } from "../model/spec.ts";
 import type { SpaceKind } from "../model/weights.ts";
 import type { PlannedRun } from "./planned_run.ts";
+import { specSizes } from "./spec_sizes.ts";
 
 /** A graph and the sizes of its dimensions. */
 export interface SizedGraph {
@@ -50,16 +50,8 @@ export class PlannedGraphs {
     program: LayerProgram,
     batch: BatchSizes = this.batch,
   ): readonly (SizedGraph & { readonly count: number })[] {
-    const { spec } = this.#run;
-    const alike = new Map<string, { readonly index: number; count: number }>();
-    for (const [index, layer] of spec.layers.entries()) {
-      const key = JSON.stringify([layer, layerStructure(spec, index)]);
-      getOrMake(alike, key, () => ({ index, count: 0 })).count++;
-    }
-    return Array.from(alike.values(), ({ index, count }) => ({
-      ...this.#layer(program, index, batch),
-      count,
-    }));
+    const { alike } = specSizes(this.#run.spec);
+    return alike.map(({ index, count }) => ({ ...this.#layer(program, index, batch), count }));
   }
 
   /** A program's graph of the head for `rows` rows. */
@@ -101,7 +93,9 @@ export class PlannedGraphs {
   get #slopeSizes(): Sizes {
     const most = (kind: SpaceKind): number =>
       Math.max(
-        ...spacesOf(this.#run.spec).map((space) => (space.kind === kind ? this.changedChannels(space) : 1)),
+        ...specSizes(this.#run.spec).spaces.map((space) =>
+          space.kind === kind ? this.changedChannels(space) : 1,
+        ),
       );
     return {
       "kv.V": MAX_ALTERNATIVES.kv,

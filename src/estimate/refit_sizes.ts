@@ -4,12 +4,13 @@
  */
 import { gramStrips } from "../calibrate/moments.ts";
 import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
-import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, type Space } from "../model/spaces.ts";
 import { SPACE_KINDS, type SpaceKind } from "../model/weights.ts";
 import { leftInOutputs } from "../prune/remaining.ts";
 import { triangleLength } from "../tensor/symmetric.ts";
 import type { PlannedGraphs } from "./planned_graphs.ts";
 import { type PlannedRun, refitsOutputs } from "./planned_run.ts";
+import { specSizes } from "./spec_sizes.ts";
 
 /** Bytes by purpose. */
 export type Items = Readonly<Record<string, number>>;
@@ -25,7 +26,7 @@ export class RefitSizes {
     this.#run = run;
     this.#graphs = graphs;
     this.#hiddenSize = run.spec.hiddenSize;
-    this.#spaces = spacesOf(run.spec);
+    this.#spaces = specSizes(run.spec).spaces;
   }
 
   /** While a layer's moments are gathered: sums of both kinds of spaces in float64, and the covariances of one. */

@@ -12,7 +12,7 @@ import type { HeadProgram } from "../graph/decoder/head_programs.ts";
 import { programsThereAndBack } from "../graph/decoder/kept_activations.ts";
 import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts";
 import { operationsOf } from "../graph/ir/product_sizes.ts";
-import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, type Space } from "../model/spaces.ts";
 import { leftInLayers } from "../prune/remaining.ts";
 import type { Places } from "./memory_sizes.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
@@ -26,6 +26,7 @@ import {
   roundTokens,
   withTrainingWindows,
 } from "./planned_run.ts";
+import { specSizes } from "./spec_sizes.ts";
 
 /** Estimated duration of a run. */
 export interface TimePlan {
@@ -175,7 +176,7 @@ class Work {
   /** Cholesky factors of the covariances of the kept channels, and solutions for every output and `sidesOf` more. */
   #solving(factors: number, sidesOf: (space: Space) => number): number {
     const { spec, config } = this.#run;
-    return spacesOf(spec).reduce((sum, space) => {
+    return specSizes(spec).spaces.reduce((sum, space) => {
       const channels = ((1 - config.sparsity) * channelCount(space)) / space.parts;
       const sides = factors * spec.hiddenSize + sidesOf(space);
       return sum + space.parts * ((factors * channels ** 3) / 3 + 2 * channels ** 2 * sides);
