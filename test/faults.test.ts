@@ -29,11 +29,11 @@ test("the run to be disturbed has shards, a plan and a record", () => {
 });
 
 test("a run survives a full disk", async () => {
-  count(await walkErrors(run, expected, { ...KINDS["full disk"], step: 11 }));
+  count(await walkErrors(run, expected, { ...KINDS["full disk"], step: 19 }));
 });
 
 test("a run survives writes, flushes and renames that fail", async () => {
-  count(await walkErrors(run, expected, { ...KINDS["failing writes"], step: 23 }));
+  count(await walkErrors(run, expected, { ...KINDS["failing writes"], step: 41 }));
 });
 
 test("a run survives a disk that fails again and again", async () => {
@@ -45,5 +45,5 @@ test("a run survives calls that move a single byte", async () => {
 });
 
 test("a run survives processes that are killed again and again", { timeout: 120_000 }, async () => {
-  count(await chainKills(run, expected, 17));
+  count(await chainKills(run, expected, 31));
 });
