@@ -1,5 +1,9 @@
 /** Tensors of a Hugging Face checkpoint under the names used here, where the file has others. */
+
+import { largestBy } from "../../tensor/statistics.ts";
 import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
+import { CORRECTION, ROUTER } from "../expert_weights.ts";
+import { GLM4_MOE } from "../families/glm.ts";
 import { GPT_NEO } from "../families/gpt_neo.ts";
 import type { Family } from "../family.ts";
 import type { FamilyTensors } from "../family_tensors.ts";
@@ -62,6 +66,20 @@ const EXAONE: StoredNaming = {
   names: { ...GPT_NEO.stored.names, "mlp.gate_proj": "mlp.c_fc_0", "mlp.up_proj": "mlp.c_fc_1" },
 };
 
+/** Names of Sarvam 30B and Param 2, which are GLM-4.5 (conversion_mapping.py of transformers 5). */
+const SARVAM: StoredNaming = {
+  ...GLM4_MOE.stored,
+  outerNames: { embed_tokens: "word_embeddings" },
+  names: {
+    ...GLM4_MOE.stored.names,
+    "self_attn.c_attn": "attention.query_key_value",
+    "self_attn.o_proj": "attention.dense",
+    "self_attn.q_norm": "attention.query_layernorm",
+    "self_attn.k_norm": "attention.key_layernorm",
+    [CORRECTION]: `${ROUTER}.expert_bias`,
+  },
+};
+
 /** A checkpoint's tensors with the names used here. */
 export interface NamedTensors {
   readonly tensors: TensorSource;
@@ -72,8 +90,8 @@ export interface NamedTensors {
 /** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
 export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTensors {
   const prefixes = [own.prefixes, withoutModel(own.prefixes), USUAL, ...OTHERS];
-  const namings = [...prefixes.map((other) => ({ ...own, prefixes: other })), EXAONE];
-  const naming = namings.find((each) => isNamedSo(source, each)) ?? own;
+  const namings = [...prefixes.map((other) => ({ ...own, prefixes: other })), EXAONE, SARVAM];
+  const naming = largestBy(namings, (each) => landmarksOf(source, each));
   const { decoder, head } = naming.prefixes;
   const usual = {
     names: inverse(naming.names),
@@ -91,11 +109,11 @@ export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTe
   return { tensors: renamedSource(source, names), storedName: (name) => names.get(name)! };
 }
 
-/** Tensors by which a naming is told; norms of OLMo 1 have none. */
+/** Tensors by which a naming is told; norms of OLMo 1 have none, and neither has a first layer without attention. */
 const LANDMARKS = ["model.norm.weight", "model.layers.0.self_attn.o_proj.weight"] as const;
 
-function isNamedSo(source: TensorSource, naming: StoredNaming): boolean {
-  return LANDMARKS.some((name) => source.info(storedName(name, naming)) !== undefined);
+function landmarksOf(source: TensorSource, naming: StoredNaming): number {
+  return LANDMARKS.filter((name) => source.info(storedName(name, naming)) !== undefined).length;
 }
 
 /** The name under which a family's checkpoints have a tensor. @param name - the usual one */

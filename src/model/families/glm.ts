@@ -66,7 +66,13 @@ export const GLM4_MOE: Family = {
     qkNormFlag: "use_qk_norm",
     ownKeys: "glm4_moe",
   },
-  stored: { ...LLAMA.stored, names: SHARED_EXPERTS, experts: EXPERTS_OF_MLP },
+  stored: {
+    ...LLAMA.stored,
+    names: SHARED_EXPERTS,
+    // Of Sarvam 30B and Param 2 (stored_names.ts).
+    fusedInOthers: ["c_attn"],
+    experts: EXPERTS_OF_MLP,
+  },
   readers: { ...LLAMA.readers, standsIn: false, transformersJs: LLAMA, tokenizer: "file" },
   defaults: {
     ...LLAMA.defaults,

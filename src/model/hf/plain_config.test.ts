@@ -79,6 +79,46 @@ describe("plainConfig", () => {
     );
   });
 
+  test("takes a Sarvam 30B or Param 2 for a GLM-4.5, with the values of its class", () => {
+    const own = { num_experts: 8, num_shared_experts: 2, use_qkv_bias: true, num_hidden_layers: 2 };
+    const usual = { n_routed_experts: 8, n_shared_experts: 2, attention_bias: true, num_hidden_layers: 2 };
+    for (const model_type of ["sarvam_moe", "param2moe"])
+      expect(readPlain({ ...own, model_type })).toEqual(readPlain({ ...usual, model_type }));
+    const { layers, ...sarvam } = readPlain({ model_type: "sarvam_moe" });
+    expect(sarvam).toMatchObject({
+      ...{ family: "glm4_moe", vocabSize: 262_144, hiddenSize: 4096, headDim: 64, qkNorm: "head" },
+      ...{ normEps: 1e-6, maxPositions: 131_072, tiedEmbeddings: false },
+    });
+    expect(layers).toHaveLength(19);
+    const whole = { kvGroups: 4, groupSize: 16, rope: { theta: 8e6, rotaryDim: 64, scaling: null } };
+    expect(layers[0]).toMatchObject({ ...whole, neurons: 8192 });
+    const experts = { count: 128, active: 6, scale: 2.5, normalised: true, corrected: true };
+    expect(layers[1]).toMatchObject({ ...whole, neurons: 128 * 1024, experts: { ...experts, shared: 1024 } });
+    const param = readPlain({ model_type: "param2moe" });
+    expect(param).toMatchObject({ family: "glm4_moe", maxPositions: 32_768, tiedEmbeddings: true });
+    expect(param.layers[20]).toMatchObject({
+      ...{ kvGroups: 8, groupSize: 4, neurons: 64 * 2048, rope: { theta: 500_000, rotaryDim: 64 } },
+      experts: { count: 64, active: 6, shared: 4096 },
+    });
+  });
+
+  test("takes a Sarvam 105B for a DeepSeek V3, with its own name of YaRN", () => {
+    const own = { model_type: "sarvam_mla", num_hidden_layers: 2 };
+    const { latent, layers, family } = readPlain(own);
+    expect({ latent, family }).toMatchObject({
+      latent: { queryRank: null, rank: 512 },
+      family: "deepseek_v3",
+    });
+    expect(layers.map(({ experts }) => experts?.count)).toEqual([undefined, 128]);
+    // Published files have the size of a latent and the rotated channels, for vLLM.
+    const sizes = { head_dim: 576, q_head_dim: 192, num_experts: 128, num_shared_experts: 1 };
+    expect(readPlain({ ...own, ...sizes })).toEqual(readPlain(own));
+    const scaling = { factor: 40, original_max_position_embeddings: 4096, mscale: 1, mscale_all_dim: 1 };
+    const scaled = readPlain({ ...own, rope_scaling: { ...scaling, type: "deepseek_yarn" } });
+    expect(scaled).toEqual(readPlain({ ...own, rope_scaling: { ...scaling, rope_type: "yarn" } }));
+    expect(scaled.layers[0]!.rope!.scaling).toMatchObject({ type: "yarn", factor: 40 });
+  });
+
   test("takes an IQuest-Coder for a Llama, unless it clips or has windows", () => {
     const coder = { ...LLAMA, model_type: "iquestcoder", num_key_value_heads: 2, head_dim: 16 };
     const plain = { clip_qkv: null, use_sliding_window: false };
@@ -264,7 +304,15 @@ describe("plainConfig", () => {
 });
 
 test("isOtherClass knows the classes that are written", () => {
-  for (const type of ["mistral3", "qwen2_5_vl", "exaone", "internlm3", "minicpm"]) {
+  for (const type of [
+    "mistral3",
+    "qwen2_5_vl",
+    "exaone",
+    "internlm3",
+    "sarvam_moe",
+    "sarvam_mla",
+    "minicpm",
+  ]) {
     expect(isOtherClass({ model_type: type })).toBe(true);
   }
   for (const type of [

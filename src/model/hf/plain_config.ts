@@ -1,8 +1,8 @@
 /**
  * Configurations of models that compute what a model of a known family does, with that family's keys: the text models
- * of multimodal ones, Granite 4 whose layers all have rotated attention, EXAONE 3, InternLM 3, IQuest-Coder, MiniCPM,
- * a Mistral that is called so though it is a Ministral, and Qwen-VL, Gemma 4 12B and Youtu-LLM with the defaults of
- * their own classes.
+ * of multimodal ones, Granite 4 whose layers all have rotated attention, EXAONE 3, InternLM 3, IQuest-Coder, Sarvam,
+ * Param 2, MiniCPM, a Mistral that is called so though it is a Ministral, and Qwen-VL, Gemma 4 12B and Youtu-LLM with
+ * the defaults of their own classes.
  */
 import { z } from "zod";
 import { isJsonObject, type JsonObject } from "../../io/files/json.ts";
@@ -28,7 +28,7 @@ function withSizes(config: JsonObject): JsonObject {
 
 /** A configuration of another class that computes what a known family does, as that family's. */
 function usualFamily(config: JsonObject): JsonObject {
-  return ministral(scaledGranite(otherLlama(denseGranite(withDefaults(config)))));
+  return ministral(scaledGranite(otherClass(denseGranite(withDefaults(config)))));
 }
 
 /** Whether a configuration is of a class that no family is written as, though it is read as one. */
@@ -150,24 +150,44 @@ function denseGranite(config: JsonObject): JsonObject {
   return { ...settings, model_type: "granite", intermediate_size: settings.shared_intermediate_size };
 }
 
-/** A class of configurations that says what Llama's does. */
-interface OtherLlama {
+/** A class of configurations that says what a family's does. */
+interface OtherClass {
+  /** The family's `model_type`. */
+  readonly as: string;
   /** Usual keys by the names that published files have for them; the usual names count where both are there. */
   readonly keys: Readonly<Record<string, string>>;
-  /** Values of the class, where they are not Llama's. */
+  /** Values of the class, where they are not the family's. */
   readonly defaults: JsonObject;
   /** Whether the class can compute what a configuration with usual keys says; it can when absent. */
   readonly computes?: (config: JsonObject) => boolean;
+  /** The configuration with what the family's class reads, where more than keys differ. */
+  readonly plain?: (config: JsonObject) => JsonObject;
 }
 
+/** Keys of experts in the published files of Sarvam and Param 2. */
+const SARVAM_KEYS = { num_experts: "n_routed_experts", num_shared_experts: "n_shared_experts" } as const;
+
+/** Values of the classes of Sarvam 30B and Param 2, which rotate whole heads, unlike GLM-4.5. */
+const SARVAM: OtherClass = {
+  as: "glm4_moe",
+  keys: { ...SARVAM_KEYS, use_qkv_bias: "attention_bias" },
+  defaults: {
+    ...{ vocab_size: 262_144, hidden_size: 4096, intermediate_size: 8192, moe_intermediate_size: 1024 },
+    ...{ num_hidden_layers: 19, num_attention_heads: 64, num_key_value_heads: 4, head_dim: 64 },
+    ...{ num_experts_per_tok: 6, routed_scaling_factor: 2.5, use_qk_norm: true, rms_norm_eps: 1e-6 },
+    ...{ rope_theta: 8_000_000, partial_rotary_factor: 1, pad_token_id: 0, eos_token_id: 1 },
+  },
+};
+
 /**
- * EXAONE 3, 3.5 and Deep, InternLM 3 and IQuest-Coder (their configuration files in transformers 5).
- * stored_names.ts knows the tensors of EXAONE.
+ * EXAONE 3, 3.5 and Deep, InternLM 3, IQuest-Coder, Sarvam 30B and 105B, and Param 2 (their configuration files in
+ * transformers 5). stored_names.ts knows the tensors of EXAONE, Sarvam 30B and Param 2.
  */
-const OTHER_LLAMAS: ReadonlyMap<unknown, OtherLlama> = new Map<unknown, OtherLlama>([
+const OTHER_CLASSES: ReadonlyMap<unknown, OtherClass> = new Map<unknown, OtherClass>([
   [
     "exaone",
     {
+      as: "llama",
       keys: {
         num_layers: "num_hidden_layers",
         layer_norm_epsilon: "rms_norm_eps",
@@ -179,6 +199,7 @@ const OTHER_LLAMAS: ReadonlyMap<unknown, OtherLlama> = new Map<unknown, OtherLla
   [
     "internlm3",
     {
+      as: "llama",
       keys: { qkv_bias: "attention_bias", bias: "mlp_bias" },
       defaults: { rms_norm_eps: 1e-5, num_key_value_heads: 2, head_dim: 128 },
       computes: ({ attention_bias = false, mlp_bias = false }) => attention_bias === mlp_bias,
@@ -187,23 +208,63 @@ const OTHER_LLAMAS: ReadonlyMap<unknown, OtherLlama> = new Map<unknown, OtherLla
   [
     "iquestcoder",
     {
+      as: "llama",
       keys: {},
       defaults: { rms_norm_eps: 1e-5, num_key_value_heads: 8, head_dim: 128 },
       computes: ({ clip_qkv, use_sliding_window }) => clip_qkv == null && !use_sliding_window,
     },
   ],
+  ["sarvam_moe", SARVAM],
+  [
+    "param2moe",
+    {
+      ...SARVAM,
+      defaults: {
+        ...SARVAM.defaults,
+        ...{ vocab_size: 128_000, hidden_size: 2048, intermediate_size: 9216, moe_intermediate_size: 2048 },
+        ...{ num_hidden_layers: 21, num_attention_heads: 32, num_key_value_heads: 8 },
+        ...{ n_routed_experts: 64, n_shared_experts: 2, max_position_embeddings: 32_768 },
+        ...{ rope_theta: 500_000, tie_word_embeddings: true, eos_token_id: 3 },
+      },
+    },
+  ],
+  [
+    "sarvam_mla",
+    {
+      as: "deepseek_v3",
+      keys: SARVAM_KEYS,
+      defaults: {
+        ...{ vocab_size: 262_144, hidden_size: 4096, intermediate_size: 16_384, q_lora_rank: null },
+        ...{ num_hidden_layers: 32, num_attention_heads: 64, n_routed_experts: 128 },
+        ...{ n_group: 1, topk_group: 1, first_k_dense_replace: 1 },
+      },
+      plain: latentSarvam,
+    },
+  ],
 ]);
 
-function otherLlama(config: JsonObject): JsonObject {
+/** A Sarvam 105B without head sizes, which published files have for vLLM, and with the usual name of YaRN. */
+function latentSarvam({
+  head_dim: _,
+  q_head_dim: __,
+  rope_scaling: scaling,
+  ...config
+}: JsonObject): JsonObject {
+  if (!isJsonObject(scaling)) return config;
+  const isYarn = [scaling.type, scaling.rope_type].includes("deepseek_yarn");
+  return { ...config, rope_scaling: isYarn ? { ...scaling, type: "yarn", rope_type: "yarn" } : scaling };
+}
+
+function otherClass(config: JsonObject): JsonObject {
   const { model_type: type, ...settings } = config;
-  const other = OTHER_LLAMAS.get(type);
+  const other = OTHER_CLASSES.get(type);
   if (other === undefined) return config;
-  const { keys, defaults, computes } = other;
+  const { as, keys, defaults, computes, plain = (same) => same } = other;
   const entries = Object.entries(settings);
   const own = entries.filter(([key]) => Object.hasOwn(keys, key)).map(([key, value]) => [keys[key], value]);
   const usual = entries.filter(([key]) => !Object.hasOwn(keys, key));
-  const llama = { ...defaults, ...Object.fromEntries([...own, ...usual]), model_type: "llama" };
-  return computes?.(llama) === false ? config : llama;
+  const known = plain({ ...defaults, ...Object.fromEntries([...own, ...usual]), model_type: as });
+  return computes?.(known) === false ? config : known;
 }
 
 /** What the factors of a MiniCPM follow from. */
