@@ -357,6 +357,8 @@ export interface FamilyDefaults {
   readonly rotaryDim?: number;
   /** Base for windowed layers, where they differ. */
   readonly localRopeTheta?: number;
+  /** Versions of transformers disagree on whether `rope_theta` alone is the base for windowed layers, too. */
+  readonly disputedRopeTheta?: true;
   /** n where every n-th layer has no window, in configurations older than `layer_types`. */
   readonly windowPattern?: number;
   /** Of those n layers, the first has no window instead of the last. */

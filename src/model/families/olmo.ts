@@ -61,6 +61,7 @@ export const OLMO3: Family = {
     window: 4096,
     windowPattern: 4,
     localRopeTheta: 500_000,
+    disputedRopeTheta: true,
   },
 };
 

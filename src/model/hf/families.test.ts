@@ -211,12 +211,29 @@ describe("OLMo 2", () => {
 describe("OLMo 3", () => {
   test("stretches layers without a window only, and has a base of its own in the others", () => {
     const rope_scaling = { rope_type: "linear", factor: 4 };
-    const config = { model_type: "olmo3", num_hidden_layers: 4, rope_theta: 7, rope_scaling };
+    const rope_parameters = { full_attention: { rope_theta: 7 } };
+    const config = { model_type: "olmo3", num_hidden_layers: 4, rope_parameters, rope_scaling };
     const local = { theta: 500_000, rotaryDim: 8, scaling: null };
     const full = { theta: 7, rotaryDim: 8, scaling: { type: "linear", factor: 4 } };
     expect(ropesIn(config)).toEqual([local, local, local, full]);
     expect(windowsOf({ ...LLAMA, ...config })).toEqual([4096, 4096, 4096, null]);
     rewritten(config);
+  });
+
+  test("has its class's base in all layers where only rope_theta says so, and no other one", () => {
+    const config = { model_type: "olmo3", num_hidden_layers: 4 };
+    expect(ropesIn({ ...config, rope_theta: 500_000 })).toEqual(ropesIn(config));
+    expect(() => ropesIn({ ...config, rope_theta: 7 })).toThrow(
+      expect.objectContaining({
+        code: "UNSUPPORTED",
+        message: expect.stringMatching(
+          /: expected rope_parameters of olmo3, or rope_theta 500000, got rope_theta 7 alone$/,
+        ),
+      }),
+    );
+    const layer_types = ["full_attention", "full_attention"];
+    const full = { ...config, num_hidden_layers: 2, layer_types, rope_theta: 7 };
+    expect(ropesIn(full).map((rope) => rope?.theta)).toEqual([7, 7]);
   });
 
   test.each(["olmo3", "gemma3_text"])(

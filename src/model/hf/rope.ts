@@ -139,6 +139,7 @@ export function ropeOf(
   const { rotaryKeys } = keys;
   if (rotaryKeys.theta === null) return plainRope(config, context, headDim);
   const local = computes.ropeByLayerType && windowed;
+  if (local && defaults.disputedRopeTheta) requireUsualBase(config, context);
   const parameters = ropeParameters(config, context, local);
   const theta =
     (local
@@ -159,6 +160,20 @@ export function ropeOf(
   const usual = usualScaling(config, theta, context);
   const scaling = usual ?? scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
   return { theta, rotaryDim, scaling };
+}
+
+/**
+ * Refuses another base than the class's alone: version 4 of transformers and vLLM rotate all layers by it, version 5
+ * those without windows (configuration_olmo3.py).
+ */
+function requireUsualBase(config: RopeConfig, { family, where }: Context): void {
+  const { rope_parameters: parameters, rope_theta: theta } = config;
+  const { ropeTheta: usual } = family.defaults;
+  if (parameters || theta === undefined || theta === usual) return;
+  const expected = `rope_parameters of ${family.modelType}, or rope_theta ${usual}`;
+  throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got rope_theta ${theta} alone`, {
+    hint: "Versions of transformers disagree on it. Say in rope_parameters how each type of layers is rotated.",
+  });
 }
 
 /** `_compute_proportional_rope_parameters`, for heads of `headDim` channels of which a part turns. */
