@@ -109,7 +109,7 @@ export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTe
   return { tensors: renamedSource(source, names), storedName: (name) => names.get(name)! };
 }
 
-/** Tensors by which a naming is told; norms of OLMo 1 have none, and neither has a first layer without attention. */
+/** Tensors by which a naming is told; OLMo 1 lacks the first, and a first layer without attention the second. */
 const LANDMARKS = ["model.norm.weight", "model.layers.0.self_attn.o_proj.weight"] as const;
 
 function landmarksOf(source: TensorSource, naming: StoredNaming): number {
