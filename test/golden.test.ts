@@ -11,6 +11,7 @@ import { writeConfig } from "../src/model/hf/form.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { weightsOf } from "../src/model/weights.ts";
 import { decode, encode, type FloatDType } from "../src/tensor/dtype.ts";
+import { bytesOf } from "./bytes.ts";
 import { temporaryDirectory } from "./directories.ts";
 import { goldenNumbers } from "./golden_contract.ts";
 import { GOLDEN_FAMILIES, type GoldenModel, openGolden, READ_AS_OTHERS, readAll } from "./golden_model.ts";
@@ -98,8 +99,4 @@ function withUnevenWidths(spec: ModelSpec): ModelSpec {
 
 function toChoice(dtype: FloatDType): "f32" | "f16" | "bf16" {
   return dtype.toLowerCase() as "f32" | "f16" | "bf16";
-}
-
-function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength);
 }

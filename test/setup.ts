@@ -1,8 +1,9 @@
 /**
  * Fails tests that write to the console, which the library never does. A call throws where it happens; if the code
- * under test catches that, the test fails at its end. And compares tensors' data by its bytes first.
+ * under test catches that, the test fails at its end.
  */
-import { afterAll, afterEach, expect } from "vitest";
+import { afterAll, afterEach } from "vitest";
+import "./equality.ts";
 
 const METHODS = ["debug", "dir", "error", "info", "log", "table", "trace", "warn"] as const;
 
@@ -26,18 +27,3 @@ function failOnCalls(): void {
 
 afterEach(failOnCalls);
 afterAll(failOnCalls);
-
-/**
- * Typed arrays with the same bytes are equal, which takes a thousandth of the time of comparing them by element.
- * Others are left to vitest, whose message says where they differ.
- */
-function haveSameBytes(a: unknown, b: unknown): true | undefined {
-  if (!ArrayBuffer.isView(a) || !ArrayBuffer.isView(b) || a.constructor !== b.constructor) return undefined;
-  return bytesOf(a).equals(bytesOf(b)) || undefined;
-}
-
-function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength);
-}
-
-expect.addEqualityTesters([haveSameBytes]);

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { bytesOf } from "../../../test/bytes.ts";
 import { wayBackFeeds } from "../../../test/layer_feeds.ts";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../../test/tiny_model.ts";
 import { GEMMA_SWITCHES } from "../../../test/tiny_variants.ts";
@@ -17,10 +18,6 @@ import { addsAlike, threadLimit } from "./thread_limit.ts";
 const THREADS = [1, 2, 3, 7, 16];
 const runtimes = THREADS.map((threads) => new Runtime({ threads }));
 afterAll(() => Promise.all(runtimes.map((runtime) => runtime.close())));
-
-function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength);
-}
 
 /** Expects the same bits from every runtime. */
 async function expectSameBits(compute: (runtime: Runtime) => Promise<Outputs>): Promise<void> {

@@ -103,7 +103,7 @@ async function withExport(
   }
 }
 
-/** Types with blocks of 32 and of 256. For all types see ../../io/formats/ggml_encode.test.ts and block_weights.test.ts. */
+/** A type with blocks of 32 and one of 256; ggml_encode.test.ts and block_weights.test.ts have all of them. */
 const TYPES = ["q4_0", "q6_k"] as const;
 
 describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
