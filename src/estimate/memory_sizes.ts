@@ -68,7 +68,7 @@ export class RunSizes {
     this.hiddenSize = run.spec.hiddenSize;
     this.stateSize = widestState(run.spec);
     this.#spec = specSizes(run.spec);
-    this.channels = this.#spec.widest;
+    this.channels = this.#spec.channels;
     this.widest = Math.max(...this.channels);
     this.largestTensor = this.#spec.largestTensor;
     this.writing = this.#spec.writing;
@@ -187,14 +187,14 @@ export class RunSizes {
 
   /** Gradients of the gates of all channels, for one lot of windows. */
   get gates(): number {
-    return (this.#lotTokens() / this.#run.config.seqLen) * 4 * this.#spec.channels;
+    return (this.#lotTokens() / this.#run.config.seqLen) * 4 * this.#spec.allChannels;
   }
 
   /** Sums per channel of each set and its halves, and the scores made from them. */
   get statistics(): number {
     if (!hasStatistics(this.#run)) return 0;
     const lots = this.#run.config.calibration.length + 1;
-    return WHOLE_AND_HALVES * (CHANNEL_STATS_BYTES + 8) * this.#spec.channels * lots;
+    return WHOLE_AND_HALVES * (CHANNEL_STATS_BYTES + 8) * this.#spec.allChannels * lots;
   }
 
   /** Refitted projections, as far as they are in memory. */

@@ -1,7 +1,7 @@
 /** What the memory of all plans of a model has in common: sizes that follow from its shapes alone. */
 import { getOrMake } from "../base/map_values.ts";
 import { largestBytes, writingBytes } from "../export/room.ts";
-import { layerStructure } from "../graph/decoder/layer_structure.ts";
+import { type AlikeLayers, alikeLayers } from "../graph/decoder/layer_structure.ts";
 import { layerParameters } from "../model/parameter_counts.ts";
 import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -12,9 +12,9 @@ import { layerWeightsOf, SPACE_KINDS, weightsOf } from "../model/weights.ts";
 export interface SpecSizes {
   readonly spaces: readonly Space[];
   /** Channels of the widest KV space and of the widest FFN space. */
-  readonly widest: readonly number[];
+  readonly channels: readonly number[];
   /** Channels of all spaces together. */
-  readonly channels: number;
+  readonly allChannels: number;
   /** Bytes of each layer's weights. */
   readonly layerBytes: readonly number[];
   /** Bytes of the largest tensor of a layer. */
@@ -23,8 +23,7 @@ export interface SpecSizes {
   readonly largestTensor: number;
   /** Memory for a tensor while it is written. */
   readonly writing: number;
-  /** The first of the layers that are alike, and how many there are. */
-  readonly alike: readonly { readonly index: number; readonly count: number }[];
+  readonly alike: readonly AlikeLayers[];
 }
 
 const known = new WeakMap<ModelSpec, SpecSizes>();
@@ -41,21 +40,12 @@ function measured(spec: ModelSpec): SpecSizes {
     Math.max(0, ...counts.filter((_, index) => spaces[index]!.kind === kind));
   return {
     spaces,
-    widest: SPACE_KINDS.map(widestOf),
-    channels: counts.reduce((a, b) => a + b, 0),
+    channels: SPACE_KINDS.map(widestOf),
+    allChannels: counts.reduce((a, b) => a + b, 0),
     layerBytes: spec.layers.map((_, index) => 4 * layerParameters(spec, index)),
     largestOfLayers: Math.max(...spec.layers.map((_, index) => largestBytes(layerWeightsOf(spec, index)))),
     largestTensor: largestBytes(weightsOf(spec).filter(({ name }) => name !== PER_LAYER.table)),
     writing: writingBytes(spec),
     alike: alikeLayers(spec),
   };
-}
-
-function alikeLayers(spec: ModelSpec): SpecSizes["alike"] {
-  const alike = new Map<string, { readonly index: number; count: number }>();
-  for (const [index, layer] of spec.layers.entries()) {
-    const key = JSON.stringify([layer, layerStructure(spec, index)]);
-    getOrMake(alike, key, () => ({ index, count: 0 })).count++;
-  }
-  return [...alike.values()];
 }

@@ -1,5 +1,6 @@
 /** What a decoder layer's graph depends on, its inputs and its values. decoder.ts builds it. */
 
+import { getOrMake } from "../../base/map_values.ts";
 import type { ExpertsSpec } from "../../model/experts_spec.ts";
 import { hasFfn } from "../../model/ffn_layers.ts";
 import type { LatentSpec } from "../../model/latent_spec.ts";
@@ -185,6 +186,22 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     ...(spec.perLayerInputs !== null && { ownInput: spec.perLayerInputs.size }),
     ...(spec.layerScalars && { scalar: true }),
   };
+}
+
+/** Layers with the same spec and structure, whose programs are the same: the first of them, and how many there are. */
+export interface AlikeLayers {
+  readonly index: number;
+  readonly count: number;
+}
+
+/** The layers of a model, those that are alike together. */
+export function alikeLayers(spec: ModelSpec): readonly AlikeLayers[] {
+  const alike = new Map<string, { readonly index: number; count: number }>();
+  for (const [index, layer] of spec.layers.entries()) {
+    const key = JSON.stringify([layer, layerStructure(spec, index)]);
+    getOrMake(alike, key, () => ({ index, count: 0 })).count++;
+  }
+  return [...alike.values()];
 }
 
 /** What travels behind the hidden states at a layer; null for nothing. */

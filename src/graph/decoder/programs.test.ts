@@ -6,12 +6,11 @@ import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
 import { mixerOf } from "../../model/mixer_layers.ts";
 import { isLinear } from "../../model/mixer_spec.ts";
 import type { Model } from "../../model/model.ts";
-import type { ModelSpec } from "../../model/spec.ts";
 import { layerWeightsOf, projectionsOf } from "../../model/weights.ts";
 import { readNamed } from "../../tensor/tensor.ts";
 import { type Feeds, Runtime } from "../runtime/runtime.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { type LayerStructure, layerStructure, stateSize } from "./layer_structure.ts";
+import { alikeLayers, type LayerStructure, layerStructure, stateSize } from "./layer_structure.ts";
 import { PositionFeeds } from "./position_feeds.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 
@@ -31,23 +30,12 @@ async function layerWeights({ spec, weights }: Model, index: number): Promise<Fe
 /** Two blocks of queries, of different sizes. */
 const TOKENS = 257;
 
-/** The first layer of each structure: layers of the same structure have the same graphs. */
-function layersByStructure(spec: ModelSpec): readonly number[] {
-  const layers = new Map<string, number>();
-  for (const index of spec.layers.keys()) {
-    const { window } = spec.layers[index]!;
-    const key = JSON.stringify([window, layerStructure(spec, index)]);
-    if (!layers.has(key)) layers.set(key, index);
-  }
-  return [...layers.values()];
-}
-
 describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s", (name, options) => {
   // decoder_runner.test.ts compares the way forward with the naive decoder.
   test.each<LayerProgram>(["backward", "train"])("%s gives what it gives at once", async (program) => {
     const model = tinyModel(options);
     const runner = new DecoderRunner(model, runtime);
-    for (const index of layersByStructure(model.spec)) {
+    for (const { index } of alikeLayers(model.spec)) {
       const layer = await runner.loadLayer(index);
       const { window } = layer.spec;
       // Without a length, a delta rule is one operator, which has no derivative.
@@ -100,7 +88,7 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
     "gives the way back the bits that it has without, through %i tokens",
     async (tokens, programs) => {
       const runner = new DecoderRunner(model, runtime);
-      for (const index of layersByStructure(model.spec)) {
+      for (const { index } of alikeLayers(model.spec)) {
         const layer = await runner.loadLayer(index);
         const feeds = wayBackFeeds(model.spec, index, { batch: 2, tokens });
         const ids = someIds(2, tokens);
