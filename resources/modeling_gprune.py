@@ -2,7 +2,8 @@
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X,
 LFM2 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen
 3.5: 5.2 and later; Nemotron-H and OLMo Hybrid: 5.3 and later; Gemma 4: 5.5 and later; Mellum 2: 5.10 and later; MiniCPM
-3: 5.13 and later; Granite with windows: 5.15 and later; LFM3: 5.23 and later; MiniCPM 5: 5.25 and later):
+3: 5.13 and later; Granite with windows: 5.15 and later; LFM3: 5.23 and later; MiniCPM 5: 5.25 and later; Laguna: 5.7
+and later, with gates for each channel 5.15 and later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -49,8 +50,8 @@ NEURONS = (
 SHARED = ("shared_expert", "shared_mlp")
 
 # What `projection_biases` calls the projections of families that have other names for them, in attention and FFN. Of
-# those that are one matrix in some classes, all have a bias or none; gates of attention's outputs (AFMoE, LFM3) have
-# none.
+# those that are one matrix in some classes, all have a bias or none; gates of attention's outputs (AFMoE, LFM3,
+# Laguna) have none.
 ATTENTION_PROJECTIONS = {
     "gate_proj": "attention_gates",
     "g_proj": "attention_gates",
@@ -129,9 +130,13 @@ def attribute_of(module, names):
 
 
 def at_layer(kind, config, index):
-    """A module of a layer; classes have two names for its index. Decorators of transformers 5.2 hide the usual one."""
+    """
+    A layer's attention; classes have two names for the layer's index, and Laguna's asks for the number of heads.
+    Decorators of transformers 5.2 hide the usual name.
+    """
     parameters = inspect.signature(kind).parameters
-    return kind(config, **{"layer_id" if "layer_id" in parameters else "layer_idx": index})
+    heads = {"num_heads": config.num_attention_heads} if "num_heads" in parameters else {}
+    return kind(config, **{"layer_id" if "layer_id" in parameters else "layer_idx": index}, **heads)
 
 
 def pruned_projection(stock, usual, config, index):
@@ -321,6 +326,7 @@ for family in (
     ("llama4_text", "Llama4Text", "Llama4ForCausalLM"),
     ("lfm2", "Lfm2"),
     ("lfm2_moe", "Lfm2Moe"),
+    ("laguna", "Laguna"),
     ("lfm3", "Lfm3"),
     ("mistral", "Mistral"),
     ("mixtral", "Mixtral"),

@@ -75,6 +75,8 @@ export const GOLDEN_FAMILIES = [
   "dots1",
   "solar_open",
   "afmoe",
+  "laguna",
+  "laguna-channels",
   "apertus",
   "arcee",
   "nanochat",

@@ -94,6 +94,7 @@ const BESIDE: LayerStructure = {
 const SLOPED: LayerStructure = { ...STRUCTURE, rotaryDim: 0, scalesQueries: false, alibi: true };
 const GATED_APART: LayerStructure = { ...STRUCTURE, gatedAttention: "gate_proj" };
 const HEADS_GATED: LayerStructure = { ...STRUCTURE, gatedAttention: "head_gates" };
+const SOFTPLUS_GATED: LayerStructure = { ...HEADS_GATED, softplusGates: true };
 /** Streams, a learned residual, and cut gates (Gemma 3n). */
 const STREAMING: LayerStructure = {
   ...STRUCTURE,
@@ -188,6 +189,8 @@ export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ),
   "forward with a gate for each head": LAYER_PROGRAMS.forward(HEADS_GATED),
   "backward with a gate for each head": LAYER_PROGRAMS.backward(HEADS_GATED),
+  "forward with the softplus of gates": LAYER_PROGRAMS.forward(SOFTPLUS_GATED),
+  "backward with the softplus of gates": LAYER_PROGRAMS.backward(SOFTPLUS_GATED),
   "train of the first layer with streams": LAYER_PROGRAMS.train(STREAMING),
   "backward of the last layer with streams": LAYER_PROGRAMS.backward(JOINING),
   ...Object.fromEntries(

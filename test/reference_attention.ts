@@ -12,6 +12,7 @@ import {
   sigmoid,
   softcap,
   softmax,
+  softplus,
 } from "./reference_functions.ts";
 import { type Attended, type ReferenceLayer, scaled } from "./reference_layer.ts";
 
@@ -44,7 +45,8 @@ export function attention(layer: ReferenceLayer, stream: Rows, gate: (rows: Rows
       );
     }),
   );
-  const open = mixed.map((row, t) => row.map((x, c) => (gates === null ? x : x * sigmoid(gates[t]![c]!))));
+  const opened = layer.spec.softplusGates ? softplus : sigmoid;
+  const open = mixed.map((row, t) => row.map((x, c) => (gates === null ? x : x * opened(gates[t]![c]!))));
   const out = (layer.layerSpec.kvSharing ? open : gate(open)).map((row) =>
     layer.project("self_attn", "o_proj", row),
   );
@@ -144,7 +146,7 @@ function keysAndValues(
   return result;
 }
 
-/** Gates of attention's outputs before their sigmoid; null without. */
+/** Gates of attention's outputs before their sigmoid or softplus; null without. */
 function gatesOf(layer: ReferenceLayer, rows: Rows): Rows | null {
   const { gatedAttention } = layer.spec;
   if (gatedAttention === false) return null;

@@ -27,10 +27,9 @@ export const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], NeuronFunctio
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   clamped_swiglu: (x) => Math.min(x, 7) * sigmoid(1.702 * Math.min(x, 7)),
   xielu: (x, numberOf) => {
-    const softplus = (name: string): number => Math.log1p(Math.exp(numberOf(name)));
     const beta = numberOf("beta");
-    if (x > 0) return softplus("alpha_p") * x * x + beta * x;
-    return (Math.expm1(Math.min(x, numberOf("eps"))) - x) * (beta + softplus("alpha_n")) + beta * x;
+    if (x > 0) return softplus(numberOf("alpha_p")) * x * x + beta * x;
+    return (Math.expm1(Math.min(x, numberOf("eps"))) - x) * (beta + softplus(numberOf("alpha_n"))) + beta * x;
   },
 };
 
@@ -89,6 +88,10 @@ export function linear(row: Row, weight: Rows): Row {
 
 export function sigmoid(x: number): number {
   return 1 / (1 + Math.exp(-x));
+}
+
+export function softplus(x: number): number {
+  return Math.log1p(Math.exp(x));
 }
 
 export function silu(x: number): number {

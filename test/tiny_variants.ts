@@ -121,6 +121,12 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     qkNorm: "head",
     gatedAttention: "gate_proj",
   },
+  "as Laguna": {
+    layers: [WIDTHS[0]!, { ...WIDTHS[1]!, window: 3 }, WIDTHS[2]!],
+    qkNorm: "head",
+    gatedAttention: "head_gates",
+    softplusGates: true,
+  },
   "as Qwen 3.5": {
     layers: [tinyDelta(), WIDTHS[1]!, tinyDelta({ keyHeads: 1, valueHeads: 3, length: 2 }, 3), WIDTHS[2]!],
     normOffset: 1,

@@ -55,7 +55,9 @@ const RULES: readonly Rule[] = [
   },
   {
     finds: (spec, { loads }) =>
-      loads.perLayerWidths || hasUniformWidths(spec) ? null : "layers of different widths",
+      loads.perLayerWidths || (hasUniformWidths(spec) && haveSameGroups(spec))
+        ? null
+        : "layers of different widths",
   },
   {
     // Padding with zeros would change the mean and deviation of these gates.
@@ -126,8 +128,8 @@ const RULES: readonly Rule[] = [
   },
   { finds: linearObstacle },
   {
-    finds: ({ gatedAttention }, _, { computes }) =>
-      gatedAttention === computes.gatedAttention
+    finds: ({ gatedAttention, softplusGates }, _, { computes }) =>
+      gatedAttention === computes.gatedAttention && softplusGates === computes.softplusGates
         ? null
         : `attention with${gatedAttention ? "" : "out"} gates`,
   },
@@ -378,4 +380,10 @@ function windowObstacle(
 /** `2nd`, `4th`. */
 function ordinal(every: number): string {
   return every === 2 ? "2nd" : `${every}th`;
+}
+
+/** Whether groups of all layers have as many query heads. */
+function haveSameGroups(spec: ModelSpec): boolean {
+  const [first, ...others] = attentionLayers(spec);
+  return others.every(({ groupSize }) => groupSize === first!.groupSize);
 }

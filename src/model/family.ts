@@ -82,6 +82,7 @@ export type OwnKeysName =
   | "lfm2_moe"
   | "lfm3"
   | "minicpm5_moe"
+  | "laguna"
   | "llama4"
   | "mellum"
   | "minicpm3"
@@ -130,6 +131,7 @@ type SettledSwitches = Pick<
   ModelSpec,
   | "gated"
   | "gatedAttention"
+  | "softplusGates"
   | "valueNorm"
   | "attentionSinks"
   | "layerScalars"
@@ -382,6 +384,7 @@ export function settledSwitches(computes: FamilyComputation): SettledSwitches {
   return {
     gated,
     gatedAttention,
+    ...(computes.softplusGates && { softplusGates: true }),
     headBias,
     normType,
     normOffset,

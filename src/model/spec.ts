@@ -110,9 +110,9 @@ export type QkNorm = "head" | "rotated_head" | "unweighted" | "each_head" | "pro
 export type NormPlacement = "before" | "around" | "after" | "shared";
 
 /**
- * The matrix that computes gates of attention's outputs, which are multiplied by their sigmoids: q_proj, where the rows
- * of a head are those of its query, then those of its gate (Qwen 3.5), or one of their own without a bias, with a row
- * for each channel of the outputs (modeling_afmoe.py) or for each head (modeling_lfm3.py).
+ * The matrix that computes gates of attention's outputs, which are multiplied by their sigmoids or softplus: q_proj,
+ * where the rows of a head are those of its query, then those of its gate (Qwen 3.5), or one of their own without a
+ * bias, with a row for each channel of the outputs (modeling_afmoe.py) or for each head (modeling_lfm3.py).
  */
 export type AttentionGates = "q_proj" | "gate_proj" | "head_gates";
 
@@ -181,6 +181,8 @@ export interface ModelSpec {
   readonly scoreSoftcap: number | null;
   /** What computes gates of attention's outputs; false without gates. */
   readonly gatedAttention: AttentionGates | false;
+  /** Attention's outputs are multiplied by the softplus of their gates (modeling_laguna.py), not by their sigmoids. */
+  readonly softplusGates?: true;
   /** Keys and values come from latents, in all layers; absent where projections read the layer's input. */
   readonly latent?: LatentSpec;
   /** Divisor of the logits: 1 except in Granite. */
@@ -286,10 +288,10 @@ export function attentionLayers({ layers }: Pick<ModelSpec, "layers">): readonly
 /**
  * Whether layers have the widths that stock classes can have: the same in all layers of a kind. Layers with attention
  * are of one kind if their heads have the same size, FFNs if both are in layers with keys of their own, or neither, and
- * have as many experts. Layers without an FFN may be anywhere.
+ * have as many experts. Layers without an FFN may be anywhere. Query heads of a group do not count: pruning leaves all.
  */
 export function hasUniformWidths({ layers }: Pick<ModelSpec, "layers">): boolean {
-  const heads = ({ headDim, kvGroups, groupSize }: LayerSpec): Kinship => [headDim, [kvGroups, groupSize]];
+  const heads = ({ headDim, kvGroups }: LayerSpec): Kinship => [headDim, [kvGroups]];
   const ffn = ({ kvSharing, neurons, experts }: LayerSpec): Kinship => [
     `${kvSharing?.role === "reader"} ${experts?.count}`,
     [neurons],

@@ -16,7 +16,7 @@ type KeysAndValues = Readonly<Record<"keys" | "values", Value>>;
 export interface Heads extends KeysAndValues {
   /** Rotated, [B, T, N, H]. */
   readonly queries: Value;
-  /** Gates of attention's output before their sigmoid, [B, T, N, H] or [B, T, N, 1]; null where there are none. */
+  /** Gates of attention's output before their sigmoid or softplus, [B, T, N, H] or [B, T, N, 1]; null where there are none. */
   readonly gates: Value | null;
 }
 

@@ -4,6 +4,7 @@ import { LAYER_SCALAR, PER_LAYER_NORM, SINKS } from "../../model/weight_names.ts
 import { BLOCK_NORMS } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import type { GraphBuilder } from "../ir/graph_builder.ts";
+import { softplus } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
 import { addAttention } from "./attention.ts";
 import { attentionHeads } from "./attention_heads.ts";
@@ -90,7 +91,7 @@ export class LayerBuilder {
     const output = b.reshape(joined, [batch, tokens, multiple(N, valueDim)]);
     if (gates === null) return { tap: output, beforeOutputGate: output, keys, values };
     const heads = b.reshape(b.cast(output, "float32"), [batch, tokens, N, valueDim]);
-    const gated = b.mul(heads, b.sigmoid(gates));
+    const gated = b.mul(heads, structure.softplusGates ? softplus(b, gates) : b.sigmoid(gates));
     return { tap: b.reshape(gated, output.shape), beforeOutputGate: output, keys, values };
   }
 

@@ -52,6 +52,8 @@ export interface LayerStructure extends AttentionRule, NormRule {
   readonly residualScale: number;
   readonly projectionClip: number | null;
   readonly gatedAttention: ModelSpec["gatedAttention"];
+  /** See `ModelSpec`. */
+  readonly softplusGates?: true;
   /** Keys and values come from latents; absent where they do not. */
   readonly latent?: LatentSpec;
   /** There is no FFN. */
@@ -170,6 +172,7 @@ export function layerStructure(spec: ModelSpec, index: number): LayerStructure {
     residualScale: spec.residualScale,
     projectionClip: spec.projectionClip,
     gatedAttention: spec.gatedAttention,
+    ...(spec.softplusGates && { softplusGates: true }),
     ...(spec.latent !== undefined && { latent: spec.latent }),
     ...(layer.slopes !== undefined && { alibi: true }),
     ...(layer.mixer !== undefined && { mixer: layer.mixer }),

@@ -150,6 +150,13 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["dots1", {}],
   ["solar_open", {}],
   ["afmoe", {}],
+  [
+    "laguna",
+    {
+      "mlp.experts.e_score_correction_bias": "mlp.gate.e_score_correction_bias",
+      "mlp.shared_expert.": "mlp.shared_experts.",
+    },
+  ],
   ["mellum", {}],
   ["phimoe", { "block_sparse_moe.gate": "mlp.router" }],
   ["flex_olmo", {}],

@@ -36,6 +36,7 @@ import { HELIUM } from "./helium.ts";
 import { HUNYUAN, HUNYUAN_MOE } from "./hunyuan.ts";
 import { HYPERCLOVAX } from "./hyperclovax.ts";
 import { JAIS2 } from "./jais2.ts";
+import { LAGUNA } from "./laguna.ts";
 import { LFM2, LFM2_MOE, LFM3 } from "./lfm2.ts";
 import { LLAMA } from "./llama.ts";
 import { LLAMA4 } from "./llama4.ts";
@@ -121,6 +122,7 @@ export const FAMILIES: readonly Family[] = [
   DOTS1,
   SOLAR_OPEN,
   AFMOE,
+  LAGUNA,
   APERTUS,
   ARCEE,
   NANOCHAT,

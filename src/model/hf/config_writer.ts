@@ -65,6 +65,7 @@ const FLOAT_KEYS = [
   "rope_local_base_freq",
   "rope_theta",
   "route_scale",
+  "moe_routed_scaling_factor",
   "routed_scaling_factor",
   "router_jitter_noise",
 ] as const;

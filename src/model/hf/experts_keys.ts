@@ -37,14 +37,19 @@ export interface ExpertKeys {
   /** Scores are corrected: always, or unless this flag says otherwise. */
   readonly corrects?: "always" | "use_expert_bias";
   /** The key of the factor on the numbers; absent in classes without. */
-  readonly scales?: "routed_scaling_factor" | "route_scale";
+  readonly scales?: "routed_scaling_factor" | "route_scale" | "moe_routed_scaling_factor";
   /** The key of what the sum of the numbers is at least. */
   readonly least?: { readonly key: "moe_norm_min"; readonly usual: number };
   /**
    * The key of the shared expert, which has a gate where its key is `OWN_WIDTH`; null in classes where it is `usual`
    * times as wide as the others. Absent in classes without.
    */
-  readonly shared?: { readonly key: WidthKey | RatioKey | null; readonly usual: number };
+  readonly shared?: {
+    readonly key: WidthKey | RatioKey | null;
+    readonly usual: number;
+    /** It has no gate, unlike those of other classes with the same key. */
+    readonly ungated?: true;
+  };
   /**
    * The width of experts is `moe_intermediate_size`, this where it is absent, and perhaps there are layers without
    * experts; null where it is `intermediate_size`, in all layers.
@@ -85,6 +90,7 @@ const schema = z.object({
   use_expert_bias: z.boolean().nullish(),
   routed_scaling_factor: z.number().positive().nullish(),
   route_scale: z.number().positive().nullish(),
+  moe_routed_scaling_factor: z.number().positive().nullish(),
   moe_norm_min: z.number().positive().nullish(),
   intermediate_size: size.nullish(),
   moe_intermediate_size: size.nullish(),
@@ -182,7 +188,7 @@ function sharedOf(
   if (keys === undefined) return {};
   const values = parsedKeys(sharedSchema, config, where);
   const given = (keys.key && values[keys.key]) ?? keys.usual;
-  if (keys.key === OWN_WIDTH) return { shared: given };
+  if (keys.key === OWN_WIDTH) return { shared: given, ...(keys.ungated && { sharedUngated: true }) };
   if (given === 0) return {};
   if (isUngatedWidth(keys.key)) return { shared: given, sharedUngated: true };
   const isOurs = parsed.model_type?.startsWith(REMOTE_CODE_PREFIX) ?? false;

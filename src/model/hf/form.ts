@@ -177,9 +177,8 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
   const heads = attentionLayers(spec);
   const divides = heads.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
   const fills = heads.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
-  const alike = family.computes.neuronsByLayer ? withoutNeurons(spec) : spec;
   const fits =
-    hasUniformWidths(alike) &&
+    hasUniformWidths(family.computes.neuronsByLayer ? withoutNeurons(spec) : spec) &&
     (divides || !family.computes.headsDivideHidden) &&
     (fills || !family.computes.headsFillHidden);
   return fits && holds(spec, { family, remoteCode: false });

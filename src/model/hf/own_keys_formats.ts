@@ -14,6 +14,7 @@ import { GEMMA3N_KEYS } from "./gemma3n_keys.ts";
 import { gemma4Keys, readGemma4Keys } from "./gemma4_keys.ts";
 import { GRANITE_HYBRID_KEYS } from "./granite_hybrid_keys.ts";
 import { SAME_IN_LAYERS } from "./hunyuan_keys.ts";
+import { LAGUNA_ATTENTION } from "./laguna_keys.ts";
 import { type LatentSizes, latentKeys } from "./latent_keys.ts";
 import { LAYER_THETAS } from "./layer_thetas.ts";
 import { LFM2_KEYS, LFM2_MIXERS } from "./lfm2_keys.ts";
@@ -31,6 +32,7 @@ import {
   afterDense,
   BY_STEP,
   BY_TYPE,
+  BY_TYPE_AND_STEP,
   BY_TYPE_OR_ALL,
   BY_TYPE_OR_NUMBER,
   IN_INTERVAL,
@@ -285,6 +287,18 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
       scales: "route_scale",
       shared: { key: "num_shared_experts", usual: 2 },
       own: { neurons: 1408, layers: afterDense("num_dense_layers", { usual: 1 }) },
+    }),
+  ),
+  laguna: both(
+    LAGUNA_ATTENTION,
+    expertKeys({
+      count: "num_experts",
+      defaults: { count: 256, active: 8, normalised: true, sigmoid: true },
+      normalises: false,
+      corrects: "always",
+      scales: "moe_routed_scaling_factor",
+      shared: { key: "shared_expert_intermediate_size", usual: 512, ungated: true },
+      own: { neurons: 512, layers: BY_TYPE_AND_STEP },
     }),
   ),
   solar_open: expertKeys({

@@ -31,10 +31,11 @@ export function ropeKeys({ layers, latent, maxPositions, ...spec }: ModelSpec, f
   const local = layers.find(({ window, rope }) => window !== null && rope !== null)?.rope ?? main;
   const hasGlobal = layers.some(({ window, rope }) => window === null && rope !== null);
   const global = hasGlobal ? main : { ...main, theta: defaults.ropeTheta };
-  const byType = {
-    full_attention: ropeParameters(global, written),
-    sliding_attention: ropeParameters(local, written),
-  };
+  const ofType = (rope: RopeSpec): ConfigKeys => ({
+    ...ropeParameters(rope, written),
+    ...(computes.partialRotary && { [config.rotaryKeys.part]: rotatedPart(rope, headDim) }),
+  });
+  const byType = { full_attention: ofType(global), sliding_attention: ofType(local) };
   if (config.scalingTypeKey === null) return { rope_parameters: byType };
   // In transformers 4 the plain keys are those of layers without a window.
   return {

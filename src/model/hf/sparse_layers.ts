@@ -90,11 +90,12 @@ function byType(read: SparseLayers["read"]): SparseLayers {
       requireEveryLayer({ mlp_layer_types: types }, count, where);
       return types ? (layer) => types[layer] === "sparse" : read(config, where);
     },
-    write: (sparse) => ({
-      ...FIRST_DENSE.write(sparse),
-      mlp_layer_types: sparse.map((has) => (has ? "sparse" : "dense")),
-    }),
+    write: (sparse) => ({ ...FIRST_DENSE.write(sparse), ...typesOf(sparse) }),
   };
+}
+
+function typesOf(sparse: readonly boolean[]): JsonObject {
+  return { mlp_layer_types: sparse.map((has) => (has ? "sparse" : "dense")) };
 }
 
 /** `ExaoneMoeConfig`: without a list, all but as many as another key says. */
@@ -102,6 +103,12 @@ export const BY_TYPE_OR_NUMBER: SparseLayers = byType(FIRST_DENSE.read);
 
 /** `Glm4MoeLiteConfig`: without a list, all but the first. */
 export const BY_TYPE: SparseLayers = byType(() => (layer) => layer > 0);
+
+/** `LagunaConfig`, the same; vLLM has those that are not in a list (laguna.py). */
+export const BY_TYPE_AND_STEP: SparseLayers = {
+  read: BY_TYPE.read,
+  write: (sparse) => ({ ...BY_STEP.write(sparse), ...typesOf(sparse) }),
+};
 
 /** `MellumConfig`: without a list, all. */
 export const BY_TYPE_OR_ALL: SparseLayers = byType(() => () => true);
