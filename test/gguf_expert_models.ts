@@ -1,9 +1,11 @@
 /** Tiny mixtures of experts as GGUF files have them; gguf_models.ts has all other models. */
-import { type BuiltValue, bool, f32, text, u32 } from "./gguf_builder.ts";
+import { yarnAttentionFactor } from "../src/model/rope_spec.ts";
+import { queryHeads } from "../src/model/spec.ts";
+import { type BuiltValue, bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
 import { deltaEntries, gemma4Case } from "./gguf_entries.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
-import { tinyMamba, tinyMamba2, tinyModel } from "./tiny_model.ts";
+import { type TinyModelOptions, tinyMamba, tinyMamba2, tinyModel } from "./tiny_model.ts";
 
 /** The sizes of Mamba 2 with four value heads of four channels. */
 function mambaEntries(
@@ -51,6 +53,29 @@ function sigmoidEntries(architecture: string): NonNullable<Case["extra"]> {
     expert_weights_scale: f32(2.5),
   };
   return Object.entries(entries).map(([key, value]) => [`${architecture}.${key}`, value]);
+}
+
+/** As llama.cpp's conversion writes it; the tiny model's YaRN has an attention factor of 1.25 in place of its own. */
+function lagunaCase(options: TinyModelOptions): Case {
+  const model = tinyModel(options);
+  const { layers } = model.spec;
+  const entries: Readonly<Record<string, BuiltValue>> = {
+    "attention.head_count": i32s(layers.map(queryHeads)),
+    expert_shared_feed_forward_length: u32(5),
+    "rope.dimension_count": u32(2),
+    "rope.scaling.type": text("yarn"),
+    "rope.scaling.factor": f32(4),
+    "rope.scaling.original_context_length": u32(16),
+    "rope.scaling.attn_factor": f32(1.25 / yarnAttentionFactor(4)),
+    "rope.scaling.yarn_beta_fast": f32(32),
+    ...(layers.some(({ window }) => window !== null) && {
+      "attention.sliding_window": u32(16),
+      "rope.freq_base_swa": f32(500),
+      "rope.dimension_count_swa": u32(4),
+    }),
+  };
+  const own = Object.entries(entries).map(([key, value]) => [`laguna.${key}`, value] as const);
+  return { architecture: "laguna", model, extra: [...sigmoidEntries("laguna"), ...own] };
 }
 
 /** Of a GLM-4.5 with one layer without experts. */
@@ -293,6 +318,11 @@ export const EXPERT_CASES: Readonly<Record<string, Case>> = {
       ["afmoe.attention.sliding_window", u32(16)],
     ],
   },
+  laguna: lagunaCase(TINY_FAMILIES.laguna),
+  "laguna with gates for channels and without windows": lagunaCase({
+    ...{ ...TINY_FAMILIES.laguna, gatedAttention: "gate_proj" },
+    layers: TINY_FAMILIES.laguna.layers!.filter(({ window }) => window === undefined),
+  }),
   exaone_moe: {
     ...{ architecture: "exaone-moe", model: tinyModel(TINY_FAMILIES.exaone_moe) },
     extra: [

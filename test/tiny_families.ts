@@ -3,7 +3,12 @@
 import { alibiSlopes } from "../src/model/alibi.ts";
 import type { ExpertsSpec } from "../src/model/experts_spec.ts";
 import { PROJECTIONS } from "../src/model/projections.ts";
-import { type RopeSpec, yarnAttentionFactor } from "../src/model/rope_spec.ts";
+import {
+  type RopeSpec,
+  YARN_DEFAULTS,
+  type YarnScaling,
+  yarnAttentionFactor,
+} from "../src/model/rope_spec.ts";
 import type { LayerSpec } from "../src/model/spec.ts";
 import { projectionsOf } from "../src/model/weights.ts";
 import { YARN } from "./scaled_ropes.ts";
@@ -88,6 +93,15 @@ const OF_SIGMOIDS = {
   neurons: 12,
   experts: { ...CORRECTED, ...OPEN_SHARED, sigmoid: true, divisor: { plus: 1e-20 }, scale: 2.5, shared: 4 },
 } as const;
+
+const OF_LAGUNA = {
+  neurons: 12,
+  experts: { ...CORRECTED, ...OPEN_SHARED, sigmoid: true, scale: 2.5, shared: 5 },
+} as const;
+const TURNING: YarnScaling = {
+  ...{ type: "yarn", factor: 4, originalMaxPositions: 16, attentionFactor: 1.25 },
+  ...YARN_DEFAULTS,
+};
 
 const GEMMA4: TinyModelOptions = {
   ...{ ...GEMMA_SWITCHES, family: "gemma4_text", normOffset: 0, attentionScale: 1, logitSoftcap: 3 },
@@ -185,6 +199,7 @@ type TinyFamily =
   | "exaone_moe"
   | "solar_open"
   | "afmoe"
+  | "laguna"
   | "apertus"
   | "arcee"
   | "nemotron"
@@ -427,6 +442,16 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     layers: Array.from({ length: 5 }, (_, layer) => ({
       ...(layer === 0 ? {} : OF_SIGMOIDS),
       ...(layer === 3 ? { rope: null } : { window: 16 }),
+    })),
+  },
+  laguna: {
+    ...{ family: "laguna", qkNorm: "head", gatedAttention: "head_gates", softplusGates: true },
+    ...{ tiedEmbeddings: false },
+    layers: Array.from({ length: 5 }, (_, layer) => ({
+      ...(layer === 0 ? {} : OF_LAGUNA),
+      ...(layer % 4 === 0
+        ? { rope: { ...ROPE, rotaryDim: 2, scaling: TURNING } }
+        : { window: 16, groupSize: 3, rope: { ...ROPE, theta: 500 } }),
     })),
   },
   solar_open: { family: "solar_open", tiedEmbeddings: false, layers: [OF_SIGMOIDS, OF_SIGMOIDS] },

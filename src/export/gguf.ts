@@ -253,9 +253,8 @@ function storedPart(place: GgufPlace, tensor: Tensor): Tensor {
 
 /** What layers have alike in files of an architecture. */
 function alikeText({ loads }: GgufArchitecture): string {
-  return loads.perLayerWidths
-    ? "the experts of all layers with the same width"
-    : "all layers with the same widths";
+  if (loads.perLayerWidths) return "the experts of all layers with the same width";
+  return loads.perLayerHeads ? "FFNs of all layers with the same widths" : "all layers with the same widths";
 }
 
 /** The widths that layers have alike, but those without experts may be of another one. */
@@ -269,12 +268,13 @@ function sizesText({ layers }: ModelSpec, { loads }: GgufArchitecture): string {
     ...(sparse === undefined ? [] : [`${expertNeurons(sparse)} neurons in each expert`]),
     ...(shared === undefined ? [] : [`${shared} in the shared one`]),
   ];
-  return `${sizes.join(", ")} and ${attentionLayers({ layers })[0]!.kvGroups} KV groups`;
+  const groups = loads.perLayerHeads ? "" : ` and ${attentionLayers({ layers })[0]!.kvGroups} KV groups`;
+  return sizes.join(", ") + groups;
 }
 
 function warningsOf(
   { files }: Model,
-  { name, architecture, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
+  { name, architecture, zeros, ignoredWindow, contextSwitch, newTurns, spec: written }: GgufTarget,
   {
     tensors,
     dtype,
@@ -302,6 +302,9 @@ function warningsOf(
       ? null
       : `llama.cpp uses the long RoPE factors whenever its context size exceeds ${contextSwitch} ` +
         "tokens: do not set a larger one for texts up to that length",
+    newTurns
+      ? "llama.cpp up to v0.5.0 ignores YaRN's beta_fast and beta_slow in the file: use a later one"
+      : null,
     hasVocabulary ? null : "the model has no tokenizer, so the file has no vocabulary",
     leftOut.length === 0
       ? null

@@ -66,6 +66,8 @@ describe("the architecture", () => {
     ["glm4moe", TINY_FAMILIES.solar_open],
     ["dots1", TINY_FAMILIES.dots1],
     ["afmoe", TINY_FAMILIES.afmoe],
+    ["laguna", TINY_FAMILIES.laguna],
+    ["laguna", { ...TINY_FAMILIES.laguna, gatedAttention: "gate_proj" }],
     ["exaone-moe", TINY_FAMILIES.exaone_moe],
     ["ernie4_5-moe", ERNIE],
     ["ernie4_5-moe", without(ERNIE, "shared", "sharedUngated")],

@@ -42,6 +42,9 @@ const SCALE_TOLERANCE = 1e-4;
 /** Switches of norms that all models of a family share. */
 const NORM_SWITCHES = ["normType", "normOffset", "normParameters", "embeddingNorm"] as const;
 
+/** Gates with a matrix of their own, whose rows say what they are for. */
+const APART_GATES: readonly ModelSpec["gatedAttention"][] = ["gate_proj", "head_gates"];
+
 interface Rule {
   /** `what` of the obstacle; null where there is none. @param family - the architecture's */
   readonly finds: (spec: ModelSpec, architecture: GgufArchitecture, family: Family) => string | null;
@@ -54,10 +57,13 @@ const RULES: readonly Rule[] = [
       layers.length > maxLayers ? `more than ${maxLayers} layers` : null,
   },
   {
-    finds: (spec, { loads }) =>
-      loads.perLayerWidths || (hasUniformWidths(spec) && haveSameGroups(spec))
-        ? null
-        : "layers of different widths",
+    finds: (spec, { loads }) => {
+      if (loads.perLayerWidths) return null;
+      const isUniform = loads.perLayerHeads
+        ? hasUniformWidths(withoutHeads(spec))
+        : hasUniformWidths(spec) && haveSameGroups(spec);
+      return isUniform ? null : "layers of different widths";
+    },
   },
   {
     // Padding with zeros would change the mean and deviation of these gates.
@@ -128,10 +134,14 @@ const RULES: readonly Rule[] = [
   },
   { finds: linearObstacle },
   {
-    finds: ({ gatedAttention, softplusGates }, _, { computes }) =>
-      gatedAttention === computes.gatedAttention && softplusGates === computes.softplusGates
+    finds: ({ gatedAttention, softplusGates }, { gatesByRows }, { computes }) => {
+      const isKnown = gatesByRows
+        ? APART_GATES.includes(gatedAttention)
+        : gatedAttention === computes.gatedAttention;
+      return isKnown && softplusGates === computes.softplusGates
         ? null
-        : `attention with${gatedAttention ? "" : "out"} gates`,
+        : `attention with${gatedAttention ? "" : "out"} gates`;
+    },
   },
   {
     finds: ({ tiedEmbeddings }, { loads: { head } }) => {
@@ -316,7 +326,10 @@ function rotaryObstacle(spec: ModelSpec, architecture: GgufArchitecture): string
   const expected = (window: number | null) => (window === null ? main : windowed);
   const isRegular = rotated.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
   const usual = unscaledWindows && windowed !== main ? { ...main, scaling: null } : main;
-  const isAllowed = localRopeTheta === null ? isDeepStrictEqual(windowed, usual) : windowed.scaling === null;
+  const isAllowed =
+    localRopeTheta === null || windowed === main
+      ? isDeepStrictEqual(windowed, usual)
+      : windowed.scaling === null;
   if (!isRegular || !isAllowed) return "rotary embeddings that differ between layers";
   const turning = spec.latent?.rotated ?? spec.headDim;
   if (!loads.partialRotation && main.rotaryDim < turning) return "partial rotary embeddings";
@@ -346,12 +359,16 @@ function scalingObstacle({ scaling }: RopeSpec, architecture: GgufArchitecture):
 const UNUSUAL_TURNS = "YaRN with settings other than beta_fast 32, beta_slow 1 and truncation";
 
 /** For these architectures llama.cpp assumes YaRN's default turns and truncation, and one attention factor for all. */
-function yarnObstacle(scaling: YarnScaling, { localRopeTheta, roundsYarn }: GgufArchitecture): string | null {
-  if (!hasUsualTurns({ ...scaling, truncate: scaling.truncate === roundsYarn }))
+function yarnObstacle(scaling: YarnScaling, architecture: GgufArchitecture): string | null {
+  const { localRopeTheta, localRotation, roundsYarn, readsTurns } = architecture;
+  const turns = readsTurns ? YARN_DEFAULTS : {};
+  if (!hasUsualTurns({ ...scaling, ...turns, truncate: scaling.truncate === roundsYarn }))
     return roundsYarn ? UNUSUAL_TURNS : UNUSUAL_TURNS.replace("and", "and no");
   if (scaling.queryGrowth !== undefined) return "queries that grow with their position";
   const isPlain = scaling.attentionFactor === yarnAttentionFactor(scaling.factor);
-  return localRopeTheta !== null && !isPlain ? "a YaRN attention factor in some layers only" : null;
+  return localRopeTheta !== null && !localRotation && !isPlain
+    ? "a YaRN attention factor in some layers only"
+    : null;
 }
 
 /** For this architecture llama.cpp also assumes an attention factor of 1; a growth of 0 would be another family's. */
@@ -368,18 +385,27 @@ function hasUsualTurns(scaling: YarnScaling): boolean {
 /** Where llama.cpp computes sliding windows, it fixes which layers have one: all, or all but every n-th. */
 function windowObstacle(
   { layers }: ModelSpec,
-  { loads, fullAttentionEvery: every, defaultWindow, twoKinds }: GgufArchitecture,
+  { loads, fullAttentionEvery: every, firstUnwindowed, defaultWindow, twoKinds }: GgufArchitecture,
 ): string | null {
   const length = layers.find(({ window }) => window !== null)?.window ?? null;
   if (length === null) return defaultWindow === null ? null : "layers without sliding windows";
   if (!loads.windows || every === null || twoKinds) return null;
-  const isUsual = layers.every(({ window }, index) => window === ((index + 1) % every === 0 ? null : length));
-  return isUsual ? null : `sliding windows in layers other than all but every ${ordinal(every)}`;
+  const first = firstUnwindowed ? 0 : 1;
+  const isUsual = layers.every(
+    ({ window }, index) => window === ((index + first) % every === 0 ? null : length),
+  );
+  const others = `every ${ordinal(every)}${firstUnwindowed ? " from the first on" : ""}`;
+  return isUsual ? null : `sliding windows in layers other than all but ${others}`;
 }
 
 /** `2nd`, `4th`. */
 function ordinal(every: number): string {
   return every === 2 ? "2nd" : `${every}th`;
+}
+
+/** The widths of FFNs alone. */
+function withoutHeads({ layers }: ModelSpec): Pick<ModelSpec, "layers"> {
+  return { layers: layers.map((layer) => ({ ...layer, kvGroups: 1 })) };
 }
 
 /** Whether groups of all layers have as many query heads. */

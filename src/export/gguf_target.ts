@@ -10,7 +10,8 @@ import { withSayableShared } from "../model/gguf/experts.ts";
 import { foldedSpec } from "../model/gguf/folded.ts";
 import { withAllTensors } from "../model/gguf/streams.ts";
 import { parameterCount } from "../model/parameter_counts.ts";
-import { longropeSwitch } from "../model/rope_layers.ts";
+import { longropeSwitch, mainRope } from "../model/rope_layers.ts";
+import { YARN_DEFAULTS } from "../model/rope_spec.ts";
 import { attentionLayers, type ModelSpec, queryHeads, withBiases } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
 
@@ -30,6 +31,8 @@ export interface GgufTarget {
   readonly ignoredWindow: number | null;
   /** Context size, tokens, above which llama.cpp uses LongRoPE's long factors; null where it has no such switch. */
   readonly contextSwitch: number | null;
+  /** Releases of llama.cpp up to v0.5.0 take 32 and 1 for YaRN's `beta_fast` and `beta_slow`, whatever the file says. */
+  readonly newTurns: boolean;
 }
 
 /** A target, or why none of the family's architectures can hold the model. */
@@ -91,11 +94,15 @@ function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architectu
 }
 
 /** Differences between the model and what llama.cpp computes under an architecture. */
-export type TargetLimits = Pick<GgufTarget, "ignoredWindow" | "contextSwitch">;
+export type TargetLimits = Pick<GgufTarget, "ignoredWindow" | "contextSwitch" | "newTurns">;
 
 export function targetLimits(spec: ModelSpec, architecture: GgufArchitecture): TargetLimits {
   const present = forLayers(architecture, spec.layers.length);
-  return { ignoredWindow: ignoredWindow(spec, present), contextSwitch: contextSwitch(spec) };
+  return {
+    ignoredWindow: ignoredWindow(spec, present),
+    contextSwitch: contextSwitch(spec),
+    newTurns: present.readsTurns && hasOwnTurns(spec),
+  };
 }
 
 /** Tokens of the shortest sliding window if llama.cpp ignores windows under the architecture; else null. */
@@ -103,6 +110,12 @@ function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): number | n
   const windows = spec.layers.map(({ window }) => window ?? Number.POSITIVE_INFINITY);
   const shortest = Math.min(...windows);
   return !loads.windows && shortest < spec.maxPositions ? shortest : null;
+}
+
+function hasOwnTurns(spec: ModelSpec): boolean {
+  const scaling = mainRope(spec)?.scaling;
+  if (scaling?.type !== "yarn") return false;
+  return scaling.betaFast !== YARN_DEFAULTS.betaFast || scaling.betaSlow !== YARN_DEFAULTS.betaSlow;
 }
 
 /** Context size above which llama.cpp uses LongRoPE's long factors, however short the text (llama-model.cpp). */
@@ -119,7 +132,8 @@ function withRequiredBiases(spec: ModelSpec, { loads }: GgufArchitecture): Model
 /**
  * The spec with every layer as wide as the widest with as many experts, or with as many KV groups as fill the hidden
  * size where the architecture requires that. Null where layers differ in query heads per KV head, which padding cannot
- * change, or have gates that it would change. Where layers may have different widths, experts alone are widened.
+ * change, or have gates that it would change. Where layers may have different widths, experts alone are widened, and
+ * where they may have different heads, FFNs alone.
  */
 function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | null {
   const { loads } = architecture;
@@ -135,6 +149,8 @@ function widened(spec: ModelSpec, architecture: GgufArchitecture): ModelSpec | n
   // Zeros would change the mean and deviation of gates that are cut by these.
   if (layers.some(({ gateCut, neurons }, index) => gateCut !== undefined && neurons < wide[index]!))
     return null;
+  if (loads.perLayerHeads)
+    return { ...spec, layers: layers.map((layer, index) => ({ ...layer, neurons: wide[index]! })) };
   const attending = attentionLayers(spec);
   const { groupSize } = attending[0]!;
   if (attending.some((layer) => layer.groupSize !== groupSize)) return null;

@@ -85,10 +85,11 @@ function llamaCppFileText(spec: ModelSpec, name: string): string {
 }
 
 /** Notes on what llama.cpp computes differently from the model. */
-function limitNotes({ ignoredWindow, contextSwitch }: TargetLimits): readonly string[] {
+function limitNotes({ ignoredWindow, contextSwitch, newTurns }: TargetLimits): readonly string[] {
   return [
     ...(ignoredWindow === null ? [] : [`ignoring the sliding window of ${ignoredWindow} tokens`]),
     ...(contextSwitch === null ? [] : [`long RoPE factors at context sizes above ${contextSwitch} tokens`]),
+    ...(newTurns ? ["after v0.5.0"] : []),
   ];
 }
 

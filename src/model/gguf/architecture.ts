@@ -16,6 +16,8 @@ export interface GgufLoads {
   readonly families: readonly string[];
   /** Layers may have different widths; else llama.cpp builds every layer like the first. */
   readonly perLayerWidths: boolean;
+  /** Layers may have different numbers of heads, also in a group, if not of neurons; they may where widths may differ. */
+  readonly perLayerHeads: boolean;
   /** Most layers. */
   readonly maxLayers: number;
   /** Number of layers from which on norms of queries and keys must exist, and below which not; null: as the family. */
@@ -138,6 +140,8 @@ export interface GgufArchitecture {
    * none.
    */
   readonly fullAttentionEvery: number | null;
+  /** Of these n, the first layer is the one without a window, not the last. */
+  readonly firstUnwindowed: boolean;
   /** Tokens of the window where the file has no key; null: none. */
   readonly defaultWindow: number | null;
   /** Queries, keys and values are clipped where the file gives a limit. */
@@ -155,8 +159,15 @@ export interface GgufArchitecture {
    * for none.
    */
   readonly alibi: "always" | "key" | null;
-  /** Base of the rotation in windowed layers where the file has no key; null: the same as in the others. */
-  readonly localRopeTheta: number | null;
+  /**
+   * Base of the rotation in windowed layers, which are not scaled, where the file has no key; "full": that of the others;
+   * null: all layers have the same rotation.
+   */
+  readonly localRopeTheta: number | "full" | null;
+  /** The file says which part of heads turns in windowed layers, and YaRN's attention factor is not theirs. */
+  readonly localRotation: boolean;
+  /** The file says how often pairs of channels turn that YaRN stretches or not. */
+  readonly readsTurns: boolean;
   /** Models have YaRN with rounded bounds, as llama.cpp computes; else with exact ones, which llama.cpp rounds, too. */
   readonly roundsYarn: boolean;
   /** Layers with a window are rotated without the scaling of the others. */
@@ -184,6 +195,8 @@ export interface GgufArchitecture {
   readonly twoKinds: boolean;
   /** Tokens have several hidden states between layers, and what comes with them in Gemma 3n (streams.ts). */
   readonly streams: boolean;
+  /** Gates of attention are for channels or for heads, as the number of their rows says. */
+  readonly gatesByRows: boolean;
   /** Attention is latent (latents.ts). */
   readonly latents: boolean;
   /** Null where files have no experts; then the same name may stand for another architecture in files with some. */
@@ -209,6 +222,7 @@ export const LLAMA_LIKE: readonly string[] = [
 export const LLAMA_LOADS: GgufLoads = {
   families: LLAMA_LIKE,
   perLayerWidths: false,
+  perLayerHeads: false,
   // LLAMA_MAX_LAYERS of llama.cpp.
   maxLayers: 512,
   qkNormFrom: null,
@@ -252,6 +266,7 @@ export const LLAMA: GgufArchitecture = {
   mergeOrder: "score",
   keepsMerges: false,
   fullAttentionEvery: null,
+  firstUnwindowed: false,
   defaultWindow: null,
   clips: false,
   defaultScoreSoftcap: null,
@@ -260,6 +275,8 @@ export const LLAMA: GgufArchitecture = {
   unrotatedEvery: null,
   alibi: null,
   localRopeTheta: null,
+  localRotation: false,
+  readsTurns: false,
   roundsYarn: true,
   unscaledWindows: false,
   unrotatedUnwindowed: false,
@@ -270,6 +287,7 @@ export const LLAMA: GgufArchitecture = {
   unrotatedModels: false,
   twoKinds: false,
   streams: false,
+  gatesByRows: false,
   latents: false,
   experts: null,
   saysNoExperts: false,

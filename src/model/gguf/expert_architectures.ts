@@ -241,6 +241,28 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
     },
   ],
   [
+    "laguna",
+    {
+      ...LLAMA,
+      family: "laguna",
+      permuted: false,
+      fullAttentionEvery: 4,
+      firstUnwindowed: true,
+      localRopeTheta: "full",
+      localRotation: true,
+      readsTurns: true,
+      gatesByRows: true,
+      experts: { ...SIGMOID_EXPERTS, shared: "open", scores: { sigmoid: true, corrected: true } },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["laguna"],
+        perLayerHeads: true,
+        partialRotation: true,
+        windows: true,
+      },
+    },
+  ],
+  [
     "exaone-moe",
     {
       ...LLAMA,

@@ -25,6 +25,9 @@ export const QUERY_GROWTH = "attention.temperature_scale";
 /** Key of Hugging Face's `mscale_all_dim`: with 1, YaRN leaves the scores as they are; with 0, it sharpens them. */
 export const YARN_LOG_MULTIPLIER = "rope.scaling.yarn_log_multiplier";
 
+/** Keys of YaRN's `beta_fast` and `beta_slow`. */
+export const TURNS = { fast: "rope.scaling.yarn_beta_fast", slow: "rope.scaling.yarn_beta_slow" } as const;
+
 const TYPES = ["none", "linear", "yarn", "longrope"] as const;
 
 /**
@@ -121,25 +124,36 @@ function linearFactor(keys: GgufKeys): number {
 }
 
 /** `attn_factor` multiplies YaRN's own attention factor. */
-function yarnScaling(keys: GgufKeys, { growingFamily, latents, roundsYarn }: GgufArchitecture): YarnScaling {
+function yarnScaling(keys: GgufKeys, architecture: GgufArchitecture): YarnScaling {
+  const { growingFamily, latents, roundsYarn } = architecture;
   const factor = linearFactor(keys) || 1;
   const usual = growingFamily === null && !latents ? yarnAttentionFactor(factor) : 1;
   const growth = growingFamily === null ? null : keys.factor(QUERY_GROWTH, null);
   requireValue(keys, "rope.scaling.yarn_ext_factor", 1);
   requireValue(keys, "rope.scaling.yarn_attn_factor", usual);
-  requireValue(keys, "rope.scaling.yarn_beta_fast", YARN_DEFAULTS.betaFast);
-  requireValue(keys, "rope.scaling.yarn_beta_slow", YARN_DEFAULTS.betaSlow);
   if (!latents) requireValue(keys, YARN_LOG_MULTIPLIER, growingFamily === null ? 0 : 1);
   return {
     type: "yarn",
     factor,
     originalMaxPositions: originalLength(keys) ?? keys.size("context_length"),
     attentionFactor: closest(keys.factor("rope.scaling.attn_factor", 1) * usual, usual),
-    ...YARN_DEFAULTS,
+    ...turnsOf(keys, architecture),
     truncate: roundsYarn,
     ...(growth !== null && { queryGrowth: growth }),
     ...(latents && { allDim: allDimOf(keys) }),
   };
+}
+
+function turnsOf(
+  keys: GgufKeys,
+  { readsTurns }: GgufArchitecture,
+): Pick<YarnScaling, "betaFast" | "betaSlow"> {
+  const { betaFast, betaSlow } = YARN_DEFAULTS;
+  if (readsTurns)
+    return { betaFast: keys.factor(TURNS.fast, betaFast), betaSlow: keys.factor(TURNS.slow, betaSlow) };
+  requireValue(keys, TURNS.fast, betaFast);
+  requireValue(keys, TURNS.slow, betaSlow);
+  return { betaFast, betaSlow };
 }
 
 /** `mscale_all_dim`, which files have a tenth of. @throws GpruneError UNSUPPORTED for none: scores would be others */

@@ -16,7 +16,7 @@ import { PROJECTIONS, type Projection } from "../projections.ts";
 import { stretchedPositions } from "../rope_layers.ts";
 import type { RopeSpec } from "../rope_spec.ts";
 import { type LayerSpec, MAX_HEADS, MAX_LAYERS, type ModelSpec } from "../spec.ts";
-import { projectionName, qkNormName } from "../weight_names.ts";
+import { ATTENTION_GATES, projectionName, qkNormName } from "../weight_names.ts";
 import { BLOCK_NORMS } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
@@ -25,7 +25,7 @@ import { CLIP, GgufKeys, GUESSING_LAYERS, LOGIT_CAP, NORM_EPS, PARALLEL } from "
 import { latentsOf, rotatedLength } from "./latents.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { besideOf, mixersOf } from "./mixers.ts";
-import { hasWeight } from "./names.ts";
+import { ggufName, hasWeight } from "./names.ts";
 import { refuseUnsupported, saysRotated } from "./refusals.ts";
 import { QUERY_GROWTH, ropeScalingOf } from "./rope_scaling.ts";
 import { gateCutsOf, updatesOf } from "./streams.ts";
@@ -78,6 +78,7 @@ class SpecReader {
       activation: this.#architecture.activation,
       normEps: this.#keys.notNegative(NORM_EPS[computes.normType]),
       ...settledSwitches(computes),
+      ...this.#gates(heads),
       perLayerInputs: perLayerInputsOf(this.#keys, this.#architecture),
       ...updatesOf(this.#keys, this.#architecture),
       qkNorm: this.#hasQkNorm(family) ? computes.qkNorm : null,
@@ -113,6 +114,16 @@ class SpecReader {
     const all = heads.reduce((sum, count) => sum + Math.max(count, 0), 0);
     if (all <= MAX_HEADS) return heads;
     throw this.#keys.bad(name, `at most ${MAX_HEADS} query heads in all layers`, all);
+  }
+
+  /** @throws GpruneError BAD_FILE for gates that are neither for heads nor for channels */
+  #gates([heads]: readonly number[]): Partial<Pick<ModelSpec, "gatedAttention">> {
+    if (!this.#architecture.gatesByRows) return {};
+    const name = ggufName(`model.layers.0.${ATTENTION_GATES}.weight`, this.#architecture)!;
+    const rows = this.#file.source.info(name)?.shape[0] ?? 0;
+    if (rows === heads) return { gatedAttention: "head_gates" };
+    if (rows % heads! === 0 && rows > 0) return { gatedAttention: "gate_proj" };
+    throw this.#keys.bad(name, `a multiple of ${heads} rows`, rows);
   }
 
   #isParallel({ computes, defaults }: Family): boolean {
@@ -278,7 +289,8 @@ class SpecReader {
     const flags = overrides ? this.#metadata.optionalFlags(key, layerCount) : undefined;
     if (flags !== undefined) return flags;
     const every = overrides ? this.#keys.count(name) : usual;
-    return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
+    const first = this.#architecture.firstUnwindowed ? 0 : 1;
+    return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + first) % every !== 0);
   }
 
   #isRotated(layer: number, windows: readonly (number | null)[]): boolean {
@@ -293,17 +305,20 @@ class SpecReader {
     const theta = this.#base("rope.freq_base", 10_000);
     const plain = { theta, rotaryDim: this.#rotaryDim(headDims.full), scaling: null };
     const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain, this.#architecture) };
-    const { localRopeTheta, unscaledWindows, twoKinds } = this.#architecture;
+    const { localRopeTheta, unscaledWindows, twoKinds, localRotation } = this.#architecture;
     if (localRopeTheta === null) return { full, windowed: unscaledWindows ? plain : full };
-    const windowed = { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) };
-    if (!twoKinds) return { full, windowed };
-    return { full, windowed: { ...windowed, rotaryDim: this.#rotaryDim(headDims.windowed, WINDOWED) } };
+    const usual = localRopeTheta === "full" ? theta : localRopeTheta;
+    const windowed = { ...plain, theta: this.#base("rope.freq_base_swa", usual) };
+    if (!twoKinds && !localRotation) return { full, windowed };
+    const turned = localRotation ? plain.rotaryDim : headDims.windowed;
+    const rotaryDim = this.#rotaryDim(headDims.windowed, { kind: WINDOWED, usual: turned });
+    return { full, windowed: { ...windowed, rotaryDim } };
   }
 
   /** Channels of a head that are rotated. @param kind - the end of the key's name */
-  #rotaryDim(headDim: number, kind = ""): number {
+  #rotaryDim(headDim: number, { kind = "", usual = headDim } = {}): number {
     const name = `rope.dimension_count${kind}`;
-    const rotaryDim = this.#metadata.optionalNumber(this.#keys.key(name)) ?? headDim;
+    const rotaryDim = this.#metadata.optionalNumber(this.#keys.key(name)) ?? usual;
     if (rotaryDim > 0 && rotaryDim <= headDim && this.#hasPairs(rotaryDim)) return rotaryDim;
     throw this.#keys.bad(name, `an even number up to ${headDim}`, rotaryDim);
   }

@@ -15,9 +15,9 @@ import { forLayers } from "./architectures.ts";
 import { expertEntries, ffnWidthsOf } from "./experts.ts";
 import { CLIP, FFN_WIDTH, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { latentEntries } from "./latents.ts";
-import { headDimsOf, kindEntries } from "./layer_kinds.ts";
+import { headDimsOf, kindEntries, WINDOWED } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
-import { ORIGINAL_LENGTH, QUERY_GROWTH, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
+import { ORIGINAL_LENGTH, QUERY_GROWTH, TURNS, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors, proportionalFactors } from "./rotary.ts";
 import { streamEntries } from "./streams.ts";
 
@@ -45,6 +45,7 @@ export function ggufMetadataOf(
     ...(architecture.parallel === "family" ? [] : [[PARALLEL, flag(spec.parallel)] as const]),
     ...(architecture.unrotatedModels ? [[ROTATED, flag(rope !== null)] as const] : []),
     ...(rope === null ? [] : ropeEntries(rope, architecture)),
+    ...localEntries(spec, architecture),
     ...windowEntries(spec, architecture),
     ...kindEntries(spec, architecture),
     ...streamEntries(spec, architecture),
@@ -118,13 +119,28 @@ function keyValueHeads(spec: ModelSpec, { mixer }: GgufArchitecture): EncodedVal
   return perLayer({ layers }, ({ kvGroups }) => kvGroups);
 }
 
-function ropeEntries(rope: RopeSpec, { ropeSections }: GgufArchitecture): Entries {
+function ropeEntries(rope: RopeSpec, { ropeSections, readsTurns }: GgufArchitecture): Entries {
+  const { scaling } = rope;
   return [
     ["rope.dimension_count", u32(rope.rotaryDim)],
     ["rope.freq_base", f32(rope.theta)],
     ...(ropeSections ? [["rope.dimension_sections", i32s(sectionsOf(rope))] as const] : []),
     ...scalingEntries(rope),
+    ...(readsTurns && scaling?.type === "yarn" ? turnEntries(scaling) : []),
   ];
+}
+
+function turnEntries({ betaFast, betaSlow }: YarnScaling): Entries {
+  return [
+    [TURNS.fast, f32(betaFast)],
+    [TURNS.slow, f32(betaSlow)],
+  ];
+}
+
+/** The part of heads that turns in layers with a window, where that may be another. */
+function localEntries({ layers }: ModelSpec, { localRotation }: GgufArchitecture): Entries {
+  const rope = layers.find(({ window }) => window !== null)?.rope;
+  return localRotation && rope ? [[`rope.dimension_count${WINDOWED}`, u32(rope.rotaryDim)]] : [];
 }
 
 /**

@@ -109,6 +109,7 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ],
   ["deepseek-v3", DEEPSEEK3],
   ["hunyuan-dense", DEEPSEEK3],
+  ["laguna", { ...GPT2, steps: [split("[^\\n]+|[\\n]+"), split(QWEN2_WORDS)] }],
   ["seed-coder", { ...GPT2, steps: [split(SEED_WORDS)] }],
 ]);
 
