@@ -4,6 +4,7 @@
  * turn them the other way round, as nanochat does, is to turn swapped halves. Reordering the rows of q_proj and k_proj
  * changes one order into the other.
  */
+import { derivedSource } from "../tensor/derived.ts";
 import { sliceRows } from "../tensor/memory.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../tensor/tensor.ts";
 import type { RotatedOrder } from "./family_tensors.ts";
@@ -119,17 +120,11 @@ function reorderedLatents(
 
 /** A view of the tensors of a file, in halves. @param order - that of the file */
 export function inHalves(source: TensorSource, spec: ModelSpec, order: RotatedOrder): TensorSource {
-  const reordered = reorderedWeights(spec, order);
-  if (reordered.size === 0) return source;
-  return {
-    names: source.names,
-    info: (name) => source.info(name),
-    read: async (name, rows) => {
-      const heads = reordered.get(name);
-      const count = source.info(name)?.shape[0];
-      if (heads === undefined || count === undefined) return source.read(name, rows);
-      return readInHalves(source, name, { rows: rows ?? { start: 0, end: count }, heads });
-    },
-    close: () => source.close(),
-  };
+  const reordered = [...reorderedWeights(spec, order)].flatMap(([name, heads]) => {
+    const info = source.info(name);
+    if (info === undefined) return [];
+    const read = (rows: RowRange): Promise<Tensor> => readInHalves(source, name, { rows, heads });
+    return [[name, { info, read }] as const];
+  });
+  return derivedSource(source, new Map(reordered));
 }

@@ -5,14 +5,8 @@
 import { inheritedCard } from "../model/card_fields.ts";
 import type { Model } from "../model/model.ts";
 import { type WeightSpec, weightsOf } from "../model/weights.ts";
-import { checkRows } from "../tensor/memory.ts";
-import {
-  gatherBlocks,
-  type RowRange,
-  type Tensor,
-  type TensorInfo,
-  type TensorSource,
-} from "../tensor/tensor.ts";
+import { derivedSource } from "../tensor/derived.ts";
+import { gatherBlocks, type RowRange, type Tensor, type TensorSource } from "../tensor/tensor.ts";
 import { badPlan, type Keep, type PruningPlan, prunedSpec, validatePlan } from "./plan.ts";
 
 /** Kept blocks along one axis of one tensor. */
@@ -54,22 +48,17 @@ function cutsOf({ axes, shape }: WeightSpec, keep: Keep): readonly Cut[] {
 }
 
 function gatheredSource(source: TensorSource, cuts: ReadonlyMap<string, readonly Cut[]>): TensorSource {
-  return {
-    names: source.names,
-    info(name: string): TensorInfo | undefined {
-      const info = source.info(name);
-      return info && { ...info, shape: cutShape(info.shape, cuts.get(name) ?? []) };
-    },
-    async read(name: string, rows?: RowRange): Promise<Tensor> {
-      const cutsOfTensor = cuts.get(name);
-      if (cutsOfTensor === undefined) return source.read(name, rows);
-      const rowCut = cutsOfTensor.find(({ axis }) => axis === 0);
+  const gathered = Array.from(cuts, ([name, cutsOfTensor]) => {
+    const { dtype, shape } = source.info(name)!;
+    const rowCut = cutsOfTensor.find(({ axis }) => axis === 0);
+    const read = async (rows: RowRange): Promise<Tensor> => {
       const tensor =
         rowCut === undefined ? await source.read(name, rows) : await readRows(source, name, { rowCut, rows });
       return cutsOfTensor.filter((cut) => cut !== rowCut).reduce(gather, tensor);
-    },
-    close: () => source.close(),
-  };
+    };
+    return [name, { info: { dtype, shape: cutShape(shape, cutsOfTensor) }, read }] as const;
+  });
+  return derivedSource(source, new Map(gathered));
 }
 
 /**
@@ -79,14 +68,12 @@ function gatheredSource(source: TensorSource, cuts: ReadonlyMap<string, readonly
 async function readRows(
   source: TensorSource,
   name: string,
-  { rowCut, rows }: { readonly rowCut: Cut; readonly rows: RowRange | undefined },
+  { rowCut, rows }: { readonly rowCut: Cut; readonly rows: RowRange },
 ): Promise<Tensor> {
   const { keep, blockSize } = rowCut;
-  const range = rows ?? { start: 0, end: keep.length * blockSize };
-  checkRows(range, [keep.length * blockSize], name);
-  if (range.start === range.end) return source.read(name, { start: 0, end: 0 });
-  const stored = Array.from({ length: range.end - range.start }, (_, i) => {
-    const row = range.start + i;
+  if (rows.start === rows.end) return source.read(name, { start: 0, end: 0 });
+  const stored = Array.from({ length: rows.end - rows.start }, (_, i) => {
+    const row = rows.start + i;
     return keep[Math.floor(row / blockSize)]! * blockSize + (row % blockSize);
   });
   const start = stored[0]!;

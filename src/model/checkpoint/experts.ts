@@ -4,15 +4,8 @@
  * are those of one expert after another; writing takes them apart again.
  */
 import { getOrMake } from "../../base/map_values.ts";
-import { checkRows } from "../../tensor/memory.ts";
-import {
-  putColumns,
-  type RowRange,
-  type Tensor,
-  type TensorInfo,
-  type TensorSource,
-  zeros,
-} from "../../tensor/tensor.ts";
+import { type DerivedTensor, derivedSource } from "../../tensor/derived.ts";
+import { putColumns, type RowRange, type Tensor, type TensorSource, zeros } from "../../tensor/tensor.ts";
 import { transposed as turned } from "../../tensor/transposed.ts";
 import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
@@ -145,27 +138,17 @@ export function loneShape(
 
 /** A view of a checkpoint's tensors with corrections of routers as vectors; those of other shapes stay as they are. */
 export function withVectors(source: TensorSource, spec: ModelSpec, family: Family): TensorSource {
-  const sizes = new Map(
-    correctionsOf(spec)
-      .filter(({ name, shape }) => source.info(name)?.shape.join() === loneShape(name, shape, family).join())
-      .map(({ name, shape: [count = 0] }) => [name, count] as const),
-  );
-  return {
-    names: source.names,
-    info: (name) => {
-      const [info, size] = [source.info(name), sizes.get(name)];
-      return info && size !== undefined ? { ...info, shape: [size] } : info;
-    },
-    read: async (name, rows) => {
-      const size = sizes.get(name);
-      if (size === undefined) return source.read(name, rows);
-      if (rows !== undefined) checkRows(rows, [size], name);
-      const { start, end } = rows ?? { start: 0, end: size };
+  const vectors = new Map<string, DerivedTensor>();
+  for (const { name, shape } of correctionsOf(spec)) {
+    const stored = source.info(name);
+    if (stored?.shape.join() !== loneShape(name, shape, family).join()) continue;
+    const read = async ({ start, end }: RowRange): Promise<Tensor> => {
       const { data } = await source.read(name);
       return { shape: [end - start], data: data.subarray(start, end) };
-    },
-    close: () => source.close(),
-  };
+    };
+    vectors.set(name, { info: { dtype: stored.dtype, shape }, read });
+  }
+  return derivedSource(source, vectors);
 }
 
 /** A view of a checkpoint's tensors with those of experts joined; those of other shapes stay as they are. */
@@ -181,26 +164,14 @@ export function joinExperts(source: TensorSource, spec: ModelSpec, family: Famil
       getOrMake(joined, name, () => ({ part, tensors: [] })).tensors.push(tensor);
     }
   }
-  if (found.size === 0) return source;
-  const matrices = Array.from(joined, ([name, { part, tensors }]) => {
-    return [name, new JoinedExperts(spec, part, tensors)] as const;
-  });
-  const whole = new Map(matrices.filter(([, { isComplete }]) => isComplete));
-  return {
-    names: [...source.names.filter((name) => !found.has(name)), ...whole.keys()],
-    info: (name): TensorInfo | undefined => {
-      const matrix = whole.get(name);
-      if (matrix === undefined) return source.info(name);
-      return { dtype: source.info(matrix.tensors[0]!.name)!.dtype, shape: matrix.shape };
-    },
-    read: async (name, rows) => {
-      const matrix = whole.get(name);
-      if (matrix === undefined) return source.read(name, rows);
-      if (rows !== undefined) checkRows(rows, matrix.shape, name);
-      return matrix.read(source, rows ?? { start: 0, end: matrix.shape[0]! });
-    },
-    close: () => source.close(),
-  };
+  const whole = new Map<string, DerivedTensor>();
+  for (const [name, { part, tensors }] of joined) {
+    const matrix = new JoinedExperts(spec, part, tensors);
+    if (!matrix.isComplete) continue;
+    const { dtype } = source.info(tensors[0]!.name)!;
+    whole.set(name, { info: { dtype, shape: matrix.shape }, read: (rows) => matrix.read(source, rows) });
+  }
+  return derivedSource(source, whole, found);
 }
 
 /** The shape of a projection of all experts, or of its biases. */

@@ -7,8 +7,9 @@
 import { firstFew } from "../../base/lists.ts";
 import { plainName } from "../../base/plain_text.ts";
 import { GpruneError } from "../../errors.ts";
+import { derivedSource } from "../../tensor/derived.ts";
 import { type FloatDType, isFloatDType, roundTo, STORED_DTYPES } from "../../tensor/dtype.ts";
-import { shapeText, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
+import { type RowRange, shapeText, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { FLOAT8_HINT, type Float8Scales } from "../hf/quantization.ts";
 import { EMBEDDING, HEAD } from "../weight_names.ts";
 
@@ -158,20 +159,17 @@ function scaledSource(
       ...ACTIVATION_SUFFIXES.map((suffix) => name.slice(0, -WEIGHT.length) + suffix),
     ]),
   );
-  return {
-    names: source.names.filter((name) => !hidden.has(name)),
-    info: (name) => source.info(name),
-    read: async (name, rows) => {
-      const blocks = scales.get(name);
+  const scaled = Array.from(scales, ([name, blocks]) => {
+    const read = async (rows: RowRange): Promise<Tensor> => {
       const tensor = await source.read(name, rows);
-      if (blocks === undefined) return tensor;
       const factors = await readScales(source, blocks.name);
-      multiply(tensor, { ...blocks, factors, firstRow: rows?.start ?? 0 });
+      multiply(tensor, { ...blocks, factors, firstRow: rows.start });
       roundTo(readAs, tensor.data);
       return tensor;
-    },
-    close: () => source.close(),
-  };
+    };
+    return [name, { info: source.info(name)!, read }] as const;
+  });
+  return derivedSource(source, new Map(scaled), hidden);
 }
 
 /** @throws GpruneError BAD_TENSOR unless all scales are finite and at least 0 */

@@ -4,7 +4,7 @@
  * `in_proj_qkvz`), or quarter by quarter of the heads (CodeGen's `qkv_proj`, here `query_value_key`). Reading splits
  * them into the usual projections, writing joins them again.
  */
-import { checkRows } from "../../tensor/memory.ts";
+import { type DerivedTensor, derivedSource } from "../../tensor/derived.ts";
 import { elementCount, type RowRange, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
 import { FUSED_NAMES, type FusedName } from "../family_tensors.ts";
@@ -184,31 +184,20 @@ class Part {
  * wrong height has no parts, so that the check of shapes reports it.
  */
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
-  const parts = new Map(
-    fusedTensors(spec).flatMap((tensor) =>
-      tensor.parts
-        .map((name, index) => [name, new Part(tensor, index, (part) => rowsOf(spec, part))] as const)
-        .filter(([, { fused, total }]) => source.info(fused)?.shape[0] === total),
-    ),
-  );
-  if (parts.size === 0) return source;
-  const fusedNames = new Set([...parts.values()].map(({ fused }) => fused));
-  return {
-    names: [...source.names.filter((name) => !fusedNames.has(name)), ...parts.keys()],
-    info: (name) => {
-      const part = parts.get(name);
-      if (part === undefined) return source.info(name);
-      const { dtype, shape } = source.info(part.fused)!;
-      return { dtype, shape: shape.with(0, part.rows) };
-    },
-    read: async (name, rows) => {
-      const part = parts.get(name);
-      if (part === undefined) return source.read(name, rows);
-      if (rows !== undefined) checkRows(rows, [part.rows], name);
-      return part.read(source, rows ?? { start: 0, end: part.rows });
-    },
-    close: () => source.close(),
-  };
+  const parts = new Map<string, DerivedTensor>();
+  const fusedNames = new Set<string>();
+  for (const tensor of fusedTensors(spec)) {
+    const stored = source.info(tensor.name);
+    if (stored === undefined) continue;
+    for (const [index, name] of tensor.parts.entries()) {
+      const part = new Part(tensor, index, (each) => rowsOf(spec, each));
+      if (stored.shape[0] !== part.total) continue;
+      const info = { dtype: stored.dtype, shape: stored.shape.with(0, part.rows) };
+      parts.set(name, { info, read: (rows) => part.read(source, rows) });
+      fusedNames.add(tensor.name);
+    }
+  }
+  return derivedSource(source, parts, fusedNames);
 }
 
 /** Joins the rows of the parts of a fused tensor, strip by strip. @param read - reads a part */

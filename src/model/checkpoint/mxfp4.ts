@@ -7,7 +7,14 @@
  */
 import { GpruneError } from "../../errors.ts";
 import { MXFP4_VALUES, mxfp4Scale } from "../../io/formats/ggml_types.ts";
-import { shapeText, type Tensor, type TensorInfo, type TensorSource } from "../../tensor/tensor.ts";
+import { type DerivedTensor, derivedSource } from "../../tensor/derived.ts";
+import {
+  type RowRange,
+  shapeText,
+  type Tensor,
+  type TensorInfo,
+  type TensorSource,
+} from "../../tensor/tensor.ts";
 
 /** The end of the names of tensors in blocks. */
 export const BLOCKS = "_blocks";
@@ -30,14 +37,6 @@ export function partName(name: string, part: number): string {
   return `${name}[${part}]`;
 }
 
-/** Rows of a tensor in blocks. */
-interface Part {
-  readonly blocks: string;
-  readonly first: number;
-  readonly step: number;
-  readonly info: TensorInfo;
-}
-
 /** A view of a checkpoint's tensors with those in MXFP4 as numbers, and whether there are any. */
 export interface UnpackedTensors {
   readonly tensors: TensorSource;
@@ -54,31 +53,26 @@ export function withUnpackedBlocks(
   source: TensorSource,
   { blocks, where }: { readonly blocks: readonly BlockTensor[]; readonly where: string },
 ): UnpackedTensors {
-  const parts = new Map<string, Part>();
+  const parts = new Map<string, DerivedTensor>();
+  const hidden = new Set<string>();
   for (const { name, parts: step } of blocks) {
     if (source.info(name) === undefined) continue;
     const { dtype, shape } = infoOf(source, name, where);
     const info = { dtype, shape: shape.with(1, shape[1]! / step) };
-    for (let first = 0; first < step; first++)
-      parts.set(partName(name, first), { blocks: name, first, step, info });
+    for (let first = 0; first < step; first++) {
+      const read = async (experts: RowRange): Promise<Tensor> => {
+        const bytes = await source.read(name, experts);
+        const exponents = await source.read(scalesOf(name), experts);
+        return {
+          shape: info.shape.with(0, bytes.shape[0]!),
+          data: unpacked(bytes, exponents, { first, step }),
+        };
+      };
+      parts.set(partName(name, first), { info, read });
+    }
+    hidden.add(name).add(scalesOf(name));
   }
-  if (parts.size === 0) return { tensors: source, hasBlocks: false };
-  const hidden = new Set([...parts.values()].flatMap(({ blocks: name }) => [name, scalesOf(name)]));
-  return {
-    hasBlocks: true,
-    tensors: {
-      names: [...source.names.filter((name) => !hidden.has(name)), ...parts.keys()],
-      info: (name) => parts.get(name)?.info ?? source.info(name),
-      read: async (name, rows) => {
-        const part = parts.get(name);
-        if (part === undefined) return source.read(name, rows);
-        const bytes = await source.read(part.blocks, rows);
-        const exponents = await source.read(scalesOf(part.blocks), rows);
-        return { shape: part.info.shape.with(0, bytes.shape[0]!), data: unpacked(bytes, exponents, part) };
-      },
-      close: () => source.close(),
-    },
-  };
+  return { hasBlocks: parts.size > 0, tensors: derivedSource(source, parts, hidden) };
 }
 
 function scalesOf(name: string): string {
@@ -113,7 +107,7 @@ const [FIRST, SECOND] = [0, 4].map((shift) =>
 function unpacked(
   { data: bytes }: Tensor,
   { data: exponents, shape: [, , groups = 0] }: Tensor,
-  { first, step }: Part,
+  { first, step }: { readonly first: number; readonly step: number },
 ): Float32Array {
   const values = new Float32Array((2 * bytes.length) / step);
   let to = 0;

@@ -3,7 +3,7 @@
  * as a vector for each (`StableLmLayerNormPerHead` of modeling_stablelm.py), and matrices of linear attention as those
  * of queries, keys and values (modeling_olmo_hybrid.py). Reading joins them, writing takes them apart.
  */
-import { checkRows } from "../../tensor/memory.ts";
+import { derivedSource } from "../../tensor/derived.ts";
 import {
   elementCount,
   type RowRange,
@@ -70,25 +70,15 @@ function linearParts(
 
 /** A view of a checkpoint's tensors in which those in parts are whole, unless they are whole in the file as well. */
 export function joinParts(source: TensorSource, spec: ModelSpec, family: Family): TensorSource {
-  const joined = new Map(
-    [...partedTensors(spec, family)].flatMap(([name, parts]) => {
-      const whole = source.info(name) === undefined ? joinedParts(source, parts) : null;
-      return whole === null ? [] : [[name, whole] as const];
-    }),
-  );
-  if (joined.size === 0) return source;
-  const parts = new Set([...joined.values()].flatMap(({ places }) => places.map(({ name }) => name)));
-  return {
-    names: [...source.names.filter((name) => !parts.has(name)), ...joined.keys()],
-    info: (name) => joined.get(name)?.info ?? source.info(name),
-    read: async (name, rows) => {
-      const whole = joined.get(name);
-      if (whole === undefined) return source.read(name, rows);
-      if (rows !== undefined) checkRows(rows, whole.info.shape, name);
-      return readJoined(source, whole, rows ?? { start: 0, end: whole.info.shape[0]! });
-    },
-    close: () => source.close(),
-  };
+  const wholes = [...partedTensors(spec, family)].flatMap(([name, parts]) => {
+    const whole = source.info(name) === undefined ? joinedParts(source, parts) : null;
+    return whole === null ? [] : [[name, whole] as const];
+  });
+  const joined = wholes.map(([name, whole]) => {
+    return [name, { info: whole.info, read: (rows: RowRange) => readJoined(source, whole, rows) }] as const;
+  });
+  const parts = wholes.flatMap(([, { places }]) => places.map(({ name }) => name));
+  return derivedSource(source, new Map(joined), new Set(parts));
 }
 
 /** A tensor whose parts are in a file. */
