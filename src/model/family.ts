@@ -113,8 +113,6 @@ export interface ClassSizes {
 export interface Family {
   /** `model_type` in config.json. */
   readonly modelType: string;
-  /** Other model types whose configurations mean the same; they are read as this one's. */
-  readonly alsoNamed: readonly string[];
   /** Class name under `architectures`. */
   readonly architecture: string;
   /** Class name of the configuration. */

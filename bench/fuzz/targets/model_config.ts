@@ -2,9 +2,11 @@
 import { join } from "node:path";
 import fc from "fast-check";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../../../src/io/files/json.ts";
-import { MODEL_TYPES } from "../../../src/model/families/families.ts";
+import { FAMILY_NAMES } from "../../../src/model/families/families.ts";
 import { readConfig } from "../../../src/model/hf/config.ts";
 import { findHfForm, writeConfig } from "../../../src/model/hf/form.ts";
+import { OTHER_CLASSES } from "../../../src/model/hf/other_classes.ts";
+import { plainConfig } from "../../../src/model/hf/plain_config.ts";
 import { readQuantization } from "../../../src/model/hf/quantization.ts";
 import { ropesOf } from "../../../src/model/rope_layers.ts";
 import type { LayerSpec, ModelSpec } from "../../../src/model/spec.ts";
@@ -29,7 +31,7 @@ const PLAIN = {
   tie_word_embeddings: true,
 };
 
-const NAMES = [...MODEL_TYPES, "gprune_llama", "gprune_glm4", "gpt2"];
+const NAMES = [...FAMILY_NAMES, ...OTHER_CLASSES.keys(), "minicpm", "gprune_llama", "gprune_glm4"];
 
 /** Keys that plain configs do not have. */
 const further = fc.record(
@@ -98,15 +100,19 @@ const configs = fc.oneof(
     .map(([model_type, more]): unknown => ({ model_type, ...PLAIN, ...more })),
   fc.constantFrom(...written),
 );
+const wholes = fc.oneof(
+  { arbitrary: configs, weight: 4 },
+  configs.map((text_config): unknown => ({ model_type: "llava", vision_config: {}, text_config })),
+);
 
 export const modelConfigTarget: FuzzTarget = {
   name: "config",
   share: 4,
-  files: damaged(tamperedJson(configs).map(jsonBytes)).map((bytes) => ({ "config.json": bytes })),
+  files: damaged(tamperedJson(wholes).map(jsonBytes)).map((bytes) => ({ "config.json": bytes })),
   open: async (directory) => {
     const path = join(directory, "config.json");
     const config = await readJsonFile(path, CONFIG_JSON_LIMITS);
-    requireSound(readConfig(config, path));
+    requireSound(readConfig(plainConfig(config), path));
     const scales = readQuantization(config, path);
     if (scales?.block?.some((size) => !(size >= 1))) throw new Error(`blocks of ${scales.block}`);
     return undefined;

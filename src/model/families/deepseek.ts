@@ -7,7 +7,6 @@ import { EXPERTS_OF_MLP, SHARED_EXPERTS } from "./qwen.ts";
 export const DEEPSEEK_V3: Family = {
   ...LLAMA,
   modelType: "deepseek_v3",
-  alsoNamed: ["kimi_k2", "youtu"],
   architecture: "DeepseekV3ForCausalLM",
   configClass: "DeepseekV3Config",
   computes: {
@@ -43,7 +42,6 @@ export const DEEPSEEK_V3: Family = {
 export const DEEPSEEK_V2: Family = {
   ...DEEPSEEK_V3,
   modelType: "deepseek_v2",
-  alsoNamed: [],
   architecture: "DeepseekV2ForCausalLM",
   configClass: "DeepseekV2Config",
   computes: { ...DEEPSEEK_V3.computes, headsDivideHidden: true },
@@ -63,7 +61,6 @@ export const DEEPSEEK_V2: Family = {
 export const GLM4_MOE_LITE: Family = {
   ...DEEPSEEK_V3,
   modelType: "glm4_moe_lite",
-  alsoNamed: [],
   architecture: "Glm4MoeLiteForCausalLM",
   configClass: "Glm4MoeLiteConfig",
   config: { ...DEEPSEEK_V3.config, ownKeys: "glm4_moe_lite" },

@@ -153,17 +153,9 @@ export const REMOTE_CODE_PREFIX = "gprune_";
 /** `model_type` of every family that can be read. */
 export const FAMILY_NAMES: readonly string[] = FAMILIES.map((family) => family.modelType);
 
-/** Every `model_type` that can be read. */
-export const MODEL_TYPES: readonly string[] = FAMILIES.flatMap(({ modelType, alsoNamed }) => [
-  modelType,
-  ...alsoNamed,
-]);
-
 /** The family of a model type; undefined for one that is not in the table. */
 export function findFamily(modelType: unknown): Family | undefined {
-  return FAMILIES.find(({ modelType: own, alsoNamed }) =>
-    [own, ...alsoNamed].some((name) => name === modelType),
-  );
+  return FAMILIES.find((family) => family.modelType === modelType);
 }
 
 /**
@@ -176,7 +168,7 @@ export function familyByName(modelType: string, where: string, hint?: () => stri
   if (family !== undefined) return family;
   throw new GpruneError(
     "UNSUPPORTED",
-    `${where}: expected one of the model types ${MODEL_TYPES.join(", ")}, got ${JSON.stringify(modelType)}`,
-    { hint: hint?.() },
+    `${where}: expected the model_type of a supported family, got ${JSON.stringify(modelType)}`,
+    { hint: hint?.() ?? `Supported families are ${FAMILY_NAMES.join(", ")}.` },
   );
 }

@@ -153,7 +153,6 @@ export const GEMMA3N: Family = {
 export const GEMMA4: Family = {
   ...GEMMA3,
   modelType: "gemma4_text",
-  alsoNamed: ["gemma4_unified_text"],
   architecture: "Gemma4ForCausalLM",
   configClass: "Gemma4TextConfig",
   computes: {

@@ -5,7 +5,6 @@ import { GPT2 } from "./gpt2.ts";
 export const GPTJ: Family = {
   ...GPT2,
   modelType: "gptj",
-  alsoNamed: ["codegen"],
   architecture: "GPTJForCausalLM",
   configClass: "GPTJConfig",
   computes: {

@@ -5,7 +5,6 @@ export const NO_BIASES = { qkv: "never", o: "never", mlp: "never" } as const;
 
 export const LLAMA: Family = {
   modelType: "llama",
-  alsoNamed: [],
   architecture: "LlamaForCausalLM",
   configClass: "LlamaConfig",
   computes: {

@@ -17,7 +17,6 @@ export const QWEN2: Family = {
   ...LLAMA,
   modelType: "qwen2",
   // Text models of Qwen2-VL and Qwen2.5-VL, whose positions in text alone are the usual ones.
-  alsoNamed: ["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"],
   architecture: "Qwen2ForCausalLM",
   configClass: "Qwen2Config",
   computes: {
@@ -34,7 +33,6 @@ export const QWEN2: Family = {
 export const QWEN3: Family = {
   ...LLAMA,
   modelType: "qwen3",
-  alsoNamed: ["qwen3_vl_text"],
   architecture: "Qwen3ForCausalLM",
   configClass: "Qwen3Config",
   computes: {
@@ -66,7 +64,6 @@ export const SHARED_EXPERTS: Readonly<Record<string, string>> = namesOfShared("m
 export const QWEN3_MOE: Family = {
   ...QWEN3,
   modelType: "qwen3_moe",
-  alsoNamed: [],
   architecture: "Qwen3MoeForCausalLM",
   configClass: "Qwen3MoeConfig",
   computes: { ...QWEN3.computes, windows: "all" },
@@ -87,7 +84,6 @@ export const QWEN3_MOE: Family = {
 export const QWEN2_MOE: Family = {
   ...QWEN2,
   modelType: "qwen2_moe",
-  alsoNamed: [],
   architecture: "Qwen2MoeForCausalLM",
   configClass: "Qwen2MoeConfig",
   computes: { ...QWEN2.computes, headsFillHidden: true },
@@ -110,7 +106,6 @@ export const QWEN2_MOE: Family = {
 export const QWEN3_5: Family = {
   ...QWEN3,
   modelType: "qwen3_5_text",
-  alsoNamed: [],
   architecture: "Qwen3_5ForCausalLM",
   configClass: "Qwen3_5TextConfig",
   computes: {

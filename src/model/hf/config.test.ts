@@ -11,7 +11,7 @@ import {
   SMOLLM3,
   windowsOf,
 } from "../../../test/family_configs.ts";
-import { MODEL_TYPES } from "../families/families.ts";
+import { FAMILY_NAMES } from "../families/families.ts";
 import { readConfig } from "./config.ts";
 import { configText } from "./config_writer.ts";
 import { writeConfig } from "./form.ts";
@@ -221,11 +221,12 @@ describe("readConfig", () => {
   });
 
   test("lists the families it knows", () => {
-    const known = MODEL_TYPES.join(", ");
+    const known = FAMILY_NAMES.join(", ");
     expect(() => read({ ...LLAMA, model_type: "mamba" })).toThrow(
       expect.objectContaining({
         code: "UNSUPPORTED",
-        message: `config.json: expected one of the model types ${known}, got "mamba"`,
+        message: 'config.json: expected the model_type of a supported family, got "mamba"',
+        hint: `Supported families are ${known}, and models stored as one of them.`,
       }),
     );
     expect(known).toContain("llama");

@@ -88,8 +88,4 @@ describe("latent attention", () => {
       expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(message) }),
     );
   });
-
-  test("is Kimi K2's", () => {
-    expect(read({ ...V3, model_type: "kimi_k2" }).family).toBe("deepseek_v3");
-  });
 });

@@ -185,6 +185,21 @@ describe("plainConfig", () => {
     expect(() => readPlain({ model_type: "youtu", rope_interleave: false })).toThrow("rope_interleave");
   });
 
+  test("takes a Kimi K2 for a DeepSeek V3", () => {
+    const kimi = {
+      ...{
+        model_type: "kimi_k2",
+        vocab_size: 16,
+        hidden_size: 24,
+        intermediate_size: 12,
+        num_hidden_layers: 3,
+      },
+      ...{ num_attention_heads: 3, n_routed_experts: 8, num_experts_per_tok: 2, n_group: 4, topk_group: 2 },
+    };
+    expect(readPlain(kimi)).toEqual(readPlain({ ...kimi, model_type: "deepseek_v3" }));
+    expect(isOtherClass(kimi)).toBe(true);
+  });
+
   test("takes a CodeGen for a GPT-J", () => {
     const codegen = {
       model_type: "codegen",
