@@ -16,6 +16,8 @@ import { type LlamaShape, SHAPES, specOf } from "./shapes.ts";
 /** Standard deviation of the weights, as Llamas are initialised. */
 const DEVIATION = 0.02;
 const SHARD_BYTES = 4e9;
+/** 2^32 by the golden ratio, whose multiples are far from each other. */
+const GOLDEN_RATIO = 0x9e3779b1;
 
 /** Writes a model of a shape. @param directory - missing or empty */
 export async function writeSynthetic(shape: LlamaShape, directory: string, seed = 0): Promise<void> {
@@ -26,28 +28,39 @@ export async function writeSynthetic(shape: LlamaShape, directory: string, seed 
   const weights: Model["weights"] = {
     names: [...shapes.keys()],
     info: (name) => ({ dtype: "BF16", shape: shapes.get(name)! }),
-    read: async (name: string, rows?: RowRange) => {
-      if (rows !== undefined) throw new Error(`rows of ${name} were asked for`);
-      return randomWeights(name, shapes.get(name)!, seed);
-    },
+    read: async (name: string, rows?: RowRange) => randomWeights(name, shapes.get(name)!, { seed, rows }),
     close: async () => {},
   };
   await exportHuggingFace({ spec, weights, files, origin }, directory, { maxShardBytes: SHARD_BYTES });
 }
 
-/** Uniform numbers with {@link DEVIATION} around 0, or around 1 for norms, from a fast 32-bit xorshift. */
-function randomWeights(name: string, shape: readonly number[], seed: number): Tensor {
-  const data = new Float32Array(elementCount(shape));
+/** Which numbers: of which seed, and of which rows; of all when absent. */
+interface Asked {
+  readonly seed: number;
+  readonly rows: RowRange | undefined;
+}
+
+/**
+ * Uniform numbers with {@link DEVIATION} around 0, or around 1 for norms, from a fast 32-bit xorshift that starts anew
+ * with every row.
+ */
+function randomWeights(name: string, [height = 1, ...widths]: readonly number[], asked: Asked): Tensor {
+  const { start, end } = asked.rows ?? { start: 0, end: height };
+  const width = elementCount(widths);
+  const data = new Float32Array((end - start) * width);
   const centre = name.includes("norm") ? 1 : 0;
   const scale = (DEVIATION * Math.sqrt(3)) / 2 ** 31;
-  let state = Math.floor(randomStream(seed, name)() * 2 ** 32) | 1;
-  for (let i = 0; i < data.length; i++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    data[i] = centre + scale * state;
+  const first = Math.floor(randomStream(asked.seed, name)() * 2 ** 32);
+  for (let row = start; row < end; row++) {
+    let state = Math.imul(first + row, GOLDEN_RATIO) | 1;
+    for (let i = (row - start) * width; i < (row - start + 1) * width; i++) {
+      state ^= state << 13;
+      state ^= state >>> 17;
+      state ^= state << 5;
+      data[i] = centre + scale * state;
+    }
   }
-  return { shape, data };
+  return { shape: [end - start, ...widths], data };
 }
 
 async function main(): Promise<void> {
