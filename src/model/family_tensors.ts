@@ -63,6 +63,8 @@ export interface FamilyTensors {
   readonly fusedInOthers?: readonly FusedName[];
   /** Tensors of experts, with names of parts that `names` does not change; null for a family without experts. */
   readonly experts: readonly StoredExperts[] | null;
+  /** Those of other classes whose files are read as this family. */
+  readonly expertsInOthers?: readonly StoredExperts[];
   /** Corrections of routers (`ExpertsSpec`) are stored as matrices of one row. */
   readonly correctionsInRows: boolean;
   /** The matrices of layers are stored as [in, out] (`Conv1D` of pytorch_utils.py). */

@@ -41,7 +41,8 @@ export function readableExperts(
   if (stored.experts === null) return [];
   const own = new Set(stored.experts.map(({ name }) => name));
   const together = TOGETHER.filter(({ name }) => !own.has(name));
-  const readable = [...stored.experts, ...together, ...inBlocks(stored.experts)];
+  const { experts: ofFamily, expertsInOthers = [] } = stored;
+  const readable = [...ofFamily, ...together, ...expertsInOthers, ...inBlocks(ofFamily)];
   const ofAll = readable.filter(({ name }) => !name.includes("*"));
   const counts = new Map<number, number>();
   for (const name of source.names) {
@@ -157,7 +158,9 @@ export function joinExperts(source: TensorSource, spec: ModelSpec, family: Famil
   const found = new Set<string>();
   for (const tensor of readableExperts(source, spec, family)) {
     const shape = expertShape(spec, tensor);
-    if (source.info(tensor.name)?.shape.join() !== shape.join()) continue;
+    const isOther = source.info(tensor.name)?.shape.join() !== shape.join();
+    // Square matrices fit transposed ones as well, which come last; transformers turns none that fits (`Transpose`).
+    if (isOther || found.has(tensor.name)) continue;
     found.add(tensor.name);
     for (const [index, name] of joinedNames(tensor).entries()) {
       const part = tensor.parts[index]!;

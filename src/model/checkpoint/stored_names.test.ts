@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readAll } from "../../../test/golden_model.ts";
+import { tinySpec } from "../../../test/tiny_model.ts";
 import { memorySource } from "../../tensor/memory.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { familyByName } from "../families/families.ts";
-import { storedName, withUsualNames } from "./stored_names.ts";
+import { namingOf, storedName, withUsualNames } from "./stored_names.ts";
 
 /** The tensors that transformers saved of a golden model. */
 function saved(directory: string): Promise<ReadonlyMap<string, Tensor>> {
@@ -77,7 +78,8 @@ test.each(["", "language_model.model.", "model.language_model."])(
 
 test("those of an EXAONE 3 become the usual ones of a Llama, and stay GPT-Neo's in a GPT-Neo", async () => {
   const tensors = await saved("exaone");
-  const named = withUsualNames(memorySource(new Map(tensors)), familyByName("llama", "test").stored);
+  const naming = namingOf(familyByName("llama", "test"), tinySpec());
+  const named = withUsualNames(memorySource(new Map(tensors)), naming);
   const llama = await saved("llama");
   expect([...named.tensors.names].sort()).toEqual([...llama.keys()].sort());
   const gate = "model.layers.2.mlp.gate_proj.weight";

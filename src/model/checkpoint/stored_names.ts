@@ -5,6 +5,8 @@ import type { TensorInfo, TensorSource } from "../../tensor/tensor.ts";
 import { CORRECTION, ROUTER } from "../expert_weights.ts";
 import { GLM4_MOE } from "../families/glm.ts";
 import { GPT_NEO } from "../families/gpt_neo.ts";
+import { LLAMA } from "../families/llama.ts";
+import { namesOfShared } from "../families/qwen.ts";
 import type { Family } from "../family.ts";
 import type { FamilyTensors } from "../family_tensors.ts";
 import { expertCounts, type ModelSpec } from "../spec.ts";
@@ -34,15 +36,18 @@ const OTHERS: readonly Prefixes[] = [
 interface StoredNaming extends Pick<FamilyTensors, "prefixes" | "names" | "outerNames" | "namesInMemory"> {
   /** Those of tensors that are in a layer here, but outside of layers there, both without prefix: stored by usual. */
   readonly outside?: Readonly<Record<string, string>>;
+  /** Other namings that its files may have. */
+  readonly others?: readonly StoredNaming[];
 }
 
 /** The names that a family's checkpoints have for the tensors of a model. */
-export function namingOf({ stored }: Pick<Family, "stored">, spec: Placement): StoredNaming {
+export function namingOf({ modelType, stored }: NamedFamily, spec: Placement): StoredNaming {
   const beside = spec.parallel && spec.norms === "before" ? stored.namesBeside : {};
   const withExperts = expertCounts(spec) === undefined ? {} : stored.namesWithExperts;
   const withLatent = spec.latent?.queryRank ? stored.namesWithQueryLatent : {};
   const names = { ...stored.names, ...beside, ...withExperts, ...withLatent };
-  return { ...stored, names, outside: outsideNames(stored, spec) };
+  const others = NAMINGS_OF_OTHERS.get(modelType) ?? [];
+  return { ...stored, names, outside: outsideNames(stored, spec), others };
 }
 
 function outsideNames(
@@ -58,6 +63,7 @@ function outsideNames(
   const { first, last } = outsideLayers;
   return Object.fromEntries([...ofLayer(0, first), ...ofLayer(layers.length - 1, last)]);
 }
+type NamedFamily = Pick<Family, "modelType" | "stored">;
 type Placement = Pick<ModelSpec, "parallel" | "norms" | "layers" | "latent">;
 
 /** Names of EXAONE 3, a Llama: those of GPT-Neo, with a gate (conversion_mapping.py of transformers 5). */
@@ -80,6 +86,23 @@ const SARVAM: StoredNaming = {
   },
 };
 
+/** Names of Hy3, which is a GLM-4.5 as well. */
+const HY3: StoredNaming = {
+  ...GLM4_MOE.stored,
+  names: {
+    ...GLM4_MOE.stored.names,
+    ...namesOfShared("mlp.shared_mlp"),
+    [ROUTER]: "mlp.router.gate",
+    [CORRECTION]: "mlp.expert_bias",
+  },
+};
+
+/** Names of other classes whose files are read as a family, by its `model_type`. */
+const NAMINGS_OF_OTHERS: ReadonlyMap<string, readonly StoredNaming[]> = new Map([
+  [LLAMA.modelType, [EXAONE]],
+  [GLM4_MOE.modelType, [SARVAM, HY3]],
+]);
+
 /** A checkpoint's tensors with the names used here. */
 export interface NamedTensors {
   readonly tensors: TensorSource;
@@ -90,7 +113,7 @@ export interface NamedTensors {
 /** Gives the tensors of the decoder and of its output matrix the usual names; others keep theirs. */
 export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTensors {
   const prefixes = [own.prefixes, withoutModel(own.prefixes), USUAL, ...OTHERS];
-  const namings = [...prefixes.map((other) => ({ ...own, prefixes: other })), EXAONE, SARVAM];
+  const namings = [...prefixes.map((other) => ({ ...own, prefixes: other })), ...(own.others ?? [])];
   const naming = largestBy(namings, (each) => landmarksOf(source, each));
   const { decoder, head } = naming.prefixes;
   const usual = {
@@ -112,8 +135,13 @@ export function withUsualNames(source: TensorSource, own: StoredNaming): NamedTe
 /** Tensors by which a naming is told; OLMo 1 lacks the first, and a first layer without attention the second. */
 const LANDMARKS = ["model.norm.weight", "model.layers.0.self_attn.o_proj.weight"] as const;
 
+/** The same of a model with experts, in some layer. */
+const CORRECTION_OF_LAYER = `model.layers.0.${CORRECTION}`;
+
 function landmarksOf(source: TensorSource, naming: StoredNaming): number {
-  return LANDMARKS.filter((name) => source.info(storedName(name, naming)) !== undefined).length;
+  const [, correction] = storedName(CORRECTION_OF_LAYER, naming).split(".0.") as [string, string];
+  const found = LANDMARKS.filter((name) => source.info(storedName(name, naming)) !== undefined).length;
+  return found + Number(source.names.some((name) => name.endsWith(`.${correction}`)));
 }
 
 /** The name under which a family's checkpoints have a tensor. @param name - the usual one */

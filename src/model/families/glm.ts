@@ -1,4 +1,5 @@
 /** GLM, GLM-4-0414 and GLM-4.5 (their configuration and modeling files in transformers). */
+import { CORRECTION } from "../expert_weights.ts";
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
 import { EXPERTS_OF_MLP, SHARED_EXPERTS } from "./qwen.ts";
@@ -69,6 +70,8 @@ export const GLM4_MOE: Family = {
   stored: {
     ...LLAMA.stored,
     names: SHARED_EXPERTS,
+    // Of Hy3.
+    namesInMemory: { "mlp.e_score_correction_bias": CORRECTION },
     // Of Sarvam 30B and Param 2 (stored_names.ts).
     fusedInOthers: ["c_attn"],
     experts: EXPERTS_OF_MLP,

@@ -52,6 +52,12 @@ export const EXPERTS_OF_MLP: readonly StoredExperts[] = (["gate_proj", "up_proj"
   (part) => ({ name: `mlp.experts.*.${part}.weight`, parts: [part] }),
 );
 
+/** Those of Qwen3-VL (conversion_mapping.py of transformers 5). */
+const TRANSPOSED_EXPERTS: readonly StoredExperts[] = [
+  { name: "mlp.experts.gate_up_proj", parts: ["gate_proj", "up_proj"], transposed: true },
+  { name: "mlp.experts.down_proj", parts: ["down_proj"], transposed: true },
+];
+
 /** Names of the matrices of a shared expert. @param module - its name in checkpoints */
 export function namesOfShared(module: string): Readonly<Record<string, string>> {
   const parts = ["gate_proj", "up_proj", "down_proj"];
@@ -68,7 +74,7 @@ export const QWEN3_MOE: Family = {
   configClass: "Qwen3MoeConfig",
   computes: { ...QWEN3.computes, windows: "all" },
   config: { ...QWEN3.config, ownKeys: "qwen3_moe" },
-  stored: { ...QWEN3.stored, experts: EXPERTS_OF_MLP },
+  stored: { ...QWEN3.stored, experts: EXPERTS_OF_MLP, expertsInOthers: TRANSPOSED_EXPERTS },
   readers: { ...QWEN3.readers, standsIn: false },
   defaults: {
     ...QWEN_DEFAULTS,

@@ -1,7 +1,7 @@
 /**
  * Classes of configurations that say what that of a known family says, with other keys or defaults (their configuration
  * files in transformers 5): Qwen-VL, Gemma 4 12B, CodeGen, Kimi K2, Youtu-LLM, EXAONE 3, 3.5 and Deep, InternLM 3,
- * IQuest-Coder, Sarvam 30B and 105B, and Param 2.
+ * IQuest-Coder, Sarvam 30B and 105B, Param 2, and Hy3.
  */
 import { isJsonObject, type JsonObject } from "../../io/files/json.ts";
 import { MAX_LAYERS } from "./limits.ts";
@@ -64,6 +64,38 @@ const YOUTU: OtherClass = defaultsOf("deepseek_v3", {
   first_k_dense_replace: MAX_LAYERS,
 });
 
+/** Values of Qwen3-VL's text models with experts, whose routing weights always add up to 1. */
+const QWEN3_VL_MOE: OtherClass = {
+  ...defaultsOf("qwen3_moe", {
+    ...{ vocab_size: 151_936, hidden_size: 2048, intermediate_size: 5632, num_hidden_layers: 24 },
+    ...{ num_attention_heads: 16, num_key_value_heads: 16 },
+    ...{ moe_intermediate_size: 1408, num_experts: 60, num_experts_per_tok: 4 },
+    ...{ rope_theta: 500_000, max_position_embeddings: 128_000, tie_word_embeddings: true },
+  }),
+  keys: { num_local_experts: "num_experts" },
+  plain: (config) => ({ ...config, norm_topk_prob: true, use_sliding_window: false }),
+};
+
+/** Values of Hy3, a GLM-4.5 that rotates whole heads. */
+const HY3: OtherClass = {
+  as: "glm4_moe",
+  keys: {
+    num_experts: "n_routed_experts",
+    num_local_experts: "n_routed_experts",
+    num_shared_experts: "n_shared_experts",
+    router_scaling_factor: "routed_scaling_factor",
+  },
+  defaults: {
+    ...{ vocab_size: 120_832, hidden_size: 4096, intermediate_size: 13_312, moe_intermediate_size: 1536 },
+    ...{ num_hidden_layers: 80, num_attention_heads: 64, num_key_value_heads: 8, head_dim: 128 },
+    ...{ n_routed_experts: 192, routed_scaling_factor: 2.826, rms_norm_eps: 1e-5 },
+    ...{ rope_theta: 11_158_840, partial_rotary_factor: 1, pad_token_id: null },
+  },
+  computes: ({ attention_bias = false, mlp_bias = false, mlp_layer_types: types }) =>
+    !attention_bias && !mlp_bias && (types == null || startsDense(types)),
+  plain: withDenseLayers,
+};
+
 /** Keys of experts in the published files of Sarvam and Param 2. */
 const SARVAM_KEYS = { num_experts: "n_routed_experts", num_shared_experts: "n_shared_experts" } as const;
 
@@ -79,7 +111,7 @@ const SARVAM: OtherClass = {
   },
 };
 
-/** Those classes, by `model_type`. stored_names.ts knows the tensors of EXAONE, Sarvam 30B and Param 2. */
+/** Those classes, by `model_type`. stored_names.ts knows the tensors of EXAONE, Sarvam 30B, Param 2 and Hy3. */
 export const OTHER_CLASSES: ReadonlyMap<string, OtherClass> = new Map<string, OtherClass>([
   ["codegen", defaultsOf("gptj", {})],
   ["kimi_k2", defaultsOf("deepseek_v3", {})],
@@ -87,6 +119,7 @@ export const OTHER_CLASSES: ReadonlyMap<string, OtherClass> = new Map<string, Ot
   ...["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"].map((name) => [name, QWEN2_VL] as const),
   // Of transformers 5; a base of 5,000,000 in version 4, which writes it into every config.json.
   ["qwen3_vl_text", defaultsOf("qwen3", { rope_theta: 500_000, max_position_embeddings: 128_000 })],
+  ["qwen3_vl_moe_text", QWEN3_VL_MOE],
   ["gemma4_unified_text", GEMMA4_UNIFIED],
   [
     "exaone",
@@ -118,6 +151,7 @@ export const OTHER_CLASSES: ReadonlyMap<string, OtherClass> = new Map<string, Ot
       computes: ({ clip_qkv, use_sliding_window }) => clip_qkv == null && !use_sliding_window,
     },
   ],
+  ["hy_v3", HY3],
   ["sarvam_moe", SARVAM],
   [
     "param2moe",
@@ -146,6 +180,21 @@ export const OTHER_CLASSES: ReadonlyMap<string, OtherClass> = new Map<string, Ot
     },
   ],
 ]);
+
+/** Whether all layers without experts come before those with them. @param types - `mlp_layer_types` */
+function startsDense(types: unknown): types is readonly string[] {
+  return Array.isArray(types) && types.lastIndexOf("dense") < types.indexOf("sparse");
+}
+
+/**
+ * A Hy3 with the number of layers before those with experts: one, unless there is a list; with heads' norms and routing
+ * as the class has them in any case.
+ */
+function withDenseLayers({ n_group: _, topk_group: __, ...others }: JsonObject): JsonObject {
+  const types = others.mlp_layer_types;
+  const first = startsDense(types) ? types.indexOf("sparse") : 1;
+  return { ...others, first_k_dense_replace: first, norm_topk_prob: true, use_qk_norm: true };
+}
 
 /** A Sarvam 105B without head sizes, which published files have for vLLM, and with the usual name of YaRN. */
 function latentSarvam({

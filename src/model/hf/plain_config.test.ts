@@ -102,6 +102,50 @@ describe("plainConfig", () => {
     });
   });
 
+  test("takes a Hy3 for a GLM-4.5 that rotates whole heads, with one layer without experts unless a list says more", () => {
+    const hy3 = { model_type: "hy_v3", num_hidden_layers: 4 };
+    const { layers, ...spec } = readPlain(hy3);
+    expect(spec).toMatchObject({
+      ...{ family: "glm4_moe", vocabSize: 120_832, hiddenSize: 4096, headDim: 128, qkNorm: "head" },
+      ...{ normEps: 1e-5, maxPositions: 131_072, tiedEmbeddings: false },
+    });
+    const whole = { kvGroups: 8, groupSize: 8, rope: { theta: 11_158_840, rotaryDim: 128, scaling: null } };
+    expect(layers[0]).toMatchObject({ ...whole, neurons: 13_312 });
+    const experts = { count: 192, active: 8, scale: 2.826, normalised: true, corrected: true, shared: 1536 };
+    expect(layers[1]).toMatchObject({ ...whole, neurons: 192 * 1536, experts });
+    // The class reads none of these.
+    const unread = { first_k_dense_replace: 3, norm_topk_prob: false, n_group: 4, use_qk_norm: false };
+    expect(readPlain({ ...hy3, ...unread })).toEqual({ ...spec, layers });
+    const types = ["dense", "dense", "sparse", "sparse"];
+    const listed = readPlain({ ...hy3, mlp_layer_types: types, num_local_experts: 16 });
+    expect(listed.layers.map(({ experts: own }) => own?.count)).toEqual([undefined, undefined, 16, 16]);
+    for (const other of [
+      { mlp_layer_types: ["dense", "sparse", "dense", "sparse"] },
+      { attention_bias: true },
+      { mlp_bias: true },
+    ]) {
+      expect(() => readPlain({ ...hy3, ...other })).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
+    }
+  });
+
+  test("takes a text model of Qwen3-VL with experts for a Qwen3 MoE whose routing weights add up to 1", () => {
+    const text = { model_type: "qwen3_vl_moe_text", num_hidden_layers: 2 };
+    const { layers, ...spec } = readPlain({ ...text, norm_topk_prob: false });
+    expect(spec).toMatchObject({
+      ...{ family: "qwen3_moe", vocabSize: 151_936, hiddenSize: 2048, headDim: 128, qkNorm: "head" },
+      ...{ maxPositions: 128_000, tiedEmbeddings: true },
+    });
+    expect(layers[1]).toMatchObject({
+      ...{ kvGroups: 16, groupSize: 1, neurons: 60 * 1408, rope: { theta: 500_000 } },
+      experts: { count: 60, active: 4, normalised: true },
+    });
+    const saved = readPlain({ ...text, num_local_experts: 8 });
+    expect(saved.layers.map(({ experts }) => experts?.count)).toEqual([8, 8]);
+    // As published: rotations of text in pictures have sections, which text alone does not use.
+    const sections = { mrope_interleaved: true, mrope_section: [24, 20, 20], rope_type: "default" };
+    expect(readPlain({ ...text, rope_scaling: sections })).toEqual({ ...spec, layers });
+  });
+
   test("takes a Sarvam 105B for a DeepSeek V3, with its own name of YaRN", () => {
     const own = { model_type: "sarvam_mla", num_hidden_layers: 2 };
     const { latent, layers, family } = readPlain(own);
@@ -326,6 +370,8 @@ test("isOtherClass knows the classes that are written", () => {
     "internlm3",
     "sarvam_moe",
     "sarvam_mla",
+    "hy_v3",
+    "qwen3_vl_moe_text",
     "minicpm",
   ]) {
     expect(isOtherClass({ model_type: type })).toBe(true);
