@@ -81,6 +81,25 @@ describe.each(["apart", "together"] as const)("tensors of experts that are store
   });
 });
 
+test("square matrices that a Qwen3-VL could have transposed are read as they are", async () => {
+  const family = familyByName("qwen3_moe", "test");
+  const { layers: _, ...switches } = TINY_FAMILIES.qwen3_moe;
+  // Experts as wide as the hidden state, 8, and half as wide, so that one of the two tensors is square.
+  const layers = [24, 12].map((neurons) => ({ neurons, experts: EXPERTS }));
+  const model = tinyModel({ ...switches, layers });
+  const joined = await tensorsOf(model);
+  const stored = new Map(joined);
+  for (const tensor of tensorsOfAll(model.spec, family)) {
+    if (tensor.expert !== null || tensor.transposed) continue;
+    const written = await readExperts(model.spec, tensor, (name, rows) => model.weights.read(name, rows));
+    stored.set(tensor.name, written);
+    for (const part of tensor.parts) stored.delete(`model.layers.${tensor.layer}.mlp.${part}.weight`);
+  }
+  const source = join(stored, model.spec, family);
+  expect([...source.names].sort()).toEqual([...joined.keys()].sort());
+  for (const [name, tensor] of joined) expect(await source.read(name), name).toEqual(tensor);
+});
+
 test("transposed tensors of experts whose parts take turns, and biases, are read as they were written", async () => {
   const family = familyByName("gpt_oss", "test");
   const { layers, ...switches } = TINY_FAMILIES.gpt_oss;
