@@ -31,7 +31,8 @@ const TOGETHER: readonly StoredExperts[] = [
 
 /**
  * The tensors of experts that a model may be read from, layer by layer. A layer with fewer tensors in the source than
- * experts does not have one for each; config.json may ask for millions of them.
+ * experts does not have one for each; config.json may ask for millions of them. Of two that a stored tensor fits, the
+ * first counts: square matrices are not turned, as in transformers (`Transpose` of core_model_loading.py).
  */
 export function readableExperts(
   source: Pick<TensorSource, "names">,
@@ -158,9 +159,7 @@ export function joinExperts(source: TensorSource, spec: ModelSpec, family: Famil
   const found = new Set<string>();
   for (const tensor of readableExperts(source, spec, family)) {
     const shape = expertShape(spec, tensor);
-    const isOther = source.info(tensor.name)?.shape.join() !== shape.join();
-    // Square matrices fit transposed ones as well, which come last; transformers turns none that fits (`Transpose`).
-    if (isOther || found.has(tensor.name)) continue;
+    if (source.info(tensor.name)?.shape.join() !== shape.join()) continue;
     found.add(tensor.name);
     for (const [index, name] of joinedNames(tensor).entries()) {
       const part = tensor.parts[index]!;
