@@ -23,6 +23,7 @@ export const GOLDEN_FAMILIES = [
   "minicpm5_moe",
   "ministral",
   "ministral3",
+  "mistral4",
   "qwen2",
   "qwen3",
   "qwen2_moe",

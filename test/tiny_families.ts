@@ -192,6 +192,7 @@ type TinyFamily =
   | "glm4"
   | "glm4_moe"
   | "glm4_moe_lite"
+  | "mistral4"
   | "deepseek_v2"
   | "deepseek_v3"
   | "gpt_oss"
@@ -412,6 +413,17 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
       }),
       ...(index === 1 && { neurons: 24 }),
       rope: { ...ROPE, scaling: { ...YARN, attentionFactor: 1, allDim: 2 } },
+    })),
+  },
+  mistral4: {
+    ...{ family: "mistral4", ...LATENT, attentionScale: 7 ** -0.5 * yarnAttentionFactor(YARN.factor) ** 2 },
+    layers: [0, 1].map((index) => ({
+      ...latentLayer(index, {
+        ...{ ...EXPERTS, count: 6, scale: 1.5, divisor: { plus: 1e-20 }, ...OPEN_SHARED, shared: 4 },
+        groups: { count: 3, active: 2, best: 2 },
+      }),
+      ...(index === 1 && { neurons: 24 }),
+      rope: { ...ROPE, scaling: { ...YARN, attentionFactor: 1, allDim: 1, queryGrowth: 0.1 } },
     })),
   },
   gpt_oss: {

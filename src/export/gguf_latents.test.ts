@@ -13,7 +13,12 @@ import { yarnAttentionFactor } from "../model/rope_spec.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import { exportGguf } from "./gguf.ts";
 
-const { deepseek_v2: V2, deepseek_v3: V3, glm4_moe_lite: LITE } = TINY_FAMILIES;
+const { deepseek_v2: V2, deepseek_v3: V3, glm4_moe_lite: LITE, mistral4: GROWING } = TINY_FAMILIES;
+
+/** The architecture of a model's file. */
+function nameOf({ family }: TinyModelOptions): string {
+  return family === GROWING.family ? "mistral4" : "deepseek2";
+}
 
 /** Does something with the file of a model. */
 async function withExported<Result>(
@@ -83,6 +88,18 @@ describe("a GGUF of latent attention", () => {
     expect(plain["deepseek2.attention.q_lora_rank"]).toBeUndefined();
   });
 
+  test("says how queries grow, and whose scores are picked", async () => {
+    const metadata = await withExported(GROWING, async (file) => Object.fromEntries(file.metadata));
+    const keys = {
+      "attention.temperature_scale": Math.fround(0.1),
+      "attention.temperature_length": metadata["mistral4.rope.scaling.original_context_length"],
+      "rope.scaling.yarn_log_multiplier": Math.fround(0.1),
+      expert_group_used_count: 2,
+      expert_weights_scale: 1.5,
+    };
+    for (const [key, value] of Object.entries(keys)) expect(metadata[`mistral4.${key}`], key).toBe(value);
+  });
+
   test("says that no layer has experts, with the numbers of them that llama.cpp asks for", async () => {
     const dense = withLayers(V3, () => ({ experts: undefined, neurons: 7 }));
     const metadata = await withExported(dense, async (file) => Object.fromEntries(file.metadata));
@@ -130,10 +147,20 @@ describe("a GGUF of latent attention", () => {
       ),
       "groups of experts",
     ],
+    [
+      "queries that grow and YaRN that leaves scores alone",
+      {
+        ...withLayers(GROWING, ({ rope: own }) => ({
+          rope: { ...own, scaling: { ...own?.scaling, allDim: 0.5 } },
+        })),
+        attentionScale: 7 ** -0.5 * yarnAttentionFactor(YARN.factor, 0.5) ** 2,
+      },
+      "YaRN with mscale_all_dim other than 1",
+    ],
   ])("is not written with %s", async (_, options, what) => {
     await expect(withExported(options, async () => null)).rejects.toMatchObject({
       code: "UNSUPPORTED",
-      message: expect.stringContaining(`deepseek2 does not support ${what}`),
+      message: expect.stringContaining(`${nameOf(options)} does not support ${what}`),
     });
   });
 
@@ -144,11 +171,11 @@ describe("a GGUF of latent attention", () => {
     withExported(options, async (file) => {
       const metadata = new Map(file.metadata);
       for (const [key, value] of Object.entries(changes)) {
-        if (value === null) metadata.delete(`deepseek2.${key}`);
-        else metadata.set(`deepseek2.${key}`, value as number);
+        if (value === null) metadata.delete(`${nameOf(options)}.${key}`);
+        else metadata.set(`${nameOf(options)}.${key}`, value as number);
       }
       const has = { experts: true, shared: false, corrected: options === V3 };
-      const architecture = architectureByName("deepseek2", { where: "out.gguf", has });
+      const architecture = architectureByName(nameOf(options), { where: "out.gguf", has });
       return specOfGguf({ ...file, metadata }, architecture);
     });
 
@@ -176,6 +203,18 @@ describe("a GGUF of latent attention", () => {
     await expect(read(V3, changes)).rejects.toMatchObject({
       code,
       message: expect.stringContaining(message),
+    });
+  });
+
+  test("is not read with queries that grow after other numbers of tokens than YaRN's original length", async () => {
+    const lengthOf = async (changes: Readonly<Record<string, unknown>>): Promise<ModelSpec> =>
+      read(GROWING, changes);
+    const usual = await lengthOf({});
+    expect(usual.layers[0]!.rope!.scaling).toMatchObject({ queryGrowth: 0.1, allDim: 1 });
+    expect(await lengthOf({ "attention.temperature_length": null })).toEqual(usual);
+    await expect(lengthOf({ "attention.temperature_length": 7 })).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      message: expect.stringContaining("temperature_length"),
     });
   });
 });

@@ -375,6 +375,7 @@ function yarnObstacle(scaling: YarnScaling, architecture: GgufArchitecture): str
 function growingObstacle(scaling: RopeScaling | null): string | null {
   if (scaling?.type !== "yarn" || !scaling.queryGrowth) return "queries that do not grow with their position";
   if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;
+  if ((scaling.allDim ?? 1) !== 1) return "YaRN with mscale_all_dim other than 1";
   return scaling.attentionFactor === 1 ? null : "a YaRN attention factor";
 }
 

@@ -98,6 +98,9 @@ function transformersAnswer(spec: ModelSpec, form: HfForm | null): Answer {
   if (form === null) return ["no", "config.json cannot describe these layers"];
   const { family, remoteCode } = form;
   if (!remoteCode) return ["yes", family.architecture];
+  if (family.readers.notAuto) {
+    return ["with trust_remote_code", `AutoModelForCausalLM does not know ${family.architecture}`];
+  }
   if (!hasUniformWidths(spec)) return ["with trust_remote_code", "layers differ in width"];
   const what = sharedObstacle(spec) ?? "these widths, heads and biases";
   return ["with trust_remote_code", `no stock class of ${family.modelType} has ${what}`];

@@ -86,6 +86,7 @@ export type OwnKeysName =
   | "llama4"
   | "mellum"
   | "minicpm3"
+  | "mistral4"
   | "minimax_m2"
   | "mixtral"
   | "mpt"
@@ -259,6 +260,8 @@ export interface FamilyConfig {
 export interface FamilyReaders {
   /** The oldest version of transformers that has the class, of 4.57 and later ones. */
   readonly transformersSince: string;
+  /** AutoModelForCausalLM does not know the class, so that the family's models need our modelling file. */
+  readonly notAuto?: true;
   /** vLLM has a class of its own for the family (registry.py of 0.33). */
   readonly vllmClass: boolean;
   /** transformers' class runs in vLLM's backend for these; else it does not take the backend's attention. */

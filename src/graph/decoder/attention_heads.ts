@@ -5,7 +5,7 @@ import type { NormPart } from "../../model/weights.ts";
 import type { Value } from "../ir/graph.ts";
 import { clip } from "../ir/operators.ts";
 import type { Dim } from "../ir/shapes.ts";
-import { rotate, rotateQueries } from "./formulas.ts";
+import { grow, rotate } from "./formulas.ts";
 import { latentHeads } from "./latent_heads.ts";
 import type { LayerOperators } from "./layer_operators.ts";
 import { type AttentionInputs, multiple } from "./layer_structure.ts";
@@ -29,7 +29,7 @@ export function attentionHeads(layer: LayerOperators, x: Value, inputs: Attentio
     return { queries, gates: null, ...withPasts(layer, present, inputs) };
   }
   const { queries, gates } = queriesOf(layer, x);
-  const rotated = rotatedNormed(layer, rotateQueries(layer.b, queries, angles), "q_norm");
+  const rotated = rotatedNormed(layer, grow(layer.b, rotate(layer.b, queries, angles), angles), "q_norm");
   return { queries: rotated, gates, ...(shared ?? keysAndValues(layer, x, inputs)) };
 }
 

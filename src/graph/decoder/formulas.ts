@@ -122,7 +122,7 @@ function geluTanh(b: GraphBuilder, x: Value): Value {
 export interface RotaryAngles {
   readonly cos: Value;
   readonly sin: Value;
-  /** Factors of the rotated queries, broadcasting to [B, T, 1, 1]; null where they have none. */
+  /** Factors of the queries, broadcasting to [B, T, 1, 1]; null where they have none. */
   readonly queryScale: Value | null;
 }
 
@@ -142,9 +142,8 @@ export function rotate(b: GraphBuilder, x: Value, angles: RotaryAngles | null): 
   return b.concat([...rotated, ...unrotated], axis, headDim);
 }
 
-/** Rotates queries, and scales them where they grow with their position. */
-export function rotateQueries(b: GraphBuilder, x: Value, angles: RotaryAngles | null): Value {
-  const rotated = rotate(b, x, angles);
+/** Scales queries [B, T, N, H] where they grow with their position. */
+export function grow(b: GraphBuilder, queries: Value, angles: RotaryAngles | null): Value {
   const scale = angles?.queryScale ?? null;
-  return scale === null ? rotated : b.mul(rotated, b.cast(scale, rotated.type));
+  return scale === null ? queries : b.mul(queries, b.cast(scale, queries.type));
 }

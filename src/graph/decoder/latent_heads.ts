@@ -1,7 +1,7 @@
 /** Queries, keys and values of multi-head latent attention (`LatentSpec`). */
 import { KEY_LATENT, LATENT_NORM_EPS, type LatentSpec, QUERY_LATENT } from "../../model/latent_spec.ts";
 import type { Value } from "../ir/graph.ts";
-import { norm, type RotaryAngles, rotate, rotateQueries } from "./formulas.ts";
+import { grow, norm, type RotaryAngles, rotate } from "./formulas.ts";
 import type { LayerOperators } from "./layer_operators.ts";
 import { multiple } from "./layer_structure.ts";
 
@@ -41,11 +41,15 @@ export function latentHeads(
       : normed(layer, layer.linear(x, QUERY_LATENT.matrix, queryRank), QUERY_LATENT.norm);
   const queries = headsOf(ofQueries, "q_proj", headDim);
   const split = { start: headDim - rotated, end: headDim };
-  const turning = rotateQueries(b, b.slice(queries, 3, split), angles);
+  const turning = rotate(b, b.slice(queries, 3, split), angles);
   const own = headsOf(ofKeys, "k_proj", headDim - rotated);
   const ofAllHeads = b.mul(b.cast(rotate(b, shared, angles), "float32"), b.onesAlong(own, 2));
   return {
-    queries: b.concat([b.slice(queries, 3, { start: 0, end: split.start }), turning], 3, headDim),
+    queries: grow(
+      b,
+      b.concat([b.slice(queries, 3, { start: 0, end: split.start }), turning], 3, headDim),
+      angles,
+    ),
     keys: b.concat([own, b.cast(ofAllHeads, own.type)], 3, headDim),
     values: headsOf(ofKeys, "v_proj", valueDim),
   };

@@ -8,6 +8,7 @@ import { type DerivedTensor, derivedSource } from "../../tensor/derived.ts";
 import { putColumns, type RowRange, type Tensor, type TensorSource, zeros } from "../../tensor/tensor.ts";
 import { transposed as turned } from "../../tensor/transposed.ts";
 import { CORRECTION } from "../expert_weights.ts";
+import { STACKED_EXPERTS } from "../families/qwen.ts";
 import type { Family } from "../family.ts";
 import type { StoredExperts } from "../family_tensors.ts";
 import type { Projection } from "../projections.ts";
@@ -23,12 +24,6 @@ export interface ExpertTensor extends StoredExperts {
   readonly layer: number;
 }
 
-/** As transformers 5 has them in memory, which it loads too, and as Qwen 3.5 MoE was published. */
-const TOGETHER: readonly StoredExperts[] = [
-  { name: "mlp.experts.gate_up_proj", parts: ["gate_proj", "up_proj"] },
-  { name: "mlp.experts.down_proj", parts: ["down_proj"] },
-];
-
 /**
  * The tensors of experts that a model may be read from, layer by layer. A layer with fewer tensors in the source than
  * experts does not have one for each; config.json may ask for millions of them. Of two that a stored tensor fits, the
@@ -41,7 +36,8 @@ export function readableExperts(
 ): readonly ExpertTensor[] {
   if (stored.experts === null) return [];
   const own = new Set(stored.experts.map(({ name }) => name));
-  const together = TOGETHER.filter(({ name }) => !own.has(name));
+  // Those which transformers 5 loads too, and as which Qwen 3.5 MoE was published.
+  const together = STACKED_EXPERTS.filter(({ name }) => !own.has(name));
   const { experts: ofFamily, expertsInOthers = [] } = stored;
   const readable = [...ofFamily, ...together, ...expertsInOthers, ...inBlocks(ofFamily)];
   const ofAll = readable.filter(({ name }) => !name.includes("*"));

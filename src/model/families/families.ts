@@ -44,7 +44,7 @@ import { MELLUM } from "./mellum.ts";
 import { MINICPM3 } from "./minicpm3.ts";
 import { MINICPM5_MOE } from "./minicpm5.ts";
 import { MINIMAX_M2 } from "./minimax.ts";
-import { MINISTRAL, MINISTRAL3, MISTRAL, MIXTRAL } from "./mistral.ts";
+import { MINISTRAL, MINISTRAL3, MISTRAL, MISTRAL4, MIXTRAL } from "./mistral.ts";
 import { MPT } from "./mpt.ts";
 import { NANOCHAT } from "./nanochat.ts";
 import { NEMOTRON } from "./nemotron.ts";
@@ -70,6 +70,7 @@ export const FAMILIES: readonly Family[] = [
   MINICPM5_MOE,
   MINISTRAL,
   MINISTRAL3,
+  MISTRAL4,
   QWEN2,
   QWEN2_MOE,
   QWEN3,

@@ -1,6 +1,8 @@
-/** Mistral, Mixtral, Ministral and Ministral 3 (configuration and modeling files of transformers by these names). */
+/** Mistral, Mixtral, Ministral, Ministral 3 and Mistral 4 (configuration and modeling files of transformers by these names). */
 import type { Family } from "../family.ts";
+import { DEEPSEEK_V3 } from "./deepseek.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";
+import { STACKED_EXPERTS } from "./qwen.ts";
 
 export const MISTRAL: Family = {
   ...LLAMA,
@@ -74,6 +76,29 @@ export const MINISTRAL3: Family = {
     positions: 262_144,
     kvHeads: 8,
     headDim: 128,
+    tokenIds: { bos_token_id: 1, eos_token_id: 2, pad_token_id: 11 },
+  },
+};
+
+/** Mistral Small 4: DeepSeek V3 with queries that grow, and experts that are picked by a softmax. */
+export const MISTRAL4: Family = {
+  ...DEEPSEEK_V3,
+  modelType: "mistral4",
+  architecture: "Mistral4ForCausalLM",
+  configClass: "Mistral4Config",
+  computes: { ...DEEPSEEK_V3.computes, growsQueries: true },
+  config: {
+    ...DEEPSEEK_V3.config,
+    fixedKeys: { rope_interleave: true },
+    ownKeys: "mistral4",
+    scalingTypeKey: null,
+  },
+  stored: { ...DEEPSEEK_V3.stored, experts: STACKED_EXPERTS },
+  readers: { ...DEEPSEEK_V3.readers, transformersSince: "5.4", notAuto: true, vllmClass: false },
+  defaults: {
+    ...DEEPSEEK_V3.defaults,
+    sizes: { vocab: 131_072, hidden: 4096, neurons: 12_288, layers: 36, heads: 32 },
+    positions: 1_048_576,
     tokenIds: { bos_token_id: 1, eos_token_id: 2, pad_token_id: 11 },
   },
 };

@@ -52,6 +52,12 @@ export const EXPERTS_OF_MLP: readonly StoredExperts[] = (["gate_proj", "up_proj"
   (part) => ({ name: `mlp.experts.*.${part}.weight`, parts: [part] }),
 );
 
+/** Those of all experts, as transformers 5 has them in memory. */
+export const STACKED_EXPERTS: readonly StoredExperts[] = [
+  { name: "mlp.experts.gate_up_proj", parts: ["gate_proj", "up_proj"] },
+  { name: "mlp.experts.down_proj", parts: ["down_proj"] },
+];
+
 /** Those of Qwen3-VL (conversion_mapping.py of transformers 5). */
 const TRANSPOSED_EXPERTS: readonly StoredExperts[] = [
   { name: "mlp.experts.gate_up_proj", parts: ["gate_proj", "up_proj"], transposed: true },

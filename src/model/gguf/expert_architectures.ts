@@ -317,6 +317,17 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       loads: { ...DEEPSEEK2.loads, families: ["deepseek_v2"] },
     },
   ],
+  // Mistral Small 4, whose scores llama.cpp leaves as they are.
+  [
+    "mistral4",
+    {
+      ...DEEPSEEK2,
+      family: "mistral4",
+      growingFamily: "mistral4",
+      experts: { ...DEEPSEEK2.experts!, scores: { divisor: { plus: 1e-20 } } },
+      loads: { ...DEEPSEEK2.loads, families: ["mistral4"] },
+    },
+  ],
   [
     "gpt-oss",
     {

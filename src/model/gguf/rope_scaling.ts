@@ -22,6 +22,8 @@ const FACTOR_TOLERANCE = 1e-6;
 export const ORIGINAL_LENGTH = "rope.scaling.original_context_length";
 /** Key of `YarnScaling.queryGrowth`. */
 export const QUERY_GROWTH = "attention.temperature_scale";
+/** Key of the number of tokens after which they grow; newer versions of llama.cpp read it. */
+export const GROWTH_LENGTH = "attention.temperature_length";
 /** Key of Hugging Face's `mscale_all_dim`: with 1, YaRN leaves the scores as they are; with 0, it sharpens them. */
 export const YARN_LOG_MULTIPLIER = "rope.scaling.yarn_log_multiplier";
 
@@ -131,11 +133,13 @@ function yarnScaling(keys: GgufKeys, architecture: GgufArchitecture): YarnScalin
   const growth = growingFamily === null ? null : keys.factor(QUERY_GROWTH, null);
   requireValue(keys, "rope.scaling.yarn_ext_factor", 1);
   requireValue(keys, "rope.scaling.yarn_attn_factor", usual);
+  const originalMaxPositions = originalLength(keys) ?? keys.size("context_length");
+  if (growth !== null) requireValue(keys, GROWTH_LENGTH, originalMaxPositions);
   if (!latents) requireValue(keys, YARN_LOG_MULTIPLIER, growingFamily === null ? 0 : 1);
   return {
     type: "yarn",
     factor,
-    originalMaxPositions: originalLength(keys) ?? keys.size("context_length"),
+    originalMaxPositions,
     attentionFactor: closest(keys.factor("rope.scaling.attn_factor", 1) * usual, usual),
     ...turnsOf(keys, architecture),
     truncate: roundsYarn,

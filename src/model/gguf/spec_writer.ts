@@ -17,7 +17,7 @@ import { CLIP, FFN_WIDTH, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } fr
 import { latentEntries } from "./latents.ts";
 import { headDimsOf, kindEntries, WINDOWED } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
-import { ORIGINAL_LENGTH, QUERY_GROWTH, TURNS, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
+import { GROWTH_LENGTH, ORIGINAL_LENGTH, QUERY_GROWTH, TURNS, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors, proportionalFactors } from "./rotary.ts";
 import { streamEntries } from "./streams.ts";
 
@@ -195,11 +195,16 @@ function yarnEntries({
     ["rope.scaling.factor", f32(factor)],
     [ORIGINAL_LENGTH, u32(originalMaxPositions)],
   ] as const;
-  if (queryGrowth !== undefined) {
-    return [...entries, [YARN_LOG_MULTIPLIER, f32(1)], [QUERY_GROWTH, f32(queryGrowth)]];
-  }
   // For latents, llama.cpp wants a tenth of it, and leaves cosines and sines as they are.
-  if (allDim !== undefined) return [...entries, [YARN_LOG_MULTIPLIER, f32(0.1 * allDim)]];
+  const multiplier = allDim === undefined ? 1 : 0.1 * allDim;
+  if (queryGrowth !== undefined) {
+    const growth = [
+      [QUERY_GROWTH, f32(queryGrowth)],
+      [GROWTH_LENGTH, u32(originalMaxPositions)],
+    ] as const;
+    return [...entries, [YARN_LOG_MULTIPLIER, f32(multiplier)], ...growth];
+  }
+  if (allDim !== undefined) return [...entries, [YARN_LOG_MULTIPLIER, f32(multiplier)]];
   const usual = yarnAttentionFactor(factor);
   return [
     ...entries,

@@ -178,6 +178,7 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
   const divides = heads.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
   const fills = heads.every((layer) => spec.hiddenSize === queryHeads(layer) * spec.headDim);
   const fits =
+    !family.readers.notAuto &&
     hasUniformWidths(family.computes.neuronsByLayer ? withoutNeurons(spec) : spec) &&
     (divides || !family.computes.headsDivideHidden) &&
     (fills || !family.computes.headsFillHidden);

@@ -22,6 +22,7 @@ import { LFM3_KEYS } from "./lfm3_keys.ts";
 import { LLAMA4_KEYS } from "./llama4_keys.ts";
 import { MINICPM3_FACTORS } from "./minicpm3_keys.ts";
 import { MINIMAX_ROTATION } from "./minimax_keys.ts";
+import { wholeHeads } from "./mistral4_keys.ts";
 import { NEMOTRON_H_KEYS } from "./nemotron_h_keys.ts";
 import { OLMO_HYBRID_KEYS } from "./olmo_hybrid_keys.ts";
 import { both, type OwnKeysFormat } from "./own_keys.ts";
@@ -242,6 +243,19 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     own: { neurons: 1536, layers: BY_TYPE },
     scale: 1.8,
   }),
+  mistral4: both(
+    wholeHeads(latentKeys({ queryRank: 1024, rank: 256, rotated: 64, unrotated: 64, valueDim: 128 })),
+    expertKeys({
+      count: "n_routed_experts",
+      alias: "num_local_experts",
+      defaults: { count: 128, active: 4, normalised: true, divisor: { plus: 1e-20 } },
+      normalises: true,
+      scales: "routed_scaling_factor",
+      groups: { usual: [1, 1], best: 2 },
+      shared: { key: "n_shared_experts", usual: 1 },
+      own: { neurons: 2048, layers: afterDense("first_k_dense_replace", { usual: 0 }) },
+    }),
+  ),
   minicpm3: both(
     latentKeys({ queryRank: 768, rank: 256, rotated: 32, unrotated: 64, valueDim: "C/N" }),
     MINICPM3_FACTORS,
