@@ -12,7 +12,7 @@
  * by more than 1e-4 of the largest, or where an output fails a check of verify:clients.
  */
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GpruneError } from "../src/errors.ts";
 import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
@@ -49,6 +49,7 @@ async function main(): Promise<number> {
   return withScratch("random", async (scratch) => {
     const root = join(scratch, "models");
     makeModels(python, [GOLDEN, root, String(count), String(seed), ...values.fixture]);
+    if (!existsSync(root)) throw new Error("transformers made no model of any of these configurations");
     const problems: string[] = [];
     const subjects: Subject[] = [];
     for (const [index, name] of readdirSync(root).sort().entries()) {

@@ -39,6 +39,8 @@ describe("the configuration of Mistral 4", () => {
   test("may leave the part out, and all of the rotation", () => {
     const { head_dim: _, rope_parameters: __, ...silent } = CONFIG;
     expect(read({ ...silent, rope_parameters: ROTATION })).toEqual(read(CONFIG));
+    // What turns is all that the class asks of the head size.
+    expect(read({ ...CONFIG, head_dim: 9 })).toEqual(read(CONFIG));
     const { rope } = read({ ...silent, partial_rotary_factor: 1 }).layers[0]!;
     const usual = {
       factor: 128,
@@ -51,10 +53,10 @@ describe("the configuration of Mistral 4", () => {
   });
 
   test.each([
-    [{ head_dim: 4 }, "head_dim of qk_nope_head_dim + qk_rope_head_dim, 8, got 4"],
-    [{ rope_parameters: { ...ROTATION, partial_rotary_factor: 1 } }, "qk_rope_head_dim channels, 4, got 8"],
+    [{ head_dim: 4 }, "of which 4 channels turn, as qk_rope_head_dim says, got 4 and 0.5"],
+    [{ rope_parameters: { ...ROTATION, partial_rotary_factor: 1 } }, "says, got 8 and 1"],
     // The class takes the older key as it is, after it has completed the other.
-    [{ rope_scaling: ROTATION }, "qk_rope_head_dim channels, 4, got 8"],
+    [{ rope_scaling: ROTATION }, "says, got 8 and 1"],
     [{ rope_parameters: { rope_type: "default" } }, "rope type yarn with llama_4_scaling_beta"],
   ])("that says %j is refused", (change, message) => {
     expect(() => read({ ...CONFIG, ...change })).toThrow(

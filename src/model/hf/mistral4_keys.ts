@@ -35,9 +35,9 @@ export function wholeHeads(latents: OwnKeysFormat): OwnKeysFormat {
   };
 }
 
-/** @throws GpruneError BAD_CONFIG for a head size or a part that turns other than the latents' */
+/** @throws GpruneError BAD_CONFIG for a part of heads that turns other than the latents' */
 function readHeads(latents: OwnKeysFormat, config: JsonObject, where: string): OwnKeys {
-  const { head_dim, rope_parameters: usual, rope_scaling: older } = parsedKeys(schema, config, where);
+  const { head_dim: size, rope_parameters: usual, rope_scaling: older } = parsedKeys(schema, config, where);
   const { partial_rotary_factor: _, ...rest } = config;
   const own = latents.read(
     { ...rest, rope_parameters: withoutPart(usual ?? USUAL_ROTATION), rope_scaling: withoutPart(older) },
@@ -49,19 +49,17 @@ function readHeads(latents: OwnKeysFormat, config: JsonObject, where: string): O
     usual: own.usual,
     complete: (spec) => {
       const completed = own.complete(spec);
-      const { headDim } = completed;
-      const { rotated } = completed.latent!;
-      requireSame("head_dim of qk_nope_head_dim + qk_rope_head_dim", headDim, head_dim ?? headDim);
-      const turned = turning == null ? rotated : Math.floor(headDim * turning);
-      requireSame("partial_rotary_factor that turns qk_rope_head_dim channels", rotated, turned);
-      return completed;
+      const { headDim, latent } = completed;
+      const expected = latent!.rotated;
+      const turned = Math.floor((size ?? headDim) * (turning ?? expected / headDim));
+      if (turned === expected || (size == null && turning == null)) return completed;
+      throw new GpruneError(
+        "BAD_CONFIG",
+        `${where}: expected head_dim and partial_rotary_factor of which ${expected} channels turn, as qk_rope_head_dim ` +
+          `says, got ${size ?? headDim} and ${turning ?? expected / headDim}`,
+      );
     },
   };
-
-  function requireSame(what: string, expected: number, got: number): void {
-    if (got === expected) return;
-    throw new GpruneError("BAD_CONFIG", `${where}: expected ${what}, ${expected}, got ${got}`);
-  }
 }
 
 function withoutPart(given: z.infer<typeof parameters> | null | undefined): JsonObject | null | undefined {
