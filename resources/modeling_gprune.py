@@ -234,8 +234,9 @@ def widen_shared(layer, config):
     ffn = next((getattr(layer, name) for name in FFN if hasattr(layer, name)), None)
     for name in ("shared_experts", "shared_expert", "shared_mlp"):
         if (shared := getattr(ffn, name, None)) is not None:
-            width = getattr(config, "shared_expert_intermediate_size", 0)
-            setattr(ffn, name, type(shared)(LayerConfig(config, {"intermediate_size": width})))
+            width = {"intermediate_size": getattr(config, "shared_expert_intermediate_size", 0)}
+            given = width.keys() & inspect.signature(type(shared)).parameters  # some classes want it by itself
+            setattr(ffn, name, type(shared)(LayerConfig(config, width), **(width if given else {})))
 
 
 def pruned_layer(stock, config, index):
