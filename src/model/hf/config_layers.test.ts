@@ -181,6 +181,14 @@ describe("windows", () => {
     ];
     expect(windowsOf({ ...config, attention_types })).toEqual([null, 16, null, 16, 16]);
     expect(windowsOf({ ...config, window_size: undefined, attention_types })).toContain(256);
+    // The class makes the second list of the first, and reads it where a file has both.
+    const attention_layers = ["local", "global", "global", "global", "local"];
+    const ofLayers = [16, null, null, null, 16];
+    for (const types of [attention_types, undefined])
+      expect(windowsOf({ ...config, attention_types: types, attention_layers })).toEqual(ofLayers);
+    expect(() => read({ ...config, attention_types, attention_layers: ["local"] })).toThrow(
+      "attention_layers with an entry for every layer, got 1",
+    );
     const usual = { ...config, num_hidden_layers: 24 };
     expect(windowsOf(usual).slice(-3)).toEqual([16, null, 16]);
     const bombs = Array.from({ length: 4096 }, () => [Array.from({ length: 4096 }, () => "local"), 4096]);

@@ -16,6 +16,7 @@ interface LayerTypeConfig {
   readonly use_sliding_window: boolean | undefined;
   readonly layer_types: readonly ("full_attention" | "sliding_attention")[] | null | undefined;
   readonly attention_types: AttentionTypes;
+  readonly attention_layers: readonly ("global" | "local")[] | null | undefined;
   readonly sliding_window_pattern: number | string | null | undefined;
   readonly no_rope_layers: readonly number[] | null | undefined;
   readonly no_rope_layer_interval: number | undefined;
@@ -31,6 +32,11 @@ export const LAYER_TYPE_KEYS: { readonly [K in keyof LayerTypeConfig]: z.ZodType
     .array(z.tuple([z.array(z.enum(["global", "local"])).max(MAX_LAYERS), z.int().min(0).max(MAX_LAYERS)]))
     .max(MAX_LAYERS)
     .default([[["global", "local"], 12]]),
+  // What the class of GPT-Neo makes of the key above, and reads where a file has both.
+  attention_layers: z
+    .array(z.enum(["global", "local"]))
+    .max(MAX_LAYERS)
+    .nullish(),
   // EXAONE 4 also has texts, and 0, beside `layer_types`, which then counts.
   sliding_window_pattern: z.union([size, z.literal(0), z.string()]).nullish(),
   no_rope_layers: z.array(z.int()).max(MAX_LAYERS).nullish(),
@@ -61,7 +67,11 @@ export function windowOf(config: Config, context: Context, index: number): numbe
 }
 
 function isLocal(config: Config, context: Context, index: number): boolean {
-  const { attention_types: lists, num_hidden_layers: layers } = config;
+  const { attention_types: lists, attention_layers: kinds, num_hidden_layers: layers } = config;
+  if (kinds) {
+    if (kinds.length === layers) return kinds[index] === "local";
+    throw badConfig(context, "attention_layers with an entry for every layer", kinds.length);
+  }
   // Counted before they are repeated: a file may ask for any number.
   const count = lists.reduce((sum, [types, times]) => sum + types.length * times, 0);
   if (count !== layers) throw badConfig(context, "attention_types with an entry for every layer", count);
