@@ -39,6 +39,12 @@ describe("latent attention", () => {
     expect(headDim).toBe(256);
   });
 
+  test("has channels that turn by the name that counts for the class", () => {
+    const rotated = (config: JsonObject): number => read({ ...config, head_dim: 6 }).latent!.rotated;
+    expect([rotated(LITE), rotated(V3), rotated(V2)]).toEqual([6, 4, 4]);
+    expect(rotated({ ...LITE, qk_rope_head_dim: undefined })).toBe(6);
+  });
+
   test("has scores that YaRN sharpens twice", () => {
     const scaled = { ...V3, rope_parameters: { ...YARN, mscale: 0.5, mscale_all_dim: 2 } };
     const factor = (slope: number): number => 1 + 0.1 * slope * Math.log(4);

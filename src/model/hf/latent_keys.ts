@@ -20,6 +20,8 @@ export interface LatentSizes {
   readonly unrotated: number;
   /** `C/N`: the hidden size by the number of heads. */
   readonly valueDim: number | "C/N";
+  /** `head_dim` is another name of `qk_rope_head_dim`, and counts where a file has both (`attribute_map`). */
+  readonly alias?: true;
 }
 
 const schema = z.object({
@@ -27,6 +29,7 @@ const schema = z.object({
   kv_lora_rank: size.optional(),
   qk_rope_head_dim: size.optional(),
   qk_nope_head_dim: size.optional(),
+  head_dim: size.nullish(),
   v_head_dim: size.nullish(),
   attention_bias: z.boolean().nullish(),
   hidden_size: size,
@@ -45,7 +48,7 @@ function readKeys(usual: LatentSizes, config: JsonObject, where: string): OwnKey
     // Null is no latent, absent the class's own.
     queryRank: keys.q_lora_rank === undefined ? usual.queryRank : keys.q_lora_rank,
     rank: keys.kv_lora_rank ?? usual.rank,
-    rotated: keys.qk_rope_head_dim ?? usual.rotated,
+    rotated: (usual.alias && keys.head_dim) || (keys.qk_rope_head_dim ?? usual.rotated),
     valueDim: keys.v_head_dim ?? usualValueDim(usual, keys),
     biases: keys.attention_bias ?? false,
   };

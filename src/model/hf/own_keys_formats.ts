@@ -236,7 +236,7 @@ export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
     scale: 2.5,
   }),
   glm4_moe_lite: latentExperts({
-    latents: { queryRank: 768, rank: 512, rotated: 64, unrotated: 192, valueDim: 256 },
+    latents: { queryRank: 768, rank: 512, rotated: 64, unrotated: 192, valueDim: 256, alias: true },
     count: 64,
     active: 4,
     groups: [1, 1],
