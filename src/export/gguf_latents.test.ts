@@ -88,7 +88,7 @@ describe("a GGUF of latent attention", () => {
     expect(plain["deepseek2.attention.q_lora_rank"]).toBeUndefined();
   });
 
-  test("says how queries grow, and whose scores are picked", async () => {
+  test("says how queries grow, and how experts are picked", async () => {
     const metadata = await withExported(GROWING, async (file) => Object.fromEntries(file.metadata));
     const keys = {
       "attention.temperature_scale": Math.fround(0.1),
@@ -148,7 +148,7 @@ describe("a GGUF of latent attention", () => {
       "groups of experts",
     ],
     [
-      "queries that grow and YaRN that leaves scores alone",
+      "queries that grow and YaRN that sharpens scores less",
       {
         ...withLayers(GROWING, ({ rope: own }) => ({
           rope: { ...own, scaling: { ...own?.scaling, allDim: 0.5 } },
@@ -207,12 +207,10 @@ describe("a GGUF of latent attention", () => {
   });
 
   test("is not read with queries that grow after other numbers of tokens than YaRN's original length", async () => {
-    const lengthOf = async (changes: Readonly<Record<string, unknown>>): Promise<ModelSpec> =>
-      read(GROWING, changes);
-    const usual = await lengthOf({});
+    const usual = await read(GROWING);
     expect(usual.layers[0]!.rope!.scaling).toMatchObject({ queryGrowth: 0.1, allDim: 1 });
-    expect(await lengthOf({ "attention.temperature_length": null })).toEqual(usual);
-    await expect(lengthOf({ "attention.temperature_length": 7 })).rejects.toMatchObject({
+    expect(await read(GROWING, { "attention.temperature_length": null })).toEqual(usual);
+    await expect(read(GROWING, { "attention.temperature_length": 7 })).rejects.toMatchObject({
       code: "UNSUPPORTED",
       message: expect.stringContaining("temperature_length"),
     });

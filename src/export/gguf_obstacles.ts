@@ -371,7 +371,7 @@ function yarnObstacle(scaling: YarnScaling, architecture: GgufArchitecture): str
     : null;
 }
 
-/** For this architecture llama.cpp also assumes an attention factor of 1; a growth of 0 would be another family's. */
+/** For these architectures llama.cpp also assumes an attention factor of 1; a growth of 0 would be another family's. */
 function growingObstacle(scaling: RopeScaling | null): string | null {
   if (scaling?.type !== "yarn" || !scaling.queryGrowth) return "queries that do not grow with their position";
   if (!hasUsualTurns(scaling)) return UNUSUAL_TURNS;

@@ -41,15 +41,12 @@ export function latentHeads(
       : normed(layer, layer.linear(x, QUERY_LATENT.matrix, queryRank), QUERY_LATENT.norm);
   const queries = headsOf(ofQueries, "q_proj", headDim);
   const split = { start: headDim - rotated, end: headDim };
+  const resting = b.slice(queries, 3, { start: 0, end: split.start });
   const turning = rotate(b, b.slice(queries, 3, split), angles);
   const own = headsOf(ofKeys, "k_proj", headDim - rotated);
   const ofAllHeads = b.mul(b.cast(rotate(b, shared, angles), "float32"), b.onesAlong(own, 2));
   return {
-    queries: grow(
-      b,
-      b.concat([b.slice(queries, 3, { start: 0, end: split.start }), turning], 3, headDim),
-      angles,
-    ),
+    queries: grow(b, b.concat([resting, turning], 3, headDim), angles),
     keys: b.concat([own, b.cast(ofAllHeads, own.type)], 3, headDim),
     values: headsOf(ofKeys, "v_proj", valueDim),
   };

@@ -1,4 +1,7 @@
-/** Mistral, Mixtral, Ministral, Ministral 3 and Mistral 4 (configuration and modeling files of transformers by these names). */
+/**
+ * Mistral, Mixtral, Ministral, Ministral 3 and Mistral 4 (configuration and modeling files of transformers by these
+ * names).
+ */
 import type { Family } from "../family.ts";
 import { DEEPSEEK_V3 } from "./deepseek.ts";
 import { LLAMA, NO_BIASES } from "./llama.ts";

@@ -317,7 +317,7 @@ export const EXPERT_ARCHITECTURES: readonly (readonly [string, GgufArchitecture]
       loads: { ...DEEPSEEK2.loads, families: ["deepseek_v2"] },
     },
   ],
-  // Mistral Small 4, whose scores llama.cpp leaves as they are.
+  // Mistral Small 4; of YaRN, llama.cpp takes a mscale_all_dim of 1 for granted.
   [
     "mistral4",
     {

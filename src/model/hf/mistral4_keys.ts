@@ -8,8 +8,7 @@ import type { JsonObject } from "../../io/files/json.ts";
 import { size } from "./limits.ts";
 import { type OwnKeys, type OwnKeysFormat, parsedKeys } from "./own_keys.ts";
 
-const part = z.number().nonnegative().max(1).nullish();
-const parameters = z.looseObject({ partial_rotary_factor: part });
+const parameters = z.looseObject({ partial_rotary_factor: z.number().nonnegative().max(1).nullish() });
 const schema = z.object({
   head_dim: size.nullish(),
   rope_parameters: parameters.nullish(),
@@ -37,7 +36,7 @@ export function wholeHeads(latents: OwnKeysFormat): OwnKeysFormat {
 
 /** @throws GpruneError BAD_CONFIG for a part of heads that turns other than the latents' */
 function readHeads(latents: OwnKeysFormat, config: JsonObject, where: string): OwnKeys {
-  const { head_dim: size, rope_parameters: usual, rope_scaling: older } = parsedKeys(schema, config, where);
+  const { head_dim: whole, rope_parameters: usual, rope_scaling: older } = parsedKeys(schema, config, where);
   const { partial_rotary_factor: _, ...rest } = config;
   const own = latents.read(
     { ...rest, rope_parameters: withoutPart(usual ?? USUAL_ROTATION), rope_scaling: withoutPart(older) },
@@ -51,12 +50,14 @@ function readHeads(latents: OwnKeysFormat, config: JsonObject, where: string): O
       const completed = own.complete(spec);
       const { headDim, latent } = completed;
       const expected = latent!.rotated;
-      const turned = Math.floor((size ?? headDim) * (turning ?? expected / headDim));
-      if (turned === expected || (size == null && turning == null)) return completed;
+      if (whole == null && turning == null) return completed;
+      const channels = whole ?? headDim;
+      const part = turning ?? expected / headDim;
+      if (Math.floor(channels * part) === expected) return completed;
       throw new GpruneError(
         "BAD_CONFIG",
         `${where}: expected head_dim and partial_rotary_factor of which ${expected} channels turn, as qk_rope_head_dim ` +
-          `says, got ${size ?? headDim} and ${turning ?? expected / headDim}`,
+          `says, got ${channels} and ${part}`,
       );
     },
   };
