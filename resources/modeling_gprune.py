@@ -1,9 +1,10 @@
 """
 Decoder models pruned by gprune, for transformers 4.57 and later (CWM, Ministral 3, nanochat, Jais 2, HyperCLOVA X, LFM2
 MoE, GLM-4.7 Flash, MiniMax-M2, Solar Open and AFMoE: 5 and later; K-EXAONE and Phi-3.5-MoE: 5.1 and later; Qwen 3.5:
-5.2 and later; Nemotron-H and OLMo Hybrid: 5.3 and later; Mistral 4: 5.4 and later; Gemma 4: 5.5 and later; Mellum 2:
-5.10 and later; MiniCPM 3: 5.13 and later; Granite with windows: 5.15 and later; LFM3: 5.23 and later; MiniCPM 5: 5.25
-and later; Laguna: 5.7 and later, with gates for each channel 5.15 and later):
+5.2 and later; Nemotron-H and OLMo Hybrid: 5.3 and later; Mistral 4: 5.4 and later; Gemma 4: 5.5 and later; North Mini
+Code and Command A+: 5.9 and later; Mellum 2: 5.10 and later; MiniCPM 3: 5.13 and later; Granite with windows: 5.15 and
+later; LFM3: 5.23 and later; MiniCPM 5: 5.25 and later; Laguna: 5.7 and later, with gates for each channel 5.15 and
+later):
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
@@ -41,6 +42,7 @@ FFN = ("mlp", "feed_forward", "shared_mlp", "ffn")
 NEURONS = (
     "intermediate_size",
     "intermediate_size_mlp",
+    "prefix_dense_intermediate_size",
     "moe_intermediate_size",
     "n_inner",
     "ffn_dim",
@@ -396,6 +398,7 @@ for family in (
     ("gpt_oss", "GptOss"),
     ("cohere", "Cohere"),
     ("cohere2", "Cohere2"),
+    ("cohere2_moe", "Cohere2Moe"),
     ("gpt2", "GPT2", "GPT2LMHeadModel"),
     ("gpt_bigcode", "GPTBigCode"),
     ("gpt_neo", "GPTNeo"),

@@ -60,6 +60,7 @@ export const u32 = (value: number): BuiltValue => ({ type: "u32", value });
 export const f32 = (value: number): BuiltValue => ({ type: "f32", value });
 export const bool = (value: boolean): BuiltValue => ({ type: "bool", value });
 export const texts = (value: readonly string[]): BuiltValue => ({ type: "array", of: "string", value });
+export const bools = (value: readonly boolean[]): BuiltValue => ({ type: "array", of: "bool", value });
 export const i32s = (value: readonly number[]): BuiltValue => ({ type: "array", of: "i32", value });
 export const f32s = (value: readonly number[]): BuiltValue => ({ type: "array", of: "f32", value });
 

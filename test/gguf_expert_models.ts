@@ -1,7 +1,7 @@
 /** Tiny mixtures of experts as GGUF files have them; gguf_models.ts has all other models. */
 import { yarnAttentionFactor } from "../src/model/rope_spec.ts";
 import { queryHeads } from "../src/model/spec.ts";
-import { type BuiltValue, bool, f32, i32s, text, u32 } from "./gguf_builder.ts";
+import { type BuiltValue, bool, bools, f32, i32s, text, u32 } from "./gguf_builder.ts";
 import { deltaEntries, gemma4Case } from "./gguf_entries.ts";
 import type { Case } from "./gguf_layouts.ts";
 import { TINY_FAMILIES } from "./tiny_families.ts";
@@ -76,6 +76,27 @@ function lagunaCase(options: TinyModelOptions): Case {
   };
   const own = Object.entries(entries).map(([key, value]) => [`laguna.${key}`, value] as const);
   return { architecture: "laguna", model, extra: [...sigmoidEntries("laguna"), ...own] };
+}
+
+/** As llama.cpp's conversion writes it, with the width of the shared expert. */
+function cohere2MoeCase(options: TinyModelOptions, others: Readonly<Record<string, BuiltValue>> = {}): Case {
+  const model = tinyModel(options);
+  const { layers } = model.spec;
+  const entries: Readonly<Record<string, BuiltValue>> = {
+    logit_scale: f32(0.25),
+    "attention.sliding_window": u32(16),
+    "attention.sliding_window_pattern": bools(layers.map(({ window }) => window !== null)),
+    feed_forward_length: u32(6),
+    expert_feed_forward_length: u32(4),
+    expert_shared_count: u32(2),
+    expert_shared_feed_forward_length: u32(5),
+    leading_dense_block_count: u32(1),
+    expert_gating_func: u32(2),
+    expert_weights_norm: bool(false),
+    ...others,
+  };
+  const extra = Object.entries(entries).map(([key, value]) => [`cohere2moe.${key}`, value] as const);
+  return { architecture: "cohere2moe", permute: true, model, extra };
 }
 
 /** Of a GLM-4.5 with one layer without experts. */
@@ -318,6 +339,17 @@ export const EXPERT_CASES: Readonly<Record<string, Case>> = {
       ["afmoe.attention.sliding_window", u32(16)],
     ],
   },
+  cohere2_moe: cohere2MoeCase(TINY_FAMILIES.cohere2_moe),
+  "cohere2_moe with LayerNorms, and a softmax without a shared expert": cohere2MoeCase(
+    {
+      ...{ ...TINY_FAMILIES.cohere2_moe, normType: "layer" },
+      layers: TINY_FAMILIES.cohere2_moe.layers!.map((layer) => ({
+        ...layer,
+        ...(layer.experts && { experts: { count: 3, active: 2, normalised: true } }),
+      })),
+    },
+    { expert_gating_func: u32(1), expert_weights_norm: bool(true), expert_shared_count: u32(0) },
+  ),
   laguna: lagunaCase(TINY_FAMILIES.laguna),
   "laguna with gates for channels and without windows": lagunaCase({
     ...{ ...TINY_FAMILIES.laguna, gatedAttention: "gate_proj" },

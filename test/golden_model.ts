@@ -94,6 +94,7 @@ export const GOLDEN_FAMILIES = [
   "cohere",
   "cohere-qk-norm",
   "cohere2",
+  "cohere2_moe",
   "gpt2",
   "gpt_bigcode",
   "gpt_neo",

@@ -28,7 +28,7 @@ export function ffn(
     shared: "input_layernorm",
   }[layer.norms];
   const normed = entering === null ? read : layer.norm(read, entering);
-  const { ownNorms = false, shared } = layer.layerSpec.experts ?? {};
+  const { ownNorms = false, shared, averaged } = layer.layerSpec.experts ?? {};
   const ofExperts = ownNorms ? layer.norm(read, "pre_feedforward_layernorm_2") : normed;
   const routerReads = (t: number): Row => (ownNorms ? routerInput(layer, read[t]!) : ofExperts[t]!);
   const inner = ofExperts.map((row, t) => {
@@ -61,7 +61,8 @@ export function ffn(
     "post_feedforward_layernorm_2",
   );
   const beside = (): Rows => own(sharedExpert(layer, normed), "post_feedforward_layernorm_1");
-  const out = shared === undefined ? routed : add(routed, beside());
+  const sum = shared === undefined ? routed : add(routed, beside());
+  const out = times(sum, averaged ? 0.5 : 1);
   return layer.join(joined, layer.given(out, "post_feedforward_layernorm"), multipliers?.ffnOutput);
 }
 

@@ -94,6 +94,12 @@ const OF_SIGMOIDS = {
   experts: { ...CORRECTED, ...OPEN_SHARED, sigmoid: true, divisor: { plus: 1e-20 }, scale: 2.5, shared: 4 },
 } as const;
 
+/** One of experts picked by sigmoids, averaged with one of another width. */
+const OF_COHERE = {
+  neurons: 12,
+  experts: { ...EXPERTS, ...OPEN_SHARED, normalised: false, sigmoid: true, averaged: true },
+} as const;
+
 const OF_LAGUNA = {
   neurons: 12,
   experts: { ...CORRECTED, ...OPEN_SHARED, sigmoid: true, scale: 2.5, shared: 5 },
@@ -219,7 +225,8 @@ type TinyFamily =
   | "jais2"
   | "cohere"
   | "cohere of 64 layers"
-  | "cohere2";
+  | "cohere2"
+  | "cohere2_moe";
 
 export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
   gemma3n: GEMMA3N,
@@ -521,5 +528,9 @@ export const TINY_FAMILIES: Readonly<Record<TinyFamily, TinyModelOptions>> = {
     layers: Array.from({ length: 5 }, (_, layer) =>
       layer === 3 ? { ...NARROW, rope: null } : { ...NARROW, window: 16 },
     ),
+  },
+  cohere2_moe: {
+    ...{ ...COHERE, family: "cohere2_moe", normType: "rms" },
+    layers: [{}, { ...OF_COHERE, window: 16 }, { ...OF_COHERE, rope: null }, { ...OF_COHERE, window: 16 }],
   },
 };

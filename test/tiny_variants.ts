@@ -273,6 +273,22 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     ],
     qkNorm: "head",
   },
+  "as Cohere 2 MoE": {
+    layers: [
+      { ...WIDTHS[0], window: null },
+      {
+        ...{ ...WIDTHS[1], window: 3 },
+        experts: {
+          ...{ count: 3, active: 2, normalised: false, sigmoid: true },
+          ...{ shared: 4, sharedUngated: true, averaged: true },
+        },
+      },
+      { ...WIDTHS[0], rope: null, experts: { count: 2, active: 1, normalised: true, sigmoid: true } },
+    ],
+    norms: "shared",
+    parallel: true,
+    logitDivisor: 4,
+  },
   "as gpt-oss": {
     layers: [
       {

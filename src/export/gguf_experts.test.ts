@@ -66,6 +66,14 @@ describe("the architecture", () => {
     ["glm4moe", TINY_FAMILIES.solar_open],
     ["dots1", TINY_FAMILIES.dots1],
     ["afmoe", TINY_FAMILIES.afmoe],
+    ["cohere2moe", TINY_FAMILIES.cohere2_moe],
+    [
+      "cohere2moe",
+      {
+        ...without(TINY_FAMILIES.cohere2_moe, "shared", "sharedUngated", "averaged", "sigmoid"),
+        normType: "layer",
+      },
+    ],
     ["laguna", TINY_FAMILIES.laguna],
     ["laguna", { ...TINY_FAMILIES.laguna, gatedAttention: "gate_proj" }],
     ["exaone-moe", TINY_FAMILIES.exaone_moe],
@@ -296,6 +304,35 @@ describe("the architecture", () => {
       "a GLM-4.5 whose numbers become shares in some layers",
       { ...GLM, layers: [...GLM.layers!, changed(GLM.layers!.at(-1)!, { normalised: false })] },
       "glm4moe does not support experts of a token whose numbers do not add up to 1",
+    ],
+    [
+      "a Cohere 2 MoE whose shared expert is added to the others",
+      without(TINY_FAMILIES.cohere2_moe, "averaged"),
+      "cohere2moe does not support a shared expert that is not averaged with the others",
+    ],
+    [
+      "a Cohere 2 MoE some of whose scores are sigmoids",
+      {
+        ...TINY_FAMILIES.cohere2_moe,
+        layers: [
+          ...TINY_FAMILIES.cohere2_moe.layers!,
+          ...without({ layers: TINY_FAMILIES.cohere2_moe.layers!.slice(1, 2) }, "sigmoid").layers!,
+        ],
+      },
+      "cohere2moe does not support scores of experts that are no sigmoids",
+    ],
+    [
+      "a Cohere 2 MoE with a layer without experts that is not rotated",
+      {
+        ...TINY_FAMILIES.cohere2_moe,
+        layers: [{ rope: null }, ...TINY_FAMILIES.cohere2_moe.layers!.slice(1)],
+      },
+      "cohere2moe does not support layers without rotary embeddings other than those without sliding windows",
+    ],
+    [
+      "a GLM-4.5 whose shared expert is averaged with the others",
+      withAll(GLM, { averaged: true }),
+      "glm4moe does not support a shared expert that is averaged with the others",
     ],
     [
       "a GLM-4.5 without a shared expert",

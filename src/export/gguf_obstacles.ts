@@ -150,9 +150,9 @@ const RULES: readonly Rule[] = [
     },
   },
   {
-    finds: (spec, _, { computes, config }) => {
+    finds: (spec, { saysNorms }, { computes, config }) => {
       const matches =
-        NORM_SWITCHES.every((name) => spec[name] === computes[name]) &&
+        NORM_SWITCHES.every((name) => spec[name] === computes[name] || (name === "normType" && saysNorms)) &&
         (spec.qkNorm === computes.qkNorm || (config.qkNormFlag !== null && spec.qkNorm === null)) &&
         spec.norms === (spec.parallel ? computes.parallelNorms : computes.norms) &&
         spec.layers.every(({ norms }) => norms === undefined);
@@ -295,11 +295,14 @@ function mambaObstacle(
 /** llama.cpp fixes which layers have no rotary embedding: none, all, every n-th, or those without a window. */
 function unrotatedObstacle(
   { layers }: ModelSpec,
-  { unrotatedEvery: every, unrotatedUnwindowed, unrotatedModels }: GgufArchitecture,
+  { unrotatedEvery: every, unrotatedUnwindowed, rotatedDense, unrotatedModels }: GgufArchitecture,
 ): string | null {
   if (unrotatedModels && attentionLayers({ layers }).every(({ rope }) => rope === null)) return null;
   if (unrotatedUnwindowed) {
-    const isUsual = layers.every(({ rope, window }) => (rope === null) === (window === null));
+    const isUsual = layers.every(({ rope, window, experts }) => {
+      const turns = window !== null || (rotatedDense && experts === undefined);
+      return (rope !== null) === turns;
+    });
     return isUsual ? null : "layers without rotary embeddings other than those without sliding windows";
   }
   const isUsual = layers.every(
@@ -386,11 +389,18 @@ function hasUsualTurns(scaling: YarnScaling): boolean {
 /** Where llama.cpp computes sliding windows, it fixes which layers have one: all, or all but every n-th. */
 function windowObstacle(
   { layers }: ModelSpec,
-  { loads, fullAttentionEvery: every, firstUnwindowed, defaultWindow, twoKinds }: GgufArchitecture,
+  {
+    loads,
+    fullAttentionEvery: every,
+    firstUnwindowed,
+    windowFlags,
+    defaultWindow,
+    twoKinds,
+  }: GgufArchitecture,
 ): string | null {
   const length = layers.find(({ window }) => window !== null)?.window ?? null;
   if (length === null) return defaultWindow === null ? null : "layers without sliding windows";
-  if (!loads.windows || every === null || twoKinds) return null;
+  if (!loads.windows || every === null || windowFlags || twoKinds) return null;
   const first = firstUnwindowed ? 0 : 1;
   const isUsual = layers.every(
     ({ window }, index) => window === ((index + first) % every === 0 ? null : length),

@@ -142,6 +142,20 @@ describe("programSupport", () => {
     }
   });
 
+  test("knows which layers of a Cohere 2 MoE vLLM's class does not rotate", () => {
+    const experts = { count: 3, active: 2, normalised: true } as const;
+    const sparse = { neurons: 12, experts, rope: null } as const;
+    const of = (...layers: readonly Partial<LayerSpec>[]): unknown => {
+      const norms = { norms: "shared", parallel: true, normType: "rms" } as const;
+      return answers({ family: "cohere2_moe", ...norms, layers });
+    };
+    const yes = "yes (Cohere2MoeForCausalLM; version 5.9 or later)";
+    expect(of({}, sparse)).toEqual([yes, "yes (Cohere2MoeForCausalLM)"]);
+    const lacking =
+      "with --model-impl transformers (its Cohere2MoeForCausalLM does not rotate layers without experts after others with some)";
+    expect(of({}, sparse, {})).toEqual([yes, lacking]);
+  });
+
   test("knows what vLLM's OLMoE computes otherwise, and what experts are not in vLLM", () => {
     const experts = { count: 2, active: 1, normalised: false };
     const layer = { groupSize: 1, experts };

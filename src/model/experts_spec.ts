@@ -6,7 +6,8 @@
  *     picked: the A experts with the largest s + correction, within `groups`
  *     w_e = scale * s_e / D for picked experts, else 0
  *     D = 1, or with `normalised` the sum of the picked s, with `divisor` plus a constant or at least one
- *     output = sum over e of w_e FFN_e(x), or with `weighsInput` of FFN_e(w_e x), plus that of the shared expert
+ *     output = sum over e of w_e FFN_e(x), or with `weighsInput` of FFN_e(w_e x), plus that of the shared expert, and
+ *     half of all this with `averaged`
  *
  * With `sparseMixer`, a number t, A is 2, and experts are picked one after the other (arXiv 2409.12136): each is that
  * with the largest r of those that are left, m, and w_e is its part in a softmax over those of them whose r is at least
@@ -47,6 +48,8 @@ export interface ExpertsSpec {
   readonly shared?: number;
   /** The shared expert's output is added as it is. */
   readonly sharedUngated?: true;
+  /** What experts and the shared one give is averaged, not added up (modeling_cohere2_moe.py). */
+  readonly averaged?: true;
   /**
    * Experts have norms of their own on their input and on their output, and the shared expert one on its output. The
    * router reads what the norms on inputs read, through one with weights of its own, times C^-1/2 (modeling_gemma4.py).

@@ -59,6 +59,7 @@ export interface LogitScale {
 export type OwnKeysName =
   | "afmoe"
   | "bloom"
+  | "cohere2_moe"
   | "deepseek_v2"
   | "deepseek_v3"
   | "dots1"
@@ -278,6 +279,7 @@ export interface FamilyReaders {
     | "clipping"
     | "expert_layers"
     | "expert_shares"
+    | "late_dense_layers"
     | "mixer"
     | "neurons"
     | "norm_eps"

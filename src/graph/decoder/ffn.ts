@@ -26,7 +26,7 @@ export function ffn(layer: LayerOperators, input: Value): FfnValues {
     const channels = neurons(layer, x);
     return { channels, output: layer.linear(channels, "down_proj", hiddenSize) };
   }
-  const { shared, ownNorms } = experts;
+  const { shared, ownNorms, averaged } = experts;
   const normed = (value: Value, name: string): Value => (ownNorms ? layer.blockNorm(value, name) : value);
   const router = routing(b, ownNorms ? input : x, { experts, rule: structure, weights });
   const read = normed(ownNorms ? input : x, EXPERT_NORMS.input);
@@ -36,7 +36,7 @@ export function ffn(layer: LayerOperators, input: Value): FfnValues {
   const output = normed(written, EXPERT_NORMS.output);
   if (shared === undefined) return { ...values, output };
   const beside = normed(sharedExpert(layer, x, shared), EXPERT_NORMS.beside);
-  return { ...values, output: b.add(output, beside) };
+  return { ...values, output: layer.scaled(b.add(output, beside), averaged && 0.5) };
 }
 
 /**

@@ -179,6 +179,7 @@ const IN_MEMORY: readonly (readonly [golden: string, names: Readonly<Record<stri
   ["mellum", {}],
   ["phimoe", { "block_sparse_moe.gate": "mlp.router" }],
   ["flex_olmo", {}],
+  ["cohere2_moe", {}],
   ["lfm2_moe", {}],
   ["minicpm5_moe", { "self_attn.q_proj": "self_attn.q_gate_proj" }],
   ["lfm3", { "self_attn.gate_proj": "self_attn.g_proj" }],

@@ -1,6 +1,10 @@
-/** Command R, and Command R7B and A (configuration_cohere.py, configuration_cohere2.py and modeling files). */
+/**
+ * Command R, Command R7B and A, and North Mini Code and Command A+ (configuration_cohere.py, configuration_cohere2.py,
+ * configuration_cohere2_moe.py and modeling files).
+ */
 import type { Family } from "../family.ts";
 import { LLAMA } from "./llama.ts";
+import { EXPERTS_OF_MLP, SHARED_EXPERTS } from "./qwen.ts";
 
 export const COHERE: Family = {
   ...LLAMA,
@@ -53,4 +57,21 @@ export const COHERE2: Family = {
   config: { ...COHERE.config, qkNormFlag: null, readsWindowPattern: true },
   readers: { ...COHERE.readers, vllmIgnores: [...COHERE.readers.vllmIgnores, "window"] },
   defaults: { ...COHERE.defaults, ropeTheta: 10_000, window: 4096, windowPattern: 4 },
+};
+
+/** Layers without experts are rotated even where they have no window, unless config.json says otherwise. */
+export const COHERE2_MOE: Family = {
+  ...COHERE2,
+  modelType: "cohere2_moe",
+  architecture: "Cohere2MoeForCausalLM",
+  configClass: "Cohere2MoeConfig",
+  config: { ...COHERE2.config, scalingTypeKey: null, ownKeys: "cohere2_moe" },
+  stored: { ...COHERE2.stored, names: SHARED_EXPERTS, experts: EXPERTS_OF_MLP },
+  readers: {
+    ...COHERE2.readers,
+    transformersSince: "5.9",
+    transformersJs: LLAMA,
+    vllmIgnores: [...COHERE2.readers.vllmIgnores, "late_dense_layers"],
+  },
+  defaults: { ...COHERE2.defaults, headDim: 128 },
 };

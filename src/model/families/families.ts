@@ -8,7 +8,7 @@ import { AFMOE } from "./afmoe.ts";
 import { APERTUS } from "./apertus.ts";
 import { ARCEE } from "./arcee.ts";
 import { BLOOM } from "./bloom.ts";
-import { COHERE, COHERE2 } from "./cohere.ts";
+import { COHERE, COHERE2, COHERE2_MOE } from "./cohere.ts";
 import { CWM } from "./cwm.ts";
 import { DEEPSEEK_V2, DEEPSEEK_V3, GLM4_MOE_LITE } from "./deepseek.ts";
 import { DOTS1 } from "./dots1.ts";
@@ -136,6 +136,7 @@ export const FAMILIES: readonly Family[] = [
   GPT_OSS,
   COHERE,
   COHERE2,
+  COHERE2_MOE,
   GPT2,
   GPT_BIGCODE,
   GPT_NEO,

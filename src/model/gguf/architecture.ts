@@ -59,10 +59,12 @@ export interface GgufExperts {
   readonly ownWidth: boolean;
   /**
    * Beside them is a shared expert: with a gate; or without one, in files that have a width of it; or without
-   * one, a whole number of times as wide as the others; or without one, the FFN of the layer, which is as wide as the
-   * key of FFNs says. Null for none.
+   * one, a whole number of times as wide as the others; or without one, in files that say so many times and perhaps
+   * another width; or without one, the FFN of the layer, which is as wide as the key of FFNs says. Null for none.
    */
-  readonly shared: "gated" | "open" | "multiple" | "ffn" | null;
+  readonly shared: "gated" | "open" | "multiple" | "counted" | "ffn" | null;
+  /** What the experts and the shared one give is averaged. */
+  readonly averaged: boolean;
   /** The file may say that experts of some groups alone are picked, those with the largest sums of two scores. */
   readonly grouped: boolean;
   /** How scores are made and corrected, and which norms and factors there are, the same in all files. */
@@ -70,6 +72,8 @@ export interface GgufExperts {
     ExpertsSpec,
     "biased" | "sigmoid" | "corrected" | "divisor" | "ownNorms" | "ownScales"
   >;
+  /** The file says whether scores are sigmoids; they are where it does not. */
+  readonly saysScores: boolean;
   /** A file has gate_proj and up_proj of an expert in one matrix, one after the other. */
   readonly joined: boolean;
   /** The file has a factor on routing weights. */
@@ -127,6 +131,8 @@ export interface GgufArchitecture {
   readonly parallel: "family" | "key" | "no_ffn_norm";
   /** llama.cpp asks for the epsilon of LayerNorms, too, which models do not have. */
   readonly bothEpsilons: boolean;
+  /** Norms are RMS norms or LayerNorms, as the name of the epsilon says that the file has. */
+  readonly saysNorms: boolean;
   /** Norm weights are stored with the family's offset added, 1 + w. */
   readonly offsetNorms: boolean;
   /** Projections whose rows are stored one after another in one tensor, by the tensor's name. */
@@ -142,6 +148,8 @@ export interface GgufArchitecture {
   readonly fullAttentionEvery: number | null;
   /** Of these n, the first layer is the one without a window, not the last. */
   readonly firstUnwindowed: boolean;
+  /** The file says which layers have a window, by a flag for each. */
+  readonly windowFlags: boolean;
   /** Tokens of the window where the file has no key; null: none. */
   readonly defaultWindow: number | null;
   /** Queries, keys and values are clipped where the file gives a limit. */
@@ -174,6 +182,8 @@ export interface GgufArchitecture {
   readonly unscaledWindows: boolean;
   /** Layers without a window are not rotated if others have one. */
   readonly unrotatedUnwindowed: boolean;
+  /** Those are rotated all the same that have no experts. */
+  readonly rotatedDense: boolean;
   /** Windows, and what depends on them, exist in models of this many layers only; null: in all. */
   readonly windowsAtLayers: number | null;
   /** Number of layers of the one model size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2; null: none. */
@@ -261,12 +271,14 @@ export const LLAMA: GgufArchitecture = {
   guessingLayers: false,
   parallel: "family",
   bothEpsilons: false,
+  saysNorms: false,
   offsetNorms: false,
   fused: {},
   mergeOrder: "score",
   keepsMerges: false,
   fullAttentionEvery: null,
   firstUnwindowed: false,
+  windowFlags: false,
   defaultWindow: null,
   clips: false,
   defaultScoreSoftcap: null,
@@ -280,6 +292,7 @@ export const LLAMA: GgufArchitecture = {
   roundsYarn: true,
   unscaledWindows: false,
   unrotatedUnwindowed: false,
+  rotatedDense: false,
   windowsAtLayers: null,
   hiddenScaledLayers: null,
   multipliers: false,

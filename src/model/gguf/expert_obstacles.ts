@@ -32,14 +32,24 @@ export function expertObstacle(
   return scoreObstacle(found, known) ?? numbersObstacle(found, known);
 }
 
+/** Ways to have a shared expert that a file may do without. */
+const OPTIONAL: readonly GgufExperts["shared"][] = ["open", "counted"];
+
 /** @param layers - those with experts */
-function sharedObstacleOf(layers: readonly LayerSpec[], { shared: known }: GgufExperts): string | null {
-  const [{ shared, sharedUngated = false }] = layers.flatMap(({ experts }) => experts ?? []) as [ExpertsSpec];
+function sharedObstacleOf(
+  layers: readonly LayerSpec[],
+  { shared: known, averaged: isAveraged }: GgufExperts,
+): string | null {
+  const [{ shared, sharedUngated = false, averaged = false }] = layers.flatMap(
+    ({ experts }) => experts ?? [],
+  ) as [ExpertsSpec];
   const hasShared = shared !== undefined;
-  if (hasShared ? known === null : known !== null && known !== "open")
+  if (hasShared ? known === null : known !== null && !OPTIONAL.includes(known))
     return `experts with${hasShared ? "" : "out"} a shared one`;
   if (hasShared && sharedUngated === (known === "gated"))
     return `a shared expert with${sharedUngated ? "out" : ""} a gate`;
+  if (hasShared && averaged !== isAveraged)
+    return `a shared expert that is ${averaged ? "" : "not "}averaged with the others`;
   if (known !== "ffn" && layers.some(({ experts }) => experts?.shared !== shared))
     return "shared experts of other widths in some layers";
   return known === "multiple" && layers.some((layer) => shared! % expertNeurons(layer) !== 0)
@@ -47,11 +57,12 @@ function sharedObstacleOf(layers: readonly LayerSpec[], { shared: known }: GgufE
     : null;
 }
 
-function scoreObstacle(found: readonly ExpertsSpec[], { scores }: GgufExperts): string | null {
+function scoreObstacle(found: readonly ExpertsSpec[], { scores, saysScores }: GgufExperts): string | null {
   if (found.some(({ biased }) => biased !== scores.biased))
     return `routers with${scores.biased ? "out" : ""} biases`;
-  if (found.some(({ sigmoid }) => sigmoid !== scores.sigmoid))
-    return `scores of experts that are ${scores.sigmoid ? "no " : ""}sigmoids`;
+  const areSigmoids = saysScores ? found[0]!.sigmoid : scores.sigmoid;
+  if (found.some(({ sigmoid }) => sigmoid !== areSigmoids))
+    return `scores of experts that are ${areSigmoids ? "no " : ""}sigmoids`;
   if (found.some(({ corrected }) => corrected !== scores.corrected))
     return `scores of experts with${scores.corrected ? "out" : ""} corrections`;
   if (found.some(({ ownNorms, ownScales }) => ownNorms !== scores.ownNorms || ownScales !== scores.ownScales))

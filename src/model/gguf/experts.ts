@@ -25,6 +25,7 @@ const DENSE_LAYERS = "leading_dense_block_count";
 const STEP = "interleave_moe_layer_step";
 /** How scores are made: enum llama_expert_gating_func_type of llama-hparams.h. */
 const SCORES = "expert_gating_func";
+const SOFTMAX = 1;
 const SIGMOID = 2;
 /** Whether routing weights add up to 1, and the factor on them. */
 const NORMALISED = "expert_weights_norm";
@@ -37,7 +38,7 @@ export const MAX_EXPERTS = 1024;
 export const BEST = 2;
 
 /** What is said of the FFN of a layer. */
-type Ffn = Pick<LayerSpec, "neurons" | "experts">;
+export type Ffn = Pick<LayerSpec, "neurons" | "experts">;
 
 /**
  * The FFN of each layer.
@@ -68,10 +69,10 @@ export function ffnsOf(keys: GgufKeys, architecture: GgufArchitecture, layers: n
 
 /** What experts of all layers have in common. */
 function expertsOf(keys: GgufKeys, known: GgufExperts): ExpertsSpec {
-  const { normalised, scores, scaled, stepped } = known;
+  const { normalised, scores, saysScores, scaled, stepped } = known;
   const count = keys.size(EXPERT_COUNT, MAX_EXPERTS);
   const scale = scaled ? keys.factor(SCALE, 1) : 1;
-  requireKnown(keys, SCORES, scores.sigmoid ? SIGMOID : null);
+  if (!saysScores) requireKnown(keys, SCORES, scores.sigmoid ? SIGMOID : null);
   requireKnown(keys, STEP, stepped ? 1 : null);
   const active = keys.size(ACTIVE, count);
   return {
@@ -80,8 +81,16 @@ function expertsOf(keys: GgufKeys, known: GgufExperts): ExpertsSpec {
     ...groupsOf(keys, known, { count, active }),
     normalised: normalised ?? keys.metadata.optionalFlag(keys.key(NORMALISED)) ?? false,
     ...scores,
+    ...(saysScores && hasSigmoids(keys) && { sigmoid: true }),
     ...(scale !== 1 && { scale }),
   };
+}
+
+/** @throws GpruneError UNSUPPORTED for scores that are neither sigmoids nor by a softmax */
+function hasSigmoids(keys: GgufKeys): boolean {
+  const kind = keys.metadata.optionalNumber(keys.key(SCORES)) || SIGMOID;
+  if (kind !== SOFTMAX) requireKnown(keys, SCORES, SIGMOID);
+  return kind === SIGMOID;
 }
 
 /** @throws GpruneError BAD_FILE for groups that do not fit the experts */
@@ -128,18 +137,26 @@ function sharedWidths(
       const times = keys.size(SHARED_COUNT);
       return widths.map((width) => times * width);
     }
+    case "counted": {
+      const times = metadata.has(keys.key(SHARED_COUNT)) ? keys.count(SHARED_COUNT) : 0;
+      return times === 0 ? [] : (said() ?? widths.map((width) => times * width));
+    }
   }
 }
 
 /** @throws GpruneError BAD_FILE unless it is a positive integer */
 function sharedOf(
   keys: GgufKeys,
-  { shared }: GgufExperts,
+  { shared, averaged }: GgufExperts,
   neurons: number,
-): Pick<ExpertsSpec, "shared" | "sharedUngated"> {
+): Pick<ExpertsSpec, "shared" | "sharedUngated" | "averaged"> {
   if (!(Number.isSafeInteger(neurons) && neurons > 0))
     throw keys.bad(SHARED_WIDTH, "a positive integer", neurons);
-  return { shared: neurons, ...(shared !== "gated" && { sharedUngated: true }) };
+  return {
+    shared: neurons,
+    ...(shared !== "gated" && { sharedUngated: true }),
+    ...(averaged && { averaged: true }),
+  };
 }
 
 /**
@@ -175,7 +192,9 @@ export function expertEntries(
     ...sharedEntries(first, known),
     ...(known.afterDense ? [[DENSE_LAYERS, u32(dense)] as const] : []),
     ...(known.stepped ? [[STEP, u32(1)] as const] : []),
-    ...(known.scores.sigmoid ? [[SCORES, u32(SIGMOID)] as const] : []),
+    ...(known.scores.sigmoid || known.saysScores
+      ? [[SCORES, u32(first.experts.sigmoid ? SIGMOID : SOFTMAX)] as const]
+      : []),
     ...(known.normalised === null ? [[NORMALISED, flag(normalised)] as const] : []),
     ...(known.scaled ? [[SCALE, f32(scale)] as const] : []),
   ];
@@ -196,8 +215,10 @@ function sharedEntries(
 ): readonly (readonly [string, EncodedValue])[] {
   const shared = layer.experts?.shared;
   if (shared === undefined || known === "ffn") return [];
-  if (known === "multiple") return [[SHARED_COUNT, u32(shared / expertNeurons(layer))]];
-  return [[SHARED_WIDTH, u32(shared)]];
+  const times = shared / expertNeurons(layer);
+  if (known === "multiple") return [[SHARED_COUNT, u32(times)]];
+  const width = [SHARED_WIDTH, u32(shared)] as const;
+  return known === "counted" ? [[SHARED_COUNT, u32(Math.ceil(times))], width] : [width];
 }
 
 /**

@@ -20,7 +20,7 @@ import { ATTENTION_GATES, projectionName, qkNormName } from "../weight_names.ts"
 import { BLOCK_NORMS } from "../weights.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import { forLayers } from "./architectures.ts";
-import { ffnsOf } from "./experts.ts";
+import { type Ffn, ffnsOf } from "./experts.ts";
 import { CLIP, GgufKeys, GUESSING_LAYERS, LOGIT_CAP, NORM_EPS, PARALLEL } from "./keys.ts";
 import { latentsOf, rotatedLength } from "./latents.ts";
 import { type ByKind, keysAndValuesOf, perLayerInputsOf, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
@@ -76,8 +76,9 @@ class SpecReader {
       layers,
       tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
       activation: this.#architecture.activation,
-      normEps: this.#keys.notNegative(NORM_EPS[computes.normType]),
+      normEps: this.#keys.notNegative(NORM_EPS[this.#normType(family)]),
       ...settledSwitches(computes),
+      normType: this.#normType(family),
       ...this.#gates(heads),
       perLayerInputs: perLayerInputsOf(this.#keys, this.#architecture),
       ...updatesOf(this.#keys, this.#architecture),
@@ -136,6 +137,11 @@ class SpecReader {
         return !this.#has(`model.layers.0.${BLOCK_NORMS[computes.norms].ffn.input}.weight`);
       }
     }
+  }
+
+  #normType({ computes }: Family): ModelSpec["normType"] {
+    const isRms = this.#architecture.saysNorms && this.#metadata.has(this.#keys.key(NORM_EPS.rms));
+    return isRms ? "rms" : computes.normType;
   }
 
   #hasQkNorm({ config }: Family): boolean {
@@ -219,7 +225,11 @@ class SpecReader {
         groupSize: headCount / sizes.kvGroups,
         ...(window === null && headDims.full !== headDims.windowed && { headDim: headDims.full }),
         window,
-        rope: this.#isRotated(layer, windows) ? (window === null ? rope.full : rope.windowed) : null,
+        rope: this.#isRotated(layer, { windows, ffns })
+          ? window === null
+            ? rope.full
+            : rope.windowed
+          : null,
         ...(this.#architecture.alibi !== null && { slopes: alibiSlopes(headCount) }),
         biases: this.#biases(layer),
         ...(beside && { beside }),
@@ -293,9 +303,13 @@ class SpecReader {
     return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + first) % every !== 0);
   }
 
-  #isRotated(layer: number, windows: readonly (number | null)[]): boolean {
-    const { unrotatedEvery, unrotatedUnwindowed, unrotatedModels } = this.#architecture;
+  #isRotated(
+    layer: number,
+    { windows, ffns }: { readonly windows: readonly (number | null)[]; readonly ffns: readonly Ffn[] },
+  ): boolean {
+    const { unrotatedEvery, unrotatedUnwindowed, rotatedDense, unrotatedModels } = this.#architecture;
     if (unrotatedModels && !saysRotated(this.#keys)) return false;
+    if (rotatedDense && ffns[layer]!.experts === undefined) return true;
     if (unrotatedUnwindowed && this.#windowLength() > 0) return windows[layer] !== null;
     return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
   }

@@ -5,7 +5,7 @@
  * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
  */
 import { internalError } from "../../errors.ts";
-import { type EncodedValue, f32, flag, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
+import { type EncodedValue, f32, flag, flags, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
 import { ALIBI_MAX } from "../alibi.ts";
 import { mainRope } from "../rope_layers.ts";
 import { type RopeSpec, type YarnScaling, yarnAttentionFactor } from "../rope_spec.ts";
@@ -15,7 +15,7 @@ import { forLayers } from "./architectures.ts";
 import { expertEntries, ffnWidthsOf } from "./experts.ts";
 import { CLIP, FFN_WIDTH, LOGIT_CAP, MAX_ALIBI, NORM_EPS, PARALLEL, ROTATED } from "./keys.ts";
 import { latentEntries } from "./latents.ts";
-import { headDimsOf, kindEntries, WINDOWED } from "./layer_kinds.ts";
+import { headDimsOf, kindEntries, WINDOW_PATTERN, WINDOWED } from "./layer_kinds.ts";
 import { mixerEntries } from "./mixers.ts";
 import { GROWTH_LENGTH, ORIGINAL_LENGTH, QUERY_GROWTH, TURNS, YARN_LOG_MULTIPLIER } from "./rope_scaling.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors, proportionalFactors } from "./rotary.ts";
@@ -228,10 +228,13 @@ function factorEntries(spec: ModelSpec, { multipliers, logitScale }: GgufArchite
 }
 
 function windowEntries({ layers }: ModelSpec, architecture: GgufArchitecture): Entries {
-  const { fullAttentionEvery, localRopeTheta } = forLayers(architecture, layers.length);
+  const { fullAttentionEvery, windowFlags, localRopeTheta } = forLayers(architecture, layers.length);
   const windowed = layers.find(({ window }) => window !== null);
   if (fullAttentionEvery === null || windowed === undefined) return [];
-  const length = ["attention.sliding_window", u32(windowed.window ?? 0)] as const;
-  if (localRopeTheta === null || windowed.rope === null) return [length];
-  return [length, ["rope.freq_base_swa", f32(windowed.rope.theta)]];
+  const entries: Entries = [
+    ["attention.sliding_window", u32(windowed.window ?? 0)],
+    ...(windowFlags ? [[WINDOW_PATTERN, flags(layers.map(({ window }) => window !== null))] as const] : []),
+  ];
+  if (localRopeTheta === null || windowed.rope === null) return entries;
+  return [...entries, ["rope.freq_base_swa", f32(windowed.rope.theta)]];
 }

@@ -91,6 +91,15 @@ const IGNORED: Readonly<Record<FamilyReaders["vllmIgnores"][number], Ignored>> =
     concerns: ({ layers }) => layers.some(({ experts }) => experts?.normalised),
     what: "does not divide the weights of experts by their sum",
   },
+  late_dense_layers: {
+    concerns: ({ layers }) => {
+      const first = layers.findIndex(({ experts }) => experts !== undefined);
+      return layers.some(
+        ({ experts, rope, window }, index) => index > first && !experts && rope !== null && window === null,
+      );
+    },
+    what: "does not rotate layers without experts after others with some",
+  },
   norm_eps: {
     concerns: ({ normEps }) => normEps !== 1e-5,
     what: "takes 1e-5 for the epsilon of the norms of queries and keys",

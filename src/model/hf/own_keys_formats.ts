@@ -5,6 +5,7 @@
 import type { OwnKeysName } from "../family.ts";
 import { AFMOE_SCALE } from "./afmoe_keys.ts";
 import { bloomKeys, mptKeys, readBloomKeys, readMptKeys } from "./alibi_keys.ts";
+import { COHERE2_MOE_KEYS } from "./cohere2_moe_keys.ts";
 import { LAST_WINDOWED } from "./dots1_keys.ts";
 import type { ExpertGroups } from "./expert_groups.ts";
 import { type ExpertKeys, expertKeys } from "./experts_keys.ts";
@@ -89,6 +90,7 @@ const GRANITE_EXPERTS = expertKeys({
 /** The classes that have any. */
 export const OWN_KEYS: Readonly<Record<OwnKeysName, OwnKeysFormat>> = {
   bloom: { read: readBloomKeys, write: bloomKeys },
+  cohere2_moe: COHERE2_MOE_KEYS,
   falcon: { read: readFalconKeys, write: falconKeys },
   falcon_h1: FALCON_H1_KEYS,
   mpt: { read: readMptKeys, write: mptKeys },

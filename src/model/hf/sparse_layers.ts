@@ -113,6 +113,11 @@ export const BY_TYPE_AND_STEP: SparseLayers = {
 /** `MellumConfig`: without a list, all. */
 export const BY_TYPE_OR_ALL: SparseLayers = byType(() => () => true);
 
+/** `Cohere2MoeConfig`: without a list, all but as many as another key says, if it is there. */
+export const BY_TYPE_OR_SAID_NUMBER: SparseLayers = byType(
+  afterDense("first_k_dense_replace", { usual: 0 }).read,
+);
+
 const intervalSchema = z.object({
   moe_layer_start_index: index.default(1),
   moe_layer_end_index: z.union([index, z.literal(-1)]).default(-1),
